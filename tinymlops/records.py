@@ -1,0 +1,354 @@
+"""What tinymlops remembers: one Struct per record, the same in SQLite, over HTTP, in files and in Python.
+
+A record names its table and its primary key; `tinymlops.stores.database` reads and writes any of them. Times
+are aware UTC datetimes here and integer microseconds in SQLite; what is no scalar is JSON text there.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+import msgspec
+
+__all__ = [
+    "Artifact",
+    "AuditEntry",
+    "Definition",
+    "Evaluation",
+    "FeatureField",
+    "Ingestion",
+    "LoggedModel",
+    "Metric",
+    "ModelAlias",
+    "ModelVersion",
+    "Outcome",
+    "Prediction",
+    "PushedRow",
+    "Record",
+    "RequestField",
+    "Run",
+    "Segment",
+    "Signature",
+    "SourceState",
+    "TrainingSetBuild",
+]
+
+Scalar = bool | int | float | str | None
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of one table of the workspace's database."""
+
+    table: ClassVar[str] = ""
+    key: ClassVar[tuple[str, ...]] = ()
+
+
+class Definition(Record):
+    """One version of one applied definition: a new version is written only when its content changes."""
+
+    table: ClassVar[str] = "definitions"
+    key: ClassVar[tuple[str, ...]] = ("kind", "name", "version")
+
+    kind: str
+    name: str
+    version: int
+    fingerprint: str
+    """SHA-256 of the canonical JSON of `spec`."""
+    spec: dict[str, Any]
+    project: str
+    applied_at: datetime
+    removed_at: datetime | None = None
+    """When a later apply no longer had it."""
+
+
+class Segment(Record):
+    """An immutable file of rows of one source, sorted by key, event time, created time and sequence."""
+
+    table: ClassVar[str] = "segments"
+    key: ClassVar[tuple[str, ...]] = ("id",)
+
+    id: int | None = None
+    source: str
+    sha256: str
+    base: int
+    """Row number i of the file (its stored ordinal) has the sequence `base + i`."""
+    rows: int
+    bytes: int
+    min_event: int | None
+    """Microseconds since 1970, UTC; null for a static source."""
+    max_event: int | None
+    corrections: int = 0
+    """Rows that replace or delete an earlier one with the same key and id."""
+    covers: int | None = None
+    """For a derived source: the sequence that its inputs were read at."""
+    created_at: datetime
+    dead_at: datetime | None = None
+
+
+class SourceState(Record):
+    """What is known of one source's data."""
+
+    table: ClassVar[str] = "source_states"
+    key: ClassVar[tuple[str, ...]] = ("source",)
+
+    source: str
+    definition: str
+    """Fingerprint of the definition the rows were read under."""
+    columns: dict[str, str]
+    """Column name to Polars dtype, as `tinymlops.schema` writes it."""
+    rows: int
+    max_event: int | None = None
+    """The greatest event time ever ingested, microseconds UTC."""
+    complete_until: int | None = None
+    """Said by the user at ingest: no row with an earlier event time is missing."""
+    quarantined: int = 0
+    ingested_at: datetime | None = None
+
+
+class Ingestion(Record):
+    """One ingest of one source: what came, what was already there, what was refused."""
+
+    table: ClassVar[str] = "ingestions"
+    key: ClassVar[tuple[str, ...]] = ("id",)
+
+    id: int | None = None
+    source: str
+    rows_read: int
+    rows_new: int
+    rows_corrected: int = 0
+    rows_known: int = 0
+    rows_held_back: int = 0
+    """Not yet available by the workspace's clock; the next ingest takes them."""
+    rows_quarantined: int = 0
+    """Without an event time."""
+    sequence: int = 0
+    """The workspace's sequence after it."""
+    seconds: float = 0.0
+    at: datetime
+
+
+class PushedRow(Record):
+    """A row that arrived by push; its created time is the time of the commit."""
+
+    table: ClassVar[str] = "pushed_rows"
+    key: ClassVar[tuple[str, ...]] = ("n",)
+
+    n: int
+    source: str
+    batch_id: str
+    event_id: str | None = None
+    """Canonical JSON of the id column's value; null where the source has no id."""
+    payload: bytes
+    """msgpack of the row's values in the schema's order."""
+    digest: bytes
+    """The first 16 bytes of the SHA-256 of `payload`, checked on every read."""
+    event: int
+    created: int
+    deleted: bool = False
+
+
+class FeatureField(msgspec.Struct, frozen=True):
+    """One model input: its column name, dtype, where it comes from, and the categories of a string."""
+
+    name: str
+    dtype: str
+    source: str
+    """`view:feature`, `on_demand:feature`, or `request` for a plain spine column."""
+    categories: list[str] | None = None
+
+
+class RequestField(msgspec.Struct, frozen=True):
+    """A field that a prediction request must carry: an entity key column or a request field."""
+
+    name: str
+    dtype: str
+    role: str
+    """`key` or `request`."""
+
+
+class Signature(msgspec.Struct, frozen=True):
+    """What a model takes and gives."""
+
+    features: list[FeatureField]
+    request: list[RequestField]
+    task: str
+    """`binary`, `multiclass` or `regression`."""
+    classes: list[Scalar] | None = None
+
+
+class TrainingSetBuild(Record):
+    """A training set as it was built once: enough to say what it held, and to build it again."""
+
+    table: ClassVar[str] = "training_sets"
+    key: ClassVar[tuple[str, ...]] = ("id",)
+
+    id: str
+    name: str
+    sequence: int
+    """`Q`: the build read only rows with a sequence up to this one."""
+    fingerprint: str
+    """SHA-256 over schema and values in row order."""
+    manifest_sha256: str
+    rows: int
+    features: int
+    created_at: datetime
+
+
+class Run(Record):
+    """One experiment run."""
+
+    table: ClassVar[str] = "runs"
+    key: ClassVar[tuple[str, ...]] = ("id",)
+
+    id: str
+    name: str
+    status: str
+    """`running`, `finished` or `failed`."""
+    params: dict[str, Scalar] = {}
+    metrics: dict[str, float] = {}
+    """The last value of each metric."""
+    tags: dict[str, str] = {}
+    training_set: str | None = None
+    """Id of the training set build it used."""
+    git_commit: str | None = None
+    git_dirty: bool = False
+    packages: dict[str, str] = {}
+    started_at: datetime
+    ended_at: datetime | None = None
+    error: str | None = None
+
+
+class Metric(Record):
+    """One value of one metric of one run."""
+
+    table: ClassVar[str] = "metrics"
+    key: ClassVar[tuple[str, ...]] = ("id",)
+
+    id: int | None = None
+    run: str
+    name: str
+    step: int
+    value: float
+    at: datetime
+
+
+class Artifact(Record):
+    """A file that a run keeps."""
+
+    table: ClassVar[str] = "artifacts"
+    key: ClassVar[tuple[str, ...]] = ("run", "name")
+
+    run: str
+    name: str
+    sha256: str
+    bytes: int
+    at: datetime
+
+
+class Evaluation(msgspec.Struct, frozen=True):
+    """A model's metrics on rows it was not fitted to (or on its training rows, and then it says so)."""
+
+    split: str
+    """`test` or `train`."""
+    rows: int
+    metrics: dict[str, float]
+
+
+class LoggedModel(Record):
+    """A model that a run logged: its file and everything needed to serve and explain it."""
+
+    table: ClassVar[str] = "logged_models"
+    key: ClassVar[tuple[str, ...]] = ("run", "name")
+
+    run: str
+    name: str
+    flavor: str
+    sha256: str
+    """Of the model file."""
+    bytes: int
+    model_class: str
+    signature: Signature
+    training_set: str | None = None
+    definitions: dict[str, str] = {}
+    """`kind:name` to the fingerprint of every definition it stands on."""
+    evaluation: Evaluation | None = None
+    baseline_sha256: str | None = None
+    """Blob with the histogram of each training feature, for drift."""
+    trusted_types: list[str] = []
+    at: datetime
+
+
+class ModelVersion(Record):
+    """A registered version of a named model; immutable."""
+
+    table: ClassVar[str] = "model_versions"
+    key: ClassVar[tuple[str, ...]] = ("name", "version")
+
+    name: str
+    version: int
+    run: str
+    logged_name: str
+    manifest_sha256: str
+    """Blob holding the `LoggedModel`, the run, and every definition in full."""
+    registered_at: datetime
+
+
+class ModelAlias(Record):
+    """A movable name for one version, such as champion."""
+
+    table: ClassVar[str] = "model_aliases"
+    key: ClassVar[tuple[str, ...]] = ("name", "alias")
+
+    name: str
+    alias: str
+    version: int
+    previous: int | None = None
+    changed_at: datetime
+
+
+class Prediction(Record):
+    """One answered prediction, with the features it was made from."""
+
+    table: ClassVar[str] = "predictions"
+    key: ClassVar[tuple[str, ...]] = ("id",)
+
+    id: str
+    model: str
+    version: int
+    at: datetime
+    """The prediction time `t` of its features."""
+    sequence: int | None
+    """`Q` of the online store; null where full feature rows were sent."""
+    request: dict[str, Any]
+    features: dict[str, Any]
+    output: dict[str, Any]
+
+
+class Outcome(Record):
+    """What really happened, for one prediction."""
+
+    table: ClassVar[str] = "outcomes"
+    key: ClassVar[tuple[str, ...]] = ("prediction_id",)
+
+    prediction_id: str
+    value: float | str | None
+    at: datetime
+    origin: str
+    """`logged` by a user or `label` computed from the label's source."""
+
+
+class AuditEntry(Record):
+    """One change, chained to the one before it by hash."""
+
+    table: ClassVar[str] = "audit"
+    key: ClassVar[tuple[str, ...]] = ("n",)
+
+    n: int
+    at: datetime
+    actor: str
+    action: str
+    subject: str
+    detail: dict[str, Any]
+    previous: str
+    hash: str
