@@ -44,7 +44,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     key: ClassVar[tuple[str, ...]] = ()
 
 
-class Definition(Record, kw_only=True):
+class Definition(Record, frozen=True, kw_only=True):
     """One version of one applied definition: a new version is written only when its content changes."""
 
     table: ClassVar[str] = "definitions"
@@ -62,7 +62,7 @@ class Definition(Record, kw_only=True):
     """When a later apply no longer had it."""
 
 
-class Segment(Record, kw_only=True):
+class Segment(Record, frozen=True, kw_only=True):
     """An immutable file of rows of one source, sorted by key, event time, created time and sequence."""
 
     table: ClassVar[str] = "segments"
@@ -86,7 +86,7 @@ class Segment(Record, kw_only=True):
     dead_at: datetime | None = None
 
 
-class SourceState(Record, kw_only=True):
+class SourceState(Record, frozen=True, kw_only=True):
     """What is known of one source's data."""
 
     table: ClassVar[str] = "source_states"
@@ -106,7 +106,7 @@ class SourceState(Record, kw_only=True):
     ingested_at: datetime | None = None
 
 
-class Ingestion(Record, kw_only=True):
+class Ingestion(Record, frozen=True, kw_only=True):
     """One ingest of one source: what came, what was already there, what was refused."""
 
     table: ClassVar[str] = "ingestions"
@@ -128,7 +128,7 @@ class Ingestion(Record, kw_only=True):
     at: datetime
 
 
-class PushedRow(Record, kw_only=True):
+class PushedRow(Record, frozen=True, kw_only=True):
     """A row that arrived by push; its created time is the time of the commit."""
 
     table: ClassVar[str] = "pushed_rows"
@@ -177,7 +177,7 @@ class Signature(msgspec.Struct, frozen=True):
     classes: list[Scalar] | None = None
 
 
-class TrainingSetBuild(Record, kw_only=True):
+class TrainingSetBuild(Record, frozen=True, kw_only=True):
     """A training set as it was built once: enough to say what it held, and to build it again."""
 
     table: ClassVar[str] = "training_sets"
@@ -195,7 +195,7 @@ class TrainingSetBuild(Record, kw_only=True):
     created_at: datetime
 
 
-class Run(Record, kw_only=True):
+class Run(Record, frozen=True, kw_only=True):
     """One experiment run."""
 
     table: ClassVar[str] = "runs"
@@ -219,7 +219,7 @@ class Run(Record, kw_only=True):
     error: str | None = None
 
 
-class Metric(Record, kw_only=True):
+class Metric(Record, frozen=True, kw_only=True):
     """One value of one metric of one run."""
 
     table: ClassVar[str] = "metrics"
@@ -233,7 +233,7 @@ class Metric(Record, kw_only=True):
     at: datetime
 
 
-class Artifact(Record, kw_only=True):
+class Artifact(Record, frozen=True, kw_only=True):
     """A file that a run keeps."""
 
     table: ClassVar[str] = "artifacts"
@@ -255,7 +255,7 @@ class Evaluation(msgspec.Struct, frozen=True):
     metrics: dict[str, float]
 
 
-class LoggedModel(Record, kw_only=True):
+class LoggedModel(Record, frozen=True, kw_only=True):
     """A model that a run logged: its file and everything needed to serve and explain it."""
 
     table: ClassVar[str] = "logged_models"
@@ -279,7 +279,7 @@ class LoggedModel(Record, kw_only=True):
     at: datetime
 
 
-class ModelVersion(Record, kw_only=True):
+class ModelVersion(Record, frozen=True, kw_only=True):
     """A registered version of a named model; immutable."""
 
     table: ClassVar[str] = "model_versions"
@@ -294,7 +294,7 @@ class ModelVersion(Record, kw_only=True):
     registered_at: datetime
 
 
-class ModelAlias(Record, kw_only=True):
+class ModelAlias(Record, frozen=True, kw_only=True):
     """A movable name for one version, such as champion."""
 
     table: ClassVar[str] = "model_aliases"
@@ -307,7 +307,7 @@ class ModelAlias(Record, kw_only=True):
     changed_at: datetime
 
 
-class Prediction(Record, kw_only=True):
+class Prediction(Record, frozen=True, kw_only=True):
     """One answered prediction, with the features it was made from."""
 
     table: ClassVar[str] = "predictions"
@@ -325,7 +325,7 @@ class Prediction(Record, kw_only=True):
     output: dict[str, Any]
 
 
-class Outcome(Record, kw_only=True):
+class Outcome(Record, frozen=True, kw_only=True):
     """What really happened, for one prediction."""
 
     table: ClassVar[str] = "outcomes"
@@ -338,7 +338,7 @@ class Outcome(Record, kw_only=True):
     """`logged` by a user or `label` computed from the label's source."""
 
 
-class AuditEntry(Record, kw_only=True):
+class AuditEntry(Record, frozen=True, kw_only=True):
     """One change, chained to the one before it by hash."""
 
     table: ClassVar[str] = "audit"

@@ -1,0 +1,133 @@
+"""The point-in-time rule in plain Python, row by row: slow, and plain enough to be checked by eye.
+
+`t` is a spine time, `e` an event time, `c` a created time, `n` an ingest sequence; all are integers. A null `c` is NEVER.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+NEVER = -(2**63)
+FOREVER = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Row:
+    key: object
+    id: object  # None: the row replaces nothing and is never replaced
+    e: int
+    available: int
+    c: int
+    n: int
+    deleted: bool = False
+    value: int | float | None = None
+    keep: bool = True
+
+
+def visible(rows, key, t, *, strict):
+    """The rows of a key that are the fact at t: available, and of equal ids only the greatest version."""
+    if key is None:
+        return []
+    known = [
+        row
+        for row in rows
+        if row.key == key and row.available != FOREVER and (row.available < t if strict else row.available <= t)
+    ]
+    return [
+        row
+        for row in known
+        if row.id is None or all((o.c, o.n) <= (row.c, row.n) for o in known if o.id == row.id)
+    ]
+
+
+def oracle_latest(rows, key, t, *, strict, ttl=None, window=None, oldest=False, keep=True):
+    """The winning Row or None; a tombstone that wins is returned. `keep=False` ignores each row's `keep`."""
+    candidates = [
+        row
+        for row in visible(rows, key, t, strict=strict or window is not None)
+        if not (row.deleted and row.id is not None)
+        and (row.keep or not keep or row.deleted)
+        and (ttl is None or t - row.e <= ttl)
+        and (window is None or t - window <= row.e < t)
+    ]
+    candidates.sort(key=lambda row: (row.e, row.c, row.n))
+    if not candidates:
+        return None
+    if not oldest:
+        return candidates[-1]
+    tombs = [i for i, row in enumerate(candidates) if row.deleted]
+    after = candidates[tombs[-1] + 1 :] if tombs else candidates
+    return after[0] if after else candidates[tombs[-1]]
+
+
+def oracle_window(function, rows, key, t, window):
+    """The aggregate over kept, non-null, not deleted rows of the window; None for null; OverflowError beyond its type."""
+    values = [
+        row.value
+        for row in visible(rows, key, t, strict=True)
+        if not row.deleted and row.keep and row.value is not None and t - window <= row.e < t
+    ]
+    return oracle_aggregate(function, values)
+
+
+def oracle_aggregate(function, values):
+    n = len(values)
+    floats = any(isinstance(value, float) for value in values)
+    if function == "count":
+        return n
+    if function in ("any", "all"):
+        return {"any": any, "all": all}[function](values)
+    if function == "sum":
+        return exact_float_sum(values) if floats else exact_int_sum(values)
+    if n == 0:
+        return None
+    if function == "mean":
+        return exact_float_sum(values) / n
+    if function in ("min", "max"):
+        return {"min": min, "max": max}[function](values)
+    return deviation(values, root=function == "std")
+
+
+def exact_int_sum(values):
+    total = sum(values)
+    if not -(2**63) <= total < 2**63:
+        raise OverflowError
+    return total
+
+
+def exact_float_sum(values):
+    total = float(sum(map(Fraction, values)))  # rounds once, half to even; OverflowError beyond float64
+    if all(isinstance(value, float) and abs(value) < 1e300 for value in values):
+        assert total == math.fsum(values)  # the same thing said twice; fsum fails if an intermediate sum is too great
+    return total
+
+
+def deviation(values, *, root):
+    """The sample variance or standard deviation, rounded once; None for a single value."""
+    n = len(values)
+    if n < 2:
+        return None
+    numbers = [Fraction(value) for value in values]
+    mean = sum(numbers) / n
+    variance = sum((number - mean) ** 2 for number in numbers) / (n - 1)
+    return nearest_root(variance) if root else float(variance)
+
+
+def nearest_root(value):
+    """The float nearest to a square root, found by comparing squares of the midpoints between neighbours."""
+    if value == 0:
+        return 0.0
+    # Scaled by a power of four to a size where a float's own square root is near.
+    shift = (value.numerator.bit_length() - value.denominator.bit_length()) // 2
+    guess = Fraction(math.sqrt(value / Fraction(4) ** shift)) * Fraction(2) ** shift
+    greatest = math.nextafter(math.inf, 0.0)
+    low = math.nextafter(float(min(guess, Fraction(greatest))), 0.0)
+    while True:
+        middle = Fraction(low) + Fraction(math.ulp(low)) / 2
+        if value < middle**2 or (value == middle**2 and int(Fraction(low) / Fraction(math.ulp(low))) % 2 == 0):
+            return low
+        low = math.nextafter(low, math.inf)
+        if low == math.inf:
+            raise OverflowError

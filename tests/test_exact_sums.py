@@ -1,0 +1,131 @@
+"""Sums, means and deviations are the exact value rounded once, for all float64 and int64 there are."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+from oracle import nearest_root, oracle_aggregate
+
+from tinymlops.kernels import _threads
+from tinymlops.kernels.exact import _exact_deviation, _rounded_root
+from tinymlops.kernels.records import arrange
+from tinymlops.kernels.windows import Bounds, aggregate, prepare
+
+EXAMPLES = settings(max_examples=300, deadline=None)
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+INTEGERS = st.integers(-(2**63), 2**63 - 1)
+
+
+def over(values, runs, function, *, scan=False):
+    """The aggregate over runs of rows low:high, all of one key and visible."""
+    n = len(values)
+    moments = np.arange(n)
+    records, _ = arrange(np.zeros(n, np.int64), moments, moments, None, None, keys=1)
+    low, high = (np.array(ends, np.int64) for ends in zip(*runs, strict=True))
+    time = np.full(len(runs), n + 1)
+    return aggregate(
+        function, records, prepare(values, np.ones(n, np.bool_)), time, Bounds(low, high, np.full(len(runs), scan))
+    )
+
+
+def assert_exact(values, dtype, scan):
+    array = np.array(values, dtype)
+    runs = [(low, high) for low in range(len(values)) for high in range(low, len(values) + 1)][:60]
+    for function in ("sum", "mean", "min", "max", "var", "std"):
+        expected = []
+        for cell, (low, high) in enumerate(runs):
+            try:
+                part = [value.item() for value in array[low:high]]
+                expected.append(oracle_aggregate(function, part if part or dtype is np.int64 else []))
+            except OverflowError:
+                with pytest.raises(OverflowError) as error:
+                    over(array, runs, function, scan=scan)
+                assert error.value.args == (cell,)
+                break
+        else:
+            results, valid = over(array, runs, function, scan=scan)
+            assert [v.item() if ok else None for v, ok in zip(results, valid, strict=True)] == expected
+
+
+@EXAMPLES
+@given(values=st.lists(FLOATS, min_size=1, max_size=8), scan=st.booleans())
+@example(values=[1e308, 1e308, -1e308], scan=False)
+@example(values=[5e-324, -5e-324, 1e-310, 2.2250738585072014e-308], scan=False)
+@example(values=[1.0, 2.0**-53, 2.0**-106], scan=False)
+@example(values=[1.0, 2.0**-53, -(2.0**-1074)], scan=False)
+@example(values=[5e-324, 1.7976931348623157e308, -1.7976931348623157e308], scan=True)
+@example(values=[1.7976931348623157e308, 2.0**970], scan=False)
+@example(values=[1.7976931348623157e308, math.nextafter(2.0**970, 0.0)], scan=False)
+@example(values=[-0.0, 0.0], scan=False)
+def test_any_floats_are_summed_exactly(values, scan):
+    assert_exact(values, np.float64, scan)
+
+
+@EXAMPLES
+@given(values=st.lists(st.one_of(INTEGERS, st.integers(-5, 5)), min_size=1, max_size=8), scan=st.booleans())
+@example(values=[2**63 - 1, -(2**63), 1], scan=False)
+@example(values=[-(2**62), -(2**62)], scan=False)
+@example(values=[2**62, 2**62], scan=False)
+@example(values=[-(2**63)], scan=True)
+@example(values=[2**53 + 1], scan=False)
+def test_any_integers_are_summed_exactly_or_the_overflow_is_named(values, scan):
+    assert_exact(values, np.int64, scan)
+
+
+@EXAMPLES
+@given(
+    values=st.lists(st.floats(-1e6, 1e6).map(lambda x: round(x, 2)), min_size=2, max_size=30),
+    shift=st.sampled_from([0.0, 1e9, 1e15]),
+)
+def test_a_variance_far_from_zero_loses_nothing(values, shift):
+    assert_exact([value + shift for value in values][:9], np.float64, scan=False)
+
+
+def test_order_does_not_change_a_bit():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=5_000) * 10.0 ** rng.integers(-200, 150, 5_000)
+    whole = [(0, 5_000)]
+    for function in ("sum", "mean", "std"):
+        plain = over(values, whole, function)[0]
+        for seed in range(3):
+            shuffled = np.random.default_rng(seed).permutation(values)
+            assert over(shuffled, whole, function)[0] == plain
+    assert over(values, whole, "sum")[0] == math.fsum(values)
+
+
+def test_columns_of_many_rows_are_split_over_threads_without_a_trace():
+    rng = np.random.default_rng(1)
+    values = rng.normal(size=150_000)
+    cuts = rng.integers(0, 150_000, (2, 40))
+    runs = list(zip(cuts.min(0), cuts.max(0), strict=True))
+    try:
+        for threads in (1, 3):
+            _threads.set_threads(threads)
+            sums, _ = over(values, runs, "sum")
+            assert sums.tolist() == [math.fsum(values[low:high]) for low, high in runs]
+    finally:
+        _threads.set_threads(None)
+
+
+def test_cells_that_double_double_leaves_open_are_done_in_integers():
+    # The variance of these is 1 + 2**-53: halfway between two floats, so only exact arithmetic can tell.
+    values = [0.0, math.sqrt(2.0)]
+    for root in (False, True):
+        expected = oracle_aggregate("std" if root else "var", values)
+        assert _exact_deviation([Fraction(value) for value in values], root=root) == expected
+    tie = [0, 2 * (2**27 + 1), 2**27 + 1, 2**27 + 1]  # 2/3 * (2**27 + 1)**2
+    results, _ = over(np.array(tie), [(0, 2)], "var")
+    assert results[0] == float(Fraction((2 * (2**27 + 1)) ** 2, 2))
+
+
+@EXAMPLES
+@given(top=st.integers(0, 2**1100), bottom=st.integers(1, 2**1100))
+def test_roots_of_fractions_are_rounded_once(top, bottom):
+    value = Fraction(top, bottom)
+    assume(value < 2**1000)
+    assert _rounded_root(value) == nearest_root(value)

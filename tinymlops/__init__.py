@@ -1,0 +1,57 @@
+"""tinymlops: the whole machine-learning workflow of a small team in one process on one machine.
+
+The public names are loaded on first use, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tinymlops._time import ReplayClock
+    from tinymlops.errors import TinyMLOpsError
+    from tinymlops.features.expressions import Features, Label, Rows
+    from tinymlops.features.joins import point_in_time_join
+    from tinymlops.features.nouns import Inputs, Schema
+    from tinymlops.features.project import Project
+
+__all__ = [
+    "Features",
+    "Inputs",
+    "Label",
+    "Project",
+    "ReplayClock",
+    "Rows",
+    "Schema",
+    "TinyMLOpsError",
+    "__version__",
+    "point_in_time_join",
+]
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Features": "tinymlops.features.expressions",
+    "Inputs": "tinymlops.features.nouns",
+    "Label": "tinymlops.features.expressions",
+    "Project": "tinymlops.features.project",
+    "ReplayClock": "tinymlops._time",
+    "Rows": "tinymlops.features.expressions",
+    "Schema": "tinymlops.features.nouns",
+    "TinyMLOpsError": "tinymlops.errors",
+    "point_in_time_join": "tinymlops.features.joins",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name when it is first asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tinymlops' has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Feature definitions, and everything computed from them."""

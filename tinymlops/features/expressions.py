@@ -1,0 +1,350 @@
+"""The expressions of a feature view, as data: what is written once and evaluated offline and online.
+
+`rows["arr_delay"]` is an operand, computed row by row; `.mean(window="7d")` makes an aggregate of it. Both are
+msgspec Structs, so a definition is stored as JSON and needs no code to be served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import msgspec
+
+from tinymlops._time import format_duration, parse_duration
+from tinymlops.errors import DefinitionError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = [
+    "Aggregate",
+    "Binary",
+    "Column",
+    "Constant",
+    "Features",
+    "Label",
+    "Operand",
+    "Rows",
+    "Unary",
+    "columns_of",
+    "to_polars",
+]
+
+Scalar: TypeAlias = bool | int | float | str
+Function = Literal["count", "sum", "mean", "min", "max", "std", "first", "last"]
+UnaryOperator = Literal["not", "neg", "abs", "is_null", "is_not_null"]
+BinaryOperator = Literal[
+    "+", "-", "*", "/", "//", "%", "==", "!=", "<", "<=", ">", ">=", "&", "|", "fill_null"
+]
+
+
+class Operand(msgspec.Struct, frozen=True, eq=False, tag_field="op"):
+    """A value computed from one row, with the operators and names that Polars gives its expressions."""
+
+    __hash__ = object.__hash__
+
+    def __add__(self, other: Operand | Scalar) -> Operand:
+        return _combine("+", self, other)
+
+    def __radd__(self, other: Scalar) -> Operand:
+        return _combine("+", other, self)
+
+    def __sub__(self, other: Operand | Scalar) -> Operand:
+        return _combine("-", self, other)
+
+    def __rsub__(self, other: Scalar) -> Operand:
+        return _combine("-", other, self)
+
+    def __mul__(self, other: Operand | Scalar) -> Operand:
+        return _combine("*", self, other)
+
+    def __rmul__(self, other: Scalar) -> Operand:
+        return _combine("*", other, self)
+
+    def __truediv__(self, other: Operand | Scalar) -> Operand:
+        return _combine("/", self, other)
+
+    def __rtruediv__(self, other: Scalar) -> Operand:
+        return _combine("/", other, self)
+
+    def __floordiv__(self, other: Operand | Scalar) -> Operand:
+        return _combine("//", self, other)
+
+    def __mod__(self, other: Operand | Scalar) -> Operand:
+        return _combine("%", self, other)
+
+    def __eq__(self, other: object) -> Operand:  # type: ignore[override]  # an expression, as in Polars
+        return _combine("==", self, other)
+
+    def __ne__(self, other: object) -> Operand:  # type: ignore[override]  # an expression, as in Polars
+        return _combine("!=", self, other)
+
+    def __lt__(self, other: Operand | Scalar) -> Operand:
+        return _combine("<", self, other)
+
+    def __le__(self, other: Operand | Scalar) -> Operand:
+        return _combine("<=", self, other)
+
+    def __gt__(self, other: Operand | Scalar) -> Operand:
+        return _combine(">", self, other)
+
+    def __ge__(self, other: Operand | Scalar) -> Operand:
+        return _combine(">=", self, other)
+
+    def __and__(self, other: Operand | Scalar) -> Operand:
+        return _combine("&", self, other)
+
+    def __or__(self, other: Operand | Scalar) -> Operand:
+        return _combine("|", self, other)
+
+    def __invert__(self) -> Operand:
+        return _apply("not", self)
+
+    def __neg__(self) -> Operand:
+        return _apply("neg", self)
+
+    def __abs__(self) -> Operand:
+        return _apply("abs", self)
+
+    def __bool__(self) -> bool:
+        raise DefinitionError(
+            "an expression over rows has no truth value while it is being defined",
+            hint="combine conditions with & | ~ and put each in parentheses, not with and, or, not",
+        )
+
+    def abs(self) -> Operand:
+        """Return the absolute value."""
+        return _apply("abs", self)
+
+    def is_null(self) -> Operand:
+        """Return whether the value is missing."""
+        return _apply("is_null", self)
+
+    def is_not_null(self) -> Operand:
+        """Return whether there is a value."""
+        return _apply("is_not_null", self)
+
+    def fill_null(self, value: Scalar) -> Operand:
+        """Return the value, or another one where it is missing."""
+        return _combine("fill_null", self, value)
+
+    def last(
+        self,
+        *,
+        window: str | timedelta | None = None,
+        where: Operand | None = None,
+        skip_nulls: bool = False,
+    ) -> Aggregate:
+        """Take the newest visible row's value.
+
+        Args:
+            window: Only rows with `t - window <= event time < t`; without it, any earlier row within the ttl.
+            where: Only rows for which this holds.
+            skip_nulls: Take the newest row that has a value, instead of the newest row's null.
+        """
+        return _aggregate("last", self, window, where, skip_nulls=skip_nulls)
+
+    def first(
+        self,
+        *,
+        window: str | timedelta | None = None,
+        where: Operand | None = None,
+        skip_nulls: bool = False,
+    ) -> Aggregate:
+        """Take the oldest visible row's value; the arguments are those of `last`."""
+        return _aggregate("first", self, window, where, skip_nulls=skip_nulls)
+
+    def count(self, *, window: str | timedelta, where: Operand | None = None) -> Aggregate:
+        """Count the rows of the window that have a value."""
+        return _aggregate("count", self, window, where)
+
+    def sum(self, *, window: str | timedelta, where: Operand | None = None) -> Aggregate:
+        """Add up the window: integers exactly, floats as the correctly rounded exact sum."""
+        return _aggregate("sum", self, window, where)
+
+    def mean(self, *, window: str | timedelta, where: Operand | None = None) -> Aggregate:
+        """Divide the exact sum of the window by the count of its values; null when there is none."""
+        return _aggregate("mean", self, window, where)
+
+    def min(self, *, window: str | timedelta, where: Operand | None = None) -> Aggregate:
+        """Take the smallest value of the window; null when there is none."""
+        return _aggregate("min", self, window, where)
+
+    def max(self, *, window: str | timedelta, where: Operand | None = None) -> Aggregate:
+        """Take the greatest value of the window; null when there is none."""
+        return _aggregate("max", self, window, where)
+
+    def std(self, *, window: str | timedelta, where: Operand | None = None) -> Aggregate:
+        """Take the sample standard deviation (ddof=1) of the window; null below two values."""
+        return _aggregate("std", self, window, where)
+
+
+class Column(Operand, frozen=True, eq=False, tag="column"):
+    """A column of the source."""
+
+    name: str
+
+
+class Constant(Operand, frozen=True, eq=False, tag="constant"):
+    """A fixed value."""
+
+    value: Scalar
+
+
+class Unary(Operand, frozen=True, eq=False, tag="unary"):
+    """An operation on one operand."""
+
+    operator: UnaryOperator
+    operand: AnyOperand
+
+
+class Binary(Operand, frozen=True, eq=False, tag="binary"):
+    """An operation on two operands."""
+
+    operator: BinaryOperator
+    left: AnyOperand
+    right: AnyOperand
+
+
+AnyOperand: TypeAlias = Column | Constant | Unary | Binary
+
+
+class Aggregate(msgspec.Struct, frozen=True, eq=False):
+    """One feature: an operand reduced over the rows of a key that are visible at `t`."""
+
+    function: Function
+    operand: AnyOperand | None = None
+    """Null for a count of rows."""
+    window: int | None = None
+    """Microseconds; null for `first` and `last` over all visible rows."""
+    where: AnyOperand | None = None
+    skip_nulls: bool = False
+
+    def __repr__(self) -> str:
+        window = f" over {format_duration(self.window)}" if self.window else ""
+        return f"<{self.function} of {sorted(columns_of(self)) or 'rows'}{window}>"
+
+
+class Rows:
+    """The rows of a source, inside a definition: `rows["column"]` is an operand, `rows.count()` counts them.
+
+    Example:
+        >>> late = Rows()["arr_delay"] > 15
+        >>> late.mean(window="7d")
+        <mean of ['arr_delay'] over 7d>
+    """
+
+    def __getitem__(self, column: str) -> Operand:
+        """Return one column as an operand."""
+        return Column(column)
+
+    def count(self, *, window: str | timedelta, where: Operand | None = None) -> Aggregate:
+        """Count the rows of the window, nulls included."""
+        return _aggregate("count", None, window, where)
+
+
+Features: TypeAlias = Mapping[str, Aggregate]
+"""What a feature view returns: feature name to aggregate."""
+
+Label: TypeAlias = Aggregate
+"""What a label returns: one aggregate over the look-ahead window."""
+
+
+def columns_of(expression: Aggregate | Operand) -> set[str]:
+    """Return the names of the columns that an expression reads."""
+    return {node.name for node in _walk(expression) if isinstance(node, Column)}
+
+
+def to_polars(operand: Operand) -> pl.Expr:
+    """Translate an operand to the Polars expression that computes it for a whole frame."""
+    import polars as pl
+
+    if isinstance(operand, Column):
+        return pl.col(operand.name)
+    if isinstance(operand, Constant):
+        return pl.lit(operand.value)
+    if isinstance(operand, Unary):
+        return _unary(operand.operator, to_polars(operand.operand))
+    assert isinstance(operand, Binary)
+    return _binary(operand.operator, to_polars(operand.left), to_polars(operand.right))
+
+
+def _unary(operator: UnaryOperator, value: pl.Expr) -> pl.Expr:
+    if operator == "not":
+        return ~value
+    if operator == "neg":
+        return -value
+    result: pl.Expr = getattr(value, operator)()
+    return result
+
+
+_METHODS: dict[BinaryOperator, str] = {
+    "+": "__add__",
+    "-": "__sub__",
+    "*": "__mul__",
+    "/": "__truediv__",
+    "//": "__floordiv__",
+    "%": "__mod__",
+    "==": "__eq__",
+    "!=": "__ne__",
+    "<": "__lt__",
+    "<=": "__le__",
+    ">": "__gt__",
+    ">=": "__ge__",
+    "&": "__and__",
+    "|": "__or__",
+    "fill_null": "fill_null",
+}
+
+
+def _binary(operator: BinaryOperator, left: pl.Expr, right: pl.Expr) -> pl.Expr:
+    result: pl.Expr = getattr(left, _METHODS[operator])(right)
+    return result
+
+
+def _combine(operator: BinaryOperator, left: object, right: object) -> Operand:
+    return Binary(operator, _operand(left), _operand(right))
+
+
+def _apply(operator: UnaryOperator, operand: object) -> Operand:
+    return Unary(operator, _operand(operand))
+
+
+def _operand(value: object) -> AnyOperand:
+    if isinstance(value, Column | Constant | Unary | Binary):
+        return value
+    if isinstance(value, bool | int | float | str):
+        return Constant(value)
+    raise DefinitionError(
+        f"{value!r} cannot stand in an expression over rows",
+        hint="use columns such as rows['amount'], numbers, strings and booleans",
+    )
+
+
+def _aggregate(
+    function: Function,
+    operand: Operand | None,
+    window: str | timedelta | None,
+    where: Operand | None,
+    *,
+    skip_nulls: bool = False,
+) -> Aggregate:
+    return Aggregate(
+        function,
+        None if operand is None else _operand(operand),
+        None if window is None else parse_duration(window, name="window"),
+        None if where is None else _operand(where),
+        skip_nulls,
+    )
+
+
+def _walk(expression: Aggregate | Operand | None) -> Iterator[Any]:
+    if expression is None:
+        return
+    yield expression
+    for name in expression.__struct_fields__:
+        child = getattr(expression, name)
+        if isinstance(child, msgspec.Struct):
+            yield from _walk(child)  # type: ignore[arg-type]  # only operands nest in operands

@@ -1,0 +1,524 @@
+"""`Project`: the definitions of one project. Importing one does no I/O."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import re
+import sys
+import textwrap
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from tinymlops._time import parse_duration, parse_zone
+from tinymlops.errors import ConflictError, DefinitionError
+from tinymlops.features.expressions import Aggregate, Features, Label, Rows
+from tinymlops.features.nouns import (
+    Entity,
+    FeatureRole,
+    FeatureView,
+    Inputs,
+    LabelDefinition,
+    OnDemandView,
+    Schema,
+    Source,
+    TrainingSet,
+    requests_of,
+)
+from tinymlops.features.specs import (
+    AnySpec,
+    CodeReference,
+    EntitySpec,
+    LabelSpec,
+    OnDemandSpec,
+    SourceSpec,
+    TrainingSetSpec,
+    ViewSpec,
+)
+
+__all__ = ["Project", "check_name"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Definition = (
+    Entity
+    | Source[..., Any]
+    | FeatureView[..., Any]
+    | OnDemandView[..., Any]
+    | LabelDefinition[..., Any]
+    | TrainingSet
+)
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+
+
+def check_name(name: str, what: str) -> str:
+    """Return the name if it may be one.
+
+    Raises:
+        DefinitionError: Unless it matches `^[a-z][a-z0-9_-]{0,62}$`.
+    """
+    if not _NAME.fullmatch(name):
+        raise DefinitionError(
+            f"{name!r} cannot be the name of a {what}",
+            hint="use lower-case letters, digits, _ and -, beginning with a letter, 63 at most",
+        )
+    return name
+
+
+class Project:
+    """The definitions of one project, in the order they were made.
+
+    Args:
+        name: The project's name.
+        tz: Zone of dates in splits and of naive times that say nothing else.
+
+    Example:
+        >>> project = Project("shop", tz="Europe/Vienna")
+        >>> customer = project.entity("customer", key="customer_id")
+        >>> @project.source(timestamp="at")
+        ... def orders() -> str:
+        ...     return "select * from read_parquet('orders.parquet')"
+        >>> @project.feature_view(entity=customer)
+        ... def spending(orders: Rows) -> Features:
+        ...     return {"spent_30d": orders["amount"].sum(window="30d")}
+        >>> spending
+        <feature view spending of customer: spent_30d>
+    """
+
+    def __init__(self, name: str, *, tz: str = "UTC") -> None:
+        self.name = check_name(name, "project")
+        self.tz = parse_zone(tz).key
+        self.definitions: dict[str, Definition] = {}
+
+    def __repr__(self) -> str:
+        return f"<project {self.name}: {len(self.definitions)} definitions>"
+
+    def specs(self) -> list[AnySpec]:
+        """Return the definitions as data, in order."""
+        return [definition.spec for definition in self.definitions.values()]
+
+    def entity(self, name: str, *, key: str | Sequence[str], description: str = "") -> Entity:
+        """Name what features describe, and the column or columns that identify one."""
+        columns = (key,) if isinstance(key, str) else tuple(key)
+        if not columns or len(set(columns)) != len(columns):
+            raise DefinitionError(
+                f"entity {name!r} needs different key columns, not {key!r}", hint='write key="customer_id"'
+            )
+        return self._add(Entity(EntitySpec(name=name, key=columns, description=description)), "entity")
+
+    def source(
+        self,
+        *,
+        timestamp: str | None = None,
+        static: bool = False,
+        id: str | None = None,  # noqa: A002  # the word of the design, and keyword-only
+        created: str | None = None,
+        delay: str | timedelta | None = None,
+        tz: str | None = None,
+        keys: Mapping[str, str] | None = None,
+    ) -> Callable[[Callable[P, R]], Source[P, R]]:
+        """Declare rows by a function that returns SQL, a frame, or (for pushes) a schema.
+
+        Args:
+            timestamp: Event-time column; required unless static.
+            static: The rows have no time and are always visible; their edits are not versioned in time.
+            id: Column of the event's id: a later row with the same key and id replaces the earlier one.
+            created: Column of when the row became known.
+            delay: How long after its event time a row can be known: "15m", or the name of a column holding
+                a duration.
+            tz: Zone of naive times.
+            keys: Entity key column to this source's column, where the names differ.
+
+        Raises:
+            DefinitionError: If the options or the function's hints do not fit.
+        """
+
+        def declare(function: Callable[P, R]) -> Source[P, R]:
+            _check_times(function.__name__, timestamp, static=static, created=created, delay=delay)
+            hints, parameters = _hints(function, "source")
+            takes_since = list(parameters) == ["since"]
+            if parameters and not takes_since:
+                raise DefinitionError(
+                    f"source {function.__name__!r} takes {', '.join(parameters)}",
+                    hint="a source takes nothing, or `since`; rows made from other sources are a "
+                    "@project.transformation",
+                )
+            via, sql, columns = _how_rows_come(function, hints["return"], takes_since=takes_since)
+            return self._add(
+                Source(
+                    function,
+                    SourceSpec(
+                        name=function.__name__,
+                        via=via,
+                        timestamp=timestamp,
+                        id=id,
+                        created=created,
+                        **_delay(delay),
+                        tz=parse_zone(tz).key if tz else None,
+                        keys=dict(keys or {}),
+                        sql=sql,
+                        columns=columns,
+                        takes_since=takes_since,
+                        code=_code(function) if via == "function" else None,
+                        description=_description(function),
+                    ),
+                ),
+                "source",
+            )
+
+        return declare
+
+    def transformation(
+        self,
+        *,
+        timestamp: str | None = None,
+        row_wise: bool = False,
+        id: str | None = None,  # noqa: A002  # the word of the design, and keyword-only
+        created: str | None = None,
+        delay: str | timedelta | None = None,
+        tz: str | None = None,
+        keys: Mapping[str, str] | None = None,
+    ) -> Callable[[Callable[P, R]], Source[P, R]]:
+        """Derive a source from others, which are its parameters: in SQL (returns `str`) or in Polars.
+
+        Args:
+            timestamp: Event-time column of the result; a row-wise one keeps its input's.
+            row_wise: Each output row comes from one input row and keeps its times, sequence and id; such a
+                transformation has one input and runs on pushed rows at once.
+            id: As for `source`; a row-wise one keeps its input's.
+            created: For a join, the created time of each row's latest parent.
+            delay: As for `source`.
+            tz: As for `source`.
+            keys: As for `source`.
+        """
+
+        def declare(function: Callable[P, R]) -> Source[P, R]:
+            hints, parameters = _hints(function, "transformation")
+            if not parameters:
+                raise DefinitionError(
+                    f"transformation {function.__name__!r} has no inputs",
+                    hint="name the sources it reads as its parameters",
+                )
+            if row_wise and (len(parameters) != 1 or timestamp or id or created or delay):
+                raise DefinitionError(
+                    f"row-wise transformation {function.__name__!r} must have one input and keep its times "
+                    "and id",
+                    hint="leave out timestamp, id, created and delay, or row_wise=True",
+                )
+            if not row_wise:
+                _check_times(function.__name__, timestamp, static=False, created=created, delay=delay)
+            sql = _sql_of(function, hints["return"], arguments=len(parameters))
+            return self._add(
+                Source(
+                    function,
+                    SourceSpec(
+                        name=function.__name__,
+                        via="sql" if sql is not None else "function",
+                        timestamp=timestamp,
+                        id=id,
+                        created=created,
+                        **_delay(delay),
+                        tz=parse_zone(tz).key if tz else None,
+                        keys=dict(keys or {}),
+                        sql=sql,
+                        inputs=tuple(parameters),
+                        row_wise=row_wise,
+                        code=None if sql is not None else _code(function),
+                        description=_description(function),
+                    ),
+                ),
+                "transformation",
+            )
+
+        return declare
+
+    def feature_view(
+        self, *, entity: Entity, ttl: str | timedelta | None = None
+    ) -> Callable[[Callable[P, Features]], FeatureView[P, Features]]:
+        """Define features as expressions over the rows of one source: the function's one parameter.
+
+        Args:
+            entity: What the features describe.
+            ttl: How old a value without a window may be; without it, any age.
+        """
+
+        def declare(function: Callable[P, Features]) -> FeatureView[P, Features]:
+            source, features = _evaluated(function, "feature view", Features)
+            view = ViewSpec(
+                name=function.__name__,
+                entity=_entity_name(entity, function.__name__),
+                source=source,
+                ttl=None if ttl is None else parse_duration(ttl, name="ttl"),
+                features=_check_features(function.__name__, features),
+                description=_description(function),
+            )
+            if view.ttl is not None and all(feature.window for feature in view.features.values()):
+                raise DefinitionError(
+                    f"feature view {view.name!r} has a ttl, but all its features have windows",
+                    hint="leave ttl out: a window already says how old a row may be",
+                )
+            return self._add(FeatureView(function, view), "feature view")
+
+        return declare
+
+    def on_demand(self, function: Callable[P, R]) -> OnDemandView[P, R]:
+        """Define row-level Polars expressions of features, request fields and `timestamp`.
+
+        A parameter hinted `tm.Inputs` is a feature view (of that name, after a role's prefix if any); one
+        hinted `pl.Expr` is a request field, offline a column of the spine; `timestamp` is the prediction time.
+        """
+        hints, parameters = _hints(function, "on-demand view")
+        views = tuple(name for name in parameters if hints[name] == Inputs)
+        others = tuple(name for name in parameters if name not in views)
+        for name in others:
+            if getattr(hints[name], "__name__", "") != "Expr":
+                raise DefinitionError(
+                    f"parameter {name!r} of on-demand view {function.__name__!r} is hinted {hints[name]!r}",
+                    hint="hint a feature view as tm.Inputs and a request field as pl.Expr",
+                )
+        spec = OnDemandSpec(
+            name=function.__name__,
+            views=views,
+            request=tuple(name for name in others if name != "timestamp"),
+            uses_timestamp="timestamp" in others,
+            code=_code(function),
+            description=_description(function),
+        )
+        return self._add(OnDemandView(function, spec), "on-demand view")
+
+    def label(
+        self, *, entity: Entity, horizon: str | timedelta, gap: str | timedelta | None = None
+    ) -> Callable[[Callable[P, Label]], LabelDefinition[P, Label]]:
+        """Define an outcome over the source rows with an event time in `(t + gap, t + gap + horizon]`.
+
+        Args:
+            entity: Whose outcome it is.
+            horizon: How far ahead of the prediction the outcome may lie.
+            gap: How long after the prediction the look-ahead begins.
+        """
+
+        def declare(function: Callable[P, Label]) -> LabelDefinition[P, Label]:
+            source, expression = _evaluated(function, "label", Label)
+            if not isinstance(expression, Aggregate):
+                raise DefinitionError(
+                    f"label {function.__name__!r} returned {type(expression).__name__}, not one aggregate",
+                    hint='return for example (rows["amount"] > 0).last()',
+                )
+            if expression.window is not None:
+                raise DefinitionError(
+                    f"label {function.__name__!r} has a window in its expression",
+                    hint="leave window out: horizon and gap say which rows count",
+                )
+            spec = LabelSpec(
+                name=function.__name__,
+                entity=_entity_name(entity, function.__name__),
+                source=source,
+                horizon=parse_duration(horizon, name="horizon"),
+                gap=0 if gap is None else parse_duration(gap, name="gap"),
+                expression=expression,
+                description=_description(function),
+            )
+            return self._add(LabelDefinition(function, spec), "label")
+
+        return declare
+
+    def training_set(
+        self,
+        name: str,
+        *,
+        spine: Source[..., Any],
+        label: LabelDefinition[..., Any],
+        features: Sequence[FeatureView[..., Any] | FeatureRole | OnDemandView[..., Any]],
+    ) -> TrainingSet:
+        """Put together spine, label and features.
+
+        Args:
+            name: The training set's name.
+            spine: The source whose rows are the moments of prediction.
+            label: The outcome to learn.
+            features: Views, picked features (`sky["visib"]`), roles (`sky.on("dest", prefix="dest_")`) and
+                on-demand views, in the order of the columns of `X`.
+        """
+        if not isinstance(spine, Source):
+            raise DefinitionError(
+                f"the spine of {name!r} is {spine!r}, not a source", hint="write spine=departures"
+            )
+        if not isinstance(label, LabelDefinition):
+            raise DefinitionError(
+                f"the label of {name!r} is {label!r}, not a label", hint="make it with @project.label"
+            )
+        if not features:
+            raise DefinitionError(f"training set {name!r} has no features", hint="list at least one view")
+        spec = TrainingSetSpec(
+            name=name, spine=spine.spec.name, label=label.spec.name, features=requests_of(features)
+        )
+        return self._add(TrainingSet(spec), "training set")
+
+    def _add(self, definition: D, what: str) -> D:
+        name = check_name(definition.spec.name, what)
+        known = self.definitions.get(name)
+        if known is not None and not _same_place(known, definition):
+            raise ConflictError(
+                f"project {self.name!r} already has {known!r}; {what} {name!r} needs another name",
+                hint="names are shared by everything in a project: rename one of the two",
+            )
+        self.definitions[name] = definition
+        return definition
+
+
+D = TypeVar(
+    "D",
+    Entity,
+    Source[Any, Any],
+    FeatureView[Any, Any],
+    OnDemandView[Any, Any],
+    LabelDefinition[Any, Any],
+    TrainingSet,
+)
+
+
+def _same_place(known: Definition, new: Definition) -> bool:
+    """Say whether a notebook cell is merely run again: the same kind, made by a function in `__main__`."""
+    function = getattr(new, "function", None)
+    return type(known) is type(new) and function is not None and function.__module__ == "__main__"
+
+
+def _hints(function: Callable[..., Any], what: str) -> tuple[dict[str, Any], Mapping[str, inspect.Parameter]]:
+    parameters = inspect.signature(function).parameters
+    try:
+        hints = typing.get_type_hints(function)
+    except NameError as error:
+        raise DefinitionError(
+            f"a hint of {what} {function.__name__!r} cannot be read: {error}",
+            hint="import the name at the top of the module, not under TYPE_CHECKING",
+        ) from error
+    for name in (*parameters, "return"):
+        if name not in hints:
+            where = "return type" if name == "return" else f"type of parameter {name!r}"
+            raise DefinitionError(
+                f"{what} {function.__name__!r} does not say the {where}", hint=_MISSING_HINT[what]
+            )
+    return hints, parameters
+
+
+_MISSING_HINT = {
+    "source": "write `-> str` for SQL, `-> pl.LazyFrame` for a frame, `-> tm.Schema` for a source of pushes",
+    "transformation": "write `def name(orders: tm.Rows) -> str` for SQL, or `(orders: pl.LazyFrame) -> "
+    "pl.LazyFrame`",
+    "feature view": "write `def name(orders: tm.Rows) -> tm.Features`",
+    "label": "write `def name(orders: tm.Rows) -> tm.Label`",
+    "on-demand view": "write `def name(sky: tm.Inputs, distance: pl.Expr) -> dict[str, pl.Expr]`",
+}
+
+
+def _evaluated(function: Callable[..., Any], what: str, returns: object) -> tuple[str, Any]:
+    """Call a definition's function on symbolic rows; return its source's name and what it gave."""
+    hints, parameters = _hints(function, what)
+    if len(parameters) != 1 or hints[next(iter(parameters), "return")] is not Rows:
+        raise DefinitionError(
+            f"{what} {function.__name__!r} must take one parameter, named as its source and hinted tm.Rows",
+            hint=_MISSING_HINT[what],
+        )
+    if hints["return"] != returns:
+        raise DefinitionError(
+            f"{what} {function.__name__!r} is hinted to return {hints['return']!r}", hint=_MISSING_HINT[what]
+        )
+    return next(iter(parameters)), function(Rows())
+
+
+def _check_features(view: str, features: object) -> dict[str, Aggregate]:
+    if not isinstance(features, Mapping) or not features:
+        raise DefinitionError(
+            f"feature view {view!r} returned no features", hint='return {"name": rows["column"].last()}'
+        )
+    for name, expression in features.items():
+        check_name(name, "feature")
+        if not isinstance(expression, Aggregate):
+            raise DefinitionError(
+                f"feature {name!r} of {view!r} is a column, not an aggregate",
+                hint='say which row or rows: .last(), .mean(window="7d"), ...',
+            )
+        if expression.window is None and expression.function not in ("first", "last"):
+            raise DefinitionError(
+                f"feature {name!r} of {view!r}: {expression.function} needs a window",
+                hint=f'write .{expression.function}(window="30d")',
+            )
+    return dict(features)
+
+
+def _check_times(
+    name: str, timestamp: str | None, *, static: bool, created: str | None, delay: str | timedelta | None
+) -> None:
+    if static and (timestamp or created or delay):
+        raise DefinitionError(
+            f"source {name!r} is static and has times", hint="leave out timestamp, created and delay"
+        )
+    if not static and not timestamp:
+        raise DefinitionError(
+            f"source {name!r} has no timestamp",
+            hint='name its event-time column, timestamp="at", or say static=True if its rows have no time',
+        )
+
+
+def _delay(delay: str | timedelta | None) -> dict[str, Any]:
+    """Split a delay into microseconds or the name of a column."""
+    if delay is None:
+        return {}
+    if isinstance(delay, str) and not delay[:1].isdigit():
+        return {"delay_column": delay}
+    return {"delay": parse_duration(delay, name="delay")}
+
+
+def _how_rows_come(
+    function: Callable[..., Any], returns: Any, *, takes_since: bool
+) -> tuple[str, str | None, dict[str, str]]:
+    if returns == Schema:
+        from tinymlops.schema import parse_schema
+
+        return "push", None, parse_schema(function(), where=f"source {function.__name__!r}")
+    sql = None if takes_since else _sql_of(function, returns, arguments=0)
+    return ("function", None, {}) if sql is None else ("sql", sql, {})
+
+
+def _sql_of(function: Callable[..., Any], returns: Any, *, arguments: int) -> str | None:
+    """Return the SQL text of a function hinted `-> str`; null for one that gives a frame."""
+    if returns is not str:
+        return None
+    text = function(*[Rows()] * arguments)
+    if not isinstance(text, str) or not text.strip():
+        raise DefinitionError(
+            f"{function.__name__!r} is hinted to return SQL and returned {text!r}",
+            hint="return one SELECT statement as text",
+        )
+    return text
+
+
+def _entity_name(entity: object, used_by: str) -> str:
+    if not isinstance(entity, Entity):
+        raise DefinitionError(
+            f"entity={entity!r} of {used_by!r} is not an entity",
+            hint='make it with project.entity("customer", key="customer_id") and pass the object',
+        )
+    return entity.spec.name
+
+
+def _description(function: Callable[..., Any]) -> str:
+    return inspect.getdoc(function) or ""
+
+
+def _code(function: Callable[..., Any]) -> CodeReference:
+    """Say where a function is found again, and what its source text is now."""
+    try:
+        text = textwrap.dedent(inspect.getsource(function))
+    except OSError:
+        text = ""
+    file = getattr(sys.modules.get(function.__module__), "__file__", None)
+    return CodeReference(
+        module=function.__module__,
+        name=function.__qualname__,
+        file=None if file is None else str(Path(file).resolve()),
+        digest=hashlib.sha256(text.encode()).hexdigest(),
+    )

@@ -1,0 +1,240 @@
+"""Tables and times at the edge: any frame in, Polars inside, the caller's own kind of frame out.
+
+Columns move by the Arrow C stream interface wherever a library has it, without a copy where Arrow allows.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from tinymlops._time import parse_zone, to_micros
+from tinymlops.errors import DataError
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
+    import polars as pl
+
+__all__ = ["Ambiguous", "Frame", "Role", "give_back", "require_no_nulls", "times_to_micros", "to_polars"]
+
+Frame = Any
+"""A table of whatever library; what counts as one, `to_polars` says."""
+Role = Literal["feature", "spine"]
+"""Whether a time says when a fact was, or the moment it is asked for: they are rounded in opposite directions."""
+Ambiguous = Literal["raise", "earliest", "latest"]
+"""What a local time is that a clock change skipped or repeated."""
+
+_SHOWN_ROWS = 5
+
+
+def to_polars(frame: Frame) -> pl.DataFrame:
+    """Read any table as a Polars frame.
+
+    Args:
+        frame: Polars (eager or lazy), pandas (its index is left out; NaN becomes null), PyArrow table, batch
+            or reader, DuckDB relation, anything else with an Arrow C stream, a list of dicts or a dict of
+            lists.
+
+    Returns:
+        The same columns and rows.
+
+    Raises:
+        DataError: If it is none of these, or its columns cannot be read.
+    """
+    import polars as pl
+
+    if isinstance(frame, pl.DataFrame):
+        return frame
+    if isinstance(frame, pl.LazyFrame):
+        return frame.collect()
+    try:
+        if _is_pandas(frame):
+            return pl.from_pandas(frame)
+        if hasattr(frame, "__arrow_c_stream__") or isinstance(frame, dict):
+            return pl.DataFrame(frame)
+        if hasattr(frame, "__arrow_c_array__"):  # a single batch
+            return _from_batch(frame)
+        if isinstance(frame, list) and all(isinstance(row, dict) for row in frame):
+            return pl.DataFrame(frame, infer_schema_length=None)
+    except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
+        raise DataError(
+            f"a {type(frame).__name__} cannot be read as a table: {error}",
+            hint="give every column one type and a name of its own",
+        ) from error
+    raise DataError(
+        f"a {type(frame).__name__} is not a table",
+        hint="give a Polars or pandas frame, a PyArrow table, a DuckDB relation, a list of dicts or a dict of lists",
+    )
+
+
+def give_back(result: pl.DataFrame, like: Frame) -> Frame:
+    """Return a frame as the kind that the caller works with.
+
+    Args:
+        result: The rows to return.
+        like: What the caller gave. Polars, lazy Polars and pandas come back as they came, anything else with
+            an Arrow C stream as a PyArrow table, lists and dicts as Polars. With the same number of rows,
+            pandas keeps its index, and its own columns just as they were.
+
+    Returns:
+        The rows in that kind of frame.
+    """
+    import polars as pl
+
+    if isinstance(like, pl.LazyFrame):
+        return result.lazy()
+    if _is_pandas(like):
+        return _to_pandas(result, like)
+    if isinstance(like, pl.DataFrame | list | dict):
+        return result
+    return result.to_arrow()
+
+
+def times_to_micros(
+    series: pl.Series, *, role: Role, tz: str | None, name: str, ambiguous: Ambiguous = "raise"
+) -> pl.Series:
+    """Convert times to microseconds since 1970 in UTC, rounding so that no knowledge comes early.
+
+    Finer times of features round up, those of a spine down. A date is the last microsecond of its day for a
+    feature, the first for a spine.
+
+    Args:
+        series: Dates, or datetimes with or without a zone.
+        role: Whose times they are.
+        tz: IANA name of the zone of times that carry none; None if there must be no such times.
+        name: What to call the column in an error.
+        ambiguous: What a time is that a clock change skipped or repeated in `tz`: of the two moments that the
+            offsets before and after the change give, the earliest or the latest; or an error.
+
+    Returns:
+        Int64, null where the input is.
+
+    Raises:
+        DataError: If the column holds no times, times without a known zone, or ambiguous ones.
+    """
+    import polars as pl
+
+    if series.dtype == pl.Null:
+        return series.cast(pl.Int64)
+    if not isinstance(series.dtype, pl.Datetime | pl.Date):
+        raise DataError(
+            f"{name!r} is a column of {series.dtype}, not of times",
+            hint='convert it first, such as pl.from_epoch(column, time_unit="s") or column.str.to_datetime()',
+        )
+    if isinstance(series.dtype, pl.Datetime) and series.dtype.time_zone is not None:
+        return _round(series, role)
+    if tz is None:
+        raise DataError(
+            f"{name!r} holds {'dates' if series.dtype == pl.Date else 'times'} without a time zone",
+            hint='say which zone they are in, such as tz="America/New_York" or tz="UTC"',
+        )
+    zone = parse_zone(tz)
+    if series.dtype == pl.Date:
+        return _day_edge(series, role, zone)
+    return _local_to_micros(_round(series, role), zone, name, ambiguous)
+
+
+def require_no_nulls(times: pl.Series, *, name: str) -> None:
+    """Refuse a spine time that is null: there is no moment to answer for.
+
+    Raises:
+        DataError: With the first row numbers.
+    """
+    if times.null_count():
+        rows = times.is_null().arg_true()
+        raise DataError(
+            f"{name!r} is null in {len(rows)} rows of the spine, the first are {rows.head(_SHOWN_ROWS).to_list()}",
+            hint="drop these rows or fill in the moment they are asked for",
+        )
+
+
+def _is_pandas(frame: Frame) -> bool:
+    # Looked up, not imported: where nobody imported pandas, no frame is of pandas.
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(frame, pandas.DataFrame)
+
+
+def _from_batch(batch: Frame) -> pl.DataFrame:
+    import polars as pl
+    import pyarrow as pa
+
+    table = pl.from_arrow(pa.record_batch(batch))
+    assert isinstance(table, pl.DataFrame)
+    return table
+
+
+def _to_pandas(result: pl.DataFrame, like: Frame) -> Frame:
+    """Convert to pandas; with as many rows as the caller's frame its columns and index are used as they are."""
+    if result.height != len(like):
+        return result.to_pandas()
+    own = {str(column): column for column in like.columns}
+    joined = like[[own[column] for column in result.columns if column in own]].copy()
+    for column in result.columns:
+        if column not in own:
+            joined[column] = result[column].to_pandas().array  # by position: the index may repeat
+    return joined[[own.get(column, column) for column in result.columns]]
+
+
+def _round(series: pl.Series, role: Role) -> pl.Series:
+    """Return microseconds as Int64, rounded up for features and down for spines."""
+    import polars as pl
+
+    assert isinstance(series.dtype, pl.Datetime)
+    unit, numbers = series.dtype.time_unit, series.to_physical()
+    if unit == "ns":
+        # Floor division, so the times before 1970 round the same way; up is down of the negative.
+        return -(-numbers // 1000) if role == "feature" else numbers // 1000
+    return numbers if unit == "us" else numbers * 1000
+
+
+def _local_to_micros(numbers: pl.Series, zone: ZoneInfo, name: str, ambiguous: Ambiguous) -> pl.Series:
+    """Convert microseconds of local time to microseconds UTC."""
+    import polars as pl
+
+    local = numbers.cast(pl.Datetime("us"))
+    aware = local.dt.replace_time_zone(zone.key, ambiguous="null", non_existent="null")
+    micros = aware.to_physical()
+    open_rows = (aware.is_null() & local.is_not_null()).arg_true()
+    if not len(open_rows):
+        return micros
+    if ambiguous == "raise":
+        first = open_rows.head(_SHOWN_ROWS)
+        raise DataError(
+            f"{name!r} holds {len(open_rows)} times that a clock change in {zone.key} skipped or repeated, the first in "
+            f"rows {first.to_list()}: {[str(moment) for moment in local.gather(first)]}",
+            hint='say ambiguous="earliest" or ambiguous="latest", or give the column in UTC',
+        )
+    pick = min if ambiguous == "earliest" else max
+    return _replace_rows(
+        micros, open_rows, [pick(_both_readings(moment, zone)) for moment in local.gather(open_rows)]
+    )
+
+
+def _day_edge(series: pl.Series, role: Role, zone: ZoneInfo) -> pl.Series:
+    """Return the first microsecond of each day in a zone, or for features the last."""
+    import polars as pl
+
+    days = series.dt.offset_by("1d") if role == "feature" else series
+    midnight = days.cast(pl.Datetime("us"))
+    aware = midnight.dt.replace_time_zone(zone.key, ambiguous="earliest", non_existent="null")
+    skipped = (aware.is_null() & midnight.is_not_null()).arg_true()
+    # Where a clock change skips midnight, the day begins at the change: midnight read with the offset before
+    # it.
+    first = _replace_rows(
+        aware.to_physical(), skipped, [_both_readings(moment, zone)[0] for moment in midnight.gather(skipped)]
+    )
+    return first - 1 if role == "feature" else first
+
+
+def _both_readings(moment: datetime, zone: ZoneInfo) -> tuple[int, int]:
+    """Read a local time with the offset before the clock change, and with the one after it (PEP 495)."""
+    before, after = (moment.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+    return to_micros(before), to_micros(after)
+
+
+def _replace_rows(numbers: pl.Series, rows: pl.Series, values: list[int]) -> pl.Series:
+    import polars as pl
+
+    return numbers.clone().scatter(rows, pl.Series(values, dtype=pl.Int64)) if len(rows) else numbers

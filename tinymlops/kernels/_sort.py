@@ -1,0 +1,199 @@
+"""Group rows by key and sort them within it: a counting sort over the keys, then a merge sort per key on threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinymlops.kernels._compile import compiled, frozen
+from tinymlops.kernels._threads import in_chunks, thread_count
+
+__all__ = ["as_rows", "group", "parts_by_weight", "sort_rows"]
+
+Array = np.ndarray[Any, Any]
+
+_INSERTION = 12
+"""Runs up to this length are sorted by insertion, where it beats merging."""
+
+
+def sort_rows(key: Array, lead: Array, created: Array, sequence: Array, *, keys: int) -> tuple[Array, Array]:
+    """Order rows by (key, lead, created, sequence, row number).
+
+    Args:
+        key: int64[n] codes 0 to keys-1; rows with -1 are left out.
+        lead: int64[n], the first thing to sort by within a key.
+        created: int64[n], the next.
+        sequence: int64[n], the last; empty for the row number.
+        keys: How many keys there are.
+
+    Returns:
+        offsets int64[keys+1] and order int64[rows kept]: the sorted rows of key k are
+        `order[offsets[k]:offsets[k+1]]`.
+    """
+    if _is_sorted(key, lead, created, sequence):
+        offsets = np.searchsorted(key, np.arange(keys + 1))
+        return offsets.astype(np.int64, copy=False), np.arange(key.size, dtype=np.int64)
+    offsets, order, leads = group(key, lead, keys=keys)
+    bounds = parts_by_weight(offsets, thread_count() * 4 if order.size > 10_000 else 1)
+
+    def work(start: int, stop: int) -> None:
+        _sort_keys(offsets, bounds[start], bounds[stop], leads, order, created, sequence)
+
+    in_chunks(bounds.size - 1, work, least=1)
+    return offsets, order
+
+
+def group(key: Array, lead: Array, *, keys: int) -> tuple[Array, Array, Array]:
+    """Bring the rows of each key together, in their first order.
+
+    Args:
+        key: int64[n] codes, -1 to leave a row out.
+        lead: int64[n], carried along.
+        keys: How many keys there are.
+
+    Returns:
+        offsets int64[keys+1], order int64[rows kept], and `lead[order]`.
+    """
+    # Each thread counts and places its own run of rows; a table of counts per thread must stay small beside
+    # the rows.
+    parts = thread_count() if key.size > 100_000 and keys * thread_count() < key.size else 1
+    edges = np.linspace(0, key.size, parts + 1).astype(np.int64)
+    places = np.zeros((parts, keys + 1), np.int64)
+    in_chunks(parts, lambda a, b: _count_keys(key, edges, a, b, places), least=1)
+    kept = _place_parts(places)
+    offsets = np.append(places[0, :keys], kept) if parts else np.zeros(keys + 1, np.int64)
+    order = np.empty(kept, np.int64)
+    leads = np.empty(kept, np.int64)
+    in_chunks(parts, lambda a, b: _scatter(key, lead, edges, a, b, places, order, leads), least=1)
+    return offsets, order, leads
+
+
+def parts_by_weight(offsets: Array, parts: int) -> Array:
+    """Split keys into runs of about the same number of rows.
+
+    Args:
+        offsets: int64[K+1], row offsets per key.
+        parts: How many runs to aim for.
+
+    Returns:
+        int64[P+1], increasing from 0 to K: run p is keys `bounds[p]:bounds[p+1]`.
+    """
+    keys = offsets.size - 1
+    cuts = np.searchsorted(offsets, np.linspace(0, offsets[-1], parts + 1)[1:-1], side="left")
+    return np.unique(np.concatenate(([0], cuts, [keys]))).astype(np.int64)
+
+
+@compiled
+def _is_sorted(key: Array, lead: Array, created: Array, sequence: Array) -> bool:
+    if key.size and key[0] < 0:
+        return False
+    for i in range(1, key.size):
+        if key[i] > key[i - 1]:
+            continue
+        if key[i] < key[i - 1] or lead[i] < lead[i - 1]:
+            return False
+        if lead[i] == lead[i - 1]:
+            if created[i] < created[i - 1]:
+                return False
+            if sequence.size and created[i] == created[i - 1] and sequence[i] < sequence[i - 1]:
+                return False
+    return True
+
+
+@compiled
+def _count_keys(key: Array, edges: Array, first: int, last: int, places: Array) -> None:
+    for part in range(first, last):
+        for i in range(edges[part], edges[part + 1]):
+            if key[i] >= 0:
+                places[part, key[i]] += 1
+
+
+@compiled
+def _place_parts(places: Array) -> int:
+    """Turn counts into first places, so that an earlier part's rows of a key come before a later part's."""
+    total = 0
+    for k in range(places.shape[1] - 1):
+        for part in range(places.shape[0]):
+            count = places[part, k]
+            places[part, k] = total
+            total += count
+    return total
+
+
+@compiled
+def _scatter(
+    key: Array, lead: Array, edges: Array, first: int, last: int, places: Array, order: Array, leads: Array
+) -> None:
+    for part in range(first, last):
+        for i in range(edges[part], edges[part + 1]):
+            if key[i] >= 0:
+                place = places[part, key[i]]
+                places[part, key[i]] = place + 1
+                order[place] = i
+                leads[place] = lead[i]
+
+
+@compiled
+def _after(lead_a: int, row_a: int, lead_b: int, row_b: int, created: Array, sequence: Array) -> bool:
+    """Say whether row a sorts strictly after row b; rows that compare equal keep their first order."""
+    if lead_a != lead_b:
+        return lead_a > lead_b
+    if created[row_a] != created[row_b]:
+        return bool(created[row_a] > created[row_b])
+    return bool(sequence.size > 0 and sequence[row_a] > sequence[row_b])
+
+
+@compiled
+def _sort_keys(
+    offsets: Array, first: int, last: int, leads: Array, order: Array, created: Array, sequence: Array
+) -> None:
+    """Sort the rows of each key in place: insertion in short runs, then merges of pairs of runs."""
+    longest = 0
+    for k in range(first, last):
+        longest = max(longest, offsets[k + 1] - offsets[k])
+    spare_lead = np.empty(longest, np.int64)
+    spare_row = np.empty(longest, np.int64)
+    for k in range(first, last):
+        low, high = offsets[k], offsets[k + 1]
+        in_order = True
+        for i in range(low + 1, high):
+            if _after(leads[i - 1], order[i - 1], leads[i], order[i], created, sequence):
+                in_order = False
+                break
+        if in_order:
+            continue
+        for start in range(low, high, _INSERTION):
+            for i in range(start + 1, min(start + _INSERTION, high)):
+                lead, row, j = leads[i], order[i], i
+                while j > start and _after(leads[j - 1], order[j - 1], lead, row, created, sequence):
+                    leads[j], order[j] = leads[j - 1], order[j - 1]
+                    j -= 1
+                leads[j], order[j] = lead, row
+        width = _INSERTION
+        while width < high - low:
+            for start in range(low, high - width, 2 * width):
+                middle, end = start + width, min(start + 2 * width, high)
+                if not _after(
+                    leads[middle - 1], order[middle - 1], leads[middle], order[middle], created, sequence
+                ):
+                    continue
+                for i in range(start, middle):
+                    spare_lead[i - start], spare_row[i - start] = leads[i], order[i]
+                left, right, out = 0, middle, start
+                while left < width:
+                    if right < end and _after(
+                        spare_lead[left], spare_row[left], leads[right], order[right], created, sequence
+                    ):
+                        leads[out], order[out] = leads[right], order[right]
+                        right += 1
+                    else:
+                        leads[out], order[out] = spare_lead[left], spare_row[left]
+                        left += 1
+                    out += 1
+            width *= 2
+
+
+def as_rows(values: Array | None) -> Array:
+    """View an optional int64 column for a kernel: None becomes the empty array, which kernels take as absent."""
+    return frozen(np.empty(0, np.int64) if values is None else values, np.int64)

@@ -1,0 +1,193 @@
+"""Records arranged for lookup: sorted by (key, event, created, sequence), each with the span in which it is
+the fact.
+
+A correction is a later version of the same (key, id). Version v counts at t if it is available and no greater
+version is: that is one span, from `available(v)` to the least `available` of the greater versions, and the
+span is all that the other kernels know of corrections.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinymlops.kernels._compile import compiled, frozen
+from tinymlops.kernels._sort import as_rows, parts_by_weight, sort_rows
+from tinymlops.kernels._threads import in_chunks, thread_count
+
+__all__ = ["FOREVER", "NEVER", "RETRACTED", "TOMBSTONE", "VALUE", "Records", "arrange"]
+
+Array = np.ndarray[Any, Any]
+
+FOREVER = 2**63 - 1
+"""A moment after all times: what is available then is never visible."""
+NEVER = -(2**63)
+"""A moment before all times: a created time that is null, or an event time that does not exist."""
+
+VALUE = 0
+"""A record with values."""
+TOMBSTONE = 1
+"""A delete without id: state is null from its event time on."""
+RETRACTED = 2
+"""A delete with id: the event it replaces never was. It is no candidate, but explains the missing value."""
+
+
+class Records(NamedTuple):
+    """Records sorted by (key, event, created, sequence); all times in microseconds since 1970, UTC.
+
+    A row is visible at t if `visible_from <= t < visible_to`, or if the boundary is strict `visible_from < t
+    <= visible_to`.
+    """
+
+    offsets: Array
+    """int64[K+1]: the rows of key k are `offsets[k]:offsets[k+1]`."""
+    event: Array
+    """int64[n]: event time."""
+    visible_from: Array
+    """int64[n]: when the row became available; FOREVER if never."""
+    visible_to: Array
+    """int64[n]: the first moment a greater version of the same (key, id) is available; FOREVER if none."""
+    kind: Array
+    """uint8[n]: VALUE, TOMBSTONE or RETRACTED."""
+    monotone: Array
+    """bool[K]: visible_from never decreases in row order, every visible_to is FOREVER, and nothing is RETRACTED."""
+
+
+def arrange(
+    key: Array,
+    event: Array,
+    available: Array,
+    created: Array | None,
+    sequence: Array | None,
+    *,
+    keys: int,
+    ids: Array | None = None,
+    deleted: Array | None = None,
+) -> tuple[Records, Array]:
+    """Sort records for lookup and find when each is the fact.
+
+    Args:
+        key: int64[n] codes 0 to keys-1; a row with -1 (a null key) is dropped.
+        event: int64[n] event times, microseconds UTC.
+        available: int64[n] when each became known; FOREVER for never.
+        created: int64[n] created times, NEVER where null; None if all are.
+        sequence: int64[n] ingest order; None for the row number.
+        keys: How many keys there are.
+        ids: int64[n] codes of event ids, -1 where null (it then replaces nothing); None if there are no ids.
+        deleted: bool[n], True for a delete; None if there are none.
+
+    Returns:
+        The records and order int64[rows kept]: arranged row i is input row `order[i]`.
+    """
+    rows = len(key)
+    key, event, available = (frozen(column, np.int64) for column in (key, event, available))
+    created = frozen(np.zeros(rows, np.int64), np.int64) if created is None else frozen(created, np.int64)
+    sequence = as_rows(sequence)
+    offsets, order = sort_rows(key, event, created, sequence, keys=keys)
+    order = frozen(order, np.int64)
+    untouched = bool(order.size == rows and (rows == 0 or _is_identity(order)))
+    visible_to = _replaced_at(key, available, created, sequence, ids, keys)
+    kind = _kinds(rows, ids, deleted)
+    if not untouched:
+        event, available, visible_to, kind = (
+            _take(column, order) for column in (event, available, visible_to, kind)
+        )
+    monotone = np.empty(keys, np.bool_)
+    offsets = frozen(offsets, np.int64)
+    bounds = parts_by_weight(offsets, thread_count() * 4 if order.size > 100_000 else 1)
+
+    def work(start: int, stop: int) -> None:
+        _find_monotone(offsets, available, visible_to, kind, bounds[start], bounds[stop], monotone)
+
+    in_chunks(bounds.size - 1, work, least=1)
+    records = Records(offsets, event, available, visible_to, kind, frozen(monotone, np.bool_))
+    return records, order
+
+
+def _take(column: Array, order: Array) -> Array:
+    """Gather a column by row, on threads; a column of one repeated value needs no gather."""
+    out = np.empty(order.size, column.dtype)
+    in_chunks(order.size, lambda a, b: column.take(order[a:b], out=out[a:b], mode="clip"), least=65_536)
+    return frozen(out, column.dtype)
+
+
+def _kinds(rows: int, ids: Array | None, deleted: Array | None) -> Array:
+    kind = np.zeros(rows, np.uint8)
+    if deleted is not None:
+        kind[np.asarray(deleted, np.bool_)] = TOMBSTONE
+        if ids is not None:
+            kind[np.asarray(deleted, np.bool_) & (np.asarray(ids) >= 0)] = RETRACTED
+    return frozen(kind, np.uint8)
+
+
+def _replaced_at(
+    key: Array, available: Array, created: Array, sequence: Array, ids: Array | None, keys: int
+) -> Array:
+    """Return int64[n], when each row stops being the fact; only rows whose id occurs again need any work."""
+    visible_to = np.full(key.size, FOREVER, np.int64)
+    if ids is not None and key.size:
+        ids = frozen(ids, np.int64)
+        again = np.flatnonzero(_occurs_again(ids, int(ids.max()) + 1) & (key >= 0))
+        if again.size:
+            few = [frozen(column[again], np.int64) for column in (key, ids, created)]
+            few_sequence = frozen(sequence[again] if sequence.size else sequence, np.int64)
+            _, order = sort_rows(few[0], few[1], few[2], few_sequence, keys=keys)
+            _end_at_replacement(again[order], key, ids, available, visible_to)
+    return frozen(visible_to, np.int64)
+
+
+@compiled
+def _is_identity(order: Array) -> bool:
+    for i in range(order.size):
+        if order[i] != i:
+            return False
+    return True
+
+
+@compiled
+def _occurs_again(ids: Array, codes: int) -> Array:
+    """Mark every row whose id some other row has too (under whatever key: a superset is enough)."""
+    seen = np.zeros(codes, np.uint8)
+    for i in range(ids.size):
+        if ids[i] >= 0 and seen[ids[i]] < 2:
+            seen[ids[i]] += 1
+    again = np.zeros(ids.size, np.bool_)
+    for i in range(ids.size):
+        again[i] = ids[i] >= 0 and seen[ids[i]] == 2
+    return again
+
+
+@compiled
+def _end_at_replacement(rows: Array, key: Array, ids: Array, available: Array, visible_to: Array) -> None:
+    """Walk versions backwards, greatest first, keeping the least `available` of the greater ones."""
+    soonest = FOREVER
+    for j in range(rows.size - 1, -1, -1):
+        row = rows[j]
+        if j + 1 == rows.size or key[rows[j + 1]] != key[row] or ids[rows[j + 1]] != ids[row]:
+            soonest = FOREVER
+        visible_to[row] = soonest
+        soonest = min(soonest, available[row])
+
+
+@compiled
+def _find_monotone(
+    offsets: Array,
+    visible_from: Array,
+    visible_to: Array,
+    kind: Array,
+    first: int,
+    last: int,
+    monotone: Array,
+) -> None:
+    for k in range(first, last):
+        plain = True
+        for i in range(offsets[k], offsets[k + 1]):
+            if (
+                visible_to[i] != FOREVER
+                or kind[i] == RETRACTED
+                or (i > offsets[k] and visible_from[i] < visible_from[i - 1])
+            ):
+                plain = False
+                break
+        monotone[k] = plain

@@ -1,0 +1,131 @@
+"""Column types by name: how a schema is written in definitions, stored in records and given to Polars."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from tinymlops.errors import DataError, DefinitionError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["dtype_name", "parse_dtype", "parse_schema", "schema_of"]
+
+_PYTHON_TYPES: dict[object, str] = {
+    bool: "Boolean",
+    int: "Int64",
+    float: "Float64",
+    str: "String",
+    bytes: "Binary",
+    datetime: "Datetime[us, UTC]",
+    date: "Date",
+    timedelta: "Duration[us]",
+}
+_PLAIN = (
+    "Boolean Int8 Int16 Int32 Int64 UInt8 UInt16 UInt32 UInt64 Float32 Float64 String Binary Date Time Null"
+).split()
+
+
+def dtype_name(dtype: pl.DataType) -> str:
+    """Write a Polars dtype as text that `parse_dtype` reads.
+
+    Example:
+        >>> import polars as pl
+        >>> dtype_name(pl.List(pl.Datetime("us", "UTC")))
+        'List[Datetime[us, UTC]]'
+    """
+    import polars as pl
+
+    if isinstance(dtype, pl.Datetime):
+        return f"Datetime[{dtype.time_unit}, {dtype.time_zone}]" if dtype.time_zone else _unit(dtype)
+    if isinstance(dtype, pl.Duration):
+        return f"Duration[{dtype.time_unit}]"
+    if isinstance(dtype, pl.Decimal):
+        return f"Decimal[{dtype.precision}, {dtype.scale}]"
+    if isinstance(dtype, pl.List):
+        return f"List[{dtype_name(_instance(dtype.inner))}]"
+    if isinstance(dtype, pl.Categorical):
+        return "String"
+    if isinstance(dtype, pl.Enum):
+        return f"Enum{dtype.categories.to_list()!r}"
+    name = type(dtype).__name__
+    if name not in _PLAIN:
+        raise DataError(
+            f"columns of type {dtype} cannot be stored",
+            hint="cast it to numbers, strings, times or a list of them in the source",
+        )
+    return name
+
+
+def parse_dtype(name: str) -> pl.DataType:
+    """Read a dtype written by `dtype_name`.
+
+    Raises:
+        DefinitionError: If it names no type.
+    """
+    import polars as pl
+
+    head, _, rest = name.partition("[")
+    arguments = [part.strip() for part in rest.removesuffix("]").split(",")]
+    if name in _PLAIN:
+        return _instance(getattr(pl, name))
+    if head == "Datetime":
+        zone = arguments[1] if len(arguments) > 1 else None
+        return pl.Datetime(arguments[0], zone)  # type: ignore[arg-type]  # one of us, ms, ns as written
+    if head == "Duration":
+        return pl.Duration(arguments[0])  # type: ignore[arg-type]  # one of us, ms, ns as written
+    if head == "Decimal":
+        return pl.Decimal(int(arguments[0]), int(arguments[1]))
+    if head == "List":
+        return pl.List(parse_dtype(rest.removesuffix("]")))
+    if head == "Enum":
+        return pl.Enum(ast.literal_eval(f"[{rest}"))
+    raise DefinitionError(f"there is no column type {name!r}", hint=f"use one of {', '.join(_PLAIN)}")
+
+
+def parse_schema(columns: Mapping[str, object], *, where: str) -> dict[str, str]:
+    """Read a schema as a user writes it: Python types, Polars dtypes or their names.
+
+    Args:
+        columns: Column to type.
+        where: What it belongs to, for the error.
+
+    Returns:
+        Column to dtype name.
+    """
+    if not isinstance(columns, Mapping) or not columns:
+        raise DefinitionError(
+            f"{where} returned no schema", hint='return {"user_id": str, "amount": float, "at": datetime}'
+        )
+    return {name: _parse_type(kind, f"column {name!r} of {where}") for name, kind in columns.items()}
+
+
+def schema_of(frame: pl.DataFrame) -> dict[str, str]:
+    """Return a frame's columns and their dtype names."""
+    return {name: dtype_name(dtype) for name, dtype in frame.schema.items()}
+
+
+def _parse_type(kind: object, where: str) -> str:
+    import polars as pl
+
+    if isinstance(kind, str):
+        return dtype_name(parse_dtype(kind))
+    if isinstance(kind, type) and kind in _PYTHON_TYPES:
+        return _PYTHON_TYPES[kind]
+    if isinstance(kind, pl.DataType) or (isinstance(kind, type) and issubclass(kind, pl.DataType)):
+        return dtype_name(_instance(kind))
+    raise DefinitionError(
+        f"{where} has the type {kind!r}",
+        hint="use str, int, float, bool, datetime, date, bytes or a Polars dtype",
+    )
+
+
+def _instance(dtype: pl.DataType | type[pl.DataType]) -> pl.DataType:
+    return dtype() if isinstance(dtype, type) else dtype
+
+
+def _unit(dtype: pl.Datetime) -> str:
+    return f"Datetime[{dtype.time_unit}]"

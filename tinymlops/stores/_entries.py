@@ -1,0 +1,165 @@
+"""What an LMDB transaction holds: whole keys of any length in byte order, values with a checksum.
+
+LMDB takes keys of 511 bytes. One of up to 480 is stored as it is; a longer one as its first 479 bytes and its
+SHA-256, which makes 511 and so can never be taken for a short one, with the whole key in the value. Long keys
+that share those 479 bytes lie together in the order of their hashes, and are sorted when they are read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from typing import TYPE_CHECKING
+
+from tinymlops.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import lmdb
+
+__all__ = ["Reader", "Writer"]
+
+_LONGEST_AS_IS = 480
+_PREFIX = 479
+_LONG = _PREFIX + 32
+_LENGTH = 4
+_CHECK = 4
+
+Entry = tuple[bytes, bytes]
+
+
+class Reader:
+    """The entries as of one moment, for one thread, until the transaction ends.
+
+    Args:
+        transaction: Of LMDB.
+        path: Of the store, for errors.
+    """
+
+    __slots__ = ("_path", "_transaction")
+
+    def __init__(self, transaction: lmdb.Transaction[bytes], path: str) -> None:
+        self._transaction = transaction
+        self._path = path
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value of a key, or None.
+
+        Raises:
+            IntegrityError: If it is not what was written.
+        """
+        stored = _stored_key(key)
+        value = self._transaction.get(stored)
+        if value is None:
+            return None
+        found, content = self._unpacked(stored, value)
+        return content if found == key else None
+
+    def scan(self, start: bytes, stop: bytes) -> Iterator[Entry]:
+        """Yield the entries with start <= key < stop, in the order of their keys.
+
+        Raises:
+            IntegrityError: If one is not what was written.
+        """
+        group: list[Entry] = []
+        shared = b""
+        with self._transaction.cursor() as cursor:
+            # From the start of its group: in there, the order is by hash.
+            found = cursor.set_range(start[:_PREFIX])
+            while found:
+                stored, value = cursor.item()
+                if _lies_beyond(stored[:_PREFIX], stop):
+                    break
+                if group and stored[:_PREFIX] != shared:
+                    yield from sorted(group)
+                    group = []
+                entry = self._unpacked(stored, value)
+                if start <= entry[0] < stop:
+                    if len(stored) < _PREFIX:
+                        yield entry
+                    else:
+                        shared = stored[:_PREFIX]
+                        group.append(entry)
+                found = cursor.next()
+        yield from sorted(group)
+
+    def last_before(self, start: bytes, stop: bytes) -> Entry | None:
+        """Return the last entry with start <= key < stop, or None.
+
+        Raises:
+            IntegrityError: If it is not what was written.
+        """
+        if len(stop) >= _PREFIX:
+            # Whatever shares the group of `stop` lies in no particular order to it.
+            within = self._last_by_scan(max(start, stop[:_PREFIX]), stop)
+            if within is not None:
+                return within
+        with self._transaction.cursor() as cursor:
+            found = cursor.set_range(stop[:_PREFIX])
+            if not (cursor.prev() if found else cursor.last()):
+                return None
+            stored, value = cursor.item()
+        if len(stored) >= _PREFIX:
+            return self._last_by_scan(max(start, stored[:_PREFIX]), stop)
+        entry = self._unpacked(stored, value)
+        return entry if entry[0] >= start else None
+
+    def _last_by_scan(self, start: bytes, stop: bytes) -> Entry | None:
+        last = None
+        for last in self.scan(start, stop):  # noqa: B007
+            pass
+        return last
+
+    def _unpacked(self, stored: bytes, value: bytes) -> Entry:
+        content = memoryview(value)[_CHECK:]
+        if zlib.crc32(content, zlib.crc32(stored)) != int.from_bytes(value[:_CHECK], "little"):
+            raise IntegrityError(
+                f"the online store {self._path} is damaged at key {stored[:40]!r}",
+                hint="it is derived data: stop the other processes of the workspace and materialize again",
+            )
+        if len(stored) != _LONG:
+            return stored, value[_CHECK:]
+        length = int.from_bytes(content[:_LENGTH], "little")
+        return bytes(content[_LENGTH : _LENGTH + length]), bytes(content[_LENGTH + length :])
+
+
+class Writer(Reader):
+    """The entries inside a write transaction, which sees its own changes."""
+
+    __slots__ = ()
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Set the value of a key of at least one byte."""
+        stored = _stored_key(key)
+        content = value if len(stored) != _LONG else len(key).to_bytes(_LENGTH, "little") + key + value
+        check = zlib.crc32(content, zlib.crc32(stored)).to_bytes(_CHECK, "little")
+        self._transaction.put(stored, check + content)
+
+    def delete(self, key: bytes) -> bool:
+        """Remove a key; whether it was there."""
+        return self._transaction.delete(_stored_key(key))
+
+    def clear(self) -> None:
+        """Remove everything, without looking at it."""
+        with self._transaction.cursor() as cursor:
+            found = cursor.first()
+            while found:
+                found = cursor.delete()
+
+    def delete_range(self, start: bytes, stop: bytes) -> int:
+        """Remove the entries with start <= key < stop; how many there were."""
+        keys = [key for key, _ in self.scan(start, stop)]
+        for key in keys:
+            self.delete(key)
+        return len(keys)
+
+
+def _lies_beyond(prefix: bytes, stop: bytes) -> bool:
+    return prefix >= stop if len(stop) < _PREFIX else prefix > stop[:_PREFIX]
+
+
+def _stored_key(key: bytes) -> bytes:
+    if len(key) <= _LONGEST_AS_IS:
+        return key
+    return key[:_PREFIX] + hashlib.sha256(key).digest()

@@ -1,0 +1,242 @@
+"""Records to SQLite rows and back: one plan per Struct class, made once.
+
+Times are microseconds in UTC, booleans 0 and 1, and what is no scalar is JSON text. SQLite cannot hold a
+non-finite float, so it is the text 'NaN', 'Infinity' or '-Infinity', inside JSON as well.
+"""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from tinymlops._time import from_micros, to_micros
+from tinymlops.errors import DataError, DefinitionError, IntegrityError, near
+from tinymlops.records import Record
+
+__all__ = ["Plan", "plan_for", "quoted", "to_json"]
+
+T = TypeVar("T", bound=Record)
+Value = int | float | str | bytes | None
+Row = tuple[Any, ...]
+
+_JSON = msgspec.json.Encoder(order="deterministic")
+_LISTED_AT_MOST = 500
+
+
+class Plan(Generic[T]):
+    """How one class of records is stored.
+
+    Args:
+        cls: A `Record` with `table` and `key`.
+    """
+
+    def __init__(self, cls: type[T]) -> None:
+        self.cls = cls
+        self.table = quoted(cls.table)
+        self.names = cls.__struct_fields__
+        hints = get_type_hints(cls)
+        codecs = [_codec(hints[name]) for name in self.names]
+        self._encoders = [(i, codec[0]) for i, codec in enumerate(codecs) if codec is not None]
+        self._decoders = [(i, codec[1]) for i, codec in enumerate(codecs) if codec is not None]
+        self._encoder_of = {self.names[i]: encode for i, encode in self._encoders}
+        self.columns = ", ".join(quoted(name) for name in self.names)
+        self.key_positions = [self.names.index(name) for name in cls.key]
+        self.key_condition = " AND ".join(f"{quoted(name)} = ?" for name in cls.key)
+        self.assigned_id = len(cls.key) == 1 and type(None) in get_args(hints[cls.key[0]])
+        self.select = f"SELECT {self.columns} FROM {self.table}"
+        marks = ", ".join("?" * len(self.names))
+        self.insert = f"INSERT INTO {self.table} ({self.columns}) VALUES ({marks})"
+        self.put = f"INSERT OR REPLACE INTO {self.table} ({self.columns}) VALUES ({marks})"
+        assignments = ", ".join(f"{quoted(name)} = ?" for name in self.names)
+        self.update = f"UPDATE {self.table} SET {assignments} WHERE {self.key_condition}"
+
+    def encode(self, record: T) -> list[Value]:
+        """Return the values of a record in column order.
+
+        Raises:
+            DataError: If a value has no exact stored form, such as a text with half a surrogate pair.
+        """
+        values: list[Any] = list(msgspec.structs.astuple(record))
+        try:
+            for position, encode in self._encoders:
+                value = values[position]
+                if value is not None:
+                    values[position] = encode(value)
+        except (TypeError, ValueError, OverflowError) as error:
+            name = self.names[position]
+            raise DataError(f"{self.cls.table}.{name} cannot be stored: {error}") from error
+        return values
+
+    def decode(self, row: Sequence[Any]) -> T:
+        """Make a record of a row.
+
+        Raises:
+            IntegrityError: If the row is not what a record of this class writes.
+        """
+        values = list(row)
+        try:
+            for position, decode in self._decoders:
+                value = values[position]
+                if value is not None:
+                    values[position] = decode(value)
+        except (TypeError, ValueError, OverflowError) as error:
+            name = self.names[position]
+            raise IntegrityError(
+                f"a row of {self.cls.table} has a damaged {name}: {error}",
+                hint="restore the workspace from a backup",
+            ) from error
+        return self.cls(**dict(zip(self.names, values, strict=True)))
+
+    def condition(self, where: Mapping[str, object]) -> tuple[str, list[Value]]:
+        """Write a WHERE clause: a scalar is equality, None is IS NULL, a list is IN.
+
+        Raises:
+            DefinitionError: If a column does not exist.
+        """
+        parts: list[str] = []
+        bound: list[Value] = []
+        for name, value in where.items():
+            column = self.column(name)
+            if isinstance(value, list):
+                part, values = self._member(column, [self._bind(name, item) for item in value])
+                parts.append(part)
+                bound.extend(values)
+            elif value is None:
+                parts.append(f"{column} IS NULL")
+            else:
+                parts.append(f"{column} = ?")
+                bound.append(self._bind(name, value))
+        return (" WHERE " + " AND ".join(parts) if parts else ""), bound
+
+    def order(self, order: str) -> str:
+        """Write an ORDER BY clause for a column name, descending with a leading minus; ties go by the key."""
+        descending = order.startswith("-")
+        direction = " DESC" if descending else ""
+        names = list(dict.fromkeys((order.removeprefix("-"), *self.cls.key)))
+        return " ORDER BY " + ", ".join(self.column(name) + direction for name in names)
+
+    def column(self, name: str) -> str:
+        """Return the quoted column of that name.
+
+        Raises:
+            DefinitionError: If there is none.
+        """
+        if name not in self.names:
+            raise DefinitionError(f"{self.cls.table} has no column {name!r}", hint=near(name, self.names))
+        return quoted(name)
+
+    def _bind(self, name: str, value: object) -> Value:
+        encode: Callable[[Any], Value] = self._encoder_of.get(name, _unchanged)
+        return None if value is None else encode(value)
+
+    def _member(self, column: str, values: list[Value]) -> tuple[str, list[Value]]:
+        nullable = f" OR {column} IS NULL" if None in values else ""
+        values = [value for value in values if value is not None]
+        if len(values) > _LISTED_AT_MOST and not isinstance(values[0], bytes):
+            # One parameter for any number of values: SQLite binds at most 32,766.
+            return f"({column} IN (SELECT value FROM json_each(?)){nullable})", [to_json(values)]
+        return f"({column} IN ({', '.join('?' * len(values))}){nullable})", values
+
+
+@cache
+def plan_for(cls: type[T]) -> Plan[T]:
+    """Return the plan of a class of records."""
+    return Plan(cls)
+
+
+def quoted(name: str) -> str:
+    """Quote an identifier for SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def to_json(value: object) -> str:
+    """Write JSON text: keys in order, non-finite floats as 'NaN', 'Infinity' and '-Infinity'."""
+    text = _JSON.encode(value)
+    # msgspec writes NaN and the infinities as null, where they would be lost.
+    if b"null" in text and _is_lossy(plain := msgspec.to_builtins(value)):
+        text = _JSON.encode(_spelled(plain))
+    return text.decode()
+
+
+def _is_lossy(value: object) -> bool:
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else (value,)
+    for item in items:
+        if item.__class__ is float:
+            if item - item != 0.0:  # only of a finite one the difference is zero
+                return True
+        elif isinstance(item, dict | list) and _is_lossy(item):
+            return True
+    return False
+
+
+def _spelled(value: object) -> object:
+    if isinstance(value, float):
+        return _encode_float(value)
+    if isinstance(value, dict):
+        return {key: _spelled(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_spelled(item) for item in value]
+    return value
+
+
+Codec = tuple[Callable[[Any], Value], Callable[[Any], Any]]
+
+
+def _codec(hint: type[Any]) -> Codec | None:
+    """How a field is encoded and decoded, or None where SQLite keeps it as it is; null is never passed."""
+    union = get_origin(hint) in (Union, types.UnionType)
+    options = set(get_args(hint)) - {type(None)} if union else {hint}
+    if options <= _AS_IT_IS:
+        return None
+    if options <= _AS_IT_IS | {float}:
+        return _encode_float, float if options == {float} else _unchanged
+    if options == {bool}:
+        return int, _decode_bool
+    if options == {datetime}:
+        return _encode_time, from_micros
+    return to_json, _json_decoder(hint)
+
+
+_AS_IT_IS = {int, str, bytes}
+
+
+def _unchanged(value: Any) -> Any:  # noqa: ANN401  # a value of any column, given back
+    return value
+
+
+def _encode_float(value: float | str) -> Value:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def _encode_time(value: datetime) -> int:
+    if value.tzinfo is None:
+        raise ValueError(f"{value} has no time zone")
+    return to_micros(value)
+
+
+def _decode_bool(value: int) -> bool:
+    if value not in (0, 1):
+        raise ValueError(f"{value!r} is neither 0 nor 1")
+    return value == 1
+
+
+def _json_decoder(hint: type[Any]) -> Callable[[str], Any]:
+    exact = msgspec.json.Decoder(hint).decode
+    # Reads 'NaN' where a float is declared; tried second, because it also reads '1' where both fit.
+    spelled = msgspec.json.Decoder(hint, strict=False).decode
+
+    def decode(text: str) -> object:
+        try:
+            return exact(text)
+        except msgspec.ValidationError:
+            return spelled(text)
+
+    return decode

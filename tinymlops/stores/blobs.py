@@ -1,0 +1,109 @@
+"""Files named by the SHA-256 of their content: models, artifacts, manifests."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from typing import TYPE_CHECKING, BinaryIO
+
+from tinymlops.errors import DataError, NotFoundError
+from tinymlops.stores.publish import damaged, missing, publish, verify_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["Blobs"]
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_CHUNK = 1 << 20
+
+
+class Blobs:
+    """A directory of immutable files, found by hash and never by a name that a client chose.
+
+    Args:
+        root: The directory, such as `flights.tm/blobs`.
+        tmp: The workspace's directory for unfinished files, on the same file system.
+    """
+
+    def __init__(self, root: Path, tmp: Path) -> None:
+        self._root = root
+        self._tmp = tmp
+
+    def put(self, data: bytes) -> str:
+        """Store bytes durably; what is there already is not written again.
+
+        Returns:
+            Their SHA-256 in hexadecimal.
+        """
+
+        def write(stream: BinaryIO) -> None:
+            stream.write(data)
+
+        return publish(write, self._path, self._tmp).sha256
+
+    def put_file(self, path: Path) -> str:
+        """Store a copy of a regular file durably.
+
+        Returns:
+            The SHA-256 of its content.
+
+        Raises:
+            NotFoundError: If there is no such file.
+            DataError: If it is a directory, a device or a pipe.
+        """
+        if not path.exists():
+            raise NotFoundError(f"there is no file {path}")
+        if not path.is_file():
+            raise DataError(f"{path} is not a regular file", hint="pass one file; directories are not stored")
+        with path.open("rb") as source:
+            return publish(
+                lambda stream: shutil.copyfileobj(source, stream, _CHUNK), self._path, self._tmp
+            ).sha256
+
+    def read(self, sha256: str) -> bytes:
+        """Return the content, checked against its hash at every call.
+
+        Raises:
+            IntegrityError: If the file is missing or damaged.
+        """
+        path = self._path(sha256)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError as error:
+            raise missing(path) from error
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise damaged(path)
+        return data
+
+    def path(self, sha256: str) -> Path:
+        """Return where the file is, checked once per process for as long as it does not change.
+
+        Raises:
+            IntegrityError: If the file is missing or damaged.
+        """
+        path = self._path(sha256)
+        verify_file(path, sha256)
+        return path
+
+    def exists(self, sha256: str) -> bool:
+        """Whether a file of that hash is there; its content is not checked."""
+        return self._path(sha256).is_file()
+
+    def bytes_of(self, sha256: str) -> int:
+        """Return the size of the file in bytes.
+
+        Raises:
+            IntegrityError: If the file is missing.
+        """
+        path = self._path(sha256)
+        try:
+            return path.stat().st_size
+        except FileNotFoundError as error:
+            raise missing(path) from error
+
+    def _path(self, sha256: str) -> Path:
+        if not _SHA256.fullmatch(sha256):
+            raise DataError(f"{sha256!r} is not a SHA-256 in hexadecimal")
+        return self._root / sha256[:2] / sha256

@@ -1,0 +1,288 @@
+"""`meta.db`: the workspace's only commit point.
+
+Writing goes through `Database.write` alone, one transaction at a time over all processes (`write.lock`);
+reading never waits for it. SQLite 3.7.0 to 3.51.2 can lose a WAL when a checkpoint meets another connection's
+write, so every write, every checkpoint, opening and closing hold that lock.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import weakref
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tinymlops.errors import ConflictError, IntegrityError, NotFoundError
+from tinymlops.records import Record
+from tinymlops.stores._rows import plan_for
+from tinymlops.stores.forked import Owner
+from tinymlops.stores.migrations import SCHEMA_VERSION, migrate, refuse_second_sqlite
+from tinymlops.stores.publish import fsync_directory
+from tinymlops.stores.transaction import Transaction, audit_problems, read_counter, read_one, translated
+
+if TYPE_CHECKING:
+    import builtins
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from tinymlops.stores.locks import FileLock
+
+__all__ = ["Database", "Transaction"]
+
+T = TypeVar("T", bound=Record)
+_PATIENCE = 60.0
+"""Seconds to wait for the writers before: each holds the lock for milliseconds."""
+_WAL_LIMIT = 8 * 2**20
+_LARGEST_WAL_KEPT = 4 * 2**20
+
+
+class Database:
+    """The SQLite database of a workspace, shared by the threads of one process.
+
+    Args:
+        path: The file, `meta.db`.
+        write_lock: Serialises every write transaction and checkpoint over all processes.
+    """
+
+    def __init__(self, path: Path, write_lock: FileLock) -> None:
+        self.path = path
+        self._lock = write_lock
+        self._owner = Owner(f"the database {path}")
+        self._writer: sqlite3.Connection | None = None
+        self._readers = threading.local()
+        self._retirements: builtins.list[weakref.finalize[Any, Any]] = []
+        self._retiring = threading.Lock()
+        self._writing: int | None = None
+
+    def create(self) -> None:
+        """Make the file, complete or not at all, and open it; one that is there is only opened."""
+        with self._lock.exclusive(deadline=_PATIENCE):
+            if not self.path.exists():
+                self._build()
+            self.open()
+
+    def open(self) -> None:
+        """Open the file, after bringing an older schema up to date.
+
+        Raises:
+            NotFoundError: If there is no such file.
+            IntegrityError: If it is damaged, or was written by a newer tinymlops.
+        """
+        self._owner.check()
+        refuse_second_sqlite()
+        if not self.path.exists():
+            raise NotFoundError(f"there is no database {self.path}")
+        with self._lock.exclusive(deadline=_PATIENCE), translated(self.path, "the database"):
+            connection = _connect(self.path)
+            try:
+                _prepare(connection)
+                version = self._check_version(connection)
+                if version < SCHEMA_VERSION:
+                    migrate(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._writer = connection
+
+    def close(self) -> None:
+        """Close every connection of this process; in a fork of it, do nothing."""
+        if not self._owner.is_here or self._writer is None:
+            return
+        with self._lock.exclusive(deadline=_PATIENCE):
+            writer, self._writer = self._writer, None
+            for retire in self._retirements:
+                retire()
+            self._readers = threading.local()
+            # A reader in another process may hold the WAL; then its own close empties it.
+            writer.execute("PRAGMA busy_timeout = 0")
+            with suppress(sqlite3.OperationalError):
+                writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            writer.close()
+
+    def get(self, cls: type[T], **key: object) -> T | None:
+        """Return the record whose columns equal these, or None.
+
+        Raises:
+            DefinitionError: If a column does not exist.
+        """
+        with translated(self.path, cls.table):
+            return read_one(self._reader(), cls, key)
+
+    def list(
+        self,
+        cls: type[T],
+        *,
+        where: Mapping[str, object] | None = None,
+        order: str | None = None,
+        limit: int | None = None,
+    ) -> builtins.list[T]:
+        """Return records.
+
+        Args:
+            cls: Which kind.
+            where: Column to value: a scalar is equality, None is IS NULL, a list is IN.
+            order: A column, descending with a leading minus ("-started_at"); ties go by the key, and
+                without it so does everything.
+            limit: At most so many.
+
+        Raises:
+            DefinitionError: If a column does not exist.
+        """
+        plan = plan_for(cls)
+        condition, bound = plan.condition(where or {})
+        sql = plan.select + condition + plan.order(order or cls.key[0])
+        if limit is not None:
+            sql += " LIMIT ?"
+            bound.append(limit)
+        return [plan.decode(row) for row in self.rows(sql, bound)]
+
+    def rows(self, sql: str, params: Sequence[Any] = ()) -> builtins.list[tuple[Any, ...]]:
+        """Return the rows of one SELECT; the connection refuses to write."""
+        with translated(self.path, "the database"):
+            return self._reader().execute(sql, params).fetchall()
+
+    def count(self, cls: type[Record], where: Mapping[str, object] | None = None) -> int:
+        """Return how many records there are; `where` as in `list`."""
+        plan = plan_for(cls)
+        condition, bound = plan.condition(where or {})
+        ((count,),) = self.rows(f"SELECT count(*) FROM {plan.table}{condition}", bound)
+        return int(count)
+
+    def sequence(self) -> int:
+        """Return the last committed sequence number of the workspace; 0 if there is none."""
+        with translated(self.path, "the database"):
+            return read_counter(self._reader(), "sequence")
+
+    def verify_audit(self) -> builtins.list[str]:
+        """Check the audit log's chain of hashes.
+
+        Returns:
+            What was removed or edited, one sentence each; empty if nothing was.
+        """
+        with translated(self.path, "the audit log"):
+            return audit_problems(self._reader())
+
+    @contextmanager
+    def write(self, *, actor: str) -> Iterator[Transaction]:
+        """Write in one transaction: durable when the block ends, rolled back if it raises.
+
+        Keep it short and run no user code inside: all writers of all processes wait for it.
+
+        Args:
+            actor: Who is written into the audit log.
+
+        Raises:
+            ConflictError: If other writers held the lock for a minute, or this thread is writing already.
+            IntegrityError: If a newer tinymlops has changed the schema meanwhile.
+        """
+        self._owner.check()
+        if self._writing == threading.get_ident():
+            raise ConflictError(
+                "this thread is inside a write transaction already", hint="use that transaction's methods"
+            )
+        with self._lock.exclusive(deadline=_PATIENCE):
+            connection = self._open_writer()
+            self._writing = threading.get_ident()
+            try:
+                with self._transaction(connection):
+                    transaction = Transaction(connection, self.path, actor=actor)
+                    try:
+                        yield transaction
+                    finally:
+                        transaction.close()
+                self._checkpoint(connection)
+            finally:
+                self._writing = None
+
+    @contextmanager
+    def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
+        with translated(self.path, "the database"):
+            connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._check_version(connection)
+            yield
+            self._owner.check()
+            with translated(self.path, "the database"):
+                connection.execute("COMMIT")
+        except BaseException:
+            # A full disk may have rolled back already. In a fork, the transaction is the parent's to end.
+            if self._owner.is_here and connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def _checkpoint(self, connection: sqlite3.Connection) -> None:
+        wal = self.path.with_name(self.path.name + "-wal")
+        if wal.stat().st_size > _WAL_LIMIT:
+            # The commit stands whatever happens here; the next writer tries again.
+            with suppress(sqlite3.OperationalError):
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+    def _check_version(self, connection: sqlite3.Connection) -> int:
+        ((version,),) = connection.execute("PRAGMA user_version").fetchall()
+        if version > SCHEMA_VERSION:
+            raise IntegrityError(
+                f"{self.path} has schema {version}, and this tinymlops knows only {SCHEMA_VERSION}",
+                hint="pip install --upgrade tinymlops",
+            )
+        return int(version)
+
+    def _build(self) -> None:
+        building = self.path.with_name(self.path.name + ".building")
+        for suffix in ("", "-wal", "-shm"):
+            building.with_name(building.name + suffix).unlink(missing_ok=True)
+        connection = _connect(building)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            _prepare(connection)
+            migrate(connection)
+        finally:
+            connection.close()
+        building.rename(self.path)
+        fsync_directory(self.path.parent)
+
+    def _open_writer(self) -> sqlite3.Connection:
+        if self._writer is None:
+            raise self._not_open()
+        return self._writer
+
+    def _reader(self) -> sqlite3.Connection:
+        self._owner.check()
+        reader: sqlite3.Connection | None = getattr(self._readers, "connection", None)
+        if reader is None:
+            reader = self._readers.connection = self._new_reader()
+        return reader
+
+    def _new_reader(self) -> sqlite3.Connection:
+        if self._writer is None:
+            raise self._not_open()
+        # No write.lock here: while the writer's connection is open this one is neither first nor last.
+        reader = _connect(self.path)
+        _prepare(reader)
+        reader.execute("PRAGMA query_only = ON")
+        retire = weakref.finalize(threading.current_thread(), reader.close)
+        retire.atexit = False
+        with self._retiring:
+            self._retirements = [other for other in self._retirements if other.alive] + [retire]
+        return reader
+
+    def _not_open(self) -> ConflictError:
+        return ConflictError(f"the database {self.path} is closed", hint="connect to the workspace again")
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    for setting in (
+        "busy_timeout = 5000",
+        "synchronous = FULL",
+        "fullfsync = ON",
+        "checkpoint_fullfsync = ON",
+        "foreign_keys = ON",
+        "wal_autocheckpoint = 0",
+        # Else the file keeps its greatest size, and its size could not say that a checkpoint is due.
+        f"journal_size_limit = {_LARGEST_WAL_KEPT}",
+    ):
+        connection.execute(f"PRAGMA {setting}").close()

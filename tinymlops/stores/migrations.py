@@ -1,0 +1,262 @@
+"""The schema of `meta.db`, forward only: a released step is never edited, a new one is added below.
+
+Each step ends by writing its number into `user_version`, which every write transaction compares first.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from typing import TYPE_CHECKING
+
+from tinymlops.errors import ConflictError
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database, Migrations
+
+__all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
+
+SCHEMA_VERSION = 1
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring a database to `SCHEMA_VERSION`; the caller holds the write lock.
+
+    Args:
+        connection: In autocommit mode, outside a transaction.
+    """
+    from sqlite_utils import Database
+
+    refuse_second_sqlite()
+    # sqlite-utils' own transactions begin deferred; inside this one they become savepoints.
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        _steps().apply(Database(connection))
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def refuse_second_sqlite() -> None:
+    """Refuse a second SQLite library in the process: closing a file in one drops the locks of the other.
+
+    Raises:
+        ConflictError: If `pysqlite3` or `sqlean` is loaded with a version of its own.
+    """
+    for name in ("pysqlite3", "sqlean"):
+        other = getattr(sys.modules.get(name), "sqlite_version", sqlite3.sqlite_version)
+        if other != sqlite3.sqlite_version:
+            raise ConflictError(
+                f"{name} brings SQLite {other} beside the {sqlite3.sqlite_version} of Python's sqlite3, "
+                "and two in one process break each other's locks",
+                hint=f"pip uninstall {name}, or do not import it in this process",
+            )
+
+
+def _steps() -> Migrations:
+    from sqlite_utils import Migrations
+
+    steps = Migrations("tinymlops")
+
+    @steps()
+    def m001_first_schema(db: Database) -> None:
+        for statement in _FIRST_SCHEMA:
+            db.execute(statement)
+
+    return steps
+
+
+# Floats are ANY: STRICT REAL refuses the text that stands for NaN and the infinities.
+_FIRST_SCHEMA = (
+    """CREATE TABLE counters (
+        name TEXT PRIMARY KEY,
+        value INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+    "INSERT INTO counters VALUES ('sequence', 0), ('audit', 0)",
+    """CREATE TABLE definitions (
+        kind TEXT NOT NULL,
+        name TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        fingerprint TEXT NOT NULL,
+        spec TEXT NOT NULL,
+        project TEXT NOT NULL,
+        applied_at INTEGER NOT NULL,
+        removed_at INTEGER,
+        PRIMARY KEY (kind, name, version)
+    ) STRICT""",
+    "CREATE INDEX definitions_project ON definitions (project, removed_at)",
+    """CREATE TABLE segments (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        source TEXT NOT NULL,
+        sha256 TEXT NOT NULL,
+        base INTEGER NOT NULL,
+        rows INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        min_event INTEGER,
+        max_event INTEGER,
+        corrections INTEGER NOT NULL,
+        covers INTEGER,
+        created_at INTEGER NOT NULL,
+        dead_at INTEGER
+    ) STRICT""",
+    "CREATE INDEX segments_source ON segments (source, dead_at, base)",
+    "CREATE INDEX segments_sha256 ON segments (sha256)",
+    """CREATE TABLE source_states (
+        source TEXT PRIMARY KEY,
+        definition TEXT NOT NULL,
+        columns TEXT NOT NULL,
+        rows INTEGER NOT NULL,
+        max_event INTEGER,
+        complete_until INTEGER,
+        quarantined INTEGER NOT NULL,
+        ingested_at INTEGER
+    ) STRICT""",
+    """CREATE TABLE ingestions (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        source TEXT NOT NULL,
+        rows_read INTEGER NOT NULL,
+        rows_new INTEGER NOT NULL,
+        rows_corrected INTEGER NOT NULL,
+        rows_known INTEGER NOT NULL,
+        rows_held_back INTEGER NOT NULL,
+        rows_quarantined INTEGER NOT NULL,
+        sequence INTEGER NOT NULL,
+        seconds ANY NOT NULL,
+        at INTEGER NOT NULL
+    ) STRICT""",
+    "CREATE INDEX ingestions_source ON ingestions (source, at)",
+    """CREATE TABLE pushed_rows (
+        n INTEGER PRIMARY KEY,
+        source TEXT NOT NULL,
+        batch_id TEXT NOT NULL,
+        event_id TEXT,
+        payload BLOB NOT NULL,
+        digest BLOB NOT NULL,
+        event INTEGER NOT NULL,
+        created INTEGER NOT NULL,
+        deleted INTEGER NOT NULL
+    ) STRICT""",
+    "CREATE INDEX pushed_rows_source ON pushed_rows (source, n)",
+    "CREATE INDEX pushed_rows_batch ON pushed_rows (source, batch_id)",
+    "CREATE INDEX pushed_rows_event ON pushed_rows (source, event_id) WHERE event_id IS NOT NULL",
+    """CREATE TABLE training_sets (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL,
+        sequence INTEGER NOT NULL,
+        fingerprint TEXT NOT NULL,
+        manifest_sha256 TEXT NOT NULL,
+        rows INTEGER NOT NULL,
+        features INTEGER NOT NULL,
+        created_at INTEGER NOT NULL
+    ) STRICT""",
+    "CREATE INDEX training_sets_name ON training_sets (name, created_at)",
+    """CREATE TABLE runs (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL,
+        status TEXT NOT NULL,
+        params TEXT NOT NULL,
+        metrics TEXT NOT NULL,
+        tags TEXT NOT NULL,
+        training_set TEXT,
+        git_commit TEXT,
+        git_dirty INTEGER NOT NULL,
+        packages TEXT NOT NULL,
+        started_at INTEGER NOT NULL,
+        ended_at INTEGER,
+        error TEXT
+    ) STRICT""",
+    "CREATE INDEX runs_started ON runs (started_at)",
+    "CREATE INDEX runs_name ON runs (name, started_at)",
+    "CREATE INDEX runs_training_set ON runs (training_set)",
+    """CREATE TABLE metrics (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        run TEXT NOT NULL,
+        name TEXT NOT NULL,
+        step INTEGER NOT NULL,
+        value ANY NOT NULL,
+        at INTEGER NOT NULL
+    ) STRICT""",
+    "CREATE INDEX metrics_run ON metrics (run, name, step)",
+    """CREATE TABLE artifacts (
+        run TEXT NOT NULL,
+        name TEXT NOT NULL,
+        sha256 TEXT NOT NULL,
+        bytes INTEGER NOT NULL,
+        at INTEGER NOT NULL,
+        PRIMARY KEY (run, name)
+    ) STRICT""",
+    """CREATE TABLE logged_models (
+        run TEXT NOT NULL,
+        name TEXT NOT NULL,
+        flavor TEXT NOT NULL,
+        sha256 TEXT NOT NULL,
+        bytes INTEGER NOT NULL,
+        model_class TEXT NOT NULL,
+        signature TEXT NOT NULL,
+        training_set TEXT,
+        definitions TEXT NOT NULL,
+        evaluation TEXT,
+        baseline_sha256 TEXT,
+        trusted_types TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        PRIMARY KEY (run, name)
+    ) STRICT""",
+    """CREATE TABLE model_versions (
+        name TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        run TEXT NOT NULL,
+        logged_name TEXT NOT NULL,
+        manifest_sha256 TEXT NOT NULL,
+        registered_at INTEGER NOT NULL,
+        PRIMARY KEY (name, version)
+    ) STRICT""",
+    "CREATE INDEX model_versions_run ON model_versions (run, logged_name)",
+    """CREATE TABLE model_aliases (
+        name TEXT NOT NULL,
+        alias TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        previous INTEGER,
+        changed_at INTEGER NOT NULL,
+        PRIMARY KEY (name, alias),
+        FOREIGN KEY (name, version) REFERENCES model_versions (name, version)
+    ) STRICT""",
+    """CREATE TABLE predictions (
+        id TEXT PRIMARY KEY,
+        model TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        at INTEGER NOT NULL,
+        sequence INTEGER,
+        request TEXT NOT NULL,
+        features TEXT NOT NULL,
+        output TEXT NOT NULL
+    ) STRICT""",
+    "CREATE INDEX predictions_model ON predictions (model, version, at)",
+    """CREATE TABLE outcomes (
+        prediction_id TEXT PRIMARY KEY,
+        value ANY,
+        at INTEGER NOT NULL,
+        origin TEXT NOT NULL
+    ) STRICT""",
+    "CREATE INDEX outcomes_at ON outcomes (at)",
+    """CREATE TABLE audit (
+        n INTEGER PRIMARY KEY,
+        at INTEGER NOT NULL,
+        actor TEXT NOT NULL,
+        action TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        detail TEXT NOT NULL,
+        previous TEXT NOT NULL,
+        hash TEXT NOT NULL
+    ) STRICT""",
+    "CREATE INDEX audit_subject ON audit (subject)",
+    """CREATE TRIGGER audit_is_never_changed BEFORE UPDATE ON audit
+    BEGIN SELECT RAISE(ABORT, 'the audit log is append only'); END""",
+    """CREATE TRIGGER audit_is_never_deleted BEFORE DELETE ON audit
+    BEGIN SELECT RAISE(ABORT, 'the audit log is append only'); END""",
+    # REPLACE deletes without firing a delete trigger, so the next number is enforced as well.
+    """CREATE TRIGGER audit_has_no_gap BEFORE INSERT ON audit
+    WHEN NEW.n <> (SELECT coalesce(max(n), 0) + 1 FROM audit)
+    BEGIN SELECT RAISE(ABORT, 'the audit log is append only'); END""",
+    f"PRAGMA user_version = {SCHEMA_VERSION}",
+)

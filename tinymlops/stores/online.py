@@ -1,0 +1,371 @@
+"""The online store: the newest feature values under ordered byte keys, in LMDB.
+
+All of it is derived from the offline rows, so it is never synced: a process may die at any moment and lose
+nothing, and after a crash of the machine the store is made anew and says so by `needs_rebuild`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import weakref
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from tinymlops.errors import ConflictError, DataError, IntegrityError, TinyMLOpsError
+from tinymlops.stores._boot import BootState
+from tinymlops.stores._entries import Reader, Writer
+from tinymlops.stores._gate import Gate
+from tinymlops.stores.forked import Owner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    import lmdb
+
+__all__ = ["LmdbStore", "OnlineStore", "Reader", "Writer"]
+
+R = TypeVar("R")
+_FIRST_MAP = 2**30
+_READERS = 1024
+
+
+class OnlineStore(Protocol):
+    """What an online store must do."""
+
+    def read(self) -> AbstractContextManager[Reader]:
+        """Read as of one moment."""
+
+    def update(self, function: Callable[[Writer], R]) -> R:
+        """Change it in one transaction; `function` may be called more than once."""
+
+    def needs_rebuild(self) -> bool:
+        """Whether it holds nothing, because it is new or could not be trusted."""
+
+    def reset(self) -> None:
+        """Throw everything away."""
+
+    def close(self) -> None:
+        """Let go of the files."""
+
+
+class LmdbStore:
+    """An online store in a directory: any number of processes read while one writes.
+
+    Args:
+        path: The directory; made if need be. One store per directory and process.
+
+    Raises:
+        IntegrityError: If it is damaged while other processes use it; alone, it is made anew.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._owner = Owner(f"the online store {path}")
+        self._gate = Gate()
+        self._updating = _Updating()
+        path.mkdir(mode=0o700, exist_ok=True)
+        self._state = BootState(path)
+        self._users = os.open(path / "users.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
+        _stores.add(self)
+        try:
+            self._environment: lmdb.Environment | None = self._open()
+        except BaseException:
+            os.close(self._users)
+            self._users = -1
+            raise
+
+    def read(self) -> AbstractContextManager[Reader]:
+        """Read as of one moment, in this thread; nested reads are fine.
+
+        Raises:
+            IntegrityError: If what is read is not what was written.
+        """
+        return _Reading(self)
+
+    def update(self, function: Callable[[Writer], R]) -> R:
+        """Change the store in one transaction; everything is undone if the function raises.
+
+        Args:
+            function: Called with the transaction, and called anew after its changes were undone when LMDB's
+                map was too small for them: it must do nothing that cannot be done twice.
+
+        Returns:
+            What the function returned.
+
+        Raises:
+            IntegrityError: If the store is damaged.
+        """
+        import lmdb
+
+        if self._updating.now:
+            raise ConflictError(
+                "this thread is inside an update already", hint="use that update's transaction"
+            )
+        while True:
+            transaction = self.begin(write=True)
+            self._updating.now = True
+            try:
+                size = self._opened().info()["map_size"]
+                self._state.mark_written()
+                result = function(Writer(transaction, str(self.path)))
+                transaction.commit()
+            except lmdb.MapFullError:
+                transaction.abort()
+            except lmdb.Error as error:
+                raise self.explained(error) from error
+            else:
+                return result
+            finally:
+                transaction.abort()
+                self._updating.now = False
+                self.end()
+            self._grow(size)
+
+    def needs_rebuild(self) -> bool:
+        """Whether it holds nothing: new, or thrown away as damaged or after a crash of the machine."""
+        transaction = self.begin(write=False)
+        try:
+            return not transaction.stat()["entries"]
+        finally:
+            transaction.abort()
+            self.end()
+
+    def reset(self) -> None:
+        """Throw everything away, damaged or not.
+
+        Raises:
+            ConflictError: If LMDB cannot walk it any more and other processes use it.
+        """
+        self._owner.check()
+        if self._is_alone():
+            try:
+                with self._gate.alone():
+                    self._opened().close()
+                    self._remove()
+                    self._environment = self._new_environment()
+            finally:
+                fcntl.flock(self._users, fcntl.LOCK_SH)
+            return
+        try:
+            self.update(lambda writer: writer.clear())
+        except IntegrityError as error:
+            self._state.mark_damaged()
+            raise ConflictError(
+                f"the online store {self.path} is damaged and other processes use it",
+                hint="stop them: the next one to open the workspace makes it anew",
+            ) from error
+
+    def close(self) -> None:
+        """Sync and let go of the files; in a fork of the process, do nothing."""
+        if not self._owner.is_here or self._environment is None:
+            return
+        with self._gate.alone():
+            environment, self._environment = self._environment, None
+            if not self._state.is_clean():
+                self._end_cleanly(environment)
+            environment.close()
+        os.close(self._users)
+        self._users = -1
+
+    def begin(self, *, write: bool) -> lmdb.Transaction[bytes]:
+        """Begin one of LMDB's transactions; `end` must follow once it is over."""
+        import lmdb
+
+        readers_checked = False
+        while True:
+            self._gate.enter()
+            try:
+                return self._opened().begin(write=write)
+            except lmdb.MapResizedError:
+                self.end()
+                self._adopt()
+            except lmdb.ReadersFullError as error:
+                self.end()
+                if readers_checked:
+                    raise self.explained(error) from error
+                # Those of killed processes.
+                self._opened().reader_check()
+                readers_checked = True
+            except lmdb.Error as error:
+                self.end()
+                raise self.explained(error) from error
+            except BaseException:
+                self.end()
+                raise
+
+    def end(self) -> None:
+        """Say that a transaction from `begin` is over."""
+        self._gate.leave()
+
+    def explained(self, error: lmdb.Error) -> TinyMLOpsError:
+        """Turn one of LMDB's errors into ours."""
+        import lmdb
+
+        if isinstance(error, _damage()):
+            return IntegrityError(
+                f"the online store {self.path} is damaged: {error}",
+                hint="it is derived data: stop the other processes of the workspace and materialize again",
+            )
+        if isinstance(error, lmdb.ReadersFullError):
+            return ConflictError(
+                f"the online store {self.path} has {_READERS} readers already", hint="close some processes"
+            )
+        if isinstance(error, lmdb.BadValsizeError):
+            return DataError(f"the online store {self.path} takes no empty key")
+        return TinyMLOpsError(f"the online store {self.path}: {error}", hint="check the disk's free space")
+
+    def _end_cleanly(self, environment: lmdb.Environment) -> None:
+        import lmdb
+
+        # Inside a write transaction no other process writes; the next one to do so marks the state again.
+        with suppress(lmdb.Error):
+            transaction = environment.begin(write=True)
+            try:
+                if self._state.is_trusted():
+                    environment.sync(force=True)
+                    self._state.mark_clean()
+            finally:
+                transaction.abort()
+
+    def _opened(self) -> lmdb.Environment:
+        self._owner.check()
+        if self._environment is None:
+            raise ConflictError(
+                f"the online store {self.path} is closed", hint="connect to the workspace again"
+            )
+        return self._environment
+
+    def _open(self) -> lmdb.Environment:
+        import lmdb
+
+        alone = self._is_alone()
+        if not alone:
+            # Whoever is alone right now is opening, and is done in a moment.
+            fcntl.flock(self._users, fcntl.LOCK_SH)
+        try:
+            if alone and not self._state.is_trusted():
+                self._remove()
+            try:
+                return self._new_environment()
+            except (lmdb.Error, _TruncatedError) as error:
+                if isinstance(error, lmdb.Error) and not isinstance(error, _damage()):
+                    raise
+                if not alone:
+                    raise
+                self._remove()
+                return self._new_environment()
+        except lmdb.Error as error:
+            raise self.explained(error) from error
+        finally:
+            if alone:
+                fcntl.flock(self._users, fcntl.LOCK_SH)
+
+    def _new_environment(self) -> lmdb.Environment:
+        import lmdb
+
+        data = self.path / "data.mdb"
+        used = data.stat().st_size if data.exists() else 0
+        size = _FIRST_MAP
+        while size < used:
+            size *= 2
+        environment = lmdb.open(
+            str(self.path), map_size=size, sync=False, metasync=False, writemap=False, max_readers=_READERS
+        )
+        pages = environment.info()["last_pgno"] + 1
+        # Reading a page beyond the end of the file would end the process (SIGBUS).
+        if data.stat().st_size < pages * environment.stat()["psize"]:
+            environment.close()
+            raise _TruncatedError(
+                f"the online store {self.path} is cut short",
+                hint="stop the other processes of the workspace: the next one to open it makes it anew",
+            )
+        environment.reader_check()
+        return environment
+
+    def _is_alone(self) -> bool:
+        """Take the directory for this process alone, if no other uses it; to be given back by LOCK_SH."""
+        try:
+            fcntl.flock(self._users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _remove(self) -> None:
+        for name in ("data.mdb", "lock.mdb"):
+            (self.path / name).unlink(missing_ok=True)
+
+    def _grow(self, seen: int) -> None:
+        with self._gate.alone():
+            environment = self._opened()
+            if environment.info()["map_size"] > seen:
+                return
+            # Another process may have made it larger.
+            environment.set_mapsize(0)
+            if environment.info()["map_size"] <= seen:
+                environment.set_mapsize(seen * 2)
+
+    def _adopt(self) -> None:
+        with self._gate.alone():
+            self._opened().set_mapsize(0)
+
+    def _forget(self) -> None:
+        """Drop the parent's descriptor in its fork, which would else count as a user when that is gone."""
+        if self._users >= 0:
+            os.close(self._users)
+            self._users = -1
+
+
+class _Reading:
+    """A read transaction as a context manager; a class, because a generator costs more than the read."""
+
+    __slots__ = ("_store", "_transaction")
+
+    def __init__(self, store: LmdbStore) -> None:
+        self._store = store
+
+    def __enter__(self) -> Reader:
+        self._transaction = self._store.begin(write=False)
+        return Reader(self._transaction, str(self._store.path))
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        import lmdb
+
+        self._transaction.abort()
+        self._store.end()
+        if isinstance(error, lmdb.Error):
+            raise self._store.explained(error) from error
+
+
+class _TruncatedError(IntegrityError):
+    """The file ends before its last page."""
+
+
+class _Updating(threading.local):
+    now = False
+
+
+def _damage() -> tuple[type[Exception], ...]:
+    import lmdb
+
+    return (
+        lmdb.CorruptedError,
+        lmdb.InvalidError,
+        lmdb.PageNotFoundError,
+        lmdb.PanicError,
+        lmdb.VersionMismatchError,
+    )
+
+
+_stores: weakref.WeakSet[LmdbStore] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for store in tuple(_stores):
+        store._forget()  # noqa: SLF001
+
+
+os.register_at_fork(after_in_child=_after_fork)

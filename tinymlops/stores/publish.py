@@ -1,0 +1,242 @@
+"""How a file enters the workspace: complete, durable and under its own hash, or not at all.
+
+Written to `tmp/` while it is hashed, fsynced, renamed to its SHA-256, and the directory fsynced. DuckDB,
+PyArrow and Polars do not fsync what they write, so every file comes through here. What is still being written
+is held by a `flock`, so that whoever opens the workspace next can tell it from what a dead process left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+import shutil
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+
+from tinymlops.errors import IntegrityError, TinyMLOpsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+__all__ = [
+    "Published",
+    "fsync",
+    "fsync_directory",
+    "hash_file",
+    "make_directory",
+    "publish",
+    "remove_stale",
+    "scratch_directory",
+    "verify_file",
+]
+
+_CHUNK = 1 << 20
+_STALE_AFTER = 60.0
+
+
+class Published(NamedTuple):
+    """A file under its hash."""
+
+    sha256: str
+    bytes: int
+    path: Path
+
+
+def publish(write: Callable[[BinaryIO], None], target: Callable[[str], Path], tmp: Path) -> Published:
+    """Write a file and make it durable under its hash.
+
+    Args:
+        write: Writes the content to the given stream, front to back.
+        target: The final path for a SHA-256; its directory is made if need be.
+        tmp: The workspace's directory for unfinished files, on the same file system.
+
+    Returns:
+        Hash, size and path. A file that is there already is kept, unless it is damaged.
+
+    Raises:
+        TinyMLOpsError: If the disk is full; nothing is left behind.
+    """
+    unfinished = tmp / f"{secrets.token_hex(12)}.part"
+    descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o660)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with os.fdopen(descriptor, "wb", buffering=0, closefd=False) as file:
+            stream = _HashingStream(file)
+            write(stream)  # type: ignore[arg-type]  # the part of BinaryIO that a front-to-back writer uses
+        fsync(descriptor)
+        sha256 = stream.digest.hexdigest()
+        path = target(sha256)
+        make_directory(path.parent)
+        if not _is_intact(path, sha256):
+            unfinished.rename(path)
+        # Also when it was there already: the process that renamed it may not have come to this line yet.
+        fsync_directory(path.parent)
+        return Published(sha256, stream.written, path)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise TinyMLOpsError(
+                f"the disk of {tmp} is full; nothing was stored", hint="free some space and run it again"
+            ) from error
+        raise
+    finally:
+        unfinished.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def fsync(descriptor: int) -> None:
+    """Wait until a file's content is on the disk, not only in the disk's own cache."""
+    if sys.platform == "darwin":
+        # fsync on macOS stops at the drive's cache.
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+    else:
+        os.fsync(descriptor)
+
+
+def fsync_directory(directory: Path) -> None:
+    """Wait until a directory's entries are on the disk."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_directory(directory: Path) -> None:
+    """Make one directory, durable in its parent; fine if it is there."""
+    if directory in _durable and directory.is_dir():
+        return
+    directory.mkdir(mode=0o700, exist_ok=True)
+    fsync_directory(directory.parent)
+    with _durable_lock:
+        _durable.add(directory)
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def verify_file(path: Path, sha256: str) -> None:
+    """Compare a file with its hash, once per process and (inode, size, mtime).
+
+    Raises:
+        IntegrityError: If it is gone or is not what was written; the message names the file.
+    """
+    try:
+        status = path.stat()
+        known = (sha256, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        if known in _verified:
+            return
+        found = hash_file(path)
+    except FileNotFoundError as error:
+        raise missing(path) from error
+    if found != sha256:
+        raise damaged(path)
+    with _durable_lock:
+        if len(_verified) >= _VERIFIED_LIMIT:
+            _verified.clear()
+        _verified.add(known)
+
+
+def missing(path: Path) -> IntegrityError:
+    """The error for a file that the database names and the disk does not have."""
+    return IntegrityError(f"{path} is missing", hint="restore the workspace from a backup")
+
+
+def damaged(path: Path) -> IntegrityError:
+    """The error for a file whose content is not what its name says."""
+    return IntegrityError(
+        f"{path} is damaged: its content does not have the hash it is named by",
+        hint="restore the workspace from a backup",
+    )
+
+
+@contextmanager
+def scratch_directory(tmp: Path) -> Iterator[Path]:
+    """Lend a directory in `tmp` that goes away with the block, or with the next open after a crash."""
+    directory = tmp / f"{secrets.token_hex(12)}.dir"
+    directory.mkdir(mode=0o700)
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+        os.close(descriptor)
+
+
+def remove_stale(tmp: Path) -> int:
+    """Remove what dead processes left in `tmp`.
+
+    Whatever is in use is locked by its writer. The age limit covers the moment between making and locking.
+
+    Returns:
+        How many entries were removed.
+    """
+    removed = 0
+    for entry in tuple(tmp.iterdir()):
+        if _is_stale(entry):
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
+            removed += 1
+    return removed
+
+
+def _is_stale(entry: Path) -> bool:
+    try:
+        if time.time() - entry.lstat().st_mtime < _STALE_AFTER or entry.is_symlink():
+            return False
+        descriptor = os.open(entry, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _is_intact(path: Path, sha256: str) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return hash_file(path) == sha256
+    return False
+
+
+class _HashingStream:
+    """A binary stream that can only be written front to back."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+        self.written = 0
+
+    def write(self, data: bytes) -> int:
+        view = memoryview(data)
+        self.digest.update(view)
+        total = view.nbytes
+        while view:
+            view = view[self._file.write(view) :]
+        self.written += total
+        return total
+
+    def flush(self) -> None:
+        """Nothing is buffered."""
+
+
+_VERIFIED_LIMIT = 100_000
+_verified: set[tuple[str, int, int, int, int]] = set()
+_durable: set[Path] = set()
+_durable_lock = threading.Lock()

@@ -1,0 +1,129 @@
+"""Segment files: immutable rows of one source, and the only module that knows their format (Parquet).
+
+A file holds the user's columns beside four of ours: `__event` and `__created` (microseconds UTC, null where
+there is none), `__ordinal` (1, 2, ... in the file) and `__deleted`. The sequence is not in it, because the
+commit that names the file assigns it: `__sequence` is `base + __ordinal`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+from tinymlops.errors import DataError, IntegrityError
+from tinymlops.stores.publish import publish, verify_file
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import polars as pl
+
+__all__ = ["SYSTEM_COLUMNS", "SegmentFile", "read", "write"]
+
+SYSTEM_COLUMNS = ("__event", "__created", "__sequence", "__deleted")
+_STORED = ("__event", "__created", "__ordinal", "__deleted")
+# Small enough that a time range skips most of a file by its statistics, large enough to compress well.
+_ROW_GROUP = 131_072
+
+
+class SegmentFile(NamedTuple):
+    """A segment that was written and is not named by the database yet."""
+
+    sha256: str
+    rows: int
+    bytes: int
+
+
+def write(frame: pl.DataFrame, directory: Path, tmp: Path) -> SegmentFile:
+    """Store rows durably under their hash.
+
+    Args:
+        frame: Sorted by key, event time, created time and ordinal; the user's columns and `__event` Int64,
+            `__created` Int64, `__ordinal` Int64, `__deleted` Boolean.
+        directory: `segments/<source>`; made if need be, its parent must exist.
+        tmp: The workspace's directory for unfinished files, on the same file system.
+    """
+
+    def to_parquet(stream: BinaryIO) -> None:
+        frame.write_parquet(
+            stream, compression="zstd", compression_level=1, statistics=True, row_group_size=_ROW_GROUP
+        )
+
+    published = publish(to_parquet, lambda sha256: directory / sha256, tmp)
+    return SegmentFile(published.sha256, frame.height, published.bytes)
+
+
+def read(segments: Sequence[tuple[Path, int]], columns: Sequence[str] | None) -> pl.DataFrame:
+    """Read segments, one after the other, in the order given.
+
+    Args:
+        segments: Each file with the `base` that its commit assigned.
+        columns: The user's columns to read; None for all. A column that no file has is null.
+
+    Returns:
+        The user's columns, then `__event`, `__created`, `__sequence` and `__deleted`. A column that an older
+        file does not have yet is null there.
+
+    Raises:
+        DataError: If a column changed its type between two files.
+        IntegrityError: If a file is missing or is not what was written.
+    """
+    import polars as pl
+
+    for path, _ in segments:
+        verify_file(path, path.name)
+    schemas = [(path, _schema(path)) for path, _ in segments]
+    dtypes = _united(schemas, columns)
+    frames = [
+        _read_one(path, base, [name for name in dtypes if name in schema])
+        for (path, base), (_, schema) in zip(segments, schemas, strict=True)
+    ]
+    empty = pl.DataFrame(schema={**dtypes, **_system_dtypes()})
+    return pl.concat([empty, *frames], how="diagonal", rechunk=False)
+
+
+def _read_one(path: Path, base: int, columns: list[str]) -> pl.DataFrame:
+    import polars as pl
+
+    frame = pl.read_parquet(path, columns=[*columns, *_STORED], glob=False, hive_partitioning=False)
+    sequence = (pl.col("__ordinal") + base).alias("__sequence")
+    return frame.with_columns(sequence).select(*columns, *SYSTEM_COLUMNS)
+
+
+def _schema(path: Path) -> dict[str, Any]:
+    import polars as pl
+
+    try:
+        schema = pl.scan_parquet(path, glob=False, hive_partitioning=False).collect_schema()
+    except (pl.exceptions.ComputeError, OSError) as error:
+        raise IntegrityError(f"{path} is no segment: {error}") from error
+    return {name: dtype for name, dtype in schema.items() if name not in _STORED}
+
+
+def _united(schemas: list[tuple[Path, dict[str, Any]]], columns: Sequence[str] | None) -> dict[str, Any]:
+    """The columns of all files, in the order they first appear or are asked for."""
+    import polars as pl
+
+    found: dict[str, tuple[Path, Any]] = {}
+    for path, schema in schemas:
+        for name, dtype in schema.items():
+            first, known = found.setdefault(name, (path, dtype))
+            if dtype != known and (columns is None or name in columns):
+                raise DataError(
+                    f"column {name!r} of {path.parent.name} changed its type from {known} to {dtype} "
+                    f"(segments {first.name[:12]} and {path.name[:12]})",
+                    hint="cast it in the source to the type it had, or give it a new name",
+                )
+    names = found if columns is None else columns
+    return {name: found[name][1] if name in found else pl.Null() for name in names}
+
+
+def _system_dtypes() -> dict[str, Any]:
+    import polars as pl
+
+    return {
+        "__event": pl.Int64(),
+        "__created": pl.Int64(),
+        "__sequence": pl.Int64(),
+        "__deleted": pl.Boolean(),
+    }
