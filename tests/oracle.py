@@ -36,9 +36,7 @@ def visible(rows, key, t, *, strict):
         if row.key == key and row.available != FOREVER and (row.available < t if strict else row.available <= t)
     ]
     return [
-        row
-        for row in known
-        if row.id is None or all((o.c, o.n) <= (row.c, row.n) for o in known if o.id == row.id)
+        row for row in known if row.id is None or all((o.c, o.n) <= (row.c, row.n) for o in known if o.id == row.id)
     ]
 
 

@@ -11,6 +11,7 @@ from tinymlops.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
     import numpy as np
     import polars as pl
 
@@ -22,9 +23,7 @@ _LARGEST_CODE = 2**62
 _SHOWN_ROWS = 5
 
 
-def encode(
-    spine: Sequence[pl.Series], records: Sequence[pl.Series], names: Sequence[str]
-) -> tuple[Array, Array, int]:
+def encode(spine: Sequence[pl.Series], records: Sequence[pl.Series], names: Sequence[str]) -> tuple[Array, Array, int]:
     """Number the keys of a spine and of records, equal keys alike.
 
     Integers of any width and whole floats match by value; strings, categoricals and enums as strings; dates,
@@ -155,7 +154,7 @@ def _comparable(left: pl.Series, right: pl.Series, name: str) -> tuple[pl.Series
         )
     if families[0] == "number":
         left, right = _whole(left, name), _whole(right, name)
-        wide = pl.Int64 if left.dtype == right.dtype else pl.Int128
+        wide = pl.Int128 if pl.Int128 in (left.dtype, right.dtype) else pl.Int64
         return left.cast(wide), right.cast(wide)
     if families[0] == "string":
         return left.cast(pl.String), right.cast(pl.String)
@@ -224,9 +223,8 @@ def _instants(left: pl.Series, right: pl.Series) -> tuple[pl.Series, pl.Series]:
         return numbers[0].cast(pl.Int64), numbers[1].cast(pl.Int64)
     # Far years do not fit into nanoseconds of 64 bits.
     per_unit = {"ns": 1, "us": 1_000, "ms": 1_000_000}
-    left, right = (
-        side.cast(pl.Int128) * per_unit[str(unit)] for side, unit in zip(numbers, units, strict=True)
-    )
+    factors = (pl.Series([per_unit[str(unit)]], dtype=pl.Int128) for unit in units)
+    left, right = (side.cast(pl.Int128) * factor for side, factor in zip(numbers, factors, strict=True))
     return left, right
 
 

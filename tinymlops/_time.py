@@ -65,9 +65,7 @@ def parse_duration(value: str | timedelta, *, name: str) -> int:
             )
         micros = sum(int(number) * _UNITS[unit] for number, unit in parts)
     if micros <= 0:
-        raise DefinitionError(
-            f"{name}={value!r} must be longer than zero", hint=f"leave {name} out for no limit"
-        )
+        raise DefinitionError(f"{name}={value!r} must be longer than zero", hint=f"leave {name} out for no limit")
     if micros >= 2**62:
         raise DefinitionError(f"{name}={value!r} is longer than 140,000 years", hint="use a shorter duration")
     return micros

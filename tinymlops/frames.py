@@ -207,9 +207,7 @@ def _local_to_micros(numbers: pl.Series, zone: ZoneInfo, name: str, ambiguous: A
             hint='say ambiguous="earliest" or ambiguous="latest", or give the column in UTC',
         )
     pick = min if ambiguous == "earliest" else max
-    return _replace_rows(
-        micros, open_rows, [pick(_both_readings(moment, zone)) for moment in local.gather(open_rows)]
-    )
+    return _replace_rows(micros, open_rows, [pick(_both_readings(moment, zone)) for moment in local.gather(open_rows)])
 
 
 def _day_edge(series: pl.Series, role: Role, zone: ZoneInfo) -> pl.Series:

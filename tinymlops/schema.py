@@ -24,9 +24,10 @@ _PYTHON_TYPES: dict[object, str] = {
     date: "Date",
     timedelta: "Duration[us]",
 }
-_PLAIN = (
-    "Boolean Int8 Int16 Int32 Int64 UInt8 UInt16 UInt32 UInt64 Float32 Float64 String Binary Date Time Null"
-).split()
+_PLAIN = [
+    *("Boolean", "Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64"),
+    *("Float32", "Float64", "String", "Binary", "Date", "Time", "Null"),
+]
 
 
 def dtype_name(dtype: pl.DataType) -> str:

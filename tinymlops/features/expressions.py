@@ -35,9 +35,7 @@ __all__ = [
 Scalar: TypeAlias = bool | int | float | str
 Function = Literal["count", "sum", "mean", "min", "max", "std", "first", "last"]
 UnaryOperator = Literal["not", "neg", "abs", "is_null", "is_not_null"]
-BinaryOperator = Literal[
-    "+", "-", "*", "/", "//", "%", "==", "!=", "<", "<=", ">", ">=", "&", "|", "fill_null"
-]
+BinaryOperator = Literal["+", "-", "*", "/", "//", "%", "==", "!=", "<", "<=", ">", ">=", "&", "|", "fill_null"]
 
 
 class Operand(msgspec.Struct, frozen=True, eq=False, tag_field="op"):

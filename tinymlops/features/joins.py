@@ -13,6 +13,7 @@ from tinymlops.frames import Frame, give_back, require_no_nulls, times_to_micros
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
     import numpy as np
     import polars as pl
 
@@ -91,9 +92,7 @@ def point_in_time_join(
     _check_choices(boundary, known, created)
     left, right = to_polars(spine), to_polars(features)
     keys = [key] if isinstance(key, str) else list(key)
-    right_keys = (
-        keys if feature_key is None else [feature_key] if isinstance(feature_key, str) else list(feature_key)
-    )
+    right_keys = keys if feature_key is None else [feature_key] if isinstance(feature_key, str) else list(feature_key)
     if not keys or len(keys) != len(right_keys):
         raise DefinitionError(
             f"key={keys} and feature_key={right_keys} must name as many columns",
@@ -202,9 +201,7 @@ def _without_null_events(key: Array, rows: _Rows) -> Array:
     return np.where(rows.event == FOREVER, -1, key)
 
 
-def _assemble(
-    left: pl.DataFrame, values: pl.DataFrame, found: _Found, rows: _Rows, prefix: str
-) -> pl.DataFrame:
+def _assemble(left: pl.DataFrame, values: pl.DataFrame, found: _Found, rows: _Rows, prefix: str) -> pl.DataFrame:
     """Gather the feature columns by row index, so that any type works, and put them beside the spine."""
     import numpy as np
     import polars as pl
@@ -212,9 +209,7 @@ def _assemble(
     index = pl.Series(np.where(found.winner < 0, 0, found.winner), dtype=pl.get_index_type())
     missing = pl.Series(found.winner < 0)
     index = index.set(missing, None) if missing.any() else index
-    gathered = values.select(
-        pl.all().gather(index).name.prefix(prefix)
-    )  # all columns at once, on Polars' threads
+    gathered = values.select(pl.all().gather(index).name.prefix(prefix))  # all columns at once, on Polars' threads
     columns = gathered.get_columns()
     if found.status is not None:
         names = [status.name for status in Status]
@@ -233,9 +228,7 @@ def _read_rows(
     from tinymlops.kernels.records import FOREVER, NEVER
 
     event = times_to_micros(right[timestamp], role="feature", tz=tz, name=timestamp)
-    available = event + (
-        right_delay if (right_delay := _delay_column(right, delay)) is not None else delay.micros
-    )
+    available = event + (right_delay if (right_delay := _delay_column(right, delay)) is not None else delay.micros)
     if created is None:
         return _Rows(_filled(event, FOREVER), _filled(available, FOREVER), None)
     known_from = times_to_micros(right[created], role="feature", tz=tz, name=created)

@@ -44,12 +44,7 @@ __all__ = ["Project", "check_name"]
 P = ParamSpec("P")
 R = TypeVar("R")
 Definition = (
-    Entity
-    | Source[..., Any]
-    | FeatureView[..., Any]
-    | OnDemandView[..., Any]
-    | LabelDefinition[..., Any]
-    | TrainingSet
+    Entity | Source[..., Any] | FeatureView[..., Any] | OnDemandView[..., Any] | LabelDefinition[..., Any] | TrainingSet
 )
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
@@ -204,8 +199,7 @@ class Project:
                 )
             if row_wise and (len(parameters) != 1 or timestamp or id or created or delay):
                 raise DefinitionError(
-                    f"row-wise transformation {function.__name__!r} must have one input and keep its times "
-                    "and id",
+                    f"row-wise transformation {function.__name__!r} must have one input and keep its times and id",
                     hint="leave out timestamp, id, created and delay, or row_wise=True",
                 )
             if not row_wise:
@@ -343,18 +337,14 @@ class Project:
                 on-demand views, in the order of the columns of `X`.
         """
         if not isinstance(spine, Source):
-            raise DefinitionError(
-                f"the spine of {name!r} is {spine!r}, not a source", hint="write spine=departures"
-            )
+            raise DefinitionError(f"the spine of {name!r} is {spine!r}, not a source", hint="write spine=departures")
         if not isinstance(label, LabelDefinition):
             raise DefinitionError(
                 f"the label of {name!r} is {label!r}, not a label", hint="make it with @project.label"
             )
         if not features:
             raise DefinitionError(f"training set {name!r} has no features", hint="list at least one view")
-        spec = TrainingSetSpec(
-            name=name, spine=spine.spec.name, label=label.spec.name, features=requests_of(features)
-        )
+        spec = TrainingSetSpec(name=name, spine=spine.spec.name, label=label.spec.name, features=requests_of(features))
         return self._add(TrainingSet(spec), "training set")
 
     def _add(self, definition: D, what: str) -> D:
@@ -398,16 +388,13 @@ def _hints(function: Callable[..., Any], what: str) -> tuple[dict[str, Any], Map
     for name in (*parameters, "return"):
         if name not in hints:
             where = "return type" if name == "return" else f"type of parameter {name!r}"
-            raise DefinitionError(
-                f"{what} {function.__name__!r} does not say the {where}", hint=_MISSING_HINT[what]
-            )
+            raise DefinitionError(f"{what} {function.__name__!r} does not say the {where}", hint=_MISSING_HINT[what])
     return hints, parameters
 
 
 _MISSING_HINT = {
     "source": "write `-> str` for SQL, `-> pl.LazyFrame` for a frame, `-> tm.Schema` for a source of pushes",
-    "transformation": "write `def name(orders: tm.Rows) -> str` for SQL, or `(orders: pl.LazyFrame) -> "
-    "pl.LazyFrame`",
+    "transformation": "write `def name(orders: tm.Rows) -> str` for SQL, or `(orders: pl.LazyFrame) -> pl.LazyFrame`",
     "feature view": "write `def name(orders: tm.Rows) -> tm.Features`",
     "label": "write `def name(orders: tm.Rows) -> tm.Label`",
     "on-demand view": "write `def name(sky: tm.Inputs, distance: pl.Expr) -> dict[str, pl.Expr]`",
@@ -453,9 +440,7 @@ def _check_times(
     name: str, timestamp: str | None, *, static: bool, created: str | None, delay: str | timedelta | None
 ) -> None:
     if static and (timestamp or created or delay):
-        raise DefinitionError(
-            f"source {name!r} is static and has times", hint="leave out timestamp, created and delay"
-        )
+        raise DefinitionError(f"source {name!r} is static and has times", hint="leave out timestamp, created and delay")
     if not static and not timestamp:
         raise DefinitionError(
             f"source {name!r} has no timestamp",

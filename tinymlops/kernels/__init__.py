@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: the point-in-time rule, windows, exact sums, drift."""

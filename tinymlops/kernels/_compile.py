@@ -14,7 +14,7 @@ import os
 import pickle
 import stat
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numba
 import numpy as np
@@ -75,7 +75,7 @@ def frozen(values: object, dtype: type[np.generic] | np.dtype[Any]) -> np.ndarra
 def _cache_directory() -> str | None:
     """Return the private directory, made if need be, or None where there cannot be a safe one."""
     home = os.environ.get("XDG_CACHE_HOME", "")
-    root = Path(home) if Path(home).is_absolute() else Path(os.path.expanduser("~/.cache"))  # noqa: PTH111
+    root = Path(home) if Path(home).is_absolute() else Path(os.path.expanduser("~/.cache"))
     directory = root / "tinymlops" / f"numba-{numba.__version__}"
     if not directory.is_absolute():  # no home directory is known
         return None
@@ -92,9 +92,7 @@ def _cache_directory() -> str | None:
 
 def _is_private(path: Path) -> bool:
     found = path.lstat()
-    return (
-        stat.S_ISDIR(found.st_mode) and stat.S_IMODE(found.st_mode) == 0o700 and found.st_uid == os.getuid()
-    )
+    return stat.S_ISDIR(found.st_mode) and stat.S_IMODE(found.st_mode) == 0o700 and found.st_uid == os.getuid()
 
 
 @functools.cache

@@ -174,9 +174,7 @@ def _sort_keys(
         while width < high - low:
             for start in range(low, high - width, 2 * width):
                 middle, end = start + width, min(start + 2 * width, high)
-                if not _after(
-                    leads[middle - 1], order[middle - 1], leads[middle], order[middle], created, sequence
-                ):
+                if not _after(leads[middle - 1], order[middle - 1], leads[middle], order[middle], created, sequence):
                     continue
                 for i in range(start, middle):
                     spare_lead[i - start], spare_row[i - start] = leads[i], order[i]

@@ -60,9 +60,7 @@ def set_threads(threads: int | None) -> None:
         _state.pool = None
 
 
-def in_chunks(
-    count: int, work: Callable[[int, int], object], *, threads: int | None = None, least: int = 4096
-) -> None:
+def in_chunks(count: int, work: Callable[[int, int], object], *, threads: int | None = None, least: int = 4096) -> None:
     """Call `work(start, stop)` until `0 <= start < stop <= count` is covered, each row exactly once.
 
     The calling thread works too, and waits only for chunks that somebody has begun: so many threads may call
@@ -124,7 +122,5 @@ class _Chunks:
 def _submit(work: Callable[[], None]) -> Future[None]:
     with _state.lock:
         if _state.pool is None:
-            _state.pool = ThreadPoolExecutor(
-                max(1, thread_count() - 1), thread_name_prefix="tinymlops-kernel"
-            )
+            _state.pool = ThreadPoolExecutor(max(1, thread_count() - 1), thread_name_prefix="tinymlops-kernel")
         return _state.pool.submit(work)

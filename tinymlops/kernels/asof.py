@@ -444,9 +444,7 @@ def _explain(
             found[row] = _NOT_FOUND
         elif monotone[key[row]]:
             low, high = offsets[key[row]], offsets[key[row] + 1]
-            found[row] = _why_nothing_seen(
-                event, visible_from, low, high, time[row], back(time[row], span), strict
-            )
+            found[row] = _why_nothing_seen(event, visible_from, low, high, time[row], back(time[row], span), strict)
         else:
             low, high = offsets[key[row]], offsets[key[row] + 1]
             found[row] = _why_nothing(

@@ -114,9 +114,7 @@ class Column:
         return Digits(width, count, frozen(prefix, np.int64))
 
 
-def integer_sums(
-    records: Records, column: Column, time: Array, low: Array, high: Array, scan: Array
-) -> Array:
+def integer_sums(records: Records, column: Column, time: Array, low: Array, high: Array, scan: Array) -> Array:
     """Sum integers over windows.
 
     Args:
@@ -137,9 +135,7 @@ def integer_sums(
     failed = np.zeros(time.size, np.uint8)
 
     def work(start: int, stop: int) -> None:
-        _sum_integers(
-            *_source(records, column, column.linear), time, low, high, scan, start, stop, out, failed
-        )
+        _sum_integers(*_source(records, column, column.linear), time, low, high, scan, start, stop, out, failed)
 
     in_chunks(time.size, work)
     _raise_first(failed)
@@ -219,9 +215,7 @@ def deviations(
 
     in_chunks(time.size, work)
     for cell in np.flatnonzero(open_cells):
-        rows = _visible_rows(
-            records, column, int(time[cell]), int(low[cell]), int(high[cell]), scan=bool(scan[cell])
-        )
+        rows = _visible_rows(records, column, int(time[cell]), int(low[cell]), int(high[cell]), scan=bool(scan[cell]))
         try:
             out[cell] = _exact_deviation(rows, root=root)
         except OverflowError:
@@ -243,9 +237,7 @@ def _raise_first(failed: Array) -> None:
         raise OverflowError(int(cells[0]))
 
 
-def _visible_rows(
-    records: Records, column: Column, time: int, low: int, high: int, *, scan: bool
-) -> list[Fraction]:
+def _visible_rows(records: Records, column: Column, time: int, low: int, high: int, *, scan: bool) -> list[Fraction]:
     rows = np.arange(low, high)
     if scan:
         seen = (records.visible_from[rows] < time) & (time <= records.visible_to[rows])

@@ -90,9 +90,7 @@ def arrange(
     visible_to = _replaced_at(key, available, created, sequence, ids, keys)
     kind = _kinds(rows, ids, deleted)
     if not untouched:
-        event, available, visible_to, kind = (
-            _take(column, order) for column in (event, available, visible_to, kind)
-        )
+        event, available, visible_to, kind = (_take(column, order) for column in (event, available, visible_to, kind))
     monotone = np.empty(keys, np.bool_)
     offsets = frozen(offsets, np.int64)
     bounds = parts_by_weight(offsets, thread_count() * 4 if order.size > 100_000 else 1)
@@ -121,9 +119,7 @@ def _kinds(rows: int, ids: Array | None, deleted: Array | None) -> Array:
     return frozen(kind, np.uint8)
 
 
-def _replaced_at(
-    key: Array, available: Array, created: Array, sequence: Array, ids: Array | None, keys: int
-) -> Array:
+def _replaced_at(key: Array, available: Array, created: Array, sequence: Array, ids: Array | None, keys: int) -> Array:
     """Return int64[n], when each row stops being the fact; only rows whose id occurs again need any work."""
     visible_to = np.full(key.size, FOREVER, np.int64)
     if ids is not None and key.size:

@@ -134,9 +134,7 @@ def prepare(values: Array, valid: Array) -> Operand:
     return Operand(values, valid)
 
 
-def aggregate(
-    function: str, records: Records, operand: Operand, time: Array, bounds: Bounds
-) -> tuple[Array, Array]:
+def aggregate(function: str, records: Records, operand: Operand, time: Array, bounds: Bounds) -> tuple[Array, Array]:
     """Compute one aggregate over each window; only valid rows count.
 
     Args:
@@ -206,9 +204,7 @@ def _extreme(records: Records, operand: Operand, time: Array, bounds: Bounds, *,
     ranks = operand.greatest if greatest else operand.smallest
 
     def work(start: int, stop: int) -> None:
-        _least_rank(
-            records.visible_from, records.visible_to, records.kind, *ranks, time, *bounds, start, stop, out
-        )
+        _least_rank(records.visible_from, records.visible_to, records.kind, *ranks, time, *bounds, start, stop, out)
 
     in_chunks(time.size, work)
     if greatest:

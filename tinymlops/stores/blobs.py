@@ -58,9 +58,7 @@ class Blobs:
         if not path.is_file():
             raise DataError(f"{path} is not a regular file", hint="pass one file; directories are not stored")
         with path.open("rb") as source:
-            return publish(
-                lambda stream: shutil.copyfileobj(source, stream, _CHUNK), self._path, self._tmp
-            ).sha256
+            return publish(lambda stream: shutil.copyfileobj(source, stream, _CHUNK), self._path, self._tmp).sha256
 
     def read(self, sha256: str) -> bytes:
         """Return the content, checked against its hash at every call.

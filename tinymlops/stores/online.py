@@ -102,9 +102,7 @@ class LmdbStore:
         import lmdb
 
         if self._updating.now:
-            raise ConflictError(
-                "this thread is inside an update already", hint="use that update's transaction"
-            )
+            raise ConflictError("this thread is inside an update already", hint="use that update's transaction")
         while True:
             transaction = self.begin(write=True)
             self._updating.now = True
@@ -234,9 +232,7 @@ class LmdbStore:
     def _opened(self) -> lmdb.Environment:
         self._owner.check()
         if self._environment is None:
-            raise ConflictError(
-                f"the online store {self.path} is closed", hint="connect to the workspace again"
-            )
+            raise ConflictError(f"the online store {self.path} is closed", hint="connect to the workspace again")
         return self._environment
 
     def _open(self) -> lmdb.Environment:

@@ -45,9 +45,7 @@ def write(frame: pl.DataFrame, directory: Path, tmp: Path) -> SegmentFile:
     """
 
     def to_parquet(stream: BinaryIO) -> None:
-        frame.write_parquet(
-            stream, compression="zstd", compression_level=1, statistics=True, row_group_size=_ROW_GROUP
-        )
+        frame.write_parquet(stream, compression="zstd", compression_level=1, statistics=True, row_group_size=_ROW_GROUP)
 
     published = publish(to_parquet, lambda sha256: directory / sha256, tmp)
     return SegmentFile(published.sha256, frame.height, published.bytes)

@@ -221,9 +221,7 @@ def translated(path: Path, subject: str) -> Iterator[None]:
         raise _operational(error, path) from error
     except sqlite3.DatabaseError as error:
         if _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            raise IntegrityError(
-                f"{path} is damaged: {error}", hint="restore the workspace from a backup"
-            ) from error
+            raise IntegrityError(f"{path} is damaged: {error}", hint="restore the workspace from a backup") from error
         raise
 
 

@@ -1,0 +1,155 @@
+"""Tables come in from every library and go back as they came; times become microseconds without leaking."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+import duckdb
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinymlops.errors import DataError, DefinitionError
+from tinymlops.frames import give_back, require_no_nulls, times_to_micros, to_polars
+
+FRAME = pl.DataFrame({"a": [1, 2], "b": ["x", None], "c": [0.5, None]})
+ARROW = FRAME.to_arrow()
+NEW_YORK = "America/New_York"
+
+
+@pytest.mark.parametrize(
+    ("frame", "kind"),
+    [
+        (FRAME, pl.DataFrame),
+        (FRAME.lazy(), pl.LazyFrame),
+        (FRAME.to_pandas(), pd.DataFrame),
+        (ARROW, pa.Table),
+        (ARROW.to_batches()[0], pa.Table),
+        (FRAME.to_dicts(), pl.DataFrame),
+        (FRAME.to_dict(as_series=False), pl.DataFrame),
+    ],
+)
+def test_every_kind_of_table_is_read_and_given_back(frame, kind):
+    read = to_polars(frame)
+    assert read.equals(FRAME)
+    assert isinstance(give_back(read, frame), kind)
+
+
+def test_a_reader_and_a_duckdb_relation_are_read_and_give_arrow():
+    with duckdb.connect() as connection:
+        relation = connection.sql("select 1::bigint a, 'x' b, 0.5::double c union all select 2, null, null order by a")
+        for frame in (ARROW.to_reader(), relation):
+            assert to_polars(frame).equals(FRAME)
+            assert isinstance(give_back(FRAME, frame), pa.Table)
+
+
+def test_arrow_columns_are_not_copied():
+    numbers = pa.table({"a": pa.array(range(10_000), pa.int64())})
+    address = numbers["a"].chunk(0).buffers()[1].address
+    assert to_polars(numbers)["a"].to_numpy(allow_copy=False).__array_interface__["data"][0] == address
+
+
+@pytest.mark.parametrize("frame", [3, "text", [1, 2], None, object()])
+def test_what_is_no_table_is_refused(frame):
+    with pytest.raises(DataError, match="is not a table"):
+        to_polars(frame)
+
+
+def test_columns_of_mixed_types_are_refused():
+    with pytest.raises(DataError, match="cannot be read as a table"):
+        to_polars({"a": [1, 2], "b": [1]})
+
+
+def test_pandas_keeps_its_index_and_its_own_columns():
+    spine = pd.DataFrame({"a": pd.array([1, None], dtype="Int8"), 5: ["x", "y"]}, index=["p", "p"])
+    result = to_polars(spine).with_columns(new=pl.Series([1.5, None]))
+    back = give_back(result, spine)
+    assert list(back.index) == ["p", "p"]
+    assert list(back.columns) == ["a", 5, "new"]
+    assert back["a"].dtype == spine["a"].dtype
+    assert back["new"].iloc[0] == 1.5
+    assert "new" not in spine.columns
+
+
+def test_pandas_of_another_length_gets_a_new_index():
+    spine = pd.DataFrame({"a": [1, 2]}, index=[7, 8])
+    assert list(give_back(FRAME.head(1), spine).index) == [0]
+
+
+def micros(values, role="feature", tz=None, **options):
+    series = values if isinstance(values, pl.Series) else pl.Series(values)
+    return times_to_micros(series, role=role, tz=tz, name="at", **options).to_list()
+
+
+@given(st.integers(-(10**15), 10**15))
+def test_nanoseconds_round_up_for_features_and_down_for_spines(nanos):
+    series = pl.Series([nanos, None], dtype=pl.Datetime("ns", "UTC"))
+    assert micros(series) == [-(-nanos // 1000), None]
+    assert micros(series, "spine") == [nanos // 1000, None]
+
+
+def test_milliseconds_and_zones_are_converted():
+    moment = pl.Series([datetime(2024, 1, 1)]).dt.replace_time_zone("Asia/Tokyo").dt.cast_time_unit("ms")
+    assert micros(moment) == [1704034800_000_000]
+
+
+def test_naive_times_need_a_zone():
+    with pytest.raises(DataError, match="'at' holds times without a time zone\nHint: .*tz="):
+        micros([datetime(2024, 1, 1)])
+    with pytest.raises(DataError, match="'at' holds dates without a time zone"):
+        micros([date(2024, 1, 1)])
+    assert micros([datetime(2024, 1, 1)], tz="UTC") == [1704067200_000_000]
+
+
+def test_an_unknown_zone_is_refused():
+    with pytest.raises(DefinitionError, match="Mars"):
+        micros([datetime(2024, 1, 1)], tz="Mars/Olympus")
+
+
+@pytest.mark.parametrize("values", [["2024-01-01"], [1704067200], [1.5], [True]])
+def test_what_is_no_time_is_refused(values):
+    with pytest.raises(DataError, match="not of times"):
+        micros(values, tz="UTC")
+
+
+def utc(*parts):
+    return int((datetime(*parts) - datetime(1970, 1, 1)).total_seconds()) * 1_000_000
+
+
+SKIPPED, REPEATED = datetime(2013, 3, 10, 2, 30), datetime(2013, 11, 3, 1, 30)
+
+
+@pytest.mark.parametrize("moment", [SKIPPED, REPEATED])
+def test_times_skipped_or_repeated_by_a_clock_change_are_refused_with_their_row(moment):
+    with pytest.raises(DataError, match=r"rows \[1\].*2013"):
+        micros([datetime(2013, 1, 1), moment, None], tz=NEW_YORK)
+
+
+def test_times_skipped_or_repeated_are_read_as_asked_for():
+    values = [SKIPPED, None, REPEATED]
+    assert micros(values, tz=NEW_YORK, ambiguous="earliest") == [utc(2013, 3, 10, 6, 30), None, utc(2013, 11, 3, 5, 30)]
+    assert micros(values, tz=NEW_YORK, ambiguous="latest") == [utc(2013, 3, 10, 7, 30), None, utc(2013, 11, 3, 6, 30)]
+
+
+def test_a_date_is_the_end_of_its_day_for_a_feature_and_the_start_for_a_spine():
+    # Between them lie 23 hours on the day that clocks went forward.
+    assert micros([date(2013, 3, 10)], tz=NEW_YORK) == [utc(2013, 3, 11, 4) - 1]
+    assert micros([date(2013, 3, 10)], "spine", tz=NEW_YORK) == [utc(2013, 3, 10, 5)]
+
+
+def test_a_day_whose_midnight_was_skipped_begins_at_the_clock_change():
+    assert micros([date(2018, 11, 4)], "spine", tz="America/Sao_Paulo") == [utc(2018, 11, 4, 3)]
+    assert micros([date(2018, 11, 3)], tz="America/Sao_Paulo") == [utc(2018, 11, 4, 3) - 1]
+
+
+def test_a_column_of_nulls_is_a_column_of_null_times():
+    assert micros([None, None]) == [None, None]
+
+
+def test_null_spine_times_are_refused_with_their_rows():
+    with pytest.raises(DataError, match=r"'at' is null in 2 rows .*\[1, 2\]"):
+        require_no_nulls(pl.Series([1, None, None]), name="at")
+    require_no_nulls(pl.Series([1]), name="at")

@@ -1,0 +1,1 @@
+"""Where bytes are kept: SQLite, blobs, segments, the online store."""
