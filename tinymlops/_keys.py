@@ -101,11 +101,11 @@ def _encode_column(left: pl.Series, right: pl.Series) -> tuple[tuple[Array, Arra
     if left.dtype != pl.Int64:
         return _hashed(left, right)
     ends = [end for side in (left, right) for end in (side.min(), side.max()) if end is not None]
-    low, high = (min(ends), max(ends)) if ends else (0, 0)  # type: ignore[type-var]
-    size = int(high) - int(low) + 1  # type: ignore[arg-type,call-overload]
+    low, high = (min(ends), max(ends)) if ends else (0, 0)
+    size = int(high) - int(low) + 1  # type: ignore[arg-type]
     if size > _dense_limit(len(left), len(right)):
         return _hashed(left, right)
-    return (_offset(left, int(low)), _offset(right, int(low))), size  # type: ignore[arg-type,call-overload]
+    return (_offset(left, int(low)), _offset(right, int(low))), size  # type: ignore[arg-type]
 
 
 def _offset(values: pl.Series, low: int) -> Array:

@@ -44,8 +44,28 @@ R_co = TypeVar("R_co", covariant=True)
 Schema: TypeAlias = Mapping[str, object]
 """Column to type (`str`, `float`, `datetime`, a Polars dtype): what a source that takes pushes returns."""
 
-Inputs: TypeAlias = "Mapping[str, pl.Expr]"
-"""A feature view inside an on-demand view: feature name to Polars expression."""
+
+class Inputs:
+    """A feature view inside an on-demand view: `sky["visib"]` is that feature as a Polars expression.
+
+    Args:
+        view: The view's name, after its role's prefix.
+        columns: Feature name to expression.
+    """
+
+    def __init__(self, view: str, columns: Mapping[str, pl.Expr]) -> None:
+        self._view = view
+        self._columns = columns
+
+    def __getitem__(self, feature: str) -> pl.Expr:
+        """Return one feature.
+
+        Raises:
+            NotFoundError: If the view has no such feature, or none was asked for.
+        """
+        if feature not in self._columns:
+            raise NotFoundError(f"view {self._view!r} gives no feature {feature!r}", hint=near(feature, self._columns))
+        return self._columns[feature]
 
 
 class Entity:

@@ -265,7 +265,7 @@ class Project:
         hinted `pl.Expr` is a request field, offline a column of the spine; `timestamp` is the prediction time.
         """
         hints, parameters = _hints(function, "on-demand view")
-        views = tuple(name for name in parameters if hints[name] == Inputs)
+        views = tuple(name for name in parameters if hints[name] is Inputs)
         others = tuple(name for name in parameters if name not in views)
         for name in others:
             if getattr(hints[name], "__name__", "") != "Expr":

@@ -144,9 +144,15 @@ def encode(spec: AnySpec) -> bytes:
 
 def decode(data: bytes) -> AnySpec:
     """Read what `encode` wrote."""
-    return msgspec.json.decode(data, type=AnySpec)
+    spec: AnySpec = msgspec.json.decode(data, type=AnySpec)
+    return spec
 
 
 def fingerprint(spec: AnySpec) -> str:
-    """Return the SHA-256 of a definition's content; its description is no part of it."""
-    return hashlib.sha256(encode(msgspec.structs.replace(spec, description=""))).hexdigest()
+    """Return the SHA-256 of a definition's content; its description and its file's place are no part of it."""
+    plain = msgspec.structs.replace(spec, description="")
+    if isinstance(plain, SourceSpec | OnDemandSpec) and plain.code is not None:
+        # Where the project lies on this machine is no part of what it defines.
+        code = msgspec.structs.replace(plain.code, file=None, module="")
+        plain = msgspec.structs.replace(plain, code=code)
+    return hashlib.sha256(encode(plain)).hexdigest()

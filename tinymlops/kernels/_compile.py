@@ -1,5 +1,4 @@
-"""Compile a kernel with numba on its first call, and keep the machine code in a directory only its user can
-write.
+"""Compile a kernel with numba on its first call, and keep the machine code where only its user can write.
 
 Numba's cache is pickle: whoever can write it can run code in every process that reads it. So it lives in a
 directory of mode 0700 that the user owns, and where there is no such directory there is no cache. Numba's own
@@ -44,7 +43,7 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     Returns:
         The compiled function, with the same signature.
     """
-    dispatcher = numba.njit(function, nogil=True, error_model="numpy", boundscheck=False)
+    dispatcher: Any = numba.njit(function, nogil=True, error_model="numpy", boundscheck=False)
     if _cache_directory() is not None:
         # Assigned rather than asked for with cache=True, which would look for a place by numba's global
         # settings.
@@ -136,16 +135,19 @@ class _Locator:
         return str(self._line)
 
 
+_Base: Any = FunctionCache  # numba is only typed in part
+
+
 def _load(self: object, signature: object, context: object) -> object:
     try:
-        return FunctionCache.load_overload(self, signature, context)
+        return _Base.load_overload(self, signature, context)
     except _UNUSABLE:
         return None  # compile instead
 
 
 def _save(self: object, signature: object, data: object) -> None:
     try:
-        FunctionCache.save_overload(self, signature, data)
+        _Base.save_overload(self, signature, data)
     except _UNUSABLE:
         return  # a full or read-only disk costs time, not the answer
 

@@ -156,40 +156,56 @@ def _sort_keys(
     spare_row = np.empty(longest, np.int64)
     for k in range(first, last):
         low, high = offsets[k], offsets[k + 1]
-        in_order = True
-        for i in range(low + 1, high):
-            if _after(leads[i - 1], order[i - 1], leads[i], order[i], created, sequence):
-                in_order = False
-                break
-        if in_order:
+        if _run_is_sorted(low, high, leads, order, created, sequence):
             continue
         for start in range(low, high, _INSERTION):
-            for i in range(start + 1, min(start + _INSERTION, high)):
-                lead, row, j = leads[i], order[i], i
-                while j > start and _after(leads[j - 1], order[j - 1], lead, row, created, sequence):
-                    leads[j], order[j] = leads[j - 1], order[j - 1]
-                    j -= 1
-                leads[j], order[j] = lead, row
+            _insert(start, min(start + _INSERTION, high), leads, order, created, sequence)
         width = _INSERTION
         while width < high - low:
             for start in range(low, high - width, 2 * width):
-                middle, end = start + width, min(start + 2 * width, high)
-                if not _after(leads[middle - 1], order[middle - 1], leads[middle], order[middle], created, sequence):
-                    continue
-                for i in range(start, middle):
-                    spare_lead[i - start], spare_row[i - start] = leads[i], order[i]
-                left, right, out = 0, middle, start
-                while left < width:
-                    if right < end and _after(
-                        spare_lead[left], spare_row[left], leads[right], order[right], created, sequence
-                    ):
-                        leads[out], order[out] = leads[right], order[right]
-                        right += 1
-                    else:
-                        leads[out], order[out] = spare_lead[left], spare_row[left]
-                        left += 1
-                    out += 1
+                end = min(start + 2 * width, high)
+                _merge(start, start + width, end, leads, order, created, sequence, spare_lead, spare_row)
             width *= 2
+
+
+@compiled
+def _run_is_sorted(low: int, high: int, leads: Array, order: Array, created: Array, sequence: Array) -> bool:
+    for i in range(low + 1, high):
+        if _after(leads[i - 1], order[i - 1], leads[i], order[i], created, sequence):
+            return False
+    return True
+
+
+@compiled
+def _insert(low: int, high: int, leads: Array, order: Array, created: Array, sequence: Array) -> None:
+    """Sort a short run by insertion."""
+    for i in range(low + 1, high):
+        lead, row, j = leads[i], order[i], i
+        while j > low and _after(leads[j - 1], order[j - 1], lead, row, created, sequence):
+            leads[j], order[j] = leads[j - 1], order[j - 1]
+            j -= 1
+        leads[j], order[j] = lead, row
+
+
+@compiled
+def _merge(
+    low: int, middle: int, high: int, leads: Array, order: Array, created: Array, sequence: Array,
+    spare_lead: Array, spare_row: Array,
+) -> None:  # fmt: skip
+    """Merge two sorted runs that lie side by side; only the left one is moved out of the way."""
+    if not _after(leads[middle - 1], order[middle - 1], leads[middle], order[middle], created, sequence):
+        return
+    for i in range(low, middle):
+        spare_lead[i - low], spare_row[i - low] = leads[i], order[i]
+    left, right, out = 0, middle, low
+    while left < middle - low:
+        if right < high and _after(spare_lead[left], spare_row[left], leads[right], order[right], created, sequence):
+            leads[out], order[out] = leads[right], order[right]
+            right += 1
+        else:
+            leads[out], order[out] = spare_lead[left], spare_row[left]
+            left += 1
+        out += 1
 
 
 def as_rows(values: Array | None) -> Array:

@@ -379,16 +379,18 @@ def _stream(
             low += slots[low] < limit
             if low == end:
                 continue
-            e = event[i]
-            if e > best[low, 0] or best[low, 1] < 0:
-                better = True
-            elif e == best[low, 0]:
-                better = created.size == 0 or created[i] >= created[best[low, 1]]
-            else:
-                better = False
-            if better:
+            e, other = event[i], best[low, 1]
+            if other < 0 or e > best[low, 0] or (e == best[low, 0] and _is_later(created, i, other)):
                 best[low, 0] = e
                 best[low, 1] = i
+
+
+@compiled
+def _is_later(created: Array, row: int, other: int) -> bool:
+    """Say which of two rows of one event time counts: the later created one, else the later row."""
+    if created.size and created[row] != created[other]:
+        return bool(created[row] > created[other])
+    return row > other
 
 
 @compiled
@@ -401,15 +403,8 @@ def _carry(
         e, row = NEVER, -1
         for slot in range(offsets[k], offsets[k + 1]):
             other_e, other = best[slot, 0], best[slot, 1]
-            if other >= 0:
-                better = row < 0 or other_e > e
-                if not better and other_e == e:
-                    if created.size and created[other] != created[row]:
-                        better = created[other] > created[row]
-                    else:
-                        better = other > row
-                if better:
-                    e, row = other_e, other
+            if other >= 0 and (row < 0 or other_e > e or (other_e == e and _is_later(created, other, row))):
+                e, row = other_e, other
             # The winner has the greatest event time of all: if it is too old, so is every other.
             winner[order[slot]] = row if row >= 0 and e >= back(slots[slot], span) else -1
 

@@ -16,13 +16,16 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from tinymlops.kernels._compile import compiled, frozen
 from tinymlops.kernels._threads import in_chunks, thread_count
 from tinymlops.kernels.records import VALUE, Records
+
+if TYPE_CHECKING:
+    from tinymlops.kernels._bounds import Bounds
 
 __all__ = ["Column", "Digits", "deviations", "float_sums", "integer_sums"]
 
@@ -42,10 +45,10 @@ class Digits(NamedTuple):
 
     width: int
     """Bits per digit, 32 to 62."""
-    count: int
+    places: int
     """Digits per value."""
     prefix: Array
-    """int64[n+1, count]: row i holds the digit sums of rows 0 to i-1; int64[0, count] where that would be too large."""
+    """int64[n+1, places]: row i holds the digit sums of rows 0 to i-1; int64[0, places] where that would be too large."""
 
 
 class Column:
@@ -70,7 +73,16 @@ class Column:
 
     @cached_property
     def _extent(self) -> tuple[int, int]:
-        return _find_extent(self.bits, self.is_float, self.valid)
+        """The power of two all values are multiples of, and one that all are less than."""
+        found: list[tuple[int, int]] = []
+
+        def work(start: int, stop: int) -> None:
+            found.append(_find_extent(self.bits, self.is_float, self.valid, start, stop))
+
+        in_chunks(self.bits.size, work, least=65_536)
+        lowest, highest = min((low for low, _ in found), default=0), max((high for _, high in found), default=0)
+        # A column without any value but zero has no lowest bit; integers are multiples of one.
+        return (lowest, highest) if self.is_float and lowest < highest else (0, max(highest, 0))
 
     @cached_property
     def linear(self) -> Digits:
@@ -114,16 +126,14 @@ class Column:
         return Digits(width, count, frozen(prefix, np.int64))
 
 
-def integer_sums(records: Records, column: Column, time: Array, low: Array, high: Array, scan: Array) -> Array:
+def integer_sums(records: Records, column: Column, time: Array, bounds: Bounds) -> Array:
     """Sum integers over windows.
 
     Args:
         records: n arranged rows.
         column: Its values, int64.
         time: int64[m] spine times, microseconds UTC.
-        low: int64[m], each window's first row.
-        high: int64[m], the row after its last.
-        scan: bool[m], whether each row's visibility must be tested.
+        bounds: The windows.
 
     Returns:
         int64[m], exact; 0 for an empty window.
@@ -135,23 +145,21 @@ def integer_sums(records: Records, column: Column, time: Array, low: Array, high
     failed = np.zeros(time.size, np.uint8)
 
     def work(start: int, stop: int) -> None:
-        _sum_integers(*_source(records, column, column.linear), time, low, high, scan, start, stop, out, failed)
+        _sum_integers(*_source(records, column, column.linear), time, *bounds, start, stop, out, failed)
 
     in_chunks(time.size, work)
     _raise_first(failed)
     return out
 
 
-def float_sums(records: Records, column: Column, time: Array, low: Array, high: Array, scan: Array) -> Array:
+def float_sums(records: Records, column: Column, time: Array, bounds: Bounds) -> Array:
     """Sum numbers over windows: the exact sum, rounded to float64 once.
 
     Args:
         records: n arranged rows.
         column: Its values, int64 or float64.
         time: int64[m] spine times, microseconds UTC.
-        low: int64[m], each window's first row.
-        high: int64[m], the row after its last.
-        scan: bool[m], whether each row's visibility must be tested.
+        bounds: The windows.
 
     Returns:
         float64[m]; 0.0 for an empty window.
@@ -163,7 +171,7 @@ def float_sums(records: Records, column: Column, time: Array, low: Array, high: 
     failed = np.zeros(time.size, np.uint8)
 
     def work(start: int, stop: int) -> None:
-        _sum_floats(*_source(records, column, column.linear), time, low, high, scan, start, stop, out, failed)
+        _sum_floats(*_source(records, column, column.linear), time, *bounds, start, stop, out, failed)
 
     in_chunks(time.size, work)
     _raise_first(failed)
@@ -191,9 +199,7 @@ def deviations(
         records: n arranged rows.
         column: Its values, int64 or float64.
         time: int64[m] spine times, microseconds UTC.
-        low: int64[m], each window's first row.
-        high: int64[m], the row after its last.
-        scan: bool[m], whether each row's visibility must be tested.
+        bounds: The windows.
         counts: int64[m], the valid rows of each window.
         root: The standard deviation instead of the variance.
 
@@ -210,12 +216,12 @@ def deviations(
     def work(start: int, stop: int) -> None:
         _deviate(
             *_source(records, column, column.linear), column.squared.width, column.squared.prefix,
-            time, low, high, scan, counts, root, start, stop, out, open_cells,
+            time, *bounds, counts, root, start, stop, out, open_cells,
         )  # fmt: skip
 
     in_chunks(time.size, work)
     for cell in np.flatnonzero(open_cells):
-        rows = _visible_rows(records, column, int(time[cell]), int(low[cell]), int(high[cell]), scan=bool(scan[cell]))
+        rows = _visible_rows(records, column, int(time[cell]), bounds, int(cell))
         try:
             out[cell] = _exact_deviation(rows, root=root)
         except OverflowError:
@@ -223,7 +229,9 @@ def deviations(
     return out
 
 
-def _source(records: Records, column: Column, digits: Digits) -> tuple[Any, ...]:
+def _source(
+    records: Records, column: Column, digits: Digits
+) -> tuple[Array, Array, Array, Array, bool, Array, int, int, Array]:
     """Return the leading arguments of the summing kernels."""
     return (
         records.visible_from, records.visible_to, records.kind,
@@ -237,9 +245,10 @@ def _raise_first(failed: Array) -> None:
         raise OverflowError(int(cells[0]))
 
 
-def _visible_rows(records: Records, column: Column, time: int, low: int, high: int, *, scan: bool) -> list[Fraction]:
-    rows = np.arange(low, high)
-    if scan:
+def _visible_rows(records: Records, column: Column, time: int, bounds: Bounds, cell: int) -> list[Fraction]:
+    """Return the values of one window."""
+    rows = np.arange(bounds.low[cell], bounds.high[cell])
+    if bounds.scan[cell]:
         seen = (records.visible_from[rows] < time) & (time <= records.visible_to[rows])
         rows = rows[seen & (records.kind[rows] == VALUE)]
     rows = rows[column.valid[rows]]
@@ -250,7 +259,8 @@ def _visible_rows(records: Records, column: Column, time: int, low: int, high: i
 def _exact_deviation(values: list[Fraction], *, root: bool) -> float:
     """Compute the correctly rounded sample variance, or its root, of two or more numbers."""
     n = len(values)
-    variance = (n * sum(value * value for value in values) - sum(values) ** 2) / (n * (n - 1))
+    total, squares = sum(values, Fraction()), sum((value * value for value in values), Fraction())
+    variance = (n * squares - total * total) / (n * (n - 1))
     return _rounded_root(variance) if root else float(variance)
 
 
@@ -301,23 +311,22 @@ def _bit_length(value: np.uint64) -> int:
 
 
 @compiled
-def _find_extent(bits: Array, is_float: bool, valid: Array) -> tuple[int, int]:  # noqa: FBT001 - a kernel
-    """Return the power of two all values are multiples of, and one that all are less than."""
+def _find_extent(bits: Array, is_float: bool, valid: Array, start: int, stop: int) -> tuple[int, int]:  # noqa: FBT001
+    """Return the lowest power of two that any value needs, and one that all are less than."""
     lowest, highest = 1024, -1074
-    for i in range(bits.size):
+    for i in range(start, stop):
         if not valid[i]:
             continue
         _, magnitude, exponent = _magnitude(bits[i], is_float)
         if magnitude == _ZERO:
             continue
-        highest = max(highest, exponent + _bit_length(magnitude))
+        if exponent + 64 > highest:
+            highest = max(highest, exponent + _bit_length(magnitude))
         if exponent < lowest:
             # All bits below the lowest one set, counted.
             trailing = _bit_length((magnitude & (~magnitude + _ONE)) - _ONE)
             lowest = min(lowest, exponent + trailing)
-    if lowest > highest:
-        return 0, 0
-    return lowest if is_float else 0, highest
+    return lowest, highest
 
 
 @compiled
@@ -346,7 +355,7 @@ def _square(value: np.uint64) -> tuple[np.uint64, np.uint64]:
 
 @compiled
 def _add_digits(
-    bits: int, is_float: bool, scale: int, squared: bool, width: int, sign: int, digits: Array  # noqa: FBT001
+    bits: int, is_float: bool, scale: int, squared: bool, width: int, digits: Array  # noqa: FBT001
 ) -> None:  # fmt: skip
     """Add one value's digits, or its square's; only the few that its bits reach are touched."""
     negative, magnitude, exponent = _magnitude(bits, is_float)
@@ -360,11 +369,11 @@ def _add_digits(
         negative = False
         length = 128
     mask = (_ONE << _U(width)) - _ONE
-    first = max(0, offset // width)
-    last = min(digits.size, (offset + length - 1) // width + 1)
-    for j in range(first, last):
+    j = 0 if offset < width else offset // width
+    while j < digits.size and j * width < offset + length:
         digit = np.int64(_piece(upper, magnitude, offset - j * width, mask, width))
-        digits[j] += -sign * digit if negative else sign * digit
+        digits[j] += -digit if negative else digit
+        j += 1
 
 
 @compiled
@@ -374,7 +383,7 @@ def _digit_totals(
 ) -> None:  # fmt: skip
     for i in range(start, stop):
         if valid[i]:
-            _add_digits(bits[i], is_float, scale, squared, width, 1, total)
+            _add_digits(bits[i], is_float, scale, squared, width, total)
 
 
 @compiled
@@ -385,7 +394,7 @@ def _fill_prefix(
     running = before.copy()
     for i in range(start, stop):
         if valid[i]:
-            _add_digits(bits[i], is_float, scale, squared, width, 1, running)
+            _add_digits(bits[i], is_float, scale, squared, width, running)
         for j in range(running.size):
             prefix[i + 1, j] = running[j]
 
@@ -403,7 +412,7 @@ def _gather(
         for i in range(low, high):
             seen = not scan or (visible_from[i] < t <= visible_to[i] and kind[i] == VALUE)
             if seen and valid[i]:
-                _add_digits(bits[i], is_float, scale, squared, width, 1, digits[:count])
+                _add_digits(bits[i], is_float, scale, squared, width, digits[:count])
     elif low < high:
         for j in range(count):
             digits[j] = prefix[high, j] - prefix[low, j]
@@ -502,13 +511,13 @@ def _limbs_for(digits: int, width: int) -> int:
 @compiled
 def _sum_floats(
     visible_from: Array, visible_to: Array, kind: Array, bits: Array, is_float: bool, valid: Array, scale: int,  # noqa: FBT001
-    width: int, prefix: Array, time: Array, low: Array, high: Array, scan: Array,
+    width: int, prefix: Array, time: Array, low: Array, high: Array, scan: Array, order: Array,
     start: int, stop: int, out: Array, failed: Array,
 ) -> None:  # fmt: skip
     count = prefix.shape[1]
     digits = np.zeros(count + 1, np.int64)
     limbs = np.zeros(_limbs_for(count + 1, width), np.uint64)
-    for row in range(start, stop):
+    for row in order[start:stop]:
         _gather(
             visible_from, visible_to, kind, bits, is_float, valid, scale, width, prefix, False,
             time[row], low[row], high[row], scan[row], digits,
@@ -528,13 +537,13 @@ def _sum_floats(
 @compiled
 def _sum_integers(
     visible_from: Array, visible_to: Array, kind: Array, bits: Array, is_float: bool, valid: Array, scale: int,  # noqa: FBT001
-    width: int, prefix: Array, time: Array, low: Array, high: Array, scan: Array,
+    width: int, prefix: Array, time: Array, low: Array, high: Array, scan: Array, order: Array,
     start: int, stop: int, out: Array, failed: Array,
 ) -> None:  # fmt: skip
     count = prefix.shape[1]
     digits = np.zeros(count + 1, np.int64)
     limbs = np.zeros(_limbs_for(count + 1, width), np.uint64)
-    for row in range(start, stop):
+    for row in order[start:stop]:
         _gather(
             visible_from, visible_to, kind, bits, is_float, valid, scale, width, prefix, False,
             time[row], low[row], high[row], scan[row], digits,
@@ -563,7 +572,7 @@ def _deviate(
     limbs = np.zeros(_limbs_for(digits.size, width), np.uint64)
     limbs_2 = np.zeros(_limbs_for(digits_2.size, width_2), np.uint64)
     product = np.zeros(2 * limbs.size + limbs_2.size + 3, np.uint64)
-    for row in range(start, stop):
+    for row in order[start:stop]:
         n = counts[row]
         if n < 2:
             continue

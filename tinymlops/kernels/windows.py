@@ -8,13 +8,13 @@ any number of spine rows in any order cost the same per row.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from tinymlops.kernels._bounds import Bounds, bounds
 from tinymlops.kernels._compile import compiled, frozen
 from tinymlops.kernels._threads import in_chunks
-from tinymlops.kernels.asof import back, first_at_least
 from tinymlops.kernels.exact import Column, deviations, float_sums, integer_sums
 from tinymlops.kernels.records import VALUE, Records
 
@@ -27,17 +27,6 @@ FUNCTIONS = ("count", "sum", "mean", "min", "max", "var", "std", "any", "all")
 
 _BLOCK = 64
 """Rows per block of extremes, and blocks per block of blocks."""
-
-
-class Bounds(NamedTuple):
-    """The windows of m spine rows over n arranged rows."""
-
-    low: Array
-    """int64[m]: first row of the window."""
-    high: Array
-    """int64[m]: the row after its last; equal to `low` if it is empty."""
-    scan: Array
-    """bool[m]: whether rows `low:high` must each be tested for visibility (their key is not monotone)."""
 
 
 class Operand:
@@ -84,35 +73,6 @@ class Operand:
         )
 
 
-def bounds(records: Records, key: Array, time: Array, window: int) -> Bounds:
-    """Find the rows of each spine row's window.
-
-    For a monotone key the visible rows of the window are exactly `low:high`; for the others these are the
-    rows by event time alone.
-
-    Args:
-        records: K keys, n rows.
-        key: int64[m] codes, -1 for a null key, whose window is empty.
-        time: int64[m], microseconds UTC.
-        window: Its length in microseconds.
-
-    Returns:
-        The bounds of `time - window <= event < time`.
-    """
-    key, time = frozen(key, np.int64), frozen(time, np.int64)
-    low, high = np.empty(key.size, np.int64), np.empty(key.size, np.int64)
-    scan = np.empty(key.size, np.bool_)
-
-    def work(start: int, stop: int) -> None:
-        _find_bounds(
-            records.offsets, records.event, records.visible_from, records.monotone, key, time, window, start,
-            stop, low, high, scan
-        )  # fmt: skip
-
-    in_chunks(key.size, work)
-    return Bounds(frozen(low, np.int64), frozen(high, np.int64), frozen(scan, np.bool_))
-
-
 def prepare(values: Array, valid: Array) -> Operand:
     """Prepare values for aggregates.
 
@@ -154,7 +114,7 @@ def aggregate(function: str, records: Records, operand: Operand, time: Array, bo
         OverflowError: If a result is beyond its type; its first argument is the spine row.
     """
     time = frozen(time, np.int64)
-    column, windows = operand.column, (time, *bounds)
+    column = operand.column
     counts = _count(records, operand, time, bounds)
     everywhere = np.ones(time.size, np.bool_)
     match function:
@@ -162,18 +122,18 @@ def aggregate(function: str, records: Records, operand: Operand, time: Array, bo
             return counts, everywhere
         case "sum":
             total = float_sums if column.is_float else integer_sums
-            return total(records, column, *windows), everywhere
+            return total(records, column, time, bounds), everywhere
         case "mean":
-            return float_sums(records, column, *windows) / np.maximum(counts, 1), counts > 0
+            return float_sums(records, column, time, bounds) / np.maximum(counts, 1), counts > 0
         case "min" | "max":
             found = _extreme(records, operand, time, bounds, greatest=function == "max")
             return np.where(counts > 0, found, found.dtype.type(0)), counts > 0
         case "var" | "std":
-            return deviations(records, column, *windows, counts, root=function == "std"), counts > 1
+            return deviations(records, column, time, bounds, counts, root=function == "std"), counts > 1
         case "any":
-            return integer_sums(records, column, *windows) > 0, everywhere
+            return integer_sums(records, column, time, bounds) > 0, everywhere
         case "all":
-            return integer_sums(records, column, *windows) == counts, everywhere
+            return integer_sums(records, column, time, bounds) == counts, everywhere
     raise ValueError(f"no aggregate {function!r}; there are {', '.join(FUNCTIONS)}")
 
 
@@ -240,32 +200,12 @@ def _block_minima(ranks: Array) -> Array:
 
 
 @compiled
-def _find_bounds(
-    offsets: Array, event: Array, visible_from: Array, monotone: Array, key: Array, time: Array, window: int,
-    start: int, stop: int, low: Array, high: Array, scan: Array,
-) -> None:  # fmt: skip
-    for row in range(start, stop):
-        k, t = key[row], time[row]
-        low[row] = high[row] = 0
-        scan[row] = False
-        if k < 0 or k + 1 >= offsets.size:
-            continue
-        first, last = offsets[k], offsets[k + 1]
-        last = first_at_least(event, first, last, t)
-        if monotone[k]:
-            last = first_at_least(visible_from, first, last, t)
-        else:
-            scan[row] = True
-        low[row] = first_at_least(event, first, last, back(t, window))
-        high[row] = last
-
-
-@compiled
 def _count_rows(
     visible_from: Array, visible_to: Array, kind: Array, valid: Array, counts: Array,
-    time: Array, low: Array, high: Array, scan: Array, start: int, stop: int, out: Array,
+    time: Array, low: Array, high: Array, scan: Array, order: Array,
+    start: int, stop: int, out: Array,
 ) -> None:  # fmt: skip
-    for row in range(start, stop):
+    for row in order[start:stop]:
         if not scan[row]:
             out[row] = counts[high[row]] - counts[low[row]]
             continue
@@ -278,9 +218,10 @@ def _count_rows(
 @compiled
 def _least_rank(
     visible_from: Array, visible_to: Array, kind: Array, ranks: Array, blocks: Array, regions: Array,
-    time: Array, low: Array, high: Array, scan: Array, start: int, stop: int, out: Array,
+    time: Array, low: Array, high: Array, scan: Array, order: Array,
+    start: int, stop: int, out: Array,
 ) -> None:  # fmt: skip
-    for row in range(start, stop):
+    for row in order[start:stop]:
         if not scan[row]:
             out[row] = _least_of(ranks, blocks, regions, low[row], high[row])
             continue

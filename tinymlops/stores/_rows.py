@@ -206,7 +206,7 @@ def _codec(hint: type[Any]) -> Codec | None:
 _AS_IT_IS = {int, str, bytes}
 
 
-def _unchanged(value: Any) -> Any:  # noqa: ANN401  # a value of any column, given back
+def _unchanged(value: Any) -> Any:  # a value of any column, given back
     return value
 
 

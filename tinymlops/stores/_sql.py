@@ -43,7 +43,7 @@ def one_select(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
     kind = statements[0].type
     if kind != duckdb.StatementType.SELECT:
         name = "PIVOT" if kind == duckdb.StatementType.MULTI else kind.name
-        raise DefinitionError(f"the SQL is a {name} statement", hint="write exactly one SELECT")
+        raise DefinitionError(f"the SQL is no SELECT but {name}", hint="write exactly one SELECT")
     # A lone semicolon would end a subquery early.
     return str(statements[0].query).rstrip().removesuffix(";")
 
@@ -75,7 +75,7 @@ def located(connection: duckdb.DuckDBPyConnection, sql: str, *, root: Path, tabl
     return source.decode()
 
 
-def _file_names(tree: Any) -> Iterator[tuple[int, str]]:  # noqa: ANN401  # parsed JSON
+def _file_names(tree: Any) -> Iterator[tuple[int, str]]:  # parsed JSON
     """Every file name in a parsed statement, with its place in bytes."""
     if isinstance(tree, list):
         for item in tree:

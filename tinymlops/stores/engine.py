@@ -96,7 +96,6 @@ def _connect(threads: int | None) -> duckdb.DuckDBPyConnection:
         "python_scan_all_frames": False,
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
-        "TimeZone": "UTC",
     }
     if threads is not None:
         settings["threads"] = threads
@@ -106,6 +105,7 @@ def _connect(threads: int | None) -> duckdb.DuckDBPyConnection:
 def _lock_down(connection: duckdb.DuckDBPyConnection, directories: list[Path], spill: Path | None) -> None:
     allowed = ", ".join(_text(directory) for directory in directories)
     for setting in (
+        "TimeZone = 'UTC'",
         f"memory_limit = '{_memory_limit(connection)}B'",
         f"temp_directory = {_text(spill or '')}",
         f"allowed_directories = [{allowed}]",

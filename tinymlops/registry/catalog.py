@@ -1,0 +1,71 @@
+"""The catalog: every version of every applied definition, whatever its kind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tinymlops.errors import NotFoundError, near
+from tinymlops.records import Definition
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from tinymlops.stores.database import Database
+    from tinymlops.stores.transaction import Transaction
+
+__all__ = ["Catalog"]
+
+
+class Catalog:
+    """Applied definitions, as records whose `spec` is data.
+
+    Args:
+        database: The workspace's database.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def __repr__(self) -> str:
+        return f"<catalog: {len(self.list())} definitions>"
+
+    def list(self, kind: str | None = None) -> list[Definition]:
+        """Return the definitions in force, newest version of each, in order of kind and name."""
+        where: dict[str, object] = {"removed_at": None}
+        if kind is not None:
+            where["kind"] = kind
+        newest: dict[tuple[str, str], Definition] = {}
+        for definition in self._database.list(Definition, where=where, order="version"):
+            newest[definition.kind, definition.name] = definition
+        return [newest[key] for key in sorted(newest)]
+
+    def get(self, kind: str, name: str) -> Definition:
+        """Return the version in force.
+
+        Raises:
+            NotFoundError: If none was applied, with the near match.
+        """
+        known = {definition.name: definition for definition in self.list(kind)}
+        if name not in known:
+            raise NotFoundError(
+                f"there is no {kind.replace('_', ' ')} {name!r} in this workspace",
+                hint=near(name, known, otherwise="apply the project first: ws.apply(project)"),
+            )
+        return known[name]
+
+    def put(self, tx: Transaction, definition: Definition) -> Definition:
+        """Write a definition as its next version, and take the one before out of force."""
+        for row in self._database.list(Definition, where={"kind": definition.kind, "name": definition.name}):
+            if row.removed_at is None:
+                self.remove(tx, row, at=definition.applied_at)
+        newest = tx.execute(
+            "select coalesce(max(version), 0) from definitions where kind = ? and name = ?",
+            (definition.kind, definition.name),
+        )[0][0]
+        return tx.insert(msgspec.structs.replace(definition, version=newest + 1))
+
+    def remove(self, tx: Transaction, definition: Definition, *, at: datetime) -> None:
+        """Take a definition out of force; its versions stay for what was built with them."""
+        tx.update(msgspec.structs.replace(definition, removed_at=at))

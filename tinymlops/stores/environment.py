@@ -1,0 +1,174 @@
+"""One workspace directory as this process has it open: every Workspace of the process shares it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinymlops.errors import DataError, NotFoundError, TinyMLOpsError, near
+from tinymlops.stores.blobs import Blobs
+from tinymlops.stores.database import Database
+from tinymlops.stores.forked import Owner
+from tinymlops.stores.locks import FileLock
+from tinymlops.stores.online import LmdbStore
+from tinymlops.stores.publish import fsync_directory, remove_stale
+
+if TYPE_CHECKING:
+    from tinymlops._time import Clock
+
+__all__ = ["Environment", "open_environment"]
+
+_DATABASE = "meta.db"
+_DIRECTORIES = ("tmp", "blobs", "segments", "online")
+_PATIENCE = 60.0
+
+
+class Environment:
+    """The stores of one workspace, open; made by `open_environment`, and closed with its last user.
+
+    Attributes:
+        path: The real path of the directory.
+        database: `meta.db`.
+        blobs: Files by hash.
+        segments_dir: Where the directory of each source lies.
+        tmp: Unfinished files.
+        online: Derived feature values.
+        write_lock: Serialises commits. Taken after `gc_lock`, never before.
+        gc_lock: Held shared from before a publish until after its commit.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.tmp = path / "tmp"
+        self.segments_dir = path / "segments"
+        self.gc_lock = FileLock(path / "gc.lock")
+        self.write_lock = FileLock(path / "write.lock")
+        self.database = Database(path / _DATABASE, self.write_lock)
+        self.blobs = Blobs(path / "blobs", self.tmp)
+        self.online: LmdbStore
+        self.users = 0
+        self._owner = Owner(f"the workspace {path}")
+
+    def check(self) -> None:
+        """Refuse to go on in a fork of the process that opened it.
+
+        Raises:
+            ConflictError: If this is another process.
+        """
+        self._owner.check()
+
+    def open(self) -> None:
+        """Open every store; for `open_environment`."""
+        remove_stale(self.tmp)
+        self.database.open()
+        try:
+            self.online = LmdbStore(self.path / "online")
+        except BaseException:
+            self.database.close()
+            raise
+
+    def release(self) -> None:
+        """Give it back; the last user closes it. In a fork of the process, nothing happens."""
+        if not self._owner.is_here:
+            return
+        with _lock:
+            self.users -= 1
+            if self.users > 0 or _open.get(self.path) is not self:
+                return
+            del _open[self.path]
+            self.online.close()
+            self.database.close()
+
+
+def open_environment(path: Path, *, create: bool, clock: Clock) -> Environment:
+    """Open a workspace directory, or share it with whoever has it open in this process.
+
+    Args:
+        path: The directory, such as `flights.tm`.
+        create: Make it if it is missing or empty.
+        clock: The workspace's clock; the audit log notes where it stood at the creation.
+
+    Raises:
+        NotFoundError: If it is no workspace and `create` is false.
+        DataError: If it is to be made where something else is.
+        ConflictError: If this process is a fork of one that has it open.
+    """
+    if sys.platform == "win32":
+        raise TinyMLOpsError(
+            "tinymlops needs file locks that Windows does not have", hint="run it inside WSL2 (wsl --install)"
+        )
+    path = Path(os.path.realpath(path))
+    with _lock:
+        environment = _open.get(path)
+        if environment is None:
+            if not (path / _DATABASE).exists():
+                _create(path, clock) if create else _refuse(path)
+            environment = Environment(path)
+            environment.open()
+            _open[path] = environment
+        environment.check()
+        environment.users += 1
+        return environment
+
+
+def _create(path: Path, clock: Clock) -> None:
+    """Make the directory; any number of processes may do so at once, and one that dies half way hurts nobody."""
+    _refuse_foreign(path)
+    path.mkdir(mode=0o700, exist_ok=True)
+    fsync_directory(path.parent)
+    new = Environment(path)
+    with new.write_lock.exclusive(deadline=_PATIENCE):
+        if (path / _DATABASE).exists():
+            return
+        for name in _DIRECTORIES:
+            (path / name).mkdir(mode=0o700, exist_ok=True)
+        fsync_directory(path)
+        # Last, and by a rename: a directory with it is a complete workspace.
+        new.database.create()
+        with new.database.write(actor="tinymlops") as transaction:
+            transaction.audit("workspace.create", path.name, clock=clock().isoformat())
+        new.database.close()
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Refuse a place that holds something else; what an unfinished creation left is ours."""
+    if not path.parent.is_dir():
+        raise NotFoundError(f"there is no directory {path.parent}", hint=f"mkdir -p {path.parent}")
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise DataError(f"{path} is a file", hint="name a directory that does not exist yet")
+    ours = {*_DIRECTORIES, "write.lock", "write.turn", "gc.lock", "gc.turn"}
+    foreign = sorted(
+        entry.name for entry in path.iterdir() if entry.name not in ours and not entry.name.startswith(f"{_DATABASE}")
+    )
+    if foreign:
+        raise DataError(
+            f"{path} is not empty and no workspace: it holds {', '.join(foreign[:5])}",
+            hint="name a directory that does not exist yet, such as flights.tm",
+        )
+
+
+def _refuse(path: Path) -> None:
+    siblings = path.parent.glob("*.tm") if path.parent.is_dir() else ()
+    known = [sibling.name for sibling in siblings if (sibling / _DATABASE).exists()]
+    create = "connect with create=True, or `tinymlops init`, makes a new one"
+    similar = near(path.name, known)
+    raise NotFoundError(f"{path} is no workspace", hint=f"{similar}; {create}" if similar else create)
+
+
+_open: dict[Path, Environment] = {}
+_lock = threading.Lock()
+
+
+def _after_fork() -> None:
+    global _lock  # noqa: PLW0603
+    # Another thread may have held it when the process was forked. The environments stay listed: SQLite and LMDB
+    # keep their locks by process and file, so that even a new handle on the same files would be unsafe here.
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
