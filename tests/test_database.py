@@ -91,7 +91,7 @@ def metric(**changes):
     return Metric(**({"run": "r1", "name": "auc", "step": 1, "value": 0.5, "at": NOW} | changes))
 
 
-def prediction(id, **changes):
+def prediction(key, **changes):
     values = {
         "model": "delay",
         "version": 1,
@@ -101,7 +101,7 @@ def prediction(id, **changes):
         "features": {"mean_1h": 1.5, "visib": None, "dest": "ä\x00𝄞"},
         "output": {"label": True, "probability": 0.25},
     }
-    return Prediction(id=id, **(values | changes))
+    return Prediction(id=key, **(values | changes))
 
 
 def start(code, *arguments):
@@ -192,8 +192,8 @@ def test_non_finite_metrics_of_a_run_survive_the_json(database):
 
 def test_an_outcome_keeps_numbers_and_texts_apart(database):
     with database.write(actor="a") as transaction:
-        for id, value in (("a", 1.5), ("b", "1.5"), ("c", None)):
-            transaction.insert(Outcome(prediction_id=id, value=value, at=NOW, origin="logged"))
+        for key, value in (("a", 1.5), ("b", "1.5"), ("c", None)):
+            transaction.insert(Outcome(prediction_id=key, value=value, at=NOW, origin="logged"))
     assert [outcome.value for outcome in database.list(Outcome)] == [1.5, "1.5", None]
 
 
@@ -211,7 +211,7 @@ def test_list_filters_orders_and_limits(database):
         transaction.insert_many(
             metric(run=run, step=step, at=NOW + timedelta(seconds=step)) for run in "ab" for step in range(3)
         )
-        transaction.insert_many(prediction(id, sequence=sequence) for id, sequence in (("x", None), ("y", 1)))
+        transaction.insert_many(prediction(key, sequence=sequence) for key, sequence in (("x", None), ("y", 1)))
 
     def steps(**arguments):
         return [(m.run, m.step) for m in database.list(Metric, **arguments)]
@@ -304,9 +304,12 @@ def test_a_transaction_is_invisible_until_it_ends_and_useless_afterwards(databas
 
 
 def test_write_transactions_do_not_nest(database):
-    with database.write(actor="a"), pytest.raises(ConflictError, match="inside a write transaction"):
-        with database.write(actor="a"):
-            pass
+    with (
+        database.write(actor="a"),
+        pytest.raises(ConflictError, match="inside a write transaction"),
+        database.write(actor="a"),
+    ):
+        pass
 
 
 def test_reading_connections_refuse_to_write(database):

@@ -117,9 +117,12 @@ def test_shared_holders_do_not_exclude_each_other(lock):
 
 
 def test_shared_cannot_become_exclusive_in_one_thread(lock):
-    with lock.shared(deadline=1), pytest.raises(ConflictError, match="held shared by this thread"):
-        with lock.exclusive(deadline=5):
-            pass
+    with (
+        lock.shared(deadline=1),
+        pytest.raises(ConflictError, match="held shared by this thread"),
+        lock.exclusive(deadline=5),
+    ):
+        pass
 
 
 def test_an_exclusive_waiter_is_not_starved_by_shared_holders(lock):

@@ -35,6 +35,9 @@ _MOST_PREFIX_DIGITS = 16
 """Columns whose values span so many powers of two that they need more are summed row by row instead: no
 prefix sums of that size would fit in memory."""
 
+_MOST_QUICK_DIGITS = 8
+"""Columns of more digits are not summed in float64 at all: steps of 2**62 would soon leave its range."""
+
 _U = np.uint64
 _LOW32 = np.uint64(0xFFFFFFFF)
 _ZERO, _ONE = np.uint64(0), np.uint64(1)
@@ -182,9 +185,7 @@ def deviations(
     records: Records,
     column: Column,
     time: Array,
-    low: Array,
-    high: Array,
-    scan: Array,
+    bounds: Bounds,
     counts: Array,
     *,
     root: bool,
@@ -444,19 +445,24 @@ def _normalise(digits: Array, width: int) -> bool:
 @compiled
 def _to_limbs(digits: Array, width: int, limbs: Array) -> int:
     """Write a normalised number in 32-bit limbs, lowest first; return how many are used."""
-    used = 0
-    for place in range(limbs.size):
-        j, drop = (32 * place) // width, (32 * place) % width
-        limb = _ZERO
-        if j < digits.size:
-            limb = _U(digits[j]) >> _U(drop)
-            # A digit has at least 32 bits, so two hold a limb; the last digit has no other above it.
-            if width - drop < 32 and j + 1 < digits.size:
-                limb |= _U(digits[j + 1]) << _U(width - drop)
-        limbs[place] = limb & _LOW32
-        if limbs[place]:
-            used = place + 1
-    return used
+    buffer, held, place, used = _ZERO, 0, 0, 0
+    for j in range(digits.size):
+        digit = _U(digits[j])
+        # In two parts of at most 31 bits each, which always fit into the buffer beside less than 32 held bits.
+        for part in range(2):
+            bits = width - 31 if part else 31
+            buffer |= (digit & ((_ONE << _U(bits)) - _ONE)) << _U(held)
+            digit >>= _U(31)
+            held += bits
+            if held >= 32:
+                limbs[place] = buffer & _LOW32
+                buffer >>= _U(32)
+                held -= 32
+                place += 1
+                if limbs[place - 1]:
+                    used = place
+    limbs[place] = buffer
+    return place + 1 if buffer else used
 
 
 @compiled
@@ -509,6 +515,22 @@ def _limbs_for(digits: int, width: int) -> int:
 
 
 @compiled
+def _quick_sum(prefix: Array, low: int, high: int, step: float) -> tuple[float, bool]:
+    """Sum a window's digits in double-double, by Horner's rule; say whether the rounding is certain."""
+    total = rest = greatest = 0.0
+    for j in range(prefix.shape[1] - 1, -1, -1):
+        digit = prefix[high, j] - prefix[low, j]
+        total, error = _two_sum(total * step, np.float64(digit >> 32) * 4294967296.0)
+        total, rest = _two_sum(total, rest * step + error)
+        total, error = _two_sum(total, np.float64(digit & 0xFFFFFFFF))
+        total, rest = _two_sum(total, rest + error)
+        greatest = max(greatest * step, abs(total))
+    # Each digit loses less than 2**-103 of the greatest total so far; without any loss nothing is left of a zero.
+    error = greatest * 2.0**-98
+    return total, total + (rest + error) == total and total + (rest - error) == total
+
+
+@compiled
 def _sum_floats(
     visible_from: Array, visible_to: Array, kind: Array, bits: Array, is_float: bool, valid: Array, scale: int,  # noqa: FBT001
     width: int, prefix: Array, time: Array, low: Array, high: Array, scan: Array, order: Array,
@@ -517,15 +539,18 @@ def _sum_floats(
     count = prefix.shape[1]
     digits = np.zeros(count + 1, np.int64)
     limbs = np.zeros(_limbs_for(count + 1, width), np.uint64)
+    step = 2.0**width
     for row in order[start:stop]:
-        _gather(
-            visible_from, visible_to, kind, bits, is_float, valid, scale, width, prefix, False,
-            time[row], low[row], high[row], scan[row], digits,
-        )  # fmt: skip
-        if count == 1 and -(1 << 53) <= digits[0] <= (1 << 53):
-            # One digit that a float64 holds exactly: only the power of two is left to apply.
-            value = math.ldexp(np.float64(digits[0]), scale)
+        value, certain = 0.0, False
+        if not scan[row] and prefix.shape[0] and count <= _MOST_QUICK_DIGITS:
+            value, certain = _quick_sum(prefix, low[row], high[row], step)
+        if certain:
+            value = math.ldexp(value, scale)
         else:
+            _gather(
+                visible_from, visible_to, kind, bits, is_float, valid, scale, width, prefix, False,
+                time[row], low[row], high[row], scan[row], digits,
+            )  # fmt: skip
             negative = _normalise(digits, width)
             value = _round_limbs(limbs, _to_limbs(digits, width, limbs), scale)
             value = -value if negative else value
@@ -563,8 +588,7 @@ def _sum_integers(
 @compiled
 def _deviate(
     visible_from: Array, visible_to: Array, kind: Array, bits: Array, is_float: bool, valid: Array, scale: int,  # noqa: FBT001
-    width: int, prefix: Array, width_2: int, prefix_2: Array, time: Array, low: Array, high: Array, scan:
-        Array,
+    width: int, prefix: Array, width_2: int, prefix_2: Array, time: Array, low: Array, high: Array, scan: Array, order: Array,
     counts: Array, root: bool, start: int, stop: int, out: Array, open_cells: Array,  # noqa: FBT001
 ) -> None:  # fmt: skip
     digits = np.zeros(prefix.shape[1] + 1, np.int64)
