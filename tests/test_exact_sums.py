@@ -28,9 +28,8 @@ def over(values, runs, function, *, scan=False):
     records, _ = arrange(np.zeros(n, np.int64), moments, moments, None, None, keys=1)
     low, high = (np.array(ends, np.int64) for ends in zip(*runs, strict=True))
     time = np.full(len(runs), n + 1)
-    return aggregate(
-        function, records, prepare(values, np.ones(n, np.bool_)), time, Bounds(low, high, np.full(len(runs), scan))
-    )
+    windows = Bounds(low, high, np.full(len(runs), scan), np.arange(len(runs)))
+    return aggregate(function, records, prepare(values, np.ones(n, np.bool_)), time, windows)
 
 
 def assert_exact(values, dtype, scan):

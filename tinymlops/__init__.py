@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tinymlops.features.joins import point_in_time_join
     from tinymlops.features.nouns import Inputs, Schema
     from tinymlops.features.project import Project
+    from tinymlops.workspace import Workspace, connect
 
 __all__ = [
     "Features",
@@ -25,7 +26,9 @@ __all__ = [
     "Rows",
     "Schema",
     "TinyMLOpsError",
+    "Workspace",
     "__version__",
+    "connect",
     "point_in_time_join",
 ]
 
@@ -40,6 +43,8 @@ _HOMES = {
     "Rows": "tinymlops.features.expressions",
     "Schema": "tinymlops.features.nouns",
     "TinyMLOpsError": "tinymlops.errors",
+    "Workspace": "tinymlops.workspace",
+    "connect": "tinymlops.workspace",
     "point_in_time_join": "tinymlops.features.joins",
 }
 

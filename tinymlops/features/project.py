@@ -68,7 +68,7 @@ class Project:
 
     Args:
         name: The project's name.
-        tz: Zone of dates in splits and of naive times that say nothing else.
+        tz: Zone of the dates of time splits.
 
     Example:
         >>> project = Project("shop", tz="Europe/Vienna")
@@ -344,7 +344,9 @@ class Project:
             )
         if not features:
             raise DefinitionError(f"training set {name!r} has no features", hint="list at least one view")
-        spec = TrainingSetSpec(name=name, spine=spine.spec.name, label=label.spec.name, features=requests_of(features))
+        spec = TrainingSetSpec(
+            name=name, spine=spine.spec.name, label=label.spec.name, features=requests_of(features), tz=self.tz
+        )
         return self._add(TrainingSet(spec), "training set")
 
     def _add(self, definition: D, what: str) -> D:

@@ -131,6 +131,8 @@ class TrainingSetSpec(msgspec.Struct, frozen=True, kw_only=True, tag="training_s
     spine: str
     label: str
     features: tuple[FeatureRequest, ...]
+    tz: str = "UTC"
+    """Zone of the dates of a time split."""
     description: str = ""
 
 

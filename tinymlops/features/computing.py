@@ -1,0 +1,297 @@
+"""The features of one view for spine rows: the one place where the point-in-time rule meets expressions.
+
+Training sets, historical reads and labels come through here; every time is int64 microseconds UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from tinymlops._keys import encode
+from tinymlops._status import Status
+from tinymlops._time import format_duration, from_micros
+from tinymlops.errors import DataError, near
+from tinymlops.features.expressions import Aggregate, Operand, columns_of, to_polars
+from tinymlops.kernels import asof, windows
+from tinymlops.kernels.records import FOREVER, NEVER, VALUE, arrange
+
+if TYPE_CHECKING:
+    from tinymlops.features.specs import SourceSpec
+
+__all__ = ["History", "cell_statuses", "compute"]
+
+Array = np.ndarray[Any, Any]
+
+_ALWAYS = NEVER + 1
+"""The event time of rows that have none: before every spine time."""
+
+
+class History:
+    """A source's rows arranged by an entity's key, with the operands of expressions computed once each.
+
+    Args:
+        rows: The user's columns, and `__event`, `__created`, `__sequence`, `__deleted`.
+        source: Their source.
+        key: Its key columns.
+        spine_keys: The spine's key columns, m rows each.
+        latest: Read every version whenever it came (`known="latest"`); None decides by rule 5: with a created
+            time, rows are known only from then on.
+        outcome: Read as a label does: the final version of every row, from the beginning of time.
+    """
+
+    def __init__(
+        self,
+        rows: pl.DataFrame,
+        source: SourceSpec,
+        key: Sequence[str],
+        spine_keys: Sequence[pl.Series],
+        *,
+        latest: bool | None = None,
+        outcome: bool = False,
+    ) -> None:
+        for column in key:
+            if column not in rows.columns:
+                raise DataError(
+                    f"source {source.name!r} has no key column {column!r}",
+                    hint=f'{near(column, rows.columns)} If it has another name there: keys={{"{column}": "..."}}',
+                )
+        self.source = source
+        self.spine_key, codes, keys = encode(spine_keys, [rows[column] for column in key], key)
+        event = rows["__event"].fill_null(_ALWAYS).to_numpy()
+        created = rows["__created"]
+        if outcome:
+            available = np.full(rows.height, _ALWAYS, np.int64)
+        else:
+            by_event = source.created is not None if latest is None else not latest
+            available = _available(rows, source, event, by_event=by_event)
+        self.records, self.order = arrange(
+            codes,
+            event,
+            available,
+            created.fill_null(NEVER).to_numpy(),
+            rows["__sequence"].to_numpy(),
+            keys=keys,
+            ids=_codes(rows[source.id]) if source.id else None,
+            deleted=rows["__deleted"].to_numpy() if rows["__deleted"].any() else None,
+        )
+        self._rows = rows
+        self._series: dict[bytes, pl.Series] = {}
+        self._operands: dict[bytes, windows.Operand] = {}
+
+    @cached_property
+    def _arranged(self) -> pl.DataFrame:
+        return self._rows[self.order]
+
+    @cached_property
+    def is_value(self) -> Array:
+        """bool[n]: False for deletes."""
+        values: Array = self.records.kind == VALUE
+        return values
+
+    def series(self, operand: Operand) -> pl.Series:
+        """Return an operand's value for each arranged row, computed once.
+
+        Raises:
+            DataError: If it names an unknown column or mixes types.
+        """
+        name = msgspec.json.encode(operand)
+        if name not in self._series:
+            unknown = columns_of(operand) - set(self._rows.columns)
+            if unknown:
+                column = min(unknown)
+                known = [known for known in self._rows.columns if not known.startswith("__")]
+                raise DataError(f"source {self.source.name!r} has no column {column!r}", hint=near(column, known))
+            try:
+                self._series[name] = self._arranged.select(to_polars(operand).alias("value")).to_series()
+            except pl.exceptions.PolarsError as error:
+                raise DataError(
+                    f"an expression over source {self.source.name!r} cannot be computed: {error}",
+                    hint="check the types of its columns",
+                ) from error
+            if len(self._series[name]) != self._arranged.height:
+                self._series[name] = self._series[name].new_from_index(0, self._arranged.height)
+        return self._series[name]
+
+    def keep(self, aggregate: Aggregate) -> Array | None:
+        """Return bool[n], the rows an aggregate may take; None for all."""
+        parts = []
+        if aggregate.where is not None:
+            parts.append(self.series(aggregate.where).fill_null(value=False).to_numpy())
+        if aggregate.skip_nulls and aggregate.operand is not None:
+            parts.append(self.series(aggregate.operand).is_not_null().to_numpy())
+        return np.logical_and.reduce(parts) if parts else None
+
+    def operand(self, aggregate: Aggregate) -> windows.Operand:
+        """Return an aggregate's values prepared for windows, once for all of them."""
+        name = msgspec.json.encode((aggregate.operand, aggregate.where))
+        if name not in self._operands:
+            valid = self.is_value.copy()
+            if aggregate.where is not None:
+                valid &= self.series(aggregate.where).fill_null(value=False).to_numpy()
+            if aggregate.operand is None:
+                values = np.zeros(len(valid), np.int64)
+            else:
+                series = self.series(aggregate.operand)
+                valid &= series.is_not_null().to_numpy()
+                values = _numbers(series, aggregate, self.source.name)
+            self._operands[name] = windows.prepare(values, valid)
+        return self._operands[name]
+
+
+def compute(
+    history: History,
+    features: Mapping[str, Aggregate],
+    time: Array,
+    *,
+    strict: bool,
+    ttl: int | None,
+) -> dict[str, pl.Series]:
+    """Compute features for spine rows.
+
+    Args:
+        history: The rows, arranged for the spine's keys.
+        features: Name to expression.
+        time: int64[m] spine times.
+        strict: Whether a row known at the spine time itself is left out; windows always leave it out.
+        ttl: Greatest age of a value without a window.
+
+    Returns:
+        Name to m values.
+
+    Raises:
+        DataError: If a sum does not fit its type, naming key row and time.
+    """
+    found: dict[int, windows.Bounds] = {}
+    columns = {}
+    for name, feature in features.items():
+        if feature.function in ("first", "last"):
+            columns[name] = _pick(history, feature, time, strict=strict, ttl=ttl).alias(name)
+            continue
+        assert feature.window is not None
+        if feature.window not in found:
+            found[feature.window] = windows.bounds(history.records, history.spine_key, time, feature.window)
+        columns[name] = _reduce(history, name, feature, time, found[feature.window]).alias(name)
+    return columns
+
+
+def cell_statuses(
+    history: History, feature: Aggregate, time: Array, *, strict: bool, ttl: int | None
+) -> tuple[pl.Series, pl.Series]:
+    """Return why each cell of a feature holds what it holds, and the matched event time (UTC)."""
+    names = [status.name for status in Status]
+    dtype = pl.Enum(names)
+    if feature.window is not None:
+        codes = np.where(history.spine_key < 0, Status.NULL_KEY, Status.PRESENT)
+        none = pl.Series([None], dtype=pl.Datetime("us", "UTC")).new_from_index(0, len(time))
+        return pl.Series(names, dtype=dtype).gather(codes), none
+    winner = _winner(history, feature, time, strict=strict, ttl=ttl)
+    assert feature.operand is not None
+    null = history.series(feature.operand).is_null().to_numpy()
+    value_is_null = np.zeros(len(time), np.bool_)
+    value_is_null[winner >= 0] = null[winner[winner >= 0]]
+    status, matched = asof.status(
+        history.records, winner, history.spine_key, time, strict=strict, ttl=ttl, value_is_null=value_is_null
+    )
+    missing = (matched == NEVER) | (matched == _ALWAYS)
+    events = pl.Series(matched).set(pl.Series(missing), None).cast(pl.Datetime("us", "UTC"))
+    return pl.Series(names, dtype=dtype).gather(status), events
+
+
+def _winner(history: History, feature: Aggregate, time: Array, *, strict: bool, ttl: int | None) -> Array:
+    return asof.latest(
+        history.records,
+        history.spine_key,
+        time,
+        strict=strict,
+        ttl=ttl if feature.window is None else None,
+        window=feature.window,
+        keep=history.keep(feature),
+        oldest=feature.function == "first",
+    )
+
+
+def _pick(history: History, feature: Aggregate, time: Array, *, strict: bool, ttl: int | None) -> pl.Series:
+    """Gather the winner's value, of any type; a delete gives null."""
+    winner = _winner(history, feature, time, strict=strict, ttl=ttl)
+    assert feature.operand is not None
+    values = history.series(feature.operand)
+    found = winner >= 0
+    if not len(values):
+        return values.clear(len(time))
+    found[found] = history.is_value[winner[found]]
+    index = pl.Series(np.where(found, winner, 0), dtype=pl.UInt32)
+    return values.gather(index.set(pl.Series(~found), None) if not found.all() else index)
+
+
+def _reduce(history: History, name: str, feature: Aggregate, time: Array, bounds: windows.Bounds) -> pl.Series:
+    operand = history.operand(feature)
+    try:
+        values, valid = windows.aggregate(feature.function, history.records, operand, time, bounds)
+    except OverflowError as error:
+        row = int(error.args[0])
+        assert feature.window is not None
+        raise DataError(
+            f"{feature.function} {name!r} over {format_duration(feature.window)} does not fit 64 bits at spine row "
+            f"{row}, time {from_micros(int(time[row])).isoformat()}",
+            hint="scale the column down, or make it a float",
+        ) from error
+    series = pl.Series(values)
+    return series if valid.all() else series.set(pl.Series(~valid), None)
+
+
+def _numbers(series: pl.Series, aggregate: Aggregate, source: str) -> Array:
+    """Return an operand as int64 or float64 (null as 0), the types that the kernels know."""
+    dtype = series.dtype
+    if dtype == pl.Boolean or dtype.is_integer():
+        try:
+            return series.cast(pl.Int64).fill_null(0).to_numpy()
+        except pl.exceptions.InvalidOperationError as error:
+            raise DataError(
+                f"a column of source {source!r} has integers beyond 64 signed bits", hint="make it a float"
+            ) from error
+    if dtype.is_numeric():
+        return series.cast(pl.Float64).fill_nan(None).fill_null(0.0).to_numpy()
+    if dtype == pl.Null or aggregate.function == "count":
+        return np.zeros(len(series), np.int64)
+    raise DataError(
+        f"{aggregate!r} of source {source!r} needs numbers and got {dtype}",
+        hint="compare or convert it in the expression, or use count, first or last",
+    )
+
+
+def _available(rows: pl.DataFrame, source: SourceSpec, event: Array, *, by_event: bool) -> Array:
+    """Return int64[n], when each row can first be known (rules 3 and 5)."""
+    if source.timestamp is None:
+        return event
+    if source.delay_column is not None:
+        available = event + _delays(rows[source.delay_column], source)
+    else:
+        available = event + source.delay if source.delay else event
+    if not by_event:
+        return available
+    known: Array = np.maximum(available, rows["__created"].fill_null(FOREVER).to_numpy())
+    return known
+
+
+def _delays(column: pl.Series, source: SourceSpec) -> Array:
+    micros = column.dt.total_microseconds() if isinstance(column.dtype, pl.Duration) else column.cast(pl.Int64)
+    wrong = ((micros < 0) | micros.is_null()).arg_true()
+    if len(wrong):
+        raise DataError(
+            f"delay column {column.name!r} of source {source.name!r} is negative or null in rows "
+            f"{wrong.head(5).to_list()}",
+            hint="a row cannot be known before it happened; use 0 where there is no delay",
+        )
+    return micros.to_numpy()
+
+
+def _codes(ids: pl.Series) -> Array:
+    """Number event ids; -1 for null, which replaces nothing."""
+    codes = ids.rank("dense").cast(pl.Int64) - 1
+    return codes.fill_null(-1).to_numpy()

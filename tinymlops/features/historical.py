@@ -1,0 +1,195 @@
+"""`get_historical_features`: the features of a spine as they were known at each of its times."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from tinymlops.errors import DataError, NotFoundError, near
+from tinymlops.features.computing import Array, History, cell_statuses, compute
+from tinymlops.features.nouns import FeatureRole, FeatureView, Inputs, OnDemandView, requests_of
+from tinymlops.features.sources import stored_rows
+from tinymlops.features.specs import EntitySpec, FeatureRequest, OnDemandSpec, SourceSpec, ViewSpec
+
+if TYPE_CHECKING:
+    from tinymlops.features.context import Context
+    from tinymlops.features.expressions import Aggregate
+
+__all__ = ["Asked", "Table", "features_for", "parse_features"]
+
+Asked = Sequence[FeatureView[..., object] | FeatureRole | OnDemandView[..., object] | str]
+"""Features as a user asks for them: objects, or "view" and "view:feature"."""
+
+
+class Table(NamedTuple):
+    """The features of a spine."""
+
+    columns: dict[str, pl.Series]
+    origins: dict[str, str]
+    """Column to `view:feature`."""
+    details: dict[str, pl.Series]
+    """`<column>_status` and `<column>_event_time`, if they were asked for."""
+
+
+def parse_features(context: Context, asked: Asked) -> tuple[FeatureRequest, ...]:
+    """Read what a user asks for: the nouns themselves, or names.
+
+    Raises:
+        NotFoundError: If a name is unknown, with the near match.
+    """
+    requests: list[FeatureRequest] = []
+    for item in asked:
+        if not isinstance(item, str):
+            requests += requests_of([item])
+            continue
+        view, _, feature = item.partition(":")
+        if view in context.definitions.of(OnDemandSpec):
+            requests.append(FeatureRequest(view=view, on_demand=True))
+            continue
+        spec = context.definitions.get(ViewSpec, view)
+        if feature and feature not in spec.features:
+            raise NotFoundError(f"feature view {view!r} has no feature {feature!r}", hint=near(feature, spec.features))
+        requests.append(FeatureRequest(view=view, features=(feature,) if feature else None))
+    return tuple(requests)
+
+
+def features_for(
+    context: Context,
+    spine: pl.DataFrame,
+    time: Array,
+    requests: Sequence[FeatureRequest],
+    *,
+    spine_source: str | None = None,
+    details: bool = False,
+) -> Table:
+    """Compute every requested feature for every spine row.
+
+    Args:
+        context: The workspace's state.
+        spine: Key columns and request fields.
+        time: int64[m] spine times, microseconds UTC.
+        requests: What to compute, in order.
+        spine_source: The source the spine comes from: a view that shares a base source with it sees only what
+            was known strictly before each row.
+        details: Also say why each cell holds what it holds.
+
+    Raises:
+        DataError: If the spine lacks a key column or request field.
+    """
+    table = Table({}, {}, {})
+    for request in requests:
+        if request.on_demand:
+            continue
+        _add_view(context, spine, time, request, table, spine_source=spine_source, details=details)
+    ordered = Table({}, {}, table.details)
+    for request in requests:
+        names = _on_demand(context, spine, time, request, table) if request.on_demand else _columns(context, request)
+        for name, origin in names.items():
+            if name in ordered.columns or name in spine.columns:
+                raise DataError(
+                    f"feature {name!r} ({origin}) has the name of another column",
+                    hint='use the view in a role, .on(..., prefix="..."), or rename the spine column',
+                )
+            ordered.columns[name] = table.columns[name]
+            ordered.origins[name] = origin
+    return ordered
+
+
+def _columns(context: Context, request: FeatureRequest) -> dict[str, str]:
+    view = context.definitions.get(ViewSpec, request.view)
+    return {request.prefix + name: f"{view.name}:{name}" for name in _asked_of(view, request)}
+
+
+def _asked_of(view: ViewSpec, request: FeatureRequest) -> dict[str, Aggregate]:
+    return {name: view.features[name] for name in request.features or view.features}
+
+
+def _add_view(
+    context: Context,
+    spine: pl.DataFrame,
+    time: Array,
+    request: FeatureRequest,
+    table: Table,
+    *,
+    spine_source: str | None,
+    details: bool,
+) -> None:
+    definitions = context.definitions
+    view = definitions.get(ViewSpec, request.view)
+    entity = definitions.get(EntitySpec, view.entity)
+    source = definitions.get(SourceSpec, view.source)
+    for column in request.on or entity.key:
+        if column not in spine.columns:
+            raise DataError(
+                f"the spine has no column {column!r}, the key of {view.name!r}", hint=near(column, spine.columns)
+            )
+    history = History(
+        stored_rows(context, source.name),
+        origin_of(context, source),
+        definitions.key_columns(entity, source),
+        [spine[column] for column in request.on or entity.key],
+        latest=None if source.via != "push" else False,
+    )
+    strict = spine_source is not None and bool(
+        definitions.base_sources(spine_source) & definitions.base_sources(source.name)
+    )
+    features = _asked_of(view, request)
+    for name, values in compute(history, features, time, strict=strict, ttl=view.ttl).items():
+        column = request.prefix + name
+        table.columns[column] = values.alias(column)
+        if details:
+            status, event = cell_statuses(history, features[name], time, strict=strict, ttl=view.ttl)
+            table.details[f"{column}_status"] = status.alias(f"{column}_status")
+            table.details[f"{column}_event_time"] = event.alias(f"{column}_event_time")
+
+
+def origin_of(context: Context, source: SourceSpec) -> SourceSpec:
+    """Return the source whose times and id a source's rows have: a row-wise transformation keeps its input's."""
+    return origin_of(context, context.definitions.get(SourceSpec, source.inputs[0])) if source.row_wise else source
+
+
+def _on_demand(
+    context: Context, spine: pl.DataFrame, time: Array, request: FeatureRequest, table: Table
+) -> dict[str, str]:
+    """Compute an on-demand view into the table; return its columns and their origins."""
+    spec = context.definitions.get(OnDemandSpec, request.view)
+    function = context.function(spec.name, spec.code)
+    arguments: dict[str, object] = {name: _inputs(context, name, table, spec) for name in spec.views}
+    for name in spec.request:
+        if name not in spine.columns:
+            raise DataError(
+                f"the spine has no column {name!r}, a request field of on-demand view {spec.name!r}",
+                hint=near(name, spine.columns),
+            )
+        arguments[name] = pl.col(name)
+    if spec.uses_timestamp:
+        arguments["timestamp"] = pl.col("__timestamp")
+    expressions = function(**arguments)
+    frame = spine.select(spec.request).with_columns(
+        pl.Series("__timestamp", np.asarray(time)).cast(pl.Datetime("us", "UTC")),
+        *(series.alias(f"__feature_{name}") for name, series in table.columns.items()),
+    )
+    for name, series in frame.select(**expressions).to_dict().items():
+        table.columns[name] = series
+    return {name: f"{spec.name}:{name}" for name in expressions}
+
+
+def _inputs(context: Context, parameter: str, table: Table, spec: OnDemandSpec) -> Inputs:
+    """Find the view that a parameter names, after its role's prefix, among the columns computed so far."""
+    for name, view in context.definitions.of(ViewSpec).items():
+        if parameter.endswith(name):
+            prefix = parameter.removesuffix(name)
+            columns = {
+                feature: pl.col(f"__feature_{prefix}{feature}")
+                for feature in view.features
+                if prefix + feature in table.columns
+            }
+            if columns:
+                return Inputs(parameter, columns)
+    raise NotFoundError(
+        f"on-demand view {spec.name!r} reads {parameter!r}, which is no feature view of this list",
+        hint="list that view too, or name the parameter as the view, after its role's prefix",
+    )
