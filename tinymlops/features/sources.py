@@ -8,6 +8,7 @@ from tinymlops.errors import DataError, NotFoundError, near
 from tinymlops.features.specs import SourceSpec
 from tinymlops.frames import times_to_micros, to_polars
 from tinymlops.records import Segment, SourceState
+from tinymlops.schema import parse_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -108,12 +109,24 @@ def _read_segments(context: Context, source: SourceSpec, columns: list[str] | No
 
     environment = context.environment
     rows = environment.database.list(Segment, where={"source": source.name, "dead_at": None}, order="id")
-    if not rows and environment.database.get(SourceState, source=source.name) is None:
+    state = environment.database.get(SourceState, source=source.name)
+    if state is None:
         raise NotFoundError(
             f"source {source.name!r} was never ingested", hint=f"run ws.ingest() or: tinymlops ingest {source.name}"
         )
+    if not rows:
+        return _empty(state)
     directory = environment.segments_dir / source.name
     return segments.read([(directory / row.sha256, row.base) for row in rows], columns)
+
+
+def _empty(state: SourceState) -> pl.DataFrame:
+    """Return no rows with the columns that a source was last read with."""
+    import polars as pl
+
+    schema = {name: parse_dtype(dtype) for name, dtype in state.columns.items()}
+    ours = {name: pl.Boolean() if name == "__deleted" else pl.Int64() for name in SYSTEM}
+    return pl.DataFrame(schema={**schema, **ours})
 
 
 def _require_columns(frame: pl.DataFrame, source: SourceSpec) -> None:

@@ -140,8 +140,8 @@ AnySpec: TypeAlias = EntitySpec | SourceSpec | ViewSpec | OnDemandSpec | LabelSp
 
 
 def encode(spec: AnySpec) -> bytes:
-    """Return the canonical JSON of a definition: the same content gives the same bytes."""
-    return msgspec.json.encode(spec, order="deterministic")
+    """Return the JSON of a definition: fields in order, and features in the order they were declared."""
+    return msgspec.json.encode(spec)
 
 
 def decode(data: bytes) -> AnySpec:

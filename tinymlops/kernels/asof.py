@@ -351,38 +351,64 @@ def _stream(
     offsets: Array, slots: Array, record_key: Array, event: Array, available: Array, created: Array,
     strict: bool, first: int, last: int, best: Array,  # noqa: FBT001
 ) -> None:  # fmt: skip
-    """Keep in best[slot] = (event, row) the greatest record that the slot is the first to see."""
+    """Keep in best[slot] = (event, row) the greatest record that the slot is the first to see.
+
+    A block of records is searched in step: the reads of one step do not wait for each other, as those of one
+    record's search do.
+    """
     for slot in range(offsets[first], offsets[last]):
         best[slot, 0] = NEVER
         best[slot, 1] = -1
-    sifted = np.empty(_BLOCK, np.int64)
-    for block in range(0, record_key.size, _BLOCK):
-        # Without a branch, for half of all branches would be guessed wrong: rows of other parts are
-        # overwritten.
-        count = 0
-        for i in range(block, min(block + _BLOCK, record_key.size)):
-            sifted[count] = i
-            count += (record_key[i] >= first) & (record_key[i] < last)
+    rows = np.empty(_BLOCK, np.int64)
+    low = np.empty(_BLOCK, np.int64)
+    length = np.empty(_BLOCK, np.int64)
+    limit = np.empty(_BLOCK, np.int64)
+    start = 0
+    while start < record_key.size:
+        start, count = _sift(record_key, offsets, first, last, start, rows)
+        longest = 0
         for j in range(count):
-            i = sifted[j]
-            k, seen = record_key[i], available[i]
-            low, end = offsets[k], offsets[k + 1]
-            if seen == FOREVER or low == end:
+            i = rows[j]
+            low[j] = offsets[record_key[i]]
+            length[j] = offsets[record_key[i] + 1] - low[j]
+            longest = max(longest, length[j])
+            limit[j] = available[i] + (1 if strict and available[i] != FOREVER else 0)
+        while longest > 1:
+            for j in range(count):
+                half = length[j] >> 1
+                # Without a branch: whether the middle comes before the limit is as good as random. At a length of one
+                # half is 0 and the row before is read (before the first, the last), to no effect.
+                low[j] += half * (slots[low[j] + half - 1] < limit[j])
+                length[j] -= half
+            longest -= longest >> 1
+        for j in range(count):
+            i, slot = rows[j], low[j] + (1 if slots[low[j]] < limit[j] else 0)
+            if slot == offsets[record_key[i] + 1] or available[i] == FOREVER:
                 continue
-            # The same search as first_at_least, written so that no branch depends on the data.
-            limit = seen + 1 if strict else seen
-            length = end - low
-            while length > 1:
-                half = length >> 1
-                low = low + half if slots[low + half - 1] < limit else low
-                length -= half
-            low += slots[low] < limit
-            if low == end:
-                continue
-            e, other = event[i], best[low, 1]
-            if other < 0 or e > best[low, 0] or (e == best[low, 0] and _is_later(created, i, other)):
-                best[low, 0] = e
-                best[low, 1] = i
+            e, was, other = event[i], best[slot, 0], best[slot, 1]
+            better = (e > was) | (other < 0)
+            if e == was and other >= 0:
+                better = _is_later(created, i, other)
+            # Written either way: a branch would be guessed wrong at every third record.
+            best[slot, 0] = e if better else was
+            best[slot, 1] = i if better else other
+
+
+@compiled
+def _sift(record_key: Array, offsets: Array, first: int, last: int, start: int, rows: Array) -> tuple[int, int]:
+    """Collect the next rows of keys first to last-1 that any spine row has; return where to go on and how many."""
+    # Without a branch, for half of all branches would be guessed wrong: rows of other keys are overwritten.
+    count = 0
+    stop = min(record_key.size, start + rows.size)
+    for i in range(start, stop):
+        rows[count] = i
+        count += (record_key[i] >= first) & (record_key[i] < last)
+    with_slots = 0
+    for j in range(count):
+        i = rows[j]
+        rows[with_slots] = i
+        with_slots += offsets[record_key[i]] < offsets[record_key[i] + 1]
+    return stop, with_slots
 
 
 @compiled

@@ -25,7 +25,7 @@ T = TypeVar("T", bound=Record)
 Value = int | float | str | bytes | None
 Row = tuple[Any, ...]
 
-_JSON = msgspec.json.Encoder(order="deterministic")
+_JSON = msgspec.json.Encoder()  # keeps the order of a dict: it is the order of a view's features
 _LISTED_AT_MOST = 500
 
 

@@ -1,0 +1,51 @@
+"""Workspaces and small frames that many tests use."""
+
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+
+import tinymlops as tm
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+def at(hours):
+    """A moment so many hours after the start."""
+    return START + timedelta(hours=hours)
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    with tm.connect(tmp_path / "shop.tm", create=True) as ws:
+        yield ws
+
+
+def shop(orders, visits=None, *, order_options=None, features=None, ttl=None):
+    """A project with orders of customers; `features` makes the view from rows."""
+    project = tm.Project("shop")
+    customer = project.entity("customer", key="customer")
+    visit = project.entity("visit", key="visit")
+    frames = {"orders": orders, "visits": visits}
+
+    @project.source(**{"timestamp": "at", **(order_options or {})})
+    def orders() -> pl.DataFrame:
+        return frames["orders"]
+
+    @project.source(timestamp="at", id="visit")
+    def visits() -> pl.DataFrame:
+        return frames["visits"]
+
+    @project.feature_view(entity=customer, ttl=ttl)
+    def spending(orders: tm.Rows) -> tm.Features:
+        if features is not None:
+            return features(orders)
+        return {"last_amount": orders["amount"].last(), "spent_1d": orders["amount"].sum(window="1d")}
+
+    @project.label(entity=customer, horizon="1d")
+    def buys(orders: tm.Rows) -> tm.Label:
+        return (orders["amount"] > 0).last()
+
+    project.training_set("visits_to_orders", spine=visits, label=buys, features=[spending])
+    project.frames = frames
+    return project

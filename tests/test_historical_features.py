@@ -1,0 +1,187 @@
+"""Historical features: the workspace's answers against the rule in plain Python."""
+
+from datetime import timedelta
+
+import polars as pl
+import pytest
+from conftest import START, at, shop
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from oracle import Row, oracle_latest, oracle_window
+
+import tinymlops as tm
+from tinymlops.errors import DataError, NotFoundError
+
+MINUTE = 60_000_000
+WINDOWS = {"1m": MINUTE, "5m": 5 * MINUTE, "1h": 60 * MINUTE}
+
+orders_strategy = st.lists(
+    st.tuples(
+        st.sampled_from(["a", "b", None]),
+        st.integers(0, 12),  # event minute
+        st.integers(0, 6),  # created minutes later
+        st.integers(0, 3),  # id
+        st.one_of(st.none(), st.integers(-20, 20), st.sampled_from([0.1, 1e16, -1e16])),
+    ),
+    max_size=14,
+)
+spine_strategy = st.lists(st.tuples(st.sampled_from(["a", "b", "c", None]), st.integers(0, 20)), max_size=8)
+
+
+def frame_of(rows):
+    return pl.DataFrame(
+        {
+            "customer": [row[0] for row in rows],
+            "at": [START + timedelta(minutes=row[1]) for row in rows],
+            "made": [START + timedelta(minutes=row[1] + row[2]) for row in rows],
+            "order": [row[3] for row in rows],
+            "amount": [None if row[4] is None else float(row[4]) for row in rows],
+        },
+        schema={
+            "customer": pl.String,
+            "at": pl.Datetime("us", "UTC"),
+            "made": pl.Datetime("us", "UTC"),
+            "order": pl.Int64,
+            "amount": pl.Float64,
+        },
+    )
+
+
+def every_feature(orders):
+    amount = orders["amount"]
+    features = {"newest": amount.last(), "known": amount.last(skip_nulls=True), "oldest": amount.first()}
+    for window in WINDOWS:
+        features[f"n_{window}"] = orders.count(window=window)
+        for function in ("count", "sum", "mean", "min", "max", "std"):
+            features[f"{function}_{window}"] = getattr(amount, function)(window=window)
+        features[f"big_{window}"] = amount.sum(window=window, where=amount > 3)
+    return features
+
+
+def stored(ws, *, ids, created, delay=0):
+    """The oracle's rows, from what history holds."""
+    from tinymlops.features.sources import stored_rows
+
+    rows = []
+    for row in stored_rows(ws._context(), "orders").iter_rows(named=True):
+        available = row["__event"] + delay
+        rows.append(
+            {
+                "key": row["customer"],
+                "id": row["order"] if ids else None,
+                "e": row["__event"],
+                "available": max(available, row["__created"]) if created else available,
+                "c": row["__created"] if created else -(2**63),
+                "n": row["__sequence"],
+                "deleted": row["__deleted"],
+                "value": row["amount"],
+            }
+        )
+    return rows
+
+
+@pytest.mark.parametrize(("ids", "created"), [(False, False), (True, False), (False, True), (True, True)])
+def test_every_expression_is_what_the_rule_says(tmp_path_factory, ids, created):
+    options = ({"id": "order"} if ids else {}) | ({"created": "made"} if created else {}) | {"delay": "30s"}
+
+    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(orders_strategy, orders_strategy, spine_strategy)
+    def check(first, second, wanted):
+        path = tmp_path_factory.mktemp("ws") / "shop.tm"
+        project = shop(frame_of(first), order_options=options, features=every_feature, ttl="10m")
+        with tm.connect(path, create=True) as ws:
+            ws.apply(project)
+            ws.ingest("orders")
+            project.frames["orders"] = frame_of(first + second)
+            ws.ingest("orders")
+            spine = pl.DataFrame(
+                {
+                    "customer": [customer for customer, _ in wanted],
+                    "timestamp": [START + timedelta(minutes=minute) for _, minute in wanted],
+                },
+                schema={"customer": pl.String, "timestamp": pl.Datetime("us", "UTC")},
+            )
+            got = ws.get_historical_features(spine, ["spending"])
+            rows = stored(ws, ids=ids, created=created, delay=MINUTE // 2)
+        assert got.height == spine.height
+        for answer in got.iter_rows(named=True):
+            t = int(answer["timestamp"].timestamp() * 1_000_000)
+            assert_follows_the_rule(answer, rows, t)
+
+    check()
+
+
+def assert_follows_the_rule(answer, rows, t):
+    key, ttl = answer["customer"], 10 * MINUTE
+    plain = [Row(keep=True, **row) for row in rows]
+    valued = [Row(keep=row["value"] is not None, **row) for row in rows]
+    big = [Row(keep=row["value"] is not None and row["value"] > 3, **row) for row in rows]
+    for name, kept, oldest in (("newest", plain, False), ("known", valued, False), ("oldest", plain, True)):
+        winner = oracle_latest(kept, key, t, strict=False, ttl=ttl, window=None, oldest=oldest)
+        assert answer[name] == (None if winner is None else winner.value), (name, answer)
+    for label, window in WINDOWS.items():
+        everything = [Row(keep=True, **{**row, "value": 0}) for row in rows]
+        assert answer[f"n_{label}"] == oracle_window("count", everything, key, t, window)
+        for function in ("count", "sum", "mean", "min", "max", "std"):
+            assert answer[f"{function}_{label}"] == oracle_window(function, plain, key, t, window), (function, answer)
+        assert answer[f"big_{label}"] == oracle_window("sum", big, key, t, window)
+
+
+def small_shop(ws):
+    orders = pl.DataFrame({"customer": ["a", "a"], "at": [at(1), at(2)], "amount": [1.0, None]})
+    project = shop(orders)
+    ws.apply(project)
+    ws.ingest("orders")
+    return project
+
+
+def test_features_come_in_declared_order_and_rows_in_the_spines(workspace):
+    small_shop(workspace)
+    spine = pl.DataFrame({"customer": ["z", "a", "a"], "timestamp": [at(9), at(2), at(1)]})
+    got = workspace.get_historical_features(spine, ["spending"])
+    assert got.columns == ["customer", "timestamp", "last_amount", "spent_1d"]
+    assert got.rows()[0][2:] == (None, 0.0)
+    assert got["last_amount"].to_list() == [None, None, 1.0]
+
+
+def test_details_say_why_a_cell_is_null(workspace):
+    small_shop(workspace)
+    spine = pl.DataFrame({"customer": ["z", "a", "a", None], "timestamp": [at(9), at(2), at(1), at(1)]})
+    got = workspace.get_historical_features(spine, ["spending:last_amount"], details=True)
+    assert got["last_amount_status"].to_list() == ["NOT_FOUND", "NULL_VALUE", "PRESENT", "NULL_KEY"]
+    assert got["last_amount_event_time"].to_list() == [None, at(2), at(1), None]
+
+
+def test_a_row_wins_its_spine_time_but_not_its_window(workspace):
+    small_shop(workspace)
+    spine = pl.DataFrame({"customer": ["a"], "timestamp": [at(1)]})
+    got = workspace.get_historical_features(spine, ["spending"])
+    assert got.row(0)[2:] == (1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("spine", "features", "error", "message"),
+    [
+        ({"customer": ["a"], "when": [at(1)]}, ["spending"], DataError, "no time column 'timestamp'"),
+        ({"custmer": ["a"], "timestamp": [at(1)]}, ["spending"], DataError, "did you mean 'custmer'"),
+        ({"customer": [1], "timestamp": [at(1)]}, ["spending"], DataError, "customer"),
+        ({"customer": ["a"], "timestamp": [None]}, ["spending"], DataError, "timestamp"),
+        ({"customer": ["a"], "timestamp": [at(1).replace(tzinfo=None)]}, ["spending"], DataError, "zone"),
+        ({"customer": ["a"], "timestamp": [at(1)]}, ["spendin"], NotFoundError, "did you mean 'spending'"),
+        ({"customer": ["a"], "timestamp": [at(1)]}, ["spending:spent"], NotFoundError, "did you mean 'spent_1d'"),
+        ({"customer": ["a"], "timestamp": [at(1)], "spent_1d": [1]}, ["spending"], DataError, "another column"),
+    ],
+)
+def test_a_wrong_request_says_what_to_do(workspace, spine, features, error, message):
+    small_shop(workspace)
+    with pytest.raises(error, match=message):
+        workspace.get_historical_features(pl.DataFrame(spine), features)
+
+
+def test_an_unknown_column_gets_its_near_match(workspace):
+    orders = pl.DataFrame({"customer": ["a"], "at": [at(1)], "amount": [1.0]})
+    workspace.apply(shop(orders, features=lambda rows: {"x": rows["amout"].last()}))
+    workspace.ingest("orders")
+    spine = pl.DataFrame({"customer": ["a"], "timestamp": [at(1)]})
+    with pytest.raises(DataError, match="did you mean 'amount'"):
+        workspace.get_historical_features(spine, ["spending"])
