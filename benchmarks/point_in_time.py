@@ -162,7 +162,7 @@ def make_tables(records: int, spine: int) -> tuple[pl.DataFrame, pl.DataFrame]:
 def checksum(result: pl.DataFrame) -> str:
     """Digest the values in the spine's order, a null as NaN."""
     values = result.sort("row").select(pl.col(VALUES).fill_null(float("nan"))).to_numpy()
-    return hashlib.sha256(np.ascontiguousarray(values)).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
 
 
 def peak_megabytes() -> float:
@@ -249,7 +249,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=QUICK_SIZES[0], help="records and spine rows of --measure")
     options = parser.parse_args()
     if options.measure:
-        print(json.dumps(measure(options.measure, *options.size, options.runs)))
+        print(json.dumps(measure(options.measure, options.size[0], options.size[1], options.runs)))
         return
     facts = machine()
     print(json.dumps(facts, indent=1))

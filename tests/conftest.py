@@ -25,7 +25,7 @@ def shop(orders, visits=None, *, order_options=None, features=None, ttl=None):
     """A project with orders of customers; `features` makes the view from rows."""
     project = tm.Project("shop")
     customer = project.entity("customer", key="customer")
-    visit = project.entity("visit", key="visit")
+    project.entity("visit", key="visit")
     frames = {"orders": orders, "visits": visits}
 
     @project.source(**{"timestamp": "at", **(order_options or {})})
