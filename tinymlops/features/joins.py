@@ -81,9 +81,8 @@ def point_in_time_join(
         >>> import polars as pl
         >>> from datetime import UTC, datetime
         >>> spine = pl.DataFrame({"id": [1, 1], "at": [datetime(2024, 1, 2, h, tzinfo=UTC) for h in (9, 12)]})
-        >>> rows = pl.DataFrame(
-        ...     {"id": [1, 1], "at": [datetime(2024, 1, 2, h, tzinfo=UTC) for h in (8, 12)], "wind": [3.0,
-        7.0]} ... )
+        >>> rows = spine.with_columns(at=pl.Series([datetime(2024, 1, 2, h, tzinfo=UTC) for h in (8, 12)]))
+        >>> rows = rows.with_columns(wind=pl.Series([3.0, 7.0]))
         >>> point_in_time_join(spine, rows, key="id", timestamp="at")["wind"].to_list()
         [3.0, 7.0]
         >>> point_in_time_join(spine, rows, key="id", timestamp="at", delay="1h")["wind"].to_list()

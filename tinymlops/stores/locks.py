@@ -39,7 +39,8 @@ class FileLock:
         path: The file to lock; made on first use. Its turnstile stands beside it with the suffix `.turn`.
 
     Example:
-        >>> lock = FileLock(Path("flights.tm/write.lock"))
+        >>> import pathlib, tempfile
+        >>> lock = FileLock(pathlib.Path(tempfile.mkdtemp()) / "write.lock")
         >>> with lock.exclusive(deadline=5.0):
         ...     pass
     """
