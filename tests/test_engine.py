@@ -90,8 +90,8 @@ def test_a_relative_name_is_never_tried_from_where_the_process_stands(root, monk
     monkeypatch.chdir("/etc")
     with pytest.raises(TinyMLOpsError, match="passwd"):
         query("from read_text('passwd')", root=root)
-    with pytest.raises(DataError, match="hostname"):
-        query("from read_text('hostname')", root=root)
+    # DuckDB takes the name as a pattern: no file of the root matches, and the one where we stand is not looked at.
+    assert query("from read_text('hostname')", root=root).height == 0
 
 
 @pytest.mark.parametrize(
