@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +14,9 @@ from tinymlops.errors import DataError, DefinitionError, NotFoundError, near
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.features.historical import Asked
-    from tinymlops.features.nouns import Source, TrainingSet
+    from tinymlops.features.materialization import Covered
+    from tinymlops.features.nouns import FeatureView, Source, TrainingSet
+    from tinymlops.features.online import OnlineFeatures
     from tinymlops.features.planning import Plan
     from tinymlops.features.project import Project
     from tinymlops.features.training_sets import TrainingData
@@ -170,6 +172,46 @@ class Workspace:
         result = rows.with_columns(*table.columns.values(), *table.details.values())
         assert result.height == rows.height, "a spine row has exactly one row of features"
         return give_back(result, spine)
+
+    def materialize(self, *views: FeatureView[..., Any] | str) -> list[Covered]:
+        """Bring views up to date in the online store.
+
+        Args:
+            views: Which; none for all.
+
+        Returns:
+            What the online store holds of each now.
+        """
+        from tinymlops.features.materialization import materialize
+        from tinymlops.features.specs import ViewSpec
+
+        context = self._context()
+        names = [view if isinstance(view, str) else view.spec.name for view in views]
+        chosen = [context.definitions.get(ViewSpec, name) for name in names] or list(
+            context.definitions.of(ViewSpec).values()
+        )
+        return [materialize(context, view) for view in chosen]
+
+    def get_online_features(
+        self,
+        features: Asked,
+        keys: Sequence[Mapping[str, object]] | Mapping[str, Sequence[object]],
+        *,
+        details: bool = False,
+    ) -> OnlineFeatures:
+        """Read features as of now, by the workspace's clock.
+
+        Args:
+            features: Views, picked features, roles and on-demand views, or "view" and "view:feature".
+            keys: Rows, or columns, of entity keys and request fields.
+            details: Add `<feature>_status` and `<feature>_event_time`.
+
+        Returns:
+            A row for each key, with the time and the sequence of the answer.
+        """
+        from tinymlops.features.online import get_online_features
+
+        return get_online_features(self._context(), features, keys, details=details)
 
     def get_training_data(
         self, training_set: TrainingSet | str, *, test_from: datetime | str | None = None

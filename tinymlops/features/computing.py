@@ -24,7 +24,7 @@ from tinymlops.kernels.records import FOREVER, NEVER, VALUE, arrange
 if TYPE_CHECKING:
     from tinymlops.features.specs import SourceSpec
 
-__all__ = ["History", "cell_statuses", "compute"]
+__all__ = ["History", "cell_statuses", "compute", "kept_rows"]
 
 Array = np.ndarray[Any, Any]
 
@@ -40,8 +40,8 @@ class History:
         source: Their source.
         key: Its key columns.
         spine_keys: The spine's key columns, m rows each.
-        latest: Read every version whenever it came (`known="latest"`); None decides by rule 5: with a created
-            time, rows are known only from then on.
+        by_push: The rows came by push: their created time is the time of their commit. By rule 5 rows with a
+            created time are known only from then on.
         outcome: Read as a label does: the final version of every row, from the beginning of time.
     """
 
@@ -52,7 +52,7 @@ class History:
         key: Sequence[str],
         spine_keys: Sequence[pl.Series],
         *,
-        latest: bool | None = None,
+        by_push: bool = False,
         outcome: bool = False,
     ) -> None:
         for column in key:
@@ -68,8 +68,7 @@ class History:
         if outcome:
             available = np.full(rows.height, _ALWAYS, np.int64)
         else:
-            by_event = source.created is not None if latest is None else not latest
-            available = _available(rows, source, event, by_event=by_event)
+            available = _available(rows, source, event, by_event=by_push or source.created is not None)
         self.records, self.order = arrange(
             codes,
             event,
@@ -180,6 +179,35 @@ def compute(
     return columns
 
 
+def kept_rows(history: History, features: Mapping[str, Aggregate], now: int, *, ttl: int | None) -> Array:
+    """Say which arranged rows a read at `now` or later can use.
+
+    Args:
+        history: The rows of every key of interest.
+        features: The expressions to be read.
+        now: Microseconds UTC; no read is earlier.
+        ttl: Greatest age of a value without a window.
+
+    Returns:
+        bool[n]: rows not yet available, of a window that is still open, or the winner of an expression now; and
+        all rows of a key whose availability is not in order of its events.
+    """
+    records = history.records
+    keys = np.arange(len(records.offsets) - 1, dtype=np.int64)
+    whole = np.repeat(~records.monotone, np.diff(records.offsets))
+    keep: Array = whole | (records.visible_from > now)
+    moment = np.full(len(keys), now, np.int64)
+    for feature in features.values():
+        span = feature.window if feature.window is not None else ttl if feature.function == "first" else None
+        if span is not None:
+            keep |= records.event >= now - span
+        if feature.window is None:
+            for strict in (False, True):  # a shared source reads strictly before the moment
+                winner = _winner(history, feature, moment, strict=strict, ttl=None, keys=keys)
+                keep[winner[winner >= 0]] = True
+    return keep
+
+
 def cell_statuses(
     history: History, feature: Aggregate, time: Array, *, strict: bool, ttl: int | None
 ) -> tuple[pl.Series, pl.Series]:
@@ -203,10 +231,12 @@ def cell_statuses(
     return pl.Series(names, dtype=dtype).gather(status), events
 
 
-def _winner(history: History, feature: Aggregate, time: Array, *, strict: bool, ttl: int | None) -> Array:
+def _winner(
+    history: History, feature: Aggregate, time: Array, *, strict: bool, ttl: int | None, keys: Array | None = None
+) -> Array:
     return asof.latest(
         history.records,
-        history.spine_key,
+        history.spine_key if keys is None else keys,
         time,
         strict=strict,
         ttl=ttl if feature.window is None else None,

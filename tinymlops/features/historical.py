@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -22,6 +22,10 @@ __all__ = ["Asked", "Table", "features_for", "parse_features"]
 
 Asked = Sequence[FeatureView[..., object] | FeatureRole | OnDemandView[..., object] | str]
 """Features as a user asks for them: objects, or "view" and "view:feature"."""
+
+
+RowsOf = Callable[[ViewSpec, Sequence[pl.Series]], pl.DataFrame]
+"""Gives the rows that a view needs for some keys."""
 
 
 class Table(NamedTuple):
@@ -64,6 +68,7 @@ def features_for(
     *,
     spine_source: str | None = None,
     details: bool = False,
+    rows: RowsOf | None = None,
 ) -> Table:
     """Compute every requested feature for every spine row.
 
@@ -75,6 +80,7 @@ def features_for(
         spine_source: The source the spine comes from: a view that shares a base source with it sees only what
             was known strictly before each row.
         details: Also say why each cell holds what it holds.
+        rows: Where a view's rows for some keys come from; None for history.
 
     Raises:
         DataError: If the spine lacks a key column or request field.
@@ -83,7 +89,7 @@ def features_for(
     for request in requests:
         if request.on_demand:
             continue
-        _add_view(context, spine, time, request, table, spine_source=spine_source, details=details)
+        _add_view(context, spine, time, request, table, spine_source=spine_source, details=details, rows=rows)
     ordered = Table({}, {}, table.details)
     for request in requests:
         names = _on_demand(context, spine, time, request, table) if request.on_demand else _columns(context, request)
@@ -116,6 +122,7 @@ def _add_view(
     *,
     spine_source: str | None,
     details: bool,
+    rows: RowsOf | None,
 ) -> None:
     definitions = context.definitions
     view = definitions.get(ViewSpec, request.view)
@@ -126,12 +133,13 @@ def _add_view(
             raise DataError(
                 f"the spine has no column {column!r}, the key of {view.name!r}", hint=near(column, spine.columns)
             )
+    keys = [spine[column] for column in request.on or entity.key]
     history = History(
-        stored_rows(context, source.name),
+        stored_rows(context, source.name) if rows is None else rows(view, keys),
         origin_of(context, source),
         definitions.key_columns(entity, source),
-        [spine[column] for column in request.on or entity.key],
-        latest=None if source.via != "push" else False,
+        keys,
+        by_push=source.via == "push",
     )
     strict = spine_source is not None and bool(
         definitions.base_sources(spine_source) & definitions.base_sources(source.name)

@@ -1,0 +1,94 @@
+"""`get_online_features`: the features of now, from the online store, by the code that reads history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinymlops._time import from_micros
+from tinymlops.errors import DataError
+from tinymlops.features.historical import Asked, features_for, parse_features
+from tinymlops.features.materialization import online_rows
+from tinymlops.features.sources import stored_rows
+from tinymlops.frames import to_polars
+
+if TYPE_CHECKING:
+    import polars as pl
+    import pyarrow as pa
+
+    from tinymlops.features.context import Context
+    from tinymlops.features.specs import ViewSpec
+
+__all__ = ["OnlineFeatures", "get_online_features"]
+
+
+class OnlineFeatures:
+    """The answer to an online read.
+
+    Attributes:
+        timestamp: `t`, the clock's time of the read.
+        sequence: `Q`, the sequence that every view of the answer covers at least.
+    """
+
+    def __init__(self, frame: pl.DataFrame, timestamp: datetime, sequence: int) -> None:
+        self._frame = frame
+        self.timestamp = timestamp
+        self.sequence = sequence
+
+    def to_polars(self) -> pl.DataFrame:
+        """Return keys, features and, if asked for, details as a Polars frame, a row for each key."""
+        return self._frame
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """Return column name to values."""
+        return self._frame.to_dict(as_series=False)
+
+    def to_arrow(self) -> pa.Table:
+        """Return a PyArrow table."""
+        return self._frame.to_arrow()
+
+    def __repr__(self) -> str:
+        return f"<online features at {self.timestamp.isoformat()}, Q={self.sequence}>\n{self._frame}"
+
+
+def get_online_features(
+    context: Context,
+    asked: Asked,
+    keys: Sequence[Mapping[str, object]] | Mapping[str, Sequence[object]],
+    *,
+    details: bool,
+) -> OnlineFeatures:
+    """Read features as of the clock's time.
+
+    A view that was never materialized, or only at a later time than the clock's, is read from history.
+
+    Args:
+        context: The workspace's state.
+        asked: The features.
+        keys: Rows, or columns, of entity keys and request fields.
+        details: Add `<feature>_status` and `<feature>_event_time`.
+
+    Raises:
+        DataError: If there are no keys, or a key column is missing.
+    """
+    frame = to_polars(dict(keys) if isinstance(keys, Mapping) else [dict(row) for row in keys])
+    if not frame.width:
+        raise DataError("no keys were given", hint='write [{"customer": 7}], or {"customer": [7, 8]}')
+    requests = parse_features(context, asked)
+    now = context.now()
+    sequences = [context.environment.database.sequence()]
+
+    def rows(view: ViewSpec, wanted: Sequence[pl.Series]) -> pl.DataFrame:
+        found = online_rows(context, view, wanted)
+        if found is None:
+            return stored_rows(context, view.source)
+        sequences.append(found[1])
+        return found[0]
+
+    time = np.full(frame.height, now, np.int64)
+    table = features_for(context, frame, time, requests, details=details, rows=rows)
+    result = frame.with_columns(*table.columns.values(), *table.details.values())
+    return OnlineFeatures(result, from_micros(now), min(sequences))
