@@ -89,7 +89,8 @@ def online_rows(context: Context, view: ViewSpec, keys: Sequence[pl.Series]) -> 
         keys: The key columns of the request.
 
     Returns:
-        The rows as in history, and the sequence they cover; None if the view was never materialized or the clock stands before that.
+        The rows as in history, and the sequence they cover; None if the view was never materialized, or the clock
+        stands before that.
     """
     prefix = _prefix(view)
     wanted = pl.DataFrame([series.alias(str(i)) for i, series in enumerate(keys)]).drop_nulls().unique()
