@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from tinymlops.errors import ConflictError, DataError, IntegrityError
 from tinymlops.stores import _boot, online
 from tinymlops.stores.online import LmdbStore
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 PYTHONPATH = {**os.environ, "PYTHONPATH": str(Path(errors.__file__).parents[1])}
 OPEN = """
 import sys
@@ -196,6 +198,33 @@ def test_the_map_grows_under_readers_in_other_threads(store):
         thread.join()
     assert failures == []
     assert set(seen) == {b"v"}
+
+
+def test_an_update_that_raises_under_busy_readers_ends_at_once(store):
+    stop = threading.Event()
+
+    def keep_reading():
+        while not stop.is_set():
+            with store.read() as tx:
+                tx.get(b"k")
+
+    def fail(tx):
+        tx.put(b"k", b"v")
+        raise ZeroDivisionError
+
+    threads = [threading.Thread(target=keep_reading) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    before = time.monotonic()
+    for _ in range(5):
+        with pytest.raises(ZeroDivisionError):
+            store.update(fail)
+    taken = time.monotonic() - before
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert taken < 5
+    assert everything(store) == {}
 
 
 def test_growth_inside_a_read_of_the_same_thread_is_refused_instead_of_waiting_forever(store):

@@ -131,8 +131,12 @@ class _Locator:
         return _source_digest()
 
     def get_disambiguator(self) -> str:
-        """Tell functions of one name in one module apart."""
-        return str(self._line)
+        """Tell functions of one name in one module apart, and versions of the source.
+
+        Numba writes its index before the code: a process that ends between the two must not leave an index that
+        names the code of an older version.
+        """
+        return f"{self._line}-{_source_digest()[:16]}"
 
 
 _Base: Any = FunctionCache  # numba is only typed in part

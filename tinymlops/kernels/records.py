@@ -36,8 +36,8 @@ RETRACTED = 2
 class Records(NamedTuple):
     """Records sorted by (key, event, created, sequence); all times in microseconds since 1970, UTC.
 
-    A row is visible at t if `visible_from <= t < visible_to`, or if the boundary is strict `visible_from < t
-    <= visible_to`.
+    A row is visible at t if `visible_from <= t < visible_to`; where the boundary is strict, if
+    `visible_from < t <= visible_to`.
     """
 
     offsets: Array

@@ -7,7 +7,6 @@ in which the store was last written to, made durable before the first such write
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from functools import cache
 from pathlib import Path
@@ -26,6 +25,8 @@ _WIDTH = 64
 def boot_id() -> str:
     """Return a text that is new with every start of the machine."""
     if sys.platform == "darwin":
+        import subprocess
+
         command = ["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"]
         return subprocess.run(command, capture_output=True, check=True, text=True).stdout.strip()  # noqa: S603
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

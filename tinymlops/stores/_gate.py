@@ -17,35 +17,36 @@ __all__ = ["Gate"]
 class Gate:
     """Keeps LMDB's map in place while any transaction uses it: moving it under one crashes the process.
 
-    Whoever wants to be alone stops new threads at the gate and waits for those inside. A thread
-    that is inside may enter again, or it would wait for the one that waits for it.
+    Whoever wants to be alone stops new threads at the gate and waits for those inside. A thread that is
+    inside may enter again, or it would wait for the one that waits for it.
     """
 
     def __init__(self) -> None:
-        self._condition = threading.Condition(threading.Lock())
+        self._changed = threading.Condition(threading.Lock())
         self._inside = 0
-        self._closing = False
+        self._stopped = 0
+        self._occupied = False
         self._mine = _Mine()
 
     def enter(self) -> None:
-        """Come in, once nobody is alone inside."""
-        with self._condition:
-            while self._closing and not self._mine.depth:
-                self._condition.wait()
+        """Come in, once nobody is or wants to be alone inside."""
+        with self._changed:
+            while self._stopped and not self._mine.depth:
+                self._changed.wait()
             self._inside += 1
         self._mine.depth += 1
 
     def leave(self) -> None:
         """Go out."""
         self._mine.depth -= 1
-        with self._condition:
+        with self._changed:
             self._inside -= 1
-            if not self._inside and self._closing:
-                self._condition.notify_all()
+            if self._stopped:
+                self._changed.notify_all()
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Be alone inside.
+        """Come in alone.
 
         Raises:
             ConflictError: If this thread is inside already.
@@ -55,18 +56,35 @@ class Gate:
                 "the online store cannot grow while the same thread is reading from it",
                 hint="finish the read before writing",
             )
-        with self._condition:
-            while self._closing:
-                self._condition.wait()
-            self._closing = True
-            while self._inside:
-                self._condition.wait()
+        with self._new_ones_stopped():
+            with self._changed:
+                while self._inside or self._occupied:
+                    self._changed.wait()
+                self._occupied = True
+            try:
+                yield
+            finally:
+                self._occupied = False
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Wait inside until all others have left; for one thread at a time."""
+        with self._new_ones_stopped():
+            with self._changed:
+                while self._inside > self._mine.depth:
+                    self._changed.wait()
+            yield
+
+    @contextmanager
+    def _new_ones_stopped(self) -> Iterator[None]:
+        with self._changed:
+            self._stopped += 1
         try:
             yield
         finally:
-            with self._condition:
-                self._closing = False
-                self._condition.notify_all()
+            with self._changed:
+                self._stopped -= 1
+                self._changed.notify_all()
 
 
 class _Mine(threading.local):

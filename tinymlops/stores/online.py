@@ -67,6 +67,7 @@ class LmdbStore:
         self._owner = Owner(f"the online store {path}")
         self._gate = Gate()
         self._updating = _Updating()
+        self._one_updates = threading.Lock()
         path.mkdir(mode=0o700, exist_ok=True)
         self._state = BootState(path)
         self._users = os.open(path / "users.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
@@ -103,25 +104,15 @@ class LmdbStore:
 
         if self._updating.now:
             raise ConflictError("this thread is inside an update already", hint="use that update's transaction")
-        while True:
-            transaction = self.begin(write=True)
-            self._updating.now = True
-            try:
+        with self._one_updates:
+            while True:
                 size = self._opened().info()["map_size"]
-                self._state.mark_written()
-                result = function(Writer(transaction, str(self.path)))
-                transaction.commit()
-            except lmdb.MapFullError:
-                transaction.abort()
-            except lmdb.Error as error:
-                raise self.explained(error) from error
-            else:
-                return result
-            finally:
-                transaction.abort()
-                self._updating.now = False
-                self.end()
-            self._grow(size)
+                try:
+                    return self._attempt(function)
+                except lmdb.MapFullError:
+                    self._grow(size)
+                except lmdb.Error as error:
+                    raise self.explained(error) from error
 
     def needs_rebuild(self) -> bool:
         """Whether it holds nothing: new, or thrown away as damaged or after a crash of the machine."""
@@ -173,6 +164,8 @@ class LmdbStore:
         """Begin one of LMDB's transactions; `end` must follow once it is over."""
         import lmdb
 
+        # Before the gate: in a fork, its lock may be held for ever by a thread that is not there.
+        self._owner.check()
         readers_checked = False
         while True:
             self._gate.enter()
@@ -215,6 +208,25 @@ class LmdbStore:
         if isinstance(error, lmdb.BadValsizeError):
             return DataError(f"the online store {self.path} takes no empty key")
         return TinyMLOpsError(f"the online store {self.path}: {error}", hint="check the disk's free space")
+
+    def _attempt(self, function: Callable[[Writer], R]) -> R:
+        transaction = self.begin(write=True)
+        self._updating.now = True
+        try:
+            self._state.mark_written()
+            result = function(Writer(transaction, str(self.path)))
+            transaction.commit()
+        except BaseException:
+            # py-lmdb's abort of a write waits, spinning, until no other thread is inside any call on the
+            # environment: busy readers keep it waiting for minutes.
+            with self._gate.quiet():
+                transaction.abort()
+            raise
+        else:
+            return result
+        finally:
+            self._updating.now = False
+            self.end()
 
     def _end_cleanly(self, environment: lmdb.Environment) -> None:
         import lmdb
