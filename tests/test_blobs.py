@@ -112,6 +112,7 @@ def test_a_name_that_is_no_hash_is_refused(blobs, name):
         blobs.read(name)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_file_is_synced_before_it_is_renamed_and_its_directory_after(blobs, monkeypatch):
     log = []
     fsync, rename = publish_module.fsync, Path.rename

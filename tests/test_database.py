@@ -40,6 +40,7 @@ from tinymlops.stores.database import Database
 from tinymlops.stores.locks import FileLock
 from tinymlops.stores.migrations import SCHEMA_VERSION
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 PYTHONPATH = {**os.environ, "PYTHONPATH": str(Path(errors.__file__).parents[1])}
 NOW = datetime(2013, 10, 1, 12, tzinfo=UTC)
 OPEN = """

@@ -19,6 +19,7 @@ from tinymlops.errors import ConflictError, DataError, NotFoundError, TinyMLOpsE
 from tinymlops.records import AuditEntry, Segment
 from tinymlops.stores.environment import open_environment
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 PYTHONPATH = {**os.environ, "PYTHONPATH": str(Path(errors.__file__).parents[1])}
 CREATE = """
 import sys

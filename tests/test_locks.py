@@ -15,6 +15,7 @@ from tinymlops import errors
 from tinymlops.errors import ConflictError
 from tinymlops.stores.locks import FileLock
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 PYTHONPATH = {**os.environ, "PYTHONPATH": str(Path(errors.__file__).parents[1])}
 HOLDER = """
 import sys, time

@@ -28,17 +28,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Published",
+    "damaged",
     "fsync",
     "fsync_directory",
     "hash_file",
     "make_directory",
+    "missing",
     "publish",
     "remove_stale",
     "scratch_directory",
     "verify_file",
 ]
 
-_CHUNK = 1 << 20
 _STALE_AFTER = 60.0
 
 

@@ -1,0 +1,211 @@
+"""The model registry: versions without gap, aliases that move by compare-and-swap, manifests that are checked."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tinymlops import errors
+from tinymlops.errors import ConflictError, DataError, IntegrityError, NotFoundError
+from tinymlops.records import AuditEntry, Definition, FeatureField, LoggedModel, Signature
+from tinymlops.registry.models import Models
+from tinymlops.registry.runs import Runs
+from tinymlops.stores.environment import open_environment
+
+PYTHONPATH = {**os.environ, "PYTHONPATH": str(Path(errors.__file__).parents[1])}
+NOW = datetime(2013, 10, 1, tzinfo=UTC)
+REGISTER = """
+import sys
+from pathlib import Path
+from tinymlops._time import system_clock
+from tinymlops.registry.models import Models
+from tinymlops.stores.environment import open_environment
+environment = open_environment(Path(sys.argv[1]), create=False, clock=system_clock)
+models = Models(environment.database, environment.blobs, system_clock, gc_lock=environment.gc_lock)
+print("ready", flush=True)
+sys.stdin.readline()
+print(models.register("delay", sys.argv[2], alias="latest").version)
+environment.release()
+"""
+
+
+@pytest.fixture
+def environment(tmp_path):
+    environment = open_environment(tmp_path / "flights.tm", create=True, clock=lambda: NOW)
+    yield environment
+    environment.release()
+
+
+@pytest.fixture
+def models(environment):
+    return Models(environment.database, environment.blobs, lambda: NOW, gc_lock=environment.gc_lock)
+
+
+@pytest.fixture
+def run(environment):
+    runs = Runs(environment.database, environment.blobs, lambda: NOW)
+    definition = Definition(
+        kind="feature_view", name="sky", version=1, fingerprint="f1", spec={"a": 1}, project="p", applied_at=NOW
+    )
+    with environment.database.write(actor="x") as tx:
+        tx.insert(definition)
+    run = runs.start("baseline", params={"text": "3"})
+    runs.log_metrics(run.id, {"auc": 0.9})
+    log(runs, run.id, "model")
+    return runs.get(run.id)
+
+
+def log(runs, run, name, definitions=None):
+    content = b"a model"
+    model = LoggedModel(
+        run=run,
+        name=name,
+        flavor="sklearn",
+        sha256=hashlib.sha256(content).hexdigest(),
+        bytes=len(content),
+        model_class="m.M",
+        signature=Signature([FeatureField("x", "Float64", "sky:x")], [], "binary", [False, True]),
+        definitions={"feature_view:sky": "f1"} if definitions is None else definitions,
+        at=NOW,
+    )
+    return runs.log_model(model, {model.sha256: content})
+
+
+def test_versions_count_up_and_carry_everything(models, run, environment):
+    first = models.register("delay", run, alias="champion")
+    second = models.register("delay", run.id[:10])
+    assert (first.version, second.version) == (1, 2)
+    assert models.get("delay") == second
+    assert models.get("delay:1") == first
+    assert models.get("delay@champion") == first
+    assert models.list() == [second]
+    assert models.versions("delay") == [first, second]
+    assert models.read("delay@champion") == b"a model"
+    manifest = models.manifest(first)
+    assert manifest.run == run
+    assert manifest.model.signature.classes == [False, True]
+    assert [one.spec for one in manifest.definitions] == [{"a": 1}]
+    assert repr(models) == "<models: delay>"
+    assert environment.database.verify_audit() == []
+    assert [entry.action for entry in environment.database.list(AuditEntry)][-3:] == [
+        "model.register",
+        "model.promote",
+        "model.register",
+    ]
+
+
+def test_a_manifest_keeps_a_metric_that_is_not_finite(models, run, environment):
+    Runs(environment.database, environment.blobs, lambda: NOW).log_metrics(run.id, {"loss": math.nan})
+    models.register("delay", run)
+    assert math.isnan(models.manifest("delay").run.metrics["loss"])
+
+
+def test_wrong_names_get_the_near_match(models, run):
+    with pytest.raises(NotFoundError, match="register one"):
+        models.get("delay")
+    models.register("delay", run, alias="champion")
+    for reference, hint in [
+        ("dellay", "did you mean 'delay'"),
+        ("delay@champoin", "did you mean 'champion'"),
+        ("delay:7", "it has 1 to 1"),
+        ("delay:", "it has 1 to 1"),
+        ("delay:x", "it has 1 to 1"),
+        ("delay:" + "9" * 5_000, "it has 1 to 1"),
+        ("delay@", "known names: champion"),
+    ]:
+        with pytest.raises(NotFoundError, match=hint):
+            models.get(reference)
+
+
+def test_names_are_plain(models, run):
+    for name in ("Delay", "../x", "", "a" * 64, "a:b", "3"):
+        with pytest.raises(DataError):
+            models.register(name, run)
+        with pytest.raises(DataError):
+            models.register("delay", run, alias=name)
+
+
+def test_what_is_not_there_is_not_registered(models, run, environment):
+    runs = Runs(environment.database, environment.blobs, lambda: NOW)
+    with pytest.raises(NotFoundError, match="did you mean 'model'"):
+        models.register("delay", run, logged_name="modl")
+    with pytest.raises(NotFoundError):
+        models.register("delay", "nobody")
+    with pytest.raises(DataError, match="no run"):
+        models.register("delay", 3)
+    log(runs, run.id, "lost", definitions={"feature_view:gone": "f"})
+    with pytest.raises(NotFoundError, match="feature view 'gone'"):
+        models.register("delay", run, logged_name="lost")
+    environment.blobs.path(hashlib.sha256(b"a model").hexdigest()).unlink()
+    with pytest.raises(IntegrityError):
+        models.register("delay", run)
+    assert models.list() == []
+
+
+def test_promote_compares_and_swaps(models, run):
+    for _ in range(3):
+        models.register("delay", run)
+    assert models.promote("delay", 1, "champion", expected=0).previous is None
+    assert models.promote("delay", 2, "champion", expected=1).previous == 1
+    with pytest.raises(ConflictError, match="points at version 2, not at 1"):
+        models.promote("delay", 3, "champion", expected=1)
+    with pytest.raises(ConflictError):
+        models.promote("delay", 3, "shadow", expected=1)
+    assert models.promote("delay", 2, "champion").previous == 1
+    with pytest.raises(NotFoundError):
+        models.promote("delay", 9, "champion")
+    assert models.get("delay@champion").version == 2
+    assert [alias.alias for alias in models.aliases("delay")] == ["champion"]
+
+
+def test_rollback_goes_back_once(models, run, environment):
+    for _ in range(2):
+        models.register("delay", run, alias="champion")
+    assert models.rollback("delay", "champion").version == 1
+    assert models.get("delay@champion").version == 1
+    with pytest.raises(ConflictError, match="no version before"):
+        models.rollback("delay", "champion")
+    with pytest.raises(NotFoundError, match="did you mean 'champion'"):
+        models.rollback("delay", "champio")
+    last = environment.database.list(AuditEntry, order="-n", limit=1)[0]
+    assert (last.action, last.subject, last.detail) == (
+        "model.rollback",
+        "delay@champion",
+        {"version": 1, "previous": 2},
+    )
+
+
+def test_a_damaged_manifest_is_found(models, run, environment, tmp_path):
+    version = models.register("delay", run)
+    path = environment.path / "blobs" / version.manifest_sha256[:2] / version.manifest_sha256
+    content = bytearray(path.read_bytes())
+    content[40] ^= 1
+    path.chmod(0o600)
+    path.write_bytes(content)
+    with pytest.raises(IntegrityError):
+        models.manifest(version)
+
+
+def test_eight_processes_at_once_give_versions_without_gap(models, run, environment):
+    command = [sys.executable, "-c", REGISTER, str(environment.path), run.id]
+    workers = [
+        subprocess.Popen(command, env=PYTHONPATH, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(8)
+    ]
+    for worker in workers:
+        assert worker.stdout.readline() == "ready\n"
+    for worker in workers:
+        worker.stdin.write("\n")
+        worker.stdin.flush()
+    versions = sorted(int(worker.communicate(timeout=20)[0]) for worker in workers)
+    assert [worker.returncode for worker in workers] == [0] * 8
+    assert versions == list(range(1, 9))
+    assert models.get("delay@latest").version == 8
+    assert environment.database.verify_audit() == []
