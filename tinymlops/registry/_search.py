@@ -1,0 +1,154 @@
+"""The little language of `search_runs`: read by hand, every name and value bound, nothing pasted into SQL."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from tinymlops.errors import DataError, near
+
+__all__ = ["compile_search"]
+
+_COLUMNS = ("name", "status", "id", "training_set", "git_commit")
+_MAPS = ("metrics", "params", "tags")
+_OPERATORS = {"=": "=", "==": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
+_HINT = 'write "metrics.auc > 0.7 and params.depth = 3"; fields are metrics., params., tags., ' + ", ".join(_COLUMNS)
+_NAME = r'[A-Za-z_]\w*(?:\.(?:"[^"]*"|[\w./@:-]+))?'
+_TOKEN = re.compile(
+    rf"""\s*(?:(?P<text>'[^']*'|"[^"]*")
+    |(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w.]))
+    |(?P<operator>==|!=|<=|>=|=|<|>)
+    |(?P<word>{_NAME}))""",
+    re.VERBOSE,
+)
+_LARGEST_INT = 2**63 - 1
+
+Bound = int | float | str
+
+
+class _Token(NamedTuple):
+    kind: str
+    text: str
+
+
+class _Sql(NamedTuple):
+    text: str
+    bound: list[Bound]
+
+
+def compile_search(where: str | None, order_by: str, limit: int | None) -> tuple[str, list[Bound]]:
+    """Write the SELECT of the ids of the runs that fit, in order.
+
+    Raises:
+        DataError: If a part cannot be read.
+    """
+    conditions = _parse(where) if where and where.strip() else []
+    field = order_by.removeprefix("-")
+    key = _sort_key(field)
+    direction = "DESC" if order_by.startswith("-") else "ASC"
+    sql = "SELECT id FROM runs"
+    if conditions:
+        sql += " WHERE " + " AND ".join(f"({condition.text})" for condition in conditions)
+    sql += f" ORDER BY {key.text} {direction} NULLS LAST, started_at DESC, id"
+    bound = [value for condition in conditions for value in condition.bound] + key.bound
+    if limit is not None:
+        if limit < 0:
+            raise DataError(f"limit={limit} is negative", hint="leave it out, or None for all")
+        sql += " LIMIT ?"
+        bound.append(limit)
+    return sql, bound
+
+
+def _parse(where: str) -> list[_Sql]:
+    tokens = _tokens(where)
+    conditions = []
+    while True:
+        if len(tokens) < 3:
+            raise _unreadable(where, "it ends too early")
+        (field, operator, value), tokens = tokens[:3], tokens[3:]
+        if field.kind != "word":
+            raise _unreadable(where, f"{field.text} is no field")
+        if operator.kind != "operator":
+            raise _unreadable(where, f"{operator.text} is no operator")
+        conditions.append(_condition(where, field.text, _OPERATORS[operator.text], value))
+        if not tokens:
+            return conditions
+        if tokens[0].text.lower() != "and":
+            raise _unreadable(where, f"{tokens[0].text} stands where only `and` may")
+        tokens = tokens[1:]
+
+
+def _tokens(where: str) -> list[_Token]:
+    tokens, place = [], 0
+    end = len(where.rstrip())
+    while place < end:
+        match = _TOKEN.match(where, place)
+        if match is None:
+            raise _unreadable(where, f"{where[place : place + 12]!r} is not understood")
+        assert match.lastgroup is not None, "every alternative is named"
+        tokens.append(_Token(match.lastgroup, match.group(match.lastgroup)))
+        place = match.end()
+    return tokens
+
+
+def _condition(where: str, field: str, operator: str, token: _Token) -> _Sql:
+    value, types = _value(where, token)
+    group, name = _field(field)
+    if name is None:
+        if not isinstance(value, str):
+            raise _unreadable(where, f"{field} is text, and {token.text} is not")
+        return _Sql(f'"{group}" {operator} ?', [value])
+    path = f'$."{name}"'
+    places = ", ".join("?" * len(types))
+    # SQLite finds every text greater than every number, so the type is compared too.
+    found = f'json_type("{group}", ?) IN ({places}) AND json_extract("{group}", ?)'
+    if operator == "<>":
+        return _Sql(f'json_type("{group}", ?) IS NOT NULL AND NOT ({found} = ?)', [path, path, *types, path, value])
+    return _Sql(f"{found} {operator} ?", [path, *types, path, value])
+
+
+def _value(where: str, token: _Token) -> tuple[Bound, tuple[str, ...]]:
+    """Read a value and say which JSON types it can be compared with."""
+    if token.kind == "text":
+        return token.text[1:-1], ("text",)
+    if token.kind == "number":
+        return _number(where, token.text), ("integer", "real")
+    if token.text.lower() in ("true", "false"):
+        return int(token.text.lower() == "true"), ("true", "false")
+    raise _unreadable(where, f"{token.text} is no value; text stands in quotes")
+
+
+def _number(where: str, text: str) -> int | float:
+    number = float(text) if re.search(r"[.eE]", text) else int(text)
+    if isinstance(number, int) and abs(number) > _LARGEST_INT:
+        raise _unreadable(where, f"{text} is too large")
+    return number
+
+
+def _sort_key(field: str) -> _Sql:
+    if field == "started_at" or field == "ended_at":
+        return _Sql(f'"{field}"', [])
+    group, name = _field(field)
+    if name is None:
+        return _Sql(f'"{group}"', [])
+    path = f'$."{name}"'
+    if group != "metrics":
+        return _Sql(f'json_extract("{group}", ?)', [path])
+    # NaN and the infinities are text inside JSON; they come last, like a run without the metric.
+    return _Sql(
+        "CASE WHEN json_type(metrics, ?) IN ('integer', 'real') THEN json_extract(metrics, ?) END", [path, path]
+    )
+
+
+def _field(field: str) -> tuple[str, str | None]:
+    group, dot, name = field.partition(".")
+    name = name.strip('"')
+    if not dot and group in _COLUMNS:
+        return group, None
+    if dot and group in _MAPS and name and '"' not in name and "\\" not in name:
+        return group, name
+    raise DataError(f"runs have no field {field!r}", hint=near(group, [*_COLUMNS, *_MAPS], otherwise=_HINT))
+
+
+def _unreadable(where: str, why: str) -> DataError:
+    return DataError(f"{where!r} cannot be read: {why}", hint=_HINT)

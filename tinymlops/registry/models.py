@@ -1,0 +1,307 @@
+"""The model registry: numbered versions that never change, and aliases such as champion that move."""
+
+from __future__ import annotations
+
+import re
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tinymlops.errors import ConflictError, DataError, IntegrityError, NotFoundError, near
+from tinymlops.records import Definition, LoggedModel, ModelAlias, ModelVersion, Run, TrainingSetBuild
+from tinymlops.registry.runs import Runs
+from tinymlops.stores._rows import to_json
+
+if TYPE_CHECKING:
+    import builtins
+
+    from tinymlops._time import Clock
+    from tinymlops.stores.blobs import Blobs
+    from tinymlops.stores.database import Database
+    from tinymlops.stores.locks import FileLock
+    from tinymlops.stores.transaction import Transaction
+
+__all__ = ["Manifest", "Models"]
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_PATIENCE = 60.0
+_PROTOCOL = 1
+"""Raised when the manifest's meaning changes; the reader of an older one stays."""
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a registered version stands on, in one file named by its hash."""
+
+    protocol: int
+    model: LoggedModel
+    run: Run
+    training_set: TrainingSetBuild | None
+    definitions: list[Definition]
+    """In full, by kind and name, as they were when the training set was built."""
+
+
+class Models:
+    """The registered models of a workspace.
+
+    Args:
+        database: The workspace's database.
+        blobs: Where files are kept.
+        clock: The workspace's time.
+        actor: Who is written into the audit log.
+        gc_lock: Held shared while a manifest is published and committed, so that no collection comes in between.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        blobs: Blobs,
+        clock: Clock,
+        *,
+        actor: str = "local",
+        gc_lock: FileLock | None = None,
+    ) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._clock = clock
+        self._actor = actor
+        self._gc_lock = gc_lock
+
+    def __repr__(self) -> str:
+        return f"<models: {', '.join(self._names()) or 'none'}>"
+
+    def register(self, name: str, run: Any, *, logged_name: str = "model", alias: str | None = None) -> ModelVersion:
+        """Make a logged model the next version of a name: 1, 2, 3, ... without gap.
+
+        Args:
+            name: Of the model, such as "delay".
+            run: A run, its id, the beginning of it, or its name; or anything that has an `id`.
+            logged_name: What the run logged it as.
+            alias: Point this alias at it in the same transaction.
+
+        Raises:
+            NotFoundError: If the run logged no such model, or one of its definitions is nowhere to be found.
+            IntegrityError: If the model's file is missing or damaged.
+        """
+        _check_name(name, "model")
+        if alias is not None:
+            _check_name(alias, "alias")
+        manifest = self._manifest_of(run, logged_name)
+        content = to_json(manifest).encode()
+        self._blobs.path(manifest.model.sha256)
+        with self._publishing():
+            sha256 = self._blobs.put(content)
+            with self._database.write(actor=self._actor) as tx:
+                ((last,),) = tx.execute("SELECT coalesce(max(version), 0) FROM model_versions WHERE name = ?", (name,))
+                version = ModelVersion(
+                    name=name,
+                    version=last + 1,
+                    run=manifest.run.id,
+                    logged_name=logged_name,
+                    manifest_sha256=sha256,
+                    registered_at=self._clock(),
+                )
+                tx.insert(version)
+                tx.audit("model.register", f"{name}:{version.version}", run=version.run, manifest=sha256)
+                if alias is not None:
+                    self._point(tx, name, alias, version.version, tx.get(ModelAlias, name=name, alias=alias))
+        return version
+
+    def get(self, reference: str) -> ModelVersion:
+        """Return a version by "delay@champion", "delay:3", or "delay" for the newest.
+
+        Raises:
+            NotFoundError: If there is none, with the near match.
+        """
+        name, mark, rest = _split(reference)
+        versions = {version.version: version for version in self.versions(name)}
+        if not mark:
+            return versions[max(versions)]
+        if mark == ":":
+            return self._numbered(name, rest, versions)
+        found = self._database.get(ModelAlias, name=name, alias=rest)
+        if found is None:
+            known = [alias.alias for alias in self.aliases(name)]
+            otherwise = "" if known else f"set one: promote({name!r}, {max(versions)}, {rest!r})"
+            raise NotFoundError(f"model {name!r} has no alias {rest!r}", hint=near(rest, known, otherwise=otherwise))
+        return versions[found.version]
+
+    def list(self) -> builtins.list[ModelVersion]:
+        """Return the newest version of each model, by name."""
+        newest = {version.name: version for version in self._database.list(ModelVersion, order="version")}
+        return [newest[name] for name in sorted(newest)]
+
+    def versions(self, name: str) -> builtins.list[ModelVersion]:
+        """Return every version of a model, oldest first.
+
+        Raises:
+            NotFoundError: If there is no such model, with the near match.
+        """
+        found = self._database.list(ModelVersion, where={"name": name}, order="version")
+        if not found:
+            known = self._names()
+            otherwise = "" if known else f"register one: ws.register_model({name!r}, run=run)"
+            raise NotFoundError(f"there is no model {name!r}", hint=near(name, known, otherwise=otherwise))
+        return found
+
+    def aliases(self, name: str) -> builtins.list[ModelAlias]:
+        """Return the aliases of a model, by name."""
+        return self._database.list(ModelAlias, where={"name": name}, order="alias")
+
+    def promote(self, name: str, version: int, alias: str = "champion", *, expected: int | None = None) -> ModelAlias:
+        """Point an alias at a version; it keeps in mind where it pointed before.
+
+        Args:
+            name: Of the model.
+            version: To point at.
+            alias: To move, made if need be.
+            expected: Move it only from this version (0: only if it does not exist); None moves it from anywhere.
+
+        Raises:
+            ConflictError: If the alias points somewhere else than expected.
+            NotFoundError: If there is no such version.
+        """
+        _check_name(alias, "alias")
+        self._numbered(name, str(version), {one.version: one for one in self.versions(name)})
+        with self._database.write(actor=self._actor) as tx:
+            current = tx.get(ModelAlias, name=name, alias=alias)
+            at = current.version if current is not None else 0
+            if expected is not None and at != expected:
+                where = f"version {at}" if at else "no version"
+                raise ConflictError(
+                    f"{name}@{alias} points at {where}, not at {expected or 'none'}: somebody moved it first",
+                    hint=f"look at it again, then promote with expected={at}",
+                )
+            return self._point(tx, name, alias, version, current)
+
+    def rollback(self, name: str, alias: str = "champion") -> ModelAlias:
+        """Point an alias back at the version before its last move; once, so that two people do not undo each other.
+
+        Raises:
+            ConflictError: If it was not moved, or is rolled back already.
+            NotFoundError: If there is no such alias, with the near match.
+        """
+        self.get(f"{name}@{alias}")
+        with self._database.write(actor=self._actor) as tx:
+            current = tx.get(ModelAlias, name=name, alias=alias)
+            if current is None or current.previous is None:
+                raise ConflictError(
+                    f"{name}@{alias} has no version before to go back to",
+                    hint=f"say which one: promote({name!r}, version, {alias!r})",
+                )
+            back = ModelAlias(name=name, alias=alias, version=current.previous, changed_at=self._clock())
+            tx.put(back)
+            tx.audit("model.rollback", f"{name}@{alias}", version=back.version, previous=current.version)
+        return back
+
+    def manifest(self, version: ModelVersion | str) -> Manifest:
+        """Read what a version stands on, checked against its hash.
+
+        Args:
+            version: A version, or a reference such as "delay@champion".
+
+        Raises:
+            IntegrityError: If the file is missing, damaged or from a newer tinymlops.
+        """
+        version = self.get(version) if isinstance(version, str) else version
+        content = self._blobs.read(version.manifest_sha256)
+        named = f"the manifest of {version.name}:{version.version}"
+        try:
+            protocol = msgspec.json.decode(content, type=_Protocol).protocol
+            if protocol > _PROTOCOL:
+                raise IntegrityError(f"{named} has protocol {protocol}", hint="pip install --upgrade tinymlops")
+            return _decode(content)
+        except msgspec.MsgspecError as error:
+            raise IntegrityError(f"{named} cannot be read: {error}") from error
+
+    def read(self, version: ModelVersion | str) -> bytes:
+        """Return the model's file, checked against the hash in its manifest."""
+        return self._blobs.read(self.manifest(version).model.sha256)
+
+    def _manifest_of(self, run: Any, logged_name: str) -> Manifest:
+        reference = run if isinstance(run, str) else getattr(run, "id", None)
+        if not isinstance(reference, str):
+            raise DataError(f"{run!r} is no run", hint="pass the run, its id or its name")
+        record = Runs(self._database, self._blobs, self._clock).get(reference)
+        model = self._database.get(LoggedModel, run=record.id, name=logged_name)
+        if model is None:
+            known = [one.name for one in self._database.list(LoggedModel, where={"run": record.id})]
+            hint = near(logged_name, known, otherwise="" if known else "log one first: run.log_model(model)")
+            raise NotFoundError(f"run {record.name!r} logged no model {logged_name!r}", hint=hint)
+        build = self._database.get(TrainingSetBuild, id=model.training_set) if model.training_set else None
+        return Manifest(
+            protocol=_PROTOCOL,
+            model=model,
+            run=record,
+            training_set=build,
+            definitions=[self._definition(key, model.definitions[key]) for key in sorted(model.definitions)],
+        )
+
+    def _definition(self, key: str, fingerprint: str) -> Definition:
+        kind, _, name = key.partition(":")
+        where = {"kind": kind, "name": name, "fingerprint": fingerprint}
+        found = self._database.list(Definition, where=where, order="-version", limit=1)
+        if not found:
+            raise NotFoundError(
+                f"the workspace has no {kind.replace('_', ' ')} {name!r} with fingerprint {fingerprint[:12]}, "
+                "which the model stands on",
+                hint="apply the project, and build the training data from what was applied",
+            )
+        return found[0]
+
+    def _point(self, tx: Transaction, name: str, alias: str, version: int, current: ModelAlias | None) -> ModelAlias:
+        if current is not None and current.version == version:
+            return current
+        moved = ModelAlias(
+            name=name,
+            alias=alias,
+            version=version,
+            previous=current.version if current is not None else None,
+            changed_at=self._clock(),
+        )
+        tx.put(moved)
+        tx.audit("model.promote", f"{name}@{alias}", version=version, previous=moved.previous)
+        return moved
+
+    def _numbered(self, name: str, text: str, versions: dict[int, ModelVersion]) -> ModelVersion:
+        number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+        if number not in versions:
+            raise NotFoundError(
+                f"model {name!r} has no version {text or '(empty)'}", hint=f"it has 1 to {max(versions)}"
+            )
+        return versions[number]
+
+    def _names(self) -> builtins.list[str]:
+        return [row[0] for row in self._database.rows("SELECT DISTINCT name FROM model_versions ORDER BY name")]
+
+    def _publishing(self) -> AbstractContextManager[None]:
+        return self._gc_lock.shared(deadline=_PATIENCE) if self._gc_lock is not None else nullcontext()
+
+
+class _Protocol(msgspec.Struct):
+    protocol: int
+
+
+def _decode(content: bytes) -> Manifest:
+    try:
+        return msgspec.json.decode(content, type=Manifest)
+    except msgspec.ValidationError:
+        # A metric that is NaN is the text 'NaN', which only this reads; second, for it also reads '1' as a number.
+        return msgspec.json.decode(content, type=Manifest, strict=False)
+
+
+def _split(reference: str) -> tuple[str, str, str]:
+    """Take "delay@champion" apart into name, mark and the rest."""
+    for mark in "@:":
+        if mark in reference:
+            name, _, rest = reference.partition(mark)
+            return name, mark, rest
+    return reference, "", ""
+
+
+def _check_name(name: str, what: str) -> None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise DataError(
+            f"{what} cannot be named {name!r}",
+            hint="use lower-case letters, digits, _ and -, beginning with a letter, at most 63",
+        )
