@@ -104,12 +104,9 @@ def refused(error, message, hint, make):
 
 @pytest.mark.parametrize("name", ["", "Orders", "1st", "_x", "größe", "a b", "a.b", "../a", "a\n", "a" * 64])
 def test_a_name_that_could_not_be_a_path_or_a_command_is_refused(project, name):
-    refused(
-        DefinitionError,
-        f"{name!r} cannot be the name of a entity",
-        "use lower-case letters, digits, _ and -, beginning with a letter, 63 at most",
-        lambda: project.entity(name, key="k"),
-    )
+    with pytest.raises(DefinitionError, match=re.escape(repr(name)) + " cannot be the name of an? entity") as info:
+        project.entity(name, key="k")
+    assert info.value.hint == "use lower-case letters, digits, _ and -, beginning with a letter, 63 at most"
 
 
 @pytest.mark.parametrize("name", ["a", "a" * 63, "user-2_x"])
@@ -748,10 +745,7 @@ def test_a_fingerprint_stays_what_it_was_when_a_workspace_was_written():
         ttl=3_600_000_000,
         features={"late": Aggregate("mean", tm.Rows()["delay"] > 15, window=86_400_000_000)},
     )
-    assert specs.fingerprint(view) == FINGERPRINT
-
-
-FINGERPRINT = "?"
+    assert specs.fingerprint(view) == "4048d07b3cef0306bef4a4a1fdd783703273f9e8b6023a46d397aa776cdb8831"
 
 
 # The nouns themselves
