@@ -90,3 +90,9 @@ def test_every_package_of_the_library_stands_on_a_floor():
     named = {layer.strip("()") for layer in layers}
     packages = {f"tinymlops.{path.parent.name}" for path in (ROOT / "tinymlops").glob("*/__init__.py")}
     assert packages <= named
+
+
+def test_the_architecture_page_names_every_floor_there_is():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    packages = [f"`tinymlops/{path.parent.name}/`" for path in (ROOT / "tinymlops").glob("*/__init__.py")]
+    assert [package for package in packages if package not in page] == []

@@ -71,3 +71,12 @@ def test_its_metadata_says_version_python_and_extras(wheel):
     assert "Requires-Python: >=3.11" in lines
     assert "License-Expression: Apache-2.0" in lines
     assert "Provides-Extra: examples" in lines
+
+
+def test_every_dependency_has_its_reason_in_the_architecture(wheel):
+    required = {
+        line.split(": ")[1].split(">")[0] for line in metadata(wheel).splitlines() if line.startswith("Requires-Dist: ")
+    }
+    table = (ROOT / "docs" / "architecture.md").read_text()
+    unexplained = {name for name in required if f"| {name} |" not in table and f"`{name}`" not in table}
+    assert unexplained == set()

@@ -1,0 +1,1 @@
+"""From training data to a logged model: runs, model files, signatures, metrics."""

@@ -1,0 +1,221 @@
+"""A run while it runs: what `ws.start_run` gives to a `with` block."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import msgspec
+
+from tinymlops.errors import DataError
+from tinymlops.records import Artifact, Evaluation, LoggedModel, Run, Signature
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from tinymlops._time import Clock
+    from tinymlops.registry.runs import Runs
+
+__all__ = ["ActiveRun", "FittingData", "Rows"]
+
+
+class Rows(Protocol):
+    """Rows to fit or to test on."""
+
+    @property
+    def X(self) -> pl.DataFrame:  # noqa: N802  # the field's name
+        """Features only, in order."""
+
+    @property
+    def y(self) -> pl.Series:
+        """The label, without nulls."""
+
+
+class FittingData(Protocol):
+    """What a run needs to know of its training data."""
+
+    build_id: str
+    signature: Signature
+    definitions: dict[str, str]
+
+    @property
+    def train(self) -> Rows:
+        """Rows to fit on."""
+
+    @property
+    def test(self) -> Rows | None:
+        """Rows to test on."""
+
+
+class ActiveRun:
+    """A run that is being made; leaving the `with` block finishes it, an exception fails it.
+
+    Args:
+        runs: The workspace's runs.
+        name: What to call it.
+        clock: The workspace's time.
+        data: The training data it uses; needed to log a model.
+        params: Its first parameters.
+        tags: Text to find it by.
+
+    Attributes:
+        id: Its id.
+    """
+
+    def __init__(
+        self,
+        runs: Runs,
+        name: str,
+        *,
+        clock: Clock,
+        data: FittingData | None = None,
+        params: Mapping[str, object] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        self._runs = runs
+        self._clock = clock
+        self._data = data
+        self.id = runs.start(
+            name, training_set=data.build_id if data is not None else None, params=params, tags=tags
+        ).id
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.finish()
+        else:
+            self._runs.finish(self.id, status="failed", error=f"{type(error).__name__}: {error}")
+
+    def __repr__(self) -> str:
+        run = self.record
+        metrics = "".join(f", {name} {value:.4g}" for name, value in run.metrics.items())
+        return f"<run {run.name} {run.id[:8]}: {run.status}{metrics}>"
+
+    def _repr_html_(self) -> str:
+        run = self.record
+        rows = [("status", run.status), ("id", run.id), ("commit", _commit(run))]
+        rows += [(f"params.{name}", str(value)) for name, value in run.params.items()]
+        rows += [(f"metrics.{name}", f"{value:.6g}") for name, value in run.metrics.items()]
+        cells = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
+            for name, value in rows
+        )
+        return f"<table><caption>run {html.escape(run.name)}</caption>{cells}</table>"
+
+    @property
+    def record(self) -> Run:
+        """The run as it is stored now."""
+        return self._runs.get(self.id)
+
+    def log_params(self, params: Mapping[str, object] | None = None, /, **named: object) -> None:
+        """Log parameters; one that was logged keeps its value.
+
+        Args:
+            params: Name to value, for names that Python cannot write.
+            named: The same, as keywords.
+        """
+        self._runs.log_params(self.id, {**(params or {}), **named})
+
+    def log_metrics(
+        self, metrics: Mapping[str, float] | None = None, /, *, step: int | None = None, **named: float
+    ) -> None:
+        """Log one value of each metric.
+
+        Args:
+            metrics: Name to value, for names that Python cannot write.
+            step: Where in the training; by default one after the last.
+            named: The same, as keywords.
+        """
+        self._runs.log_metrics(self.id, {**(metrics or {}), **named}, step=step)
+
+    def log_artifact(self, name: str, content: str | Path | bytes) -> Artifact:
+        """Keep a file (by its path), or bytes, under a name."""
+        return self._runs.log_artifact(self.id, name, content)
+
+    def log_model(self, model: Any, name: str = "model", *, trust: Sequence[str] = ()) -> LoggedModel:
+        """Keep a fitted model with all that is needed to serve and explain it.
+
+        It is read back and must answer the training rows as the model itself does. It is evaluated on the test
+        rows, or on the training rows where there are no others, and then says so.
+
+        Args:
+            model: A fitted scikit-learn estimator or pipeline.
+            name: To tell several models of one run apart.
+            trust: Types in it that you reviewed yourself, by full name.
+
+        Raises:
+            DataError: If the run has no training data, or the model was fitted to other features.
+            UntrustedModelError: If it holds a type that is neither reviewed nor listed.
+        """
+        from tinymlops.training.baseline import baseline_of
+        from tinymlops.training.flavors import flavor_of, load, save
+        from tinymlops.training.signature import fitted_signature, predict
+
+        if self._data is None:
+            raise DataError(
+                "a model is logged with the training data it was fitted to",
+                hint="start the run with it: ws.start_run('baseline', data=data)",
+            )
+        data = self._data
+        content = save(model, trust)
+        signature = fitted_signature(data.signature, model)
+        answers = predict(model, data.train.X, signature)
+        if not predict(load(content, trust), data.train.X, signature).equals(answers, null_equal=True):
+            raise DataError(
+                f"the {type(model).__name__} answers differently once it is read back",
+                hint="leave out steps with random answers or a state of their own",
+            )
+        baseline = msgspec.json.encode(baseline_of(data.train.X, answers))
+        record = LoggedModel(
+            run=self.id,
+            name=name,
+            flavor=flavor_of(model),
+            sha256=_sha256(content),
+            bytes=len(content),
+            model_class=_class_of(model),
+            signature=signature,
+            training_set=data.build_id,
+            definitions=dict(data.definitions),
+            evaluation=_evaluation(model, data, signature, answers),
+            baseline_sha256=_sha256(baseline),
+            trusted_types=sorted(trust),
+            at=self._clock(),
+        )
+        return self._runs.log_model(record, {record.sha256: content, _sha256(baseline): baseline})
+
+    def finish(self) -> Run:
+        """End the run where no `with` block does."""
+        return self._runs.finish(self.id)
+
+
+def _evaluation(model: Any, data: FittingData, signature: Signature, answers: pl.DataFrame) -> Evaluation:
+    from tinymlops.training.evaluation import evaluate
+    from tinymlops.training.signature import predict
+
+    test = data.test
+    if test is None or not test.X.height:
+        return evaluate(data.train.y, answers, signature, split="train")
+    return evaluate(test.y, predict(model, test.X, signature), signature, split="test")
+
+
+def _class_of(model: Any) -> str:
+    kind = type(model)
+    steps = getattr(model, "steps", None)
+    last = f"[{type(steps[-1][1]).__name__}]" if steps else ""
+    return f"{kind.__module__}.{kind.__qualname__}{last}"
+
+
+def _commit(run: Run) -> str:
+    return "none" if run.git_commit is None else run.git_commit[:12] + (" with changes" if run.git_dirty else "")
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
