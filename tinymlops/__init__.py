@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tinymlops.features.joins import point_in_time_join
     from tinymlops.features.nouns import Inputs, Schema
     from tinymlops.features.project import Project
+    from tinymlops.server import create_app, serve
     from tinymlops.workspace import Workspace, connect
 
 __all__ = [
@@ -29,7 +30,9 @@ __all__ = [
     "Workspace",
     "__version__",
     "connect",
+    "create_app",
     "point_in_time_join",
+    "serve",
 ]
 
 __version__ = "0.1.0"
@@ -45,7 +48,9 @@ _HOMES = {
     "TinyMLOpsError": "tinymlops.errors",
     "Workspace": "tinymlops.workspace",
     "connect": "tinymlops.workspace",
+    "create_app": "tinymlops.server",
     "point_in_time_join": "tinymlops.features.joins",
+    "serve": "tinymlops.server",
 }
 
 

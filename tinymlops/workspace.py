@@ -9,9 +9,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from tinymlops._time import Clock, parse_instant, system_clock, to_micros
-from tinymlops.errors import DataError, DefinitionError, NotFoundError, near
+from tinymlops.errors import DataError, DefinitionError, near
 
 if TYPE_CHECKING:
+    import polars as pl
+
+    from tinymlops.config import Config
     from tinymlops.features.context import Context
     from tinymlops.features.historical import Asked
     from tinymlops.features.materialization import Covered
@@ -19,9 +22,17 @@ if TYPE_CHECKING:
     from tinymlops.features.online import OnlineFeatures
     from tinymlops.features.planning import Plan
     from tinymlops.features.project import Project
+    from tinymlops.features.pushing import Pushed
     from tinymlops.features.training_sets import TrainingData
     from tinymlops.frames import Frame
-    from tinymlops.records import Ingestion
+    from tinymlops.monitoring.report import MonitorReport
+    from tinymlops.records import Ingestion, ModelAlias, ModelVersion, Run
+    from tinymlops.serving.batch import BatchReport
+    from tinymlops.serving.model import Model
+    from tinymlops.serving.outcomes import OutcomeReport
+    from tinymlops.serving.prediction import Predictions
+    from tinymlops.stores.environment import Environment
+    from tinymlops.training.tracking import ActiveRun
 
 __all__ = ["Workspace", "connect"]
 
@@ -35,10 +46,12 @@ def connect(
         path: The directory, such as "flights.tm".
         create: Make it if it does not exist.
         clock: The time, as an aware UTC datetime; a `ReplayClock` serves the past as it was.
-        root: Where relative paths in SQL start; by default the directory that holds the workspace.
+        root: The project's directory, where relative paths in SQL start and `tinymlops.toml` is, if there is one;
+            by default the directory that holds the workspace.
 
     Raises:
         NotFoundError: If it is no workspace, with the near match.
+        DefinitionError: If `tinymlops.toml` cannot be used.
 
     Example:
         >>> import tempfile
@@ -46,24 +59,42 @@ def connect(
         ...     ws.catalog
         <catalog: 0 definitions>
     """
+    from tinymlops.config import read_config
     from tinymlops.stores.environment import open_environment
 
-    environment = open_environment(Path(path), create=create, clock=clock)
-    return Workspace(environment, clock, Path(root) if root is not None else environment.path.parent)
+    project = Path(root if root is not None else Path(path).resolve().parent).resolve()
+    config = read_config(project)
+    return Workspace(open_environment(Path(path), create=create, clock=clock), clock, project, config)
 
 
 class Workspace:
-    """A project's state: definitions, history and training sets. Made by `connect`; a context manager."""
+    """A project's state: definitions, history, features, runs, models and predictions. Made by `connect`.
 
-    def __init__(self, environment: Any, clock: Clock, root: Path) -> None:
+    A context manager. The verbs of the daily path are its methods; the rest lives on what it hands out.
+
+    Attributes:
+        catalog: The definitions in force.
+        runs: Experiment runs: `list`, `get`, `metrics`, `artifacts`, ...
+        models: Registered models: `versions`, `aliases`, `rollback`, `manifest`, ...
+    """
+
+    def __init__(self, environment: Environment, clock: Clock, root: Path, config: Config) -> None:
         from tinymlops.registry.catalog import Catalog
+        from tinymlops.registry.models import Models
+        from tinymlops.registry.runs import Runs
+        from tinymlops.serving.log import PredictionLog
 
         self._environment = environment
         self._clock = clock
         self._root = root
+        self._config = config
         self._functions: dict[str, Callable[..., Any]] = {}
         self._closed = False
+        self._log = PredictionLog(environment.database)
+        stores = environment.database, environment.blobs, clock
         self.catalog = Catalog(environment.database)
+        self.runs = Runs(*stores, gc_lock=environment.gc_lock)
+        self.models = Models(*stores, gc_lock=environment.gc_lock)
 
     def __enter__(self) -> Self:
         return self
@@ -80,7 +111,10 @@ class Workspace:
         """Give the directory back; closing twice does nothing."""
         if not self._closed:
             self._closed = True
-            self._environment.release()
+            try:
+                self._log.close()
+            finally:
+                self._environment.release()
 
     def plan(self, project: Project) -> Plan:
         """Say what `apply` would change, after checking that the definitions fit together."""
@@ -105,34 +139,49 @@ class Workspace:
                 self._functions[name] = definition.function
         return planned
 
-    def ingest(self, *sources: Source[..., Any] | str, complete_until: datetime | str | None = None) -> list[Ingestion]:
+    def ingest(
+        self,
+        *sources: Source[..., Any] | str,
+        full: bool = False,
+        complete_until: datetime | str | None = None,
+    ) -> list[Ingestion]:
         """Take what is new at the sources into history; the same rows twice change nothing.
 
         Args:
             sources: Which; none for all that are not pushed.
+            full: Read everything anew, also where a source can be read from a moment on, and record as deleted what
+                is no longer there (needs `id=`).
             complete_until: Your word that no row with an earlier event time is missing at these sources.
 
         Returns:
             One report a source, transformations that were rebuilt included.
         """
-        from tinymlops.features.ingestion import ingest, rebuild
-        from tinymlops.features.specs import SourceSpec
+        from tinymlops.features.ingestion import ingest_all
 
-        context = self._context()
         until = None
         if complete_until is not None:
             until = to_micros(parse_instant(complete_until, name="complete_until"))
-        names = [source if isinstance(source, str) else source.spec.name for source in sources]
-        known = context.definitions.of(SourceSpec)
-        for name in names:
-            if name not in known:
-                raise NotFoundError(f"there is no source {name!r}", hint=near(name, known))
-        chosen = [known[name] for name in names] or [
-            spec for spec in known.values() if not spec.inputs and spec.via != "push"
-        ]
-        reports = [ingest(context, spec, complete_until=until) for spec in chosen if not spec.inputs]
-        rebuilt = [rebuild(context, spec) for spec in context.definitions.derived_in_order() if not spec.row_wise]
-        return reports + [report for report in rebuilt if report is not None]
+        return ingest_all(self._context(), _names(sources), full=full, complete_until=until)
+
+    def push(self, source: Source[..., Any] | str, rows: Frame, *, batch_id: str | None = None) -> Pushed:
+        """Add rows to a source that takes pushes: durable, and in the online store, when the call returns.
+
+        Args:
+            source: Declared with `-> tm.Schema`.
+            rows: Any table, or a list of dicts; times may be ISO 8601 text.
+            batch_id: Names the batch, so that sending it again changes nothing; made up where the source has
+                an `id`, which does the same for each row.
+
+        Returns:
+            How many rows were new and known, and the sequence after them.
+
+        Raises:
+            DataError: If a row does not fit the schema; then none is stored.
+        """
+        from tinymlops.features.pushing import push
+
+        (name,) = _names([source])
+        return push(self._context(), name, rows, batch_id=batch_id)
 
     def get_historical_features(
         self,
@@ -186,11 +235,8 @@ class Workspace:
         from tinymlops.features.specs import ViewSpec
 
         context = self._context()
-        names = [view if isinstance(view, str) else view.spec.name for view in views]
-        chosen = [context.definitions.get(ViewSpec, name) for name in names] or list(
-            context.definitions.of(ViewSpec).values()
-        )
-        return [materialize(context, view) for view in chosen]
+        chosen = [context.definitions.get(ViewSpec, name) for name in _names(views)]
+        return [materialize(context, view) for view in chosen or context.definitions.of(ViewSpec).values()]
 
     def get_online_features(
         self,
@@ -231,11 +277,163 @@ class Workspace:
             self._require_applied("training_set", training_set)
         return build(context, name, test_from=test_from)
 
+    def start_run(
+        self,
+        name: str,
+        *,
+        data: TrainingData | None = None,
+        params: Mapping[str, object] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> ActiveRun:
+        """Begin an experiment run; a `with` block finishes it, an exception in it fails it.
+
+        Args:
+            name: What to call it; several runs may have the same name.
+            data: The training data it uses; needed to log a model.
+            params: Its first parameters.
+            tags: Text to find it by.
+        """
+        from tinymlops.training.tracking import ActiveRun
+
+        self._environment.check()
+        return ActiveRun(self.runs, name, clock=self._clock, data=data, params=params, tags=tags)
+
+    def search_runs(
+        self, where: str | None = None, *, order_by: str = "-started_at", limit: int | None = 100
+    ) -> pl.DataFrame:
+        """Find runs, as a table: a row a run, a column for every metric, parameter and tag.
+
+        Args:
+            where: Comparisons joined by `and`, such as "metrics.auc > 0.7 and params.depth = 3".
+            order_by: A field, descending with a leading minus: "-metrics.auc".
+            limit: At most so many; None for all.
+        """
+        from tinymlops.training.comparison import runs_table
+
+        return runs_table(self.runs.search(where, order_by=order_by, limit=limit))
+
+    def register_model(
+        self, name: str, *, run: ActiveRun | Run | str, logged_name: str = "model", alias: str | None = None
+    ) -> ModelVersion:
+        """Make a logged model the next version of a name.
+
+        Args:
+            name: Of the model, such as "delay".
+            run: A run, its id, the beginning of it, or its name.
+            logged_name: What the run logged it as.
+            alias: Point this alias, such as "champion", at it in the same transaction.
+
+        Raises:
+            DefinitionError: If the model needs Python code that lives only in a notebook.
+        """
+        from tinymlops.serving.model import require_importable
+
+        self._environment.check()
+        require_importable(self.models, run, logged_name)
+        return self.models.register(name, run, logged_name=logged_name, alias=alias)
+
+    def load_model(self, reference: str) -> Model:
+        """Return a registered model, checked against its hash: "delay@champion", "delay:3", "delay" for the newest."""
+        from tinymlops.serving.model import load_model
+
+        return load_model(self._context(), self.models, reference)
+
+    def promote(self, name: str, version: int, alias: str = "champion", *, expected: int | None = None) -> ModelAlias:
+        """Point an alias at a version.
+
+        Args:
+            name: Of the model.
+            version: To point at.
+            alias: To move, made if need be.
+            expected: Move it only from this version (0: only if it does not exist); None moves it from anywhere.
+        """
+        self._environment.check()
+        return self.models.promote(name, version, alias, expected=expected)
+
+    def predict(self, reference: str, rows: Frame, *, details: bool = False, sync: bool = False) -> Predictions:
+        """Predict as of now, by the workspace's clock, and log the answers with the features they were made from.
+
+        Args:
+            reference: "delay@champion", "delay:3", or "delay" for the newest version.
+            rows: Entity keys and request fields (the features are read online), or full rows of features: any
+                table, or a list of dicts.
+            details: Add the status of each feature.
+            sync: Return only once the predictions are durable; otherwise they are within half a second.
+
+        Returns:
+            A prediction for each row, in order, each with its id.
+
+        Raises:
+            NotFoundError: If there is no such model.
+            DataError: If a key column or request field is missing or mistyped, naming it.
+        """
+        from tinymlops.serving.prediction import predict
+
+        model = self.load_model(reference)
+        return predict(self._context(), model, rows, self._log, details=details, sync=sync)
+
+    def predict_batch(
+        self, reference: str, rows: Frame | str | Path, output: str | Path, *, timestamp: str | None = None
+    ) -> BatchReport:
+        """Predict for a whole table and write a Parquet file; nothing is logged.
+
+        Args:
+            reference: "delay@champion", "delay:3", or "delay" for the newest version.
+            rows: A table, or a Parquet or CSV file: entity keys and request fields, or full rows of features.
+            output: The Parquet file to write, complete or not at all.
+            timestamp: Column of prediction times: features are those known then. Without it, those of now.
+
+        Returns:
+            How many rows were written, and where.
+        """
+        from tinymlops.serving.batch import predict_batch
+
+        return predict_batch(self._context(), self.load_model(reference), rows, Path(output), timestamp=timestamp)
+
+    def log_outcomes(self, rows: Frame) -> OutcomeReport:
+        """Say what really happened: a table, or a list of dicts, of `prediction_id` and `value`.
+
+        An outcome for an unknown prediction is kept and joined later; a second one for the same prediction
+        replaces the first.
+        """
+        from tinymlops.serving.outcomes import log_outcomes
+
+        self._log.flush()
+        return log_outcomes(self._context(), rows)
+
+    def monitor(
+        self,
+        reference: str,
+        *,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+    ) -> MonitorReport:
+        """Compare a model version's predictions with what happened, and their features with the training rows.
+
+        Outcomes that the label's source knows by now are joined first.
+
+        Args:
+            reference: "delay@champion", "delay:3", or "delay" for the newest version.
+            since: Only predictions from this moment on.
+            until: Only predictions before this moment.
+        """
+        from tinymlops.monitoring.report import monitor
+
+        self._log.flush()
+        return monitor(self._context(), self.load_model(reference), since=since, until=until)
+
     def _context(self) -> Context:
         from tinymlops.features.context import Context, load_definitions
 
         self._environment.check()
-        return Context(self._environment, load_definitions(self.catalog), self._functions, self._clock, self._root)
+        return Context(
+            self._environment,
+            load_definitions(self.catalog),
+            self._functions,
+            self._clock,
+            self._root,
+            self._config,
+        )
 
     def _require_applied(self, kind: str, definition: TrainingSet) -> None:
         """Refuse a definition that differs from the one in force."""
@@ -245,3 +443,7 @@ class Workspace:
             raise DefinitionError(
                 f"{definition!r} has changed since it was applied", hint="apply the project again: ws.apply(project)"
             )
+
+
+def _names(nouns: Sequence[Source[..., Any] | FeatureView[..., Any] | str]) -> list[str]:
+    return [noun if isinstance(noun, str) else noun.spec.name for noun in nouns]

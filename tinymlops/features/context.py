@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from tinymlops._time import Clock, system_clock, to_micros
-from tinymlops.errors import DefinitionError
+from tinymlops.config import Config
 from tinymlops.features import specs
+from tinymlops.features.code import find_function, require_same
 from tinymlops.features.planning import Definitions
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from tinymlops.features.specs import CodeReference
     from tinymlops.registry.catalog import Catalog
     from tinymlops.stores.environment import Environment
@@ -24,15 +27,16 @@ __all__ = ["Context", "load_definitions"]
 
 @dataclass(frozen=True)
 class Context:
-    """The state that ingestion, reads and training sets work on."""
+    """The state that ingestion, reads, training sets and predictions work on."""
 
     environment: Environment
     definitions: Definitions
     functions: Mapping[str, Callable[..., Any]]
-    """The user's Python functions by definition name, of the projects applied or loaded in this process."""
+    """The user's Python functions by definition name, of the projects applied in this process."""
     clock: Clock
     root: Path
-    """Relative paths in SQL start here."""
+    """Relative paths in SQL start here, and the project's modules are looked for here."""
+    config: Config
 
     def now(self) -> int:
         """Return the clock's time, microseconds UTC."""
@@ -43,19 +47,34 @@ class Context:
         """Whether the clock is not the machine's: then ingest takes only rows available by it."""
         return self.clock is not system_clock
 
-    def function(self, name: str, code: CodeReference | None) -> Callable[..., Any]:
-        """Return the Python function of a definition.
+    def function(self, name: str, code: CodeReference) -> Callable[..., Any]:
+        """Return the Python function of a definition, as it was applied.
 
         Raises:
-            DefinitionError: If no project of this process has it.
+            DefinitionError: If it is nowhere to be found, or has changed since.
         """
-        if name not in self.functions:
-            where = f"{code.module}.{code.name}" if code else name
-            raise DefinitionError(
-                f"the Python code of {name!r} ({where}) is not loaded in this process",
-                hint="import the project's module and apply it, or list the module in tinymlops.toml",
-            )
-        return self.functions[name]
+        function = self.functions.get(name)
+        if function is None:
+            return find_function(code, self.root)
+        require_same(function, code)
+        return function
+
+    def query(self, sql: str, tables: Mapping[str, Any] | None = None) -> pl.DataFrame:
+        """Run one SELECT of the user's over files and these tables."""
+        from tinymlops.stores.engine import query
+
+        return query(
+            sql,
+            tables=tables,
+            root=self.root,
+            data_dirs=[Path(directory) for directory in self.config.data_dirs],
+            threads=self.config.threads,
+            tmp=self.environment.tmp,
+        )
+
+    def with_definitions(self, definitions: Definitions) -> Context:
+        """Return the same state read by other definitions: those that a model was registered with."""
+        return replace(self, definitions=definitions)
 
 
 def load_definitions(catalog: Catalog) -> Definitions:

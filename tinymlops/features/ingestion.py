@@ -7,19 +7,21 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from tinymlops.errors import ConflictError, DataError
+from tinymlops.errors import ConflictError, DataError, NotFoundError, near
 from tinymlops.features import specs
 from tinymlops.features.sources import read_source, run_transformation, stored_rows, with_times
 from tinymlops.records import Ingestion, Segment, SourceState
 from tinymlops.schema import schema_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import polars as pl
 
     from tinymlops.features.context import Context
     from tinymlops.features.specs import SourceSpec
 
-__all__ = ["ingest", "rebuild"]
+__all__ = ["ingest", "ingest_all", "rebuild"]
 
 _ATTEMPTS = 5
 _SEEDS = (0x7D1, 0x2013)
@@ -31,6 +33,26 @@ class _New(NamedTuple):
     rows: pl.DataFrame
     corrected: int
     known: int
+
+
+def ingest_all(
+    context: Context, names: Sequence[str], *, full: bool = False, complete_until: int | None = None
+) -> list[Ingestion]:
+    """Ingest the named sources, or all that are not pushed, and rebuild the transformations over them.
+
+    Raises:
+        NotFoundError: If a name is unknown, with the near match.
+    """
+    known = context.definitions.of(specs.SourceSpec)
+    for name in names:
+        if name not in known:
+            raise NotFoundError(f"there is no source {name!r}", hint=near(name, known))
+    chosen = [known[name] for name in names] or [
+        spec for spec in known.values() if not spec.inputs and spec.via != "push"
+    ]
+    reports = [ingest(context, spec, complete_until=complete_until) for spec in chosen if not spec.inputs]
+    rebuilt = [rebuild(context, spec) for spec in context.definitions.derived_in_order() if not spec.row_wise]
+    return reports + [report for report in rebuilt if report is not None]
 
 
 def ingest(context: Context, source: SourceSpec, *, complete_until: int | None = None) -> Ingestion:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from tinymlops.features.context import Context
-    from tinymlops.features.specs import ViewSpec
+    from tinymlops.features.specs import FeatureRequest, ViewSpec
 
-__all__ = ["OnlineFeatures", "get_online_features"]
+__all__ = ["OnlineFeatures", "get_online_features", "read_features"]
 
 
 class OnlineFeatures:
@@ -77,7 +77,13 @@ def get_online_features(
     frame = to_polars(dict(keys) if isinstance(keys, Mapping) else [dict(row) for row in keys])
     if not frame.width:
         raise DataError("no keys were given", hint='write [{"customer": 7}], or {"customer": [7, 8]}')
-    requests = parse_features(context, asked)
+    return read_features(context, frame, parse_features(context, asked), details=details)
+
+
+def read_features(
+    context: Context, frame: pl.DataFrame, requests: Sequence[FeatureRequest], *, details: bool = False
+) -> OnlineFeatures:
+    """Read features for a frame of keys and request fields, as of the clock's time."""
     now = context.now()
     sequences = [context.environment.database.sequence()]
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import re
-import sys
-import textwrap
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from tinymlops._time import parse_duration, parse_zone
 from tinymlops.errors import ConflictError, DefinitionError
+from tinymlops.features.code import reference_of
 from tinymlops.features.expressions import Aggregate, Features, Label, Rows
 from tinymlops.features.nouns import (
     Entity,
@@ -30,7 +27,6 @@ from tinymlops.features.nouns import (
 )
 from tinymlops.features.specs import (
     AnySpec,
-    CodeReference,
     EntitySpec,
     LabelSpec,
     OnDemandSpec,
@@ -157,7 +153,7 @@ class Project:
                         sql=sql,
                         columns=columns,
                         takes_since=takes_since,
-                        code=_code(function) if via == "function" else None,
+                        code=reference_of(function) if via == "function" else None,
                         description=_description(function),
                     ),
                 ),
@@ -220,7 +216,7 @@ class Project:
                         sql=sql,
                         inputs=tuple(parameters),
                         row_wise=row_wise,
-                        code=None if sql is not None else _code(function),
+                        code=None if sql is not None else reference_of(function),
                         description=_description(function),
                     ),
                 ),
@@ -278,7 +274,7 @@ class Project:
             views=views,
             request=tuple(name for name in others if name != "timestamp"),
             uses_timestamp="timestamp" in others,
-            code=_code(function),
+            code=reference_of(function),
             description=_description(function),
         )
         return self._add(OnDemandView(function, spec), "on-demand view")
@@ -494,18 +490,3 @@ def _entity_name(entity: object, used_by: str) -> str:
 
 def _description(function: Callable[..., Any]) -> str:
     return inspect.getdoc(function) or ""
-
-
-def _code(function: Callable[..., Any]) -> CodeReference:
-    """Say where a function is found again, and what its source text is now."""
-    try:
-        text = textwrap.dedent(inspect.getsource(function))
-    except OSError:
-        text = ""
-    file = getattr(sys.modules.get(function.__module__), "__file__", None)
-    return CodeReference(
-        module=function.__module__,
-        name=function.__qualname__,
-        file=None if file is None else str(Path(file).resolve()),
-        digest=hashlib.sha256(text.encode()).hexdigest(),
-    )

@@ -27,21 +27,18 @@ _SHOWN_ROWS = 5
 
 def read_source(context: Context, source: SourceSpec) -> pl.DataFrame:
     """Read a source's rows from where they are: run its SQL or call its function."""
-    from tinymlops.stores.engine import query
-
-    if source.via == "sql":
-        assert source.sql is not None
-        return query(source.sql, root=context.root, tmp=context.environment.tmp)
+    if source.sql is not None:
+        return context.query(source.sql)
+    assert source.code is not None, "what is no SQL has code"
     function = context.function(source.name, source.code)
     return to_polars(function(None) if source.takes_since else function())
 
 
 def run_transformation(context: Context, source: SourceSpec, inputs: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     """Compute a derived source from the rows of its inputs."""
-    from tinymlops.stores.engine import query
-
     if source.sql is not None:
-        return query(source.sql, tables=inputs, root=context.root, tmp=context.environment.tmp)
+        return context.query(source.sql, inputs)
+    assert source.code is not None, "what is no SQL has code"
     function = context.function(source.name, source.code)
     return to_polars(function(**{name: frame.lazy() for name, frame in inputs.items()}))
 

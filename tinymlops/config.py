@@ -1,0 +1,65 @@
+"""`tinymlops.toml`: the few settings of a project, found in the current directory or one above it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from tinymlops.errors import DefinitionError, NotFoundError, near
+
+__all__ = ["FILE_NAME", "Config", "find_config", "read_config"]
+
+FILE_NAME = "tinymlops.toml"
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `tinymlops.toml` may say; relative paths start at its directory."""
+
+    workspace: str | None = None
+    """The workspace's directory, such as "flights.tm"."""
+    modules: tuple[str, ...] = ()
+    """Python modules with the project's definitions, imported in this order."""
+    data_dirs: tuple[str, ...] = ()
+    """Directories beside the file's own whose files SQL may read."""
+    threads: int | None = None
+    """At most so many for DuckDB and the kernels; by default one per core."""
+
+
+def read_config(root: Path) -> Config:
+    """Read the settings of a directory; one without `tinymlops.toml` has the defaults.
+
+    Raises:
+        DefinitionError: If the file says something that is no setting.
+    """
+    path = root / FILE_NAME
+    if not path.is_file():
+        return Config()
+    try:
+        config = msgspec.toml.decode(path.read_bytes(), type=Config)
+    except (msgspec.MsgspecError, ValueError) as error:
+        known = Config.__struct_fields__
+        unknown = str(error).partition("unknown field `")[2].partition("`")[0]
+        raise DefinitionError(
+            f"{path} cannot be used: {error}",
+            hint=near(unknown, known) if unknown else f"it may say {', '.join(known)}",
+        ) from error
+    if config.threads is not None and config.threads < 1:
+        raise DefinitionError(f"{path} says threads = {config.threads}", hint="use 1 or more, or leave it out")
+    return config
+
+
+def find_config(start: Path) -> Path:
+    """Return the directory of the nearest `tinymlops.toml`, from a directory upwards.
+
+    Raises:
+        NotFoundError: If there is none up to the root of the file system.
+    """
+    start = start.resolve()
+    for directory in (start, *start.parents):
+        if (directory / FILE_NAME).is_file():
+            return directory
+    raise NotFoundError(
+        f"there is no {FILE_NAME} in {start} or above it",
+        hint="go to the project's directory, or make one: tinymlops init",
+    )

@@ -1,0 +1,1 @@
+"""How a model in use is doing: its answers beside what happened and beside its training rows."""
