@@ -6,9 +6,10 @@ msgspec Structs, so a definition is stored as JSON and needs no code to be serve
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, TypeAlias
 
 import msgspec
 
@@ -39,9 +40,18 @@ BinaryOperator = Literal["+", "-", "*", "/", "//", "%", "==", "!=", "<", "<=", "
 
 
 class Operand(msgspec.Struct, frozen=True, eq=False, tag_field="op"):
-    """A value computed from one row, with the operators and names that Polars gives its expressions."""
+    """A value computed from one row, with the operators and names that Polars gives its expressions.
+
+    Example:
+        >>> rows = Rows()
+        >>> rate = rows["errors"].fill_null(0) / rows["requests"]
+        >>> sorted(columns_of(rate))
+        ['errors', 'requests']
+    """
 
     __hash__ = object.__hash__
+    __array_ufunc__: ClassVar[None] = None
+    """Leaves an operator between a NumPy number and an operand to the operand."""
 
     def __add__(self, other: Operand | Scalar) -> Operand:
         return _combine("+", self, other)
@@ -70,8 +80,14 @@ class Operand(msgspec.Struct, frozen=True, eq=False, tag_field="op"):
     def __floordiv__(self, other: Operand | Scalar) -> Operand:
         return _combine("//", self, other)
 
+    def __rfloordiv__(self, other: Scalar) -> Operand:
+        return _combine("//", other, self)
+
     def __mod__(self, other: Operand | Scalar) -> Operand:
         return _combine("%", self, other)
+
+    def __rmod__(self, other: Scalar) -> Operand:
+        return _combine("%", other, self)
 
     def __eq__(self, other: object) -> Operand:  # type: ignore[override]  # an expression, as in Polars
         return _combine("==", self, other)
@@ -94,8 +110,14 @@ class Operand(msgspec.Struct, frozen=True, eq=False, tag_field="op"):
     def __and__(self, other: Operand | Scalar) -> Operand:
         return _combine("&", self, other)
 
+    def __rand__(self, other: Scalar) -> Operand:
+        return _combine("&", other, self)
+
     def __or__(self, other: Operand | Scalar) -> Operand:
         return _combine("|", self, other)
+
+    def __ror__(self, other: Scalar) -> Operand:
+        return _combine("|", other, self)
 
     def __invert__(self) -> Operand:
         return _apply("not", self)
@@ -113,7 +135,7 @@ class Operand(msgspec.Struct, frozen=True, eq=False, tag_field="op"):
         )
 
     def abs(self) -> Operand:
-        """Return the absolute value."""
+        """Return the absolute value of a number; null stays null."""
         return _apply("abs", self)
 
     def is_null(self) -> Operand:
@@ -125,7 +147,7 @@ class Operand(msgspec.Struct, frozen=True, eq=False, tag_field="op"):
         return _apply("is_not_null", self)
 
     def fill_null(self, value: Scalar) -> Operand:
-        """Return the value, or another one where it is missing."""
+        """Return the value, or this constant where it is missing."""
         return _combine("fill_null", self, value)
 
     def last(
@@ -135,12 +157,22 @@ class Operand(msgspec.Struct, frozen=True, eq=False, tag_field="op"):
         where: Operand | None = None,
         skip_nulls: bool = False,
     ) -> Aggregate:
-        """Take the newest visible row's value.
+        """Take the newest visible row's value, of any type.
 
         Args:
             window: Only rows with `t - window <= event time < t`; without it, any earlier row within the ttl.
             where: Only rows for which this holds.
             skip_nulls: Take the newest row that has a value, instead of the newest row's null.
+
+        Returns:
+            The feature, of the operand's dtype; null when there is no such row.
+
+        Raises:
+            DefinitionError: If the window is no duration, or the condition no expression over rows.
+
+        Example:
+            >>> Rows()["balance"].last(skip_nulls=True)
+            <last of ['balance']>
         """
         return _aggregate("last", self, window, where, skip_nulls=skip_nulls)
 
@@ -151,31 +183,77 @@ class Operand(msgspec.Struct, frozen=True, eq=False, tag_field="op"):
         where: Operand | None = None,
         skip_nulls: bool = False,
     ) -> Aggregate:
-        """Take the oldest visible row's value; the arguments are those of `last`."""
+        """Take the oldest visible row's value; arguments, result and errors are those of `last`.
+
+        Example:
+            >>> Rows()["page"].first(window="30m")
+            <first of ['page'] over 30m>
+        """
         return _aggregate("first", self, window, where, skip_nulls=skip_nulls)
 
     def count(self, *, window: str | timedelta, where: Operand | None = None) -> Aggregate:
-        """Count the rows of the window that have a value."""
+        """Count the rows of the window that have a value.
+
+        Args:
+            window: Rows with `t - window <= event time < t`, such as "7d".
+            where: Only rows for which this holds.
+
+        Returns:
+            The feature, Int64; 0 when there is no such row.
+
+        Raises:
+            DefinitionError: If the window is no duration, or the condition no expression over rows.
+
+        Example:
+            >>> rows = Rows()
+            >>> rows["coupon"].count(window="30d", where=rows["amount"] > 100)
+            <count of ['amount', 'coupon'] over 30d>
+        """
         return _aggregate("count", self, window, where)
 
     def sum(self, *, window: str | timedelta, where: Operand | None = None) -> Aggregate:
-        """Add up the window: integers exactly, floats as the correctly rounded exact sum."""
+        """Add up the window's values; arguments and errors are those of `count`.
+
+        Returns:
+            The feature: Int64 and exact for integers and booleans, Float64 and the correctly rounded exact sum
+            (what `math.fsum` gives) for floats; 0 when there is no value.
+
+        Example:
+            >>> Rows()["amount"].sum(window="30d")
+            <sum of ['amount'] over 30d>
+        """
         return _aggregate("sum", self, window, where)
 
     def mean(self, *, window: str | timedelta, where: Operand | None = None) -> Aggregate:
-        """Divide the exact sum of the window by the count of its values; null when there is none."""
+        """Divide the window's exact sum by the count of its values; arguments and errors are those of `count`.
+
+        Returns:
+            The feature, Float64; null when there is no value. The mean of a condition is the share it holds for.
+
+        Example:
+            >>> (Rows()["delay"] > 15).mean(window="7d")
+            <mean of ['delay'] over 7d>
+        """
         return _aggregate("mean", self, window, where)
 
     def min(self, *, window: str | timedelta, where: Operand | None = None) -> Aggregate:
-        """Take the smallest value of the window; null when there is none."""
+        """Take the window's smallest value; arguments and errors are those of `count`.
+
+        Returns:
+            The feature, Int64 for integers and booleans and Float64 for floats; null when there is no value.
+        """
         return _aggregate("min", self, window, where)
 
     def max(self, *, window: str | timedelta, where: Operand | None = None) -> Aggregate:
-        """Take the greatest value of the window; null when there is none."""
+        """Take the window's greatest value; arguments and errors are those of `count`, the result is as of `min`."""
         return _aggregate("max", self, window, where)
 
     def std(self, *, window: str | timedelta, where: Operand | None = None) -> Aggregate:
-        """Take the sample standard deviation (ddof=1) of the window; null below two values."""
+        """Take the window's sample standard deviation (ddof=1); arguments and errors are those of `count`.
+
+        Returns:
+            The feature, Float64; null below two values.
+        """
         return _aggregate("std", self, window, where)
 
 
@@ -235,11 +313,26 @@ class Rows:
     """
 
     def __getitem__(self, column: str) -> Operand:
-        """Return one column as an operand."""
+        """Return one column as an operand.
+
+        Raises:
+            DefinitionError: If it is no text, or begins with two underscores.
+        """
+        if not isinstance(column, str) or not column or column.startswith("__"):
+            raise DefinitionError(
+                f"{column!r} is not the name of a column of rows",
+                hint='write rows["amount"]; names that begin with __ are ours',
+            )
         return Column(column)
 
+    def __iter__(self) -> NoReturn:
+        raise DefinitionError(
+            "the rows of a definition cannot be walked through: there are none until it is computed",
+            hint='name the columns, for example [rows[name].last() for name in ("temp", "wind")]',
+        )
+
     def count(self, *, window: str | timedelta, where: Operand | None = None) -> Aggregate:
-        """Count the rows of the window, nulls included."""
+        """Count the rows of the window, nulls included; arguments, result and errors are those of `Operand.count`."""
         return _aggregate("count", None, window, where)
 
 
@@ -251,12 +344,23 @@ Label: TypeAlias = Aggregate
 
 
 def columns_of(expression: Aggregate | Operand) -> set[str]:
-    """Return the names of the columns that an expression reads."""
+    """Return the names of the columns that an expression reads.
+
+    Example:
+        >>> rows = Rows()
+        >>> sorted(columns_of(rows["amount"].last(where=rows["paid"])))
+        ['amount', 'paid']
+    """
     return {node.name for node in _walk(expression) if isinstance(node, Column)}
 
 
 def to_polars(operand: Operand) -> pl.Expr:
-    """Translate an operand to the Polars expression that computes it for a whole frame."""
+    """Translate an operand to the Polars expression that computes it for a whole frame.
+
+    Example:
+        >>> print(to_polars(Rows()["delay"] > 15))
+        [(col("delay")) > (dyn int: 15)]
+    """
     import polars as pl
 
     if isinstance(operand, Column):
@@ -313,12 +417,28 @@ def _apply(operator: UnaryOperator, operand: object) -> Operand:
 def _operand(value: object) -> AnyOperand:
     if isinstance(value, Column | Constant | Unary | Binary):
         return value
-    if isinstance(value, bool | int | float | str):
-        return Constant(value)
-    raise DefinitionError(
-        f"{value!r} cannot stand in an expression over rows",
-        hint="use columns such as rows['amount'], numbers, strings and booleans",
-    )
+    return Constant(_scalar(value))
+
+
+def _scalar(value: object) -> Scalar:
+    """Return a constant as a definition can hold it: exactly, or not at all."""
+    if getattr(value, "shape", None) == ():
+        value = value.item()  # type: ignore[attr-defined]  # a NumPy number
+    if not isinstance(value, bool | int | float | str):
+        raise DefinitionError(
+            f"{value!r} cannot stand in an expression over rows",
+            hint="use columns such as rows['amount'], numbers, strings and booleans",
+        )
+    if isinstance(value, float) and not math.isfinite(value):
+        raise DefinitionError(
+            f"{value!r} cannot be a constant of an expression over rows",
+            hint="sources hold no infinities, and NaN there is null: use .is_null(), or leave the comparison out",
+        )
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise DefinitionError(f"{value!r} is beyond 64 bits", hint="write it as a float")
+    if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise DefinitionError(f"{value!r} is no valid text: it has half a character", hint="correct its encoding")
+    return value
 
 
 def _aggregate(
