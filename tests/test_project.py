@@ -1,8 +1,10 @@
 """Definitions: what a project takes, what it refuses at the decorator and with which words, and what it stores."""
 
 import re
+import sys
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from types import ModuleType
 
 import msgspec
 import polars as pl
@@ -12,8 +14,6 @@ import tinymlops as tm
 from tinymlops.errors import ConflictError, DefinitionError, NotFoundError
 from tinymlops.features import specs
 from tinymlops.features.expressions import Aggregate, Column
-
-NOT_YET = pytest.mark.xfail(reason="accepted, or refused without a hint, so far", strict=True)
 
 
 @pytest.fixture
@@ -161,6 +161,13 @@ def test_a_refused_definition_leaves_the_project_as_it_was(project, customer):
     assert list(project.definitions) == ["customer"]
 
 
+@pytest.fixture
+def notebook(monkeypatch):
+    """A `__main__` without a file, as in a notebook."""
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
+
+
+@pytest.mark.usefixtures("notebook")
 def test_a_notebook_cell_that_runs_again_replaces_its_definition(project):
     for sql in ["select 1", "select 2"]:
 
@@ -172,10 +179,39 @@ def test_a_notebook_cell_that_runs_again_replaces_its_definition(project):
     assert [spec.sql for spec in project.specs()] == ["select 2"]
 
 
-@NOT_YET
-def test_a_notebook_cell_with_an_entity_can_run_again(project):
-    for _ in range(2):
-        project.entity("customer", key="customer_id")
+@pytest.mark.usefixtures("notebook")
+def test_a_notebook_cell_with_an_entity_or_a_training_set_can_run_again(project, orders, spending, buys):
+    for key, features in [("customer_id", [spending]), ("buyer_id", [spending["amount"]])]:
+        project.entity("customer", key=key)
+        project.training_set("buyers", spine=orders, label=buys, features=features)
+    again = {spec.name: spec for spec in project.specs()}
+    assert again["customer"].key == ("buyer_id",)
+    assert again["buyers"].features == (spending["amount"].request,)
+
+
+@pytest.mark.usefixtures("notebook")
+def test_a_notebook_does_not_excuse_a_module_or_another_kind_with_the_same_name(project, customer, orders):
+    for make in (
+        lambda: project.source(timestamp="at")(source_called("orders")),  # of this module, not of the notebook
+        lambda: project.source(timestamp="at")(source_called("customer")),
+        lambda: project.entity("orders", key="order_id"),
+    ):
+        with pytest.raises(ConflictError, match="needs another name"):
+            make()
+
+
+def test_the_same_entity_twice_is_one_and_another_of_its_name_is_refused(project):
+    assert project.entity("customer", key="customer_id").spec == project.entity("customer", key="customer_id").spec
+    with pytest.raises(ConflictError, match="entity 'customer' needs another name"):
+        project.entity("customer", key="buyer_id")
+
+
+def test_a_script_with_one_name_twice_is_refused(project):
+    for function in (first := source_called("orders"), second := source_called("orders")):
+        function.__module__ = "__main__"
+    project.source(timestamp="at")(first)
+    with pytest.raises(ConflictError, match="source 'orders' needs another name"):
+        project.source(timestamp="at")(second)
 
 
 def test_two_projects_do_not_know_each_other():
@@ -185,7 +221,7 @@ def test_two_projects_do_not_know_each_other():
 # Entities and sources
 
 
-@pytest.mark.parametrize("key", [[], ["a", "a"]])
+@pytest.mark.parametrize("key", [[], ["a", "a"], "", ["a", ""], [3]])
 def test_an_entity_needs_key_columns_that_differ(project, key):
     refused(
         DefinitionError,
@@ -306,7 +342,7 @@ def test_a_delay_is_a_duration_or_a_column(project, delay, micros, column):
     assert (spec.delay, spec.delay_column) == (micros, column)
 
 
-@pytest.mark.parametrize("delay", ["15 minutes", "1mo", "0d", timedelta(hours=-1), pytest.param("-1h", marks=NOT_YET)])
+@pytest.mark.parametrize("delay", ["15 minutes", "1mo", "0d", timedelta(hours=-1), "-1h", "", "+1h"])
 def test_a_delay_that_is_no_duration_is_refused(project, delay):
     with pytest.raises(DefinitionError, match="delay="):
         project.source(timestamp="at", delay=delay)(source_called("orders"))
@@ -316,19 +352,50 @@ def gives_a_number() -> int:
     return 3
 
 
+def gives_nothing() -> None:
+    return None
+
+
 def sql_with_since(since: datetime | None) -> str:
     return "select 1"
 
 
 def schema_without_time() -> tm.Schema:
-    return {"customer_id": str}
+    return {"customer_id": str, "att": datetime}
 
 
-@NOT_YET
-@pytest.mark.parametrize("function", [gives_a_number, sql_with_since, schema_without_time])
-def test_a_source_that_could_never_give_its_rows_is_refused(project, function):
-    with pytest.raises(DefinitionError):
-        project.source(timestamp="at")(function)
+SOURCE_HINT = "write `-> str` for SQL, `-> pl.LazyFrame` for a frame, `-> tm.Schema` for a source of pushes"
+
+
+@pytest.mark.parametrize(
+    ("function", "message", "hint"),
+    [
+        (gives_a_number, "source 'gives_a_number' is hinted to return int, which is no table", SOURCE_HINT),
+        (gives_nothing, "source 'gives_nothing' is hinted to return NoneType, which is no table", SOURCE_HINT),
+        (
+            sql_with_since,
+            "source 'sql_with_since' takes `since` and returns SQL, which is stored as text and has no `since`",
+            "return a frame, or leave `since` out",
+        ),
+        (
+            schema_without_time,
+            "the schema of source 'schema_without_time' has no column 'at', which its timestamp= names",
+            "did you mean 'att'?",
+        ),
+    ],
+)
+def test_a_source_that_could_never_give_its_rows_is_refused(project, function, message, hint):
+    refused(DefinitionError, message, hint, lambda: project.source(timestamp="at")(function))
+    assert project.specs() == []
+
+
+@pytest.mark.parametrize("options", [{"id": "n"}, {"created": "n"}, {"delay": "n"}, {"keys": {"customer": "n"}}])
+def test_a_schema_has_every_column_that_the_options_name(project, options):
+    def clicks() -> tm.Schema:
+        return {"customer": str, "at": datetime}
+
+    with pytest.raises(DefinitionError, match=f"has no column 'n', which its {next(iter(options))}= names"):
+        project.source(timestamp="at", **options)(clicks)
 
 
 def test_a_function_of_since_is_asked_only_at_ingest(project):
@@ -466,6 +533,11 @@ def view_of(features):
             'say which row or rows: .last(), .mean(window="7d"), ...',
         ),
         (
+            lambda orders: {"same": orders["amount"].last() == 5},
+            "feature 'same' of 'spending' is False, not an aggregate",
+            'say which row or rows: .last(), .mean(window="7d"), ...',
+        ),
+        (
             lambda orders: {"total": orders["amount"].sum(window=None)},
             "feature 'total' of 'spending': sum needs a window",
             'write .sum(window="30d")',
@@ -487,9 +559,8 @@ def test_features_that_are_no_aggregates_are_refused(project, customer, features
     refused(DefinitionError, message, hint, lambda: project.feature_view(entity=customer)(view_of(features)))
 
 
-@NOT_YET
 def test_a_feature_whose_name_is_no_text_is_refused(project, customer):
-    with pytest.raises(DefinitionError):
+    with pytest.raises(DefinitionError, match="1 cannot be the name of a feature"):
         project.feature_view(entity=customer)(view_of(lambda orders: {1: orders["amount"].last()}))
 
 
@@ -558,11 +629,26 @@ def test_a_role_without_a_prefix_is_refused(spending):
         spending.on("friend")
 
 
-@NOT_YET
-@pytest.mark.parametrize(("columns", "prefix"), [((), "friend_"), (("friend",), "My Friend ")])
-def test_a_role_that_could_name_no_column_is_refused(spending, columns, prefix):
-    with pytest.raises(DefinitionError):
-        spending.on(*columns, prefix=prefix)
+@pytest.mark.parametrize(
+    ("columns", "prefix", "message", "hint"),
+    [
+        ((), "friend_", "spending.on() names no column", "name the columns that hold the key of entity 'customer'"),
+        (
+            ("friend",),
+            "My Friend ",
+            "'My Friend ' cannot be the name of a prefix",
+            "use lower-case letters, digits, _ and -, beginning with a letter, 63 at most",
+        ),
+    ],
+)
+def test_a_role_that_could_name_no_column_is_refused(spending, columns, prefix, message, hint):
+    refused(DefinitionError, message, hint, lambda: spending.on(*columns, prefix=prefix))
+
+
+def test_a_view_cannot_be_walked_through(spending):
+    for view in (spending, spending.as_role(), tm.Inputs("sky", {"visib": pl.col("visib")})):
+        with pytest.raises(NotFoundError, match="no feature 0"):
+            list(view)
 
 
 def test_a_feature_is_picked_before_or_after_its_role(spending):
@@ -607,10 +693,26 @@ def od_returns_number(distance: pl.Expr) -> int:
     return 3
 
 
-@NOT_YET
-def test_an_on_demand_view_that_gives_no_expressions_is_refused(project):
-    with pytest.raises(DefinitionError):
-        project.on_demand(od_returns_number)
+def od_returns_one(distance: pl.Expr) -> pl.Expr:
+    return distance
+
+
+def od_returns_numbers(distance: pl.Expr) -> dict[str, float]:
+    return {}
+
+
+@pytest.mark.parametrize("function", [od_returns_number, od_returns_one, od_returns_numbers])
+def test_an_on_demand_view_that_gives_no_expressions_is_refused(project, function):
+    with pytest.raises(DefinitionError, match=f"on-demand view {function.__name__!r} is hinted to return") as info:
+        project.on_demand(function)
+    assert info.value.hint == "write `def name(sky: tm.Inputs, distance: pl.Expr) -> dict[str, pl.Expr]`"
+
+
+def test_an_on_demand_view_may_be_hinted_to_return_a_mapping(project):
+    def far(distance: pl.Expr) -> Mapping[str, pl.Expr]:
+        return {"far": distance > 1000}
+
+    assert project.on_demand(far).spec.request == ("distance",)
 
 
 def test_an_on_demand_view_knows_its_views_fields_and_time(calendar):

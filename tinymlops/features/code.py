@@ -21,7 +21,7 @@ from typing import Any
 from tinymlops.errors import DefinitionError
 from tinymlops.features.specs import CodeReference
 
-__all__ = ["find_function", "import_modules", "is_importable", "reference_of", "require_same"]
+__all__ = ["find_function", "import_modules", "is_importable", "is_interactive", "reference_of", "require_same"]
 
 
 def reference_of(function: Callable[..., Any]) -> CodeReference:
@@ -33,6 +33,11 @@ def reference_of(function: Callable[..., Any]) -> CodeReference:
         file=None if file is None else str(Path(file).resolve()),
         digest=_digest(function),
     )
+
+
+def is_interactive(module: str) -> bool:
+    """Say whether a module is a notebook or a prompt, where a definition is made anew whenever a cell runs again."""
+    return module == "__main__" and getattr(sys.modules.get("__main__"), "__file__", None) is None
 
 
 def is_importable(code: CodeReference) -> bool:

@@ -5,6 +5,7 @@ Each stays callable as the function it was made from.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Generic, ParamSpec, TypeAlias, TypeVar
 
@@ -35,14 +36,34 @@ __all__ = [
     "Schema",
     "Source",
     "TrainingSet",
+    "check_name",
     "requests_of",
 ]
 
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
 
 Schema: TypeAlias = Mapping[str, object]
 """Column to type (`str`, `float`, `datetime`, a Polars dtype): what a source that takes pushes returns."""
+
+
+def check_name(name: str, what: str) -> str:
+    """Return the name if it may be one.
+
+    Args:
+        name: Of a definition, a feature or a project.
+        what: What it is the name of, for the error.
+
+    Raises:
+        DefinitionError: Unless it matches `^[a-z][a-z0-9_-]{0,62}$`.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise DefinitionError(
+            f"{name!r} cannot be the name of a {what}",
+            hint="use lower-case letters, digits, _ and -, beginning with a letter, 63 at most",
+        )
+    return name
 
 
 class Inputs:
@@ -64,7 +85,9 @@ class Inputs:
             NotFoundError: If the view has no such feature, or none was asked for.
         """
         if feature not in self._columns:
-            raise NotFoundError(f"view {self._view!r} gives no feature {feature!r}", hint=near(feature, self._columns))
+            raise NotFoundError(
+                f"view {self._view!r} gives no feature {feature!r}", hint=near(str(feature), self._columns)
+            )
         return self._columns[feature]
 
 
@@ -116,7 +139,7 @@ class FeatureRole:
         if feature not in self.view.features:
             raise NotFoundError(
                 f"feature view {self.view.name!r} has no feature {feature!r}",
-                hint=near(feature, self.view.features),
+                hint=near(str(feature), self.view.features),
             )
         return FeatureRole(self.view, msgspec.structs.replace(self.request, features=(feature,)))
 
@@ -127,11 +150,14 @@ class FeatureRole:
             columns: One spine column for each key column of the view's entity.
             prefix: Put before each feature's name, so that the two roles differ.
         """
-        if not prefix:
+        said = f"{self.view.name}.on({', '.join(map(repr, columns))})"
+        if not columns:
             raise DefinitionError(
-                f"{self.view.name}.on({', '.join(map(repr, columns))}) needs a prefix",
-                hint=f'write prefix="{columns[0] if columns else "other"}_"',
+                f"{said} names no column", hint=f"name the columns that hold the key of entity {self.view.entity!r}"
             )
+        if not prefix:
+            raise DefinitionError(f"{said} needs a prefix", hint=f'write prefix="{columns[0]}_"')
+        check_name(prefix, "prefix")
         return FeatureRole(self.view, msgspec.structs.replace(self.request, on=columns, prefix=prefix))
 
     def __repr__(self) -> str:

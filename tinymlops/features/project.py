@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import re
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar
 
 from tinymlops._time import parse_duration, parse_zone
-from tinymlops.errors import ConflictError, DefinitionError
-from tinymlops.features.code import reference_of
+from tinymlops.errors import ConflictError, DefinitionError, near
+from tinymlops.features.code import is_interactive, reference_of
 from tinymlops.features.expressions import Aggregate, Features, Label, Rows
+from tinymlops.features.hints import check_features, evaluated, read_hints, require_expressions, require_table
 from tinymlops.features.nouns import (
     Entity,
     FeatureRole,
@@ -23,6 +22,7 @@ from tinymlops.features.nouns import (
     Schema,
     Source,
     TrainingSet,
+    check_name,
     requests_of,
 )
 from tinymlops.features.specs import (
@@ -35,28 +35,13 @@ from tinymlops.features.specs import (
     ViewSpec,
 )
 
-__all__ = ["Project", "check_name"]
+__all__ = ["Project"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Definition = (
     Entity | Source[..., Any] | FeatureView[..., Any] | OnDemandView[..., Any] | LabelDefinition[..., Any] | TrainingSet
 )
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-
-
-def check_name(name: str, what: str) -> str:
-    """Return the name if it may be one.
-
-    Raises:
-        DefinitionError: Unless it matches `^[a-z][a-z0-9_-]{0,62}$`.
-    """
-    if not _NAME.fullmatch(name):
-        raise DefinitionError(
-            f"{name!r} cannot be the name of a {what}",
-            hint="use lower-case letters, digits, _ and -, beginning with a letter, 63 at most",
-        )
-    return name
 
 
 class Project:
@@ -94,7 +79,11 @@ class Project:
     def entity(self, name: str, *, key: str | Sequence[str], description: str = "") -> Entity:
         """Name what features describe, and the column or columns that identify one."""
         columns = (key,) if isinstance(key, str) else tuple(key)
-        if not columns or len(set(columns)) != len(columns):
+        if (
+            not columns
+            or len(set(columns)) != len(columns)
+            or not all(isinstance(column, str) and column for column in columns)
+        ):
             raise DefinitionError(
                 f"entity {name!r} needs different key columns, not {key!r}", hint='write key="customer_id"'
             )
@@ -129,7 +118,7 @@ class Project:
 
         def declare(function: Callable[P, R]) -> Source[P, R]:
             _check_times(function.__name__, timestamp, static=static, created=created, delay=delay)
-            hints, parameters = _hints(function, "source")
+            hints, parameters = read_hints(function, "source")
             takes_since = list(parameters) == ["since"]
             if parameters and not takes_since:
                 raise DefinitionError(
@@ -138,27 +127,23 @@ class Project:
                     "@project.transformation",
                 )
             via, sql, columns = _how_rows_come(function, hints["return"], takes_since=takes_since)
-            return self._add(
-                Source(
-                    function,
-                    SourceSpec(
-                        name=function.__name__,
-                        via=via,
-                        timestamp=timestamp,
-                        id=id,
-                        created=created,
-                        **_delay(delay),
-                        tz=parse_zone(tz).key if tz else None,
-                        keys=dict(keys or {}),
-                        sql=sql,
-                        columns=columns,
-                        takes_since=takes_since,
-                        code=reference_of(function) if via == "function" else None,
-                        description=_description(function),
-                    ),
-                ),
-                "source",
+            spec = SourceSpec(
+                name=function.__name__,
+                via=via,
+                timestamp=timestamp,
+                id=id,
+                created=created,
+                **_delay(delay),
+                tz=parse_zone(tz).key if tz else None,
+                keys=dict(keys or {}),
+                sql=sql,
+                columns=columns,
+                takes_since=takes_since,
+                code=reference_of(function) if via == "function" else None,
+                description=_description(function),
             )
+            _check_schema(spec)
+            return self._add(Source(function, spec), "source")
 
         return declare
 
@@ -187,7 +172,7 @@ class Project:
         """
 
         def declare(function: Callable[P, R]) -> Source[P, R]:
-            hints, parameters = _hints(function, "transformation")
+            hints, parameters = read_hints(function, "transformation")
             if not parameters:
                 raise DefinitionError(
                     f"transformation {function.__name__!r} has no inputs",
@@ -200,6 +185,7 @@ class Project:
                 )
             if not row_wise:
                 _check_times(function.__name__, timestamp, static=False, created=created, delay=delay)
+            require_table(function, "transformation", hints["return"])
             sql = _sql_of(function, hints["return"], arguments=len(parameters))
             return self._add(
                 Source(
@@ -236,13 +222,13 @@ class Project:
         """
 
         def declare(function: Callable[P, Features]) -> FeatureView[P, Features]:
-            source, features = _evaluated(function, "feature view", Features)
+            source, features = evaluated(function, "feature view", Features)
             view = ViewSpec(
                 name=function.__name__,
                 entity=_entity_name(entity, function.__name__),
                 source=source,
                 ttl=None if ttl is None else parse_duration(ttl, name="ttl"),
-                features=_check_features(function.__name__, features),
+                features=check_features(function.__name__, features),
                 description=_description(function),
             )
             if view.ttl is not None and all(feature.window for feature in view.features.values()):
@@ -260,7 +246,7 @@ class Project:
         A parameter hinted `tm.Inputs` is a feature view (of that name, after a role's prefix if any); one
         hinted `pl.Expr` is a request field, offline a column of the spine; `timestamp` is the prediction time.
         """
-        hints, parameters = _hints(function, "on-demand view")
+        hints, parameters = read_hints(function, "on-demand view")
         views = tuple(name for name in parameters if hints[name] is Inputs)
         others = tuple(name for name in parameters if name not in views)
         for name in others:
@@ -269,6 +255,7 @@ class Project:
                     f"parameter {name!r} of on-demand view {function.__name__!r} is hinted {hints[name]!r}",
                     hint="hint a feature view as tm.Inputs and a request field as pl.Expr",
                 )
+        require_expressions(function, hints["return"])
         spec = OnDemandSpec(
             name=function.__name__,
             views=views,
@@ -291,7 +278,7 @@ class Project:
         """
 
         def declare(function: Callable[P, Label]) -> LabelDefinition[P, Label]:
-            source, expression = _evaluated(function, "label", Label)
+            source, expression = evaluated(function, "label", Label)
             if not isinstance(expression, Aggregate):
                 raise DefinitionError(
                     f"label {function.__name__!r} returned {type(expression).__name__}, not one aggregate",
@@ -348,7 +335,7 @@ class Project:
     def _add(self, definition: D, what: str) -> D:
         name = check_name(definition.spec.name, what)
         known = self.definitions.get(name)
-        if known is not None and not _same_place(known, definition):
+        if known is not None and not _is_again(known, definition):
             raise ConflictError(
                 f"project {self.name!r} already has {known!r}; {what} {name!r} needs another name",
                 hint="names are shared by everything in a project: rename one of the two",
@@ -368,70 +355,16 @@ D = TypeVar(
 )
 
 
-def _same_place(known: Definition, new: Definition) -> bool:
-    """Say whether a notebook cell is merely run again: the same kind, made by a function in `__main__`."""
-    function = getattr(new, "function", None)
-    return type(known) is type(new) and function is not None and function.__module__ == "__main__"
+def _is_again(known: Definition, new: Definition) -> bool:
+    """Say whether a notebook cell is merely run again: the same kind of definition, made in the notebook itself.
 
-
-def _hints(function: Callable[..., Any], what: str) -> tuple[dict[str, Any], Mapping[str, inspect.Parameter]]:
-    parameters = inspect.signature(function).parameters
-    try:
-        hints = typing.get_type_hints(function)
-    except NameError as error:
-        raise DefinitionError(
-            f"a hint of {what} {function.__name__!r} cannot be read: {error}",
-            hint="import the name at the top of the module, not under TYPE_CHECKING",
-        ) from error
-    for name in (*parameters, "return"):
-        if name not in hints:
-            where = "return type" if name == "return" else f"type of parameter {name!r}"
-            raise DefinitionError(f"{what} {function.__name__!r} does not say the {where}", hint=_MISSING_HINT[what])
-    return hints, parameters
-
-
-_MISSING_HINT = {
-    "source": "write `-> str` for SQL, `-> pl.LazyFrame` for a frame, `-> tm.Schema` for a source of pushes",
-    "transformation": "write `def name(orders: tm.Rows) -> str` for SQL, or `(orders: pl.LazyFrame) -> pl.LazyFrame`",
-    "feature view": "write `def name(orders: tm.Rows) -> tm.Features`",
-    "label": "write `def name(orders: tm.Rows) -> tm.Label`",
-    "on-demand view": "write `def name(sky: tm.Inputs, distance: pl.Expr) -> dict[str, pl.Expr]`",
-}
-
-
-def _evaluated(function: Callable[..., Any], what: str, returns: object) -> tuple[str, Any]:
-    """Call a definition's function on symbolic rows; return its source's name and what it gave."""
-    hints, parameters = _hints(function, what)
-    if len(parameters) != 1 or hints[next(iter(parameters), "return")] is not Rows:
-        raise DefinitionError(
-            f"{what} {function.__name__!r} must take one parameter, named as its source and hinted tm.Rows",
-            hint=_MISSING_HINT[what],
-        )
-    if hints["return"] != returns:
-        raise DefinitionError(
-            f"{what} {function.__name__!r} is hinted to return {hints['return']!r}", hint=_MISSING_HINT[what]
-        )
-    return next(iter(parameters)), function(Rows())
-
-
-def _check_features(view: str, features: object) -> dict[str, Aggregate]:
-    if not isinstance(features, Mapping) or not features:
-        raise DefinitionError(
-            f"feature view {view!r} returned no features", hint='return {"name": rows["column"].last()}'
-        )
-    for name, expression in features.items():
-        check_name(name, "feature")
-        if not isinstance(expression, Aggregate):
-            raise DefinitionError(
-                f"feature {name!r} of {view!r} is a column, not an aggregate",
-                hint='say which row or rows: .last(), .mean(window="7d"), ...',
-            )
-        if expression.window is None and expression.function not in ("first", "last"):
-            raise DefinitionError(
-                f"feature {name!r} of {view!r}: {expression.function} needs a window",
-                hint=f'write .{expression.function}(window="30d")',
-            )
-    return dict(features)
+    Where an entity or a training set was made is not known, so that one is taken again when it is the same.
+    """
+    if type(known) is not type(new):
+        return False
+    if isinstance(new, Entity | TrainingSet):
+        return known.spec == new.spec or is_interactive("__main__")
+    return is_interactive(new.function.__module__)
 
 
 def _check_times(
@@ -450,7 +383,7 @@ def _delay(delay: str | timedelta | None) -> dict[str, Any]:
     """Split a delay into microseconds or the name of a column."""
     if delay is None:
         return {}
-    if isinstance(delay, str) and not delay[:1].isdigit():
+    if isinstance(delay, str) and delay[:1] not in "+-.0123456789":  # no column's name begins like a number
         return {"delay_column": delay}
     return {"delay": parse_duration(delay, name="delay")}
 
@@ -462,8 +395,27 @@ def _how_rows_come(
         from tinymlops.schema import parse_schema
 
         return "push", None, parse_schema(function(), where=f"source {function.__name__!r}")
+    require_table(function, "source", returns)
+    if takes_since and returns is str:
+        raise DefinitionError(
+            f"source {function.__name__!r} takes `since` and returns SQL, which is stored as text and has no `since`",
+            hint="return a frame, or leave `since` out",
+        )
     sql = None if takes_since else _sql_of(function, returns, arguments=0)
     return ("function", None, {}) if sql is None else ("sql", sql, {})
+
+
+def _check_schema(source: SourceSpec) -> None:
+    """Refuse the schema of a source of pushes that lacks a column its options name."""
+    if source.via != "push":
+        return
+    named = {"timestamp": source.timestamp, "id": source.id, "created": source.created, "delay": source.delay_column}
+    for role, column in (*named.items(), *(("keys", column) for column in source.keys.values())):
+        if column is not None and column not in source.columns:
+            raise DefinitionError(
+                f"the schema of source {source.name!r} has no column {column!r}, which its {role}= names",
+                hint=near(column, source.columns),
+            )
 
 
 def _sql_of(function: Callable[..., Any], returns: Any, *, arguments: int) -> str | None:
