@@ -47,7 +47,7 @@ def read(form: str, path: Path) -> pl.DataFrame:
 def aggregate(form: str, path: Path, rows: pl.DataFrame) -> None:
     """Count rows by the first column in DuckDB: from the file where it is Parquet, else from the mapped table."""
     with duckdb.connect() as connection:
-        source = f"'{path}'" if form.startswith("Parquet") else "mapped"
+        source = f"read_parquet('{path}')" if form.startswith("Parquet") else "mapped"
         if source == "mapped":
             connection.register("mapped", rows)
         connection.sql(
@@ -64,19 +64,24 @@ def timed(work: Callable[[], object], repeat: int = 3) -> float:
     return min(seconds)
 
 
+def measure(form: str, rows: pl.DataFrame, path: Path) -> list[float]:
+    chosen = pl.Series(np.random.default_rng(2).integers(0, rows.height, GATHERED), dtype=pl.UInt32)
+    writing = timed(lambda: FORMS[form](rows, path), repeat=1)
+    loaded = read(form, path)
+    return [
+        path.stat().st_size / 1e6,
+        writing,
+        timed(lambda: read(form, path)),
+        timed(lambda: aggregate(form, path, loaded)),
+        timed(lambda: loaded.select(pl.all().gather(chosen))),
+    ]
+
+
 def compare(name: str, rows: pl.DataFrame, folder: Path) -> None:
     print(f"\n{name}: {rows.height:,} rows, {rows.width} columns, {rows.estimated_size() / 1e6:,.0f} MB in memory")
-    print(f"{'':<18}{'MB':>8}{'write s':>9}{'read s':>9}{'SQL s':>9}{'gather s':>10}")
-    chosen = pl.Series(np.random.default_rng(2).integers(0, rows.height, GATHERED), dtype=pl.UInt32)
-    for form, write in FORMS.items():
-        path = folder / "rows"
-        writing = timed(lambda write=write, path=path: write(rows, path), repeat=1)
-        loaded = read(form, path)
-        reading = timed(lambda form=form, path=path: read(form, path))
-        sql = timed(lambda form=form, path=path, loaded=loaded: aggregate(form, path, loaded))
-        gather = timed(lambda loaded=loaded: loaded.select(pl.all().gather(chosen)))
-        size = path.stat().st_size / 1e6
-        print(f"{form:<18}{size:>8,.0f}{writing:>9.2f}{reading:>9.3f}{sql:>9.3f}{gather:>10.3f}")
+    print(f"{'':<18}{'MB':>10}{'write s':>10}{'read s':>10}{'SQL s':>10}{'gather s':>10}")
+    for form in FORMS:
+        print(f"{form:<18}" + "".join(f"{figure:>10.3f}" for figure in measure(form, rows, folder / "rows")))
 
 
 def main() -> None:
