@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     import polars as pl
 
     from tinymlops.features.specs import CodeReference
+    from tinymlops.records import Definition
     from tinymlops.registry.catalog import Catalog
     from tinymlops.stores.environment import Environment
 
-__all__ = ["Context", "load_definitions"]
+__all__ = ["Context", "definitions_of", "load_definitions"]
 
 
 @dataclass(frozen=True)
@@ -79,4 +80,9 @@ class Context:
 
 def load_definitions(catalog: Catalog) -> Definitions:
     """Read the definitions in force from the catalog."""
-    return Definitions(specs.decode(msgspec.json.encode(row.spec)) for row in catalog.list())
+    return definitions_of(catalog.list())
+
+
+def definitions_of(rows: Iterable[Definition]) -> Definitions:
+    """Read definitions as they were stored: in the catalog, or in a model's manifest."""
+    return Definitions(specs.decode(msgspec.json.encode(row.spec)) for row in rows)

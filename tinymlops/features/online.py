@@ -81,9 +81,22 @@ def get_online_features(
 
 
 def read_features(
-    context: Context, frame: pl.DataFrame, requests: Sequence[FeatureRequest], *, details: bool = False
+    context: Context,
+    frame: pl.DataFrame,
+    requests: Sequence[FeatureRequest],
+    *,
+    spine_source: str | None = None,
+    details: bool = False,
 ) -> OnlineFeatures:
-    """Read features for a frame of keys and request fields, as of the clock's time."""
+    """Read features for a frame of keys and request fields, as of the clock's time.
+
+    Args:
+        context: The workspace's state.
+        frame: Keys and request fields.
+        requests: What to read, in order.
+        spine_source: As for `features_for`: a model's features are read as its training set's were.
+        details: Add `<feature>_status` and `<feature>_event_time`.
+    """
     now = context.now()
     sequences = [context.environment.database.sequence()]
 
@@ -95,6 +108,6 @@ def read_features(
         return found[0]
 
     time = np.full(frame.height, now, np.int64)
-    table = features_for(context, frame, time, requests, details=details, rows=rows)
+    table = features_for(context, frame, time, requests, spine_source=spine_source, details=details, rows=rows)
     result = frame.with_columns(*table.columns.values(), *table.details.values())
     return OnlineFeatures(result, from_micros(now), min(sequences))

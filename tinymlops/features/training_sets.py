@@ -25,7 +25,7 @@ from tinymlops.schema import dtype_name
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
 
-__all__ = ["BuildReport", "Split", "TrainingData", "build", "table_hash"]
+__all__ = ["BuildReport", "Split", "TrainingData", "build", "outcomes_of", "table_hash"]
 
 
 class BuildReport(msgspec.Struct, frozen=True):
@@ -121,7 +121,7 @@ def build(context: Context, name: str, *, test_from: datetime | str | None) -> T
     spine = _spine(context, spec)
     time = spine["__event"].to_numpy()
     table = features_for(context, spine, time, spec.features, spine_source=spec.spine)
-    outcome, mature = _outcomes(context, label, spine, time)
+    outcome, mature = outcomes_of(context, label, spine, time)
     parts = _split(spec, label, time, outcome, mature, test_from)
     X = pl.DataFrame([_model_dtype(series) for series in table.columns.values()])
     X = _with_categories(X, parts.train)
@@ -157,8 +157,19 @@ def _spine(context: Context, spec: TrainingSetSpec) -> pl.DataFrame:
     return rows.filter(~pl.col("__deleted"))
 
 
-def _outcomes(context: Context, label: LabelSpec, spine: pl.DataFrame, time: Array) -> tuple[pl.Series, Array]:
-    """Return each row's outcome over `(t + gap, t + gap + horizon]`, and whether it can be known by now."""
+def outcomes_of(context: Context, label: LabelSpec, spine: pl.DataFrame, time: Array) -> tuple[pl.Series, Array]:
+    """Return each row's outcome over `(t + gap, t + gap + horizon]`, and whether it can be known by now.
+
+    Args:
+        context: The workspace's state.
+        label: What counts as the outcome.
+        spine: The key columns of the label's entity.
+        time: int64[m] spine times, microseconds UTC.
+
+    Raises:
+        DataError: If the spine lacks a key column.
+        LeakageError: If nobody can say until when the label's source is complete.
+    """
     entity = context.definitions.get(EntitySpec, label.entity)
     source = context.definitions.get(SourceSpec, label.source)
     missing = [column for column in entity.key if column not in spine.columns]
@@ -294,6 +305,7 @@ def _definitions(context: Context, spec: TrainingSetSpec) -> dict[str, str]:
     found: dict[str, specs.AnySpec] = {f"training_set:{spec.name}": spec}
     label = definitions.get(LabelSpec, spec.label)
     found[f"label:{label.name}"] = label
+    found[f"entity:{label.entity}"] = definitions.get(EntitySpec, label.entity)
     sources = {spec.spine, label.source}
     for request in spec.features:
         if request.on_demand:

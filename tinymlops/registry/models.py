@@ -86,7 +86,7 @@ class Models:
         _check_name(name, "model")
         if alias is not None:
             _check_name(alias, "alias")
-        manifest = self._manifest_of(run, logged_name)
+        manifest = self.manifest_of(run, logged_name)
         content = to_json(manifest).encode()
         self._blobs.path(manifest.model.sha256)
         with self._publishing():
@@ -218,7 +218,16 @@ class Models:
         """Return the model's file, checked against the hash in its manifest."""
         return self._blobs.read(self.manifest(version).model.sha256)
 
-    def _manifest_of(self, run: Any, logged_name: str) -> Manifest:
+    def manifest_of(self, run: Any, logged_name: str) -> Manifest:
+        """Return what a logged model would be registered with.
+
+        Args:
+            run: A run, its id, the beginning of it, or its name.
+            logged_name: What the run logged it as.
+
+        Raises:
+            NotFoundError: If the run logged no such model, or one of its definitions is nowhere to be found.
+        """
         reference = run if isinstance(run, str) else getattr(run, "id", None)
         if not isinstance(reference, str):
             raise DataError(f"{run!r} is no run", hint="pass the run, its id or its name")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from tinymlops.errors import ConflictError
+from tinymlops.errors import ConflictError, TinyMLOpsError
+from tinymlops.stores.forked import Owner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,10 +18,24 @@ __all__ = ["PredictionLog"]
 
 _GROUP_SECONDS = 0.25
 """How long a group collects predictions before it is committed."""
+_MOST_PENDING = 20_000
+"""Predictions of a group; whoever brings more waits until the disk has taken them."""
+
+
+class _Group:
+    """Predictions that are committed together."""
+
+    def __init__(self) -> None:
+        self.predictions: list[Prediction] = []
+        self.urgent = False
+        self.done = False
+        self.error: BaseException | None = None
 
 
 class PredictionLog:
-    """Appends predictions to the database from a thread of its own, begun with the first one.
+    """Appends predictions to the database, from a thread that lives only while there is something to write.
+
+    The interpreter waits for that thread when it ends, so a script that never closes its workspace loses none.
 
     Args:
         database: The workspace's database.
@@ -28,82 +43,126 @@ class PredictionLog:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._owner = Owner(f"the prediction log of {database.path.parent}")
         self._changed = threading.Condition()
-        self._pending: list[Prediction] = []
-        self._appended = 0
-        self._committed = 0
-        self._urgent = False
-        self._closing = False
-        self._error: BaseException | None = None
+        self._collecting = _Group()
+        self._writing: _Group | None = None
         self._writer: threading.Thread | None = None
+        self._unreported: list[_Group] = []
+        self._closed = False
 
     def append(self, predictions: Sequence[Prediction], *, sync: bool = False) -> None:
-        """Add predictions.
+        """Add predictions; where the disk cannot follow, wait for it.
 
         Args:
             predictions: With ids of their own.
             sync: Return only once they are durable.
 
         Raises:
-            ConflictError: If the workspace is closed.
-            TinyMLOpsError: If an earlier group could not be written.
+            ConflictError: If the workspace is closed, or this is a fork of the process that opened it.
+            TinyMLOpsError: If these, with `sync`, or earlier ones could not be written; the latter is said once,
+                and then these were not added.
         """
+        self._owner.check()
         with self._changed:
             self._require_usable()
-            self._pending += predictions
-            self._appended += len(predictions)
-            if self._writer is None:
-                self._writer = threading.Thread(target=self._run, name="tinymlops-predictions", daemon=True)
-                self._writer.start()
+            while self._collecting.predictions and not self._has_room(len(predictions)):
+                self._changed.wait()
+                self._require_usable()
+            group = self._collecting
+            group.predictions += predictions
+            if self._writer is None and predictions:
+                writer = threading.Thread(target=self._run, name="tinymlops-predictions", daemon=False)
+                writer.start()
+                self._writer = writer
             self._changed.notify_all()
-        if sync:
-            self.flush()
+            if sync and predictions:
+                self._wait_for(group)
 
     def flush(self) -> None:
-        """Wait until everything appended so far is durable."""
+        """Wait until everything appended so far is durable.
+
+        Raises:
+            TinyMLOpsError: If some of it could not be written.
+        """
+        self._owner.check()
         with self._changed:
-            wanted = self._appended
-            self._urgent = True
-            self._changed.notify_all()
-            while self._committed < wanted and self._error is None:
-                self._changed.wait()
-            self._require_usable(closed_is_fine=True)
+            for group in (self._writing, self._collecting):
+                if group is not None and group.predictions:
+                    self._wait_for(group)
+            self._report()
 
     def close(self) -> None:
-        """Write what is pending and end the thread."""
+        """Write what is pending and take no more; in a fork of the process, do nothing.
+
+        Raises:
+            TinyMLOpsError: If something could not be written and nobody was told.
+        """
+        if not self._owner.is_here:
+            return
         with self._changed:
-            self._closing = True
+            self._closed = True
             self._changed.notify_all()
-        if self._writer is not None:
-            self._writer.join()
+            while self._writer is not None:
+                self._changed.wait()
+            self._report()
 
     def _run(self) -> None:
-        while True:
+        while (group := self._next()) is not None:
+            try:
+                with self._database.write(actor="local") as tx:
+                    tx.insert_many(group.predictions)
+            except BaseException as error:  # noqa: BLE001 - kept for whoever waits, or appends next
+                group.error = error
             with self._changed:
-                while not self._pending and not self._closing:
-                    self._changed.wait()
-                if not self._pending:
-                    return
-                self._changed.wait_for(lambda: self._urgent or self._closing, timeout=_GROUP_SECONDS)
-                group, self._pending = self._pending, []
-                self._urgent = False
-            self._commit(group)
+                self._writing = None
+                group.done = True
+                if group.error is not None:
+                    self._unreported.append(group)
+                self._changed.notify_all()
 
-    def _commit(self, group: list[Prediction]) -> None:
-        error: BaseException | None = None
-        try:
-            with self._database.write(actor="local") as tx:
-                tx.insert_many(group)
-        except BaseException as raised:  # noqa: BLE001 - kept for whoever appends next
-            error = raised
+    def _next(self) -> _Group | None:
+        """Wait until a group is due and take it; None, and the end of the thread, if there is nothing to write."""
         with self._changed:
-            self._error = self._error or error
-            self._committed += len(group)
+            if not self._collecting.predictions:
+                self._writer = None
+                self._changed.notify_all()
+                return None
+            self._changed.wait_for(self._is_due, timeout=_GROUP_SECONDS)
+            self._writing, self._collecting = self._collecting, _Group()
             self._changed.notify_all()
+            return self._writing
 
-    def _require_usable(self, *, closed_is_fine: bool = False) -> None:
-        if self._closing and not closed_is_fine:
+    def _is_due(self) -> bool:
+        return self._collecting.urgent or self._closed or not self._has_room(1)
+
+    def _has_room(self, count: int) -> bool:
+        return len(self._collecting.predictions) + count <= _MOST_PENDING
+
+    def _wait_for(self, group: _Group) -> None:
+        group.urgent = True
+        self._changed.notify_all()
+        while not group.done:
+            self._changed.wait()
+        if group.error is not None:
+            self._unreported = [other for other in self._unreported if other is not group]
+            raise _lost([group])
+
+    def _require_usable(self) -> None:
+        if self._closed:
             raise ConflictError("the workspace is closed", hint="connect to it again")
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
+        self._report()
+
+    def _report(self) -> None:
+        """Raise the error of groups that nobody waited for, once."""
+        groups, self._unreported = self._unreported, []
+        if groups:
+            raise _lost(groups)
+
+
+def _lost(groups: Sequence[_Group]) -> TinyMLOpsError:
+    count, error = sum(len(group.predictions) for group in groups), groups[-1].error
+    known = error if isinstance(error, TinyMLOpsError) else TinyMLOpsError(str(error))
+    lost = TinyMLOpsError(f"{count} predictions could not be logged: {known.message}", hint=known.hint)
+    lost.__cause__ = error
+    return lost

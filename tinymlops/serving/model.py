@@ -1,0 +1,195 @@
+"""A registered model, loaded: checked against its hashes, and bringing the definitions it was trained with."""
+
+from __future__ import annotations
+
+import html
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tinymlops.errors import DefinitionError, IntegrityError
+from tinymlops.features.code import is_importable
+from tinymlops.features.context import definitions_of
+from tinymlops.features.specs import OnDemandSpec, SourceSpec, TrainingSetSpec
+from tinymlops.frames import Frame, to_polars
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from tinymlops.features.context import Context
+    from tinymlops.features.planning import Definitions
+    from tinymlops.records import Evaluation, ModelVersion
+    from tinymlops.registry.models import Manifest, Models
+
+__all__ = ["Model", "load_model", "require_importable"]
+
+_KEPT = 8
+"""Loaded models that a process keeps, the last used ones."""
+
+
+class _Loaded(NamedTuple):
+    """What is the same for every use of one manifest."""
+
+    manifest: Manifest
+    estimator: Any
+    definitions: Definitions
+
+
+class Model:
+    """A version of a registered model; made by `ws.load_model`.
+
+    Attributes:
+        name: Of the model, such as "delay".
+        version: Its number.
+        signature: What it takes and gives.
+        manifest: Everything it stands on: the run, the training set, every definition.
+        estimator: The fitted estimator. All of the process share it: do not fit it again.
+        definitions: The definitions it was trained with, whatever is in force by now.
+    """
+
+    def __init__(self, version: ModelVersion, loaded: _Loaded) -> None:
+        self.name = version.name
+        self.version = version.version
+        self.manifest = loaded.manifest
+        self.signature = loaded.manifest.model.signature
+        self.estimator = loaded.estimator
+        self.definitions = loaded.definitions
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.version}"
+
+    def __repr__(self) -> str:
+        return f"<model {self} {self._kind}: {self.signature.task} of {len(self.signature.features)} features{self._measured}>"
+
+    def _repr_html_(self) -> str:
+        run = self.manifest.run
+        rows = [
+            ("estimator", self.manifest.model.model_class),
+            ("answers", self.signature.task),
+            ("request", ", ".join(field.name for field in self.signature.request)),
+            ("features", ", ".join(field.name for field in self.signature.features)),
+            ("metrics", self._measured.removeprefix("; ")),
+            ("run", f"{run.name} {run.id[:8]}"),
+        ]
+        cells = "".join(
+            f"<tr><th style='text-align:left'>{name}</th><td style='text-align:left'>{html.escape(value)}</td></tr>"
+            for name, value in rows
+        )
+        return f"<table><caption>model {html.escape(str(self))}</caption>{cells}</table>"
+
+    @property
+    def training_set(self) -> TrainingSetSpec:
+        """The training set's definition, as it was when the model was fitted.
+
+        Raises:
+            IntegrityError: If the manifest has none.
+        """
+        for spec in self.definitions.of(TrainingSetSpec).values():
+            return spec
+        raise IntegrityError(
+            f"the manifest of {self} names no training set, so its features cannot be read",
+            hint="send full rows of features, or log the model from a run with data=",
+        )
+
+    def context(self, context: Context) -> Context:
+        """Return the workspace's state, read by the definitions that the model was trained with."""
+        return context.with_definitions(self.definitions)
+
+    def predict(self, frame: Frame) -> pl.DataFrame:
+        """Answer for full rows of features; nothing is logged.
+
+        Args:
+            frame: A column for each feature, such as `data.test.X`: any table.
+
+        Returns:
+            `prediction`; for two classes also `probability`, of the second, and for more `probabilities`, in the
+            order of `signature.classes`.
+
+        Raises:
+            DataError: If a feature is missing or mistyped, naming it.
+        """
+        from tinymlops.training.signature import predict
+
+        return predict(self.estimator, to_polars(frame), self.signature)
+
+    @property
+    def _kind(self) -> str:
+        return self.manifest.model.model_class.rpartition(".")[2]
+
+    @property
+    def _measured(self) -> str:
+        evaluation: Evaluation | None = self.manifest.model.evaluation
+        if evaluation is None:
+            return ""
+        metrics = " ".join(f"{name} {value:.4g}" for name, value in evaluation.metrics.items())
+        return f"; {evaluation.split} {metrics}"
+
+
+def load_model(context: Context, models: Models, reference: str) -> Model:
+    """Return a registered model.
+
+    The reference is resolved at every call, so a promotion counts at once; the files, checked against their hashes
+    when they are read, are kept in memory for the models used last.
+
+    Args:
+        context: The workspace's state.
+        models: The registry.
+        reference: "delay@champion", "delay:3", or "delay" for the newest version.
+
+    Raises:
+        NotFoundError: If there is none, with the near match.
+        IntegrityError: If a file is missing or damaged.
+        UntrustedModelError: If the file holds a type that is neither reviewed nor was listed when it was logged.
+    """
+    version = models.get(reference)
+    key = version.manifest_sha256
+    with _lock:
+        loaded = _loaded.get(key)
+        if loaded is not None:
+            _loaded.move_to_end(key)
+    if loaded is None:
+        loaded = _load(context, models, version)
+        with _lock:
+            _loaded[key] = loaded
+            while len(_loaded) > _KEPT:
+                _loaded.popitem(last=False)
+    return Model(version, loaded)
+
+
+def require_importable(models: Models, run: Any, logged_name: str) -> None:
+    """Refuse a model that no other process could serve: its Python code lives where it was typed.
+
+    Args:
+        models: The registry.
+        run: A run, its id, the beginning of it, or its name.
+        logged_name: What the run logged the model as.
+
+    Raises:
+        DefinitionError: Naming the definition, and where to move it.
+    """
+    definitions = definitions_of(models.manifest_of(run, logged_name).definitions)
+    needed = {f"on-demand view {name!r}": spec.code for name, spec in definitions.of(OnDemandSpec).items()}
+    for name, source in definitions.of(SourceSpec).items():
+        if source.inputs and source.code is not None:
+            needed[f"transformation {name!r}"] = source.code
+    for what, code in needed.items():
+        if not is_importable(code):
+            raise DefinitionError(
+                f"model {logged_name!r} needs the Python code of {what}, which lives only in a notebook or inside "
+                "another function, where no server can find it",
+                hint=f"move {code.name.rpartition('.')[2]} to the top level of a module, such as features.py, list it in "
+                'tinymlops.toml (modules = ["features"]), apply it and fit again',
+            )
+
+
+def _load(context: Context, models: Models, version: ModelVersion) -> _Loaded:
+    from tinymlops.training.flavors import load
+
+    manifest = models.manifest(version)
+    record = manifest.model
+    estimator = load(context.environment.blobs.read(record.sha256), record.trusted_types, flavor=record.flavor)
+    return _Loaded(manifest, estimator, definitions_of(manifest.definitions))
+
+
+_loaded: OrderedDict[str, _Loaded] = OrderedDict()
+_lock = threading.Lock()

@@ -1,0 +1,176 @@
+"""`predict`: read the features of now, answer, and log the answer with the features it was made from."""
+
+from __future__ import annotations
+
+import html
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, overload
+
+from tinymlops._time import from_micros
+from tinymlops.features.online import OnlineFeatures, read_features
+from tinymlops.records import Prediction
+from tinymlops.serving.request import has_features, json_rows, read_rows
+from tinymlops.training.signature import cast
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from tinymlops.features.context import Context
+    from tinymlops.frames import Frame
+    from tinymlops.serving.log import PredictionLog
+    from tinymlops.serving.model import Model
+
+__all__ = ["Predictions", "features_of", "predict", "read_online"]
+
+Row = dict[str, Any]
+_STATUS = "_status"
+
+
+class Predictions(Sequence[Row]):
+    """The answers, one dict a row: `id`, `prediction`, `probability` or `probabilities`, and if asked `status`.
+
+    Attributes:
+        model: The model's name.
+        version: Its version.
+        timestamp: `t`, the clock's time that the features are of.
+        sequence: `Q`, which the online store covered; None where full rows of features were sent.
+    """
+
+    def __init__(self, model: Model, timestamp: datetime, sequence: int | None, rows: list[Row]) -> None:
+        self.model = model.name
+        self.version = model.version
+        self.timestamp = timestamp
+        self.sequence = sequence
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Row]: ...
+    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+        return self._rows[index]
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._rows)
+
+    def to_rows(self) -> list[Row]:
+        """Return the answers, in order, as values that JSON can carry."""
+        return self._rows
+
+    def to_polars(self) -> pl.DataFrame:
+        """Return a Polars frame, a row for each answer."""
+        import polars as pl
+
+        return pl.DataFrame(self._rows, infer_schema_length=None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the whole answer as values that JSON can carry."""
+        return {
+            "model": self.model,
+            "version": self.version,
+            "timestamp": self.timestamp.isoformat(),
+            "sequence": self.sequence,
+            "predictions": self._rows,
+        }
+
+    def __repr__(self) -> str:
+        return f"<{self._title}>\n{self.to_polars()}"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(self._title)}</p>{self.to_polars()._repr_html_()}"
+
+    @property
+    def _title(self) -> str:
+        covered = "" if self.sequence is None else f", Q={self.sequence}"
+        return f"{len(self)} predictions of {self.model}:{self.version} at {self.timestamp.isoformat()}{covered}"
+
+
+def predict(
+    context: Context, model: Model, rows: Frame, log: PredictionLog, *, details: bool, sync: bool
+) -> Predictions:
+    """Answer as of the clock's time, and log the answers.
+
+    Args:
+        context: The workspace's state.
+        model: Who answers; its features are read by the definitions it was trained with.
+        rows: Entity keys and request fields, or full rows of features; other columns are logged with the request.
+        log: Where the predictions are logged.
+        details: Add the status of each feature.
+        sync: Return only once the predictions are durable.
+
+    Raises:
+        DataError: If a column is missing or mistyped, naming it.
+    """
+    sent = read_rows(model, rows)
+    if has_features(model.signature, sent):
+        timestamp, sequence, served = from_micros(context.now()), None, sent
+    else:
+        read = read_online(context, model, sent, details=details)
+        timestamp, sequence, served = read.timestamp, read.sequence, read.to_polars()
+    features = features_of(model, served)
+    requests = json_rows(sent.drop(features.columns, strict=False))
+    logged = [
+        Prediction(
+            id=identifier,
+            model=model.name,
+            version=model.version,
+            at=timestamp,
+            sequence=sequence,
+            request=request,
+            features=values,
+            output=output,
+        )
+        for identifier, request, values, output in zip(
+            _identifiers(sent.height), requests, json_rows(features), json_rows(model.predict(features)), strict=True
+        )
+    ]
+    log.append(logged, sync=sync)
+    answers = [{"id": prediction.id, **prediction.output} for prediction in logged]
+    if details:
+        for answer, status in zip(answers, _statuses(served, features.columns), strict=True):
+            answer["status"] = status
+    return Predictions(model, timestamp, sequence, answers)
+
+
+def read_online(context: Context, model: Model, request: pl.DataFrame, *, details: bool = False) -> OnlineFeatures:
+    """Read a model's features as of the clock's time.
+
+    A view that shares a source with the training set's spine sees only what was known strictly before that time, as
+    it did in training.
+
+    Args:
+        context: The workspace's state.
+        model: Whose features.
+        request: Keys and request fields, as `read_rows` returns them.
+        details: Add `<feature>_status` and `<feature>_event_time`.
+    """
+    asked = model.training_set
+    return read_features(model.context(context), request, asked.features, spine_source=asked.spine, details=details)
+
+
+def features_of(model: Model, served: pl.DataFrame) -> pl.DataFrame:
+    """Return what a model takes of a frame, in its types; a string stays a string, also one that training had not."""
+    import polars as pl
+
+    text = [field.name for field in model.signature.features if field.dtype == "Enum"]
+    return cast(served, model.signature).with_columns(served[name].cast(pl.String) for name in text)
+
+
+def _statuses(served: pl.DataFrame, features: Sequence[str]) -> list[dict[str, str]]:
+    """Return the status of each feature that was read, for each row."""
+    import polars as pl
+
+    found = [pl.col(name + _STATUS).alias(name) for name in features if name + _STATUS in served.columns]
+    return served.select(found).to_dicts() if found else [{} for _ in range(served.height)]
+
+
+def _identifiers(count: int) -> list[str]:
+    """Make ids that sort by time and, within one answer, by row: inserts then touch one end of the table's index."""
+    milliseconds = time.time_ns() // 1_000_000
+    return [f"{milliseconds:012x}{row:05x}{secrets.token_hex(8)[:15]}" for row in range(count)]
