@@ -2,8 +2,9 @@
 PYTHON ?= python3.11
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+PEERS  ?= .venv-peers
 
-.PHONY: demo test clean
+.PHONY: demo test bench bench-peers clean
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -21,5 +22,18 @@ test: $(VENV)/.installed ## every check and every test
 demo: $(VENV)/.installed ## the flights example, from raw tables to features of now
 	cd examples/flights && $(abspath $(BIN))/python prepare.py && $(abspath $(BIN))/python flights.py
 
+bench: $(VENV)/.installed ## joins and windows against the peers that are there; an hour on two cores
+	$(BIN)/python benchmarks/point_in_time.py
+	$(BIN)/python benchmarks/windows.py
+	$(BIN)/python benchmarks/scaling.py
+
+bench-peers: $(PEERS)/.installed ## Feast and ClickHouse for `make bench`, in an environment of their own
+
+$(PEERS)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(PEERS)/bin/python -m pip install --quiet --group bench
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(PEERS) build dist .mypy_cache .ruff_cache .pytest_cache
