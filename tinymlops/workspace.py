@@ -117,26 +117,40 @@ class Workspace:
                 self._environment.release()
 
     def plan(self, project: Project) -> Plan:
-        """Say what `apply` would change, after checking that the definitions fit together."""
+        """Say what `apply` would change, after checking that the definitions fit together; no source is read.
+
+        Raises:
+            NotFoundError: If a name resolves to nothing, with the near match.
+            DefinitionError: If definitions do not fit together.
+            LeakageError: If a label has no time.
+            ConflictError: If another project of the workspace has a definition of the same kind and name.
+        """
         from tinymlops.features.planning import plan
 
-        return plan(project.specs(), self.catalog, project=project.name)
+        return plan(project.specs(), self.catalog, project=project.name, functions=project.functions())
 
     def apply(self, project: Project) -> Plan:
-        """Make a project's definitions the ones in force.
+        """Make a project's definitions the ones in force, after checking their columns and types where those are known.
+
+        The columns of SQL, of lazy frames and of pushes are known without reading a row; those of other functions
+        only once they were ingested. A definition that does not fit is refused, and nothing is written.
 
         Returns:
-            What was changed.
-        """
-        from tinymlops.features.planning import apply, plan
+            What was changed, with a note for each source whose columns are not known yet.
 
-        planned = plan(project.specs(), self.catalog, project=project.name)
-        apply(
-            planned, project.specs(), self._environment.database, self.catalog, project=project.name, at=self._clock()
-        )
-        for name, definition in project.definitions.items():
-            if hasattr(definition, "function"):
-                self._functions[name] = definition.function
+        Raises:
+            DefinitionError: If a column does not exist or is of a type that does not fit, and all that `plan` raises.
+            DataError: If a source's times have no zone.
+        """
+        from tinymlops.features.columns import check_columns
+        from tinymlops.features.planning import apply
+
+        planned = self.plan(project)
+        functions = project.functions()
+        planned.notes += check_columns(self._context().with_project(project.specs(), functions))
+        database, at = self._environment.database, self._clock()
+        apply(planned, project.specs(), database, self.catalog, project=project.name, at=at)
+        self._functions.update(functions)
         return planned
 
     def ingest(
@@ -389,6 +403,10 @@ class Workspace:
         from tinymlops.serving.batch import predict_batch
 
         return predict_batch(self._context(), self.load_model(reference), rows, Path(output), timestamp=timestamp)
+
+    def flush(self) -> None:
+        """Return once every prediction made so far is durable; `close` does so too."""
+        self._log.flush()
 
     def log_outcomes(self, rows: Frame) -> OutcomeReport:
         """Say what really happened: a table, or a list of dicts, of `prediction_id` and `value`.

@@ -1,0 +1,60 @@
+"""`create_app`: the Litestar application of one workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from litestar import Litestar
+
+from tinymlops.server.errors import HANDLERS, MAX_BODY
+from tinymlops.server.guard import Guard
+from tinymlops.server.openapi import openapi_config
+from tinymlops.server.request import StrictRequest
+from tinymlops.server.routes.features import feature_routes
+from tinymlops.server.routes.health import health_routes
+from tinymlops.server.routes.models import model_routes
+from tinymlops.server.routes.outcomes import outcome_routes
+from tinymlops.server.routes.sources import source_routes
+
+if TYPE_CHECKING:
+    from tinymlops.workspace import Workspace
+
+__all__ = ["create_app"]
+
+
+def create_app(ws: Workspace, *, allowed_hosts: Iterable[str] = ()) -> Litestar:
+    """Make the ASGI application that serves a workspace; mount it in another one, or let `serve` run it.
+
+    Whoever mounts it keeps strangers out: it has no accounts. It stays the caller's to close the workspace.
+
+    Args:
+        ws: The workspace, open as long as the application runs.
+        allowed_hosts: Names that the Host header may have besides localhost, such as "ml.example.com"; the
+            application refuses every other, against DNS rebinding.
+
+    Returns:
+        The application: an ASGI callable.
+
+    Raises:
+        AccessError: If an allowed host is no name of a host.
+
+    Example:
+        >>> import tempfile, tinymlops as tm
+        >>> with tm.connect(tempfile.mkdtemp() + "/shop.tm", create=True) as ws:
+        ...     app = tm.create_app(ws, allowed_hosts=["ml.example.com"])
+        >>> type(app).__name__
+        'Litestar'
+    """
+    nouns = (model_routes, feature_routes, source_routes, outcome_routes, health_routes)
+    app = Litestar(
+        [handler for routes in nouns for handler in routes(ws)],
+        request_class=StrictRequest,
+        request_max_body_size=MAX_BODY,
+        exception_handlers=HANDLERS,
+        openapi_config=openapi_config(),
+        logging_config=None,
+        on_shutdown=[ws.flush],
+    )
+    app.asgi_handler = Guard(app.asgi_handler, allowed_hosts)
+    return app

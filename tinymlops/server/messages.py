@@ -1,0 +1,173 @@
+"""What goes over the wire: a Struct for each body, from which the OpenAPI document is made."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from tinymlops.records import ModelAlias, Signature
+
+__all__ = [
+    "NAME",
+    "FeaturesAnswer",
+    "FeaturesRequest",
+    "Health",
+    "ModelAnswer",
+    "ModelSummary",
+    "ModelsAnswer",
+    "OutcomesRequest",
+    "PredictAnswer",
+    "PredictRequest",
+    "PushRequest",
+    "ReportedOutcome",
+    "VersionSummary",
+]
+
+MAX_ROWS = 10_000
+MAX_COLUMNS = 1_000
+
+NAME = r"^[a-z][a-z0-9_-]{0,62}$"
+Name = Annotated[str, Meta(pattern=NAME)]
+Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+"""A larger one has no exact column to go to."""
+Scalar = bool | Integer | float | str | None
+Cell = Scalar | list[Scalar]
+"""Times are ISO 8601 text."""
+Row = Annotated[dict[str, Cell], Meta(max_length=MAX_COLUMNS)]
+Rows = Annotated[list[Row], Meta(min_length=1, max_length=MAX_ROWS)]
+Columns = Annotated[dict[str, Annotated[list[Cell], Meta(max_length=MAX_ROWS)]], Meta(max_length=MAX_COLUMNS)]
+
+
+class _Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A request: a field that it does not know is a mistake, not something to pass over."""
+
+
+def _check_columns(rows: list[dict[str, Any]]) -> None:
+    """Refuse rows that together have too many columns: each is in every row of the frame."""
+    columns = set[str]().union(*rows)
+    if len(columns) > MAX_COLUMNS:
+        raise ValueError(f"Expected rows with <= {MAX_COLUMNS} columns together, got {len(columns)}")
+
+
+class PredictRequest(_Body, frozen=True, kw_only=True):
+    """Rows to predict for."""
+
+    rows: Rows
+    """Entity keys and request fields, whose features the server reads; or full rows of features."""
+    alias: Name | None = None
+    """Which version: the one that this alias points at; without alias and version, champion or else the newest."""
+    version: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    """Which version, by number."""
+    details: bool = False
+    """Add the status of each feature."""
+    sync: bool = False
+    """Answer only once the predictions are durable; otherwise they are within half a second."""
+
+    def __post_init__(self) -> None:
+        if self.alias is not None and self.version is not None:
+            raise ValueError("Expected `alias` or `version`, got both")
+        _check_columns(self.rows)
+
+
+class PredictAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Predictions, a row for each row of the request, in order."""
+
+    model: str
+    version: int
+    timestamp: datetime
+    """The time of the features."""
+    sequence: int | None
+    """What the features cover; null where full rows of features were sent."""
+    predictions: list[dict[str, Any]]
+    """`id`, `prediction`, for a classifier `probability` or `probabilities`, and details."""
+
+
+class FeaturesRequest(_Body, frozen=True, kw_only=True):
+    """Keys to read features for."""
+
+    features: Annotated[list[Annotated[str, Meta(max_length=200)]], Meta(min_length=1, max_length=MAX_COLUMNS)]
+    """Views and on-demand views, such as `sky`, and single features, such as `sky:visib`."""
+    keys: Rows | Columns
+    """Entity keys and request fields: a list of rows, or an object of columns."""
+    details: bool = False
+    """Add `<feature>_status` and `<feature>_event_time`."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.keys, list):
+            _check_columns(self.keys)
+
+
+class FeaturesAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Features, a row for each key, in order."""
+
+    timestamp: datetime
+    sequence: int
+    rows: list[dict[str, Any]]
+
+
+class PushRequest(_Body, frozen=True, kw_only=True):
+    """Rows for a source that takes pushes."""
+
+    rows: Rows
+    batch_id: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
+    """Names the batch, so that sending it again changes nothing; needed where the source has no id."""
+
+    def __post_init__(self) -> None:
+        _check_columns(self.rows)
+
+
+class ReportedOutcome(_Body, frozen=True, kw_only=True):
+    """What really happened, for one prediction."""
+
+    prediction_id: Annotated[str, Meta(min_length=1, max_length=100)]
+    value: bool | Integer | float | str | None
+
+
+class OutcomesRequest(_Body, frozen=True, kw_only=True):
+    """What really happened."""
+
+    outcomes: Annotated[list[ReportedOutcome], Meta(min_length=1, max_length=MAX_ROWS)]
+
+
+class VersionSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of a model."""
+
+    version: int
+    run: str
+    registered_at: datetime
+
+
+class ModelSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A model with its newest version and its aliases."""
+
+    name: str
+    newest: VersionSummary
+    aliases: dict[str, int]
+
+
+class ModelsAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The registered models, by name."""
+
+    models: list[ModelSummary]
+
+
+class ModelAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A model, its versions, and what the version that answers by default takes and gives."""
+
+    name: str
+    version: int
+    """Which answers a predict that names neither alias nor version."""
+    signature: Signature
+    """Of that version."""
+    aliases: list[ModelAlias]
+    versions: list[VersionSummary]
+    """Oldest first."""
+
+
+class Health(msgspec.Struct, frozen=True):
+    """A good answer to a probe."""
+
+    status: str

@@ -1,0 +1,55 @@
+"""The OpenAPI document, with the schemas as msgspec itself writes and enforces them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import License
+
+import tinymlops
+from tinymlops.server.errors import Problem
+
+if TYPE_CHECKING:
+    from litestar import Litestar, Request
+
+__all__ = ["openapi_config"]
+
+
+def openapi_config() -> OpenAPIConfig:
+    """Describe the document and where it is served; there is no page, which would load scripts from elsewhere."""
+    return OpenAPIConfig(
+        title="tinymlops",
+        version=tinymlops.__version__,
+        description="Features, predictions and outcomes of one workspace.",
+        license=License(name="Apache-2.0", identifier="Apache-2.0"),
+        use_handler_docstrings=True,
+        path="/schema",
+        render_plugins=[_ExactSchema()],
+    )
+
+
+class _ExactSchema(JsonRenderPlugin):
+    """Litestar's document, where limits inside of lists and objects would be missing and 1 would match two types."""
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        """Render the document for the prefix that the application is mounted under."""
+        document = {
+            **openapi_schema,
+            "servers": [{"url": request.scope.get("root_path") or "/"}],
+            "components": {"schemas": _schemas(request.app)},
+        }
+        return super().render(request, document)
+
+
+def _schemas(app: Litestar) -> dict[str, Any]:
+    bodies: set[Any] = {Problem}
+    for route in app.routes:
+        for handler in getattr(route, "route_handlers", ()):
+            if handler.resolve_include_in_schema():
+                fields = handler.parsed_data_field, handler.parsed_return_field
+                bodies.update(field.annotation for field in fields if field is not None)
+    _, schemas = msgspec.json.schema_components(bodies, ref_template="#/components/schemas/{name}")
+    return schemas

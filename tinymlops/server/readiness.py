@@ -1,0 +1,55 @@
+"""Whether a workspace can answer: its models load, and the code here is the code that was applied."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tinymlops.errors import DefinitionError, TinyMLOpsError
+from tinymlops.features.specs import OnDemandSpec, SourceSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tinymlops.features.context import Context
+    from tinymlops.workspace import Workspace
+
+__all__ = ["require_ready"]
+
+
+def require_ready(ws: Workspace) -> None:
+    """Load the model of every alias, and find every function that an answer may need.
+
+    Raises:
+        TinyMLOpsError: If the workspace does not open, or of the kind of the first thing amiss, naming all.
+    """
+    context = ws._context()  # noqa: SLF001 - the server stands on the facade, and this is no verb of a user
+    amiss = dict(_amiss(ws, context))
+    if amiss:
+        message = "; ".join(f"{name}: {error.message}" for name, error in amiss.items())
+        first = next(iter(amiss.values()))
+        raise type(first)(message, hint=first.hint or "see what `tinymlops doctor` says")
+
+
+def _amiss(ws: Workspace, context: Context) -> Iterator[tuple[str, TinyMLOpsError]]:
+    yield from _other_code(context, "")
+    for newest in ws.models.list():
+        for alias in ws.models.aliases(newest.name):
+            reference = f"{alias.name}@{alias.alias}"
+            try:
+                model = ws.load_model(reference)
+            except TinyMLOpsError as error:
+                yield reference, error
+            else:
+                yield from _other_code(model.context(context), f"{reference}, ")
+
+
+def _other_code(context: Context, whose: str) -> Iterator[tuple[str, TinyMLOpsError]]:
+    """Name the functions called for an answer or a push that are not what was applied."""
+    for spec in context.definitions.all:
+        if isinstance(spec, OnDemandSpec) or (isinstance(spec, SourceSpec) and spec.row_wise):
+            if spec.code is None:
+                continue
+            try:
+                context.function(spec.name, spec.code)
+            except DefinitionError as error:
+                yield whose + spec.name, error

@@ -1,0 +1,30 @@
+"""`/v1/features`: features as of now."""
+
+from litestar import post
+from litestar.handlers import HTTPRouteHandler
+
+from tinymlops.errors import DefinitionError
+from tinymlops.server.errors import documented, unavailable
+from tinymlops.server.messages import FeaturesAnswer, FeaturesRequest
+from tinymlops.workspace import Workspace
+
+__all__ = ["feature_routes"]
+
+
+def feature_routes(ws: Workspace) -> list[HTTPRouteHandler]:
+    """Make the handlers."""
+
+    @post(
+        "/v1/features/online",
+        status_code=200,
+        sync_to_thread=True,
+        operation_id="get_online_features",
+        responses=documented(404, body=True),
+        exception_handlers={DefinitionError: unavailable},
+    )
+    def get_online_features(data: FeaturesRequest) -> FeaturesAnswer:
+        """Read features as of now, by the workspace's clock."""
+        found = ws.get_online_features(data.features, data.keys, details=data.details)
+        return FeaturesAnswer(timestamp=found.timestamp, sequence=found.sequence, rows=found.to_polars().to_dicts())
+
+    return [get_online_features]

@@ -1,0 +1,35 @@
+"""`/healthz` and `/readyz`: whether the process is up, and whether it can answer."""
+
+from litestar import get
+from litestar.handlers import HTTPRouteHandler
+
+from tinymlops.errors import TinyMLOpsError
+from tinymlops.server.errors import documented, unavailable
+from tinymlops.server.messages import Health
+from tinymlops.server.readiness import require_ready
+from tinymlops.workspace import Workspace
+
+__all__ = ["health_routes"]
+
+
+def health_routes(ws: Workspace) -> list[HTTPRouteHandler]:
+    """Make the handlers."""
+
+    @get("/healthz", sync_to_thread=False, operation_id="healthz", responses=documented())
+    def healthz() -> Health:
+        """Say that the process is up."""
+        return Health("up")
+
+    @get(
+        "/readyz",
+        sync_to_thread=True,
+        operation_id="readyz",
+        responses=documented(),
+        exception_handlers={TinyMLOpsError: unavailable},
+    )
+    def readyz() -> Health:
+        """Say whether the models that aliases point at load, and the code here is the code that was applied."""
+        require_ready(ws)
+        return Health("ready")
+
+    return [healthz, readyz]

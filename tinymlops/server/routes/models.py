@@ -1,0 +1,87 @@
+"""`/v1/models`: what is registered, and predictions."""
+
+import re
+
+from litestar import get, post
+from litestar.handlers import HTTPRouteHandler
+
+from tinymlops.errors import DefinitionError, NotFoundError, near
+from tinymlops.records import ModelVersion
+from tinymlops.server.errors import documented, unavailable
+from tinymlops.server.messages import (
+    NAME,
+    ModelAnswer,
+    ModelsAnswer,
+    ModelSummary,
+    PredictAnswer,
+    PredictRequest,
+    VersionSummary,
+)
+from tinymlops.workspace import Workspace
+
+__all__ = ["model_routes"]
+
+_DEFAULT_ALIAS = "champion"
+
+
+def model_routes(ws: Workspace) -> list[HTTPRouteHandler]:
+    """Make the handlers."""
+
+    @get("/v1/models", sync_to_thread=True, operation_id="list_models", responses=documented())
+    def list_models() -> ModelsAnswer:
+        """List the registered models."""
+        return ModelsAnswer(models=[_model_summary(ws, newest) for newest in ws.models.list()])
+
+    @get("/v1/models/{name:str}", sync_to_thread=True, operation_id="get_model", responses=documented(400, 404))
+    def get_model(name: str) -> ModelAnswer:
+        """Show a model, its versions and aliases, and what it takes and gives."""
+        version = ws.models.get(_reference(ws, name))
+        return ModelAnswer(
+            name=name,
+            version=version.version,
+            signature=ws.models.manifest(version).model.signature,
+            aliases=ws.models.aliases(name),
+            versions=[_version_summary(one) for one in ws.models.versions(name)],
+        )
+
+    @post(
+        "/v1/models/{name:str}/predict",
+        status_code=200,
+        sync_to_thread=True,
+        operation_id="predict",
+        responses=documented(404, body=True),
+        exception_handlers={DefinitionError: unavailable},
+    )
+    def predict(name: str, data: PredictRequest) -> PredictAnswer:
+        """Predict as of now, and log the predictions with the features they were made from."""
+        reference = _reference(ws, name, alias=data.alias, version=data.version)
+        answer = ws.predict(reference, data.rows, details=data.details, sync=data.sync)
+        return PredictAnswer(
+            model=answer.model,
+            version=answer.version,
+            timestamp=answer.timestamp,
+            sequence=answer.sequence,
+            predictions=answer.to_rows(),
+        )
+
+    return [list_models, get_model, predict]
+
+
+def _reference(ws: Workspace, name: str, *, alias: str | None = None, version: int | None = None) -> str:
+    """Name the version that is asked for; by default champion if there is one, else the newest."""
+    if not re.fullmatch(NAME, name):  # "delay@champion" is a reference, and no name
+        raise NotFoundError(f"there is no model {name!r}", hint=near(name, [one.name for one in ws.models.list()]))
+    if version is not None:
+        return f"{name}:{version}"
+    if alias is None and any(one.alias == _DEFAULT_ALIAS for one in ws.models.aliases(name)):
+        alias = _DEFAULT_ALIAS
+    return f"{name}@{alias}" if alias is not None else name
+
+
+def _version_summary(version: ModelVersion) -> VersionSummary:
+    return VersionSummary(version=version.version, run=version.run, registered_at=version.registered_at)
+
+
+def _model_summary(ws: Workspace, newest: ModelVersion) -> ModelSummary:
+    aliases = {alias.alias: alias.version for alias in ws.models.aliases(newest.name)}
+    return ModelSummary(name=newest.name, newest=_version_summary(newest), aliases=aliases)

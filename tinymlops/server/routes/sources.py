@@ -1,0 +1,28 @@
+"""`/v1/sources`: rows that arrive by push."""
+
+from litestar import post
+from litestar.handlers import HTTPRouteHandler
+
+from tinymlops.features.pushing import Pushed
+from tinymlops.server.errors import documented
+from tinymlops.server.messages import PushRequest
+from tinymlops.workspace import Workspace
+
+__all__ = ["source_routes"]
+
+
+def source_routes(ws: Workspace) -> list[HTTPRouteHandler]:
+    """Make the handlers."""
+
+    @post(
+        "/v1/sources/{name:str}/push",
+        status_code=200,
+        sync_to_thread=True,
+        operation_id="push",
+        responses=documented(404, 409, body=True),
+    )
+    def push(name: str, data: PushRequest) -> Pushed:
+        """Add rows to a source that takes pushes; they are durable when the answer comes."""
+        return ws.push(name, data.rows, batch_id=data.batch_id)
+
+    return [push]
