@@ -13,12 +13,12 @@ from tinymlops._time import Clock, system_clock, to_micros
 from tinymlops.config import Config
 from tinymlops.features import specs
 from tinymlops.features.code import find_function, require_same
-from tinymlops.features.planning import Definitions
+from tinymlops.features.definitions import Definitions
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from tinymlops.features.specs import CodeReference
+    from tinymlops.features.specs import AnySpec, CodeReference
     from tinymlops.records import Definition
     from tinymlops.registry.catalog import Catalog
     from tinymlops.stores.environment import Environment
@@ -64,14 +64,26 @@ class Context:
         """Run one SELECT of the user's over files and these tables."""
         from tinymlops.stores.engine import query
 
-        return query(
-            sql,
-            tables=tables,
-            root=self.root,
-            data_dirs=[Path(directory) for directory in self.config.data_dirs],
-            threads=self.config.threads,
-            tmp=self.environment.tmp,
-        )
+        return query(sql, tables=tables, **self._reach())
+
+    def query_columns(self, sql: str, tables: Mapping[str, Any] | None = None) -> dict[str, pl.DataType]:
+        """Return the columns that one SELECT of the user's would have, without running it."""
+        from tinymlops.stores.engine import relation_columns
+
+        return relation_columns(sql, tables=tables, **self._reach())
+
+    def _reach(self) -> dict[str, Any]:
+        """Say what the user's SQL may read and use."""
+        return {
+            "root": self.root,
+            "data_dirs": [Path(directory) for directory in self.config.data_dirs],
+            "threads": self.config.threads,
+            "tmp": self.environment.tmp,
+        }
+
+    def with_project(self, new: Iterable[AnySpec], functions: Mapping[str, Callable[..., Any]]) -> Context:
+        """Return the same state read by a project's definitions that are not applied yet."""
+        return replace(self, definitions=Definitions(new), functions=functions)
 
     def with_definitions(self, definitions: Definitions) -> Context:
         """Return the same state read by other definitions: those that a model was registered with."""

@@ -1,0 +1,258 @@
+"""The columns of sources, as far as they are known without reading a row, and the definitions checked against them.
+
+A view is computed for no rows by the code that reads history, so what passes here has the columns and types that it
+will have there.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from tinymlops._keys import encode
+from tinymlops.errors import AccessError, DataError, DefinitionError, near
+from tinymlops.features import specs
+from tinymlops.features.computing import History, compute
+from tinymlops.features.on_demand import FEATURE, TIMESTAMP, check_row_by_row, inputs_of
+from tinymlops.features.sources import SYSTEM, whole_numbers, with_times
+from tinymlops.features.specs import EntitySpec, LabelSpec, OnDemandSpec, SourceSpec, TrainingSetSpec, ViewSpec
+from tinymlops.records import SourceState
+from tinymlops.schema import parse_dtype
+
+if TYPE_CHECKING:
+    from tinymlops.features.context import Context
+    from tinymlops.features.expressions import Aggregate
+
+__all__ = ["check_columns"]
+
+_NO_TIMES = np.zeros(0, np.int64)
+
+
+def check_columns(context: Context) -> list[str]:
+    """Check definitions against the columns of their sources, where these are known without reading rows.
+
+    They are known of SQL whose files are there, of pushes, of a function hinted to return a `LazyFrame` (it is
+    called, for a lazy frame is a promise that nothing is read yet), of a function whose rows were ingested by the same
+    definition, and of a transformation over such sources. No other function of the user's is called.
+
+    Args:
+        context: The workspace's state, with the definitions to check.
+
+    Returns:
+        A note for each source whose columns are not known.
+
+    Raises:
+        DefinitionError: If a column does not exist or is of a type that does not fit.
+        DataError: If a source's times have no zone, or its columns cannot be stored.
+    """
+    known = _Known(context)
+    definitions = context.definitions
+    dtypes = {name: known.features_of(view) for name, view in definitions.of(ViewSpec).items()}
+    for label in definitions.of(LabelSpec).values():
+        known.outcome_of(label)
+    for entity in definitions.of(EntitySpec).values():
+        known.check_keys(entity)
+    for training_set in definitions.of(TrainingSetSpec).values():
+        known.check_training_set(training_set, dtypes)
+    return known.notes
+
+
+class _Known:
+    """What is known of each source's columns: a frame of no rows, as history would give it."""
+
+    def __init__(self, context: Context) -> None:
+        self.notes: list[str] = []
+        self._context = context
+        self._definitions = context.definitions
+        self._frames: dict[str, pl.DataFrame | None] = {}
+        sources = self._definitions.of(SourceSpec)
+        plain = [source for source in sources.values() if not source.inputs]
+        for source in [*plain, *self._definitions.derived_in_order()]:
+            self._frames[source.name] = self._read(source)
+
+    def features_of(self, view: ViewSpec) -> dict[str, pl.DataType] | None:
+        """Return the type of each feature of a view; None if its source's columns are not known."""
+        where = f"of feature view {view.name!r}"
+        return self._computed(view.source, view.entity, view.features, where, ttl=view.ttl)
+
+    def outcome_of(self, label: LabelSpec) -> None:
+        """Check a label as a window that ends at its horizon, which is how it is read."""
+        windowed = msgspec.structs.replace(label.expression, window=label.horizon)
+        self._computed(label.source, label.entity, {label.name: windowed}, "as a label", ttl=None)
+
+    def check_keys(self, entity: EntitySpec) -> None:
+        """Refuse an entity whose key is of one kind here and of another there."""
+        every: list[ViewSpec | LabelSpec] = [
+            *self._definitions.of(ViewSpec).values(),
+            *self._definitions.of(LabelSpec).values(),
+        ]
+        users = [user for user in every if user.entity == entity.name and self._frames[user.source] is not None]
+        for user in users[1:]:
+            with _as_definition_error(f"entity {entity.name!r}, in {users[0].source!r} and {user.source!r}"):
+                encode(self._key(users[0]), self._key(user), entity.key)
+
+    def check_training_set(
+        self, training_set: TrainingSetSpec, dtypes: dict[str, dict[str, pl.DataType] | None]
+    ) -> None:
+        """Check that the spine has the columns that keys and request fields need, of types that match."""
+        spine = self._frames[training_set.spine]
+        if spine is None:
+            return
+        where = f"training set {training_set.name!r}"
+        label = self._definitions.get(LabelSpec, training_set.label)
+        key = self._definitions.get(EntitySpec, label.entity).key
+        self._check_spine_key(spine, key, label, f"{where}, spine {training_set.spine!r}")
+        for request in training_set.features:
+            if request.on_demand:
+                on_demand = self._definitions.get(OnDemandSpec, request.view)
+                _require(spine, on_demand.request, f"{where}, spine {training_set.spine!r}", on_demand.name)
+                self._check_on_demand(on_demand, training_set, spine, dtypes)
+                continue
+            view = self._definitions.get(ViewSpec, request.view)
+            entity = self._definitions.get(EntitySpec, view.entity)
+            self._check_spine_key(spine, request.on or entity.key, view, f"{where}, spine {training_set.spine!r}")
+            clash = [request.prefix + name for name in self._definitions.features_of(request)]
+            for name in set(clash) & set(spine.columns):
+                raise DefinitionError(
+                    f"{where} has a feature named {name!r}, and so has its spine {training_set.spine!r} a column",
+                    hint='rename the feature, use its view in a role, .on(..., prefix="..."), or leave the column out',
+                )
+
+    def _check_spine_key(
+        self, spine: pl.DataFrame, columns: Sequence[str], user: ViewSpec | LabelSpec, where: str
+    ) -> None:
+        _require(spine, columns, where, user.name)
+        if self._frames[user.source] is not None:
+            with _as_definition_error(f"{where}, {user.name!r}"):
+                encode([spine[column] for column in columns], self._key(user), columns)
+
+    def _check_on_demand(
+        self,
+        on_demand: OnDemandSpec,
+        training_set: TrainingSetSpec,
+        spine: pl.DataFrame,
+        dtypes: dict[str, dict[str, pl.DataType] | None],
+    ) -> None:
+        reads: dict[str, pl.DataType] = {name: spine.schema[name] for name in on_demand.request}
+        if on_demand.uses_timestamp:
+            reads[TIMESTAMP] = pl.Datetime("us", "UTC")
+        for request in training_set.features:
+            if request.on_demand or request.prefix + request.view not in on_demand.views:
+                continue
+            known = dtypes[request.view]
+            if known is None:
+                return
+            for name in self._definitions.features_of(request):
+                reads[f"{FEATURE}{request.prefix}{name}"] = known[name]
+        function = self._context.function(on_demand.name, on_demand.code)
+        check_row_by_row(on_demand, function, inputs_of(on_demand, training_set.features, self._definitions), reads)
+
+    def _computed(
+        self, source_name: str, entity: str, features: dict[str, Aggregate], where: str, *, ttl: int | None
+    ) -> dict[str, pl.DataType] | None:
+        rows = self._frames[source_name]
+        if rows is None:
+            return None
+        source = self._definitions.get(SourceSpec, source_name)
+        key = self._definitions.key_columns(self._definitions.get(EntitySpec, entity), source)
+        with _as_definition_error(f"the key {where}"):
+            keys = [pl.Series(column, [], dtype=rows.schema.get(column, pl.Null())) for column in key]
+            history = History(rows, self._definitions.origin(source), key, keys)
+        found: dict[str, pl.Series] = {}
+        for name, feature in features.items():
+            with _as_definition_error(f"{name!r} {where}"):
+                found |= compute(history, {name: feature}, _NO_TIMES, strict=True, ttl=ttl)
+        return {name: series.dtype for name, series in found.items()}
+
+    def _key(self, user: ViewSpec | LabelSpec) -> list[pl.Series]:
+        rows = self._frames[user.source]
+        assert rows is not None, "asked only of known sources"
+        entity = self._definitions.get(EntitySpec, user.entity)
+        source = self._definitions.get(SourceSpec, user.source)
+        return [rows[column] for column in self._definitions.key_columns(entity, source)]
+
+    def _read(self, source: SourceSpec) -> pl.DataFrame | None:
+        """Return a source's columns without a row, times and sequence included; None if they are not known."""
+        if any(self._frames[name] is None for name in source.inputs):
+            return None
+        try:
+            frame = self._frame(source)
+        except (OSError, DataError, pl.exceptions.ComputeError) as error:  # a file that is not there yet
+            said = error.message if isinstance(error, DataError) else str(error)
+            self.notes.append(f"the columns of source {source.name} are checked when it is ingested: {said}")
+            return None
+        except pl.exceptions.PolarsError as error:
+            raise DefinitionError(
+                f"source {source.name!r} cannot be computed: {error}", hint="correct its columns and their types"
+            ) from error
+        except (DefinitionError, AccessError) as error:
+            raise type(error)(f"source {source.name!r}: {error.message}", hint=error.hint) from error
+        if frame is None:
+            return None
+        frame = whole_numbers(frame)
+        if not source.row_wise:
+            return with_times(frame, source).with_columns(pl.lit(0, pl.Int64).alias("__sequence"))
+        if not set(SYSTEM) <= set(frame.columns):
+            raise DefinitionError(
+                f"row-wise transformation {source.name!r} drops columns, and with them the times of its rows",
+                hint="keep all columns: `select *, ...` in SQL, with_columns or filter in Polars; or leave row_wise out",
+            )
+        return frame
+
+    def _frame(self, source: SourceSpec) -> pl.DataFrame | None:
+        if source.via == "push":
+            return pl.DataFrame(schema={name: parse_dtype(dtype) for name, dtype in source.columns.items()})
+        inputs = {name: self._input(source, name) for name in source.inputs}
+        if source.sql is not None:
+            return pl.DataFrame(schema=self._context.query_columns(source.sql, inputs))
+        if _is_lazy(self._context.functions[source.name]):
+            return self._lazy(source, inputs)
+        state = self._context.environment.database.get(SourceState, source=source.name)
+        if state is None or state.definition != specs.fingerprint(source):
+            self.notes.append(f"the columns of source {source.name} are checked when it is ingested")
+            return None
+        return pl.DataFrame(schema={name: parse_dtype(dtype) for name, dtype in state.columns.items()})
+
+    def _input(self, source: SourceSpec, name: str) -> pl.DataFrame:
+        frame = self._frames[name]
+        assert frame is not None, "asked only of known sources"
+        return frame if source.row_wise else frame.drop(SYSTEM)
+
+    def _lazy(self, source: SourceSpec, inputs: dict[str, pl.DataFrame]) -> pl.DataFrame:
+        """Ask a function for its lazy frame, and that for its columns."""
+        function = self._context.functions[source.name]
+        given: Any = function(None) if source.takes_since else function(**{n: f.lazy() for n, f in inputs.items()})
+        if not isinstance(given, pl.LazyFrame):
+            raise DefinitionError(
+                f"source {source.name!r} is hinted to return a LazyFrame and returned a {type(given).__name__}",
+                hint="hint what it returns, or return frame.lazy()",
+            )
+        return pl.DataFrame(schema=given.collect_schema())
+
+
+def _is_lazy(function: Callable[..., Any]) -> bool:
+    return typing.get_type_hints(function).get("return") is pl.LazyFrame
+
+
+def _require(spine: pl.DataFrame, columns: Sequence[str], where: str, needed_by: str) -> None:
+    known = [name for name in spine.columns if not name.startswith("__")]
+    for column in columns:
+        if column not in known:
+            raise DefinitionError(
+                f"{where} has no column {column!r}, which {needed_by!r} needs", hint=near(column, known)
+            )
+
+
+@contextmanager
+def _as_definition_error(where: str) -> Iterator[None]:
+    """Say which definition it is that rows cannot be computed for."""
+    try:
+        yield
+    except DataError as error:
+        raise DefinitionError(f"{where}: {error.message}", hint=error.hint) from error
