@@ -1,26 +1,44 @@
 """The `tinymlops` command: one function for each verb of the workspace."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer
 
 import tinymlops
+from tinymlops_cli import definitions, doctor, features, history, serving, starting, tracking
+from tinymlops_cli.failures import EXIT_CODES
 
 __all__ = ["app", "main"]
 
-app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, pretty_exceptions_enable=False)
+_CODES = "\n".join(f"  {code:>3}  {cls.__name__}" for cls, code in EXIT_CODES.items())
+_EPILOG = f"""\b
+Exit codes: 0 when all went well, 130 when interrupted, and for each class of error
+{_CODES}
+
+With --json, standard output is one JSON document and an error is one JSON object on standard error.
+"""
+
+app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, pretty_exceptions_enable=False, epilog=_EPILOG)
 
 
-@app.callback(invoke_without_command=True)
+def _print_version(asked: bool) -> None:  # noqa: FBT001 - typer's call
+    if asked:
+        typer.echo(f"tinymlops {tinymlops.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
 def root(
     *,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_print_version)
+    ] = False,
 ) -> None:
     """The whole machine-learning workflow of a small team in one process on one machine."""
-    if version:
-        typer.echo(f"tinymlops {tinymlops.__version__}")
+
+
+for module in (starting, definitions, history, features, tracking, serving, doctor):
+    module.add_to(app)
 
 
 def main() -> None:

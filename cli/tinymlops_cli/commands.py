@@ -1,0 +1,87 @@
+"""How a command is made of a function: the options that all of them have, one way to answer and one to fail."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Concatenate, ParamSpec
+
+import typer
+
+from tinymlops.errors import TinyMLOpsError
+from tinymlops_cli.failures import exit_code, report
+from tinymlops_cli.output import Answer, show
+from tinymlops_cli.session import Session
+
+__all__ = ["command", "group"]
+
+P = ParamSpec("P")
+Command = Callable[Concatenate[Session, P], Answer]
+
+_COMMON = {
+    "project_dir": Annotated[
+        Path | None,
+        typer.Option(
+            "--project", metavar="DIR", resolve_path=True, help="The directory of tinymlops.toml, if not this or above."
+        ),
+    ],
+    "workspace_path": Annotated[
+        Path | None,
+        typer.Option(
+            "--workspace", metavar="PATH", resolve_path=True, help="The workspace, if not what tinymlops.toml says."
+        ),
+    ],
+    "as_json": Annotated[bool, typer.Option("--json", help="Print one JSON document.")],
+}
+
+
+def group(app: typer.Typer, name: str, help: str) -> typer.Typer:  # noqa: A002 - typer's word
+    """Add a command that only holds others."""
+    inner = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help=help)
+    app.add_typer(inner, name=name)
+    return inner
+
+
+def command(app: typer.Typer, name: str | None = None) -> Callable[[Command[P]], Command[P]]:
+    """Make a command of a function from a session and its own options to an answer.
+
+    The command also has `--json`, `--project` and `--workspace`; the function's docstring is its help.
+
+    Args:
+        app: Where to add it.
+        name: By default the function's.
+    """
+
+    def register(function: Command[P]) -> Command[P]:
+        @functools.wraps(function)
+        def run(*, project_dir: Path | None, workspace_path: Path | None, as_json: bool, **options: Any) -> None:
+            try:
+                with Session(project_dir, workspace_path) as session:
+                    answer = function(session, **options)  # type: ignore[call-arg]  # typer has checked them
+                    show(answer, as_json=as_json)
+            except TinyMLOpsError as error:
+                report(error, as_json=as_json)
+                raise typer.Exit(exit_code(error)) from error
+            raise typer.Exit(answer.code)
+
+        _describe(run, function)
+        app.command(name)(run)
+        return function
+
+    return register
+
+
+def _describe(run: Callable[..., None], function: Callable[..., Answer]) -> None:
+    """Give typer the function's own parameters, without the session, and the common ones."""
+    own = list(inspect.signature(function).parameters.values())[1:]
+    common = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=False if name == "as_json" else None, annotation=annotation
+        )
+        for name, annotation in _COMMON.items()
+    ]
+    parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own] + common
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

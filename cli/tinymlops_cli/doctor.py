@@ -1,0 +1,96 @@
+"""`doctor`: what there is, whether it works here, and whether every stored byte is what was written."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tinymlops._progress import progress
+from tinymlops._time import system_clock
+from tinymlops.errors import IntegrityError
+from tinymlops_cli.commands import command
+from tinymlops_cli.failures import EXIT_CODES
+from tinymlops_cli.output import Answer, Table
+from tinymlops_cli.session import Session
+
+if TYPE_CHECKING:
+    from tinymlops.stores.checks import Finding
+    from tinymlops.stores.environment import Environment
+
+__all__ = ["add_to"]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    command(app)(doctor)
+
+
+def doctor(
+    session: Session,
+    *,
+    compile_kernels: Annotated[
+        bool, typer.Option("--compile", help="Compile the kernels now, so that no first call waits for it.")
+    ] = False,
+) -> Answer:
+    """Check the workspace: every hash, the database, the audit log, locks, space. Nothing is changed."""
+    from tinymlops.stores.checks import space_of
+
+    kernels = _kernels(compile_kernels=compile_kernels)
+    versions = _versions()
+    with _opened(session.path) as environment:
+        findings, space = _findings(environment), space_of(environment)
+    damaged = [finding for finding in findings if finding.level == "damaged"]
+    verdict = f"{len(damaged)} damaged: restore the workspace from a backup" if damaged else "nothing is damaged"
+    return Answer(
+        {"versions": versions, "kernels": kernels, "findings": findings, "space": space, "damaged": len(damaged)},
+        [
+            Table(["version of", ""], list(versions.items())),
+            "",
+            Table(["check", "level", "found"], [(one.check, one.level, one.detail) for one in findings]),
+            "",
+            Table(["kind", "files", "bytes"], [(one.kind, one.files, one.bytes) for one in space]),
+            "",
+            f"compiled kernels: {kernels['cache'] or 'no private directory, so each process compiles'}",
+            verdict,
+        ],
+        code=EXIT_CODES[IntegrityError] if damaged else 0,
+    )
+
+
+@contextmanager
+def _opened(path: Path) -> "Iterator[Environment]":
+    from tinymlops.stores.environment import open_environment
+
+    environment = open_environment(path, create=False, clock=system_clock)
+    try:
+        yield environment
+    finally:
+        environment.release()
+
+
+def _findings(environment: "Environment") -> "list[Finding]":
+    from tinymlops.stores.checks import check, named_files
+
+    total = sum(file.bytes for file in named_files(environment))
+    with progress("reading files", total) as advance:
+        return list(check(environment, advance))
+
+
+def _kernels(*, compile_kernels: bool) -> dict[str, object]:
+    from tinymlops.kernels.warming import cache_directory, compile_all, steps
+
+    if compile_kernels:
+        with progress("compiling kernels", steps()) as advance:
+            compile_all(advance)
+    directory = cache_directory()
+    return {"cache": None if directory is None else str(directory), "compiled": compile_kernels}
+
+
+def _versions() -> dict[str, str]:
+    from tinymlops.registry._surroundings import package_versions
+    from tinymlops.stores.checks import sqlite_note
+
+    return {**package_versions(), "sqlite": f"{sqlite3.sqlite_version}, {sqlite_note()}"}

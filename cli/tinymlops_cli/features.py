@@ -1,0 +1,117 @@
+"""`features online` and `features historical`: what a model would be given."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tinymlops_cli import completion
+from tinymlops_cli.commands import command, group
+from tinymlops_cli.output import Answer, Table
+from tinymlops_cli.rows import rows_from, split_names
+from tinymlops_cli.session import Session
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["add_to"]
+
+_SHOWN = 50
+"""Rows that people are shown of a table; JSON and files have them all."""
+
+Names = Annotated[
+    str,
+    typer.Argument(
+        metavar="FEATURES",
+        help="Views, on-demand views or view:feature, joined by commas.",
+        autocompletion=completion.features,
+    ),
+]
+RowArguments = Annotated[
+    list[str] | None, typer.Argument(metavar="ROWS", help="JSON objects, or key=value pairs of one row.")
+]
+Input = Annotated[
+    Path | None,
+    typer.Option("--input", metavar="FILE", resolve_path=True, help="Rows as JSON, JSON Lines, CSV or Parquet."),
+]
+Details = Annotated[bool, typer.Option("--details", help="Add the status and the event time of each feature.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    inner = group(app, "features", "Features of now, or as they were known.")
+    command(inner)(online)
+    command(inner)(historical)
+
+
+def online(
+    session: Session, names: Names, rows: RowArguments = None, *, input_file: Input = None, details: Details = False
+) -> Answer:
+    """Read features as of now: `tinymlops features online sky,carrier_delays origin=EWR carrier=UA`."""
+    keys = rows_from(rows, input_file)
+    plain = keys if isinstance(keys, list) else keys.to_dicts()
+    found = session.workspace.get_online_features(split_names(names), plain, details=details)
+    frame = found.to_polars()
+    data = {"timestamp": found.timestamp, "sequence": found.sequence, "rows": frame.to_dicts()}
+    return Answer(data, [f"as of {found.timestamp.isoformat()}, Q={found.sequence}", *_head(frame)])
+
+
+def historical(
+    session: Session,
+    names: Names,
+    rows: RowArguments = None,
+    *,
+    input_file: Input = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE.parquet", resolve_path=True, help="Write the rows to this file.")
+    ] = None,
+    timestamp: Annotated[str, typer.Option(metavar="COLUMN", help="The time column of the rows.")] = "timestamp",
+    tz: Annotated[str | None, typer.Option(metavar="ZONE", help="Zone of times that carry none.")] = None,
+    details: Details = False,
+) -> Answer:
+    """Give each row the features as they were known at its time."""
+    from tinymlops.frames import to_polars
+
+    spine = _with_times(to_polars(rows_from(rows, input_file)), timestamp, tz)
+    frame: Any = session.workspace.get_historical_features(
+        spine, split_names(names), timestamp=timestamp, tz=tz, details=details
+    )
+    if output is None:
+        return Answer({"rows": frame.to_dicts()}, _head(frame))
+    _write(frame, output)
+    return Answer({"rows": frame.height, "output": output}, [f"{frame.height:,} rows in {output}"])
+
+
+def _with_times(spine: "pl.DataFrame", timestamp: str, tz: str | None) -> "pl.DataFrame":
+    """Read a time column of text, which is all that JSON and arguments have."""
+    import polars as pl
+
+    from tinymlops._time import parse_instant, parse_zone
+
+    if timestamp not in spine.columns or spine[timestamp].dtype != pl.String:
+        return spine
+    zone = parse_zone(tz) if tz is not None else None
+    moments = [None if text is None else parse_instant(text, name=timestamp, zone=zone) for text in spine[timestamp]]
+    return spine.with_columns(pl.Series(timestamp, moments, dtype=pl.Datetime("us", "UTC")))
+
+
+def _write(frame: "pl.DataFrame", output: Path) -> None:
+    """Write a file, complete or not at all."""
+    from tinymlops.errors import DataError
+
+    unfinished = output.with_name(f".{output.name}.part")
+    try:
+        frame.write_parquet(unfinished)
+        unfinished.replace(output)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise DataError(
+            f"{output} cannot be written: {error}", hint="name a file in a directory that exists"
+        ) from error
+
+
+def _head(frame: "pl.DataFrame") -> list[str | Table]:
+    view: list[str | Table] = [Table(frame.columns, frame.head(_SHOWN).rows())]
+    if frame.height > _SHOWN:
+        view.append(f"... and {frame.height - _SHOWN:,} more rows; --json or --output has them all")
+    return view

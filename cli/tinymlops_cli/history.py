@@ -1,0 +1,91 @@
+"""`ingest`, `push` and `materialize`: rows into history, and from there into the online store."""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from tinymlops._time import from_micros
+from tinymlops_cli import completion
+from tinymlops_cli.commands import command
+from tinymlops_cli.output import Answer, Table
+from tinymlops_cli.rows import rows_from
+from tinymlops_cli.session import Session
+
+__all__ = ["add_to"]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    command(app)(ingest)
+    command(app)(push)
+    command(app)(materialize)
+
+
+def ingest(
+    session: Session,
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(help="Which sources; none for all that are not pushed.", autocompletion=completion.sources),
+    ] = None,
+    *,
+    full: Annotated[
+        bool, typer.Option("--full", help="Read everything anew; record as deleted what is no longer there.")
+    ] = False,
+    complete_until: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Your word that no row with an earlier event time is missing (ISO 8601)."),
+    ] = None,
+) -> Answer:
+    """Take what is new at the sources into history; the same rows twice change nothing."""
+    reports = session.workspace.ingest(*sources or [], full=full, complete_until=complete_until)
+    rows = [
+        {
+            "source": report.source,
+            "read": report.rows_read,
+            "new": report.rows_new,
+            "corrected": report.rows_corrected,
+            "known": report.rows_known,
+            "held back": report.rows_held_back,
+            "quarantined": report.rows_quarantined,
+            "seconds": report.seconds,
+        }
+        for report in reports
+    ]
+    return Answer(reports, [Table.of(rows)])
+
+
+def push(
+    session: Session,
+    source: Annotated[str, typer.Argument(help="A source that takes pushes.", autocompletion=completion.sources)],
+    rows: Annotated[list[str] | None, typer.Argument(help="JSON objects, or key=value pairs of one row.")] = None,
+    *,
+    input_file: Annotated[
+        Path | None,
+        typer.Option("--input", metavar="FILE", resolve_path=True, help="Rows as JSON, JSON Lines, CSV or Parquet."),
+    ] = None,
+    batch_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="Names the batch, so that sending it again changes nothing.")
+    ] = None,
+) -> Answer:
+    """Add rows to a source, durable when the command returns."""
+    pushed = session.workspace.push(source, rows_from(rows, input_file), batch_id=batch_id)
+    return Answer(pushed, [Table.of([msgspec.structs.asdict(pushed)])])
+
+
+def materialize(
+    session: Session,
+    views: Annotated[
+        list[str] | None,
+        typer.Argument(help="Which feature views; none for all.", autocompletion=completion.views),
+    ] = None,
+) -> Answer:
+    """Bring feature views up to date in the online store."""
+    workspace = session.workspace
+    names = views or [definition.name for definition in workspace.catalog.list("feature_view")]
+    rows = [
+        {"view": name, "keys": covered.keys, "sequence": covered.sequence, "at": from_micros(covered.at)}
+        for name, covered in zip(names, workspace.materialize(*names), strict=True)
+    ]
+    return Answer(rows, [Table.of(rows)])

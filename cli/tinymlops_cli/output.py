@@ -1,0 +1,106 @@
+"""What a command gives: data for `--json`, and text or tables for people."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import typer
+
+__all__ = ["Answer", "Table", "show"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under column names; a cell may hold anything.
+
+    Args:
+        columns: Their names.
+        rows: Of as many cells.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
+
+    @classmethod
+    def of(cls, rows: Sequence[Mapping[str, object]]) -> Table:
+        """Make a table of dicts that have the same keys."""
+        return cls(list(rows[0]) if rows else [], [list(row.values()) for row in rows])
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The outcome of a command.
+
+    Args:
+        data: What `--json` prints, as msgspec encodes it.
+        view: What people read.
+        code: The exit code.
+    """
+
+    data: object
+    view: Sequence[str | Table]
+    code: int = 0
+
+
+def show(answer: Answer, *, as_json: bool) -> None:
+    """Print an answer: one JSON document, or tables in a terminal, or plain columns in a pipe."""
+    if as_json:
+        typer.echo(msgspec.json.encode(answer.data, enc_hook=str).decode())
+        return
+    for part in answer.view:
+        if isinstance(part, str):
+            typer.echo(part)
+        elif sys.stdout.isatty():
+            _draw(part)
+        else:
+            _write_plainly(part)
+
+
+def _draw(table: Table) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as Drawn
+    from rich.text import Text
+
+    drawn = Drawn(box=box.SIMPLE_HEAD, pad_edge=False)
+    for i, column in enumerate(table.columns):
+        numeric = all(isinstance(row[i], int | float) for row in table.rows)
+        drawn.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
+    for row in table.rows:
+        # As text: a name may hold what rich takes for markup.
+        drawn.add_row(*(Text(_cell(value)) for value in row))
+    Console().print(drawn)
+
+
+def _write_plainly(table: Table) -> None:
+    lines = [list(table.columns), *([_cell(value) for value in row] for row in table.rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        typer.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _cell(value: Any) -> str:  # a cell of any type
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case float():
+            return f"{value:.6g}"
+        case datetime():
+            return value.isoformat(sep=" ", timespec="seconds")
+        case dict():
+            return _joined(f"{name}={_cell(one)}" for name, one in value.items())
+        case list() | tuple():
+            return _joined(map(_cell, value))
+        case _:
+            return str(value)
+
+
+def _joined(parts: Iterable[str]) -> str:
+    return ", ".join(parts)

@@ -1,0 +1,132 @@
+"""Rows from the command line: JSON, `key=value` pairs, or a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tinymlops.errors import DataError, NotFoundError
+from tinymlops_cli.failures import UsageError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["is_table", "parse_rows", "read_file", "rows_from", "split_names"]
+
+Row = dict[str, Any]
+
+_EXAMPLE = """write '{"origin": "EWR"}' or origin=EWR"""
+_FILES = (".json", ".jsonl", ".ndjson", ".csv", ".parquet")
+
+
+def rows_from(arguments: Sequence[str] | None, file: Path | None) -> list[Row] | pl.DataFrame:
+    """Return the rows of the arguments, or those of a file.
+
+    Raises:
+        UsageError: If there are both or neither.
+    """
+    if bool(arguments) == (file is not None):
+        given = "both rows and --input" if arguments else "no rows"
+        raise UsageError(f"there are {given}", hint=f"{_EXAMPLE}, or say --input FILE")
+    return parse_rows(arguments or []) if file is None else read_file(file)
+
+
+def parse_rows(arguments: Sequence[str]) -> list[Row]:
+    """Read arguments: each JSON object is a row, each JSON array holds rows, and all `key=value` pairs are one row.
+
+    A value that is JSON is what it says (`7`, `true`, `null`, `"7"`); any other is text.
+
+    Raises:
+        DataError: If one is neither.
+
+    Example:
+        >>> parse_rows(["customer=7", "country=AT"])
+        [{'customer': 7, 'country': 'AT'}]
+    """
+    rows: list[Row] = []
+    pairs: Row = {}
+    for argument in arguments:
+        if argument.lstrip().startswith(("{", "[")):
+            rows += _objects(_decoded(argument.encode(), repr(argument)), repr(argument))
+            continue
+        name, equals, value = argument.partition("=")
+        if not equals or not name:
+            raise DataError(f"{argument!r} is no row", hint=_EXAMPLE)
+        if name in pairs:
+            raise DataError(f"{name!r} is given twice", hint="write several rows as JSON objects")
+        pairs[name] = _scalar(value)
+    return [*rows, pairs] if pairs else rows
+
+
+def read_file(path: Path) -> list[Row] | pl.DataFrame:
+    """Read the rows of a JSON, JSON Lines, CSV or Parquet file, told by its name.
+
+    Raises:
+        NotFoundError: If there is no such file.
+        DataError: If it cannot be read, or is of another kind.
+    """
+    if not path.is_file():
+        raise NotFoundError(f"there is no file {path}")
+    kind = path.suffix.lower()
+    if kind == ".json":
+        return _objects(_decoded(path.read_bytes(), str(path)), str(path))
+    if kind in (".jsonl", ".ndjson"):
+        lines = [line for line in path.read_bytes().splitlines() if line.strip()]
+        return [row for line in lines for row in _objects(_decoded(line, str(path)), str(path))]
+    if is_table(path):
+        return _read_table(path)
+    raise DataError(f"{path} is none of {', '.join(_FILES)}", hint="name the file by what it holds")
+
+
+def is_table(path: Path | None) -> bool:
+    """Say whether a file's name is that of a table, which Polars reads."""
+    return path is not None and path.suffix.lower() in (".csv", ".parquet")
+
+
+def split_names(text: str) -> list[str]:
+    """Take "sky,carrier_delays:mean_1h" apart.
+
+    Raises:
+        UsageError: If there is no name.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UsageError("no feature is named", hint="write views or view:feature, joined by commas")
+    return names
+
+
+def _read_table(path: Path) -> pl.DataFrame:
+    import polars as pl
+
+    try:
+        if path.suffix.lower() == ".csv":
+            return pl.read_csv(path, infer_schema_length=None)
+        return pl.read_parquet(path, glob=False, hive_partitioning=False)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+
+
+def _decoded(content: bytes, where: str) -> Any:  # parsed JSON
+    try:
+        return msgspec.json.decode(content)
+    except msgspec.DecodeError as error:
+        raise DataError(f"{where} is no JSON: {error}", hint=_EXAMPLE) from error
+
+
+def _objects(value: Any, where: str) -> list[Row]:
+    rows = value if isinstance(value, list) else [value]
+    for row in rows:
+        if not isinstance(row, dict):
+            raise DataError(f"{where} holds {row!r}, which is no row", hint=_EXAMPLE)
+    return rows
+
+
+def _scalar(text: str) -> object:
+    try:
+        value: object = msgspec.json.decode(text.encode())
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return text
+    return value

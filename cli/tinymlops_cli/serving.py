@@ -1,0 +1,116 @@
+"""`predict`, `serve`, `outcomes` and `monitor`: a registered model at work."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tinymlops.errors import AccessError
+from tinymlops_cli import completion
+from tinymlops_cli.commands import command, group
+from tinymlops_cli.failures import UsageError
+from tinymlops_cli.output import Answer, Table
+from tinymlops_cli.rows import is_table, read_file, rows_from
+from tinymlops_cli.session import Session
+
+__all__ = ["add_to"]
+
+Reference = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL", help="delay@champion, delay:3, or delay for the newest.", autocompletion=completion.versions
+    ),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    command(app)(predict)
+    command(app)(serve)
+    outcomes = group(app, "outcomes", "What really happened.")
+    command(outcomes, "log")(log_outcomes)
+    command(app)(monitor)
+
+
+def predict(
+    session: Session,
+    model: Reference,
+    rows: Annotated[
+        list[str] | None, typer.Argument(metavar="ROWS", help="JSON objects, or key=value pairs of one row.")
+    ] = None,
+    *,
+    input_file: Annotated[
+        Path | None,
+        typer.Option("--input", metavar="FILE", resolve_path=True, help="Rows as JSON, JSON Lines, CSV or Parquet."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.parquet", resolve_path=True, help="Write to this file, and log nothing."),
+    ] = None,
+    timestamp: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="With --output: features as known at this column's times.")
+    ] = None,
+    details: Annotated[bool, typer.Option("--details", help="Add the status of each feature.")] = False,
+) -> Answer:
+    """Predict as of now: `tinymlops predict delay@champion carrier=UA origin=EWR`."""
+    if output is not None:
+        table = input_file if is_table(input_file) and not rows else rows_from(rows, input_file)
+        report = session.workspace.predict_batch(model, table, output, timestamp=timestamp)
+        return Answer(report, [str(report)])
+    if timestamp is not None:
+        raise UsageError("--timestamp goes with --output", hint="say --output FILE.parquet")
+    predictions = session.workspace.predict(model, rows_from(rows, input_file), details=details, sync=True)
+    head = f"{predictions.model}:{predictions.version} at {predictions.timestamp.isoformat()}"
+    return Answer(predictions.to_dict(), [head, Table.of(list(predictions))])
+
+
+def serve(
+    session: Session,
+    *,
+    host: Annotated[str, typer.Option(help="An address of the loopback interface.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8000,
+) -> Answer:
+    """Serve the workspace over HTTP until Ctrl+C; its address is printed on standard error."""
+    _use_half_the_cores(session.config.threads)
+    from tinymlops.server import serve as serve_workspace
+
+    try:
+        serve_workspace(session.workspace, host=host, port=port)
+    except AccessError as error:
+        raise UsageError(f"--host {host} --port {port}: {error.message}", hint=error.hint) from error
+    return Answer({"host": host, "port": port, "stopped": True}, ["stopped"])
+
+
+def log_outcomes(
+    session: Session,
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", resolve_path=True, help="prediction_id and value as JSON, CSV or Parquet."),
+    ],
+) -> Answer:
+    """Say what really happened: rows of prediction_id and value."""
+    report = session.workspace.log_outcomes(read_file(file))
+    kept = f", {report.unknown:,} of them for predictions that are not known yet" if report.unknown else ""
+    return Answer(report, [f"{report.outcomes:,} outcomes, {report.replaced:,} in the place of an earlier one{kept}"])
+
+
+def monitor(
+    session: Session,
+    model: Reference,
+    *,
+    since: Annotated[str | None, typer.Option(metavar="TIME", help="Only predictions from then on (ISO 8601).")] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Only predictions before then (ISO 8601).")] = None,
+) -> Answer:
+    """Compare predictions with what happened, and their features with the training rows."""
+    report = session.workspace.monitor(model, since=since, until=until)
+    return Answer(report, [str(report)])
+
+
+def _use_half_the_cores(threads: int | None) -> None:
+    """Leave the other half to whatever else the machine does; `threads` of tinymlops.toml comes first."""
+    from tinymlops.kernels._threads import set_threads, thread_count
+
+    most = threads or max(1, thread_count() // 2)
+    os.environ.setdefault("POLARS_MAX_THREADS", str(most))  # read when Polars is imported, which it is not yet
+    set_threads(most)

@@ -1,0 +1,173 @@
+"""`runs`, `models` and `promote`: what was tried, what was registered, and which version is in use."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tinymlops_cli import completion
+from tinymlops_cli.commands import command, group
+from tinymlops_cli.output import Answer, Table
+from tinymlops_cli.session import Session
+
+if TYPE_CHECKING:
+    from tinymlops.records import ModelAlias, ModelVersion, Run
+
+__all__ = ["add_to"]
+
+_MOST_RUNS = 100
+
+Order = Annotated[
+    str, typer.Option(metavar="FIELD", help="Such as metrics.auc; with a leading minus the greatest first.")
+]
+Limit = Annotated[int, typer.Option(min=0, help="At most so many.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    runs = group(app, "runs", "Experiment runs.")
+    command(runs, "list")(list_runs)
+    command(runs, "search")(search_runs)
+    command(runs, "show")(show_run)
+    models = group(app, "models", "Registered models.")
+    command(models, "list")(list_models)
+    command(models, "show")(show_model)
+    command(models, "register")(register_model)
+    command(app)(promote)
+
+
+def list_runs(session: Session, *, order_by: Order = "-started_at", limit: Limit = _MOST_RUNS) -> Answer:
+    """List runs, the newest first."""
+    return _runs(session.workspace.runs.search(order_by=order_by, limit=limit))
+
+
+def search_runs(
+    session: Session,
+    where: Annotated[str, typer.Argument(help='Such as "metrics.auc > 0.7 and params.depth = 3".')],
+    *,
+    order_by: Order = "-started_at",
+    limit: Limit = _MOST_RUNS,
+) -> Answer:
+    """Find runs by their metrics, parameters and tags."""
+    return _runs(session.workspace.runs.search(where, order_by=order_by, limit=limit))
+
+
+def show_run(
+    session: Session, run: Annotated[str, typer.Argument(help="Its id, the beginning of it, or its name.")]
+) -> Answer:
+    """Show a run with its files and models."""
+    runs = session.workspace.runs
+    found = runs.get(run)
+    artifacts, models = runs.artifacts(found.id), runs.models(found.id)
+    facts = {
+        "id": found.id,
+        "name": found.name,
+        "status": found.status,
+        "error": found.error,
+        "started": found.started_at,
+        "ended": found.ended_at,
+        "training set": found.training_set,
+        "commit": f"{found.git_commit} (with changes)" if found.git_dirty else found.git_commit,
+        "params": found.params,
+        "metrics": found.metrics,
+        "tags": found.tags,
+        "files": [artifact.name for artifact in artifacts],
+        "models": {model.name: model.model_class for model in models},
+    }
+    return Answer({"run": found, "artifacts": artifacts, "models": models}, [_facts(facts)])
+
+
+def list_models(session: Session) -> Answer:
+    """List models: the newest version of each, and its aliases."""
+    models = session.workspace.models
+    found = [(version, models.aliases(version.name)) for version in models.list()]
+    data = [{"version": version, "aliases": aliases} for version, aliases in found]
+    rows = [
+        {"model": version.name, "newest": version.version, "registered": version.registered_at, "aliases": _at(aliases)}
+        for version, aliases in found
+    ]
+    return Answer(data, [Table.of(rows) if rows else "no model is registered yet"])
+
+
+def show_model(
+    session: Session,
+    model: Annotated[str, typer.Argument(help="delay, delay:3 or delay@champion.", autocompletion=completion.versions)],
+) -> Answer:
+    """Show a version, what it stands on, and its siblings."""
+    models = session.workspace.models
+    version = models.get(model)
+    manifest, aliases, versions = models.manifest(version), models.aliases(version.name), models.versions(version.name)
+    logged = manifest.model
+    facts = {
+        "model": f"{version.name}:{version.version}",
+        "registered": version.registered_at,
+        "run": f"{manifest.run.name} ({manifest.run.id})",
+        "class": logged.model_class,
+        "flavor": logged.flavor,
+        "bytes": logged.bytes,
+        "task": logged.signature.task,
+        "request": {field.name: field.dtype for field in logged.signature.request},
+        "features": [field.name for field in logged.signature.features],
+        "training set": manifest.training_set.name if manifest.training_set is not None else None,
+        "evaluation": logged.evaluation.metrics if logged.evaluation is not None else None,
+        "stands on": sorted(logged.definitions),
+        "versions": len(versions),
+        "aliases": _at(aliases),
+    }
+    data = {"version": version, "versions": versions, "aliases": aliases, "manifest": manifest}
+    return Answer(data, [_facts(facts)])
+
+
+def register_model(
+    session: Session,
+    name: Annotated[str, typer.Argument(help="Of the model, such as delay.", autocompletion=completion.models)],
+    *,
+    run: Annotated[str, typer.Option(help="Its id, the beginning of it, or its name.")],
+    logged_name: Annotated[str, typer.Option(metavar="NAME", help="What the run logged it as.")] = "model",
+    alias: Annotated[str | None, typer.Option(help="Point this alias at it, such as champion.")] = None,
+) -> Answer:
+    """Make a logged model the next version of a name."""
+    version: ModelVersion = session.workspace.register_model(name, run=run, logged_name=logged_name, alias=alias)
+    at = f", {name}@{alias}" if alias is not None else ""
+    return Answer(version, [f"{name}:{version.version}{at} from run {version.run[:12]}"])
+
+
+def promote(
+    session: Session,
+    name: Annotated[str, typer.Argument(help="Of the model.", autocompletion=completion.models)],
+    version: Annotated[int, typer.Argument(min=1, help="To point at.")],
+    alias: Annotated[str, typer.Argument(help="To move.")] = "champion",
+    *,
+    expected: Annotated[
+        int | None, typer.Option(min=0, help="Move it only from this version; 0: only if it does not exist.")
+    ] = None,
+) -> Answer:
+    """Point an alias at a version."""
+    moved = session.workspace.promote(name, version, alias, expected=expected)
+    before = f", before that {moved.previous}" if moved.previous is not None else ""
+    return Answer(moved, [f"{name}@{alias} is version {moved.version}{before}"])
+
+
+def _runs(runs: "Sequence[Run]") -> Answer:
+    rows = [
+        {
+            "run": run.id[:12],
+            "name": run.name,
+            "status": run.status,
+            "started": run.started_at,
+            "metrics": run.metrics,
+            "params": run.params,
+            "tags": run.tags,
+        }
+        for run in runs
+    ]
+    return Answer(runs, [Table.of(rows) if rows else "no runs"])
+
+
+def _facts(facts: Mapping[str, object]) -> Table:
+    """Show one thing as a table of two columns, without what is empty."""
+    return Table(["", ""], [(name, value) for name, value in facts.items() if value not in (None, {}, [])])
+
+
+def _at(aliases: "Sequence[ModelAlias]") -> list[str]:
+    return [f"{alias.alias} = {alias.version}" for alias in aliases]

@@ -1,0 +1,236 @@
+"""What `doctor` looks at: whether everything the database names is there and is what was written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from tinymlops.errors import ConflictError
+from tinymlops.stores.locks import FileLock
+from tinymlops.stores.migrations import SCHEMA_VERSION
+from tinymlops.stores.publish import damaged, hash_file, missing, scratch_directory
+
+if TYPE_CHECKING:
+    from tinymlops.stores.environment import Environment
+
+__all__ = ["Finding", "Space", "check", "named_files", "space_of", "sqlite_note"]
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_PATIENCE = 60.0
+_NETWORK = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "afs", "ceph", "gluster", "lustre")
+_LEAST_FREE = 2**30
+
+_NAMED_BLOBS = """
+    SELECT sha256, 'artifact ' || name || ' of run ' || run FROM artifacts
+    UNION ALL SELECT sha256, 'model ' || name || ' of run ' || run FROM logged_models
+    UNION ALL SELECT baseline_sha256, 'baseline of ' || name || ' of run ' || run FROM logged_models
+        WHERE baseline_sha256 IS NOT NULL
+    UNION ALL SELECT manifest_sha256, 'manifest of ' || name || ':' || version FROM model_versions
+    UNION ALL SELECT manifest_sha256, 'manifest of training set ' || id FROM training_sets
+"""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that was looked at."""
+
+    check: str
+    level: str
+    """`ok`, `warning`, or `damaged`."""
+    detail: str
+    file: str | None = None
+    """The damaged file."""
+
+
+class Space(msgspec.Struct, frozen=True):
+    """What one kind of file takes on the disk."""
+
+    kind: str
+    files: int
+    bytes: int
+
+
+class NamedFile(NamedTuple):
+    """A file that the database names."""
+
+    path: Path
+    sha256: str
+    bytes: int
+    owner: str
+
+
+def check(environment: Environment, advance: Callable[[int], None]) -> Iterator[Finding]:
+    """Look at everything; nothing is changed.
+
+    Args:
+        environment: The open workspace.
+        advance: Is told how many bytes more were read.
+
+    Yields:
+        A finding for each check, and one for each damaged file.
+    """
+    database = environment.database
+    # A collection must not remove what is about to be read.
+    with environment.gc_lock.shared(deadline=_PATIENCE):
+        yield _file_system(environment.path)
+        yield _locks(environment.tmp)
+        ((version,),) = database.rows("PRAGMA user_version")
+        yield Finding("schema", "ok", f"version {version}, and this tinymlops writes {SCHEMA_VERSION}")
+        yield from _pages(environment)
+        yield from _reported(
+            "audit log", database.verify_audit(), "every entry follows from the one before", database.path
+        )
+        yield from _reported("pushed rows", _pushed_problems(environment), "every row has its checksum", database.path)
+        named = named_files(environment)
+        yield from _files(named, advance)
+        yield _orphans(environment, named)
+        yield _free(environment.path)
+
+
+def named_files(environment: Environment) -> list[NamedFile]:
+    """Return the blobs and segments that the database names, each once."""
+    rows = environment.database.rows
+    found: dict[Path, NamedFile] = {}
+    for sha256, owner in rows(_NAMED_BLOBS):
+        path = environment.path / "blobs" / sha256[:2] / sha256
+        found.setdefault(path, NamedFile(path, sha256, _size(path), owner))
+    for source, sha256 in rows("SELECT source, sha256 FROM segments WHERE dead_at IS NULL ORDER BY id"):
+        path = environment.segments_dir / source / sha256
+        found.setdefault(path, NamedFile(path, sha256, _size(path), f"rows of source {source}"))
+    return list(found.values())
+
+
+def space_of(environment: Environment) -> list[Space]:
+    """Return what each kind of file takes on the disk, holes in sparse files left out."""
+    path = environment.path
+    kinds = {
+        "database": [*path.glob("meta.db*")],
+        **{name: _files_below(path / name) for name in ("segments", "blobs", "online", "tmp")},
+    }
+    return [Space(kind, len(files), sum(map(_occupied, files))) for kind, files in kinds.items()]
+
+
+def sqlite_note(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> str:
+    """Say what is worth knowing of a version of SQLite."""
+    fixed = version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
+    if fixed:
+        return "without the write-ahead log race"
+    return "has the write-ahead log race of 3.7.0 to 3.51.2, which write.lock keeps away: write with tinymlops only"
+
+
+def _reported(what: str, problems: list[str], fine: str, file: Path) -> Iterator[Finding]:
+    if not problems:
+        yield Finding(what, "ok", fine)
+    for problem in problems:
+        yield Finding(what, "damaged", problem, str(file))
+
+
+def _pages(environment: Environment) -> Iterator[Finding]:
+    database = environment.database
+    problems = [text for (text,) in database.rows("PRAGMA integrity_check") if text != "ok"]
+    problems += [f"row {row[1]} of {row[0]} refers to nothing" for row in database.rows("PRAGMA foreign_key_check")]
+    yield from _reported("database", problems, "every page and index fits", database.path)
+
+
+def _pushed_problems(environment: Environment) -> list[str]:
+    rows = environment.database.rows("SELECT n, payload, digest FROM pushed_rows ORDER BY n")
+    return [
+        f"pushed row {n} is not what was written"
+        for n, payload, digest in rows
+        if hashlib.sha256(payload).digest()[:16] != digest
+    ]
+
+
+def _files(named: list[NamedFile], advance: Callable[[int], None]) -> Iterator[Finding]:
+    intact = 0
+    for file in named:
+        # Read anew, whatever this process has verified before: a disk decays without touching the time of a file.
+        try:
+            error = None if hash_file(file.path) == file.sha256 else damaged(file.path)
+        except FileNotFoundError:
+            error = missing(file.path)
+        advance(file.bytes)
+        if error is None:
+            intact += 1
+        else:
+            yield Finding("files", "damaged", f"{error.message} ({file.owner})", str(file.path))
+    if intact == len(named):
+        yield Finding("files", "ok", f"{intact} files have the hash they are named by")
+
+
+def _orphans(environment: Environment, named: list[NamedFile]) -> Finding:
+    known = {file.path for file in named}
+    dead = environment.database.rows("SELECT source, sha256 FROM segments WHERE dead_at IS NOT NULL")
+    known |= {environment.segments_dir / source / sha256 for source, sha256 in dead}
+    stored = _files_below(environment.path / "blobs") + _files_below(environment.segments_dir)
+    orphans = [path for path in stored if path not in known and _SHA256.fullmatch(path.name)]
+    size = sum(map(_size, orphans))
+    return Finding("orphans", "ok", f"{len(orphans)} files that nothing names, {size:,} bytes; they do no harm")
+
+
+def _file_system(path: Path) -> Finding:
+    kind = _kind_of_file_system(path)
+    if kind.startswith(_NETWORK):
+        return Finding("file system", "warning", f"{kind} is a network file system: keep the workspace on a local disk")
+    return Finding("file system", "ok", kind or "local")
+
+
+def _kind_of_file_system(path: Path) -> str:
+    """Return the type of the nearest mount point above a path; nothing where the system does not list them."""
+    mounts = Path("/proc/self/mounts")
+    if sys.platform != "linux" or not mounts.exists():
+        return ""
+    best, kind = "", ""
+    for line in mounts.read_text(errors="surrogateescape").splitlines():
+        _, point, found, *_ = line.split(" ")
+        point = point.encode().decode("unicode_escape")
+        if path.is_relative_to(point) and len(point) >= len(best):
+            best, kind = point, found
+    return kind
+
+
+def _locks(tmp: Path) -> Finding:
+    """See whether a lock that one handle holds is refused to another."""
+    with scratch_directory(tmp) as directory:
+        first, second = FileLock(directory / "try.lock"), FileLock(directory / "try.lock")
+        try:
+            with first.exclusive(deadline=1.0), second.exclusive(deadline=0.01):
+                return Finding(
+                    "locks", "warning", "file locks keep nobody out here: use this directory from one process"
+                )
+        except ConflictError:
+            return Finding("locks", "ok", "a held lock keeps others out")
+        except OSError as error:
+            return Finding("locks", "warning", f"file locks do not work here: {error}")
+
+
+def _free(path: Path) -> Finding:
+    free = shutil.disk_usage(path).free
+    level = "ok" if free >= _LEAST_FREE else "warning"
+    return Finding("disk", level, f"{free:,} bytes free")
+
+
+def _files_below(directory: Path) -> list[Path]:
+    return [Path(folder, name) for folder, _, names in os.walk(directory) for name in names]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _occupied(path: Path) -> int:
+    try:
+        return path.stat().st_blocks * 512
+    except FileNotFoundError:
+        return 0
