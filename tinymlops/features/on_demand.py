@@ -139,7 +139,7 @@ def check_expressions(spec: OnDemandSpec, function: Function, inputs: Mapping[st
                 f"{where} reads {', '.join(sorted(unknown)) or 'several columns at once'}, which is no parameter",
                 hint=f"add a parameter for each, such as {min(unknown, default='distance')}: pl.Expr, and use that",
             )
-        if clock or name not in again or not expression.meta.eq(again[name]):
+        if clock or str(expression) != str(again.get(name)):
             raise DefinitionError(
                 f"{where} depends on the moment it is defined{' by ' + min(clock) + '()' if clock else ''}",
                 hint="add the parameter timestamp: pl.Expr, which is the time of each prediction",

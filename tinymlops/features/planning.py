@@ -175,7 +175,7 @@ def _differences(before: AnySpec, after: AnySpec) -> list[str]:
     found = []
     for name in after.__struct_fields__:
         old, new = (msgspec.to_builtins(getattr(spec, name)) for spec in (before, after))
-        if old == new:
+        if msgspec.json.encode(old) == msgspec.json.encode(new):  # where the order of features counts
             continue
         if isinstance(old, dict) and isinstance(new, dict) and name != "code":
             parts = [key for key in {**old, **new} if old.get(key) != new.get(key)]
