@@ -18,7 +18,7 @@ from tinymlops.records import Record
 from tinymlops.stores._rows import plan_for
 from tinymlops.stores.forked import Owner
 from tinymlops.stores.migrations import SCHEMA_VERSION, migrate, refuse_second_sqlite
-from tinymlops.stores.publish import fsync_directory
+from tinymlops.stores.publish import fsync, fsync_directory
 from tinymlops.stores.transaction import Transaction, audit_problems, read_counter, read_one, translated
 
 if TYPE_CHECKING:
@@ -153,6 +153,17 @@ class Database:
         """Return the last committed sequence number of the workspace; 0 if there is none."""
         with translated(self.path, "the database"):
             return read_counter(self._reader(), "sequence")
+
+    def copy_to(self, target: Path) -> None:
+        """Write a copy as of one commit, durably and in one file, while others write."""
+        with translated(target, "the copy"):
+            copy = sqlite3.connect(target, isolation_level=None)
+            try:
+                self._reader().backup(copy)
+            finally:
+                copy.close()
+        with target.open("rb") as file:
+            fsync(file.fileno())
 
     def verify_audit(self) -> builtins.list[str]:
         """Check the audit log's chain of hashes.

@@ -1,0 +1,121 @@
+"""Backup and restore: one commit, complete or not at all."""
+
+import threading
+
+import polars as pl
+import pytest
+from conftest import at, shop
+
+import tinymlops as tm
+from tinymlops.errors import DataError, IntegrityError, NotFoundError
+from tinymlops.stores.backup import backup, read_manifest, restore
+
+
+def orders(count):
+    return pl.DataFrame({"customer": ["a"] * count, "at": [at(i) for i in range(count)], "amount": [1.0] * count})
+
+
+def filled(ws, count=3):
+    project = shop(orders(count))
+    ws.apply(project)
+    ws.ingest("orders")
+    with ws.start_run("r") as run:
+        run.log_artifact("notes.txt", b"some notes")
+    return project
+
+
+def saved(ws, target):
+    return backup(ws._environment, target, advance=lambda _: None)
+
+
+def spent(ws):
+    spine = pl.DataFrame({"customer": ["a"], "timestamp": [at(20)]})
+    return ws.get_historical_features(spine, ["spending"])["spent_1d"].to_list()
+
+
+def test_a_restored_workspace_answers_like_the_one_that_was_backed_up(workspace, tmp_path):
+    filled(workspace)
+    manifest = saved(workspace, tmp_path / "copy")
+    assert read_manifest(tmp_path / "copy") == manifest
+    assert {file.path.partition("/")[0] for file in manifest.files} == {"meta.db", "segments", "blobs"}
+    restore(tmp_path / "copy", tmp_path / "again.tm", advance=lambda _: None)
+    with tm.connect(tmp_path / "again.tm") as again:
+        assert spent(again) == spent(workspace) == [3.0]
+        assert again.runs.read_artifact(again.runs.get("r").id, "notes.txt") == b"some notes"
+        assert again._environment.database.verify_audit() == []
+        # It goes on from where it was.
+        project = shop(orders(5))
+        again.apply(project)
+        assert again.ingest("orders")[0].rows_new == 2
+
+
+def test_what_is_committed_during_a_backup_is_in_it_whole_or_not_at_all(workspace, tmp_path):
+    project = filled(workspace)
+    stop = threading.Event()
+
+    def write():
+        count = 4
+        while not stop.is_set():
+            project.frames["orders"] = orders(count)
+            workspace.ingest("orders")
+            count += 1
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        manifests = [saved(workspace, tmp_path / f"copy{i}") for i in range(5)]
+    finally:
+        stop.set()
+        thread.join()
+    for i, manifest in enumerate(manifests):
+        restore(tmp_path / f"copy{i}", tmp_path / f"again{i}.tm", advance=lambda _: None)
+        with tm.connect(tmp_path / f"again{i}.tm") as again:
+            assert again._environment.database.sequence() == manifest.sequence
+            assert spent(again) == [float(min(manifest.sequence, 20))]
+
+
+def test_a_damaged_backup_restores_nothing(workspace, tmp_path):
+    filled(workspace)
+    manifest = saved(workspace, tmp_path / "copy")
+    for file in manifest.files:
+        path = tmp_path / "copy" / file.path
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        with pytest.raises(IntegrityError, match="damaged"):
+            restore(tmp_path / "copy", tmp_path / "again.tm", advance=lambda _: None)
+        path.unlink()
+        with pytest.raises(IntegrityError, match="missing"):
+            restore(tmp_path / "copy", tmp_path / "again.tm", advance=lambda _: None)
+        path.write_bytes(content)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "shop.tm"]
+
+
+def test_a_damaged_workspace_makes_no_backup(workspace, tmp_path):
+    filled(workspace)
+    (segment,) = (tmp_path / "shop.tm" / "segments" / "orders").iterdir()
+    segment.write_bytes(b"no segment")
+    with pytest.raises(IntegrityError, match=str(segment)):
+        saved(workspace, tmp_path / "copy")
+    assert [path.name for path in tmp_path.iterdir()] == ["shop.tm"]
+
+
+def test_nothing_is_overwritten(workspace, tmp_path):
+    saved(workspace, tmp_path / "copy")
+    with pytest.raises(DataError, match="is there already"):
+        saved(workspace, tmp_path / "copy")
+    with pytest.raises(DataError, match="is there already"):
+        restore(tmp_path / "copy", tmp_path / "shop.tm", advance=lambda _: None)
+
+
+@pytest.mark.parametrize(("source", "message"), [("shop.tm", "is no backup"), ("nowhere", "is no backup")])
+def test_what_is_no_backup_is_refused(workspace, tmp_path, source, message):
+    with pytest.raises(NotFoundError, match=message):
+        restore(tmp_path / source, tmp_path / "again.tm", advance=lambda _: None)
+
+
+def test_a_manifest_that_leads_outside_is_refused(workspace, tmp_path):
+    saved(workspace, tmp_path / "copy")
+    path = tmp_path / "copy" / "manifest.json"
+    path.write_text(path.read_text().replace("meta.db", "../shop.tm/meta.db"))
+    with pytest.raises(IntegrityError, match="outside"):
+        restore(tmp_path / "copy", tmp_path / "again.tm", advance=lambda _: None)

@@ -1,0 +1,187 @@
+"""`backup` and `restore`: a workspace as of one commit, copied while others go on working.
+
+SQLite's own online backup comes first, then the files that this copy names: whatever is committed meanwhile is simply not
+in it. What is derived (the online store, join images) is left out and made anew after a restore.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+import sqlite3
+from contextlib import closing, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tinymlops._time import system_clock
+from tinymlops.errors import DataError, IntegrityError, NotFoundError
+from tinymlops.stores.publish import damaged, fsync, fsync_directory, hash_file, missing
+from tinymlops.stores.references import named_files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tinymlops.stores.environment import Environment
+
+__all__ = ["Backup", "BackupFile", "backup", "read_manifest", "restore"]
+
+_DATABASE = "meta.db"
+_MANIFEST = "manifest.json"
+_PROTOCOL = 1
+_PATIENCE = 60.0
+_CHUNK = 1 << 20
+
+
+class BackupFile(msgspec.Struct, frozen=True):
+    """One file of a backup."""
+
+    path: str
+    """Relative to the backup, with forward slashes."""
+    sha256: str
+    bytes: int
+
+
+class Backup(msgspec.Struct, frozen=True, kw_only=True):
+    """What a backup holds: its `manifest.json`."""
+
+    protocol: int = _PROTOCOL
+    created_at: datetime
+    sequence: int
+    """The workspace's sequence that it was taken at."""
+    files: tuple[BackupFile, ...]
+
+    @property
+    def bytes(self) -> int:
+        """The size of all files together."""
+        return sum(file.bytes for file in self.files)
+
+
+def backup(environment: Environment, target: Path, *, advance: Callable[[int], None]) -> Backup:
+    """Copy a workspace while others read and write it.
+
+    Args:
+        environment: The open workspace.
+        target: A directory that does not exist yet; it appears complete or not at all.
+        advance: Is told how many bytes more were copied.
+
+    Raises:
+        DataError: If there is something at the target.
+        IntegrityError: If a file of the workspace is missing or damaged.
+    """
+    with _appearing(target) as building:
+        # No file that the copied database names may be collected before it is copied.
+        with environment.gc_lock.shared(deadline=_PATIENCE):
+            copy = building / _DATABASE
+            environment.database.copy_to(copy)
+            sequence, names = _contents(copy)
+            files = [BackupFile(_DATABASE, hash_file(copy), copy.stat().st_size)]
+            for name, sha256 in names.items():
+                size = _copy(environment.path / name, building / name, sha256)
+                files.append(BackupFile(name, sha256, size))
+                advance(size)
+        manifest = Backup(created_at=system_clock(), sequence=sequence, files=tuple(files))
+        _write(building / _MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
+    return manifest
+
+
+def restore(source: Path, target: Path, *, advance: Callable[[int], None]) -> Backup:
+    """Make a workspace of a backup, after checking every file of it.
+
+    Args:
+        source: A backup.
+        target: The workspace's directory, which does not exist yet; it appears complete or not at all.
+        advance: Is told how many bytes more were copied.
+
+    Raises:
+        NotFoundError: If the source is no backup.
+        IntegrityError: If a file of it is missing or damaged; nothing is restored then.
+        DataError: If there is something at the target.
+    """
+    manifest = read_manifest(source)
+    with _appearing(target) as building:
+        for file in manifest.files:
+            _copy(source / file.path, building / file.path, file.sha256)
+            advance(file.bytes)
+        for name in ("tmp", "blobs", "segments", "online"):
+            (building / name).mkdir(mode=0o700, exist_ok=True)
+    return manifest
+
+
+def read_manifest(source: Path) -> Backup:
+    """Read what a backup holds.
+
+    Raises:
+        NotFoundError: If the directory is no backup.
+        IntegrityError: If its manifest cannot be read.
+    """
+    path = source / _MANIFEST
+    if not path.is_file():
+        raise NotFoundError(f"{source} is no backup: it has no {_MANIFEST}", hint="name the directory that backup made")
+    try:
+        manifest = msgspec.json.decode(path.read_bytes(), type=Backup)
+    except msgspec.MsgspecError as error:
+        raise IntegrityError(f"{path} cannot be read: {error}", hint="use another backup") from error
+    if manifest.protocol > _PROTOCOL:
+        raise IntegrityError(f"{path} has protocol {manifest.protocol}", hint="pip install --upgrade tinymlops")
+    outside = [file.path for file in manifest.files if file.path.startswith("/") or ".." in Path(file.path).parts]
+    if outside:
+        raise IntegrityError(f"{path} names files outside of it: {outside[0]}", hint="use another backup")
+    return manifest
+
+
+def _contents(copy: Path) -> tuple[int, dict[str, str]]:
+    """Return the sequence of a copied database, and relative path to SHA-256 of every file that it names."""
+    with closing(sqlite3.connect(copy)) as connection:
+        ((sequence,),) = connection.execute("SELECT value FROM counters WHERE name = 'sequence'")
+        names = {file.name: file.sha256 for file in named_files(connection.execute)}
+    return int(sequence), names
+
+
+@contextmanager
+def _appearing(target: Path) -> Iterator[Path]:
+    """Lend a directory beside the target that takes its place, durably, once the block is done."""
+    if target.exists():
+        raise DataError(f"{target} is there already", hint="name a directory that does not exist yet")
+    if not target.parent.is_dir():
+        raise NotFoundError(f"there is no directory {target.parent}", hint=f"mkdir -p {target.parent}")
+    building = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
+    building.mkdir(mode=0o700)
+    try:
+        yield building
+        for folder, _, _ in os.walk(building):
+            fsync_directory(Path(folder))
+        building.rename(target)
+        fsync_directory(target.parent)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _copy(source: Path, target: Path, sha256: str) -> int:
+    """Copy a file durably, hashing on the way; return its size."""
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    try:
+        with source.open("rb") as reading, target.open("xb") as writing:
+            while chunk := reading.read(_CHUNK):
+                digest.update(chunk)
+                writing.write(chunk)
+            writing.flush()
+            fsync(writing.fileno())
+            size = writing.tell()
+    except FileNotFoundError as error:
+        raise missing(source) from error
+    if digest.hexdigest() != sha256:
+        raise damaged(source)
+    return size
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        fsync(file.fileno())
