@@ -1,0 +1,114 @@
+"""How far one column of the served rows has moved from the training rows, and how much of that is mere chance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from tinymlops.kernels.drift import bin_counts, psi
+
+if TYPE_CHECKING:
+    from tinymlops.training.baseline import Histogram
+
+__all__ = ["Drift", "DriftCounter", "drifts_of", "expected_psi"]
+
+
+class Drift(msgspec.Struct, frozen=True):
+    """One column now and in training."""
+
+    name: str
+    rows: int
+    """Served rows."""
+    bins: int
+    """That have rows, now or in training."""
+    null_rate: float | None
+    """Of the served rows; None without any."""
+    training_null_rate: float
+    psi: float | None
+    """Population stability index; None without served rows."""
+    noise: float | None
+    """The index that so few rows would show on average without any drift."""
+
+    @property
+    def excess(self) -> float:
+        """What of the index chance does not explain; 0.0 or more."""
+        return max(0.0, (self.psi or 0.0) - (self.noise or 0.0))
+
+    @property
+    def reading(self) -> str:
+        """`shift` if the excess is 0.25 or more, `some` from 0.1 on, else nothing: the usual limits, less chance.
+
+        With fewer than five rows a bin it is `few rows`: some bins are empty then, and the index says little.
+        """
+        if self.rows < 5 * self.bins:
+            return "few rows"
+        return "shift" if self.excess >= 0.25 else "some" if self.excess >= 0.1 else ""
+
+
+class DriftCounter:
+    """Counts a column's served values over the bins of its training histogram.
+
+    Args:
+        histogram: Of the training rows.
+    """
+
+    def __init__(self, histogram: Histogram) -> None:
+        self._edges = None if histogram.edges is None else np.array(histogram.edges, np.float64)
+        self._places = {category: place for place, category in enumerate(histogram.categories or [])}
+        counts = list(histogram.counts)
+        # The last bin is of nulls; a category that training had not gets one before it.
+        self._expected = np.array(counts if self._edges is not None else [*counts[:-1], 0, counts[-1]], np.int64)
+        self._counts = np.zeros(len(self._expected), np.int64)
+
+    def add(self, values: Sequence[Any]) -> None:
+        """Count values as JSON holds them: numbers, booleans, text and null."""
+        if self._edges is not None:
+            numbers = np.array([float("nan") if value is None else float(value) for value in values], np.float64)
+            self._counts += bin_counts(numbers, self._edges)
+        else:
+            places = [self._place(value) for value in values]
+            self._counts += np.bincount(places, minlength=len(self._counts))
+
+    def drift(self, name: str) -> Drift:
+        """Compare what was counted with training."""
+        rows, training_rows = int(self._counts.sum()), int(self._expected.sum())
+        share = int(self._expected[-1]) / training_rows if training_rows else 0.0
+        bins = int(((self._expected + self._counts) > 0).sum())
+        if not rows or not training_rows:
+            return Drift(name, rows, bins, None, share, None, None)
+        index, noise = psi(self._expected, self._counts), expected_psi(bins, training_rows, rows)
+        return Drift(name, rows, bins, int(self._counts[-1]) / rows, share, index, noise)
+
+    def _place(self, value: Any) -> int:
+        if value is None:
+            return len(self._counts) - 1
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        return self._places.get(text, len(self._counts) - 2)
+
+
+def expected_psi(bins: int, training_rows: int, rows: int) -> float:
+    """Return the population stability index that sampling alone gives on average.
+
+    Without drift the index divided by `1/n + 1/m` follows a chi-square distribution with `bins - 1` degrees of
+    freedom (Yurdakul, "Statistical Properties of Population Stability Index", 2018), whose mean that is. Rows so few
+    that bins stay empty show more.
+
+    Args:
+        bins: How many bins have rows in either sample.
+        training_rows: n.
+        rows: m.
+
+    Example:
+        >>> round(expected_psi(10, 100_000, 100), 3)
+        0.09
+    """
+    return (bins - 1) * (1 / training_rows + 1 / rows)
+
+
+def drifts_of(counters: Iterable[tuple[str, DriftCounter]]) -> list[Drift]:
+    """Return the drifts, the largest unexplained one first."""
+    found = [counter.drift(name) for name, counter in counters]
+    return sorted(found, key=lambda drift: (-drift.excess, drift.name))

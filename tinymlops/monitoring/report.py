@@ -1,0 +1,174 @@
+"""`monitor`: what a model version answered beside what happened, and its features beside those of training."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tinymlops._time import from_micros, parse_instant, parse_zone, to_micros
+from tinymlops.monitoring.drift import Drift, drifts_of
+from tinymlops.monitoring.rendering import html_table, text_table
+from tinymlops.monitoring.served import Period, Served, read_served
+from tinymlops.records import Evaluation
+from tinymlops.serving.outcomes import collect_outcomes
+from tinymlops.training.baseline import read_baseline
+
+if TYPE_CHECKING:
+    from tinymlops.features.context import Context
+    from tinymlops.serving.model import Model
+
+__all__ = ["MonitorReport", "monitor"]
+
+
+class MonitorReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A model version at work."""
+
+    model: str
+    version: int
+    first_at: datetime | None
+    """Time of the first prediction; None without any."""
+    last_at: datetime | None
+    predictions: int
+    with_outcome: int
+    no_outcome: int
+    """Known to have none, such as a cancelled flight."""
+    waiting: int
+    """Their outcome is not known yet."""
+    unfit: int
+    """Their outcome is none of the model's classes, or no number; left out of the metrics."""
+    live: Evaluation
+    """The metrics of the predictions that have an outcome."""
+    trained: Evaluation | None
+    """Those of the test rows, or of the training rows where there were no others."""
+    training_rows: int
+    """That the histograms of training are of; 0 without them."""
+    prediction: Drift | None
+    """Of the probability, or of the prediction where there is none."""
+    features: list[Drift]
+    """The largest unexplained drift first."""
+
+    def __str__(self) -> str:
+        parts = [self._title, self._outcomes, "", text_table(self._metrics)]
+        if self.training_rows:
+            parts += ["", text_table(self._drifts), self._note]
+        return "\n".join(parts)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        paragraphs = [f"<p>{self._title}<br>{self._outcomes}</p>", html_table(self._metrics)]
+        if self.training_rows:
+            paragraphs += [html_table(self._drifts), f"<p>{self._note}</p>"]
+        return "".join(paragraphs)
+
+    @property
+    def _title(self) -> str:
+        if self.first_at is None or self.last_at is None:
+            return f"{self.model}:{self.version}, no predictions"
+        return (
+            f"{self.model}:{self.version}, {self.predictions:,} predictions from "
+            f"{self.first_at:%Y-%m-%d %H:%M} to {self.last_at:%Y-%m-%d %H:%M} UTC"
+        )
+
+    @property
+    def _outcomes(self) -> str:
+        unfit = f", {self.unfit:,} that the model cannot give" if self.unfit else ""
+        return (
+            f"outcomes: {self.with_outcome:,} known, {self.no_outcome:,} without one, {self.waiting:,} waiting{unfit}"
+        )
+
+    @property
+    def _metrics(self) -> list[list[str]]:
+        trained = self.trained.metrics if self.trained is not None else {}
+        header = ["metric", f"live ({self.live.rows:,} rows)"]
+        header += [f"{self.trained.split} ({self.trained.rows:,} rows)"] if self.trained is not None else []
+        names = dict.fromkeys([*trained, *self.live.metrics])
+        sides = [self.live.metrics, trained][: len(header) - 1]
+        return [header, *([name, *(_number(side.get(name)) for side in sides)] for name in names)]
+
+    @property
+    def _drifts(self) -> list[list[str]]:
+        prediction = [self.prediction] if self.prediction is not None else []
+        return [
+            ["column", "null now", "in training", "PSI", "noise", ""],
+            *(
+                [
+                    drift.name,
+                    _share(drift.null_rate),
+                    _share(drift.training_null_rate),
+                    _number(drift.psi),
+                    _number(drift.noise),
+                    drift.reading,
+                ]
+                for drift in [*prediction, *self.features]
+            ),
+        ]
+
+    @property
+    def _note(self) -> str:
+        return (
+            f"noise: the PSI that {self.predictions:,} rows beside {self.training_rows:,} of training show without any "
+            "drift; above it, 0.1 is some drift and 0.25 a shift"
+        )
+
+
+def monitor(
+    context: Context, model: Model, *, since: datetime | str | None = None, until: datetime | str | None = None
+) -> MonitorReport:
+    """Compare a version's logged predictions with what happened, and their features with the training rows.
+
+    Outcomes that the label's source knows by now are joined first.
+
+    Args:
+        context: The workspace's state.
+        model: Which.
+        since: Only predictions from this moment on; a date is midnight in the project's zone.
+        until: Only predictions before this moment.
+    """
+    period = _period(model, since, until)
+    collect_outcomes(context, model)
+    record, environment = model.manifest.model, context.environment
+    sha256 = record.baseline_sha256
+    baseline = read_baseline(environment.blobs.read(sha256)) if sha256 is not None else None
+    served = Served(model.signature, baseline)
+    for page in read_served(environment.database, model.name, model.version, period):
+        served.add(page)
+    live = served.evaluation()
+    return MonitorReport(
+        model=model.name,
+        version=model.version,
+        first_at=None if served.first is None else from_micros(served.first),
+        last_at=None if served.last is None else from_micros(served.last),
+        predictions=served.predictions,
+        with_outcome=live.rows,
+        no_outcome=served.no_outcome,
+        waiting=served.waiting,
+        unfit=served.unfit,
+        live=live,
+        trained=record.evaluation,
+        training_rows=baseline.rows if baseline is not None else 0,
+        prediction=served.prediction.drift("prediction") if served.prediction is not None else None,
+        features=drifts_of(served.features.items()),
+    )
+
+
+def _period(model: Model, since: datetime | str | None, until: datetime | str | None) -> Period:
+    zone = parse_zone(model.training_set.tz)
+    given = {"since": since, "until": until}
+    return Period(
+        **{
+            name: to_micros(parse_instant(moment, name=name, zone=zone))
+            for name, moment in given.items()
+            if moment is not None
+        }
+    )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2%}"

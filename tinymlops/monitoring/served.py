@@ -1,0 +1,112 @@
+"""What a model version has served: its logged predictions beside their outcomes, counted page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import polars as pl
+
+from tinymlops.monitoring.drift import DriftCounter
+from tinymlops.records import Evaluation, Signature
+from tinymlops.training.evaluation import metrics_for
+
+if TYPE_CHECKING:
+    from tinymlops.stores.database import Database
+    from tinymlops.training.baseline import Baseline
+
+__all__ = ["Period", "Served", "read_served"]
+
+_PAGE = 20_000
+_ANSWERS = ("prediction", "probability", "probabilities")
+
+
+class Period(NamedTuple):
+    """Prediction times, microseconds UTC: from the first one on, before the second."""
+
+    since: int = -(2**63)
+    until: int = 2**63 - 1
+
+
+class Served:
+    """Counts of predictions, and all that metrics and drift are computed from.
+
+    Args:
+        signature: The model's.
+        baseline: Its training rows' histograms, if it has some.
+    """
+
+    def __init__(self, signature: Signature, baseline: Baseline | None) -> None:
+        self._signature = signature
+        self._classes = {value: value for value in signature.classes or []}
+        self._outcomes: list[Any] = []
+        self._outputs: list[dict[str, Any]] = []
+        histograms = baseline.features if baseline is not None else {}
+        self.features = {name: DriftCounter(histogram) for name, histogram in histograms.items()}
+        prediction = baseline.prediction if baseline is not None else None
+        self.prediction = DriftCounter(prediction) if prediction is not None else None
+        self.predictions = self.waiting = self.no_outcome = self.unfit = 0
+        self.first: int | None = None
+        self.last: int | None = None
+
+    def add(self, page: list[tuple[Any, ...]]) -> None:
+        """Count one page of `read_served`."""
+        features, outputs = _maps(row[2] for row in page), _maps(row[3] for row in page)
+        for name, counter in self.features.items():
+            counter.add([values.get(name) for values in features])
+        if self.prediction is not None:
+            self.prediction.add([output.get("probability", output["prediction"]) for output in outputs])
+        self.predictions += len(page)
+        self.first = page[0][0] if self.first is None else self.first
+        self.last = page[-1][0]
+        for row, output in zip(page, outputs, strict=True):
+            self._add_outcome(has=row[4], value=row[5], output=output)
+
+    def evaluation(self) -> Evaluation:
+        """Compare the predictions with their outcomes, by the metrics that training used."""
+        signature = self._signature
+        y = pl.Series("y", self._outcomes, dtype=pl.Float64 if signature.task == "regression" else None, strict=False)
+        columns = {
+            name: [output.get(name) for output in self._outputs]
+            for name in _ANSWERS
+            if any(name in output for output in self._outputs[:1])
+        }
+        predictions = pl.DataFrame(columns, strict=False)
+        return Evaluation("live", len(y), metrics_for(signature.task, y, predictions, signature.classes))
+
+    def _add_outcome(self, *, has: int, value: float | str | None, output: dict[str, Any]) -> None:
+        if not has:
+            self.waiting += 1
+        elif value is None:
+            self.no_outcome += 1
+        elif isinstance(value, str) if self._signature.task == "regression" else value not in self._classes:
+            self.unfit += 1
+        else:
+            # What is stored as 1 is the class True.
+            self._outcomes.append(self._classes.get(value, value))
+            self._outputs.append(output)
+
+
+def read_served(
+    database: Database, model: str, version: int, period: Period
+) -> Iterator[list[tuple[int, int, str, str, int, float | str | None]]]:
+    """Read a version's predictions in order of time, a page at a time.
+
+    Returns:
+        Pages of (time, row id, features, output, whether there is an outcome, its value).
+    """
+    sql = (
+        "SELECT p.at, p.rowid, p.features, p.output, o.prediction_id IS NOT NULL, o.value FROM predictions p "
+        "LEFT JOIN outcomes o ON o.prediction_id = p.id WHERE p.model = ? AND p.version = ? AND p.at >= ? AND p.at < ? "
+        "AND (p.at, p.rowid) > (?, ?) ORDER BY p.at, p.rowid LIMIT ?"
+    )
+    place = (period.since, -1)
+    while page := database.rows(sql, (model, version, *period, *place, _PAGE)):
+        yield page
+        place = (page[-1][0], page[-1][1])
+
+
+def _maps(texts: Iterator[str]) -> list[dict[str, Any]]:
+    decode = msgspec.json.Decoder(dict[str, Any]).decode
+    return [decode(text) for text in texts]

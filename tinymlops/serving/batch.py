@@ -1,0 +1,220 @@
+"""`predict_batch`: a table in, a Parquet file out, a chunk at a time."""
+
+from __future__ import annotations
+
+import errno
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import polars as pl
+
+from tinymlops._progress import progress
+from tinymlops._time import parse_instant, to_micros
+from tinymlops.errors import DataError, NotFoundError, TinyMLOpsError, near
+from tinymlops.features.historical import features_for
+from tinymlops.frames import Frame, require_no_nulls, times_to_micros, to_polars
+from tinymlops.serving.prediction import read_online
+from tinymlops.serving.request import has_features, read_rows
+from tinymlops.stores.publish import fsync, fsync_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tinymlops.features.context import Context
+    from tinymlops.serving.model import Model
+
+__all__ = ["BatchReport", "predict_batch"]
+
+_CHUNK = 200_000
+"""Rows: each chunk arranges history for its keys anew."""
+_ANSWERS = ("prediction", "probability", "probabilities")
+
+Served = Callable[[pl.DataFrame], pl.DataFrame]
+"""Gives the rows of a request their features."""
+
+
+class BatchReport(msgspec.Struct, frozen=True):
+    """What was predicted, and where it is."""
+
+    model: str
+    version: int
+    rows: int
+    path: str
+    bytes: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.rows:,} predictions of {self.model}:{self.version} in {self.path} ({self.seconds:.1f} s)"
+
+
+def predict_batch(
+    context: Context, model: Model, rows: Frame | str | Path, output: Path, *, timestamp: str | None
+) -> BatchReport:
+    """Predict for a whole table and write what was sent, but for features, with the answers beside it.
+
+    Args:
+        context: The workspace's state.
+        model: Who answers.
+        rows: A table, or a Parquet or CSV file: entity keys and request fields, or full rows of features.
+        output: The Parquet file to write, complete or not at all; one that is there is replaced.
+        timestamp: Column of prediction times, with a zone or as ISO 8601 text with an offset: features are those known
+            then, as in training. Without it, those of one moment, now. Full rows of features are used as they are.
+
+    Raises:
+        DataError: If a column is missing or mistyped, naming it, or has the name of an answer.
+        NotFoundError: If the file, or the directory to write to, does not exist.
+    """
+    begun = time.perf_counter()
+    table = _opened(model, rows, timestamp)
+    total = table.select(pl.len()).collect().item()
+    _check_columns(model, table.collect_schema().names(), timestamp)
+    served = _by_time(context, model, timestamp) if timestamp is not None else _by_now(context, model)
+    with _parquet(output) as write, progress("predicting", total) as advance:
+        for chunk in _chunks(table, total):
+            write(_answered(model, chunk, served))
+            advance(chunk.height)
+    return BatchReport(
+        model.name, model.version, total, str(output), output.stat().st_size, time.perf_counter() - begun
+    )
+
+
+def _answered(model: Model, chunk: pl.DataFrame, served: Served) -> pl.DataFrame:
+    """Return what was sent, but for the features, and the answers."""
+    sent = read_rows(model, chunk)
+    if has_features(model.signature, sent):
+        answers = model.predict(sent)
+        sent = sent.drop(_features(model))
+    else:
+        answers = model.predict(served(sent))
+    return sent.hstack(answers) if sent.width else answers
+
+
+def _by_now(context: Context, model: Model) -> Served:
+    """Read features online, for all chunks as of one moment."""
+    moment = context.clock()
+    still = replace(context, clock=lambda: moment)
+    return lambda sent: read_online(still, model, sent).to_polars()
+
+
+def _by_time(context: Context, model: Model, timestamp: str) -> Served:
+    """Read features from history, as the training set did."""
+    pinned, asked = model.context(context), model.training_set
+
+    def served(sent: pl.DataFrame) -> pl.DataFrame:
+        moments = _moments(sent[timestamp]).to_numpy()
+        table = features_for(pinned, sent, moments, asked.features, spine_source=asked.spine)
+        return pl.DataFrame(list(table.columns.values()))
+
+    return served
+
+
+def _moments(column: pl.Series) -> pl.Series:
+    """Return prediction times as microseconds UTC."""
+    name = column.name
+    if column.dtype == pl.String:
+        read = [None if text is None else to_micros(parse_instant(text, name=name)) for text in column]
+        moments = pl.Series(name, read, dtype=pl.Int64)
+    elif isinstance(column.dtype, pl.Datetime) and column.dtype.time_zone is None:
+        raise DataError(
+            f"{name!r} holds times without a time zone",
+            hint=f'say which, such as frame.with_columns(pl.col("{name}").dt.replace_time_zone("UTC"))',
+        )
+    else:
+        moments = times_to_micros(column, role="spine", tz=None, name=name)
+    require_no_nulls(moments, name=name)
+    return moments
+
+
+def _opened(model: Model, rows: Frame | str | Path, timestamp: str | None) -> pl.LazyFrame:
+    """Read a table, or open a file; a Parquet file is read a chunk at a time."""
+    if not isinstance(rows, str | Path):
+        return to_polars(rows).lazy()
+    path = Path(rows)
+    if not path.is_file():
+        beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise NotFoundError(f"there is no file {path}", hint=near(path.name, beside, otherwise="check the path"))
+    kind = path.suffix.lower()
+    try:
+        if kind == ".parquet":
+            opened = pl.scan_parquet(path)
+            opened.collect_schema()
+            return opened
+        if kind == ".csv":
+            return pl.read_csv(
+                path, schema_overrides=_text_columns(model, path, timestamp), infer_schema_length=None
+            ).lazy()
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{path} cannot be read: {error}", hint="write it anew as Parquet") from error
+    raise DataError(f"{path} is neither a Parquet nor a CSV file", hint="name it .parquet or .csv, or pass a frame")
+
+
+def _text_columns(model: Model, path: Path, timestamp: str | None) -> dict[str, pl.DataType]:
+    """Return the columns of a CSV file that are text, whatever they look like: "007" is no number."""
+    numbers = ("Int", "UInt", "Float", "Boolean", "Decimal")
+    dtypes = {field.name: field.dtype for field in model.signature.request}
+    dtypes |= {field.name: field.dtype for field in model.signature.features}
+    text = {name for name, dtype in dtypes.items() if not dtype.startswith(numbers)} | {timestamp}
+    return {name: pl.String() for name in pl.read_csv(path, n_rows=0).columns if name in text}
+
+
+def _check_columns(model: Model, columns: Sequence[str], timestamp: str | None) -> None:
+    if timestamp is not None and timestamp not in columns:
+        raise DataError(f"there is no time column {timestamp!r}", hint=near(timestamp, columns))
+    taken = [name for name in columns if name in _ANSWERS and name not in _features(model)]
+    if taken:
+        raise DataError(f"the column {taken[0]!r} has the name of an answer", hint="rename it, or leave it out")
+
+
+def _features(model: Model) -> list[str]:
+    return [field.name for field in model.signature.features]
+
+
+def _chunks(table: pl.LazyFrame, total: int) -> Iterator[pl.DataFrame]:
+    """Give the rows in order; a table without rows is one chunk, which has columns all the same."""
+    for start in range(0, max(total, 1), _CHUNK):
+        yield table.slice(start, _CHUNK).collect()
+
+
+@contextmanager
+def _parquet(output: Path) -> Iterator[Callable[[pl.DataFrame], None]]:
+    """Lend a function that adds rows to a Parquet file, which is there and durable only once the block ends."""
+    import pyarrow.parquet as pq
+
+    if not output.parent.is_dir():
+        raise NotFoundError(f"there is no directory {output.parent}", hint="make it first")
+    if output.is_dir():
+        raise DataError(f"{output} is a directory", hint="name the file to write")
+    unfinished = output.parent / f".{output.name}.{secrets.token_hex(6)}.part"
+    writer: Any = None
+
+    def write(frame: pl.DataFrame) -> None:
+        nonlocal writer
+        table = frame.to_arrow()
+        if writer is None:
+            writer = pq.ParquetWriter(file, table.schema, compression="zstd")
+        writer.write_table(table)
+
+    try:
+        with unfinished.open("xb") as file:
+            try:
+                yield write
+            finally:
+                if writer is not None:
+                    writer.close()
+            fsync(file.fileno())
+        unfinished.replace(output)
+        fsync_directory(output.parent)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise TinyMLOpsError(
+                f"the disk of {output} is full; nothing was written", hint="free some space"
+            ) from error
+        raise
+    finally:
+        unfinished.unlink(missing_ok=True)

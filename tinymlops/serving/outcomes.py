@@ -1,0 +1,181 @@
+"""What really happened: said by a user for a prediction id, or computed from the label's source once it is mature."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import polars as pl
+
+from tinymlops.errors import DataError, near
+from tinymlops.features.sources import known_columns
+from tinymlops.features.specs import EntitySpec, LabelSpec, SourceSpec
+from tinymlops.features.training_sets import outcomes_of
+from tinymlops.frames import Frame, to_polars
+from tinymlops.records import Outcome, SourceState
+from tinymlops.schema import parse_dtype
+from tinymlops.stores._rows import to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from tinymlops.features.context import Context
+    from tinymlops.serving.model import Model
+    from tinymlops.stores.transaction import Transaction
+
+__all__ = ["OutcomeReport", "collect_outcomes", "log_outcomes"]
+
+_COLUMNS = ("prediction_id", "value")
+
+
+class OutcomeReport(msgspec.Struct, frozen=True):
+    """What became of the outcomes that were logged."""
+
+    outcomes: int
+    """Stored, one for each prediction id."""
+    unknown: int
+    """Of them, for predictions that are not known: kept, and joined when they are."""
+    replaced: int
+    """Of them, in the place of an earlier one."""
+
+
+def log_outcomes(context: Context, rows: Frame) -> OutcomeReport:
+    """Store what happened; a second outcome for the same prediction replaces the first.
+
+    Args:
+        context: The workspace's state.
+        rows: `prediction_id` (text) and `value` (a number, a boolean, text, or null where there is no outcome): any
+            table, or a list of dicts. Other columns are passed over.
+
+    Raises:
+        DataError: If a column is missing or mistyped; then nothing is stored.
+    """
+    values = _read(rows)
+    at = context.clock()
+    with context.environment.database.write(actor="local") as tx:
+        known = _present(tx, "predictions", "id", values)
+        replaced = _present(tx, "outcomes", "prediction_id", values)
+        for identifier, value in values.items():
+            tx.put(Outcome(prediction_id=identifier, value=value, at=at, origin="logged"))
+        report = OutcomeReport(len(values), len(values) - len(known), len(replaced))
+        if values:
+            tx.audit("outcomes.log", "outcomes", **msgspec.structs.asdict(report))
+    return report
+
+
+def collect_outcomes(context: Context, model: Model) -> int:
+    """Compute the label for every logged prediction of a version that has no outcome and whose window is mature.
+
+    The definitions are those that the model was trained with. The label's entity key comes from the request, so a
+    prediction that was sent without it is left alone.
+
+    Args:
+        context: The workspace's state.
+        model: Whose predictions.
+
+    Returns:
+        How many outcomes were stored, those without a value included.
+    """
+    pinned = model.context(context)
+    label = pinned.definitions.get(LabelSpec, model.training_set.label)
+    waiting = _waiting(pinned, model, label)
+    if not waiting.height:
+        return 0
+    outcome, mature = outcomes_of(pinned, label, waiting, waiting["at"].to_numpy())
+    found = waiting.select("id", outcome.alias("value")).filter(mature)
+    values = {identifier: _value(value) for identifier, value in found.iter_rows()}
+    at = context.clock()
+    with context.environment.database.write(actor="local") as tx:
+        # Somebody may have said it meanwhile, and then knows better.
+        for identifier in _present(tx, "outcomes", "prediction_id", values):
+            del values[identifier]
+        tx.insert_many(
+            Outcome(prediction_id=identifier, value=value, at=at, origin="label")
+            for identifier, value in values.items()
+        )
+        if values:
+            tx.audit("outcomes.collect", str(model), outcomes=len(values))
+    return len(values)
+
+
+def _read(rows: Frame) -> dict[str, Any]:
+    """Return the value of each prediction id, the last one of each."""
+    # A frame would give all values of a list one type: 1 beside "late" would become "1".
+    listed = rows if isinstance(rows, list) and all(isinstance(row, dict) for row in rows) else _listed(rows)
+    values = {}
+    for number, row in enumerate(listed):
+        for column in _COLUMNS:
+            if column not in row:
+                raise DataError(f"there is no column {column!r} in row {number}", hint=near(column, map(str, row)))
+        identifier = row["prediction_id"]
+        if not isinstance(identifier, str) or not identifier:
+            raise DataError(
+                f"prediction_id is {identifier!r} in row {number}", hint="send the `id` of a prediction, which is text"
+            )
+        values[identifier] = _checked(row["value"], number)
+    return values
+
+
+def _listed(rows: Frame) -> Iterable[Mapping[str, Any]]:
+    frame = to_polars(rows)
+    for column in _COLUMNS:
+        if column not in frame.columns:
+            raise DataError(f"there is no column {column!r}", hint=near(column, frame.columns))
+    return frame.select(_COLUMNS).iter_rows(named=True)
+
+
+def _checked(value: Any, row: int) -> float | str | None:
+    if isinstance(value, bool | int | float | str | None) and not (isinstance(value, float) and math.isinf(value)):
+        return _value(value)
+    raise DataError(
+        f"value is {value!r} ({type(value).__name__}) in row {row}",
+        hint="send a finite number, a boolean, text, or null where there is no outcome",
+    )
+
+
+def _value(value: Any) -> float | str | None:
+    """Return an outcome as it is stored: a boolean as 0 or 1, NaN as null."""
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    known: float | str | None = value
+    return known
+
+
+def _present(tx: Transaction, table: str, column: str, ids: Iterable[str]) -> set[str]:
+    """Return which of these ids a table has."""
+    sql = f'SELECT "{column}" FROM "{table}" WHERE "{column}" IN (SELECT value FROM json_each(?))'
+    return {row[0] for row in tx.execute(sql, (to_json(list(ids)),))}
+
+
+def _waiting(context: Context, model: Model, label: LabelSpec) -> pl.DataFrame:
+    """Return `id`, `at` and the label's key of each prediction without an outcome whose window is over."""
+    definitions = context.definitions
+    entity = definitions.get(EntitySpec, label.entity)
+    paths = [f'$."{column}"' for column in entity.key]
+    taken = ", ".join(["json_extract(p.request, ?)"] * len(paths))
+    ended = context.now() - label.gap - label.horizon
+    rows = context.environment.database.rows(
+        f"SELECT p.id, p.at, {taken} FROM predictions p LEFT JOIN outcomes o ON o.prediction_id = p.id "
+        "WHERE p.model = ? AND p.version = ? AND p.at <= ? AND o.prediction_id IS NULL",
+        (*paths, model.name, model.version, ended),
+    )
+    columns = list(zip(*rows, strict=True)) or [()] * (2 + len(paths))
+    dtypes = _key_dtypes(context, entity, definitions.get(SourceSpec, label.source))
+    keys = [
+        pl.Series(name, values, dtype=dtype, strict=False)
+        for name, values, dtype in zip(entity.key, columns[2:], dtypes, strict=True)
+    ]
+    frame = pl.DataFrame([pl.Series("id", columns[0], pl.String), pl.Series("at", columns[1], pl.Int64), *keys])
+    return frame.drop_nulls()
+
+
+def _key_dtypes(context: Context, entity: EntitySpec, source: SourceSpec) -> list[pl.DataType | None]:
+    """Return the types of an entity's key at a source; None where only the rows themselves could tell."""
+    names = context.definitions.key_columns(entity, source)
+    while source.row_wise:
+        source = context.definitions.get(SourceSpec, source.inputs[0])
+    known = known_columns(source, context.environment.database.get(SourceState, source=source.name))
+    return [parse_dtype(known[name]) if name in known else None for name in names]
