@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import sys
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -14,6 +15,8 @@ __all__ = ["progress"]
 
 _QUIET = 2.0
 """Seconds before a bar is drawn: short work needs none."""
+_SHOWN_EVERY = 0.1
+"""Seconds between two messages to a browser."""
 
 
 @contextmanager
@@ -41,12 +44,12 @@ class _Bar:
         self._total = total
         self._done = 0
         self._begun = time.monotonic()
-        self._drawn: _Drawn | None = None
+        self._drawn: _InTerminal | _InNotebook | None = None
 
     def advance(self, count: int) -> None:
         self._done += count
-        if self._drawn is None and time.monotonic() - self._begun >= _QUIET and _is_watched():
-            self._drawn = _Drawn(self._what, self._total)
+        if self._drawn is None and time.monotonic() - self._begun >= _QUIET:
+            self._drawn = _draw(self._what, self._total)
         if self._drawn is not None:
             self._drawn.update(self._done)
 
@@ -55,18 +58,26 @@ class _Bar:
             self._drawn.stop()
 
 
-class _Drawn:
+def _draw(what: str, total: int) -> _InTerminal | _InNotebook | None:
+    """Begin a bar where somebody looks; None where output is piped or kept."""
+    if "ipykernel" in sys.modules:
+        return _InNotebook(what, total)
+    return _InTerminal(what, total) if sys.stderr.isatty() else None
+
+
+class _InTerminal:
     def __init__(self, what: str, total: int) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             console=Console(stderr=True),
             transient=True,
+            redirect_stdout=sys.stdout.isatty(),  # what is piped must not end up beside the bar
         )
         self._task = self._bar.add_task(what, total=total)
         self._bar.start()
@@ -78,5 +89,24 @@ class _Drawn:
         self._bar.stop()
 
 
-def _is_watched() -> bool:
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
+class _InNotebook:
+    """The browser's own bar: what rich draws in a notebook needs another package."""
+
+    def __init__(self, what: str, total: int) -> None:
+        from IPython.display import DisplayHandle
+
+        self._what = html.escape(what)
+        self._total = total
+        self._shown_at = 0.0
+        self._handle: Any = DisplayHandle()  # type: ignore[no-untyped-call]
+        self._handle.display({"text/plain": ""}, raw=True)
+
+    def update(self, done: int) -> None:
+        if time.monotonic() - self._shown_at < _SHOWN_EVERY:
+            return
+        self._shown_at = time.monotonic()
+        bar = f"{self._what} <progress max='{self._total}' value='{done}'></progress> {done:,}/{self._total:,}"
+        self._handle.update({"text/html": bar, "text/plain": ""}, raw=True)
+
+    def stop(self) -> None:
+        self._handle.update({"text/plain": ""}, raw=True)

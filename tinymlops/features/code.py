@@ -15,10 +15,10 @@ import textwrap
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
-from tinymlops.errors import DefinitionError
+from tinymlops.errors import DefinitionError, TinyMLOpsError
 from tinymlops.features.specs import CodeReference
 
 __all__ = ["find_function", "import_modules", "is_importable", "is_interactive", "reference_of", "require_same"]
@@ -41,8 +41,8 @@ def is_interactive(module: str) -> bool:
 
 
 def is_importable(code: CodeReference) -> bool:
-    """Say whether another process can find the function: not if it lives in a notebook, or inside a function."""
-    return "<locals>" not in code.name and (code.module != "__main__" or code.file is not None)
+    """Say whether another process can find the function: not if it lives in a notebook, in a function, or is a lambda."""
+    return "<" not in code.name and (code.module != "__main__" or code.file is not None)
 
 
 def find_function(code: CodeReference, root: Path) -> Callable[..., Any]:
@@ -88,14 +88,16 @@ def import_modules(names: Iterable[str], root: Path) -> list[ModuleType]:
     """Import a project's modules in order, its directory first in the search path.
 
     Raises:
-        DefinitionError: If one cannot be imported.
+        DefinitionError: If one is not there or raises.
     """
     modules = []
     _put_first_in_path(root)
     for name in names:
         try:
             modules.append(importlib.import_module(name))
-        except ImportError as error:
+        except TinyMLOpsError:
+            raise
+        except Exception as error:  # the user's module may raise anything
             raise DefinitionError(
                 f"module {name!r} of the project cannot be imported: {error}",
                 hint=f"it is looked for in {root} and in the environment; tinymlops.toml lists it in modules",
@@ -122,9 +124,14 @@ def _module_of(code: CodeReference, root: Path) -> ModuleType:
     _put_first_in_path(file.parent)
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except BaseException as error:
         del sys.modules[name]
-        raise
+        if isinstance(error, TinyMLOpsError) or not isinstance(error, Exception | SystemExit):
+            raise
+        raise DefinitionError(
+            f"the script {file} cannot be run to find its functions: {error}",
+            hint='correct it, and put what is no definition under if __name__ == "__main__":',
+        ) from error
     return module
 
 
@@ -135,10 +142,16 @@ def _put_first_in_path(directory: Path) -> None:
         sys.path.insert(0, text)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=1024)  # and so the text is read once, when a decorator sees the function: the file may change later
 def _digest(function: Callable[..., Any]) -> str:
     try:
         text = textwrap.dedent(inspect.getsource(function))
     except (OSError, TypeError):
-        text = ""
+        text = _compiled(function.__code__)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _compiled(code: CodeType) -> str:
+    """Write what a function without a source text does."""
+    constants = [_compiled(value) if isinstance(value, CodeType) else value for value in code.co_consts]
+    return repr((code.co_code, code.co_names, code.co_varnames, constants))

@@ -1,0 +1,272 @@
+"""Users' functions: found again by module or by script from another process, and only while they are the same."""
+
+import importlib
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import tinymlops as tm
+from tinymlops.errors import DefinitionError
+from tinymlops.features.code import find_function, import_modules, is_importable, reference_of, require_same
+
+SCRIPT = """
+from datetime import UTC, datetime
+
+import polars as pl
+
+import tinymlops as tm
+
+project = tm.Project("shop")
+customer = project.entity("customer", key="customer")
+
+
+@project.source(timestamp="at")
+def orders() -> pl.DataFrame:
+    return pl.DataFrame({"customer": ["a", "b"], "at": [datetime(2024, 1, 1, tzinfo=UTC)] * 2, "amount": [1.0, 2.0]})
+
+
+@project.feature_view(entity=customer)
+def spending(orders: tm.Rows) -> tm.Features:
+    return {"amount": orders["amount"].last()}
+
+
+@project.on_demand
+def rest(spending: tm.Inputs, discount: pl.Expr) -> dict[str, pl.Expr]:
+    return {"rest": spending["amount"] * discount}
+
+
+if __name__ == "__main__":
+    with tm.connect("shop.tm", create=True) as ws:
+        ws.apply(project)
+        ws.ingest()
+"""
+
+READER = """
+import json, sys
+import tinymlops as tm
+
+with tm.connect("shop.tm") as ws:
+    try:
+        answer = ws.get_online_features(["spending", "rest"], [{"customer": "b", "discount": 0.5}])
+        print(json.dumps({"rest": answer.to_dict()["rest"], "main": sys.modules["__main__"].__file__}))
+    except tm.TinyMLOpsError as error:
+        print(json.dumps({"message": error.message, "hint": error.hint}))
+"""
+
+
+def run(directory, *arguments):
+    """Run Python in a directory, as a user would; return what it printed."""
+    command = [sys.executable, *arguments]
+    result = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False, timeout=120)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def served(directory):
+    """What another process answers."""
+    (directory / "reader.py").write_text(READER)
+    return msgspec.json.decode(run(directory, "reader.py"))
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """Write a module beside nothing else, and import it as a project's."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    names = []
+
+    def write(text, name):
+        names.append(name)
+        (tmp_path / f"{name}.py").write_text(textwrap.dedent(text))
+        sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+        return import_modules([name], tmp_path)[0]
+
+    yield write
+    for name in names:
+        sys.modules.pop(name, None)
+
+
+def test_a_script_that_ran_as_main_is_served_from_another_process(tmp_path):
+    (tmp_path / "shop.py").write_text(SCRIPT)
+    run(tmp_path, "shop.py")
+    assert served(tmp_path)["rest"] == [1.0]
+
+
+def test_a_module_is_served_from_another_process(tmp_path):
+    (tmp_path / "shop.py").write_text(SCRIPT)
+    (tmp_path / "train.py").write_text(
+        "import shop, tinymlops as tm\n"
+        "with tm.connect('shop.tm', create=True) as ws:\n    ws.apply(shop.project)\n    ws.ingest()\n"
+    )
+    run(tmp_path, "train.py")
+    assert served(tmp_path)["rest"] == [1.0]
+
+
+def test_code_that_changed_since_is_refused_until_it_is_applied_again(tmp_path):
+    script = tmp_path / "shop.py"
+    script.write_text(SCRIPT)
+    run(tmp_path, "shop.py")
+    script.write_text(SCRIPT.replace('spending["amount"] * discount', 'spending["amount"] * discount * 3'))
+    assert served(tmp_path) == {
+        "message": "the code of 'rest' has changed since it was applied",
+        "hint": "apply the project again and restart; a model keeps to the code it was trained with",
+    }
+    run(tmp_path, "shop.py")
+    assert served(tmp_path)["rest"] == [3.0]
+
+
+def test_a_change_elsewhere_in_the_script_does_not_matter(tmp_path):
+    script = tmp_path / "shop.py"
+    script.write_text(SCRIPT)
+    run(tmp_path, "shop.py")
+    script.write_text("# A comment.\n" + SCRIPT.replace('"a", "b"', '"a", "b" '))
+    assert served(tmp_path)["rest"] == [1.0]
+
+
+def test_a_script_that_is_gone_is_named(tmp_path):
+    (tmp_path / "shop.py").write_text(SCRIPT)
+    run(tmp_path, "shop.py")
+    (tmp_path / "shop.py").unlink()
+    answer = served(tmp_path)
+    assert answer["message"] == f"the script {tmp_path / 'shop.py'} is not there any more"
+    assert answer["hint"] == "restore it, or apply the project again"
+
+
+def test_a_function_typed_in_a_session_is_told_to_move(tmp_path):
+    typed = SCRIPT.replace('if __name__ == "__main__":', "if True:")
+    run(tmp_path, "-c", typed)
+    answer = served(tmp_path)
+    assert answer["message"] == (
+        "the Python code of rest in a notebook cannot be imported: it lives only where it was typed"
+    )
+    assert answer["hint"] == "move rest to the top level of a module, such as features.py, and apply again"
+
+
+def test_code_that_moved_from_a_session_to_a_module_is_found_there_after_apply(tmp_path):
+    run(tmp_path, "-c", SCRIPT.replace('if __name__ == "__main__":', "if True:"))
+    (tmp_path / "shop.py").write_text(SCRIPT)
+    run(tmp_path, "-c", "import shop, tinymlops as tm\nwith tm.connect('shop.tm') as ws: ws.apply(shop.project)")
+    assert served(tmp_path)["rest"] == [1.0]
+
+
+def test_the_same_code_in_another_place_is_applied_again_and_keeps_its_fingerprint(module, workspace):
+    typed = module(SCRIPT, "shop_moved").project
+    for name in ("orders", "rest"):
+        noun = typed.definitions[name]
+        code = msgspec.structs.replace(noun.spec.code, module="__main__", file=None)
+        noun.spec = msgspec.structs.replace(noun.spec, code=code)
+    workspace.apply(typed)
+    before = {row.name: row.fingerprint for row in workspace.catalog.list()}
+    moved = module(SCRIPT, "shop_moved").project
+    changed = [change for change in workspace.apply(moved).changes if change.action == "change"]
+    assert [(change.name, change.detail) for change in changed] == [
+        ("orders", "where its code is"),
+        ("rest", "where its code is"),
+    ]
+    assert {row.name: row.fingerprint for row in workspace.catalog.list()} == before
+    assert workspace.catalog.get("on_demand", "rest").spec["code"]["module"] == "shop_moved"
+    assert not workspace.plan(moved)
+    assert not workspace.plan(typed)  # and a notebook with the same code takes nothing away from the module
+
+
+def test_a_script_that_is_imported_as_a_module_the_next_time_is_no_change(tmp_path):
+    (tmp_path / "shop.py").write_text(SCRIPT)
+    run(tmp_path, "shop.py")
+    again = run(
+        tmp_path, "-c", "import shop, tinymlops as tm\nwith tm.connect('shop.tm') as ws: print(ws.plan(shop.project))"
+    )
+    assert again.startswith("0 to apply")
+
+
+# In one process
+
+
+def test_a_function_of_a_module_is_found_as_the_noun_that_wraps_it_or_as_itself(module, tmp_path):
+    found = module(SCRIPT + "\n\nclass Group:\n    def inner() -> int:\n        return 1\n", "shop_found")
+    for function in (found.rest.function, found.Group.inner):
+        assert find_function(reference_of(function), tmp_path) is function
+    assert reference_of(found.rest.function).file == str(tmp_path / "shop_found.py")
+
+
+def test_a_function_that_is_no_longer_in_its_module_is_named(module, tmp_path):
+    code = reference_of(module(SCRIPT, "shop_gone").rest.function)
+    module(SCRIPT.replace("def rest(", "def remainder("), "shop_gone")
+    with pytest.raises(DefinitionError, match=r"there is no shop_gone\.rest any more\nHint: restore it, or apply"):
+        find_function(code, tmp_path)
+
+
+def test_a_reloaded_function_is_read_anew(module):
+    text = "def f():\n    return {}\n"
+    before = reference_of(module(text.format(1), "shop_reloaded").f)
+    after = module(text.format(23), "shop_reloaded").f
+    with pytest.raises(DefinitionError, match="the code of 'f' has changed since it was applied"):
+        require_same(after, before)
+
+
+def test_indentation_and_place_are_no_part_of_the_code(module):
+    flat = module("def f():\n    return 1\n", "shop_flat").f
+    nested = module("class A:\n    pass\n\n\nif True:\n    def f():\n        return 1\n", "shop_nested").f
+    assert reference_of(flat).digest == reference_of(nested).digest
+
+
+def test_a_function_without_source_is_told_from_another(module):
+    made = {}
+    exec("def f():\n    return 1\ndef g():\n    return 2", made)
+    assert reference_of(made["f"]).digest != reference_of(made["g"]).digest
+
+
+@pytest.mark.parametrize(
+    ("place", "importable"),
+    [
+        ({"module": "features", "name": "rest", "file": "/x/features.py"}, True),
+        ({"module": "__main__", "name": "rest", "file": "/x/script.py"}, True),
+        ({"module": "__main__", "name": "rest", "file": None}, False),
+        ({"module": "features", "name": "make.<locals>.rest", "file": "/x/features.py"}, False),
+        ({"module": "features", "name": "<lambda>", "file": "/x/features.py"}, False),
+    ],
+)
+def test_what_another_process_can_find(place, importable):
+    assert is_importable(tm.features.specs.CodeReference(**place, digest="")) is importable
+
+
+def test_a_module_that_cannot_be_imported_is_named_with_where_it_is_looked_for(module, tmp_path):
+    with pytest.raises(DefinitionError, match="module 'shop_nowhere' of the project cannot be imported") as info:
+        import_modules(["shop_nowhere"], tmp_path)
+    assert info.value.hint == (
+        f"it is looked for in {tmp_path} and in the environment; tinymlops.toml lists it in modules"
+    )
+
+
+@pytest.mark.parametrize("text", ["raise ValueError('no data')", "1 +", "import shop_absent_dependency"])
+def test_a_module_that_fails_is_named_with_its_error(module, text):
+    with pytest.raises(DefinitionError, match="module 'shop_failing' of the project cannot be imported: ") as info:
+        module(text, "shop_failing")
+    assert info.value.__cause__ is not None
+    assert "shop_failing" not in sys.modules
+
+
+def test_a_script_that_fails_when_it_is_found_again_is_named_and_not_kept(tmp_path):
+    script = tmp_path / "shop.py"
+    script.write_text(SCRIPT)
+    run(tmp_path, "shop.py")
+    script.write_text("raise RuntimeError('no data')")
+    answer = served(tmp_path)
+    assert answer["message"] == f"the script {script} cannot be run to find its functions: no data"
+
+
+def test_modules_are_imported_once_and_in_order(module, tmp_path):
+    module("order = []\n", "shop_base")
+    for name in ("shop_first", "shop_second"):
+        (tmp_path / f"{name}.py").write_text(f"import shop_base\nshop_base.order.append({name!r})\n")
+    try:
+        for _ in range(2):
+            import_modules(["shop_first", "shop_second"], tmp_path)
+        assert sys.modules["shop_base"].order == ["shop_first", "shop_second"]
+        assert Path(sys.path[0]) == tmp_path
+    finally:
+        for name in ("shop_first", "shop_second"):
+            sys.modules.pop(name, None)
