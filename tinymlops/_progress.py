@@ -99,7 +99,7 @@ class _InNotebook:
         self._total = total
         self._shown_at = 0.0
         self._handle: Any = DisplayHandle()  # type: ignore[no-untyped-call]
-        self._handle.display({"text/plain": ""}, raw=True)
+        self._handle.display({"text/plain": ""}, raw=True)  # type: ignore[no-untyped-call]
 
     def update(self, done: int) -> None:
         if time.monotonic() - self._shown_at < _SHOWN_EVERY:
