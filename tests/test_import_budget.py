@@ -33,11 +33,37 @@ def buys(orders: tm.Rows) -> tm.Label:
 project.training_set("buyers", spine=orders, label=buys, features=[spending])
 """
 
+HELP = """
+import sys
+from tinymlops_cli.main import main
+for arguments in (["--help"], ["features", "online", "--help"], ["--version"]):
+    sys.argv = ["tinymlops", *arguments]
+    try:
+        main()
+    except SystemExit as end:
+        assert not end.code
+"""
 
-def loaded(code):
+READING = """
+import os, sys
+import tinymlops as tm
+from tinymlops_cli.main import main
+folder = sys.argv[1]
+for arguments in (["runs", "list"], ["models", "list"], ["runs", "list", "--json"]):
+    sys.argv = ["tinymlops", *arguments, "--workspace", folder]
+    try:
+        main()
+    except SystemExit as end:
+        assert not end.code
+"""
+
+
+def loaded(code, *arguments):
     """Return the heavy packages that a fresh interpreter holds after the code."""
     code += f"\nimport json, sys\nprint(json.dumps(sorted({HEAVY!r} & set(sys.modules))))"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    result = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False, timeout=60
+    )
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout.splitlines()[-1])
 
@@ -50,11 +76,18 @@ def loaded(code):
         "import tinymlops as tm; tm.Project",
         "import tinymlops as tm; tm.Rows, tm.Features, tm.Label, tm.Inputs, tm.Schema, tm.TinyMLOpsError",
         DEFINITIONS,
+        "import tinymlops_cli.main",
+        HELP,
     ],
-    ids=["import", "dir", "Project", "words of definitions", "definitions"],
+    ids=["import", "dir", "Project", "words of definitions", "definitions", "the command line", "its help"],
 )
 def test_nothing_heavy_is_loaded_by(code):
     assert loaded(code) == []
+
+
+def test_commands_that_read_runs_and_models_load_no_frames(tmp_path):
+    tm.connect(tmp_path / "shop.tm", create=True).close()
+    assert loaded(READING, str(tmp_path / "shop.tm")) == ["lmdb"]
 
 
 def test_the_measure_would_notice_a_heavy_package():

@@ -44,8 +44,7 @@ def read_config(root: Path) -> Config:
             f"{path} cannot be used: {error}",
             hint=near(unknown, known) if unknown else f"it may say {', '.join(known)}",
         ) from error
-    if config.threads is not None and config.threads < 1:
-        raise DefinitionError(f"{path} says threads = {config.threads}", hint="use 1 or more, or leave it out")
+    _check(config, path)
     return config
 
 
@@ -63,3 +62,16 @@ def find_config(start: Path) -> Path:
         f"there is no {FILE_NAME} in {start} or above it",
         hint="go to the project's directory, or make one: tinymlops init",
     )
+
+
+def _check(config: Config, path: Path) -> None:
+    if config.workspace == "":
+        raise DefinitionError(f"{path} has an empty workspace", hint='name a directory, such as workspace = "shop.tm"')
+    if config.threads is not None and config.threads < 1:
+        raise DefinitionError(f"{path} says threads = {config.threads}", hint="use 1 or more, or leave it out")
+    for module in config.modules:
+        if not all(part.isidentifier() for part in module.split(".")) or module.endswith(".py"):
+            raise DefinitionError(
+                f"{path} lists {module!r}, which is no name of a module",
+                hint='write it as an import does, such as modules = ["features"] or ["shop.features"]',
+            )

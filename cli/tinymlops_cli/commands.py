@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import inspect
 from collections.abc import Callable
@@ -61,9 +62,10 @@ def command(app: typer.Typer, name: str | None = None) -> Callable[[Command[P]],
                 with Session(project_dir, workspace_path) as session:
                     answer = function(session, **options)  # type: ignore[call-arg]  # typer has checked them
                     show(answer, as_json=as_json)
-            except TinyMLOpsError as error:
+            except (TinyMLOpsError, OSError) as raised:
+                error = _ours(raised)
                 report(error, as_json=as_json)
-                raise typer.Exit(exit_code(error)) from error
+                raise typer.Exit(exit_code(error)) from raised
             raise typer.Exit(answer.code)
 
         _describe(run, function)
@@ -71,6 +73,15 @@ def command(app: typer.Typer, name: str | None = None) -> Callable[[Command[P]],
         return function
 
     return register
+
+
+def _ours(error: TinyMLOpsError | OSError) -> TinyMLOpsError:
+    """Say plainly what the system refused; a reader of our output that went away is typer's to deal with."""
+    if isinstance(error, TinyMLOpsError):
+        return error
+    if error.errno == errno.EPIPE or error.filename is None:
+        raise error
+    return TinyMLOpsError(f"{error.filename}: {error.strerror}")
 
 
 def _describe(run: Callable[..., None], function: Callable[..., Answer]) -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinymlops.config import FILE_NAME
-from tinymlops.errors import DefinitionError, TinyMLOpsError
+from tinymlops.errors import DefinitionError
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from tinymlops.features.project import Project
 
 __all__ = ["load_project"]
@@ -28,6 +25,7 @@ def load_project(names: Sequence[str], root: Path) -> Project:
     Raises:
         DefinitionError: If a module cannot be imported, or there is no project, or more than one.
     """
+    from tinymlops.features.code import import_modules
     from tinymlops.features.project import Project
 
     if not names:
@@ -35,7 +33,7 @@ def load_project(names: Sequence[str], root: Path) -> Project:
             f"{root / FILE_NAME} lists no modules", hint='add the one with the definitions: modules = ["features"]'
         )
     found: dict[int, tuple[str, Project]] = {}
-    for module in _imported(names, root):
+    for module in import_modules(names, root):
         for value in vars(module).values():
             if isinstance(value, Project):
                 found.setdefault(id(value), (module.__name__, value))
@@ -52,27 +50,3 @@ def load_project(names: Sequence[str], root: Path) -> Project:
         )
     ((_, project),) = found.values()
     return project
-
-
-def _imported(names: Sequence[str], root: Path) -> list[ModuleType]:
-    from tinymlops.features.code import import_modules
-
-    try:
-        return import_modules(names, root)
-    except TinyMLOpsError:
-        raise
-    except Exception as error:
-        raise DefinitionError(
-            f"the modules of {FILE_NAME} cannot be imported: {type(error).__name__}: {error}{_place(error, root)}",
-            hint="run the module with python to see the whole traceback",
-        ) from error
-
-
-def _place(error: Exception, root: Path) -> str:
-    """Say at which line of the project's own code an import failed."""
-    own = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if Path(frame.filename).is_relative_to(root) and ".venv" not in frame.filename
-    ]
-    return f" ({Path(own[-1].filename).relative_to(root)}, line {own[-1].lineno})" if own else ""

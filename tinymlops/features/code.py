@@ -12,6 +12,7 @@ import importlib.util
 import inspect
 import sys
 import textwrap
+import traceback
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -99,10 +100,18 @@ def import_modules(names: Iterable[str], root: Path) -> list[ModuleType]:
             raise
         except Exception as error:  # the user's module may raise anything
             raise DefinitionError(
-                f"module {name!r} of the project cannot be imported: {error}",
+                f"module {name!r} of the project cannot be imported: {_told(error, root)}",
                 hint=f"it is looked for in {root} and in the environment; tinymlops.toml lists it in modules",
             ) from error
     return modules
+
+
+def _told(error: Exception, root: Path) -> str:
+    """Say what a module raised, and at which line of the project's own code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename).parent.is_relative_to(root)]
+    place = f" ({Path(own[-1].filename).relative_to(root)}, line {own[-1].lineno})" if own else ""
+    return f"{type(error).__name__}: {error}{place}"
 
 
 def _module_of(code: CodeReference, root: Path) -> ModuleType:

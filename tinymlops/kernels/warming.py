@@ -11,7 +11,6 @@ import numpy as np
 
 from tinymlops.kernels import asof, windows
 from tinymlops.kernels._compile import _cache_directory
-from tinymlops.kernels.exact import Column
 from tinymlops.kernels.records import Records, arrange
 
 __all__ = ["cache_directory", "compile_all", "steps"]
@@ -64,8 +63,7 @@ def _calls() -> Iterator[Callable[[], object]]:
         nothing, null = np.full(5, -1, np.int64), np.zeros(5, np.bool_)
         yield partial(asof.status, arranged, nothing, key, event, strict=False, ttl=2, value_is_null=null)
     yield from _aggregates(records, key, event)
-    many = 100_001  # rows that are summed by parts
-    yield lambda: Column(np.ones(many), np.ones(many, np.bool_)).linear
+    yield _many
 
 
 def _aggregates(records: Records, key: Array, time: Array) -> Iterator[Callable[[], object]]:
@@ -81,3 +79,12 @@ def _aggregates(records: Records, key: Array, time: Array) -> Iterator[Callable[
 
 def _aggregate(function: str, records: Records, operand: windows.Operand, key: Array, time: Array) -> None:
     windows.aggregate(function, records, operand, time, windows.bounds(records, key, time, 10))
+
+
+def _many() -> None:
+    """Sum so many rows that they are added up in parts."""
+    rows = 100_001
+    event = np.arange(rows, dtype=np.int64)
+    records, _ = arrange(np.zeros(rows, np.int64), event, event, None, None, keys=1)
+    operand = windows.prepare(np.ones(rows), np.ones(rows, np.bool_))
+    _aggregate("sum", records, operand, np.zeros(1, np.int64), np.array([rows], np.int64))

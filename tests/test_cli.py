@@ -1,0 +1,276 @@
+"""The command line as a whole: the same options everywhere, documents a program can read, exit codes that say what."""
+
+import json
+
+import pytest
+import typer
+from command_line import SHOP, ask, launch, refused, run, succeed, train, write_shop
+
+from tinymlops import errors
+from tinymlops_cli.failures import EXIT_CODES, UsageError, exit_code
+from tinymlops_cli.main import app
+
+ROW = '{"customer_id": 1}'
+
+
+def leaves(command=None, path=()):
+    """Every command that does something, as its words."""
+    command = command or typer.main.get_command(app)
+    for name, inner in command.commands.items():
+        if hasattr(inner, "commands"):
+            yield from leaves(inner, (*path, name))
+        else:
+            yield (*path, name), inner
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """A shop whose model is registered as buy@champion."""
+    folder = write_shop(tmp_path_factory.mktemp("cli") / "shop")
+    succeed("init", folder)
+    succeed("apply", "--project", folder)
+    succeed("ingest", "--project", folder)
+    train(folder)
+    succeed("models", "register", "buy", "--run", "baseline", "--alias", "champion", "--project", folder)
+    return folder
+
+
+@pytest.fixture
+def in_shop(shop, monkeypatch):
+    monkeypatch.chdir(shop)
+    return shop
+
+
+def invocations(tmp_path):
+    """One use of every command that ends by itself."""
+    outcomes = tmp_path / "outcomes.json"
+    outcomes.write_text('[{"prediction_id": "nobody", "value": true}]')
+    return {
+        ("init",): [tmp_path / "new"],
+        ("plan",): [],
+        ("apply",): [],
+        ("ingest",): [],
+        ("push",): ["clicks", '{"click_id": "a", "customer_id": 1, "at": "2024-02-01T00:00:00Z", "seconds": 2.5}'],
+        ("materialize",): [],
+        ("features", "online"): ["spending", ROW],
+        ("features", "historical"): ["spending", "customer_id=1", "timestamp=2024-01-20T00:00:00Z"],
+        ("runs", "list"): [],
+        ("runs", "search"): ["metrics.auc > 0.5"],
+        ("runs", "show"): ["baseline"],
+        ("models", "list"): [],
+        ("models", "show"): ["buy@champion"],
+        ("models", "register"): ["other", "--run", "baseline"],
+        ("promote",): ["buy", 1, "challenger"],
+        ("predict",): ["buy@champion", ROW],
+        ("outcomes", "log"): [outcomes],
+        ("monitor",): ["buy@champion"],
+        ("doctor",): [],
+    }
+
+
+def test_every_command_has_the_options_that_all_share():
+    for words, command in leaves():
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert {"--json", "--project", "--workspace"} <= options, words
+
+
+def test_every_command_and_option_says_what_it_is_for():
+    for words, command in leaves():
+        assert command.help, words
+        assert [parameter.name for parameter in command.params if not parameter.help] == [], words
+
+
+def test_every_command_is_tried_below(tmp_path):
+    # `serve` ends only when it is told to, and has a test of its own.
+    assert {words for words, _ in leaves()} == {*invocations(tmp_path), ("serve",)}
+
+
+@pytest.mark.parametrize("words", [words for words, _ in leaves() if words != ("serve",)], ids=" ".join)
+def test_with_json_a_command_prints_one_document(in_shop, tmp_path, words):
+    result = run(*words, *invocations(tmp_path)[words], "--json")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count("\n") == 1
+    json.loads(result.stdout)
+
+
+@pytest.mark.parametrize("words", [words for words, _ in leaves() if words != ("serve",)], ids=" ".join)
+def test_without_json_a_command_writes_plain_text_into_a_pipe(in_shop, tmp_path, words):
+    result = run(*words, *invocations(tmp_path)[words])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip()
+    assert "\x1b" not in result.stdout
+    assert not set("┃━│─╭") & set(result.stdout)
+
+
+def test_in_a_terminal_a_table_is_drawn(capsys, monkeypatch):
+    from tinymlops_cli.output import Answer, Table, show
+
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    show(Answer(None, [Table(["name"], [["[bold]not markup[/bold]"]])]), as_json=False)
+    printed = capsys.readouterr().out
+    assert "[bold]not markup[/bold]" in printed
+    assert "─" in printed
+
+
+def test_the_help_lists_every_exit_code():
+    printed = succeed("--help")
+    for cls, code in EXIT_CODES.items():
+        assert f"{code:>3}  {cls.__name__}" in printed
+
+
+def test_every_class_of_error_has_an_exit_code_of_its_own():
+    classes = {getattr(errors, name) for name in errors.__all__ if name != "near"}
+    assert set(EXIT_CODES) == classes | {UsageError}
+    assert len(set(EXIT_CODES.values())) == len(EXIT_CODES)
+    assert {exit_code(cls("x")) for cls in EXIT_CODES} == set(range(1, 12))
+
+
+def test_a_subclass_has_the_code_of_its_parent():
+    class Torn(errors.IntegrityError):
+        pass
+
+    assert exit_code(Torn("x")) == EXIT_CODES[errors.IntegrityError]
+
+
+def test_an_error_is_two_lines_on_standard_error(in_shop):
+    said = refused(4, "models", "show", "buyy")
+    assert said == "error: there is no model 'buyy'\nhint: did you mean 'buy'?\n"
+
+
+def test_with_json_an_error_is_one_object_on_standard_error(in_shop):
+    result = run("models", "show", "buyy", "--json")
+    assert result.exit_code == 4
+    assert result.stdout == ""
+    assert json.loads(result.stderr) == {
+        "error": {
+            "class": "NotFoundError",
+            "message": "there is no model 'buyy'",
+            "hint": "did you mean 'buy'?",
+            "exit_code": 4,
+        }
+    }
+
+
+def test_a_program_of_its_own_says_the_same(shop):
+    result = launch("models", "show", "buyy", cwd=shop)
+    assert (result.returncode, result.stdout) == (4, "")
+    assert result.stderr == "error: there is no model 'buyy'\nhint: did you mean 'buy'?\n"
+
+
+def test_an_unknown_option_is_a_usage_error(in_shop):
+    result = launch("runs", "list", "--jsn", cwd=in_shop)
+    assert result.returncode == 2
+    assert "--jsn" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_the_version_is_printed(in_shop):
+    import tinymlops
+
+    assert succeed("--version") == f"tinymlops {tinymlops.__version__}\n"
+
+
+def test_a_command_works_below_the_projects_directory(shop, monkeypatch):
+    monkeypatch.chdir(shop / "data")
+    # The source `visits` is Python that reads a relative path.
+    assert {report["source"] for report in ask("ingest")} == {"orders", "visits"}
+
+
+def test_a_relative_path_in_an_argument_means_where_the_command_was_typed(shop, tmp_path, monkeypatch):
+    (tmp_path / "keys.csv").write_text("customer_id\n1\n")
+    monkeypatch.chdir(tmp_path)
+    found = ask("features", "online", "spending", "--input", "keys.csv", "--project", shop)
+    assert found["rows"][0]["last_amount"] == 39.5
+
+
+def test_the_options_stand_above_what_the_directory_says(shop, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    by_project = ask("models", "list", "--project", shop)
+    by_workspace = ask("models", "list", "--workspace", shop / "shop.tm")
+    assert by_project == by_workspace
+    assert [model["version"]["name"] for model in by_project if model["version"]["name"] == "buy"] == ["buy"]
+
+
+def test_without_a_project_the_hint_is_init(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = refused(4, "plan")
+    assert "there is no tinymlops.toml" in said
+    assert "tinymlops init" in said
+    assert "there is no tinymlops.toml in" in refused(4, "plan", "--project", tmp_path)
+
+
+def test_an_unknown_setting_is_named_with_its_near_match(tmp_path):
+    (tmp_path / "tinymlops.toml").write_text('worksapce = "shop.tm"')
+    assert "hint: did you mean 'workspace'?" in refused(3, "plan", "--project", tmp_path)
+
+
+def test_a_settings_file_without_workspace_says_which_line_is_missing(tmp_path):
+    (tmp_path / "tinymlops.toml").write_text("")
+    assert "names no workspace" in refused(3, "runs", "list", "--project", tmp_path)
+
+
+def test_a_mistyped_workspace_has_its_near_match(in_shop):
+    said = refused(4, "runs", "list", "--workspace", "shopp.tm")
+    assert "shopp.tm is no workspace" in said
+    assert "did you mean 'shop.tm'?" in said
+
+
+@pytest.mark.parametrize(
+    ("modules", "files", "said"),
+    [
+        ([], {}, "lists no modules"),
+        (["gone"], {}, "module 'gone' of the project cannot be imported"),
+        (["empty"], {"empty.py": "x = 1\n"}, "no module of tinymlops.toml has a project"),
+        (["wrong"], {"wrong.py": "\n\nx = \n"}, "SyntaxError"),
+        (["broken"], {"broken.py": "\n\n1 / 0\n"}, "ZeroDivisionError: division by zero (broken.py, line 3)"),
+        (["one", "two"], {"one.py": SHOP, "two.py": SHOP}, "2 projects: 'shop' in one, 'shop' in two"),
+    ],
+)
+def test_definitions_that_cannot_be_loaded_are_refused(tmp_path, modules, files, said):
+    (tmp_path / "tinymlops.toml").write_text(f'workspace = "shop.tm"\nmodules = {json.dumps(modules)}\n')
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert said in refused(3, "plan", "--project", tmp_path)
+
+
+def test_a_project_that_a_second_module_imports_is_one_project(shop, tmp_path):
+    folder = write_shop(tmp_path / "twice")
+    (folder / "tinymlops.toml").write_text('workspace = "shop.tm"\nmodules = ["features", "more"]\n')
+    (folder / "more.py").write_text("from features import project\n")
+    succeed("init", folder)
+    assert ask("plan", "--project", folder)["project"] == "shop"
+
+
+@pytest.mark.parametrize(
+    ("code", "arguments", "said"),
+    [
+        (4, ["ingest", "orderz"], "orderz"),
+        (4, ["materialize", "spendin"], "spending"),
+        (4, ["features", "online", "spendin", ROW], "spending"),
+        (2, ["features", "online", "spending"], "there are no rows"),
+        (2, ["features", "online", ",", ROW], "no feature is named"),
+        (6, ["features", "online", "spending", '{"customer_id": '], "is no JSON"),
+        (6, ["features", "online", "spending", "[1]"], "holds 1, which is no row"),
+        (6, ["features", "online", "spending", "customer"], "'customer' is no row"),
+        (6, ["features", "online", "spending", "customer_id=1", "customer_id=2"], "'customer_id' is given twice"),
+        (6, ["features", "historical", "spending", ROW], "no time column 'timestamp'"),
+        (
+            6,
+            ["features", "historical", "spending", "customer_id=1", "timestamp=yesterday"],
+            "'yesterday' is not a time",
+        ),
+        (4, ["features", "online", "spending", "--input", "gone.json"], "there is no file"),
+        (2, ["features", "online", "spending", ROW, "--input", "gone.json"], "both rows and --input"),
+        (4, ["outcomes", "log", "gone.json"], "there is no file"),
+        (6, ["outcomes", "log", "features.py"], "is none of .json"),
+        (6, ["runs", "search", "auc >"], "auc >"),
+        (4, ["runs", "show", "baselin"], "baseline"),
+        (4, ["promote", "buy", "9"], "has no version 9"),
+        (5, ["promote", "buy", "1", "--expected", "7"], "somebody moved it first"),
+        (4, ["predict", "buy@champio", ROW], "champion"),
+        (2, ["predict", "buy", ROW, "--timestamp", "at"], "--timestamp goes with --output"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_bad_input_is_refused_by_name(in_shop, code, arguments, said):
+    assert said in refused(code, *arguments)

@@ -1,0 +1,177 @@
+"""`tinymlops doctor`: every stored byte is looked at, and a damaged file is named."""
+
+import json
+import sqlite3
+
+import pytest
+from command_line import ask, launch, run, succeed, train, write_shop
+
+import tinymlops as tm
+from tinymlops.stores.checks import sqlite_note
+
+
+@pytest.fixture
+def shop(tmp_path):
+    """A shop with a model, pushed rows and segments."""
+    folder = write_shop(tmp_path / "shop")
+    succeed("init", folder)
+    succeed("apply", "--project", folder)
+    succeed("ingest", "--project", folder)
+    train(folder)
+    succeed("models", "register", "buy", "--run", "baseline", "--project", folder)
+    succeed(
+        "push", "clicks", "click_id=a", "customer_id=1", "at=2024-02-01T00:00:00Z", "seconds=1.5", "--project", folder
+    )
+    return folder
+
+
+def examine(folder):
+    result = run("doctor", "--project", folder, "--json")
+    assert result.exit_code in (0, 8), result.output
+    return result.exit_code, json.loads(result.stdout)
+
+
+def damaged(report):
+    return [finding for finding in report["findings"] if finding["level"] == "damaged"]
+
+
+def flip(path, place):
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_sound_workspace_passes_every_check(shop):
+    code, report = examine(shop)
+    assert (code, damaged(report), report["damaged"]) == (0, [], 0)
+    checks = [finding["check"] for finding in report["findings"]]
+    assert checks == [
+        *("file system", "locks", "schema", "database", "audit log", "pushed rows", "files", "orphans", "disk")
+    ]
+    assert {space["kind"]: space["bytes"] > 0 for space in report["space"]} == {
+        "database": True,
+        "segments": True,
+        "blobs": True,
+        "online": True,
+        "tmp": False,
+    }
+    assert report["versions"]["tinymlops"] == tm.__version__
+
+
+def test_it_changes_nothing(shop):
+    def state():
+        return {
+            path: path.stat().st_mtime_ns
+            for part in ("segments", "blobs")
+            for path in (shop / "shop.tm" / part).rglob("*")
+        }
+
+    before = state()
+    examine(shop)
+    assert state() == before
+
+
+@pytest.mark.parametrize("part", ["segments", "blobs"])
+def test_one_flipped_byte_in_any_file_is_found_and_the_file_named(shop, part):
+    for path in [path for path in (shop / "shop.tm" / part).rglob("*") if path.is_file()]:
+        flip(path, path.stat().st_size // 2)
+        code, report = examine(shop)
+        assert code == 8
+        assert [finding["file"] for finding in damaged(report)] == [str(path)]
+        flip(path, path.stat().st_size // 2)
+    assert examine(shop)[0] == 0
+
+
+def test_a_missing_file_is_found_with_what_it_was(shop):
+    (path, *_) = (shop / "shop.tm" / "segments" / "orders").iterdir()
+    path.unlink()
+    code, report = examine(shop)
+    assert code == 8
+    (finding,) = damaged(report)
+    assert finding["file"] == str(path)
+    assert "rows of source orders" in finding["detail"]
+
+
+def change(folder, *statements):
+    with sqlite3.connect(folder / "shop.tm" / "meta.db") as connection:
+        for statement in statements:
+            connection.execute(statement)
+    connection.close()
+
+
+def test_an_edited_audit_entry_is_found(shop):
+    change(shop, "DROP TRIGGER audit_is_never_changed", "UPDATE audit SET actor = 'nobody' WHERE n = 2")
+    code, report = examine(shop)
+    assert code == 8
+    assert [finding["detail"] for finding in damaged(report)] == ["audit entry 2 was changed"]
+
+
+def test_a_pushed_row_that_is_not_what_was_written_is_found(shop):
+    change(shop, "UPDATE pushed_rows SET payload = x'00'")
+    code, report = examine(shop)
+    assert code == 8
+    assert "is not what was written" in damaged(report)[0]["detail"]
+
+
+def test_files_that_nothing_names_are_counted_and_kept(shop):
+    orphan = shop / "shop.tm" / "blobs" / "ab" / ("ab" + "0" * 62)
+    orphan.parent.mkdir(exist_ok=True)
+    orphan.write_bytes(b"12345")
+    code, report = examine(shop)
+    assert code == 0
+    (finding,) = [finding for finding in report["findings"] if finding["check"] == "orphans"]
+    assert finding["detail"].startswith("1 files that nothing names, 5 bytes")
+    assert orphan.exists()
+
+
+def test_a_database_that_cannot_be_opened_is_named(shop):
+    (shop / "shop.tm" / "meta.db").write_bytes(b"not a database, but long enough to be read as one" * 100)
+    result = run("doctor", "--project", shop)
+    assert result.exit_code == 8
+    assert "meta.db is damaged" in result.stderr
+
+
+def test_for_people_it_ends_with_a_verdict(shop):
+    assert succeed("doctor", "--project", shop).splitlines()[-1] == "nothing is damaged"
+
+
+@pytest.mark.parametrize(
+    ("version", "fixed"),
+    [
+        ((3, 40, 1), False),
+        ((3, 44, 5), False),
+        ((3, 44, 6), True),
+        ((3, 45, 0), False),
+        ((3, 50, 6), False),
+        ((3, 50, 7), True),
+        ((3, 51, 2), False),
+        ((3, 51, 3), True),
+        ((3, 52, 0), True),
+    ],
+)
+def test_the_versions_of_sqlite_with_the_race_are_known(version, fixed):
+    assert ("without" in sqlite_note(version)) is fixed
+
+
+def test_what_it_compiles_is_all_that_a_project_needs(shop, tmp_path):
+    result = launch("doctor", "--compile", "--json", "--project", shop, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert result.returncode == 0, result.stderr
+    kernels = json.loads(result.stdout)["kernels"]
+    assert kernels["compiled"]
+
+    def compiled():
+        return {path.name for path in (tmp_path / "cache").rglob("*.nbc")}
+
+    before = compiled()
+    assert len(before) > 40
+    asked = ("spending,browsing", "customer_id=1", "timestamp=2024-02-02T00:00:00Z")
+    done = launch("features", "historical", *asked, "--project", shop, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert done.returncode == 0, done.stderr
+    assert compiled() == before
+
+
+def test_the_workspace_is_read_while_another_process_writes(shop):
+    with tm.connect(shop / "shop.tm", root=shop) as ws, ws.start_run("open"):
+        result = launch("doctor", "--project", shop)
+        assert result.returncode == 0, result.stderr
+    assert ask("runs", "list", "--project", shop)[0]["name"] == "open"

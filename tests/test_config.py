@@ -1,0 +1,75 @@
+"""`tinymlops.toml`: found upwards, read strictly."""
+
+import pytest
+
+from tinymlops.config import Config, find_config, read_config
+from tinymlops.errors import DefinitionError, NotFoundError
+
+
+def write(folder, text):
+    (folder / "tinymlops.toml").write_text(text)
+    return folder
+
+
+def test_every_setting_is_read(tmp_path):
+    text = 'workspace = "shop.tm"\nmodules = ["a", "b.c"]\ndata_dirs = ["../raw"]\nthreads = 2\n'
+    found = read_config(write(tmp_path, text))
+    assert found == Config(workspace="shop.tm", modules=("a", "b.c"), data_dirs=("../raw",), threads=2)
+
+
+def test_a_directory_without_the_file_has_the_defaults(tmp_path):
+    assert read_config(tmp_path) == Config()
+
+
+def test_an_unknown_setting_is_refused_with_the_near_match(tmp_path):
+    with pytest.raises(DefinitionError, match="tinymlops.toml cannot be used.*worksapce") as caught:
+        read_config(write(tmp_path, 'worksapce = "shop.tm"\n'))
+    assert caught.value.hint == "did you mean 'workspace'?"
+
+
+def test_an_unknown_setting_that_is_near_to_none_is_refused_with_all_of_them(tmp_path):
+    with pytest.raises(DefinitionError) as caught:
+        read_config(write(tmp_path, "zebra = 1\n"))
+    assert caught.value.hint == "known names: data_dirs, modules, threads, workspace"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('modules = "features"', "Expected `array`, got `str`"),
+        ("workspace = 3", "Expected `str | null`, got `int`"),
+        ("modules = [[\n", "Invalid"),
+        ("threads = 0", "threads = 0"),
+        ("threads = -1", "threads = -1"),
+        ('workspace = ""', "workspace"),
+        ('modules = ["features.py"]', "features.py"),
+        ('modules = ["my/features"]', "my/features"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_by_name(tmp_path, text, said):
+    with pytest.raises(DefinitionError) as caught:
+        read_config(write(tmp_path, text))
+    assert said in caught.value.message
+    assert "tinymlops.toml" in caught.value.message
+    assert caught.value.hint
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "tinymlops.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(DefinitionError, match="cannot be used"):
+        read_config(tmp_path)
+
+
+def test_the_nearest_file_is_found_from_below(tmp_path):
+    deep = tmp_path / "inner" / "a" / "b"
+    deep.mkdir(parents=True)
+    write(tmp_path, "")
+    inner = write(tmp_path / "inner", "")
+    assert find_config(deep) == inner
+    assert find_config(tmp_path) == tmp_path
+
+
+def test_without_any_the_hint_is_init(tmp_path):
+    with pytest.raises(NotFoundError, match="there is no tinymlops.toml in") as caught:
+        find_config(tmp_path)
+    assert "tinymlops init" in caught.value.hint
