@@ -9,7 +9,7 @@ from sklearn.tree import DecisionTreeClassifier
 import tinymlops as tm
 
 UTC_TIMES = pl.Datetime("us", "UTC")
-TRAINED_AT = at(24 * 10)
+SPLIT, TRAINED_AT = at(24 * 7), at(24 * 10)
 
 
 def orders_frame(hours, *, seed=1, customers="abc"):
@@ -40,7 +40,7 @@ def replay(path, clock=None):
     return tm.connect(path / "shop.tm", create=True, clock=clock or tm.ReplayClock(TRAINED_AT))
 
 
-def train(ws, project, *, model=None, name="buyer", alias="champion", test_from=at(24 * 7)):
+def train(ws, project, *, model=None, name="buyer", alias="champion", test_from=SPLIT):
     """Apply, ingest, fit and register."""
     ws.apply(project)
     ws.ingest()
