@@ -53,6 +53,29 @@ def test_every_module_of_the_tree_is_in_it(wheel):
     assert modules <= set(wheel.namelist())
 
 
+def test_it_carries_the_projects_that_init_writes(wheel):
+    flights = ROOT / "examples" / "flights"
+    wanted = {f"flights/{path.name}" for path in flights.iterdir() if path.suffix in (".py", ".toml", ".md")}
+    wanted |= {"minimal/features.py", "minimal/tinymlops.toml"}
+    prefix = "tinymlops_cli/templates/"
+    assert {name.removeprefix(prefix) for name in wheel.namelist() if name.startswith(prefix)} == wanted
+    assert wheel.read(f"{prefix}flights/flights.py") == (flights / "flights.py").read_bytes()
+
+
+def test_from_the_wheel_alone_init_writes_the_flights_example(wheel, tmp_path):
+    wheel.extractall(tmp_path / "installed")
+    code = "from tinymlops_cli.main import main; main()"
+    arguments = ["init", str(tmp_path / "flights"), "--template", "flights"]
+    environment = {"PYTHONPATH": str(tmp_path / "installed"), "PATH": "", "HOME": str(tmp_path)}
+    result = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env=environment, capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    written = (tmp_path / "flights" / "flights.py").read_bytes()
+    assert written == (ROOT / "examples" / "flights" / "flights.py").read_bytes()
+
+
 def test_it_holds_no_caches_tests_or_workspaces(wheel):
     unwanted = ("__pycache__", ".pyc", "tests/", ".tm/", ".parquet")
     assert [name for name in wheel.namelist() if any(part in name for part in unwanted)] == []

@@ -19,7 +19,7 @@ class Table:
     """Rows under column names; a cell may hold anything.
 
     Args:
-        columns: Their names.
+        columns: Their names; all empty for a table without a head.
         rows: Of as many cells.
     """
 
@@ -67,7 +67,7 @@ def _draw(table: Table) -> None:
     from rich.table import Table as Drawn
     from rich.text import Text
 
-    drawn = Drawn(box=box.SIMPLE_HEAD, pad_edge=False)
+    drawn = Drawn(box=box.SIMPLE_HEAD, pad_edge=False, show_header=any(table.columns))
     for i, column in enumerate(table.columns):
         numeric = all(isinstance(row[i], int | float) for row in table.rows)
         drawn.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
@@ -78,7 +78,9 @@ def _draw(table: Table) -> None:
 
 
 def _write_plainly(table: Table) -> None:
-    lines = [list(table.columns), *([_cell(value) for value in row] for row in table.rows)]
+    lines = [[_cell(value) for value in row] for row in table.rows]
+    if any(table.columns):
+        lines.insert(0, list(table.columns))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         typer.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
