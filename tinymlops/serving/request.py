@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tinymlops.records import RequestField, Signature
     from tinymlops.serving.model import Model
 
-__all__ = ["cast_request", "has_features", "json_rows", "read_rows"]
+__all__ = ["has_features", "json_rows", "read_rows"]
 
 
 def read_rows(model: Model, rows: Frame) -> pl.DataFrame:
@@ -30,11 +30,12 @@ def read_rows(model: Model, rows: Frame) -> pl.DataFrame:
     Raises:
         DataError: If it is neither full rows of features nor a request, naming the column.
     """
+    import polars as pl
+
     frame = to_polars(rows)
     if not frame.height and not frame.width:
-        names = [field.name for field in model.signature.features]
-        return _nothing(names)
-    return frame if has_features(model.signature, frame) else cast_request(model, frame)
+        return pl.DataFrame(schema={field.name: pl.Null for field in model.signature.features})
+    return frame if has_features(model.signature, frame) else _cast_request(model, frame)
 
 
 def has_features(signature: Signature, frame: pl.DataFrame) -> bool:
@@ -42,7 +43,7 @@ def has_features(signature: Signature, frame: pl.DataFrame) -> bool:
     return all(field.name in frame.columns for field in signature.features)
 
 
-def cast_request(model: Model, frame: pl.DataFrame) -> pl.DataFrame:
+def _cast_request(model: Model, frame: pl.DataFrame) -> pl.DataFrame:
     """Give entity keys and request fields the types they had in training, exactly; other columns are kept as they are.
 
     Args:
@@ -71,12 +72,6 @@ def json_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
         frame.with_columns(pl.col(pl.Float32, pl.Float64).fill_nan(None)).to_dicts()
     )
     return rows
-
-
-def _nothing(columns: list[str]) -> pl.DataFrame:
-    import polars as pl
-
-    return pl.DataFrame(schema=dict.fromkeys(columns, pl.Null))
 
 
 def _check_columns(model: Model, frame: pl.DataFrame) -> None:
