@@ -65,6 +65,7 @@ def invocations(tmp_path):
         ("outcomes", "log"): [outcomes],
         ("monitor",): ["buy@champion"],
         ("doctor",): [],
+        ("bench",): ["--rows", 1_000],
     }
 
 
