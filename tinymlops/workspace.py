@@ -9,12 +9,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from tinymlops._time import Clock, parse_instant, system_clock, to_micros
-from tinymlops.errors import DataError, DefinitionError, near
+from tinymlops.errors import DataError, near
 
 if TYPE_CHECKING:
     import polars as pl
 
     from tinymlops.config import Config
+    from tinymlops.features.applied import Noun
     from tinymlops.features.context import Context
     from tinymlops.features.historical import Asked
     from tinymlops.features.materialization import Covered
@@ -175,7 +176,8 @@ class Workspace:
         until = None
         if complete_until is not None:
             until = to_micros(parse_instant(complete_until, name="complete_until"))
-        return ingest_all(self._context(), _names(sources), full=full, complete_until=until)
+        context = self._context()
+        return ingest_all(context, _names(sources, context), full=full, complete_until=until)
 
     def push(self, source: Source[..., Any] | str, rows: Frame, *, batch_id: str | None = None) -> Pushed:
         """Add rows to a source that takes pushes: durable, and in the online store, when the call returns.
@@ -194,8 +196,9 @@ class Workspace:
         """
         from tinymlops.features.pushing import push
 
-        (name,) = _names([source])
-        return push(self._context(), name, rows, batch_id=batch_id)
+        context = self._context()
+        (name,) = _names([source], context)
+        return push(context, name, rows, batch_id=batch_id)
 
     def get_historical_features(
         self,
@@ -249,7 +252,7 @@ class Workspace:
         from tinymlops.features.specs import ViewSpec
 
         context = self._context()
-        chosen = [context.definitions.get(ViewSpec, name) for name in _names(views)]
+        chosen = [context.definitions.get(ViewSpec, name) for name in _names(views, context)]
         return [materialize(context, view) for view in chosen or context.definitions.of(ViewSpec).values()]
 
     def get_online_features(
@@ -282,13 +285,14 @@ class Workspace:
             training_set: The training set.
             test_from: Spine times from here on are test rows (a date is midnight in the project's zone);
                 training rows whose label window reaches past it are purged.
+
+        Raises:
+            DefinitionError: If something it stands on has changed since it was applied.
         """
         from tinymlops.features.training_sets import build
 
         context = self._context()
-        name = training_set if isinstance(training_set, str) else training_set.spec.name
-        if not isinstance(training_set, str):
-            self._require_applied("training_set", training_set)
+        (name,) = _names([training_set], context)
         return build(context, name, test_from=test_from)
 
     def start_run(
@@ -453,15 +457,8 @@ class Workspace:
             self._config,
         )
 
-    def _require_applied(self, kind: str, definition: TrainingSet) -> None:
-        """Refuse a definition that differs from the one in force."""
-        from tinymlops.features.specs import fingerprint
 
-        if self.catalog.get(kind, definition.spec.name).fingerprint != fingerprint(definition.spec):
-            raise DefinitionError(
-                f"{definition!r} has changed since it was applied", hint="apply the project again: ws.apply(project)"
-            )
+def _names(nouns: Sequence[Noun | str], context: Context) -> list[str]:
+    from tinymlops.features.applied import applied_names
 
-
-def _names(nouns: Sequence[Source[..., Any] | FeatureView[..., Any] | str]) -> list[str]:
-    return [noun if isinstance(noun, str) else noun.spec.name for noun in nouns]
+    return applied_names(nouns, context.definitions)

@@ -16,6 +16,7 @@ from tinymlops.features.specs import (
     SourceSpec,
     TrainingSetSpec,
     ViewSpec,
+    fingerprint,
 )
 
 __all__ = ["Definitions", "kind_of"]
@@ -74,6 +75,37 @@ class Definitions:
     def features_of(self, request: FeatureRequest) -> tuple[str, ...]:
         """Return the features of a view that a request asks for, in order, without its prefix."""
         return request.features or tuple(self.get(ViewSpec, request.view).features)
+
+    def stands_on(self, training_set: TrainingSetSpec) -> dict[str, str]:
+        """Return the fingerprint of every definition that a training set stands on, itself included.
+
+        Returns:
+            `kind:name` to fingerprint, in order.
+        """
+        label = self.get(LabelSpec, training_set.label)
+        found: list[AnySpec] = [training_set, label, self.get(EntitySpec, label.entity)]
+        sources = [training_set.spine, label.source]
+        for request in training_set.features:
+            if request.on_demand:
+                found.append(self.get(OnDemandSpec, request.view))
+                continue
+            view = self.get(ViewSpec, request.view)
+            found += [view, self.get(EntitySpec, view.entity)]
+            sources.append(view.source)
+        found += [self.get(SourceSpec, name) for name in self._with_inputs(sources)]
+        prints = {f"{kind_of(spec)}:{spec.name}": fingerprint(spec) for spec in found}
+        return dict(sorted(prints.items()))
+
+    def _with_inputs(self, names: Iterable[str]) -> set[str]:
+        """Return sources and all that they are derived from."""
+        found: set[str] = set()
+        todo = list(names)
+        while todo:
+            name = todo.pop()
+            if name not in found:
+                found.add(name)
+                todo += self.get(SourceSpec, name).inputs
+        return found
 
 
 def kind_of(spec: AnySpec) -> str:

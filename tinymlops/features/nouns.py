@@ -212,10 +212,16 @@ class LabelDefinition(_Defined[P, R_co]):
 
 
 class TrainingSet:
-    """Spine, label and features; made by `project.training_set`."""
+    """Spine, label and features; made by `project.training_set`.
 
-    def __init__(self, spec: TrainingSetSpec) -> None:
+    Attributes:
+        spec: The definition as data.
+        siblings: Gives all definitions of its project as they are now: it names them and does not hold them.
+    """
+
+    def __init__(self, spec: TrainingSetSpec, siblings: Callable[[], list[AnySpec]]) -> None:
         self.spec = spec
+        self.siblings = siblings
 
     def __repr__(self) -> str:
         views = ", ".join(request.prefix + request.view for request in self.spec.features)
