@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
+import served_shop
 
 import tinymlops as tm
 
@@ -49,3 +50,17 @@ def shop(orders, visits=None, *, order_options=None, features=None, ttl=None):
     project.training_set("visits_to_orders", spine=visits, label=buys, features=[spending])
     project.frames = frames
     return project
+
+
+@pytest.fixture(scope="session")
+def shop_path(tmp_path_factory):
+    """A workspace of `served_shop`, with a model; what a test pushes has ids of its own."""
+    path = tmp_path_factory.mktemp("served") / "shop.tm"
+    served_shop.build(path)
+    return path
+
+
+@pytest.fixture
+def served(shop_path):
+    with tm.connect(shop_path, clock=tm.ReplayClock(served_shop.NOW)) as ws:
+        yield ws

@@ -24,7 +24,9 @@ def orders() -> pl.DataFrame:
     """An order an hour, of each customer in turn; the odd ones buy more."""
     number = pl.int_range(600, eager=True)
     who = number % CUSTOMERS
-    return pl.DataFrame({"order": number, "customer": who, "at": _hours(600, 1), "amount": (who % 2) * 50.0 + number % 7})
+    return pl.DataFrame(
+        {"order": number, "customer": who, "at": _hours(600, 1), "amount": (who % 2) * 50.0 + number % 7}
+    )
 
 
 @project.source(timestamp="at", id="visit")

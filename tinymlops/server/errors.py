@@ -107,12 +107,12 @@ def unavailable(_: Request[Any, Any, Any], error: TinyMLOpsError) -> Response[Pr
 
 def _of_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[Problem]:
     """Answer for what Litestar found out."""
-    status = HTTPStatus(error.status_code)
+    status, path = HTTPStatus(error.status_code), request.scope["path"]
     message, hint = error.detail, ""
     if status == HTTPStatus.NOT_FOUND:
-        message, hint = f"there is no route {request.url.path}", "GET /schema lists them"
+        message, hint = f"there is no route {path}", "GET /schema lists them"
     elif status == HTTPStatus.METHOD_NOT_ALLOWED:
-        message = f"{request.url.path} does not take {request.method}"
+        message = f"{path} does not take {request.method}"
         hint = f"it takes {(error.headers or {}).get('allow', '')}"
     elif status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         message, hint = f"the body has more than {MAX_BODY} bytes", "send fewer rows at a time"
@@ -126,7 +126,7 @@ def _of_parameters(_: Request[Any, Any, Any], error: ValidationException) -> Res
 
 
 def _of_defects(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
-    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    _log.error("%s %s failed", request.method, request.scope["path"], exc_info=error)
     return _response(500, "the server failed", "its log says why", "InternalServerError")
 
 

@@ -2,6 +2,7 @@
 
 from litestar import post
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import JSONBody
 
 from tinymlops.errors import DefinitionError
 from tinymlops.server.errors import documented, unavailable
@@ -22,7 +23,7 @@ def feature_routes(ws: Workspace) -> list[HTTPRouteHandler]:
         responses=documented(404, body=True),
         exception_handlers={DefinitionError: unavailable},
     )
-    def get_online_features(data: FeaturesRequest) -> FeaturesAnswer:
+    def get_online_features(data: JSONBody[FeaturesRequest]) -> FeaturesAnswer:
         """Read features as of now, by the workspace's clock."""
         found = ws.get_online_features(data.features, data.keys, details=data.details)
         return FeaturesAnswer(timestamp=found.timestamp, sequence=found.sequence, rows=found.to_polars().to_dicts())

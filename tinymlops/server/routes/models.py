@@ -4,6 +4,7 @@ import re
 
 from litestar import get, post
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, JSONBody
 
 from tinymlops.errors import DefinitionError, NotFoundError, near
 from tinymlops.records import ModelVersion
@@ -33,7 +34,7 @@ def model_routes(ws: Workspace) -> list[HTTPRouteHandler]:
         return ModelsAnswer(models=[_model_summary(ws, newest) for newest in ws.models.list()])
 
     @get("/v1/models/{name:str}", sync_to_thread=True, operation_id="get_model", responses=documented(400, 404))
-    def get_model(name: str) -> ModelAnswer:
+    def get_model(name: FromPath[str]) -> ModelAnswer:
         """Show a model, its versions and aliases, and what it takes and gives."""
         version = ws.models.get(_reference(ws, name))
         return ModelAnswer(
@@ -52,7 +53,7 @@ def model_routes(ws: Workspace) -> list[HTTPRouteHandler]:
         responses=documented(404, body=True),
         exception_handlers={DefinitionError: unavailable},
     )
-    def predict(name: str, data: PredictRequest) -> PredictAnswer:
+    def predict(name: FromPath[str], data: JSONBody[PredictRequest]) -> PredictAnswer:
         """Predict as of now, and log the predictions with the features they were made from."""
         reference = _reference(ws, name, alias=data.alias, version=data.version)
         answer = ws.predict(reference, data.rows, details=data.details, sync=data.sync)

@@ -3,6 +3,7 @@
 import msgspec
 from litestar import post
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import JSONBody
 
 from tinymlops.server.errors import documented
 from tinymlops.server.messages import OutcomesRequest
@@ -22,7 +23,7 @@ def outcome_routes(ws: Workspace) -> list[HTTPRouteHandler]:
         operation_id="log_outcomes",
         responses=documented(409, body=True),
     )
-    def log_outcomes(data: OutcomesRequest) -> OutcomeReport:
+    def log_outcomes(data: JSONBody[OutcomesRequest]) -> OutcomeReport:
         """Say what really happened; an outcome for a prediction that is not known yet is kept for it."""
         return ws.log_outcomes([msgspec.structs.asdict(outcome) for outcome in data.outcomes])
 

@@ -2,6 +2,7 @@
 
 from litestar import post
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, JSONBody
 
 from tinymlops.features.pushing import Pushed
 from tinymlops.server.errors import documented
@@ -21,7 +22,7 @@ def source_routes(ws: Workspace) -> list[HTTPRouteHandler]:
         operation_id="push",
         responses=documented(404, 409, body=True),
     )
-    def push(name: str, data: PushRequest) -> Pushed:
+    def push(name: FromPath[str], data: JSONBody[PushRequest]) -> Pushed:
         """Add rows to a source that takes pushes; they are durable when the answer comes."""
         return ws.push(name, data.rows, batch_id=data.batch_id)
 

@@ -1,0 +1,189 @@
+"""`serve`: a real process on a loopback port, from the first request to SIGTERM."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+import served_shop
+from test_server import ONLINE, PREDICT, ROW, WRITES
+
+import tinymlops as tm
+from tinymlops.errors import AccessError, ConflictError, DataError
+from tinymlops.records import Prediction
+
+PATIENCE = 60
+SCRIPT = """
+import sys
+import served_shop
+import tinymlops as tm
+
+with tm.connect(sys.argv[1], clock=tm.ReplayClock(served_shop.NOW)) as ws:
+    tm.serve(ws, host=sys.argv[2], port=int(sys.argv[3]))
+print("the workspace is closed")
+"""
+
+
+class Running:
+    """A server in a process of its own."""
+
+    def __init__(self, path, host="127.0.0.1", port=0):
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", SCRIPT, str(path), host, str(port)],
+            cwd=Path(__file__).parent,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.said = self.process.stderr.readline()
+        self.url = self.said.partition("serving on ")[2].partition(" ")[0]
+
+    def end(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+        out, err = self.process.communicate(timeout=PATIENCE)
+        return self.process.returncode, out, err
+
+
+@pytest.fixture
+def running(shop_path):
+    started = []
+
+    def start(*arguments):
+        started.append(Running(shop_path, *arguments))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.process.poll() is None:
+            one.process.kill()
+        one.process.communicate(timeout=PATIENCE)
+
+
+def logged(shop_path, identifier):
+    with tm.connect(shop_path) as ws:
+        return ws._environment.database.get(Prediction, id=identifier)
+
+
+def test_a_process_serves_every_route(running):
+    server = running()
+    assert server.said == f"serving on {server.url} until Ctrl+C\n"
+    with httpx.Client(base_url=server.url, timeout=PATIENCE) as client:
+        for route in ("/healthz", "/readyz", "/v1/models", "/v1/models/splurge", "/schema"):
+            response = client.get(route)
+            assert response.status_code == 200, response.text
+            assert "server" not in response.headers
+        for route, body in WRITES.items():
+            assert client.post(route, json=body).status_code == 200
+        answer = client.post(PREDICT, json={"rows": [ROW]}).json()
+        assert (answer["version"], answer["timestamp"]) == (1, "2024-02-01T00:00:00Z")
+        assert client.get("/healthz", headers={"host": "evil.example"}).status_code == 403
+    assert server.end() == (0, "the workspace is closed\n", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_with_every_prediction_logged(running, shop_path, number):
+    server = running()
+    with httpx.Client(base_url=server.url, timeout=PATIENCE) as client:
+        answer = client.post(PREDICT, json={"rows": [ROW] * 50}).json()
+    assert server.end(number) == (0, "the workspace is closed\n", "")
+    for row in answer["predictions"]:
+        assert logged(shop_path, row["id"]) is not None
+
+
+def test_a_request_on_its_way_is_answered_before_the_end(running):
+    server = running()
+    host, port = server.url.removeprefix("http://").split(":")
+    body = json.dumps(WRITES[ONLINE]).encode()
+    with socket.create_connection((host, int(port)), timeout=PATIENCE) as half:
+        head = f"POST {ONLINE} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        half.sendall(head.encode() + b"Expect: 100-continue\r\n\r\n")
+        assert half.recv(100).startswith(b"HTTP/1.1 100")  # it is being answered
+        server.process.send_signal(signal.SIGTERM)
+        with pytest.raises(ConnectionRefusedError):
+            while True:  # until it takes no new ones
+                socket.create_connection((host, int(port)), timeout=PATIENCE).close()
+        half.sendall(body)
+        with half.makefile("rb") as answer:
+            assert answer.readline() == b"HTTP/1.1 200 OK\r\n"
+    out, err = server.process.communicate(timeout=PATIENCE)
+    assert (server.process.returncode, out, err) == (0, "the workspace is closed\n", "")
+
+
+def test_an_answer_does_not_wait_for_its_reader_to_acknowledge(running):
+    """With Nagle's algorithm, each answer of a kept connection takes 40 ms; a hundred then take four seconds."""
+    server = running()
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
+        reader = connection.makefile("rb")
+        # The reader never says anything in between, so that only the server decides when a packet goes.
+        finished = threading.Event()
+        timer = threading.Timer(3, finished.set)
+        timer.start()
+        for _ in range(100):
+            connection.sendall(f"GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            while reader.readline() != b"\r\n":
+                pass
+            reader.read(len(b'{"status":"up"}'))
+        assert not finished.is_set()
+        timer.cancel()
+        timer.join()
+        reader.close()
+
+
+def test_a_second_server_on_the_port_is_refused_before_anything_is_printed(running, shop_path, capfd):
+    server = running()
+    port = int(server.url.rpartition(":")[2])
+    with tm.connect(shop_path) as ws, pytest.raises(ConflictError) as info:
+        tm.serve(ws, port=port)
+    assert info.value.message == f"port {port} of 127.0.0.1 is taken: another server is running there"
+    assert info.value.hint == f"stop it, or choose another port: tinymlops serve --port {port + 1}"
+    assert capfd.readouterr() == ("", "")
+    assert httpx.get(f"{server.url}/healthz", timeout=PATIENCE).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "example.com", "", "10.0.0.1", "127.1", "8.8.8.8"])
+def test_another_address_is_refused(served, host, capfd):
+    with pytest.raises(AccessError) as info:
+        tm.serve(served, host=host)
+    assert f"the server listens on the loopback interface alone, not on {host!r}" in info.value.message
+    assert info.value.hint == "serve on 127.0.0.1, and let a proxy that knows your users stand before it"
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("port", [-1, 65536, 10**9])
+def test_a_port_that_does_not_exist_is_refused(served, port):
+    with pytest.raises(DataError) as info:
+        tm.serve(served, port=port)
+    assert info.value.message == f"port {port} does not exist"
+
+
+def test_any_loopback_address_can_be_served(running):
+    server = running("127.0.0.5")
+    assert server.url.startswith("http://127.0.0.5:")
+    assert httpx.get(f"{server.url}/healthz", timeout=PATIENCE).json() == {"status": "up"}
+
+
+def test_localhost_is_the_loopback_address_whatever_the_system_says(running):
+    server = running("localhost")
+    assert server.url.startswith("http://127.0.0.1:")
+
+
+def test_serving_leaves_the_handlers_of_signals_as_they_were(served):
+    """Here a timer sends the signal to this very process while it serves."""
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    timer = threading.Timer(1.0, signal.raise_signal, [signal.SIGTERM])
+    timer.start()
+    tm.serve(served, port=0)
+    timer.join()
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_the_clock_of_the_fixture_is_the_servers(running):
+    server = running()
+    moment = httpx.post(f"{server.url}{ONLINE}", json=WRITES[ONLINE], timeout=PATIENCE).json()["timestamp"]
+    assert moment == served_shop.NOW.isoformat().replace("+00:00", "Z")
