@@ -15,8 +15,9 @@ from oracle import FOREVER, NEVER, Row, oracle_latest, visible
 
 from tinymlops._status import Status
 from tinymlops.kernels import _compile, _threads
-from tinymlops.kernels.asof import latest, latest_unsorted, status
+from tinymlops.kernels.asof import latest, status
 from tinymlops.kernels.records import RETRACTED, TOMBSTONE, VALUE, arrange
+from tinymlops.kernels.streaming import latest_unsorted
 
 KEYS = 3
 EXAMPLES = settings(max_examples=250, deadline=None)

@@ -5,29 +5,92 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tinymlops.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     import polars as pl
+    import pyarrow as pa
 
     Array = np.ndarray[Any, np.dtype[np.int64]]
 
-__all__ = ["encode", "key_bytes"]
+__all__ = ["Coder", "encode", "key_bytes"]
 
 _LARGEST_CODE = 2**62
+_LEAST_INT64 = -(2**63)
 _SHOWN_ROWS = 5
 
 
-def encode(spine: Sequence[pl.Series], records: Sequence[pl.Series], names: Sequence[str]) -> tuple[Array, Array, int]:
-    """Number the keys of a spine and of records, equal keys alike.
+class Coder:
+    """Numbers the keys of a spine, then those of records, batch by batch: equal keys alike.
 
     Integers of any width and whole floats match by value; strings, categoricals and enums as strings; dates,
     times, booleans, binary and decimals match their own type.
+
+    Args:
+        spine: The key columns of the spine, m rows each.
+        records: The types of the same columns of the records.
+        names: What to call the columns in an error.
+
+    Attributes:
+        codes: int64[m], the spine's keys. What is not in `low` to `low + count - 1` has a null part.
+        low: The least code.
+        count: How many codes there are.
+
+    Raises:
+        DataError: If two columns' types cannot match, or a float is not whole.
+    """
+
+    def __init__(self, spine: Sequence[pl.Series], records: Sequence[pl.DataType], names: Sequence[str]) -> None:
+        self._names = names
+        self._kinds = [
+            _common_kind(column.dtype, dtype, name, column.name)
+            for name, column, dtype in zip(names, spine, records, strict=True)
+        ]
+        columns = [_canonical(column, kind, name) for column, kind, name in zip(spine, self._kinds, names, strict=True)]
+        self._dtypes = [column.dtype for column in columns]
+        self._numberings = [_numbering(column, dense=True) for column in columns]
+        # Where the numbers of several parts would not fit into one integer, those so far are numbered anew.
+        self._anew: dict[int, _Numbering] = {}
+        self.codes, self.low, self.count = self._join(columns, learn=True)
+
+    def number(self, records: Sequence[pl.Series], *, first_row: int = 0) -> Array:
+        """Return int64[n], the codes of a batch of records; a key that no spine row has may have none.
+
+        Args:
+            records: The key columns.
+            first_row: How many records came before, for an error.
+        """
+        columns = []
+        for column, kind, dtype, name in zip(records, self._kinds, self._dtypes, self._names, strict=True):
+            values = _canonical(column, kind, name, first_row=first_row)
+            # What does not fit the spine's type equals nothing there.
+            columns.append(values if values.dtype == dtype else values.cast(dtype, strict=False))
+        return self._join(columns, learn=False)[0]
+
+    def _join(self, columns: Sequence[pl.Series], *, learn: bool) -> tuple[Array, int, int]:
+        codes, low, count = self._numberings[0](columns[0]), self._numberings[0].low, self._numberings[0].count
+        for place, (column, numbering) in enumerate(zip(columns[1:], self._numberings[1:], strict=True), start=1):
+            codes, low = _from_zero(codes, low, count), 0
+            if learn and count * numbering.count >= _LARGEST_CODE:
+                self._anew[place] = _numbering(_with_nulls(codes), dense=False)
+            if place in self._anew:
+                codes, count = self._anew[place](_with_nulls(codes)), self._anew[place].count
+            part = _from_zero(numbering(column), numbering.low, numbering.count)
+            codes, count = _combine(codes, part, numbering.count), count * numbering.count
+        if learn and count > _dense_limit(len(codes)):
+            self._anew[len(columns)] = _numbering(_with_nulls(codes), dense=False)
+        if len(columns) in self._anew:
+            codes, low, count = self._anew[len(columns)](_with_nulls(codes)), 0, self._anew[len(columns)].count
+        return codes, low, count
+
+
+def encode(spine: Sequence[pl.Series], records: Sequence[pl.Series], names: Sequence[str]) -> tuple[Array, Array, int]:
+    """Number the keys of a spine and of records, equal keys alike, from 0.
 
     Args:
         spine: The key columns of the spine, m rows each.
@@ -41,18 +104,10 @@ def encode(spine: Sequence[pl.Series], records: Sequence[pl.Series], names: Sequ
     Raises:
         DataError: If two columns' types cannot match, or a float is not whole.
     """
-    import numpy as np
-
-    lengths = len(spine[0]), len(records[0])
-    codes, count = (np.zeros(lengths[0], np.int64), np.zeros(lengths[1], np.int64)), 1
-    for name, left, right in zip(names, spine, records, strict=True):
-        part, size = _encode_column(*_comparable(left, right, name))
-        if count * size >= _LARGEST_CODE:
-            codes, count = _renumber(*codes)
-        codes, count = (_combine(codes[0], part[0], size), _combine(codes[1], part[1], size)), count * size
-    if count > _dense_limit(*lengths):
-        codes, count = _renumber(*codes)
-    return *codes, count
+    coder = Coder(spine, [column.dtype for column in records], names)
+    sides = (coder.codes, coder.number(records))
+    left, right = (_from_zero(codes, coder.low, coder.count) for codes in sides)
+    return left, right, max(1, coder.count)
 
 
 def key_bytes(values: Sequence[Any]) -> bytes:
@@ -89,34 +144,73 @@ def _combine(codes: Array, part: Array, size: int) -> Array:
     return np.asarray(joined, np.int64)
 
 
-def _dense_limit(spine_rows: int, record_rows: int) -> int:
-    """Return how many codes are few enough to be array indices: some unused ones cost less than hashing all rows."""
-    return 2 * (spine_rows + record_rows) + 1024
+def _dense_limit(rows: int) -> int:
+    """Return how many codes are few enough to be array indices: some unused ones cost less than a hash table."""
+    return 4 * rows + 2**16
 
 
-def _encode_column(left: pl.Series, right: pl.Series) -> tuple[tuple[Array, Array], int]:
-    """Number the values of one column: integers in a small range by subtraction, all else by hashing."""
+class _Numbering(NamedTuple):
+    """How the values of one column get numbers: `low` to `low + count - 1`, anything else for none."""
+
+    find: Callable[[pl.Series], Array]
+    low: int
+    count: int
+
+    def __call__(self, values: pl.Series) -> Array:
+        return self.find(values)
+
+
+def _from_zero(codes: Array, low: int, count: int) -> Array:
+    """Bring numbers to 0 and up, and -1 for none."""
+    import numpy as np
+
+    if low == 0 and (not codes.size or (codes.max() < count and codes.min() >= -1)):
+        return codes
+    known = (codes >= low) & (codes - low < count) & (codes - low >= 0)
+    return np.where(known, codes - low, -1)
+
+
+def _with_nulls(codes: Array) -> pl.Series:
     import polars as pl
 
-    if left.dtype != pl.Int64:
-        return _hashed(left, right)
-    ends = [end for side in (left, right) for end in (side.min(), side.max()) if end is not None]
-    low, high = (min(ends), max(ends)) if ends else (0, 0)
-    size = int(high) - int(low) + 1  # type: ignore[arg-type]
-    if size > _dense_limit(len(left), len(right)):
-        return _hashed(left, right)
-    return (_offset(left, int(low)), _offset(right, int(low))), size  # type: ignore[arg-type]
+    return pl.Series(codes).replace(-1, None)
 
 
-def _offset(values: pl.Series, low: int) -> Array:
-    codes = values if low == 0 else values - low
-    return codes.fill_null(-1).to_numpy()
+def _numbering(spine: pl.Series, *, dense: bool) -> _Numbering:
+    """Number the distinct values of a spine column: integers in a small range as they are, all else by hashing."""
+    import polars as pl
+
+    from tinymlops.kernels.hashing import IntegerTable, TextTable
+
+    if spine.dtype in (pl.String, pl.Binary):
+        text = TextTable(_views(spine))
+        return _Numbering(lambda values: text.find(_views(values)), 0, text.count)
+    if spine.dtype != pl.Int64:
+        known = spine.drop_nulls().unique().alias("key").to_frame().with_row_index("code")
+        return _Numbering(lambda values: _look_up(values, known), 0, known.height)
+    low, high = spine.min(), spine.max()
+    if not isinstance(low, int) or not isinstance(high, int):
+        return _Numbering(lambda values: _filled(values, -1)[0], 0, 0)
+    if dense and high - low < _dense_limit(len(spine)):
+        none = low - 1 if low > _LEAST_INT64 else high + 1
+        return _Numbering(lambda values: _filled(values, none)[0], low, high - low + 1)
+    integers = IntegerTable(*_filled(spine, 0))
+    return _Numbering(lambda values: integers.find(*_filled(values, 0)), 0, integers.count)
 
 
-def _hashed(left: pl.Series, right: pl.Series) -> tuple[tuple[Array, Array], int]:
-    """Number the distinct values of the spine; other values can match nothing."""
-    known = left.drop_nulls().unique().alias("key").to_frame().with_row_index("code")
-    return (_look_up(left, known), _look_up(right, known)), max(1, known.height)
+def _filled(values: pl.Series, null: int) -> tuple[Array, np.ndarray[Any, np.dtype[np.bool_]]]:
+    """Return int64[n] with a number in place of nulls, and bool[n] where they are, empty if there are none."""
+    import numpy as np
+
+    if not values.null_count():
+        return values.to_numpy(), np.empty(0, np.bool_)
+    return values.fill_null(null).to_numpy(), values.is_null().to_numpy()
+
+
+def _views(values: pl.Series) -> pa.Array[Any]:
+    import polars as pl
+
+    return values.to_arrow(compat_level=pl.CompatLevel.newest())
 
 
 def _look_up(values: pl.Series, known: pl.DataFrame) -> Array:
@@ -126,44 +220,51 @@ def _look_up(values: pl.Series, known: pl.DataFrame) -> Array:
     return joined["code"].cast(pl.Int64).fill_null(-1).to_numpy()
 
 
-def _renumber(left: Array, right: Array) -> tuple[tuple[Array, Array], int]:
-    """Number codes that are too far apart for array indices anew."""
-    import polars as pl
+class _Kind(NamedTuple):
+    """What both sides of a key column are brought to."""
 
-    columns = [pl.Series(side).replace(-1, None) for side in (left, right)]
-    return _hashed(*columns)
+    family: str
+    scale: int = 0
+    same_unit: bool = True
 
 
-def _comparable(left: pl.Series, right: pl.Series, name: str) -> tuple[pl.Series, pl.Series]:
-    """Bring both sides of a key column to one type whose equality is the key's.
+def _common_kind(left: pl.DataType, right: pl.DataType, name: str, column: str) -> _Kind:
+    """Find the kind of values whose equality is the key's.
 
     Raises:
         DataError: If there is none.
     """
     import polars as pl
 
-    if pl.Null in (left.dtype, right.dtype):
-        # A column of nulls matches nothing, whatever the other side holds.
-        return pl.Series([None] * len(left), dtype=pl.Int64), pl.Series([None] * len(right), dtype=pl.Int64)
-    families = _family(left.dtype), _family(right.dtype)
-    if families[0] != families[1] or not families[0]:
+    if pl.Null in (left, right):
+        return _Kind("null")  # a column of nulls matches nothing, whatever the other side holds
+    family = _family(left)
+    if not family or family != _family(right):
         raise DataError(
-            f"key column {name!r} is {left.dtype} in the spine ({left.name!r}) and {right.dtype} in the features "
-            f"({right.name!r})",
+            f"key column {name!r} is {left} in the spine ({column!r}) and {right} in the features",
             hint="cast one of them so that both are the same kind: integer, string, boolean, date, time or binary",
         )
-    if families[0] == "number":
-        left, right = _whole(left, name), _whole(right, name)
-        wide = pl.Int128 if pl.Int128 in (left.dtype, right.dtype) else pl.Int64
-        return left.cast(wide), right.cast(wide)
-    if families[0] == "string":
-        return left.cast(pl.String), right.cast(pl.String)
-    if families[0] == "boolean":
-        return left.cast(pl.Int64), right.cast(pl.Int64)
-    if families[0] == "decimal":
-        scale = max(left.dtype.scale, right.dtype.scale)  # type: ignore[attr-defined]
-        return left.cast(pl.Decimal(38, scale)), right.cast(pl.Decimal(38, scale))
-    return _instants(left, right)
+    scale = max(getattr(left, "scale", 0), getattr(right, "scale", 0))
+    return _Kind(family, scale, getattr(left, "time_unit", None) == getattr(right, "time_unit", None))
+
+
+def _canonical(values: pl.Series, kind: _Kind, name: str, *, first_row: int = 0) -> pl.Series:
+    """Bring one side of a key column to the type in which it is compared."""
+    import polars as pl
+
+    if kind.family == "null":
+        return pl.Series([None], dtype=pl.Int64).new_from_index(0, len(values))
+    if kind.family == "number":
+        return _whole(values, name, first_row)
+    if kind.family == "string":
+        return values.cast(pl.String)
+    if kind.family == "boolean":
+        return values.cast(pl.Int64)
+    if kind.family == "decimal":
+        return values.cast(pl.Decimal(38, kind.scale))
+    if kind.family == "binary":
+        return values
+    return _instants(values, same_unit=kind.same_unit)
 
 
 def _family(dtype: pl.DataType) -> str:
@@ -187,7 +288,7 @@ def _family(dtype: pl.DataType) -> str:
     return next((family for kind, family in simple.items() if isinstance(dtype, kind)), "")
 
 
-def _whole(values: pl.Series, name: str) -> pl.Series:
+def _whole(values: pl.Series, name: str, first_row: int) -> pl.Series:
     """Bring numbers to Int64, or to Int128 where an unsigned one does not fit.
 
     Raises:
@@ -201,8 +302,8 @@ def _whole(values: pl.Series, name: str) -> pl.Series:
         if wrong.any():
             rows = wrong.arg_true().head(_SHOWN_ROWS)
             raise DataError(
-                f"key column {name!r} has numbers that are no whole int64, in rows {rows.to_list()}: "
-                f"{values.gather(rows).to_list()}",
+                f"key column {name!r} has numbers that are no whole int64, in rows "
+                f"{[first_row + row for row in rows]}: {values.gather(rows).to_list()}",
                 hint="a float is a key only where pandas made one of an integer; cast the column, or key by a string",
             )
     try:
@@ -211,21 +312,16 @@ def _whole(values: pl.Series, name: str) -> pl.Series:
         return values.cast(pl.Int128)
 
 
-def _instants(left: pl.Series, right: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """Bring times of one family to integers of one unit; binary stays as it is."""
+def _instants(values: pl.Series, *, same_unit: bool) -> pl.Series:
+    """Bring times to integers, of one unit where the two sides' differ."""
     import polars as pl
 
-    if isinstance(left.dtype, pl.Binary):
-        return left, right
-    numbers = left.to_physical(), right.to_physical()
-    units = getattr(left.dtype, "time_unit", None), getattr(right.dtype, "time_unit", None)
-    if units[0] == units[1]:
-        return numbers[0].cast(pl.Int64), numbers[1].cast(pl.Int64)
+    numbers = values.to_physical()
+    if same_unit:
+        return numbers.cast(pl.Int64)
     # Far years do not fit into nanoseconds of 64 bits.
-    per_unit = {"ns": 1, "us": 1_000, "ms": 1_000_000}
-    factors = (pl.Series([per_unit[str(unit)]], dtype=pl.Int128) for unit in units)
-    left, right = (side.cast(pl.Int128) * factor for side, factor in zip(numbers, factors, strict=True))
-    return left, right
+    factor = {"ns": 1, "us": 1_000, "ms": 1_000_000}[str(getattr(values.dtype, "time_unit", None))]
+    return numbers.cast(pl.Int128) * pl.Series([factor], dtype=pl.Int128)
 
 
 def _tagged(value: object) -> tuple[bytes, bytes]:

@@ -93,7 +93,13 @@ def give_back(result: pl.DataFrame, like: Frame) -> Frame:
 
 
 def times_to_micros(
-    series: pl.Series, *, role: Role, tz: str | None, name: str, ambiguous: Ambiguous = "raise"
+    series: pl.Series,
+    *,
+    role: Role,
+    tz: str | None,
+    name: str,
+    ambiguous: Ambiguous = "raise",
+    first_row: int = 0,
 ) -> pl.Series:
     """Convert times to microseconds since 1970 in UTC, rounding so that no knowledge comes early.
 
@@ -107,6 +113,7 @@ def times_to_micros(
         name: What to call the column in an error.
         ambiguous: What a time is that a clock change skipped or repeated in `tz`: of the two moments that the
             offsets before and after the change give, the earliest or the latest; or an error.
+        first_row: How many rows of the table came before the series, for an error.
 
     Returns:
         Int64, null where the input is.
@@ -133,7 +140,7 @@ def times_to_micros(
     zone = parse_zone(tz)
     if series.dtype == pl.Date:
         return _day_edge(series, role, zone)
-    return _local_to_micros(_round(series, role), zone, name, ambiguous)
+    return _local_to_micros(_round(series, role), zone, name, ambiguous, first_row)
 
 
 def require_no_nulls(times: pl.Series, *, name: str) -> None:
@@ -189,7 +196,7 @@ def _round(series: pl.Series, role: Role) -> pl.Series:
     return numbers if unit == "us" else numbers * 1000
 
 
-def _local_to_micros(numbers: pl.Series, zone: ZoneInfo, name: str, ambiguous: Ambiguous) -> pl.Series:
+def _local_to_micros(numbers: pl.Series, zone: ZoneInfo, name: str, ambiguous: Ambiguous, first_row: int) -> pl.Series:
     """Convert microseconds of local time to microseconds UTC."""
     import polars as pl
 
@@ -203,7 +210,7 @@ def _local_to_micros(numbers: pl.Series, zone: ZoneInfo, name: str, ambiguous: A
         first = open_rows.head(_SHOWN_ROWS)
         raise DataError(
             f"{name!r} holds {len(open_rows)} times that a clock change in {zone.key} skipped or repeated, the first in "
-            f"rows {first.to_list()}: {[str(moment) for moment in local.gather(first)]}",
+            f"rows {[first_row + row for row in first]}: {[str(moment) for moment in local.gather(first)]}",
             hint='say ambiguous="earliest" or ambiguous="latest", or give the column in UTC',
         )
     pick = min if ambiguous == "earliest" else max

@@ -5,14 +5,18 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from tinymlops._keys import encode
+from tinymlops._keys import Coder, encode
+from tinymlops._progress import progress
 from tinymlops._status import Status
 from tinymlops._time import parse_duration
 from tinymlops.errors import DataError, DefinitionError, near
+from tinymlops.features.gathering import gather, gather_batches
+from tinymlops.features.tables import InMemory, OnDisk, open_table
 from tinymlops.frames import Frame, give_back, require_no_nulls, times_to_micros, to_polars
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     import numpy as np
     import polars as pl
@@ -24,11 +28,13 @@ __all__ = ["point_in_time_join"]
 _SHOWN_ROWS = 5
 _LONGEST_DELAY = 2**62
 """Microseconds; an event time plus a longer one might not fit into 64 bits."""
+_CODED_ROWS = 1 << 22
+"""Feature rows whose keys are numbered at a time, so that the numbers of all are never held at once."""
 
 
 def point_in_time_join(
     spine: Frame,
-    features: Frame,
+    features: Frame | str | Path,
     *,
     key: str | Sequence[str],
     timestamp: str,
@@ -53,7 +59,9 @@ def point_in_time_join(
 
     Args:
         spine: The rows to answer for: any table that `tinymlops.frames.to_polars` reads.
-        features: The feature rows, in any order.
+        features: The feature rows, in any order: a table as well, or the path of Parquet files (`*` stands
+            for several), or a Polars scan of them. Files are read twice, some rows at a time, key and times first
+            and then the values: memory is that of the spine, unless there are `details`.
         key: The key column or columns of the spine; a null in any of them matches nothing.
         timestamp: The spine's time column; no nulls.
         feature_key: The features' key columns where their names differ.
@@ -89,7 +97,7 @@ def point_in_time_join(
         [3.0, 3.0]
     """
     _check_choices(boundary, known, created)
-    left, right = to_polars(spine), to_polars(features)
+    left, right = to_polars(spine), open_table(features)
     keys = [key] if isinstance(key, str) else list(key)
     right_keys = keys if feature_key is None else [feature_key] if isinstance(feature_key, str) else list(feature_key)
     if not keys or len(keys) != len(right_keys):
@@ -97,24 +105,23 @@ def point_in_time_join(
             f"key={keys} and feature_key={right_keys} must name as many columns",
             hint="name at least one in each",
         )
-    right_time = feature_timestamp or timestamp
     limit = None if ttl is None else parse_duration(ttl, name="ttl")
-    wait = _read_delay(delay, right, limit)
-    used = {*right_keys, right_time, created, wait.column}
-    _check_columns(left, [*keys, timestamp], "spine")
-    _check_columns(right, [*right_keys, right_time, *([created] if created else [])], "features")
-    values = right.select(column for column in right.columns if column not in used)
-    _check_clashes(left, values.columns, prefix or "", details=details)
+    names = _Names(right_keys, feature_timestamp or timestamp, created, _read_delay(delay, right.schema, limit))
+    _check_columns(left.columns, [*keys, timestamp], "spine")
+    _check_columns(list(right.schema), names.used(), "features")
+    values = [column for column in right.schema if column not in names.used()]
+    _check_clashes(left.columns, values, prefix or "", details=details)
 
     time = times_to_micros(left[timestamp], role="spine", tz=tz, name=timestamp)
     require_no_nulls(time, name=timestamp)
-    codes = encode([left[name] for name in keys], [right[name] for name in right_keys], keys)
-    rows = _read_rows(
-        right, right_time, created, wait, tz, by_event=(known or "event") == "event" and created is not None
+    rule = _Rule(
+        strict=boundary == "<", ttl=limit, tz=tz, by_event=(known or "event") == "event" and created is not None
     )
-    empty = _all_null(values) if details else None
-    found = _match(codes, time.to_numpy(), rows, strict=boundary == "<", ttl=limit, empty=empty)
-    result = _assemble(left, values, found, rows, prefix or "")
+    points = _Points([left[name] for name in keys], keys, time.to_numpy())
+    columns = (
+        _explained(points, right, names, values, rule) if details else _streamed(points, right, names, values, rule)
+    )
+    result = left.with_columns(column.alias((prefix or "") + column.name) for column in columns)
     assert result.height == left.height, "a point-in-time join returns the spine's rows"
     return give_back(result, spine)
 
@@ -126,59 +133,128 @@ class _Delay(NamedTuple):
     column: str | None = None
 
 
+class _Names(NamedTuple):
+    """The features' columns that say whose and when a row is."""
+
+    key: list[str]
+    event: str
+    created: str | None
+    delay: _Delay
+
+    def used(self) -> list[str]:
+        """List them, each once."""
+        return list(dict.fromkeys(name for name in (*self.key, self.event, self.created, self.delay.column) if name))
+
+
+class _Rule(NamedTuple):
+    """Which rows count."""
+
+    strict: bool
+    ttl: int | None
+    tz: str | None
+    by_event: bool
+
+
+class _Points(NamedTuple):
+    """The spine: its key columns, what to call them, and int64[m] times."""
+
+    key: list[pl.Series]
+    names: list[str]
+    time: Array
+
+
 class _Rows(NamedTuple):
-    """The features' times in microseconds, UTC, one per row."""
+    """The features' times in microseconds, UTC, one per row; available is None where it is the event plus one delay."""
 
     event: Array
-    available: Array
+    available: Array | None
     created: Array | None
 
 
-class _Found(NamedTuple):
-    """The feature row of each spine row, -1 for none, and its status if that was asked for."""
+def _streamed(
+    points: _Points, table: InMemory | OnDisk, names: _Names, values: list[str], rule: _Rule
+) -> list[pl.Series]:
+    """Find the winners in one pass over keys and times, then gather their values in another."""
+    with progress("joining", 2 * table.height) as advance:
+        winner = _find_winners(points, _told(table.batches(names.used()), advance), table.schema, names, rule)
+        if isinstance(table, InMemory):
+            return gather(table.frame.select(values), winner)
+        schema = {name: table.schema[name] for name in values}
+        return gather_batches(_told(table.batches(values), advance), winner, schema)
 
-    winner: Array
-    status: Array | None
+
+def _find_winners(
+    points: _Points, batches: Iterator[pl.DataFrame], schema: pl.Schema, names: _Names, rule: _Rule
+) -> Array:
+    """Return int64[m], the number of each spine row's feature row, -1 for none."""
+    from tinymlops.kernels.streaming import Stream
+
+    coder = Coder(points.key, [schema[name] for name in names.key], points.names)
+    one_delay = names.delay.column is None and not rule.by_event
+    stream = Stream(
+        coder.codes,
+        points.time,
+        keys=coder.count,
+        low=coder.low,
+        strict=rule.strict,
+        delay=names.delay.micros if one_delay else None,
+        created=names.created is not None,
+    )
+    first = 0
+    for batch in batches:
+        rows = _read_rows(batch, names, rule, first)
+        key = [batch[name] for name in names.key]
+        for start in range(0, batch.height, _CODED_ROWS):
+            codes = coder.number([column.slice(start, _CODED_ROWS) for column in key], first_row=first + start)
+            cut = slice(start, start + _CODED_ROWS)
+            stream.add(codes, *(None if column is None else column[cut] for column in rows))
+        first += batch.height
+    return stream.winners(rule.ttl)
 
 
-def _match(
-    codes: tuple[Array, Array, int],
-    time: Array,
-    rows: _Rows,
-    *,
-    strict: bool,
-    ttl: int | None,
-    empty: Array | None,
-) -> _Found:
-    """Find the winners: streaming where they are all that is asked for, by arranged records where their
-    status is, too.
+def _told(batches: Iterator[pl.DataFrame], advance: Callable[[int], None]) -> Iterator[pl.DataFrame]:
+    """Pass batches on, and tell of each that is done."""
+    for batch in batches:
+        yield batch
+        advance(batch.height)
 
-    Args:
-        codes: Spine codes int64[m], feature codes int64[n], number of keys.
-        time: int64[m] spine times.
-        rows: The features' times.
-        strict: Whether what is known at the time itself is left out.
-        ttl: Microseconds, or None.
-        empty: bool[n], whether a feature row's values are all null; None if no status is asked for.
-    """
+
+def _explained(
+    points: _Points, table: InMemory | OnDisk, names: _Names, values: list[str], rule: _Rule
+) -> list[pl.Series]:
+    """Find the winners among arranged records, which can say where there is none why; add status and event time."""
     import numpy as np
+    import polars as pl
 
-    from tinymlops.kernels.asof import latest, latest_unsorted, status
+    from tinymlops.kernels.asof import latest, status
     from tinymlops.kernels.records import arrange
 
-    spine_key, key, keys = codes
-    if empty is None:
-        winner = latest_unsorted(spine_key, time, key, *rows, keys=keys, strict=strict, ttl=ttl)
-        return _Found(winner, None)
-    records, order = arrange(_without_null_events(key, rows), *rows, None, keys=keys)
-    place = latest(records, spine_key, time, strict=strict, ttl=ttl)
-    hit = place >= 0
-    winner = np.full(len(time), -1, np.int64)
-    winner[hit] = order[place[hit]]
-    null = np.zeros(len(time), np.bool_)
-    null[hit] = empty[winner[hit]]
-    why, _ = status(records, place, spine_key, time, strict=strict, ttl=ttl, value_is_null=null)
-    return _Found(winner, why)
+    frame = table.frame if isinstance(table, InMemory) else table.scan.collect()
+    spine_key, key, keys = encode(points.key, [frame[name] for name in names.key], points.names)
+    rows = _read_rows(frame, names, rule, 0)
+    available = _plus(rows.event, names.delay.micros) if rows.available is None else rows.available
+    records, order = arrange(_without_null_events(key, rows), rows.event, available, rows.created, None, keys=keys)
+    place = latest(records, spine_key, points.time, strict=rule.strict, ttl=rule.ttl)
+    winner = np.full(len(points.time), -1, np.int64)
+    winner[place >= 0] = order[place[place >= 0]]
+    null = np.zeros(len(points.time), np.bool_)
+    null[place >= 0] = _all_null(frame.select(values))[winner[place >= 0]]
+    why, event = status(records, place, spine_key, points.time, strict=rule.strict, ttl=rule.ttl, value_is_null=null)
+    names_of = [status.name for status in Status]
+    return [
+        *gather(frame.select(values), winner),
+        pl.Series("status", names_of, dtype=pl.Enum(names_of)).gather(why),
+        pl.Series("event_time", event).set(pl.Series(winner < 0), None).cast(pl.Datetime("us", "UTC")),
+    ]
+
+
+def _plus(event: Array, micros: int) -> Array:
+    """Add a delay to event times; what would be beyond all times is FOREVER."""
+    import numpy as np
+
+    from tinymlops.kernels.records import FOREVER
+
+    return np.where(event > FOREVER - micros, FOREVER, event + micros) if micros else event
 
 
 def _all_null(values: pl.DataFrame) -> Array:
@@ -200,53 +276,41 @@ def _without_null_events(key: Array, rows: _Rows) -> Array:
     return np.where(rows.event == FOREVER, -1, key)
 
 
-def _assemble(left: pl.DataFrame, values: pl.DataFrame, found: _Found, rows: _Rows, prefix: str) -> pl.DataFrame:
-    """Gather the feature columns by row index, so that any type works, and put them beside the spine."""
-    import numpy as np
-    import polars as pl
-
-    index = pl.Series(np.where(found.winner < 0, 0, found.winner), dtype=pl.get_index_type())
-    missing = pl.Series(found.winner < 0)
-    index = index.set(missing, None) if missing.any() else index
-    gathered = values.select(pl.all().gather(index).name.prefix(prefix))  # all columns at once, on Polars' threads
-    columns = gathered.get_columns()
-    if found.status is not None:
-        names = [status.name for status in Status]
-        columns.append(pl.Series(prefix + "status", names, dtype=pl.Enum(names)).gather(found.status))
-        event = pl.Series(prefix + "event_time", rows.event).gather(index)
-        columns.append(event.cast(pl.Datetime("us", "UTC")))
-    return left.with_columns(columns)
-
-
-def _read_rows(
-    right: pl.DataFrame, timestamp: str, created: str | None, delay: _Delay, tz: str | None, *, by_event: bool
-) -> _Rows:
+def _read_rows(batch: pl.DataFrame, names: _Names, rule: _Rule, first_row: int) -> _Rows:
     """Read when each feature row happened, when it was known, and when it was created."""
     import polars as pl
 
     from tinymlops.kernels.records import FOREVER, NEVER
 
-    event = times_to_micros(right[timestamp], role="feature", tz=tz, name=timestamp)
-    available = event + (right_delay if (right_delay := _delay_column(right, delay)) is not None else delay.micros)
-    if created is None:
-        return _Rows(_filled(event, FOREVER), _filled(available, FOREVER), None)
-    known_from = times_to_micros(right[created], role="feature", tz=tz, name=created)
-    if by_event:
+    def times(name: str) -> pl.Series:
+        return times_to_micros(batch[name], role="feature", tz=rule.tz, name=name, first_row=first_row)
+
+    event = times(names.event)
+    created = None if names.created is None else times(names.created)
+    happened, made = _filled(event, FOREVER), None if created is None else _filled(created, NEVER)
+    if names.delay.column is None and not rule.by_event:
+        return _Rows(happened, None, made)
+    available = (
+        event + _delay_column(batch[names.delay.column], first_row)
+        if names.delay.column
+        else event + names.delay.micros
+    )
+    if created is not None and rule.by_event:
         # A null on either side stays null: what was created at no known time is never known.
-        later = known_from > available
-        available = pl.select(pl.when(later).then(known_from).when(~later).then(available)).to_series()
-    return _Rows(_filled(event, FOREVER), _filled(available, FOREVER), _filled(known_from, NEVER))
+        later = created > available
+        available = pl.select(pl.when(later).then(created).when(~later).then(available)).to_series()
+    return _Rows(happened, _filled(available, FOREVER), made)
 
 
 def _filled(values: pl.Series, null: int) -> Array:
     return (values.fill_null(null) if values.null_count() else values).to_numpy()
 
 
-def _read_delay(delay: str | timedelta | None, right: pl.DataFrame, ttl: int | None) -> _Delay:
+def _read_delay(delay: str | timedelta | None, schema: pl.Schema, ttl: int | None) -> _Delay:
     """Tell a duration from the name of a column; a column's own values are checked when they are read."""
     if delay is None or delay == timedelta(0):
         return _Delay()
-    if isinstance(delay, str) and delay in right.columns:
+    if isinstance(delay, str) and delay in schema:
         return _Delay(column=delay)
     micros = parse_duration(delay, name="delay")
     if ttl is not None and micros >= ttl:
@@ -257,32 +321,32 @@ def _read_delay(delay: str | timedelta | None, right: pl.DataFrame, ttl: int | N
     return _Delay(micros)
 
 
-def _delay_column(right: pl.DataFrame, delay: _Delay) -> pl.Series | None:
-    """Return each row's delay in microseconds, rounded up, or None where one delay serves all.
+def _delay_column(values: pl.Series, first_row: int) -> pl.Series:
+    """Return each row's delay in microseconds, rounded up.
 
     Raises:
         DataError: If one is negative or null, or the column holds neither durations nor integers.
     """
     import polars as pl
 
-    if delay.column is None:
-        return None
-    values = right[delay.column]
     if isinstance(values.dtype, pl.Duration):
         unit, numbers = values.dtype.time_unit, values.to_physical()
-        values = -(-numbers // 1000) if unit == "ns" else numbers if unit == "us" else numbers * 1000
-    elif not values.dtype.is_integer():
+        micros = -(-numbers // 1000) if unit == "ns" else numbers if unit == "us" else numbers * 1000
+    elif values.dtype.is_integer():
+        micros = values
+    else:
         raise DataError(
-            f"delay column {delay.column!r} is {values.dtype}",
+            f"delay column {values.name!r} is {values.dtype}",
             hint="give durations, or integers of microseconds",
         )
-    wrong = ((values < 0) | (values >= _LONGEST_DELAY)).fill_null(value=True)
+    wrong = ((micros < 0) | (micros >= _LONGEST_DELAY)).fill_null(value=True)
     if wrong.any():
+        rows = [first_row + row for row in wrong.arg_true().head(_SHOWN_ROWS)]
         raise DataError(
-            f"delay column {delay.column!r} is negative, null or endless in rows {wrong.arg_true().head(_SHOWN_ROWS).to_list()}",
+            f"delay column {values.name!r} is negative, null or endless in rows {rows}",
             hint="a row cannot be known before it happened; use 0 where there is no delay",
         )
-    return values.cast(pl.Int64)
+    return micros.cast(pl.Int64)
 
 
 def _check_choices(boundary: str, known: str | None, created: str | None) -> None:
@@ -296,15 +360,15 @@ def _check_choices(boundary: str, known: str | None, created: str | None) -> Non
         )
 
 
-def _check_columns(frame: pl.DataFrame, names: Sequence[str], role: str) -> None:
+def _check_columns(columns: Sequence[str], names: Sequence[str], role: str) -> None:
     for name in names:
-        if name not in frame.columns:
-            raise DataError(f"there is no column {name!r} in the {role}", hint=near(name, frame.columns))
+        if name not in columns:
+            raise DataError(f"there is no column {name!r} in the {role}", hint=near(name, columns))
 
 
-def _check_clashes(left: pl.DataFrame, values: Sequence[str], prefix: str, *, details: bool) -> None:
+def _check_clashes(left: Sequence[str], values: Sequence[str], prefix: str, *, details: bool) -> None:
     fresh = [prefix + name for name in [*values, *(["status", "event_time"] if details else [])]]
-    clashes = sorted({name for name in fresh if name in left.columns or fresh.count(name) > 1})
+    clashes = sorted({name for name in fresh if name in left or fresh.count(name) > 1})
     if clashes:
         raise DataError(
             f"columns {clashes} would occur twice in the result",

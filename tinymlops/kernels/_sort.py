@@ -9,7 +9,7 @@ import numpy as np
 from tinymlops.kernels._compile import compiled, frozen
 from tinymlops.kernels._threads import in_chunks, thread_count
 
-__all__ = ["as_rows", "group", "parts_by_weight", "sort_rows"]
+__all__ = ["as_rows", "group", "parts_by_weight", "sort_groups", "sort_rows"]
 
 Array = np.ndarray[Any, Any]
 
@@ -38,7 +38,7 @@ def sort_rows(key: Array, lead: Array, created: Array, sequence: Array, *, keys:
     bounds = parts_by_weight(offsets, thread_count() * 4 if order.size > 10_000 else 1)
 
     def work(start: int, stop: int) -> None:
-        _sort_keys(offsets, bounds[start], bounds[stop], leads, order, created, sequence)
+        sort_groups(offsets, bounds[start], bounds[stop], leads, order, created, sequence)
 
     in_chunks(bounds.size - 1, work, least=1)
     return offsets, order
@@ -145,10 +145,10 @@ def _after(lead_a: int, row_a: int, lead_b: int, row_b: int, created: Array, seq
 
 
 @compiled
-def _sort_keys(
+def sort_groups(
     offsets: Array, first: int, last: int, leads: Array, order: Array, created: Array, sequence: Array
 ) -> None:
-    """Sort the rows of each key in place: insertion in short runs, then merges of pairs of runs."""
+    """Sort the rows of keys first to last-1 in place: insertion in short runs, then merges of pairs of runs."""
     longest = 0
     for k in range(first, last):
         longest = max(longest, offsets[k + 1] - offsets[k])

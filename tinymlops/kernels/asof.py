@@ -1,9 +1,8 @@
-"""The point-in-time rule: which record of a key is the fact at a moment. One definition, two algorithms.
+"""The point-in-time rule: which record of a key is the fact at a moment.
 
 `latest` looks up arranged records: a binary search where a key's records become available in the order they
-happened, a backward scan where they do not. `latest_unsorted` needs nothing arranged: it sorts only the spine
-and streams the records once. Both give the row with the greatest (event, created, sequence) among those
-visible.
+happened, a backward scan where they do not. It gives the row with the greatest (event, created, sequence) among
+those visible. What needs nothing arranged and gives the same is `tinymlops.kernels.streaming`.
 """
 
 from __future__ import annotations
@@ -14,16 +13,12 @@ import numpy as np
 
 from tinymlops._status import Status
 from tinymlops.kernels._compile import compiled, frozen
-from tinymlops.kernels._sort import parts_by_weight, sort_rows
-from tinymlops.kernels._threads import in_chunks, thread_count
+from tinymlops.kernels._threads import in_chunks
 from tinymlops.kernels.records import FOREVER, NEVER, RETRACTED, TOMBSTONE, Records
 
-__all__ = ["latest", "latest_unsorted", "status"]
+__all__ = ["latest", "status"]
 
 Array = np.ndarray[Any, Any]
-
-_BLOCK = 1024
-"""Records searched at a time: what is known of them stays in the fast caches."""
 
 
 def latest(
@@ -72,61 +67,6 @@ def latest(
         )  # fmt: skip
 
     in_chunks(key.size, work)
-    return winner
-
-
-def latest_unsorted(
-    key: Array,
-    time: Array,
-    record_key: Array,
-    event: Array,
-    available: Array,
-    created: Array | None,
-    *,
-    keys: int,
-    strict: bool,
-    ttl: int | None = None,
-) -> Array:
-    """Find what `latest` finds, from records in any order, sorting only the spine.
-
-    Each record goes by binary search to the first spine row of its key that may see it; the greatest record
-    per such slot is kept, and a running maximum along each key's slots carries it to all later ones.
-
-    Args:
-        key: int64[m] spine codes 0 to keys-1, -1 for a null key.
-        time: int64[m] spine times, microseconds UTC.
-        record_key: int64[n] codes, -1 for a null key.
-        event: int64[n] event times, microseconds UTC.
-        available: int64[n] when each became known; FOREVER for never.
-        created: int64[n] to break ties of event, NEVER where null; None if there is none. A last tie goes to
-            the last row.
-        keys: How many keys there are.
-        strict: Whether a record must be available before the time, not just by it.
-        ttl: The winner needs `time - event <= ttl`, microseconds.
-
-    Returns:
-        int64[m]: record row numbers, -1 where there is none.
-    """
-    key, time = frozen(key, np.int64), frozen(time, np.int64)
-    record_key, event, available = (frozen(column, np.int64) for column in (record_key, event, available))
-    tie_break = frozen(np.empty(0, np.int64) if created is None else created, np.int64)
-    nothing = np.empty(0, np.int64)
-    offsets, order = sort_rows(
-        key, time, frozen(np.zeros(key.size, np.int64), np.int64), frozen(nothing, np.int64), keys=keys
-    )
-    offsets, order = frozen(offsets, np.int64), frozen(order, np.int64)
-    slots = frozen(time[order], np.int64)
-    best = np.empty((order.size, 2), np.int64)
-    winner = np.full(key.size, -1, np.int64)
-    # Whole keys per part: every slot has one writer that sees its records in row order, whatever the threads.
-    parts = parts_by_weight(offsets, thread_count() if record_key.size + key.size > 20_000 else 1)
-
-    def work(start: int, stop: int) -> None:
-        first, last = parts[start], parts[stop]
-        _stream(offsets, slots, record_key, event, available, tie_break, strict, first, last, best)
-        _carry(offsets, slots, tie_break, FOREVER if ttl is None else ttl, first, last, order, best, winner)
-
-    in_chunks(parts.size - 1, work, least=1)
     return winner
 
 
@@ -344,95 +284,6 @@ def _scan(
             if not oldest:
                 break
     return winner
-
-
-@compiled
-def _stream(
-    offsets: Array, slots: Array, record_key: Array, event: Array, available: Array, created: Array,
-    strict: bool, first: int, last: int, best: Array,  # noqa: FBT001
-) -> None:  # fmt: skip
-    """Keep in best[slot] = (event, row) the greatest record that the slot is the first to see.
-
-    A block of records is searched in step: the reads of one step do not wait for each other, as those of one
-    record's search do.
-    """
-    for slot in range(offsets[first], offsets[last]):
-        best[slot, 0] = NEVER
-        best[slot, 1] = -1
-    rows = np.empty(_BLOCK, np.int64)
-    low = np.empty(_BLOCK, np.int64)
-    length = np.empty(_BLOCK, np.int64)
-    limit = np.empty(_BLOCK, np.int64)
-    start = 0
-    while start < record_key.size:
-        start, count = _sift(record_key, offsets, first, last, start, rows)
-        longest = 0
-        for j in range(count):
-            i = rows[j]
-            low[j] = offsets[record_key[i]]
-            length[j] = offsets[record_key[i] + 1] - low[j]
-            longest = max(longest, length[j])
-            limit[j] = available[i] + (1 if strict and available[i] != FOREVER else 0)
-        while longest > 1:
-            for j in range(count):
-                half = length[j] >> 1
-                # Without a branch: whether the middle comes before the limit is as good as random. At a length of one
-                # half is 0 and the row before is read (before the first, the last), to no effect.
-                low[j] += half * (slots[low[j] + half - 1] < limit[j])
-                length[j] -= half
-            longest -= longest >> 1
-        for j in range(count):
-            i, slot = rows[j], low[j] + (1 if slots[low[j]] < limit[j] else 0)
-            if slot == offsets[record_key[i] + 1] or available[i] == FOREVER:
-                continue
-            e, was, other = event[i], best[slot, 0], best[slot, 1]
-            better = (e > was) | (other < 0)
-            if e == was and other >= 0:
-                better = _is_later(created, i, other)
-            # Written either way: a branch would be guessed wrong at every third record.
-            best[slot, 0] = e if better else was
-            best[slot, 1] = i if better else other
-
-
-@compiled
-def _sift(record_key: Array, offsets: Array, first: int, last: int, start: int, rows: Array) -> tuple[int, int]:
-    """Collect the next rows of keys first to last-1 that any spine row has; return where to go on and how many."""
-    # Without a branch, for half of all branches would be guessed wrong: rows of other keys are overwritten.
-    count = 0
-    stop = min(record_key.size, start + rows.size)
-    for i in range(start, stop):
-        rows[count] = i
-        count += (record_key[i] >= first) & (record_key[i] < last)
-    with_slots = 0
-    for j in range(count):
-        i = rows[j]
-        rows[with_slots] = i
-        with_slots += offsets[record_key[i]] < offsets[record_key[i] + 1]
-    return stop, with_slots
-
-
-@compiled
-def _is_later(created: Array, row: int, other: int) -> bool:
-    """Say which of two rows of one event time counts: the later created one, else the later row."""
-    if created.size and created[row] != created[other]:
-        return bool(created[row] > created[other])
-    return row > other
-
-
-@compiled
-def _carry(
-    offsets: Array, slots: Array, created: Array, span: int, first: int, last: int,
-    order: Array, best: Array, winner: Array,
-) -> None:  # fmt: skip
-    """Carry the greatest record along each key's slots and write it to the spine rows, unless it is beyond the ttl."""
-    for k in range(first, last):
-        e, row = NEVER, -1
-        for slot in range(offsets[k], offsets[k + 1]):
-            other_e, other = best[slot, 0], best[slot, 1]
-            if other >= 0 and (row < 0 or other_e > e or (other_e == e and _is_later(created, other, row))):
-                e, row = other_e, other
-            # The winner has the greatest event time of all: if it is too old, so is every other.
-            winner[order[slot]] = row if row >= 0 and e >= back(slots[slot], span) else -1
 
 
 _NULL_KEY = np.uint8(Status.NULL_KEY)

@@ -1,0 +1,52 @@
+"""Copy the values of chosen rows, eight bytes each, many reads under way at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinymlops.kernels._compile import compiled, frozen
+from tinymlops.kernels._threads import in_chunks
+
+__all__ = ["take"]
+
+Array = np.ndarray[Any, Any]
+
+
+def take(
+    columns: list[tuple[Array, Array, int]], rows: Array, places: Array, out: list[Array], known: list[Array]
+) -> None:
+    """Copy `column[rows[j]]` to `out[places[j]]`, for all columns at once.
+
+    Args:
+        columns: Per column int64[n], the bits of its validity (least bit first, uint8; empty if all are valid)
+            and the number of bits before its first.
+        rows: int64[k] row numbers; a negative one leaves its place as it is.
+        places: int64[k], each at most once; empty for 0 to k-1.
+        out: Per column int64[m].
+        known: Per column bool[m], set to whether the value is valid; empty where all are.
+    """
+    rows, places = frozen(rows, np.int64), frozen(places, np.int64)
+    sources = [(frozen(values, np.int64), frozen(bits, np.uint8), shift) for values, bits, shift in columns]
+
+    def work(start: int, stop: int) -> None:
+        for (values, bits, shift), target, valid in zip(sources, out, known, strict=True):
+            _take(values, bits, shift, rows, places, start, stop, target, valid)
+
+    in_chunks(rows.size, work)
+
+
+@compiled
+def _take(
+    values: Array, bits: Array, shift: int, rows: Array, places: Array, start: int, stop: int, out: Array, known: Array
+) -> None:  # fmt: skip
+    for j in range(start, stop):
+        row = rows[np.uint64(j)]
+        if row < 0:
+            continue
+        place = np.uint64(places[np.uint64(j)] if places.size else j)
+        out[place] = values[np.uint64(row)]
+        if known.size:
+            bit = np.uint64(row + shift)
+            known[place] = bits.size == 0 or (bits[bit >> np.uint64(3)] >> (bit & np.uint64(7))) & np.uint64(1) != 0
