@@ -1,11 +1,14 @@
 """Ingest: what is new comes into history once."""
 
+from datetime import datetime, timedelta
+
 import polars as pl
 import pytest
 from conftest import at, shop
 
 import tinymlops as tm
-from tinymlops.errors import DataError, NotFoundError
+from tinymlops.errors import DataError, DefinitionError, NotFoundError
+from tinymlops.features.sources import stored_rows
 from tinymlops.records import Segment
 
 
@@ -156,3 +159,181 @@ def test_transformations_are_rebuilt_when_their_inputs_change(tmp_path):
         frames["orders"] = orders(("a", 1, 2.0), ("a", 2, 3.0), ("a", 3, 5.0))
         assert [report.source for report in ws.ingest()] == ["sales", "hourly"]
         assert ws.get_historical_features(spine, [money, counts]).row(0)[2:] == (800, 3)
+
+
+def orders_by_id(*rows, **more):
+    """Orders as (order, customer, hour, amount)."""
+    return orders(*(row[1:] for row in rows)).with_columns(
+        order=pl.Series([row[0] for row in rows], dtype=pl.Int64), **more
+    )
+
+
+def spent(ws, hour, customer="a"):
+    spine = pl.DataFrame({"customer": [customer], "timestamp": [at(hour)]})
+    return ws.get_historical_features(spine, ["spending"])["spent_1d"].item()
+
+
+def test_read_in_full_a_row_that_vanished_is_deleted_and_may_come_back(workspace):
+    both = orders_by_id((1, "a", 1, 1.0), (2, "a", 2, 4.0))
+    project = shop(both, order_options={"id": "order"})
+    workspace.apply(project)
+    workspace.ingest("orders", full=True)
+    project.frames["orders"] = both[1:]
+    (report,) = workspace.ingest("orders")  # not in full: it stays
+    assert (*taken(report), report.rows_deleted) == (0, 0, 1, 0)
+    (report,) = workspace.ingest("orders", full=True)
+    assert (*taken(report), report.rows_deleted) == (0, 0, 1, 1)
+    assert spent(workspace, 5) == 4.0
+    (report,) = workspace.ingest("orders", full=True)
+    assert (*taken(report), report.rows_deleted) == (0, 0, 1, 0)
+    project.frames["orders"] = both
+    (report,) = workspace.ingest("orders")
+    assert (*taken(report), report.rows_deleted) == (0, 1, 1, 0)
+    assert spent(workspace, 5) == 5.0
+
+
+def test_where_rows_have_a_created_time_a_delete_counts_from_when_it_was_found(tmp_path):
+    clock = tm.ReplayClock(at(10))
+    made = pl.Series([at(1.5), at(2.5)])
+    both = orders_by_id((1, "a", 1, 1.0), (2, "a", 2, 4.0), made=made)
+    project = shop(both, order_options={"id": "order", "created": "made"})
+    with tm.connect(tmp_path / "t.tm", create=True, clock=clock) as ws:
+        ws.apply(project)
+        ws.ingest("orders")
+        project.frames["orders"] = both[:1]
+        clock.move_to(at(12))
+        ws.ingest("orders", full=True)
+        clock.move_to(at(14))
+        project.frames["orders"] = both
+        assert [taken(report) for report in ws.ingest("orders", full=True)] == [(0, 1, 1)]
+        assert [taken(report) for report in ws.ingest("orders", full=True)] == [(0, 0, 2)]
+        assert [spent(ws, hour) for hour in (11, 13, 15)] == [5.0, 1.0, 5.0]
+
+
+def test_rows_held_back_have_not_vanished(tmp_path):
+    clock = tm.ReplayClock(at(3))
+    project = shop(orders_by_id((1, "a", 1, 1.0), (2, "a", 5, 2.0)), order_options={"id": "order"})
+    with tm.connect(tmp_path / "replay.tm", create=True, clock=clock) as ws:
+        ws.apply(project)
+        for hour, expected in ((4, (1, 0)), (6, (0, 0)), (7, (1, 0))):
+            (report,) = ws.ingest("orders", full=True)
+            assert (report.rows_new, report.rows_deleted) == expected
+            clock.move_to(at(hour))
+
+
+def test_without_an_id_nobody_knows_what_vanished(workspace):
+    workspace.apply(shop(orders(("a", 1, 1.0))))
+    with pytest.raises(DataError, match="source 'orders' has no id, so nobody could say which of its rows vanished"):
+        workspace.ingest(full=True)
+    assert workspace._environment.database.list(Segment) == []
+
+
+def test_rows_without_an_id_value_are_known_by_what_they_hold(workspace):
+    frame = orders(("a", 1, 1.0), ("a", 2, 2.0)).with_columns(order=pl.Series([None, 7], dtype=pl.Int64))
+    workspace.apply(shop(frame, order_options={"id": "order"}))
+    assert [taken(workspace.ingest("orders")[0]) for _ in range(2)] == [(2, 0, 0), (0, 0, 2)]
+    assert workspace.ingest("orders", full=True)[0].rows_deleted == 0
+
+
+def incremental_project(read, **options):
+    project = tm.Project("shop")
+
+    @project.source(timestamp="at", id="order", **options)
+    def orders(since: datetime | None) -> pl.DataFrame:
+        return read(since)
+
+    return project
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, at(100) - timedelta(days=1)),
+        ({"lookback": "2h"}, at(98)),
+        ({"created": "made", "lookback": "2h"}, at(108)),
+        ({"cursor": "seen", "created": "made", "lookback": "2h"}, at(118)),
+    ],
+)
+def test_an_incremental_source_is_read_from_its_cursor_on(workspace, options, expected):
+    asked = []
+    frame = orders_by_id(
+        (1, "a", 1, 1.0), (2, "a", 100, 2.0), made=pl.Series([at(110), at(101)]), seen=pl.Series([at(2), at(120)])
+    )
+
+    def read(since):
+        asked.append(since)
+        return frame if since is None else frame[1:]
+
+    workspace.apply(incremental_project(read, **options))
+    reports = [taken(workspace.ingest("orders", full=full)[0]) for full in (False, False, True)]
+    assert asked[-3:] == [None, expected, None]
+    assert reports == [(2, 0, 0), (0, 0, 1), (0, 0, 2)]
+
+
+def test_an_overlap_brings_corrections_and_late_rows_and_changes_nothing_else(workspace):
+    frame = orders_by_id((1, "a", 1, 1.0), (2, "a", 3, 2.0))
+    reads = [frame]
+    workspace.apply(incremental_project(lambda since: reads[-1]))
+    workspace.ingest("orders")
+    reads.append(orders_by_id((2, "a", 3, 9.0), (3, "a", 2, 5.0)))
+    (report,) = workspace.ingest("orders")
+    assert (*taken(report), report.rows_deleted) == (1, 1, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"id": None}, "source 'orders' takes `since` and has no id.*\nHint: name the column .* id="),
+        ({"lookback": "soon"}, "lookback='soon' is not a duration"),
+    ],
+)
+def test_an_incremental_source_that_cannot_work_is_refused_at_the_decorator(options, message):
+    project = tm.Project("shop")
+    with pytest.raises(DefinitionError, match=message):
+
+        @project.source(**{"timestamp": "at", "id": "order", **options})
+        def orders(since: datetime | None) -> pl.DataFrame:
+            return pl.DataFrame()
+
+
+@pytest.mark.parametrize(("options", "named"), [({"cursor": "at"}, "cursor"), ({"lookback": "1h"}, "lookback")])
+def test_a_cursor_without_since_is_refused_at_the_decorator(options, named):
+    project = tm.Project("shop")
+    with pytest.raises(DefinitionError, match=f"source 'orders' has {named}, and its function does not take `since`"):
+
+        @project.source(timestamp="at", id="order", **options)
+        def orders() -> pl.DataFrame:
+            return pl.DataFrame()
+
+
+def test_a_cursor_that_is_no_time_is_refused_when_it_is_read(workspace):
+    workspace.apply(incremental_project(lambda since: orders_by_id((1, "a", 1, 1.0)), cursor="amount"))
+    with pytest.raises(DataError, match="'amount' is a column of Float64, not of times"):
+        workspace.ingest("orders")
+
+
+def test_sums_of_integers_come_back_as_integers(workspace):
+    project = tm.Project("shop")
+
+    @project.source(timestamp="at")
+    def totals() -> str:
+        return (
+            "select timestamptz '2024-01-01' as at, sum(x)::hugeint as s, sum(x * 1e18::hugeint) as big, "
+            "1.5::decimal(10, 2) as price from (values (7), (8), (9)) t(x)"
+        )
+
+    workspace.apply(project)
+    workspace.ingest("totals")
+    rows = stored_rows(workspace._context(), "totals")
+    assert (rows.schema["s"], rows["s"].to_list()) == (pl.Int64, [24])
+    assert rows.schema["big"] == pl.Decimal(38, 0)  # does not fit
+    assert rows.schema["price"] == pl.Decimal(10, 2)
+
+
+def test_a_column_of_nulls_keeps_the_type_it_had(workspace):
+    project = shop(orders(("a", 1, 1.0)))
+    workspace.apply(project)
+    workspace.ingest("orders")
+    project.frames["orders"] = orders(("a", 2, None)).with_columns(amount=pl.lit(None))
+    assert [taken(report) for report in workspace.ingest("orders")] == [(1, 0, 0)]
+    assert spent(workspace, 3) == 1.0

@@ -1,6 +1,6 @@
 """Online reads: the same answer as history, from the online store."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import polars as pl
 import pytest
@@ -43,6 +43,112 @@ def test_an_online_answer_is_the_historical_one(tmp_path_factory, monkeypatch, i
     check()
 
 
+pushed_row = st.tuples(
+    st.sampled_from(["a", "b"]),
+    st.integers(-8, 4),  # event, minutes from the clock
+    st.integers(0, 4),  # id
+    st.one_of(st.none(), st.integers(-20, 20), st.sampled_from([0.1, 1e16, -1e16])),
+    st.sampled_from([False, False, False, True]),
+)
+ingested_row = st.tuples(
+    st.sampled_from(["a", "b", None]),
+    st.integers(0, 30),  # event minute
+    st.integers(0, 6),  # created minutes later
+    st.integers(0, 4),  # id
+    st.one_of(st.none(), st.integers(-20, 20)),
+)
+operation = st.one_of(
+    st.tuples(st.just("push"), st.lists(pushed_row, min_size=1, max_size=4)),
+    st.tuples(st.sampled_from(["ingest", "ingest in full"]), st.lists(ingested_row, max_size=6)),
+    st.tuples(st.just("materialize"), st.none()),
+    st.tuples(st.just("step"), st.integers(1, 12)),
+)
+
+
+def everything_follows(frames, *, ids, created):
+    """Orders that are ingested, clicks that are pushed, and views over both and over a row-wise transformation."""
+    project = tm.Project("shop")
+    customer = project.entity("customer", key="customer")
+    options = {"delay": "30s"} | ({"created": "made"} if created else {})
+
+    @project.source(timestamp="at", id="order", **options)
+    def orders() -> pl.DataFrame:
+        return frames["orders"]
+
+    @project.source(timestamp="at", delay="30s", **({"id": "click"} if ids else {}))
+    def clicks() -> tm.Schema:
+        return {"click": int, "customer": str, "at": datetime, "amount": float}
+
+    @project.transformation(row_wise=True)
+    def large_clicks(clicks: pl.LazyFrame) -> pl.LazyFrame:
+        return clicks.filter(pl.col("amount").abs() > 3).with_columns(amount=pl.col("amount") * 2)
+
+    @project.feature_view(entity=customer, ttl="20m")
+    def spending(orders: tm.Rows) -> tm.Features:
+        return every_feature(orders)
+
+    @project.feature_view(entity=customer)
+    def clicking(clicks: tm.Rows) -> tm.Features:
+        return {f"click_{name}": feature for name, feature in every_feature(clicks).items()}
+
+    @project.feature_view(entity=customer)
+    def shouting(large_clicks: tm.Rows) -> tm.Features:
+        return {"loudest": large_clicks["amount"].max(window="5m"), "first_loud": large_clicks["amount"].first()}
+
+    return project
+
+
+def orders_frame(rows):
+    """One version of each order: what a table shows that knows only the present."""
+    return frame_of(list({row[3]: row for row in rows}.values()))
+
+
+def perform(ws, frames, clock, name, argument):
+    if name == "push":
+        ws.push(
+            "clicks",
+            [
+                {"click": n, "customer": c, "at": clock() + timedelta(minutes=m), "amount": v, "deleted": deleted}
+                for c, m, n, v, deleted in argument
+            ],
+        )
+    elif name == "materialize":
+        ws.materialize()
+    elif name == "step":
+        clock.advance(timedelta(minutes=argument))
+    else:
+        frames["orders"] = orders_frame(argument)
+        ws.ingest("orders", full=name == "ingest in full")
+
+
+def assert_online_is_history(ws, clock, views):
+    read = ws.get_online_features(views, {"customer": CUSTOMERS}, details=True)
+    spine = pl.DataFrame({"customer": CUSTOMERS, "timestamp": [clock()] * 4})
+    history = ws.get_historical_features(spine, views, details=True)
+    assert read.to_polars().equals(history.drop("timestamp"))
+    assert read.sequence <= ws._environment.database.sequence()
+
+
+@pytest.mark.parametrize(("ids", "created"), [(True, True), (True, False), (False, True)])
+def test_online_is_history_whatever_happens(tmp_path_factory, monkeypatch, ids, created):
+    monkeypatch.setattr(online, "stored_rows", None)  # an online read must not fall back to history
+
+    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.lists(operation, max_size=12))
+    def check(operations):
+        clock = tm.ReplayClock(START + timedelta(minutes=5))
+        frames = {"orders": orders_frame([])}
+        with tm.connect(tmp_path_factory.mktemp("ws") / "shop.tm", create=True, clock=clock) as ws:
+            ws.apply(everything_follows(frames, ids=ids, created=created))
+            ws.ingest()
+            ws.materialize()
+            for name, argument in operations:
+                perform(ws, frames, clock, name, argument)
+                assert_online_is_history(ws, clock, ["spending", "clicking", "shouting"])
+
+    check()
+
+
 def small(ws):
     project = shop(pl.DataFrame({"customer": ["a", "b"], "at": [at(1), at(2)], "amount": [1.0, 2.0]}))
     ws.apply(project)
@@ -50,20 +156,18 @@ def small(ws):
     return project
 
 
-def test_materialize_brings_new_rows_and_does_nothing_when_there_are_none(workspace):
+def test_a_materialized_view_follows_an_ingest_and_a_second_materialize_does_nothing(workspace):
     project = small(workspace)
     first = workspace.materialize()
     assert workspace.materialize() == first
     assert first[0].keys == 2
     new = pl.DataFrame({"customer": ["c"], "at": [at(3)], "amount": [7.0]})
     project.frames["orders"] = project.frames["orders"].vstack(new)
-    workspace.ingest("orders")
-    before = workspace.get_online_features(["spending"], [{"customer": "c"}])
-    assert before.to_dict()["last_amount"] == [None]
-    assert before.sequence == first[0].sequence
-    workspace.materialize("spending")
+    (report,) = workspace.ingest("orders")
     after = workspace.get_online_features(["spending:last_amount"], [{"customer": "c"}])
     assert after.to_dict() == {"customer": ["c"], "last_amount": [7.0]}
+    assert after.sequence == report.sequence > first[0].sequence
+    assert workspace.materialize("spending")[0].keys == 3
 
 
 def test_a_clock_before_the_last_materialize_reads_history(workspace):

@@ -118,6 +118,8 @@ class Ingestion(Record, frozen=True, kw_only=True):
     rows_new: int
     rows_corrected: int = 0
     rows_known: int = 0
+    rows_deleted: int = 0
+    """No longer at the source when it was read in full; each retracts its event."""
     rows_held_back: int = 0
     """Not yet available by the workspace's clock; the next ingest takes them."""
     rows_quarantined: int = 0
@@ -140,10 +142,11 @@ class PushedRow(Record, frozen=True, kw_only=True):
     event_id: str | None = None
     """Canonical JSON of the id column's value; null where the source has no id."""
     payload: bytes
-    """msgpack of the row's values in the schema's order."""
+    """msgpack of the row's values in the order of `SourceState.columns`; columns added later are not in it."""
     digest: bytes
     """The first 16 bytes of the SHA-256 of `payload`, checked on every read."""
-    event: int
+    event: int | None
+    """Microseconds since 1970, UTC; null for a static source."""
     created: int
     deleted: bool = False
 

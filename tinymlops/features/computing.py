@@ -37,11 +37,10 @@ class History:
 
     Args:
         rows: The user's columns, and `__event`, `__created`, `__sequence`, `__deleted`.
-        source: Their source.
+        source: Their source: by rule 5, rows with a created time are known only from then on, and a pushed row's
+            is the time of its commit.
         key: Its key columns.
         spine_keys: The spine's key columns, m rows each.
-        by_push: The rows came by push: their created time is the time of their commit. By rule 5 rows with a
-            created time are known only from then on.
         outcome: Read as a label does: the final version of every row, from the beginning of time.
     """
 
@@ -52,7 +51,6 @@ class History:
         key: Sequence[str],
         spine_keys: Sequence[pl.Series],
         *,
-        by_push: bool = False,
         outcome: bool = False,
     ) -> None:
         for column in key:
@@ -68,7 +66,7 @@ class History:
         if outcome:
             available = np.full(rows.height, _ALWAYS, np.int64)
         else:
-            available = _available(rows, source, event, by_event=by_push or source.created is not None)
+            available = _available(rows, source, event, by_event=source.via == "push" or source.created is not None)
         self.records, self.order = arrange(
             codes,
             event,
@@ -79,6 +77,7 @@ class History:
             ids=_codes(rows[source.id]) if source.id else None,
             deleted=rows["__deleted"].to_numpy() if rows["__deleted"].any() else None,
         )
+        self.timeline = windows.Timeline(self.records)
         self._rows = rows
         self._series: dict[bytes, pl.Series] = {}
         self._operands: dict[bytes, windows.Operand] = {}
@@ -127,8 +126,13 @@ class History:
         return np.logical_and.reduce(parts) if parts else None
 
     def operand(self, aggregate: Aggregate) -> windows.Operand:
-        """Return an aggregate's values prepared for windows, once for all of them."""
-        name = msgspec.json.encode((aggregate.operand, aggregate.where))
+        """Return an aggregate's values prepared for windows, once for all of them.
+
+        Raises:
+            DataError: If they are not what its function takes, or infinite.
+        """
+        kind = _KINDS.get(aggregate.function, "numbers")
+        name = msgspec.json.encode((kind, aggregate.operand, aggregate.where))
         if name not in self._operands:
             valid = self.is_value.copy()
             if aggregate.where is not None:
@@ -137,10 +141,25 @@ class History:
                 values = np.zeros(len(valid), np.int64)
             else:
                 series = self.series(aggregate.operand)
+                if series.dtype.is_float():
+                    series = series.fill_nan(None)
                 valid &= series.is_not_null().to_numpy()
-                values = _numbers(series, aggregate, self.source.name)
-            self._operands[name] = windows.prepare(values, valid)
+                values = _values(series, kind, aggregate, self.source.name)
+            if kind == "times":
+                values = self.records.event
+            self._operands[name] = self._prepare(values, valid, aggregate)
         return self._operands[name]
+
+    def _prepare(self, values: Array, valid: Array, aggregate: Aggregate) -> windows.Operand:
+        try:
+            return windows.Operand(self.timeline, values, valid)
+        except ValueError as error:
+            row = int(error.args[0])
+            raise DataError(
+                f"{aggregate!r} of source {self.source.name!r} has an infinite value, in the row of "
+                f"{from_micros(int(self.records.event[row])).isoformat()}",
+                hint="leave the row out with where=, for example where the divisor is not 0",
+            ) from error
 
 
 def compute(
@@ -166,7 +185,9 @@ def compute(
     Raises:
         DataError: If a sum does not fit its type, naming key row and time.
     """
-    found: dict[int, windows.Bounds] = {}
+    spine = windows.Spine(history.timeline, history.spine_key, time)
+    found: dict[int, windows.Window] = {}
+    reductions: dict[tuple[int, int], windows.Reduction] = {}
     columns = {}
     for name, feature in features.items():
         if feature.function in ("first", "last"):
@@ -174,8 +195,11 @@ def compute(
             continue
         assert feature.window is not None
         if feature.window not in found:
-            found[feature.window] = windows.bounds(history.records, history.spine_key, time, feature.window)
-        columns[name] = _reduce(history, name, feature, time, found[feature.window]).alias(name)
+            found[feature.window] = spine.window(feature.window)
+        operand = history.operand(feature)
+        reduction = windows.Reduction(operand, found[feature.window])
+        reduction = reductions.setdefault((id(operand), feature.window), reduction)
+        columns[name] = _reduce(reduction, name, feature, time).alias(name)
     return columns
 
 
@@ -259,10 +283,10 @@ def _pick(history: History, feature: Aggregate, time: Array, *, strict: bool, tt
     return values.gather(index.set(pl.Series(~found), None) if not found.all() else index)
 
 
-def _reduce(history: History, name: str, feature: Aggregate, time: Array, bounds: windows.Bounds) -> pl.Series:
-    operand = history.operand(feature)
+def _reduce(reduction: windows.Reduction, name: str, feature: Aggregate, time: Array) -> pl.Series:
+    function = "max" if feature.function == "time_since_last" else feature.function
     try:
-        values, valid = windows.aggregate(feature.function, history.records, operand, time, bounds)
+        values, valid = reduction.compute(function, feature.q or None)
     except OverflowError as error:
         row = int(error.args[0])
         assert feature.window is not None
@@ -271,8 +295,36 @@ def _reduce(history: History, name: str, feature: Aggregate, time: Array, bounds
             f"{row}, time {from_micros(int(time[row])).isoformat()}",
             hint="scale the column down, or make it a float",
         ) from error
+    if feature.function == "time_since_last":
+        values = (time - values) / 1_000_000
     series = pl.Series(values)
     return series if valid.all() else series.set(pl.Series(~valid), None)
+
+
+_KINDS = {"count": "any", "any": "flags", "all": "flags", "n_unique": "codes", "time_since_last": "times"}
+"""What a function takes of an operand, where that is not its numbers."""
+
+
+def _values(series: pl.Series, kind: str, aggregate: Aggregate, source: str) -> Array:
+    """Return an operand as int64 or float64, the types that the kernels know; null as anything."""
+    if kind == "codes":
+        return _codes_of(series)
+    if kind in ("any", "times"):
+        return np.zeros(len(series), np.int64)
+    if kind == "flags" and series.dtype not in (pl.Boolean, pl.Null):
+        raise DataError(
+            f"{aggregate!r} of source {source!r} needs true or false and got {series.dtype}",
+            hint='compare it in the expression, for example (rows["amount"] > 0).any(...)',
+        )
+    return _numbers(series, aggregate, source)
+
+
+def _codes_of(series: pl.Series) -> Array:
+    """Return int64, alike for equal values of any type; -0.0 equals 0.0."""
+    if series.dtype.is_integer() and series.dtype != pl.UInt64:
+        return series.cast(pl.Int64).fill_null(0).to_numpy()
+    first = pl.int_range(pl.len(), dtype=pl.Int64).min().over("value")
+    return pl.DataFrame({"value": series}).select(first).to_series().to_numpy()
 
 
 def _numbers(series: pl.Series, aggregate: Aggregate, source: str) -> Array:
@@ -286,12 +338,12 @@ def _numbers(series: pl.Series, aggregate: Aggregate, source: str) -> Array:
                 f"a column of source {source!r} has integers beyond 64 signed bits", hint="make it a float"
             ) from error
     if dtype.is_numeric():
-        return series.cast(pl.Float64).fill_nan(None).fill_null(0.0).to_numpy()
-    if dtype == pl.Null or aggregate.function == "count":
+        return series.cast(pl.Float64).fill_null(0.0).to_numpy()
+    if dtype == pl.Null:
         return np.zeros(len(series), np.int64)
     raise DataError(
         f"{aggregate!r} of source {source!r} needs numbers and got {dtype}",
-        hint="compare or convert it in the expression, or use count, first or last",
+        hint="compare or convert it in the expression, or use count, n_unique, first or last",
     )
 
 

@@ -139,7 +139,6 @@ def _add_view(
         origin_of(context, source),
         definitions.key_columns(entity, source),
         keys,
-        by_push=source.via == "push",
     )
     strict = spine_source is not None and bool(
         definitions.base_sources(spine_source) & definitions.base_sources(source.name)

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
+import polars as pl
 
 from tinymlops.errors import ConflictError, DataError, NotFoundError, near
 from tinymlops.features import specs
-from tinymlops.features.sources import read_source, run_transformation, stored_rows, with_times
+from tinymlops.features.changes import Changes, compared, in_order, own_schema
+from tinymlops.features.materialization import catch_up
+from tinymlops.features.sources import (
+    current_rows,
+    live_segments,
+    newest_sequence,
+    read_source,
+    require_same_types,
+    run_transformation,
+    since_of,
+    stored_rows,
+    with_times,
+)
 from tinymlops.records import Ingestion, Segment, SourceState
-from tinymlops.schema import schema_of
+from tinymlops.schema import parse_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import polars as pl
 
     from tinymlops.features.context import Context
     from tinymlops.features.specs import SourceSpec
@@ -24,24 +35,24 @@ if TYPE_CHECKING:
 __all__ = ["ingest", "ingest_all", "rebuild"]
 
 _ATTEMPTS = 5
-_SEEDS = (0x7D1, 0x2013)
-
-
-class _New(NamedTuple):
-    """The rows of one read that history does not have yet, and what became of the others."""
-
-    rows: pl.DataFrame
-    corrected: int
-    known: int
 
 
 def ingest_all(
     context: Context, names: Sequence[str], *, full: bool = False, complete_until: int | None = None
 ) -> list[Ingestion]:
-    """Ingest the named sources, or all that are not pushed, and rebuild the transformations over them.
+    """Ingest the named sources, or all that are not pushed, and bring what stands on them up to date.
+
+    Transformations over them are rebuilt, and what the online store holds follows.
+
+    Args:
+        context: The workspace's state.
+        names: Of sources.
+        full: Read everything anew, and record as deleted what is no longer there.
+        complete_until: The user's word that no row with an earlier event time is missing, microseconds UTC.
 
     Raises:
         NotFoundError: If a name is unknown, with the near match.
+        DataError: If the rows of a source to be read in full have no id.
     """
     known = context.definitions.of(specs.SourceSpec)
     for name in names:
@@ -50,12 +61,18 @@ def ingest_all(
     chosen = [known[name] for name in names] or [
         spec for spec in known.values() if not spec.inputs and spec.via != "push"
     ]
-    reports = [ingest(context, spec, complete_until=complete_until) for spec in chosen if not spec.inputs]
+    chosen = [spec for spec in chosen if not spec.inputs]
+    if full:
+        _require_ids(chosen)
+    reports = [ingest(context, spec, full=full, complete_until=complete_until) for spec in chosen]
     rebuilt = [rebuild(context, spec) for spec in context.definitions.derived_in_order() if not spec.row_wise]
-    return reports + [report for report in rebuilt if report is not None]
+    reports += [report for report in rebuilt if report is not None]
+    for report in reports:
+        catch_up(context, report.source)
+    return reports
 
 
-def ingest(context: Context, source: SourceSpec, *, complete_until: int | None = None) -> Ingestion:
+def ingest(context: Context, source: SourceSpec, *, full: bool = False, complete_until: int | None = None) -> Ingestion:
     """Read a source and store the rows that history does not have: the same rows twice change nothing.
 
     Under a replay clock rows not yet available by it are held back for a later ingest. Rows without an event
@@ -64,36 +81,39 @@ def ingest(context: Context, source: SourceSpec, *, complete_until: int | None =
     Args:
         context: The workspace's state.
         source: A source with SQL or a function.
+        full: Read it from the beginning, and store a delete for each row that is no longer there.
         complete_until: The user's word that no row with an earlier event time is missing, microseconds UTC.
 
     Returns:
-        What was read, new, corrected, known, held back and refused.
+        What was read, new, corrected, known, deleted, held back and refused.
 
     Raises:
         DataError: If columns, types or times do not fit; nothing is stored then.
         ConflictError: If other ingests of the same source keep coming first.
     """
     begun = time.perf_counter()
-    frame = with_times(read_source(context, source), source)
+    frame = with_times(read_source(context, source, since=None if full else since_of(context, source)), source)
     read = frame.height
+    present = frame[source.id] if full and source.id else None
     frame, quarantined = _with_event_time(frame, source)
     frame, held_back = _available(context, frame, source)
-    _check_schema(context, source, frame)
+    frame = _fitted(context, source, frame)
     for _ in range(_ATTEMPTS):
-        before = _live(context, source)
-        new = _unknown(context, source, frame) if before else _New(frame, 0, 0)
+        before = live_segments(context, source.name)
+        changes = _changes(context, source, frame, present)
         report = Ingestion(
             source=source.name,
             rows_read=read,
-            rows_new=new.rows.height - new.corrected,
-            rows_corrected=new.corrected,
-            rows_known=new.known,
+            rows_new=changes.rows.height - changes.corrected - changes.deleted,
+            rows_corrected=changes.corrected,
+            rows_known=changes.known,
+            rows_deleted=changes.deleted,
             rows_held_back=held_back,
             rows_quarantined=quarantined,
             seconds=time.perf_counter() - begun,
             at=context.clock(),
         )
-        committed = _commit(context, source, new, report, before, complete_until=complete_until)
+        committed = _commit(context, source, changes, report, before, complete_until=complete_until)
         if committed is not None:
             return committed
     raise ConflictError(
@@ -108,12 +128,14 @@ def rebuild(context: Context, source: SourceSpec) -> Ingestion | None:
         What was stored; None if it is up to date or an input was never ingested.
     """
     begun = time.perf_counter()
-    live = _live(context, source)
-    inputs = {segment.id: segment for name in source.inputs for segment in _inputs(context, name)}
-    newest = max((segment.base + segment.rows for segment in inputs.values()), default=None)
-    if newest is None or (live and live[-1].covers is not None and live[-1].covers >= newest):
+    live = live_segments(context, source.name)
+    inputs = [newest_sequence(context, name) for name in source.inputs]
+    if None in inputs:
         return None
-    parents = {name: stored_rows(context, name) for name in source.inputs}
+    newest = max(sequence for sequence in inputs if sequence is not None)
+    if live and live[-1].covers is not None and live[-1].covers >= newest:
+        return None
+    parents = {name: current_rows(context, name) for name in source.inputs}
     plain = {name: rows.drop("__event", "__created", "__sequence", "__deleted") for name, rows in parents.items()}
     frame = with_times(run_transformation(context, source, plain), source)
     rows, quarantined = _with_event_time(frame, source)
@@ -125,18 +147,22 @@ def rebuild(context: Context, source: SourceSpec) -> Ingestion | None:
         seconds=time.perf_counter() - begun,
         at=context.clock(),
     )
-    return _commit(context, source, _New(rows, 0, 0), report, live, covers=newest)
+    return _commit(context, source, Changes(rows), report, live, covers=newest)
 
 
-def _inputs(context: Context, name: str) -> list[Segment]:
-    source = context.definitions.get(specs.SourceSpec, name)
-    if source.row_wise:
-        return _inputs(context, source.inputs[0])
-    return _live(context, source)
+def _require_ids(sources: Sequence[SourceSpec]) -> None:
+    nameless = [source.name for source in sources if source.id is None]
+    if nameless:
+        raise DataError(
+            f"source {nameless[0]!r} has no id, so nobody could say which of its rows vanished",
+            hint='give it id="...", or name only sources that have one: ingest them with full=True by name',
+        )
 
 
-def _live(context: Context, source: SourceSpec) -> list[Segment]:
-    return context.environment.database.list(Segment, where={"source": source.name, "dead_at": None}, order="id")
+def _changes(context: Context, source: SourceSpec, frame: pl.DataFrame, present: pl.Series | None) -> Changes:
+    if context.environment.database.get(SourceState, source=source.name) is None:
+        return Changes(frame)
+    return compared(frame, stored_rows(context, source.name), source, present=present, now=context.now())
 
 
 def _with_event_time(frame: pl.DataFrame, source: SourceSpec) -> tuple[pl.DataFrame, int]:
@@ -149,8 +175,6 @@ def _with_event_time(frame: pl.DataFrame, source: SourceSpec) -> tuple[pl.DataFr
 
 def _available(context: Context, frame: pl.DataFrame, source: SourceSpec) -> tuple[pl.DataFrame, int]:
     """Under a replay clock, leave out rows that nobody could have known by then; return how many they were."""
-    import polars as pl
-
     if not context.replays or source.timestamp is None:
         return frame, 0
     available = pl.max_horizontal(pl.col("__event") + source.delay, "__created")
@@ -158,63 +182,21 @@ def _available(context: Context, frame: pl.DataFrame, source: SourceSpec) -> tup
     return kept, frame.height - kept.height
 
 
-def _check_schema(context: Context, source: SourceSpec, frame: pl.DataFrame) -> None:
-    """Refuse a column whose type changed; a new column is null in the rows before it."""
+def _fitted(context: Context, source: SourceSpec, frame: pl.DataFrame) -> pl.DataFrame:
+    """Refuse a column whose type changed; give a column of nothing but nulls the type it has in history."""
     state = context.environment.database.get(SourceState, source=source.name)
     if state is None:
-        return
-    now = _user_schema(frame)
-    for name, dtype in state.columns.items():
-        if now.get(name, dtype) not in (dtype, "Null"):
-            raise DataError(
-                f"column {name!r} of source {source.name!r} was {dtype} and is now {now[name]}",
-                hint=f"cast it to {dtype} in the source, or give the changed column a new name",
-            )
-
-
-def _user_schema(frame: pl.DataFrame) -> dict[str, str]:
-    return {name: dtype for name, dtype in schema_of(frame).items() if not name.startswith("__")}
-
-
-def _unknown(context: Context, source: SourceSpec, frame: pl.DataFrame) -> _New:
-    """Leave out the rows that history has: by id its latest version, without id the row itself, counted."""
-    import polars as pl
-
-    columns = sorted(_user_schema(frame))
-    stored = stored_rows(context, source.name)
-    missing = [pl.lit(None, frame.schema[name]).alias(name) for name in columns if name not in stored.columns]
-    old = stored.with_columns(missing)
-    old, new = _hashed(old, columns), _hashed(frame, columns)
-    if source.id is None or new[source.id].n_unique() < new.height:
-        fresh = _numbered(new).join(_numbered(old), on=["__h0", "__h1", "__copy"], how="anti", maintain_order="left")
-    else:
-        latest = old.sort("__sequence").unique(source.id, keep="last")
-        on = [source.id, "__h0", "__h1"]
-        fresh = new.join(latest, on=on, how="anti", maintain_order="left")
-    rows = fresh.select(frame.columns)
-    corrected = 0
-    if source.id is not None:
-        corrected = rows.join(old.select(source.id).unique(), on=source.id, how="semi").height
-    return _New(rows, corrected, frame.height - rows.height)
-
-
-def _hashed(frame: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
-    """Add a 128-bit hash of the rows; only ever compared within this process."""
-    values = frame.select(columns)
-    return frame.with_columns(values.hash_rows(seed).alias(f"__h{i}") for i, seed in enumerate(_SEEDS))
-
-
-def _numbered(frame: pl.DataFrame) -> pl.DataFrame:
-    """Number equal rows, so that a join keeps count of them."""
-    import polars as pl
-
-    return frame.with_columns(pl.int_range(pl.len()).over("__h0", "__h1").alias("__copy"))
+        return frame
+    now = own_schema(frame)
+    require_same_types(source.name, state.columns, now)
+    empty = [name for name, dtype in now.items() if dtype == "Null" and name in state.columns]
+    return frame.with_columns(frame[name].cast(parse_dtype(state.columns[name])) for name in empty)
 
 
 def _commit(
     context: Context,
     source: SourceSpec,
-    new: _New,
+    changes: Changes,
     report: Ingestion,
     before: list[Segment],
     *,
@@ -227,9 +209,10 @@ def _commit(
     environment = context.environment
     with environment.gc_lock.shared(deadline=60):
         file = None
-        if new.rows.height:
+        # A rebuilt one is stored even if it is empty: its file says what it was computed from.
+        if changes.rows.height or covers is not None:
             directory = environment.segments_dir / source.name
-            file = segments.write(_sorted(new.rows), directory, environment.tmp)
+            file = segments.write(in_order(changes.rows), directory, environment.tmp)
         with environment.database.write(actor="local") as tx:
             if [segment.id for segment in before] != [
                 row[0]
@@ -240,7 +223,7 @@ def _commit(
                 return None
             state = tx.get(SourceState, source=source.name)
             if file is not None:
-                events = new.rows["__event"].drop_nulls()
+                events = changes.rows["__event"].drop_nulls()
                 tx.insert(
                     Segment(
                         source=source.name,
@@ -250,7 +233,7 @@ def _commit(
                         bytes=file.bytes,
                         min_event=_whole(events.min()),
                         max_event=_whole(events.max()),
-                        corrections=new.corrected,
+                        corrections=changes.corrected + changes.deleted,
                         covers=covers,
                         created_at=report.at,
                     )
@@ -258,7 +241,7 @@ def _commit(
             if covers is not None:
                 for segment in before:
                     tx.execute("update segments set dead_at = ? where id = ?", (context.now(), segment.id))
-            tx.put(_next_state(source, new.rows, state, report, replaced=covers is not None, until=complete_until))
+            tx.put(_next_state(source, changes.rows, state, report, replaced=covers is not None, until=complete_until))
             stored = tx.insert(msgspec.structs.replace(report, sequence=tx.sequence()))
             if file is not None:
                 tx.audit("ingest", source.name, rows=file.rows, sha256=file.sha256)
@@ -279,24 +262,12 @@ def _next_state(
     return SourceState(
         source=source.name,
         definition=specs.fingerprint(source),
-        columns={**(state.columns if state and not replaced else {}), **_user_schema(rows)},
+        columns={**(state.columns if state and not replaced else {}), **own_schema(rows)},
         rows=rows.height + (state.rows if state and not replaced else 0),
         max_event=max((value for value in greatest if value is not None), default=None),
         complete_until=max((value for value in said if value is not None), default=None),
         quarantined=report.rows_quarantined,
         ingested_at=report.at,
-    )
-
-
-def _sorted(rows: pl.DataFrame) -> pl.DataFrame:
-    """Put rows in the order that decides their sequence: event time, created time, then their own content."""
-    import polars as pl
-
-    hashed = _hashed(rows, sorted(_user_schema(rows)))
-    return (
-        hashed.sort("__event", "__created", "__h0", "__h1", nulls_last=False, maintain_order=True)
-        .drop("__h0", "__h1")
-        .with_columns(pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias("__ordinal"))
     )
 
 

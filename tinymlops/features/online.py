@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 
 from tinymlops._time import from_micros
 from tinymlops.errors import DataError
@@ -16,7 +17,6 @@ from tinymlops.features.sources import stored_rows
 from tinymlops.frames import to_polars
 
 if TYPE_CHECKING:
-    import polars as pl
     import pyarrow as pa
 
     from tinymlops.features.context import Context
@@ -31,12 +31,14 @@ class OnlineFeatures:
     Attributes:
         timestamp: `t`, the clock's time of the read.
         sequence: `Q`, the sequence that every view of the answer covers at least.
+        features: The names of the feature columns, in the order asked for.
     """
 
-    def __init__(self, frame: pl.DataFrame, timestamp: datetime, sequence: int) -> None:
+    def __init__(self, frame: pl.DataFrame, timestamp: datetime, sequence: int, features: Sequence[str]) -> None:
         self._frame = frame
         self.timestamp = timestamp
         self.sequence = sequence
+        self.features = tuple(features)
 
     def to_polars(self) -> pl.DataFrame:
         """Return keys, features and, if asked for, details as a Polars frame, a row for each key."""
@@ -50,8 +52,29 @@ class OnlineFeatures:
         """Return a PyArrow table."""
         return self._frame.to_arrow()
 
+    def to_numpy(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Return the features alone, as float64[keys, features] in the order asked for; null is NaN.
+
+        Raises:
+            DataError: If a feature is neither a number nor a boolean.
+        """
+        for name in self.features:
+            dtype = self._frame.schema[name]
+            if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)):
+                raise DataError(
+                    f"feature {name!r} is {dtype}, and an array holds numbers",
+                    hint="use to_polars(), or leave the feature out",
+                )
+        table = np.empty((self._frame.height, len(self.features)), np.float64)
+        for i, name in enumerate(self.features):
+            table[:, i] = self._frame[name].cast(pl.Float64).to_numpy()
+        return table
+
     def __repr__(self) -> str:
         return f"<online features at {self.timestamp.isoformat()}, Q={self.sequence}>\n{self._frame}"
+
+    def _repr_html_(self) -> str:
+        return f"<p>online features at {self.timestamp.isoformat()}, Q={self.sequence}</p>{self._frame._repr_html_()}"
 
 
 def get_online_features(
@@ -101,7 +124,7 @@ def read_features(
     sequences = [context.environment.database.sequence()]
 
     def rows(view: ViewSpec, wanted: Sequence[pl.Series]) -> pl.DataFrame:
-        found = online_rows(context, view, wanted)
+        found = online_rows(context, view, wanted, now)
         if found is None:
             return stored_rows(context, view.source)
         sequences.append(found[1])
@@ -110,4 +133,4 @@ def read_features(
     time = np.full(frame.height, now, np.int64)
     table = features_for(context, frame, time, requests, spine_source=spine_source, details=details, rows=rows)
     result = frame.with_columns(*table.columns.values(), *table.details.values())
-    return OnlineFeatures(result, from_micros(now), min(sequences))
+    return OnlineFeatures(result, from_micros(now), min(sequences), list(table.columns))

@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar
 
+import msgspec
+
 from tinymlops._time import parse_duration, parse_zone
-from tinymlops.errors import ConflictError, DefinitionError, near
+from tinymlops.errors import ConflictError, DefinitionError
 from tinymlops.features.code import is_interactive, reference_of
 from tinymlops.features.expressions import Aggregate, Features, Label, Rows
 from tinymlops.features.hints import check_features, evaluated, read_hints, require_expressions, require_table
@@ -25,6 +27,7 @@ from tinymlops.features.nouns import (
     check_name,
     requests_of,
 )
+from tinymlops.features.source_options import check_pushed, incremental
 from tinymlops.features.specs import (
     AnySpec,
     EntitySpec,
@@ -99,6 +102,8 @@ class Project:
         delay: str | timedelta | None = None,
         tz: str | None = None,
         keys: Mapping[str, str] | None = None,
+        cursor: str | None = None,
+        lookback: str | timedelta | None = None,
     ) -> Callable[[Callable[P, R]], Source[P, R]]:
         """Declare rows by a function that returns SQL, a frame, or (for pushes) a schema.
 
@@ -111,6 +116,10 @@ class Project:
                 a duration.
             tz: Zone of naive times.
             keys: Entity key column to this source's column, where the names differ.
+            cursor: For a function that takes `since`: the column of times that says which rows are new, by
+                default `created`, or else `timestamp`. It is called with None at first, and then with the greatest
+                cursor in history less the lookback. It needs `id`.
+            lookback: How far `since` goes back, for rows that came late; by default "1d".
 
         Raises:
             DefinitionError: If the options or the function's hints do not fit.
@@ -142,7 +151,10 @@ class Project:
                 code=reference_of(function) if via == "function" else None,
                 description=_description(function),
             )
-            _check_schema(spec)
+            if via == "push":
+                check_pushed(spec)
+            column, span = incremental(spec, cursor=cursor, lookback=lookback)
+            spec = msgspec.structs.replace(spec, cursor=column, lookback=span)
             return self._add(Source(function, spec), "source")
 
         return declare
@@ -394,6 +406,11 @@ def _how_rows_come(
     if returns == Schema:
         from tinymlops.schema import parse_schema
 
+        if takes_since:
+            raise DefinitionError(
+                f"source {function.__name__!r} takes `since` and returns a schema: pushed rows come by themselves",
+                hint="leave `since` out",
+            )
         return "push", None, parse_schema(function(), where=f"source {function.__name__!r}")
     require_table(function, "source", returns)
     if takes_since and returns is str:
@@ -403,19 +420,6 @@ def _how_rows_come(
         )
     sql = None if takes_since else _sql_of(function, returns, arguments=0)
     return ("function", None, {}) if sql is None else ("sql", sql, {})
-
-
-def _check_schema(source: SourceSpec) -> None:
-    """Refuse the schema of a source of pushes that lacks a column its options name."""
-    if source.via != "push":
-        return
-    named = {"timestamp": source.timestamp, "id": source.id, "created": source.created, "delay": source.delay_column}
-    for role, column in (*named.items(), *(("keys", column) for column in source.keys.values())):
-        if column is not None and column not in source.columns:
-            raise DefinitionError(
-                f"the schema of source {source.name!r} has no column {column!r}, which its {role}= names",
-                hint=near(column, source.columns),
-            )
 
 
 def _sql_of(function: Callable[..., Any], returns: Any, *, arguments: int) -> str | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tinymlops._time import from_micros
 from tinymlops.errors import DataError, NotFoundError, near
+from tinymlops.features.payloads import read_pushed
 from tinymlops.features.specs import SourceSpec
 from tinymlops.frames import times_to_micros, to_polars
 from tinymlops.records import Segment, SourceState
@@ -12,12 +14,26 @@ from tinymlops.schema import parse_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     import polars as pl
 
     from tinymlops.features.context import Context
 
-__all__ = ["SYSTEM", "read_source", "run_transformation", "stored_rows", "with_times"]
+__all__ = [
+    "SYSTEM",
+    "current_rows",
+    "known_columns",
+    "live_segments",
+    "newest_sequence",
+    "read_source",
+    "require_same_types",
+    "run_transformation",
+    "since_of",
+    "stored_rows",
+    "whole_numbers",
+    "with_times",
+]
 
 SYSTEM = ("__event", "__created", "__sequence", "__deleted")
 """Of every stored row: event and created time (microseconds UTC), workspace sequence, whether it is a delete."""
@@ -25,22 +41,50 @@ SYSTEM = ("__event", "__created", "__sequence", "__deleted")
 _SHOWN_ROWS = 5
 
 
-def read_source(context: Context, source: SourceSpec) -> pl.DataFrame:
-    """Read a source's rows from where they are: run its SQL or call its function."""
+def read_source(context: Context, source: SourceSpec, *, since: datetime | None = None) -> pl.DataFrame:
+    """Read a source's rows from where they are: run its SQL or call its function.
+
+    Args:
+        context: The workspace's state.
+        source: A source with SQL or a function.
+        since: For a function that takes it: rows whose cursor is earlier may be left out; None for all.
+
+    Raises:
+        DataError: If the source takes pushes: there is nowhere to read it from.
+    """
+    if source.via == "push":
+        raise DataError(
+            f"source {source.name!r} takes pushes and cannot be ingested", hint=f"ws.push({source.name!r}, rows)"
+        )
     if source.sql is not None:
-        return context.query(source.sql)
+        return whole_numbers(context.query(source.sql))
     assert source.code is not None, "what is no SQL has code"
     function = context.function(source.name, source.code)
-    return to_polars(function(None) if source.takes_since else function())
+    return whole_numbers(to_polars(function(since) if source.takes_since else function()))
+
+
+def since_of(context: Context, source: SourceSpec) -> datetime | None:
+    """Return what an incremental read passes as `since`: the greatest cursor in history less the lookback.
+
+    Returns:
+        None if history holds nothing yet, or the function does not ask.
+    """
+    state = context.environment.database.get(SourceState, source=source.name)
+    if not source.takes_since or state is None:
+        return None
+    assert source.cursor is not None, "a function of since has a cursor"
+    cursors = stored_rows(context, source.name, [source.cursor])[source.cursor]
+    newest = times_to_micros(cursors, role="feature", tz=source.tz, name=source.cursor).max()
+    return from_micros(newest - source.lookback) if isinstance(newest, int) else None
 
 
 def run_transformation(context: Context, source: SourceSpec, inputs: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     """Compute a derived source from the rows of its inputs."""
     if source.sql is not None:
-        return context.query(source.sql, inputs)
+        return whole_numbers(context.query(source.sql, inputs))
     assert source.code is not None, "what is no SQL has code"
     function = context.function(source.name, source.code)
-    return to_polars(function(**{name: frame.lazy() for name, frame in inputs.items()}))
+    return whole_numbers(to_polars(function(**{name: frame.lazy() for name, frame in inputs.items()})))
 
 
 def with_times(frame: pl.DataFrame, source: SourceSpec) -> pl.DataFrame:
@@ -49,7 +93,7 @@ def with_times(frame: pl.DataFrame, source: SourceSpec) -> pl.DataFrame:
     NaN becomes null; a column `deleted` of booleans marks deletes.
 
     Raises:
-        DataError: If a named column is missing, a time has no zone, or a value is infinite.
+        DataError: If a named column is missing, a time has no zone, a value is infinite, or a delay is negative.
     """
     import polars as pl
 
@@ -64,6 +108,9 @@ def with_times(frame: pl.DataFrame, source: SourceSpec) -> pl.DataFrame:
                 hint="make it null, or cap it, in the source",
             )
     frame = frame.with_columns(pl.col(floats).fill_nan(None)) if floats else frame
+    _check_delays(frame, source)
+    if source.cursor is not None:  # else the next ingest would be the first to notice
+        times_to_micros(frame[source.cursor], role="feature", tz=source.tz, name=source.cursor)
     nothing = pl.Series("", [None], dtype=pl.Int64).new_from_index(0, frame.height)
     event = nothing
     if source.timestamp is not None:
@@ -79,17 +126,39 @@ def with_times(frame: pl.DataFrame, source: SourceSpec) -> pl.DataFrame:
     )
 
 
-def stored_rows(context: Context, name: str, columns: list[str] | None = None) -> pl.DataFrame:
-    """Return all rows of a source from history: the user's columns and the `SYSTEM` ones.
+def require_same_types(source: str, known: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Refuse a column whose type is not the one that history has.
+
+    Args:
+        source: The source's name.
+        known: Column to dtype in history.
+        now: Column to dtype of new rows. A new column is fine, and so is one of nulls.
+    """
+    for name, dtype in known.items():
+        if now.get(name, dtype) not in (dtype, "Null"):
+            raise DataError(
+                f"column {name!r} of source {source!r} was {dtype} and is now {now[name]}",
+                hint=f"cast it to {dtype} in the source, or give the changed column a new name",
+            )
+
+
+def stored_rows(context: Context, name: str, columns: list[str] | None = None, *, after: int = 0) -> pl.DataFrame:
+    """Return the rows of a source from history: the user's columns and the `SYSTEM` ones.
 
     A row-wise transformation is computed from its input's rows, whose times and sequence it keeps.
+
+    Args:
+        context: The workspace's state.
+        name: The source's.
+        columns: The user's columns to read; None for all.
+        after: Only rows with a greater sequence.
 
     Raises:
         NotFoundError: If the source was never ingested.
     """
     source = context.definitions.get(SourceSpec, name)
     if source.row_wise:
-        parent = stored_rows(context, source.inputs[0])
+        parent = stored_rows(context, source.inputs[0], after=after)
         result = run_transformation(context, source, {source.inputs[0]: parent})
         missing = [column for column in SYSTEM if column not in result.columns]
         if missing:
@@ -98,32 +167,107 @@ def stored_rows(context: Context, name: str, columns: list[str] | None = None) -
                 hint="keep all columns: `select *, ...` in SQL, with_columns or filter in Polars; or leave row_wise out",
             )
         return result
-    return _read_segments(context, source, columns)
+    known = known_columns(source, context.environment.database.get(SourceState, source=name))
+    parts = [_read_segments(context, source, columns, after), _read_pushed(context, source, known, columns, after)]
+    return _together([part for part in parts if part is not None], known, columns)
 
 
-def _read_segments(context: Context, source: SourceSpec, columns: list[str] | None) -> pl.DataFrame:
-    from tinymlops.stores import segments
+def current_rows(context: Context, name: str) -> pl.DataFrame:
+    """Return the rows that are the facts by now, in order of sequence: final versions, without what was deleted."""
+    import polars as pl
 
-    environment = context.environment
-    rows = environment.database.list(Segment, where={"source": source.name, "dead_at": None}, order="id")
-    state = environment.database.get(SourceState, source=source.name)
+    source = context.definitions.get(SourceSpec, name)
+    while source.row_wise:
+        source = context.definitions.get(SourceSpec, source.inputs[0])
+    rows = stored_rows(context, name)
+    if source.id is not None and rows[source.id].null_count() + rows[source.id].n_unique() < rows.height:
+        final = rows.sort("__created", "__sequence", nulls_last=False).unique(source.id, keep="last")
+        rows = pl.concat([final.filter(pl.col(source.id).is_not_null()), rows.filter(pl.col(source.id).is_null())])
+    return rows.filter(~pl.col("__deleted")).sort("__sequence")
+
+
+def known_columns(source: SourceSpec, state: SourceState | None) -> dict[str, str]:
+    """Return the columns that a source's rows can have, and their dtypes; those of a push in payload order.
+
+    Raises:
+        NotFoundError: If the source was never ingested: nobody knows.
+    """
+    if source.via == "push":
+        return {**(state.columns if state is not None else {}), **source.columns}
     if state is None:
         raise NotFoundError(
             f"source {source.name!r} was never ingested", hint=f"run ws.ingest() or: tinymlops ingest {source.name}"
         )
-    if not rows:
-        return _empty(state)
-    directory = environment.segments_dir / source.name
-    return segments.read([(directory / row.sha256, row.base) for row in rows], columns)
+    return state.columns
 
 
-def _empty(state: SourceState) -> pl.DataFrame:
-    """Return no rows with the columns that a source was last read with."""
+def live_segments(context: Context, name: str) -> list[Segment]:
+    """Return the segments that hold a source's rows, oldest first."""
+    return context.environment.database.list(Segment, where={"source": name, "dead_at": None}, order="id")
+
+
+def newest_sequence(context: Context, name: str) -> int | None:
+    """Return the greatest sequence of a source's rows: 0 if it has none, None if it was never ingested.
+
+    A row-wise transformation has its input's rows.
+    """
+    source = context.definitions.get(SourceSpec, name)
+    if source.row_wise:
+        return newest_sequence(context, source.inputs[0])
+    database = context.environment.database
+    if source.via != "push" and database.get(SourceState, source=name) is None:
+        return None
+    ((pushed,),) = database.rows("SELECT max(n) FROM pushed_rows WHERE source = ?", (name,))
+    return max([pushed or 0, *(segment.base + segment.rows for segment in live_segments(context, name))])
+
+
+def _read_segments(context: Context, source: SourceSpec, columns: list[str] | None, after: int) -> pl.DataFrame | None:
     import polars as pl
 
-    schema = {name: parse_dtype(dtype) for name, dtype in state.columns.items()}
-    ours = {name: pl.Boolean() if name == "__deleted" else pl.Int64() for name in SYSTEM}
-    return pl.DataFrame(schema={**schema, **ours})
+    from tinymlops.stores import segments
+
+    live = [segment for segment in live_segments(context, source.name) if segment.base + segment.rows > after]
+    if not live:
+        return None
+    directory = context.environment.segments_dir / source.name
+    rows = segments.read([(directory / segment.sha256, segment.base) for segment in live], columns)
+    return rows if live[0].base >= after else rows.filter(pl.col("__sequence") > after)
+
+
+def _read_pushed(
+    context: Context, source: SourceSpec, known: Mapping[str, str], columns: list[str] | None, after: int
+) -> pl.DataFrame | None:
+    rows = read_pushed(context.environment.database, source.name, known, after=after)
+    if not rows.height:
+        return None
+    return rows if columns is None else rows.select(*columns, *SYSTEM)
+
+
+def _together(parts: list[pl.DataFrame], known: Mapping[str, str], columns: list[str] | None) -> pl.DataFrame:
+    """Join rows from files and from pushes; a known column that they do not have is null."""
+    import polars as pl
+
+    wanted = {name: parse_dtype(dtype) for name, dtype in known.items() if columns is None or name in columns}
+    if not parts:
+        ours = {name: pl.Boolean() if name == "__deleted" else pl.Int64() for name in SYSTEM}
+        return pl.DataFrame(schema={**wanted, **ours})
+    rows = parts[0] if len(parts) == 1 else pl.concat(parts, how="diagonal")
+    return rows.with_columns(
+        pl.lit(None, dtype).alias(name) for name, dtype in wanted.items() if name not in rows.columns
+    )
+
+
+def whole_numbers(frame: pl.DataFrame) -> pl.DataFrame:
+    """Bring 128-bit integers, such as DuckDB's sums, to 64 where they fit."""
+    import polars as pl
+
+    wide = [
+        name
+        for name, dtype in frame.schema.items()
+        if dtype == pl.Int128 or (isinstance(dtype, pl.Decimal) and dtype.scale == 0)
+    ]
+    narrow = [frame[name].cast(pl.Int64, strict=False) for name in wide]
+    return frame.with_columns(series for series in narrow if series.null_count() == frame[series.name].null_count())
 
 
 def _require_columns(frame: pl.DataFrame, source: SourceSpec) -> None:
@@ -131,6 +275,7 @@ def _require_columns(frame: pl.DataFrame, source: SourceSpec) -> None:
         ("timestamp", source.timestamp),
         ("id", source.id),
         ("created", source.created),
+        ("cursor", source.cursor),
         ("delay", source.delay_column),
         *(("keys", column) for column in source.keys.values()),
     ):
@@ -143,4 +288,21 @@ def _require_columns(frame: pl.DataFrame, source: SourceSpec) -> None:
     if reserved:
         raise DataError(
             f"source {source.name!r} has columns {reserved}", hint="names that begin with __ are ours: rename them"
+        )
+
+
+def _check_delays(frame: pl.DataFrame, source: SourceSpec) -> None:
+    """Refuse what would make every later read of the source fail."""
+    import polars as pl
+
+    if source.delay_column is None:
+        return
+    delays = frame[source.delay_column]
+    numbers = delays.to_physical() if delays.dtype.is_temporal() else delays.cast(pl.Int64)
+    wrong = ((numbers < 0) | numbers.is_null()).arg_true()
+    if len(wrong):
+        raise DataError(
+            f"delay column {delays.name!r} of source {source.name!r} is negative or null in rows "
+            f"{wrong.head(_SHOWN_ROWS).to_list()}",
+            hint="a row cannot be known before it happened; use 0 where there is no delay",
         )

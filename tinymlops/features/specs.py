@@ -71,6 +71,10 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True, tag="source", tag_fi
     """Of a transformation: the sources it is derived from."""
     row_wise: bool = False
     takes_since: bool = False
+    cursor: str | None = None
+    """Of a function that takes `since`: the column of times that it is compared with."""
+    lookback: int = 0
+    """Microseconds that `since` lies before the greatest cursor in history."""
     code: CodeReference | None = None
     description: str = ""
 

@@ -17,7 +17,7 @@ from tinymlops.errors import DataError, LeakageError
 from tinymlops.features import specs
 from tinymlops.features.computing import Array, History, compute
 from tinymlops.features.historical import features_for, origin_of
-from tinymlops.features.sources import stored_rows
+from tinymlops.features.sources import current_rows, stored_rows
 from tinymlops.features.specs import EntitySpec, LabelSpec, OnDemandSpec, SourceSpec, TrainingSetSpec
 from tinymlops.records import FeatureField, RequestField, Scalar, Signature, SourceState, TrainingSetBuild
 from tinymlops.schema import dtype_name
@@ -118,7 +118,7 @@ def build(context: Context, name: str, *, test_from: datetime | str | None) -> T
     spec = context.definitions.get(TrainingSetSpec, name)
     label = context.definitions.get(LabelSpec, spec.label)
     sequence = context.environment.database.sequence()
-    spine = _spine(context, spec)
+    spine = current_rows(context, spec.spine)
     time = spine["__event"].to_numpy()
     table = features_for(context, spine, time, spec.features, spine_source=spec.spine)
     outcome, mature = outcomes_of(context, label, spine, time)
@@ -146,15 +146,6 @@ class _Parts(NamedTuple):
     train: Array
     test: Array
     report: BuildReport
-
-
-def _spine(context: Context, spec: TrainingSetSpec) -> pl.DataFrame:
-    """Return the spine's rows in order of sequence; deleted ones and replaced versions are no predictions."""
-    source = origin_of(context, context.definitions.get(SourceSpec, spec.spine))
-    rows = stored_rows(context, spec.spine).sort("__sequence")
-    if source.id is not None:
-        rows = rows.unique(source.id, keep="last", maintain_order=True)
-    return rows.filter(~pl.col("__deleted"))
 
 
 def outcomes_of(context: Context, label: LabelSpec, spine: pl.DataFrame, time: Array) -> tuple[pl.Series, Array]:
@@ -190,18 +181,25 @@ def outcomes_of(context: Context, label: LabelSpec, spine: pl.DataFrame, time: A
     # A window is [end - w, end) and the look-ahead (t + gap, end]: one microsecond later they are the same.
     outcome = compute(history, {label.name: windowed}, end + 1, strict=True, ttl=None)[label.name]
     complete = _complete_until(context, source)
-    return outcome, end + source.delay <= complete
+    return outcome, end + origin_of(context, source).delay <= complete
 
 
 def _complete_until(context: Context, source: SourceSpec) -> int:
     base = [context.environment.database.get(SourceState, source=name) for name in _bases(context, source)]
-    known = [state.complete_until if state.complete_until is not None else state.max_event for state in base if state]
+    known = [_said_or_seen(state, context.now()) for state in base if state]
     if not known or any(value is None for value in known):
         raise LeakageError(
             f"nobody can say until when source {source.name!r} is complete",
-            hint="ingest it, or say ws.ingest(complete_until=...)",
+            hint="ingest or push its rows, or say ws.ingest(complete_until=...)",
         )
     return min(value for value in known if value is not None)
+
+
+def _said_or_seen(state: SourceState, now: int) -> int | None:
+    """Return the user's word, or the newest event; an event that is still to come completes nothing before it."""
+    if state.complete_until is not None or state.max_event is None:
+        return state.complete_until
+    return min(state.max_event, now)
 
 
 def _bases(context: Context, source: SourceSpec) -> set[str]:

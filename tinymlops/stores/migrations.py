@@ -119,6 +119,7 @@ _FIRST_SCHEMA = (
         rows_new INTEGER NOT NULL,
         rows_corrected INTEGER NOT NULL,
         rows_known INTEGER NOT NULL,
+        rows_deleted INTEGER NOT NULL,
         rows_held_back INTEGER NOT NULL,
         rows_quarantined INTEGER NOT NULL,
         sequence INTEGER NOT NULL,
@@ -133,7 +134,7 @@ _FIRST_SCHEMA = (
         event_id TEXT,
         payload BLOB NOT NULL,
         digest BLOB NOT NULL,
-        event INTEGER NOT NULL,
+        event INTEGER,
         created INTEGER NOT NULL,
         deleted INTEGER NOT NULL
     ) STRICT""",

@@ -1,0 +1,112 @@
+"""Pushed rows as they are stored: msgpack of a row's values, with a digest that every read checks.
+
+Times are integers in the column's unit, decimals and enums are text. A payload's values are in the order of the
+source's known columns, to which new ones are only ever appended, and nulls at its end are left out: so a row has the
+same payload before and after a column was added.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tinymlops.errors import IntegrityError
+from tinymlops.schema import parse_dtype
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import polars as pl
+
+    from tinymlops.stores.database import Database
+
+__all__ = ["digest_of", "read_pushed", "to_ids", "to_payloads"]
+
+_DIGEST = 16
+
+
+def to_payloads(frame: pl.DataFrame, columns: Iterable[str]) -> list[bytes]:
+    """Write each row of a frame; a column that it does not have is null."""
+    parts: list[list[Any]] = [
+        frame[name].cast(_stored(frame.schema[name])).to_list() if name in frame.columns else [None] * frame.height
+        for name in columns
+    ]
+    encode = msgspec.msgpack.Encoder().encode
+    return [encode(_without_last_nulls(values)) for values in zip(*parts, strict=True)]
+
+
+def to_ids(column: pl.Series) -> list[str]:
+    """Write event ids as JSON text: the same value is the same text."""
+    encode = msgspec.json.Encoder().encode
+    return [encode(value).decode() for value in column.cast(_stored(column.dtype)).to_list()]
+
+
+def digest_of(payload: bytes) -> bytes:
+    """Return the first 16 bytes of the SHA-256 of a payload."""
+    return hashlib.sha256(payload).digest()[:_DIGEST]
+
+
+def read_pushed(database: Database, source: str, columns: Mapping[str, str], *, after: int = 0) -> pl.DataFrame:
+    """Read a source's pushed rows, in the order of their sequence.
+
+    Args:
+        database: The workspace's.
+        source: Its name.
+        columns: Every known column and its dtype, in the order of the payloads.
+        after: Only rows with a greater sequence.
+
+    Returns:
+        These columns, then `__event`, `__created`, `__sequence` and `__deleted`.
+
+    Raises:
+        IntegrityError: If a row is not what was written.
+    """
+    import polars as pl
+
+    rows = database.rows(
+        "SELECT n, event, created, deleted, payload, digest FROM pushed_rows WHERE source = ? AND n > ? ORDER BY n",
+        (source, after),
+    )
+    decode = msgspec.msgpack.Decoder(list[Any]).decode
+    values = []
+    for n, _, _, _, payload, digest in rows:
+        if digest_of(payload) != digest:
+            raise IntegrityError(
+                f"pushed row {n} of source {source!r} is not what was written",
+                hint="restore the workspace from a backup",
+            )
+        values.append(decode(payload))
+    dtypes = {name: parse_dtype(dtype) for name, dtype in columns.items()}
+    parts = list(zip_longest(*values)) or [()] * len(dtypes)
+    parts += [(None,) * len(rows)] * (len(dtypes) - len(parts))
+    own = [
+        pl.Series(name, list(part), dtype=_stored(dtype)).cast(dtype)
+        for (name, dtype), part in zip(dtypes.items(), parts, strict=True)
+    ]
+    numbers = {"__event": 1, "__created": 2, "__sequence": 0}
+    system = [pl.Series(name, [row[i] for row in rows], dtype=pl.Int64) for name, i in numbers.items()]
+    return pl.DataFrame([*own, *system, pl.Series("__deleted", [row[3] == 1 for row in rows], dtype=pl.Boolean)])
+
+
+def _without_last_nulls(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    end = len(values)
+    while end and values[end - 1] is None:
+        end -= 1
+    return values[:end]
+
+
+def _stored(dtype: pl.DataType) -> pl.DataType:
+    """Return the type that stands for a column's in a payload."""
+    import polars as pl
+
+    if isinstance(dtype, pl.List):
+        assert isinstance(dtype.inner, pl.DataType)
+        return pl.List(_stored(dtype.inner))
+    if dtype.is_temporal():
+        return pl.Int64()
+    if isinstance(dtype, pl.Decimal | pl.Enum):
+        return pl.String()
+    return dtype

@@ -1,0 +1,225 @@
+"""`push`: rows that arrive by themselves, durable in one transaction, and in the online store right after it."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import msgspec
+
+from tinymlops._time import from_micros
+from tinymlops.errors import ConflictError, DataError, NotFoundError, near
+from tinymlops.features import specs
+from tinymlops.features.accepting import accepted
+from tinymlops.features.materialization import catch_up
+from tinymlops.features.payloads import digest_of, to_ids, to_payloads
+from tinymlops.features.sources import known_columns, require_same_types, with_times
+from tinymlops.features.specs import EntitySpec, LabelSpec, SourceSpec, ViewSpec
+from tinymlops.records import PushedRow, SourceState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import polars as pl
+
+    from tinymlops.features.context import Context
+    from tinymlops.frames import Frame
+    from tinymlops.stores.database import Transaction
+
+__all__ = ["Pushed", "push"]
+
+
+class Pushed(msgspec.Struct, frozen=True):
+    """What became of the rows of a push."""
+
+    source: str
+    rows_new: int
+    rows_corrected: int
+    """New versions of events that were known, deletes included."""
+    rows_known: int
+    """Already there: nothing was stored for them."""
+    sequence: int
+    """The workspace's sequence after it."""
+    online: Literal["current", "behind"]
+    """Whether the online store has followed; if not, it will with the next push, ingest or materialize."""
+
+    def __repr__(self) -> str:
+        return (
+            f"<pushed to {self.source}: {self.rows_new:,} new, {self.rows_corrected:,} corrected, "
+            f"{self.rows_known:,} known; Q={self.sequence}, online {self.online}>"
+        )
+
+
+class _Row(NamedTuple):
+    """One row as it will be stored, but for what the commit says."""
+
+    event_id: str | None
+    payload: bytes
+    event: int | None
+    deleted: bool
+
+
+def push(context: Context, name: str, rows: Frame, *, batch_id: str | None = None) -> Pushed:
+    """Add rows to a source that takes pushes, all or none.
+
+    Where the source has an id, a row whose id and content are known is not stored again, and a known id with other
+    content is a new version. A batch id that was pushed before makes the whole push a replay, which stores nothing.
+
+    Args:
+        context: The workspace's state.
+        name: The source's.
+        rows: Any table, or a list of dicts; a boolean column `deleted` marks deletes.
+        batch_id: Names the batch; None for a name of its own.
+
+    Raises:
+        NotFoundError: If there is no such source, with the near match.
+        DataError: If the source takes no pushes, or a row does not fit its schema.
+        ConflictError: If the batch id was used for other rows.
+    """
+    source = _pushed_source(context, name)
+    frame = with_times(accepted(rows, source, _key_columns(context, source)), source)
+    with context.environment.database.write(actor="local") as tx:
+        state = tx.get(SourceState, source=name)
+        if state is not None:
+            require_same_types(name, state.columns, source.columns)
+        counts = _store(context, tx, source, state, frame, batch_id)
+        sequence = tx.sequence()
+    return Pushed(name, *counts, sequence=sequence, online=_follow(context, name))
+
+
+def _pushed_source(context: Context, name: str) -> SourceSpec:
+    known = context.definitions.of(SourceSpec)
+    if name not in known:
+        raise NotFoundError(f"there is no source {name!r}", hint=near(name, known))
+    if known[name].via != "push":
+        raise DataError(
+            f"source {name!r} takes no pushes: its rows come by {'transformation' if known[name].inputs else 'ingest'}",
+            hint="declare it with a schema: def name() -> tm.Schema",
+        )
+    return known[name]
+
+
+def _key_columns(context: Context, source: SourceSpec) -> set[str]:
+    """Return the source's columns that hold the key of an entity somebody reads it for."""
+    definitions = context.definitions
+    readers: list[ViewSpec | LabelSpec] = [*definitions.of(ViewSpec).values(), *definitions.of(LabelSpec).values()]
+    entities = [definitions.get(EntitySpec, reader.entity) for reader in readers if reader.source == source.name]
+    return {column for entity in entities for column in definitions.key_columns(entity, source)} & set(source.columns)
+
+
+def _store(
+    context: Context,
+    tx: Transaction,
+    source: SourceSpec,
+    state: SourceState | None,
+    frame: pl.DataFrame,
+    batch_id: str | None,
+) -> tuple[int, int, int]:
+    """Write what is not known yet; return how many rows were new, corrected and known."""
+    columns = known_columns(source, state)
+    rows = _rows(frame, source, columns)
+    if not rows or (batch_id is not None and _is_replay(tx, source, batch_id, rows)):
+        return 0, 0, len(rows)
+    fresh, corrected = _unknown(tx, source, rows)
+    if not fresh:
+        return 0, 0, len(rows)
+    base, created = tx.take_sequence(len(fresh)), _commit_time(context, tx, source)
+    batch = batch_id if batch_id is not None else uuid.uuid4().hex
+    tx.insert_many(
+        PushedRow(
+            n=base + i,
+            source=source.name,
+            batch_id=batch,
+            event_id=row.event_id,
+            payload=row.payload,
+            digest=digest_of(row.payload),
+            event=row.event,
+            created=created,
+            deleted=row.deleted,
+        )
+        for i, row in enumerate(fresh, start=1)
+    )
+    events = [row.event for row in fresh if row.event is not None]
+    greatest = [state.max_event] if state is not None and state.max_event is not None else []
+    tx.put(
+        SourceState(
+            source=source.name,
+            definition=specs.fingerprint(source),
+            columns=columns,
+            rows=len(fresh) + (state.rows if state is not None else 0),
+            max_event=max([*events, *greatest], default=None),
+            complete_until=state.complete_until if state is not None else None,
+            quarantined=state.quarantined if state is not None else 0,
+            ingested_at=from_micros(created),
+        )
+    )
+    tx.audit("push", source.name, rows=len(fresh), batch_id=batch)
+    return len(fresh) - corrected, corrected, len(rows) - len(fresh)
+
+
+def _rows(frame: pl.DataFrame, source: SourceSpec, columns: Iterable[str]) -> list[_Row]:
+    ids: Sequence[str | None] = [None] * frame.height if source.id is None else to_ids(frame[source.id])
+    return [
+        _Row(*row) for row in zip(ids, to_payloads(frame, columns), frame["__event"], frame["__deleted"], strict=True)
+    ]
+
+
+def _is_replay(tx: Transaction, source: SourceSpec, batch_id: str, rows: Sequence[_Row]) -> bool:
+    """Say whether the batch was pushed before.
+
+    Raises:
+        ConflictError: If it was, with other rows: taking it for a replay would lose these.
+    """
+    stored = Counter(
+        digest
+        for (digest,) in tx.execute(
+            "SELECT digest FROM pushed_rows WHERE source = ? AND batch_id = ?", (source.name, batch_id)
+        )
+    )
+    sent = Counter(digest_of(row.payload) for row in rows)
+    # Of rows with ids, those that were known at the time are not in the batch.
+    if stored and not (stored <= sent if source.id is not None else stored == sent):
+        raise ConflictError(
+            f"batch {batch_id!r} was pushed to source {source.name!r} before, with other rows",
+            hint="give each batch an id of its own, or leave batch_id out",
+        )
+    return bool(stored)
+
+
+def _unknown(tx: Transaction, source: SourceSpec, rows: Sequence[_Row]) -> tuple[list[_Row], int]:
+    """Return the rows to be stored, and how many of them are new versions of known events."""
+    if source.id is None:
+        return list(rows), 0
+    latest: dict[str | None, tuple[bytes, bool]] = {
+        event_id: (payload, deleted == 1)
+        for event_id, payload, deleted in tx.execute(
+            "SELECT event_id, payload, deleted FROM pushed_rows WHERE source = ? AND event_id IN "
+            "(SELECT value FROM json_each(?)) ORDER BY n",
+            (source.name, msgspec.json.encode([row.event_id for row in rows]).decode()),
+        )
+    }
+    fresh, corrected = [], 0
+    for row in rows:
+        content = row.payload, row.deleted
+        if latest.get(row.event_id) == content:
+            continue
+        corrected += row.event_id in latest
+        latest[row.event_id] = content
+        fresh.append(row)
+    return fresh, corrected
+
+
+def _commit_time(context: Context, tx: Transaction, source: SourceSpec) -> int:
+    """Return the clock's time, but none before the last push: of two versions the later one must stay the greater."""
+    last = tx.execute("SELECT created FROM pushed_rows WHERE source = ? ORDER BY n DESC LIMIT 1", (source.name,))
+    return max([context.now(), *(int(created) for (created,) in last)])
+
+
+def _follow(context: Context, name: str) -> Literal["current", "behind"]:
+    """Let the online store follow; the rows are durable, so nothing that goes wrong here may look like a failed push."""
+    try:
+        catch_up(context, name)
+    except Exception:  # noqa: BLE001  # of whatever kind: the caller would send committed rows again
+        return "behind"
+    return "current"
