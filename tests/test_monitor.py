@@ -1,7 +1,6 @@
 """Monitoring: live metrics beside training's, counts that add up, and drift that tells chance from change."""
 
 import json
-import math
 
 import msgspec
 import numpy as np
@@ -17,7 +16,6 @@ from tinymlops.errors import DataError, NotFoundError
 from tinymlops.kernels.drift import psi
 from tinymlops.monitoring import served
 from tinymlops.monitoring.drift import DriftCounter, expected_psi
-from tinymlops.monitoring.rendering import html_table, text_table
 from tinymlops.training.baseline import histogram_of
 from tinymlops.training.evaluation import metrics_for
 
@@ -61,8 +59,8 @@ def test_a_report_puts_live_metrics_beside_those_of_training(ws):
     assert "live (60 rows)  test (48 rows)" in text
     assert json.loads(msgspec.json.encode(report))["live"]["rows"] == 60
     shown = report._repr_html_()
-    assert "<th>live (60 rows)</th>" in shown
-    assert "<td>spent_1d</td>" in shown
+    assert ">live (60 rows)</td>" in shown
+    assert ">spent_1d</td>" in shown
 
 
 def test_outcomes_that_the_labels_source_knows_are_joined_first(ws):
@@ -153,10 +151,6 @@ def test_null_rates_stand_beside_those_of_training(ws):
     assert last_amount.reading == "few rows"
 
 
-def numbers(column):
-    return [None if value is None or math.isnan(value) else value for value in column]
-
-
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.one_of(st.none(), st.floats(-5, 5)), min_size=1, max_size=40),
@@ -194,9 +188,3 @@ def test_the_noise_is_the_mean_index_of_samples_without_drift():
     shares = np.full(10, 0.1)
     found = [psi(chance.multinomial(4000, shares), chance.multinomial(400, shares)) for _ in range(800)]
     assert np.mean(found) == pytest.approx(expected_psi(10, 4000, 400), rel=0.1)
-
-
-def test_tables_are_aligned_and_escaped():
-    rows = [["name", "x"], ["<b>", "10"], ["longer", ""]]
-    assert text_table(rows) == "name     x\n<b>     10\nlonger"
-    assert "<td>&lt;b&gt;</td><td>10</td>" in html_table(rows)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import html
 import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tinymlops import _html
 from tinymlops.errors import DefinitionError, IntegrityError
 from tinymlops.features.code import is_importable
 from tinymlops.features.context import definitions_of
@@ -71,11 +71,7 @@ class Model:
             ("metrics", self._measured.removeprefix("; ")),
             ("run", f"{run.name} {run.id[:8]}"),
         ]
-        cells = "".join(
-            f"<tr><th style='text-align:left'>{name}</th><td style='text-align:left'>{html.escape(value)}</td></tr>"
-            for name, value in rows
-        )
-        return f"<table><caption>model {html.escape(str(self))}</caption>{cells}</table>"
+        return _html.table(f"model {self}", rows)
 
     @property
     def training_set(self) -> TrainingSetSpec:
