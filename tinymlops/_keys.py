@@ -73,19 +73,19 @@ class Coder:
         return self._join(columns, learn=False)[0]
 
     def _join(self, columns: Sequence[pl.Series], *, learn: bool) -> tuple[Array, int, int]:
-        codes, low, count = self._numberings[0](columns[0]), self._numberings[0].low, self._numberings[0].count
+        codes, low, count = self._numberings[0](columns[0]), self._numberings[0].low, self._numberings[0].size
         for place, (column, numbering) in enumerate(zip(columns[1:], self._numberings[1:], strict=True), start=1):
             codes, low = _from_zero(codes, low, count), 0
-            if learn and count * numbering.count >= _LARGEST_CODE:
+            if learn and count * numbering.size >= _LARGEST_CODE:
                 self._anew[place] = _numbering(_with_nulls(codes), dense=False)
             if place in self._anew:
-                codes, count = self._anew[place](_with_nulls(codes)), self._anew[place].count
-            part = _from_zero(numbering(column), numbering.low, numbering.count)
-            codes, count = _combine(codes, part, numbering.count), count * numbering.count
+                codes, count = self._anew[place](_with_nulls(codes)), self._anew[place].size
+            part = _from_zero(numbering(column), numbering.low, numbering.size)
+            codes, count = _combine(codes, part, numbering.size), count * numbering.size
         if learn and count > _dense_limit(len(codes)):
             self._anew[len(columns)] = _numbering(_with_nulls(codes), dense=False)
         if len(columns) in self._anew:
-            codes, low, count = self._anew[len(columns)](_with_nulls(codes)), 0, self._anew[len(columns)].count
+            codes, low, count = self._anew[len(columns)](_with_nulls(codes)), 0, self._anew[len(columns)].size
         return codes, low, count
 
 
@@ -150,11 +150,11 @@ def _dense_limit(rows: int) -> int:
 
 
 class _Numbering(NamedTuple):
-    """How the values of one column get numbers: `low` to `low + count - 1`, anything else for none."""
+    """How the values of one column get numbers: `low` to `low + size - 1`, anything else for none."""
 
     find: Callable[[pl.Series], Array]
     low: int
-    count: int
+    size: int
 
     def __call__(self, values: pl.Series) -> Array:
         return self.find(values)

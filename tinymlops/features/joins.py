@@ -207,7 +207,9 @@ def _find_winners(
         for start in range(0, batch.height, _CODED_ROWS):
             codes = coder.number([column.slice(start, _CODED_ROWS) for column in key], first_row=first + start)
             cut = slice(start, start + _CODED_ROWS)
-            stream.add(codes, *(None if column is None else column[cut] for column in rows))
+            available = None if rows.available is None else rows.available[cut]
+            created = None if rows.created is None else rows.created[cut]
+            stream.add(codes, rows.event[cut], available, created)
         first += batch.height
     return stream.winners(rule.ttl)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
@@ -92,15 +91,16 @@ def _open_views(values: pa.Array[Any]) -> tuple[Array, Array, Array]:
     return frozen(words, np.int64), frozen(valid, np.bool_), frozen(addresses, np.int64)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _load(_context: Any, address: Any) -> Any:
-    """Read eight bytes at an address."""
-
-    def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
-        word = ir.IntType(64)
+def _load_word(_context: Any, address: Any) -> Any:
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        word = context.get_value_type(types.int64)
         return builder.load(builder.inttoptr(arguments[0], word.as_pointer()), align=1)
 
     return types.int64(address), generate
+
+
+_load: Any = intrinsic(_load_word)
+"""Read the eight bytes at an address as an integer."""
 
 
 @compiled
@@ -139,10 +139,10 @@ def _find_integers(table: Array, values: Array, skip: Array, start: int, stop: i
 @compiled
 def _digest(address: int, length: int) -> int:
     """Hash text of more than 12 bytes, of which the first four are known."""
-    mixed = _hash(_load(address), _load(address + length - 8))
+    mixed = int(np.int64(_hash(_load(address), _load(address + length - 8))))
     for at in range(8, length - 8, 8):
-        mixed = _hash(np.int64(mixed), _load(address + at))
-    return int(np.int64(mixed))
+        mixed = int(np.int64(_hash(mixed, _load(address + at))))
+    return mixed
 
 
 @compiled

@@ -67,6 +67,7 @@ class Stream:
         key, time = frozen(key, np.int64), frozen(time, np.int64)
         self._low, self._keys, self._rows = low, keys, key.size
         self._lag = (delay or 0) + strict
+        self._end = FOREVER - 1 - (delay or 0)  # what is known later than this never is
         self._own, self._created = delay is None, created
         entries = np.empty((keys + 1, 2), np.int64)
         buckets = int(_lay_out(key, time, low, entries))
@@ -118,7 +119,7 @@ class Stream:
     def _sort_spine(self, key: Array, time: Array) -> None:
         """Sort the spine rows by bucket and reversed time: dealt out to parts just like records."""
         dealt = np.empty((key.size, 2), np.int64)
-        edges = self._deal_into(dealt, 0, 0, key, time, _NOTHING, _NOTHING)
+        edges = self._deal_into(dealt, 0, 0, FOREVER, key, time, _NOTHING, _NOTHING)
         seen, edges = frozen(dealt, np.int64), frozen(edges, np.int64)
         starts = np.zeros(self._parts + 1, np.int64)
         np.cumsum((edges[:, 1:] - edges[:, :-1]).sum(axis=0)[: self._parts], out=starts[1:])
@@ -137,12 +138,12 @@ class Stream:
         self._slots, self._order = frozen(slots, np.int64), frozen(order, np.int64)
 
     def _deal(self, key: Array, event: Array, available: Array, created: Array) -> None:
-        edges = self._deal_into(self._dealt, self._filled, self._lag, key, event, available, created)
+        edges = self._deal_into(self._dealt, self._filled, self._lag, self._end, key, event, available, created)
         self._edges.append(edges)
         self._filled += key.size
 
     def _deal_into(
-        self, dealt: Array, at: int, lag: int, key: Array, event: Array, available: Array, created: Array
+        self, dealt: Array, at: int, lag: int, end: int, key: Array, event: Array, available: Array, created: Array
     ) -> Array:
         """Deal records out to parts, a morsel at a time; return where each morsel's records of each part begin."""
         morsels = -(-key.size // _MORSEL)
@@ -150,7 +151,7 @@ class Stream:
 
         def work(start: int, stop: int) -> None:
             _deal(
-                self._entries, key, event, available, created, self._low, lag, self._bits, self._parts, at,
+                self._entries, key, event, available, created, self._low, lag, end, self._bits, self._parts, at,
                 start, stop, dealt, edges,
             )  # fmt: skip
 
@@ -226,8 +227,8 @@ def _lay_out(key: Array, time: Array, low: int, entries: Array) -> int:
     most = np.full(keys, NEVER, np.int64)
     entries[:, 0] = FOREVER
     for i in range(key.size):
-        k = _U(key[i] - low)
-        if k < _U(keys):
+        k = int(_U(key[i]) - _U(low))
+        if k < keys:
             rows[k] += 1
             most[k] = max(most[k], ~time[i])
             entries[k, 0] = min(entries[k, 0], ~time[i])
@@ -239,15 +240,15 @@ def _lay_out(key: Array, time: Array, low: int, entries: Array) -> int:
             shift += 1
         entries[k, 1] = bucket << 6 | shift
         if rows[k]:
-            bucket += np.int64(span >> _U(shift)) + 1
+            bucket += int(span >> _U(shift)) + 1
     entries[keys, 1] = bucket << 6
     return bucket
 
 
 @compiled
-def _bucket(entries: Array, key: int, low: int, known: int, limit: int, nowhere: int) -> int:
+def _bucket(entries: Array, key: int, low: int, limit: int, nowhere: int) -> int:
     """Return the bucket of what is visible from `limit` on, `nowhere` if no spine row of its key can see it."""
-    k = _U(key - low)
+    k = _U(key) - _U(low)
     if k >= _U(entries.shape[0] - 1):
         return nowhere
     first = entries[k, 1] >> 6
@@ -255,13 +256,13 @@ def _bucket(entries: Array, key: int, low: int, known: int, limit: int, nowhere:
     behind = (_U(~limit) - _U(entries[k, 0])) >> _U(entries[k, 1] & 63)
     # The last bucket holds all that came before the key's first row, too.
     bucket = first + np.int64(min(behind, _U(buckets - 1)))
-    return nowhere if (~limit < entries[k, 0]) | (buckets == 0) | (known == FOREVER) | (limit < known) else bucket
+    return nowhere if (~limit < entries[k, 0]) | (buckets == 0) else bucket
 
 
 @compiled
 def _deal(
-    entries: Array, key: Array, event: Array, available: Array, created: Array, low: int, lag: int, bits: int,
-    parts: int, at: int, first: int, last: int, dealt: Array, edges: Array,
+    entries: Array, key: Array, event: Array, available: Array, created: Array, low: int, lag: int, end: int,
+    bits: int, parts: int, at: int, first: int, last: int, dealt: Array, edges: Array,
 ) -> None:  # fmt: skip
     """Write morsels of records at dealt[at:], by part, as (reversed limit, bucket in its part and place in the batch),
     then the event time if it is not the limit less the lag, and the created time if there is one.
@@ -276,7 +277,7 @@ def _deal(
         place[:] = 0
         for i in range(start, stop):
             when = known[_U(i)]
-            b = _bucket(entries, key[_U(i)], low, when, when + lag, parts << bits)
+            b = _bucket(entries, key[_U(i)], low, when + lag, parts << bits) if when <= end else parts << bits
             bucket[_U(i - start)] = b
             place[_U((b >> bits) + 1)] += 1
         place[0] = at + start
@@ -403,7 +404,8 @@ def _settle(guide: Array, bits: int, spill: Array, best: Array) -> None:
     for part in range(spill.shape[0]):
         slot = guide[part << bits] - 1
         if spill[part, 1] >= 0 and _is_better(spill, part, best[slot, 0], best[slot, -1], best[slot, 1]):
-            best[slot] = spill[part]
+            for column in range(spill.shape[1]):
+                best[slot, column] = spill[part, column]
 
 
 @compiled
