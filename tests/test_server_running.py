@@ -1,6 +1,7 @@
 """`serve`: a real process on a loopback port, from the first request to SIGTERM."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -17,7 +18,7 @@ import tinymlops as tm
 from tinymlops.errors import AccessError, ConflictError, DataError
 from tinymlops.records import Prediction
 
-PATIENCE = 60
+PATIENCE = 300
 SCRIPT = """
 import sys
 import served_shop
@@ -62,6 +63,15 @@ def running(shop_path):
         if one.process.poll() is None:
             one.process.kill()
         one.process.communicate(timeout=PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def server(shop_path):
+    """One for the tests that leave it running."""
+    shared = Running(shop_path)
+    yield shared
+    shared.process.kill()
+    shared.process.communicate(timeout=PATIENCE)
 
 
 def logged(shop_path, identifier):
@@ -114,9 +124,8 @@ def test_a_request_on_its_way_is_answered_before_the_end(running):
     assert (server.process.returncode, out, err) == (0, "the workspace is closed\n", "")
 
 
-def test_an_answer_does_not_wait_for_its_reader_to_acknowledge(running):
+def test_an_answer_does_not_wait_for_its_reader_to_acknowledge(server):
     """With Nagle's algorithm, each answer of a kept connection takes 40 ms; a hundred then take four seconds."""
-    server = running()
     host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
         reader = connection.makefile("rb")
@@ -135,8 +144,7 @@ def test_an_answer_does_not_wait_for_its_reader_to_acknowledge(running):
         reader.close()
 
 
-def test_a_second_server_on_the_port_is_refused_before_anything_is_printed(running, shop_path, capfd):
-    server = running()
+def test_a_second_server_on_the_port_is_refused_before_anything_is_printed(server, shop_path, capfd):
     port = int(server.url.rpartition(":")[2])
     with tm.connect(shop_path) as ws, pytest.raises(ConflictError) as info:
         tm.serve(ws, port=port)
@@ -162,28 +170,31 @@ def test_a_port_that_does_not_exist_is_refused(served, port):
     assert info.value.message == f"port {port} does not exist"
 
 
-def test_any_loopback_address_can_be_served(running):
-    server = running("127.0.0.5")
-    assert server.url.startswith("http://127.0.0.5:")
+@pytest.mark.parametrize(("host", "shown"), [("127.0.0.5", "127.0.0.5"), ("localhost", "127.0.0.1")])
+def test_any_loopback_address_can_be_served_and_localhost_is_one_whatever_the_system_says(running, host, shown):
+    server = running(host)
+    assert server.url.startswith(f"http://{shown}:")
     assert httpx.get(f"{server.url}/healthz", timeout=PATIENCE).json() == {"status": "up"}
 
 
-def test_localhost_is_the_loopback_address_whatever_the_system_says(running):
-    server = running("localhost")
-    assert server.url.startswith("http://127.0.0.1:")
-
-
 def test_serving_leaves_the_handlers_of_signals_as_they_were(served):
-    """Here a timer sends the signal to this very process while it serves."""
+    """A thread stops this very process's server as soon as it answers."""
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    timer = threading.Timer(1.0, signal.raise_signal, [signal.SIGTERM])
-    timer.start()
-    tm.serve(served, port=0)
-    timer.join()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    def stop():
+        with httpx.Client(transport=httpx.HTTPTransport(retries=30), timeout=PATIENCE) as client:
+            client.get(f"http://127.0.0.1:{port}/healthz")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    stopping = threading.Thread(target=stop)
+    stopping.start()
+    tm.serve(served, port=port)
+    stopping.join()
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_the_clock_of_the_fixture_is_the_servers(running):
-    server = running()
+def test_a_replay_clock_is_the_servers_time(server):
     moment = httpx.post(f"{server.url}{ONLINE}", json=WRITES[ONLINE], timeout=PATIENCE).json()["timestamp"]
     assert moment == served_shop.NOW.isoformat().replace("+00:00", "Z")
