@@ -144,5 +144,5 @@ def launch(*arguments, cwd=None, **environment):
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )

@@ -46,7 +46,18 @@ def test_a_sound_workspace_passes_every_check(shop):
     assert (code, damaged(report), report["damaged"]) == (0, [], 0)
     checks = [finding["check"] for finding in report["findings"]]
     assert checks == [
-        *("file system", "locks", "schema", "database", "audit log", "pushed rows", "files", "orphans", "disk")
+        *(
+            "file system",
+            "locks",
+            "schema",
+            "database",
+            "audit log",
+            "pushed rows",
+            "files",
+            "online store",
+            "orphans",
+            "disk",
+        )
     ]
     assert {space["kind"]: space["bytes"] > 0 for space in report["space"]} == {
         "database": True,
@@ -80,6 +91,18 @@ def test_one_flipped_byte_in_any_file_is_found_and_the_file_named(shop, part):
         assert [finding["file"] for finding in damaged(report)] == [str(path)]
         flip(path, path.stat().st_size // 2)
     assert examine(shop)[0] == 0
+
+
+def test_one_flipped_byte_in_the_online_store_is_found(shop):
+    succeed("materialize", "spending", "--project", shop)
+    data = shop / "shop.tm" / "online" / "data.mdb"
+    content = data.read_bytes()
+    flip(data, content.rindex(b"amount"))
+    code, report = examine(shop)
+    assert code == 8
+    (finding,) = damaged(report)
+    assert finding["check"] == "online store"
+    assert finding["file"] == str(shop / "shop.tm" / "online")
 
 
 def test_a_missing_file_is_found_with_what_it_was(shop):

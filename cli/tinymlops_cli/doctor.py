@@ -31,14 +31,14 @@ def add_to(app: typer.Typer) -> None:
 def doctor(
     session: Session,
     *,
-    compile_kernels: Annotated[
+    compile_now: Annotated[
         bool, typer.Option("--compile", help="Compile the kernels now, so that no first call waits for it.")
     ] = False,
 ) -> Answer:
     """Check the workspace: every hash, the database, the audit log, locks, space. Nothing is changed."""
     from tinymlops.stores.checks import space_of
 
-    kernels = _kernels(compile_kernels=compile_kernels)
+    kernels = _kernels(compile_now=compile_now)
     versions = _versions()
     with _opened(session.path) as environment:
         findings, space = _findings(environment), space_of(environment)
@@ -72,21 +72,21 @@ def _opened(path: Path) -> "Iterator[Environment]":
 
 
 def _findings(environment: "Environment") -> "list[Finding]":
-    from tinymlops.stores.checks import check, named_files
+    from tinymlops.stores.checks import bytes_to_read, check
 
-    total = sum(file.bytes for file in named_files(environment))
-    with progress("reading files", total) as advance:
+    with progress("reading files", bytes_to_read(environment)) as advance:
         return list(check(environment, advance))
 
 
-def _kernels(*, compile_kernels: bool) -> dict[str, object]:
-    from tinymlops.kernels.warming import cache_directory, compile_all, steps
+def _kernels(*, compile_now: bool) -> dict[str, object]:
+    from tinymlops.kernels._compile import _cache_directory
 
-    if compile_kernels:
-        with progress("compiling kernels", steps()) as advance:
-            compile_all(advance)
-    directory = cache_directory()
-    return {"cache": None if directory is None else str(directory), "compiled": compile_kernels}
+    if compile_now:
+        from tinymlops_cli.warming import compile_kernels
+
+        typer.echo("compiling the kernels, which takes up to a minute where none are compiled yet", err=True)
+        compile_kernels()
+    return {"cache": _cache_directory(), "compiled": compile_now}
 
 
 def _versions() -> dict[str, str]:

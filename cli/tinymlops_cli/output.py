@@ -95,7 +95,7 @@ def _cell(value: Any) -> str:  # a cell of any type
         case float():
             return f"{value:.6g}"
         case datetime():
-            return value.isoformat(sep=" ", timespec="seconds")
+            return value.isoformat(sep=" ", timespec="seconds").replace("+00:00", "Z")
         case dict():
             return _joined(f"{name}={_cell(one)}" for name, one in value.items())
         case list() | tuple():

@@ -10,33 +10,27 @@ import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from tinymlops.errors import ConflictError
+from tinymlops.errors import ConflictError, IntegrityError
 from tinymlops.stores.locks import FileLock
 from tinymlops.stores.migrations import SCHEMA_VERSION
 from tinymlops.stores.publish import damaged, hash_file, missing, scratch_directory
+from tinymlops.stores.references import NamedFile, named_files
 
 if TYPE_CHECKING:
     from tinymlops.stores.environment import Environment
 
-__all__ = ["Finding", "Space", "check", "named_files", "space_of", "sqlite_note"]
+__all__ = ["Finding", "Space", "bytes_to_read", "check", "space_of", "sqlite_note"]
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PATIENCE = 60.0
 _NETWORK = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "afs", "ceph", "gluster", "lustre")
 _LEAST_FREE = 2**30
-
-_NAMED_BLOBS = """
-    SELECT sha256, 'artifact ' || name || ' of run ' || run FROM artifacts
-    UNION ALL SELECT sha256, 'model ' || name || ' of run ' || run FROM logged_models
-    UNION ALL SELECT baseline_sha256, 'baseline of ' || name || ' of run ' || run FROM logged_models
-        WHERE baseline_sha256 IS NOT NULL
-    UNION ALL SELECT manifest_sha256, 'manifest of ' || name || ':' || version FROM model_versions
-    UNION ALL SELECT manifest_sha256, 'manifest of training set ' || id FROM training_sets
-"""
+_LAST_KEY = b"\xff" * 512
+"""Beyond every key of the online store."""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -56,15 +50,6 @@ class Space(msgspec.Struct, frozen=True):
     kind: str
     files: int
     bytes: int
-
-
-class NamedFile(NamedTuple):
-    """A file that the database names."""
-
-    path: Path
-    sha256: str
-    bytes: int
-    owner: str
 
 
 def check(environment: Environment, advance: Callable[[int], None]) -> Iterator[Finding]:
@@ -89,23 +74,16 @@ def check(environment: Environment, advance: Callable[[int], None]) -> Iterator[
             "audit log", database.verify_audit(), "every entry follows from the one before", database.path
         )
         yield from _reported("pushed rows", _pushed_problems(environment), "every row has its checksum", database.path)
-        named = named_files(environment)
-        yield from _files(named, advance)
+        named = named_files(database.rows)
+        yield from _files(environment.path, named, advance)
+        yield from _online(environment)
         yield _orphans(environment, named)
         yield _free(environment.path)
 
 
-def named_files(environment: Environment) -> list[NamedFile]:
-    """Return the blobs and segments that the database names, each once."""
-    rows = environment.database.rows
-    found: dict[Path, NamedFile] = {}
-    for sha256, owner in rows(_NAMED_BLOBS):
-        path = environment.path / "blobs" / sha256[:2] / sha256
-        found.setdefault(path, NamedFile(path, sha256, _size(path), owner))
-    for source, sha256 in rows("SELECT source, sha256 FROM segments WHERE dead_at IS NULL ORDER BY id"):
-        path = environment.segments_dir / source / sha256
-        found.setdefault(path, NamedFile(path, sha256, _size(path), f"rows of source {source}"))
-    return list(found.values())
+def bytes_to_read(environment: Environment) -> int:
+    """Return the size of the files that `check` reads."""
+    return sum(_size(environment.path / file.name) for file in named_files(environment.database.rows))
 
 
 def space_of(environment: Environment) -> list[Space]:
@@ -149,25 +127,36 @@ def _pushed_problems(environment: Environment) -> list[str]:
     ]
 
 
-def _files(named: list[NamedFile], advance: Callable[[int], None]) -> Iterator[Finding]:
+def _files(root: Path, named: list[NamedFile], advance: Callable[[int], None]) -> Iterator[Finding]:
     intact = 0
     for file in named:
+        path = root / file.name
         # Read anew, whatever this process has verified before: a disk decays without touching the time of a file.
         try:
-            error = None if hash_file(file.path) == file.sha256 else damaged(file.path)
+            error = None if hash_file(path) == file.sha256 else damaged(path)
         except FileNotFoundError:
-            error = missing(file.path)
-        advance(file.bytes)
+            error = missing(path)
+        advance(_size(path))
         if error is None:
             intact += 1
         else:
-            yield Finding("files", "damaged", f"{error.message} ({file.owner})", str(file.path))
+            yield Finding("files", "damaged", f"{error.message} ({file.owner})", str(path))
     if intact == len(named):
         yield Finding("files", "ok", f"{intact} files have the hash they are named by")
 
 
+def _online(environment: Environment) -> Iterator[Finding]:
+    try:
+        with environment.online.read() as reader:
+            entries = sum(1 for _ in reader.scan(b"", _LAST_KEY))
+    except IntegrityError as error:
+        yield Finding("online store", "damaged", error.message, str(environment.online.path))
+    else:
+        yield Finding("online store", "ok", f"{entries:,} entries have their checksum")
+
+
 def _orphans(environment: Environment, named: list[NamedFile]) -> Finding:
-    known = {file.path for file in named}
+    known = {environment.path / file.name for file in named}
     dead = environment.database.rows("SELECT source, sha256 FROM segments WHERE dead_at IS NOT NULL")
     known |= {environment.segments_dir / source / sha256 for source, sha256 in dead}
     stored = _files_below(environment.path / "blobs") + _files_below(environment.segments_dir)
