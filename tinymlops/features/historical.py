@@ -9,8 +9,10 @@ import numpy as np
 import polars as pl
 
 from tinymlops.errors import DataError, NotFoundError, near
+from tinymlops.features.applied import require_applied
 from tinymlops.features.computing import Array, History, cell_statuses, compute
-from tinymlops.features.nouns import FeatureRole, FeatureView, Inputs, OnDemandView, requests_of
+from tinymlops.features.nouns import FeatureRole, FeatureView, OnDemandView, requests_of
+from tinymlops.features.on_demand import FEATURE, TIMESTAMP, expressions_of, inputs_of
 from tinymlops.features.sources import stored_rows
 from tinymlops.features.specs import EntitySpec, FeatureRequest, OnDemandSpec, SourceSpec, ViewSpec
 
@@ -42,12 +44,14 @@ def parse_features(context: Context, asked: Asked) -> tuple[FeatureRequest, ...]
     """Read what a user asks for: the nouns themselves, or names.
 
     Raises:
-        NotFoundError: If a name is unknown, with the near match.
+        NotFoundError: If a name is unknown, with the near match, or a noun was not applied.
+        DefinitionError: If a noun has changed since it was applied.
     """
     requests: list[FeatureRequest] = []
     for item in asked:
         if not isinstance(item, str):
             requests += requests_of([item])
+            require_applied(item, context.definitions)
             continue
         view, _, feature = item.partition(":")
         if view in context.definitions.of(OnDemandSpec):
@@ -92,7 +96,11 @@ def features_for(
         _add_view(context, spine, time, request, table, spine_source=spine_source, details=details, rows=rows)
     ordered = Table({}, {}, table.details)
     for request in requests:
-        names = _on_demand(context, spine, time, request, table) if request.on_demand else _columns(context, request)
+        names = (
+            _on_demand(context, spine, time, request, requests, table)
+            if request.on_demand
+            else _columns(context, request)
+        )
         for name, origin in names.items():
             if name in ordered.columns or name in spine.columns:
                 raise DataError(
@@ -159,44 +167,32 @@ def origin_of(context: Context, source: SourceSpec) -> SourceSpec:
 
 
 def _on_demand(
-    context: Context, spine: pl.DataFrame, time: Array, request: FeatureRequest, table: Table
+    context: Context,
+    spine: pl.DataFrame,
+    time: Array,
+    request: FeatureRequest,
+    requests: Sequence[FeatureRequest],
+    table: Table,
 ) -> dict[str, str]:
     """Compute an on-demand view into the table; return its columns and their origins."""
     spec = context.definitions.get(OnDemandSpec, request.view)
-    function = context.function(spec.name, spec.code)
-    arguments: dict[str, object] = {name: _inputs(context, name, table, spec) for name in spec.views}
     for name in spec.request:
         if name not in spine.columns:
             raise DataError(
                 f"the spine has no column {name!r}, a request field of on-demand view {spec.name!r}",
                 hint=near(name, spine.columns),
             )
-        arguments[name] = pl.col(name)
-    if spec.uses_timestamp:
-        arguments["timestamp"] = pl.col("__timestamp")
-    expressions = function(**arguments)
-    frame = spine.select(spec.request).with_columns(
-        pl.Series("__timestamp", np.asarray(time)).cast(pl.Datetime("us", "UTC")),
-        *(series.alias(f"__feature_{name}") for name, series in table.columns.items()),
-    )
-    for name, series in frame.select(**expressions).to_dict().items():
-        table.columns[name] = series
+    inputs = inputs_of(spec, requests, context.definitions)
+    expressions = expressions_of(spec, context.function(spec.name, spec.code), inputs)
+    moments = pl.Series(TIMESTAMP, np.asarray(time)).cast(pl.Datetime("us", "UTC"))
+    read = [series.alias(FEATURE + name) for name, series in table.columns.items()]
+    frame = pl.DataFrame([moments, *(spine[name] for name in spec.request), *read])
+    try:
+        computed = frame.with_columns(**expressions)  # beside the others, so that a constant is one for each row
+    except pl.exceptions.PolarsError as error:
+        raise DataError(
+            f"on-demand view {spec.name!r} cannot be computed: {error}",
+            hint=f"check the types and values of {', '.join((*spec.views, *spec.request))}",
+        ) from error
+    table.columns.update({name: computed[name] for name in expressions})
     return {name: f"{spec.name}:{name}" for name in expressions}
-
-
-def _inputs(context: Context, parameter: str, table: Table, spec: OnDemandSpec) -> Inputs:
-    """Find the view that a parameter names, after its role's prefix, among the columns computed so far."""
-    for name, view in context.definitions.of(ViewSpec).items():
-        if parameter.endswith(name):
-            prefix = parameter.removesuffix(name)
-            columns = {
-                feature: pl.col(f"__feature_{prefix}{feature}")
-                for feature in view.features
-                if prefix + feature in table.columns
-            }
-            if columns:
-                return Inputs(parameter, columns)
-    raise NotFoundError(
-        f"on-demand view {spec.name!r} reads {parameter!r}, which is no feature view of this list",
-        hint="list that view too, or name the parameter as the view, after its role's prefix",
-    )

@@ -72,6 +72,11 @@ class Inputs:
     Args:
         view: The view's name, after its role's prefix.
         columns: Feature name to expression.
+
+    Example:
+        >>> import polars as pl
+        >>> print(Inputs("sky", {"visib": pl.col("visib")})["visib"])
+        col("visib")
     """
 
     def __init__(self, view: str, columns: Mapping[str, pl.Expr]) -> None:
@@ -135,7 +140,11 @@ class FeatureRole:
         self.request = request
 
     def __getitem__(self, feature: str) -> FeatureRole:
-        """Pick one feature."""
+        """Pick one feature.
+
+        Raises:
+            NotFoundError: If the view has none of this name, with the near match.
+        """
         if feature not in self.view.features:
             raise NotFoundError(
                 f"feature view {self.view.name!r} has no feature {feature!r}",
@@ -149,6 +158,9 @@ class FeatureRole:
         Args:
             columns: One spine column for each key column of the view's entity.
             prefix: Put before each feature's name, so that the two roles differ.
+
+        Raises:
+            DefinitionError: If no column is named, or the prefix cannot begin a name.
         """
         said = f"{self.view.name}.on({', '.join(map(repr, columns))})"
         if not columns:
@@ -178,7 +190,7 @@ class FeatureView(_Defined[P, R_co]):
         return FeatureRole(self.spec, FeatureRequest(view=self.spec.name))
 
     def __getitem__(self, feature: str) -> FeatureRole:
-        """Pick one feature: `sky["visib"]`."""
+        """Pick one feature: `sky["visib"]`; see `FeatureRole`."""
         return self.as_role()[feature]
 
     def on(self, *columns: str, prefix: str) -> FeatureRole:
@@ -231,7 +243,11 @@ class TrainingSet:
 def requests_of(
     features: Sequence[FeatureView[..., object] | FeatureRole | OnDemandView[..., object]],
 ) -> tuple[FeatureRequest, ...]:
-    """Return the list of a training set or a read as data."""
+    """Return the list of a training set or a read as data.
+
+    Raises:
+        DefinitionError: If something in it is no noun of features.
+    """
     requests = []
     for item in features:
         if isinstance(item, FeatureView):

@@ -52,7 +52,13 @@ class Project:
 
     Args:
         name: The project's name.
-        tz: Zone of the dates of time splits.
+        tz: Zone of the dates of time splits, an IANA name.
+
+    Attributes:
+        definitions: Name to noun.
+
+    Raises:
+        DefinitionError: If the name cannot be one, or there is no such zone.
 
     Example:
         >>> project = Project("shop", tz="Europe/Vienna")
@@ -79,8 +85,31 @@ class Project:
         """Return the definitions as data, in order."""
         return [definition.spec for definition in self.definitions.values()]
 
+    def functions(self) -> dict[str, Callable[..., Any]]:
+        """Return the Python functions that definitions were made from, by name."""
+        return {
+            name: noun.function for name, noun in self.definitions.items() if not isinstance(noun, Entity | TrainingSet)
+        }
+
     def entity(self, name: str, *, key: str | Sequence[str], description: str = "") -> Entity:
-        """Name what features describe, and the column or columns that identify one."""
+        """Name what features describe, and the column or columns that identify one.
+
+        Args:
+            name: The entity's name.
+            key: Its key column, or columns in order; a source where one has another name says so in `keys=`.
+            description: What it is, in a sentence.
+
+        Returns:
+            The entity, for `feature_view` and `label`.
+
+        Raises:
+            DefinitionError: If the name cannot be one, or the key columns are none or not different.
+            ConflictError: If the project has another definition of this name.
+
+        Example:
+            >>> Project("flights").entity("route", key=["origin", "dest"])
+            <entity route key=origin, dest>
+        """
         columns = (key,) if isinstance(key, str) else tuple(key)
         if (
             not columns
@@ -121,8 +150,12 @@ class Project:
                 cursor in history less the lookback. It needs `id`.
             lookback: How far `since` goes back, for rows that came late; by default "1d".
 
+        Returns:
+            A decorator: the function becomes the `Source` of its name.
+
         Raises:
             DefinitionError: If the options or the function's hints do not fit.
+            ConflictError: If the project has another definition of this name.
         """
 
         def declare(function: Callable[P, R]) -> Source[P, R]:
@@ -181,6 +214,21 @@ class Project:
             delay: As for `source`.
             tz: As for `source`.
             keys: As for `source`.
+
+        Returns:
+            A decorator: the function becomes the `Source` of its name.
+
+        Raises:
+            DefinitionError: If the options or the function's hints do not fit.
+            ConflictError: If the project has another definition of this name.
+
+        Example:
+            >>> project = Project("shop")
+            >>> @project.transformation(row_wise=True)
+            ... def large_orders(orders: Rows) -> str:
+            ...     return "select * from orders where amount > 100"
+            >>> large_orders.spec.inputs
+            ('orders',)
         """
 
         def declare(function: Callable[P, R]) -> Source[P, R]:
@@ -230,7 +278,23 @@ class Project:
 
         Args:
             entity: What the features describe.
-            ttl: How old a value without a window may be; without it, any age.
+            ttl: How old a value without a window may be, such as "3h"; without it, any age.
+
+        Returns:
+            A decorator: the function, called once on symbolic rows, becomes the `FeatureView` of its name.
+
+        Raises:
+            DefinitionError: If its hints do not fit, or what it returns is no features.
+            ConflictError: If the project has another definition of this name.
+
+        Example:
+            >>> project = Project("flights")
+            >>> airport = project.entity("airport", key="origin")
+            >>> @project.feature_view(entity=airport, ttl="3h")
+            ... def sky(weather: Rows) -> Features:
+            ...     return {"wind": weather["wind"].last(), "rain_1d": weather["rain"].sum(window="1d")}
+            >>> sky["wind"], sky.on("dest", prefix="dest_")
+            (<features sky[wind]>, <features sky on dest>)
         """
 
         def declare(function: Callable[P, Features]) -> FeatureView[P, Features]:
@@ -256,7 +320,28 @@ class Project:
         """Define row-level Polars expressions of features, request fields and `timestamp`.
 
         A parameter hinted `tm.Inputs` is a feature view (of that name, after a role's prefix if any); one
-        hinted `pl.Expr` is a request field, offline a column of the spine; `timestamp` is the prediction time.
+        hinted `pl.Expr` is a request field, offline a column of the spine; `timestamp` is the prediction time. The
+        same function answers offline and online, and each row has only itself: aggregates, shifts and the clock are
+        refused by `plan`.
+
+        Args:
+            function: Returns feature name to expression.
+
+        Returns:
+            The `OnDemandView` of the function's name.
+
+        Raises:
+            DefinitionError: If its hints do not fit.
+            ConflictError: If the project has another definition of this name.
+
+        Example:
+            >>> import polars as pl
+            >>> project = Project("flights")
+            >>> @project.on_demand
+            ... def calendar(timestamp: pl.Expr, distance: pl.Expr) -> dict[str, pl.Expr]:
+            ...     return {"hour": timestamp.dt.hour(), "far": distance > 1000}
+            >>> calendar
+            <on-demand view calendar of distance>
         """
         hints, parameters = read_hints(function, "on-demand view")
         views = tuple(name for name in parameters if hints[name] is Inputs)
@@ -287,6 +372,22 @@ class Project:
             entity: Whose outcome it is.
             horizon: How far ahead of the prediction the outcome may lie.
             gap: How long after the prediction the look-ahead begins.
+
+        Returns:
+            A decorator: the function, called once on symbolic rows, becomes the `LabelDefinition` of its name.
+
+        Raises:
+            DefinitionError: If its hints do not fit, or it returns anything but one aggregate without a window.
+            ConflictError: If the project has another definition of this name.
+
+        Example:
+            >>> project = Project("flights")
+            >>> flight = project.entity("flight", key="flight_id")
+            >>> @project.label(entity=flight, horizon="36h")
+            ... def late(landings: Rows) -> Label:
+            ...     return (landings["arr_delay"] > 15).last()
+            >>> late
+            <label late of flight from landings>
         """
 
         def declare(function: Callable[P, Label]) -> LabelDefinition[P, Label]:
@@ -330,6 +431,13 @@ class Project:
             label: The outcome to learn.
             features: Views, picked features (`sky["visib"]`), roles (`sky.on("dest", prefix="dest_")`) and
                 on-demand views, in the order of the columns of `X`.
+
+        Returns:
+            The training set, for `ws.get_training_data`.
+
+        Raises:
+            DefinitionError: If one of them is not what it should be, or there are no features.
+            ConflictError: If the project has another definition of this name.
         """
         if not isinstance(spine, Source):
             raise DefinitionError(f"the spine of {name!r} is {spine!r}, not a source", hint="write spine=departures")
@@ -342,7 +450,7 @@ class Project:
         spec = TrainingSetSpec(
             name=name, spine=spine.spec.name, label=label.spec.name, features=requests_of(features), tz=self.tz
         )
-        return self._add(TrainingSet(spec), "training set")
+        return self._add(TrainingSet(spec, self.specs), "training set")
 
     def _add(self, definition: D, what: str) -> D:
         name = check_name(definition.spec.name, what)

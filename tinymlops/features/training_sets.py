@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from tinymlops import _html
 from tinymlops._time import format_duration, from_micros, parse_instant, parse_zone, to_micros
 from tinymlops.errors import DataError, LeakageError
 from tinymlops.features import specs
@@ -51,6 +52,9 @@ class Split(NamedTuple):
     """The label, without nulls."""
     spine: pl.DataFrame
     """Keys, request fields and prediction time of each row."""
+
+    def __repr__(self) -> str:
+        return f"<split: {self.X.height:,} rows, {self.X.width} features, label {self.y.name} ({self.y.dtype})>"
 
 
 class TrainingData:
@@ -103,6 +107,10 @@ class TrainingData:
             f"{'; left out ' + left_out if left_out else ''}; {self.fingerprint[:12]} at Q={self.sequence}>"
         )
 
+    def _repr_html_(self) -> str:
+        rows = [(field.name, field.dtype, field.source) for field in self.signature.features]
+        return _html.table(repr(self).strip("<>"), rows)
+
 
 def build(context: Context, name: str, *, test_from: datetime | str | None) -> TrainingData:
     """Build a training set and record it.
@@ -130,7 +138,7 @@ def build(context: Context, name: str, *, test_from: datetime | str | None) -> T
     signature = Signature(fields, request, *_task(outcome.filter(pl.Series(parts.train))))
     rows = parts.train | parts.test
     fingerprint = table_hash(X.filter(rows).with_columns(outcome.filter(rows).alias("__label")))
-    definitions = _definitions(context, spec)
+    definitions = context.definitions.stands_on(spec)
     report = parts.report
     record = _record(context, spec, signature, definitions, report, sequence, fingerprint, X.width)
     shown = spine.select(pl.exclude("^__.*$")).with_columns(pl.Series("timestamp", time).cast(pl.Datetime("us", "UTC")))
@@ -295,29 +303,6 @@ def _task(y: pl.Series) -> tuple[str, list[Scalar] | None]:
     if y.dtype == pl.String or (y.dtype.is_integer() and len(classes) <= 20):
         return "binary" if len(classes) == 2 else "multiclass", classes.to_list()
     return "regression", None
-
-
-def _definitions(context: Context, spec: TrainingSetSpec) -> dict[str, str]:
-    """Return the fingerprint of every definition that a training set stands on."""
-    definitions = context.definitions
-    found: dict[str, specs.AnySpec] = {f"training_set:{spec.name}": spec}
-    label = definitions.get(LabelSpec, spec.label)
-    found[f"label:{label.name}"] = label
-    found[f"entity:{label.entity}"] = definitions.get(EntitySpec, label.entity)
-    sources = {spec.spine, label.source}
-    for request in spec.features:
-        if request.on_demand:
-            found[f"on_demand:{request.view}"] = definitions.get(OnDemandSpec, request.view)
-            continue
-        view = definitions.get(specs.ViewSpec, request.view)
-        found[f"feature_view:{view.name}"] = view
-        found[f"entity:{view.entity}"] = definitions.get(EntitySpec, view.entity)
-        sources.add(view.source)
-    while sources:
-        source = definitions.get(SourceSpec, sources.pop())
-        found[f"source:{source.name}"] = source
-        sources |= {name for name in source.inputs if f"source:{name}" not in found}
-    return {name: specs.fingerprint(found[name]) for name in sorted(found)}
 
 
 def _record(
