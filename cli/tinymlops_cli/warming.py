@@ -1,0 +1,94 @@
+"""Compile the kernels ahead of time, by doing with a few rows what a project does with many.
+
+Going through the verbs themselves leaves nothing out that they call, with the types they call it with.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import tinymlops as tm
+from tinymlops.features.expressions import Aggregate, Function, Operand
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["compile_kernels"]
+
+_DAY = "2024-01-01 00:00:00+00"
+_ROWS = f"""
+    select i, i % 2 as thing, i // 3 as number, timestamptz '{_DAY}' + to_minutes(i) as at,
+        timestamptz '{_DAY}' + to_minutes(case when i % 5 = 0 then 60 else i end) as known_at,
+        i * 0.5 as x, case when i % 7 = 0 then 1e-100 else 1e100 end as wide, i % 3 = 0 as flag
+    from range(40) as t(i)
+"""
+_OF_CONDITIONS = ("any", "all")
+_WITHOUT_WINDOW = ("first", "last")
+
+
+def compile_kernels() -> None:
+    """Walk a small project from its sources to features of then and now, in a workspace that is thrown away."""
+    project = _project()
+    with tempfile.TemporaryDirectory() as folder, tm.connect(Path(folder, "warm.tm"), create=True) as ws:
+        ws.apply(project)
+        ws.ingest()
+        rows = _rows()
+        ws.materialize()
+        for view in ("in_order", "out_of_order"):
+            ws.get_historical_features(rows.select("thing", timestamp="at"), [view], details=True)
+            ws.get_online_features([view], [{"thing": 0}, {"thing": 1}])
+    spine = rows.select("thing", "at")
+    facts = rows.select("thing", "at", "known_at", "x")
+    for created in (None, "known_at"):
+        tm.point_in_time_join(spine, facts, key="thing", timestamp="at", created=created, prefix="p_", details=True)
+
+
+def _project() -> tm.Project:
+    project = tm.Project("warming")
+    thing = project.entity("thing", key="thing")
+
+    @project.source(timestamp="at")
+    def steady() -> str:
+        """Rows in the order they became known."""
+        return _ROWS
+
+    @project.source(timestamp="at", id="number", created="known_at")
+    def revised() -> str:
+        """Rows that came late, and corrections."""
+        return _ROWS
+
+    @project.feature_view(entity=thing, ttl="1d")
+    def in_order(steady: tm.Rows) -> tm.Features:
+        return _every_expression(steady)
+
+    @project.feature_view(entity=thing, ttl="1d")
+    def out_of_order(revised: tm.Rows) -> tm.Features:
+        return _every_expression(revised)
+
+    return project
+
+
+def _every_expression(rows: tm.Rows) -> dict[str, Aggregate]:
+    found = {"rows": rows.count(window="1h"), "flags": rows["flag"].sum(window="1h")}
+    for column in ("i", "x", "wide"):
+        for function in get_args(Function):
+            for suffix, where in (("", None), ("_where", rows["flag"])):
+                operand = rows[column] > 0 if function in _OF_CONDITIONS else rows[column]
+                found[f"{column}_{function}{suffix}"] = _aggregate(operand, function, where)
+    return found
+
+
+def _aggregate(operand: Operand, function: str, where: Operand | None) -> Aggregate:
+    options: dict[str, Any] = {"where": where, **({"q": 0.9} if function == "quantile" else {})}
+    if function not in _WITHOUT_WINDOW:
+        options["window"] = "1h"
+    found: Aggregate = getattr(operand, function)(**options)
+    return found
+
+
+def _rows() -> pl.DataFrame:
+    from tinymlops.stores.engine import query
+
+    return query(_ROWS, root=Path.cwd())
