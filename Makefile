@@ -19,8 +19,8 @@ test: $(VENV)/.installed ## every check and every test
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
 
-demo: $(VENV)/.installed ## the flights example, from raw tables to features of now
-	cd examples/flights && $(abspath $(BIN))/python prepare.py && $(abspath $(BIN))/python flights.py
+demo: $(VENV)/.installed ## the flights example, from raw tables to served predictions whose outcomes come back
+	cd examples/flights && $(abspath $(BIN))/python demo.py
 
 bench: $(VENV)/.installed ## joins and windows against the peers that are there; an hour on two cores
 	$(BIN)/python benchmarks/point_in_time.py

@@ -1,18 +1,12 @@
-"""Predict, one hour before departure, whether a flight from New York arrives more than 15 minutes late.
+"""Whether a flight from New York arrives more than 15 minutes late, as it can be known an hour before departure.
 
-Run `python prepare.py` once, then this file: it shows the path from raw tables to features of now, stage by stage.
+This file holds definitions only: importing it reads nothing. `python demo.py` runs the whole path with them, and so do
+the commands one by one: `tinymlops plan`, `apply`, `ingest`, `materialize`, ...
 """
 
 from __future__ import annotations
 
-import resource
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import polars as pl
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.metrics import log_loss, roc_auc_score
 
 import tinymlops as tm
 
@@ -140,38 +134,3 @@ delays = project.training_set(
         calendar,
     ],
 )
-
-
-@contextmanager
-def stage(name: str) -> Iterator[None]:
-    """Print how long a stage took."""
-    begun = time.perf_counter()
-    yield
-    print(f"-- {name}: {time.perf_counter() - begun:.2f} s")
-
-
-def main() -> None:
-    """Run the whole path."""
-    with tm.connect("flights.tm", create=True) as ws:
-        with stage("plan and apply"):
-            print(ws.apply(project))
-        with stage("ingest"):
-            for report in ws.ingest():
-                print(f"{report.source:<12}{report.rows_new:>9,} new {report.rows_known:>9,} known")
-        with stage("training data"):
-            data = ws.get_training_data(delays, test_from="2013-10-01")
-            print(data)
-        with stage("gradient boosting"):
-            model = HistGradientBoostingClassifier().fit(data.train.X, data.train.y)
-            assert data.test is not None
-            chance = model.predict_proba(data.test.X)[:, 1]
-            print(f"AUC {roc_auc_score(data.test.y, chance):.4f}, log loss {log_loss(data.test.y, chance):.4f}")
-        with stage("materialize"):
-            print(f"{sum(view.keys for view in ws.materialize()):,} keys in the online store")
-        with stage("online read"):
-            print(ws.get_online_features([sky, carrier_delays], [{"origin": "EWR", "carrier": "UA"}]))
-    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
-
-
-if __name__ == "__main__":
-    main()
