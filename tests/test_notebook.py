@@ -152,7 +152,7 @@ def test_a_changed_cell_is_a_change_of_the_plan(trained):
     planned = trained.printed("print(ws.plan(project))")
     assert planned.startswith("2 to apply")
     assert "~ feature view spending  (ttl)" in planned
-    assert "~ on demand rest  (code)" in planned
+    assert "~ on-demand view rest  (code)" in planned
     trained.run(VIEWS)
     assert trained.printed("print(ws.plan(project))").startswith("0 to apply")
 
@@ -199,10 +199,13 @@ def test_moving_the_code_to_a_module_makes_the_model_registrable(trained):
     moved = IMPORTS + ENTITIES + SOURCES + VIEWS + TRAINING_SETS
     trained.run(f"pathlib.Path('features.py').write_text({moved!r})\nimport features")
     applied = trained.printed("print(ws.apply(features.project))")
-    assert "on demand rest  (where its code is)" in applied
+    assert "on-demand view rest  (where its code is)" in applied
     trained.run('moved_run = fit("moved", ws.get_training_data(features.with_code))')
     trained.run('ws.register_model("buyer", run=moved_run)')
-    assert trained.printed("print([version.name for version in ws.models.list()])").split() == ["['buyer',", "'plain-buyer']"]
+    assert trained.printed("print([version.name for version in ws.models.list()])").split() == [
+        "['buyer',",
+        "'plain-buyer']",
+    ]
 
 
 def test_a_long_step_shows_a_bar_and_takes_it_away(notebook):

@@ -87,7 +87,7 @@ def test_a_view_whose_code_changed_in_this_session_is_refused_until_it_is_applie
     assert read(workspace, first)["long"].to_list() == [1, 1, 1]
     del shop.definitions["twice"]
     second = shop.on_demand(made(2))
-    with pytest.raises(tm.TinyMLOpsError, match="on demand 'twice' has changed since it was applied") as info:
+    with pytest.raises(tm.TinyMLOpsError, match="on-demand view 'twice' has changed since it was applied") as info:
         read(workspace, second)
     assert info.value.hint == "apply the project again: ws.apply(project)"
     workspace.apply(shop)

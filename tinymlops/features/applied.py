@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tinymlops.errors import DefinitionError, NotFoundError
-from tinymlops.features.definitions import Definitions, kind_of
+from tinymlops.features.definitions import Definitions, in_words, kind_of
 from tinymlops.features.nouns import FeatureRole, FeatureView, OnDemandView, Source, TrainingSet
 from tinymlops.features.specs import fingerprint
 
@@ -40,7 +40,7 @@ def require_applied(noun: Noun, definitions: Definitions) -> None:
         DefinitionError: If what was applied differs.
     """
     spec = _spec_of(noun)
-    title = f"{kind_of(spec).replace('_', ' ')} {spec.name!r}"
+    title = f"{in_words(kind_of(spec))} {spec.name!r}"
     known = next((other for other in definitions.all if type(other) is type(spec) and other.name == spec.name), None)
     if known is None:
         raise NotFoundError(f"{title} is not in this workspace", hint="apply the project first: ws.apply(project)")

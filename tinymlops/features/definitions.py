@@ -19,7 +19,7 @@ from tinymlops.features.specs import (
     fingerprint,
 )
 
-__all__ = ["Definitions", "kind_of"]
+__all__ = ["Definitions", "in_words", "kind_of"]
 
 S = TypeVar("S", EntitySpec, SourceSpec, ViewSpec, OnDemandSpec, LabelSpec, TrainingSetSpec)
 
@@ -47,7 +47,7 @@ class Definitions:
         known = self.of(cls)
         if name not in known:
             where = f", which {used_by} names" if used_by else ""
-            kind = str(cls.__struct_config__.tag).replace("_", " ")
+            kind = in_words(str(cls.__struct_config__.tag))
             raise NotFoundError(f"there is no {kind} {name!r}{where}", hint=near(name, known))
         return known[name]
 
@@ -111,3 +111,13 @@ class Definitions:
 def kind_of(spec: AnySpec) -> str:
     """Return the word for a definition's kind, as the catalog has it."""
     return str(spec.__struct_config__.tag)
+
+
+def in_words(kind: str) -> str:
+    """Write a definition's kind for people.
+
+    Example:
+        >>> in_words("on_demand"), in_words("feature_view")
+        ('on-demand view', 'feature view')
+    """
+    return "on-demand view" if kind == "on_demand" else kind.replace("_", " ")

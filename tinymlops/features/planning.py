@@ -13,7 +13,7 @@ from tinymlops.errors import ConflictError
 from tinymlops.features import specs
 from tinymlops.features.checks import check
 from tinymlops.features.code import is_importable
-from tinymlops.features.definitions import Definitions, kind_of
+from tinymlops.features.definitions import Definitions, in_words, kind_of
 from tinymlops.records import Definition
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Change(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         detail = f"  ({self.detail})" if self.detail else ""
-        return f"{_MARKS.get(self.action, ' ')} {self.kind.replace('_', ' ')} {self.name}{detail}"
+        return f"{_MARKS.get(self.action, ' ')} {in_words(self.kind)} {self.name}{detail}"
 
 
 class Plan:
@@ -71,8 +71,7 @@ class Plan:
 
     def _repr_html_(self) -> str:
         rows = [
-            (_MARKS[change.action], change.kind.replace("_", " "), change.name, change.detail)
-            for change in self._differing
+            (_MARKS[change.action], in_words(change.kind), change.name, change.detail) for change in self._differing
         ]
         return table(self._summary, rows) + listing(self.notes)
 
@@ -118,7 +117,7 @@ def plan(
         known = applied.get((kind_of(spec), spec.name))
         if known is not None and known.project != project:
             raise ConflictError(
-                f"{known.kind.replace('_', ' ')} {spec.name!r} is already defined by project {known.project!r} of this "
+                f"{in_words(known.kind)} {spec.name!r} is already defined by project {known.project!r} of this "
                 "workspace",
                 hint="rename one of the two, or give each project a workspace of its own",
             )
