@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinymlops._keys import encode, key_bytes
+from tinymlops._keys import Coder, encode, key_bytes
 from tinymlops.errors import DataError
 
 
@@ -128,6 +128,60 @@ def test_composite_keys_match_as_tuples(left, right):
 
     expected = [[j for j, other in enumerate(right) if other == row and None not in row] for row in left]
     assert matches(columns(left), columns(right)) == expected
+
+
+TEXT = st.one_of(
+    st.none(),
+    st.text(max_size=3),
+    st.sampled_from(
+        ["", "a", "x" * 11, "x" * 12, "x" * 13, "x" * 16, "x" * 17, "x" * 12 + "y", "x" * 40, "x" * 39 + "y"]
+    ),
+    st.sampled_from(["x" * 20 + tail + "x" * 20 for tail in ("a", "b", "aa")]),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(left=st.lists(TEXT, min_size=1, max_size=20), right=st.lists(TEXT, max_size=20), skip=st.integers(0, 2))
+def test_text_matches_byte_by_byte_whatever_its_length(left, right, skip):
+    expected = [[j for j, other in enumerate(right) if other == mine is not None] for mine in left]
+    for kind in (pl.String, pl.Binary):
+        sides = [pl.Series(["x" * 14] * skip + side, dtype=pl.String).cast(kind)[skip:] for side in (left, right)]
+        assert matches(*sides) == expected
+
+
+def test_ten_thousand_long_texts_are_told_apart():
+    texts = pl.Series([f"https://example.org/a-path-of-some-length/{i % 10_000}" for i in range(30_000)])
+    shuffled = texts.sample(fraction=1, shuffle=True, seed=1)
+    left, right, count = encode([texts], [shuffled], ["k"])
+    assert count == 10_000
+    assert np.array_equal(np.bincount(left), np.full(10_000, 3))
+    assert dict(zip(texts, left, strict=True)) == dict(zip(shuffled, right, strict=True))
+
+
+@settings(max_examples=100, deadline=None)
+@given(left=TABLE, right=TABLE, cut=st.integers(0, 12))
+def test_batches_of_records_get_the_codes_of_the_whole(left, right, cut):
+    dtypes = (pl.Int64, pl.String, pl.Int64)
+    spine, records = (
+        [pl.Series([row[i] for row in side], dtype=dtype) for i, dtype in enumerate(dtypes)] for side in (left, right)
+    )
+    coder = Coder(spine, [column.dtype for column in records], ["a", "b", "c"])
+    whole = coder.number(records)
+    parts = [coder.number([column[:cut] for column in records]), coder.number([column[cut:] for column in records])]
+    assert np.array_equal(np.concatenate(parts), whole)
+
+
+def test_records_beyond_the_type_of_the_spine_match_nothing():
+    coder = Coder([pl.Series([1, -(2**63)])], [pl.UInt64()], ["k"])
+    found = coder.number([pl.Series([2**64 - 1, 1, 2**63], dtype=pl.UInt64)])
+    assert [coder.codes.tolist().index(code) if code in coder.codes else None for code in found] == [None, 0, None]
+
+
+def test_a_key_at_either_end_of_int64_is_no_null():
+    ends = pl.Series([-(2**63), None, 2**63 - 1])
+    for end in (ends[0], ends[2]):
+        assert matches(pl.Series([end]), ends) == [[0 if end < 0 else 2]]
+        assert matches(pl.Series([end, None]), ends) == [[0 if end < 0 else 2], []]
 
 
 def test_key_bytes_tell_different_keys_apart():
