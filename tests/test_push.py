@@ -12,7 +12,9 @@ from conftest import START, at
 import tinymlops as tm
 from tinymlops.errors import ConflictError, DataError, DefinitionError, IntegrityError, NotFoundError
 from tinymlops.features import pushing
+from tinymlops.features.materialization import online_rows
 from tinymlops.features.sources import stored_rows
+from tinymlops.features.specs import ViewSpec
 from tinymlops.records import AuditEntry, PushedRow, SourceState
 
 SCHEMA = {"click": int, "customer": str, "at": datetime, "amount": float}
@@ -374,3 +376,15 @@ def test_twenty_thousand_rows_go_in_and_come_out(ws):
     read = ws.get_online_features(["clicking"], [{"customer": "customer 7"}])
     spine = pl.DataFrame({"customer": ["customer 7"], "timestamp": [read.timestamp]})
     assert read.to_polars().row(0)[1:] == ws.get_historical_features(spine, ["clicking"]).row(0)[2:]
+
+
+@pytest.mark.parametrize("change", [{"deleted": True}, {"at": at(-50)}])
+def test_a_row_that_was_not_kept_online_may_win_again(ws, clock, change):
+    ws.push("clicks", [click(1, hour=-40, amount=2.0), click(2, hour=3, amount=5.0)])
+    ws.materialize("clicking")
+    context = ws._context()
+    view = context.definitions.get(ViewSpec, "clicking")
+    kept, _ = online_rows(context, view, [pl.Series(["a"])], context.now())
+    assert kept["click"].to_list() == [2]
+    ws.push("clicks", [{**click(2, hour=3, amount=5.0), **change}])
+    assert ws.get_online_features(["clicking"], [{"customer": "a"}]).to_dict()["last"] == [2.0]
