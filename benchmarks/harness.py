@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
+LONGEST_SECONDS = 900
+"""For all runs of one peer, what it loads beforehand included."""
 ROUNDING = 1e-9
 """Relative; the sums of floats of two right answers differ by less."""
 
@@ -37,8 +39,11 @@ def measure(entry: Entry, task: Task, *, runs: int, reference: Path, cpus: int |
     """
     request = {"peer": entry.name, "task": asdict(task), "runs": runs, "reference": str(reference), "cpus": cpus}
     command = [str(entry.python), str(HERE / "worker.py"), json.dumps(request)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
     row: dict[str, Any] = {"peer": entry.name, "version": version_of(entry)}
+    try:
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=LONGEST_SECONDS)
+    except subprocess.TimeoutExpired:
+        return row | {"failed": f"stopped after {LONGEST_SECONDS} s"}
     if done.returncode:
         return row | {"failed": reason_of(done)}
     return row | json.loads(done.stdout.splitlines()[-1])

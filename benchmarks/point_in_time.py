@@ -33,17 +33,19 @@ LINE = 64
 def touched(shape: Shape, task: Task) -> dict[str, float]:
     """Say how many bytes each of our paths must move to and from memory, lines that are read at random as whole lines.
 
-    In memory: each record's key and time, the line of the spine row that it belongs to, and per answer and column
-    one line of the records and eight bytes written. From a file: the file, its columns decoded, and the same again.
-    Over segments: a search in the rows of a key, one line per halving until they share one, then rows side by side.
+    In memory: each record's key and time, once as given and twice as dealt out to parts of the spine; the spine's own,
+    the same, and its best record so far, written and read; per answer and column one line of the records and eight
+    bytes written. From a file: the file, its keys and times once more, its columns decoded, and the same again. Over
+    segments: a search in the rows of a key, one line per halving until they share one, then rows side by side.
     """
     records, spine, columns = shape.records, shape.spine, len(shape.values)
-    streamed = records * (16 + LINE) + spine * (16 + columns * (LINE + 8))
+    streamed = records * 3 * 16 + spine * (3 * 16 + 2 * 24 + columns * (LINE + 8))
+    file = os.path.getsize(task.records)
     halvings = max(1, math.ceil(math.log2(max(2, shape.per_key * 8 / LINE))))
     row = math.ceil(columns * 8 / LINE) * LINE
     return {
         IN_MEMORY[0].name: streamed,
-        FROM_FILES[0].name: streamed + os.path.getsize(task.records) + records * 8 * (2 + columns),
+        FROM_FILES[0].name: streamed + file * (1 + 2 / (2 + columns)) + records * 8 * (2 + columns),
         SEGMENTS.name: spine * (16 + halvings * LINE + row + columns * 8),
     }
 
