@@ -153,3 +153,22 @@ def test_null_spine_times_are_refused_with_their_rows():
     with pytest.raises(DataError, match=r"'at' is null in 2 rows .*\[1, 2\]"):
         require_no_nulls(pl.Series([1, None, None]), name="at")
     require_no_nulls(pl.Series([1]), name="at")
+
+
+@pytest.mark.parametrize(
+    ("values", "where"),
+    [
+        ([7, "x"], "int in row 0, str in row 1"),
+        ([None, True, 2], "bool in row 1, int in row 2"),
+        ([2**53 + 1, 0.5], "int in row 0, float in row 1"),
+        ([1, 0.5, "x"], "int in row 0, float in row 1, str in row 2"),
+    ],
+)
+def test_rows_whose_values_would_have_to_change_are_refused(values, where):
+    with pytest.raises(DataError, match=f"column 'a' mixes types: {where}"):
+        to_polars([{"a": value} for value in values])
+
+
+@pytest.mark.parametrize("values", [[1, 0.5, None], [2**53, -0.5], [2**60 + 1, 3], ["7", None], [True, None]])
+def test_rows_keep_their_values(values):
+    assert to_polars([{"a": value} for value in values])["a"].to_list() == values

@@ -27,6 +27,8 @@ Ambiguous = Literal["raise", "earliest", "latest"]
 """What a local time is that a clock change skipped or repeated."""
 
 _SHOWN_ROWS = 5
+_EXACT = 2**53
+"""Up to here every integer is a float64."""
 
 
 def to_polars(frame: Frame) -> pl.DataFrame:
@@ -57,6 +59,7 @@ def to_polars(frame: Frame) -> pl.DataFrame:
         if hasattr(frame, "__arrow_c_array__"):  # a single batch
             return _from_batch(frame)
         if isinstance(frame, list) and all(isinstance(row, dict) for row in frame):
+            _refuse_mixed(frame)
             return pl.DataFrame(frame, infer_schema_length=None)
     except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
         raise DataError(
@@ -161,6 +164,25 @@ def _is_pandas(frame: Frame) -> bool:
     # Looked up, not imported: where nobody imported pandas, no frame is of pandas.
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(frame, pandas.DataFrame)
+
+
+def _refuse_mixed(rows: list[dict[str, Any]]) -> None:
+    """Refuse a column that could only get one type by changing values: 7 beside "7", or 2**53 + 1 beside 0.5."""
+    first: dict[str, dict[type, int]] = {}
+    for number, row in enumerate(rows):
+        for name, value in row.items():
+            if value is not None:
+                first.setdefault(name, {}).setdefault(type(value), number)
+    for name, found in first.items():
+        plain = found.keys() & {bool, int, float, str}
+        if len(plain) > 1 and not (plain == {int, float} and _are_exact_floats(rows, name)):
+            where = ", ".join(f"{kind.__name__} in row {found[kind]}" for kind in found if kind in plain)
+            raise DataError(f"column {name!r} mixes types: {where}", hint="give every value of a column one type")
+
+
+def _are_exact_floats(rows: list[dict[str, Any]], name: str) -> bool:
+    values = (row.get(name) for row in rows)
+    return all(-_EXACT <= value <= _EXACT for value in values if type(value) is int)
 
 
 def _from_batch(batch: Frame) -> pl.DataFrame:
