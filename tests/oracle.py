@@ -60,21 +60,25 @@ def oracle_latest(rows, key, t, *, strict, ttl=None, window=None, oldest=False, 
     return after[0] if after else candidates[tombs[-1]]
 
 
-def oracle_window(function, rows, key, t, window):
+def oracle_window(function, rows, key, t, window, q=None):
     """The aggregate over kept, non-null, not deleted rows of the window; None for null; OverflowError beyond its type."""
-    values = [
-        row.value
+    seen = [
+        row
         for row in visible(rows, key, t, strict=True)
         if not row.deleted and row.keep and row.value is not None and t - window <= row.e < t
     ]
-    return oracle_aggregate(function, values)
+    if function == "time_since_last":
+        return (t - max(row.e for row in seen)) / 1_000_000 if seen else None
+    return oracle_aggregate(function, [row.value for row in seen], q)
 
 
-def oracle_aggregate(function, values):
+def oracle_aggregate(function, values, q=None):
     n = len(values)
     floats = any(isinstance(value, float) for value in values)
     if function == "count":
         return n
+    if function == "n_unique":
+        return len(set(values))
     if function in ("any", "all"):
         return {"any": any, "all": all}[function](values)
     if function == "sum":
@@ -85,7 +89,19 @@ def oracle_aggregate(function, values):
         return exact_float_sum(values) / n
     if function in ("min", "max"):
         return {"min": min, "max": max}[function](values)
+    if function == "quantile":
+        return linear_quantile(sorted(map(float, values)), q)
     return deviation(values, root=function == "std")
+
+
+def linear_quantile(values, q):
+    """Type 7 of sorted floats, in the steps that numpy takes."""
+    place = q * (len(values) - 1)
+    first = min(int(place), len(values) - 1)
+    weight, low, high = place - first, values[first], values[min(first + 1, len(values) - 1)]
+    if math.isinf(high - low):
+        return low * (1 - weight) + high * weight
+    return low + (high - low) * weight if weight < 0.5 else high - (high - low) * (1 - weight)
 
 
 def exact_int_sum(values):

@@ -14,25 +14,26 @@ from oracle import nearest_root, oracle_aggregate
 from tinymlops.kernels import _threads, exact
 from tinymlops.kernels.exact import _exact_deviation, _rounded_root
 from tinymlops.kernels.records import arrange
-from tinymlops.kernels.windows import Bounds, aggregate, prepare
+from tinymlops.kernels.windows import Operand, Reduction, Spine, Timeline
 
 EXAMPLES = settings(max_examples=300, deadline=None)
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 INTEGERS = st.integers(-(2**63), 2**63 - 1)
 
 
-def over(values, runs, function, *, scan=False):
-    """The aggregate over runs of rows low:high, all of one key and visible."""
+def over(values, runs, function, *, late=False):
+    """The aggregate over runs of rows low:high, each as a key of its own; all are visible, `late` ones in reverse order."""
+    key = np.concatenate([np.full(high - low, k) for k, (low, high) in enumerate(runs)])
+    rows = np.concatenate([np.arange(low, high) for low, high in runs]).astype(np.int64)
     n = len(values)
-    moments = np.arange(n)
-    records, _ = arrange(np.zeros(n, np.int64), moments, moments, None, None, keys=1)
-    low, high = (np.array(ends, np.int64) for ends in zip(*runs, strict=True))
-    time = np.full(len(runs), n + 1)
-    windows = Bounds(low, high, np.full(len(runs), scan), np.arange(len(runs)))
-    return aggregate(function, records, prepare(values, np.ones(n, np.bool_)), time, windows)
+    records, order = arrange(key, rows, 2 * n - rows if late else rows, None, None, keys=len(runs))
+    timeline = Timeline(records)
+    spine = Spine(timeline, np.arange(len(runs)), np.full(len(runs), 3 * n))
+    operand = Operand(timeline, values[rows[order]], np.ones(len(rows), np.bool_))
+    return Reduction(operand, spine.window(3 * n)).compute(function)
 
 
-def assert_exact(values, dtype, scan):
+def assert_exact(values, dtype, late):
     array = np.array(values, dtype)
     runs = [(low, high) for low in range(len(values)) for high in range(low, len(values) + 1)][:60]
     for function in ("sum", "mean", "min", "max", "var", "std"):
@@ -43,37 +44,37 @@ def assert_exact(values, dtype, scan):
                 expected.append(oracle_aggregate(function, part if part or dtype is np.int64 else []))
             except OverflowError:
                 with pytest.raises(OverflowError) as error:
-                    over(array, runs, function, scan=scan)
+                    over(array, runs, function, late=late)
                 assert error.value.args == (cell,)
                 break
         else:
-            results, valid = over(array, runs, function, scan=scan)
+            results, valid = over(array, runs, function, late=late)
             assert [v.item() if ok else None for v, ok in zip(results, valid, strict=True)] == expected
 
 
 @EXAMPLES
-@given(values=st.lists(FLOATS, min_size=1, max_size=8), scan=st.booleans())
-@example(values=[1e308, 1e308, -1e308], scan=False)
-@example(values=[5e-324, -5e-324, 1e-310, 2.2250738585072014e-308], scan=False)
-@example(values=[1.0, 2.0**-53, 2.0**-106], scan=False)
-@example(values=[1.0, 2.0**-53, -(2.0**-1074)], scan=False)
-@example(values=[5e-324, 1.7976931348623157e308, -1.7976931348623157e308], scan=True)
-@example(values=[1.7976931348623157e308, 2.0**970], scan=False)
-@example(values=[1.7976931348623157e308, math.nextafter(2.0**970, 0.0)], scan=False)
-@example(values=[-0.0, 0.0], scan=False)
-def test_any_floats_are_summed_exactly(values, scan):
-    assert_exact(values, np.float64, scan)
+@given(values=st.lists(FLOATS, min_size=1, max_size=8), late=st.booleans())
+@example(values=[1e308, 1e308, -1e308], late=False)
+@example(values=[5e-324, -5e-324, 1e-310, 2.2250738585072014e-308], late=False)
+@example(values=[1.0, 2.0**-53, 2.0**-106], late=False)
+@example(values=[1.0, 2.0**-53, -(2.0**-1074)], late=False)
+@example(values=[5e-324, 1.7976931348623157e308, -1.7976931348623157e308], late=True)
+@example(values=[1.7976931348623157e308, 2.0**970], late=False)
+@example(values=[1.7976931348623157e308, math.nextafter(2.0**970, 0.0)], late=False)
+@example(values=[-0.0, 0.0], late=False)
+def test_any_floats_are_summed_exactly(values, late):
+    assert_exact(values, np.float64, late)
 
 
 @EXAMPLES
-@given(values=st.lists(st.one_of(INTEGERS, st.integers(-5, 5)), min_size=1, max_size=8), scan=st.booleans())
-@example(values=[2**63 - 1, -(2**63), 1], scan=False)
-@example(values=[-(2**62), -(2**62)], scan=False)
-@example(values=[2**62, 2**62], scan=False)
-@example(values=[-(2**63)], scan=True)
-@example(values=[2**53 + 1], scan=False)
-def test_any_integers_are_summed_exactly_or_the_overflow_is_named(values, scan):
-    assert_exact(values, np.int64, scan)
+@given(values=st.lists(st.one_of(INTEGERS, st.integers(-5, 5)), min_size=1, max_size=8), late=st.booleans())
+@example(values=[2**63 - 1, -(2**63), 1], late=False)
+@example(values=[-(2**62), -(2**62)], late=False)
+@example(values=[2**62, 2**62], late=False)
+@example(values=[-(2**63)], late=True)
+@example(values=[2**53 + 1], late=False)
+def test_any_integers_are_summed_exactly_or_the_overflow_is_named(values, late):
+    assert_exact(values, np.int64, late)
 
 
 @EXAMPLES
@@ -82,7 +83,7 @@ def test_any_integers_are_summed_exactly_or_the_overflow_is_named(values, scan):
     shift=st.sampled_from([0.0, 1e9, 1e15]),
 )
 def test_a_variance_far_from_zero_loses_nothing(values, shift):
-    assert_exact([value + shift for value in values][:9], np.float64, scan=False)
+    assert_exact([value + shift for value in values][:9], np.float64, late=False)
 
 
 def test_order_does_not_change_a_bit():

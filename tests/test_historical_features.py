@@ -1,6 +1,6 @@
 """Historical features: the workspace's answers against the rule in plain Python."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 
 import polars as pl
 import pytest
@@ -13,6 +13,7 @@ import tinymlops as tm
 from tinymlops.errors import DataError, NotFoundError
 
 MINUTE = 60_000_000
+FUNCTIONS = ("count", "sum", "mean", "min", "max", "var", "std", "n_unique", "time_since_last")
 WINDOWS = {"1m": MINUTE, "5m": 5 * MINUTE, "1h": 60 * MINUTE}
 
 orders_strategy = st.lists(
@@ -52,9 +53,16 @@ def every_feature(orders):
     features = {"newest": amount.last(), "known": amount.last(skip_nulls=True), "oldest": amount.first()}
     for window in WINDOWS:
         features[f"n_{window}"] = orders.count(window=window)
-        for function in ("count", "sum", "mean", "min", "max", "std"):
+        for function in FUNCTIONS:
             features[f"{function}_{window}"] = getattr(amount, function)(window=window)
+        features[f"quantile_{window}"] = amount.quantile(0.3, window=window)
         features[f"big_{window}"] = amount.sum(window=window, where=amount > 3)
+        features[f"share_{window}"] = (amount * 2 > 6).mean(window=window)
+        features[f"any_{window}"] = (amount > 3).any(window=window)
+        features[f"all_{window}"] = (amount > 3).all(window=window)
+        features[f"last_{window}"] = amount.last(window=window)
+        features[f"first_{window}"] = amount.first(window=window, skip_nulls=True)
+        features[f"waiters_{window}"] = orders["customer"].n_unique(window=window, where=amount > 3)
     return features
 
 
@@ -119,12 +127,67 @@ def assert_follows_the_rule(answer, rows, t):
     for name, kept, oldest in (("newest", plain, False), ("known", valued, False), ("oldest", plain, True)):
         winner = oracle_latest(kept, key, t, strict=False, ttl=ttl, window=None, oldest=oldest)
         assert answer[name] == (None if winner is None else winner.value), (name, answer)
+    flags = [Row(keep=True, **{**row, "value": None if row["value"] is None else row["value"] > 3}) for row in rows]
+    everything = [Row(keep=True, **{**row, "value": 0}) for row in rows]
     for label, window in WINDOWS.items():
-        everything = [Row(keep=True, **{**row, "value": 0}) for row in rows]
         assert answer[f"n_{label}"] == oracle_window("count", everything, key, t, window)
-        for function in ("count", "sum", "mean", "min", "max", "std"):
+        for function in FUNCTIONS:
             assert answer[f"{function}_{label}"] == oracle_window(function, plain, key, t, window), (function, answer)
+        assert answer[f"quantile_{label}"] == oracle_window("quantile", plain, key, t, window, 0.3)
         assert answer[f"big_{label}"] == oracle_window("sum", big, key, t, window)
+        for name, function in (("share", "mean"), ("any", "any"), ("all", "all")):
+            assert answer[f"{name}_{label}"] == oracle_window(function, flags, key, t, window), name
+        for name, kept, oldest in (("last", plain, False), ("first", valued, True)):
+            winner = oracle_latest(kept, key, t, strict=True, window=window, oldest=oldest)
+            assert answer[f"{name}_{label}"] == (None if winner is None else winner.value), (name, answer)
+        assert answer[f"waiters_{label}"] == min(1, oracle_window("count", big, key, t, window))
+
+
+EDGES = {
+    "zeros": ([0.0, -0.0, None, float("nan")], {"n_unique": 1, "count": 2, "sum": 0.0, "min": 0.0, "max": 0.0}),
+    "texts": (["a", "b", "a", None], {"n_unique": 2, "count": 3}),
+    "lists": ([[1], [1, 2], [1], None], {"n_unique": 2, "count": 3}),
+    "days": ([date(2024, 1, 1), date(2024, 1, 2), date(2024, 1, 1), None], {"n_unique": 2, "count": 3}),
+    "flags": ([True, False, True, None], {"any": True, "all": False, "sum": 2, "mean": 2 / 3, "n_unique": 2}),
+    "none": ([None, None, None, None], {"count": 0, "sum": 0, "any": False, "all": True, "n_unique": 0, "min": None}),
+}
+
+
+@pytest.mark.parametrize("case", EDGES)
+def test_values_of_any_type_are_counted(workspace, case):
+    values, expected = EDGES[case]
+    orders = pl.DataFrame({"customer": ["a"] * 4, "at": [at(1), at(2), at(3), at(4)], "amount": values}, strict=False)
+    project = shop(
+        orders, features=lambda rows: {name: getattr(rows["amount"], name)(window="1d") for name in expected}
+    )
+    workspace.apply(project)
+    workspace.ingest("orders")
+    spine = pl.DataFrame({"customer": ["a"], "timestamp": [at(9)]})
+    got = workspace.get_historical_features(spine, ["spending"])
+    assert got.select(*expected).to_dicts() == [expected]
+
+
+@pytest.mark.parametrize(
+    ("amounts", "feature", "message"),
+    [
+        (
+            [1.0, 0.0],
+            lambda rows: (1 / rows["amount"]).sum(window="1d"),
+            "'amount'.*infinite value, in the row of 2024",
+        ),
+        (["x", "y"], lambda rows: rows["amount"].max(window="1d"), "needs numbers and got String"),
+        ([1.0, 2.0], lambda rows: rows["amount"].any(window="1d"), "needs true or false and got Float64"),
+        ([2**62, 2**62], lambda rows: rows["amount"].sum(window="1d"), "sum 'x' over 1d.*spine row 1, time 2024"),
+        ([1.7e308, 1.7e308], lambda rows: rows["amount"].mean(window="1d"), "mean 'x' over 1d.*spine row 1, time 2024"),
+    ],
+)
+def test_what_cannot_be_computed_says_where(workspace, amounts, feature, message):
+    orders = pl.DataFrame({"customer": ["a", "a"], "at": [at(1), at(2)], "amount": amounts})
+    workspace.apply(shop(orders, features=lambda rows: {"x": feature(rows)}))
+    workspace.ingest("orders")
+    spine = pl.DataFrame({"customer": ["b", "a"], "timestamp": [at(9), at(9)]})
+    with pytest.raises(DataError, match=message):
+        workspace.get_historical_features(spine, ["spending"])
 
 
 def small_shop(ws):

@@ -564,10 +564,14 @@ def test_a_feature_whose_name_is_no_text_is_refused(project, customer):
         project.feature_view(entity=customer)(view_of(lambda orders: {1: orders["amount"].last()}))
 
 
-@pytest.mark.parametrize("name", ["count", "sum", "mean", "min", "max", "std"])
-def test_an_aggregate_cannot_be_written_without_a_window(name):
-    with pytest.raises(TypeError, match="missing 1 required keyword-only argument: 'window'"):
-        getattr(tm.Rows()["amount"], name)()
+@pytest.mark.parametrize("name", ["count", "sum", "mean", "min", "max", "var", "std", "n_unique", "any", "all"])
+def test_an_aggregate_without_a_window_is_a_label_but_no_feature(project, customer, name):
+    def outcome(orders: tm.Rows) -> tm.Label:
+        return getattr(orders["amount"], name)()
+
+    assert project.label(entity=customer, horizon="7d")(outcome).spec.expression.function == name
+    with pytest.raises(DefinitionError, match=f"{name} needs a window"):
+        project.feature_view(entity=customer)(view_of(lambda orders: {"a": getattr(orders["amount"], name)()}))
 
 
 def test_a_ttl_with_only_windows_is_refused(project, customer):

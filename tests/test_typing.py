@@ -122,7 +122,7 @@ MISTAKES = {
     "a positional timestamp": ('project.source("at")', "Too many positional arguments"),
     "a frame for rows": ("sky(landings())", 'incompatible type "LazyFrame'),
     "a label without horizon": ("project.label(entity=flight)", 'Missing named argument "horizon"'),
-    "an aggregate without window": ('tm.Rows()["arr_delay"].mean()', 'Missing named argument "window"'),
+    "a time without window": ('tm.Rows()["arr_delay"].time_since_last()', 'Missing named argument "window"'),
     "a view as spine": (
         'project.training_set("t", spine=sky, label=late, features=[sky])',
         'Argument "spine" to "training_set" of "Project" has incompatible type',

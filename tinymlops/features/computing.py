@@ -286,7 +286,7 @@ def _pick(history: History, feature: Aggregate, time: Array, *, strict: bool, tt
 def _reduce(reduction: windows.Reduction, name: str, feature: Aggregate, time: Array) -> pl.Series:
     function = "max" if feature.function == "time_since_last" else feature.function
     try:
-        values, valid = reduction.compute(function, feature.q or None)
+        values, valid = reduction.compute(function, None if feature.q is msgspec.UNSET else feature.q)
     except OverflowError as error:
         row = int(error.args[0])
         assert feature.window is not None
@@ -323,8 +323,8 @@ def _codes_of(series: pl.Series) -> Array:
     """Return int64, alike for equal values of any type; -0.0 equals 0.0."""
     if series.dtype.is_integer() and series.dtype != pl.UInt64:
         return series.cast(pl.Int64).fill_null(0).to_numpy()
-    first = pl.int_range(pl.len(), dtype=pl.Int64).min().over("value")
-    return pl.DataFrame({"value": series}).select(first).to_series().to_numpy()
+    rows = pl.DataFrame({"value": series}).with_row_index("__row")
+    return rows.select(pl.col("__row").min().over("value").cast(pl.Int64)).to_series().to_numpy()
 
 
 def _numbers(series: pl.Series, aggregate: Aggregate, source: str) -> Array:

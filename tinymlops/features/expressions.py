@@ -34,7 +34,22 @@ __all__ = [
 ]
 
 Scalar: TypeAlias = bool | int | float | str
-Function = Literal["count", "sum", "mean", "min", "max", "std", "first", "last"]
+Function = Literal[
+    "count",
+    "sum",
+    "mean",
+    "min",
+    "max",
+    "var",
+    "std",
+    "first",
+    "last",
+    "n_unique",
+    "quantile",
+    "any",
+    "all",
+    "time_since_last",
+]
 UnaryOperator = Literal["not", "neg", "abs", "is_null", "is_not_null"]
 BinaryOperator = Literal["+", "-", "*", "/", "//", "%", "==", "!=", "<", "<=", ">", ">=", "&", "|", "fill_null"]
 
@@ -191,11 +206,12 @@ class Operand(msgspec.Struct, frozen=True, eq=False, tag_field="op"):
         """
         return _aggregate("first", self, window, where, skip_nulls=skip_nulls)
 
-    def count(self, *, window: str | timedelta, where: Operand | None = None) -> Aggregate:
+    def count(self, *, window: str | timedelta | None = None, where: Operand | None = None) -> Aggregate:
         """Count the rows of the window that have a value.
 
         Args:
-            window: Rows with `t - window <= event time < t`, such as "7d".
+            window: Rows with `t - window <= event time < t`, such as "7d". Only a label has none: its horizon is
+                its window.
             where: Only rows for which this holds.
 
         Returns:
@@ -211,7 +227,7 @@ class Operand(msgspec.Struct, frozen=True, eq=False, tag_field="op"):
         """
         return _aggregate("count", self, window, where)
 
-    def sum(self, *, window: str | timedelta, where: Operand | None = None) -> Aggregate:
+    def sum(self, *, window: str | timedelta | None = None, where: Operand | None = None) -> Aggregate:
         """Add up the window's values; arguments and errors are those of `count`.
 
         Returns:
@@ -224,7 +240,7 @@ class Operand(msgspec.Struct, frozen=True, eq=False, tag_field="op"):
         """
         return _aggregate("sum", self, window, where)
 
-    def mean(self, *, window: str | timedelta, where: Operand | None = None) -> Aggregate:
+    def mean(self, *, window: str | timedelta | None = None, where: Operand | None = None) -> Aggregate:
         """Divide the window's exact sum by the count of its values; arguments and errors are those of `count`.
 
         Returns:
@@ -236,7 +252,7 @@ class Operand(msgspec.Struct, frozen=True, eq=False, tag_field="op"):
         """
         return _aggregate("mean", self, window, where)
 
-    def min(self, *, window: str | timedelta, where: Operand | None = None) -> Aggregate:
+    def min(self, *, window: str | timedelta | None = None, where: Operand | None = None) -> Aggregate:
         """Take the window's smallest value; arguments and errors are those of `count`.
 
         Returns:
@@ -244,17 +260,91 @@ class Operand(msgspec.Struct, frozen=True, eq=False, tag_field="op"):
         """
         return _aggregate("min", self, window, where)
 
-    def max(self, *, window: str | timedelta, where: Operand | None = None) -> Aggregate:
+    def max(self, *, window: str | timedelta | None = None, where: Operand | None = None) -> Aggregate:
         """Take the window's greatest value; arguments and errors are those of `count`, the result is as of `min`."""
         return _aggregate("max", self, window, where)
 
-    def std(self, *, window: str | timedelta, where: Operand | None = None) -> Aggregate:
+    def var(self, *, window: str | timedelta | None = None, where: Operand | None = None) -> Aggregate:
+        """Take the window's sample variance (ddof=1); arguments and errors are those of `count`.
+
+        Returns:
+            The feature, Float64, exact until it is rounded once; null below two values.
+        """
+        return _aggregate("var", self, window, where)
+
+    def std(self, *, window: str | timedelta | None = None, where: Operand | None = None) -> Aggregate:
         """Take the window's sample standard deviation (ddof=1); arguments and errors are those of `count`.
 
         Returns:
-            The feature, Float64; null below two values.
+            The feature, Float64, exact until it is rounded once; null below two values.
         """
         return _aggregate("std", self, window, where)
+
+    def n_unique(self, *, window: str | timedelta | None = None, where: Operand | None = None) -> Aggregate:
+        """Count the window's different values, of any type; arguments and errors are those of `count`.
+
+        Returns:
+            The feature, Int64; 0 when there is no value. -0.0 and 0.0 are one value.
+
+        Example:
+            >>> Rows()["merchant"].n_unique(window="7d")
+            <n_unique of ['merchant'] over 7d>
+        """
+        return _aggregate("n_unique", self, window, where)
+
+    def quantile(self, q: float, *, window: str | timedelta | None = None, where: Operand | None = None) -> Aggregate:
+        """Take a quantile of the window by linear interpolation (type 7, as numpy, Polars' "linear" and R).
+
+        Args:
+            q: From 0.0, the smallest value, to 1.0, the greatest.
+            window: As in `count`.
+            where: As in `count`.
+
+        Returns:
+            The feature, Float64; null when there is no value.
+
+        Raises:
+            DefinitionError: If q is not from 0 to 1; and as `count`.
+
+        Example:
+            >>> Rows()["delay"].quantile(0.9, window="7d")
+            <quantile of ['delay'] over 7d>
+        """
+        if isinstance(q, bool) or not isinstance(q, int | float) or not 0 <= q <= 1:
+            raise DefinitionError(f"q={q!r} is no quantile", hint="use a number from 0.0 to 1.0, such as 0.5")
+        return _aggregate("quantile", self, window, where, q=float(q))
+
+    def any(self, *, window: str | timedelta | None = None, where: Operand | None = None) -> Aggregate:
+        """Say whether a condition holds for any row of the window; arguments and errors are those of `count`.
+
+        Returns:
+            The feature, Boolean; false when there is no value.
+
+        Example:
+            >>> (Rows()["amount"] > 100).any(window="7d")
+            <any of ['amount'] over 7d>
+        """
+        return _aggregate("any", self, window, where)
+
+    def all(self, *, window: str | timedelta | None = None, where: Operand | None = None) -> Aggregate:
+        """Say whether a condition holds for all rows of the window; arguments and errors are those of `count`.
+
+        Returns:
+            The feature, Boolean; true when there is no value.
+        """
+        return _aggregate("all", self, window, where)
+
+    def time_since_last(self, *, window: str | timedelta, where: Operand | None = None) -> Aggregate:
+        """Measure the time since the window's newest row that has a value; arguments and errors are those of `count`.
+
+        Returns:
+            The feature, Float64, seconds from that row's event time to `t`; null when there is none.
+
+        Example:
+            >>> Rows()["coupon"].time_since_last(window="30d")
+            <time_since_last of ['coupon'] over 30d>
+        """
+        return _aggregate("time_since_last", self, window, where)
 
 
 class Column(Operand, frozen=True, eq=False, tag="column"):
@@ -297,6 +387,8 @@ class Aggregate(msgspec.Struct, frozen=True, eq=False):
     """Microseconds; null for `first` and `last` over all visible rows."""
     where: AnyOperand | None = None
     skip_nulls: bool = False
+    q: float | msgspec.UnsetType = msgspec.UNSET
+    """Which quantile; of quantiles alone, and in no other aggregate's JSON."""
 
     def __repr__(self) -> str:
         window = f" over {format_duration(self.window)}" if self.window else ""
@@ -331,9 +423,13 @@ class Rows:
             hint='name the columns, for example [rows[name].last() for name in ("temp", "wind")]',
         )
 
-    def count(self, *, window: str | timedelta, where: Operand | None = None) -> Aggregate:
+    def count(self, *, window: str | timedelta | None = None, where: Operand | None = None) -> Aggregate:
         """Count the rows of the window, nulls included; arguments, result and errors are those of `Operand.count`."""
         return _aggregate("count", None, window, where)
+
+    def time_since_last(self, *, window: str | timedelta, where: Operand | None = None) -> Aggregate:
+        """Measure the time since the window's newest row; arguments, result and errors are those of an operand's."""
+        return _aggregate("time_since_last", None, window, where)
 
 
 Features: TypeAlias = Mapping[str, Aggregate]
@@ -448,6 +544,7 @@ def _aggregate(
     where: Operand | None,
     *,
     skip_nulls: bool = False,
+    q: float | msgspec.UnsetType = msgspec.UNSET,
 ) -> Aggregate:
     return Aggregate(
         function,
@@ -455,6 +552,7 @@ def _aggregate(
         None if window is None else parse_duration(window, name="window"),
         None if where is None else _operand(where),
         skip_nulls,
+        q,
     )
 
 

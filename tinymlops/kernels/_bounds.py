@@ -1,89 +1,207 @@
-"""Where the window of each spine row begins and ends among arranged records."""
+"""Which arranged records each spine row's window holds.
+
+Most records become visible in the order they happened. Of those, a window holds a run `low:high`, and running
+totals answer it. The others, the *late* ones (a row after whose successors it became known, a version that is
+replaced), are few as a rule; they come and go one by one (`_lives`).
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from tinymlops.kernels._compile import compiled, frozen
-from tinymlops.kernels._sort import group
+from tinymlops.kernels._lives import Lives
+from tinymlops.kernels._sort import as_rows, sort_rows
 from tinymlops.kernels._threads import in_chunks
 from tinymlops.kernels.asof import back, first_at_least
+from tinymlops.kernels.records import FOREVER, NEVER, VALUE, Records
 
-if TYPE_CHECKING:
-    from tinymlops.kernels.records import Records
-
-__all__ = ["Bounds", "bounds"]
+__all__ = ["Spine", "Timeline", "Window"]
 
 Array = np.ndarray[Any, Any]
 
 
-class Bounds(NamedTuple):
-    """The windows of m spine rows over n arranged rows."""
-
-    low: Array
-    """int64[m]: first row of the window."""
-    high: Array
-    """int64[m]: the row after its last; equal to `low` if it is empty."""
-    scan: Array
-    """bool[m]: whether rows `low:high` must each be tested for visibility (their key is not monotone)."""
-    order: Array
-    """int64[m]: the spine rows in the order to work on them: by key, so that neighbours find their records in cache."""
-
-
-def bounds(records: Records, key: Array, time: Array, window: int) -> Bounds:
-    """Find the rows of each spine row's window.
-
-    For a monotone key the visible rows of the window are exactly `low:high`; for the others these are the
-    rows by event time alone.
+class Timeline:
+    """Arranged records, told apart by whether they became visible in the order they happened.
 
     Args:
         records: K keys, n rows.
-        key: int64[m] codes, -1 for a null key, whose window is empty.
-        time: int64[m], microseconds UTC.
-        window: Its length in microseconds.
-
-    Returns:
-        The bounds of `time - window <= event < time`.
     """
-    key, time = frozen(key, np.int64), frozen(time, np.int64)
-    low, high = np.empty(key.size, np.int64), np.empty(key.size, np.int64)
-    scan = np.empty(key.size, np.bool_)
-    order = frozen(_by_key(key, keys=records.offsets.size - 1), np.int64)
 
-    def work(start: int, stop: int) -> None:
-        _find_bounds(
-            records.offsets, records.event, records.visible_from, records.monotone, key, time, window,
-            order, start, stop, low, high, scan
-        )  # fmt: skip
+    def __init__(self, records: Records) -> None:
+        self.records = records
+        in_order, seen_from = None, records.visible_from
+        if not records.monotone.all():
+            in_order, seen_from = np.ones(records.event.size, np.bool_), seen_from.copy()
+            _split(
+                records.offsets, records.visible_from, records.visible_to, records.kind, records.monotone,
+                in_order, seen_from,
+            )  # fmt: skip
+        self.in_order = in_order
+        """bool[n], the rows that are in order; None for all of them."""
+        self.seen_from = frozen(seen_from, np.int64)
+        """int64[n], never decreasing within a key: when the latest row in order, up to this one, became visible."""
 
-    in_chunks(key.size, work)
-    return Bounds(frozen(low, np.int64), frozen(high, np.int64), frozen(scan, np.bool_), order)
+    @property
+    def keys(self) -> int:
+        """How many keys there are."""
+        return int(self.records.offsets.size - 1)
+
+    @cached_property
+    def key(self) -> Array:
+        """int64[n]: the key of each row."""
+        return frozen(np.repeat(np.arange(self.keys), np.diff(self.records.offsets)), np.int64)
+
+    @cached_property
+    def late(self) -> Lives | None:
+        """The rows that are not in order; None if there are none."""
+        if self.in_order is None or self.in_order.all():
+            return None
+        rows = np.flatnonzero(~self.in_order & (self.records.kind == VALUE) & (self.records.visible_from != FOREVER))
+        return Lives(self.records, rows, self.key[rows]) if rows.size else None
+
+    @cached_property
+    def lives(self) -> Lives:
+        """All rows, for what cannot be put together from two parts."""
+        return Lives(self.records, np.arange(self.records.event.size), self.key)
 
 
-def _by_key(key: Array, *, keys: int) -> Array:
-    """Return the rows by key; those of no key come last."""
-    known = np.where((key >= 0) & (key < keys), key, keys)
-    return group(known, known, keys=keys + 1)[1]
+class Spine:
+    """Spine rows, in the order to work on them: by key and time, so that neighbours find their records in cache.
+
+    Args:
+        timeline: The records they look at.
+        key: int64[m] codes, -1 for a null key, whose windows are empty.
+        time: int64[m], microseconds UTC.
+    """
+
+    def __init__(self, timeline: Timeline, key: Array, time: Array) -> None:
+        key, time = frozen(key, np.int64), frozen(time, np.int64)
+        self.timeline = timeline
+        self.size = time.size
+        """m; rows with an unknown or null key are in none of the arrays below."""
+        known = frozen(np.where((key >= 0) & (key < timeline.keys), key, -1), np.int64)
+        alike = frozen(np.zeros(key.size, np.int64), np.int64)
+        _, order = sort_rows(known, time, alike, as_rows(None), keys=timeline.keys)
+        self.order = frozen(order, np.int64)
+        self.key = frozen(known[order], np.int64)
+        self.time = frozen(time[order], np.int64)
+
+    @cached_property
+    def _place(self) -> Array:
+        """int64[m]: where each spine row is in `order`; behind its end if it is nowhere."""
+        place = np.full(self.size, self.order.size, np.int64)
+        place[self.order] = np.arange(self.order.size)
+        return place
+
+    def by_row(self, values: Array) -> Array:
+        """Put values that are in the order of work into the order of the spine; rows of no known key get 0."""
+        if self.order.size < self.size:
+            values = np.append(values, values.dtype.type(0))
+        out = np.empty(self.size, values.dtype)
+        # Gathered, for threads that scatter would write to the same cache lines.
+        in_chunks(self.size, lambda a, b: values.take(self._place[a:b], out=out[a:b], mode="clip"), least=65_536)
+        return out
+
+    @cached_property
+    def high(self) -> Array:
+        """int64: the row after the last one in order that is visible and earlier than each spine row."""
+        high = np.empty(self.order.size, np.int64)
+        records = self.timeline.records
+
+        def work(start: int, stop: int) -> None:
+            _find_high(records.offsets, records.event, self.timeline.seen_from, self.key, self.time, start, stop, high)
+
+        in_chunks(high.size, work)
+        return frozen(high, np.int64)
+
+    def window(self, span: int) -> Window:
+        """Return the windows of a length in microseconds: the rows with `time - span <= event < time`."""
+        low = np.empty(self.order.size, np.int64)
+        records = self.timeline.records
+
+        def work(start: int, stop: int) -> None:
+            _find_low(records.offsets, records.event, self.key, self.time, span, self.high, start, stop, low)
+
+        in_chunks(low.size, work)
+        return Window(self, span, frozen(low, np.int64))
+
+
+class Window:
+    """The windows of one length, of each row of a spine.
+
+    Attributes:
+        spine: The spine.
+        span: Their length in microseconds.
+        low: int64: the first row of each; equal to `high` if it is empty.
+        high: int64: the row after its last. Only rows of `low:high` that are in order are visible for certain.
+    """
+
+    def __init__(self, spine: Spine, span: int, low: Array) -> None:
+        self.spine = spine
+        self.span = span
+        self.low = low
+        self.high = spine.high
 
 
 @compiled
-def _find_bounds(
-    offsets: Array, event: Array, visible_from: Array, monotone: Array, key: Array, time: Array, window: int,
-    order: Array, start: int, stop: int, low: Array, high: Array, scan: Array,
+def _split(
+    offsets: Array, visible_from: Array, visible_to: Array, kind: Array, monotone: Array,
+    in_order: Array, seen_from: Array,
 ) -> None:  # fmt: skip
-    for row in order[start:stop]:
-        k, t = key[row], time[row]
-        low[row] = high[row] = 0
-        scan[row] = False
-        if k < 0 or k + 1 >= offsets.size:
-            continue
-        first, last = offsets[k], offsets[k + 1]
-        last = first_at_least(event, first, last, t)
+    """Leave out what is replaced, never visible or no value; of the rest a row is late if any later one was sooner."""
+    for k in range(monotone.size):
         if monotone[k]:
-            last = first_at_least(visible_from, first, last, t)
-        else:
-            scan[row] = True
-        low[row] = first_at_least(event, first, last, back(t, window))
-        high[row] = last
+            continue
+        soonest = FOREVER
+        for i in range(offsets[k + 1] - 1, offsets[k] - 1, -1):
+            plain = visible_to[i] == FOREVER and kind[i] == VALUE and visible_from[i] <= soonest
+            in_order[i] = plain and visible_from[i] != FOREVER
+            if in_order[i]:
+                soonest = visible_from[i]
+        latest = NEVER
+        for i in range(offsets[k], offsets[k + 1]):
+            if in_order[i]:
+                latest = visible_from[i]
+            seen_from[i] = latest
+
+
+@compiled
+def _find_high(
+    offsets: Array, event: Array, seen_from: Array, key: Array, time: Array, start: int, stop: int, high: Array
+) -> None:
+    position = 0
+    for j in range(start, stop):
+        k = key[j]
+        if j == start or k != key[j - 1]:
+            position = offsets[k]
+        # A row happened before the time, and was known before it.
+        end = _onward(event, position, offsets[k + 1], time[j])
+        position = _onward(seen_from, position, end, time[j])
+        high[j] = position
+
+
+@compiled
+def _find_low(
+    offsets: Array, event: Array, key: Array, time: Array, span: int, high: Array, start: int, stop: int, low: Array
+) -> None:
+    position = 0
+    for j in range(start, stop):
+        k = key[j]
+        if j == start or k != key[j - 1]:
+            position = offsets[k]
+        position = _onward(event, position, high[j], back(time[j], span))
+        low[j] = position
+
+
+@compiled
+def _onward(values: Array, low: int, end: int, limit: int) -> int:
+    """Return the first row of the sorted values[low:end] that is at least the limit, which is near as a rule."""
+    step = 1
+    while low + step < end and values[low + step] < limit:
+        low += step
+        step *= 2
+    return first_at_least(values, low, min(low + step, end), limit)

@@ -1,0 +1,187 @@
+"""Distinct values and quantiles of sliding windows: every row enters and leaves once, and is counted by its rank."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinymlops.kernels._compile import compiled, frozen
+from tinymlops.kernels._extremes import order_key
+from tinymlops.kernels._lives import advance, longest_run
+from tinymlops.kernels._sort import as_rows, sort_rows
+from tinymlops.kernels._threads import in_chunks
+from tinymlops.kernels.asof import back
+
+if TYPE_CHECKING:
+    from tinymlops.kernels._bounds import Window
+    from tinymlops.kernels.exact import Column
+
+__all__ = ["Ranks"]
+
+Array = np.ndarray[Any, Any]
+
+_NEGATIVE_ZERO = -(2**63)
+"""The bits of -0.0."""
+
+
+class Ranks:
+    """Where each value stands among the distinct values of its key.
+
+    Args:
+        column: The values; -0.0 is 0.0.
+    """
+
+    def __init__(self, column: Column) -> None:
+        self._timeline, self._is_float = column.timeline, column.is_float
+        bits = column.bits
+        if column.is_float:
+            bits = np.where(bits == _NEGATIVE_ZERO, 0, bits)
+        lead = frozen(order_key(bits) if column.is_float else bits, np.int64)
+        key = frozen(np.where(column.valid, self._timeline.key, -1), np.int64)
+        alike = frozen(np.zeros(key.size, np.int64), np.int64)
+        offsets, order = sort_rows(key, lead, alike, as_rows(None), keys=self._timeline.keys)
+        self.offsets = frozen(offsets, np.int64)
+        """int64[K+1]: places of a key's values."""
+        rank, values = np.full(key.size, -1, np.int64), np.empty(order.size, np.int64)
+        _rank_rows(self.offsets, frozen(order, np.int64), lead, rank, values)
+        self.rank = frozen(rank, np.int64)
+        """int64[n]: how many distinct values of the key are less; -1 where a row does not count."""
+        self.values = frozen(order_key(values) if column.is_float else values, np.int64)
+        """int64: the bits of value r of key k are at `offsets[k] + r`."""
+
+    def distinct(self, window: Window) -> Array:
+        """Return int64[m], how many different values each window holds."""
+        spine, lives = window.spine, self._timeline.lives
+        out = np.empty(spine.order.size, np.int64)
+
+        def work(start: int, stop: int) -> None:
+            _count_distinct(*lives.walk, spine.key, spine.time, window.span, self.offsets, self.rank, start, stop, out)
+
+        in_chunks(spine.order.size, work)
+        return spine.by_row(out)
+
+    def quantile(self, window: Window, q: float) -> Array:
+        """Return float64[m], quantile q of each window by linear interpolation (type 7); 0.0 for an empty one.
+
+        The interpolation is numpy's, in float64 (Hyndman and Fan, "Sample Quantiles in Statistical Packages", 1996).
+        """
+        spine, lives = window.spine, self._timeline.lives
+        below, above = np.zeros(spine.order.size, np.int64), np.zeros(spine.order.size, np.int64)
+        weight = np.zeros(spine.order.size, np.float64)
+
+        def work(start: int, stop: int) -> None:
+            _find_neighbours(
+                *lives.walk, spine.key, spine.time, window.span, self.offsets, self.rank, self.values, q,
+                start, stop, below, above, weight,
+            )  # fmt: skip
+
+        in_chunks(spine.order.size, work)
+        if self._is_float:
+            return spine.by_row(_between(below.view(np.float64), above.view(np.float64), weight))
+        return spine.by_row(_between(below.astype(np.float64), above.astype(np.float64), weight))
+
+
+def _between(below: Array, above: Array, weight: Array) -> Array:
+    """Go part of the way between two values, never beyond either, without overflow."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        gap = above - below
+        found = np.where(weight < 0.5, below + gap * weight, above - gap * (1.0 - weight))
+    out: Array = np.where(np.isfinite(gap), found, below * (1.0 - weight) + above * weight)
+    return out
+
+
+@compiled
+def _rank_rows(offsets: Array, order: Array, lead: Array, rank: Array, values: Array) -> None:
+    for k in range(offsets.size - 1):
+        standing = -1
+        for i in range(offsets[k], offsets[k + 1]):
+            row = order[i]
+            if standing < 0 or lead[row] != values[offsets[k] + standing]:
+                standing += 1
+                values[offsets[k] + standing] = lead[row]
+            rank[row] = standing
+
+
+@compiled
+def _count_distinct(
+    offsets: Array, event: Array, enter: Array, leave: Array, by_enter: Array, by_leave: Array,
+    key: Array, time: Array, span: int, places: Array, rank: Array, start: int, stop: int, out: Array,
+) -> None:  # fmt: skip
+    state, inside = np.zeros(3, np.int64), np.zeros(event.size, np.bool_)
+    longest = longest_run(offsets)
+    moves, counts = np.empty(longest, np.int64), np.zeros(longest, np.int64)
+    distinct = 0
+    for j in range(start, stop):
+        k = key[j]
+        if j == start or k != key[j - 1]:
+            state[:] = offsets[k]
+            counts[: places[k + 1] - places[k]] = 0
+            distinct = 0
+        count = advance(
+            offsets, event, enter, leave, by_enter, by_leave, k, time[j], back(time[j], span), state, inside, moves
+        )
+        for i in range(count):
+            move = moves[i]
+            standing = rank[move if move >= 0 else ~move]
+            if standing >= 0 and move >= 0:
+                distinct += counts[standing] == 0
+                counts[standing] += 1
+            elif standing >= 0:
+                counts[standing] -= 1
+                distinct -= counts[standing] == 0
+        out[j] = distinct
+
+
+@compiled
+def _find_neighbours(
+    offsets: Array, event: Array, enter: Array, leave: Array, by_enter: Array, by_leave: Array,
+    key: Array, time: Array, span: int, places: Array, rank: Array, values: Array, q: float,
+    start: int, stop: int, below: Array, above: Array, weight: Array,
+) -> None:  # fmt: skip
+    """Find the two values around quantile q, and how far it is from the first to the second."""
+    state, inside = np.zeros(3, np.int64), np.zeros(event.size, np.bool_)
+    longest = longest_run(offsets)
+    # Counts by rank in a Fenwick tree ("A New Data Structure for Cumulative Frequency Tables", 1994).
+    moves, tree = np.empty(longest, np.int64), np.zeros(longest + 1, np.int64)
+    total = 0
+    for j in range(start, stop):
+        k = key[j]
+        size = places[k + 1] - places[k]
+        if j == start or k != key[j - 1]:
+            state[:] = offsets[k]
+            tree[: size + 1] = 0
+            total = 0
+        count = advance(
+            offsets, event, enter, leave, by_enter, by_leave, k, time[j], back(time[j], span), state, inside, moves
+        )
+        for i in range(count):
+            move = moves[i]
+            node = rank[move if move >= 0 else ~move] + 1
+            if node > 0:
+                change = 1 if move >= 0 else -1
+                total += change
+                while node <= size:
+                    tree[node] += change
+                    node += node & -node
+        if total > 0:
+            place = q * (total - 1)
+            first: int = min(int(place), total - 1)
+            weight[j] = place - first
+            below[j] = values[places[k] + _select(tree, size, first)]
+            above[j] = values[places[k] + _select(tree, size, min(first + 1, total - 1))]
+
+
+@compiled
+def _select(tree: Array, size: int, wanted: int) -> int:
+    """Return the rank of the value that has `wanted` others before it."""
+    step = 1
+    while 2 * step <= size:
+        step *= 2
+    found = 0
+    while step > 0:
+        if found + step <= size and tree[found + step] <= wanted:
+            found += step
+            wanted -= tree[found]
+        step >>= 1
+    return found
