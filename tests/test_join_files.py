@@ -87,6 +87,22 @@ def test_several_files_are_one_table_in_the_order_of_their_names(tmp_path, few_r
     assert_frame_equal(join(spine(30), tmp_path / "*.parquet"), expected, categorical_as_str=True)
 
 
+def test_a_frame_in_pieces_gives_what_one_piece_gives():
+    right = rows(200)
+    pieces = pl.concat([right[:70], right[70:71], right[:0], right[71:]], rechunk=False)
+    assert pieces.n_chunks() > 1
+    uneven = pieces.with_columns(right["f"].alias("g"))
+    assert_frame_equal(join(spine(60), pieces), join(spine(60), right))
+    assert_frame_equal(join(spine(60), uneven), join(spine(60), right.with_columns(g="f")))
+
+
+def test_features_without_values_add_no_columns(tmp_path):
+    right = rows(20).select("carrier", "flight", "at")
+    right.write_parquet(tmp_path / "rows.parquet")
+    for table in (right, pl.concat([right, right]), tmp_path / "rows.parquet"):
+        assert_frame_equal(join(spine(5), table), spine(5))
+
+
 def test_a_lazy_frame_that_does_more_than_scan_is_collected(tmp_path):
     right = rows(100)
     right.write_parquet(tmp_path / "rows.parquet")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tinymlops.kernels.gathering import take
+from tinymlops.kernels.gathering import Chosen, take
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -46,22 +46,17 @@ def gather_batches(batches: Iterable[pl.DataFrame], rows: Array, schema: Mapping
     import numpy as np
     import polars as pl
 
-    wide = _Wide(schema, rows)
+    wide, chosen = _Wide(schema, rows), Chosen(rows)
     others = [name for name in schema if name not in wide.names]
     pieces = [pl.DataFrame(schema={name: schema[name] for name in others})]
-    order = np.argsort(rows)
-    ordered = rows[order]
-    first, start = 0, int(np.searchsorted(ordered, 0))
-    missing = start
+    found, first, count = np.full(len(rows), -1, np.int64), 0, 0
     for batch in batches:
-        stop = int(np.searchsorted(ordered, first + batch.height))
-        if stop > start:
-            local = ordered[start:stop] - first
-            wide.take(batch, local, order[start:stop])
-            pieces.append(batch.select(pl.col(others).gather(local)) if others else pieces[0])
-        first, start = first + batch.height, stop
-    found = np.full(len(rows), -1, np.int64)
-    found[order[missing:]] = np.arange(len(rows) - missing)
+        places, here = chosen.between(first, first + batch.height)
+        if places.size:
+            wide.take(batch, here - first, places)
+            pieces.append(batch.select(pl.col(others).gather(here - first)) if others else pieces[0])
+            found[places] = np.arange(count, count + places.size)
+        first, count = first + batch.height, count + places.size
     gathered = pl.concat(pieces, rechunk=True).select(pl.all().gather(_index(found))) if others else pieces[0]
     return _in_order([*wide.columns(), *gathered], schema)
 

@@ -177,7 +177,7 @@ def _streamed(
     """Find the winners in one pass over keys and times, then gather their values in another."""
     with progress("joining", 2 * table.height) as advance:
         winner = _find_winners(points, _told(table.batches(names.used()), advance), table.schema, names, rule)
-        if isinstance(table, InMemory):
+        if isinstance(table, InMemory) and table.frame.n_chunks() == 1:
             return gather(table.frame.select(values), winner)
         schema = {name: table.schema[name] for name in values}
         return gather_batches(_told(table.batches(values), advance), winner, schema)

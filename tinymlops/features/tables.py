@@ -37,7 +37,7 @@ class Table(Protocol):
 
 @dataclass(frozen=True)
 class InMemory:
-    """A frame, in one batch."""
+    """A frame, as the pieces it lies in."""
 
     frame: pl.DataFrame
 
@@ -52,8 +52,8 @@ class InMemory:
         return self.frame.height
 
     def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-        """Lend some columns of all rows."""
-        yield self.frame.select(columns)
+        """Lend some columns of all rows, in order."""
+        yield from _chunks(self.frame.select(columns))
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class OnDisk:
     def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Read some columns of all rows, in order."""
         for start in range(0, self.height, _BATCH_ROWS):
-            yield self.scan.select(columns).slice(start, _BATCH_ROWS).collect()
+            yield from _chunks(self.scan.select(columns).slice(start, _BATCH_ROWS).collect())
 
 
 def open_table(table: Frame | str | Path) -> InMemory | OnDisk:
@@ -98,3 +98,15 @@ def _open_scan(scan: pl.LazyFrame, name: str) -> OnDisk:
         raise DataError(
             f"{name} cannot be read as Parquet: {error}", hint="give the path of a Parquet file, or a table"
         ) from error
+
+
+def _chunks(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Yield a frame as the pieces it lies in, which are one array per column and need no copy."""
+    import polars as pl
+
+    pieces = [column.get_chunks() for column in frame]
+    lengths = {tuple(len(piece) for piece in column) for column in pieces}
+    if len(lengths) > 1:
+        yield frame.rechunk()
+    else:
+        yield from (pl.DataFrame(piece) for piece in zip(*pieces, strict=True))

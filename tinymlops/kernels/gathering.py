@@ -7,11 +7,37 @@ from typing import Any
 import numpy as np
 
 from tinymlops.kernels._compile import compiled, frozen
+from tinymlops.kernels._sort import group
 from tinymlops.kernels._threads import in_chunks
 
-__all__ = ["take"]
+__all__ = ["Chosen", "take"]
 
 Array = np.ndarray[Any, Any]
+
+_WINDOW_BITS = 16
+
+
+class Chosen:
+    """Rows chosen from a table, in any order, so that those within a run of it are found at once.
+
+    Args:
+        rows: int64[m] row numbers; negative ones are left out.
+    """
+
+    def __init__(self, rows: Array) -> None:
+        windows = int(rows.max(initial=0) >> _WINDOW_BITS) + 1
+        key = frozen(np.maximum(rows >> _WINDOW_BITS, -1), np.int64)
+        self._offsets, self._places, self._rows = group(key, frozen(rows, np.int64), keys=windows)
+
+    def between(self, first: int, stop: int) -> tuple[Array, Array]:
+        """Return the places of the rows from first to stop-1, int64[k], and the rows themselves."""
+        last = self._offsets.size - 1
+        cut = slice(
+            self._offsets[min(first >> _WINDOW_BITS, last)],
+            self._offsets[min((stop - 1 >> _WINDOW_BITS) + 1, last)],
+        )
+        inside = (self._rows[cut] >= first) & (self._rows[cut] < stop)
+        return self._places[cut][inside], self._rows[cut][inside]
 
 
 def take(

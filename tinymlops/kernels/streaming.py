@@ -30,7 +30,7 @@ _LEAST_PARTS = 5
 """Bits: small spines are cut into 16 parts or more, so that all threads have work."""
 _MORSEL = 1 << 14
 """Records dealt out at a time, so that where they come from and where they go stay in cache."""
-_BATCH = 1 << 22
+_BATCH = 1 << 21
 """Records dealt out before the parts are visited, at least: each visit loads all that is known of the spine."""
 _LOW = 2**32 - 1
 """The half of a dealt record's second number that holds its place in the batch; the other half holds its bucket."""
