@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from tinymlops._keys import Coder, encode
@@ -11,11 +10,13 @@ from tinymlops._status import Status
 from tinymlops._time import parse_duration
 from tinymlops.errors import DataError, DefinitionError, near
 from tinymlops.features.gathering import gather, gather_batches
+from tinymlops.features.record_times import Names, Rows, Rule, plus, read_delay, read_rows
 from tinymlops.features.tables import InMemory, OnDisk, open_table
 from tinymlops.frames import Frame, give_back, require_no_nulls, times_to_micros, to_polars
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from datetime import timedelta
     from pathlib import Path
 
     import numpy as np
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["point_in_time_join"]
 
-_SHOWN_ROWS = 5
-_LONGEST_DELAY = 2**62
-"""Microseconds; an event time plus a longer one might not fit into 64 bits."""
 _CODED_ROWS = 1 << 22
 """Feature rows whose keys are numbered at a time, so that the numbers of all are never held at once."""
 
@@ -106,7 +104,7 @@ def point_in_time_join(
             hint="name at least one in each",
         )
     limit = None if ttl is None else parse_duration(ttl, name="ttl")
-    names = _Names(right_keys, feature_timestamp or timestamp, created, _read_delay(delay, right.schema, limit))
+    names = Names(right_keys, feature_timestamp or timestamp, created, read_delay(delay, right.schema, limit))
     _check_columns(left.columns, [*keys, timestamp], "spine")
     _check_columns(list(right.schema), names.used(), "features")
     values = [column for column in right.schema if column not in names.used()]
@@ -114,7 +112,7 @@ def point_in_time_join(
 
     time = times_to_micros(left[timestamp], role="spine", tz=tz, name=timestamp)
     require_no_nulls(time, name=timestamp)
-    rule = _Rule(
+    rule = Rule(
         strict=boundary == "<", ttl=limit, tz=tz, by_event=(known or "event") == "event" and created is not None
     )
     points = _Points([left[name] for name in keys], keys, time.to_numpy())
@@ -126,35 +124,6 @@ def point_in_time_join(
     return give_back(result, spine)
 
 
-class _Delay(NamedTuple):
-    """How long after its event time a row is known: one duration, or one per row."""
-
-    micros: int = 0
-    column: str | None = None
-
-
-class _Names(NamedTuple):
-    """The features' columns that say whose and when a row is."""
-
-    key: list[str]
-    event: str
-    created: str | None
-    delay: _Delay
-
-    def used(self) -> list[str]:
-        """List them, each once."""
-        return list(dict.fromkeys(name for name in (*self.key, self.event, self.created, self.delay.column) if name))
-
-
-class _Rule(NamedTuple):
-    """Which rows count."""
-
-    strict: bool
-    ttl: int | None
-    tz: str | None
-    by_event: bool
-
-
 class _Points(NamedTuple):
     """The spine: its key columns, what to call them, and int64[m] times."""
 
@@ -163,16 +132,8 @@ class _Points(NamedTuple):
     time: Array
 
 
-class _Rows(NamedTuple):
-    """The features' times in microseconds, UTC, one per row; available is None where it is the event plus one delay."""
-
-    event: Array
-    available: Array | None
-    created: Array | None
-
-
 def _streamed(
-    points: _Points, table: InMemory | OnDisk, names: _Names, values: list[str], rule: _Rule
+    points: _Points, table: InMemory | OnDisk, names: Names, values: list[str], rule: Rule
 ) -> list[pl.Series]:
     """Find the winners in one pass over keys and times, then gather their values in another."""
     with progress("joining", 2 * table.height) as advance:
@@ -184,7 +145,7 @@ def _streamed(
 
 
 def _find_winners(
-    points: _Points, batches: Iterator[pl.DataFrame], schema: pl.Schema, names: _Names, rule: _Rule
+    points: _Points, batches: Iterator[pl.DataFrame], schema: pl.Schema, names: Names, rule: Rule
 ) -> Array:
     """Return int64[m], the number of each spine row's feature row, -1 for none."""
     from tinymlops.kernels.streaming import Stream
@@ -202,7 +163,7 @@ def _find_winners(
     )
     first = 0
     for batch in batches:
-        rows = _read_rows(batch, names, rule, first)
+        rows = read_rows(batch, names, rule, first)
         key = [batch[name] for name in names.key]
         for start in range(0, batch.height, _CODED_ROWS):
             codes = coder.number([column.slice(start, _CODED_ROWS) for column in key], first_row=first + start)
@@ -222,7 +183,7 @@ def _told(batches: Iterator[pl.DataFrame], advance: Callable[[int], None]) -> It
 
 
 def _explained(
-    points: _Points, table: InMemory | OnDisk, names: _Names, values: list[str], rule: _Rule
+    points: _Points, table: InMemory | OnDisk, names: Names, values: list[str], rule: Rule
 ) -> list[pl.Series]:
     """Find the winners among arranged records, which can say where there is none why; add status and event time."""
     import numpy as np
@@ -233,8 +194,8 @@ def _explained(
 
     frame = table.frame if isinstance(table, InMemory) else table.scan.collect()
     spine_key, key, keys = encode(points.key, [frame[name] for name in names.key], points.names)
-    rows = _read_rows(frame, names, rule, 0)
-    available = _plus(rows.event, names.delay.micros) if rows.available is None else rows.available
+    rows = read_rows(frame, names, rule, 0)
+    available = plus(rows.event, names.delay.micros) if rows.available is None else rows.available
     records, order = arrange(_without_null_events(key, rows), rows.event, available, rows.created, None, keys=keys)
     place = latest(records, spine_key, points.time, strict=rule.strict, ttl=rule.ttl)
     winner = np.full(len(points.time), -1, np.int64)
@@ -250,15 +211,6 @@ def _explained(
     ]
 
 
-def _plus(event: Array, micros: int) -> Array:
-    """Add a delay to event times; what would be beyond all times is FOREVER."""
-    import numpy as np
-
-    from tinymlops.kernels.records import FOREVER
-
-    return np.where(event > FOREVER - micros, FOREVER, event + micros) if micros else event
-
-
 def _all_null(values: pl.DataFrame) -> Array:
     """Return bool[n], whether all values of a row are null."""
     import numpy as np
@@ -269,86 +221,13 @@ def _all_null(values: pl.DataFrame) -> Array:
     return values.select(pl.all_horizontal(pl.all().is_null())).to_series().to_numpy()
 
 
-def _without_null_events(key: Array, rows: _Rows) -> Array:
+def _without_null_events(key: Array, rows: Rows) -> Array:
     """Drop rows without an event time: they must not pass for facts that had happened but were not yet known."""
     import numpy as np
 
     from tinymlops.kernels.records import FOREVER
 
     return np.where(rows.event == FOREVER, -1, key)
-
-
-def _read_rows(batch: pl.DataFrame, names: _Names, rule: _Rule, first_row: int) -> _Rows:
-    """Read when each feature row happened, when it was known, and when it was created."""
-    import polars as pl
-
-    from tinymlops.kernels.records import FOREVER, NEVER
-
-    def times(name: str) -> pl.Series:
-        return times_to_micros(batch[name], role="feature", tz=rule.tz, name=name, first_row=first_row)
-
-    event = times(names.event)
-    created = None if names.created is None else times(names.created)
-    happened, made = _filled(event, FOREVER), None if created is None else _filled(created, NEVER)
-    if names.delay.column is None and not rule.by_event:
-        return _Rows(happened, None, made)
-    available = (
-        event + _delay_column(batch[names.delay.column], first_row)
-        if names.delay.column
-        else event + names.delay.micros
-    )
-    if created is not None and rule.by_event:
-        # A null on either side stays null: what was created at no known time is never known.
-        later = created > available
-        available = pl.select(pl.when(later).then(created).when(~later).then(available)).to_series()
-    return _Rows(happened, _filled(available, FOREVER), made)
-
-
-def _filled(values: pl.Series, null: int) -> Array:
-    return (values.fill_null(null) if values.null_count() else values).to_numpy()
-
-
-def _read_delay(delay: str | timedelta | None, schema: pl.Schema, ttl: int | None) -> _Delay:
-    """Tell a duration from the name of a column; a column's own values are checked when they are read."""
-    if delay is None or delay == timedelta(0):
-        return _Delay()
-    if isinstance(delay, str) and delay in schema:
-        return _Delay(column=delay)
-    micros = parse_duration(delay, name="delay")
-    if ttl is not None and micros >= ttl:
-        raise DefinitionError(
-            f"delay={delay!r} is not shorter than the ttl: a row would expire before it is known",
-            hint="raise ttl above the delay",
-        )
-    return _Delay(micros)
-
-
-def _delay_column(values: pl.Series, first_row: int) -> pl.Series:
-    """Return each row's delay in microseconds, rounded up.
-
-    Raises:
-        DataError: If one is negative or null, or the column holds neither durations nor integers.
-    """
-    import polars as pl
-
-    if isinstance(values.dtype, pl.Duration):
-        unit, numbers = values.dtype.time_unit, values.to_physical()
-        micros = -(-numbers // 1000) if unit == "ns" else numbers if unit == "us" else numbers * 1000
-    elif values.dtype.is_integer():
-        micros = values
-    else:
-        raise DataError(
-            f"delay column {values.name!r} is {values.dtype}",
-            hint="give durations, or integers of microseconds",
-        )
-    wrong = ((micros < 0) | (micros >= _LONGEST_DELAY)).fill_null(value=True)
-    if wrong.any():
-        rows = [first_row + row for row in wrong.arg_true().head(_SHOWN_ROWS)]
-        raise DataError(
-            f"delay column {values.name!r} is negative, null or endless in rows {rows}",
-            hint="a row cannot be known before it happened; use 0 where there is no delay",
-        )
-    return micros.cast(pl.Int64)
 
 
 def _check_choices(boundary: str, known: str | None, created: str | None) -> None:
