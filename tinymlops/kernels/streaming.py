@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tinymlops.kernels._compile import compiled, frozen
+from tinymlops.kernels._parts import MORSEL, PLACE, deal, lay_out, place
 from tinymlops.kernels._sort import sort_groups
 from tinymlops.kernels._threads import in_chunks
 from tinymlops.kernels.records import FOREVER, NEVER
@@ -28,12 +29,8 @@ _PART_BITS = 13
 """Buckets per part, at most: what is known of their spine rows takes a quarter of a second-level cache of 1 MiB."""
 _LEAST_PARTS = 5
 """Bits: small spines are cut into 16 parts or more, so that all threads have work."""
-_MORSEL = 1 << 14
-"""Records dealt out at a time, so that where they come from and where they go stay in cache."""
 _BATCH = 1 << 21
 """Records dealt out before the parts are visited, at least: each visit loads all that is known of the spine."""
-_LOW = 2**32 - 1
-"""The half of a dealt record's second number that holds its place in the batch; the other half holds its bucket."""
 
 _U = np.uint64  # kernels index by unsigned numbers: numba would look for a negative index in signed ones
 
@@ -70,7 +67,7 @@ class Stream:
         self._end = FOREVER - 1 - (delay or 0)  # what is known later than this never is
         self._own, self._created = delay is None, created
         entries = np.empty((keys + 1, 2), np.int64)
-        buckets = int(_lay_out(key, time, low, entries))
+        buckets = int(lay_out(key, time, low, entries))
         self._entries = frozen(entries, np.int64)
         self._bits = min(_PART_BITS, max(0, buckets.bit_length() - _LEAST_PARTS))
         self._parts = -(-buckets >> self._bits)
@@ -127,7 +124,7 @@ class Stream:
         slots = np.zeros(int(starts[-1]) + 2, np.int64)  # two more, for looks beyond the last bucket
         order = np.empty(int(starts[-1]), np.int64)
         guide = np.full((self._parts << self._bits) + 2, starts[-1], np.int64)
-        in_chunks(self._parts, lambda a, b: _place(seen, edges, starts, a, b, self._bits, slots, order, guide), least=1)
+        in_chunks(self._parts, lambda a, b: place(seen, edges, starts, a, b, self._bits, slots, order, guide), least=1)
         self._guide = frozen(guide, np.int64)
         even = frozen(np.zeros(key.size, np.int64), np.int64)
 
@@ -146,11 +143,11 @@ class Stream:
         self, dealt: Array, at: int, lag: int, end: int, key: Array, event: Array, available: Array, created: Array
     ) -> Array:
         """Deal records out to parts, a morsel at a time; return where each morsel's records of each part begin."""
-        morsels = -(-key.size // _MORSEL)
+        morsels = -(-key.size // MORSEL)
         edges = np.empty((morsels, self._parts + 2), np.int64)
 
         def work(start: int, stop: int) -> None:
-            _deal(
+            deal(
                 self._entries, key, event, available, created, self._low, lag, end, self._bits, self._parts, at,
                 start, stop, dealt, edges,
             )  # fmt: skip
@@ -220,107 +217,6 @@ def _nobody(rows: int, width: int) -> Array:
 
 
 @compiled
-def _lay_out(key: Array, time: Array, low: int, entries: Array) -> int:
-    """Cut each key's span into buckets: entries[k] = (its least reversed time, first bucket * 64 + shift)."""
-    keys = entries.shape[0] - 1
-    rows = np.zeros(keys, np.int64)
-    most = np.full(keys, NEVER, np.int64)
-    entries[:, 0] = FOREVER
-    for i in range(key.size):
-        k = int(_U(key[i]) - _U(low))
-        if k < keys:
-            rows[k] += 1
-            most[k] = max(most[k], ~time[i])
-            entries[k, 0] = min(entries[k, 0], ~time[i])
-    bucket = 0
-    for k in range(keys):
-        shift = 0
-        span = _U(most[k]) - _U(entries[k, 0])
-        while rows[k] and (span >> _U(shift)) >= _U(2 * rows[k]):
-            shift += 1
-        entries[k, 1] = bucket << 6 | shift
-        if rows[k]:
-            bucket += int(span >> _U(shift)) + 1
-    entries[keys, 1] = bucket << 6
-    return bucket
-
-
-@compiled
-def _bucket(entries: Array, key: int, low: int, limit: int, nowhere: int) -> int:
-    """Return the bucket of what is visible from `limit` on, `nowhere` if no spine row of its key can see it."""
-    k = _U(key) - _U(low)
-    if k >= _U(entries.shape[0] - 1):
-        return nowhere
-    first = entries[k, 1] >> 6
-    buckets = (entries[k + _U(1), 1] >> 6) - first
-    behind = (_U(~limit) - _U(entries[k, 0])) >> _U(entries[k, 1] & 63)
-    # The last bucket holds all that came before the key's first row, too.
-    bucket = first + np.int64(min(behind, _U(buckets - 1)))
-    return nowhere if (~limit < entries[k, 0]) | (buckets == 0) else bucket
-
-
-@compiled
-def _deal(
-    entries: Array, key: Array, event: Array, available: Array, created: Array, low: int, lag: int, end: int,
-    bits: int, parts: int, at: int, first: int, last: int, dealt: Array, edges: Array,
-) -> None:  # fmt: skip
-    """Write morsels of records at dealt[at:], by part, as (reversed limit, bucket in its part and place in the batch),
-    then the event time if it is not the limit less the lag, and the created time if there is one.
-
-    Records that nothing can match come last, in a part that nobody visits.
-    """
-    bucket = np.empty(_MORSEL, np.int64)
-    place = np.empty(parts + 2, np.int64)
-    known = available if available.size else event
-    for morsel in range(first, last):
-        start, stop = morsel * _MORSEL, min((morsel + 1) * _MORSEL, key.size)
-        place[:] = 0
-        for i in range(start, stop):
-            when = known[_U(i)]
-            b = _bucket(entries, key[_U(i)], low, when + lag, parts << bits) if when <= end else parts << bits
-            bucket[_U(i - start)] = b
-            place[_U((b >> bits) + 1)] += 1
-        place[0] = at + start
-        for part in range(parts + 1):
-            edges[morsel, part] = place[part]
-            place[part + 1] += place[part]
-        edges[morsel, parts + 1] = place[parts + 1]
-        for i in range(start, stop):
-            b = bucket[_U(i - start)]
-            to = _U(place[_U(b >> bits)])
-            place[_U(b >> bits)] += 1
-            dealt[to, 0] = ~(known[_U(i)] + lag)
-            dealt[to, 1] = (b & ((1 << bits) - 1)) << 32 | (at + i)
-            if available.size:
-                dealt[to, 2] = event[_U(i)]
-            if created.size:
-                dealt[to, dealt.shape[1] - 1] = created[_U(i)]
-
-
-@compiled
-def _place(
-    dealt: Array, edges: Array, starts: Array, first: int, last: int, bits: int, slots: Array, order: Array, guide: Array
-) -> None:  # fmt: skip
-    """Bring the spine rows of each bucket together: bucket b's are slots[guide[b]:guide[b + 1]], not yet sorted."""
-    for part in range(first, last):
-        base = part << bits
-        guide[base : base + (1 << bits)] = 0
-        for morsel in range(edges.shape[0]):
-            for j in range(edges[morsel, part], edges[morsel, part + 1]):
-                guide[base + (dealt[j, 1] >> 32)] += 1
-        end = starts[part]
-        for b in range(base, base + (1 << bits)):
-            end += guide[b]
-            guide[b] = end
-        for morsel in range(edges.shape[0]):
-            for j in range(edges[morsel, part], edges[morsel, part + 1]):
-                b = base + (dealt[j, 1] >> 32)
-                guide[b] -= 1
-                slots[guide[b]] = dealt[j, 0]
-                order[guide[b]] = dealt[j, 1] & _LOW
-
-
-@compiled
 def _offer(
     guide: Array, slots: Array, dealt: Array, edges: Array, bits: int, own: bool, ties: bool, before: int,  # noqa: FBT001
     first: int, last: int, best: Array, spill: Array,
@@ -342,9 +238,9 @@ def _offer(
                 created = dealt[_U(j), 2 + own] if ties else NEVER
                 slot = _last_not_beyond(guide, slots, base + (packed >> 32), reversed_limit)
                 if slot >= begin:
-                    _keep(best, slot, event, before + (packed & _LOW), created, ties)
+                    _keep(best, slot, event, before + (packed & PLACE), created, ties)
                 else:
-                    _keep(spill, part, event, before + (packed & _LOW), created, ties)
+                    _keep(spill, part, event, before + (packed & PLACE), created, ties)
     return touched
 
 
