@@ -18,7 +18,7 @@ import polars as pl
 from tinymlops._keys import encode
 from tinymlops.errors import AccessError, DataError, DefinitionError, near
 from tinymlops.features import specs
-from tinymlops.features.computing import History, compute
+from tinymlops.features.computing import compute, history_of
 from tinymlops.features.on_demand import FEATURE, TIMESTAMP, check_row_by_row, inputs_of
 from tinymlops.features.sources import SYSTEM, whole_numbers, with_times
 from tinymlops.features.specs import EntitySpec, LabelSpec, OnDemandSpec, SourceSpec, TrainingSetSpec, ViewSpec
@@ -163,7 +163,7 @@ class _Known:
         key = self._definitions.key_columns(self._definitions.get(EntitySpec, entity), source)
         with _as_definition_error(f"the key {where}"):
             keys = [pl.Series(column, [], dtype=rows.schema.get(column, pl.Null())) for column in key]
-            history = History(rows, self._definitions.origin(source), key, keys)
+            history = history_of(rows, self._definitions.origin(source), key, keys)
         found: dict[str, pl.Series] = {}
         for name, feature in features.items():
             with _as_definition_error(f"{name!r} {where}"):

@@ -18,13 +18,14 @@ from tinymlops._status import Status
 from tinymlops._time import format_duration, from_micros
 from tinymlops.errors import DataError, near
 from tinymlops.features.expressions import Aggregate, Operand, columns_of, to_polars
+from tinymlops.features.gathering import gather
 from tinymlops.kernels import asof, windows
-from tinymlops.kernels.records import FOREVER, NEVER, VALUE, arrange
+from tinymlops.kernels.records import FOREVER, NEVER, VALUE, Records, arrange
 
 if TYPE_CHECKING:
     from tinymlops.features.specs import SourceSpec
 
-__all__ = ["History", "cell_statuses", "compute", "kept_rows"]
+__all__ = ["History", "arrange_rows", "cell_statuses", "compute", "history_of", "kept_rows", "key_columns"]
 
 Array = np.ndarray[Any, Any]
 
@@ -36,55 +37,24 @@ class History:
     """A source's rows arranged by an entity's key, with the operands of expressions computed once each.
 
     Args:
-        rows: The user's columns, and `__event`, `__created`, `__sequence`, `__deleted`.
-        source: Their source: by rule 5, rows with a created time are known only from then on, and a pushed row's
-            is the time of its commit.
-        key: Its key columns.
-        spine_keys: The spine's key columns, m rows each.
-        outcome: Read as a label does: the final version of every row, from the beginning of time.
+        source: Their source, for errors.
+        records: n arranged rows.
+        rows: The user's columns of these rows.
+        order: int64[n]: arranged row i is `rows[order[i]]`; None if they are in that order already.
+        spine_key: int64[m]: the key of each spine row among those of the records, -1 for none.
     """
 
     def __init__(
-        self,
-        rows: pl.DataFrame,
-        source: SourceSpec,
-        key: Sequence[str],
-        spine_keys: Sequence[pl.Series],
-        *,
-        outcome: bool = False,
+        self, source: SourceSpec, records: Records, rows: pl.DataFrame, order: Array | None, spine_key: Array
     ) -> None:
-        for column in key:
-            if column not in rows.columns:
-                raise DataError(
-                    f"source {source.name!r} has no key column {column!r}",
-                    hint=f'{near(column, rows.columns)} If it has another name there: keys={{"{column}": "..."}}',
-                )
         self.source = source
-        self.spine_key, codes, keys = encode(spine_keys, [rows[column] for column in key], key)
-        event = rows["__event"].fill_null(_ALWAYS).to_numpy()
-        created = rows["__created"]
-        if outcome:
-            available = np.full(rows.height, _ALWAYS, np.int64)
-        else:
-            available = _available(rows, source, event, by_event=source.via == "push" or source.created is not None)
-        self.records, self.order = arrange(
-            codes,
-            event,
-            available,
-            created.fill_null(NEVER).to_numpy(),
-            rows["__sequence"].to_numpy(),
-            keys=keys,
-            ids=_codes(rows[source.id]) if source.id else None,
-            deleted=rows["__deleted"].to_numpy() if rows["__deleted"].any() else None,
-        )
-        self.timeline = windows.Timeline(self.records)
+        self.records = records
+        self.order = order
+        self.spine_key = spine_key
+        self.timeline = windows.Timeline(records)
         self._rows = rows
         self._series: dict[bytes, pl.Series] = {}
         self._operands: dict[bytes, windows.Operand] = {}
-
-    @cached_property
-    def _arranged(self) -> pl.DataFrame:
-        return self._rows[self.order]
 
     @cached_property
     def is_value(self) -> Array:
@@ -106,14 +76,15 @@ class History:
                 known = [known for known in self._rows.columns if not known.startswith("__")]
                 raise DataError(f"source {self.source.name!r} has no column {column!r}", hint=near(column, known))
             try:
-                self._series[name] = self._arranged.select(to_polars(operand).alias("value")).to_series()
+                values = self._rows.select(to_polars(operand).alias("value")).to_series()
             except pl.exceptions.PolarsError as error:
                 raise DataError(
                     f"an expression over source {self.source.name!r} cannot be computed: {error}",
                     hint="check the types of its columns",
                 ) from error
-            if len(self._series[name]) != self._arranged.height:
-                self._series[name] = self._series[name].new_from_index(0, self._arranged.height)
+            if len(values) != self._rows.height:
+                values = values.new_from_index(0, self._rows.height)
+            self._series[name] = values if self.order is None else values.gather(self.order)
         return self._series[name]
 
     def keep(self, aggregate: Aggregate) -> Array | None:
@@ -162,6 +133,69 @@ class History:
             ) from error
 
 
+def history_of(
+    rows: pl.DataFrame,
+    source: SourceSpec,
+    key: Sequence[str],
+    spine_keys: Sequence[pl.Series],
+    *,
+    outcome: bool = False,
+) -> History:
+    """Arrange a source's rows for the keys of a spine.
+
+    Args:
+        rows: The user's columns, and `__event`, `__created`, `__sequence`, `__deleted`.
+        source: Their source: by rule 5, rows with a created time are known only from then on, and a pushed row's
+            is the time of its commit.
+        key: Its key columns.
+        spine_keys: The spine's key columns, m rows each.
+        outcome: Read as a label does: the final version of every row, from the beginning of time.
+
+    Raises:
+        DataError: If a key column is missing, or its type is not the spine's.
+    """
+    columns = key_columns(rows, source, key)
+    spine_key, codes, keys = encode(spine_keys, columns, key)
+    records, order = arrange_rows(rows, source, codes, keys, outcome=outcome)
+    return History(source, records, rows, order, spine_key)
+
+
+def key_columns(rows: pl.DataFrame, source: SourceSpec, key: Sequence[str]) -> list[pl.Series]:
+    """Return a source's key columns.
+
+    Raises:
+        DataError: If one is missing.
+    """
+    for column in key:
+        if column not in rows.columns:
+            raise DataError(
+                f"source {source.name!r} has no key column {column!r}",
+                hint=f'{near(column, rows.columns)} If it has another name there: keys={{"{column}": "..."}}',
+            )
+    return [rows[column] for column in key]
+
+
+def arrange_rows(
+    rows: pl.DataFrame, source: SourceSpec, codes: Array, keys: int, *, outcome: bool
+) -> tuple[Records, Array]:
+    """Arrange a source's rows by their keys, as `tinymlops.kernels.records.arrange` does."""
+    event = rows["__event"].fill_null(_ALWAYS).to_numpy()
+    if outcome:
+        available = np.full(rows.height, _ALWAYS, np.int64)
+    else:
+        available = _available(rows, source, event, by_event=source.via == "push" or source.created is not None)
+    return arrange(
+        codes,
+        event,
+        available,
+        rows["__created"].fill_null(NEVER).to_numpy(),
+        rows["__sequence"].to_numpy(),
+        keys=keys,
+        ids=_codes(rows[source.id]) if source.id else None,
+        deleted=rows["__deleted"].to_numpy() if rows["__deleted"].any() else None,
+    )
+
+
 def compute(
     history: History,
     features: Mapping[str, Aggregate],
@@ -189,9 +223,9 @@ def compute(
     found: dict[int, windows.Window] = {}
     reductions: dict[tuple[int, int], windows.Reduction] = {}
     columns = {}
+    columns.update(_picks(history, features, time, strict=strict, ttl=ttl))
     for name, feature in features.items():
-        if feature.function in ("first", "last"):
-            columns[name] = _pick(history, feature, time, strict=strict, ttl=ttl).alias(name)
+        if name in columns:
             continue
         assert feature.window is not None
         if feature.window not in found:
@@ -200,7 +234,7 @@ def compute(
         reduction = windows.Reduction(operand, found[feature.window])
         reduction = reductions.setdefault((id(operand), feature.window), reduction)
         columns[name] = _reduce(reduction, name, feature, time).alias(name)
-    return columns
+    return {name: columns[name] for name in features}
 
 
 def kept_rows(history: History, features: Mapping[str, Aggregate], now: int, *, ttl: int | None) -> Array:
@@ -270,17 +304,33 @@ def _winner(
     )
 
 
-def _pick(history: History, feature: Aggregate, time: Array, *, strict: bool, ttl: int | None) -> pl.Series:
-    """Gather the winner's value, of any type; a delete gives null."""
-    winner = _winner(history, feature, time, strict=strict, ttl=ttl)
-    assert feature.operand is not None
-    values = history.series(feature.operand)
+def _picks(
+    history: History, features: Mapping[str, Aggregate], time: Array, *, strict: bool, ttl: int | None
+) -> dict[str, pl.Series]:
+    """Gather the values of all `first` and `last`, of any type: features with one winner are copied together."""
+    winners: dict[bytes, Array] = {}
+    tables: dict[bytes, list[pl.Series]] = {}
+    for name, feature in features.items():
+        if feature.function not in ("first", "last"):
+            continue
+        assert feature.operand is not None
+        apart = feature.operand if feature.skip_nulls else None
+        which = msgspec.json.encode((feature.function, feature.window, feature.where, apart))
+        if which not in winners:
+            winners[which] = _values_only(history, _winner(history, feature, time, strict=strict, ttl=ttl))
+        tables.setdefault(which, []).append(history.series(feature.operand).alias(name))
+    return {
+        values.name: values for which, table in tables.items() for values in gather(pl.DataFrame(table), winners[which])
+    }
+
+
+def _values_only(history: History, winner: Array) -> Array:
+    """Leave out the winners that are deletes: they give null."""
     found = winner >= 0
-    if not len(values):
-        return values.clear(len(time))
-    found[found] = history.is_value[winner[found]]
-    index = pl.Series(np.where(found, winner, 0), dtype=pl.UInt32)
-    return values.gather(index.set(pl.Series(~found), None) if not found.all() else index)
+    if found.any() and not history.is_value.all():
+        found[found] = history.is_value[winner[found]]
+        return np.where(found, winner, -1)
+    return winner
 
 
 def _reduce(reduction: windows.Reduction, name: str, feature: Aggregate, time: Array) -> pl.Series:

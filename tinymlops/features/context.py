@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tinymlops._time import Clock, system_clock, to_micros
-from tinymlops.config import Config
 from tinymlops.features import specs
 from tinymlops.features.code import find_function, require_same
 from tinymlops.features.definitions import Definitions
@@ -18,6 +17,7 @@ from tinymlops.features.definitions import Definitions
 if TYPE_CHECKING:
     import polars as pl
 
+    from tinymlops.config import Config
     from tinymlops.features.specs import AnySpec, CodeReference
     from tinymlops.records import Definition
     from tinymlops.registry.catalog import Catalog

@@ -10,10 +10,11 @@ import polars as pl
 
 from tinymlops.errors import DataError, NotFoundError, near
 from tinymlops.features.applied import require_applied
-from tinymlops.features.computing import Array, History, cell_statuses, compute
+from tinymlops.features.computing import Array, cell_statuses, compute, history_of
+from tinymlops.features.expressions import columns_of
 from tinymlops.features.nouns import FeatureRole, FeatureView, OnDemandView, requests_of
 from tinymlops.features.on_demand import FEATURE, TIMESTAMP, expressions_of, inputs_of
-from tinymlops.features.sources import stored_rows
+from tinymlops.features.prepared import history_from_store
 from tinymlops.features.specs import EntitySpec, FeatureRequest, OnDemandSpec, SourceSpec, ViewSpec
 
 if TYPE_CHECKING:
@@ -142,16 +143,16 @@ def _add_view(
                 f"the spine has no column {column!r}, the key of {view.name!r}", hint=near(column, spine.columns)
             )
     keys = [spine[column] for column in request.on or entity.key]
-    history = History(
-        stored_rows(context, source.name) if rows is None else rows(view, keys),
-        origin_of(context, source),
-        definitions.key_columns(entity, source),
-        keys,
-    )
+    features = _asked_of(view, request)
+    if rows is None:
+        columns = set().union(*map(columns_of, features.values()))
+        history = history_from_store(context, source, entity, keys, columns)
+    else:
+        key = definitions.key_columns(entity, source)
+        history = history_of(rows(view, keys), definitions.origin(source), key, keys)
     strict = spine_source is not None and bool(
         definitions.base_sources(spine_source) & definitions.base_sources(source.name)
     )
-    features = _asked_of(view, request)
     for name, values in compute(history, features, time, strict=strict, ttl=view.ttl).items():
         column = request.prefix + name
         table.columns[column] = values.alias(column)
@@ -159,11 +160,6 @@ def _add_view(
             status, event = cell_statuses(history, features[name], time, strict=strict, ttl=view.ttl)
             table.details[f"{column}_status"] = status.alias(f"{column}_status")
             table.details[f"{column}_event_time"] = event.alias(f"{column}_event_time")
-
-
-def origin_of(context: Context, source: SourceSpec) -> SourceSpec:
-    """Return the source whose times and id a source's rows have: a row-wise transformation keeps its input's."""
-    return origin_of(context, context.definitions.get(SourceSpec, source.inputs[0])) if source.row_wise else source
 
 
 def _on_demand(

@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 from tinymlops.errors import DefinitionError
-from tinymlops.features.computing import Array, History, kept_rows
+from tinymlops.features.computing import Array, history_of, kept_rows
 from tinymlops.features.entries import Covered, State, Variant, head_of, states
 from tinymlops.features.expressions import columns_of
 from tinymlops.features.sources import SYSTEM, live_segments, stored_rows
@@ -238,7 +238,7 @@ def _needed(variant: Variant, rows: pl.DataFrame, at: int) -> pl.DataFrame:
 
 
 def _is_needed(variant: Variant, rows: pl.DataFrame, at: int) -> pl.Series:
-    history = History(rows, variant.sources[-1], variant.key, [rows[column] for column in variant.key])
+    history = history_of(rows, variant.sources[-1], variant.key, [rows[column] for column in variant.key])
     keep: Array = np.zeros(rows.height, np.bool_)
     keep[history.order] = kept_rows(history, variant.view.features, at, ttl=variant.view.ttl)
     return pl.Series(keep)

@@ -16,9 +16,11 @@ from tinymlops import _html
 from tinymlops._time import format_duration, from_micros, parse_instant, parse_zone, to_micros
 from tinymlops.errors import DataError, LeakageError
 from tinymlops.features import specs
-from tinymlops.features.computing import Array, History, compute
-from tinymlops.features.historical import features_for, origin_of
-from tinymlops.features.sources import current_rows, stored_rows
+from tinymlops.features.computing import Array, compute
+from tinymlops.features.expressions import columns_of
+from tinymlops.features.historical import features_for
+from tinymlops.features.prepared import history_from_store
+from tinymlops.features.sources import current_rows
 from tinymlops.features.specs import EntitySpec, LabelSpec, OnDemandSpec, SourceSpec, TrainingSetSpec
 from tinymlops.records import FeatureField, RequestField, Scalar, Signature, SourceState, TrainingSetBuild
 from tinymlops.schema import dtype_name
@@ -177,19 +179,14 @@ def outcomes_of(context: Context, label: LabelSpec, spine: pl.DataFrame, time: A
             f"the spine has no column {missing[0]!r}, the key of label {label.name!r}",
             hint=f"let the spine source return {missing[0]!r}",
         )
-    history = History(
-        stored_rows(context, source.name),
-        origin_of(context, source),
-        context.definitions.key_columns(entity, source),
-        [spine[column] for column in entity.key],
-        outcome=True,
-    )
+    keys = [spine[column] for column in entity.key]
+    history = history_from_store(context, source, entity, keys, columns_of(label.expression), outcome=True)
     windowed = msgspec.structs.replace(label.expression, window=label.horizon)
     end = time + (label.gap + label.horizon)
     # A window is [end - w, end) and the look-ahead (t + gap, end]: one microsecond later they are the same.
     outcome = compute(history, {label.name: windowed}, end + 1, strict=True, ttl=None)[label.name]
     complete = _complete_until(context, source)
-    return outcome, end + origin_of(context, source).delay <= complete
+    return outcome, end + context.definitions.origin(source).delay <= complete
 
 
 def _complete_until(context: Context, source: SourceSpec) -> int:
