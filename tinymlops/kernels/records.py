@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinymlops.kernels._compile import compiled, frozen
-from tinymlops.kernels._sort import as_rows, parts_by_weight, sort_rows
+from tinymlops.kernels._sort import as_rows, parts_by_weight, sort_leads, sort_rows
 from tinymlops.kernels._threads import in_chunks, thread_count
 
 __all__ = ["FOREVER", "NEVER", "RETRACTED", "TOMBSTONE", "VALUE", "Records", "arrange"]
@@ -84,15 +84,17 @@ def arrange(
     key, event, available = (frozen(column, np.int64) for column in (key, event, available))
     created = frozen(np.zeros(rows, np.int64), np.int64) if created is None else frozen(created, np.int64)
     sequence = as_rows(sequence)
-    offsets, order = sort_rows(key, event, created, sequence, keys=keys)
-    order = frozen(order, np.int64)
-    untouched = bool(order.size == rows and (rows == 0 or _is_identity(order)))
-    visible_to = _replaced_at(key, available, created, sequence, ids, keys)
-    kind = _kinds(rows, ids, deleted)
-    if not untouched:
-        event, available, visible_to, kind = (_take(column, order) for column in (event, available, visible_to, kind))
+    offsets, order, moments = sort_leads(key, event, created, sequence, keys=keys)
+    offsets, order, moments = (frozen(column, np.int64) for column in (offsets, order, moments))
+    if ids is None:
+        visible_to = frozen(np.full(order.size, FOREVER, np.int64), np.int64)
+    else:
+        visible_to = _take(_replaced_at(key, available, created, sequence, ids, keys), order)
+    kind = _take(_kinds(rows, ids, deleted), order) if deleted is not None else _kinds(order.size, None, None)
+    wait, alike = _one_wait(event, available)
+    available = frozen(moments + np.int64(wait), np.int64) if alike else _take(available, order)
+    event = moments
     monotone = np.empty(keys, np.bool_)
-    offsets = frozen(offsets, np.int64)
     bounds = parts_by_weight(offsets, thread_count() * 4 if order.size > 100_000 else 1)
 
     def work(start: int, stop: int) -> None:
@@ -104,7 +106,7 @@ def arrange(
 
 
 def _take(column: Array, order: Array) -> Array:
-    """Gather a column by row, on threads; a column of one repeated value needs no gather."""
+    """Gather a column by row, on threads."""
     out = np.empty(order.size, column.dtype)
     in_chunks(order.size, lambda a, b: column.take(order[a:b], out=out[a:b], mode="clip"), least=65_536)
     return frozen(out, column.dtype)
@@ -119,10 +121,10 @@ def _kinds(rows: int, ids: Array | None, deleted: Array | None) -> Array:
     return frozen(kind, np.uint8)
 
 
-def _replaced_at(key: Array, available: Array, created: Array, sequence: Array, ids: Array | None, keys: int) -> Array:
+def _replaced_at(key: Array, available: Array, created: Array, sequence: Array, ids: Array, keys: int) -> Array:
     """Return int64[n], when each row stops being the fact; only rows whose id occurs again need any work."""
     visible_to = np.full(key.size, FOREVER, np.int64)
-    if ids is not None and key.size:
+    if key.size:
         ids = frozen(ids, np.int64)
         again = np.flatnonzero(_occurs_again(ids, int(ids.max()) + 1) & (key >= 0))
         if again.size:
@@ -134,11 +136,14 @@ def _replaced_at(key: Array, available: Array, created: Array, sequence: Array, 
 
 
 @compiled
-def _is_identity(order: Array) -> bool:
-    for i in range(order.size):
-        if order[i] != i:
-            return False
-    return True
+def _one_wait(event: Array, available: Array) -> tuple[int, bool]:
+    """Return how long after its event each row was available, if that is the same for all: then it is added
+    instead of gathered.
+    """
+    for i in range(event.size):
+        if available[i] - event[i] != available[0] - event[0]:
+            return 0, False
+    return (available[0] - event[0] if event.size else 0), True
 
 
 @compiled
