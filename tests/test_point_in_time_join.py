@@ -225,6 +225,22 @@ def test_the_spine_decides_what_comes_back():
         assert isinstance(join(given_, rows.to_arrow()), kind)
 
 
+def test_relations_and_batches_come_back_as_arrow_tables():
+    spine, rows = spine_of(1, 3), rows_of(0, 2)
+    with duckdb.connect() as connection:
+        relation = connection.from_arrow(spine.to_arrow())
+        for given_ in (relation, spine.to_arrow().to_batches()[0]):
+            result = join(given_, connection.from_arrow(rows.to_arrow()))
+            assert isinstance(result, pa.Table)
+            assert result["x"].to_pylist() == [0, 1]
+
+
+@pytest.mark.parametrize("key", [[None, None], [float("nan"), None]])
+def test_a_spine_of_null_keys_matches_nothing(key):
+    spine = spine_of(1, 1).with_columns(id=pl.Series(key, strict=False))
+    assert xs(spine, rows_of(0, key=[1])) == [None, None]
+
+
 def test_empty_tables_are_possible():
     assert xs(spine_of(1), rows_of(0).clear()) == [None]
     assert xs(spine_of(1).clear(), rows_of(0)) == []
