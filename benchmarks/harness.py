@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-LONGEST_SECONDS = 900
+LONGEST_SECONDS = 600
 """For all runs of one peer, what it loads beforehand included."""
 ROUNDING = 1e-9
 """Relative; the sums of floats of two right answers differ by less."""
