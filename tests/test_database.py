@@ -514,7 +514,15 @@ def test_reads_use_the_indexes(database):
 
 def test_segments_keep_their_null_times(database):
     segment = Segment(
-        source="planes", sha256="0" * 64, base=0, rows=1, bytes=1, min_event=None, max_event=None, created_at=NOW
+        source="planes",
+        sha256="0" * 64,
+        base=0,
+        rows=1,
+        last=1,
+        bytes=1,
+        min_event=None,
+        max_event=None,
+        created_at=NOW,
     )
     with database.write(actor="a") as transaction:
         stored = transaction.insert(segment)

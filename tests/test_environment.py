@@ -49,7 +49,7 @@ with environment.gc_lock.shared(deadline=1):
     file = segments.write(frame, environment.segments_dir / "weather", environment.tmp)
     with environment.database.write(actor="x") as transaction:
         base = transaction.take_sequence(1)
-        transaction.insert(Segment(source="weather", sha256=file.sha256, base=base, rows=1, bytes=file.bytes,
+        transaction.insert(Segment(source="weather", sha256=file.sha256, base=base, rows=1, last=base + 1, bytes=file.bytes,
                                    min_event=1, max_event=1, created_at=datetime(2013, 1, 1, tzinfo=UTC)))
         os.kill(os.getpid(), 9)
 """

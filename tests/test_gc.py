@@ -56,8 +56,8 @@ def test_a_file_that_another_row_names_stays(workspace):
     environment = workspace._environment
     with environment.database.write(actor="test") as tx:
         tx.execute(
-            "INSERT INTO segments (source, sha256, base, rows, bytes, corrections, created_at, dead_at) "
-            "SELECT source, sha256, base, rows, bytes, corrections, created_at, 1 FROM segments"
+            "INSERT INTO segments (source, sha256, base, rows, last, bytes, corrections, created_at, dead_at) "
+            "SELECT source, sha256, base, rows, last, bytes, corrections, created_at, 1 FROM segments"
         )
     assert collect(environment, now=now(), grace=HOUR).segments == 0
     assert len(files(environment.path)) == 1

@@ -72,8 +72,10 @@ class Segment(Record, frozen=True, kw_only=True):
     source: str
     sha256: str
     base: int
-    """Row number i of the file (its stored ordinal) has the sequence `base + i`."""
+    """A row of the file has the sequence `base` + its stored ordinal; 0 where compaction stored the sequence itself."""
     rows: int
+    last: int
+    """The greatest sequence that it took: of its last row, and of a rebuild without rows the commit's own."""
     bytes: int
     min_event: int | None
     """Microseconds since 1970, UTC; null for a static source."""
@@ -82,6 +84,8 @@ class Segment(Record, frozen=True, kw_only=True):
     """Rows that replace or delete an earlier one with the same key and id."""
     covers: int | None = None
     """For a derived source: the sequence that its inputs were read at."""
+    until: int | None = None
+    """For a derived source: the sequence from which on another rebuild stands in its place."""
     created_at: datetime
     dead_at: datetime | None = None
 
@@ -124,6 +128,8 @@ class Ingestion(Record, frozen=True, kw_only=True):
     """Not yet available by the workspace's clock; the next ingest takes them."""
     rows_quarantined: int = 0
     """Without an event time."""
+    complete_until: int | None = None
+    """Said by the user with it: no row with an earlier event time is missing, microseconds UTC."""
     sequence: int = 0
     """The workspace's sequence after it."""
     seconds: float = 0.0

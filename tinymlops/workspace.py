@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tinymlops.features.project import Project
     from tinymlops.features.pushing import Pushed
     from tinymlops.features.training_sets import TrainingData
+    from tinymlops.features.verifying import VerifiedBuild
     from tinymlops.frames import Frame
     from tinymlops.monitoring.report import MonitorReport
     from tinymlops.records import Ingestion, ModelAlias, ModelVersion, Run
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from tinymlops.serving.model import Model
     from tinymlops.serving.outcomes import OutcomeReport
     from tinymlops.serving.prediction import Predictions
+    from tinymlops.serving.verifying import VerifiedOnline
     from tinymlops.stores.environment import Environment
     from tinymlops.training.tracking import ActiveRun
 
@@ -208,6 +210,7 @@ class Workspace:
         timestamp: str = "timestamp",
         tz: str | None = None,
         details: bool = False,
+        as_of: int | None = None,
     ) -> Frame:
         """Give each spine row the features as they were known at its time.
 
@@ -217,11 +220,13 @@ class Workspace:
             timestamp: The spine's time column.
             tz: Zone of times that carry none.
             details: Add `<feature>_status` and `<feature>_event_time`.
+            as_of: `Q`: only by rows with a sequence up to this one, as if nothing had come since.
 
         Returns:
             The spine's rows, in their order, with a column for each feature; the kind of frame the spine is.
         """
         from tinymlops.features.historical import features_for, parse_features
+        from tinymlops.features.sources import require_past
         from tinymlops.frames import give_back, require_no_nulls, times_to_micros, to_polars
 
         context = self._context()
@@ -234,7 +239,8 @@ class Workspace:
         time = times_to_micros(rows[timestamp], role="spine", tz=tz, name=timestamp)
         require_no_nulls(time, name=timestamp)
         requests = parse_features(context, features)
-        table = features_for(context, rows, time.to_numpy(), requests, details=details)
+        past = require_past(context, as_of)
+        table = features_for(context, rows, time.to_numpy(), requests, details=details, as_of=past)
         result = rows.with_columns(*table.columns.values(), *table.details.values())
         assert result.height == rows.height, "a spine row has exactly one row of features"
         return give_back(result, spine)
@@ -277,7 +283,7 @@ class Workspace:
         return get_online_features(self._context(), features, keys, details=details)
 
     def get_training_data(
-        self, training_set: TrainingSet | str, *, test_from: datetime | str | None = None
+        self, training_set: TrainingSet | str, *, test_from: datetime | str | None = None, as_of: int | None = None
     ) -> TrainingData:
         """Build a training set: features as known at each spine row's time, mature outcomes, split by time.
 
@@ -285,6 +291,7 @@ class Workspace:
             training_set: The training set.
             test_from: Spine times from here on are test rows (a date is midnight in the project's zone);
                 training rows whose label window reaches past it are purged.
+            as_of: `Q`: only by rows with a sequence up to this one, as if nothing had come since.
 
         Raises:
             DefinitionError: If something it stands on has changed since it was applied.
@@ -293,7 +300,50 @@ class Workspace:
 
         context = self._context()
         (name,) = _names([training_set], context)
-        return build(context, name, test_from=test_from)
+        return build(context, name, test_from=test_from, as_of=as_of)
+
+    def reproduce(self, build: str) -> TrainingData:
+        """Build a training set again: by the rows and under the definitions it was built with; nothing is recorded.
+
+        Args:
+            build: The id of a build (`data.build_id`) or the beginning of it, or the name of a training set for its
+                newest build.
+
+        Raises:
+            DefinitionError: If Python code that it stands on has changed since.
+        """
+        from tinymlops.features.verifying import find_build, reproduce
+
+        context = self._context()
+        return reproduce(context, find_build(context, build))
+
+    def verify(self, build: str) -> VerifiedBuild:
+        """Build a training set again and compare its content with what was recorded: whatever came since, it is the same.
+
+        Args:
+            build: As for `reproduce`.
+
+        Returns:
+            Whether it is (`same`), and which engines have another version than then.
+        """
+        from tinymlops.features.verifying import verify_build
+
+        return verify_build(self._context(), build)
+
+    def verify_online(self, *, since: datetime | str | None = None) -> VerifiedOnline:
+        """Recompute the features of logged predictions from history, at their time and sequence, and compare them.
+
+        Args:
+            since: Only predictions from this moment on.
+
+        Returns:
+            How many values were compared, and for each feature how many differ (`same` if none does).
+        """
+        from tinymlops.serving.verifying import verify_online
+
+        self._log.flush()
+        start = None if since is None else to_micros(parse_instant(since, name="since"))
+        return verify_online(self._context(), self.models, since=start)
 
     def start_run(
         self,

@@ -68,13 +68,16 @@ def historical(
     timestamp: Annotated[str, typer.Option(metavar="COLUMN", help="The time column of the rows.")] = "timestamp",
     tz: Annotated[str | None, typer.Option(metavar="ZONE", help="Zone of times that carry none.")] = None,
     details: Details = False,
+    as_of: Annotated[
+        int | None, typer.Option(metavar="Q", help="As if no row with a greater sequence had come yet.")
+    ] = None,
 ) -> Answer:
     """Give each row the features as they were known at its time."""
     from tinymlops.frames import to_polars
 
     spine = _with_times(to_polars(rows_from(rows, input_file)), timestamp, tz)
     frame: Any = session.workspace.get_historical_features(
-        spine, split_names(names), timestamp=timestamp, tz=tz, details=details
+        spine, split_names(names), timestamp=timestamp, tz=tz, details=details, as_of=as_of
     )
     if output is None:
         return Answer({"rows": frame.to_dicts()}, _head(frame))

@@ -74,6 +74,7 @@ def features_for(
     spine_source: str | None = None,
     details: bool = False,
     rows: RowsOf | None = None,
+    as_of: int | None = None,
 ) -> Table:
     """Compute every requested feature for every spine row.
 
@@ -86,6 +87,7 @@ def features_for(
             was known strictly before each row.
         details: Also say why each cell holds what it holds.
         rows: Where a view's rows for some keys come from; None for history.
+        as_of: Of history only the rows with a sequence up to this one; None for all.
 
     Raises:
         DataError: If the spine lacks a key column or request field.
@@ -94,7 +96,9 @@ def features_for(
     for request in requests:
         if request.on_demand:
             continue
-        _add_view(context, spine, time, request, table, spine_source=spine_source, details=details, rows=rows)
+        _add_view(
+            context, spine, time, request, table, spine_source=spine_source, details=details, rows=rows, as_of=as_of
+        )
     ordered = Table({}, {}, table.details)
     for request in requests:
         names = (
@@ -132,6 +136,7 @@ def _add_view(
     spine_source: str | None,
     details: bool,
     rows: RowsOf | None,
+    as_of: int | None,
 ) -> None:
     definitions = context.definitions
     view = definitions.get(ViewSpec, request.view)
@@ -146,7 +151,7 @@ def _add_view(
     features = _asked_of(view, request)
     if rows is None:
         columns = set().union(*map(columns_of, features.values()))
-        history = history_from_store(context, source, entity, keys, columns)
+        history = history_from_store(context, source, entity, keys, columns, as_of=as_of)
     else:
         key = definitions.key_columns(entity, source)
         history = history_of(rows(view, keys), definitions.origin(source), key, keys)

@@ -110,10 +110,11 @@ def ingest(context: Context, source: SourceSpec, *, full: bool = False, complete
             rows_deleted=changes.deleted,
             rows_held_back=held_back,
             rows_quarantined=quarantined,
+            complete_until=complete_until,
             seconds=time.perf_counter() - begun,
             at=context.clock(),
         )
-        committed = _commit(context, source, changes, report, before, complete_until=complete_until)
+        committed = _commit(context, source, changes, report, before)
         if committed is not None:
             return committed
     raise ConflictError(
@@ -133,9 +134,11 @@ def rebuild(context: Context, source: SourceSpec) -> Ingestion | None:
     if None in inputs:
         return None
     newest = max(sequence for sequence in inputs if sequence is not None)
-    if live and live[-1].covers is not None and live[-1].covers >= newest:
+    state = context.environment.database.get(SourceState, source=source.name)
+    current = state is not None and state.definition == specs.fingerprint(source)
+    if current and live and live[-1].covers is not None and live[-1].covers >= newest:
         return None
-    parents = {name: current_rows(context, name) for name in source.inputs}
+    parents = {name: current_rows(context, name, as_of=newest) for name in source.inputs}
     plain = {name: rows.drop("__event", "__created", "__sequence", "__deleted") for name, rows in parents.items()}
     frame = with_times(run_transformation(context, source, plain), source)
     rows, quarantined = _with_event_time(frame, source)
@@ -200,7 +203,6 @@ def _commit(
     report: Ingestion,
     before: list[Segment],
     *,
-    complete_until: int | None = None,
     covers: int | None = None,
 ) -> Ingestion | None:
     """Publish the rows and name them in one transaction; None if another commit came between."""
@@ -222,14 +224,20 @@ def _commit(
             ]:
                 return None
             state = tx.get(SourceState, source=source.name)
+            if file is None and report.complete_until is not None:
+                tx.take_sequence(1)  # what is known changes, if by no row
             if file is not None:
+                # A rebuild takes a number even without rows: no two may stand at one sequence.
+                taken = file.rows if covers is None else max(1, file.rows)
+                base = tx.take_sequence(taken)
                 events = changes.rows["__event"].drop_nulls()
                 tx.insert(
                     Segment(
                         source=source.name,
                         sha256=file.sha256,
-                        base=tx.take_sequence(file.rows),
+                        base=base,
                         rows=file.rows,
+                        last=base + taken,
                         bytes=file.bytes,
                         min_event=_whole(events.min()),
                         max_event=_whole(events.max()),
@@ -240,8 +248,11 @@ def _commit(
                 )
             if covers is not None:
                 for segment in before:
-                    tx.execute("update segments set dead_at = ? where id = ?", (context.now(), segment.id))
-            tx.put(_next_state(source, changes.rows, state, report, replaced=covers is not None, until=complete_until))
+                    tx.execute(
+                        "update segments set dead_at = ?, until = ? where id = ?",
+                        (context.now(), tx.sequence(), segment.id),
+                    )
+            tx.put(_next_state(source, changes.rows, state, report, replaced=covers is not None))
             stored = tx.insert(msgspec.structs.replace(report, sequence=tx.sequence()))
             if file is not None:
                 tx.audit("ingest", source.name, rows=file.rows, sha256=file.sha256)
@@ -255,10 +266,9 @@ def _next_state(
     report: Ingestion,
     *,
     replaced: bool,
-    until: int | None,
 ) -> SourceState:
     greatest = [_whole(rows["__event"].max()), state.max_event if state else None]
-    said = [until, state.complete_until if state else None]
+    said = [report.complete_until, state.complete_until if state else None]
     return SourceState(
         source=source.name,
         definition=specs.fingerprint(source),

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["digest_of", "read_pushed", "to_ids", "to_payloads"]
 
 _DIGEST = 16
+_GREATEST = 2**63 - 1
 
 
 def to_payloads(frame: pl.DataFrame, columns: Iterable[str]) -> list[bytes]:
@@ -49,7 +50,9 @@ def digest_of(payload: bytes) -> bytes:
     return hashlib.sha256(payload).digest()[:_DIGEST]
 
 
-def read_pushed(database: Database, source: str, columns: Mapping[str, str], *, after: int = 0) -> pl.DataFrame:
+def read_pushed(
+    database: Database, source: str, columns: Mapping[str, str], *, after: int = 0, up_to: int | None = None
+) -> pl.DataFrame:
     """Read a source's pushed rows, in the order of their sequence.
 
     Args:
@@ -57,6 +60,7 @@ def read_pushed(database: Database, source: str, columns: Mapping[str, str], *, 
         source: Its name.
         columns: Every known column and its dtype, in the order of the payloads.
         after: Only rows with a greater sequence.
+        up_to: Only rows with a sequence up to this one.
 
     Returns:
         These columns, then `__event`, `__created`, `__sequence` and `__deleted`.
@@ -67,8 +71,9 @@ def read_pushed(database: Database, source: str, columns: Mapping[str, str], *, 
     import polars as pl
 
     rows = database.rows(
-        "SELECT n, event, created, deleted, payload, digest FROM pushed_rows WHERE source = ? AND n > ? ORDER BY n",
-        (source, after),
+        "SELECT n, event, created, deleted, payload, digest FROM pushed_rows "
+        "WHERE source = ? AND n > ? AND n <= ? ORDER BY n",
+        (source, after, _GREATEST if up_to is None else up_to),
     )
     decode = msgspec.msgpack.Decoder(list[Any]).decode
     values = []

@@ -18,7 +18,7 @@ from tinymlops._keys import encode
 from tinymlops.features import specs
 from tinymlops.features.computing import Array, History, arrange_rows, history_of, key_columns
 from tinymlops.features.expressions import columns_of
-from tinymlops.features.sources import live_segments, stored_rows
+from tinymlops.features.sources import live_segments, newest_sequence, stored_rows
 from tinymlops.features.specs import EntitySpec, LabelSpec, SourceSpec, ViewSpec
 from tinymlops.kernels._compile import frozen
 from tinymlops.kernels.records import Records
@@ -46,6 +46,7 @@ def history_from_store(
     columns: Collection[str],
     *,
     outcome: bool = False,
+    as_of: int | None = None,
 ) -> History:
     """Return a source's rows arranged for the keys of a spine.
 
@@ -56,6 +57,7 @@ def history_from_store(
         spine_keys: The spine's key columns, m rows each.
         columns: The columns that will be read.
         outcome: Read as a label does; see `history_of`.
+        as_of: Only rows with a sequence up to this one; None for all.
 
     Raises:
         NotFoundError: If the source was never ingested.
@@ -63,8 +65,30 @@ def history_from_store(
     """
     key = context.definitions.key_columns(entity, source)
     origin = context.definitions.origin(source)
-    if _rows_of(context, origin) < _MANY_ROWS:
-        return history_of(stored_rows(context, source.name), origin, key, spine_keys, outcome=outcome)
+    if _rows_of(context, origin) >= _MANY_ROWS and _has_all_by(context, source, as_of):
+        tables = _image(context, source, entity, key, columns, outcome=outcome)
+        if _has_all_by(context, source, as_of):  # still: no later row can be in the image
+            return _opened(tables, origin, key, spine_keys)
+    return history_of(stored_rows(context, source.name, as_of=as_of), origin, key, spine_keys, outcome=outcome)
+
+
+def _has_all_by(context: Context, source: SourceSpec, as_of: int | None) -> bool:
+    """Say whether a source has no row with a greater sequence."""
+    newest = newest_sequence(context, source.name) if as_of is not None else None
+    return as_of is None or (newest is not None and newest <= as_of)
+
+
+def _image(
+    context: Context,
+    source: SourceSpec,
+    entity: EntitySpec,
+    key: Sequence[str],
+    columns: Collection[str],
+    *,
+    outcome: bool,
+) -> dict[str, pl.DataFrame]:
+    """Return the image of all of a source's rows, made if need be."""
+    origin = context.definitions.origin(source)
     wanted = sorted(_columns_in_force(context, source, entity) | set(columns))
     directory = context.environment.path / "images" / source.name / "-".join(key)
     name = _name(context, source, key, wanted, outcome=outcome)
@@ -73,7 +97,7 @@ def history_from_store(
         tables = _arranged(context, source, origin, key, wanted, outcome=outcome)
         if name == _name(context, source, key, wanted, outcome=outcome):  # nothing was committed while it was made
             images.store(directory, name, tables, context.environment.tmp)
-    return _opened(tables, origin, key, spine_keys)
+    return tables
 
 
 def _rows_of(context: Context, origin: SourceSpec) -> int:

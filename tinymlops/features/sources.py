@@ -25,8 +25,10 @@ __all__ = [
     "current_rows",
     "known_columns",
     "live_segments",
+    "newest_event",
     "newest_sequence",
     "read_source",
+    "require_past",
     "require_same_types",
     "run_transformation",
     "since_of",
@@ -39,6 +41,8 @@ SYSTEM = ("__event", "__created", "__sequence", "__deleted")
 """Of every stored row: event and created time (microseconds UTC), workspace sequence, whether it is a delete."""
 
 _SHOWN_ROWS = 5
+_PATIENCE = 60.0
+_GREATEST = 2**63 - 1
 
 
 def read_source(context: Context, source: SourceSpec, *, since: datetime | None = None) -> pl.DataFrame:
@@ -142,7 +146,9 @@ def require_same_types(source: str, known: Mapping[str, str], now: Mapping[str, 
             )
 
 
-def stored_rows(context: Context, name: str, columns: list[str] | None = None, *, after: int = 0) -> pl.DataFrame:
+def stored_rows(
+    context: Context, name: str, columns: list[str] | None = None, *, after: int = 0, as_of: int | None = None
+) -> pl.DataFrame:
     """Return the rows of a source from history: the user's columns and the `SYSTEM` ones.
 
     A row-wise transformation is computed from its input's rows, whose times and sequence it keeps.
@@ -152,13 +158,15 @@ def stored_rows(context: Context, name: str, columns: list[str] | None = None, *
         name: The source's.
         columns: The user's columns to read; None for all.
         after: Only rows with a greater sequence.
+        as_of: Only rows with a sequence up to this one, and of a rebuilt transformation the rows that stood there then;
+            None for those of now.
 
     Raises:
-        NotFoundError: If the source was never ingested.
+        NotFoundError: If the source was never ingested, or a rebuild that stood then is no longer kept.
     """
     source = context.definitions.get(SourceSpec, name)
     if source.row_wise:
-        parent = stored_rows(context, source.inputs[0], after=after)
+        parent = stored_rows(context, source.inputs[0], after=after, as_of=as_of)
         result = run_transformation(context, source, {source.inputs[0]: parent})
         missing = [column for column in SYSTEM if column not in result.columns]
         if missing:
@@ -168,18 +176,28 @@ def stored_rows(context: Context, name: str, columns: list[str] | None = None, *
             )
         return result
     known = known_columns(source, context.environment.database.get(SourceState, source=name))
-    parts = [_read_segments(context, source, columns, after), _read_pushed(context, source, known, columns, after)]
-    return _together([part for part in parts if part is not None], known, columns)
+    # First the pushed rows: what moves into a segment meanwhile is then read twice at most, and never missed.
+    pushed = _read_pushed(context, source, known, columns, after, as_of)
+    stored = _read_segments(context, source, columns, after, as_of)
+    if stored is not None and pushed is not None and stored.height and pushed["__sequence"][0] <= _last(stored):
+        pushed = pushed.join(stored.select("__sequence"), on="__sequence", how="anti", maintain_order="left")
+    return _together([part for part in (stored, pushed) if part is not None], known, columns)
 
 
-def current_rows(context: Context, name: str) -> pl.DataFrame:
-    """Return the rows that are the facts by now, in order of sequence: final versions, without what was deleted."""
+def current_rows(context: Context, name: str, *, as_of: int | None = None) -> pl.DataFrame:
+    """Return the rows that are the facts by now, in order of sequence: final versions, without what was deleted.
+
+    Args:
+        context: The workspace's state.
+        name: The source's.
+        as_of: By the rows up to this sequence; None for all.
+    """
     import polars as pl
 
     source = context.definitions.get(SourceSpec, name)
     while source.row_wise:
         source = context.definitions.get(SourceSpec, source.inputs[0])
-    rows = stored_rows(context, name)
+    rows = stored_rows(context, name, as_of=as_of)
     if source.id is not None and rows[source.id].null_count() + rows[source.id].n_unique() < rows.height:
         final = rows.sort("__created", "__sequence", nulls_last=False).unique(source.id, keep="last")
         rows = pl.concat([final.filter(pl.col(source.id).is_not_null()), rows.filter(pl.col(source.id).is_null())])
@@ -218,29 +236,98 @@ def newest_sequence(context: Context, name: str) -> int | None:
     if source.via != "push" and database.get(SourceState, source=name) is None:
         return None
     ((pushed,),) = database.rows("SELECT max(n) FROM pushed_rows WHERE source = ?", (name,))
-    return max([pushed or 0, *(segment.base + segment.rows for segment in live_segments(context, name))])
+    return max([pushed or 0, *(segment.last for segment in live_segments(context, name))])
 
 
-def _read_segments(context: Context, source: SourceSpec, columns: list[str] | None, after: int) -> pl.DataFrame | None:
+def newest_event(context: Context, name: str, *, as_of: int | None = None) -> int | None:
+    """Return the greatest event time of a source's rows up to a sequence, microseconds UTC; None if it has none."""
+    bound = _GREATEST if as_of is None else as_of
+    source = context.definitions.get(SourceSpec, name)
+    ((pushed,),) = context.environment.database.rows(
+        "SELECT max(event) FROM pushed_rows WHERE source = ? AND n <= ?", (name, bound)
+    )
+    live = live_segments(context, name)
+    events = [pushed, *(one.max_event for one in live if one.last <= bound)]
+    if any(one.base < bound < one.last for one in live):
+        rows = _read_segments(context, source, [], 0, as_of)
+        events.append(None if rows is None else rows["__event"].max())
+    return max((event for event in events if event is not None), default=None)
+
+
+def require_past(context: Context, as_of: int | None) -> int | None:
+    """Return a sequence that a user asks for, if the workspace has come that far.
+
+    Raises:
+        DataError: If it has not, or it is no sequence.
+    """
+    if as_of is None:
+        return None
+    newest = context.environment.database.sequence()
+    if isinstance(as_of, bool) or not isinstance(as_of, int) or not 0 <= as_of <= newest:
+        raise DataError(
+            f"as_of={as_of!r} is no sequence of this workspace, which has come to {newest}",
+            hint="answers, pushes, ingests and training sets name theirs: Q, or `sequence`",
+        )
+    return as_of
+
+
+def _read_segments(
+    context: Context, source: SourceSpec, columns: list[str] | None, after: int, as_of: int | None
+) -> pl.DataFrame | None:
     import polars as pl
 
     from tinymlops.stores import segments
 
-    live = [segment for segment in live_segments(context, source.name) if segment.base + segment.rows > after]
-    if not live:
-        return None
-    directory = context.environment.segments_dir / source.name
-    rows = segments.read([(directory / segment.sha256, segment.base) for segment in live], columns)
-    return rows if live[0].base >= after else rows.filter(pl.col("__sequence") > after)
+    # Until the files are read, no collection may remove one of them.
+    with context.environment.gc_lock.shared(deadline=_PATIENCE):
+        found = _segments_at(context, source, as_of)
+        wanted = [one for one in found if one.last > after and (as_of is None or one.base < as_of)]
+        if not wanted:
+            return None
+        directory = context.environment.segments_dir / source.name
+        rows = segments.read([(directory / one.sha256, one.base) for one in wanted], columns)
+    if after and min(one.base for one in wanted) < after:
+        rows = rows.filter(pl.col("__sequence") > after)
+    if as_of is not None and max(one.last for one in wanted) > as_of:
+        rows = rows.filter(pl.col("__sequence") <= as_of)
+    return rows
+
+
+def _segments_at(context: Context, source: SourceSpec, as_of: int | None) -> list[Segment]:
+    """Return the segments that hold a source's rows up to a sequence, and maybe later ones."""
+    if as_of is None or not source.inputs:
+        return live_segments(context, source.name)
+    database = context.environment.database
+    every = database.list(Segment, where={"source": source.name}, order="id")
+    stood = [one for one in every if one.last <= as_of and (one.until is None or as_of < one.until)]
+    if not stood:
+        sql = "SELECT EXISTS (SELECT 1 FROM ingestions WHERE source = ? AND sequence <= ?)"
+        if database.rows(sql, (source.name, as_of)) == [(1,)]:
+            raise NotFoundError(
+                f"the rows that transformation {source.name!r} had at Q={as_of} are no longer kept",
+                hint="gc keeps those that a training set or a logged prediction has read, and all for its grace",
+            )
+    return stood
 
 
 def _read_pushed(
-    context: Context, source: SourceSpec, known: Mapping[str, str], columns: list[str] | None, after: int
+    context: Context,
+    source: SourceSpec,
+    known: Mapping[str, str],
+    columns: list[str] | None,
+    after: int,
+    as_of: int | None,
 ) -> pl.DataFrame | None:
-    rows = read_pushed(context.environment.database, source.name, known, after=after)
+    rows = read_pushed(context.environment.database, source.name, known, after=after, up_to=as_of)
     if not rows.height:
         return None
     return rows if columns is None else rows.select(*columns, *SYSTEM)
+
+
+def _last(rows: pl.DataFrame) -> int:
+    newest = rows["__sequence"].max()
+    assert isinstance(newest, int), "every stored row has a sequence"
+    return newest
 
 
 def _together(parts: list[pl.DataFrame], known: Mapping[str, str], columns: list[str] | None) -> pl.DataFrame:

@@ -6,6 +6,7 @@ import hashlib
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
+from importlib import metadata
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -14,21 +15,36 @@ import polars as pl
 
 from tinymlops import _html
 from tinymlops._time import format_duration, from_micros, parse_instant, parse_zone, to_micros
-from tinymlops.errors import DataError, LeakageError
+from tinymlops.errors import DataError, IntegrityError
 from tinymlops.features import specs
-from tinymlops.features.computing import Array, compute
-from tinymlops.features.expressions import columns_of
 from tinymlops.features.historical import features_for
-from tinymlops.features.prepared import history_from_store
-from tinymlops.features.sources import current_rows
-from tinymlops.features.specs import EntitySpec, LabelSpec, OnDemandSpec, SourceSpec, TrainingSetSpec
-from tinymlops.records import FeatureField, RequestField, Scalar, Signature, SourceState, TrainingSetBuild
+from tinymlops.features.labels import complete_until, outcomes_of
+from tinymlops.features.sources import current_rows, require_past
+from tinymlops.features.specs import EntitySpec, LabelSpec, OnDemandSpec, TrainingSetSpec
+from tinymlops.records import FeatureField, RequestField, Scalar, Signature, TrainingSetBuild
 from tinymlops.schema import dtype_name
 
 if TYPE_CHECKING:
+    from tinymlops.features.computing import Array
     from tinymlops.features.context import Context
 
-__all__ = ["BuildReport", "Split", "TrainingData", "build", "outcomes_of", "table_hash"]
+__all__ = [
+    "BuildReport",
+    "Manifest",
+    "Recipe",
+    "Split",
+    "TrainingData",
+    "build",
+    "engine_versions",
+    "read_manifest",
+    "rebuild",
+    "table_hash",
+]
+
+
+_PROTOCOL = 1
+"""Raised when the manifest's meaning changes; the reader of an older one stays."""
+_PATIENCE = 60.0
 
 
 class BuildReport(msgspec.Struct, frozen=True):
@@ -114,42 +130,138 @@ class TrainingData:
         return _html.table(repr(self).strip("<>"), rows)
 
 
-def build(context: Context, name: str, *, test_from: datetime | str | None) -> TrainingData:
+class Recipe(msgspec.Struct, frozen=True, kw_only=True):
+    """All that decides what a training set holds, beside the definitions it stands on."""
+
+    training_set: TrainingSetSpec
+    sequence: int
+    """`Q`: only rows with a sequence up to this one are read."""
+    complete_until: int
+    """Until when the label's source was complete, microseconds UTC: later outcomes are immature."""
+    test_from: int | None
+    """Spine times from here on are the test rows, microseconds UTC; None for no split."""
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a build wrote down about itself, in a file named by its hash: enough to make it again."""
+
+    protocol: int = _PROTOCOL
+    recipe: Recipe
+    fingerprint: str
+    definitions: dict[str, str]
+    """`kind:name` to fingerprint of everything it stands on."""
+    signature: Signature
+    report: BuildReport
+    engines: dict[str, str]
+    """Package to version, of those that compute values."""
+
+
+def build(context: Context, name: str, *, test_from: datetime | str | None, as_of: int | None = None) -> TrainingData:
     """Build a training set and record it.
 
     Args:
         context: The workspace's state.
         name: The training set's name.
         test_from: Spine times from here on are the test rows; a date means midnight in the project's zone.
+        as_of: Only by rows with a sequence up to this one; None for those of now.
 
     Raises:
-        DataError: If no row is left to train on.
+        DataError: If no row is left to train on, or the workspace has not come to that sequence.
     """
     spec = context.definitions.get(TrainingSetSpec, name)
     label = context.definitions.get(LabelSpec, spec.label)
-    sequence = context.environment.database.sequence()
-    spine = current_rows(context, spec.spine)
+    past = require_past(context, as_of)
+    sequence = context.environment.database.sequence() if past is None else past
+    recipe = Recipe(
+        training_set=spec,
+        sequence=sequence,
+        complete_until=complete_until(context, label, as_of=sequence),
+        test_from=None
+        if test_from is None
+        else to_micros(parse_instant(test_from, name="test_from", zone=parse_zone(spec.tz))),
+    )
+    made = _made(context, recipe)
+    return made.as_data(_record(context, made))
+
+
+def rebuild(context: Context, record: TrainingSetBuild, recipe: Recipe) -> TrainingData:
+    """Build a training set again as it was; nothing is recorded.
+
+    Args:
+        context: The workspace's state, under the definitions that it was built with.
+        record: What was recorded of it.
+        recipe: From its manifest.
+    """
+    made = _made(context, recipe)
+    return made.as_data(msgspec.structs.replace(record, fingerprint=made.fingerprint))
+
+
+def read_manifest(context: Context, record: TrainingSetBuild) -> Manifest:
+    """Read what a build wrote down about itself.
+
+    Raises:
+        IntegrityError: If the file is missing, damaged, or of a newer tinymlops.
+    """
+    content = context.environment.blobs.read(record.manifest_sha256)
+    try:
+        manifest = msgspec.json.decode(content, type=Manifest)
+    except msgspec.MsgspecError as error:
+        raise IntegrityError(f"the manifest of training set {record.id} cannot be read: {error}") from error
+    if manifest.protocol > _PROTOCOL:
+        raise IntegrityError(
+            f"the manifest of training set {record.id} has protocol {manifest.protocol}",
+            hint="pip install --upgrade tinymlops",
+        )
+    return manifest
+
+
+class _Made(NamedTuple):
+    """A training set before it is split into frames."""
+
+    recipe: Recipe
+    X: pl.DataFrame
+    outcome: pl.Series
+    spine: pl.DataFrame
+    parts: _Parts
+    signature: Signature
+    definitions: dict[str, str]
+    fingerprint: str
+
+    def as_data(self, record: TrainingSetBuild) -> TrainingData:
+        """Return it as users get it."""
+
+        def split(chosen: Array) -> Split:
+            return Split(self.X.filter(chosen), self.outcome.filter(pl.Series(chosen)), self.spine.filter(chosen))
+
+        test = split(self.parts.test) if self.recipe.test_from is not None else None
+        train = split(self.parts.train)
+        return TrainingData(record, train, test, self.signature, self.definitions, self.parts.report)
+
+
+def _made(context: Context, recipe: Recipe) -> _Made:
+    spec, past = recipe.training_set, recipe.sequence
+    label = context.definitions.get(LabelSpec, spec.label)
+    spine = current_rows(context, spec.spine, as_of=past)
     time = spine["__event"].to_numpy()
-    table = features_for(context, spine, time, spec.features, spine_source=spec.spine)
-    outcome, mature = outcomes_of(context, label, spine, time)
-    parts = _split(spec, label, time, outcome, mature, test_from)
+    table = features_for(context, spine, time, spec.features, spine_source=spec.spine, as_of=past)
+    outcome, mature = outcomes_of(context, label, spine, time, complete=recipe.complete_until, as_of=past)
+    parts = _split(recipe, label, time, outcome, mature)
     X = pl.DataFrame([_model_dtype(series) for series in table.columns.values()])
     X = _with_categories(X, parts.train)
-    fields = _fields(X, table.origins)
     request = _request_fields(context, spec, spine)
-    signature = Signature(fields, request, *_task(outcome.filter(pl.Series(parts.train))))
+    signature = Signature(_fields(X, table.origins), request, *_task(outcome.filter(pl.Series(parts.train))))
     rows = parts.train | parts.test
-    fingerprint = table_hash(X.filter(rows).with_columns(outcome.filter(rows).alias("__label")))
-    definitions = context.definitions.stands_on(spec)
-    report = parts.report
-    record = _record(context, spec, signature, definitions, report, sequence, fingerprint, X.width)
     shown = spine.select(pl.exclude("^__.*$")).with_columns(pl.Series("timestamp", time).cast(pl.Datetime("us", "UTC")))
-
-    def split(chosen: Array) -> Split:
-        return Split(X.filter(chosen), outcome.filter(pl.Series(chosen)).alias(label.name), shown.filter(chosen))
-
-    test = split(parts.test) if test_from is not None else None
-    return TrainingData(record, split(parts.train), test, signature, definitions, report)
+    return _Made(
+        recipe,
+        X,
+        outcome.alias(label.name),
+        shown,
+        parts,
+        signature,
+        context.definitions.stands_on(spec),
+        table_hash(X.filter(rows).with_columns(outcome.filter(rows).alias("__label"))),
+    )
 
 
 class _Parts(NamedTuple):
@@ -158,74 +270,14 @@ class _Parts(NamedTuple):
     report: BuildReport
 
 
-def outcomes_of(context: Context, label: LabelSpec, spine: pl.DataFrame, time: Array) -> tuple[pl.Series, Array]:
-    """Return each row's outcome over `(t + gap, t + gap + horizon]`, and whether it can be known by now.
-
-    Args:
-        context: The workspace's state.
-        label: What counts as the outcome.
-        spine: The key columns of the label's entity.
-        time: int64[m] spine times, microseconds UTC.
-
-    Raises:
-        DataError: If the spine lacks a key column.
-        LeakageError: If nobody can say until when the label's source is complete.
-    """
-    entity = context.definitions.get(EntitySpec, label.entity)
-    source = context.definitions.get(SourceSpec, label.source)
-    missing = [column for column in entity.key if column not in spine.columns]
-    if missing:
-        raise DataError(
-            f"the spine has no column {missing[0]!r}, the key of label {label.name!r}",
-            hint=f"let the spine source return {missing[0]!r}",
-        )
-    keys = [spine[column] for column in entity.key]
-    history = history_from_store(context, source, entity, keys, columns_of(label.expression), outcome=True)
-    windowed = msgspec.structs.replace(label.expression, window=label.horizon)
-    end = time + (label.gap + label.horizon)
-    # A window is [end - w, end) and the look-ahead (t + gap, end]: one microsecond later they are the same.
-    outcome = compute(history, {label.name: windowed}, end + 1, strict=True, ttl=None)[label.name]
-    complete = _complete_until(context, source)
-    return outcome, end + context.definitions.origin(source).delay <= complete
-
-
-def _complete_until(context: Context, source: SourceSpec) -> int:
-    base = [context.environment.database.get(SourceState, source=name) for name in _bases(context, source)]
-    known = [_said_or_seen(state, context.now()) for state in base if state]
-    if not known or any(value is None for value in known):
-        raise LeakageError(
-            f"nobody can say until when source {source.name!r} is complete",
-            hint="ingest or push its rows, or say ws.ingest(complete_until=...)",
-        )
-    return min(value for value in known if value is not None)
-
-
-def _said_or_seen(state: SourceState, now: int) -> int | None:
-    """Return the user's word, or the newest event; an event that is still to come completes nothing before it."""
-    if state.complete_until is not None or state.max_event is None:
-        return state.complete_until
-    return min(state.max_event, now)
-
-
-def _bases(context: Context, source: SourceSpec) -> set[str]:
-    return context.definitions.base_sources(source.name)
-
-
-def _split(
-    spec: TrainingSetSpec,
-    label: LabelSpec,
-    time: Array,
-    outcome: pl.Series,
-    mature: Array,
-    test_from: datetime | str | None,
-) -> _Parts:
+def _split(recipe: Recipe, label: LabelSpec, time: Array, outcome: pl.Series, mature: Array) -> _Parts:
     has = outcome.is_not_null().to_numpy()
     usable = has & mature
     reach = label.gap + label.horizon
-    if test_from is None:
+    at = recipe.test_from
+    if at is None:
         train, test, purged = usable, np.zeros(len(time), np.bool_), 0
     else:
-        at = to_micros(parse_instant(test_from, name="test_from", zone=parse_zone(spec.tz)))
         before = usable & (time < at)
         train, test = before & (time + reach < at), usable & (time >= at)
         purged = int(before.sum() - train.sum())
@@ -234,8 +286,8 @@ def _split(
     )
     if not report.train_rows:
         raise DataError(
-            f"training set {spec.name!r} has no row to train on: of {report.spine_rows} spine rows {report.immature} "
-            f"are immature, {report.no_outcome} have no outcome, {purged} were purged",
+            f"training set {recipe.training_set.name!r} has no row to train on: of {report.spine_rows} spine rows "
+            f"{report.immature} are immature, {report.no_outcome} have no outcome, {purged} were purged",
             hint=f"ingest more, choose a later test_from, or a horizon shorter than {format_duration(reach)}",
         )
     return _Parts(train, test, report)
@@ -302,44 +354,40 @@ def _task(y: pl.Series) -> tuple[str, list[Scalar] | None]:
     return "regression", None
 
 
-def _record(
-    context: Context,
-    spec: TrainingSetSpec,
-    signature: Signature,
-    definitions: Mapping[str, str],
-    report: BuildReport,
-    sequence: int,
-    fingerprint: str,
-    features: int,
-) -> TrainingSetBuild:
+def _record(context: Context, made: _Made) -> TrainingSetBuild:
     """Publish the build's manifest and record the build."""
-    environment = context.environment
-    manifest = msgspec.json.encode(
-        {
-            "training_set": spec,
-            "sequence": sequence,
-            "fingerprint": fingerprint,
-            "definitions": definitions,
-            "signature": signature,
-            "report": report,
-            "engines": {"polars": pl.__version__, "numpy": np.__version__},
-        },
-        order="deterministic",
+    environment, recipe, report = context.environment, made.recipe, made.parts.report
+    manifest = Manifest(
+        recipe=recipe,
+        fingerprint=made.fingerprint,
+        definitions=made.definitions,
+        signature=made.signature,
+        report=report,
+        engines=engine_versions(),
     )
-    record = TrainingSetBuild(
-        id=uuid.uuid4().hex,
-        name=spec.name,
-        sequence=sequence,
-        fingerprint=fingerprint,
-        manifest_sha256=environment.blobs.put(manifest),
-        rows=report.train_rows + report.test_rows,
-        features=features,
-        created_at=from_micros(context.now()),
-    )
-    with environment.database.write(actor="local") as tx:
-        tx.insert(record)
-        tx.audit("training_set.build", spec.name, id=record.id, fingerprint=fingerprint, sequence=sequence)
+    # From the manifest to its row no collection may come in between.
+    with environment.gc_lock.shared(deadline=_PATIENCE):
+        record = TrainingSetBuild(
+            id=uuid.uuid4().hex,
+            name=recipe.training_set.name,
+            sequence=recipe.sequence,
+            fingerprint=made.fingerprint,
+            manifest_sha256=environment.blobs.put(msgspec.json.encode(manifest, order="deterministic")),
+            rows=report.train_rows + report.test_rows,
+            features=made.X.width,
+            created_at=from_micros(context.now()),
+        )
+        with environment.database.write(actor="local") as tx:
+            tx.insert(record)
+            tx.audit(
+                "training_set.build", record.name, id=record.id, fingerprint=made.fingerprint, sequence=recipe.sequence
+            )
     return record
+
+
+def engine_versions() -> dict[str, str]:
+    """Return the versions of the packages that compute a training set's values."""
+    return {name: metadata.version(name) for name in ("tinymlops", "duckdb", "numba", "numpy", "polars")}
 
 
 def table_hash(frame: pl.DataFrame) -> str:

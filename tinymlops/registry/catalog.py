@@ -10,6 +10,8 @@ from tinymlops.errors import NotFoundError, near
 from tinymlops.records import Definition
 
 if TYPE_CHECKING:
+    import builtins
+    from collections.abc import Mapping
     from datetime import datetime
 
     from tinymlops.stores.database import Database
@@ -54,6 +56,29 @@ class Catalog:
                 hint=near(name, known, otherwise="apply the project first: ws.apply(project)"),
             )
         return known[name]
+
+    def built_with(self, fingerprints: Mapping[str, str]) -> builtins.list[Definition]:
+        """Return the versions of definitions that something was built with, in force or not.
+
+        Args:
+            fingerprints: `kind:name` to fingerprint.
+
+        Raises:
+            NotFoundError: If one is nowhere to be found.
+        """
+        return [self._version(key, fingerprints[key]) for key in sorted(fingerprints)]
+
+    def _version(self, key: str, fingerprint: str) -> Definition:
+        kind, _, name = key.partition(":")
+        where = {"kind": kind, "name": name, "fingerprint": fingerprint}
+        found = self._database.list(Definition, where=where, order="-version", limit=1)
+        if not found:
+            raise NotFoundError(
+                f"the workspace has no {kind.replace('_', ' ')} {name!r} with fingerprint {fingerprint[:12]}, "
+                "which this stands on",
+                hint="apply the project, and build the training data from what was applied",
+            )
+        return found[0]
 
     def put(self, tx: Transaction, definition: Definition) -> Definition:
         """Write a definition as its next version, and take the one before out of force."""

@@ -10,6 +10,7 @@ import msgspec
 
 from tinymlops.errors import ConflictError, DataError, IntegrityError, NotFoundError, near
 from tinymlops.records import Definition, LoggedModel, ModelAlias, ModelVersion, Run, TrainingSetBuild
+from tinymlops.registry.catalog import Catalog
 from tinymlops.registry.runs import Runs
 from tinymlops.stores._rows import to_json
 
@@ -243,20 +244,8 @@ class Models:
             model=model,
             run=record,
             training_set=build,
-            definitions=[self._definition(key, model.definitions[key]) for key in sorted(model.definitions)],
+            definitions=Catalog(self._database).built_with(model.definitions),
         )
-
-    def _definition(self, key: str, fingerprint: str) -> Definition:
-        kind, _, name = key.partition(":")
-        where = {"kind": kind, "name": name, "fingerprint": fingerprint}
-        found = self._database.list(Definition, where=where, order="-version", limit=1)
-        if not found:
-            raise NotFoundError(
-                f"the workspace has no {kind.replace('_', ' ')} {name!r} with fingerprint {fingerprint[:12]}, "
-                "which the model stands on",
-                hint="apply the project, and build the training data from what was applied",
-            )
-        return found[0]
 
     def _point(self, tx: Transaction, name: str, alias: str, version: int, current: ModelAlias | None) -> ModelAlias:
         if current is not None and current.version == version:

@@ -9,9 +9,9 @@ import msgspec
 import polars as pl
 
 from tinymlops.errors import DataError, near
+from tinymlops.features.labels import complete_until, outcomes_of
 from tinymlops.features.sources import known_columns
 from tinymlops.features.specs import EntitySpec, LabelSpec, SourceSpec
-from tinymlops.features.training_sets import outcomes_of
 from tinymlops.frames import Frame, to_polars
 from tinymlops.records import Outcome, SourceState
 from tinymlops.schema import parse_dtype
@@ -82,7 +82,8 @@ def collect_outcomes(context: Context, model: Model) -> int:
     waiting = _waiting(pinned, model, label)
     if not waiting.height:
         return 0
-    outcome, mature = outcomes_of(pinned, label, waiting, waiting["at"].to_numpy())
+    complete = complete_until(pinned, label)
+    outcome, mature = outcomes_of(pinned, label, waiting, waiting["at"].to_numpy(), complete=complete)
     found = waiting.select("id", outcome.alias("value")).filter(mature)
     values = {identifier: _value(value) for identifier, value in found.iter_rows()}
     at = context.clock()

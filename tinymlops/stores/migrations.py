@@ -92,11 +92,13 @@ _FIRST_SCHEMA = (
         sha256 TEXT NOT NULL,
         base INTEGER NOT NULL,
         rows INTEGER NOT NULL,
+        last INTEGER NOT NULL,
         bytes INTEGER NOT NULL,
         min_event INTEGER,
         max_event INTEGER,
         corrections INTEGER NOT NULL,
         covers INTEGER,
+        until INTEGER,
         created_at INTEGER NOT NULL,
         dead_at INTEGER
     ) STRICT""",
@@ -122,6 +124,7 @@ _FIRST_SCHEMA = (
         rows_deleted INTEGER NOT NULL,
         rows_held_back INTEGER NOT NULL,
         rows_quarantined INTEGER NOT NULL,
+        complete_until INTEGER,
         sequence INTEGER NOT NULL,
         seconds ANY NOT NULL,
         at INTEGER NOT NULL
