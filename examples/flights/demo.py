@@ -129,11 +129,11 @@ def live_through_october() -> None:
             for _ in range(48):
                 due = departing(flights, clock())
                 if due.height:
-                    answer = post(f"{url}/v1/models/delay/predict", {"rows": due.to_dicts()})
-                    done(len(answer["predictions"]))
+                    answered = due, post(f"{url}/v1/models/delay/predict", {"rows": due.to_dicts()})
+                    done(due.height)
                 clock.advance("1h")
                 ws.ingest("landings", "weather")
-            show(due, answer)
+        show(*answered)
         clock.advance("36h")
         with stage("outcomes arrive"):
             ws.ingest()
