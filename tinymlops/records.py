@@ -144,7 +144,6 @@ class PushedRow(Record, frozen=True, kw_only=True):
 
     n: int
     source: str
-    batch_id: str
     event_id: str | None = None
     """Canonical JSON of the id column's value; null where the source has no id."""
     payload: bytes

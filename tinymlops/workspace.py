@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from tinymlops.config import Config
     from tinymlops.features.applied import Noun
+    from tinymlops.features.compaction import Compacted
     from tinymlops.features.context import Context
     from tinymlops.features.historical import Asked
     from tinymlops.features.materialization import Covered
@@ -201,6 +202,20 @@ class Workspace:
         context = self._context()
         (name,) = _names([source], context)
         return push(context, name, rows, batch_id=batch_id)
+
+    def compact(self, *sources: Source[..., Any] | str) -> list[Compacted]:
+        """Put the rows of sources into one file each; no row is lost or changed. `ingest` does so where there are many.
+
+        Args:
+            sources: Which; none for all.
+
+        Returns:
+            One report for each source that had more than one file, or pushed rows.
+        """
+        from tinymlops.features.compaction import compact
+
+        context = self._context()
+        return compact(context, _names(sources, context))
 
     def get_historical_features(
         self,

@@ -11,6 +11,7 @@ import polars as pl
 from tinymlops.errors import ConflictError, DataError, NotFoundError, near
 from tinymlops.features import specs
 from tinymlops.features.changes import Changes, compared, in_order, own_schema
+from tinymlops.features.compaction import compact_where_needed
 from tinymlops.features.materialization import catch_up
 from tinymlops.features.sources import (
     current_rows,
@@ -69,6 +70,7 @@ def ingest_all(
     reports += [report for report in rebuilt if report is not None]
     for report in reports:
         catch_up(context, report.source)
+    compact_where_needed(context)
     return reports
 
 

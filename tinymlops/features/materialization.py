@@ -185,17 +185,16 @@ def _changed_keys(context: Context, variant: Variant, new: pl.DataFrame, after: 
 
 def _has_corrections(context: Context, source: str, after: int) -> bool:
     """Say whether a row after a sequence may have the id of one before: cheap where none does."""
-    segments = live_segments(context, source)
-    if any(segment.corrections and segment.base + segment.rows > after for segment in segments):
+    if any(segment.corrections and segment.last > after for segment in live_segments(context, source)):
         return True
     # A source that once was ingested has ids in files, where no index finds them.
     known = (
-        "1"
-        if segments
-        else "EXISTS (SELECT 1 FROM pushed_rows AS old WHERE old.source = new.source "
+        "EXISTS (SELECT 1 FROM ingestions WHERE source = ?1) "
+        "OR EXISTS (SELECT 1 FROM moved_events AS old WHERE old.source = new.source AND old.event_id = new.event_id) "
+        "OR EXISTS (SELECT 1 FROM pushed_rows AS old WHERE old.source = new.source "
         "AND old.event_id = new.event_id AND old.n <= ?2)"
     )
-    sql = f"SELECT EXISTS (SELECT 1 FROM pushed_rows AS new WHERE source = ?1 AND n > ?2 AND {known})"
+    sql = f"SELECT EXISTS (SELECT 1 FROM pushed_rows AS new WHERE source = ?1 AND n > ?2 AND ({known}))"
     ((found,),) = context.environment.database.rows(sql, (source, after))
     return bool(found)
 

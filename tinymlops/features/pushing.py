@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import uuid
-from collections import Counter
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
-from tinymlops._time import from_micros
+from tinymlops._time import from_micros, to_micros
 from tinymlops.errors import ConflictError, DataError, NotFoundError, near
 from tinymlops.features import specs
 from tinymlops.features.accepting import accepted
@@ -51,11 +49,15 @@ class Pushed(msgspec.Struct, frozen=True):
         )
 
 
+_WITH_IDS = "WHERE source = ? AND event_id IN (SELECT value FROM json_each(?))"
+
+
 class _Row(NamedTuple):
     """One row as it will be stored, but for what the commit says."""
 
     event_id: str | None
     payload: bytes
+    digest: bytes
     event: int | None
     deleted: bool
 
@@ -119,21 +121,20 @@ def _store(
     """Write what is not known yet; return how many rows were new, corrected and known."""
     columns = known_columns(source, state)
     rows = _rows(frame, source, columns)
-    if not rows or (batch_id is not None and _is_replay(tx, source, batch_id, rows)):
+    created = _commit_time(context, state)
+    if not rows or (batch_id is not None and _is_replay(tx, source, batch_id, rows, created)):
         return 0, 0, len(rows)
     fresh, corrected = _unknown(tx, source, rows)
     if not fresh:
         return 0, 0, len(rows)
-    base, created = tx.take_sequence(len(fresh)), _commit_time(context, tx, source)
-    batch = batch_id if batch_id is not None else uuid.uuid4().hex
+    base = tx.take_sequence(len(fresh))
     tx.insert_many(
         PushedRow(
             n=base + i,
             source=source.name,
-            batch_id=batch,
             event_id=row.event_id,
             payload=row.payload,
-            digest=digest_of(row.payload),
+            digest=row.digest,
             event=row.event,
             created=created,
             deleted=row.deleted,
@@ -154,54 +155,51 @@ def _store(
             ingested_at=from_micros(created),
         )
     )
-    tx.audit("push", source.name, rows=len(fresh), batch_id=batch)
+    tx.audit("push", source.name, rows=len(fresh), batch_id=batch_id)
     return len(fresh) - corrected, corrected, len(rows) - len(fresh)
 
 
 def _rows(frame: pl.DataFrame, source: SourceSpec, columns: Iterable[str]) -> list[_Row]:
     ids: Sequence[str | None] = [None] * frame.height if source.id is None else to_ids(frame[source.id])
+    payloads = to_payloads(frame, columns)
     return [
-        _Row(*row) for row in zip(ids, to_payloads(frame, columns), frame["__event"], frame["__deleted"], strict=True)
+        _Row(*row)
+        for row in zip(ids, payloads, map(digest_of, payloads), frame["__event"], frame["__deleted"], strict=True)
     ]
 
 
-def _is_replay(tx: Transaction, source: SourceSpec, batch_id: str, rows: Sequence[_Row]) -> bool:
-    """Say whether the batch was pushed before.
+def _is_replay(tx: Transaction, source: SourceSpec, batch_id: str, rows: Sequence[_Row], at: int) -> bool:
+    """Say whether the batch was pushed before; if not, keep in mind that it was now.
 
     Raises:
         ConflictError: If it was, with other rows: taking it for a replay would lose these.
     """
-    stored = Counter(
-        digest
-        for (digest,) in tx.execute(
-            "SELECT digest FROM pushed_rows WHERE source = ? AND batch_id = ?", (source.name, batch_id)
-        )
-    )
-    sent = Counter(digest_of(row.payload) for row in rows)
-    # Of rows with ids, those that were known at the time are not in the batch.
-    if stored and not (stored <= sent if source.id is not None else stored == sent):
+    digest = digest_of(b"".join(sorted(row.digest + bytes([row.deleted]) for row in rows)))
+    known = tx.execute("SELECT digest FROM push_batches WHERE source = ? AND batch_id = ?", (source.name, batch_id))
+    if not known:
+        tx.execute("INSERT INTO push_batches VALUES (?, ?, ?, ?)", (source.name, batch_id, digest, at))
+    elif known != [(digest,)]:
         raise ConflictError(
             f"batch {batch_id!r} was pushed to source {source.name!r} before, with other rows",
             hint="give each batch an id of its own, or leave batch_id out",
         )
-    return bool(stored)
+    return bool(known)
 
 
 def _unknown(tx: Transaction, source: SourceSpec, rows: Sequence[_Row]) -> tuple[list[_Row], int]:
     """Return the rows to be stored, and how many of them are new versions of known events."""
     if source.id is None:
         return list(rows), 0
-    latest: dict[str | None, tuple[bytes, bool]] = {
-        event_id: (payload, deleted == 1)
-        for event_id, payload, deleted in tx.execute(
-            "SELECT event_id, payload, deleted FROM pushed_rows WHERE source = ? AND event_id IN "
-            "(SELECT value FROM json_each(?)) ORDER BY n",
-            (source.name, msgspec.json.encode([row.event_id for row in rows]).decode()),
-        )
-    }
+    bound = source.name, msgspec.json.encode([row.event_id for row in rows]).decode()
+    # In this order the latest version comes last: what has moved into segments is older than what has not.
+    versions = [
+        *tx.execute(f"SELECT event_id, digest, deleted FROM moved_events {_WITH_IDS}", bound),
+        *tx.execute(f"SELECT event_id, digest, deleted FROM pushed_rows {_WITH_IDS} ORDER BY n", bound),
+    ]
+    latest: dict[str | None, tuple[bytes, bool]] = {one: (digest, deleted == 1) for one, digest, deleted in versions}
     fresh, corrected = [], 0
     for row in rows:
-        content = row.payload, row.deleted
+        content = row.digest, row.deleted
         if latest.get(row.event_id) == content:
             continue
         corrected += row.event_id in latest
@@ -210,10 +208,10 @@ def _unknown(tx: Transaction, source: SourceSpec, rows: Sequence[_Row]) -> tuple
     return fresh, corrected
 
 
-def _commit_time(context: Context, tx: Transaction, source: SourceSpec) -> int:
+def _commit_time(context: Context, state: SourceState | None) -> int:
     """Return the clock's time, but none before the last push: of two versions the later one must stay the greater."""
-    last = tx.execute("SELECT created FROM pushed_rows WHERE source = ? ORDER BY n DESC LIMIT 1", (source.name,))
-    return max([context.now(), *(int(created) for (created,) in last)])
+    last = to_micros(state.ingested_at) if state is not None and state.ingested_at is not None else 0
+    return max(context.now(), last)
 
 
 def _follow(context: Context, name: str) -> Literal["current", "behind"]:

@@ -133,7 +133,6 @@ _FIRST_SCHEMA = (
     """CREATE TABLE pushed_rows (
         n INTEGER PRIMARY KEY,
         source TEXT NOT NULL,
-        batch_id TEXT NOT NULL,
         event_id TEXT,
         payload BLOB NOT NULL,
         digest BLOB NOT NULL,
@@ -142,8 +141,22 @@ _FIRST_SCHEMA = (
         deleted INTEGER NOT NULL
     ) STRICT""",
     "CREATE INDEX pushed_rows_source ON pushed_rows (source, n)",
-    "CREATE INDEX pushed_rows_batch ON pushed_rows (source, batch_id)",
     "CREATE INDEX pushed_rows_event ON pushed_rows (source, event_id) WHERE event_id IS NOT NULL",
+    """CREATE TABLE moved_events (
+        source TEXT NOT NULL,
+        event_id TEXT NOT NULL,
+        digest BLOB NOT NULL,
+        deleted INTEGER NOT NULL,
+        PRIMARY KEY (source, event_id)
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE push_batches (
+        source TEXT NOT NULL,
+        batch_id TEXT NOT NULL,
+        digest BLOB NOT NULL,
+        at INTEGER NOT NULL,
+        PRIMARY KEY (source, batch_id)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX push_batches_at ON push_batches (at)",
     """CREATE TABLE training_sets (
         id TEXT PRIMARY KEY,
         name TEXT NOT NULL,

@@ -2,7 +2,8 @@
 
 A file holds the user's columns beside four of ours: `__event` and `__created` (microseconds UTC, null where
 there is none), `__ordinal` (1, 2, ... in the file) and `__deleted`. The sequence is not in it, because the
-commit that names the file assigns it: `__sequence` is `base + __ordinal`.
+commit that names the file assigns it: `__sequence` is `base + __ordinal`. In a merged file, whose rows come from several
+commits, the ordinal is the sequence itself and the base is 0.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-__all__ = ["SYSTEM_COLUMNS", "SegmentFile", "read", "write"]
+__all__ = ["SYSTEM_COLUMNS", "SegmentFile", "merge", "read", "write"]
 
 SYSTEM_COLUMNS = ("__event", "__created", "__sequence", "__deleted")
 _STORED = ("__event", "__created", "__ordinal", "__deleted")
@@ -49,6 +50,44 @@ def write(frame: pl.DataFrame, directory: Path, tmp: Path) -> SegmentFile:
 
     published = publish(to_parquet, lambda sha256: directory / sha256, tmp)
     return SegmentFile(published.sha256, frame.height, published.bytes)
+
+
+def merge(segments: Sequence[tuple[Path, int]], rows: pl.DataFrame | None, directory: Path, tmp: Path) -> SegmentFile:
+    """Write several segments, and then some more rows, into one, in which each row's ordinal is its sequence.
+
+    Nothing is held in memory as a whole but the added rows.
+
+    Args:
+        segments: Each file with the `base` that its commit assigned.
+        rows: The user's columns, then `__event`, `__created`, `__sequence` and `__deleted`; None for no more.
+        directory: As for `write`.
+        tmp: As for `write`.
+
+    Raises:
+        DataError: If a column changed its type between two files.
+        IntegrityError: If a file is missing or is not what was written.
+    """
+    import polars as pl
+
+    for path, _ in segments:
+        verify_file(path, path.name)
+    _united([(path, _schema(path)) for path, _ in segments], None)
+    parts = [
+        pl.scan_parquet(path, glob=False, hive_partitioning=False).with_columns(pl.col("__ordinal") + base)
+        for path, base in segments
+    ]
+    if rows is not None:
+        parts.append(rows.rename({"__sequence": "__ordinal"}).lazy())
+    together = pl.concat(parts, how="diagonal")
+    height = together.select(pl.len()).collect().item()
+
+    def to_parquet(stream: BinaryIO) -> None:
+        together.sink_parquet(
+            stream, compression="zstd", compression_level=1, statistics=True, row_group_size=_ROW_GROUP
+        )
+
+    published = publish(to_parquet, lambda sha256: directory / sha256, tmp)
+    return SegmentFile(published.sha256, height, published.bytes)
 
 
 def read(segments: Sequence[tuple[Path, int]], columns: Sequence[str] | None) -> pl.DataFrame:

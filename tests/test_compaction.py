@@ -1,0 +1,235 @@
+"""Compaction: fewer files and rows in the table, and the same history, sequence by sequence."""
+
+from datetime import datetime, timedelta
+
+import polars as pl
+import pytest
+from conftest import at, shop
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import tinymlops as tm
+from tinymlops.errors import ConflictError, DataError
+from tinymlops.features import compaction
+from tinymlops.features.compaction import compact_where_needed
+from tinymlops.features.sources import live_segments, newest_event, stored_rows
+from tinymlops.records import PushedRow, Segment
+
+
+def orders(*rows):
+    return pl.DataFrame(
+        [{"customer": c, "at": at(h), "amount": a} for c, h, a in rows],
+        schema={"customer": pl.String, "at": pl.Datetime("us", "UTC"), "amount": pl.Float64},
+    )
+
+
+def clicks_project(**options):
+    project = tm.Project("clicks")
+    customer = project.entity("customer", key="customer")
+
+    @project.source(**{"timestamp": "at", "id": "click", **options})
+    def clicks() -> tm.Schema:
+        return {"click": int, "customer": str, "at": datetime, "amount": float}
+
+    @project.feature_view(entity=customer)
+    def clicking(clicks: tm.Rows) -> tm.Features:
+        return {"last": clicks["amount"].last(), "n": clicks.count(window="1d")}
+
+    return project
+
+
+def click(n, amount=1.0, **more):
+    return {"click": n, "customer": "a", "at": at(n), "amount": amount, **more}
+
+
+@pytest.fixture
+def pushing(tmp_path):
+    with tm.connect(tmp_path / "clicks.tm", create=True, clock=tm.ReplayClock(at(50))) as ws:
+        ws.apply(clicks_project())
+        yield ws
+
+
+def history(ws, name, as_of=None):
+    return stored_rows(ws._context(), name, as_of=as_of).sort("__sequence")
+
+
+def live(ws, name):
+    return live_segments(ws._context(), name)
+
+
+def test_many_ingests_leave_at_most_eight_segments_and_the_same_history(workspace):
+    project = shop(orders())
+    workspace.apply(project)
+    rows, known = [], {}
+    for number in range(30):
+        rows += [("ab"[number % 2], number, float(number))] * (1 + 20 * (number == 0))
+        project.frames["orders"] = orders(*rows)
+        (report,) = workspace.ingest("orders")
+        known[report.sequence] = history(workspace, "orders")
+        assert len(live(workspace, "orders")) <= 8
+    for sequence, before in known.items():
+        assert history(workspace, "orders", as_of=sequence).equals(before)
+        assert newest_event(workspace._context(), "orders", as_of=sequence) == before["__event"].max()
+    assert (
+        workspace._environment.database.count(Segment, {"dead_at": None})
+        < 8
+        < workspace._environment.database.count(Segment)
+    )
+    (report,) = workspace.ingest("orders")
+    assert report.rows_new == 0
+
+
+def test_compact_puts_all_into_one_segment(workspace):
+    project = shop(orders(("a", 1, 1.0)))
+    workspace.apply(project)
+    workspace.ingest("orders")
+    project.frames["orders"] = orders(("a", 1, 1.0), ("a", 2, 2.0)).with_columns(coupon=pl.lit("x"))
+    workspace.ingest("orders")
+    before = history(workspace, "orders")
+    (compacted,) = workspace.compact()
+    assert (compacted.source, compacted.segments, compacted.rows) == ("orders", 2, 3)
+    (segment,) = live(workspace, "orders")
+    assert (segment.base, segment.last, segment.rows) == (0, 3, 3)
+    assert history(workspace, "orders").equals(before)
+    assert history(workspace, "orders")["coupon"].to_list() == [None, "x", "x"]
+    assert workspace.compact() == []
+    project.frames["orders"] = orders(("a", 1, 1.0)).with_columns(coupon=pl.lit(1))
+    with pytest.raises(DataError, match="'coupon' of source 'orders' was String and is now Int32"):
+        workspace.ingest("orders")
+    assert workspace._environment.database.verify_audit() == []
+
+
+def test_pushed_rows_move_with_their_times_and_are_still_known(pushing):
+    ws = pushing
+    ws.push("clicks", [click(1), click(2)], batch_id="b1")
+    ws._clock.advance("1h")
+    ws.push("clicks", [click(2, 7.0), {"click": 1, "customer": "a", "at": at(1), "deleted": True}])
+    before, online = history(ws, "clicks"), ws.materialize()
+    (compacted,) = ws.compact("clicks")
+    assert (compacted.pushed_rows, compacted.rows) == (4, 4)
+    assert ws._environment.database.count(PushedRow) == 0
+    assert history(ws, "clicks").equals(before)
+    assert history(ws, "clicks", as_of=2).equals(before.head(2))
+
+    def counts(rows, **options):
+        pushed = ws.push("clicks", rows, **options)
+        return pushed.rows_new, pushed.rows_corrected, pushed.rows_known
+
+    assert counts([click(1), click(2)], batch_id="b1") == (0, 0, 2)
+    assert counts([click(2, 7.0)]) == (0, 0, 1)
+    assert counts([click(2), click(3)]) == (1, 1, 0)
+    with pytest.raises(ConflictError, match="with other rows"):
+        ws.push("clicks", [click(9)], batch_id="b1")
+    assert history(ws, "clicks").height == 6
+    (row,) = ws.get_online_features(["clicking"], [{"customer": "a"}]).to_polars().rows()
+    ws._clock.advance("1us")
+    assert (
+        ws.get_historical_features(pl.DataFrame({"customer": ["a"], "timestamp": [ws._clock()]}), ["clicking"]).row(0)[
+            2:
+        ]
+        == row[1:]
+    )
+    assert online
+
+
+def test_a_clock_set_back_after_a_move_does_not_make_a_correction_the_lesser(pushing):
+    ws = pushing
+    ws.push("clicks", [click(1)])
+    ws.compact()
+    ws._clock = tm.ReplayClock(at(20))
+    ws.push("clicks", [click(1, 5.0)])
+    assert history(ws, "clicks")["__created"].to_list() == [int(at(50).timestamp() * 1e6)] * 2
+
+
+def test_a_batch_is_forgotten_after_a_month(pushing):
+    ws = pushing
+    ws.apply(clicks_project(id=None))
+    ws.push("clicks", [click(1)], batch_id="x")
+    ws._clock.advance(timedelta(days=29))
+    ws.compact()
+    assert ws.push("clicks", [click(1)], batch_id="x").rows_known == 1
+    ws.push("clicks", [click(2)])
+    ws._clock.advance(timedelta(days=2))
+    ws.compact()
+    assert ws.push("clicks", [click(1)], batch_id="x").rows_new == 1
+
+
+def test_pushed_rows_move_by_themselves_when_they_are_many(pushing, monkeypatch):
+    monkeypatch.setattr(compaction, "_MOST_PUSHED", 5)
+    ws = pushing
+    ws.push("clicks", [click(n) for n in range(4)])
+    assert compact_where_needed(ws._context()) == []
+    ws.push("clicks", [click(9)])
+    ws.ingest()
+    assert ws._environment.database.count(PushedRow) == 0
+    assert history(ws, "clicks").height == 5
+
+
+def test_whoever_is_second_leaves_it(pushing, monkeypatch):
+    ws = pushing
+    ws.push("clicks", [click(1)])
+    real = compaction._are_still_there
+    monkeypatch.setattr(compaction, "_are_still_there", lambda *_: False)
+    assert ws.compact() == []
+    assert ws._environment.database.count(PushedRow) == 1
+    monkeypatch.setattr(compaction, "_are_still_there", real)
+    assert len(ws.compact()) == 1
+
+
+def test_a_rebuilt_transformation_stands_alone(workspace):
+    project = tm.Project("shop")
+    frames = {"sales": orders(("a", 1, 1.0))}
+
+    @project.source(timestamp="at")
+    def sales() -> pl.DataFrame:
+        return frames["sales"]
+
+    @project.transformation(timestamp="at")
+    def hourly(sales: tm.Rows) -> str:
+        return 'select customer, "at", count(*) as n from sales group by all'
+
+    workspace.apply(project)
+    sequences = []
+    for number in range(12):
+        frames["sales"] = orders(*(("a", hour, 1.0) for hour in range(number + 1)))
+        sequences.append(workspace.ingest()[-1].sequence)
+    workspace.compact()
+    assert [history(workspace, "hourly", as_of=q).height for q in sequences] == list(range(1, 13))
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.lists(
+        st.one_of(
+            st.lists(st.tuples(st.integers(0, 4), st.integers(0, 2), st.booleans()), min_size=1, max_size=4),
+            st.just("compact"),
+            st.just("needed"),
+        ),
+        max_size=12,
+    )
+)
+def test_with_or_without_compaction_the_same_rows_are_known(tmp_path_factory, steps):
+    folder = tmp_path_factory.mktemp("ws")
+    clock = tm.ReplayClock(at(50))
+    with (
+        tm.connect(folder / "a.tm", create=True, clock=clock) as plain,
+        tm.connect(folder / "b.tm", create=True, clock=clock) as compacted,
+    ):
+        for ws in (plain, compacted):
+            ws.apply(clicks_project())
+        for number, step in enumerate(steps):
+            if isinstance(step, str):
+                compacted.compact() if step == "compact" else compact_where_needed(compacted._context())
+                continue
+            clock.advance("1h")
+            rows = [click(n, float(amount), deleted=deleted) for n, amount, deleted in step]
+            batch = f"batch {number % 3}" if number % 2 else None
+            answers = []
+            for ws in (plain, compacted):
+                try:
+                    answers.append(ws.push("clicks", rows, batch_id=batch))
+                except ConflictError as error:
+                    answers.append(str(error))
+            assert answers[0] == answers[1]
+        for sequence in range(plain._environment.database.sequence() + 1):
+            assert history(plain, "clicks", as_of=sequence).equals(history(compacted, "clicks", as_of=sequence))
