@@ -146,6 +146,11 @@ class Window:
         self.low = low
         self.high = spine.high
 
+    @property
+    def rows(self) -> tuple[Array, Array, int]:
+        """Keys and times of the spine rows, and the length: what a walk along lives follows."""
+        return self.spine.key, self.spine.time, self.span
+
 
 @compiled
 def _split(

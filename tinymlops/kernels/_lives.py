@@ -19,7 +19,6 @@ from tinymlops.kernels._threads import in_chunks
 from tinymlops.kernels.asof import back
 
 if TYPE_CHECKING:
-    from tinymlops.kernels._bounds import Window
     from tinymlops.kernels.records import Records
 
 __all__ = ["MOST", "Lives", "advance", "late_minima", "late_totals"]
@@ -62,13 +61,18 @@ class Lives:
 
 
 def late_totals(
-    lives: Lives, window: Window, source: tuple[Array, bool, Array, int], limbs: int, *, squared: bool
+    lives: Lives,
+    spine: tuple[Array, Array, int],
+    source: tuple[Array, bool, Array, int],
+    limbs: int,
+    *,
+    squared: bool,
 ) -> Array:
     """Add up the values of rows in each window.
 
     Args:
         lives: The rows.
-        window: The windows of m spine rows.
+        spine: int64[m] keys and times of spine rows by (key, time), and the length of their windows.
         source: bits int64[n], whether they are floats, valid bool[n] and scale of the column of values.
         limbs: Of each total.
         squared: Add squares.
@@ -76,34 +80,34 @@ def late_totals(
     Returns:
         uint64[m, limbs].
     """
-    spine = window.spine
-    out = np.zeros((spine.order.size, limbs), np.uint64)
+    key, time, span = spine
+    out = np.zeros((key.size, limbs), np.uint64)
 
     def work(start: int, stop: int) -> None:
-        _late_totals(*lives.walk, lives.rows, spine.key, spine.time, window.span, *source, squared, start, stop, out)
+        _late_totals(*lives.walk, lives.rows, key, time, span, *source, squared, start, stop, out)
 
-    in_chunks(spine.order.size, work)
+    in_chunks(key.size, work)
     return frozen(out, np.uint64)
 
 
-def late_minima(lives: Lives, window: Window, ranks: Array) -> Array:
+def late_minima(lives: Lives, spine: tuple[Array, Array, int], ranks: Array) -> Array:
     """Find the least rank of rows in each window.
 
     Args:
         lives: The rows.
-        window: The windows of m spine rows.
+        spine: int64[m] keys and times of spine rows by (key, time), and the length of their windows.
         ranks: int64[x], of each of the rows; `MOST` where one does not count.
 
     Returns:
         int64[m]; `MOST` where there is none.
     """
-    spine = window.spine
-    out = np.empty(spine.order.size, np.int64)
+    key, time, span = spine
+    out = np.empty(key.size, np.int64)
 
     def work(start: int, stop: int) -> None:
-        _late_minima(*lives.walk, spine.key, spine.time, window.span, ranks, start, stop, out)
+        _late_minima(*lives.walk, key, time, span, ranks, start, stop, out)
 
-    in_chunks(spine.order.size, work)
+    in_chunks(key.size, work)
     return frozen(out, np.int64)
 
 

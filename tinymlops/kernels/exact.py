@@ -91,7 +91,7 @@ class Totals:
             nothing,
         )
         if apart is not None:
-            others = late_totals(apart, window, column.everything, self.limbs, squared=self.squared)
+            others = late_totals(apart, window.rows, column.everything, self.limbs, squared=self.squared)
         return window.spine.key, running, others
 
 

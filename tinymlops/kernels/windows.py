@@ -145,5 +145,5 @@ class Reduction:
         window, late = self._window, self._operand.column.timeline.late
         least = minima.over(window.low, window.high)
         if late is not None:
-            least = np.minimum(least, late_minima(late, window, minima.ranks(late.rows)))
+            least = np.minimum(least, late_minima(late, window.rows, minima.ranks(late.rows)))
         return window.spine.by_row(minima.values(least))
