@@ -6,6 +6,7 @@ import pytest
 import typer
 from command_line import SHOP, ask, launch, refused, run, succeed, train, write_shop
 
+import tinymlops as tm
 from tinymlops import errors
 from tinymlops_cli.failures import EXIT_CODES, UsageError, exit_code
 from tinymlops_cli.main import app
@@ -41,6 +42,15 @@ def in_shop(shop, monkeypatch):
     return shop
 
 
+def backed_up(tmp_path):
+    """Back up an empty workspace."""
+    source, target = tmp_path / "source.tm", tmp_path / "backup"
+    if not target.exists():
+        with tm.connect(source, create=True) as ws:
+            ws.backup(target)
+    return target
+
+
 def invocations(tmp_path):
     """One use of every command that ends by itself."""
     outcomes = tmp_path / "outcomes.json"
@@ -55,6 +65,10 @@ def invocations(tmp_path):
         ("features", "online"): ["spending", ROW],
         ("features", "historical"): ["spending", "customer_id=1", "timestamp=2024-01-20T00:00:00Z", "--as-of", "1"],
         ("verify",): ["buyers"],
+        ("compact",): [],
+        ("gc",): ["--grace", "1h"],
+        ("backup",): [tmp_path / "copy"],
+        ("restore",): [backed_up(tmp_path), "--workspace", tmp_path / "again.tm"],
         ("runs", "list"): [],
         ("runs", "search"): ["metrics.auc > 0.5"],
         ("runs", "show"): ["baseline"],

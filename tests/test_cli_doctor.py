@@ -105,6 +105,21 @@ def test_one_flipped_byte_in_the_online_store_is_found(shop):
     assert finding["file"] == str(shop / "shop.tm" / "online")
 
 
+def test_repair_makes_the_online_store_anew_and_touches_nothing_else(shop):
+    succeed("materialize", "spending", "--project", shop)
+    online = ask("features", "online", "spending", "customer_id=1", "--project", shop)["rows"]
+    kept = {
+        path: path.read_bytes() for part in ("segments", "blobs") for path in (shop / "shop.tm" / part).rglob("*/*")
+    }
+    data = shop / "shop.tm" / "online" / "data.mdb"
+    flip(data, data.read_bytes().rindex(b"amount"))
+    assert "doctor --repair" in run("doctor", "--project", shop).stdout
+    result = ask("doctor", "--repair", "--project", shop)
+    assert (result["damaged"], "spending" in result["rebuilt"]) == (0, True)
+    assert ask("features", "online", "spending", "customer_id=1", "--project", shop)["rows"] == online
+    assert kept == {path: path.read_bytes() for path in kept}
+
+
 def test_a_missing_file_is_found_with_what_it_was(shop):
     (path, *_) = (shop / "shop.tm" / "segments" / "orders").iterdir()
     path.unlink()

@@ -3,9 +3,13 @@
 import os
 
 import polars as pl
+import pytest
 from conftest import at, shop
 
+import tinymlops as tm
 from tinymlops._time import system_clock, to_micros
+from tinymlops.errors import ConflictError, NotFoundError
+from tinymlops.features.sources import stored_rows
 from tinymlops.stores.collection import collect
 
 HOUR = 3_600_000_000
@@ -82,3 +86,100 @@ def test_it_waits_for_readers_and_writers(workspace):
         order.append("read")
     thread.join()
     assert order == ["read", "collected"]
+
+
+def daily(frames):
+    project = tm.Project("shop")
+    customer = project.entity("customer", key="customer")
+
+    @project.source(timestamp="at")
+    def sales() -> pl.DataFrame:
+        return frames["sales"]
+
+    @project.source(timestamp="at")
+    def visits() -> pl.DataFrame:
+        return frames["visits"]
+
+    @project.transformation(timestamp="at")
+    def totals(sales: tm.Rows) -> str:
+        return 'select customer, "at", sum(amount) as total from sales group by all'
+
+    @project.feature_view(entity=customer)
+    def selling(totals: tm.Rows) -> tm.Features:
+        return {"total": totals["total"].last()}
+
+    @project.label(entity=customer, horizon="1h")
+    def sells(sales: tm.Rows) -> tm.Label:
+        return sales["amount"].sum()
+
+    project.training_set("sold", spine=visits, label=sells, features=[selling])
+    return project
+
+
+def test_a_rebuild_stays_for_the_training_set_that_was_made_from_it(workspace):
+    frames = {"sales": orders(20), "visits": orders(10).drop("amount")}
+    workspace.apply(daily(frames))
+    workspace.ingest()
+    frames["sales"] = orders(21)
+    workspace.ingest()
+    data = workspace.get_training_data("sold")
+    built = workspace._environment.database.sequence()
+    for count in (22, 23):
+        frames["sales"] = orders(count)
+        workspace.ingest()
+    kept = stored_rows(workspace._context(), "totals", as_of=built)
+    workspace.backup(workspace._environment.path.parent / "copy")
+    collected = workspace.gc(grace="1us")
+    assert collected.segments == 2
+    assert stored_rows(workspace._context(), "totals", as_of=built).equals(kept)
+    assert workspace.verify(data.build_id).same
+    with pytest.raises(NotFoundError, match="rows that transformation 'totals' had at Q=.* are no longer kept"):
+        stored_rows(workspace._context(), "totals", as_of=built - 1)
+    tm.restore(workspace._environment.path.parent / "copy", workspace._environment.path.parent / "again.tm")
+    with tm.connect(workspace._environment.path.parent / "again.tm") as again:
+        assert again.verify(data.build_id).same
+        assert again.gc(grace="1us").segments == 2
+
+
+def test_what_compaction_replaced_goes_and_history_stays(workspace):
+    project = shop(orders(3))
+    workspace.apply(project)
+    workspace.ingest("orders")
+    project.frames["orders"] = orders(5)
+    workspace.ingest("orders")
+    before = stored_rows(workspace._context(), "orders")
+    workspace.compact()
+    assert len(files(workspace._environment.path)) == 3
+    assert workspace.gc(grace="1us").segments == 2
+    assert stored_rows(workspace._context(), "orders").equals(before)
+    assert stored_rows(workspace._context(), "orders", as_of=3).height == 3
+
+
+def test_views_that_nothing_reads_any_more_leave_the_online_store(workspace):
+    project = shop(orders(3))
+    workspace.apply(project)
+    workspace.ingest("orders")
+    workspace.materialize()
+    assert workspace.gc().views == 0
+    workspace.apply(shop(orders(3), features=lambda orders: {"n": orders.count(window="2d")}))
+    workspace.materialize()
+    assert workspace.gc().views == 1
+    assert workspace.gc().views == 0
+    row = workspace.get_online_features(["spending"], [{"customer": "a"}]).to_dict()
+    assert row["n"] == [0]
+
+
+def test_a_reader_holds_its_files_until_they_are_read(workspace, monkeypatch):
+    from tinymlops.stores import segments
+
+    workspace.apply(shop(orders(3)))
+    workspace.ingest("orders")
+    read = segments.read
+
+    def collecting(*arguments):
+        with pytest.raises(ConflictError, match="held shared"), workspace._environment.gc_lock.exclusive(deadline=0.01):
+            pass
+        return read(*arguments)
+
+    monkeypatch.setattr(segments, "read", collecting)
+    assert stored_rows(workspace._context(), "orders").height == 3

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tinymlops.features.nouns import Inputs, Schema
     from tinymlops.features.project import Project
     from tinymlops.server import create_app, serve
-    from tinymlops.workspace import Workspace, connect
+    from tinymlops.workspace import Workspace, connect, restore
 
 __all__ = [
     "Features",
@@ -32,6 +32,7 @@ __all__ = [
     "connect",
     "create_app",
     "point_in_time_join",
+    "restore",
     "serve",
 ]
 
@@ -50,6 +51,7 @@ _HOMES = {
     "connect": "tinymlops.workspace",
     "create_app": "tinymlops.server",
     "point_in_time_join": "tinymlops.features.joins",
+    "restore": "tinymlops.workspace",
     "serve": "tinymlops.server",
 }
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from tinymlops._time import Clock, parse_instant, system_clock, to_micros
+import msgspec
+
+from tinymlops._time import Clock, parse_duration, parse_instant, system_clock, to_micros
 from tinymlops.errors import DataError, near
 
 if TYPE_CHECKING:
@@ -35,10 +37,12 @@ if TYPE_CHECKING:
     from tinymlops.serving.outcomes import OutcomeReport
     from tinymlops.serving.prediction import Predictions
     from tinymlops.serving.verifying import VerifiedOnline
+    from tinymlops.stores.backup import Backup
+    from tinymlops.stores.collection import Collected
     from tinymlops.stores.environment import Environment
     from tinymlops.training.tracking import ActiveRun
 
-__all__ = ["Workspace", "connect"]
+__all__ = ["Workspace", "connect", "restore"]
 
 
 def connect(
@@ -69,6 +73,26 @@ def connect(
     project = Path(root if root is not None else Path(path).resolve().parent).resolve()
     config = read_config(project)
     return Workspace(open_environment(Path(path), create=create, clock=clock), clock, project, config)
+
+
+def restore(backup: str | Path, path: str | Path) -> Backup:
+    """Make a workspace of a backup, after checking every file of it.
+
+    Args:
+        backup: The directory that `ws.backup` made.
+        path: The workspace's directory, which does not exist yet; it appears complete or not at all.
+
+    Raises:
+        NotFoundError: If it is no backup.
+        IntegrityError: If a file of it is missing or damaged; nothing is restored then.
+    """
+    from tinymlops._progress import progress
+    from tinymlops.stores.backup import read_manifest
+    from tinymlops.stores.backup import restore as restored
+
+    source = Path(backup)
+    with progress("restoring", read_manifest(source).bytes) as advance:
+        return restored(source, Path(path), advance=advance)
 
 
 class Workspace:
@@ -508,6 +532,48 @@ class Workspace:
 
         self._log.flush()
         return monitor(self._context(), self.load_model(reference), since=since, until=until)
+
+    def backup(self, path: str | Path) -> Backup:
+        """Copy the workspace as of one commit, while others read and write it; `tm.restore` makes one of it again.
+
+        What is derived is left out: a restored workspace materializes anew.
+
+        Args:
+            path: A directory that does not exist yet; it appears complete or not at all.
+
+        Raises:
+            IntegrityError: If a file of the workspace is missing or damaged.
+        """
+        from tinymlops._progress import progress
+        from tinymlops.stores.backup import backup
+        from tinymlops.stores.checks import bytes_to_read
+
+        self.flush()
+        with progress("copying", bytes_to_read(self._environment)) as advance:
+            return backup(self._environment, Path(path), advance=advance)
+
+    def gc(self, *, grace: str | timedelta = "7d") -> Collected:
+        """Remove what nothing needs: files of crashes and of compaction, superseded rebuilds, unused online views.
+
+        Args:
+            grace: How long a file stays after it was taken out of use, or written and never named.
+        """
+        from tinymlops.features.derived import drop_unused_views
+        from tinymlops.stores.collection import collect
+
+        context, left = self._context(), parse_duration(grace, name="grace")
+        views = drop_unused_views(context, self.models)
+        return msgspec.structs.replace(collect(self._environment, now=context.now(), grace=left), views=views)
+
+    def repair(self) -> list[Covered]:
+        """Make anew what is derived from history, the online store and the join images; nothing else is touched.
+
+        Returns:
+            What the online store holds of each view that was materialized.
+        """
+        from tinymlops.features.derived import rebuild_derived
+
+        return rebuild_derived(self._context())
 
     def _context(self) -> Context:
         from tinymlops.features.context import Context, load_definitions

@@ -34,18 +34,29 @@ def doctor(
     compile_now: Annotated[
         bool, typer.Option("--compile", help="Compile the kernels now, so that no first call waits for it.")
     ] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="First make anew what is derived: the online store and join images.")
+    ] = False,
 ) -> Answer:
-    """Check the workspace: every hash, the database, the audit log, locks, space. Nothing is changed."""
+    """Check the workspace: every hash, the database, the audit log, locks, space. Without --repair nothing is changed."""
     from tinymlops.stores.checks import space_of
 
+    rebuilt = [covered.view for covered in session.workspace.repair()] if repair else []
     kernels = _kernels(compile_now=compile_now)
     versions = _versions()
     with _opened(session.path) as environment:
         findings, space = _findings(environment), space_of(environment)
     damaged = [finding for finding in findings if finding.level == "damaged"]
-    verdict = f"{len(damaged)} damaged: restore the workspace from a backup" if damaged else "nothing is damaged"
+    verdict = _verdict(damaged)
     return Answer(
-        {"versions": versions, "kernels": kernels, "findings": findings, "space": space, "damaged": len(damaged)},
+        {
+            "versions": versions,
+            "kernels": kernels,
+            "findings": findings,
+            "space": space,
+            "damaged": len(damaged),
+            "rebuilt": rebuilt,
+        },
         [
             Table(["version of", ""], list(versions.items())),
             "",
@@ -54,10 +65,19 @@ def doctor(
             Table(["kind", "files", "bytes"], [(one.kind, one.files, one.bytes) for one in space]),
             "",
             f"compiled kernels: {kernels['cache'] or 'no private directory, so each process compiles'}",
+            *([f"rebuilt the online store: {', '.join(rebuilt) or 'no view was materialized'}"] if repair else []),
             verdict,
         ],
         code=EXIT_CODES[IntegrityError] if damaged else 0,
     )
+
+
+def _verdict(damaged: "list[Finding]") -> str:
+    if not damaged:
+        return "nothing is damaged"
+    if all(finding.check == "online store" for finding in damaged):
+        return "the online store is damaged, and derived: tinymlops doctor --repair makes it anew"
+    return f"{len(damaged)} damaged: restore the workspace from a backup"
 
 
 @contextmanager

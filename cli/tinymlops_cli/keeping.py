@@ -1,11 +1,13 @@
-"""`verify`: whether what was built and answered comes out the same again."""
+"""`verify`, `compact`, `gc`, `backup` and `restore`: what keeps a workspace sound."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
 from tinymlops.errors import IntegrityError
+from tinymlops_cli import completion
 from tinymlops_cli.commands import command
 from tinymlops_cli.failures import EXIT_CODES
 from tinymlops_cli.output import Answer, Table
@@ -20,7 +22,8 @@ __all__ = ["add_to"]
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    command(app)(verify)
+    for function in (verify, compact, gc, backup, restore):
+        command(app)(function)
 
 
 def verify(
@@ -57,3 +60,56 @@ def _online(verified: "VerifiedOnline") -> Answer:
         columns = ["prediction", "feature", "logged", "recomputed"]
         view.append(Table(columns, [msgspec.structs.astuple(example) for example in verified.examples]))
     return Answer(data, view, code=0 if verified.same else EXIT_CODES[IntegrityError])
+
+
+def compact(
+    session: Session,
+    sources: Annotated[
+        list[str] | None, typer.Argument(help="Which sources; none for all.", autocompletion=completion.sources)
+    ] = None,
+) -> Answer:
+    """Put the rows of sources into one file each; no row is lost or changed. Ingest does so where there are many."""
+    done = session.workspace.compact(*sources or [])
+    view = Table.of([msgspec.structs.asdict(one) for one in done]) if done else "there is nothing to put together"
+    return Answer(done, [view])
+
+
+def gc(
+    session: Session,
+    *,
+    grace: Annotated[
+        str, typer.Option(metavar="DURATION", help="How long a file stays after it was last of use.")
+    ] = "7d",
+) -> Answer:
+    """Remove what nothing needs: files of crashes and of compaction, superseded rebuilds, unused online views."""
+    collected = session.workspace.gc(grace=grace)
+    told = (
+        f"removed {collected.orphans:,} files that nothing names, {collected.segments:,} segments out of use "
+        f"({collected.bytes:,} bytes), {collected.views:,} unused online views"
+    )
+    return Answer(collected, [told])
+
+
+def backup(
+    session: Session,
+    directory: Annotated[Path, typer.Argument(metavar="DIR", resolve_path=True, help="It must not exist yet.")],
+) -> Answer:
+    """Copy the workspace as of one commit, while others read and write it."""
+    made = session.workspace.backup(directory)
+    data = {"directory": directory, "sequence": made.sequence, "files": len(made.files), "bytes": made.bytes}
+    return Answer(data, [f"{len(made.files):,} files, {made.bytes:,} bytes as of Q={made.sequence} in {directory}"])
+
+
+def restore(
+    session: Session,
+    directory: Annotated[
+        Path, typer.Argument(metavar="BACKUP", resolve_path=True, help="The directory that backup made.")
+    ],
+) -> Answer:
+    """Make the workspace of a backup, after checking every file of it; there must be none yet."""
+    from tinymlops.workspace import restore as restored
+
+    made = restored(directory, session.path)
+    data = {"workspace": session.path, "sequence": made.sequence, "files": len(made.files), "bytes": made.bytes}
+    lines = [f"restored {session.path} as of Q={made.sequence}", "next:", "  tinymlops materialize"]
+    return Answer(data, lines)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 import sqlite3
 import sys
@@ -18,14 +17,13 @@ from tinymlops.errors import ConflictError, IntegrityError
 from tinymlops.stores.locks import FileLock
 from tinymlops.stores.migrations import SCHEMA_VERSION
 from tinymlops.stores.publish import damaged, hash_file, missing, scratch_directory
-from tinymlops.stores.references import NamedFile, named_files
+from tinymlops.stores.references import NamedFile, named_files, orphans
 
 if TYPE_CHECKING:
     from tinymlops.stores.environment import Environment
 
 __all__ = ["Finding", "Space", "bytes_to_read", "check", "space_of", "sqlite_note"]
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _PATIENCE = 60.0
 _NETWORK = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "afs", "ceph", "gluster", "lustre")
 _LEAST_FREE = 2**30
@@ -77,7 +75,7 @@ def check(environment: Environment, advance: Callable[[int], None]) -> Iterator[
         named = named_files(database.rows)
         yield from _files(environment.path, named, advance)
         yield from _online(environment)
-        yield _orphans(environment, named)
+        yield _orphans(environment)
         yield _free(environment.path)
 
 
@@ -155,14 +153,10 @@ def _online(environment: Environment) -> Iterator[Finding]:
         yield Finding("online store", "ok", f"{entries:,} entries have their checksum")
 
 
-def _orphans(environment: Environment, named: list[NamedFile]) -> Finding:
-    known = {environment.path / file.name for file in named}
-    dead = environment.database.rows("SELECT source, sha256 FROM segments WHERE dead_at IS NOT NULL")
-    known |= {environment.segments_dir / source / sha256 for source, sha256 in dead}
-    stored = _files_below(environment.path / "blobs") + _files_below(environment.segments_dir)
-    orphans = [path for path in stored if path not in known and _SHA256.fullmatch(path.name)]
-    size = sum(map(_size, orphans))
-    return Finding("orphans", "ok", f"{len(orphans)} files that nothing names, {size:,} bytes; they do no harm")
+def _orphans(environment: Environment) -> Finding:
+    found = list(orphans(environment.path, environment.database.rows))
+    size = sum(map(_size, found))
+    return Finding("orphans", "ok", f"{len(found)} files that nothing names, {size:,} bytes; they do no harm")
 
 
 def _file_system(path: Path) -> Finding:

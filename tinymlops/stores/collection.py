@@ -2,33 +2,38 @@
 
 A file that the database never named is an orphan of a crash; its age on the disk says whether a writer may still be about
 to name it. A segment that was taken out of use stays for a grace period from that moment, which the database knows: its
-age on the disk says nothing.
+age on the disk says nothing. What a rebuilt transformation held before stays as long as something that was made from it.
 """
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
 import time
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from tinymlops._time import from_micros
+from tinymlops.errors import ConflictError
 from tinymlops.stores.publish import fsync_directory, remove_stale
-from tinymlops.stores.references import named_files
+from tinymlops.stores.references import orphans
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tinymlops.stores.environment import Environment
+    from tinymlops.stores.locks import FileLock
 
 __all__ = ["Collected", "collect"]
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _PATIENCE = 60.0
+_MOMENT = 0.5
+# A rebuild that a training set or a logged prediction was made from is needed to make it again.
+_ASKED_FOR = """until IS NOT NULL AND (
+    EXISTS (SELECT 1 FROM training_sets AS t WHERE t.sequence >= segments.last AND t.sequence < segments.until)
+    OR EXISTS (SELECT 1 FROM predictions AS p WHERE p.sequence >= segments.last AND p.sequence < segments.until))"""
 
 
 class Collected(msgspec.Struct, frozen=True):
@@ -39,6 +44,8 @@ class Collected(msgspec.Struct, frozen=True):
     segments: int
     """Segments whose grace was over."""
     bytes: int
+    views: int = 0
+    """Views of the online store that nothing read any more."""
 
 
 def collect(environment: Environment, *, now: int, grace: int) -> Collected:
@@ -52,36 +59,45 @@ def collect(environment: Environment, *, now: int, grace: int) -> Collected:
     Returns:
         How much was removed.
     """
-    # Alone: writers hold this lock shared from before they publish until they have committed, readers until their files
-    # are open.
-    with environment.gc_lock.exclusive(deadline=_PATIENCE):
+    # Writers hold this lock shared from before they publish until they have committed, readers until their files are
+    # open.
+    with _alone(environment.gc_lock):
         remove_stale(environment.tmp)
         dead = _forget_dead(environment, now - grace)
-        removed = [_remove(path) for path in _unnamed(environment, older_than=time.time() - grace / 1e6, also=dead)]
+        older_than = time.time() - grace / 1e6
+        found = list(orphans(environment.path, environment.database.rows))
+        removed = [_remove(path) for path in found if path in dead or path.stat().st_mtime <= older_than]
         for source in environment.segments_dir.iterdir():
             _remove_if_empty(source)
-    return Collected(len(removed) - len(dead), len(dead), sum(removed))
+    segments = sum(path in dead for path in found)
+    return Collected(len(removed) - segments, segments, sum(removed))
+
+
+@contextmanager
+def _alone(lock: FileLock) -> Iterator[None]:
+    """Hold a lock alone, asking for it in short moments: readers queue behind whoever waits."""
+    until = time.monotonic() + _PATIENCE
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(lock.exclusive(deadline=_MOMENT))
+                break
+            except ConflictError:
+                if time.monotonic() >= until:
+                    raise
+        yield
 
 
 def _forget_dead(environment: Environment, until: int) -> set[Path]:
-    """Drop the rows of segments that were taken out of use by then; return their files, if nothing else names them."""
+    """Drop the rows of segments that were taken out of use by then and that nothing can ask for; return their files."""
     with environment.database.write(actor="local") as tx:
-        rows = tx.execute("DELETE FROM segments WHERE dead_at <= ? RETURNING source, sha256", (until,))
+        rows = tx.execute(
+            f"DELETE FROM segments WHERE dead_at <= ? AND NOT ({_ASKED_FOR}) RETURNING source, sha256", (until,)
+        )
         left = set(tx.execute("SELECT source, sha256 FROM segments"))
         if rows:
             tx.audit("gc", "segments", rows=len(rows), until=from_micros(until).isoformat())
     return {environment.segments_dir / source / sha256 for source, sha256 in set(rows) - left}
-
-
-def _unnamed(environment: Environment, *, older_than: float, also: set[Path]) -> Iterator[Path]:
-    named = {environment.path / file.name for file in named_files(environment.database.rows)}
-    dead = environment.database.rows("SELECT source, sha256 FROM segments WHERE dead_at IS NOT NULL")
-    named |= {environment.segments_dir / source / sha256 for source, sha256 in dead}
-    for root in (environment.path / "blobs", environment.segments_dir):
-        for folder, _, names in os.walk(root):
-            for path in (Path(folder, name) for name in names if _SHA256.fullmatch(name)):
-                if path in also or (path not in named and path.stat().st_mtime <= older_than):
-                    yield path
 
 
 def _remove(path: Path) -> int:

@@ -249,6 +249,7 @@ _FIRST_SCHEMA = (
         output TEXT NOT NULL
     ) STRICT""",
     "CREATE INDEX predictions_model ON predictions (model, version, at)",
+    "CREATE INDEX predictions_sequence ON predictions (sequence)",
     """CREATE TABLE outcomes (
         prediction_id TEXT PRIMARY KEY,
         value ANY,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["NamedFile", "named_files"]
+__all__ = ["NamedFile", "named_files", "orphans"]
 
 _BLOBS = """
     SELECT sha256, 'artifact ' || name || ' of run ' || run FROM artifacts
@@ -17,7 +20,9 @@ _BLOBS = """
     UNION ALL SELECT manifest_sha256, 'manifest of ' || name || ':' || version FROM model_versions
     UNION ALL SELECT manifest_sha256, 'manifest of training set ' || id FROM training_sets
 """
-_SEGMENTS = "SELECT source, sha256 FROM segments WHERE dead_at IS NULL ORDER BY id"
+# What a rebuild stands in place of is what a read as of an earlier sequence asks for.
+_SEGMENTS = "SELECT source, sha256 FROM segments WHERE dead_at IS NULL OR until IS NOT NULL ORDER BY id"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class NamedFile(NamedTuple):
@@ -31,7 +36,7 @@ class NamedFile(NamedTuple):
 
 
 def named_files(query: Callable[[str], Iterable[tuple[Any, ...]]]) -> list[NamedFile]:
-    """Return the blobs and the living segments that a database names, each once.
+    """Return the blobs and the segments that a database names and that somebody may read, each once.
 
     Args:
         query: Runs one SELECT on it.
@@ -44,3 +49,19 @@ def named_files(query: Callable[[str], Iterable[tuple[Any, ...]]]) -> list[Named
         name = f"segments/{source}/{sha256}"
         found.setdefault(name, NamedFile(name, sha256, f"rows of source {source}"))
     return list(found.values())
+
+
+def orphans(root: Path, query: Callable[[str], Iterable[tuple[Any, ...]]]) -> Iterator[Path]:
+    """Yield the files of a workspace that no row names, not even one of a segment that is out of use.
+
+    Args:
+        root: The workspace's directory.
+        query: Runs one SELECT on its database.
+    """
+    named = {file.name for file in named_files(query)}
+    named |= {f"segments/{source}/{sha256}" for source, sha256 in query("SELECT source, sha256 FROM segments")}
+    for part in ("blobs", "segments"):
+        for folder, _, names in os.walk(root / part):
+            for path in (Path(folder, name) for name in names if _SHA256.fullmatch(name)):
+                if path.relative_to(root).as_posix() not in named:
+                    yield path
