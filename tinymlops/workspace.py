@@ -284,6 +284,24 @@ class Workspace:
         assert result.height == rows.height, "a spine row has exactly one row of features"
         return give_back(result, spine)
 
+    def sql(self, query: str) -> pl.DataFrame:
+        """Run one SELECT over everything: sources, their history, feature views, runs, models, predictions, audit.
+
+        Args:
+            query: It may name a source (its rows as they are the facts by now), `<source>_history` (every version of every
+                row, with `__event`, `__created`, `__sequence` and `__deleted`), a feature view (the features of every known
+                key as of now), and `runs`, `metrics`, `models`, `model_aliases`, `training_sets`, `predictions`,
+                `outcomes`, `definitions`, `ingestions` and `audit`.
+
+        Raises:
+            NotFoundError: If it names no such table, with the near match.
+            DefinitionError: If it is not one SELECT, or wrong.
+        """
+        from tinymlops.features.querying import sql
+
+        self._log.flush()
+        return sql(self._context(), query)
+
     def materialize(self, *views: FeatureView[..., Any] | str) -> list[Covered]:
         """Bring views up to date in the online store.
 

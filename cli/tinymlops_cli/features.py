@@ -7,7 +7,7 @@ import typer
 
 from tinymlops_cli import completion
 from tinymlops_cli.commands import command, group
-from tinymlops_cli.output import Answer, Table
+from tinymlops_cli.output import Answer, head_of, write_frame
 from tinymlops_cli.rows import rows_from, split_names
 from tinymlops_cli.session import Session
 
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 __all__ = ["add_to"]
-
-_SHOWN = 50
-"""Rows that people are shown of a table; JSON and files have them all."""
 
 Names = Annotated[
     str,
@@ -53,7 +50,7 @@ def online(
     found = session.workspace.get_online_features(split_names(names), plain, details=details)
     frame = found.to_polars()
     data = {"timestamp": found.timestamp, "sequence": found.sequence, "rows": frame.to_dicts()}
-    return Answer(data, [f"as of {found.timestamp.isoformat()}, Q={found.sequence}", *_head(frame)])
+    return Answer(data, [f"as of {found.timestamp.isoformat()}, Q={found.sequence}", *head_of(frame)])
 
 
 def historical(
@@ -80,8 +77,8 @@ def historical(
         spine, split_names(names), timestamp=timestamp, tz=tz, details=details, as_of=as_of
     )
     if output is None:
-        return Answer({"rows": frame.to_dicts()}, _head(frame))
-    _write(frame, output)
+        return Answer({"rows": frame.to_dicts()}, head_of(frame))
+    write_frame(frame, output)
     return Answer({"rows": frame.height, "output": output}, [f"{frame.height:,} rows in {output}"])
 
 
@@ -96,25 +93,3 @@ def _with_times(spine: "pl.DataFrame", timestamp: str, tz: str | None) -> "pl.Da
     zone = parse_zone(tz) if tz is not None else None
     moments = [None if text is None else parse_instant(text, name=timestamp, zone=zone) for text in spine[timestamp]]
     return spine.with_columns(pl.Series(timestamp, moments, dtype=pl.Datetime("us", "UTC")))
-
-
-def _write(frame: "pl.DataFrame", output: Path) -> None:
-    """Write a file, complete or not at all."""
-    from tinymlops.errors import DataError
-
-    unfinished = output.with_name(f".{output.name}.part")
-    try:
-        frame.write_parquet(unfinished)
-        unfinished.replace(output)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise DataError(
-            f"{output} cannot be written: {error}", hint="name a file in a directory that exists"
-        ) from error
-
-
-def _head(frame: "pl.DataFrame") -> list[str | Table]:
-    view: list[str | Table] = [Table(frame.columns, frame.head(_SHOWN).rows())]
-    if frame.height > _SHOWN:
-        view.append(f"... and {frame.height - _SHOWN:,} more rows; --json or --output has them all")
-    return view

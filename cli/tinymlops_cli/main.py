@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import tinymlops
-from tinymlops_cli import bench, definitions, doctor, features, history, keeping, serving, starting, tracking
+from tinymlops_cli import bench, definitions, doctor, features, history, keeping, querying, serving, starting, tracking
 from tinymlops_cli.failures import EXIT_CODES
 
 __all__ = ["app", "main"]
@@ -37,7 +37,7 @@ def root(
     """The whole machine-learning workflow of a small team in one process on one machine."""
 
 
-for module in (starting, definitions, history, features, tracking, serving, keeping, doctor, bench):
+for module in (starting, definitions, history, features, tracking, serving, querying, keeping, doctor, bench):
     module.add_to(app)
 
 

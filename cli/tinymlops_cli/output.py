@@ -6,12 +6,22 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import typer
 
-__all__ = ["Answer", "Table", "show"]
+from tinymlops.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import polars as pl
+
+__all__ = ["Answer", "Table", "head_of", "show", "write_frame"]
+
+_SHOWN = 50
+"""Rows that people are shown of a table; JSON and files have them all."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,31 @@ def show(answer: Answer, *, as_json: bool) -> None:
             _draw(part)
         else:
             _write_plainly(part)
+
+
+def head_of(frame: pl.DataFrame) -> list[str | Table]:
+    """Return the first rows of a frame for people."""
+    view: list[str | Table] = [Table(frame.columns, frame.head(_SHOWN).rows())]
+    if frame.height > _SHOWN:
+        view.append(f"... and {frame.height - _SHOWN:,} more rows; --json or --output has them all")
+    return view
+
+
+def write_frame(frame: pl.DataFrame, output: Path) -> None:
+    """Write a Parquet file, complete or not at all.
+
+    Raises:
+        DataError: If it cannot be written.
+    """
+    unfinished = output.with_name(f".{output.name}.part")
+    try:
+        frame.write_parquet(unfinished)
+        unfinished.replace(output)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise DataError(
+            f"{output} cannot be written: {error}", hint="name a file in a directory that exists"
+        ) from error
 
 
 def _draw(table: Table) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
-__all__ = ["located", "one_select"]
+__all__ = ["located", "named_tables", "one_select"]
 
 _READS_FILES = re.compile(r"(read|parquet|scan)_\w+|\w+_(scan|csv)|glob|sniff_csv", re.IGNORECASE)
 _IS_FILE = re.compile(r"/|\.(parquet|csv|tsv|txt|json|jsonl|ndjson)(\.\w+)?$", re.IGNORECASE)
@@ -73,6 +73,22 @@ def located(connection: duckdb.DuckDBPyConnection, sql: str, *, root: Path, tabl
         absolute = f"{root}/{name}".encode().replace(quote, quote * 2)
         source = source[:place] + quote + absolute + quote + source[literal.end() :]
     return source.decode()
+
+
+def named_tables(connection: duckdb.DuckDBPyConnection, sql: str) -> set[str]:
+    """Return the names that stand where a table may: of tables, of files, and of parts that the SELECT itself names."""
+    ((text,),) = connection.execute("SELECT json_serialize_sql(?)", [sql]).fetchall()
+    return set(_table_names(json.loads(text)))
+
+
+def _table_names(tree: Any) -> Iterator[str]:  # parsed JSON
+    if isinstance(tree, dict):
+        if tree.get("type") == "BASE_TABLE":
+            yield tree["table_name"]
+        tree = list(tree.values())
+    if isinstance(tree, list):
+        for item in tree:
+            yield from _table_names(item)
 
 
 def _file_names(tree: Any) -> Iterator[tuple[int, str]]:  # parsed JSON

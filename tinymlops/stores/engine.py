@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tinymlops.errors import AccessError, DataError, DefinitionError, TinyMLOpsError
-from tinymlops.stores._sql import located, one_select
+from tinymlops.stores._sql import located, named_tables, one_select
 from tinymlops.stores.publish import scratch_directory
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import duckdb
     import polars as pl
 
-__all__ = ["query", "relation_columns"]
+__all__ = ["query", "relation_columns", "table_names"]
 
 _UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
@@ -63,6 +63,16 @@ def relation_columns(
     """Return the columns that a SELECT would have, without running it; arguments and errors as in `query`."""
     with _relation(sql, tables or {}, root, data_dirs, threads, tmp) as relation:
         return dict(relation.limit(0).pl().schema)
+
+
+def table_names(sql: str) -> set[str]:
+    """Return the names that stand in a SELECT where a table may, those of files and of its own parts included.
+
+    Raises:
+        DefinitionError: If it is not one SELECT.
+    """
+    with _translated([]), _connect(1) as connection:
+        return named_tables(connection, one_select(connection, sql))
 
 
 @contextmanager

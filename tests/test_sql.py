@@ -1,0 +1,126 @@
+"""`ws.sql`: one SELECT over everything, with the types that things have."""
+
+from datetime import UTC, datetime
+
+import polars as pl
+import pytest
+from conftest import at
+from trained import TRAINED_AT, project_of_orders, replay, train
+
+import tinymlops as tm
+from tinymlops.errors import AccessError, DefinitionError, NotFoundError
+from tinymlops.features import querying
+
+TIME = pl.Datetime("us", "UTC")
+
+
+@pytest.fixture
+def ws(tmp_path):
+    with replay(tmp_path) as ws:
+        yield ws
+
+
+def corrected(ws):
+    project = tm.Project("shop")
+    customer = project.entity("customer", key="customer")
+    rows = {"orders": pl.DataFrame({"id": [1, 2], "customer": ["a", "b"], "at": [at(1), at(2)], "amount": [1.0, 2.0]})}
+
+    @project.source(timestamp="at", id="id")
+    def orders() -> pl.DataFrame:
+        return rows["orders"]
+
+    @project.feature_view(entity=customer)
+    def spending(orders: tm.Rows) -> tm.Features:
+        return {"last": orders["amount"].last(), "n": orders.count(window="30d")}
+
+    ws.apply(project)
+    ws.ingest()
+    rows["orders"] = pl.DataFrame({"id": [1], "customer": ["a"], "at": [at(1)], "amount": [5.0]})
+    ws.ingest("orders", full=True)
+
+
+def test_a_source_is_its_rows_as_they_are_now_and_its_history_every_version(ws):
+    corrected(ws)
+    now = ws.sql("select * from orders")
+    assert now.schema["at"] == TIME
+    assert now.rows() == [(1, "a", at(1), 5.0)]
+    history = ws.sql("select id, amount, __event, __sequence, __deleted from orders_history order by __sequence")
+    assert history.schema["__event"] == TIME
+    assert history.drop("__event").rows() == [
+        (1, 1.0, 1, False), (2, 2.0, 2, False), (1, 5.0, 3, False), (2, 2.0, 4, True),
+    ]  # fmt: skip
+
+
+def test_a_feature_view_is_the_features_of_every_key_now(ws):
+    corrected(ws)
+    assert ws.sql("select * from spending order by customer").rows() == [("a", 5.0, 1), ("b", None, 0)]
+
+
+def test_what_was_tried_and_answered_can_be_joined(ws):
+    train(ws, project_of_orders())
+    with ws.start_run("other", params={"depth": 3}) as run:
+        run.log_metrics(auc=0.5, loss=float("nan"))
+    (first, second) = ws.predict("buyer", {"customer": ["a", "b"]})
+    ws.log_outcomes([{"prediction_id": first["id"], "value": True}, {"prediction_id": second["id"], "value": "late"}])
+    joined = ws.sql(
+        """select p.id, p.at, m.name || ':' || m.version as model, a.alias, json_extract(p.features, '$.spent_1d')::double
+           as spent, o.value, o.value_text from predictions p join outcomes o on o.prediction_id = p.id
+           join models m on m.name = p.model and m.version = p.version join model_aliases a on a.name = m.name
+           order by p.id"""
+    )
+    assert joined.schema["at"] == TIME
+    assert joined["model"].to_list() == ["buyer:1"] * 2
+    assert joined.select("value", "value_text").rows() == [(1.0, None), (None, "late")]
+    assert joined["at"][0] == TRAINED_AT
+    metrics = ws.sql("select r.name as run, m.name, m.value from metrics m join runs r on m.run = r.id order by m.name")
+    assert metrics.rows()[0] == ("other", "auc", 0.5)
+    assert metrics["value"].is_nan().to_list() == [False, True]
+    assert ws.sql("select git_dirty, params, started_at, ended_at from runs").schema == {
+        "git_dirty": pl.Boolean, "params": pl.String, "started_at": TIME, "ended_at": TIME,
+    }  # fmt: skip
+    assert ws.sql("select count(*) as n from audit where action = 'model.register'")["n"].to_list() == [1]
+
+
+@pytest.mark.parametrize("name", [*querying._RECORDS])
+def test_every_table_can_be_read_empty_too(workspace, name):
+    frame = workspace.sql(f"select * from {name}")
+    assert frame.width > 2
+
+
+def test_only_what_is_named_is_read(ws, monkeypatch):
+    corrected(ws)
+    asked = []
+    table = querying._table
+    monkeypatch.setattr(querying, "_table", lambda context, name: asked.append(name) or table(context, name))
+    ws.sql("with spending as (select 1 as one) select * from spending, (select max(amount) from orders)")
+    assert sorted(asked) == ["orders", "spending"]
+    asked.clear()
+    assert ws.sql("select timestamptz '2024-01-01T00:00:00Z' as t")["t"].to_list() == [datetime(2024, 1, 1, tzinfo=UTC)]
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("select * from order", DefinitionError, "the SQL is wrong"),
+        ("select * from orderz", NotFoundError, "did you mean 'orders'"),
+        ("select * from orders_histori", NotFoundError, "did you mean 'orders_history'"),
+        ("select amont from orders", DefinitionError, "amont"),
+        ("drop table orders", DefinitionError, "no SELECT but DROP"),
+        ("select 1; select 2", DefinitionError, "2 statements"),
+        ("select * from read_csv('/etc/passwd')", AccessError, "may not"),
+        ("selec", DefinitionError, "syntax error"),
+        ("", DefinitionError, "0 statements"),
+    ],
+)
+def test_what_cannot_be_asked_is_said(ws, text, error, message):
+    corrected(ws)
+    with pytest.raises(error, match=message) as caught:
+        ws.sql(text)
+    assert caught.value.hint
+
+
+def test_files_of_the_project_can_be_joined(ws, tmp_path):
+    corrected(ws)
+    pl.DataFrame({"customer": ["a"], "city": ["Graz"]}).write_csv(tmp_path / "cities.csv")
+    assert ws.sql("select city, amount from orders join 'cities.csv' using (customer)").rows() == [("Graz", 5.0)]
