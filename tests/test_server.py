@@ -228,7 +228,7 @@ def test_single_features_details_and_columns_of_keys(client):
         ({"features": ["spending:last"], "keys": [{"customer": 1}]}, 404, "has no feature 'last'"),
         ({"features": ["spending"], "keys": [{"custome": 1}]}, 422, "'customer'"),
         ({"features": ["spending"], "keys": {"customer": [1, 2], "x": [1]}}, 422, "cannot be read as a table"),
-        ({"features": ["spending"], "keys": [{"customer": 1}, {"customer": "a"}]}, 422, "'customer' is String"),
+        ({"features": ["spending"], "keys": [{"customer": 1}, {"customer": "a"}]}, 422, "'customer' mixes types"),
         ({"features": ["spending"], "keys": {}}, 422, "no keys were given"),
         ({"features": ["spending", "room"], "keys": [{"customer": 1}]}, 422, "'budget'"),
     ],

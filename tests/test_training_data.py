@@ -193,3 +193,14 @@ def test_a_definition_changed_after_apply_is_refused(workspace):
     changed = other.training_set("visits_to_orders", spine=orders, label=buys, features=[spending])
     with pytest.raises(DefinitionError, match="has changed since it was applied"):
         workspace.get_training_data(changed)
+
+
+def test_an_outcome_is_mature_once_even_the_slowest_row_has_come(workspace):
+    orders = frame([("a", 1, 5.0), ("a", 10, 1.0), ("a", 30, 1.0)]).with_columns(
+        lag=pl.Series([timedelta(0), timedelta(hours=6), timedelta(0)])
+    )
+    workspace.apply(shop(orders, visits_frame([("a", 0), ("a", 2)]), order_options={"delay": "lag"}))
+    workspace.ingest()
+    data = workspace.get_training_data("visits_to_orders")
+    # Complete until hour 30: the window of the visit at hour 2 ends at 26, and its rows may come until 32.
+    assert (data.report.train_rows, data.report.immature) == (1, 1)

@@ -25,7 +25,7 @@ from tinymlops.kernels.records import FOREVER, NEVER, VALUE, Records, arrange
 if TYPE_CHECKING:
     from tinymlops.features.specs import SourceSpec
 
-__all__ = ["History", "arrange_rows", "cell_statuses", "compute", "history_of", "kept_rows", "key_columns"]
+__all__ = ["History", "arrange_rows", "cell_statuses", "compute", "delays_of", "history_of", "kept_rows", "key_columns"]
 
 Array = np.ndarray[Any, Any]
 
@@ -402,7 +402,7 @@ def _available(rows: pl.DataFrame, source: SourceSpec, event: Array, *, by_event
     if source.timestamp is None:
         return event
     if source.delay_column is not None:
-        available = event + _delays(rows[source.delay_column], source)
+        available = event + delays_of(rows[source.delay_column], source)
     else:
         available = event + source.delay if source.delay else event
     if not by_event:
@@ -411,7 +411,12 @@ def _available(rows: pl.DataFrame, source: SourceSpec, event: Array, *, by_event
     return known
 
 
-def _delays(column: pl.Series, source: SourceSpec) -> Array:
+def delays_of(column: pl.Series, source: SourceSpec) -> Array:
+    """Return int64[n] microseconds, the delays that a column holds.
+
+    Raises:
+        DataError: If one is negative or null.
+    """
     micros = column.dt.total_microseconds() if isinstance(column.dtype, pl.Duration) else column.cast(pl.Int64)
     wrong = ((micros < 0) | micros.is_null()).arg_true()
     if len(wrong):

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tinymlops.errors import DataError, LeakageError
-from tinymlops.features.computing import Array, compute
+from tinymlops.features.computing import Array, compute, delays_of
 from tinymlops.features.expressions import columns_of
 from tinymlops.features.prepared import history_from_store
-from tinymlops.features.sources import newest_event
+from tinymlops.features.sources import known_columns, newest_event, stored_rows
 from tinymlops.features.specs import EntitySpec, LabelSpec, SourceSpec
+from tinymlops.records import SourceState
 
 if TYPE_CHECKING:
     import polars as pl
@@ -58,7 +59,15 @@ def outcomes_of(
     end = time + (label.gap + label.horizon)
     # A window is [end - w, end) and the look-ahead (t + gap, end]: one microsecond later they are the same.
     outcome = compute(history, {label.name: windowed}, end + 1, strict=True, ttl=None)[label.name]
-    return outcome, end + context.definitions.origin(source).delay <= complete
+    return outcome, end + _longest_delay(context, context.definitions.origin(source), as_of) <= complete
+
+
+def _longest_delay(context: Context, origin: SourceSpec, as_of: int | None) -> int:
+    """Return how long after its event a row may still come, microseconds: of delays in a column, the greatest seen."""
+    if origin.delay_column is None:
+        return origin.delay
+    rows = stored_rows(context, origin.name, [origin.delay_column], as_of=as_of)
+    return int(delays_of(rows[origin.delay_column], origin).max(initial=0))
 
 
 def complete_until(context: Context, label: LabelSpec, *, as_of: int | None = None) -> int:
@@ -72,9 +81,14 @@ def complete_until(context: Context, label: LabelSpec, *, as_of: int | None = No
         as_of: As it was known at this sequence; None for now.
 
     Raises:
+        NotFoundError: If a source under it was never ingested.
         LeakageError: If nobody can say.
     """
     bases = context.definitions.base_sources(label.source)
+    for name in bases:
+        known_columns(
+            context.definitions.get(SourceSpec, name), context.environment.database.get(SourceState, source=name)
+        )
     known = [
         _said_or_seen(context, name, as_of) for name in bases if context.definitions.get(SourceSpec, name).timestamp
     ]
