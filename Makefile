@@ -3,8 +3,13 @@ PYTHON ?= python3.11
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PEERS  ?= .venv-peers
+# How many times the examples of `make test`, and where the search begins.
+SCALE  ?= 5
+SEED   ?= $(shell date +%s)
+RULES  := $(addprefix tests/test_,$(addsuffix .py,point_in_time_join historical_features training_data online_features prepared \
+          compaction join_files keys exact_sums kernels_asof kernels_streaming kernels_windows cross_check))
 
-.PHONY: demo test bench bench-peers clean
+.PHONY: demo test fuzz bench bench-peers clean
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -18,6 +23,9 @@ test: $(VENV)/.installed ## every check and every test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
+
+fuzz: $(VENV)/.installed ## every rule on at least 20,000 examples, counted; about ten minutes
+	TINYMLOPS_FUZZ=$(SCALE) $(BIN)/python -m pytest $(RULES) --hypothesis-seed=$(SEED)
 
 demo: $(VENV)/.installed ## the flights example, from raw tables to served predictions whose outcomes come back
 	cd examples/flights && $(abspath $(BIN))/python demo.py

@@ -5,8 +5,11 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 import served_shop
+from fuzzing import pytest_terminal_summary
 
 import tinymlops as tm
+
+__all__ = ["pytest_terminal_summary"]
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 

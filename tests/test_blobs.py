@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from fuzzing import examples
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from tinymlops import errors
@@ -47,7 +48,7 @@ def flip_a_byte(path, position=0):
     path.write_bytes(data)
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary())
 def test_bytes_come_back_under_their_hash(blobs, data):
     sha256 = blobs.put(data)

@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 import polars as pl
 import pytest
 from conftest import at, shop
-from hypothesis import HealthCheck, given, settings
+from fuzzing import examples
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 import tinymlops as tm
@@ -197,7 +198,7 @@ def test_a_rebuilt_transformation_stands_alone(workspace):
     assert [history(workspace, "hourly", as_of=q).height for q in sequences] == list(range(1, 13))
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(15, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(
         st.one_of(

@@ -7,7 +7,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import assume, example, given, settings
+from fuzzing import examples
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from oracle import nearest_root, oracle_aggregate
 
@@ -16,7 +17,7 @@ from tinymlops.kernels.exact import _exact_deviation, _rounded_root
 from tinymlops.kernels.records import arrange
 from tinymlops.kernels.windows import Operand, Reduction, Spine, Timeline
 
-EXAMPLES = settings(max_examples=300, deadline=None)
+EXAMPLES = examples(300)
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 INTEGERS = st.integers(-(2**63), 2**63 - 1)
 

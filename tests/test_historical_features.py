@@ -5,7 +5,8 @@ from datetime import date, timedelta
 import polars as pl
 import pytest
 from conftest import START, at, shop
-from hypothesis import HealthCheck, given, settings
+from fuzzing import examples
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from oracle import Row, oracle_latest, oracle_window
 
@@ -92,7 +93,7 @@ def stored(ws, *, ids, created, delay=0):
 def test_every_expression_is_what_the_rule_says(tmp_path_factory, ids, created):
     options = ({"id": "order"} if ids else {}) | ({"created": "made"} if created else {}) | {"delay": "30s"}
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @examples(40, suppress_health_check=list(HealthCheck))
     @given(orders_strategy, orders_strategy, spine_strategy)
     def check(first, second, wanted):
         path = tmp_path_factory.mktemp("ws") / "shop.tm"

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from fuzzing import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -156,7 +157,7 @@ def test_a_file_is_left_as_it_was_when_the_join_is_interrupted(tmp_path, few_row
     assert (tmp_path / "rows.parquet").read_bytes() == before
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(
     count=st.integers(0, 30), picks=st.lists(st.integers(-1, 29), max_size=40), cuts=st.lists(st.integers(0, 30)),
     skip=st.integers(0, 3),

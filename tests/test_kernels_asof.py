@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from fuzzing import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from oracle import FOREVER, NEVER, Row, oracle_latest, visible
 
@@ -20,7 +21,7 @@ from tinymlops.kernels.records import RETRACTED, TOMBSTONE, VALUE, arrange
 from tinymlops.kernels.streaming import latest_unsorted
 
 KEYS = 3
-EXAMPLES = settings(max_examples=250, deadline=None)
+EXAMPLES = examples(250)
 
 
 @st.composite

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from fuzzing import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from oracle import FOREVER, NEVER, Row, oracle_latest
 
@@ -30,7 +31,7 @@ def int64(values):
     return np.array(list(values), np.int64)
 
 
-@settings(max_examples=600, deadline=None)
+@examples(600)
 @given(
     problem=problems(),
     strict=st.booleans(),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from fuzzing import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from oracle import Row, oracle_aggregate, oracle_window
 from test_kernels_asof import arranged, points, tables
@@ -14,7 +15,7 @@ from tinymlops.kernels.drift import bin_counts, bin_edges, psi
 from tinymlops.kernels.records import arrange
 from tinymlops.kernels.windows import FUNCTIONS, Operand, Reduction, Spine, Timeline
 
-EXAMPLES = settings(max_examples=300, deadline=None)
+EXAMPLES = examples(300)
 NUMERIC = [name for name in FUNCTIONS if name not in ("any", "all")]
 HUGE = [1.7e308, -1.7e308, 5e-324, 1.0, -0.0, 0.0]
 

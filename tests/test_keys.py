@@ -9,7 +9,8 @@ from uuid import UUID
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from fuzzing import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tinymlops._keys import Coder, encode, key_bytes
@@ -118,7 +119,7 @@ SPARSE = st.sampled_from([None, 0, 2**62, -(2**62)])
 TABLE = st.lists(st.tuples(PARTS, WORDS, SPARSE), min_size=1, max_size=12)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(left=TABLE, right=TABLE)
 def test_composite_keys_match_as_tuples(left, right):
     dtypes = (pl.Int64, pl.String, pl.Int64)
@@ -140,7 +141,7 @@ TEXT = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(left=st.lists(TEXT, min_size=1, max_size=20), right=st.lists(TEXT, max_size=20), skip=st.integers(0, 2))
 def test_text_matches_byte_by_byte_whatever_its_length(left, right, skip):
     expected = [[j for j, other in enumerate(right) if other == mine is not None] for mine in left]
@@ -158,7 +159,7 @@ def test_ten_thousand_long_texts_are_told_apart():
     assert dict(zip(texts, left, strict=True)) == dict(zip(shuffled, right, strict=True))
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(left=TABLE, right=TABLE, cut=st.integers(0, 12))
 def test_batches_of_records_get_the_codes_of_the_whole(left, right, cut):
     dtypes = (pl.Int64, pl.String, pl.Int64)

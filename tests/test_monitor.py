@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 from conftest import at
-from hypothesis import given, settings
+from fuzzing import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression
 from trained import orders_frame, project_of_orders, replay, train
@@ -151,7 +152,7 @@ def test_null_rates_stand_beside_those_of_training(ws):
     assert last_amount.reading == "few rows"
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     st.lists(st.one_of(st.none(), st.floats(-5, 5)), min_size=1, max_size=40),
     st.lists(st.one_of(st.none(), st.floats(-9, 9)), min_size=1, max_size=40),

@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 import polars as pl
 import pytest
 from conftest import START, at, shop
-from hypothesis import HealthCheck, given, settings
+from fuzzing import examples
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from test_historical_features import every_feature, frame_of, orders_strategy
 
@@ -22,7 +23,7 @@ def test_an_online_answer_is_the_historical_one(tmp_path_factory, monkeypatch, i
     options = ({"id": "order"} if ids else {}) | ({"created": "made"} if created else {}) | {"delay": "30s"}
     monkeypatch.setattr(online, "stored_rows", None)  # an online read must not fall back to history
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @examples(40, suppress_health_check=list(HealthCheck))
     @given(orders_strategy, st.integers(0, 15), st.integers(1, 15))
     def check(rows, minute, later):
         clock = tm.ReplayClock(START + timedelta(days=1))
@@ -133,7 +134,7 @@ def assert_online_is_history(ws, clock, views):
 def test_online_is_history_whatever_happens(tmp_path_factory, monkeypatch, ids, created):
     monkeypatch.setattr(online, "stored_rows", None)  # an online read must not fall back to history
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @examples(40, suppress_health_check=list(HealthCheck))
     @given(st.lists(operation, max_size=12))
     def check(operations):
         clock = tm.ReplayClock(START + timedelta(minutes=5))

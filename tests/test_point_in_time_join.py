@@ -10,7 +10,8 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from fuzzing import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from oracle import NEVER, Row, oracle_latest
 
@@ -252,7 +253,7 @@ RECORD = st.tuples(st.sampled_from(["a", "b", None]), st.one_of(HOURS, st.none()
 POINT = st.tuples(st.sampled_from(["a", "b", None]), st.integers(-1, 12))
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     records=st.lists(RECORD, max_size=10),
     points=st.lists(POINT, max_size=8),

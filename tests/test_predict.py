@@ -7,7 +7,8 @@ import msgspec
 import polars as pl
 import pytest
 from conftest import START, at
-from hypothesis import HealthCheck, given, settings
+from fuzzing import examples
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from shop_views import about, calendar
 from sklearn.dummy import DummyClassifier
@@ -39,7 +40,7 @@ def test_an_answer_is_the_models_on_the_features_of_history(tmp_path_factory, ma
         train(ws, project)
         model = ws.load_model("buyer")
 
-        @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+        @examples(25, suppress_health_check=list(HealthCheck))
         @given(st.lists(st.sampled_from(["a", "b", "c", "nobody", None]), min_size=1, max_size=5), st.integers(1, 200))
         def check(customers, minutes):
             ws._clock.advance(timedelta(minutes=minutes))

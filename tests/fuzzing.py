@@ -1,0 +1,80 @@
+"""How many examples a property is tried with, and the account of a long run: `make fuzz`.
+
+`TINYMLOPS_FUZZ=8` tries eight times as many as `make test`, and reports what each property was tried with.
+"""
+
+import functools
+import json
+import os
+import platform
+from collections import Counter
+from importlib import metadata
+from pathlib import Path
+
+from hypothesis import settings
+
+SCALE = float(os.environ.get("TINYMLOPS_FUZZ", "0"))
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results" / "fuzz.json"
+
+tried = Counter()
+"""Test to examples that ran to their end."""
+cross_checks = Counter()
+"""Test to columns of answers that another engine gave alike."""
+
+
+def scaled(count):
+    """So many in `make test`, and that many times more in `make fuzz`."""
+    return max(1, round(count * (SCALE or 1)))
+
+
+def examples(count, **options):
+    """Try a property with that many examples, however long each takes; it stands above `@given`."""
+
+    def decorate(test):
+        test = settings(max_examples=scaled(count), deadline=None, **options)(test)
+        inner = test.hypothesis.inner_test
+
+        @functools.wraps(inner)
+        def counted(*args, **kwargs):
+            inner(*args, **kwargs)
+            tried[running()] += 1
+
+        test.hypothesis.inner_test = counted
+        return test
+
+    return decorate
+
+
+def running():
+    return os.environ["PYTEST_CURRENT_TEST"].rpartition(" ")[0]
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if not SCALE:
+        return
+    seed = config.getoption("--hypothesis-seed")
+    terminalreporter.section("examples tried")
+    for title, counts in (("examples", tried), ("columns as another engine gives them", cross_checks)):
+        for test, count in sorted(counts.items()):
+            terminalreporter.write_line(f"{count:>9,}  {test.removeprefix('tests/')}")
+        terminalreporter.write_line(f"{counts.total():>9,}  {title} in all, seed {seed}")
+    RESULTS.parent.mkdir(exist_ok=True)
+    packages = ("tinymlops", "duckdb", "hypothesis", "numba", "numpy", "polars")
+    RESULTS.write_text(
+        json.dumps(
+            {
+                "seed": seed,
+                "scale": SCALE,
+                "passed": len(terminalreporter.stats.get("passed", [])),
+                "failed": [report.nodeid for report in terminalreporter.stats.get("failed", [])],
+                "examples": {"total": tried.total(), "by_test": dict(sorted(tried.items()))},
+                "cross_checks": {"total": cross_checks.total(), "by_test": dict(sorted(cross_checks.items()))},
+                "versions": {
+                    "python": platform.python_version(),
+                    **{name: metadata.version(name) for name in packages},
+                },
+            },
+            indent=2,
+        )
+        + "\n"
+    )
