@@ -101,3 +101,26 @@ def test_rich_is_loaded_only_for_a_bar_that_is_drawn():
 def test_an_exception_passes_through_unchanged():
     with pytest.raises(KeyError, match="'x'"), progress("reading", 1):
         raise KeyError("x")
+
+
+COMPILING = """
+import numpy as np
+from tinymlops.kernels.asof import back, first_at_least
+for _ in range(2):
+    first_at_least(np.arange(3), 0, 3, 1)
+    back(5, 1)
+print("done")
+"""
+
+
+def test_the_first_compilation_says_what_takes_so_long_and_the_next_process_has_nothing_to_say(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert in_terminal(COMPILING) == (0, ["done"], "tinymlops: compiling its kernels, once for this machine ...\r\n")
+    assert in_terminal(COMPILING) == (0, ["done"], "")
+
+
+def test_a_pipe_hears_nothing_of_compiling(tmp_path):
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    command = [sys.executable, "-c", COMPILING]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120, env=environment)
+    assert (result.stdout, result.stderr) == ("done\n", "")

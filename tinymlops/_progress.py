@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["progress"]
+__all__ = ["is_watched", "progress"]
 
 _QUIET = 2.0
 """Seconds before a bar is drawn: short work needs none."""
@@ -56,6 +56,11 @@ class _Bar:
     def stop(self) -> None:
         if self._drawn is not None:
             self._drawn.stop()
+
+
+def is_watched() -> bool:
+    """Say whether somebody looks at standard error: a terminal or a notebook, no pipe and no file."""
+    return "ipykernel" in sys.modules or sys.stderr.isatty()
 
 
 def _draw(what: str, total: int) -> _InTerminal | _InNotebook | None:

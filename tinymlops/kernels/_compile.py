@@ -12,12 +12,15 @@ import hashlib
 import os
 import pickle
 import stat
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numba
 import numpy as np
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
+
+from tinymlops._progress import is_watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,9 +147,19 @@ _Base: Any = FunctionCache  # numba is only typed in part
 
 def _load(self: object, signature: object, context: object) -> object:
     try:
-        return _Base.load_overload(self, signature, context)
+        code = _Base.load_overload(self, signature, context)
     except _UNUSABLE:
-        return None  # compile instead
+        code = None
+    if code is None:
+        _announce()
+    return code
+
+
+@functools.cache
+def _announce() -> None:
+    """Say once per process what takes so long, to whoever looks."""
+    if is_watched():
+        print("tinymlops: compiling its kernels, once for this machine ...", file=sys.stderr, flush=True)
 
 
 def _save(self: object, signature: object, data: object) -> None:
