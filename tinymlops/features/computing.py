@@ -219,14 +219,20 @@ def compute(
     Raises:
         DataError: If a sum does not fit its type, naming key row and time.
     """
+    columns = _picks(history, features, time, strict=strict, ttl=ttl)
+    windowed = {name: feature for name, feature in features.items() if name not in columns}
+    if windowed:
+        columns |= _reductions(history, windowed, time)
+    return {name: columns[name] for name in features}
+
+
+def _reductions(history: History, features: Mapping[str, Aggregate], time: Array) -> dict[str, pl.Series]:
+    """Reduce windows; features of one operand and window share what they have in common."""
     spine = windows.Spine(history.timeline, history.spine_key, time)
     found: dict[int, windows.Window] = {}
     reductions: dict[tuple[int, int], windows.Reduction] = {}
     columns = {}
-    columns.update(_picks(history, features, time, strict=strict, ttl=ttl))
     for name, feature in features.items():
-        if name in columns:
-            continue
         assert feature.window is not None
         if feature.window not in found:
             found[feature.window] = spine.window(feature.window)
@@ -234,7 +240,7 @@ def compute(
         reduction = windows.Reduction(operand, found[feature.window])
         reduction = reductions.setdefault((id(operand), feature.window), reduction)
         columns[name] = _reduce(reduction, name, feature, time).alias(name)
-    return {name: columns[name] for name in features}
+    return columns
 
 
 def kept_rows(history: History, features: Mapping[str, Aggregate], now: int, *, ttl: int | None) -> Array:

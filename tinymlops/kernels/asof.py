@@ -13,7 +13,8 @@ import numpy as np
 
 from tinymlops._status import Status
 from tinymlops.kernels._compile import compiled, frozen
-from tinymlops.kernels._threads import in_chunks
+from tinymlops.kernels._sort import group, parts_by_weight
+from tinymlops.kernels._threads import in_chunks, thread_count
 from tinymlops.kernels.records import FOREVER, NEVER, RETRACTED, TOMBSTONE, Records
 
 __all__ = ["latest", "status"]
@@ -53,7 +54,11 @@ def latest(
         int64[m]: arranged row numbers, -1 where there is no candidate.
     """
     key, time = frozen(key, np.int64), frozen(time, np.int64)
-    winner = np.empty(key.size, np.int64)
+    winner = np.full(key.size, -1, np.int64)
+    # One key after the other: its records stay in the fast caches meanwhile.
+    known = frozen(np.where(key < records.offsets.size - 1, key, -1), np.int64)
+    asked, rows, moments = (frozen(column, np.int64) for column in group(known, time, keys=records.offsets.size - 1))
+    parts = parts_by_weight(asked, thread_count() * 4 if rows.size > 10_000 else 1)
     span = min((FOREVER if s is None else s for s in (ttl, window)), default=FOREVER)
     strict = strict or window is not None
     kept = frozen(np.empty(0, np.bool_) if keep is None else keep, np.bool_)
@@ -62,11 +67,11 @@ def latest(
 
     def work(start: int, stop: int) -> None:
         _search(
-            *records, key, time, strict, span, window is not None, oldest, kept, previous, following, tombs,
-            first_seen, last_seen, start, stop, winner,
+            *records, asked, rows, moments, strict, span, window is not None, oldest, kept, previous, following, tombs,
+            first_seen, last_seen, parts[start], parts[stop], winner,
         )  # fmt: skip
 
-    in_chunks(key.size, work)
+    in_chunks(parts.size - 1, work, least=1)
     return winner
 
 
@@ -220,34 +225,43 @@ def is_visible(visible_from: int, visible_to: int, time: int, strict: bool) -> b
 @compiled
 def _search(
     offsets: Array, event: Array, visible_from: Array, visible_to: Array, kind: Array, monotone: Array,
-    key: Array, time: Array, strict: bool, span: int, windowed: bool, oldest: bool,  # noqa: FBT001
+    asked: Array, rows: Array, moments: Array, strict: bool, span: int, windowed: bool, oldest: bool,  # noqa: FBT001
     kept: Array, previous: Array, following: Array, tombs: Array, first_seen: Array, last_seen: Array,
-    start: int, stop: int, winner: Array,
+    first: int, last: int, winner: Array,
 ) -> None:  # fmt: skip
-    for row in range(start, stop):
-        k, t = key[row], time[row]
-        winner[row] = -1
-        if k < 0 or k + 1 >= offsets.size:
-            continue
-        low, high = offsets[k], offsets[k + 1]
-        since = back(t, span)
-        if windowed and high > low and event[high - 1] >= t:
-            high = first_at_least(event, low, high, t)
-        if monotone[k]:
-            high = first_beyond(visible_from, low, high, t, strict)
-            while high > low and visible_from[high - 1] == FOREVER:
-                high -= 1
-            if high > low and oldest:
-                winner[row] = _oldest_of(event, low, high, since, following, tombs)
-            elif high > low:
-                found = previous[high - 1] if previous.size else high - 1
-                if found >= low and event[found] >= since:
-                    winner[row] = found
-        else:
-            high = first_beyond(last_seen, low, high, t, strict)
-            winner[row] = _scan(
-                event, visible_from, visible_to, kind, first_seen, kept, low, high, t, since, strict, oldest
-            )
+    for k in range(first, last):
+        for place in range(asked[k], asked[k + 1]):
+            row, t = rows[place], moments[place]
+            low, high = offsets[k], offsets[k + 1]
+            since = back(t, span)
+            if windowed and high > low and event[high - 1] >= t:
+                high = first_at_least(event, low, high, t)
+            if monotone[k]:
+                high = _first_unseen(visible_from, low, high, t, strict)
+                if high > low and oldest:
+                    winner[row] = _oldest_of(event, low, high, since, following, tombs)
+                elif high > low:
+                    found = previous[high - 1] if previous.size else high - 1
+                    if found >= low and event[found] >= since:
+                        winner[row] = found
+            else:
+                high = first_beyond(last_seen, low, high, t, strict)
+                winner[row] = _scan(
+                    event, visible_from, visible_to, kind, first_seen, kept, low, high, t, since, strict, oldest
+                )
+
+
+@compiled
+def _first_unseen(visible_from: Array, low: int, high: int, time: int, strict: bool) -> int:  # noqa: FBT001
+    """Return the first row of the sorted visible_from[low:high] that is not visible at the time; FOREVER never is."""
+    limit = time if strict or time == FOREVER else time + 1
+    length = high - low
+    while length > 1:
+        half = length >> 1
+        # Without a branch: whether the middle comes before the limit is as good as random.
+        low += half * (visible_from[low + half - 1] < limit)
+        length -= half
+    return low + (1 if length and visible_from[low] < limit else 0)
 
 
 @compiled
