@@ -66,7 +66,7 @@ operation = st.one_of(
 )
 
 
-def everything_follows(frames, *, ids, created):
+def everything_follows(frames, *, ids, created, windows):
     """Orders that are ingested, clicks that are pushed, and views over both and over a row-wise transformation."""
     project = tm.Project("shop")
     customer = project.entity("customer", key="customer")
@@ -90,11 +90,13 @@ def everything_follows(frames, *, ids, created):
 
     @project.feature_view(entity=customer)
     def clicking(clicks: tm.Rows) -> tm.Features:
-        return {f"click_{name}": feature for name, feature in every_feature(clicks).items()}
+        features = every_feature(clicks).items()
+        return {f"click_{name}": feature for name, feature in features if windows or feature.window is None}
 
     @project.feature_view(entity=customer)
     def shouting(large_clicks: tm.Rows) -> tm.Features:
-        return {"loudest": large_clicks["amount"].max(window="5m"), "first_loud": large_clicks["amount"].first()}
+        loudest = {"loudest": large_clicks["amount"].max(window="5m")} if windows else {}
+        return {**loudest, "first_loud": large_clicks["amount"].first()}
 
     return project
 
@@ -104,12 +106,18 @@ def orders_frame(rows):
     return frame_of(list({row[3]: row for row in rows}.values()))
 
 
-def perform(ws, frames, clock, name, argument):
+def perform(ws, frames, clock, name, argument, *, deletes):
     if name == "push":
         ws.push(
             "clicks",
             [
-                {"click": n, "customer": c, "at": clock() + timedelta(minutes=m), "amount": v, "deleted": deleted}
+                {
+                    "click": n,
+                    "customer": c,
+                    "at": clock() + timedelta(minutes=m),
+                    "amount": v,
+                    "deleted": deletes and deleted,
+                }
                 for c, m, n, v, deleted in argument
             ],
         )
@@ -130,8 +138,12 @@ def assert_online_is_history(ws, clock, views):
     assert read.sequence <= ws._environment.database.sequence()
 
 
-@pytest.mark.parametrize(("ids", "created"), [(True, True), (True, False), (False, True)])
-def test_online_is_history_whatever_happens(tmp_path_factory, monkeypatch, ids, created):
+# Deletes without an id are refused where a window reads the source: there they come without windows, and windows without.
+@pytest.mark.parametrize(
+    ("ids", "created", "windows", "deletes"),
+    [(True, True, True, True), (True, False, True, True), (False, True, True, False), (False, False, False, True)],
+)
+def test_online_is_history_whatever_happens(tmp_path_factory, monkeypatch, ids, created, windows, deletes):
     monkeypatch.setattr(online, "stored_rows", None)  # an online read must not fall back to history
 
     @examples(40, suppress_health_check=list(HealthCheck))
@@ -140,11 +152,11 @@ def test_online_is_history_whatever_happens(tmp_path_factory, monkeypatch, ids, 
         clock = tm.ReplayClock(START + timedelta(minutes=5))
         frames = {"orders": orders_frame([])}
         with tm.connect(tmp_path_factory.mktemp("ws") / "shop.tm", create=True, clock=clock) as ws:
-            ws.apply(everything_follows(frames, ids=ids, created=created))
+            ws.apply(everything_follows(frames, ids=ids, created=created, windows=windows))
             ws.ingest()
             ws.materialize()
             for name, argument in operations:
-                perform(ws, frames, clock, name, argument)
+                perform(ws, frames, clock, name, argument, deletes=deletes)
                 assert_online_is_history(ws, clock, ["spending", "clicking", "shouting"])
 
     check()

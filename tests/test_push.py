@@ -263,7 +263,7 @@ def test_a_negative_delay_is_refused(tmp_path):
         ws.apply(clicks_project(schema=SCHEMA | {"late": timedelta}, delay="late"))
         ws.push("clicks", [click(1, late=timedelta(minutes=5))])
         with pytest.raises(
-            DataError, match=r"delay column 'late' of source 'clicks' is negative or null in rows \[0\]"
+            DataError, match=r"delay column 'late' of source 'clicks' is negative, null or endless in rows \[0\]"
         ):
             ws.push("clicks", [click(2, late=None)])
 

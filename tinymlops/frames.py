@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-__all__ = ["Ambiguous", "Frame", "Role", "give_back", "require_no_nulls", "times_to_micros", "to_polars"]
+__all__ = ["Ambiguous", "DateMeans", "Frame", "Role", "give_back", "require_no_nulls", "times_to_micros", "to_polars"]
 
 Frame = Any
 """A table of whatever library; what counts as one, `to_polars` says."""
@@ -25,6 +25,8 @@ Role = Literal["feature", "spine"]
 """Whether a time says when a fact was, or the moment it is asked for: they are rounded in opposite directions."""
 Ambiguous = Literal["raise", "earliest", "latest"]
 """What a local time is that a clock change skipped or repeated."""
+DateMeans = Literal["start", "end"]
+"""Which moment of its day a date is: the first or the last microsecond."""
 
 _SHOWN_ROWS = 5
 _EXACT = 2**53
@@ -102,6 +104,7 @@ def times_to_micros(
     tz: str | None,
     name: str,
     ambiguous: Ambiguous = "raise",
+    date_means: DateMeans | None = None,
     first_row: int = 0,
 ) -> pl.Series:
     """Convert times to microseconds since 1970 in UTC, rounding so that no knowledge comes early.
@@ -116,6 +119,7 @@ def times_to_micros(
         name: What to call the column in an error.
         ambiguous: What a time is that a clock change skipped or repeated in `tz`: of the two moments that the
             offsets before and after the change give, the earliest or the latest; or an error.
+        date_means: Which moment of its day a date is; None for what the role says.
         first_row: How many rows of the table came before the series, for an error.
 
     Returns:
@@ -142,7 +146,7 @@ def times_to_micros(
         )
     zone = parse_zone(tz)
     if series.dtype == pl.Date:
-        return _day_edge(series, role, zone)
+        return _day_edge(series, date_means or ("end" if role == "feature" else "start"), zone)
     return _local_to_micros(_round(series, role), zone, name, ambiguous, first_row)
 
 
@@ -233,17 +237,17 @@ def _local_to_micros(numbers: pl.Series, zone: ZoneInfo, name: str, ambiguous: A
         raise DataError(
             f"{name!r} holds {len(open_rows)} times that a clock change in {zone.key} skipped or repeated, the first in "
             f"rows {[first_row + row for row in first]}: {[str(moment) for moment in local.gather(first)]}",
-            hint='say ambiguous="earliest" or ambiguous="latest", or give the column in UTC',
+            hint='give the column in UTC, or where a source is declared say ambiguous="earliest" or ambiguous="latest"',
         )
     pick = min if ambiguous == "earliest" else max
     return _replace_rows(micros, open_rows, [pick(_both_readings(moment, zone)) for moment in local.gather(open_rows)])
 
 
-def _day_edge(series: pl.Series, role: Role, zone: ZoneInfo) -> pl.Series:
-    """Return the first microsecond of each day in a zone, or for features the last."""
+def _day_edge(series: pl.Series, edge: DateMeans, zone: ZoneInfo) -> pl.Series:
+    """Return the first microsecond of each day in a zone, or the last."""
     import polars as pl
 
-    days = series.dt.offset_by("1d") if role == "feature" else series
+    days = series.dt.offset_by("1d") if edge == "end" else series
     midnight = days.cast(pl.Datetime("us"))
     aware = midnight.dt.replace_time_zone(zone.key, ambiguous="earliest", non_existent="null")
     skipped = (aware.is_null() & midnight.is_not_null()).arg_true()
@@ -252,7 +256,7 @@ def _day_edge(series: pl.Series, role: Role, zone: ZoneInfo) -> pl.Series:
     first = _replace_rows(
         aware.to_physical(), skipped, [_both_readings(moment, zone)[0] for moment in midnight.gather(skipped)]
     )
-    return first - 1 if role == "feature" else first
+    return first - 1 if edge == "end" else first
 
 
 def _both_readings(moment: datetime, zone: ZoneInfo) -> tuple[int, int]:

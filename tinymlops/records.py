@@ -128,6 +128,8 @@ class Ingestion(Record, frozen=True, kw_only=True):
     """Not yet available by the workspace's clock; the next ingest takes them."""
     rows_quarantined: int = 0
     """Without an event time."""
+    rows_never_known: int = 0
+    """Without a created time where the source declares one: stored, and visible to labels only."""
     complete_until: int | None = None
     """Said by the user with it: no row with an earlier event time is missing, microseconds UTC."""
     sequence: int = 0

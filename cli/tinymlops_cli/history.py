@@ -49,6 +49,7 @@ def ingest(
             "known": report.rows_known,
             "held back": report.rows_held_back,
             "quarantined": report.rows_quarantined,
+            "never known": report.rows_never_known,
             "seconds": report.seconds,
         }
         for report in reports

@@ -13,7 +13,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from tinymlops.errors import DataError, near
-from tinymlops.frames import times_to_micros, to_polars
+from tinymlops.features.record_times import times_of
+from tinymlops.frames import to_polars
 from tinymlops.schema import parse_dtype
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def _same_kind(values: pl.Series, name: str, dtype: pl.DataType, source: SourceS
     if isinstance(now, pl.Categorical | pl.Enum) and dtype == pl.String:
         return values.cast(pl.String)
     if isinstance(now, pl.Datetime) and isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
-        micros = times_to_micros(values, role="feature", tz=source.tz, name=name)
+        micros = times_of(values.alias(name), source)
         return micros.cast(pl.Datetime("us", "UTC")).cast(dtype)
     if now == pl.Float32 and dtype == pl.Float64:
         return values.cast(dtype)
@@ -229,7 +230,7 @@ def _times(values: Sequence[datetime | None], name: str, dtype: pl.Datetime, sou
     )
     if any(naive):
         bare = [value if is_bare else None for value, is_bare in zip(values, naive, strict=True)]
-        local = times_to_micros(pl.Series(name, bare, dtype=pl.Datetime("us")), role="feature", tz=source.tz, name=name)
+        local = times_of(pl.Series(name, bare, dtype=pl.Datetime("us")), source)
         aware = aware.to_physical().fill_null(local).cast(pl.Datetime("us", "UTC"))
     return aware.cast(dtype)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
-from tinymlops.frames import times_to_micros
+from tinymlops.features.record_times import times_of
 from tinymlops.schema import schema_of
 
 if TYPE_CHECKING:
@@ -65,10 +65,10 @@ def own_schema(frame: pl.DataFrame) -> dict[str, str]:
 
 
 def in_order(rows: pl.DataFrame) -> pl.DataFrame:
-    """Put rows in the order that decides their sequence: event time, created time, then their own content."""
+    """Put rows in the order that decides their sequence: event time, created time, deletes last, then their content."""
     hashed = _hashed(rows, sorted(own_schema(rows)))
     return (
-        hashed.sort("__event", "__created", *_HASHES, nulls_last=False, maintain_order=True)
+        hashed.sort("__event", "__created", "__deleted", *_HASHES, nulls_last=False, maintain_order=True)
         .drop(_HASHES)
         .with_columns(pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias("__ordinal"))
     )
@@ -91,7 +91,7 @@ def _back_again(rows: pl.DataFrame, latest: pl.DataFrame, source: SourceSpec, no
     """Let a row that had vanished and is there again be known from now on, or its delete would stay the greater."""
     if source.created is None or not latest["__deleted"].any():
         return rows
-    own = times_to_micros(latest[source.created], role="feature", tz=source.tz, name=source.created)
+    own = times_of(latest[source.created], source)
     # Ours, not one that the source itself sent: that has the created time of its row.
     ours = latest.filter(latest["__deleted"] & own.ne_missing(latest["__created"]))
     taken_back = rows.join(

@@ -17,15 +17,17 @@ from tinymlops._keys import encode
 from tinymlops._status import Status
 from tinymlops._time import format_duration, from_micros
 from tinymlops.errors import DataError, near
+from tinymlops.features.deletes import in_a_window
 from tinymlops.features.expressions import Aggregate, Operand, columns_of, to_polars
 from tinymlops.features.gathering import gather
+from tinymlops.features.record_times import delay_micros
 from tinymlops.kernels import asof, windows
-from tinymlops.kernels.records import FOREVER, NEVER, VALUE, Records, arrange
+from tinymlops.kernels.records import FOREVER, NEVER, TOMBSTONE, VALUE, Records, arrange
 
 if TYPE_CHECKING:
     from tinymlops.features.specs import SourceSpec
 
-__all__ = ["History", "arrange_rows", "cell_statuses", "compute", "delays_of", "history_of", "kept_rows", "key_columns"]
+__all__ = ["History", "arrange_rows", "cell_statuses", "compute", "history_of", "kept_rows", "key_columns"]
 
 Array = np.ndarray[Any, Any]
 
@@ -61,6 +63,19 @@ class History:
         """bool[n]: False for deletes."""
         values: Array = self.records.kind == VALUE
         return values
+
+    def require_named_deletes(self, name: str) -> None:
+        """Refuse a window over deletes that name no event.
+
+        Raises:
+            DataError: If there is one, with its time.
+        """
+        if self.is_value.all():
+            return
+        nameless = np.flatnonzero(self.records.kind == TOMBSTONE)
+        if nameless.size:
+            moment = from_micros(int(self.records.event[nameless[0]])).isoformat()
+            raise in_a_window(self.source, f"at {moment}", f"feature {name!r}")
 
     def series(self, operand: Operand) -> pl.Series:
         """Return an operand's value for each arranged row, computed once.
@@ -217,8 +232,11 @@ def compute(
         Name to m values.
 
     Raises:
-        DataError: If a sum does not fit its type, naming key row and time.
+        DataError: If a sum does not fit its type, naming key row and time, or a window has deletes without id.
     """
+    for name, feature in features.items():
+        if feature.window is not None:
+            history.require_named_deletes(name)
     columns = _picks(history, features, time, strict=strict, ttl=ttl)
     windowed = {name: feature for name, feature in features.items() if name not in columns}
     if windowed:
@@ -408,30 +426,13 @@ def _available(rows: pl.DataFrame, source: SourceSpec, event: Array, *, by_event
     if source.timestamp is None:
         return event
     if source.delay_column is not None:
-        available = event + delays_of(rows[source.delay_column], source)
+        available = event + delay_micros(rows[source.delay_column], of=f" of source {source.name!r}")
     else:
         available = event + source.delay if source.delay else event
     if not by_event:
         return available
     known: Array = np.maximum(available, rows["__created"].fill_null(FOREVER).to_numpy())
     return known
-
-
-def delays_of(column: pl.Series, source: SourceSpec) -> Array:
-    """Return int64[n] microseconds, the delays that a column holds.
-
-    Raises:
-        DataError: If one is negative or null.
-    """
-    micros = column.dt.total_microseconds() if isinstance(column.dtype, pl.Duration) else column.cast(pl.Int64)
-    wrong = ((micros < 0) | micros.is_null()).arg_true()
-    if len(wrong):
-        raise DataError(
-            f"delay column {column.name!r} of source {source.name!r} is negative or null in rows "
-            f"{wrong.head(5).to_list()}",
-            hint="a row cannot be known before it happened; use 0 where there is no delay",
-        )
-    return micros.to_numpy()
 
 
 def _codes(ids: pl.Series) -> Array:

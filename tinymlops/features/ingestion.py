@@ -12,7 +12,9 @@ from tinymlops.errors import ConflictError, DataError, NotFoundError, near
 from tinymlops.features import specs
 from tinymlops.features.changes import Changes, compared, in_order, own_schema
 from tinymlops.features.compaction import compact_where_needed
+from tinymlops.features.deletes import refuse_deletes
 from tinymlops.features.materialization import catch_up
+from tinymlops.features.record_times import delay_micros
 from tinymlops.features.sources import (
     current_rows,
     live_segments,
@@ -99,6 +101,7 @@ def ingest(context: Context, source: SourceSpec, *, full: bool = False, complete
     present = frame[source.id] if full and source.id else None
     frame, quarantined = _with_event_time(frame, source)
     frame, held_back = _available(context, frame, source)
+    refuse_deletes(context.definitions, source, frame)
     frame = _fitted(context, source, frame)
     for _ in range(_ATTEMPTS):
         before = live_segments(context, source.name)
@@ -112,6 +115,7 @@ def ingest(context: Context, source: SourceSpec, *, full: bool = False, complete
             rows_deleted=changes.deleted,
             rows_held_back=held_back,
             rows_quarantined=quarantined,
+            rows_never_known=_never_known(frame, source),
             complete_until=complete_until,
             seconds=time.perf_counter() - begun,
             at=context.clock(),
@@ -149,6 +153,7 @@ def rebuild(context: Context, source: SourceSpec) -> Ingestion | None:
         rows_read=frame.height,
         rows_new=rows.height,
         rows_quarantined=quarantined,
+        rows_never_known=_never_known(rows, source),
         seconds=time.perf_counter() - begun,
         at=context.clock(),
     )
@@ -178,11 +183,16 @@ def _with_event_time(frame: pl.DataFrame, source: SourceSpec) -> tuple[pl.DataFr
     return kept, frame.height - kept.height
 
 
+def _never_known(frame: pl.DataFrame, source: SourceSpec) -> int:
+    return frame["__created"].null_count() if source.created is not None else 0
+
+
 def _available(context: Context, frame: pl.DataFrame, source: SourceSpec) -> tuple[pl.DataFrame, int]:
     """Under a replay clock, leave out rows that nobody could have known by then; return how many they were."""
     if not context.replays or source.timestamp is None:
         return frame, 0
-    available = pl.max_horizontal(pl.col("__event") + source.delay, "__created")
+    wait = source.delay if source.delay_column is None else pl.Series(delay_micros(frame[source.delay_column]))
+    available = pl.max_horizontal(pl.col("__event") + wait, "__created")
     kept = frame.filter(available <= context.now())
     return kept, frame.height - kept.height
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tinymlops.errors import DataError, LeakageError
-from tinymlops.features.computing import Array, compute, delays_of
+from tinymlops.features.computing import Array, compute
 from tinymlops.features.expressions import columns_of
 from tinymlops.features.prepared import history_from_store
+from tinymlops.features.record_times import delay_micros
 from tinymlops.features.sources import known_columns, newest_event, stored_rows
 from tinymlops.features.specs import EntitySpec, LabelSpec, SourceSpec
 from tinymlops.records import SourceState
@@ -67,7 +68,7 @@ def _longest_delay(context: Context, origin: SourceSpec, as_of: int | None) -> i
     if origin.delay_column is None:
         return origin.delay
     rows = stored_rows(context, origin.name, [origin.delay_column], as_of=as_of)
-    return int(delays_of(rows[origin.delay_column], origin).max(initial=0))
+    return int(delay_micros(rows[origin.delay_column]).max(initial=0))
 
 
 def complete_until(context: Context, label: LabelSpec, *, as_of: int | None = None) -> int:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from tinymlops.features.context import Context
+    from tinymlops.frames import Role
 
 __all__ = ["history_from_store"]
 
@@ -69,7 +70,13 @@ def history_from_store(
         tables = _image(context, source, entity, key, columns, outcome=outcome)
         if _has_all_by(context, source, as_of):  # still: no later row can be in the image
             return _opened(tables, origin, key, spine_keys)
-    return history_of(stored_rows(context, source.name, as_of=as_of), origin, key, spine_keys, outcome=outcome)
+    rows = stored_rows(context, source.name, as_of=as_of, role=_role(outcome=outcome))
+    return history_of(rows, origin, key, spine_keys, outcome=outcome)
+
+
+def _role(*, outcome: bool) -> Role:
+    """Return how event times are read: an outcome lies after its spine row only if no rounding moved it there."""
+    return "spine" if outcome else "feature"
 
 
 def _has_all_by(context: Context, source: SourceSpec, as_of: int | None) -> bool:
@@ -147,7 +154,7 @@ def _arranged(
     outcome: bool,
 ) -> dict[str, pl.DataFrame]:
     """Arrange a source's rows by all their keys."""
-    rows = stored_rows(context, source.name)
+    rows = stored_rows(context, source.name, role=_role(outcome=outcome))
     keys = pl.DataFrame(key_columns(rows, origin, key)).unique().drop_nulls().sort(pl.all())
     of_keys, of_rows, _ = encode(keys.get_columns(), key_columns(rows, origin, key), key)
     codes = _places(of_keys, of_rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import msgspec
 
@@ -27,7 +27,7 @@ from tinymlops.features.nouns import (
     check_name,
     requests_of,
 )
-from tinymlops.features.source_options import check_pushed, incremental
+from tinymlops.features.source_options import check_pushed, incremental, local_times
 from tinymlops.features.specs import (
     AnySpec,
     EntitySpec,
@@ -37,6 +37,9 @@ from tinymlops.features.specs import (
     TrainingSetSpec,
     ViewSpec,
 )
+
+if TYPE_CHECKING:
+    from tinymlops.frames import Ambiguous, DateMeans
 
 __all__ = ["Project"]
 
@@ -130,6 +133,8 @@ class Project:
         created: str | None = None,
         delay: str | timedelta | None = None,
         tz: str | None = None,
+        ambiguous: Ambiguous = "raise",
+        date_means: DateMeans | None = None,
         keys: Mapping[str, str] | None = None,
         cursor: str | None = None,
         lookback: str | timedelta | None = None,
@@ -143,7 +148,11 @@ class Project:
             created: Column of when the row became known.
             delay: How long after its event time a row can be known: "15m", or the name of a column holding
                 a duration.
-            tz: Zone of naive times.
+            tz: Zone of naive times and of dates.
+            ambiguous: What a naive time is that a clock change skipped or repeated: of its two readings the
+                "earliest" or the "latest"; by default an error.
+            date_means: Whether a date is the "start" or the "end" of its day; by default the end as a fact, and the
+                start as a moment of prediction or an outcome, so that nothing is known early.
             keys: Entity key column to this source's column, where the names differ.
             cursor: For a function that takes `since`: the column of times that says which rows are new, by
                 default `created`, or else `timestamp`. It is called with None at first, and then with the greatest
@@ -176,7 +185,7 @@ class Project:
                 id=id,
                 created=created,
                 **_delay(delay),
-                tz=parse_zone(tz).key if tz else None,
+                **local_times(tz, ambiguous, date_means),
                 keys=dict(keys or {}),
                 sql=sql,
                 columns=columns,
@@ -201,6 +210,8 @@ class Project:
         created: str | None = None,
         delay: str | timedelta | None = None,
         tz: str | None = None,
+        ambiguous: Ambiguous = "raise",
+        date_means: DateMeans | None = None,
         keys: Mapping[str, str] | None = None,
     ) -> Callable[[Callable[P, R]], Source[P, R]]:
         """Derive a source from others, which are its parameters: in SQL (returns `str`) or in Polars.
@@ -213,6 +224,8 @@ class Project:
             created: For a join, the created time of each row's latest parent.
             delay: As for `source`.
             tz: As for `source`.
+            ambiguous: As for `source`.
+            date_means: As for `source`.
             keys: As for `source`.
 
         Returns:
@@ -257,7 +270,7 @@ class Project:
                         id=id,
                         created=created,
                         **_delay(delay),
-                        tz=parse_zone(tz).key if tz else None,
+                        **local_times(tz, ambiguous, date_means),
                         keys=dict(keys or {}),
                         sql=sql,
                         inputs=tuple(parameters),

@@ -10,6 +10,7 @@ from tinymlops._time import from_micros, to_micros
 from tinymlops.errors import ConflictError, DataError, NotFoundError, near
 from tinymlops.features import specs
 from tinymlops.features.accepting import accepted
+from tinymlops.features.deletes import refuse_deletes
 from tinymlops.features.materialization import catch_up
 from tinymlops.features.payloads import digest_of, to_ids, to_payloads
 from tinymlops.features.sources import known_columns, require_same_types, with_times
@@ -81,6 +82,7 @@ def push(context: Context, name: str, rows: Frame, *, batch_id: str | None = Non
     """
     source = _pushed_source(context, name)
     frame = with_times(accepted(rows, source, _key_columns(context, source)), source)
+    refuse_deletes(context.definitions, source, frame)
     with context.environment.database.write(actor="local") as tx:
         state = tx.get(SourceState, source=name)
         if state is not None:

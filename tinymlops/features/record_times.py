@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
+    from tinymlops.features.specs import SourceSpec
+    from tinymlops.frames import Role
+
     Array = np.ndarray[Any, Any]
 
-__all__ = ["Delay", "Names", "Rows", "Rule", "plus", "read_delay", "read_rows"]
+__all__ = ["Delay", "Names", "Rows", "Rule", "delay_micros", "plus", "read_delay", "read_rows", "times_of"]
 
 _SHOWN_ROWS = 5
 _LONGEST_DELAY = 2**62
@@ -90,7 +93,11 @@ def read_rows(batch: pl.DataFrame, names: Names, rule: Rule, first_row: int) -> 
     made = None if created is None else _filled(created, NEVER)
     if names.delay.column is None and not rule.by_event:
         return Rows(happened, None, made)
-    wait = names.delay.micros if names.delay.column is None else _delay_column(batch[names.delay.column], first_row)
+    wait = (
+        names.delay.micros
+        if names.delay.column is None
+        else delay_micros(batch[names.delay.column], first_row=first_row)
+    )
     available = plus(happened, wait)
     if created is not None and rule.by_event:
         # What was created at no known time is never known.
@@ -113,8 +120,13 @@ def _filled(values: pl.Series, null: int) -> Array:
     return (values.fill_null(null) if values.null_count() else values).to_numpy()
 
 
-def _delay_column(values: pl.Series, first_row: int) -> Array:
+def delay_micros(values: pl.Series, *, of: str = "", first_row: int = 0) -> Array:
     """Return each row's delay in microseconds, rounded up.
+
+    Args:
+        values: The column.
+        of: What to say after its name in an error.
+        first_row: How many rows of the table came before it, for an error.
 
     Raises:
         DataError: If one is negative or null, or the column holds neither durations nor integers.
@@ -128,14 +140,30 @@ def _delay_column(values: pl.Series, first_row: int) -> Array:
         micros = values
     else:
         raise DataError(
-            f"delay column {values.name!r} is {values.dtype}",
+            f"delay column {values.name!r}{of} is {values.dtype}",
             hint="give durations, or integers of microseconds",
         )
     wrong = ((micros < 0) | (micros >= _LONGEST_DELAY)).fill_null(value=True)
     if wrong.any():
         rows = [first_row + row for row in wrong.arg_true().head(_SHOWN_ROWS)]
         raise DataError(
-            f"delay column {values.name!r} is negative, null or endless in rows {rows}",
+            f"delay column {values.name!r}{of} is negative, null or endless in rows {rows}",
             hint="a row cannot be known before it happened; use 0 where there is no delay",
         )
     return micros.cast(pl.Int64).to_numpy()
+
+
+def times_of(column: pl.Series, source: SourceSpec, *, role: Role = "feature") -> pl.Series:
+    """Return a source's times in microseconds UTC, read as its declaration says.
+
+    Args:
+        column: Of times or dates.
+        source: Whose column.
+        role: Whether they say when facts were, or the moments of a spine or of outcomes.
+
+    Raises:
+        DataError: If they are no times, or it does not say which.
+    """
+    return times_to_micros(
+        column, role=role, tz=source.tz, name=column.name, ambiguous=source.ambiguous, date_means=source.date_means
+    )

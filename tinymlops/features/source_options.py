@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, get_args
 
-from tinymlops._time import parse_duration
+from tinymlops._time import parse_duration, parse_zone
 from tinymlops.errors import DefinitionError, near
+from tinymlops.frames import Ambiguous, DateMeans
 
 if TYPE_CHECKING:
     from tinymlops.features.specs import SourceSpec
 
-__all__ = ["check_pushed", "incremental"]
+__all__ = ["check_pushed", "incremental", "local_times"]
 
 _LOOKBACK = "1d"
 
@@ -47,6 +48,24 @@ def incremental(source: SourceSpec, *, cursor: str | None, lookback: str | timed
             hint='name a column of times: cursor="updated_at"',
         )
     return column, parse_duration(lookback if lookback is not None else _LOOKBACK, name="lookback")
+
+
+def local_times(tz: str | None, ambiguous: Ambiguous, date_means: DateMeans | None) -> dict[str, Any]:
+    """Return how times without a zone and dates are read, as fields of the source's definition.
+
+    Raises:
+        DefinitionError: If there is no such zone, or an option has another value.
+    """
+    for name, value, choices in (
+        ("ambiguous", ambiguous, get_args(Ambiguous)),
+        ("date_means", date_means, (None, *get_args(DateMeans))),
+    ):
+        if value not in choices:
+            raise DefinitionError(
+                f"{name}={value!r} is not possible",
+                hint=f"use {' or '.join(repr(choice) for choice in choices)}",
+            )
+    return {"tz": parse_zone(tz).key if tz else None, "ambiguous": ambiguous, "date_means": date_means}
 
 
 def check_pushed(source: SourceSpec) -> None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from tinymlops._time import from_micros
 from tinymlops.errors import DataError, NotFoundError, near
 from tinymlops.features.payloads import read_pushed
+from tinymlops.features.record_times import delay_micros, times_of
 from tinymlops.features.specs import SourceSpec
-from tinymlops.frames import times_to_micros, to_polars
+from tinymlops.frames import to_polars
 from tinymlops.records import Segment, SourceState
 from tinymlops.schema import parse_dtype
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from tinymlops.features.context import Context
+    from tinymlops.frames import Role
 
 __all__ = [
     "SYSTEM",
@@ -78,7 +80,7 @@ def since_of(context: Context, source: SourceSpec) -> datetime | None:
         return None
     assert source.cursor is not None, "a function of since has a cursor"
     cursors = stored_rows(context, source.name, [source.cursor])[source.cursor]
-    newest = times_to_micros(cursors, role="feature", tz=source.tz, name=source.cursor).max()
+    newest = times_of(cursors, source).max()
     return from_micros(newest - source.lookback) if isinstance(newest, int) else None
 
 
@@ -112,16 +114,17 @@ def with_times(frame: pl.DataFrame, source: SourceSpec) -> pl.DataFrame:
                 hint="make it null, or cap it, in the source",
             )
     frame = frame.with_columns(pl.col(floats).fill_nan(None)) if floats else frame
-    _check_delays(frame, source)
+    if source.delay_column is not None:  # else every later read would fail
+        delay_micros(frame[source.delay_column], of=f" of source {source.name!r}")
     if source.cursor is not None:  # else the next ingest would be the first to notice
-        times_to_micros(frame[source.cursor], role="feature", tz=source.tz, name=source.cursor)
+        times_of(frame[source.cursor], source)
     nothing = pl.Series("", [None], dtype=pl.Int64).new_from_index(0, frame.height)
     event = nothing
     if source.timestamp is not None:
-        event = times_to_micros(frame[source.timestamp], role="feature", tz=source.tz, name=source.timestamp)
+        event = times_of(frame[source.timestamp], source)
     created = nothing
     if source.created is not None:
-        created = times_to_micros(frame[source.created], role="feature", tz=source.tz, name=source.created)
+        created = times_of(frame[source.created], source)
     deleted = pl.lit(value=False)
     if frame.schema.get("deleted") == pl.Boolean:
         deleted = pl.col("deleted").fill_null(value=False)
@@ -147,7 +150,13 @@ def require_same_types(source: str, known: Mapping[str, str], now: Mapping[str, 
 
 
 def stored_rows(
-    context: Context, name: str, columns: list[str] | None = None, *, after: int = 0, as_of: int | None = None
+    context: Context,
+    name: str,
+    columns: list[str] | None = None,
+    *,
+    after: int = 0,
+    as_of: int | None = None,
+    role: Role = "feature",
 ) -> pl.DataFrame:
     """Return the rows of a source from history: the user's columns and the `SYSTEM` ones.
 
@@ -160,13 +169,15 @@ def stored_rows(
         after: Only rows with a greater sequence.
         as_of: Only rows with a sequence up to this one, and of a rebuilt transformation the rows that stood there then;
             None for those of now.
+        role: Whether event times say when facts were, or are the moments of a spine or of outcomes: dates and
+            nanoseconds are then read as their beginning, so that no row is its own outcome.
 
     Raises:
         NotFoundError: If the source was never ingested, or a rebuild that stood then is no longer kept.
     """
     source = context.definitions.get(SourceSpec, name)
     if source.row_wise:
-        parent = stored_rows(context, source.inputs[0], after=after, as_of=as_of)
+        parent = stored_rows(context, source.inputs[0], after=after, as_of=as_of, role=role)
         result = run_transformation(context, source, {source.inputs[0]: parent})
         missing = [column for column in SYSTEM if column not in result.columns]
         if missing:
@@ -176,6 +187,11 @@ def stored_rows(
             )
         return result
     known = known_columns(source, context.environment.database.get(SourceState, source=name))
+    if role == "spine" and source.timestamp is not None and _spans(known[source.timestamp]):
+        wanted = columns if columns is None or source.timestamp in columns else [*columns, source.timestamp]
+        rows = stored_rows(context, name, wanted, after=after, as_of=as_of)
+        rows = rows.with_columns(times_of(rows[source.timestamp], source, role=role).alias("__event"))
+        return rows if columns is None else rows.select(*columns, *SYSTEM)
     # First the pushed rows: what moves into a segment meanwhile is then read twice at most, and never missed.
     pushed = _read_pushed(context, source, known, columns, after, as_of)
     stored = _read_segments(context, source, columns, after, as_of)
@@ -184,20 +200,26 @@ def stored_rows(
     return _together([part for part in (stored, pushed) if part is not None], known, columns)
 
 
-def current_rows(context: Context, name: str, *, as_of: int | None = None) -> pl.DataFrame:
+def _spans(dtype: str) -> bool:
+    """Say whether times of a type are more or less than a microsecond: they are read as its beginning or its end."""
+    return dtype == "Date" or dtype.startswith("Datetime[ns")
+
+
+def current_rows(context: Context, name: str, *, as_of: int | None = None, role: Role = "feature") -> pl.DataFrame:
     """Return the rows that are the facts by now, in order of sequence: final versions, without what was deleted.
 
     Args:
         context: The workspace's state.
         name: The source's.
         as_of: By the rows up to this sequence; None for all.
+        role: As for `stored_rows`.
     """
     import polars as pl
 
     source = context.definitions.get(SourceSpec, name)
     while source.row_wise:
         source = context.definitions.get(SourceSpec, source.inputs[0])
-    rows = stored_rows(context, name, as_of=as_of)
+    rows = stored_rows(context, name, as_of=as_of, role=role)
     if source.id is not None and rows[source.id].null_count() + rows[source.id].n_unique() < rows.height:
         final = rows.sort("__created", "__sequence", nulls_last=False).unique(source.id, keep="last")
         rows = pl.concat([final.filter(pl.col(source.id).is_not_null()), rows.filter(pl.col(source.id).is_null())])
@@ -375,21 +397,4 @@ def _require_columns(frame: pl.DataFrame, source: SourceSpec) -> None:
     if reserved:
         raise DataError(
             f"source {source.name!r} has columns {reserved}", hint="names that begin with __ are ours: rename them"
-        )
-
-
-def _check_delays(frame: pl.DataFrame, source: SourceSpec) -> None:
-    """Refuse what would make every later read of the source fail."""
-    import polars as pl
-
-    if source.delay_column is None:
-        return
-    delays = frame[source.delay_column]
-    numbers = delays.to_physical() if delays.dtype.is_temporal() else delays.cast(pl.Int64)
-    wrong = ((numbers < 0) | numbers.is_null()).arg_true()
-    if len(wrong):
-        raise DataError(
-            f"delay column {delays.name!r} of source {source.name!r} is negative or null in rows "
-            f"{wrong.head(_SHOWN_ROWS).to_list()}",
-            hint="a row cannot be known before it happened; use 0 where there is no delay",
         )

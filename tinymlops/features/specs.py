@@ -11,6 +11,7 @@ from typing import TypeAlias
 import msgspec
 
 from tinymlops.features.expressions import Aggregate
+from tinymlops.frames import Ambiguous, DateMeans
 
 __all__ = [
     "AnySpec",
@@ -62,6 +63,10 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True, tag="source", tag_fi
     """Microseconds from the event until it can be known."""
     delay_column: str | None = None
     tz: str | None = None
+    ambiguous: Ambiguous = "raise"
+    """What a naive time is that a clock change skipped or repeated."""
+    date_means: DateMeans | None = None
+    """Which moment of its day a date is; null for the last as a fact, the first as a moment of prediction."""
     keys: dict[str, str] = {}
     """Entity key column to this source's column, where the names differ."""
     sql: str | None = None

@@ -241,7 +241,7 @@ class _Made(NamedTuple):
 def _made(context: Context, recipe: Recipe) -> _Made:
     spec, past = recipe.training_set, recipe.sequence
     label = context.definitions.get(LabelSpec, spec.label)
-    spine = current_rows(context, spec.spine, as_of=past)
+    spine = current_rows(context, spec.spine, as_of=past, role="spine")
     time = spine["__event"].to_numpy()
     table = features_for(context, spine, time, spec.features, spine_source=spec.spine, as_of=past)
     outcome, mature = outcomes_of(context, label, spine, time, complete=recipe.complete_until, as_of=past)

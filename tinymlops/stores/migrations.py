@@ -124,6 +124,7 @@ _FIRST_SCHEMA = (
         rows_deleted INTEGER NOT NULL,
         rows_held_back INTEGER NOT NULL,
         rows_quarantined INTEGER NOT NULL,
+        rows_never_known INTEGER NOT NULL,
         complete_until INTEGER,
         sequence INTEGER NOT NULL,
         seconds ANY NOT NULL,
