@@ -127,3 +127,24 @@ def test_labels_have_an_image_of_their_own(workspace):
     again = workspace.get_training_data("visits_to_orders")
     assert first.fingerprint == again.fingerprint
     assert first.train.y.to_list() == [True]
+
+
+def test_the_plan_says_which_way_a_view_is_read(workspace, monkeypatch):
+    project = shop(orders(("a", 1, 1.0), ("a", 2, 1.0)))
+    workspace.apply(project)
+    workspace.ingest("orders")
+    assert not any("join image" in note for note in workspace.plan(project).notes)
+    monkeypatch.setattr(prepared, "_MANY_ROWS", 2)
+    assert "spending reads orders from a join image: it has 2 rows, 2 or more" in workspace.plan(project).notes
+
+
+@pytest.mark.usefixtures("images_for_all")
+def test_images_of_features_and_of_outcomes_stay_beside_each_other(workspace):
+    visits = pl.DataFrame({"visit": [0], "customer": ["a"], "at": [at(2)]})
+    workspace.apply(shop(orders(("a", 1, 1.0), ("a", 3, 2.0), ("a", 99, 1.0)), visits))
+    workspace.ingest()
+    workspace.get_training_data("visits_to_orders")
+    before = {path: path.stat().st_mtime_ns for path in images_of(workspace)}
+    workspace.get_training_data("visits_to_orders")
+    assert len(before) == 2
+    assert {path: path.stat().st_mtime_ns for path in images_of(workspace)} == before

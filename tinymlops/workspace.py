@@ -154,8 +154,12 @@ class Workspace:
             ConflictError: If another project of the workspace has a definition of the same kind and name.
         """
         from tinymlops.features.planning import plan
+        from tinymlops.features.prepared import ways_of_reading
 
-        return plan(project.specs(), self.catalog, project=project.name, functions=project.functions())
+        functions = project.functions()
+        planned = plan(project.specs(), self.catalog, project=project.name, functions=functions)
+        planned.notes += ways_of_reading(self._context().with_project(project.specs(), functions))
+        return planned
 
     def apply(self, project: Project) -> Plan:
         """Make a project's definitions the ones in force, after checking their columns and types where those are known.

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.frames import Role
 
-__all__ = ["history_from_store"]
+__all__ = ["history_from_store", "ways_of_reading"]
 
 _MANY_ROWS = 200_000
 """Fewer are arranged faster than an image is checked and mapped."""
@@ -79,6 +79,19 @@ def _role(*, outcome: bool) -> Role:
     return "spine" if outcome else "feature"
 
 
+def ways_of_reading(context: Context) -> list[str]:
+    """Say of each view how its rows are read from history, and why: from a join image, or arranged at each read."""
+    notes = []
+    for view in context.definitions.of(ViewSpec).values():
+        source = context.definitions.get(SourceSpec, view.source)
+        rows = _rows_of(context, context.definitions.origin(source))
+        if rows >= _MANY_ROWS:
+            notes.append(
+                f"{view.name} reads {source.name} from a join image: it has {rows:,} rows, {_MANY_ROWS:,} or more"
+            )
+    return notes
+
+
 def _has_all_by(context: Context, source: SourceSpec, as_of: int | None) -> bool:
     """Say whether a source has no row with a greater sequence."""
     newest = newest_sequence(context, source.name) if as_of is not None else None
@@ -97,7 +110,9 @@ def _image(
     """Return the image of all of a source's rows, made if need be."""
     origin = context.definitions.origin(source)
     wanted = sorted(_columns_in_force(context, source, entity) | set(columns))
-    directory = context.environment.path / "images" / source.name / "-".join(key)
+    # One image is kept of each purpose; a column's name is no file name.
+    purpose = hashlib.sha256(msgspec.json.encode((key, outcome))).hexdigest()[:16]
+    directory = context.environment.path / "images" / source.name / purpose
     name = _name(context, source, key, wanted, outcome=outcome)
     tables = images.load(directory, name)
     if tables is None:
