@@ -22,16 +22,20 @@ cross_checks = Counter()
 """Test to columns of answers that another engine gave alike."""
 
 
-def scaled(count):
-    """So many in `make test`, and that many times more in `make fuzz`."""
-    return max(1, round(count * (SCALE or 1)))
+def scaled(count, *, heavy=False):
+    """So many in `make test`, and that many times more in `make fuzz`; of what is heavy, the root of that."""
+    times = SCALE**0.5 if heavy and SCALE > 1 else SCALE or 1
+    return max(1, round(count * times))
 
 
-def examples(count, **options):
-    """Try a property with that many examples, however long each takes; it stands above `@given`."""
+def examples(count, *, heavy=False, **options):
+    """Try a property with that many examples, however long each takes; it stands above `@given`.
+
+    `heavy` ones make a workspace each, which takes as long as a hundred others.
+    """
 
     def decorate(test):
-        test = settings(max_examples=scaled(count), deadline=None, **options)(test)
+        test = settings(max_examples=scaled(count, heavy=heavy), deadline=None, **options)(test)
         inner = test.hypothesis.inner_test
 
         @functools.wraps(inner)

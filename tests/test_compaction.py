@@ -198,7 +198,7 @@ def test_a_rebuilt_transformation_stands_alone(workspace):
     assert [history(workspace, "hourly", as_of=q).height for q in sequences] == list(range(1, 13))
 
 
-@examples(15, suppress_health_check=list(HealthCheck))
+@examples(15, heavy=True, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(
         st.one_of(

@@ -141,9 +141,7 @@ def test_a_record_comes_back_as_it_went_in(database):
         evaluation=records.Evaluation(split="test", rows=3, metrics={"auc": math.inf}),
         at=NOW,
     )
-    row = PushedRow(
-        n=1, source="s", batch_id="b", payload=b"\x00\xff", digest=b"", event=-5, created=2**63 - 1, deleted=True
-    )
+    row = PushedRow(n=1, source="s", payload=b"\x00\xff", digest=b"", event=-5, created=2**63 - 1, deleted=True)
     with database.write(actor="a") as transaction:
         for record in (model, row, prediction("p")):
             assert transaction.insert(record) is record

@@ -40,7 +40,7 @@ def test_an_answer_is_the_models_on_the_features_of_history(tmp_path_factory, ma
         train(ws, project)
         model = ws.load_model("buyer")
 
-        @examples(25, suppress_health_check=list(HealthCheck))
+        @examples(20, heavy=True, suppress_health_check=list(HealthCheck))
         @given(st.lists(st.sampled_from(["a", "b", "c", "nobody", None]), min_size=1, max_size=5), st.integers(1, 200))
         def check(customers, minutes):
             ws._clock.advance(timedelta(minutes=minutes))

@@ -35,7 +35,7 @@ def both_ways(monkeypatch, ask):
 def test_an_image_answers_as_rows_arranged_anew(tmp_path_factory, monkeypatch, ids, created):
     options = ({"id": "order"} if ids else {}) | ({"created": "made"} if created else {}) | {"delay": "30s"}
 
-    @examples(25, suppress_health_check=list(HealthCheck))
+    @examples(20, heavy=True, suppress_health_check=list(HealthCheck))
     @given(orders_strategy, st.lists(st.tuples(st.sampled_from(["a", "b", "z", None]), st.integers(0, 20)), max_size=6))
     def check(rows, spine_rows):
         project = shop(frame_of(rows), order_options=options, features=every_feature)

@@ -65,7 +65,7 @@ def test_training_rows_whose_outcome_reaches_past_the_split_are_purged(workspace
     assert (data.report.train_rows, data.report.purged, data.report.test_rows) == (1, 1, 1)
 
 
-@examples(30, suppress_health_check=list(HealthCheck))
+@examples(20, heavy=True, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 100), st.integers(-3, 3)), min_size=1, max_size=15),
     st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 100)), min_size=1, max_size=8),
