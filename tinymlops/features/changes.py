@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
 from tinymlops.features.record_times import times_of
+from tinymlops.kernels.matching import unmatched
 from tinymlops.schema import schema_of
 
 if TYPE_CHECKING:
     from tinymlops.features.specs import SourceSpec
 
-__all__ = ["Changes", "compared", "in_order", "own_schema"]
+__all__ = ["Changes", "Stored", "compared", "in_order", "own_schema"]
 
 _SEEDS = (0x7D1, 0x2013)
 _HASHES = [f"__h{i}" for i in range(len(_SEEDS))]
+
+
+Stored = Callable[[], Iterator[pl.DataFrame]]
+"""Reads rows of history, some at a time: the user's columns and the system's."""
 
 
 class Changes(NamedTuple):
@@ -28,34 +34,32 @@ class Changes(NamedTuple):
 
 
 def compared(
-    frame: pl.DataFrame, stored: pl.DataFrame, source: SourceSpec, *, present: pl.Series | None, now: int
+    frame: pl.DataFrame, stored: Stored, source: SourceSpec, *, present: pl.Series | None, now: int
 ) -> Changes:
     """Compare the rows that were read with history: by id with its latest version, without id the rows themselves.
 
     Args:
         frame: The rows, with their times.
-        stored: The source's rows in history.
+        stored: Reads the source's rows in history, some at a time; of most of them only hashes are kept.
         source: Whose they are.
         present: Every id at the source, if it was read in full: those not among them have vanished.
         now: The clock, microseconds UTC: when a row is found to have vanished, or to be back.
     """
-    missing = [pl.lit(None, dtype).alias(name) for name, dtype in frame.schema.items() if name not in stored.columns]
-    stored = stored.with_columns(missing)
     columns = [*sorted(own_schema(frame)), "__deleted"]
-    old, new = _hashed(stored, columns), _hashed(frame, columns)
+    new = _hashes(frame, columns)
     ids = source.id
+    versions = pl.concat([_version(_with_all(batch, frame), columns, ids) for batch in stored()])
     if ids is None:
-        fresh = _unmatched(new, old)
-        return Changes(fresh.select(frame.columns), known=frame.height - fresh.height)
-    latest = old.filter(pl.col(ids).is_not_null()).sort("__sequence").unique(ids, keep="last")
-    if new[ids].null_count() or new[ids].n_unique() < new.height:
-        # Several versions in one read, or rows that replace nothing: each is known by what it holds.
-        fresh = _unmatched(new, old)
-    else:
-        fresh = new.join(latest, on=[ids, *_HASHES], how="anti", maintain_order="left")
-    rows = _back_again(fresh.select(frame.columns), latest, source, now)
+        fresh = frame.filter(_unmatched(new, versions))
+        return Changes(fresh, known=frame.height - fresh.height)
+    latest = _latest(versions, ids)
+    # Several versions in one read, or rows that replace nothing: each is known by what it holds.
+    by_content = frame[ids].null_count() or frame[ids].n_unique() < frame.height
+    fresh = frame.filter(_unmatched(new, versions if by_content else latest))
+    rows = _back_again(fresh, latest, stored, source, now)
     corrected = rows.join(latest, on=ids, how="semi").height
-    gone = _vanished(latest, present, source, now).select(frame.columns) if present is not None else rows.clear()
+    gone = rows.clear() if present is None else _vanished(latest, stored, present, source, now)
+    gone = _with_all(gone, frame).select(frame.columns)
     return Changes(pl.concat([rows, gone]), corrected, frame.height - rows.height, gone.height)
 
 
@@ -66,20 +70,55 @@ def own_schema(frame: pl.DataFrame) -> dict[str, str]:
 
 def in_order(rows: pl.DataFrame) -> pl.DataFrame:
     """Put rows in the order that decides their sequence: event time, created time, deletes last, then their content."""
-    hashed = _hashed(rows, sorted(own_schema(rows)))
-    return (
-        hashed.sort("__event", "__created", "__deleted", *_HASHES, nulls_last=False, maintain_order=True)
-        .drop(_HASHES)
-        .with_columns(pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias("__ordinal"))
-    )
+    keys = rows.select(name for name in ("__event", "__created") if rows[name].null_count() < rows.height)
+    if not keys.width:
+        keys = pl.DataFrame({"__event": pl.Series([None]).new_from_index(0, rows.height)})
+    order = keys.select(pl.arg_sort_by(keys.columns, nulls_last=False, maintain_order=True)).to_series()
+    ordered = keys[order]
+    as_before = pl.all_horizontal(pl.all().eq_missing(pl.all().shift(1))) & (pl.int_range(pl.len()) > 0)
+    same = ordered.select(as_before).to_series()
+    tied = (same | same.shift(-1, fill_value=False)).arg_true()
+    if len(tied):  # only of these the content is looked at
+        among = _hashes(rows[order[tied]], sorted(own_schema(rows))).with_columns(
+            run=(~same).cum_sum()[tied], deleted=rows["__deleted"][order[tied]]
+        )
+        decided = among.select(pl.arg_sort_by("run", "deleted", *_HASHES, maintain_order=True)).to_series()
+        order = order.scatter(tied, order[tied][decided])
+    return rows[order].with_columns(pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias("__ordinal"))
 
 
-def _vanished(latest: pl.DataFrame, present: pl.Series, source: SourceSpec, now: int) -> pl.DataFrame:
+def _with_all(rows: pl.DataFrame, frame: pl.DataFrame) -> pl.DataFrame:
+    """Give rows of history the columns that have come since, of nulls."""
+    missing = [pl.lit(None, dtype).alias(name) for name, dtype in frame.schema.items() if name not in rows.columns]
+    return rows.with_columns(missing)
+
+
+def _version(batch: pl.DataFrame, columns: list[str], ids: str | None) -> pl.DataFrame:
+    """Return what is kept of rows of history: the hash of what they hold, and of rows with ids which they are."""
+    hashes = _hashes(batch, columns)
+    return hashes if ids is None else hashes.with_columns(batch.select(ids, "__sequence", "__deleted"))
+
+
+def _latest(versions: pl.DataFrame, ids: str) -> pl.DataFrame:
+    named = versions.filter(pl.col(ids).is_not_null()) if versions[ids].null_count() else versions
+    if named[ids].n_unique() == named.height:
+        return named
+    return named.sort("__sequence").unique(ids, keep="last")
+
+
+def _at(stored: Stored, versions: pl.DataFrame) -> pl.DataFrame:
+    """Read the rows of some versions as a whole, in order of sequence."""
+    wanted = versions.select("__sequence")
+    found = [batch.join(wanted, on="__sequence", how="semi", maintain_order="left") for batch in stored()]
+    return pl.concat(found, how="diagonal").sort("__sequence")
+
+
+def _vanished(latest: pl.DataFrame, stored: Stored, present: pl.Series, source: SourceSpec, now: int) -> pl.DataFrame:
     """Return a delete for each event whose row is gone: known from now on, and greater than what it takes back."""
     assert source.id is not None, "a row without an id is never missed"
     here = present.alias(source.id).to_frame()
-    gone = latest.filter(~pl.col("__deleted")).join(here, on=source.id, how="anti", maintain_order="left")
-    gone = gone.with_columns(pl.lit(value=True).alias("__deleted"))
+    missing = latest.filter(~pl.col("__deleted")).join(here, on=source.id, how="anti")
+    gone = _at(stored, missing).with_columns(pl.lit(value=True).alias("__deleted"))
     if gone.schema.get("deleted") == pl.Boolean:
         gone = gone.with_columns(pl.lit(value=True).alias("deleted"))
     if source.created is None:
@@ -87,13 +126,14 @@ def _vanished(latest: pl.DataFrame, present: pl.Series, source: SourceSpec, now:
     return gone.with_columns(pl.max_horizontal(pl.lit(now, pl.Int64), pl.col("__created") + 1).alias("__created"))
 
 
-def _back_again(rows: pl.DataFrame, latest: pl.DataFrame, source: SourceSpec, now: int) -> pl.DataFrame:
+def _back_again(rows: pl.DataFrame, latest: pl.DataFrame, stored: Stored, source: SourceSpec, now: int) -> pl.DataFrame:
     """Let a row that had vanished and is there again be known from now on, or its delete would stay the greater."""
     if source.created is None or not latest["__deleted"].any():
         return rows
-    own = times_of(latest[source.created], source)
+    taken = _at(stored, latest.filter("__deleted").join(rows, on=source.id, how="semi"))
+    own = times_of(taken[source.created], source)
     # Ours, not one that the source itself sent: that has the created time of its row.
-    ours = latest.filter(latest["__deleted"] & own.ne_missing(latest["__created"]))
+    ours = taken.filter(own.ne_missing(taken["__created"]))
     taken_back = rows.join(
         ours.select(source.id, pl.col("__created").alias("__since")), on=source.id, how="left", maintain_order="left"
     )
@@ -102,18 +142,12 @@ def _back_again(rows: pl.DataFrame, latest: pl.DataFrame, source: SourceSpec, no
     return taken_back.with_columns(pl.when(again).then(known).otherwise("__created").alias("__created")).drop("__since")
 
 
-def _unmatched(new: pl.DataFrame, old: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows whose content history does not have, or not as often."""
-    on = [*_HASHES, "__copy"]
-    return _numbered(new).join(_numbered(old), on=on, how="anti", maintain_order="left")
+def _unmatched(new: pl.DataFrame, old: pl.DataFrame) -> pl.Series:
+    """Say which rows hold what history does not, or not as often."""
+    return pl.Series(unmatched(*(frame[name].to_numpy() for frame in (new, old) for name in _HASHES)))
 
 
-def _hashed(frame: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
-    """Add a 128-bit hash of the rows; only ever compared within this process."""
+def _hashes(frame: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
+    """Return a 128-bit hash of each row; only ever compared within this process."""
     values = frame.select(columns)
-    return frame.with_columns(values.hash_rows(seed).alias(name) for name, seed in zip(_HASHES, _SEEDS, strict=True))
-
-
-def _numbered(frame: pl.DataFrame) -> pl.DataFrame:
-    """Number equal rows, so that a join keeps count of them."""
-    return frame.with_columns(pl.int_range(pl.len()).over(_HASHES).alias("__copy"))
+    return pl.DataFrame([values.hash_rows(seed).alias(name) for name, seed in zip(_HASHES, _SEEDS, strict=True)])

@@ -23,14 +23,14 @@ from tinymlops.features.sources import (
     require_same_types,
     run_transformation,
     since_of,
-    stored_rows,
+    stored_batches,
     with_times,
 )
 from tinymlops.records import Ingestion, Segment, SourceState
 from tinymlops.schema import parse_dtype
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from tinymlops.features.context import Context
     from tinymlops.features.specs import SourceSpec
@@ -172,7 +172,11 @@ def _require_ids(sources: Sequence[SourceSpec]) -> None:
 def _changes(context: Context, source: SourceSpec, frame: pl.DataFrame, present: pl.Series | None) -> Changes:
     if context.environment.database.get(SourceState, source=source.name) is None:
         return Changes(frame)
-    return compared(frame, stored_rows(context, source.name), source, present=present, now=context.now())
+
+    def stored() -> Iterator[pl.DataFrame]:
+        return stored_batches(context, source.name)
+
+    return compared(frame, stored, source, present=present, now=context.now())
 
 
 def _with_event_time(frame: pl.DataFrame, source: SourceSpec) -> tuple[pl.DataFrame, int]:

@@ -14,7 +14,7 @@ from tinymlops.records import Segment, SourceState
 from tinymlops.schema import parse_dtype
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
     import polars as pl
@@ -34,6 +34,7 @@ __all__ = [
     "require_same_types",
     "run_transformation",
     "since_of",
+    "stored_batches",
     "stored_rows",
     "whole_numbers",
     "with_times",
@@ -203,6 +204,23 @@ def stored_rows(
 def _spans(dtype: str) -> bool:
     """Say whether times of a type are more or less than a microsecond: they are read as its beginning or its end."""
     return dtype == "Date" or dtype.startswith("Datetime[ns")
+
+
+def stored_batches(context: Context, name: str) -> Iterator[pl.DataFrame]:
+    """Read the rows of a source that is no transformation, some at a time, as `stored_rows` does.
+
+    At least one frame comes, so that the columns are known. A column that is not in all files is missing where it is not.
+    """
+    from tinymlops.stores import segments
+
+    source = context.definitions.get(SourceSpec, name)
+    known = known_columns(source, context.environment.database.get(SourceState, source=name))
+    pushed = _read_pushed(context, source, known, None, 0, None)
+    yield _together([] if pushed is None else [pushed], known, None)
+    directory = context.environment.segments_dir / name
+    with context.environment.gc_lock.shared(deadline=_PATIENCE):
+        for one in live_segments(context, name):
+            yield from segments.batches(directory / one.sha256, one.base)
 
 
 def current_rows(context: Context, name: str, *, as_of: int | None = None, role: Role = "feature") -> pl.DataFrame:

@@ -14,17 +14,18 @@ from tinymlops.errors import DataError, IntegrityError
 from tinymlops.stores.publish import publish, verify_file
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import polars as pl
 
-__all__ = ["SYSTEM_COLUMNS", "SegmentFile", "merge", "read", "write"]
+__all__ = ["SYSTEM_COLUMNS", "SegmentFile", "batches", "merge", "read", "write"]
 
 SYSTEM_COLUMNS = ("__event", "__created", "__sequence", "__deleted")
 _STORED = ("__event", "__created", "__ordinal", "__deleted")
 # Small enough that a time range skips most of a file by its statistics, large enough to compress well.
 _ROW_GROUP = 131_072
+_BATCH_ROWS = 8 * _ROW_GROUP
 
 
 class SegmentFile(NamedTuple):
@@ -117,6 +118,18 @@ def read(segments: Sequence[tuple[Path, int]], columns: Sequence[str] | None) ->
     ]
     empty = pl.DataFrame(schema={**dtypes, **_system_dtypes()})
     return pl.concat([empty, *frames], how="diagonal", rechunk=False)
+
+
+def batches(path: Path, base: int) -> Iterator[pl.DataFrame]:
+    """Read a segment some rows at a time, in its order; columns and errors as in `read`."""
+    import polars as pl
+
+    verify_file(path, path.name)
+    columns = list(_schema(path))
+    scan = pl.scan_parquet(path, glob=False, hive_partitioning=False)
+    for start in range(0, scan.select(pl.len()).collect().item(), _BATCH_ROWS):
+        frame = scan.slice(start, _BATCH_ROWS).collect()
+        yield frame.with_columns((pl.col("__ordinal") + base).alias("__sequence")).select(*columns, *SYSTEM_COLUMNS)
 
 
 def _read_one(path: Path, base: int, columns: list[str]) -> pl.DataFrame:

@@ -1,0 +1,372 @@
+"""Rows pushed, ingested, corrected and deleted in any order: offline = online = a plain reading of the rule.
+
+The machine keeps every version of every row that was ever accepted, with its sequence, and answers from that list. After
+each step what the workspace says must be the same: at the clock's time from the online store, and at any earlier time and
+sequence from history. `TINYMLOPS_FUZZ=50` tries fifty times as many stories, and longer ones.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+import polars as pl
+import pytest
+from conftest import START, at
+from fuzzing import SCALE, scaled
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from oracle import NEVER, Row, oracle_latest, oracle_window
+
+import tinymlops as tm
+from tinymlops.errors import NotFoundError
+from tinymlops.features.compaction import compact_where_needed
+
+HOUR = 3_600_000_000
+CUSTOMERS = ["a", "b", "c"]
+WINDOW, TTL = 6, 9
+VIEWS = {
+    "clicking": ["clicking_last", "clicking_n", "clicking_sum"],
+    "cashing": ["cashing_last", "cashing_n", "cashing_sum"],
+    "ordering": ["ordering_last", "ordering_n", "ordering_sum"],
+    "summing": ["summing_last", "summing_n", "summing_sum"],
+    "counting": ["counting_last", "counting_n", "counting_sum"],
+}
+REBUILT = ("summing", "counting")
+
+
+class Version(NamedTuple):
+    """One version of one row, as it was accepted; times in microseconds."""
+
+    id: int
+    customer: str
+    event: int
+    created: int | None
+    n: int
+    deleted: bool
+    amount: float | None
+
+
+class Rebuild(NamedTuple):
+    """What a rebuilt transformation held from a sequence on; no rows once they were collected."""
+
+    sequence: int
+    at: int
+    rows: list | None
+
+
+def micros(moment):
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+ORIGIN = micros(START)
+
+
+def moment(event):
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=event)
+
+
+def defined(frames):
+    """Pushed and ingested sources; row-wise transformations in a chain; rebuilt ones over both kinds."""
+    project = tm.Project("shop")
+    customer = project.entity("customer", key="customer")
+
+    @project.source(timestamp="at", id="id")
+    def clicks() -> tm.Schema:
+        return {"id": int, "customer": str, "at": datetime, "amount": float}
+
+    @project.source(timestamp="at", id="id")
+    def orders() -> pl.DataFrame:
+        return frames["orders"]
+
+    @project.transformation(row_wise=True)
+    def cents(clicks: pl.LazyFrame) -> pl.LazyFrame:
+        positive = clicks.filter((pl.col("amount") > 0) | pl.col("__deleted"))
+        return positive.with_columns(cents=pl.col("amount") * 100)
+
+    @project.transformation(row_wise=True)
+    def doubled(cents: tm.Rows) -> str:
+        return "select * replace (2 * cents as cents) from cents"
+
+    @project.transformation(timestamp="at")
+    def sums(orders: tm.Rows) -> str:
+        return 'select customer, "at", sum(amount) as amount from orders group by all'
+
+    @project.transformation(timestamp="at")
+    def counts(doubled: tm.Rows, orders: tm.Rows) -> str:
+        return """select customer, max("at") as "at", count(*)::double as amount
+                  from (select customer, "at" from doubled union all select customer, "at" from orders) group by customer"""
+
+    def features(rows, name, column="amount"):
+        return {
+            f"{name}_last": rows[column].last(),
+            f"{name}_n": rows.count(window=f"{WINDOW}h"),
+            f"{name}_sum": rows[column].sum(window=f"{WINDOW}h"),
+        }
+
+    @project.feature_view(entity=customer)
+    def clicking(clicks: tm.Rows) -> tm.Features:
+        return features(clicks, "clicking")
+
+    @project.feature_view(entity=customer, ttl=f"{TTL}h")
+    def cashing(doubled: tm.Rows) -> tm.Features:
+        return features(doubled, "cashing", "cents")
+
+    @project.feature_view(entity=customer, ttl=f"{TTL}h")
+    def ordering(orders: tm.Rows) -> tm.Features:
+        return features(orders, "ordering")
+
+    @project.feature_view(entity=customer)
+    def summing(sums: tm.Rows) -> tm.Features:
+        return features(sums, "summing")
+
+    @project.feature_view(entity=customer)
+    def counting(counts: tm.Rows) -> tm.Features:
+        return features(counts, "counting")
+
+    return project
+
+
+amounts = st.none() | st.integers(-3, 9).map(float)
+identifiers = st.integers(0, 9)
+pushed_rows = st.lists(
+    st.tuples(identifiers, st.sampled_from(CUSTOMERS), st.integers(-12, 3), amounts, st.booleans()),
+    min_size=1,
+    max_size=4,
+)
+
+
+class Shop(RuleBasedStateMachine):
+    """A workspace beside the list of all that it was told."""
+
+    @initialize()
+    def begin(self):
+        self.folder = self.workspaces.mktemp("stateful") / "shop.tm"
+        self.clock = tm.ReplayClock(at(0))
+        self.frames = {}
+        self.clicks, self.orders = [], []
+        self.at_source = {}
+        self.rebuilds = {"summing": [], "counting": []}
+        self.sequence = 0
+        self.ws = tm.connect(self.folder, create=True, clock=self.clock)
+        self.ws.apply(defined(self.frames))
+
+    def teardown(self):
+        if hasattr(self, "ws"):
+            self.ws.close()
+
+    @property
+    def now(self):
+        return micros(self.clock())
+
+    @rule(rows=pushed_rows)
+    def push(self, rows):
+        sent, fresh = [], []
+        known = {version.id: version for version in self.clicks}
+        for identifier, customer, hours, amount, deleted in rows:
+            event, amount = self.now + hours * HOUR, None if deleted else amount
+            sent.append(
+                {"id": identifier, "customer": customer, "at": moment(event), "amount": amount, "deleted": deleted}
+            )
+            version = Version(identifier, customer, event, self.now, self.sequence + len(fresh) + 1, deleted, amount)
+            if identifier not in known or content(known[identifier]) != content(version):
+                known[identifier] = version
+                fresh.append(version)
+        pushed = self.ws.push("clicks", sent)
+        self.clicks += fresh
+        self.sequence += len(fresh)
+        assert (pushed.sequence, pushed.online) == (self.sequence, "current")
+        assert pushed.rows_new + pushed.rows_corrected == len(fresh)
+
+    @rule(
+        changes=st.dictionaries(
+            identifiers, st.none() | st.tuples(st.sampled_from(CUSTOMERS), st.integers(-12, 3), amounts), max_size=4
+        )
+    )
+    def change_the_source(self, changes):
+        for identifier, row in changes.items():
+            if row is None:
+                self.at_source.pop(identifier, None)
+            else:
+                customer, hours, amount = row
+                # No two rows at one instant: which of them came first would be for a hash to say.
+                self.at_source[identifier] = (customer, self.now + hours * HOUR + identifier, amount)
+
+    @rule(full=st.booleans())
+    def ingest(self, full):
+        rows = [(i, customer, moment(event), amount) for i, (customer, event, amount) in self.at_source.items()]
+        columns = {"id": pl.Int64, "customer": pl.String, "at": pl.Datetime("us", "UTC"), "amount": pl.Float64}
+        self.frames["orders"] = pl.DataFrame(rows, schema=columns, orient="row")
+        reports = {report.source: report for report in self.ws.ingest(*(["orders"] if full else []), full=full)}
+        fresh = self.fresh_orders(full)
+        self.orders += [version._replace(n=self.sequence + i) for i, version in enumerate(fresh, start=1)]
+        self.sequence += len(fresh)
+        assert reports["orders"].sequence == self.sequence
+        for source, view in (("sums", "summing"), ("counts", "counting")):
+            rows = self.rebuilt(view)
+            if source in reports:
+                self.sequence += max(1, len(rows))
+                self.rebuilds[view].append(Rebuild(self.sequence, self.now, rows))
+                assert reports[source].sequence == self.sequence
+            assert (self.rebuilds[view][-1].rows if self.rebuilds[view] else []) == rows
+
+    def fresh_orders(self, full):
+        latest = {version.id: version for version in self.orders}
+        fresh = []
+        for identifier, (customer, event, amount) in self.at_source.items():
+            version = Version(identifier, customer, event, None, 0, False, amount)
+            if event <= self.now and (identifier not in latest or content(latest[identifier]) != content(version)):
+                fresh.append(version)
+        gone = [v for v in latest.values() if full and v.id not in self.at_source and not v.deleted]
+        return sorted([*fresh, *(version._replace(deleted=True) for version in gone)], key=lambda v: v.event)
+
+    def rebuilt(self, view):
+        """Compute a rebuilt transformation over the rows that are the facts by now, as (customer, event, amount)."""
+        orders = [(v.customer, v.event, v.amount) for v in facts(self.orders)]
+        if view == "summing":
+            return sorted(orders)  # each at an instant of its own
+        clicks = [(v.customer, v.event, v.amount) for v in facts(transformed(self.clicks))]
+        found = {}
+        for customer, event, _ in orders + clicks:
+            newest, count = found.get(customer, (NEVER, 0))
+            found[customer] = (max(newest, event), count + 1)
+        return sorted((customer, newest, float(count)) for customer, (newest, count) in found.items())
+
+    @rule(hours=st.sampled_from([0.25, 1, 2, 5, 11, 30]))
+    def time_passes(self, hours):
+        self.clock.advance(timedelta(hours=hours))
+
+    @rule(view=st.none() | st.sampled_from(sorted(VIEWS)))
+    @precondition(lambda self: self.rebuilds["counting"])
+    def materialize(self, view):
+        self.ws.materialize(*([] if view is None else [view]))
+
+    @rule(everything=st.booleans())
+    def compact(self, everything):
+        self.ws.compact() if everything else compact_where_needed(self.ws._context())
+
+    @rule()
+    def collect_garbage(self):
+        self.ws.gc(grace="1us")
+        for rebuilds in self.rebuilds.values():
+            for i, after in enumerate(rebuilds[1:]):
+                if after.at < self.now:
+                    rebuilds[i] = rebuilds[i]._replace(rows=None)
+
+    @rule()
+    def repair(self):
+        self.ws.repair()
+
+    @rule()
+    def reopen(self):
+        self.ws.close()
+        self.ws = tm.connect(self.folder, clock=self.clock)
+        self.ws.apply(defined(self.frames))
+
+    @rule(hours=st.lists(st.integers(-40, 4), min_size=1, max_size=3), cut=st.floats(0, 1))
+    @precondition(lambda self: self.rebuilds["counting"])
+    def look_back(self, hours, cut):
+        sequence = round(self.sequence * cut)
+        times = [self.now + hour * HOUR for hour in hours]
+        for view in VIEWS:
+            self.check_history(view, times, sequence)
+
+    @invariant()
+    def offline_and_online_are_what_the_rule_says(self):
+        if not hasattr(self, "ws") or not self.rebuilds["counting"]:
+            return
+        online = self.ws.get_online_features(list(VIEWS), {"customer": CUSTOMERS})
+        assert micros(online.timestamp) == self.now
+        answered = online.to_polars()
+        for view, names in VIEWS.items():
+            expected = [self.answer(view, customer, self.now, self.sequence) for customer in CUSTOMERS]
+            assert answered.select(names).rows() == expected, view
+            self.check_history(view, [self.now], self.sequence)
+
+    @rule(view=st.sampled_from(sorted(VIEWS)))
+    @precondition(lambda self: self.rebuilds["counting"])
+    def read_online(self, view):
+        online = self.ws.get_online_features([view], {"customer": CUSTOMERS})
+        expected = [self.answer(view, customer, self.now, online.sequence) for customer in CUSTOMERS]
+        assert online.to_polars().select(VIEWS[view]).rows() == expected
+
+    def check_history(self, view, times, sequence):
+        pairs = [(customer, time) for time in times for customer in CUSTOMERS]
+        spine = pl.DataFrame(
+            {"customer": [customer for customer, _ in pairs], "timestamp": [moment(time) for _, time in pairs]}
+        )
+        if self.is_gone(view, sequence):
+            with pytest.raises(NotFoundError, match="no longer kept"):
+                self.ws.get_historical_features(spine, [view], as_of=sequence)
+            return
+        read = self.ws.get_historical_features(spine, [view], as_of=sequence).select(VIEWS[view]).rows()
+        assert read == [self.answer(view, customer, time, sequence) for customer, time in pairs], view
+
+    def is_gone(self, view, sequence):
+        stood = [one for one in self.rebuilds.get(view, []) if one.sequence <= sequence]
+        return bool(stood) and stood[-1].rows is None
+
+    def answer(self, view, customer, time, sequence):
+        rows = self.rows_of(view, sequence)
+        ttl = TTL * HOUR if view in ("cashing", "ordering") else None
+        newest = oracle_latest(rows, customer, time, strict=False, ttl=ttl)
+        ones = [Row(r.key, r.id, r.e, r.available, r.c, r.n, r.deleted, 1) for r in rows]
+        return (
+            None if newest is None or newest.deleted else newest.value,
+            oracle_window("count", ones, customer, time, WINDOW * HOUR),
+            float(oracle_window("sum", rows, customer, time, WINDOW * HOUR)),
+        )
+
+    def rows_of(self, view, sequence):
+        if view in REBUILT:
+            stood = [one for one in self.rebuilds[view] if one.sequence <= sequence]
+            rows = stood[-1].rows if stood else []
+            return [Row(customer, None, e, e, NEVER, i, False, amount) for i, (customer, e, amount) in enumerate(rows)]
+        versions = {"clicking": self.clicks, "cashing": transformed(self.clicks), "ordering": self.orders}[view]
+        return [
+            Row(
+                v.customer,
+                v.id,
+                v.event,
+                v.event if v.created is None else max(v.event, v.created),
+                NEVER if v.created is None else v.created,
+                v.n,
+                v.deleted,
+                v.amount,
+            )
+            for v in versions
+            if v.n <= sequence
+        ]
+
+
+def content(version):
+    return version.customer, version.event, version.deleted, version.amount
+
+
+def transformed(versions):
+    """What the chain of row-wise transformations makes of pushed rows."""
+    return [
+        version._replace(amount=None if version.amount is None else 2 * (version.amount * 100))
+        for version in versions
+        if version.deleted or (version.amount is not None and version.amount > 0)
+    ]
+
+
+def facts(versions):
+    """The final version of each event, without what was deleted."""
+    order = sorted(versions, key=lambda v: (NEVER if v.created is None else v.created, v.n))
+    final = {version.id: version for version in order}
+    return [version for version in final.values() if not version.deleted]
+
+
+@pytest.fixture(autouse=True)
+def _workspaces(tmp_path_factory):
+    Shop.workspaces = tmp_path_factory
+
+
+TestShop = Shop.TestCase
+TestShop.settings = settings(
+    max_examples=scaled(6),
+    stateful_step_count=50 if SCALE else 20,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
