@@ -234,3 +234,29 @@ def test_with_or_without_compaction_the_same_rows_are_known(tmp_path_factory, st
             assert answers[0] == answers[1]
         for sequence in range(plain._environment.database.sequence() + 1):
             assert history(plain, "clicks", as_of=sequence).equals(history(compacted, "clicks", as_of=sequence))
+
+
+def test_an_online_store_that_was_behind_when_rows_moved_still_follows(pushing, monkeypatch):
+    from tinymlops.features import pushing as module
+
+    ws = pushing
+
+    def broken(*_):
+        raise OSError("the disk is gone")
+
+    # What another source took makes sequences greater than the number of this one's rows.
+    with ws._environment.database.write(actor="test") as tx:
+        tx.take_sequence(100)
+    ws.push("clicks", [click(1)])
+    ws.materialize()
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "catch_up", broken)
+        assert ws.push("clicks", [click(2, 8.0), click(1, 5.0)]).online == "behind"
+    ws.compact()
+    assert ws.push("clicks", [click(3, 9.0)]).online == "current"
+    ws._clock.advance("1us")
+    row = ws.get_online_features(["clicking"], [{"customer": "a"}]).to_polars().row(0)
+    spine = pl.DataFrame({"customer": ["a"], "timestamp": [ws._clock()]})
+    assert row == ws.get_historical_features(spine, ["clicking"]).drop("timestamp").row(0)
+    assert row[1] == 9.0
+    assert stored_rows(ws._context(), "clicks", as_of=102).height == 2

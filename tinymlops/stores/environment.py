@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinymlops.errors import DataError, NotFoundError, TinyMLOpsError, near
+from tinymlops.errors import AccessError, DataError, NotFoundError, TinyMLOpsError, near
 from tinymlops.stores.blobs import Blobs
 from tinymlops.stores.database import Database
 from tinymlops.stores.forked import Owner
@@ -95,6 +95,7 @@ def open_environment(path: Path, *, create: bool, clock: Clock) -> Environment:
         NotFoundError: If it is no workspace and `create` is false.
         DataError: If it is to be made where something else is.
         ConflictError: If this process is a fork of one that has it open.
+        AccessError: If it may not be written.
     """
     if sys.platform == "win32":
         raise TinyMLOpsError(
@@ -106,6 +107,7 @@ def open_environment(path: Path, *, create: bool, clock: Clock) -> Environment:
         if environment is None:
             if not (path / _DATABASE).exists():
                 _create(path, clock) if create else _refuse(path)
+            _require_writable(path)
             environment = Environment(path)
             environment.open()
             _open[path] = environment
@@ -131,6 +133,20 @@ def _create(path: Path, clock: Clock) -> None:
         with new.database.write(actor="tinymlops") as transaction:
             transaction.audit("workspace.create", path.name, clock=clock().isoformat())
         new.database.close()
+
+
+def _require_writable(path: Path) -> None:
+    """Refuse a directory that may not be written: even reading takes locks, and keeps the online store up to date.
+
+    Raises:
+        AccessError: If it is read-only.
+    """
+    for file in (path, path / _DATABASE):
+        if not os.access(file, os.W_OK):
+            raise AccessError(
+                f"{file} cannot be written by this user",
+                hint="make it writable, or restore a backup into a directory of your own",
+            )
 
 
 def _refuse_foreign(path: Path) -> None:

@@ -1,0 +1,62 @@
+"""A workspace in a place where it cannot work: said when it is opened, with what to do."""
+
+import sqlite3
+import sys
+
+import pytest
+from command_line import ask, refused
+
+import tinymlops as tm
+from tinymlops.errors import AccessError, IntegrityError
+from tinymlops.stores import checks, environment
+from tinymlops.stores.migrations import SCHEMA_VERSION
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "tinymlops.toml").write_text('workspace = "shop.tm"\n')
+    with tm.connect(tmp_path / "shop.tm", create=True):
+        pass
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["shop.tm", "shop.tm/meta.db"])
+def test_a_read_only_workspace_is_refused(folder, monkeypatch, name):
+    # A superuser may write whatever the mode says, so the system's answer is given here.
+    allowed = environment.os.access
+    monkeypatch.setattr(
+        environment.os, "access", lambda path, mode: path != (folder / name).resolve() and allowed(path, mode)
+    )
+    with pytest.raises(AccessError, match=f"{name} cannot be written") as caught:
+        tm.connect(folder / "shop.tm")
+    assert "writable" in caught.value.hint
+    assert "cannot be written" in refused(11, "ingest", "--project", folder)
+
+
+def test_a_workspace_of_a_newer_version_is_refused_and_left_alone(folder):
+    database = folder / "shop.tm" / "meta.db"
+    with sqlite3.connect(database) as connection:
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    connection.close()
+    before = database.read_bytes()
+    with pytest.raises(IntegrityError, match=f"knows only {SCHEMA_VERSION}") as caught:
+        tm.connect(folder / "shop.tm")
+    assert "upgrade" in caught.value.hint
+    assert "knows only" in refused(8, "sql", "select 1", "--project", folder)
+    assert database.read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs"])
+def test_doctor_warns_of_a_network_file_system(folder, monkeypatch, kind):
+    monkeypatch.setattr(checks, "_kind_of_file_system", lambda _: kind)
+    report = ask("doctor", "--project", folder)
+    (finding,) = [finding for finding in report["findings"] if finding["check"] == "file system"]
+    assert finding["level"] == "warning"
+    assert f"{kind} is a network file system" in finding["detail"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mount points are listed on Linux")
+def test_the_file_system_is_that_of_the_nearest_mount_point():
+    from pathlib import Path
+
+    assert checks._kind_of_file_system(Path("/proc/self")) == "proc"
