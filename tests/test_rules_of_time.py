@@ -34,8 +34,8 @@ def kept(ws, orders, *, features=newest, ttl=None, **options):
     return report
 
 
-def orders_at(*moments, dtype=None, **columns):
-    times = pl.Series(moments, dtype=dtype)
+def orders_at(*moments, **columns):
+    times = pl.Series(moments)
     amounts = [float(i) for i in range(len(moments))]
     return pl.DataFrame({"customer": ["a"] * len(moments), "at": times, "amount": amounts, **columns})
 
@@ -412,3 +412,69 @@ def test_a_static_source_is_visible_always_and_the_plan_warns(workspace):
     got = ask(workspace, [datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)], details=True)
     assert got["newest"].to_list() == [7.0, 7.0]
     assert got["newest_event_time"].to_list() == [None, None]
+
+
+# Transformations
+
+
+def ranked(orders: tm.Rows) -> str:
+    return "select *, row_number() over (order by amount) as place from orders"
+
+
+def share(orders: tm.Rows) -> str:
+    return "select *, amount / sum(amount) over (partition by customer) as share from orders"
+
+
+def newest_only(orders: pl.LazyFrame) -> pl.LazyFrame:
+    return orders.unique("customer", keep="last", maintain_order=True)
+
+
+def running(orders: pl.LazyFrame) -> pl.LazyFrame:
+    return orders.with_columns(total=pl.col("amount").cum_sum())
+
+
+def centred(orders: pl.LazyFrame) -> pl.LazyFrame:
+    return orders.with_columns(amount=pl.col("amount") - pl.col("amount").mean().over("customer"))
+
+
+def large(orders: tm.Rows) -> str:
+    return "select *, amount * 2 as twice from orders where amount > 1"
+
+
+def scaled(orders: pl.LazyFrame) -> pl.LazyFrame:
+    return orders.with_columns(pl.col("amount").clip(0, 2), note=pl.lit("x"), none=pl.lit(None)).filter(
+        pl.col("amount") >= 1
+    )
+
+
+def derived(*functions):
+    project = without_label(shop(orders_at(*[at(hour) for hour in range(7)])))
+    for function in functions:
+        project.transformation(row_wise=True)(function)
+    return project
+
+
+@pytest.mark.parametrize("function", [ranked, share, newest_only, running, centred])
+def test_a_transformation_that_only_says_it_is_row_wise_is_refused_at_ingest(workspace, function):
+    workspace.apply(derived(function))
+    with pytest.raises(
+        DefinitionError, match=f"'{function.__name__}' says row_wise=True, .* depends on which other rows"
+    ):
+        workspace.ingest("orders")
+    with pytest.raises(NotFoundError, match="never ingested"):
+        ask(workspace, [at(9)])
+
+
+def test_one_that_reads_a_row_wise_one_is_checked_too(workspace):
+    def ranks(large: tm.Rows) -> str:
+        return "select *, row_number() over (order by amount) as place from large"
+
+    workspace.apply(derived(large, ranks))
+    with pytest.raises(DefinitionError, match="'ranks' says row_wise=True"):
+        workspace.ingest("orders")
+
+
+def test_row_wise_transformations_are_taken(workspace):
+    workspace.apply(derived(large, scaled))
+    (report,) = workspace.ingest("orders")
+    assert report.rows_new == 7

@@ -15,6 +15,7 @@ from tinymlops.features.compaction import compact_where_needed
 from tinymlops.features.deletes import refuse_deletes
 from tinymlops.features.materialization import catch_up
 from tinymlops.features.record_times import delay_micros
+from tinymlops.features.row_wise import check_row_wise
 from tinymlops.features.sources import (
     current_rows,
     live_segments,
@@ -93,6 +94,7 @@ def ingest(context: Context, source: SourceSpec, *, full: bool = False, complete
 
     Raises:
         DataError: If columns, types or times do not fit; nothing is stored then.
+        DefinitionError: If a transformation over it only says that it is row-wise.
         ConflictError: If other ingests of the same source keep coming first.
     """
     begun = time.perf_counter()
@@ -103,6 +105,7 @@ def ingest(context: Context, source: SourceSpec, *, full: bool = False, complete
     frame, held_back = _available(context, frame, source)
     refuse_deletes(context.definitions, source, frame)
     frame = _fitted(context, source, frame)
+    check_row_wise(context, source, frame)
     for _ in range(_ATTEMPTS):
         before = live_segments(context, source.name)
         changes = _changes(context, source, frame, present)
@@ -148,6 +151,7 @@ def rebuild(context: Context, source: SourceSpec) -> Ingestion | None:
     plain = {name: rows.drop("__event", "__created", "__sequence", "__deleted") for name, rows in parents.items()}
     frame = with_times(run_transformation(context, source, plain), source)
     rows, quarantined = _with_event_time(frame, source)
+    check_row_wise(context, source, rows)
     report = Ingestion(
         source=source.name,
         rows_read=frame.height,
