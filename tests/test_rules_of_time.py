@@ -8,6 +8,7 @@ from conftest import START, at, shop
 
 import tinymlops as tm
 from tinymlops.errors import DataError, DefinitionError, NotFoundError
+from tinymlops.features.knowledge import Knowledge
 
 NEW_YORK = "America/New_York"
 
@@ -478,3 +479,29 @@ def test_row_wise_transformations_are_taken(workspace):
     workspace.apply(derived(large, scaled))
     (report,) = workspace.ingest("orders")
     assert report.rows_new == 7
+
+
+# What a build report says
+
+
+def test_a_build_report_says_what_rows_were_known_by_and_what_the_other_mode_would_change(workspace, tmp_path):
+    orders = pl.DataFrame(
+        {
+            "customer": ["a"] * 4, "at": [at(1), at(4), at(4), at(90)], "made": [at(1), at(9), at(30), at(90)],
+            "order": [0, 1, 1, 2], "amount": [1.0, 2.0, -2.0, 3.0],
+        }
+    )  # fmt: skip
+    visits = pl.DataFrame({"visit": [0, 1, 2], "customer": ["a"] * 3, "at": [at(2), at(5), at(10)]})
+    options = {"id": "order", "created": "made"}
+    project = shop(orders, visits, order_options=options, features=newest)
+    workspace.apply(project)
+    workspace.ingest()
+    data = workspace.get_training_data("visits_to_orders")
+    assert ask(workspace, [at(2), at(5), at(10)])["newest"].to_list() == [1.0, 1.0, 2.0]
+    # By `latest` they would be 1.0, -2.0 and -2.0: the order of hour 4, in its last version, as soon as it happened.
+    assert data.report.knowledge == {"spending": Knowledge("event", 2)}
+    other = shop(orders, visits, features=newest)
+    with tm.connect(tmp_path / "other.tm", create=True) as ws:
+        ws.apply(other)
+        ws.ingest()
+        assert ws.get_training_data("visits_to_orders").report.knowledge == {"spending": Knowledge("latest", 0)}

@@ -18,6 +18,7 @@ from tinymlops._time import format_duration, from_micros, parse_instant, parse_z
 from tinymlops.errors import DataError, IntegrityError
 from tinymlops.features import specs
 from tinymlops.features.historical import features_for
+from tinymlops.features.knowledge import Knowledge, knowledge_of
 from tinymlops.features.labels import complete_until, outcomes_of
 from tinymlops.features.sources import current_rows, require_past
 from tinymlops.features.specs import EntitySpec, LabelSpec, OnDemandSpec, TrainingSetSpec
@@ -59,6 +60,8 @@ class BuildReport(msgspec.Struct, frozen=True):
     """Before the split, with a label window that reaches past it."""
     train_rows: int
     test_rows: int
+    knowledge: dict[str, Knowledge] = {}
+    """View to what its rows were known by, and how many cells the other mode would change."""
 
 
 class Split(NamedTuple):
@@ -246,6 +249,8 @@ def _made(context: Context, recipe: Recipe) -> _Made:
     table = features_for(context, spine, time, spec.features, spine_source=spec.spine, as_of=past)
     outcome, mature = outcomes_of(context, label, spine, time, complete=recipe.complete_until, as_of=past)
     parts = _split(recipe, label, time, outcome, mature)
+    knowledge = knowledge_of(context, spine, time, spec.features, table, spine_source=spec.spine, as_of=past)
+    parts = parts._replace(report=msgspec.structs.replace(parts.report, knowledge=knowledge))
     X = pl.DataFrame([_model_dtype(series) for series in table.columns.values()])
     X = _with_categories(X, parts.train)
     request = _request_fields(context, spec, spine)
