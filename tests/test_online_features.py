@@ -12,7 +12,7 @@ from test_historical_features import every_feature, frame_of, orders_strategy
 
 import tinymlops as tm
 from tinymlops.errors import DataError
-from tinymlops.features import online
+from tinymlops.features import entries, online
 
 CUSTOMERS = ["a", "b", "c", None]
 
@@ -21,7 +21,7 @@ CUSTOMERS = ["a", "b", "c", None]
 @pytest.mark.parametrize("ttl", [None, "3m"])
 def test_an_online_answer_is_the_historical_one(tmp_path_factory, monkeypatch, ids, created, ttl):
     options = ({"id": "order"} if ids else {}) | ({"created": "made"} if created else {}) | {"delay": "30s"}
-    monkeypatch.setattr(online, "stored_rows", None)  # an online read must not fall back to history
+    monkeypatch.setattr(online, "view_columns", None)  # an online read must not fall back to history
 
     @examples(25, heavy=True, suppress_health_check=list(HealthCheck))
     @given(orders_strategy, st.integers(0, 15), st.integers(1, 15))
@@ -139,12 +139,14 @@ def assert_online_is_history(ws, clock, views):
 
 
 # Deletes without an id are refused where a window reads the source: there they come without windows, and windows without.
+@pytest.mark.parametrize("full", [2, 512])
 @pytest.mark.parametrize(
     ("ids", "created", "windows", "deletes"),
     [(True, True, True, True), (True, False, True, True), (False, True, True, False), (False, False, False, True)],
 )
-def test_online_is_history_whatever_happens(tmp_path_factory, monkeypatch, ids, created, windows, deletes):
-    monkeypatch.setattr(online, "stored_rows", None)  # an online read must not fall back to history
+def test_online_is_history_whatever_happens(tmp_path_factory, monkeypatch, ids, created, windows, deletes, full):
+    monkeypatch.setattr(online, "view_columns", None)  # an online read must not fall back to history
+    monkeypatch.setattr(entries, "FULL", full)
 
     @examples(25, heavy=True, suppress_health_check=list(HealthCheck))
     @given(st.lists(operation, max_size=12))
@@ -201,3 +203,83 @@ def test_missing_keys_are_named(workspace, keys, message):
     small(workspace)
     with pytest.raises(DataError, match=message):
         workspace.get_online_features(["spending"], keys)
+
+
+def typed(ws, rows):
+    """A view over columns of every type, with every function that takes it."""
+    project = tm.Project("typed")
+    customer = project.entity("customer", key="customer")
+
+    @project.source(timestamp="at", delay="30s")
+    def things() -> pl.DataFrame:
+        return rows
+
+    @project.feature_view(entity=customer)
+    def everything(things: tm.Rows) -> tm.Features:
+        features = {"rows": things.count(window="1h")}
+        for name in set(rows.columns) - {"customer", "at"}:
+            column = things[name]
+            features |= {f"{name}_last": column.last(), f"{name}_first": column.first(window="5m")}
+            features |= {f"{name}_known": column.last(skip_nulls=True), f"{name}_unique": column.n_unique(window="1h")}
+            features |= {
+                f"{name}_count": column.count(window="1h"),
+                f"{name}_since": column.time_since_last(window="1h"),
+            }
+            if rows.schema[name].is_numeric() or rows.schema[name] == pl.Boolean:
+                features |= {f"{name}_{function}": getattr(column, function)(window="1h") for function in NUMERIC}
+                features |= {f"{name}_median": column.quantile(0.5, window="1h", where=things["flag"])}
+        features |= {"any_flag": things["flag"].any(window="1h"), "all_flag": things["flag"].all(window="1h")}
+        return features | {"none_flag": (~things["flag"]).all(window="1h")}
+
+    ws.apply(project)
+    ws.ingest()
+
+
+NUMERIC = ("sum", "mean", "min", "max", "var", "std")
+TYPES = {
+    "flag": (pl.Boolean, [True, False]),
+    "tiny": (pl.Int8, [-128, 127]),
+    "word": (pl.UInt32, [0, 2**32 - 1]),
+    "long": (pl.Int64, [-(2**53), 2**53 + 1]),
+    "huge": (pl.UInt64, [0, 2**62]),
+    "half": (pl.Float32, [0.1, -2.5]),
+    "real": (pl.Float64, [1e100, -1e-300]),
+    "text": (pl.String, ["", "é", "a" * 600]),
+    "bytes": (pl.Binary, [b"", b"\0\xff"]),
+    "day": (pl.Date, [datetime(2024, 1, 1).date(), datetime(1969, 1, 1).date()]),
+    "moment": (pl.Datetime("ns", "Europe/Berlin"), [START, START + timedelta(days=1)]),
+    "local": (pl.Datetime("ms"), [datetime(2024, 1, 1), datetime(1960, 1, 1)]),
+    "span": (pl.Duration("us"), [timedelta(days=1), timedelta(microseconds=-1)]),
+    "price": (pl.Decimal(20, 4), ["1.5", "-0.0001"]),
+    "tags": (pl.List(pl.String), [[], ["a", None]]),
+    "grade": (pl.Enum(["low", "high"]), ["low", "high"]),
+    "nothing": (pl.Null, [None]),
+}
+
+
+@pytest.mark.parametrize("full", [1, 3, 512])
+def test_values_of_every_type_are_those_of_history(workspace, monkeypatch, full):
+    monkeypatch.setattr(online, "view_columns", None)
+    monkeypatch.setattr(entries, "FULL", full)
+    count = 12
+    columns = [
+        pl.Series(name, [[*values, None][(i * step) % (len(values) + 1)] for i in range(count)]).cast(dtype)
+        for step, (name, (dtype, values)) in enumerate(TYPES.items(), start=1)
+    ]
+    times = pl.Series("at", [START + timedelta(minutes=i // 2) for i in range(count)])
+    typed(workspace, pl.DataFrame([pl.Series("customer", [i % 2 for i in range(count)]), times, *columns]))
+    workspace.materialize()
+    for minutes in (2, 4.5, 70):
+        workspace._clock = now = tm.ReplayClock(START + timedelta(minutes=minutes))
+        keys = [0, 1, 2, None, 0]
+        spine = pl.DataFrame({"customer": keys, "timestamp": [now()] * len(keys)})
+        with workspace._environment.online.read() as tx:
+            (state,) = entries.states(tx)
+        if state.covered.at > 0:
+            workspace._environment.online.update(lambda tx, s=state: s.variant.clear(tx))
+            workspace.materialize()
+        read = workspace.get_online_features(["everything"], {"customer": keys}, details=True)
+        history = workspace.get_historical_features(spine, ["everything"], details=True).drop("timestamp")
+        assert read.to_polars().equals(history)
+        plain = workspace.get_online_features(["everything"], {"customer": keys})
+        assert plain.to_dict() == history.select(plain.to_polars().columns).to_dict(as_series=False)

@@ -10,11 +10,14 @@ import pytest
 from conftest import START, at
 
 import tinymlops as tm
+from tinymlops._keys import key_bytes
+from tinymlops._time import to_micros
 from tinymlops.errors import ConflictError, DataError, DefinitionError, IntegrityError, NotFoundError
 from tinymlops.features import pushing
-from tinymlops.features.materialization import online_rows
+from tinymlops.features.entries import Variant
 from tinymlops.features.sources import stored_rows
 from tinymlops.features.specs import ViewSpec
+from tinymlops.kernels.online import EVENT
 from tinymlops.records import AuditEntry, PushedRow, SourceState
 
 SCHEMA = {"click": int, "customer": str, "at": datetime, "amount": float}
@@ -384,7 +387,9 @@ def test_a_row_that_was_not_kept_online_may_win_again(ws, clock, change):
     ws.materialize("clicking")
     context = ws._context()
     view = context.definitions.get(ViewSpec, "clicking")
-    kept, _ = online_rows(context, view, [pl.Series(["a"])], context.now())
-    assert kept["click"].to_list() == [2]
+    variant = Variant.of(context.definitions, view)
+    with context.environment.online.read() as tx:
+        kept, _ = variant.rows(tx, variant.state(tx).layout, [key_bytes(["a"])])
+    assert kept.columns[EVENT].tolist() == [to_micros(at(3))]
     ws.push("clicks", [{**click(2, hour=3, amount=5.0), **change}])
     assert ws.get_online_features(["clicking"], [{"customer": "a"}]).to_dict()["last"] == [2.0]

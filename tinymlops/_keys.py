@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import struct
 import uuid
+from contextlib import suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,8 +20,10 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[np.int64]]
 
-__all__ = ["Coder", "encode", "key_bytes"]
+__all__ = ["Coder", "all_key_bytes", "encode", "key_bytes", "key_values"]
 
+_INT64 = struct.Struct(">q")
+_INT64_HEAD = b"i" + (8).to_bytes(4, "big")
 _LARGEST_CODE = 2**62
 _LEAST_INT64 = -(2**63)
 _SHOWN_ROWS = 5
@@ -129,11 +133,56 @@ def key_bytes(values: Sequence[Any]) -> bytes:
         >>> key_bytes((7.0,)) == key_bytes((7,)), key_bytes(("7",)) == key_bytes((7,))
         (True, False)
     """
-    parts = []
-    for value in values:
-        tag, payload = _tagged(value)
-        parts.append(tag + len(payload).to_bytes(4, "big") + payload)
-    return b"".join(parts)
+    return b"".join(map(_part, values))
+
+
+def all_key_bytes(columns: Sequence[Sequence[Any]], prefix: bytes = b"") -> list[bytes | None]:
+    """Write the key of each row as `key_bytes` does; None where a part is null.
+
+    Args:
+        columns: The parts, a column for each.
+        prefix: Put before each key.
+    """
+    if len(columns) == 1:
+        return _parts(columns[0], prefix)
+    parts = [_parts(column, b"" if place else prefix) for place, column in enumerate(columns)]
+    return [None if None in row else b"".join(row) for row in zip(*parts, strict=True)]
+
+
+def key_values(column: pl.Series, dtype: pl.DataType, name: str) -> list[Any]:
+    """Return the values of a spine's key column as `all_key_bytes` takes them, after checking that they can match.
+
+    Args:
+        column: Of the spine.
+        dtype: The type of the records' column.
+        name: What to call the column in an error.
+
+    Raises:
+        DataError: If the types cannot match, or a float is not whole.
+    """
+    kind = _common_kind(column.dtype, dtype, name, column.name)
+    if kind.family in ("null", "number", "string"):
+        column = _canonical(column, kind, name)
+    return column.to_list()
+
+
+def _parts(column: Sequence[Any], prefix: bytes) -> list[bytes | None]:
+    """Write one part of every key; integers and strings in a line each, for requests hold nothing else as a rule."""
+    kinds = set(map(type, column))
+    if kinds == {int}:
+        with suppress(struct.error):  # beyond int64
+            head, pack = prefix + _INT64_HEAD, _INT64.pack
+            return [head + pack(value) for value in column]
+    if kinds == {str}:
+        head = prefix + b"s"
+        texts = [text.encode("utf-8", "surrogatepass") for text in column]
+        return [head + len(text).to_bytes(4, "big") + text for text in texts]
+    return [None if value is None else prefix + _part(value) for value in column]
+
+
+def _part(value: object) -> bytes:
+    tag, payload = _tagged(value)
+    return tag + len(payload).to_bytes(4, "big") + payload
 
 
 def _combine(codes: Array, part: Array, size: int) -> Array:
@@ -364,4 +413,4 @@ def _time_bytes(value: dt.date | dt.time | dt.timedelta) -> tuple[bytes, bytes]:
 
 
 def _int_bytes(value: int) -> bytes:
-    return value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True)
+    return value.to_bytes(max(8, value.bit_length() // 8 + 1), "big", signed=True)

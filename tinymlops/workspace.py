@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from tinymlops._time import Clock, parse_duration, parse_instant, system_clock, to_micros
-from tinymlops.errors import DataError, near
+from tinymlops.errors import DataError, TinyMLOpsError, near
 
 if TYPE_CHECKING:
     import polars as pl
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from tinymlops.features.historical import Asked
     from tinymlops.features.materialization import Covered
     from tinymlops.features.nouns import FeatureView, Source, TrainingSet
-    from tinymlops.features.online import OnlineFeatures
+    from tinymlops.features.online import Keys, OnlineFeatures
     from tinymlops.features.planning import Plan
     from tinymlops.features.project import Project
     from tinymlops.features.pushing import Pushed
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from tinymlops.serving.outcomes import OutcomeReport
     from tinymlops.serving.prediction import Predictions
     from tinymlops.serving.verifying import VerifiedOnline
+    from tinymlops.stores._entries import Reader
     from tinymlops.stores.backup import Backup
     from tinymlops.stores.collection import Collected
     from tinymlops.stores.environment import Environment
@@ -72,7 +74,9 @@ def connect(
 
     project = Path(root if root is not None else Path(path).resolve().parent).resolve()
     config = read_config(project)
-    return Workspace(open_environment(Path(path), create=create, clock=clock), clock, project, config)
+    workspace = Workspace(open_environment(Path(path), create=create, clock=clock), clock, project, config)
+    workspace._recover()  # noqa: SLF001
+    return workspace
 
 
 def restore(backup: str | Path, path: str | Path) -> Backup:
@@ -107,6 +111,7 @@ class Workspace:
     """
 
     def __init__(self, environment: Environment, clock: Clock, root: Path, config: Config) -> None:
+        from tinymlops.features.in_force import InForce
         from tinymlops.registry.catalog import Catalog
         from tinymlops.registry.models import Models
         from tinymlops.registry.runs import Runs
@@ -117,10 +122,12 @@ class Workspace:
         self._root = root
         self._config = config
         self._functions: dict[str, Callable[..., Any]] = {}
+        self._known: Context | None = None
         self._closed = False
         self._log = PredictionLog(environment.database)
         stores = environment.database, environment.blobs, clock
         self.catalog = Catalog(environment.database)
+        self._in_force = InForce(self.catalog)
         self.runs = Runs(*stores, gc_lock=environment.gc_lock)
         self.models = Models(*stores, gc_lock=environment.gc_lock)
 
@@ -180,8 +187,7 @@ class Workspace:
         planned = self.plan(project)
         functions = project.functions()
         planned.notes += check_columns(self._context().with_project(project.specs(), functions))
-        database, at = self._environment.database, self._clock()
-        apply(planned, project.specs(), database, self.catalog, project=project.name, at=at)
+        apply(planned, project.specs(), self._environment, self.catalog, project=project.name, at=self._clock())
         self._functions.update(functions)
         return planned
 
@@ -325,7 +331,7 @@ class Workspace:
     def get_online_features(
         self,
         features: Asked,
-        keys: Sequence[Mapping[str, object]] | Mapping[str, Sequence[object]],
+        keys: Keys,
         *,
         details: bool = False,
     ) -> OnlineFeatures:
@@ -341,7 +347,8 @@ class Workspace:
         """
         from tinymlops.features.online import get_online_features
 
-        return get_online_features(self._context(), features, keys, details=details)
+        with self._environment.online.read() as tx:
+            return get_online_features(self._context_in(tx), tx, features, keys, details=details)
 
     def get_training_data(
         self, training_set: TrainingSet | str, *, test_from: datetime | str | None = None, as_of: int | None = None
@@ -598,17 +605,30 @@ class Workspace:
         return rebuild_derived(self._context())
 
     def _context(self) -> Context:
-        from tinymlops.features.context import Context, load_definitions
+        with self._environment.online.read() as tx:
+            return self._context_in(tx)
 
-        self._environment.check()
-        return Context(
-            self._environment,
-            load_definitions(self.catalog),
-            self._functions,
-            self._clock,
-            self._root,
-            self._config,
-        )
+    def _context_in(self, tx: Reader) -> Context:
+        """Return the state as of a transaction of the online store, the one from before if it is the same."""
+        definitions, known = self._in_force.read(tx), self._known
+        if known is None or known.definitions is not definitions or known.clock is not self._clock:
+            from tinymlops.features.context import Context
+
+            known = self._known = Context(
+                self._environment, definitions, self._functions, self._clock, self._root, self._config
+            )
+        return known
+
+    def _recover(self) -> None:
+        """Do what a process that is gone left to be done: let the online store follow."""
+        from tinymlops.features.in_force import is_behind, mend
+
+        mend(self._environment)
+        if is_behind(self._environment):
+            from tinymlops.features.materialization import catch_up
+
+            with suppress(TinyMLOpsError):  # it stays behind, and whoever pushes, ingests or materializes is told
+                catch_up(self._context())
 
 
 def _names(nouns: Sequence[Noun | str], context: Context) -> list[str]:

@@ -5,7 +5,7 @@ Training sets, historical reads and labels come through here; every time is int6
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -27,12 +27,28 @@ from tinymlops.kernels.records import FOREVER, NEVER, TOMBSTONE, VALUE, Records,
 if TYPE_CHECKING:
     from tinymlops.features.specs import SourceSpec
 
-__all__ = ["History", "arrange_rows", "cell_statuses", "compute", "history_of", "kept_rows", "key_columns"]
+__all__ = [
+    "ALWAYS",
+    "History",
+    "arrange_rows",
+    "cell_statuses",
+    "compute",
+    "history_of",
+    "kept_rows",
+    "key_columns",
+    "not_finite",
+    "operand_values",
+    "statuses",
+    "too_great",
+    "window_statuses",
+]
 
 Array = np.ndarray[Any, Any]
 
-_ALWAYS = NEVER + 1
+ALWAYS = NEVER + 1
 """The event time of rows that have none: before every spine time."""
+
+_STATUSES = pl.Series([status.name for status in Status], dtype=pl.Enum([status.name for status in Status]))
 
 
 class History:
@@ -130,7 +146,7 @@ class History:
                 if series.dtype.is_float():
                     series = series.fill_nan(None)
                 valid &= series.is_not_null().to_numpy()
-                values = _values(series, kind, aggregate, self.source.name)
+                values = operand_values(series, aggregate, self.source.name)
             if kind == "times":
                 values = self.records.event
             self._operands[name] = self._prepare(values, valid, aggregate)
@@ -140,12 +156,8 @@ class History:
         try:
             return windows.Operand(self.timeline, values, valid)
         except ValueError as error:
-            row = int(error.args[0])
-            raise DataError(
-                f"{aggregate!r} of source {self.source.name!r} has an infinite value, in the row of "
-                f"{from_micros(int(self.records.event[row])).isoformat()}",
-                hint="leave the row out with where=, for example where the divisor is not 0",
-            ) from error
+            event = int(self.records.event[int(error.args[0])])
+            raise not_finite(aggregate, self.source.name, event) from error
 
 
 def history_of(
@@ -194,9 +206,9 @@ def arrange_rows(
     rows: pl.DataFrame, source: SourceSpec, codes: Array, keys: int, *, outcome: bool
 ) -> tuple[Records, Array]:
     """Arrange a source's rows by their keys, as `tinymlops.kernels.records.arrange` does."""
-    event = rows["__event"].fill_null(_ALWAYS).to_numpy()
+    event = rows["__event"].fill_null(ALWAYS).to_numpy()
     if outcome:
-        available = np.full(rows.height, _ALWAYS, np.int64)
+        available = np.full(rows.height, ALWAYS, np.int64)
     else:
         available = _available(rows, source, event, by_event=source.via == "push" or source.created is not None)
     return arrange(
@@ -261,12 +273,38 @@ def _reductions(history: History, features: Mapping[str, Aggregate], time: Array
     return columns
 
 
-def kept_rows(history: History, features: Mapping[str, Aggregate], now: int, *, ttl: int | None) -> Array:
+def not_finite(aggregate: Aggregate, source: str, event: int) -> DataError:
+    """Say that a window cannot take a value, in the row of an event time."""
+    return DataError(
+        f"{aggregate!r} of source {source!r} has an infinite value, in the row of {from_micros(event).isoformat()}",
+        hint="leave the row out with where=, for example where the divisor is not 0",
+    )
+
+
+def too_great(name: str, feature: Aggregate, row: int, time: int) -> DataError:
+    """Say that a feature has no value of its type, for a row of the spine."""
+    assert feature.window is not None
+    return DataError(
+        f"{feature.function} {name!r} over {format_duration(feature.window)} does not fit 64 bits at spine row "
+        f"{row}, time {from_micros(time).isoformat()}",
+        hint="scale the column down, or make it a float",
+    )
+
+
+def kept_rows(
+    records: Records,
+    features: Iterable[Aggregate],
+    keep_of: Callable[[Aggregate], Array | None],
+    now: int,
+    *,
+    ttl: int | None,
+) -> Array:
     """Say which arranged rows a read at `now` or later can use.
 
     Args:
-        history: The rows of every key of interest.
+        records: The rows of every key of interest.
         features: The expressions to be read.
+        keep_of: Gives bool[n], the rows that an expression may take; None for all.
         now: Microseconds UTC; no read is earlier.
         ttl: Greatest age of a value without a window.
 
@@ -274,18 +312,18 @@ def kept_rows(history: History, features: Mapping[str, Aggregate], now: int, *, 
         bool[n]: rows not yet available, of a window that is still open, or the winner of an expression now; and
         all rows of a key whose availability is not in order of its events.
     """
-    records = history.records
     keys = np.arange(len(records.offsets) - 1, dtype=np.int64)
     whole = np.repeat(~records.monotone, np.diff(records.offsets))
     keep: Array = whole | (records.visible_from > now)
     moment = np.full(len(keys), now, np.int64)
-    for feature in features.values():
+    for feature in features:
         span = feature.window if feature.window is not None else ttl if feature.function == "first" else None
         if span is not None:
             keep |= records.event >= now - span
         if feature.window is None:
             for strict in (False, True):  # a shared source reads strictly before the moment
-                winner = _winner(history, feature, moment, strict=strict, ttl=None, keys=keys)
+                oldest, kept = feature.function == "first", keep_of(feature)
+                winner = asof.latest(records, keys, moment, strict=strict, keep=kept, oldest=oldest)
                 keep[winner[winner >= 0]] = True
     return keep
 
@@ -294,31 +332,36 @@ def cell_statuses(
     history: History, feature: Aggregate, time: Array, *, strict: bool, ttl: int | None
 ) -> tuple[pl.Series, pl.Series]:
     """Return why each cell of a feature holds what it holds, and the matched event time (UTC)."""
-    names = [status.name for status in Status]
-    dtype = pl.Enum(names)
     if feature.window is not None:
-        codes = np.where(history.spine_key < 0, Status.NULL_KEY, Status.PRESENT)
-        none = pl.Series([None], dtype=pl.Datetime("us", "UTC")).new_from_index(0, len(time))
-        return pl.Series(names, dtype=dtype).gather(codes), none
+        return window_statuses(history.spine_key)
     winner = _winner(history, feature, time, strict=strict, ttl=ttl)
     assert feature.operand is not None
     null = history.series(feature.operand).is_null().to_numpy()
     value_is_null = np.zeros(len(time), np.bool_)
     value_is_null[winner >= 0] = null[winner[winner >= 0]]
-    status, matched = asof.status(
-        history.records, winner, history.spine_key, time, strict=strict, ttl=ttl, value_is_null=value_is_null
-    )
-    missing = (matched == NEVER) | (matched == _ALWAYS)
+    return statuses(history.records, winner, history.spine_key, time, value_is_null, strict=strict, ttl=ttl)
+
+
+def statuses(
+    records: Records, winner: Array, key: Array, time: Array, value_is_null: Array, *, strict: bool, ttl: int | None
+) -> tuple[pl.Series, pl.Series]:
+    """Return the status and the matched event time (UTC) of each cell; the arguments are those of `asof.status`."""
+    status, matched = asof.status(records, winner, key, time, strict=strict, ttl=ttl, value_is_null=value_is_null)
+    missing = (matched == NEVER) | (matched == ALWAYS)
     events = pl.Series(matched).set(pl.Series(missing), None).cast(pl.Datetime("us", "UTC"))
-    return pl.Series(names, dtype=dtype).gather(status), events
+    return _STATUSES.gather(status), events
 
 
-def _winner(
-    history: History, feature: Aggregate, time: Array, *, strict: bool, ttl: int | None, keys: Array | None = None
-) -> Array:
+def window_statuses(key: Array) -> tuple[pl.Series, pl.Series]:
+    """Return the statuses of windows, which no event time explains."""
+    none = pl.Series([None], dtype=pl.Datetime("us", "UTC")).new_from_index(0, len(key))
+    return _STATUSES.gather(np.where(key < 0, Status.NULL_KEY, Status.PRESENT)), none
+
+
+def _winner(history: History, feature: Aggregate, time: Array, *, strict: bool, ttl: int | None) -> Array:
     return asof.latest(
         history.records,
-        history.spine_key if keys is None else keys,
+        history.spine_key,
         time,
         strict=strict,
         ttl=ttl if feature.window is None else None,
@@ -363,12 +406,7 @@ def _reduce(reduction: windows.Reduction, name: str, feature: Aggregate, time: A
         values, valid = reduction.compute(function, None if feature.q is msgspec.UNSET else feature.q)
     except OverflowError as error:
         row = int(error.args[0])
-        assert feature.window is not None
-        raise DataError(
-            f"{feature.function} {name!r} over {format_duration(feature.window)} does not fit 64 bits at spine row "
-            f"{row}, time {from_micros(int(time[row])).isoformat()}",
-            hint="scale the column down, or make it a float",
-        ) from error
+        raise too_great(name, feature, row, int(time[row])) from error
     if feature.function == "time_since_last":
         values = (time - values) / 1_000_000
     series = pl.Series(values)
@@ -379,8 +417,13 @@ _KINDS = {"count": "any", "any": "flags", "all": "flags", "n_unique": "codes", "
 """What a function takes of an operand, where that is not its numbers."""
 
 
-def _values(series: pl.Series, kind: str, aggregate: Aggregate, source: str) -> Array:
-    """Return an operand as int64 or float64, the types that the kernels know; null as anything."""
+def operand_values(series: pl.Series, aggregate: Aggregate, source: str) -> Array:
+    """Return an aggregate's operand as int64 or float64, the types that the kernels know; null as anything.
+
+    Raises:
+        DataError: If its function takes no such values.
+    """
+    kind = _KINDS.get(aggregate.function, "numbers")
     if kind == "codes":
         return _codes_of(series)
     if kind in ("any", "times"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -41,7 +42,7 @@ class Context:
 
     def now(self) -> int:
         """Return the clock's time, microseconds UTC."""
-        return to_micros(self.clock())
+        return time_ns() // 1_000 if self.clock is system_clock else to_micros(self.clock())
 
     @property
     def replays(self) -> bool:

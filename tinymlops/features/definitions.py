@@ -33,6 +33,8 @@ class Definitions:
 
     def __init__(self, all_specs: Iterable[AnySpec]) -> None:
         self.all = list(all_specs)
+        self.plans: dict[object, object] = {}
+        """What was worked out from them for online reads."""
 
     def of(self, cls: type[S]) -> dict[str, S]:
         """Return the definitions of one kind by name."""

@@ -9,6 +9,7 @@ from tinymlops._progress import progress
 from tinymlops.errors import IntegrityError
 from tinymlops.features.context import definitions_of
 from tinymlops.features.entries import Covered, Variant, states
+from tinymlops.features.in_force import end_change
 from tinymlops.features.materialization import materialize
 from tinymlops.features.specs import ViewSpec, fingerprint
 
@@ -28,6 +29,7 @@ def rebuild_derived(context: Context) -> list[Covered]:
     """
     variants = _materialized(context)
     context.environment.online.reset()
+    end_change(context.environment.online)
     shutil.rmtree(context.environment.path / "images", ignore_errors=True)
     rebuilt = []
     with progress("materializing", len(variants)) as advance:

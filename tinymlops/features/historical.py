@@ -21,7 +21,18 @@ if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.features.expressions import Aggregate
 
-__all__ = ["Asked", "Table", "features_for", "parse_features"]
+__all__ = [
+    "Asked",
+    "Table",
+    "asked_of",
+    "features_for",
+    "in_order",
+    "is_strict",
+    "no_key",
+    "parse_features",
+    "same_name",
+    "view_columns",
+]
 
 Asked = Sequence[FeatureView[..., object] | FeatureRole | OnDemandView[..., object] | str]
 """Features as a user asks for them: objects, or "view" and "view:feature"."""
@@ -96,9 +107,22 @@ def features_for(
     for request in requests:
         if request.on_demand:
             continue
-        _add_view(
-            context, spine, time, request, table, spine_source=spine_source, details=details, rows=rows, as_of=as_of
+        columns, reasons = view_columns(
+            context, spine, time, request, spine_source=spine_source, details=details, rows=rows, as_of=as_of
         )
+        table.columns.update(columns)
+        table.details.update(reasons)
+    return in_order(context, spine, time, requests, table)
+
+
+def in_order(
+    context: Context, spine: pl.DataFrame, time: Array, requests: Sequence[FeatureRequest], table: Table
+) -> Table:
+    """Add the on-demand views to the features of a spine, and bring all into the order asked for.
+
+    Raises:
+        DataError: If two columns have one name.
+    """
     ordered = Table({}, {}, table.details)
     for request in requests:
         names = (
@@ -108,63 +132,78 @@ def features_for(
         )
         for name, origin in names.items():
             if name in ordered.columns or name in spine.columns:
-                raise DataError(
-                    f"feature {name!r} ({origin}) has the name of another column",
-                    hint='use the view in a role, .on(..., prefix="..."), or rename the spine column',
-                )
+                raise same_name(name, origin)
             ordered.columns[name] = table.columns[name]
             ordered.origins[name] = origin
     return ordered
 
 
+def same_name(name: str, origin: str) -> DataError:
+    """Say that a feature has the name of another column."""
+    return DataError(
+        f"feature {name!r} ({origin}) has the name of another column",
+        hint='use the view in a role, .on(..., prefix="..."), or rename the spine column',
+    )
+
+
 def _columns(context: Context, request: FeatureRequest) -> dict[str, str]:
     view = context.definitions.get(ViewSpec, request.view)
-    return {request.prefix + name: f"{view.name}:{name}" for name in _asked_of(view, request)}
+    return {request.prefix + name: f"{view.name}:{name}" for name in asked_of(view, request)}
 
 
-def _asked_of(view: ViewSpec, request: FeatureRequest) -> dict[str, Aggregate]:
+def asked_of(view: ViewSpec, request: FeatureRequest) -> dict[str, Aggregate]:
+    """Return the features of a view that a request asks for."""
     return {name: view.features[name] for name in request.features or view.features}
 
 
-def _add_view(
+def view_columns(
     context: Context,
     spine: pl.DataFrame,
     time: Array,
     request: FeatureRequest,
-    table: Table,
     *,
     spine_source: str | None,
     details: bool,
-    rows: RowsOf | None,
-    as_of: int | None,
-) -> None:
+    rows: RowsOf | None = None,
+    as_of: int | None = None,
+) -> tuple[dict[str, pl.Series], dict[str, pl.Series]]:
+    """Compute the features of one view, and why each cell holds what it holds; the arguments are those of `features_for`."""
     definitions = context.definitions
     view = definitions.get(ViewSpec, request.view)
     entity = definitions.get(EntitySpec, view.entity)
     source = definitions.get(SourceSpec, view.source)
     for column in request.on or entity.key:
         if column not in spine.columns:
-            raise DataError(
-                f"the spine has no column {column!r}, the key of {view.name!r}", hint=near(column, spine.columns)
-            )
+            raise no_key(column, view, spine.columns)
     keys = [spine[column] for column in request.on or entity.key]
-    features = _asked_of(view, request)
+    features = asked_of(view, request)
+    used = set().union(*map(columns_of, features.values()))
     if rows is None:
-        columns = set().union(*map(columns_of, features.values()))
-        history = history_from_store(context, source, entity, keys, columns, as_of=as_of)
+        history = history_from_store(context, source, entity, keys, used, as_of=as_of)
     else:
         key = definitions.key_columns(entity, source)
         history = history_of(rows(view, keys), definitions.origin(source), key, keys)
-    strict = spine_source is not None and bool(
-        definitions.base_sources(spine_source) & definitions.base_sources(source.name)
-    )
+    strict = is_strict(context, source.name, spine_source)
+    columns, reasons = {}, {}
     for name, values in compute(history, features, time, strict=strict, ttl=view.ttl).items():
         column = request.prefix + name
-        table.columns[column] = values.alias(column)
+        columns[column] = values.alias(column)
         if details:
             status, event = cell_statuses(history, features[name], time, strict=strict, ttl=view.ttl)
-            table.details[f"{column}_status"] = status.alias(f"{column}_status")
-            table.details[f"{column}_event_time"] = event.alias(f"{column}_event_time")
+            reasons[f"{column}_status"] = status.alias(f"{column}_status")
+            reasons[f"{column}_event_time"] = event.alias(f"{column}_event_time")
+    return columns, reasons
+
+
+def is_strict(context: Context, source: str, spine_source: str | None) -> bool:
+    """Say whether a row must not see itself: the spine and the feature share a source anywhere in their lineage."""
+    definitions = context.definitions
+    return spine_source is not None and bool(definitions.base_sources(spine_source) & definitions.base_sources(source))
+
+
+def no_key(column: str, view: ViewSpec, columns: Sequence[str]) -> DataError:
+    """Say that a spine lacks a column of a view's key."""
+    return DataError(f"the spine has no column {column!r}, the key of {view.name!r}", hint=near(column, columns))
 
 
 def _on_demand(

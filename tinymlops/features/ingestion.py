@@ -71,8 +71,8 @@ def ingest_all(
     reports = [ingest(context, spec, full=full, complete_until=complete_until) for spec in chosen]
     rebuilt = [rebuild(context, spec) for spec in context.definitions.derived_in_order() if not spec.row_wise]
     reports += [report for report in rebuilt if report is not None]
-    for report in reports:
-        catch_up(context, report.source)
+    if reports:
+        catch_up(context)
     compact_where_needed(context)
     return reports
 

@@ -1,37 +1,42 @@
 """`materialize`: keep in the online store what any read from now on can ask of a view, and let it follow.
 
 For each key of a view that is the newest visible row of each expression, every row not yet available, and the rows
-of the longest window. A key with late rows or corrections is kept whole. The rows are stored as they are, and read
-back through the same code as history, so that online and offline cannot differ.
+of the longest window. A key with late rows or corrections is kept whole.
 
-Once materialized, a view follows every push and ingest (`catch_up`): new rows are added to their keys. A row that
-takes back or replaces another may let one win again that was not kept, so its key is written anew from history.
+Once materialized, a view follows every push and ingest (`catch_up`): all views move to one sequence in one
+transaction. New rows are added to their keys. A row that takes back or replaces another may let one win again that
+was not kept, so its key is written anew from history.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import secrets
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy as np
 import polars as pl
 
-from tinymlops.errors import DefinitionError
-from tinymlops.features.computing import Array, history_of, kept_rows
-from tinymlops.features.entries import Covered, State, Variant, head_of, states
+from tinymlops.errors import DataError, DefinitionError, TinyMLOpsError
+from tinymlops.features.arranging import arranged, filtered, merged, needed, with_keys
+from tinymlops.features.entries import Covered, Entry, Rows, State, Variant, states
 from tinymlops.features.expressions import columns_of
-from tinymlops.features.sources import SYSTEM, live_segments, stored_rows
+from tinymlops.features.sources import SYSTEM, live_segments, sources_after, stored_rows
 from tinymlops.features.specs import ViewSpec
+from tinymlops.kernels.online import EVENT
 
 if TYPE_CHECKING:
+    from tinymlops.features.computing import Array
     from tinymlops.features.context import Context
-    from tinymlops.stores._entries import Writer
+    from tinymlops.stores._entries import Reader, Writer
 
-Entry = tuple[bytes, bytes]
+__all__ = ["Covered", "catch_up", "covered", "materialize"]
 
-__all__ = ["Covered", "catch_up", "covered", "materialize", "online_rows"]
+_AT_ONCE = 20_000
+"""Keys that are trimmed together."""
 
 
 def materialize(context: Context, view: ViewSpec) -> Covered:
@@ -44,38 +49,37 @@ def materialize(context: Context, view: ViewSpec) -> Covered:
     online, now = context.environment.online, context.now()
     known = covered(context, view)
     if known is not None and known.at <= now:
-        trimmed = online.update(partial(_trim, context, variant))
-        if trimmed is not None:
-            return trimmed
+        online.update(partial(_follow_all, context))
+        with online.read() as tx:
+            state = variant.state(tx)
+            trimmed = [] if state is None else list(_trimmed(tx, variant, state, now))
+        if state is not None:
+            return online.update(partial(_put_trimmed, variant, state, trimmed, now))
     # Outside the transaction, for which others wait: what is stored meanwhile is caught up with inside.
     state, entries = _from_history(context, variant, now)
 
     def write(tx: Writer) -> Covered:
         _put_all(tx, variant, state, entries)
-        return _follow(context, variant, state, tx).covered
+        _follow_all(context, tx)
+        found = variant.state(tx)
+        assert found is not None, "it was written"
+        return found.covered
 
     return online.update(write)
 
 
-def catch_up(context: Context, source: str) -> None:
-    """Let every materialized view over a source take the rows that it does not have yet.
+def catch_up(context: Context) -> None:
+    """Let every materialized view take the rows that it does not have yet, all in one transaction.
 
-    Args:
-        context: The workspace's state.
-        source: Whose rows are new: one that was ingested or pushed to, or a transformation that was rebuilt.
+    Raises:
+        TinyMLOpsError: The first of those views that could not follow; the others did.
     """
-    with context.environment.online.read() as tx:
-        found = [state.variant for state in states(tx)]
-    for variant in found:
-        if variant.sources[-1].name != source:
-            continue
-        try:
-            context.environment.online.update(partial(_catch_up, context, variant))
-        except DefinitionError:
-            if _is_in_force(context, variant):
-                raise
-            # Its code is gone, so nobody can bring it up to date: whoever still asks for it reads history.
-            context.environment.online.update(variant.clear)
+    online, database = context.environment.online, context.environment.database
+    with online.read() as tx:
+        behind = any(state.covered.sequence != database.sequence() for state in states(tx))
+    failed = online.update(partial(_follow_all, context)) if behind else []
+    if failed:
+        raise failed[0]
 
 
 def covered(context: Context, view: ViewSpec) -> Covered | None:
@@ -86,90 +90,133 @@ def covered(context: Context, view: ViewSpec) -> Covered | None:
     return None if state is None else state.covered
 
 
-def online_rows(
-    context: Context, view: ViewSpec, keys: Sequence[pl.Series], now: int
-) -> tuple[pl.DataFrame, int] | None:
-    """Return the stored rows of these keys.
+class _New(NamedTuple):
+    """Where the rows of a source end, and which sources have rows that some view has not."""
 
-    Args:
-        context: The workspace's state.
-        view: Whose rows.
-        keys: The key columns of the request.
-        now: The time of the read, microseconds UTC.
+    sequence: int
+    sources: set[str]
 
-    Returns:
-        The rows as in history, and the sequence they cover; None if the view was never materialized, or only for
-        reads at a later time.
-    """
-    variant = Variant.of(context.definitions, view)
-    wanted = pl.DataFrame([series.alias(str(i)) for i, series in enumerate(keys)]).drop_nulls().unique()
-    with context.environment.online.read() as tx:
-        state = variant.state(tx)
-        if state is None or state.covered.at > now:
-            return None
-        rows, _ = variant.rows_of(tx, state, wanted.rows())
-    return rows, state.covered.sequence
+
+def _follow_all(context: Context, tx: Writer) -> list[TinyMLOpsError]:
+    """Bring all views to the workspace's sequence; return why some could not."""
+    failed: list[TinyMLOpsError] = []
+    found = states(tx)
+    sequence = context.environment.database.sequence()
+    after = min((state.covered.sequence for state in found), default=sequence)
+    new = _New(sequence, sources_after(context, after))
+    for state in found:
+        try:
+            write = _following(context, state, new, tx)
+        except (DataError, DefinitionError) as error:
+            if _is_in_force(context, state.variant):
+                failed.append(error)
+                continue
+            # Its code is gone, so nobody can bring it up to date: whoever still asks for it reads history.
+            write = state.variant.clear
+        write(tx)
+    return failed
+
+
+def _following(context: Context, state: State, new: _New, tx: Reader) -> Callable[[Writer], None]:
+    """Compute what brings a view up to date; return what writes it. The moment from which reads are answered stays."""
+    variant, covered = state.variant, state.covered
+    source = variant.sources[-1]
+    if _is_rebuilt(context, state):
+        return _rewritten(context, variant, covered.at)
+    frame = pl.DataFrame()
+    if source.name in new.sources:
+        frame = _history(context, variant, after=covered.sequence, as_of=new.sequence)
+    if not frame.height:
+        return partial(_move, variant=variant, state=state, sequence=new.sequence)
+    changed = _changed_keys(context, variant, frame, covered.sequence)
+    layout, rows = arranged(variant, frame.join(changed, on=variant.key, how="anti", maintain_order="left"))
+    if layout != state.layout:
+        return _rewritten(context, variant, covered.at)
+    parts = [_appended(tx, state, rows)]
+    if changed.height:
+        whole = _history(context, variant, as_of=new.sequence)
+        whole = whole.join(changed, on=variant.key, how="semi", maintain_order="left")
+        layout, rows = arranged(variant, whole)
+        rows = filtered(rows, needed(rows, layout, variant.view, covered.at))
+        _, full = variant.rows(tx, layout, rows.keys, whole=np.zeros(len(rows.keys), np.bool_))
+        parts.append(_Part(rows, full, np.zeros_like(full), _count_known(tx, variant, rows.keys)))
+    return partial(_put_parts, variant=variant, state=state, parts=parts, sequence=new.sequence)
+
+
+class _Part(NamedTuple):
+    """Rows to be written."""
+
+    rows: Rows
+    full: Array
+    """int64[K], full entries of each key in the store."""
+    before: Array
+    """int64[K], those of them that stay."""
+    known: int
+    """How many of the keys had rows."""
+
+
+def _appended(tx: Reader, state: State, new: Rows) -> _Part:
+    """Add rows to the newest entries of their keys, or, for a row that comes before those, to all of the key's."""
+    variant, layout = state.variant, state.layout
+    old, full = variant.rows(tx, layout, new.keys, whole=np.zeros(len(new.keys), np.bool_))
+    before = full
+    if full.any():
+        begins = np.minimum(old.offsets[:-1], max(old.columns.shape[1] - 1, 0))
+        # A newest entry has rows, so the first of a key that has full ones is its own.
+        late = (full > 0) & (new.columns[EVENT][new.offsets[:-1]] <= old.columns[EVENT][begins])
+        if late.any():
+            before = np.where(late, 0, full)
+            old, _ = variant.rows(tx, layout, new.keys, whole=late)
+    return _Part(merged(old, new), full, before, int((np.diff(old.offsets) > 0).sum()))
+
+
+def _put_parts(
+    tx: Writer, variant: Variant, state: State, parts: Sequence[_Part], sequence: int, **changes: int
+) -> None:
+    keys = state.covered.keys
+    for part in parts:
+        variant.put_rows(tx, part.rows, part.full, part.before)
+        keys += int((np.diff(part.rows.offsets) > 0).sum()) - part.known
+    _move(tx, variant, state, sequence=sequence, keys=keys, **changes)
+
+
+def _put_all(tx: Writer, variant: Variant, state: State, entries: Sequence[Entry]) -> None:
+    variant.clear(tx)
+    variant.put_entries(tx, entries)
+    variant.put_state(tx, state)
+
+
+def _move(tx: Writer, variant: Variant, state: State, **changes: int) -> None:
+    covered = msgspec.structs.replace(state.covered, **changes)
+    variant.put_moment(tx, msgspec.structs.replace(state, covered=covered))
+
+
+def _count_known(tx: Reader, variant: Variant, keys: list[bytes]) -> int:
+    return sum(variant.has(tx, key) for key in keys)
+
+
+def _rewritten(context: Context, variant: Variant, at: int) -> Callable[[Writer], None]:
+    state, entries = _from_history(context, variant, at)
+    return partial(_put_all, variant=variant, state=state, entries=entries)
 
 
 def _from_history(context: Context, variant: Variant, at: int) -> tuple[State, list[Entry]]:
     """Compute what the online store must hold for reads at a moment and later."""
     segment = _newest_segment(context, variant)
     sequence = context.environment.database.sequence()
-    rows = _history(context, variant).filter(pl.col("__sequence") <= sequence).drop_nulls(variant.key)
-    rows = _needed(variant, rows.select(_used_columns(variant, rows)), at)
-    entries = list(variant.packed(rows))
-    state = State(Covered(variant.view.name, sequence, at, len(entries)), variant.lineage, segment, head_of(rows))
-    return state, entries
+    layout, rows = arranged(variant, _history(context, variant, as_of=sequence))
+    rows = filtered(rows, needed(rows, layout, variant.view, at))
+    rows = with_keys(rows, np.diff(rows.offsets) > 0)
+    entries = sorted(variant.entries(rows, np.zeros(len(rows.keys), np.int64)))  # LMDB fills its pages in order
+    covered = Covered(variant.view.name, sequence, at, len(rows.keys))
+    return State(covered, variant.lineage, segment, layout, secrets.randbits(63)), entries
 
 
-def _history(context: Context, variant: Variant, *, after: int = 0) -> pl.DataFrame:
-    """Return the view's source's rows, under the definitions that it was materialized with."""
-    return stored_rows(context.with_definitions(variant.definitions), variant.sources[0].name, after=after)
-
-
-def _put_all(tx: Writer, variant: Variant, state: State, entries: Sequence[Entry]) -> None:
-    variant.clear(tx)
-    for key, value in entries:
-        tx.put(key, value)
-    variant.put_state(tx, state)
-
-
-def _catch_up(context: Context, variant: Variant, tx: Writer) -> None:
-    state = variant.state(tx)
-    if state is not None:
-        _follow(context, variant, state, tx)
-
-
-def _follow(context: Context, variant: Variant, state: State, tx: Writer) -> State:
-    """Take every row after the covered sequence; the moment from which reads are answered stays."""
-    at, after = state.covered.at, state.covered.sequence
-    rebuilt = bool(variant.sources[-1].inputs) and _newest_segment(context, variant) != state.segment
-    sequence = context.environment.database.sequence()
-    new = _history(context, variant, after=after).filter(pl.col("__sequence") <= sequence).drop_nulls(variant.key)
-    new = new.select(_used_columns(variant, new))
-    if rebuilt or (new.height and head_of(new) != state.head):
-        state, entries = _from_history(context, variant, at)
-        _put_all(tx, variant, state, entries)
-        return state
-    keys = state.covered.keys
-    if new.height:
-        old, before = variant.rows_of(tx, state, new.select(variant.key).unique().rows())
-        rows = _merged(context, variant, old, new, state, sequence)
-        keys += _replace(tx, variant, new, rows) - before
-    return _moved(tx, variant, state, sequence=sequence, keys=keys)
-
-
-def _merged(
-    context: Context, variant: Variant, old: pl.DataFrame, new: pl.DataFrame, state: State, sequence: int
-) -> pl.DataFrame:
-    """Return the rows of the keys that have new ones: the stored and the new, or what history says."""
-    together = pl.concat([old, new])
-    changed = _changed_keys(context, variant, new, state.covered.sequence)
-    if not changed.height:
-        return together
-    history = _history(context, variant).filter(pl.col("__sequence") <= sequence).select(new.columns)
-    anew = _needed(variant, history.join(changed, on=variant.key, how="semi", maintain_order="left"), state.covered.at)
-    return pl.concat([together.join(changed, on=variant.key, how="anti", maintain_order="left"), anew])
+def _history(context: Context, variant: Variant, *, after: int = 0, as_of: int) -> pl.DataFrame:
+    """Return what the view uses of its source's rows, under the definitions that it was materialized with."""
+    reader = context.with_definitions(variant.definitions)
+    rows = stored_rows(reader, variant.sources[0].name, after=after, as_of=as_of)
+    return rows.select(_used_columns(variant, rows)).drop_nulls(variant.key)
 
 
 def _changed_keys(context: Context, variant: Variant, new: pl.DataFrame, after: int) -> pl.DataFrame:
@@ -199,48 +246,29 @@ def _has_corrections(context: Context, source: str, after: int) -> bool:
     return bool(found)
 
 
-def _replace(tx: Writer, variant: Variant, affected: pl.DataFrame, rows: pl.DataFrame) -> int:
-    """Write the rows of the affected keys in place of those they had; return how many keys have any."""
-    variant.clear_keys(tx, affected.select(variant.key).unique().rows())
-    entries = list(variant.packed(rows))
-    for key, value in entries:
-        tx.put(key, value)
-    return len(entries)
+def _trimmed(tx: Reader, variant: Variant, state: State, now: int) -> Iterator[_Part]:
+    """Yield the keys that have rows which no read from now on can use, without those."""
+    keys = variant.keys_in(tx)
+    while batch := list(islice(keys, _AT_ONCE)):
+        rows, full = variant.rows(tx, state.layout, batch)
+        keep = needed(rows, state.layout, variant.view, now)
+        lost = np.diff(np.append(0, np.cumsum(~keep))[rows.offsets]) > 0
+        if lost.any():
+            left = with_keys(filtered(rows, keep), lost)
+            yield _Part(left, full[lost], np.zeros(int(lost.sum()), np.int64), len(left.keys))
 
 
-def _trim(context: Context, variant: Variant, tx: Writer) -> Covered | None:
-    """Follow, and drop what no read from now on can use; reads before now then need history."""
-    known = variant.state(tx)
-    if known is None:
-        return None
-    state = _follow(context, variant, known, tx)
-    now = context.now()
-    rows = variant.all_rows(tx, state)
-    keep = _is_needed(variant, rows, now)
-    affected = rows.filter(~keep).select(variant.key).unique()
-    if not affected.height:
+def _put_trimmed(variant: Variant, state: State, parts: Sequence[_Part], now: int, tx: Writer) -> Covered:
+    """Write trimmed keys, computed anew if the view has moved since; reads before now then need history."""
+    found = variant.state(tx)
+    if found is not None and found != state:
+        state, parts = found, list(_trimmed(tx, variant, found, now))
+    if not parts:
         return state.covered
-    left = rows.filter(keep).join(affected, on=variant.key, how="semi", maintain_order="left")
-    keys = state.covered.keys - affected.height + _replace(tx, variant, affected, left)
-    return _moved(tx, variant, state, at=now, keys=keys).covered
-
-
-def _moved(tx: Writer, variant: Variant, state: State, **changes: int) -> State:
-    state = msgspec.structs.replace(state, covered=msgspec.structs.replace(state.covered, **changes))
-    variant.put_state(tx, state)
-    return state
-
-
-def _needed(variant: Variant, rows: pl.DataFrame, at: int) -> pl.DataFrame:
-    """Leave out the rows that no read at a moment or later can use."""
-    return rows.filter(_is_needed(variant, rows, at))
-
-
-def _is_needed(variant: Variant, rows: pl.DataFrame, at: int) -> pl.Series:
-    history = history_of(rows, variant.sources[-1], variant.key, [rows[column] for column in variant.key])
-    keep: Array = np.zeros(rows.height, np.bool_)
-    keep[history.order] = kept_rows(history, variant.view.features, at, ttl=variant.view.ttl)
-    return pl.Series(keep)
+    _put_parts(tx, variant, state, parts, state.covered.sequence, at=now)
+    found = variant.state(tx)
+    assert found is not None, "it was written"
+    return found.covered
 
 
 def _used_columns(variant: Variant, rows: pl.DataFrame) -> list[str]:
@@ -250,6 +278,11 @@ def _used_columns(variant: Variant, rows: pl.DataFrame) -> list[str]:
     for feature in variant.view.features.values():
         used |= columns_of(feature)
     return sorted(used & set(rows.columns))
+
+
+def _is_rebuilt(context: Context, state: State) -> bool:
+    """Say whether the view's source is a transformation that was computed anew."""
+    return bool(state.variant.sources[-1].inputs) and _newest_segment(context, state.variant) != state.segment
 
 
 def _newest_segment(context: Context, variant: Variant) -> int:

@@ -139,6 +139,12 @@ class FeatureRole:
         self.view = view
         self.request = request
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FeatureRole) and self.view is other.view and self.request == other.request
+
+    def __hash__(self) -> int:
+        return hash((id(self.view), self.request))
+
     def __getitem__(self, feature: str) -> FeatureRole:
         """Pick one feature.
 

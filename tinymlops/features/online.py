@@ -1,9 +1,10 @@
-"""`get_online_features`: the features of now, from the online store, by the code that reads history."""
+"""`get_online_features`: the features of now, from the online store, by the rules that read history."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,34 +12,50 @@ import polars as pl
 
 from tinymlops._time import from_micros
 from tinymlops.errors import DataError
-from tinymlops.features.historical import Asked, features_for, parse_features
-from tinymlops.features.materialization import online_rows
-from tinymlops.features.sources import stored_rows
+from tinymlops.features.historical import Asked, Table, in_order, parse_features, same_name, view_columns
+from tinymlops.features.read_plans import Cells, ReadPlan, Request, plan_for
 from tinymlops.frames import to_polars
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from tinymlops.features.context import Context
-    from tinymlops.features.specs import FeatureRequest, ViewSpec
+    from tinymlops.features.specs import FeatureRequest
+    from tinymlops.stores._entries import Reader
 
-__all__ = ["OnlineFeatures", "get_online_features", "read_features"]
+__all__ = ["Keys", "OnlineFeatures", "get_online_features", "read_features"]
+
+Keys = Sequence[Mapping[str, object]] | Mapping[str, Sequence[object]]
+
+_PLAIN = ({int}, {str}, {float}, {bool})
 
 
 class OnlineFeatures:
-    """The answer to an online read.
+    """The answer to an online read; what it is turned into is made when it is asked for.
 
     Attributes:
-        timestamp: `t`, the clock's time of the read.
-        sequence: `Q`, the sequence that every view of the answer covers at least.
+        sequence: `Q`, the sequence that every view of the answer covers.
         features: The names of the feature columns, in the order asked for.
     """
 
-    def __init__(self, frame: pl.DataFrame, timestamp: datetime, sequence: int, features: Sequence[str]) -> None:
-        self._frame = frame
-        self.timestamp = timestamp
+    def __init__(
+        self,
+        keys: _Keys,
+        now: int,
+        sequence: int,
+        features: tuple[str, ...],
+        answer: list[Cells] | Table,
+        *,
+        details: bool,
+    ) -> None:
+        self._keys, self._now, self._answer, self._details = keys, now, answer, details
         self.sequence = sequence
-        self.features = tuple(features)
+        self.features = features
+
+    @property
+    def timestamp(self) -> datetime:
+        """`t`, the clock's time of the read."""
+        return from_micros(self._now)
 
     def to_polars(self) -> pl.DataFrame:
         """Return keys, features and, if asked for, details as a Polars frame, a row for each key."""
@@ -46,7 +63,13 @@ class OnlineFeatures:
 
     def to_dict(self) -> dict[str, list[Any]]:
         """Return column name to values."""
-        return self._frame.to_dict(as_series=False)
+        if self._details or isinstance(self._answer, Table):
+            return self._frame.to_dict(as_series=False)
+        found, names = self._keys.lists(), iter(self.features)
+        for cells in self._answer:
+            for values in cells.lists():
+                found[next(names)] = values
+        return found
 
     def to_arrow(self) -> pa.Table:
         """Return a PyArrow table."""
@@ -58,16 +81,14 @@ class OnlineFeatures:
         Raises:
             DataError: If a feature is neither a number nor a boolean.
         """
-        for name in self.features:
-            dtype = self._frame.schema[name]
-            if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)):
+        table = np.empty((self._keys.height, len(self.features)), np.float64)
+        for place, (name, values) in enumerate(zip(self.features, self._numbers(), strict=True)):
+            if values is None:
                 raise DataError(
-                    f"feature {name!r} is {dtype}, and an array holds numbers",
+                    f"feature {name!r} is {self._frame.schema[name]}, and an array holds numbers",
                     hint="use to_polars(), or leave the feature out",
                 )
-        table = np.empty((self._frame.height, len(self.features)), np.float64)
-        for i, name in enumerate(self.features):
-            table[:, i] = self._frame[name].cast(pl.Float64).to_numpy()
+            table[:, place] = values
         return table
 
     def __repr__(self) -> str:
@@ -76,20 +97,88 @@ class OnlineFeatures:
     def _repr_html_(self) -> str:
         return f"<p>online features at {self.timestamp.isoformat()}, Q={self.sequence}</p>{self._frame._repr_html_()}"
 
+    @cached_property
+    def _frame(self) -> pl.DataFrame:
+        table = self._answer if isinstance(self._answer, Table) else _table(self.features, self._answer, self._details)
+        return self._keys.frame().with_columns(*table.columns.values(), *table.details.values())
 
-def get_online_features(
-    context: Context,
-    asked: Asked,
-    keys: Sequence[Mapping[str, object]] | Mapping[str, Sequence[object]],
-    *,
-    details: bool,
-) -> OnlineFeatures:
+    def _numbers(self) -> list[np.ndarray[Any, Any] | None]:
+        if not isinstance(self._answer, Table):
+            return [values for cells in self._answer for values in cells.numbers()]
+        columns = [self._answer.columns[name] for name in self.features]
+        return [
+            series.cast(pl.Float64).to_numpy()
+            if series.dtype.is_numeric() or series.dtype in (pl.Boolean, pl.Null)
+            else None
+            for series in columns
+        ]
+
+
+class _Keys:
+    """What the user asks with: columns of plain Python values, or a frame of anything else.
+
+    Args:
+        given: Rows, columns, or a frame.
+    """
+
+    def __init__(self, given: Keys | pl.DataFrame) -> None:
+        self._given = given
+        self._frame = given if isinstance(given, pl.DataFrame) else None
+        columns: dict[str, Any] | None = None
+        if isinstance(given, Mapping):
+            columns = dict(given)
+        elif not isinstance(given, pl.DataFrame):
+            columns = _columns_of(given)
+        kinds = None if columns is None else _kinds_of(columns)
+        if columns is None or kinds is None:
+            columns = dict(self.frame().to_dict())
+            kinds = {name: set() for name in columns}
+        if not columns:
+            raise DataError("no keys were given", hint='write [{"customer": 7}], or {"customer": [7, 8]}')
+        self.height = len(next(iter(columns.values())))
+        self.request = Request(columns, kinds, self.height)
+
+    def frame(self) -> pl.DataFrame:
+        """Return keys and request fields as Polars has them."""
+        if self._frame is None:
+            given = self._given
+            self._frame = to_polars(dict(given) if isinstance(given, Mapping) else [dict(row) for row in given])
+        return self._frame
+
+    def lists(self) -> dict[str, list[Any]]:
+        """Return them as Python has them."""
+        if self._frame is not None:
+            return self._frame.to_dict(as_series=False)
+        return {name: list(values) for name, values in self.request.columns.items()}
+
+
+def _columns_of(rows: Sequence[Mapping[str, object]]) -> dict[str, list[Any]] | None:
+    """Turn rows into columns; None where they have not the same."""
+    if not rows or not all(isinstance(row, dict) and row.keys() == rows[0].keys() for row in rows):
+        return None
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def _kinds_of(columns: Mapping[str, Any]) -> dict[str, set[type]] | None:
+    """Return the type of each column's values; None where some column needs more than a look at its types."""
+    kinds = {}
+    for name, values in columns.items():
+        if type(name) is not str or type(values) not in (list, tuple):
+            return None
+        kinds[name] = set(map(type, values)) - {type(None)}
+        if kinds[name] not in _PLAIN:
+            return None
+    return kinds if len(set(map(len, columns.values()))) == 1 else None
+
+
+def get_online_features(context: Context, tx: Reader, asked: Asked, keys: Keys, *, details: bool) -> OnlineFeatures:
     """Read features as of the clock's time.
 
     A view that was never materialized, or only at a later time than the clock's, is read from history.
 
     Args:
         context: The workspace's state.
+        tx: The transaction in which that state is the one in force.
         asked: The features.
         keys: Rows, or columns, of entity keys and request fields.
         details: Add `<feature>_status` and `<feature>_event_time`.
@@ -97,40 +186,78 @@ def get_online_features(
     Raises:
         DataError: If there are no keys, or a key column is missing.
     """
-    frame = to_polars(dict(keys) if isinstance(keys, Mapping) else [dict(row) for row in keys])
-    if not frame.width:
-        raise DataError("no keys were given", hint='write [{"customer": 7}], or {"customer": [7, 8]}')
-    return read_features(context, frame, parse_features(context, asked), details=details)
+    plans, name = context.definitions.plans, tuple(asked)
+    plan = plans.get(name)
+    if plan is None:
+        requests = parse_features(context, asked)
+        plan = plan_for(context, requests, None)
+        plans[name] = plan
+    assert isinstance(plan, ReadPlan)
+    return _read(context, tx, plan, _Keys(keys), details=details)
 
 
 def read_features(
     context: Context,
-    frame: pl.DataFrame,
+    keys: Keys | pl.DataFrame,
     requests: Sequence[FeatureRequest],
     *,
     spine_source: str | None = None,
     details: bool = False,
 ) -> OnlineFeatures:
-    """Read features for a frame of keys and request fields, as of the clock's time.
+    """Read features for keys and request fields, as of the clock's time.
 
     Args:
         context: The workspace's state.
-        frame: Keys and request fields.
+        keys: Rows, columns or a frame of keys and request fields.
         requests: What to read, in order.
         spine_source: As for `features_for`: a model's features are read as its training set's were.
         details: Add `<feature>_status` and `<feature>_event_time`.
     """
+    plan = plan_for(context, requests, spine_source)
+    with context.environment.online.read() as tx:
+        return _read(context, tx, plan, _Keys(keys), details=details)
+
+
+def _read(context: Context, tx: Reader, plan: ReadPlan, keys: _Keys, *, details: bool) -> OnlineFeatures:
     now = context.now()
-    sequences = [context.environment.database.sequence()]
+    moments = plan.moments(tx)
+    answers: list[Cells | None] = []
+    sequences = []
+    for view, moment in zip(plan.views, moments, strict=True):
+        if moment is None or moment.at > now:
+            answers.append(None)
+            continue
+        answers.append(view.read(tx, moment, keys.request, keys.frame, now))
+        sequences.append(moment.sequence)
+    sequence = min(sequences) if sequences else context.environment.database.sequence()
+    light = [cells for cells in answers if cells is not None]
+    if len(light) == len(answers) and not plan.on_demand:
+        for name in plan.names:
+            if name in keys.request.columns:
+                raise same_name(name, plan.origin(name))
+        return OnlineFeatures(keys, now, sequence, plan.names, light, details=details)
+    table = Table({}, {}, {})
+    time = np.full(keys.height, now, np.int64)
+    for view, cells in zip(plan.views, answers, strict=True):
+        if cells is not None:
+            found, reasons = _table(view.names, [cells], details)[::2]
+        else:
+            found, reasons = view_columns(
+                context,
+                keys.frame(),
+                time,
+                view.request,
+                spine_source=plan.spine_source,
+                details=details,
+                as_of=sequence,
+            )
+        table.columns.update(found)
+        table.details.update(reasons)
+    table = in_order(context, keys.frame(), time, plan.requests, table)
+    return OnlineFeatures(keys, now, sequence, tuple(table.columns), table, details=details)
 
-    def rows(view: ViewSpec, wanted: Sequence[pl.Series]) -> pl.DataFrame:
-        found = online_rows(context, view, wanted, now)
-        if found is None:
-            return stored_rows(context, view.source)
-        sequences.append(found[1])
-        return found[0]
 
-    time = np.full(frame.height, now, np.int64)
-    table = features_for(context, frame, time, requests, spine_source=spine_source, details=details, rows=rows)
-    result = frame.with_columns(*table.columns.values(), *table.details.values())
-    return OnlineFeatures(result, from_micros(now), min(sequences), list(table.columns))
+def _table(names: Sequence[str], answer: Sequence[Cells], details: bool) -> Table:  # noqa: FBT001
+    columns = [series for cells in answer for series in cells.all_series()]
+    reasons = {name: series for cells in answer if details for name, series in cells.details().items()}
+    return Table({name: series.alias(name) for name, series in zip(names, columns, strict=True)}, {}, reasons)

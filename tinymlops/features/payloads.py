@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tinymlops.stores.database import Database
 
-__all__ = ["digest_of", "read_pushed", "to_ids", "to_payloads"]
+__all__ = ["digest_of", "read_pushed", "stored_dtype", "to_ids", "to_payloads"]
 
 _DIGEST = 16
 _GREATEST = 2**63 - 1
@@ -32,7 +32,7 @@ _GREATEST = 2**63 - 1
 def to_payloads(frame: pl.DataFrame, columns: Iterable[str]) -> list[bytes]:
     """Write each row of a frame; a column that it does not have is null."""
     parts: list[list[Any]] = [
-        frame[name].cast(_stored(frame.schema[name])).to_list() if name in frame.columns else [None] * frame.height
+        frame[name].cast(stored_dtype(frame.schema[name])).to_list() if name in frame.columns else [None] * frame.height
         for name in columns
     ]
     encode = msgspec.msgpack.Encoder().encode
@@ -42,7 +42,7 @@ def to_payloads(frame: pl.DataFrame, columns: Iterable[str]) -> list[bytes]:
 def to_ids(column: pl.Series) -> list[str]:
     """Write event ids as JSON text: the same value is the same text."""
     encode = msgspec.json.Encoder().encode
-    return [encode(value).decode() for value in column.cast(_stored(column.dtype)).to_list()]
+    return [encode(value).decode() for value in column.cast(stored_dtype(column.dtype)).to_list()]
 
 
 def digest_of(payload: bytes) -> bytes:
@@ -88,7 +88,7 @@ def read_pushed(
     parts = list(zip_longest(*values)) or [()] * len(dtypes)
     parts += [(None,) * len(rows)] * (len(dtypes) - len(parts))
     own = [
-        pl.Series(name, list(part), dtype=_stored(dtype)).cast(dtype)
+        pl.Series(name, list(part), dtype=stored_dtype(dtype)).cast(dtype)
         for (name, dtype), part in zip(dtypes.items(), parts, strict=True)
     ]
     numbers = {"__event": 1, "__created": 2, "__sequence": 0}
@@ -103,13 +103,13 @@ def _without_last_nulls(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values[:end]
 
 
-def _stored(dtype: pl.DataType) -> pl.DataType:
+def stored_dtype(dtype: pl.DataType) -> pl.DataType:
     """Return the type that stands for a column's in a payload."""
     import polars as pl
 
     if isinstance(dtype, pl.List):
         assert isinstance(dtype.inner, pl.DataType)
-        return pl.List(_stored(dtype.inner))
+        return pl.List(stored_dtype(dtype.inner))
     if dtype.is_temporal():
         return pl.Int64()
     if isinstance(dtype, pl.Decimal | pl.Enum):

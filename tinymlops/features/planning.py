@@ -14,6 +14,7 @@ from tinymlops.features import specs
 from tinymlops.features.checks import check
 from tinymlops.features.code import is_importable
 from tinymlops.features.definitions import Definitions, in_words, kind_of
+from tinymlops.features.in_force import begin_change, end_change
 from tinymlops.records import Definition
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from tinymlops.features.specs import AnySpec, CodeReference
     from tinymlops.registry.catalog import Catalog
-    from tinymlops.stores.database import Database
+    from tinymlops.stores.environment import Environment
 
 __all__ = ["Change", "Definitions", "Plan", "apply", "plan"]
 
@@ -128,13 +129,14 @@ def plan(
 
 
 def apply(
-    planned: Plan, new: Iterable[AnySpec], database: Database, catalog: Catalog, *, project: str, at: datetime
+    planned: Plan, new: Iterable[AnySpec], environment: Environment, catalog: Catalog, *, project: str, at: datetime
 ) -> None:
     """Write what a plan said, in one transaction; nothing is written where nothing differs."""
     if not planned:
         return
     by_name = {(kind_of(spec), spec.name): spec for spec in new}
-    with database.write(actor="local") as tx:
+    with environment.database.write(actor="local") as tx:
+        begin_change(environment.online)
         for change in planned.changes:
             if change.action == "keep":
                 continue
@@ -155,6 +157,7 @@ def apply(
                     ),
                 )
             tx.audit(f"definition.{change.action}", f"{change.kind}:{change.name}", project=project)
+    end_change(environment.online)
 
 
 def _change(spec: AnySpec, known: Definition | None) -> Change:

@@ -89,7 +89,7 @@ def push(context: Context, name: str, rows: Frame, *, batch_id: str | None = Non
             require_same_types(name, state.columns, source.columns)
         counts = _store(context, tx, source, state, frame, batch_id)
         sequence = tx.sequence()
-    return Pushed(name, *counts, sequence=sequence, online=_follow(context, name))
+    return Pushed(name, *counts, sequence=sequence, online=_follow(context))
 
 
 def _pushed_source(context: Context, name: str) -> SourceSpec:
@@ -216,10 +216,10 @@ def _commit_time(context: Context, state: SourceState | None) -> int:
     return max(context.now(), last)
 
 
-def _follow(context: Context, name: str) -> Literal["current", "behind"]:
+def _follow(context: Context) -> Literal["current", "behind"]:
     """Let the online store follow; the rows are durable, so nothing that goes wrong here may look like a failed push."""
     try:
-        catch_up(context, name)
+        catch_up(context)
     except Exception:  # noqa: BLE001  # of whatever kind: the caller would send committed rows again
         return "behind"
     return "current"

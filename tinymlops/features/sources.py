@@ -34,6 +34,7 @@ __all__ = [
     "require_same_types",
     "run_transformation",
     "since_of",
+    "sources_after",
     "stored_batches",
     "stored_rows",
     "whole_numbers",
@@ -309,6 +310,15 @@ def require_past(context: Context, as_of: int | None) -> int | None:
             hint="answers, pushes, ingests and training sets name theirs: Q, or `sequence`",
         )
     return as_of
+
+
+def sources_after(context: Context, sequence: int) -> set[str]:
+    """Return the sources that have rows of a greater sequence."""
+    sql = (
+        "SELECT DISTINCT source FROM pushed_rows WHERE n > ?1 "
+        "UNION SELECT source FROM segments WHERE dead_at IS NULL AND last > ?1"
+    )
+    return {source for (source,) in context.environment.database.rows(sql, (sequence,))}
 
 
 def _read_segments(

@@ -13,7 +13,7 @@ from tinymlops.kernels._threads import in_chunks
 if TYPE_CHECKING:
     from tinymlops.kernels.exact import Column
 
-__all__ = ["Minima", "order_key"]
+__all__ = ["Minima", "in_order", "order_key"]
 
 Array = np.ndarray[Any, Any]
 
@@ -72,11 +72,15 @@ def _blocks_of(values: Array) -> Array:
 
 
 @compiled
+def in_order(bits: int, is_float: bool) -> int:  # noqa: FBT001 - a kernel
+    """Do what `order_key` does to the bits of one value; an integer stays as it is."""
+    return bits ^ _ALL_BUT_SIGN if is_float and bits < 0 else bits
+
+
+@compiled
 def _rank(bits: Array, is_float: bool, valid: Array, flip: bool, start: int, stop: int, ranks: Array) -> None:  # noqa: FBT001
     for i in range(start, stop):
-        rank = bits[i]
-        if is_float and rank < 0:
-            rank ^= _ALL_BUT_SIGN
+        rank = in_order(bits[i], is_float)
         if flip:
             rank = ~rank  # the minus that cannot overflow
         ranks[i] = rank if valid[i] else MOST

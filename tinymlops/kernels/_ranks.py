@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from tinymlops.kernels._bounds import Window
     from tinymlops.kernels.exact import Column
 
-__all__ = ["Ranks"]
+__all__ = ["Ranks", "between"]
 
 Array = np.ndarray[Any, Any]
 
@@ -67,28 +68,26 @@ class Ranks:
         The interpolation is numpy's, in float64 (Hyndman and Fan, "Sample Quantiles in Statistical Packages", 1996).
         """
         spine, lives = window.spine, self._timeline.lives
-        below, above = np.zeros(spine.order.size, np.int64), np.zeros(spine.order.size, np.int64)
-        weight = np.zeros(spine.order.size, np.float64)
+        # The kernel takes numbers, not bits: the values of integers are converted as all of Python does.
+        values = frozen(self.values.view(np.float64) if self._is_float else self.values, np.float64)
+        out = np.zeros(spine.order.size, np.float64)
 
         def work(start: int, stop: int) -> None:
-            _find_neighbours(
-                *lives.walk, spine.key, spine.time, window.span, self.offsets, self.rank, self.values, q,
-                start, stop, below, above, weight,
-            )  # fmt: skip
+            _find_quantile(
+                *lives.walk, spine.key, spine.time, window.span, self.offsets, self.rank, values, q, start, stop, out
+            )
 
         in_chunks(spine.order.size, work)
-        if self._is_float:
-            return spine.by_row(_between(below.view(np.float64), above.view(np.float64), weight))
-        return spine.by_row(_between(below.astype(np.float64), above.astype(np.float64), weight))
+        return spine.by_row(out)
 
 
-def _between(below: Array, above: Array, weight: Array) -> Array:
+@compiled
+def between(below: float, above: float, weight: float) -> float:
     """Go part of the way between two values, never beyond either, without overflow."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        gap = above - below
-        found = np.where(weight < 0.5, below + gap * weight, above - gap * (1.0 - weight))
-    out: Array = np.where(np.isfinite(gap), found, below * (1.0 - weight) + above * weight)
-    return out
+    gap = above - below
+    if not math.isfinite(gap):
+        return below * (1.0 - weight) + above * weight
+    return below + gap * weight if weight < 0.5 else above - gap * (1.0 - weight)
 
 
 @compiled
@@ -134,12 +133,11 @@ def _count_distinct(
 
 
 @compiled
-def _find_neighbours(
+def _find_quantile(
     offsets: Array, event: Array, enter: Array, leave: Array, by_enter: Array, by_leave: Array,
     key: Array, time: Array, span: int, places: Array, rank: Array, values: Array, q: float,
-    start: int, stop: int, below: Array, above: Array, weight: Array,
+    start: int, stop: int, out: Array,
 ) -> None:  # fmt: skip
-    """Find the two values around quantile q, and how far it is from the first to the second."""
     state, inside = np.zeros(3, np.int64), np.zeros(event.size, np.bool_)
     longest = longest_run(offsets)
     # Counts by rank in a Fenwick tree ("A New Data Structure for Cumulative Frequency Tables", 1994).
@@ -167,9 +165,9 @@ def _find_neighbours(
         if total > 0:
             place = q * (total - 1)
             first: int = min(int(place), total - 1)
-            weight[j] = place - first
-            below[j] = values[places[k] + _select(tree, size, first)]
-            above[j] = values[places[k] + _select(tree, size, min(first + 1, total - 1))]
+            below = values[places[k] + _select(tree, size, first)]
+            above = values[places[k] + _select(tree, size, min(first + 1, total - 1))]
+            out[j] = between(below, above, place - first)
 
 
 @compiled

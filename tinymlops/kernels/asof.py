@@ -17,7 +17,7 @@ from tinymlops.kernels._sort import group, parts_by_weight
 from tinymlops.kernels._threads import in_chunks, thread_count
 from tinymlops.kernels.records import FOREVER, NEVER, RETRACTED, TOMBSTONE, Records
 
-__all__ = ["latest", "status"]
+__all__ = ["back", "first_at_least", "first_beyond", "is_visible", "latest", "scan", "status"]
 
 Array = np.ndarray[Any, Any]
 
@@ -246,7 +246,7 @@ def _search(
                         winner[row] = found
             else:
                 high = first_beyond(last_seen, low, high, t, strict)
-                winner[row] = _scan(
+                winner[row] = scan(
                     event, visible_from, visible_to, kind, first_seen, kept, low, high, t, since, strict, oldest
                 )
 
@@ -280,14 +280,17 @@ def _oldest_of(event: Array, low: int, high: int, since: int, following: Array, 
 
 
 @compiled
-def _scan(
+def scan(
     event: Array, visible_from: Array, visible_to: Array, kind: Array, first_seen: Array, kept: Array,
     low: int, high: int, time: int, since: int, strict: bool, oldest: bool,  # noqa: FBT001
 ) -> int:  # fmt: skip
-    """Walk back over rows low:high that became available in any order; a tombstone ends the walk."""
+    """Walk back over rows low:high that became available in any order; a tombstone ends the walk.
+
+    `first_seen`, the least `visible_from` up to each row, lets it end early; it may be empty.
+    """
     winner = -1
     for i in range(high - 1, low - 1, -1):
-        if event[i] < since or not is_visible(first_seen[i], FOREVER, time, strict):
+        if event[i] < since or (first_seen.size and not is_visible(first_seen[i], FOREVER, time, strict)):
             break
         if kind[i] == RETRACTED or not is_visible(visible_from[i], visible_to[i], time, strict):
             continue

@@ -37,9 +37,20 @@ from tinymlops.kernels._sort import parts_by_weight
 from tinymlops.kernels._threads import in_chunks, thread_count
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tinymlops.kernels._bounds import Timeline, Window
 
-__all__ = ["Column", "deviations", "float_sums", "integer_sums"]
+__all__ = [
+    "Column",
+    "deviation_of",
+    "deviations",
+    "find_extent",
+    "float_sums",
+    "integer_sums",
+    "limbs_for",
+    "settled",
+]
 
 Array = np.ndarray[Any, Any]
 
@@ -63,8 +74,7 @@ class Totals:
         low, high = column.extent
         offsets = column.timeline.records.offsets
         longest = int(np.diff(offsets).max(initial=0))
-        bits = (high - low) * (2 if squared else 1) + longest.bit_length() + 1  # one for the sign
-        self.limbs = -(-bits // 64)
+        self.limbs = limbs_for((high - low) * (2 if squared else 1), longest)
 
     @cached_property
     def running(self) -> Array:
@@ -120,12 +130,11 @@ class Column:
         found: list[tuple[int, int]] = []
 
         def work(start: int, stop: int) -> None:
-            found.append(_find_extent(self.bits, self.is_float, self.valid, start, stop))
+            found.append(find_extent(self.bits, self.is_float, self.valid, start, stop))
 
         in_chunks(self.bits.size, work, least=65_536)
         lowest, highest = min((low for low, _ in found), default=0), max((high for _, high in found), default=0)
-        # A column without any value but zero has no lowest bit; integers are multiples of one.
-        return (lowest, highest) if self.is_float and lowest < highest else (0, max(highest, 0))
+        return settled(lowest, highest, self.is_float)
 
     @property
     def scale(self) -> int:
@@ -226,7 +235,7 @@ def deviations(column: Column, window: Window, counts: Array, *, root: bool) -> 
     in_chunks(size, work)
     for place in np.flatnonzero(open_rows):
         try:
-            out[place] = _exact_deviation(_values_of(column, window, int(place)), root=root)
+            out[place] = deviation_of(_values_of(column, window, int(place)), root=root)
         except OverflowError:
             raise OverflowError(int(window.spine.order[place])) from None
     return window.spine.by_row(out)
@@ -237,7 +246,7 @@ def _raise_first(failed: Array, window: Window) -> None:
         raise OverflowError(int(window.spine.order[failed].min()))
 
 
-def _values_of(column: Column, window: Window, place: int) -> list[Fraction]:
+def _values_of(column: Column, window: Window, place: int) -> list[float]:
     """Return the values of one window: the spine's row in working order."""
     records = column.timeline.records
     key, time = window.spine.key[place], int(window.spine.time[place])
@@ -246,13 +255,15 @@ def _values_of(column: Column, window: Window, place: int) -> list[Fraction]:
     seen = (records.visible_from[rows] < time) & (time <= records.visible_to[rows]) & (event < time)
     rows = rows[seen & (event >= time - window.span) & column.valid[rows]]
     values = column.bits[rows].view(np.float64) if column.is_float else column.bits[rows]
-    return [Fraction(value) for value in values.tolist()]
+    found: list[float] = values.tolist()
+    return found
 
 
-def _exact_deviation(values: list[Fraction], *, root: bool) -> float:
+def deviation_of(values: Iterable[float], *, root: bool) -> float:
     """Compute the correctly rounded sample variance, or its root, of two or more numbers."""
-    n = len(values)
-    total, squares = sum(values, Fraction()), sum((value * value for value in values), Fraction())
+    exactly = [Fraction(value) for value in values]
+    n = len(exactly)
+    total, squares = sum(exactly, Fraction()), sum((value * value for value in exactly), Fraction())
     variance = (n * squares - total * total) / (n * (n - 1))
     return _rounded_root(variance) if root else float(variance)
 
@@ -278,7 +289,21 @@ def _rounded_root(value: Fraction) -> float:
 
 
 @compiled
-def _find_extent(bits: Array, is_float: bool, valid: Array, start: int, stop: int) -> tuple[int, int]:  # noqa: FBT001
+def limbs_for(bits: int, rows: int) -> int:
+    """Return the limbs that the sum of so many numbers of so many bits needs."""
+    return -(-(bits + bit_length(np.uint64(rows)) + 1) // 64)  # one for the sign
+
+
+@compiled
+def settled(lowest: int, highest: int, is_float: bool) -> tuple[int, int]:  # noqa: FBT001 - a kernel
+    """Settle what `find_extent` leaves open: all zeros have no lowest bit; integers are multiples of one."""
+    if is_float and lowest < highest:
+        return lowest, highest
+    return 0, max(highest, 0)
+
+
+@compiled
+def find_extent(bits: Array, is_float: bool, valid: Array, start: int, stop: int) -> tuple[int, int]:  # noqa: FBT001
     """Return the lowest power of two that any value needs, and one that all are less than."""
     lowest, highest = 1024, -1074
     for i in range(start, stop):

@@ -16,7 +16,7 @@ from tinymlops.kernels._compile import compiled, frozen
 from tinymlops.kernels._sort import as_rows, parts_by_weight, sort_leads, sort_rows
 from tinymlops.kernels._threads import in_chunks, thread_count
 
-__all__ = ["FOREVER", "NEVER", "RETRACTED", "TOMBSTONE", "VALUE", "Records", "arrange"]
+__all__ = ["FOREVER", "NEVER", "RETRACTED", "TOMBSTONE", "VALUE", "Records", "arrange", "records_of"]
 
 Array = np.ndarray[Any, Any]
 
@@ -93,16 +93,21 @@ def arrange(
     kind = _take(_kinds(rows, ids, deleted), order) if deleted is not None else _kinds(order.size, None, None)
     wait, alike = _one_wait(event, available)
     available = frozen(moments + np.int64(wait), np.int64) if alike else _take(available, order)
-    event = moments
-    monotone = np.empty(keys, np.bool_)
-    bounds = parts_by_weight(offsets, thread_count() * 4 if order.size > 100_000 else 1)
+    return records_of(offsets, moments, available, visible_to, kind), order
+
+
+def records_of(offsets: Array, event: Array, visible_from: Array, visible_to: Array, kind: Array) -> Records:
+    """Return records that were arranged before, after finding their monotone keys; the arguments are their fields."""
+    monotone = np.empty(offsets.size - 1, np.bool_)
+    offsets, kind = frozen(offsets, np.int64), frozen(kind, np.uint8)
+    event, visible_from, visible_to = (frozen(column, np.int64) for column in (event, visible_from, visible_to))
+    bounds = parts_by_weight(offsets, thread_count() * 4 if event.size > 100_000 else 1)
 
     def work(start: int, stop: int) -> None:
-        _find_monotone(offsets, available, visible_to, kind, bounds[start], bounds[stop], monotone)
+        _find_monotone(offsets, visible_from, visible_to, kind, bounds[start], bounds[stop], monotone)
 
     in_chunks(bounds.size - 1, work, least=1)
-    records = Records(offsets, event, available, visible_to, kind, frozen(monotone, np.bool_))
-    return records, order
+    return Records(offsets, event, visible_from, visible_to, kind, frozen(monotone, np.bool_))
 
 
 def _take(column: Array, order: Array) -> Array:

@@ -22,7 +22,8 @@ class Gate:
     """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._inside = 0
         self._stopped = 0
         self._occupied = False
@@ -30,16 +31,17 @@ class Gate:
 
     def enter(self) -> None:
         """Come in, once nobody is or wants to be alone inside."""
-        with self._changed:
-            while self._stopped and not self._mine.depth:
+        mine = self._mine
+        with self._lock:  # which costs less than the condition around it
+            while self._stopped and not mine.depth:
                 self._changed.wait()
             self._inside += 1
-        self._mine.depth += 1
+        mine.depth += 1
 
     def leave(self) -> None:
         """Go out."""
         self._mine.depth -= 1
-        with self._changed:
+        with self._lock:
             self._inside -= 1
             if self._stopped:
                 self._changed.notify_all()

@@ -63,7 +63,9 @@ class LmdbStore:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.name = path, str(path)
+        self.opened = 0
+        """How often: a file that was made anew counts its transactions from the beginning."""
         self._owner = Owner(f"the online store {path}")
         self._gate = Gate()
         self._updating = _Updating()
@@ -162,35 +164,41 @@ class LmdbStore:
 
     def begin(self, *, write: bool) -> lmdb.Transaction[bytes]:
         """Begin one of LMDB's transactions; `end` must follow once it is over."""
-        import lmdb
-
         # Before the gate: in a fork, its lock may be held for ever by a thread that is not there.
         self._owner.check()
         readers_checked = False
         while True:
             self._gate.enter()
             try:
-                return self._opened().begin(write=write)
-            except lmdb.MapResizedError:
+                environment = self._environment or self._opened()
+                return environment.begin(write=write)
+            except BaseException as error:  # noqa: BLE001  # one that no second attempt can mend is raised again
                 self.end()
-                self._adopt()
-            except lmdb.ReadersFullError as error:
-                self.end()
-                if readers_checked:
-                    raise self.explained(error) from error
-                # Those of killed processes.
-                self._opened().reader_check()
+                self._mend(error, readers_checked=readers_checked)
                 readers_checked = True
-            except lmdb.Error as error:
-                self.end()
-                raise self.explained(error) from error
-            except BaseException:
-                self.end()
-                raise
+
+    def _mend(self, error: BaseException, *, readers_checked: bool) -> None:
+        """Do what may let the next attempt to begin succeed, or raise what the error means."""
+        import lmdb
+
+        if isinstance(error, lmdb.MapResizedError):
+            self._adopt()
+        elif isinstance(error, lmdb.ReadersFullError) and not readers_checked:
+            self._opened().reader_check()  # those of killed processes
+        else:
+            self.raise_explained(error)
+            raise error
 
     def end(self) -> None:
         """Say that a transaction from `begin` is over."""
         self._gate.leave()
+
+    def raise_explained(self, error: BaseException) -> None:
+        """Raise what one of LMDB's errors means; nothing for any other."""
+        import lmdb
+
+        if isinstance(error, lmdb.Error):
+            raise self.explained(error) from error
 
     def explained(self, error: lmdb.Error) -> TinyMLOpsError:
         """Turn one of LMDB's errors into ours."""
@@ -214,7 +222,7 @@ class LmdbStore:
         self._updating.now = True
         try:
             self._state.mark_written()
-            result = function(Writer(transaction, str(self.path)))
+            result = function(Writer(transaction, self.name))
             transaction.commit()
         except BaseException:
             # py-lmdb's abort of a write waits, spinning, until no other thread is inside any call on the
@@ -292,6 +300,7 @@ class LmdbStore:
                 hint="stop the other processes of the workspace: the next one to open it makes it anew",
             )
         environment.reader_check()
+        self.opened += 1
         return environment
 
     def _is_alone(self) -> bool:
@@ -336,16 +345,15 @@ class _Reading:
         self._store = store
 
     def __enter__(self) -> Reader:
-        self._transaction = self._store.begin(write=False)
-        return Reader(self._transaction, str(self._store.path))
+        store = self._store
+        self._transaction = transaction = store.begin(write=False)
+        return Reader(transaction, store.name, store.opened << 48 | transaction.id())
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        import lmdb
-
         self._transaction.abort()
         self._store.end()
-        if isinstance(error, lmdb.Error):
-            raise self._store.explained(error) from error
+        if error is not None:
+            self._store.raise_explained(error)
 
 
 class _TruncatedError(IntegrityError):
