@@ -123,6 +123,7 @@ class Workspace:
         self._config = config
         self._functions: dict[str, Callable[..., Any]] = {}
         self._known: Context | None = None
+        self._read_online: Callable[..., OnlineFeatures] | None = None
         self._closed = False
         self._log = PredictionLog(environment.database)
         stores = environment.database, environment.blobs, clock
@@ -345,10 +346,12 @@ class Workspace:
         Returns:
             A row for each key, with the time and the sequence of the answer.
         """
-        from tinymlops.features.online import get_online_features
+        if self._read_online is None:  # asked once: an import statement takes longer than it takes to find a key
+            from tinymlops.features.online import get_online_features
 
+            self._read_online = get_online_features
         with self._environment.online.read() as tx:
-            return get_online_features(self._context_in(tx), tx, features, keys, details=details)
+            return self._read_online(self._context_in(tx), tx, features, keys, details=details)
 
     def get_training_data(
         self, training_set: TrainingSet | str, *, test_from: datetime | str | None = None, as_of: int | None = None
