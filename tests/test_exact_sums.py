@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from oracle import nearest_root, oracle_aggregate
 
 from tinymlops.kernels import _threads, exact
-from tinymlops.kernels.exact import _exact_deviation, _rounded_root
+from tinymlops.kernels.exact import _rounded_root, deviation_of
 from tinymlops.kernels.records import arrange
 from tinymlops.kernels.windows import Operand, Reduction, Spine, Timeline
 
@@ -118,9 +118,9 @@ def test_a_cell_that_double_double_leaves_open_is_done_in_integers(monkeypatch):
 
     def exact_deviation(values, *, root):
         done.append(values)
-        return _exact_deviation(values, root=root)
+        return deviation_of(values, root=root)
 
-    monkeypatch.setattr(exact, "_exact_deviation", exact_deviation)
+    monkeypatch.setattr(exact, "deviation_of", exact_deviation)
     # The variance 2 * (2**27 - 1)**2 has 54 bits and is odd in the last: just halfway between two floats.
     values = [0, 2 * (2**27 - 1)]
     results, _ = over(np.array(values), [(0, 2)], "var")

@@ -13,7 +13,7 @@ from fuzzing import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinymlops._keys import Coder, encode, key_bytes
+from tinymlops._keys import Coder, all_key_bytes, encode, key_bytes
 from tinymlops.errors import DataError
 
 
@@ -211,6 +211,15 @@ def test_key_bytes_tell_different_keys_apart():
 )
 def test_key_bytes_of_equal_values_are_equal(left, right):
     assert key_bytes((left,)) == key_bytes((right,))
+
+
+@pytest.mark.parametrize(
+    "columns", [[[1, -5, 2**70]], [["a", "é" * 300]], [[1, None, 7]], [[True, 2.0], ["x", None]], [[3], [b"y"]]]
+)
+def test_the_keys_of_many_rows_are_those_of_one_by_one(columns):
+    rows = zip(*columns, strict=True)
+    wanted = [None if None in row else b"r" + key_bytes(row) for row in rows]
+    assert all_key_bytes(columns, b"r") == wanted
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), 1.5, [1], {"a": 1}, object()])

@@ -12,7 +12,7 @@ from test_historical_features import every_feature, frame_of, orders_strategy
 
 import tinymlops as tm
 from tinymlops.errors import DataError
-from tinymlops.features import entries, online
+from tinymlops.features import entries, in_force, online
 
 CUSTOMERS = ["a", "b", "c", None]
 
@@ -283,3 +283,125 @@ def test_values_of_every_type_are_those_of_history(workspace, monkeypatch, full)
         assert read.to_polars().equals(history)
         plain = workspace.get_online_features(["everything"], {"customer": keys})
         assert plain.to_dict() == history.select(plain.to_polars().columns).to_dict(as_series=False)
+
+
+def amounts(ws, features):
+    """Apply the project of `small` with another view."""
+    rows = pl.DataFrame({"customer": ["a", "b"], "at": [at(1), at(2)], "amount": [1.0, 2.0]})
+    ws.apply(shop(rows, features=features))
+
+
+def test_what_another_handle_applies_counts_at_once(workspace, tmp_path):
+    small(workspace)
+    workspace.materialize()
+    assert workspace.get_online_features(["spending"], {"customer": ["a"]}).features == ("last_amount", "spent_1d")
+    with tm.connect(tmp_path / "shop.tm") as other:
+        amounts(other, lambda orders: {"first_amount": orders["amount"].first()})
+        for _ in range(2):
+            read = workspace.get_online_features(["spending"], {"customer": ["a"]})
+            assert read.to_dict() == {"customer": ["a"], "first_amount": [1.0]}
+
+
+def test_a_change_that_nobody_ended_is_read_every_time_and_mended_by_who_connects_next(workspace, tmp_path):
+    small(workspace)
+    online_store = workspace._environment.online
+    assert workspace._context() is workspace._context()
+    in_force.begin_change(online_store)
+    assert workspace._context() is not workspace._context()
+    with tm.connect(tmp_path / "shop.tm"):
+        assert workspace._context() is workspace._context()
+
+
+def test_all_views_of_an_answer_are_of_one_sequence(workspace):
+    frames = {"orders": orders_frame([("a", 1, 0, 1, 2.0)])}
+    workspace.apply(everything_follows(frames, ids=True, created=False, windows=True))
+    workspace.ingest()
+    workspace.materialize()
+    for amount in (1.0, 2.0):
+        pushed = workspace.push("clicks", [{"click": 1, "customer": "a", "at": at(1), "amount": amount}])
+        with workspace._environment.online.read() as tx:
+            assert {state.covered.sequence for state in entries.states(tx)} == {pushed.sequence}
+
+
+def test_who_opens_a_workspace_lets_the_online_store_follow(tmp_path, monkeypatch):
+    frames = {"orders": orders_frame([])}
+    with tm.connect(tmp_path / "shop.tm", create=True) as ws:
+        ws.apply(everything_follows(frames, ids=True, created=False, windows=True))
+        ws.ingest()
+        ws.materialize()
+        monkeypatch.setattr(ws._environment.online, "update", None)
+        row = {"click": 1, "customer": "a", "at": at(1), "amount": 5.0}
+        assert ws.push("clicks", [row]).online == "behind"
+    monkeypatch.undo()
+    monkeypatch.setattr(online, "view_columns", None)
+    with tm.connect(tmp_path / "shop.tm") as ws:
+        read = ws.get_online_features(["clicking:click_newest"], {"customer": ["a"]})
+        assert (read.to_dict()["click_newest"], read.sequence) == ([5.0], ws._environment.database.sequence())
+
+
+def test_a_view_read_from_history_beside_others_is_as_of_their_sequence(tmp_path):
+    frames = {"orders": orders_frame([("a", 1, 0, 1, 2.0)])}
+    with tm.connect(tmp_path / "shop.tm", create=True) as ws:
+        ws.apply(everything_follows(frames, ids=True, created=False, windows=True))
+        ws.ingest()
+        ws.push("clicks", [{"click": 1, "customer": "a", "at": at(1), "amount": 5.0}])
+        ws.materialize("spending")
+        broken = pytest.MonkeyPatch()
+        broken.setattr(ws._environment.online, "update", None)
+        ws.push("clicks", [{"click": 2, "customer": "a", "at": at(2), "amount": 6.0}])
+        broken.undo()
+        read = ws.get_online_features(["spending:newest", "clicking:click_newest"], {"customer": ["a"]})
+        assert read.to_dict() == {"customer": ["a"], "newest": [None], "click_newest": [5.0]}
+
+
+def test_a_key_with_many_rows_takes_new_ones_without_being_rewritten(tmp_path, monkeypatch):
+    monkeypatch.setattr(entries, "FULL", 10)
+    with tm.connect(tmp_path / "shop.tm", create=True) as ws:
+        ws.apply(everything_follows({"orders": orders_frame([])}, ids=False, created=False, windows=True))
+        ws.ingest()
+        ws.materialize()
+        for n in range(5):
+            minutes = [timedelta(minutes=n * 10 + i) for i in range(10)]
+            ws.push("clicks", [{"click": n, "customer": "a", "at": START + m, "amount": 1.0} for m in minutes])
+        written = []
+        put = entries.Variant.put_entries
+
+        def spy(self, tx, found):
+            written.extend(found := list(found))
+            put(self, tx, found)
+
+        monkeypatch.setattr(entries.Variant, "put_entries", spy)
+        ws.push("clicks", [{"click": 99, "customer": "a", "at": START + timedelta(hours=2), "amount": 2.0}])
+        assert {entry.kind for entry in written} == {b"f", b"r"}
+        assert len(written) == 2, "the entry that was full, and the new row's"
+        read = ws.get_online_features(["clicking:click_newest", "clicking:click_oldest"], {"customer": ["a"]})
+        assert read.to_dict() == {"customer": ["a"], "click_newest": [2.0], "click_oldest": [1.0]}
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        [{"customer": "a"}, {"customer": None}],
+        ({"customer": "a"},),
+        {"customer": ("a", "b")},
+        {"customer": pl.Series(["a", None])},
+        [{"customer": "a", "note": 1}, {"customer": "b"}],
+        {"customer": ["a"], "note": [datetime(2024, 1, 1)]},
+    ],
+)
+def test_keys_in_any_form_are_answered_alike(workspace, keys):
+    small(workspace)
+    workspace.materialize()
+    read = workspace.get_online_features(["spending:last_amount"], keys)
+    frame = read.to_polars()
+    assert read.to_dict() == frame.to_dict(as_series=False)
+    assert frame["last_amount"].to_list() == [{"a": 1.0, "b": 2.0}.get(key) for key in frame["customer"]]
+    assert read.to_numpy()[0, 0] == 1.0
+
+
+@pytest.mark.parametrize("keys", [{"customer": [7]}, {"customer": [True]}, [{"customer": 7}, {"customer": "a"}]])
+def test_keys_of_another_kind_are_refused(workspace, keys):
+    small(workspace)
+    workspace.materialize()
+    with pytest.raises(DataError):
+        workspace.get_online_features(["spending"], keys)

@@ -268,6 +268,10 @@ def test_a_flipped_byte_of_a_value_is_detected_on_read(path, key):
         with pytest.raises(IntegrityError, match="is damaged at key b'key"), store.read() as tx:
             tx.get(key)
         with pytest.raises(IntegrityError, match="is damaged"), store.read() as tx:
+            tx.get_many([key, b"other"])
+        with pytest.raises(IntegrityError, match="is damaged"), store.read() as tx:
+            tx.get_many([key])
+        with pytest.raises(IntegrityError, match="is damaged"), store.read() as tx:
             list(tx.scan(b"a", b"z"))
         store.reset()
         assert store.needs_rebuild()
@@ -275,6 +279,29 @@ def test_a_flipped_byte_of_a_value_is_detected_on_read(path, key):
         assert everything(store) == {key: b"new"}
     finally:
         store.close()
+
+
+@pytest.mark.parametrize("keys", [[b"a", b"b" * 600], [b"a"], [None, b"a", b"none"], []])
+def test_many_values_are_those_of_one_by_one(store, keys):
+    put(store, {b"a": b"1", b"b" * 600: b"22"})
+    with store.read() as tx:
+        wanted = [None if key is None else tx.get(key) for key in keys]
+        assert [value and value[:-4] for value in tx.get_many(keys)] == wanted
+
+
+def test_a_version_of_the_store_is_one_state_of_it(store):
+    versions = []
+    for value in (b"1", b"2"):
+        put(store, {b"k": value})
+        for _ in range(2):
+            with store.read() as tx:
+                versions.append(tx.version)
+    store.reset()
+    put(store, {b"k": b"3"})
+    with store.read() as tx:
+        versions.append(tx.version)
+    assert versions[0] == versions[1] != versions[2] == versions[3]
+    assert versions[4] not in versions[:4]
 
 
 def test_a_clean_end_survives_another_boot(path, monkeypatch):
