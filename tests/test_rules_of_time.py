@@ -505,3 +505,87 @@ def test_a_build_report_says_what_rows_were_known_by_and_what_the_other_mode_wou
         ws.apply(other)
         ws.ingest()
         assert ws.get_training_data("visits_to_orders").report.knowledge == {"spending": Knowledge("latest", 0)}
+
+
+# Labels
+
+
+def outcomes(ws, expression, orders, *, visits=(START,), horizon="2h", gap=None, delay=None, **options):
+    """Build a training set whose label is that expression over orders of (hour, amount)."""
+    project = tm.Project("shop", tz=NEW_YORK)
+    customer = project.entity("customer", key="customer")
+    table = pl.DataFrame(
+        {"customer": ["a"] * len(orders), "at": [o[0] for o in orders], "amount": [o[1] for o in orders]}
+    )
+
+    @project.source(timestamp="at", delay=delay)
+    def orders() -> pl.DataFrame:
+        return table
+
+    @project.source(timestamp="at", id="visit")
+    def visits_() -> pl.DataFrame:
+        return pl.DataFrame({"visit": range(len(visits)), "customer": ["a"] * len(visits), "at": visits})
+
+    @project.feature_view(entity=customer)
+    def spending(orders: tm.Rows) -> tm.Features:
+        return newest(orders)
+
+    @project.label(entity=customer, horizon=horizon, gap=gap)
+    def buys(orders: tm.Rows) -> tm.Label:
+        return expression(orders["amount"])
+
+    project.training_set("ts", spine=visits_, label=buys, features=[spending])
+    ws.apply(project)
+    ws.ingest()
+    return ws.get_training_data("ts", **options)
+
+
+def test_an_outcome_lies_after_the_gap_and_not_after_the_horizon(workspace):
+    micro = timedelta(microseconds=1)
+    orders = [(at(0), 1.0), (at(1), 2.0), (at(1) + micro, 4.0), (at(3), 8.0), (at(3) + micro, 16.0), (at(99), 32.0)]
+    data = outcomes(workspace, lambda amount: amount.sum(), orders, gap="1h")
+    assert data.train.y.to_list() == [12.0]
+
+
+def test_an_outcome_is_mature_once_its_window_and_the_delay_are_complete(workspace):
+    """The newest order is at hour 10: windows of two hours after a gap of one, with one of delay, end by then up to hour 6."""
+    micro = timedelta(microseconds=1)
+    data = outcomes(
+        workspace, lambda amount: amount.count(), [(at(10), 1.0)], visits=[at(6), at(6) + micro], gap="1h", delay="1h"
+    )
+    assert data.train.spine["timestamp"].to_list() == [at(6)]
+    assert data.report.immature == 1
+
+
+@pytest.mark.parametrize(
+    ("expression", "outcome"),
+    [
+        (lambda amount: amount.count(), 0), (lambda amount: amount.sum(), 0.0), (lambda amount: (amount > 0).any(), False),
+        (lambda amount: amount.last(), None), (lambda amount: amount.mean(), None),
+    ],
+)  # fmt: skip
+def test_a_mature_window_without_rows_is_zero_or_no_outcome(workspace, expression, outcome):
+    data = outcomes(workspace, expression, [(at(51), 1.0), (at(99), 1.0)], visits=[at(0), at(50)])
+    assert data.report.no_outcome == (outcome is None)
+    assert data.train.y.to_list()[: -1 or None] == ([] if outcome is None else [outcome])
+
+
+def test_immature_rows_are_kept_with_a_null_on_request(workspace):
+    visits = [at(0), at(9), at(50)]
+    orders = [(at(1), 1.0), (at(10), 1.0), (at(51), 5.0)]
+    data = outcomes(workspace, lambda amount: amount.sum(), orders, visits=visits, immature="null")
+    assert data.train.y.to_list() == [1.0, 1.0, None]
+    assert (data.report.immature, data.report.train_rows) == (1, 3)
+    assert workspace.verify(data.build_id).same
+    assert workspace.get_training_data("ts").train.y.to_list() == [1.0, 1.0]
+    with pytest.raises(DefinitionError, match="immature='keep' is not possible"):
+        workspace.get_training_data("ts", immature="keep")
+
+
+def test_a_split_by_a_date_is_at_midnight_of_the_project(workspace):
+    visits = [at(24 + hour) for hour in (0, 4, 5, 6)]
+    data = outcomes(
+        workspace, lambda amount: amount.count(), [(at(99), 1.0)], visits=visits, horizon="1h", test_from="2024-01-02"
+    )
+    assert data.test.spine["timestamp"].to_list() == [at(29), at(30)]  # midnight in New York is 5 in UTC
+    assert (data.report.train_rows, data.report.purged) == (1, 1)

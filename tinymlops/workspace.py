@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
 
@@ -354,7 +354,12 @@ class Workspace:
             return self._read_online(self._context_in(tx), tx, features, keys, details=details)
 
     def get_training_data(
-        self, training_set: TrainingSet | str, *, test_from: datetime | str | None = None, as_of: int | None = None
+        self,
+        training_set: TrainingSet | str,
+        *,
+        test_from: datetime | str | None = None,
+        as_of: int | None = None,
+        immature: Literal["drop", "null"] = "drop",
     ) -> TrainingData:
         """Build a training set: features as known at each spine row's time, mature outcomes, split by time.
 
@@ -363,6 +368,7 @@ class Workspace:
             test_from: Spine times from here on are test rows (a date is midnight in the project's zone);
                 training rows whose label window reaches past it are purged.
             as_of: `Q`: only by rows with a sequence up to this one, as if nothing had come since.
+            immature: Rows whose outcome cannot be known yet are left out and counted ("drop"), or kept with a null label.
 
         Raises:
             DefinitionError: If something it stands on has changed since it was applied.
@@ -371,7 +377,7 @@ class Workspace:
 
         context = self._context()
         (name,) = _names([training_set], context)
-        return build(context, name, test_from=test_from, as_of=as_of)
+        return build(context, name, test_from=test_from, as_of=as_of, immature=immature)
 
     def reproduce(self, build: str) -> TrainingData:
         """Build a training set again: by the rows and under the definitions it was built with; nothing is recorded.

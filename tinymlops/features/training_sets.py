@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Mapping
 from datetime import datetime
 from importlib import metadata
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import msgspec
 import numpy as np
@@ -15,7 +15,7 @@ import polars as pl
 
 from tinymlops import _html
 from tinymlops._time import format_duration, from_micros, parse_instant, parse_zone, to_micros
-from tinymlops.errors import DataError, IntegrityError
+from tinymlops.errors import DataError, DefinitionError, IntegrityError
 from tinymlops.features import specs
 from tinymlops.features.historical import features_for
 from tinymlops.features.knowledge import Knowledge, knowledge_of
@@ -42,6 +42,8 @@ __all__ = [
     "table_hash",
 ]
 
+
+Immature = Literal["drop", "null"]
 
 _PROTOCOL = 1
 """Raised when the manifest's meaning changes; the reader of an older one stays."""
@@ -70,7 +72,7 @@ class Split(NamedTuple):
     X: pl.DataFrame
     """Features only, in declared order: Float64, Int64, Boolean or Enum; nulls kept."""
     y: pl.Series
-    """The label, without nulls."""
+    """The label: null only where it is immature, and such rows were asked for."""
     spine: pl.DataFrame
     """Keys, request fields and prediction time of each row."""
 
@@ -143,6 +145,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """Until when the label's source was complete, microseconds UTC: later outcomes are immature."""
     test_from: int | None
     """Spine times from here on are the test rows, microseconds UTC; None for no split."""
+    immature: Immature = "drop"
+    """Whether rows whose outcome cannot be known yet are left out, or kept with a null."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,7 +163,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Package to version, of those that compute values."""
 
 
-def build(context: Context, name: str, *, test_from: datetime | str | None, as_of: int | None = None) -> TrainingData:
+def build(
+    context: Context,
+    name: str,
+    *,
+    test_from: datetime | str | None,
+    as_of: int | None = None,
+    immature: Immature = "drop",
+) -> TrainingData:
     """Build a training set and record it.
 
     Args:
@@ -167,10 +178,14 @@ def build(context: Context, name: str, *, test_from: datetime | str | None, as_o
         name: The training set's name.
         test_from: Spine times from here on are the test rows; a date means midnight in the project's zone.
         as_of: Only by rows with a sequence up to this one; None for those of now.
+        immature: Whether rows whose outcome cannot be known yet are left out, or kept with a null.
 
     Raises:
         DataError: If no row is left to train on, or the workspace has not come to that sequence.
+        DefinitionError: If `immature` is another word.
     """
+    if immature not in get_args(Immature):
+        raise DefinitionError(f"immature={immature!r} is not possible", hint="use 'drop' or 'null'")
     spec = context.definitions.get(TrainingSetSpec, name)
     label = context.definitions.get(LabelSpec, spec.label)
     past = require_past(context, as_of)
@@ -182,6 +197,7 @@ def build(context: Context, name: str, *, test_from: datetime | str | None, as_o
         test_from=None
         if test_from is None
         else to_micros(parse_instant(test_from, name="test_from", zone=parse_zone(spec.tz))),
+        immature=immature,
     )
     made = _made(context, recipe)
     return made.as_data(_record(context, made))
@@ -249,12 +265,15 @@ def _made(context: Context, recipe: Recipe) -> _Made:
     table = features_for(context, spine, time, spec.features, spine_source=spec.spine, as_of=past)
     outcome, mature = outcomes_of(context, label, spine, time, complete=recipe.complete_until, as_of=past)
     parts = _split(recipe, label, time, outcome, mature)
+    outcome = outcome.set(pl.Series(~mature), None)
     knowledge = knowledge_of(context, spine, time, spec.features, table, spine_source=spec.spine, as_of=past)
     parts = parts._replace(report=msgspec.structs.replace(parts.report, knowledge=knowledge))
     X = pl.DataFrame([_model_dtype(series) for series in table.columns.values()])
     X = _with_categories(X, parts.train)
     request = _request_fields(context, spec, spine)
-    signature = Signature(_fields(X, table.origins), request, *_task(outcome.filter(pl.Series(parts.train))))
+    signature = Signature(
+        _fields(X, table.origins), request, *_task(outcome.filter(pl.Series(parts.train)).drop_nulls())
+    )
     rows = parts.train | parts.test
     shown = spine.select(pl.exclude("^__.*$")).with_columns(pl.Series("timestamp", time).cast(pl.Datetime("us", "UTC")))
     return _Made(
@@ -277,7 +296,7 @@ class _Parts(NamedTuple):
 
 def _split(recipe: Recipe, label: LabelSpec, time: Array, outcome: pl.Series, mature: Array) -> _Parts:
     has = outcome.is_not_null().to_numpy()
-    usable = has & mature
+    usable = has & mature if recipe.immature == "drop" else has | ~mature
     reach = label.gap + label.horizon
     at = recipe.test_from
     if at is None:
