@@ -9,7 +9,7 @@ SEED   ?= $(shell date +%s)
 RULES  := $(addprefix tests/test_,$(addsuffix .py,point_in_time_join historical_features training_data online_features prepared \
           compaction join_files keys exact_sums kernels_asof kernels_streaming kernels_windows cross_check))
 
-.PHONY: demo test fuzz bench bench-peers clean
+.PHONY: demo test fuzz torture bench bench-peers clean
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -26,6 +26,9 @@ test: $(VENV)/.installed ## every check and every test
 
 fuzz: $(VENV)/.installed ## every rule on at least 20,000 examples, counted; about ten minutes
 	TINYMLOPS_FUZZ=$(SCALE) $(BIN)/python -m pytest $(RULES) --hypothesis-seed=$(SEED)
+
+torture: $(VENV)/.installed ## kills, full disks, flipped bytes and many processes; needs Linux and strace, better as root
+	TINYMLOPS_TORTURE=full $(BIN)/python -m pytest tests/torture
 
 demo: $(VENV)/.installed ## the flights example, from raw tables to served predictions whose outcomes come back
 	cd examples/flights && $(abspath $(BIN))/python demo.py

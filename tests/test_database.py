@@ -83,7 +83,7 @@ with database.write(actor="x") as transaction:
 @pytest.fixture
 def database(tmp_path):
     database = Database(tmp_path / "meta.db", FileLock(tmp_path / "write.lock"))
-    database.create()
+    database.create(lambda first: None)
     yield database
     database.close()
 

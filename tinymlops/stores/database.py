@@ -23,7 +23,7 @@ from tinymlops.stores.transaction import Transaction, audit_problems, read_count
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from tinymlops.stores.locks import FileLock
@@ -55,11 +55,15 @@ class Database:
         self._retiring = threading.Lock()
         self._writing: int | None = None
 
-    def create(self) -> None:
-        """Make the file, complete or not at all, and open it; one that is there is only opened."""
+    def create(self, first: Callable[[Transaction], object]) -> None:
+        """Make the file, complete or not at all, and open it; one that is there is only opened.
+
+        Args:
+            first: Writes what must be in it from the beginning.
+        """
         with self._lock.exclusive(deadline=_PATIENCE):
             if not self.path.exists():
-                self._build()
+                self._build(first)
             self.open()
 
     def open(self) -> None:
@@ -238,7 +242,7 @@ class Database:
             )
         return int(version)
 
-    def _build(self) -> None:
+    def _build(self, first: Callable[[Transaction], object]) -> None:
         building = self.path.with_name(self.path.name + ".building")
         for suffix in ("", "-wal", "-shm"):
             building.with_name(building.name + suffix).unlink(missing_ok=True)
@@ -247,6 +251,9 @@ class Database:
             connection.execute("PRAGMA journal_mode = WAL")
             _prepare(connection)
             migrate(connection)
+            connection.execute("BEGIN IMMEDIATE")
+            first(Transaction(connection, building, actor="tinymlops"))
+            connection.execute("COMMIT")
         finally:
             connection.close()
         building.rename(self.path)

@@ -129,9 +129,7 @@ def _create(path: Path, clock: Clock) -> None:
             (path / name).mkdir(mode=0o700, exist_ok=True)
         fsync_directory(path)
         # Last, and by a rename: a directory with it is a complete workspace.
-        new.database.create()
-        with new.database.write(actor="tinymlops") as transaction:
-            transaction.audit("workspace.create", path.name, clock=clock().isoformat())
+        new.database.create(lambda first: first.audit("workspace.create", path.name, clock=clock().isoformat()))
         new.database.close()
 
 

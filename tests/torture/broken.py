@@ -1,0 +1,56 @@
+"""Mistakes on purpose, made in a child: whoever looks for such a mistake must find these."""
+
+from contextlib import contextmanager
+
+from tinymlops.stores import blobs, database, publish, segments
+
+
+def commit_before_publish():
+    """Let files appear only after the commit that names them."""
+    real, write = publish.publish, database.Database.write
+    waiting = []
+
+    def late(writer, target, tmp):
+        published = real(writer, lambda sha256: tmp / "late" / sha256, tmp)
+        waiting.append((published.path, target(published.sha256)))
+        return published._replace(path=waiting[-1][1])
+
+    @contextmanager
+    def first(self, *, actor):
+        with write(self, actor=actor) as transaction:
+            yield transaction
+        while waiting:
+            source, target = waiting.pop()
+            target.parent.mkdir(exist_ok=True)
+            source.rename(target)
+
+    blobs.publish = segments.publish = late
+    database.Database.write = first
+
+
+def no_fsync():
+    """Leave out the fsync of files."""
+    publish.fsync = lambda descriptor: None
+
+
+def rename_before_fsync():
+    """Give a file its name first, and make it durable then."""
+    real, fsync = publish.publish, publish.fsync
+
+    def publish_early(writer, target, tmp):
+        publish.fsync = lambda descriptor: None
+        try:
+            published = real(writer, target, tmp)
+        finally:
+            publish.fsync = fsync
+        with published.path.open("rb") as file:
+            fsync(file.fileno())
+        publish.fsync_directory(published.path.parent)
+        return published
+
+    blobs.publish = segments.publish = publish_early
+
+
+def no_directory_fsync():
+    """Leave out the fsync of the directory that a file was renamed in."""
+    publish.fsync_directory = lambda directory: None

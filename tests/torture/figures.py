@@ -1,0 +1,26 @@
+"""Figures of the torture tests: a table at the end of the run, and a JSON file each under `results/`."""
+
+import json
+from pathlib import Path
+
+RESULTS = Path(__file__).with_name("results")
+_recorded = {}
+
+
+def record(name, **figures):
+    """Keep the figures of a test."""
+    _recorded[name] = figures
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def table():
+    """Return the lines to print."""
+    width = max(map(len, _recorded), default=0)
+    for name, figures in _recorded.items():
+        shown = ", ".join(f"{key.replace('_', ' ')} {value:,}" for key, value in figures.items() if _is_number(value))
+        yield f"{name.replace('_', ' '):<{width}}  {shown}"
+
+
+def _is_number(value):
+    return isinstance(value, int | float)

@@ -1,0 +1,68 @@
+"""Kill a verb at every system call that changes something, and look at what is left."""
+
+import pytest
+
+from torture import world
+from torture.conftest import FULL, needs_strace
+from torture.figures import record
+from torture.fleet import points
+
+pytestmark = needs_strace
+A_VERB = 4
+"""Kill points of each verb in the short version."""
+
+
+@pytest.fixture(scope="module")
+def total():
+    total = {"verbs": 0, "kill_points": 0, "survived": 0, "lost": 0, "half_visible": 0, "again": 0}
+    yield total
+    record("kills_at_system_calls", **{("wrong_when_done_again" if k == "again" else k): v for k, v in total.items()})
+
+
+def kills(fleet, place, verb, chosen, *, broken=None):
+    """Kill the verb at the chosen ones of its points; yield each point with what was found, None if it survived."""
+    path = place.fresh()
+    before = fleet.answer("world:measured", path, arguments={"verb": verb})
+    reference = fleet.traced("verb", path, verb=verb, broken=broken)
+    assert reference.status == 0, reference.said
+    after = fleet.answer("world:measured", path, arguments={"verb": verb})
+    for point in chosen(points(reference.log, path.parent)):
+        path = place.fresh()
+        ended = fleet.traced(
+            "verb", path, verb=verb, broken=broken, inject=[f"{point.name}:signal=SIGKILL:when={point.nth}"]
+        )
+        if ended.status != -9:
+            yield point, None
+            continue
+        about = {"verb": verb, "before": before, "after": after, "acknowledged": bool(ended.said)}
+        looked = fleet.do("world:finish", path, arguments=about)
+        found = looked.said[-1] if looked.said else {"half_visible": [f"the look ended with {looked.status}"]}
+        if "error" in found:
+            found = {"half_visible": [found["trace"]]}
+        yield point, {kind: sentences for kind, sentences in found.items() if sentences}
+        ended.log.unlink()
+
+
+@pytest.mark.parametrize("verb", world.VERBS)
+def test_a_verb_killed_at_any_system_call_loses_nothing_and_shows_nothing_by_halves(fleet, place, chance, total, verb):
+    def chosen(found):
+        return found if FULL else sorted(chance.sample(found, A_VERB), key=found.index)
+
+    wrong = []
+    total["verbs"] += 1
+    for point, found in kills(fleet, place, verb, chosen):
+        total["survived" if found is None else "kill_points"] += 1
+        for kind, sentences in (found or {}).items():
+            total[kind] += 1
+            wrong.append((point.name, point.nth, point.text[:200], kind, sentences))
+    assert not wrong, "\n\n".join(map(str, wrong))
+
+
+@pytest.mark.parametrize("verb", ["ingest", "compact"])
+def test_files_that_appear_after_their_commit_are_caught(fleet, place, verb):
+    def chosen(found):
+        return [point for point in found if point.name == "rename"][-1:]
+
+    found = [found for _, found in kills(fleet, place, verb, chosen, broken="commit_before_publish")]
+    assert found
+    assert all(one and "half_visible" in one for one in found), found

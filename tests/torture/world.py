@@ -1,0 +1,348 @@
+"""A small shop for the torture tests: what its verbs do, what they leave, and what must hold whatever happened."""
+
+import json
+import os
+import shutil
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+
+import tinymlops as tm
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+NOW = START + timedelta(days=59)
+CUSTOMERS = 7
+ORDERS = "TORTURE_ORDERS"
+"""Names the environment variable that says how many orders there are at their source by now."""
+
+project = tm.Project("torture")
+customer = project.entity("customer", key="customer")
+
+
+@project.source(timestamp="at", id="order")
+def orders() -> pl.DataFrame:
+    """Orders of customers in turn, ten minutes apart; grows with the variable."""
+    count = int(os.environ.get("TORTURE_ORDERS", "300"))
+    number = pl.int_range(count, eager=True)
+    times = [START + timedelta(minutes=10 * order) for order in range(count)]
+    return pl.DataFrame({"order": number, "customer": number % CUSTOMERS, "at": times, "amount": number * 0.5})
+
+
+@project.source(timestamp="at", id="visit")
+def visits() -> pl.DataFrame:
+    """Who comes."""
+    number = pl.int_range(80, eager=True)
+    times = [START + timedelta(minutes=20 * visit) for visit in range(80)]
+    return pl.DataFrame({"visit": number, "customer": number * 3 % CUSTOMERS, "at": times})
+
+
+@project.source(timestamp="at", id="click")
+def clicks() -> tm.Schema:
+    """Pages looked at."""
+    return {"click": int, "customer": int, "at": datetime, "seconds": float}
+
+
+@project.feature_view(entity=customer)
+def spending(orders: tm.Rows) -> tm.Features:
+    """What a customer spends."""
+    return {"last_amount": orders["amount"].last(), "spent_60d": orders["amount"].sum(window="60d")}
+
+
+@project.feature_view(entity=customer)
+def interest(clicks: tm.Rows) -> tm.Features:
+    """How long a customer stays."""
+    return {"last_seconds": clicks["seconds"].last(), "clicks_60d": clicks.count(window="60d")}
+
+
+@project.feature_view(entity=customer)
+def pace(orders: tm.Rows) -> tm.Features:
+    """How often a customer orders; not materialized in the prepared workspace."""
+    return {"orders_60d": orders.count(window="60d")}
+
+
+@project.label(entity=customer, horizon="1d")
+def splurges(orders: tm.Rows) -> tm.Label:
+    """Whether a large order follows."""
+    return (orders["amount"] > 110).last()
+
+
+visits_to_orders = project.training_set("visits_to_orders", spine=visits, label=splurges, features=[spending])
+
+
+def click_rows(first, count):
+    """Clicks with ids of their own."""
+    return [
+        {"click": n, "customer": n % CUSTOMERS, "at": START + timedelta(minutes=n), "seconds": n * 0.25}
+        for n in range(first, first + count)
+    ]
+
+
+def connect(path, *, create=False):
+    """Open a workspace of the shop, long after its last row."""
+    return tm.connect(path, create=create, clock=tm.ReplayClock(NOW))
+
+
+def build(path):
+    """Make the workspace that every fault starts from: files, dead files, an orphan, pushed rows, versions of a model."""
+    from sklearn.tree import DecisionTreeClassifier
+
+    with connect(path, create=True) as ws:
+        ws.apply(project)
+        for count in ("100", "200", "300"):
+            os.environ[ORDERS] = count
+            ws.ingest()
+        ws.compact("orders")
+        os.environ[ORDERS] = "310"
+        ws.ingest("orders")
+        ws.push("clicks", click_rows(0, 20))
+        ws.materialize(spending, interest)
+        data = ws.get_training_data(visits_to_orders)
+        with ws.start_run("tree", data=data) as training:
+            training.log_model(DecisionTreeClassifier(max_depth=2).fit(data.train.X, data.train.y))
+        for alias in ("champion", None):
+            ws.register_model("splurge", run=training, alias=alias)
+    orphan = path / "blobs" / "ab" / ("ab" + "0" * 62)
+    orphan.parent.mkdir(exist_ok=True)
+    orphan.write_bytes(b"left by a crash")
+    os.utime(orphan, (0, 0))
+    saved = path.with_name("saved")
+    run("backup", path, lambda _: None)
+    path.with_name("copy").rename(saved)
+
+
+def _opened(act):
+    def verb(path):
+        with connect(path) as ws:
+            yield act(ws)
+
+    return verb
+
+
+def _ingest(ws):
+    os.environ[ORDERS] = "340"
+    return ws.ingest("orders")[0].sequence
+
+
+def collect_garbage(ws):
+    """Remove whatever nothing needs now, without any grace."""
+    from tinymlops.stores.collection import collect
+
+    return collect(ws._environment, now=int(time.time() * 1e6) + 10**9, grace=0).bytes
+
+
+def _backup(ws):
+    from tinymlops.stores.backup import backup
+
+    path = ws._environment.path
+    return backup(ws._environment, path.with_name("copy"), advance=lambda _: None).sequence
+
+
+def _artifact(ws):
+    with ws.start_run("notes") as notes:
+        notes.log_artifact("notes.txt", b"a few notes")
+    return notes.id
+
+
+def _create(path):
+    with connect(path.with_name("new.tm"), create=True) as ws:
+        yield ws._environment.database.sequence()
+
+
+def _restore(path):
+    from tinymlops.stores.backup import restore
+
+    yield restore(path.with_name("saved"), path.with_name("restored.tm"), advance=lambda _: None).sequence
+
+
+VERBS = {
+    "ingest": _opened(_ingest),
+    "push": _opened(lambda ws: ws.push("clicks", click_rows(100, 5)).sequence),
+    "materialize": _opened(lambda ws: [one.keys for one in ws.materialize()]),
+    "compact": _opened(lambda ws: len(ws.compact())),
+    "register": _opened(lambda ws: ws.register_model("splurge", run="tree", alias="staging").version),
+    "promote": _opened(lambda ws: ws.promote("splurge", 2).version),
+    "artifact": _opened(_artifact),
+    "gc": _opened(collect_garbage),
+    "backup": _opened(_backup),
+    "restore": _restore,
+    "migrate": _create,
+}
+"""Verb to a generator on a path that yields once its result is acknowledged, and closes after that."""
+
+
+def measure(verb, path):
+    """Say how far a verb has come: what a second look at the disk, not the verb itself, finds."""
+    if verb in ("backup", "restore", "migrate"):
+        target = path.with_name({"backup": "copy", "restore": "restored.tm", "migrate": "new.tm"}[verb])
+        return _copy_state(verb, target)
+    with connect(path) as ws:
+        database = ws._environment.database
+        if verb in ("ingest", "push"):
+            return database.sequence()
+        if verb == "materialize":
+            from tinymlops.features.materialization import covered
+
+            context = ws._context()
+            return sum(covered(context, view) is not None for view in context.definitions.of(_view_spec()).values())
+        if verb == "compact":
+            return (
+                database.rows("SELECT count(*) FROM segments WHERE dead_at IS NULL")[0][0]
+                + (database.rows("SELECT count(*) > 0 FROM pushed_rows")[0][0])
+            )
+        if verb == "register":
+            return len(ws.models.versions("splurge"))
+        if verb == "promote":
+            return ws.models.get("splurge@champion").version
+        if verb == "artifact":
+            return database.rows("SELECT count(*) FROM artifacts")[0][0]
+        return len(_garbage(ws))
+
+
+def _view_spec():
+    from tinymlops.features.specs import ViewSpec
+
+    return ViewSpec
+
+
+def _garbage(ws):
+    environment = ws._environment
+    from tinymlops.stores.references import named_files
+
+    named = {environment.path / file.name for file in named_files(environment.database.rows)}
+    stored = [path for root in ("blobs", "segments") for path in (environment.path / root).rglob("*") if path.is_file()]
+    return [path for path in stored if path not in named]
+
+
+def _copy_state(verb, target):
+    if verb == "migrate":
+        return int((target / "meta.db").exists())
+    if not target.exists():
+        return 0
+    from tinymlops.stores.backup import read_manifest, restore
+
+    if verb == "backup":
+        read_manifest(target)
+        again = target.with_name("again.tm")
+        shutil.rmtree(again, ignore_errors=True)
+        restore(target, again, advance=lambda _: None)
+        target = again
+    problems = invariants(target)
+    assert not problems, problems
+    return 1
+
+
+def invariants(path):
+    """Open the workspace and return what does not hold, one sentence each."""
+    from tinymlops.stores.checks import check
+
+    with connect(path) as ws:
+        first = ws._environment.database.rows("SELECT action FROM audit ORDER BY n LIMIT 1")
+        if first != [("workspace.create",)]:
+            return [f"the audit log begins with {first}"]
+        findings = check(ws._environment, lambda _: None)
+        problems = [f"doctor: {one.check}: {one.detail} {one.file}" for one in findings if one.level == "damaged"]
+        if problems:
+            return problems
+        problems += _sequences(ws)
+        problems += _versions(ws)
+        if ws._environment.database.sequence():
+            problems += _parity(ws)
+        return problems
+
+
+def _sequences(ws):
+    from tinymlops.features.sources import stored_rows
+    from tinymlops.features.specs import SourceSpec
+    from tinymlops.records import SourceState
+
+    context, numbers, problems = ws._context(), [], []
+    for source in context.definitions.of(SourceSpec):
+        state = ws._environment.database.get(SourceState, source=source)
+        if state is None:
+            continue
+        rows = stored_rows(context, source)
+        numbers += rows["__sequence"].to_list()
+        if state.rows != rows.height:
+            problems.append(f"{source} counts {state.rows} rows and has {rows.height}")
+    last = ws._environment.database.sequence()
+    if sorted(numbers) != list(range(1, last + 1)):
+        problems.append(f"the rows have {len(numbers)} sequence numbers, and the last is {last}")
+    return problems
+
+
+def _versions(ws):
+    problems = []
+    for newest in ws.models.list():
+        versions = [one.version for one in ws.models.versions(newest.name)]
+        if versions != list(range(1, len(versions) + 1)):
+            problems.append(f"{newest.name} has versions {versions}")
+        for version in versions:
+            ws.models.read(f"{newest.name}:{version}")
+        aliases = ws.models.aliases(newest.name)
+        problems += [f"@{one.alias} points at {one.version}" for one in aliases if one.version not in versions]
+    for run in ws.runs.search():
+        for artifact in ws.runs.artifacts(run.id):
+            ws.runs.read_artifact(run.id, artifact.name)
+    return problems
+
+
+def _parity(ws):
+    problems = []
+    for view in ("spending", "interest", "pace"):
+        online = ws.get_online_features([view], {"customer": list(range(CUSTOMERS))})
+        spine = pl.DataFrame({"customer": range(CUSTOMERS), "timestamp": [ws._clock()] * CUSTOMERS})
+        offline = ws.get_historical_features(spine, [view], as_of=online.sequence).drop("timestamp")
+        answer = online.to_polars()
+        if not answer.equals(offline.select(answer.columns)):
+            problems.append(f"{view} as of {online.sequence}: online {answer.rows()}, history {offline.rows()}")
+    return problems
+
+
+def finish(path, verb, before, after, acknowledged):
+    """Look at what a killed verb left, do the verb again, and look again.
+
+    Args:
+        path: The workspace.
+        verb: That was killed.
+        before: What `measure` says before the verb.
+        after: What it says after.
+        acknowledged: Whether the verb had told its result.
+
+    Returns:
+        What is lost, half visible, or wrong after doing it again: kind to sentences.
+    """
+    subject = path.with_name("new.tm") if verb == "migrate" else path
+    found = {"lost": [], "half_visible": [], "again": []}
+    reached = measure(verb, path)
+    if acknowledged and reached != after:
+        found["lost"].append(f"acknowledged, and it is {reached} instead of {after}")
+    if not min(before, after) <= reached <= max(before, after):
+        found["half_visible"].append(f"it is {reached}, neither {before} nor {after}")
+    if reached not in (before, after) and verb in ATOMIC:
+        found["half_visible"].append(f"it is {reached}, between {before} and {after}")
+    if (subject / "meta.db").exists():
+        found["half_visible"] += invariants(subject)
+    if not (verb in ("backup", "restore") and reached == after):
+        run(verb, path, lambda _: None)
+    wanted = after + 1 if verb in ("register", "artifact") and reached == after else after
+    if measure(verb, path) != wanted:
+        found["again"].append(f"done again, it is {measure(verb, path)} instead of {wanted}")
+    found["again"] += invariants(subject)
+    return found
+
+
+ATOMIC = ("ingest", "push", "compact", "register", "promote", "artifact", "backup", "restore", "migrate")
+"""Verbs that are done or not; the others may have come half way."""
+
+
+def run(verb, path, acknowledge):
+    """Do a verb; tell its result the moment it is there, and close."""
+    for result in VERBS[verb](Path(path)):
+        acknowledge(json.dumps(result))
+
+
+def measured(path, verb):
+    """`measure`, as a job."""
+    return measure(verb, path)
