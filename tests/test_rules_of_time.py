@@ -589,3 +589,25 @@ def test_a_split_by_a_date_is_at_midnight_of_the_project(workspace):
     )
     assert data.test.spine["timestamp"].to_list() == [at(29), at(30)]  # midnight in New York is 5 in UTC
     assert (data.report.train_rows, data.report.purged) == (1, 1)
+
+
+def test_a_row_of_a_source_that_the_spine_comes_from_sees_only_what_was_known_before_it(workspace):
+    orders = pl.DataFrame({"customer": ["a"] * 4, "at": [at(0), at(1), at(2), at(99)], "amount": [1.0, 2.0, 3.0, 4.0]})
+    project = shop(orders, features=newest)
+    project.training_set(
+        "own", spine=project.definitions["orders"], label=project.definitions["buys"],
+        features=[project.definitions["spending"]],
+    )  # fmt: skip
+    workspace.apply(project)
+    workspace.ingest("orders")
+    assert workspace.get_training_data("own").train.X["newest"].to_list() == [None, 1.0]
+    assert ask(workspace, [at(0), at(1)])["newest"].to_list() == [1.0, 2.0]
+
+
+def test_a_spine_of_dates_is_asked_at_the_start_of_its_days(workspace):
+    kept(workspace, orders_at(at(0), at(5), at(29)))
+    spine = {"customer": ["a", "a"], "timestamp": [date(2024, 1, 1), date(2024, 1, 2)]}
+    got = workspace.get_historical_features(spine, ["spending"], tz=NEW_YORK)
+    assert got["newest"].to_list() == [1.0, 2.0]
+    with pytest.raises(DataError, match="'timestamp' holds dates without a time zone"):
+        workspace.get_historical_features(spine, ["spending"])
