@@ -37,6 +37,7 @@ bench: $(VENV)/.installed ## joins and windows against the peers that are there;
 	$(BIN)/python benchmarks/point_in_time.py
 	$(BIN)/python benchmarks/windows.py
 	$(BIN)/python benchmarks/scaling.py
+	$(BIN)/python benchmarks/online.py
 	$(BIN)/python benchmarks/ingest.py
 
 bench-peers: $(PEERS)/.installed ## Feast and ClickHouse for `make bench`, in an environment of their own

@@ -85,7 +85,7 @@ class MemoryWindows(Memory):
     """Windows over two frames, by the code that `get_historical_features` ends in."""
 
     def run(self) -> Any:
-        from tinymlops.features.computing import History, compute
+        from tinymlops.features.computing import compute, history_of
         from tinymlops.features.specs import SourceSpec
 
         task = self.task
@@ -95,7 +95,7 @@ class MemoryWindows(Memory):
             pl.int_range(pl.len()).alias("__sequence"),
             pl.lit(value=False).alias("__deleted"),
         )
-        history = History(
+        history = history_of(
             rows,
             SourceSpec(name="records", via="sql", timestamp="at"),
             task.keys,

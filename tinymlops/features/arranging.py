@@ -16,7 +16,7 @@ from tinymlops.features.expressions import Aggregate, AnyOperand
 from tinymlops.features.payloads import stored_dtype
 from tinymlops.kernels import online
 from tinymlops.kernels.online import CREATED, EVENT, KIND, SEEN, SYSTEM, UNSEEN
-from tinymlops.kernels.records import NEVER, records_of
+from tinymlops.kernels.records import NEVER, Records, records_of
 from tinymlops.schema import dtype_name, parse_dtype
 
 if TYPE_CHECKING:
@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 __all__ = ["arranged", "column_values", "filtered", "merged", "needed", "with_keys"]
 
 
-def arranged(variant: Variant, frame: pl.DataFrame) -> tuple[Layout, Rows]:
+def arranged(variant: Variant, frame: pl.DataFrame, *, at: int | None = None) -> tuple[Layout, Rows]:
     """Lay out rows as history has them, the expressions of the view evaluated.
 
     Args:
         variant: The view.
         frame: Rows of its source; those whose key is null are left out.
+        at: Leave out the rows that no read at this moment or later can use, before anything is evaluated; None for none.
 
     Raises:
         DataError: If an expression does not fit the rows.
@@ -39,14 +40,21 @@ def arranged(variant: Variant, frame: pl.DataFrame) -> tuple[Layout, Rows]:
     key = [frame[column] for column in variant.key]
     history = history_of(frame, variant.sources[-1], variant.key, key)
     assert history.order is not None, "it was made here"
-    layout = _layout(variant, history, key)
+    rows = history.order
     records = history.records
+    if at is not None:
+        keep = kept_rows(records, variant.view.features.values(), history.keep, at, ttl=variant.view.ttl)
+        rows, records = rows[keep], _kept(records, keep)
+    frame = frame[rows]
+    key = [frame[column] for column in variant.key]
+    history = History(history.source, records, frame, None, history.spine_key)
+    layout = _layout(variant, history, key)
     columns = np.empty((layout.width, records.event.size), np.int64)
     columns[EVENT] = records.event
     columns[SEEN] = records.visible_from - records.event  # wraps around, and back when it is read
     columns[UNSEEN] = records.visible_to
     columns[KIND] = records.kind
-    created = frame["__created"].fill_null(NEVER).to_numpy()[history.order]
+    created = frame["__created"].fill_null(NEVER).to_numpy()
     columns[CREATED] = np.where(created == NEVER, NEVER, created - records.visible_from)
     objects = []
     for place, slot in enumerate(layout.slots):
@@ -57,7 +65,7 @@ def arranged(variant: Variant, frame: pl.DataFrame) -> tuple[Layout, Rows]:
         if slot.form == "object":
             objects.append(series.cast(stored_dtype(series.dtype)).to_list())
     used = np.flatnonzero(np.diff(records.offsets))
-    first = pl.Series(history.order[records.offsets[used]])
+    first = pl.Series(records.offsets[used])
     keys = [key_values(part.gather(first), part.dtype, name) for part, name in zip(key, variant.key, strict=True)]
     offsets = np.append(records.offsets[used], records.event.size).astype(np.int64)
     return layout, Rows(
@@ -120,6 +128,18 @@ def with_keys(rows: Rows, chosen: Array) -> Rows:
     part = filtered(rows, np.repeat(chosen, np.diff(rows.offsets)))
     offsets = np.append(part.offsets[:-1][chosen], part.offsets[-1])
     return part._replace(keys=[key for key, one in zip(rows.keys, chosen, strict=True) if one], offsets=offsets)
+
+
+def _kept(records: Records, keep: Array) -> Records:
+    """Return some of arranged records."""
+    counts = np.append(0, np.cumsum(keep))
+    return records._replace(
+        offsets=counts[records.offsets],
+        event=records.event[keep],
+        visible_from=records.visible_from[keep],
+        visible_to=records.visible_to[keep],
+        kind=records.kind[keep],
+    )
 
 
 def _layout(variant: Variant, history: History, key: Sequence[pl.Series]) -> Layout:

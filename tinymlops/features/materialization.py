@@ -137,7 +137,7 @@ def _following(context: Context, state: State, new: _New, tx: Reader) -> Callabl
         whole = _history(context, variant, as_of=new.sequence)
         whole = whole.join(changed, on=variant.key, how="semi", maintain_order="left")
         layout, rows = arranged(variant, whole)
-        rows = filtered(rows, needed(rows, layout, variant.view, covered.at))
+        rows = filtered(rows, needed(rows, layout, variant.view, covered.at))  # which leaves a key of which nothing is
         _, full = variant.rows(tx, layout, rows.keys, whole=np.zeros(len(rows.keys), np.bool_))
         parts.append(_Part(rows, full, np.zeros_like(full), _count_known(tx, variant, rows.keys)))
     return partial(_put_parts, variant=variant, state=state, parts=parts, sequence=new.sequence)
@@ -204,9 +204,7 @@ def _from_history(context: Context, variant: Variant, at: int) -> tuple[State, l
     """Compute what the online store must hold for reads at a moment and later."""
     segment = _newest_segment(context, variant)
     sequence = context.environment.database.sequence()
-    layout, rows = arranged(variant, _history(context, variant, as_of=sequence))
-    rows = filtered(rows, needed(rows, layout, variant.view, at))
-    rows = with_keys(rows, np.diff(rows.offsets) > 0)
+    layout, rows = arranged(variant, _history(context, variant, as_of=sequence), at=at)
     entries = sorted(variant.entries(rows, np.zeros(len(rows.keys), np.int64)))  # LMDB fills its pages in order
     covered = Covered(variant.view.name, sequence, at, len(rows.keys))
     return State(covered, variant.lineage, segment, layout, secrets.randbits(63)), entries

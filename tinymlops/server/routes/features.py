@@ -26,6 +26,8 @@ def feature_routes(ws: Workspace) -> list[HTTPRouteHandler]:
     def get_online_features(data: JSONBody[FeaturesRequest]) -> FeaturesAnswer:
         """Read features as of now, by the workspace's clock."""
         found = ws.get_online_features(data.features, data.keys, details=data.details)
-        return FeaturesAnswer(timestamp=found.timestamp, sequence=found.sequence, rows=found.to_polars().to_dicts())
+        columns = found.to_dict()
+        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        return FeaturesAnswer(timestamp=found.timestamp, sequence=found.sequence, rows=rows)
 
     return [get_online_features]
