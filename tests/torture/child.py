@@ -35,7 +35,11 @@ def serve():
             if pid == 0:
                 for inherited in (theirs, *gates.values()):
                     os.close(inherited)
-                os._exit(_work(request, ours))
+                try:
+                    code = 1
+                    code = _work(request, ours)
+                finally:
+                    os._exit(code)
             os.close(ours)
             gates[pid] = theirs
             answer = {"pid": pid}

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from typing import NamedTuple
 HERE = Path(__file__).parent
 STATE = "write,pwrite64,writev,pwritev,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir"
 STATE += ",ftruncate,fallocate,openat,link,linkat,copy_file_range,sendfile"
+_PATIENCE = 90.0
 _LINE = re.compile(r"^(\d+) +(?:<\.\.\. )?(\w+)(.*)$")
 
 
@@ -160,8 +162,12 @@ class Child:
         return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
     def ended(self, log=None):
-        """Wait for its end."""
+        """Wait for its end, which must not take minutes."""
+        late = threading.Timer(_PATIENCE, self.kill)
+        late.start()
         status = self._fleet._ask(wait=self.pid)["status"]
+        assert not late.finished.is_set(), f"the child had to be ended after {_PATIENCE:g} seconds"
+        late.cancel()
         return Ended(status, self.said(), log)
 
 

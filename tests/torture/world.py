@@ -14,6 +14,7 @@ import tinymlops as tm
 START = datetime(2024, 1, 1, tzinfo=UTC)
 NOW = START + timedelta(days=59)
 CUSTOMERS = 7
+VIEWS = ("spending", "interest", "pace")
 ORDERS = "TORTURE_ORDERS"
 """Names the environment variable that says how many orders there are at their source by now."""
 
@@ -290,7 +291,7 @@ def _versions(ws):
 
 def _parity(ws):
     problems = []
-    for view in ("spending", "interest", "pace"):
+    for view in VIEWS:
         online = ws.get_online_features([view], {"customer": list(range(CUSTOMERS))})
         spine = pl.DataFrame({"customer": range(CUSTOMERS), "timestamp": [ws._clock()] * CUSTOMERS})
         offline = ws.get_historical_features(spine, [view], as_of=online.sequence).drop("timestamp")

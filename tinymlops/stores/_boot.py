@@ -11,7 +11,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from tinymlops.stores.publish import fsync
+from tinymlops.stores.publish import fsync, unwritable
 
 __all__ = ["BootState", "boot_id"]
 
@@ -74,5 +74,7 @@ class BootState:
         try:
             os.pwrite(descriptor, text.ljust(_WIDTH).encode(), 0)
             fsync(descriptor)
+        except OSError as error:
+            raise unwritable(self._path, error) from error
         finally:
             os.close(descriptor)

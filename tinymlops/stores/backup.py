@@ -20,7 +20,7 @@ import msgspec
 
 from tinymlops._time import system_clock
 from tinymlops.errors import DataError, IntegrityError, NotFoundError
-from tinymlops.stores.publish import damaged, fsync, fsync_directory, hash_file, missing
+from tinymlops.stores.publish import damaged, fsync, fsync_directory, hash_file, missing, unwritable
 from tinymlops.stores.references import named_files
 
 if TYPE_CHECKING:
@@ -157,6 +157,8 @@ def _appearing(target: Path) -> Iterator[Path]:
             fsync_directory(Path(folder))
         building.rename(target)
         fsync_directory(target.parent)
+    except OSError as error:
+        raise unwritable(target, error) from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
 

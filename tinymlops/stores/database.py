@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import weakref
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tinymlops.errors import ConflictError, IntegrityError, NotFoundError
@@ -246,16 +246,13 @@ class Database:
         building = self.path.with_name(self.path.name + ".building")
         for suffix in ("", "-wal", "-shm"):
             building.with_name(building.name + suffix).unlink(missing_ok=True)
-        connection = _connect(building)
-        try:
+        with translated(self.path, "the database"), closing(_connect(building)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             _prepare(connection)
             migrate(connection)
             connection.execute("BEGIN IMMEDIATE")
             first(Transaction(connection, building, actor="tinymlops"))
             connection.execute("COMMIT")
-        finally:
-            connection.close()
         building.rename(self.path)
         fsync_directory(self.path.parent)
 

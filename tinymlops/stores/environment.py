@@ -14,7 +14,7 @@ from tinymlops.stores.database import Database
 from tinymlops.stores.forked import Owner
 from tinymlops.stores.locks import FileLock
 from tinymlops.stores.online import LmdbStore
-from tinymlops.stores.publish import fsync_directory, remove_stale
+from tinymlops.stores.publish import fsync_directory, remove_stale, unwritable
 
 if TYPE_CHECKING:
     from tinymlops._time import Clock
@@ -79,8 +79,10 @@ class Environment:
             if self.users > 0 or _open.get(self.path) is not self:
                 return
             del _open[self.path]
-            self.online.close()
-            self.database.close()
+            try:
+                self.online.close()
+            finally:
+                self.database.close()
 
 
 def open_environment(path: Path, *, create: bool, clock: Clock) -> Environment:
@@ -106,7 +108,7 @@ def open_environment(path: Path, *, create: bool, clock: Clock) -> Environment:
         environment = _open.get(path)
         if environment is None:
             if not (path / _DATABASE).exists():
-                _create(path, clock) if create else _refuse(path)
+                _create_or_explain(path, clock) if create else _refuse(path)
             _require_writable(path)
             environment = Environment(path)
             environment.open()
@@ -114,6 +116,13 @@ def open_environment(path: Path, *, create: bool, clock: Clock) -> Environment:
         environment.check()
         environment.users += 1
         return environment
+
+
+def _create_or_explain(path: Path, clock: Clock) -> None:
+    try:
+        _create(path, clock)
+    except OSError as error:
+        raise unwritable(path, error) from error
 
 
 def _create(path: Path, clock: Clock) -> None:

@@ -34,7 +34,9 @@ def migrate(connection: sqlite3.Connection) -> None:
         _steps().apply(Database(connection))
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        # A full disk may have rolled back already.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         raise
 
 

@@ -240,7 +240,8 @@ class LmdbStore:
         import lmdb
 
         # Inside a write transaction no other process writes; the next one to do so marks the state again.
-        with suppress(lmdb.Error):
+        # Where that fails, the next boot makes the store anew.
+        with suppress(lmdb.Error, TinyMLOpsError, OSError):
             transaction = environment.begin(write=True)
             try:
                 if self._state.is_trusted():

@@ -37,6 +37,7 @@ __all__ = [
     "publish",
     "remove_stale",
     "scratch_directory",
+    "unwritable",
     "verify_file",
 ]
 
@@ -63,7 +64,7 @@ def publish(write: Callable[[BinaryIO], None], target: Callable[[str], Path], tm
         Hash, size and path. A file that is there already is kept, unless it is damaged.
 
     Raises:
-        TinyMLOpsError: If the disk is full; nothing is left behind.
+        TinyMLOpsError: If the disk is full or fails; nothing is left behind.
     """
     unfinished = tmp / f"{secrets.token_hex(12)}.part"
     descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o660)
@@ -71,7 +72,7 @@ def publish(write: Callable[[BinaryIO], None], target: Callable[[str], Path], tm
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         with os.fdopen(descriptor, "wb", buffering=0, closefd=False) as file:
             stream = _HashingStream(file)
-            write(stream)  # type: ignore[arg-type]  # the part of BinaryIO that a front-to-back writer uses
+            _written(write, stream)
         fsync(descriptor)
         sha256 = stream.digest.hexdigest()
         path = target(sha256)
@@ -82,11 +83,7 @@ def publish(write: Callable[[BinaryIO], None], target: Callable[[str], Path], tm
         fsync_directory(path.parent)
         return Published(sha256, stream.written, path)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise TinyMLOpsError(
-                f"the disk of {tmp} is full; nothing was stored", hint="free some space and run it again"
-            ) from error
-        raise
+        raise unwritable(tmp, error) from error
     finally:
         unfinished.unlink(missing_ok=True)
         os.close(descriptor)
@@ -161,6 +158,17 @@ def damaged(path: Path) -> IntegrityError:
     )
 
 
+def unwritable(path: Path, error: OSError) -> Exception:
+    """The error for a disk that takes nothing more; any other error is returned as it is."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return TinyMLOpsError(
+            f"the disk of {path} is full; nothing was stored", hint="free some space and run it again"
+        )
+    if error.errno == errno.EIO:
+        return IntegrityError(f"{path} cannot be written: {error.strerror}", hint="check the disk")
+    return error
+
+
 @contextmanager
 def scratch_directory(tmp: Path) -> Iterator[Path]:
     """Lend a directory in `tmp` that goes away with the block, or with the next open after a crash."""
@@ -216,6 +224,16 @@ def _is_intact(path: Path, sha256: str) -> bool:
     return False
 
 
+def _written(write: Callable[[BinaryIO], None], stream: _HashingStream) -> None:
+    """Let the content be written; Polars would turn an error of the disk into one of its own."""
+    try:
+        write(stream)  # type: ignore[arg-type]  # the part of BinaryIO that a front-to-back writer uses
+    except Exception as error:
+        if stream.failure is not None:
+            raise stream.failure from error
+        raise
+
+
 class _HashingStream:
     """A binary stream that can only be written front to back."""
 
@@ -223,13 +241,18 @@ class _HashingStream:
         self._file = file
         self.digest = hashlib.sha256()
         self.written = 0
+        self.failure: OSError | None = None
 
     def write(self, data: bytes) -> int:
         view = memoryview(data)
         self.digest.update(view)
         total = view.nbytes
-        while view:
-            view = view[self._file.write(view) :]
+        try:
+            while view:
+                view = view[self._file.write(view) :]
+        except OSError as error:
+            self.failure = error
+            raise
         self.written += total
         return total
 
