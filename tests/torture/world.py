@@ -296,6 +296,8 @@ def _parity(ws):
         spine = pl.DataFrame({"customer": range(CUSTOMERS), "timestamp": [ws._clock()] * CUSTOMERS})
         offline = ws.get_historical_features(spine, [view], as_of=online.sequence).drop("timestamp")
         answer = online.to_polars()
+        if online.sequence != ws._environment.database.sequence():
+            problems.append(f"{view} is behind: {online.sequence}")
         if not answer.equals(offline.select(answer.columns)):
             problems.append(f"{view} as of {online.sequence}: online {answer.rows()}, history {offline.rows()}")
     return problems
