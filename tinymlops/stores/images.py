@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tinymlops.errors import IntegrityError
-from tinymlops.stores.publish import hash_file, make_directory, scratch_directory, verify_file
+from tinymlops.stores.publish import hash_file, make_directory, scratch_directory, trust_file, verify_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,6 +51,7 @@ def store(directory: Path, name: str, tables: Mapping[str, pl.DataFrame], tmp: P
             # One batch: its columns are contiguous.
             rows.rechunk().write_ipc(path, compression="uncompressed", record_batch_size=max(1, rows.height))
             hashes[table] = hash_file(path)
+            trust_file(path, hashes[table])
         (building / _MANIFEST).write_bytes(msgspec.json.encode(hashes))
         with suppress(OSError):  # another process was first
             building.rename(directory / name)

@@ -130,8 +130,7 @@ def verify_file(path: Path, sha256: str) -> None:
         IntegrityError: If it is gone or is not what was written; the message names the file.
     """
     try:
-        status = path.stat()
-        known = (sha256, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        known = _identity(path, sha256)
         if known in _verified:
             return
         found = hash_file(path)
@@ -139,6 +138,20 @@ def verify_file(path: Path, sha256: str) -> None:
         raise missing(path) from error
     if found != sha256:
         raise damaged(path)
+    _remember(known)
+
+
+def trust_file(path: Path, sha256: str) -> None:
+    """Take a file for verified: this process hashed what it wrote."""
+    _remember(_identity(path, sha256))
+
+
+def _identity(path: Path, sha256: str) -> tuple[str, int, int, int, int]:
+    status = path.stat()
+    return sha256, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _remember(known: tuple[str, int, int, int, int]) -> None:
     with _durable_lock:
         if len(_verified) >= _VERIFIED_LIMIT:
             _verified.clear()
