@@ -146,3 +146,14 @@ def launch(*arguments, cwd=None, **environment):
         check=False,
         timeout=300,
     )
+
+
+def registered_shop(folder):
+    """Make a shop whose model is registered as buy@champion."""
+    write_shop(folder)
+    succeed("init", folder)
+    succeed("apply", "--project", folder)
+    succeed("ingest", "--project", folder)
+    train(folder)
+    succeed("models", "register", "buy", "--run", "baseline", "--alias", "champion", "--project", folder)
+    return folder

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import typer
-from command_line import SHOP, ask, launch, refused, run, succeed, train, write_shop
+from command_line import SHOP, ask, launch, refused, registered_shop, run, succeed, write_shop
 
 import tinymlops as tm
 from tinymlops import errors
@@ -27,13 +27,7 @@ def leaves(command=None, path=()):
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
     """A shop whose model is registered as buy@champion."""
-    folder = write_shop(tmp_path_factory.mktemp("cli") / "shop")
-    succeed("init", folder)
-    succeed("apply", "--project", folder)
-    succeed("ingest", "--project", folder)
-    train(folder)
-    succeed("models", "register", "buy", "--run", "baseline", "--alias", "champion", "--project", folder)
-    return folder
+    return registered_shop(tmp_path_factory.mktemp("cli") / "shop")
 
 
 @pytest.fixture

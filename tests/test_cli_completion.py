@@ -5,18 +5,12 @@ import subprocess
 import sys
 
 import pytest
-from command_line import PROGRAM, launch, succeed, train, write_shop
+from command_line import PROGRAM, launch, registered_shop, succeed, write_shop
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
-    folder = write_shop(tmp_path_factory.mktemp("completion") / "shop")
-    succeed("init", folder)
-    succeed("apply", "--project", folder)
-    succeed("ingest", "--project", folder)
-    train(folder)
-    succeed("models", "register", "buy", "--run", "baseline", "--alias", "champion", "--project", folder)
-    return folder
+    return registered_shop(tmp_path_factory.mktemp("completion") / "shop")
 
 
 def complete(words, folder):

@@ -9,18 +9,12 @@ import urllib.request
 
 import polars as pl
 import pytest
-from command_line import PROGRAM, ask, launch, refused, succeed, train, write_shop
+from command_line import PROGRAM, ask, launch, refused, registered_shop, succeed
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
-    folder = write_shop(tmp_path_factory.mktemp("serving") / "shop")
-    succeed("init", folder)
-    succeed("apply", "--project", folder)
-    succeed("ingest", "--project", folder)
-    train(folder)
-    succeed("models", "register", "buy", "--run", "baseline", "--alias", "champion", "--project", folder)
-    return folder
+    return registered_shop(tmp_path_factory.mktemp("serving") / "shop")
 
 
 @pytest.fixture(autouse=True)
