@@ -143,9 +143,10 @@ class History:
                 values = np.zeros(len(valid), np.int64)
             else:
                 series = self.series(aggregate.operand)
-                if series.dtype.is_float():
+                if series.dtype.is_float() and series.is_nan().any():
                     series = series.fill_nan(None)
-                valid &= series.is_not_null().to_numpy()
+                if series.null_count():
+                    valid &= series.is_not_null().to_numpy()
                 values = operand_values(series, aggregate, self.source.name)
             if kind == "times":
                 values = self.records.event
@@ -211,11 +212,12 @@ def arrange_rows(
         available = np.full(rows.height, ALWAYS, np.int64)
     else:
         available = _available(rows, source, event, by_event=source.via == "push" or source.created is not None)
+    created = rows["__created"]
     return arrange(
         codes,
         event,
         available,
-        rows["__created"].fill_null(NEVER).to_numpy(),
+        None if created.null_count() == rows.height else created.fill_null(NEVER).to_numpy(),
         rows["__sequence"].to_numpy(),
         keys=keys,
         ids=_codes(rows[source.id]) if source.id else None,

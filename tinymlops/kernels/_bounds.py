@@ -8,16 +8,19 @@ replaced), are few as a rule; they come and go one by one (`_lives`).
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinymlops.kernels._compile import compiled, frozen
 from tinymlops.kernels._lives import Lives
-from tinymlops.kernels._sort import as_rows, sort_rows
+from tinymlops.kernels._sort import as_rows, put, sort_rows
 from tinymlops.kernels._threads import in_chunks
 from tinymlops.kernels.asof import back, first_at_least
 from tinymlops.kernels.records import FOREVER, NEVER, VALUE, Records
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Spine", "Timeline", "Window"]
 
@@ -84,26 +87,29 @@ class Spine:
         self.size = time.size
         """m; rows with an unknown or null key are in none of the arrays below."""
         known = frozen(np.where((key >= 0) & (key < timeline.keys), key, -1), np.int64)
-        alike = frozen(np.zeros(key.size, np.int64), np.int64)
-        _, order = sort_rows(known, time, alike, as_rows(None), keys=timeline.keys)
+        _, order = sort_rows(known, time, as_rows(None), as_rows(None), keys=timeline.keys)
         self.order = frozen(order, np.int64)
         self.key = frozen(known[order], np.int64)
         self.time = frozen(time[order], np.int64)
 
-    @cached_property
-    def _place(self) -> Array:
-        """int64[m]: where each spine row is in `order`; behind its end if it is nowhere."""
-        place = np.full(self.size, self.order.size, np.int64)
-        place[self.order] = np.arange(self.order.size)
-        return place
+    def answers(self, dtype: type[np.generic], work: Callable[[int, int, Array], object]) -> Array:
+        """Find an answer for each spine row, on threads.
 
-    def by_row(self, values: Array) -> Array:
-        """Put values that are in the order of work into the order of the spine; rows of no known key get 0."""
-        if self.order.size < self.size:
-            values = np.append(values, values.dtype.type(0))
-        out = np.empty(self.size, values.dtype)
-        # Gathered, for threads that scatter would write to the same cache lines.
-        in_chunks(self.size, lambda a, b: values.take(self._place[a:b], out=out[a:b], mode="clip"), least=65_536)
+        Args:
+            dtype: Of an answer.
+            work: `work(start, stop, part)` writes the answers of rows start to stop, in the order of work.
+
+        Returns:
+            The answers in the order of the spine; 0 for rows of no known key.
+        """
+        out = (np.empty if self.order.size == self.size else np.zeros)(self.size, dtype)
+
+        def run(start: int, stop: int) -> None:
+            part = np.empty(stop - start, dtype)
+            work(start, stop, part)
+            put(part.view(np.int64), self.order, start, out.view(np.int64))
+
+        in_chunks(self.order.size, run)
         return out
 
     @cached_property
@@ -145,6 +151,11 @@ class Window:
         self.span = span
         self.low = low
         self.high = spine.high
+
+    @cached_property
+    def lengths(self) -> Array:
+        """int64[m]: how many rows each holds, in the order of the spine."""
+        return self.spine.answers(np.int64, lambda a, b, out: np.subtract(self.high[a:b], self.low[a:b], out=out))
 
     @property
     def rows(self) -> tuple[Array, Array, int]:

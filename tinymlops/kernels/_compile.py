@@ -25,10 +25,14 @@ from tinymlops._progress import is_watched
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["compiled", "frozen"]
+__all__ = ["NO", "YES", "compiled", "frozen"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+NO: Any = np.bool_(False)
+YES: Any = np.bool_(True)
+"""What a kernel passes on for a bool: numba would compile a version of the called one for each literal."""
 
 _UNUSABLE = (OSError, EOFError, pickle.UnpicklingError, AttributeError, ImportError, IndexError, ValueError)
 """What reading a cut-off, foreign or unreadable cache file can raise."""

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinymlops.kernels._compile import compiled, frozen
-from tinymlops.kernels._lives import MOST
+from tinymlops.kernels._lives import MOST, late_minima
+from tinymlops.kernels._sort import as_rows
 from tinymlops.kernels._threads import in_chunks
 
 if TYPE_CHECKING:
-    from tinymlops.kernels.exact import Column
+    from collections.abc import Callable
+
+    from tinymlops.kernels._bounds import Window
+    from tinymlops.kernels.totals import Column
 
 __all__ = ["Minima", "in_order", "order_key"]
 
@@ -24,7 +28,7 @@ _ALL_BUT_SIGN = 0x7FFFFFFFFFFFFFFF
 
 
 class Minima:
-    """Int64 whose order is that of values, with the minima of their blocks.
+    """Minima of the blocks of a column, by the order of its values.
 
     Args:
         column: The values.
@@ -32,32 +36,28 @@ class Minima:
     """
 
     def __init__(self, column: Column, *, flip: bool) -> None:
-        self._column, self._flip = column, flip
-        self._rows = self._ranks(column.bits, column.plain)
-        self._blocks = _blocks_of(self._rows)
-        self._squares = _blocks_of(self._blocks)
-        self._cubes = _blocks_of(self._squares)
+        self._column = column
+        self._masks = _ALL_BUT_SIGN if column.is_float else 0, -1 if flip else 0
+        rows, count = (column.bits, column.plain, *self._masks), column.bits.size
+        self._blocks = _blocks_of(count, lambda a, b, out: _minima_of_rows(*rows, a, b, out))
+        self._squares = _blocks_of_blocks(self._blocks)
+        self._cubes = _blocks_of_blocks(self._squares)
 
-    def over(self, low: Array, high: Array) -> Array:
-        """Return int64, the least of each run `low:high` of rows in order; `MOST` for an empty one."""
-        out, levels = np.empty(low.size, np.int64), (self._rows, self._blocks, self._squares, self._cubes)
-        in_chunks(low.size, lambda a, b: _minima(*levels, low, high, a, b, out))
-        return out
+    def over(self, window: Window) -> Array:
+        """Return int64[m] or float64[m], the value of each window; of one without any, 0.0 or some integer."""
+        lives, late = self._column.timeline.late, as_rows(None)
+        if lives is not None:
+            late = late_minima(lives, window.rows, self._ranks(lives.rows))
+        rows = self._column.bits, self._column.plain, *self._masks, self._blocks, self._squares, self._cubes
+        low, high = window.low, window.high
+        out = window.spine.answers(np.int64, lambda a, b, part: _minima(*rows, late, low, high, a, b, part))
+        return out.view(np.float64) if self._column.is_float else out
 
-    def ranks(self, rows: Array) -> Array:
-        """Return the order keys of some rows; `MOST` where one does not count."""
-        return self._ranks(frozen(self._column.bits[rows], np.int64), frozen(self._column.valid[rows], np.bool_))
-
-    def values(self, ranks: Array) -> Array:
-        """Turn order keys back into values."""
-        if self._flip:
-            ranks = ~ranks
-        return order_key(ranks).view(np.float64) if self._column.is_float else ranks
-
-    def _ranks(self, bits: Array, valid: Array) -> Array:
-        out, is_float = np.empty(bits.size, np.int64), self._column.is_float
-        in_chunks(bits.size, lambda a, b: _rank(bits, is_float, valid, self._flip, a, b, out), least=65_536)
-        return frozen(out, np.int64)
+    def _ranks(self, rows: Array) -> Array:
+        """Return int64 whose order is that of the values of some rows; `MOST` where one does not count."""
+        bits = self._column.bits[rows]
+        ranks = (order_key(bits) if self._column.is_float else bits) ^ self._masks[1]
+        return frozen(np.where(self._column.valid[rows], ranks, MOST), np.int64)
 
 
 def order_key(bits: Array) -> Array:
@@ -65,10 +65,14 @@ def order_key(bits: Array) -> Array:
     return np.where(bits < 0, bits ^ np.int64(_ALL_BUT_SIGN), bits)
 
 
-def _blocks_of(values: Array) -> Array:
-    out = np.empty(-(-values.size // _BLOCK), np.int64)
-    in_chunks(out.size, lambda a, b: _block_minima(values, a, b, out))
+def _blocks_of(count: int, work: Callable[[int, int, Array], None]) -> Array:
+    out = np.empty(-(-count // _BLOCK), np.int64)
+    in_chunks(out.size, lambda a, b: work(a, b, out))
     return frozen(out, np.int64)
+
+
+def _blocks_of_blocks(values: Array) -> Array:
+    return _blocks_of(values.size, lambda a, b, out: _minima_of_blocks(values, a, b, out))
 
 
 @compiled
@@ -78,32 +82,52 @@ def in_order(bits: int, is_float: bool) -> int:  # noqa: FBT001 - a kernel
 
 
 @compiled
-def _rank(bits: Array, is_float: bool, valid: Array, flip: bool, start: int, stop: int, ranks: Array) -> None:  # noqa: FBT001
-    for i in range(start, stop):
-        rank = in_order(bits[i], is_float)
-        if flip:
-            rank = ~rank  # the minus that cannot overflow
-        ranks[i] = rank if valid[i] else MOST
+def _rank(bits: int, sign: int, turn: int) -> int:
+    """Map the bits of a value to an integer of its order; `sign` is 0 for integers, `turn` is -1 for the order turned
+    round, by the minus that cannot overflow.
+    """
+    return bits ^ ((bits >> 63) & sign) ^ turn
 
 
 @compiled
-def _block_minima(values: Array, start: int, stop: int, out: Array) -> None:
+def _least_of_rows(
+    bits: Array, plain: Array, sign: int, turn: int, low: int, high: int, least: int
+) -> int:  # fmt: skip
+    for i in range(low, high):
+        if not plain.size or plain[i]:
+            least = min(least, _rank(bits[i], sign, turn))
+    return least
+
+
+@compiled
+def _minima_of_rows(bits: Array, plain: Array, sign: int, turn: int, start: int, stop: int, out: Array) -> None:
+    for block in range(start, stop):
+        low, high = block * _BLOCK, min((block + 1) * _BLOCK, bits.size)
+        out[block] = _least_of_rows(bits, plain, sign, turn, low, high, MOST)
+
+
+@compiled
+def _minima_of_blocks(values: Array, start: int, stop: int, out: Array) -> None:
     for block in range(start, stop):
         out[block] = _least(values, block * _BLOCK, min((block + 1) * _BLOCK, values.size), MOST)
 
 
 @compiled
 def _minima(
-    rows: Array, blocks: Array, squares: Array, cubes: Array, low: Array, high: Array, start: int, stop: int, out: Array
-) -> None:
+    bits: Array, plain: Array, sign: int, turn: int, blocks: Array, squares: Array, cubes: Array,
+    late: Array, low: Array, high: Array, start: int, stop: int, out: Array,
+) -> None:  # fmt: skip
     for j in range(start, stop):
         first, last = -(-low[j] // _BLOCK), high[j] // _BLOCK
+        least = late[j] if late.size else MOST
         if first >= last:
-            out[j] = _least(rows, low[j], high[j], MOST)
-            continue
-        least = _least(rows, low[j], first * _BLOCK, MOST)
-        least = _least(rows, last * _BLOCK, high[j], least)
-        out[j] = _least_of_blocks(blocks, squares, cubes, first, last, least)
+            least = _least_of_rows(bits, plain, sign, turn, low[j], high[j], least)
+        else:
+            least = _least_of_rows(bits, plain, sign, turn, low[j], first * _BLOCK, least)
+            least = _least_of_rows(bits, plain, sign, turn, last * _BLOCK, high[j], least)
+            least = _least_of_blocks(blocks, squares, cubes, first, last, least)
+        # The map of the bits undoes itself; what no float maps to was found in no row.
+        out[j - start] = 0 if sign and least == MOST else _rank(least ^ turn, sign, 0)
 
 
 @compiled

@@ -10,6 +10,8 @@ import math
 from typing import Any
 
 import numpy as np
+from numba import types
+from numba.extending import intrinsic
 
 from tinymlops.kernels._compile import compiled
 
@@ -17,6 +19,7 @@ __all__ = [
     "add",
     "add_value",
     "bit_length",
+    "limbs_for",
     "magnitude_of",
     "store",
     "subtract",
@@ -47,15 +50,23 @@ def magnitude_of(bits: int, is_float: bool) -> tuple[bool, np.uint64, int]:  # n
     return bits < 0, _U(fraction), -1074
 
 
+def _count_bits(_context: Any, value: Any) -> Any:
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        word = context.get_value_type(types.int64)
+        return builder.sub(word(64), builder.ctlz(arguments[0], context.get_value_type(types.boolean)(0)))
+
+    return types.int64(value), generate
+
+
+bit_length: Any = intrinsic(_count_bits)
+"""Return the position of the highest bit of a uint64, from 1; 0 for zero."""
+
+
 @compiled
-def bit_length(value: np.uint64) -> int:
-    """Return the position of the highest bit, from 1; 0 for zero."""
-    length = 0
-    for step in (32, 16, 8, 4, 2, 1):
-        if value >> _U(step):
-            value >>= _U(step)
-            length += step
-    return length + (1 if value else 0)
+def limbs_for(bits: int, rows: int) -> int:
+    """Return the limbs that the sum of so many numbers of so many bits needs."""
+    of_rows: int = bit_length(np.uint64(rows))
+    return -(-(bits + of_rows + 1) // 64)  # one for the sign
 
 
 @compiled

@@ -46,9 +46,8 @@ class Lives:
         self.leave = frozen(records.visible_to[rows], np.int64)
         """int64[x]: and not after this one."""
         keys, key = records.offsets.size - 1, frozen(key, np.int64)
-        alike = frozen(np.zeros(rows.size, np.int64), np.int64)
-        self.offsets, by_enter = sort_rows(key, self.enter, alike, as_rows(None), keys=keys)
-        _, by_leave = sort_rows(key, self.leave, alike, as_rows(None), keys=keys)
+        self.offsets, by_enter = sort_rows(key, self.enter, as_rows(None), as_rows(None), keys=keys)
+        _, by_leave = sort_rows(key, self.leave, as_rows(None), as_rows(None), keys=keys)
         self.offsets = frozen(self.offsets, np.int64)
         """int64[K+1]: the places of each key's rows in all of these arrays."""
         self.by_enter = frozen(by_enter, np.int64)

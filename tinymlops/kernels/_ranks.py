@@ -11,12 +11,11 @@ from tinymlops.kernels._compile import compiled, frozen
 from tinymlops.kernels._extremes import order_key
 from tinymlops.kernels._lives import advance, longest_run
 from tinymlops.kernels._sort import as_rows, sort_rows
-from tinymlops.kernels._threads import in_chunks
 from tinymlops.kernels.asof import back
 
 if TYPE_CHECKING:
     from tinymlops.kernels._bounds import Window
-    from tinymlops.kernels.exact import Column
+    from tinymlops.kernels.totals import Column
 
 __all__ = ["Ranks", "between"]
 
@@ -40,8 +39,7 @@ class Ranks:
             bits = np.where(bits == _NEGATIVE_ZERO, 0, bits)
         lead = frozen(order_key(bits) if column.is_float else bits, np.int64)
         key = frozen(np.where(column.valid, self._timeline.key, -1), np.int64)
-        alike = frozen(np.zeros(key.size, np.int64), np.int64)
-        offsets, order = sort_rows(key, lead, alike, as_rows(None), keys=self._timeline.keys)
+        offsets, order = sort_rows(key, lead, as_rows(None), as_rows(None), keys=self._timeline.keys)
         self.offsets = frozen(offsets, np.int64)
         """int64[K+1]: places of a key's values."""
         rank, values = np.full(key.size, -1, np.int64), np.empty(order.size, np.int64)
@@ -54,13 +52,11 @@ class Ranks:
     def distinct(self, window: Window) -> Array:
         """Return int64[m], how many different values each window holds."""
         spine, lives = window.spine, self._timeline.lives
-        out = np.empty(spine.order.size, np.int64)
 
-        def work(start: int, stop: int) -> None:
-            _count_distinct(*lives.walk, spine.key, spine.time, window.span, self.offsets, self.rank, start, stop, out)
+        def work(start: int, stop: int, out: Array) -> None:
+            _count_distinct(*lives.walk, *window.rows, self.offsets, self.rank, start, stop, out)
 
-        in_chunks(spine.order.size, work)
-        return spine.by_row(out)
+        return spine.answers(np.int64, work)
 
     def quantile(self, window: Window, q: float) -> Array:
         """Return float64[m], quantile q of each window by linear interpolation (type 7); 0.0 for an empty one.
@@ -70,15 +66,11 @@ class Ranks:
         spine, lives = window.spine, self._timeline.lives
         # The kernel takes numbers, not bits: the values of integers are converted as all of Python does.
         values = frozen(self.values.view(np.float64) if self._is_float else self.values, np.float64)
-        out = np.zeros(spine.order.size, np.float64)
 
-        def work(start: int, stop: int) -> None:
-            _find_quantile(
-                *lives.walk, spine.key, spine.time, window.span, self.offsets, self.rank, values, q, start, stop, out
-            )
+        def work(start: int, stop: int, out: Array) -> None:
+            _find_quantile(*lives.walk, *window.rows, self.offsets, self.rank, values, q, start, stop, out)
 
-        in_chunks(spine.order.size, work)
-        return spine.by_row(out)
+        return spine.answers(np.float64, work)
 
 
 @compiled
@@ -129,7 +121,7 @@ def _count_distinct(
             elif standing >= 0:
                 counts[standing] -= 1
                 distinct -= counts[standing] == 0
-        out[j] = distinct
+        out[j - start] = distinct
 
 
 @compiled
@@ -162,12 +154,14 @@ def _find_quantile(
                 while node <= size:
                     tree[node] += change
                     node += node & -node
+        found = 0.0
         if total > 0:
             place = q * (total - 1)
             first: int = min(int(place), total - 1)
             below = values[places[k] + _select(tree, size, first)]
             above = values[places[k] + _select(tree, size, min(first + 1, total - 1))]
-            out[j] = between(below, above, place - first)
+            found = between(below, above, place - first)
+        out[j - start] = found
 
 
 @compiled

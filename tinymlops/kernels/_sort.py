@@ -9,7 +9,7 @@ import numpy as np
 from tinymlops.kernels._compile import compiled, frozen
 from tinymlops.kernels._threads import in_chunks, thread_count
 
-__all__ = ["as_rows", "group", "parts_by_weight", "sort_groups", "sort_leads", "sort_rows"]
+__all__ = ["as_rows", "group", "parts_by_weight", "put", "sort_groups", "sort_leads", "sort_rows"]
 
 Array = np.ndarray[Any, Any]
 
@@ -26,7 +26,7 @@ def sort_rows(key: Array, lead: Array, created: Array, sequence: Array, *, keys:
     Args:
         key: int64[n] codes 0 to keys-1; rows with -1 are left out.
         lead: int64[n], the first thing to sort by within a key.
-        created: int64[n], the next.
+        created: int64[n], the next; empty if it is the same for all.
         sequence: int64[n], the last; empty for the row number.
         keys: How many keys there are.
 
@@ -94,6 +94,16 @@ def parts_by_weight(offsets: Array, parts: int) -> Array:
 
 
 @compiled
+def put(part: Array, order: Array, start: int, out: Array) -> None:
+    """Scatter the answers of a chunk, which begins at `order[start]`, at its end.
+
+    Writes far apart, one at a time amid other work, would each wait for memory.
+    """
+    for i in range(part.size):
+        out[order[start + i]] = part[i]
+
+
+@compiled
 def _is_sorted(key: Array, lead: Array, created: Array, sequence: Array) -> bool:
     if key.size and key[0] < 0:
         return False
@@ -102,11 +112,8 @@ def _is_sorted(key: Array, lead: Array, created: Array, sequence: Array) -> bool
             continue
         if key[i] < key[i - 1] or lead[i] < lead[i - 1]:
             return False
-        if lead[i] == lead[i - 1]:
-            if created[i] < created[i - 1]:
-                return False
-            if sequence.size and created[i] == created[i - 1] and sequence[i] < sequence[i - 1]:
-                return False
+        if lead[i] == lead[i - 1] and _ranks_after(i - 1, i, created, sequence):
+            return False
     return True
 
 
@@ -146,11 +153,14 @@ def _scatter(
 @compiled
 def _after(lead_a: int, row_a: int, lead_b: int, row_b: int, created: Array, sequence: Array) -> bool:
     """Say whether row a sorts strictly after row b; rows that compare equal keep their first order."""
-    if lead_a != lead_b:
-        return lead_a > lead_b
-    if created[row_a] != created[row_b]:
+    return lead_a > lead_b or (lead_a == lead_b and _ranks_after(row_a, row_b, created, sequence))
+
+
+@compiled
+def _ranks_after(row_a: int, row_b: int, created: Array, sequence: Array) -> bool:
+    if created.size and created[row_a] != created[row_b]:
         return bool(created[row_a] > created[row_b])
-    return bool(sequence.size > 0 and sequence[row_a] > sequence[row_b])
+    return bool(sequence.size and sequence[row_a] > sequence[row_b])
 
 
 @compiled

@@ -13,7 +13,7 @@ import numpy as np
 
 from tinymlops._status import Status
 from tinymlops.kernels._compile import compiled, frozen
-from tinymlops.kernels._sort import group, parts_by_weight
+from tinymlops.kernels._sort import group, parts_by_weight, put
 from tinymlops.kernels._threads import in_chunks, thread_count
 from tinymlops.kernels.records import FOREVER, NEVER, RETRACTED, TOMBSTONE, Records
 
@@ -66,10 +66,13 @@ def latest(
     first_seen, last_seen = _visibility_limits(records)
 
     def work(start: int, stop: int) -> None:
+        first, last = parts[start], parts[stop]
+        found = np.full(asked[last] - asked[first], -1, np.int64)
         _search(
-            *records, asked, rows, moments, strict, span, window is not None, oldest, kept, previous, following, tombs,
-            first_seen, last_seen, parts[start], parts[stop], winner,
+            *records, asked, moments, strict, span, window is not None, oldest, kept, previous, following, tombs,
+            first_seen, last_seen, first, last, found,
         )  # fmt: skip
+        put(found, rows, asked[first], winner)
 
     in_chunks(parts.size - 1, work, least=1)
     return winner
@@ -225,13 +228,13 @@ def is_visible(visible_from: int, visible_to: int, time: int, strict: bool) -> b
 @compiled
 def _search(
     offsets: Array, event: Array, visible_from: Array, visible_to: Array, kind: Array, monotone: Array,
-    asked: Array, rows: Array, moments: Array, strict: bool, span: int, windowed: bool, oldest: bool,  # noqa: FBT001
+    asked: Array, moments: Array, strict: bool, span: int, windowed: bool, oldest: bool,  # noqa: FBT001
     kept: Array, previous: Array, following: Array, tombs: Array, first_seen: Array, last_seen: Array,
-    first: int, last: int, winner: Array,
+    first: int, last: int, found: Array,
 ) -> None:  # fmt: skip
     for k in range(first, last):
         for place in range(asked[k], asked[k + 1]):
-            row, t = rows[place], moments[place]
+            answer, t = place - asked[first], moments[place]
             low, high = offsets[k], offsets[k + 1]
             since = back(t, span)
             if windowed and high > low and event[high - 1] >= t:
@@ -239,14 +242,14 @@ def _search(
             if monotone[k]:
                 high = _first_unseen(visible_from, low, high, t, strict)
                 if high > low and oldest:
-                    winner[row] = _oldest_of(event, low, high, since, following, tombs)
+                    found[answer] = _oldest_of(event, low, high, since, following, tombs)
                 elif high > low:
-                    found = previous[high - 1] if previous.size else high - 1
-                    if found >= low and event[found] >= since:
-                        winner[row] = found
+                    newest = previous[high - 1] if previous.size else high - 1
+                    if newest >= low and event[newest] >= since:
+                        found[answer] = newest
             else:
                 high = first_beyond(last_seen, low, high, t, strict)
-                winner[row] = scan(
+                found[answer] = scan(
                     event, visible_from, visible_to, kind, first_seen, kept, low, high, t, since, strict, oldest
                 )
 

@@ -18,14 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from tinymlops.kernels._compile import compiled
+from tinymlops.kernels._compile import NO, YES, compiled
 from tinymlops.kernels._extremes import in_order
-from tinymlops.kernels._limbs import add_value, to_float, to_halves, to_integer
+from tinymlops.kernels._limbs import add_value, limbs_for, to_float, to_halves, to_integer
 from tinymlops.kernels._quotients import quotient, spread
 from tinymlops.kernels._ranks import between
 from tinymlops.kernels.asof import back, first_at_least, is_visible, scan
-from tinymlops.kernels.exact import find_extent, limbs_for, settled
 from tinymlops.kernels.records import FOREVER, NEVER, VALUE
+from tinymlops.kernels.totals import find_extent, settled
 
 __all__ = ["OPERATIONS", "SYSTEM", "cells", "empty_entry", "merge", "pack", "unpack"]
 
@@ -229,7 +229,7 @@ def cells(
     answer[2] = -1
     out, state, winner = answer[0], answer[1], answer[2]
     usable = np.empty(columns.shape[1], np.bool_)
-    first = 0
+    first: Any = np.int64(0)  # a plain 0 would be compiled for itself
     while first < features:
         last = first + 1
         while last < features and program[last, WALK] == program[first, WALK]:
@@ -293,7 +293,7 @@ def _mark_usable(
             if is_float and (columns[operand, i] >> 52) & 0x7FF == 0x7FF:
                 infinite = i if counts and columns[operand, i] & 0xFFFFFFFFFFFFF == 0 else infinite
                 counts = counts and columns[operand, i] & 0xFFFFFFFFFFFFF == 0  # NaN is null
-        usable[i] = counts and is_visible(columns[SEEN, i], columns[UNSEEN, i], time, True)
+        usable[i] = counts and is_visible(columns[SEEN, i], columns[UNSEEN, i], time, YES)
     return infinite
 
 
@@ -334,9 +334,9 @@ def _reduce(
             if collects:
                 values[count] = bits[i]
             if adds:
-                add_value(bits[i], is_float, scale, False, False, sums)
+                add_value(bits[i], is_float, scale, NO, NO, sums)
             if squares_too:
-                add_value(bits[i], is_float, scale, True, False, squares)
+                add_value(bits[i], is_float, scale, YES, NO, squares)
             count += 1
         place, operation = program[f, PLACE], program[f, OPERATION]
         if infinite >= 0 and operation >= _MIN:
@@ -348,7 +348,7 @@ def _reduce(
             out[place, k], state[place, k] = _answer(
                 operation,
                 is_float,
-                _number(program[f, QUANTILE], True),
+                _number(program[f, QUANTILE], YES),
                 values[:count],
                 count,
                 newest,

@@ -82,8 +82,7 @@ def arrange(
     """
     rows = len(key)
     key, event, available = (frozen(column, np.int64) for column in (key, event, available))
-    created = frozen(np.zeros(rows, np.int64), np.int64) if created is None else frozen(created, np.int64)
-    sequence = as_rows(sequence)
+    created, sequence = as_rows(created), as_rows(sequence)
     offsets, order, moments = sort_leads(key, event, created, sequence, keys=keys)
     offsets, order, moments = (frozen(column, np.int64) for column in (offsets, order, moments))
     if ids is None:
@@ -92,7 +91,12 @@ def arrange(
         visible_to = _take(_replaced_at(key, available, created, sequence, ids, keys), order)
     kind = _take(_kinds(rows, ids, deleted), order) if deleted is not None else _kinds(order.size, None, None)
     wait, alike = _one_wait(event, available)
-    available = frozen(moments + np.int64(wait), np.int64) if alike else _take(available, order)
+    if not alike:
+        available = _take(available, order)
+    elif wait:
+        available = frozen(moments + np.int64(wait), np.int64)
+    else:
+        available = moments
     return records_of(offsets, moments, available, visible_to, kind), order
 
 
@@ -133,9 +137,9 @@ def _replaced_at(key: Array, available: Array, created: Array, sequence: Array, 
         ids = frozen(ids, np.int64)
         again = np.flatnonzero(_occurs_again(ids, int(ids.max()) + 1) & (key >= 0))
         if again.size:
-            few = [frozen(column[again], np.int64) for column in (key, ids, created)]
-            few_sequence = frozen(sequence[again] if sequence.size else sequence, np.int64)
-            _, order = sort_rows(few[0], few[1], few[2], few_sequence, keys=keys)
+            few = [frozen(column[again], np.int64) for column in (key, ids)]
+            ties = [frozen(column[again] if column.size else column, np.int64) for column in (created, sequence)]
+            _, order = sort_rows(*few, *ties, keys=keys)
             _end_at_replacement(again[order], key, ids, available, visible_to)
     return frozen(visible_to, np.int64)
 

@@ -126,10 +126,9 @@ class Stream:
         guide = np.full((self._parts << self._bits) + 2, starts[-1], np.int64)
         in_chunks(self._parts, lambda a, b: place(seen, edges, starts, a, b, self._bits, slots, order, guide), least=1)
         self._guide = frozen(guide, np.int64)
-        even = frozen(np.zeros(key.size, np.int64), np.int64)
 
         def work(start: int, stop: int) -> None:
-            sort_groups(self._guide, start << self._bits, stop << self._bits, slots, order, even, _NOTHING)
+            sort_groups(self._guide, start << self._bits, stop << self._bits, slots, order, _NOTHING, _NOTHING)
 
         in_chunks(self._parts, work, least=1)
         self._slots, self._order = frozen(slots, np.int64), frozen(order, np.int64)

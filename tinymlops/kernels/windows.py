@@ -19,9 +19,9 @@ import numpy as np
 
 from tinymlops.kernels._bounds import Spine, Timeline, Window
 from tinymlops.kernels._extremes import Minima
-from tinymlops.kernels._lives import late_minima
 from tinymlops.kernels._ranks import Ranks
-from tinymlops.kernels.exact import Column, deviations, float_sums, integer_sums
+from tinymlops.kernels.exact import deviations, float_sums, integer_sums
+from tinymlops.kernels.totals import Column
 
 __all__ = ["FUNCTIONS", "Operand", "Reduction", "Spine", "Timeline", "Window"]
 
@@ -47,16 +47,16 @@ class Operand:
     def __init__(self, timeline: Timeline, values: Array, valid: Array) -> None:
         values, valid = np.asarray(values), np.asarray(valid, np.bool_)
         if np.issubdtype(values.dtype, np.floating):
-            wrong = ~np.isfinite(values) & valid
-            if wrong.any():
-                raise ValueError(int(np.argmax(wrong)))
+            finite = np.isfinite(values)
+            if not finite.all() and (valid & ~finite).any():
+                raise ValueError(int(np.argmax(valid & ~finite)))
         self.column = Column(timeline, values, valid)
 
     @cached_property
     def ones(self) -> Column | None:
         """A column whose sums are counts; None where every row counts and is in order: a window's length is its count."""
         column = self.column
-        if column.plain.all():
+        if not column.plain.size:
             return None
         return Column(column.timeline, np.ones(column.valid.size, np.int64), column.valid)
 
@@ -113,10 +113,11 @@ class Reduction:
             case "sum":
                 return self._float_sums if column.is_float else integer_sums(column, window), everywhere
             case "mean":
-                return self._float_sums / np.maximum(self._counts, 1), self._counts > 0
+                nothing = np.zeros(everywhere.size)
+                return np.divide(self._float_sums, self._counts, out=nothing, where=self._some), self._some
             case "min" | "max":
-                found = self._extremes(self._operand.greatest if function == "max" else self._operand.smallest)
-                return np.where(self._counts > 0, found, found.dtype.type(0)), self._counts > 0
+                minima = self._operand.greatest if function == "max" else self._operand.smallest
+                return minima.over(window), self._some
             case "var" | "std":
                 return deviations(column, window, self._counts, root=function == "std"), self._counts > 1
             case "any":
@@ -127,23 +128,19 @@ class Reduction:
                 return self._operand.ranks.distinct(window), everywhere
             case "quantile":
                 assert q is not None
-                return self._operand.ranks.quantile(window, q), self._counts > 0
+                return self._operand.ranks.quantile(window, q), self._some
         raise ValueError(f"no aggregate {function!r}; there are {', '.join(FUNCTIONS)}")
 
     @cached_property
     def _counts(self) -> Array:
-        window, ones = self._window, self._operand.ones
-        if ones is not None:
-            return integer_sums(ones, window)
-        return window.spine.by_row(window.high - window.low)
+        ones = self._operand.ones
+        return self._window.lengths if ones is None else integer_sums(ones, self._window)
+
+    @cached_property
+    def _some(self) -> Array:
+        some: Array = self._counts > 0
+        return some
 
     @cached_property
     def _float_sums(self) -> Array:
         return float_sums(self._operand.column, self._window)
-
-    def _extremes(self, minima: Minima) -> Array:
-        window, late = self._window, self._operand.column.timeline.late
-        least = minima.over(window.low, window.high)
-        if late is not None:
-            least = np.minimum(least, late_minima(late, window.rows, minima.ranks(late.rows)))
-        return window.spine.by_row(minima.values(least))
