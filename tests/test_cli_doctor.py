@@ -213,3 +213,10 @@ def test_the_workspace_is_read_while_another_process_writes(shop):
         result = launch("doctor", "--project", shop)
         assert result.returncode == 0, result.stderr
     assert ask("runs", "list", "--project", shop)[0]["name"] == "open"
+
+
+def test_kernels_are_compiled_where_there_is_no_project(tmp_path):
+    result = launch("doctor", "--compile", "--json", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["kernels"]["compiled"]
+    assert "tinymlops.toml" in launch("doctor", cwd=tmp_path).stderr

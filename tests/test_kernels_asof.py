@@ -13,12 +13,12 @@ from fuzzing import examples
 from hypothesis import given
 from hypothesis import strategies as st
 from oracle import FOREVER, NEVER, Row, oracle_latest, visible
+from streamed import latest_unsorted
 
 from tinymlops._status import Status
 from tinymlops.kernels import _compile, _threads
 from tinymlops.kernels.asof import latest, status
 from tinymlops.kernels.records import RETRACTED, TOMBSTONE, VALUE, arrange
-from tinymlops.kernels.streaming import latest_unsorted
 
 KEYS = 3
 EXAMPLES = examples(250)

@@ -8,9 +8,10 @@ from fuzzing import examples
 from hypothesis import given
 from hypothesis import strategies as st
 from oracle import FOREVER, NEVER, Row, oracle_latest
+from streamed import latest_unsorted
 
 from tinymlops.kernels import _threads, streaming
-from tinymlops.kernels.streaming import Stream, latest_unsorted
+from tinymlops.kernels.streaming import Stream
 
 ENDS = [NEVER, NEVER + 1, -62_135_596_800_000_000, 253_402_300_799_999_999, FOREVER - 1, FOREVER]
 """The ends of int64, and of the years 1 and 9999."""

@@ -309,3 +309,28 @@ def test_the_answers_are_those_of_duckdbs_asof_join():
         ).pl()
     assert xs(spine, rows, ttl="40ms") == expected["x"].to_list()
     assert xs(spine, rows.sample(fraction=1, shuffle=True, seed=1), ttl="40ms") == expected["x"].to_list()
+
+
+def test_a_features_date_is_the_end_of_its_day_or_what_date_means_says():
+    rows = pl.DataFrame({"id": ["a"], "at": [date(2024, 1, 1)], "x": [7]})
+    assert xs(spine_of(5, 30), rows, tz="UTC") == [None, 7]
+    assert xs(spine_of(5, 30), rows, tz="UTC", date_means="start") == [7, 7]
+    with pytest.raises(DefinitionError, match="date_means='noon' is not possible"):
+        join(spine_of(1), rows, tz="UTC", date_means="noon")
+
+
+def test_a_repeated_hour_is_an_error_or_what_ambiguous_says():
+    # On 2024-11-03 New York has 01:30 twice: at 05:30 and at 06:30 UTC.
+    rows = pl.DataFrame({"id": ["a"], "at": [datetime(2024, 11, 3, 1, 30)], "x": [7]})
+    spine = pl.DataFrame({"id": ["a"], "at": [datetime(2024, 11, 3, 6, 0, tzinfo=UTC)]})
+    with pytest.raises(DataError, match="'at'"):
+        join(spine, rows, tz="America/New_York")
+    assert xs(spine, rows, tz="America/New_York", ambiguous="earliest") == [7]
+    assert xs(spine, rows, tz="America/New_York", ambiguous="latest") == [None]
+
+
+def test_each_row_without_a_match_has_its_reason():
+    rows = rows_of(2, 4, 6, x=[1, None, 3], made=at(9, 9, 9))
+    found = join(spine_of(1, 3, 9, 20), rows, created="made", ttl="5h", details=True)
+    assert found["status"].to_list() == ["NOT_FOUND", "NOT_YET_AVAILABLE", "PRESENT", "EXPIRED"]
+    assert found["event_time"].to_list() == [None, None, at(6).item(), None]

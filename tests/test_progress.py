@@ -63,7 +63,7 @@ def test_a_bar_appears_after_two_seconds_in_a_terminal_and_is_gone_afterwards():
     assert "5/10" in drawn
     assert "2/10" not in drawn, "two were done before it appeared"
     assert drawn.rstrip().endswith("\x1b[2K"), "its line is erased"
-    assert "\x1b[?25h" in drawn, "the cursor is back"
+    assert "\x1b[?25l" not in drawn, "the cursor was never hidden"
 
 
 def test_a_bar_is_gone_when_the_work_fails():
@@ -72,7 +72,7 @@ def test_a_bar_is_gone_when_the_work_fails():
     bar, _, traceback = drawn.partition("Traceback")
     assert "5/10" in bar
     assert bar.rstrip().endswith("\x1b[2K")
-    assert "\x1b[?25h" in bar
+    assert "\x1b[?25l" not in bar
     assert "ValueError: broken" in traceback
 
 

@@ -393,3 +393,18 @@ def test_a_row_that_was_not_kept_online_may_win_again(ws, clock, change):
     assert kept.columns[EVENT].tolist() == [to_micros(at(3))]
     ws.push("clicks", [{**click(2, hour=3, amount=5.0), **change}])
     assert ws.get_online_features(["clicking"], [{"customer": "a"}]).to_dict()["last"] == [2.0]
+
+
+def test_a_transformation_that_only_says_it_is_row_wise_is_found_by_the_first_rows(tmp_path):
+    project = clicks_project()
+
+    @project.transformation(row_wise=True)
+    def ranked(clicks: pl.LazyFrame) -> pl.LazyFrame:
+        return clicks.with_columns(rank=pl.col("amount").rank())
+
+    rows = [{"click": i, "customer": "a", "at": at(i), "amount": float(-i)} for i in range(4)]
+    with tm.connect(tmp_path / "t.tm", create=True) as ws:
+        ws.apply(project)
+        with pytest.raises(DefinitionError, match="'ranked' says row_wise=True.*depends on which other rows are there"):
+            ws.push("clicks", rows)
+        assert ws.sql("select count(*) as n from clicks")["n"].item() == 0

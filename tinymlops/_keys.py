@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import struct
 import uuid
-from contextlib import suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -170,9 +169,11 @@ def _parts(column: Sequence[Any], prefix: bytes) -> list[bytes | None]:
     """Write one part of every key; integers and strings in a line each, for requests hold nothing else as a rule."""
     kinds = set(map(type, column))
     if kinds == {int}:
-        with suppress(struct.error):  # beyond int64
-            head, pack = prefix + _INT64_HEAD, _INT64.pack
+        head, pack = prefix + _INT64_HEAD, _INT64.pack
+        try:
             return [head + pack(value) for value in column]
+        except struct.error:  # beyond int64
+            return [prefix + _part(value) for value in column]
     if kinds == {str}:
         head = prefix + b"s"
         texts = [text.encode("utf-8", "surrogatepass") for text in column]

@@ -16,7 +16,9 @@ __all__ = ["is_watched", "progress"]
 _QUIET = 2.0
 """Seconds before a bar is drawn: short work needs none."""
 _SHOWN_EVERY = 0.1
-"""Seconds between two messages to a browser."""
+"""Seconds between two looks of it."""
+_ANEW = "\r\x1b[2K"
+"""Back to the beginning of the line, which is wiped."""
 
 
 @contextmanager
@@ -71,27 +73,41 @@ def _draw(what: str, total: int) -> _InTerminal | _InNotebook | None:
 
 
 class _InTerminal:
+    """A line that is written anew, by this thread alone.
+
+    It starts no thread, hides no cursor and puts nothing in the place of standard output, as rich's own display does:
+    Ctrl-C can come twice in a row, from a library and from Python, and the second time keep a clean-up from running.
+    """
+
     def __init__(self, what: str, total: int) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+        self._console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-            redirect_stdout=sys.stdout.isatty(),  # what is piped must not end up beside the bar
+            console=self._console,
+            auto_refresh=False,
         )
         self._task = self._bar.add_task(what, total=total)
-        self._bar.start()
+        self._shown_at = 0.0
 
     def update(self, done: int) -> None:
         self._bar.update(self._task, completed=done)
+        if time.monotonic() - self._shown_at < _SHOWN_EVERY:
+            return
+        self._shown_at = time.monotonic()
+        with self._console.capture() as capture:
+            self._console.print(self._bar.get_renderable())
+        sys.stderr.write(_ANEW + capture.get().rstrip("\n"))
+        sys.stderr.flush()
 
     def stop(self) -> None:
-        self._bar.stop()
+        sys.stderr.write(_ANEW)
+        sys.stderr.flush()
 
 
 class _InNotebook:

@@ -102,7 +102,8 @@ def parse_zone(name: str) -> ZoneInfo:
 
 def to_micros(moment: datetime) -> int:
     """Convert an aware time to microseconds since 1970 in UTC, exactly."""
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def from_micros(micros: int) -> datetime:

@@ -41,9 +41,12 @@ def doctor(
     """Check the workspace: every hash, the database, the audit log, locks, space. Without --repair nothing is changed."""
     from tinymlops.stores.checks import space_of
 
+    if compile_now:
+        _compile()
+        if not session.has_project:
+            return _of_the_machine()
     rebuilt = [covered.view for covered in session.workspace.repair()] if repair else []
-    kernels = _kernels(compile_now=compile_now)
-    versions = _versions()
+    kernels, versions = _kernels(compiled=compile_now), _versions()
     with _opened(session.path) as environment:
         findings, space = _findings(environment), space_of(environment)
     damaged = [finding for finding in findings if finding.level == "damaged"]
@@ -64,7 +67,7 @@ def doctor(
             "",
             Table(["kind", "files", "bytes"], [(one.kind, one.files, one.bytes) for one in space]),
             "",
-            f"compiled kernels: {kernels['cache'] or 'no private directory, so each process compiles'}",
+            _where(kernels),
             *([f"rebuilt the online store: {', '.join(rebuilt) or 'no view was materialized'}"] if repair else []),
             verdict,
         ],
@@ -98,15 +101,33 @@ def _findings(environment: "Environment") -> "list[Finding]":
         return list(check(environment, advance))
 
 
-def _kernels(*, compile_now: bool) -> dict[str, object]:
+def _of_the_machine() -> Answer:
+    """Say what there is where no workspace is."""
+    kernels, versions = _kernels(compiled=True), _versions()
+    lines: list[str | Table] = [
+        Table(["version of", ""], list(versions.items())),
+        "",
+        _where(kernels),
+        "there is no project here to check",
+    ]
+    return Answer({"versions": versions, "kernels": kernels}, lines)
+
+
+def _compile() -> None:
+    from tinymlops_cli.warming import compile_kernels
+
+    typer.echo("compiling the kernels, which takes up to a minute where none are compiled yet", err=True)
+    compile_kernels()
+
+
+def _kernels(*, compiled: bool) -> dict[str, object]:
     from tinymlops.kernels._compile import _cache_directory
 
-    if compile_now:
-        from tinymlops_cli.warming import compile_kernels
+    return {"cache": _cache_directory(), "compiled": compiled}
 
-        typer.echo("compiling the kernels, which takes up to a minute where none are compiled yet", err=True)
-        compile_kernels()
-    return {"cache": _cache_directory(), "compiled": compile_now}
+
+def _where(kernels: dict[str, object]) -> str:
+    return f"compiled kernels: {kernels['cache'] or 'no private directory, so each process compiles'}"
 
 
 def _versions() -> dict[str, str]:

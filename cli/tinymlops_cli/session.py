@@ -42,6 +42,15 @@ class Session:
     ) -> None:
         self._stack.close()
 
+    @property
+    def has_project(self) -> bool:
+        """Whether there is a `tinymlops.toml`, or a workspace was named."""
+        try:
+            locate(self._project, self._workspace)
+        except NotFoundError:
+            return False
+        return True
+
     @cached_property
     def root(self) -> Path:
         """The project's directory.

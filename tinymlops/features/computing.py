@@ -311,10 +311,12 @@ def kept_rows(
         ttl: Greatest age of a value without a window.
 
     Returns:
-        bool[n]: rows not yet available, of a window that is still open, or the winner of an expression now; and
-        all rows of a key whose availability is not in order of its events.
+        bool[n]: rows not yet available, of a window that is still open, or the winner of an expression now; the
+        last delete, for an expression that begins anew after it; and all rows of a key whose availability is not in
+        order of its events.
     """
     keys = np.arange(len(records.offsets) - 1, dtype=np.int64)
+    none = np.zeros(records.event.size, np.bool_)
     whole = np.repeat(~records.monotone, np.diff(records.offsets))
     keep: Array = whole | (records.visible_from > now)
     moment = np.full(len(keys), now, np.int64)
@@ -327,6 +329,9 @@ def kept_rows(
                 oldest, kept = feature.function == "first", keep_of(feature)
                 winner = asof.latest(records, keys, moment, strict=strict, keep=kept, oldest=oldest)
                 keep[winner[winner >= 0]] = True
+                if oldest:  # what came before a delete is not the first, however late it comes
+                    delete = asof.latest(records, keys, moment, strict=strict, keep=none)
+                    keep[delete[delete >= 0]] = True
     return keep
 
 

@@ -35,6 +35,8 @@ class Definitions:
         self.all = list(all_specs)
         self.plans: dict[object, object] = {}
         """What was worked out from them for online reads."""
+        self.checked: set[str] = set()
+        """Sources whose row-wise transformations this process has seen to be so."""
 
     def of(self, cls: type[S]) -> dict[str, S]:
         """Return the definitions of one kind by name."""

@@ -254,21 +254,23 @@ class Variant:
         layout: Layout,
         empty: bytes,
         keys: Sequence[bytes | None],
+        newest: Sequence[bytes | None],
         *,
         whole: Array | None = None,
         objects: bool = True,
     ) -> Stored:
-        """Return the entries of keys; a key that is None or unknown has an empty one.
+        """Return all entries of keys; a key that is None or unknown has an empty one.
 
         Args:
             tx: The transaction.
             layout: How they are laid out.
             empty: The entry of a key without rows.
             keys: As `all_key_bytes` writes them, after the prefix.
+            newest: What the transaction has for them: their newest entries.
             whole: bool[K], for which keys the full entries are read too; None for all.
             objects: Also return what lies beside the words.
         """
-        values = [value or empty for value in tx.get_many(keys)]
+        values = [value or empty for value in newest]
         parts: Iterable[bytes] = values
         firsts, full = _counted(len(values)), None
         if any(map(_has_full, values)):
@@ -283,7 +285,7 @@ class Variant:
 
     def rows(self, tx: Reader, layout: Layout, keys: list[bytes], *, whole: Array | None = None) -> tuple[Rows, Array]:
         """Return the rows of keys, and how many full entries each has in the store; the arguments are those of `read`."""
-        stored = self.read(tx, layout, empty_entry(layout.width), keys, whole=whole)
+        stored = self.read(tx, layout, empty_entry(layout.width), keys, tx.get_many(keys), whole=whole)
         full = np.zeros(len(keys), np.int64) if stored.full is None else stored.full
         return Rows(keys, *unpack(stored.words, stored.firsts, layout.width), stored.objects), full
 

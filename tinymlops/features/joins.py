@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from tinymlops._keys import Coder, encode
+from tinymlops._keys import Coder
 from tinymlops._progress import progress
 from tinymlops._status import Status
 from tinymlops._time import parse_duration
 from tinymlops.errors import DataError, DefinitionError, near
 from tinymlops.features.gathering import gather, gather_batches
-from tinymlops.features.record_times import Names, Rows, Rule, plus, read_delay, read_rows
+from tinymlops.features.record_times import Names, Rule, Zone, read_delay, read_rows
+from tinymlops.features.source_options import local_times
 from tinymlops.features.tables import InMemory, OnDisk, open_table
-from tinymlops.frames import Frame, give_back, require_no_nulls, times_to_micros, to_polars
+from tinymlops.frames import Ambiguous, DateMeans, Frame, give_back, require_no_nulls, to_polars
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -44,6 +45,8 @@ def point_in_time_join(
     boundary: Literal["<=", "<"] = "<=",
     known: Literal["event", "latest"] | None = None,
     tz: str | None = None,
+    ambiguous: Ambiguous = "raise",
+    date_means: DateMeans | None = None,
     prefix: str | None = None,
     details: bool = False,
 ) -> Frame:
@@ -59,7 +62,7 @@ def point_in_time_join(
         spine: The rows to answer for: any table that `tinymlops.frames.to_polars` reads.
         features: The feature rows, in any order: a table as well, or the path of Parquet files (`*` stands
             for several), or a Polars scan of them. Files are read twice, some rows at a time, key and times first
-            and then the values: memory is that of the spine, unless there are `details`.
+            and then the values: memory is that of the spine.
         key: The key column or columns of the spine; a null in any of them matches nothing.
         timestamp: The spine's time column; no nulls.
         feature_key: The features' key columns where their names differ.
@@ -72,6 +75,9 @@ def point_in_time_join(
         known: "event" leaves out rows created after the spine's time, "latest" uses every row; None is
             "event" where `created` is given, else "latest".
         tz: The zone of times and dates that carry none.
+        ambiguous: What a time without a zone is that a clock change skipped or repeated: of its two readings the
+            "earliest" or the "latest"; or an error.
+        date_means: Whether a feature's date is the "start" or the "end" of its day; None for the end.
         prefix: Put before the name of each feature column.
         details: Add the columns `status` (as in `Status`; NULL_VALUE where the match's values are all null)
             and `event_time` (of the match, UTC), with the prefix.
@@ -104,21 +110,27 @@ def point_in_time_join(
             hint="name at least one in each",
         )
     limit = None if ttl is None else parse_duration(ttl, name="ttl")
+    zone = Zone(**local_times(tz, ambiguous, date_means))
     names = Names(right_keys, feature_timestamp or timestamp, created, read_delay(delay, right.schema, limit))
     _check_columns(left.columns, [*keys, timestamp], "spine")
     _check_columns(list(right.schema), names.used(), "features")
     values = [column for column in right.schema if column not in names.used()]
     _check_clashes(left.columns, values, prefix or "", details=details)
 
-    time = times_to_micros(left[timestamp], role="spine", tz=tz, name=timestamp)
+    time = zone.micros(left[timestamp], role="spine")
     require_no_nulls(time, name=timestamp)
     rule = Rule(
-        strict=boundary == "<", ttl=limit, tz=tz, by_event=(known or "event") == "event" and created is not None
+        strict=boundary == "<", ttl=limit, zone=zone, by_event=(known or "event") == "event" and created is not None
     )
     points = _Points([left[name] for name in keys], keys, time.to_numpy())
-    columns = (
-        _explained(points, right, names, values, rule) if details else _streamed(points, right, names, values, rule)
-    )
+    search = _Search(points, right.schema, names, rule, explain=details)
+    with progress("joining", 2 * right.height) as advance:
+        search.read(_told(right.batches(names.used()), advance))
+        winner = search.winners()
+        columns = _gathered(right, [*values, names.event] if details else values, winner, advance)
+    if details:
+        *columns, event = columns
+        columns += _explained(columns, event, winner, search.reasons(), zone)
     result = left.with_columns(column.alias((prefix or "") + column.name) for column in columns)
     assert result.height == left.height, "a point-in-time join returns the spine's rows"
     return give_back(result, spine)
@@ -132,47 +144,66 @@ class _Points(NamedTuple):
     time: Array
 
 
-def _streamed(
-    points: _Points, table: InMemory | OnDisk, names: Names, values: list[str], rule: Rule
-) -> list[pl.Series]:
-    """Find the winners in one pass over keys and times, then gather their values in another."""
-    with progress("joining", 2 * table.height) as advance:
-        winner = _find_winners(points, _told(table.batches(names.used()), advance), table.schema, names, rule)
-        if isinstance(table, InMemory) and table.frame.n_chunks() == 1:
-            return gather(table.frame.select(values), winner)
-        schema = {name: table.schema[name] for name in values}
-        return gather_batches(_told(table.batches(values), advance), winner, schema)
+class _Search:
+    """Spine rows that look for their feature rows in one pass over keys and times.
 
+    Args:
+        points: The spine.
+        schema: Of the features.
+        names: Which of their columns say whose and when a row is.
+        rule: Which rows count.
+        explain: Whether `reasons` will be asked for.
+    """
 
-def _find_winners(
-    points: _Points, batches: Iterator[pl.DataFrame], schema: pl.Schema, names: Names, rule: Rule
-) -> Array:
-    """Return int64[m], the number of each spine row's feature row, -1 for none."""
-    from tinymlops.kernels.streaming import Stream
+    def __init__(self, points: _Points, schema: pl.Schema, names: Names, rule: Rule, *, explain: bool) -> None:
+        from tinymlops.kernels.first_events import FirstEvents
+        from tinymlops.kernels.streaming import Stream
 
-    coder = Coder(points.key, [schema[name] for name in names.key], points.names)
-    one_delay = names.delay.column is None and not rule.by_event
-    stream = Stream(
-        coder.codes,
-        points.time,
-        keys=coder.count,
-        low=coder.low,
-        strict=rule.strict,
-        delay=names.delay.micros if one_delay else None,
-        created=names.created is not None,
-    )
-    first = 0
-    for batch in batches:
-        rows = read_rows(batch, names, rule, first)
-        key = [batch[name] for name in names.key]
-        for start in range(0, batch.height, _CODED_ROWS):
-            codes = coder.number([column.slice(start, _CODED_ROWS) for column in key], first_row=first + start)
-            cut = slice(start, start + _CODED_ROWS)
-            available = None if rows.available is None else rows.available[cut]
-            created = None if rows.created is None else rows.created[cut]
-            stream.add(codes, rows.event[cut], available, created)
-        first += batch.height
-    return stream.winners(rule.ttl)
+        self._points, self._names, self._rule = points, names, rule
+        self._coder = coder = Coder(points.key, [schema[name] for name in names.key], points.names)
+        one_delay = names.delay.column is None and not rule.by_event
+        self._stream = Stream(
+            coder.codes,
+            points.time,
+            keys=coder.count,
+            low=coder.low,
+            strict=rule.strict,
+            delay=names.delay.micros if one_delay else None,
+            created=names.created is not None,
+        )
+        self._firsts = FirstEvents(coder.count, low=coder.low) if explain else None
+
+    def read(self, batches: Iterator[pl.DataFrame]) -> None:
+        """Take all feature rows, in their order."""
+        first = 0
+        for batch in batches:
+            rows = read_rows(batch, self._names, self._rule, first)
+            key = [batch[name] for name in self._names.key]
+            for start in range(0, batch.height, _CODED_ROWS):
+                column_parts = [column.slice(start, _CODED_ROWS) for column in key]
+                codes = self._coder.number(column_parts, first_row=first + start)
+                cut = slice(start, start + _CODED_ROWS)
+                available = None if rows.available is None else rows.available[cut]
+                created = None if rows.created is None else rows.created[cut]
+                self._stream.add(codes, rows.event[cut], available, created)
+                if self._firsts is not None:
+                    self._firsts.add(codes, rows.event[cut])
+            first += batch.height
+
+    def winners(self) -> Array:
+        """Return int64[m], the number of each spine row's feature row, -1 for none."""
+        return self._stream.winners(self._rule.ttl)
+
+    def reasons(self) -> Array:
+        """Return uint8[m], the `Status` of each spine row that has no winner; of the others, anything."""
+        import numpy as np
+
+        assert self._firsts is not None, "it was asked to explain"
+        happened = self._firsts.of(self._coder.codes) <= self._points.time
+        reason = np.where(happened, Status.NOT_YET_AVAILABLE, Status.NOT_FOUND).astype(np.uint8)
+        reason[self._stream.winners() >= 0] = Status.EXPIRED
+        reason[~self._firsts.knows(self._coder.codes)] = Status.NULL_KEY
+        return reason
 
 
 def _told(batches: Iterator[pl.DataFrame], advance: Callable[[int], None]) -> Iterator[pl.DataFrame]:
@@ -182,52 +213,29 @@ def _told(batches: Iterator[pl.DataFrame], advance: Callable[[int], None]) -> It
         advance(batch.height)
 
 
-def _explained(
-    points: _Points, table: InMemory | OnDisk, names: Names, values: list[str], rule: Rule
+def _gathered(
+    table: InMemory | OnDisk, columns: list[str], winner: Array, advance: Callable[[int], None]
 ) -> list[pl.Series]:
-    """Find the winners among arranged records, which can say where there is none why; add status and event time."""
+    """Return some columns of the winners, in a second pass where the table is not in one piece."""
+    if isinstance(table, InMemory) and table.frame.n_chunks() == 1:
+        return gather(table.frame.select(columns), winner)
+    schema = {name: table.schema[name] for name in columns}
+    return gather_batches(_told(table.batches(columns), advance), winner, schema)
+
+
+def _explained(values: list[pl.Series], event: pl.Series, winner: Array, reason: Array, zone: Zone) -> list[pl.Series]:
+    """Return why each row's values are what they are, and the event time (UTC) of its match."""
     import numpy as np
     import polars as pl
 
-    from tinymlops.kernels.asof import latest, status
-    from tinymlops.kernels.records import arrange
-
-    frame = table.frame if isinstance(table, InMemory) else table.scan.collect()
-    spine_key, key, keys = encode(points.key, [frame[name] for name in names.key], points.names)
-    rows = read_rows(frame, names, rule, 0)
-    available = plus(rows.event, names.delay.micros) if rows.available is None else rows.available
-    records, order = arrange(_without_null_events(key, rows), rows.event, available, rows.created, None, keys=keys)
-    place = latest(records, spine_key, points.time, strict=rule.strict, ttl=rule.ttl)
-    winner = np.full(len(points.time), -1, np.int64)
-    winner[place >= 0] = order[place[place >= 0]]
-    null = np.zeros(len(points.time), np.bool_)
-    null[place >= 0] = _all_null(frame.select(values))[winner[place >= 0]]
-    why, event = status(records, place, spine_key, points.time, strict=rule.strict, ttl=rule.ttl, value_is_null=null)
-    names_of = [status.name for status in Status]
+    null = np.logical_and.reduce([column.is_null().to_numpy() for column in values]) if values else np.False_
+    status = np.where(winner < 0, reason, np.where(null, Status.NULL_VALUE, Status.PRESENT))
+    names = [status.name for status in Status]
+    moments = zone.micros(event, role="feature")
     return [
-        *gather(frame.select(values), winner),
-        pl.Series("status", names_of, dtype=pl.Enum(names_of)).gather(why),
-        pl.Series("event_time", event).set(pl.Series(winner < 0), None).cast(pl.Datetime("us", "UTC")),
+        pl.Series("status", names, dtype=pl.Enum(names)).gather(status),
+        moments.cast(pl.Datetime("us", "UTC")).alias("event_time"),
     ]
-
-
-def _all_null(values: pl.DataFrame) -> Array:
-    """Return bool[n], whether all values of a row are null."""
-    import numpy as np
-    import polars as pl
-
-    if not values.width:
-        return np.zeros(values.height, np.bool_)
-    return values.select(pl.all_horizontal(pl.all().is_null())).to_series().to_numpy()
-
-
-def _without_null_events(key: Array, rows: Rows) -> Array:
-    """Drop rows without an event time: they must not pass for facts that had happened but were not yet known."""
-    import numpy as np
-
-    from tinymlops.kernels.records import FOREVER
-
-    return np.where(rows.event == FOREVER, -1, key)
 
 
 def _check_choices(boundary: str, known: str | None, created: str | None) -> None:

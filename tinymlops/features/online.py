@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,21 +14,18 @@ import polars as pl
 from tinymlops._time import from_micros
 from tinymlops.errors import DataError
 from tinymlops.features.historical import Asked, Table, in_order, parse_features, same_name, view_columns
-from tinymlops.features.read_plans import Cells, ReadPlan, Request, plan_for
-from tinymlops.frames import to_polars
+from tinymlops.features.read_plans import ReadPlan, plan_for
+from tinymlops.features.requests import Keys, Request
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from tinymlops.features.context import Context
+    from tinymlops.features.online_cells import Answer
     from tinymlops.features.specs import FeatureRequest
     from tinymlops.stores._entries import Reader
 
 __all__ = ["Keys", "OnlineFeatures", "get_online_features", "read_features"]
-
-Keys = Sequence[Mapping[str, object]] | Mapping[str, Sequence[object]]
-
-_PLAIN = ({int}, {str}, {float}, {bool})
 
 
 class OnlineFeatures:
@@ -40,11 +38,11 @@ class OnlineFeatures:
 
     def __init__(
         self,
-        keys: _Keys,
+        keys: Request,
         now: int,
         sequence: int,
         features: tuple[str, ...],
-        answer: list[Cells] | Table,
+        answer: list[Answer] | Table,
         *,
         details: bool,
     ) -> None:
@@ -65,10 +63,8 @@ class OnlineFeatures:
         """Return column name to values."""
         if self._details or isinstance(self._answer, Table):
             return self._frame.to_dict(as_series=False)
-        found, names = self._keys.lists(), iter(self.features)
-        for cells in self._answer:
-            for values in cells.lists():
-                found[next(names)] = values
+        found = self._keys.lists()
+        found.update(zip(self.features, chain.from_iterable(cells.lists() for cells in self._answer), strict=True))
         return found
 
     def to_arrow(self) -> pa.Table:
@@ -114,63 +110,6 @@ class OnlineFeatures:
         ]
 
 
-class _Keys:
-    """What the user asks with: columns of plain Python values, or a frame of anything else.
-
-    Args:
-        given: Rows, columns, or a frame.
-    """
-
-    def __init__(self, given: Keys | pl.DataFrame) -> None:
-        self._given = given
-        self._frame = given if isinstance(given, pl.DataFrame) else None
-        columns: dict[str, Any] | None = None
-        if isinstance(given, Mapping):
-            columns = dict(given)
-        elif not isinstance(given, pl.DataFrame):
-            columns = _columns_of(given)
-        kinds = None if columns is None else _kinds_of(columns)
-        if columns is None or kinds is None:
-            columns = dict(self.frame().to_dict())
-            kinds = {name: set() for name in columns}
-        if not columns:
-            raise DataError("no keys were given", hint='write [{"customer": 7}], or {"customer": [7, 8]}')
-        self.height = len(next(iter(columns.values())))
-        self.request = Request(columns, kinds, self.height)
-
-    def frame(self) -> pl.DataFrame:
-        """Return keys and request fields as Polars has them."""
-        if self._frame is None:
-            given = self._given
-            self._frame = to_polars(dict(given) if isinstance(given, Mapping) else [dict(row) for row in given])
-        return self._frame
-
-    def lists(self) -> dict[str, list[Any]]:
-        """Return them as Python has them."""
-        if self._frame is not None:
-            return self._frame.to_dict(as_series=False)
-        return {name: list(values) for name, values in self.request.columns.items()}
-
-
-def _columns_of(rows: Sequence[Mapping[str, object]]) -> dict[str, list[Any]] | None:
-    """Turn rows into columns; None where they have not the same."""
-    if not rows or not all(isinstance(row, dict) and row.keys() == rows[0].keys() for row in rows):
-        return None
-    return {name: [row[name] for row in rows] for name in rows[0]}
-
-
-def _kinds_of(columns: Mapping[str, Any]) -> dict[str, set[type]] | None:
-    """Return the type of each column's values; None where some column needs more than a look at its types."""
-    kinds = {}
-    for name, values in columns.items():
-        if type(name) is not str or type(values) not in (list, tuple):
-            return None
-        kinds[name] = set(map(type, values)) - {type(None)}
-        if kinds[name] not in _PLAIN:
-            return None
-    return kinds if len(set(map(len, columns.values()))) == 1 else None
-
-
 def get_online_features(context: Context, tx: Reader, asked: Asked, keys: Keys, *, details: bool) -> OnlineFeatures:
     """Read features as of the clock's time.
 
@@ -193,7 +132,7 @@ def get_online_features(context: Context, tx: Reader, asked: Asked, keys: Keys, 
         plan = plan_for(context, requests, None)
         plans[name] = plan
     assert isinstance(plan, ReadPlan)
-    return _read(context, tx, plan, _Keys(keys), details=details)
+    return _read(context, tx, plan, Request(keys), details=details)
 
 
 def read_features(
@@ -215,25 +154,25 @@ def read_features(
     """
     plan = plan_for(context, requests, spine_source)
     with context.environment.online.read() as tx:
-        return _read(context, tx, plan, _Keys(keys), details=details)
+        return _read(context, tx, plan, Request(keys), details=details)
 
 
-def _read(context: Context, tx: Reader, plan: ReadPlan, keys: _Keys, *, details: bool) -> OnlineFeatures:
+def _read(context: Context, tx: Reader, plan: ReadPlan, keys: Request, *, details: bool) -> OnlineFeatures:
     now = context.now()
     moments = plan.moments(tx)
-    answers: list[Cells | None] = []
+    answers: list[Answer | None] = []
     sequences = []
     for view, moment in zip(plan.views, moments, strict=True):
         if moment is None or moment.at > now:
             answers.append(None)
             continue
-        answers.append(view.read(tx, moment, keys.request, keys.frame, now))
+        answers.append(view.read(tx, moment, keys, now))
         sequences.append(moment.sequence)
     sequence = min(sequences) if sequences else context.environment.database.sequence()
     light = [cells for cells in answers if cells is not None]
     if len(light) == len(answers) and not plan.on_demand:
-        for name in plan.names:
-            if name in keys.request.columns:
+        for name in keys.columns:
+            if name in plan.known_names:
                 raise same_name(name, plan.origin(name))
         return OnlineFeatures(keys, now, sequence, plan.names, light, details=details)
     table = Table({}, {}, {})
@@ -257,7 +196,7 @@ def _read(context: Context, tx: Reader, plan: ReadPlan, keys: _Keys, *, details:
     return OnlineFeatures(keys, now, sequence, tuple(table.columns), table, details=details)
 
 
-def _table(names: Sequence[str], answer: Sequence[Cells], details: bool) -> Table:  # noqa: FBT001
+def _table(names: Sequence[str], answer: Sequence[Answer], details: bool) -> Table:  # noqa: FBT001
     columns = [series for cells in answer for series in cells.all_series()]
     reasons = {name: series for cells in answer if details for name, series in cells.details().items()}
     return Table({name: series.alias(name) for name, series in zip(names, columns, strict=True)}, {}, reasons)

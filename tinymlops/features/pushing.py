@@ -13,6 +13,7 @@ from tinymlops.features.accepting import accepted
 from tinymlops.features.deletes import refuse_deletes
 from tinymlops.features.materialization import catch_up
 from tinymlops.features.payloads import digest_of, to_ids, to_payloads
+from tinymlops.features.row_wise import check_row_wise
 from tinymlops.features.sources import known_columns, require_same_types, with_times
 from tinymlops.features.specs import EntitySpec, LabelSpec, SourceSpec, ViewSpec
 from tinymlops.records import PushedRow, SourceState
@@ -78,11 +79,15 @@ def push(context: Context, name: str, rows: Frame, *, batch_id: str | None = Non
     Raises:
         NotFoundError: If there is no such source, with the near match.
         DataError: If the source takes no pushes, or a row does not fit its schema.
+        DefinitionError: If a transformation over it only says that it is row-wise, as far as the first rows tell.
         ConflictError: If the batch id was used for other rows.
     """
     source = _pushed_source(context, name)
     frame = with_times(accepted(rows, source, _key_columns(context, source)), source)
     refuse_deletes(context.definitions, source, frame)
+    if name not in context.definitions.checked and frame.height > 1:
+        check_row_wise(context, source, frame)
+        context.definitions.checked.add(name)
     with context.environment.database.write(actor="local") as tx:
         state = tx.get(SourceState, source=name)
         if state is not None:

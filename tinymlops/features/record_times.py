@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     import polars as pl
 
     from tinymlops.features.specs import SourceSpec
-    from tinymlops.frames import Role
+    from tinymlops.frames import Ambiguous, DateMeans, Role
 
     Array = np.ndarray[Any, Any]
 
-__all__ = ["Delay", "Names", "Rows", "Rule", "delay_micros", "plus", "read_delay", "read_rows", "times_of"]
+__all__ = ["Delay", "Names", "Rows", "Rule", "Zone", "delay_micros", "plus", "read_delay", "read_rows", "times_of"]
 
 _SHOWN_ROWS = 5
 _LONGEST_DELAY = 2**62
@@ -47,12 +47,33 @@ class Names(NamedTuple):
         return list(dict.fromkeys(name for name in (*self.key, self.event, self.created, self.delay.column) if name))
 
 
+class Zone(NamedTuple):
+    """How times without a zone are read, and dates of features."""
+
+    tz: str | None
+    ambiguous: Ambiguous = "raise"
+    date_means: DateMeans | None = None
+
+    def micros(self, times: pl.Series, *, role: Role, first_row: int = 0) -> pl.Series:
+        """Return times as `tinymlops.frames.times_to_micros` does; a spine's date is always the start of its day."""
+        dates = self.date_means if role == "feature" else None
+        return times_to_micros(
+            times,
+            role=role,
+            tz=self.tz,
+            name=times.name,
+            ambiguous=self.ambiguous,
+            date_means=dates,
+            first_row=first_row,
+        )
+
+
 class Rule(NamedTuple):
     """Which rows count."""
 
     strict: bool
     ttl: int | None
-    tz: str | None
+    zone: Zone
     by_event: bool
 
 
@@ -86,7 +107,7 @@ def read_rows(batch: pl.DataFrame, names: Names, rule: Rule, first_row: int) -> 
     from tinymlops.kernels.records import FOREVER, NEVER
 
     def times(name: str) -> pl.Series:
-        return times_to_micros(batch[name], role="feature", tz=rule.tz, name=name, first_row=first_row)
+        return rule.zone.micros(batch[name], role="feature", first_row=first_row)
 
     happened = _filled(times(names.event), FOREVER)
     created = None if names.created is None else times(names.created)

@@ -40,8 +40,8 @@ OPERATIONS = (
     "var", "std",
 )  # fmt: skip
 _FIRST, _LAST, _COUNT, _SINCE, _UNIQUE, _MIN, _MAX, _QUANTILE, _ANY, _ALL, _SUM, _MEAN, _VAR, _STD = range(14)
-_HEADER = 3
-_USUAL, _ALIKE, _VARIES = range(3)
+HEADER = 3
+USUAL, ALIKE, VARIES = range(3)
 
 OPERATION, OPERAND, WHERE, SKIP_NULLS, SPAN, WINDOWED, IS_FLOAT, PLACE, QUANTILE, WALK = range(10)
 """The columns of a program, a row for each feature: the operation, the columns of the operand's values and of the
@@ -56,7 +56,7 @@ NULL, FOUND, UNCERTAIN, INFINITE, TOO_GREAT = range(5)
 
 def empty_entry(width: int) -> bytes:
     """Return the entry of a key without rows."""
-    header = np.zeros(_HEADER + masks_of(width) + 1, np.int64)
+    header = np.zeros(HEADER + masks_of(width) + 1, np.int64)
     header[0] = header.size
     return header.tobytes()
 
@@ -98,15 +98,15 @@ def unpack(words: Array, firsts: Array, width: int) -> tuple[Array, Array]:
     columns = np.empty((width, rows), np.int64)
     start, row = 0, 0
     for _ in range(firsts[keys]):
-        count, place = words[start + 1], start + _HEADER + masks
+        count, place = words[start + 1], start + HEADER + masks
         for column in range(width if count else 0):
-            how = (words[start + _HEADER + (column >> 5)] >> (2 * (column & 31))) & 3
-            if how == _VARIES:
+            how = (words[start + HEADER + (column >> 5)] >> (2 * (column & 31))) & 3
+            if how == VARIES:
                 columns[column, row : row + count] = words[place : place + count]
                 place += count
             else:
-                columns[column, row : row + count] = words[place] if how == _ALIKE else usual(column)
-                place += how == _ALIKE
+                columns[column, row : row + count] = words[place] if how == ALIKE else usual(column)
+                place += how == ALIKE
         start += words[start]
         row += count
     return offsets, columns
@@ -125,14 +125,14 @@ def pack(offsets: Array, before: Array, columns: Array) -> tuple[Array, Array]:
         The words, and int64[E+1] where each entry begins.
     """
     width, entries = columns.shape[0], offsets.size - 1
-    head = _HEADER + masks_of(width)
+    head = HEADER + masks_of(width)
     how = np.zeros((entries, width), np.int64)
     starts = np.zeros(entries + 1, np.int64)
     for e in range(entries):
         size = head + 1
         for column in range(width):
             how[e, column] = _how(columns[column], offsets[e], offsets[e + 1], usual(column))
-            size += offsets[e + 1] - offsets[e] if how[e, column] == _VARIES else how[e, column]
+            size += offsets[e + 1] - offsets[e] if how[e, column] == VARIES else how[e, column]
         starts[e + 1] = starts[e] + size
     words = np.zeros(starts[entries], np.int64)
     for e in range(entries):
@@ -140,8 +140,8 @@ def pack(offsets: Array, before: Array, columns: Array) -> tuple[Array, Array]:
         words[start], words[start + 1] = starts[e + 1] - start, offsets[e + 1] - offsets[e]
         words[start + 2] = 2 * before[e] + (before[e] > 0)
         for column in range(width):
-            words[start + _HEADER + (column >> 5)] |= how[e, column] << np.int64(2 * (column & 31))
-            size = offsets[e + 1] - offsets[e] if how[e, column] == _VARIES else how[e, column]
+            words[start + HEADER + (column >> 5)] |= how[e, column] << np.int64(2 * (column & 31))
+            size = offsets[e + 1] - offsets[e] if how[e, column] == VARIES else how[e, column]
             for i in range(size):
                 words[place + i] = columns[column, offsets[e] + i]
             place += size
@@ -153,8 +153,8 @@ def _how(values: Array, start: int, stop: int, standard: int) -> int:
     """Say how a column of an entry is written."""
     for i in range(start + 1, stop):
         if values[i] != values[start]:
-            return _VARIES
-    return _USUAL if start == stop or values[start] == standard else _ALIKE
+            return VARIES
+    return USUAL if start == stop or values[start] == standard else ALIKE
 
 
 @compiled

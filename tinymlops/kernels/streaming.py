@@ -21,7 +21,7 @@ from tinymlops.kernels._sort import sort_groups
 from tinymlops.kernels._threads import in_chunks
 from tinymlops.kernels.records import FOREVER, NEVER
 
-__all__ = ["Stream", "latest_unsorted"]
+__all__ = ["Stream"]
 
 Array = np.ndarray[Any, Any]
 
@@ -169,40 +169,6 @@ class Stream:
         self._before += self._filled
         self._filled = 0
         self._edges = []
-
-
-def latest_unsorted(
-    key: Array,
-    time: Array,
-    record_key: Array,
-    event: Array,
-    available: Array,
-    created: Array | None,
-    *,
-    keys: int,
-    strict: bool,
-    ttl: int | None = None,
-) -> Array:
-    """Find what `tinymlops.kernels.asof.latest` finds, from records in any order.
-
-    Args:
-        key: int64[m] spine codes 0 to keys-1, -1 for a null key.
-        time: int64[m] spine times, microseconds UTC.
-        record_key: int64[n] codes, -1 for a null key.
-        event: int64[n] event times, microseconds UTC.
-        available: int64[n] when each became known; FOREVER for never.
-        created: int64[n] to break ties of event, NEVER where null; None if there is none. A last tie goes to
-            the last row.
-        keys: How many keys there are.
-        strict: Whether a record must be available before the time, not just by it.
-        ttl: The winner needs `time - event <= ttl`, microseconds.
-
-    Returns:
-        int64[m]: record row numbers, -1 where there is none.
-    """
-    stream = Stream(key, time, keys=keys, strict=strict, delay=None, created=created is not None)
-    stream.add(record_key, event, available, created)
-    return stream.winners(ttl)
 
 
 _NOTHING = frozen(np.empty(0, np.int64), np.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -19,31 +20,35 @@ class Gate:
 
     Whoever wants to be alone stops new threads at the gate and waits for those inside. A thread that is
     inside may enter again, or it would wait for the one that waits for it.
+
+    Coming and going takes no lock, which would cost as much as a read: each thread counts for itself, first counts
+    and then looks whether somebody wants to be alone, who first says so and then looks at the counts.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
-        self._inside = 0
+        self._changed = threading.Condition()
         self._stopped = 0
         self._occupied = False
-        self._mine = _Mine()
+        self._depths: weakref.WeakSet[_Depth] = weakref.WeakSet()
+        self._mine = _Mine(self._depths, self._changed)
 
     def enter(self) -> None:
         """Come in, once nobody is or wants to be alone inside."""
-        mine = self._mine
-        with self._lock:  # which costs less than the condition around it
-            while self._stopped and not mine.depth:
-                self._changed.wait()
-            self._inside += 1
-        mine.depth += 1
+        mine = self._mine.depth
+        mine.count += 1
+        if self._stopped and mine.count == 1:
+            with self._changed:
+                mine.count = 0
+                self._changed.notify_all()
+                while self._stopped:
+                    self._changed.wait()
+                mine.count = 1
 
     def leave(self) -> None:
         """Go out."""
-        self._mine.depth -= 1
-        with self._lock:
-            self._inside -= 1
-            if self._stopped:
+        self._mine.depth.count -= 1
+        if self._stopped:
+            with self._changed:
                 self._changed.notify_all()
 
     @contextmanager
@@ -53,14 +58,14 @@ class Gate:
         Raises:
             ConflictError: If this thread is inside already.
         """
-        if self._mine.depth:
+        if self._mine.depth.count:
             raise ConflictError(
                 "the online store cannot grow while the same thread is reading from it",
                 hint="finish the read before writing",
             )
         with self._new_ones_stopped():
             with self._changed:
-                while self._inside or self._occupied:
+                while self._inside() or self._occupied:
                     self._changed.wait()
                 self._occupied = True
             try:
@@ -73,7 +78,7 @@ class Gate:
         """Wait inside until all others have left; for one thread at a time."""
         with self._new_ones_stopped():
             with self._changed:
-                while self._inside > self._mine.depth:
+                while self._inside() > self._mine.depth.count:
                     self._changed.wait()
             yield
 
@@ -88,6 +93,24 @@ class Gate:
                 self._stopped -= 1
                 self._changed.notify_all()
 
+    def _inside(self) -> int:
+        """Return how often all threads are inside."""
+        return sum(depth.count for depth in self._depths)
+
+
+class _Depth:
+    """How often one thread is inside."""
+
+    __slots__ = ("__weakref__", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+
 
 class _Mine(threading.local):
-    depth = 0
+    """This thread's depth, which goes when the thread does."""
+
+    def __init__(self, depths: weakref.WeakSet[_Depth], lock: threading.Condition) -> None:
+        self.depth = _Depth()
+        with lock:
+            depths.add(self.depth)
