@@ -60,7 +60,7 @@ def test_what_another_process_stored_first_is_kept(directory, tmp):
     assert list(tmp.iterdir()) == []
 
 
-@pytest.mark.parametrize("file", ["rows.arrow", "manifest.json"])
+@pytest.mark.parametrize("file", ["rows.arrow", "manifest"])
 def test_any_flipped_byte_is_found_and_the_image_removed(directory, tmp, file):
     images.store(directory, "one", {"rows": ROWS}, tmp)
     path = directory / "one" / file

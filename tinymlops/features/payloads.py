@@ -1,4 +1,4 @@
-"""Pushed rows as they are stored: msgpack of a row's values, with a digest that every read checks.
+"""Pushed rows as they are stored: msgpack of a row's values, with a digest that tells whether it is known.
 
 Times are integers in the column's unit, decimals and enums are text. A payload's values are in the order of the
 source's known columns, to which new ones are only ever appended, and nulls at its end are left out: so a row has the
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tinymlops.errors import IntegrityError
+from tinymlops.records import PushedRow
 from tinymlops.schema import parse_dtype
 
 if TYPE_CHECKING:
@@ -70,20 +70,13 @@ def read_pushed(
     """
     import polars as pl
 
-    rows = database.rows(
-        "SELECT n, event, created, deleted, payload, digest FROM pushed_rows "
+    rows = database.select(
+        PushedRow,
         "WHERE source = ? AND n > ? AND n <= ? ORDER BY n",
         (source, after, _GREATEST if up_to is None else up_to),
     )
     decode = msgspec.msgpack.Decoder(list[Any]).decode
-    values = []
-    for n, _, _, _, payload, digest in rows:
-        if digest_of(payload) != digest:
-            raise IntegrityError(
-                f"pushed row {n} of source {source!r} is not what was written",
-                hint="restore the workspace from a backup",
-            )
-        values.append(decode(payload))
+    values = [decode(row.payload) for row in rows]
     dtypes = {name: parse_dtype(dtype) for name, dtype in columns.items()}
     parts = list(zip_longest(*values)) or [()] * len(dtypes)
     parts += [(None,) * len(rows)] * (len(dtypes) - len(parts))
@@ -91,9 +84,13 @@ def read_pushed(
         pl.Series(name, list(part), dtype=stored_dtype(dtype)).cast(dtype)
         for (name, dtype), part in zip(dtypes.items(), parts, strict=True)
     ]
-    numbers = {"__event": 1, "__created": 2, "__sequence": 0}
-    system = [pl.Series(name, [row[i] for row in rows], dtype=pl.Int64) for name, i in numbers.items()]
-    return pl.DataFrame([*own, *system, pl.Series("__deleted", [row[3] == 1 for row in rows], dtype=pl.Boolean)])
+    system = [
+        pl.Series("__event", [row.event for row in rows], dtype=pl.Int64),
+        pl.Series("__created", [row.created for row in rows], dtype=pl.Int64),
+        pl.Series("__sequence", [row.n for row in rows], dtype=pl.Int64),
+        pl.Series("__deleted", [row.deleted for row in rows], dtype=pl.Boolean),
+    ]
+    return pl.DataFrame([*own, *system])
 
 
 def _without_last_nulls(values: tuple[Any, ...]) -> tuple[Any, ...]:

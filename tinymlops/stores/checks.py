@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import sqlite3
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tinymlops.errors import ConflictError, IntegrityError
+from tinymlops.stores import images
 from tinymlops.stores.locks import FileLock
 from tinymlops.stores.migrations import SCHEMA_VERSION
 from tinymlops.stores.publish import damaged, hash_file, missing, scratch_directory
@@ -71,17 +71,20 @@ def check(environment: Environment, advance: Callable[[int], None]) -> Iterator[
         yield from _reported(
             "audit log", database.verify_audit(), "every entry follows from the one before", database.path
         )
-        yield from _reported("pushed rows", _pushed_problems(environment), "every row has its checksum", database.path)
+        yield from _reported("rows", database.damaged_rows(), "every row has its checksum", database.path)
+        yield Finding("commits", "ok", f"none of {database.commits():,} is missing")
         named = named_files(database.rows)
         yield from _files(environment.path, named, advance)
         yield from _online(environment)
+        yield from _images(environment.path, advance)
         yield _orphans(environment)
         yield _free(environment.path)
 
 
 def bytes_to_read(environment: Environment) -> int:
     """Return the size of the files that `check` reads."""
-    return sum(_size(environment.path / file.name) for file in named_files(environment.database.rows))
+    named = sum(_size(environment.path / file.name) for file in named_files(environment.database.rows))
+    return named + _size_below(environment.path / "images")
 
 
 def space_of(environment: Environment) -> list[Space]:
@@ -89,7 +92,7 @@ def space_of(environment: Environment) -> list[Space]:
     path = environment.path
     kinds = {
         "database": [*path.glob("meta.db*")],
-        **{name: _files_below(path / name) for name in ("segments", "blobs", "online", "tmp")},
+        **{name: _files_below(path / name) for name in ("segments", "images", "blobs", "online", "tmp")},
     }
     return [Space(kind, len(files), sum(map(_occupied, files))) for kind, files in kinds.items()]
 
@@ -114,15 +117,6 @@ def _pages(environment: Environment) -> Iterator[Finding]:
     problems = [text for (text,) in database.rows("PRAGMA integrity_check") if text != "ok"]
     problems += [f"row {row[1]} of {row[0]} refers to nothing" for row in database.rows("PRAGMA foreign_key_check")]
     yield from _reported("database", problems, "every page and index fits", database.path)
-
-
-def _pushed_problems(environment: Environment) -> list[str]:
-    rows = environment.database.rows("SELECT n, payload, digest FROM pushed_rows ORDER BY n")
-    return [
-        f"pushed row {n} is not what was written"
-        for n, payload, digest in rows
-        if hashlib.sha256(payload).digest()[:16] != digest
-    ]
 
 
 def _files(root: Path, named: list[NamedFile], advance: Callable[[int], None]) -> Iterator[Finding]:
@@ -151,6 +145,18 @@ def _online(environment: Environment) -> Iterator[Finding]:
         yield Finding("online store", "damaged", error.message, str(environment.online.path))
     else:
         yield Finding("online store", "ok", f"{entries:,} entries have their checksum")
+
+
+def _images(root: Path, advance: Callable[[int], None]) -> Iterator[Finding]:
+    sound = 0
+    for path in images.listed(root / "images"):
+        broken = images.damage(path)
+        advance(_size_below(path))
+        if broken is None:
+            sound += 1
+        else:
+            yield Finding("join images", "damaged", f"{broken} is not what was written", str(broken))
+    yield Finding("join images", "ok", f"{sound} images are what was written")
 
 
 def _orphans(environment: Environment) -> Finding:
@@ -203,6 +209,10 @@ def _free(path: Path) -> Finding:
 
 def _files_below(directory: Path) -> list[Path]:
     return [Path(folder, name) for folder, _, names in os.walk(directory) for name in names]
+
+
+def _size_below(directory: Path) -> int:
+    return sum(map(_size, _files_below(directory)))
 
 
 def _size(path: Path) -> int:
