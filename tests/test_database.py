@@ -314,7 +314,7 @@ def test_write_transactions_do_not_nest(database):
 
 
 def test_reading_connections_refuse_to_write(database):
-    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+    with pytest.raises(IntegrityError, match="readonly"):
         database.rows("DELETE FROM metrics")
 
 

@@ -19,6 +19,7 @@ from tinymlops.records import (
     Metric,
     Prediction,
     PushBatch,
+    Run,
 )
 from tinymlops.stores.checks import check
 from tinymlops.stores.collection import collect
@@ -185,6 +186,17 @@ def test_a_file_that_is_not_in_wal_mode_any_more_is_put_back(database):
     database.open()
     assert database.rows("PRAGMA journal_mode") == [("wal",)]
     store(database, metric())
+
+
+def test_a_table_whose_index_does_not_fit_is_noticed_when_it_is_opened(database):
+    store(database, Run(id="a" * 32, name="first", status="running", started_at=NOW))
+    database.close()
+    content = database.path.read_bytes()
+    index = content.rindex(b"first")
+    assert content.count(b"first", 0, index), "the row itself lies before its index"
+    database.path.write_bytes(content[:index] + b"g" + content[index + 1 :])
+    with pytest.raises(IntegrityError, match=r"meta\.db is damaged: .*index"):
+        database.open()
 
 
 # The write-ahead log

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["digest_of", "read_pushed", "stored_dtype", "to_ids", "to_payloads"]
 
+_N, _, _, _PAYLOAD, _, _EVENT, _CREATED, _DELETED = range(len(PushedRow.__struct_fields__))
 _DIGEST = 16
 _GREATEST = 2**63 - 1
 
@@ -70,13 +71,13 @@ def read_pushed(
     """
     import polars as pl
 
-    rows = database.select(
+    rows = database.stored(
         PushedRow,
         "WHERE source = ? AND n > ? AND n <= ? ORDER BY n",
         (source, after, _GREATEST if up_to is None else up_to),
     )
     decode = msgspec.msgpack.Decoder(list[Any]).decode
-    values = [decode(row.payload) for row in rows]
+    values = [decode(row[_PAYLOAD]) for row in rows]
     dtypes = {name: parse_dtype(dtype) for name, dtype in columns.items()}
     parts = list(zip_longest(*values)) or [()] * len(dtypes)
     parts += [(None,) * len(rows)] * (len(dtypes) - len(parts))
@@ -84,13 +85,10 @@ def read_pushed(
         pl.Series(name, list(part), dtype=stored_dtype(dtype)).cast(dtype)
         for (name, dtype), part in zip(dtypes.items(), parts, strict=True)
     ]
-    system = [
-        pl.Series("__event", [row.event for row in rows], dtype=pl.Int64),
-        pl.Series("__created", [row.created for row in rows], dtype=pl.Int64),
-        pl.Series("__sequence", [row.n for row in rows], dtype=pl.Int64),
-        pl.Series("__deleted", [row.deleted for row in rows], dtype=pl.Boolean),
-    ]
-    return pl.DataFrame([*own, *system])
+    numbers = {"__event": _EVENT, "__created": _CREATED, "__sequence": _N}
+    system = [pl.Series(name, [row[i] for row in rows], dtype=pl.Int64) for name, i in numbers.items()]
+    deleted = pl.Series("__deleted", [row[_DELETED] == 1 for row in rows], dtype=pl.Boolean)
+    return pl.DataFrame([*own, *system, deleted])
 
 
 def _without_last_nulls(values: tuple[Any, ...]) -> tuple[Any, ...]:

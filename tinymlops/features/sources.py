@@ -314,9 +314,9 @@ def require_past(context: Context, as_of: int | None) -> int | None:
 def sources_after(context: Context, sequence: int) -> set[str]:
     """Return the sources that have rows of a greater sequence."""
     database = context.environment.database
-    pushed = database.select(PushedRow, "WHERE n > ?", (sequence,))
+    pushed = database.stored(PushedRow, "WHERE n > ?", (sequence,))
     ingested = database.select(Segment, "WHERE dead_at IS NULL AND last > ?", (sequence,))
-    return {row.source for row in pushed} | {segment.source for segment in ingested}
+    return {source for _, source, *_ in pushed} | {segment.source for segment in ingested}
 
 
 def _read_segments(

@@ -19,8 +19,8 @@ _LARGEST_INT = 2**63 - 1
 _LARGEST_WAL_KEPT = 4 * 2**20
 _ROW_EXISTS = (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE)
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-# Python's own error for a text that is none, which has no code, and what SQLite says of a text that is no JSON.
-_SAID_OF_DAMAGE = ("Could not decode to UTF-8", "malformed JSON")
+# Of a text that is none, which is Python's own error and has no code; of a text that is no JSON; of a header; of a schema.
+_SAID_OF_DAMAGE = ("Could not decode to UTF-8", "malformed JSON", "unsupported file format", "no such ")
 
 
 def connected(path: Path) -> sqlite3.Connection:
@@ -56,6 +56,8 @@ def translated(path: Path, subject: str) -> Iterator[None]:
         ) from error
     except UnicodeEncodeError as error:
         raise DataError(f"a text for {subject} is no valid Unicode: {error.reason}") from error
+    except UnicodeDecodeError as error:  # of a message that quotes a damaged schema
+        raise _damaged(path, error) from error
     except sqlite3.OperationalError as error:
         raise _operational(error, path) from error
     except sqlite3.DatabaseError as error:
@@ -85,12 +87,14 @@ def _operational(error: sqlite3.OperationalError, path: Path) -> Exception:
         )
     if code == sqlite3.SQLITE_IOERR:
         return IntegrityError(f"{path} cannot be read or written: {error}", hint="check the disk")
+    if code == sqlite3.SQLITE_READONLY:
+        return IntegrityError(f"{path} cannot be written: {error}", hint=RESTORE)
     if code in _DAMAGE or str(error).startswith(_SAID_OF_DAMAGE):
         return _damaged(path, error)
     return error
 
 
-def _damaged(path: Path, error: sqlite3.Error) -> IntegrityError:
+def _damaged(path: Path, error: Exception) -> IntegrityError:
     return IntegrityError(f"{path} is damaged: {error}", hint=RESTORE)
 
 

@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tinymlops.errors import IntegrityError
-from tinymlops.records import Counter, Record
+from tinymlops.records import (
+    Artifact,
+    Counter,
+    Definition,
+    LoggedModel,
+    ModelAlias,
+    ModelVersion,
+    Record,
+    Run,
+    Segment,
+    SourceState,
+    TrainingSetBuild,
+)
 from tinymlops.stores._rows import check_of, plan_for
 from tinymlops.stores._sqlite import RESTORE, translated
 
@@ -18,7 +30,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-__all__ = ["GENESIS", "audit_hash", "audit_problems", "read_counter", "require_schema", "row_problems", "seal_schema"]
+__all__ = [
+    "GENESIS",
+    "audit_hash",
+    "audit_problems",
+    "read_counter",
+    "require_indexes",
+    "require_schema",
+    "row_problems",
+    "seal_schema",
+]
 
 GENESIS = "0" * 64
 """What the first entry of the audit log follows."""
@@ -72,6 +93,24 @@ def require_schema(connection: sqlite3.Connection, path: Path) -> None:
             f"the schema of {path} is not what was written",
             hint=f"drop what another program has added to it, or {RESTORE}",
         )
+
+
+def require_indexes(connection: sqlite3.Connection, path: Path) -> None:
+    """Compare the tables that do not grow with traffic with their indexes: a damaged one lets a read miss a whole row.
+
+    Raises:
+        IntegrityError: If one does not fit.
+    """
+    for cls in _SMALL:
+        for (problem,) in connection.execute(f"PRAGMA integrity_check({cls.table})"):
+            if problem != "ok":
+                raise IntegrityError(f"{path} is damaged: {problem}", hint=RESTORE)
+
+
+_SMALL = (
+    *(Counter, Definition, Segment, SourceState, TrainingSetBuild, Run, Artifact, LoggedModel),
+    *(ModelVersion, ModelAlias),
+)
 
 
 def _schema_check(connection: sqlite3.Connection) -> int:

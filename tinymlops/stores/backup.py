@@ -127,7 +127,7 @@ def read_manifest(source: Path) -> Backup:
         raise NotFoundError(f"{source} is no backup: it has no {_MANIFEST}", hint="name the directory that backup made")
     try:
         manifest = msgspec.json.decode(path.read_bytes(), type=Backup)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise IntegrityError(f"{path} cannot be read: {error}", hint="use another backup") from error
     if manifest.protocol > _PROTOCOL:
         raise IntegrityError(f"{path} has protocol {manifest.protocol}", hint="pip install --upgrade tinymlops")

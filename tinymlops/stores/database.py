@@ -4,8 +4,8 @@ Writing goes through `Database.write` alone, one transaction at a time over all 
 reading never waits for it. SQLite 3.7.0 to 3.51.2 can lose a WAL when a checkpoint meets another connection's
 write, so every write, every checkpoint, opening and closing hold that lock.
 
-Every record is compared with its checksum when it is read (`_rows.py`), the schema and the number of the last commit
-when the file is opened (`_verify.py`, `_commits.py`).
+Every record is compared with its checksum when it is read (`_rows.py`); the schema, small tables with their indexes and
+the number of the last commit when the file is opened (`_verify.py`, `_commits.py`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tinymlops.records import Record
 from tinymlops.stores._commits import LastCommit
 from tinymlops.stores._rows import plan_for
 from tinymlops.stores._sqlite import RESTORE, connected, prepare, translated
-from tinymlops.stores._verify import audit_problems, read_counter, require_schema, row_problems
+from tinymlops.stores._verify import audit_problems, read_counter, require_indexes, require_schema, row_problems
 from tinymlops.stores.forked import Owner
 from tinymlops.stores.migrations import SCHEMA_VERSION, migrate, refuse_second_sqlite
 from tinymlops.stores.publish import fsync, fsync_directory
@@ -142,6 +142,11 @@ class Database:
         """Return the records that a SELECT finds, of which this is what follows the table's name."""
         plan = plan_for(cls)
         return [plan.decode(row) for row in self.rows(f"{plan.select} {rest}", params)]
+
+    def stored(self, cls: type[Record], rest: str, params: Sequence[Any] = ()) -> builtins.list[builtins.list[Any]]:
+        """Return what `select` does as values in the order of the record's fields, as SQLite has them: for many rows."""
+        plan = plan_for(cls)
+        return [plan.checked(row) for row in self.rows(f"{plan.select} {rest}", params)]
 
     def rows(self, sql: str, params: Sequence[Any] = ()) -> builtins.list[tuple[Any, ...]]:
         """Return the rows of one SELECT, compared with no checksum; the connection refuses to write."""
@@ -272,6 +277,7 @@ class Database:
         if self._check_version(connection) < SCHEMA_VERSION:
             migrate(connection)
         require_schema(connection, self.path)
+        require_indexes(connection, self.path)
         self._last.require(read_counter(connection, "commits"))
 
     def _check_version(self, connection: sqlite3.Connection) -> int:
