@@ -7,6 +7,7 @@ import pytest
 from command_line import ask, launch, run, succeed, train, write_shop
 
 import tinymlops as tm
+from tinymlops.features import prepared
 from tinymlops.stores.checks import sqlite_note
 
 
@@ -121,6 +122,20 @@ def test_repair_makes_the_online_store_anew_and_touches_nothing_else(shop):
     assert (result["damaged"], "spending" in result["rebuilt"]) == (0, True)
     assert ask("features", "online", "spending", "customer_id=1", "--project", shop)["rows"] == online
     assert kept == {path: path.read_bytes() for path in kept}
+
+
+def test_one_flipped_byte_in_a_join_image_is_found_and_the_next_read_makes_it_anew(shop, monkeypatch):
+    monkeypatch.setattr(prepared, "_MANY_ROWS", 0)
+    asked = ("features", "historical", "spending", "customer_id=1", "timestamp=2024-02-02T00:00:00Z", "--project", shop)
+    before = ask(*asked)
+    for path in sorted((shop / "shop.tm" / "images").rglob("*")):
+        if path.is_file():
+            flip(path, path.stat().st_size // 2)
+            code, report = examine(shop)
+            assert (code, [finding["file"] for finding in damaged(report)]) == (8, [str(path)])
+            assert "doctor --repair" in run("doctor", "--project", shop).stdout
+            assert ask(*asked) == before
+            assert examine(shop)[0] == 0
 
 
 def test_a_missing_file_is_found_with_what_it_was(shop):

@@ -16,7 +16,8 @@ from tinymlops.features.specs import EntitySpec, LabelSpec, SourceSpec
 from tinymlops.frames import Frame, to_polars
 from tinymlops.records import Outcome, Prediction, SourceState
 from tinymlops.schema import parse_dtype
-from tinymlops.stores._rows import plan_for, to_json
+from tinymlops.stores._json import to_json
+from tinymlops.stores._rows import plan_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -8,7 +8,6 @@ Every row ends with a checksum of its other stored values: `encode` writes it, `
 
 from __future__ import annotations
 
-import math
 import types
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -21,8 +20,9 @@ import msgspec
 from tinymlops._time import from_micros, to_micros
 from tinymlops.errors import DataError, DefinitionError, IntegrityError, near
 from tinymlops.records import Record
+from tinymlops.stores._json import spelled_float, to_json
 
-__all__ = ["CHECK", "Plan", "check_of", "plan_for", "quoted", "to_json"]
+__all__ = ["CHECK", "Plan", "check_of", "plan_for", "quoted"]
 
 T = TypeVar("T", bound=Record)
 Value = int | float | str | bytes | None
@@ -31,7 +31,6 @@ Row = tuple[Any, ...]
 CHECK = "check_"
 """The column of the checksum, the last of every table of records."""
 
-_JSON = msgspec.json.Encoder()  # keeps the order of a dict: it is the order of a view's features
 _PACK = msgspec.msgpack.Encoder()
 _LISTED_AT_MOST = 500
 
@@ -213,36 +212,6 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def to_json(value: object) -> str:
-    """Write JSON text: keys in order, non-finite floats as 'NaN', 'Infinity' and '-Infinity'."""
-    text = _JSON.encode(value)
-    # msgspec writes NaN and the infinities as null, where they would be lost.
-    if b"null" in text and _is_lossy(plain := msgspec.to_builtins(value)):
-        text = _JSON.encode(_spelled(plain))
-    return text.decode()
-
-
-def _is_lossy(value: object) -> bool:
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else (value,)
-    for item in items:
-        if item.__class__ is float:
-            if item - item != 0.0:  # only of a finite one the difference is zero
-                return True
-        elif isinstance(item, dict | list) and _is_lossy(item):
-            return True
-    return False
-
-
-def _spelled(value: object) -> object:
-    if isinstance(value, float):
-        return _encode_float(value)
-    if isinstance(value, dict):
-        return {key: _spelled(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_spelled(item) for item in value]
-    return value
-
-
 Codec = tuple[Callable[[Any], Value], Callable[[Any], Any]]
 
 
@@ -252,7 +221,7 @@ def _codec(hint: type[Any]) -> Codec | None:
     if options <= _AS_IT_IS:
         return None
     if options <= _AS_IT_IS | {float}:
-        return _encode_float, float if options == {float} else _unchanged
+        return spelled_float, float if options == {float} else _unchanged
     if options == {bool}:
         return int, _decode_bool
     if options == {datetime}:
@@ -279,12 +248,6 @@ _AS_IT_IS = {int, str, bytes}
 
 
 def _unchanged(value: Any) -> Any:  # a value of any column, given back
-    return value
-
-
-def _encode_float(value: float | str) -> Value:
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
     return value
 
 

@@ -5,7 +5,7 @@ reading never waits for it. SQLite 3.7.0 to 3.51.2 can lose a WAL when a checkpo
 write, so every write, every checkpoint, opening and closing hold that lock.
 
 Every record is compared with its checksum when it is read (`_rows.py`); the schema, small tables with their indexes and
-the number of the last commit when the file is opened (`_verify.py`, `_commits.py`).
+the number of the last commit when the file is opened (`_opening.py`).
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ from __future__ import annotations
 import sqlite3
 import threading
 import weakref
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tinymlops.errors import ConflictError, IntegrityError, NotFoundError
 from tinymlops.records import Record
 from tinymlops.stores._commits import LastCommit
+from tinymlops.stores._opening import bring_up, build, version_of
 from tinymlops.stores._rows import plan_for
 from tinymlops.stores._sqlite import RESTORE, connected, prepare, translated
-from tinymlops.stores._verify import audit_problems, read_counter, require_indexes, require_schema, row_problems
+from tinymlops.stores._verify import audit_problems, read_counter, row_problems
 from tinymlops.stores.forked import Owner
-from tinymlops.stores.migrations import SCHEMA_VERSION, migrate, refuse_second_sqlite
-from tinymlops.stores.publish import fsync, fsync_directory
+from tinymlops.stores.migrations import refuse_second_sqlite
+from tinymlops.stores.publish import fsync
 from tinymlops.stores.transaction import Transaction, read_one
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Database:
         """
         with self._lock.exclusive(deadline=_PATIENCE):
             if not self.path.exists():
-                self._build(first)
+                build(self.path, self._last, first)
             self.open()
 
     def open(self) -> None:
@@ -86,7 +87,7 @@ class Database:
         with self._lock.exclusive(deadline=_PATIENCE), translated(self.path, "the database"):
             connection = connected(self.path)
             try:
-                self._bring_up(connection)
+                bring_up(connection, self.path, self._last)
             except BaseException:
                 connection.close()
                 raise
@@ -253,7 +254,7 @@ class Database:
         with translated(self.path, "the database"):
             connection.execute("BEGIN IMMEDIATE")
         try:
-            self._check_version(connection)
+            version_of(connection, self.path)
             yield
             with translated(self.path, "the database"):
                 connection.execute("COMMIT")
@@ -269,40 +270,6 @@ class Database:
             # The commit stands whatever happens here; the next writer tries again.
             with suppress(sqlite3.OperationalError):
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-
-    def _bring_up(self, connection: sqlite3.Connection) -> None:
-        prepare(connection)
-        # It is that already, unless a byte of the file's header says otherwise.
-        connection.execute("PRAGMA journal_mode = WAL").close()
-        if self._check_version(connection) < SCHEMA_VERSION:
-            migrate(connection)
-        require_schema(connection, self.path)
-        require_indexes(connection, self.path)
-        self._last.require(read_counter(connection, "commits"))
-
-    def _check_version(self, connection: sqlite3.Connection) -> int:
-        ((version,),) = connection.execute("PRAGMA user_version").fetchall()
-        if version > SCHEMA_VERSION:
-            raise IntegrityError(
-                f"{self.path} has schema {version}, and this tinymlops knows only {SCHEMA_VERSION}",
-                hint="pip install --upgrade tinymlops",
-            )
-        return int(version)
-
-    def _build(self, first: Callable[[Transaction], object]) -> None:
-        building = self.path.with_name(self.path.name + ".building")
-        for suffix in ("", "-wal", "-shm"):
-            building.with_name(building.name + suffix).unlink(missing_ok=True)
-        self._last.forget()
-        with translated(self.path, "the database"), closing(connected(building)) as connection:
-            connection.execute("PRAGMA journal_mode = WAL")
-            prepare(connection)
-            migrate(connection)
-            connection.execute("BEGIN IMMEDIATE")
-            first(Transaction(connection, building, actor="tinymlops"))
-            connection.execute("COMMIT")
-        building.rename(self.path)
-        fsync_directory(self.path.parent)
 
     def _open_writer(self) -> sqlite3.Connection:
         if self._writer is None:
