@@ -351,6 +351,19 @@ def test_sql_over_records_compares_them(shop_path):
         ws.sql("select * from ingestions")
 
 
+def test_the_doctor_goes_on_after_a_look_that_ends_in_an_error(shop_path):
+    with contextlib.closing(sqlite3.connect(shop_path / "meta.db")) as connection:
+        connection.execute("UPDATE counters SET value = value + 1 WHERE name = 'audit'")
+        connection.execute("UPDATE segments SET source = CAST(x'ff' AS TEXT)")
+        connection.commit()
+    with tm.connect(shop_path) as ws:
+        found = list(check(ws._environment, lambda _: None))
+    damaged = {one.check: one.detail for one in found if one.level == "damaged"}
+    assert damaged["audit log"] == "the row with name='audit' in table counters is not what was written"
+    assert "Could not decode" in damaged["rows"]
+    assert found[-1].check == "disk"
+
+
 def test_the_doctor_names_every_damaged_row(shop_path):
     raw(shop_path / "meta.db", "UPDATE ingestions SET rows_new = 7", "UPDATE source_states SET rows = 9")
     with tm.connect(shop_path) as ws:

@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from tinymlops.stores.publish import damaged, hash_file, missing, scratch_direct
 from tinymlops.stores.references import NamedFile, named_files, orphans
 
 if TYPE_CHECKING:
+    from tinymlops.stores.database import Database
     from tinymlops.stores.environment import Environment
 
 __all__ = ["Finding", "Space", "bytes_to_read", "check", "space_of", "sqlite_note"]
@@ -67,14 +69,14 @@ def check(environment: Environment, advance: Callable[[int], None]) -> Iterator[
         yield _locks(environment.tmp)
         ((version,),) = database.rows("PRAGMA user_version")
         yield Finding("schema", "ok", f"version {version}, and this tinymlops writes {SCHEMA_VERSION}")
-        yield from _pages(environment)
-        yield from _reported(
-            "audit log", database.verify_audit(), "every entry follows from the one before", database.path
-        )
-        yield from _reported("rows", database.damaged_rows(), "every row has its checksum", database.path)
+        for what, look, fine in (
+            ("database", lambda: _page_problems(database), "every page and index fits"),
+            ("audit log", database.verify_audit, "every entry follows from the one before"),
+            ("rows", database.damaged_rows, "every row has its checksum"),
+        ):
+            yield from _reported(what, look, fine, database.path)
         yield Finding("commits", "ok", f"none of {database.commits():,} is missing")
-        named = named_files(database.rows)
-        yield from _files(environment.path, named, advance)
+        yield from _files(environment.path, _named(environment), advance)
         yield from _online(environment)
         yield from _images(environment.path, advance)
         yield _orphans(environment)
@@ -83,7 +85,7 @@ def check(environment: Environment, advance: Callable[[int], None]) -> Iterator[
 
 def bytes_to_read(environment: Environment) -> int:
     """Return the size of the files that `check` reads."""
-    named = sum(_size(environment.path / file.name) for file in named_files(environment.database.rows))
+    named = sum(_size(environment.path / file.name) for file in _named(environment))
     return named + _size_below(environment.path / "images")
 
 
@@ -105,18 +107,29 @@ def sqlite_note(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> str:
     return "has the write-ahead log race of 3.7.0 to 3.51.2, which write.lock keeps away: write with tinymlops only"
 
 
-def _reported(what: str, problems: list[str], fine: str, file: Path) -> Iterator[Finding]:
+def _reported(what: str, look: Callable[[], list[str]], fine: str, file: Path) -> Iterator[Finding]:
+    try:
+        problems = look()
+    except IntegrityError as error:  # which ends this look, and not the next
+        problems = [error.message]
     if not problems:
         yield Finding(what, "ok", fine)
     for problem in problems:
         yield Finding(what, "damaged", problem, str(file))
 
 
-def _pages(environment: Environment) -> Iterator[Finding]:
-    database = environment.database
+def _page_problems(database: Database) -> list[str]:
     problems = [text for (text,) in database.rows("PRAGMA integrity_check") if text != "ok"]
-    problems += [f"row {row[1]} of {row[0]} refers to nothing" for row in database.rows("PRAGMA foreign_key_check")]
-    yield from _reported("database", problems, "every page and index fits", database.path)
+    return problems + [
+        f"row {row[1]} of {row[0]} refers to nothing" for row in database.rows("PRAGMA foreign_key_check")
+    ]
+
+
+def _named(environment: Environment) -> list[NamedFile]:
+    """Return the files that the database names; none where it is too damaged to say, which the looks at it tell."""
+    with suppress(IntegrityError):
+        return named_files(environment.database.rows)
+    return []
 
 
 def _files(root: Path, named: list[NamedFile], advance: Callable[[int], None]) -> Iterator[Finding]:
@@ -148,19 +161,21 @@ def _online(environment: Environment) -> Iterator[Finding]:
 
 
 def _images(root: Path, advance: Callable[[int], None]) -> Iterator[Finding]:
-    sound = 0
-    for path in images.listed(root / "images"):
-        broken = images.damage(path)
+    every, broken = list(images.listed(root / "images")), []
+    for path in every:
+        broken += [file for file in (images.damage(path),) if file is not None]
         advance(_size_below(path))
-        if broken is None:
-            sound += 1
-        else:
-            yield Finding("join images", "damaged", f"{broken} is not what was written", str(broken))
-    yield Finding("join images", "ok", f"{sound} images are what was written")
+    for file in broken:
+        yield Finding("join images", "damaged", f"{file} is not what was written", str(file))
+    if not broken:
+        yield Finding("join images", "ok", f"{len(every)} images are what was written")
 
 
 def _orphans(environment: Environment) -> Finding:
-    found = list(orphans(environment.path, environment.database.rows))
+    try:
+        found = list(orphans(environment.path, environment.database.rows))
+    except IntegrityError as error:
+        return Finding("orphans", "damaged", error.message, str(environment.database.path))
     size = sum(map(_size, found))
     return Finding("orphans", "ok", f"{len(found)} files that nothing names, {size:,} bytes; they do no harm")
 
