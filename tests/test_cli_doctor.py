@@ -7,6 +7,7 @@ import pytest
 from command_line import ask, launch, run, succeed, train, write_shop
 
 import tinymlops as tm
+from tinymlops.features import prepared
 from tinymlops.stores.checks import sqlite_note
 
 
@@ -52,9 +53,11 @@ def test_a_sound_workspace_passes_every_check(shop):
             "schema",
             "database",
             "audit log",
-            "pushed rows",
+            "rows",
+            "commits",
             "files",
             "online store",
+            "join images",
             "orphans",
             "disk",
         )
@@ -62,6 +65,7 @@ def test_a_sound_workspace_passes_every_check(shop):
     assert {space["kind"]: space["bytes"] > 0 for space in report["space"]} == {
         "database": True,
         "segments": True,
+        "images": False,
         "blobs": True,
         "online": True,
         "tmp": False,
@@ -120,6 +124,20 @@ def test_repair_makes_the_online_store_anew_and_touches_nothing_else(shop):
     assert kept == {path: path.read_bytes() for path in kept}
 
 
+def test_one_flipped_byte_in_a_join_image_is_found_and_the_next_read_makes_it_anew(shop, monkeypatch):
+    monkeypatch.setattr(prepared, "_MANY_ROWS", 0)
+    asked = ("features", "historical", "spending", "customer_id=1", "timestamp=2024-02-02T00:00:00Z", "--project", shop)
+    before = ask(*asked)
+    for path in sorted((shop / "shop.tm" / "images").rglob("*")):
+        if path.is_file():
+            flip(path, path.stat().st_size // 2)
+            code, report = examine(shop)
+            assert (code, [finding["file"] for finding in damaged(report)]) == (8, [str(path)])
+            assert "doctor --repair" in run("doctor", "--project", shop).stdout
+            assert ask(*asked) == before
+            assert examine(shop)[0] == 0
+
+
 def test_a_missing_file_is_found_with_what_it_was(shop):
     (path, *_) = (shop / "shop.tm" / "segments" / "orders").iterdir()
     path.unlink()
@@ -130,18 +148,23 @@ def test_a_missing_file_is_found_with_what_it_was(shop):
     assert "rows of source orders" in finding["detail"]
 
 
-def change(folder, *statements):
+def change(folder, statement):
     with sqlite3.connect(folder / "shop.tm" / "meta.db") as connection:
-        for statement in statements:
-            connection.execute(statement)
+        connection.execute(statement)
     connection.close()
 
 
 def test_an_edited_audit_entry_is_found(shop):
-    change(shop, "DROP TRIGGER audit_is_never_changed", "UPDATE audit SET actor = 'nobody' WHERE n = 2")
+    path = shop / "shop.tm" / "meta.db"
+    content = path.read_bytes()
+    place = content.index(b"workspace.create")
+    path.write_bytes(content[:place] + b"W" + content[place + 1 :])
     code, report = examine(shop)
     assert code == 8
-    assert [finding["detail"] for finding in damaged(report)] == ["audit entry 2 was changed"]
+    assert [finding["detail"] for finding in damaged(report)] == [
+        "audit entry 1 was changed",
+        "the row with n=1 in table audit is not what was written",
+    ]
 
 
 def test_a_pushed_row_that_is_not_what_was_written_is_found(shop):

@@ -35,7 +35,7 @@ from tinymlops.records import (
     Segment,
 )
 from tinymlops.stores import database as database_module
-from tinymlops.stores._rows import plan_for
+from tinymlops.stores._rows import CHECK, plan_for
 from tinymlops.stores.database import Database
 from tinymlops.stores.locks import FileLock
 from tinymlops.stores.migrations import SCHEMA_VERSION
@@ -154,7 +154,7 @@ def test_a_record_comes_back_as_it_went_in(database):
 def test_every_record_has_a_table_with_its_columns(database):
     for cls in Record.__subclasses__():
         info = database.rows("SELECT name, pk FROM pragma_table_info(?)", [cls.table])
-        assert tuple(name for name, _ in info) == cls.__struct_fields__, cls
+        assert tuple(name for name, _ in info) == (*cls.__struct_fields__, CHECK), cls
         assert {name for name, pk in info if pk} == set(cls.key)
         strict = database.rows("SELECT strict FROM pragma_table_list WHERE name = ?", [cls.table])
         assert strict == [(1,)]
@@ -165,7 +165,9 @@ def test_floats_times_and_whole_numbers_are_exact(value, at, step):
     plan = plan_for(Metric)
     stored = plan.encode(metric(value=value, at=at, step=step))
     with contextlib.closing(sqlite3.connect(":memory:")) as connection:
-        connection.execute("CREATE TABLE metrics (id, run, name, step, value ANY, at)")
+        connection.execute(
+            f"CREATE TABLE metrics (id ANY, run ANY, name ANY, step ANY, value ANY, at ANY, {CHECK} ANY) STRICT"
+        )
         connection.execute(plan.insert, stored)
         found = plan.decode(connection.execute(plan.select).fetchone())
     assert (found.at, found.step) == (at, step)
@@ -312,7 +314,7 @@ def test_write_transactions_do_not_nest(database):
 
 
 def test_reading_connections_refuse_to_write(database):
-    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+    with pytest.raises(IntegrityError, match="readonly"):
         database.rows("DELETE FROM metrics")
 
 

@@ -2,14 +2,16 @@
 
 import os
 
+import msgspec
 import polars as pl
 import pytest
 from conftest import at, shop
 
 import tinymlops as tm
-from tinymlops._time import system_clock, to_micros
+from tinymlops._time import from_micros, system_clock, to_micros
 from tinymlops.errors import ConflictError, NotFoundError
 from tinymlops.features.sources import stored_rows
+from tinymlops.records import Segment
 from tinymlops.stores.collection import collect
 
 HOUR = 3_600_000_000
@@ -45,7 +47,8 @@ def test_a_segment_out_of_use_stays_for_its_grace_and_then_goes_with_its_row(wor
     workspace.ingest("orders")
     environment = workspace._environment
     with environment.database.write(actor="test") as tx:
-        tx.execute("UPDATE segments SET dead_at = ?", (now() - HOUR,))
+        for segment in tx.list(Segment):
+            tx.update(msgspec.structs.replace(segment, dead_at=from_micros(now() - HOUR)))
     assert collect(environment, now=now(), grace=2 * HOUR).segments == 0
     assert len(files(environment.path)) == 1
     assert collect(environment, now=now(), grace=HOUR).segments == 1
@@ -59,10 +62,8 @@ def test_a_file_that_another_row_names_stays(workspace):
     workspace.ingest("orders")
     environment = workspace._environment
     with environment.database.write(actor="test") as tx:
-        tx.execute(
-            "INSERT INTO segments (source, sha256, base, rows, last, bytes, corrections, created_at, dead_at) "
-            "SELECT source, sha256, base, rows, last, bytes, corrections, created_at, 1 FROM segments"
-        )
+        (segment,) = tx.list(Segment)
+        tx.insert(msgspec.structs.replace(segment, id=None, dead_at=from_micros(1)))
     assert collect(environment, now=now(), grace=HOUR).segments == 0
     assert len(files(environment.path)) == 1
 

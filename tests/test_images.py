@@ -60,7 +60,7 @@ def test_what_another_process_stored_first_is_kept(directory, tmp):
     assert list(tmp.iterdir()) == []
 
 
-@pytest.mark.parametrize("file", ["rows.arrow", "manifest.json"])
+@pytest.mark.parametrize("file", ["rows.arrow", "manifest"])
 def test_any_flipped_byte_is_found_and_the_image_removed(directory, tmp, file):
     images.store(directory, "one", {"rows": ROWS}, tmp)
     path = directory / "one" / file
@@ -69,10 +69,16 @@ def test_any_flipped_byte_is_found_and_the_image_removed(directory, tmp, file):
         path.parent.mkdir(exist_ok=True)
         images.store(directory, "one", {"rows": ROWS}, tmp)
         path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
-        loaded = images.load(directory, "one")
-        # A flip in the manifest may rename a table: then what its users ask for is not there.
-        assert loaded is None or "rows" not in loaded
-        if loaded is None:
-            assert not (directory / "one").exists()
-        else:
-            images.store(directory, "other", {"rows": ROWS}, tmp)
+        assert images.damage(path.parent) == path
+        assert images.load(directory, "one") is None
+        assert not path.parent.exists()
+
+
+def test_a_missing_file_is_damage_and_a_missing_image_is_none(directory, tmp):
+    images.store(directory, "one", {"rows": ROWS}, tmp)
+    assert images.damage(directory / "one") is None
+    assert list(images.listed(directory.parent.parent)) == [directory / "one"]
+    (directory / "one" / "rows.arrow").unlink()
+    assert images.damage(directory / "one") == directory / "one" / "rows.arrow"
+    assert images.load(directory, "one") is None
+    assert images.damage(directory / "one") is None

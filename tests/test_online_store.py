@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -379,3 +380,29 @@ def test_a_closed_store_says_so(store):
     store.close()
     with pytest.raises(ConflictError, match="is closed"), store.read():
         pass
+
+
+def test_a_search_that_a_damaged_tree_leads_astray_is_noticed(tmp_path):
+    keys = [b"key %06d" % number for number in range(0, 3000, 2)]
+    store = LmdbStore(tmp_path / "online")
+    store.update(lambda writer: [writer.put(key, b"x" * 40) for key in keys])
+    store.close()
+    data = tmp_path / "online" / "data.mdb"
+    content = data.read_bytes()
+    # The flags of a page are at byte 10, and 1 is a branch, which holds the first key of each page below.
+    (branch,) = [page for page in range(0, len(content), 4096) if content[page + 10] == 1]
+    places = [found.end() - 4 for found in re.finditer(rb"key \d{6}", content[branch : branch + 4096])]
+    assert len(places) > 10
+    for place in (branch + one for one in places):
+        data.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+        store = LmdbStore(tmp_path / "online")
+        missed = 0
+        with store.read() as reader:
+            for key in (*keys, b"key 000001", b"key 002001"):
+                try:
+                    assert (reader.get(key) is None) == (key not in keys)
+                    assert [one for one, _ in reader.scan(key, key + b"0")] == [key] * (key in keys)
+                except IntegrityError:
+                    missed += 1
+        store.close()
+        assert 0 < missed < len(keys)

@@ -70,7 +70,7 @@ def last_amount(ws):
 
 
 def images_of(ws):
-    return [path for path in (ws._environment.path / "images").rglob("*") if (path / "manifest.json").exists()]
+    return [path for path in (ws._environment.path / "images").rglob("*") if (path / "manifest").exists()]
 
 
 @pytest.mark.usefixtures("images_for_all")

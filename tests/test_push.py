@@ -276,7 +276,7 @@ def test_a_changed_payload_is_detected(ws):
     with sqlite3.connect(ws._environment.path / "meta.db") as connection:
         connection.execute("update pushed_rows set payload = x'93010203'")
     connection.close()
-    with pytest.raises(IntegrityError, match="pushed row 1 of source 'clicks' is not what was written"):
+    with pytest.raises(IntegrityError, match="the row with n=1 in table pushed_rows is not what was written"):
         features_at(ws, 11)
 
 

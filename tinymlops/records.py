@@ -14,6 +14,7 @@ import msgspec
 __all__ = [
     "Artifact",
     "AuditEntry",
+    "Counter",
     "Definition",
     "Evaluation",
     "FeatureField",
@@ -22,8 +23,10 @@ __all__ = [
     "Metric",
     "ModelAlias",
     "ModelVersion",
+    "MovedEvent",
     "Outcome",
     "Prediction",
+    "PushBatch",
     "PushedRow",
     "Record",
     "RequestField",
@@ -42,6 +45,16 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     table: ClassVar[str] = ""
     key: ClassVar[tuple[str, ...]] = ()
+
+
+class Counter(Record, frozen=True, kw_only=True):
+    """A number of the workspace: its last `sequence`, `audit` entry and `commits`, and the checksum of its `schema`."""
+
+    table: ClassVar[str] = "counters"
+    key: ClassVar[tuple[str, ...]] = ("name",)
+
+    name: str
+    value: int
 
 
 class Definition(Record, frozen=True, kw_only=True):
@@ -151,11 +164,37 @@ class PushedRow(Record, frozen=True, kw_only=True):
     payload: bytes
     """msgpack of the row's values in the order of `SourceState.columns`; columns added later are not in it."""
     digest: bytes
-    """The first 16 bytes of the SHA-256 of `payload`, checked on every read."""
+    """The first 16 bytes of the SHA-256 of `payload`, which a later version of the event is compared with."""
     event: int | None
     """Microseconds since 1970, UTC; null for a static source."""
     created: int
     deleted: bool = False
+
+
+class MovedEvent(Record, frozen=True, kw_only=True):
+    """What is kept of an event whose pushed rows compaction moved into a segment: its latest version's content."""
+
+    table: ClassVar[str] = "moved_events"
+    key: ClassVar[tuple[str, ...]] = ("source", "event_id")
+
+    source: str
+    event_id: str
+    digest: bytes
+    deleted: bool
+
+
+class PushBatch(Record, frozen=True, kw_only=True):
+    """A batch of pushed rows that has a name, so that it is known when it is sent again."""
+
+    table: ClassVar[str] = "push_batches"
+    key: ClassVar[tuple[str, ...]] = ("source", "batch_id")
+
+    source: str
+    batch_id: str
+    digest: bytes
+    """Of all its rows."""
+    at: int
+    """Microseconds since 1970, UTC."""
 
 
 class FeatureField(msgspec.Struct, frozen=True):

@@ -78,8 +78,8 @@ def doctor(
 def _verdict(damaged: "list[Finding]") -> str:
     if not damaged:
         return "nothing is damaged"
-    if all(finding.check == "online store" for finding in damaged):
-        return "the online store is damaged, and derived: tinymlops doctor --repair makes it anew"
+    if all(finding.check in ("online store", "join images") for finding in damaged):
+        return f"the {damaged[0].check} is damaged, and derived: tinymlops doctor --repair makes it anew"
     return f"{len(damaged)} damaged: restore the workspace from a backup"
 
 

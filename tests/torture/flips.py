@@ -2,43 +2,64 @@
 
 import hashlib
 import os
+from datetime import timedelta
 
+import polars as pl
+
+from tinymlops.features import prepared
+from tinymlops.records import Record
 from torture import world
 
 
 def look(path):
-    """Read everything; return what it says, and the error if there is one.
+    """Read everything; return what it says, and the errors if there are any.
 
     Returns:
-        `answers`, a hash of all that is read; `errors`; and `doctor`, the files it names.
+        `answers`, a hash of each thing that is read, None where it failed; `errors`; and `doctor`, the files it names.
     """
     from tinymlops.stores.checks import check
     from torture.child import named
 
-    errors, said, doctor = [], [], []
+    errors, answers, doctor = [], [None] * len(_READS), []
     try:
         with world.connect(path) as ws:
             try:
                 doctor = [one.file for one in check(ws._environment, lambda _: None) if one.level == "damaged"]
             except Exception as error:
                 errors.append(named(error))
-            for read in _READS:
+            for number, read in enumerate(_READS):
                 try:
-                    said.append(repr(read(ws)))
+                    answers[number] = hashlib.sha256(repr(read(ws)).encode()).hexdigest()
                 except Exception as error:
                     errors.append(named(error))
     except Exception as error:
         errors.append(named(error))
-    return {"answers": hashlib.sha256("".join(said).encode()).hexdigest(), "errors": errors, "doctor": doctor}
+    return {"answers": answers, "errors": errors, "doctor": doctor}
+
+
+def _history(ws):
+    times = [world.NOW - timedelta(days=number * 9) for number in range(world.CUSTOMERS)]
+    spine = pl.DataFrame({"customer": range(world.CUSTOMERS), "timestamp": times})
+    return ws.get_historical_features(spine, list(world.VIEWS)).rows()
 
 
 _READS = (
+    # First, before a later one adds rows.
+    lambda ws: [ws._environment.database.list(cls) for cls in Record.__subclasses__()],
+    lambda ws: ws._environment.database.sequence(),
     lambda ws: ws.get_online_features(list(world.VIEWS), {"customer": list(range(world.CUSTOMERS))}).to_polars().rows(),
-    lambda ws: ws.get_training_data("visits_to_orders").train.X.rows(),
+    _history,
     lambda ws: [ws.models.read(f"splurge:{one.version}") for one in ws.models.versions("splurge")],
     lambda ws: [(one.alias, one.version) for one in ws.models.aliases("splurge")],
-    lambda ws: [(one.name, one.status, one.params) for one in ws.runs.search()],
-    lambda ws: ws._environment.database.sequence(),
+    lambda ws: [(one.name, one.status, one.params) for one in ws.runs.search("metrics.depth > 1")],
+    lambda ws: [ws.runs.read_artifact(one.id, "notes.txt") for one in ws.runs.search()],
+    lambda ws: ws.sql(
+        "select model, version, outcomes.value from predictions join outcomes on prediction_id = id"
+    ).rows(),
+    lambda ws: ws.verify_online().same,
+    lambda ws: ws.monitor("splurge@champion"),
+    lambda ws: ws.get_training_data("visits_to_orders").train.X.rows(),
+    lambda ws: ws.push("clicks", world.click_rows(0, 20)).rows_known,
 )
 
 
@@ -50,16 +71,43 @@ def look_at_backup(path):
     try:
         restore(path.with_name("saved"), path.with_name("restored.tm"), advance=lambda _: None)
     except Exception as error:
-        return {"answers": "", "errors": [named(error)], "doctor": []}
+        return {"answers": [None] * len(_READS), "errors": [named(error)], "doctor": []}
     return look(path.with_name("restored.tm"))
 
 
+def look_at_images(path):
+    """Read everything, history from join images."""
+    prepared._MANY_ROWS = 0
+    return look(path)
+
+
+def make_images(path):
+    """Read history by join images, which makes them."""
+    prepared._MANY_ROWS = 0
+    with world.connect(path) as ws:
+        _history(ws)
+        ws.get_training_data("visits_to_orders")
+
+
+def die(path):
+    """Commit a few times and end as a process does that is killed: what it wrote is in the write-ahead log."""
+    ws = world.connect(path)
+    ws.push("clicks", world.click_rows(100, 5))
+    ws.register_model("splurge", run="tree", alias="staging")
+    ws.promote("splurge", 2)
+    ws.push("clicks", world.click_rows(200, 5))
+    os._exit(0)
+
+
 def flip(file, chance):
-    """Change one byte of a file, anywhere."""
+    """Change one byte of a file, every second time one that is not zero: most of a small database is empty."""
+    content = file.read_bytes()
+    at = chance.randrange(len(content))
+    if chance.randrange(2):
+        while not content[at]:
+            at = chance.randrange(len(content))
+    changed = bytes([content[at] ^ chance.randrange(1, 256)])
     with file.open("r+b") as opened:
-        at = chance.randrange(os.fstat(opened.fileno()).st_size)
         opened.seek(at)
-        (byte,) = opened.read(1)
-        opened.seek(at)
-        opened.write(bytes([byte ^ chance.randrange(1, 256)]))
+        opened.write(changed)
     return at

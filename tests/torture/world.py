@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 import tinymlops as tm
+from tinymlops.records import Prediction
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 NOW = START + timedelta(days=59)
@@ -97,13 +98,19 @@ def build(path):
         ws.compact("orders")
         os.environ[ORDERS] = "310"
         ws.ingest("orders")
-        ws.push("clicks", click_rows(0, 20))
+        ws.push("clicks", click_rows(0, 20), batch_id="first")
         ws.materialize(spending, interest)
         data = ws.get_training_data(visits_to_orders)
         with ws.start_run("tree", data=data) as training:
             training.log_model(DecisionTreeClassifier(max_depth=2).fit(data.train.X, data.train.y))
+            training.log_metrics(depth=2.0)
+            training.log_artifact("notes.txt", b"how it was trained")
         for alias in ("champion", None):
             ws.register_model("splurge", run=training, alias=alias)
+        ws.predict("splurge@champion", [{"customer": number} for number in range(CUSTOMERS)])
+    with connect(path) as ws:  # which the log of predictions has reached
+        known = ws._environment.database.list(Prediction)
+        ws.log_outcomes([{"prediction_id": one.id, "value": True} for one in known[:3]])
     orphan = path / "blobs" / "ab" / ("ab" + "0" * 62)
     orphan.parent.mkdir(exist_ok=True)
     orphan.write_bytes(b"left by a crash")

@@ -14,7 +14,7 @@ import msgspec
 from tinymlops.features.payloads import read_pushed
 from tinymlops.features.sources import known_columns, live_segments
 from tinymlops.features.specs import SourceSpec
-from tinymlops.records import Segment, SourceState
+from tinymlops.records import MovedEvent, PushedRow, Segment, SourceState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,6 +88,7 @@ def _compactable(context: Context) -> list[SourceSpec]:
 
 def _pushed(context: Context, source: str) -> tuple[int, int]:
     """Return how many pushed rows a source has in the table, and the greatest sequence of them."""
+    # Without checksums: the rows themselves are read and counted again before they are moved.
     sql = "SELECT count(*), coalesce(max(n), 0) FROM pushed_rows WHERE source = ?"
     ((count, newest),) = context.environment.database.rows(sql, (source,))
     return int(count), int(newest)
@@ -125,7 +126,7 @@ def _compact(context: Context, source: SourceSpec, merged: Sequence[Segment], mo
             corrections = _forget_pushed(tx, source.name, moves, context.now())
             tx.insert(_segment(context, source.name, file, merged, pushed, corrections))
             for one in merged:
-                tx.execute("UPDATE segments SET dead_at = ? WHERE id = ?", (context.now(), one.id))
+                tx.update(msgspec.structs.replace(one, dead_at=context.clock()))
             report = Compacted(source.name, len(merged), 0 if pushed is None else pushed.height, file.rows, file.bytes)
             tx.audit("compact", source.name, sha256=file.sha256, segments=report.segments, pushed=report.pushed_rows)
     return report
@@ -134,7 +135,7 @@ def _compact(context: Context, source: SourceSpec, merged: Sequence[Segment], mo
 def _are_still_there(tx: Transaction, source: str, merged: Sequence[Segment], pushed: pl.DataFrame | None) -> bool:
     """Say whether nobody has merged or moved these meanwhile."""
     ids = {one.id for one in merged}
-    live = {row[0] for row in tx.execute("SELECT id FROM segments WHERE source = ? AND dead_at IS NULL", (source,))}
+    live = {one.id for one in tx.list(Segment, where={"source": source, "dead_at": None})}
     if not ids <= live or pushed is None:
         return ids <= live
     sql = "SELECT count(*) FROM pushed_rows WHERE source = ? AND n <= ?"
@@ -145,18 +146,16 @@ def _forget_pushed(tx: Transaction, source: str, moves: int, now: int) -> int:
     """Take moved rows out of their table, but for what later pushes are compared with; return the corrections."""
     of = source, moves
     ((before,),) = tx.execute("SELECT count(*) FROM moved_events WHERE source = ?", (source,))
-    ((moved,),) = tx.execute(
-        "SELECT count(*) FROM pushed_rows WHERE source = ? AND n <= ? AND event_id IS NOT NULL", of
-    )
-    tx.execute(
-        "INSERT OR REPLACE INTO moved_events SELECT source, event_id, digest, deleted FROM pushed_rows "
-        "WHERE source = ? AND n <= ? AND event_id IS NOT NULL ORDER BY n",
-        of,
-    )
+    moved = [
+        MovedEvent(source=source, event_id=row.event_id, digest=row.digest, deleted=row.deleted)
+        for row in tx.select(PushedRow, "WHERE source = ? AND n <= ? ORDER BY n", of)
+        if row.event_id is not None
+    ]
+    tx.put_many(moved)
     ((after,),) = tx.execute("SELECT count(*) FROM moved_events WHERE source = ?", (source,))
     tx.execute("DELETE FROM pushed_rows WHERE source = ? AND n <= ?", of)
     tx.execute("DELETE FROM push_batches WHERE at < ?", (now - _BATCHES_KEPT,))
-    return int(moved) - (int(after) - int(before))
+    return len(moved) - (int(after) - int(before))
 
 
 def _segment(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
+from tinymlops.errors import IntegrityError
 from tinymlops.features.context import load_definitions
 from tinymlops.features.definitions import Definitions
 
@@ -68,7 +69,19 @@ def mend(environment: Environment) -> None:
 
 
 def is_behind(environment: Environment) -> bool:
-    """Say whether some view in the online store has not all rows; known without loading what could bring them."""
-    sequence = environment.database.sequence()
+    """Say whether some view in the online store has not all rows; known without loading what could bring them.
+
+    Raises:
+        IntegrityError: If a view has rows that the database no longer has.
+    """
     with environment.online.read() as tx:
-        return any(int.from_bytes(value[:8], "little") != sequence for _, value in tx.scan(b"c", b"d"))
+        covered = [int.from_bytes(value[:8], "little") for _, value in tx.scan(b"c", b"d")]
+    sequence = environment.database.sequence()  # after the views, which may follow a commit in between
+    if max(covered, default=0) > sequence:
+        raise IntegrityError(
+            f"{environment.database.path} has come to sequence {sequence}, and the online store has rows up to "
+            f"{max(covered)}: what was committed after that is gone, most likely with a damaged write-ahead log",
+            hint="restore the workspace from a backup; to go on without what is lost, remove the directory "
+            f"{environment.online.path}",
+        )
+    return any(sequence != one for one in covered)

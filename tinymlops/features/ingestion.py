@@ -236,12 +236,7 @@ def _commit(
             directory = environment.segments_dir / source.name
             file = segments.write(in_order(changes.rows), directory, environment.tmp)
         with environment.database.write(actor="local") as tx:
-            if [segment.id for segment in before] != [
-                row[0]
-                for row in tx.execute(
-                    "select id from segments where source = ? and dead_at is null order by id", (source.name,)
-                )
-            ]:
+            if before != tx.list(Segment, where={"source": source.name, "dead_at": None}, order="id"):
                 return None
             state = tx.get(SourceState, source=source.name)
             if file is None and report.complete_until is not None:
@@ -268,10 +263,7 @@ def _commit(
                 )
             if covers is not None:
                 for segment in before:
-                    tx.execute(
-                        "update segments set dead_at = ?, until = ? where id = ?",
-                        (context.now(), tx.sequence(), segment.id),
-                    )
+                    tx.update(msgspec.structs.replace(segment, dead_at=context.clock(), until=tx.sequence()))
             tx.put(_next_state(source, changes.rows, state, report, replaced=covers is not None))
             stored = tx.insert(msgspec.structs.replace(report, sequence=tx.sequence()))
             if file is not None:

@@ -13,7 +13,7 @@ from tinymlops.features.prepared import history_from_store
 from tinymlops.features.record_times import delay_micros
 from tinymlops.features.sources import known_columns, newest_event, stored_rows
 from tinymlops.features.specs import EntitySpec, LabelSpec, SourceSpec
-from tinymlops.records import SourceState
+from tinymlops.records import Ingestion, SourceState
 
 if TYPE_CHECKING:
     import polars as pl
@@ -103,11 +103,12 @@ def complete_until(context: Context, label: LabelSpec, *, as_of: int | None = No
 
 def _said_or_seen(context: Context, source: str, as_of: int | None) -> int | None:
     database = context.environment.database
-    ((said,),) = database.rows(
-        "SELECT max(complete_until) FROM ingestions WHERE source = ? AND sequence <= ?",
+    ingestions = database.select(
+        Ingestion,
+        "WHERE source = ? AND sequence <= ? AND complete_until IS NOT NULL",
         (source, database.sequence() if as_of is None else as_of),
     )
-    if said is not None:
-        return int(said)
+    if ingestions:
+        return max(one.complete_until for one in ingestions if one.complete_until is not None)
     newest = newest_event(context, source, as_of=as_of)
     return None if newest is None else min(newest, context.now())

@@ -232,7 +232,8 @@ def _has_corrections(context: Context, source: str, after: int) -> bool:
     """Say whether a row after a sequence may have the id of one before: cheap where none does."""
     if any(segment.corrections and segment.last > after for segment in live_segments(context, source)):
         return True
-    # A source that once was ingested has ids in files, where no index finds them.
+    # A source that once was ingested has ids in files, where no index finds them. The new rows were read with their
+    # checksums before; of the old ones only the index is read, which `doctor` compares with them.
     known = (
         "EXISTS (SELECT 1 FROM ingestions WHERE source = ?1) "
         "OR EXISTS (SELECT 1 FROM moved_events AS old WHERE old.source = new.source AND old.event_id = new.event_id) "

@@ -1,4 +1,4 @@
-"""Pushed rows as they are stored: msgpack of a row's values, with a digest that every read checks.
+"""Pushed rows as they are stored: msgpack of a row's values, with a digest that tells whether it is known.
 
 Times are integers in the column's unit, decimals and enums are text. A payload's values are in the order of the
 source's known columns, to which new ones are only ever appended, and nulls at its end are left out: so a row has the
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tinymlops.errors import IntegrityError
+from tinymlops.records import PushedRow
 from tinymlops.schema import parse_dtype
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["digest_of", "read_pushed", "stored_dtype", "to_ids", "to_payloads"]
 
+_N, _, _, _PAYLOAD, _, _EVENT, _CREATED, _DELETED = range(len(PushedRow.__struct_fields__))
 _DIGEST = 16
 _GREATEST = 2**63 - 1
 
@@ -70,20 +71,13 @@ def read_pushed(
     """
     import polars as pl
 
-    rows = database.rows(
-        "SELECT n, event, created, deleted, payload, digest FROM pushed_rows "
+    rows = database.stored(
+        PushedRow,
         "WHERE source = ? AND n > ? AND n <= ? ORDER BY n",
         (source, after, _GREATEST if up_to is None else up_to),
     )
     decode = msgspec.msgpack.Decoder(list[Any]).decode
-    values = []
-    for n, _, _, _, payload, digest in rows:
-        if digest_of(payload) != digest:
-            raise IntegrityError(
-                f"pushed row {n} of source {source!r} is not what was written",
-                hint="restore the workspace from a backup",
-            )
-        values.append(decode(payload))
+    values = [decode(row[_PAYLOAD]) for row in rows]
     dtypes = {name: parse_dtype(dtype) for name, dtype in columns.items()}
     parts = list(zip_longest(*values)) or [()] * len(dtypes)
     parts += [(None,) * len(rows)] * (len(dtypes) - len(parts))
@@ -91,9 +85,10 @@ def read_pushed(
         pl.Series(name, list(part), dtype=stored_dtype(dtype)).cast(dtype)
         for (name, dtype), part in zip(dtypes.items(), parts, strict=True)
     ]
-    numbers = {"__event": 1, "__created": 2, "__sequence": 0}
+    numbers = {"__event": _EVENT, "__created": _CREATED, "__sequence": _N}
     system = [pl.Series(name, [row[i] for row in rows], dtype=pl.Int64) for name, i in numbers.items()]
-    return pl.DataFrame([*own, *system, pl.Series("__deleted", [row[3] == 1 for row in rows], dtype=pl.Boolean)])
+    deleted = pl.Series("__deleted", [row[_DELETED] == 1 for row in rows], dtype=pl.Boolean)
+    return pl.DataFrame([*own, *system, deleted])
 
 
 def _without_last_nulls(values: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -35,7 +35,7 @@ __all__ = ["history_from_store", "ways_of_reading"]
 
 _MANY_ROWS = 200_000
 """Fewer are arranged faster than an image is checked and mapped."""
-_FORMAT = 2
+_FORMAT = 3
 """Raised when an image's meaning changes: images of another format have another name."""
 
 
@@ -124,6 +124,7 @@ def _image(
 
 def _rows_of(context: Context, origin: SourceSpec) -> int:
     """Return how many rows history has, replaced ones counted too."""
+    # Without checksums: a damaged number gives a name that no image has, and the rows are read for a new one.
     pushed = context.environment.database.count(PushedRow, {"source": origin.name}) if origin.via == "push" else 0
     return pushed + sum(segment.rows for segment in live_segments(context, origin.name))
 

@@ -16,7 +16,7 @@ from tinymlops.features.payloads import digest_of, to_ids, to_payloads
 from tinymlops.features.row_wise import check_row_wise
 from tinymlops.features.sources import known_columns, require_same_types, with_times
 from tinymlops.features.specs import EntitySpec, LabelSpec, SourceSpec, ViewSpec
-from tinymlops.records import PushedRow, SourceState
+from tinymlops.records import MovedEvent, PushBatch, PushedRow, SourceState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -182,15 +182,15 @@ def _is_replay(tx: Transaction, source: SourceSpec, batch_id: str, rows: Sequenc
         ConflictError: If it was, with other rows: taking it for a replay would lose these.
     """
     digest = digest_of(b"".join(sorted(row.digest + bytes([row.deleted]) for row in rows)))
-    known = tx.execute("SELECT digest FROM push_batches WHERE source = ? AND batch_id = ?", (source.name, batch_id))
-    if not known:
-        tx.execute("INSERT INTO push_batches VALUES (?, ?, ?, ?)", (source.name, batch_id, digest, at))
-    elif known != [(digest,)]:
+    known = tx.get(PushBatch, source=source.name, batch_id=batch_id)
+    if known is None:
+        tx.insert(PushBatch(source=source.name, batch_id=batch_id, digest=digest, at=at))
+    elif known.digest != digest:
         raise ConflictError(
             f"batch {batch_id!r} was pushed to source {source.name!r} before, with other rows",
             hint="give each batch an id of its own, or leave batch_id out",
         )
-    return bool(known)
+    return known is not None
 
 
 def _unknown(tx: Transaction, source: SourceSpec, rows: Sequence[_Row]) -> tuple[list[_Row], int]:
@@ -199,11 +199,11 @@ def _unknown(tx: Transaction, source: SourceSpec, rows: Sequence[_Row]) -> tuple
         return list(rows), 0
     bound = source.name, msgspec.json.encode([row.event_id for row in rows]).decode()
     # In this order the latest version comes last: what has moved into segments is older than what has not.
-    versions = [
-        *tx.execute(f"SELECT event_id, digest, deleted FROM moved_events {_WITH_IDS}", bound),
-        *tx.execute(f"SELECT event_id, digest, deleted FROM pushed_rows {_WITH_IDS} ORDER BY n", bound),
-    ]
-    latest: dict[str | None, tuple[bytes, bool]] = {one: (digest, deleted == 1) for one, digest, deleted in versions}
+    latest: dict[str | None, tuple[bytes, bool]] = {
+        moved.event_id: (moved.digest, moved.deleted) for moved in tx.select(MovedEvent, _WITH_IDS, bound)
+    }
+    for known in tx.select(PushedRow, f"{_WITH_IDS} ORDER BY n", bound):
+        latest[known.event_id] = known.digest, known.deleted
     fresh, corrected = [], 0
     for row in rows:
         content = row.digest, row.deleted

@@ -119,7 +119,7 @@ def _latest(context: Context, view: ViewSpec) -> pl.DataFrame:
 def _records(database: Database, cls: type[Record]) -> pl.DataFrame:
     """Return the records of a class: times as times, what has fields of its own as JSON text."""
     plan, hints = plan_for(cls), get_type_hints(cls)
-    rows = database.rows(plan.select + plan.order(cls.key[0]))
+    rows = database.stored(cls, plan.order(cls.key[0]))
     columns = list(zip(*rows, strict=True)) or [()] * len(plan.names)
     series: list[pl.Series] = []
     for name, values in zip(plan.names, columns, strict=True):

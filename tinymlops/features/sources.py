@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tinymlops._time import from_micros
 from tinymlops.errors import DataError, NotFoundError, near
@@ -10,7 +10,7 @@ from tinymlops.features.payloads import read_pushed
 from tinymlops.features.record_times import delay_micros, times_of
 from tinymlops.features.specs import SourceSpec
 from tinymlops.frames import to_polars
-from tinymlops.records import Segment, SourceState
+from tinymlops.records import Ingestion, PushedRow, Segment, SourceState
 from tinymlops.schema import parse_dtype
 
 if TYPE_CHECKING:
@@ -276,19 +276,18 @@ def newest_sequence(context: Context, name: str) -> int | None:
     database = context.environment.database
     if source.via != "push" and database.get(SourceState, source=name) is None:
         return None
-    ((pushed,),) = database.rows("SELECT max(n) FROM pushed_rows WHERE source = ?", (name,))
-    return max([pushed or 0, *(segment.last for segment in live_segments(context, name))])
+    pushed = database.list(PushedRow, where={"source": name}, order="-n", limit=1)
+    return max([0, *(row.n for row in pushed), *(segment.last for segment in live_segments(context, name))])
 
 
 def newest_event(context: Context, name: str, *, as_of: int | None = None) -> int | None:
     """Return the greatest event time of a source's rows up to a sequence, microseconds UTC; None if it has none."""
     bound = _GREATEST if as_of is None else as_of
     source = context.definitions.get(SourceSpec, name)
-    ((pushed,),) = context.environment.database.rows(
-        "SELECT max(event) FROM pushed_rows WHERE source = ? AND n <= ?", (name, bound)
-    )
+    # Every row, not only the greatest: a damaged one may be it.
+    pushed = context.environment.database.select(PushedRow, "WHERE source = ? AND n <= ?", (name, bound))
     live = live_segments(context, name)
-    events = [pushed, *(one.max_event for one in live if one.last <= bound)]
+    events: list[Any] = [*(row.event for row in pushed), *(one.max_event for one in live if one.last <= bound)]
     if any(one.base < bound < one.last for one in live):
         rows = _read_segments(context, source, [], 0, as_of)
         events.append(None if rows is None else rows["__event"].max())
@@ -314,11 +313,10 @@ def require_past(context: Context, as_of: int | None) -> int | None:
 
 def sources_after(context: Context, sequence: int) -> set[str]:
     """Return the sources that have rows of a greater sequence."""
-    sql = (
-        "SELECT DISTINCT source FROM pushed_rows WHERE n > ?1 "
-        "UNION SELECT source FROM segments WHERE dead_at IS NULL AND last > ?1"
-    )
-    return {source for (source,) in context.environment.database.rows(sql, (sequence,))}
+    database = context.environment.database
+    pushed = database.stored(PushedRow, "WHERE n > ?", (sequence,))
+    ingested = database.select(Segment, "WHERE dead_at IS NULL AND last > ?", (sequence,))
+    return {source for _, source, *_ in pushed} | {segment.source for segment in ingested}
 
 
 def _read_segments(
@@ -350,13 +348,11 @@ def _segments_at(context: Context, source: SourceSpec, as_of: int | None) -> lis
     database = context.environment.database
     every = database.list(Segment, where={"source": source.name}, order="id")
     stood = [one for one in every if one.last <= as_of and (one.until is None or as_of < one.until)]
-    if not stood:
-        sql = "SELECT EXISTS (SELECT 1 FROM ingestions WHERE source = ? AND sequence <= ?)"
-        if database.rows(sql, (source.name, as_of)) == [(1,)]:
-            raise NotFoundError(
-                f"the rows that transformation {source.name!r} had at Q={as_of} are no longer kept",
-                hint="gc keeps those that a training set or a logged prediction has read, and all for its grace",
-            )
+    if not stood and database.select(Ingestion, "WHERE source = ? AND sequence <= ? LIMIT 1", (source.name, as_of)):
+        raise NotFoundError(
+            f"the rows that transformation {source.name!r} had at Q={as_of} are no longer kept",
+            hint="gc keeps those that a training set or a logged prediction has read, and all for its grace",
+        )
     return stood
 
 

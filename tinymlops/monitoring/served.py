@@ -9,7 +9,8 @@ import msgspec
 import polars as pl
 
 from tinymlops.monitoring.drift import DriftCounter
-from tinymlops.records import Evaluation, Signature
+from tinymlops.records import Evaluation, Outcome, Prediction, Signature
+from tinymlops.stores._rows import plan_for
 from tinymlops.training.evaluation import metrics_for
 
 if TYPE_CHECKING:
@@ -95,16 +96,31 @@ def read_served(
 
     Returns:
         Pages of (time, row id, features, output, whether there is an outcome, its value).
+
+    Raises:
+        IntegrityError: If a row is not what was written.
     """
     sql = (
-        "SELECT p.at, p.rowid, p.features, p.output, o.prediction_id IS NOT NULL, o.value FROM predictions p "
+        f"SELECT p.rowid, {_PREDICTIONS.columns_of('p')}, {_OUTCOMES.columns_of('o')} FROM predictions p "
         "LEFT JOIN outcomes o ON o.prediction_id = p.id WHERE p.model = ? AND p.version = ? AND p.at >= ? AND p.at < ? "
         "AND (p.at, p.rowid) > (?, ?) ORDER BY p.at, p.rowid LIMIT ?"
     )
     place = (period.since, -1)
-    while page := database.rows(sql, (model, version, *period, *place, _PAGE)):
+    while rows := database.rows(sql, (model, version, *period, *place, _PAGE)):
+        page = [_served(row) for row in rows]
         yield page
         place = (page[-1][0], page[-1][1])
+
+
+_PREDICTIONS, _OUTCOMES = plan_for(Prediction), plan_for(Outcome)
+_WIDTH = 1 + len(_PREDICTIONS.names) + 1
+
+
+def _served(row: tuple[Any, ...]) -> tuple[int, int, str, str, int, float | str | None]:
+    prediction = dict(zip(_PREDICTIONS.names, _PREDICTIONS.checked(row[1:_WIDTH]), strict=True))
+    joined = row[_WIDTH] is not None
+    value = _OUTCOMES.checked(row[_WIDTH:])[1] if joined else None
+    return prediction["at"], row[0], prediction["features"], prediction["output"], joined, value
 
 
 def _maps(texts: Iterator[str]) -> list[dict[str, Any]]:

@@ -85,11 +85,9 @@ class Catalog:
         for row in self._database.list(Definition, where={"kind": definition.kind, "name": definition.name}):
             if row.removed_at is None:
                 self.remove(tx, row, at=definition.applied_at)
-        newest = tx.execute(
-            "select coalesce(max(version), 0) from definitions where kind = ? and name = ?",
-            (definition.kind, definition.name),
-        )[0][0]
-        return tx.insert(msgspec.structs.replace(definition, version=newest + 1))
+        of = {"kind": definition.kind, "name": definition.name}
+        newest = tx.list(Definition, where=of, order="-version", limit=1)
+        return tx.insert(msgspec.structs.replace(definition, version=newest[0].version + 1 if newest else 1))
 
     def remove(self, tx: Transaction, definition: Definition, *, at: datetime) -> None:
         """Take a definition out of force; its versions stay for what was built with them."""

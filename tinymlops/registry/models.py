@@ -12,7 +12,7 @@ from tinymlops.errors import ConflictError, DataError, IntegrityError, NotFoundE
 from tinymlops.records import Definition, LoggedModel, ModelAlias, ModelVersion, Run, TrainingSetBuild
 from tinymlops.registry.catalog import Catalog
 from tinymlops.registry.runs import Runs
-from tinymlops.stores._rows import to_json
+from tinymlops.stores._json import to_json
 
 if TYPE_CHECKING:
     import builtins
@@ -93,10 +93,10 @@ class Models:
         with self._publishing():
             sha256 = self._blobs.put(content)
             with self._database.write(actor=self._actor) as tx:
-                ((last,),) = tx.execute("SELECT coalesce(max(version), 0) FROM model_versions WHERE name = ?", (name,))
+                newest = tx.list(ModelVersion, where={"name": name}, order="-version", limit=1)
                 version = ModelVersion(
                     name=name,
-                    version=last + 1,
+                    version=newest[0].version + 1 if newest else 1,
                     run=manifest.run.id,
                     logged_name=logged_name,
                     manifest_sha256=sha256,
@@ -270,6 +270,7 @@ class Models:
         return versions[number]
 
     def _names(self) -> builtins.list[str]:
+        # Out of the index; the versions of each name are read with their checksums.
         return [row[0] for row in self._database.rows("SELECT DISTINCT name FROM model_versions ORDER BY name")]
 
     def _publishing(self) -> AbstractContextManager[None]:

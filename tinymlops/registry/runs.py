@@ -221,6 +221,8 @@ class Runs:
             >>> runs.search("metrics.auc > 0.7", order_by="-metrics.auc")  # doctest: +SKIP
         """
         sql, bound = compile_search(where, order_by, limit)
+        # A run with a damaged value would be left out without a word.
+        self._database.require_rows(Run)
         ids = [row[0] for row in self._database.rows(sql, bound)]
         found = {run.id: run for run in self._database.list(Run, where={"id": ids})}
         return [found[one] for one in ids if one in found]
@@ -283,8 +285,8 @@ def _of(tx: Transaction, run: str) -> Run:
 
 
 def _next_step(tx: Transaction, run: str, name: str) -> int:
-    ((last,),) = tx.execute("SELECT max(step) FROM metrics WHERE run = ? AND name = ?", (run, name))
-    return 0 if last is None else int(last) + 1
+    last = tx.list(Metric, where={"run": run, "name": name}, order="-step", limit=1)
+    return last[0].step + 1 if last else 0
 
 
 def _scalars(params: Mapping[str, object]) -> dict[str, Scalar]:

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import polars as pl
 
+from tinymlops._time import to_micros
 from tinymlops.errors import DataError, near
 from tinymlops.features.labels import complete_until, outcomes_of
 from tinymlops.features.sources import known_columns
 from tinymlops.features.specs import EntitySpec, LabelSpec, SourceSpec
 from tinymlops.frames import Frame, to_polars
-from tinymlops.records import Outcome, SourceState
+from tinymlops.records import Outcome, Prediction, SourceState
 from tinymlops.schema import parse_dtype
-from tinymlops.stores._rows import to_json
+from tinymlops.stores._json import to_json
+from tinymlops.stores._rows import plan_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -146,7 +148,7 @@ def _value(value: Any) -> float | str | None:
 
 
 def _present(tx: Transaction, table: str, column: str, ids: Iterable[str]) -> set[str]:
-    """Return which of these ids a table has."""
+    """Return which of these ids a table has: out of an index, whose damage would be counted and nothing more."""
     sql = f'SELECT "{column}" FROM "{table}" WHERE "{column}" IN (SELECT value FROM json_each(?))'
     return {row[0] for row in tx.execute(sql, (to_json(list(ids)),))}
 
@@ -158,11 +160,14 @@ def _waiting(context: Context, model: Model, label: LabelSpec) -> pl.DataFrame:
     paths = [f'$."{column}"' for column in entity.key]
     taken = ", ".join(["json_extract(p.request, ?)"] * len(paths))
     ended = context.now() - label.gap - label.horizon
-    rows = context.environment.database.rows(
-        f"SELECT p.id, p.at, {taken} FROM predictions p LEFT JOIN outcomes o ON o.prediction_id = p.id "
+    plan = plan_for(Prediction)
+    found = context.environment.database.rows(
+        f"SELECT {taken}, {plan.columns_of('p')} FROM predictions p LEFT JOIN outcomes o ON o.prediction_id = p.id "
         "WHERE p.model = ? AND p.version = ? AND p.at <= ? AND o.prediction_id IS NULL",
         (*paths, model.name, model.version, ended),
     )
+    predictions = [plan.decode(row[len(paths) :]) for row in found]
+    rows = [(one.id, to_micros(one.at), *row[: len(paths)]) for one, row in zip(predictions, found, strict=True)]
     columns = list(zip(*rows, strict=True)) or [()] * (2 + len(paths))
     dtypes = _key_dtypes(context, entity, definitions.get(SourceSpec, label.source))
     keys = [

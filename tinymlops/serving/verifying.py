@@ -78,6 +78,7 @@ def verify_online(context: Context, models: Models, *, since: int | None = None)
         DefinitionError: If Python code that a model stands on has changed since or is gone.
         NotFoundError: If rows that a prediction was made from are no longer kept.
     """
+    # These counts come out of an index; the predictions themselves are read with their checksums.
     groups = context.environment.database.rows(
         "SELECT model, version, count(*) FROM predictions WHERE sequence IS NOT NULL AND at >= ? "
         "GROUP BY model, version ORDER BY model, version",

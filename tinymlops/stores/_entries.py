@@ -56,6 +56,7 @@ class Reader:
         stored = _stored_key(key)
         value = self._transaction.get(stored)
         if value is None:
+            self._require_absent(stored)
             return None
         found, content = self._unpacked(stored, value)
         return content if found == key else None
@@ -96,7 +97,7 @@ class Reader:
         shared = b""
         with self._transaction.cursor() as cursor:
             # From the start of its group: in there, the order is by hash.
-            found = cursor.set_range(start[:_PREFIX])
+            found = self._seek(cursor, start[:_PREFIX])
             while found:
                 stored, value = cursor.item()
                 if _lies_beyond(stored[:_PREFIX], stop):
@@ -126,7 +127,7 @@ class Reader:
             if within is not None:
                 return within
         with self._transaction.cursor() as cursor:
-            found = cursor.set_range(stop[:_PREFIX])
+            found = self._seek(cursor, stop[:_PREFIX])
             if not (cursor.prev() if found else cursor.last()):
                 return None
             stored, value = cursor.item()
@@ -134,6 +135,21 @@ class Reader:
             return self._last_by_scan(max(start, stored[:_PREFIX]), stop)
         entry = self._unpacked(stored, value)
         return entry if entry[0] >= start else None
+
+    def _seek(self, cursor: lmdb.Cursor[bytes], key: bytes) -> bool:
+        """Go to the first entry from a key on; whether there is one.
+
+        Values have checksums and the tree above them has none: where it is damaged, the search goes astray, and then the
+        entry before the place is no smaller one.
+        """
+        if (cursor.prev() if cursor.set_range(key) else cursor.last()) and cursor.key() >= key:
+            raise self._damaged(key)
+        return cursor.set_range(key)
+
+    def _require_absent(self, stored: bytes) -> None:
+        with self._transaction.cursor() as cursor:
+            if self._seek(cursor, stored) and cursor.key() <= stored:
+                raise self._damaged(stored)
 
     def _last_by_scan(self, start: bytes, stop: bytes) -> Entry | None:
         last = None

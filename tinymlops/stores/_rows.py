@@ -2,12 +2,14 @@
 
 Times are microseconds in UTC, booleans 0 and 1, and what is no scalar is JSON text. SQLite cannot hold a
 non-finite float, so it is the text 'NaN', 'Infinity' or '-Infinity', inside JSON as well.
+
+Every row ends with a checksum of its other stored values: `encode` writes it, `checked` compares it, and nothing else does.
 """
 
 from __future__ import annotations
 
-import math
 import types
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
@@ -18,14 +20,18 @@ import msgspec
 from tinymlops._time import from_micros, to_micros
 from tinymlops.errors import DataError, DefinitionError, IntegrityError, near
 from tinymlops.records import Record
+from tinymlops.stores._json import spelled_float, to_json
 
-__all__ = ["Plan", "plan_for", "quoted", "to_json"]
+__all__ = ["CHECK", "Plan", "check_of", "plan_for", "quoted"]
 
 T = TypeVar("T", bound=Record)
 Value = int | float | str | bytes | None
 Row = tuple[Any, ...]
 
-_JSON = msgspec.json.Encoder()  # keeps the order of a dict: it is the order of a view's features
+CHECK = "check_"
+"""The column of the checksum, the last of every table of records."""
+
+_PACK = msgspec.msgpack.Encoder()
 _LISTED_AT_MOST = 500
 
 
@@ -42,22 +48,29 @@ class Plan(Generic[T]):
         self.names = cls.__struct_fields__
         hints = get_type_hints(cls)
         codecs = [_codec(hints[name]) for name in self.names]
+        self._kinds = [_kinds(hints[name]) for name in self.names]
+        self._fitting: set[tuple[type, ...]] = set()
         self._encoders = [(i, codec[0]) for i, codec in enumerate(codecs) if codec is not None]
         self._decoders = [(i, codec[1]) for i, codec in enumerate(codecs) if codec is not None]
         self._encoder_of = {self.names[i]: encode for i, encode in self._encoders}
-        self.columns = ", ".join(quoted(name) for name in self.names)
         self.key_positions = [self.names.index(name) for name in cls.key]
         self.key_condition = " AND ".join(f"{quoted(name)} = ?" for name in cls.key)
         self.assigned_id = len(cls.key) == 1 and type(None) in get_args(hints[cls.key[0]])
+        stored = [quoted(name) for name in (*self.names, CHECK)]
+        self.columns = ", ".join(stored)
         self.select = f"SELECT {self.columns} FROM {self.table}"
-        marks = ", ".join("?" * len(self.names))
+        marks = ", ".join("?" * len(stored))
         self.insert = f"INSERT INTO {self.table} ({self.columns}) VALUES ({marks})"
         self.put = f"INSERT OR REPLACE INTO {self.table} ({self.columns}) VALUES ({marks})"
-        assignments = ", ".join(f"{quoted(name)} = ?" for name in self.names)
+        assignments = ", ".join(f"{name} = ?" for name in stored)
         self.update = f"UPDATE {self.table} SET {assignments} WHERE {self.key_condition}"
 
+    def columns_of(self, alias: str) -> str:
+        """Return the columns of a row, for a SELECT in which the table has this name."""
+        return ", ".join(f"{alias}.{quoted(name)}" for name in (*self.names, CHECK))
+
     def encode(self, record: T) -> list[Value]:
-        """Return the values of a record in column order.
+        """Return the values of a record in column order, and their checksum.
 
         Raises:
             DataError: If a value has no exact stored form, such as a text with half a surrogate pair.
@@ -71,15 +84,33 @@ class Plan(Generic[T]):
         except (TypeError, ValueError, OverflowError) as error:
             name = self.names[position]
             raise DataError(f"{self.cls.table}.{name} cannot be stored: {error}") from error
+        if tuple(map(type, values)) not in self._fitting:
+            self._fit(values)
+        values.append(check_of(values))
+        return values
+
+    def checked(self, row: Sequence[Any]) -> list[Any]:
+        """Return the values of a row without their checksum.
+
+        Raises:
+            IntegrityError: If they are not what was written.
+        """
+        *values, check = row
+        if check_of(values) != check:
+            key = ", ".join(f"{self.names[i]}={values[i]!r}" for i in self.key_positions)
+            raise IntegrityError(
+                f"the row with {key} in table {self.cls.table} is not what was written",
+                hint="restore the workspace from a backup",
+            )
         return values
 
     def decode(self, row: Sequence[Any]) -> T:
         """Make a record of a row.
 
         Raises:
-            IntegrityError: If the row is not what a record of this class writes.
+            IntegrityError: If the row is not what was written, or not by a record of this class.
         """
-        values = list(row)
+        values = self.checked(row)
         try:
             for position, decode in self._decoders:
                 value = values[position]
@@ -114,6 +145,16 @@ class Plan(Generic[T]):
                 bound.append(self._bind(name, value))
         return (" WHERE " + " AND ".join(parts) if parts else ""), bound
 
+    def listing(
+        self, where: Mapping[str, object] | None, order: str | None, limit: int | None
+    ) -> tuple[str, list[Value]]:
+        """Write what follows `select` in a listing: conditions as in `condition`, an order as in `order`, a limit."""
+        condition, bound = self.condition(where or {})
+        sql = condition + self.order(order or self.cls.key[0])
+        if limit is None:
+            return sql, bound
+        return f"{sql} LIMIT ?", [*bound, limit]
+
     def order(self, order: str) -> str:
         """Write an ORDER BY clause for a column name, descending with a leading minus; ties go by the key."""
         descending = order.startswith("-")
@@ -130,6 +171,17 @@ class Plan(Generic[T]):
         if name not in self.names:
             raise DefinitionError(f"{self.cls.table} has no column {name!r}", hint=near(name, self.names))
         return quoted(name)
+
+    def _fit(self, values: list[Any]) -> None:
+        """Make the values those that SQLite will give back: it stores True as 1, and converts what a column is not of."""
+        for position, kinds in enumerate(self._kinds):
+            value = values[position]
+            if value is not None and type(value) not in kinds:
+                plain = next((kind for kind in kinds if isinstance(value, kind)), None)
+                if plain is None:
+                    raise DataError(f"{self.cls.table}.{self.names[position]} cannot be stored: it is {value!r}")
+                values[position] = plain(value)
+        self._fitting.add(tuple(map(type, values)))
 
     def _bind(self, name: str, value: object) -> Value:
         encode: Callable[[Any], Value] = self._encoder_of.get(name, _unchanged)
@@ -150,39 +202,14 @@ def plan_for(cls: type[T]) -> Plan[T]:
     return Plan(cls)
 
 
+def check_of(values: Sequence[Value]) -> int:
+    """Return the checksum of a row: the CRC-32 of its values as msgpack. Another one would need a migration."""
+    return zlib.crc32(_PACK.encode(values))
+
+
 def quoted(name: str) -> str:
     """Quote an identifier for SQL."""
     return '"' + name.replace('"', '""') + '"'
-
-
-def to_json(value: object) -> str:
-    """Write JSON text: keys in order, non-finite floats as 'NaN', 'Infinity' and '-Infinity'."""
-    text = _JSON.encode(value)
-    # msgspec writes NaN and the infinities as null, where they would be lost.
-    if b"null" in text and _is_lossy(plain := msgspec.to_builtins(value)):
-        text = _JSON.encode(_spelled(plain))
-    return text.decode()
-
-
-def _is_lossy(value: object) -> bool:
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else (value,)
-    for item in items:
-        if item.__class__ is float:
-            if item - item != 0.0:  # only of a finite one the difference is zero
-                return True
-        elif isinstance(item, dict | list) and _is_lossy(item):
-            return True
-    return False
-
-
-def _spelled(value: object) -> object:
-    if isinstance(value, float):
-        return _encode_float(value)
-    if isinstance(value, dict):
-        return {key: _spelled(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_spelled(item) for item in value]
-    return value
 
 
 Codec = tuple[Callable[[Any], Value], Callable[[Any], Any]]
@@ -190,12 +217,11 @@ Codec = tuple[Callable[[Any], Value], Callable[[Any], Any]]
 
 def _codec(hint: type[Any]) -> Codec | None:
     """How a field is encoded and decoded, or None where SQLite keeps it as it is; null is never passed."""
-    union = get_origin(hint) in (Union, types.UnionType)
-    options = set(get_args(hint)) - {type(None)} if union else {hint}
+    options = _options(hint)
     if options <= _AS_IT_IS:
         return None
     if options <= _AS_IT_IS | {float}:
-        return _encode_float, float if options == {float} else _unchanged
+        return spelled_float, float if options == {float} else _unchanged
     if options == {bool}:
         return int, _decode_bool
     if options == {datetime}:
@@ -203,16 +229,25 @@ def _codec(hint: type[Any]) -> Codec | None:
     return to_json, _json_decoder(hint)
 
 
+def _options(hint: type[Any]) -> set[Any]:
+    union = get_origin(hint) in (Union, types.UnionType)
+    return set(get_args(hint)) - {type(None)} if union else {hint}
+
+
+def _kinds(hint: type[Any]) -> tuple[type[Any], ...]:
+    """Which types of values a field's column holds besides null."""
+    options = _options(hint)
+    if options <= _AS_IT_IS:
+        return tuple(options)
+    if options <= _AS_IT_IS | {float}:
+        return float, int, str
+    return (int,) if options in ({bool}, {datetime}) else (str,)
+
+
 _AS_IT_IS = {int, str, bytes}
 
 
 def _unchanged(value: Any) -> Any:  # a value of any column, given back
-    return value
-
-
-def _encode_float(value: float | str) -> Value:
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
     return value
 
 

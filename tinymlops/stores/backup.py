@@ -20,6 +20,9 @@ import msgspec
 
 from tinymlops._time import system_clock
 from tinymlops.errors import DataError, IntegrityError, NotFoundError
+from tinymlops.records import Record
+from tinymlops.stores._sqlite import RESTORE, translated
+from tinymlops.stores._verify import read_counter, row_problems
 from tinymlops.stores.publish import damaged, fsync, fsync_directory, hash_file, missing, unwritable
 from tinymlops.stores.references import named_files
 
@@ -71,7 +74,7 @@ def backup(environment: Environment, target: Path, *, advance: Callable[[int], N
 
     Raises:
         DataError: If there is something at the target.
-        IntegrityError: If a file of the workspace is missing or damaged.
+        IntegrityError: If a file of the workspace is missing, or a file or a row is damaged.
     """
     with _appearing(target) as building:
         # No file that the copied database names may be collected before it is copied.
@@ -124,7 +127,7 @@ def read_manifest(source: Path) -> Backup:
         raise NotFoundError(f"{source} is no backup: it has no {_MANIFEST}", hint="name the directory that backup made")
     try:
         manifest = msgspec.json.decode(path.read_bytes(), type=Backup)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise IntegrityError(f"{path} cannot be read: {error}", hint="use another backup") from error
     if manifest.protocol > _PROTOCOL:
         raise IntegrityError(f"{path} has protocol {manifest.protocol}", hint="pip install --upgrade tinymlops")
@@ -136,10 +139,13 @@ def read_manifest(source: Path) -> Backup:
 
 def _contents(copy: Path) -> tuple[int, dict[str, str]]:
     """Return the sequence of a copied database, and relative path to SHA-256 of every file that it names."""
-    with closing(sqlite3.connect(copy)) as connection:
-        ((sequence,),) = connection.execute("SELECT value FROM counters WHERE name = 'sequence'")
+    with closing(sqlite3.connect(copy)) as connection, translated(copy, "the copy"):
+        # A copy of what is damaged must not take the place of an older one that is not.
+        for problem in row_problems(connection, copy, Record.__subclasses__()):
+            raise IntegrityError(f"nothing was backed up: {problem}", hint=RESTORE)
+        sequence = read_counter(connection, "sequence")
         names = {file.name: file.sha256 for file in named_files(connection.execute)}
-    return int(sequence), names
+    return sequence, names
 
 
 @contextmanager

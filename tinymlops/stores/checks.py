@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from tinymlops.errors import ConflictError, IntegrityError
+from tinymlops.stores import images
 from tinymlops.stores.locks import FileLock
 from tinymlops.stores.migrations import SCHEMA_VERSION
 from tinymlops.stores.publish import damaged, hash_file, missing, scratch_directory
 from tinymlops.stores.references import NamedFile, named_files, orphans
 
 if TYPE_CHECKING:
+    from tinymlops.stores.database import Database
     from tinymlops.stores.environment import Environment
 
 __all__ = ["Finding", "Space", "bytes_to_read", "check", "space_of", "sqlite_note"]
@@ -67,21 +69,24 @@ def check(environment: Environment, advance: Callable[[int], None]) -> Iterator[
         yield _locks(environment.tmp)
         ((version,),) = database.rows("PRAGMA user_version")
         yield Finding("schema", "ok", f"version {version}, and this tinymlops writes {SCHEMA_VERSION}")
-        yield from _pages(environment)
-        yield from _reported(
-            "audit log", database.verify_audit(), "every entry follows from the one before", database.path
-        )
-        yield from _reported("pushed rows", _pushed_problems(environment), "every row has its checksum", database.path)
-        named = named_files(database.rows)
-        yield from _files(environment.path, named, advance)
+        for what, look, fine in (
+            ("database", lambda: _page_problems(database), "every page and index fits"),
+            ("audit log", database.verify_audit, "every entry follows from the one before"),
+            ("rows", database.damaged_rows, "every row has its checksum"),
+        ):
+            yield from _reported(what, look, fine, database.path)
+        yield Finding("commits", "ok", f"none of {database.commits():,} is missing")
+        yield from _files(environment.path, _named(environment), advance)
         yield from _online(environment)
+        yield from _images(environment.path, advance)
         yield _orphans(environment)
         yield _free(environment.path)
 
 
 def bytes_to_read(environment: Environment) -> int:
     """Return the size of the files that `check` reads."""
-    return sum(_size(environment.path / file.name) for file in named_files(environment.database.rows))
+    named = sum(_size(environment.path / file.name) for file in _named(environment))
+    return named + _size_below(environment.path / "images")
 
 
 def space_of(environment: Environment) -> list[Space]:
@@ -89,7 +94,7 @@ def space_of(environment: Environment) -> list[Space]:
     path = environment.path
     kinds = {
         "database": [*path.glob("meta.db*")],
-        **{name: _files_below(path / name) for name in ("segments", "blobs", "online", "tmp")},
+        **{name: _files_below(path / name) for name in ("segments", "images", "blobs", "online", "tmp")},
     }
     return [Space(kind, len(files), sum(map(_occupied, files))) for kind, files in kinds.items()]
 
@@ -102,27 +107,29 @@ def sqlite_note(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> str:
     return "has the write-ahead log race of 3.7.0 to 3.51.2, which write.lock keeps away: write with tinymlops only"
 
 
-def _reported(what: str, problems: list[str], fine: str, file: Path) -> Iterator[Finding]:
+def _reported(what: str, look: Callable[[], list[str]], fine: str, file: Path) -> Iterator[Finding]:
+    try:
+        problems = look()
+    except IntegrityError as error:  # which ends this look, and not the next
+        problems = [error.message]
     if not problems:
         yield Finding(what, "ok", fine)
     for problem in problems:
         yield Finding(what, "damaged", problem, str(file))
 
 
-def _pages(environment: Environment) -> Iterator[Finding]:
-    database = environment.database
+def _page_problems(database: Database) -> list[str]:
     problems = [text for (text,) in database.rows("PRAGMA integrity_check") if text != "ok"]
-    problems += [f"row {row[1]} of {row[0]} refers to nothing" for row in database.rows("PRAGMA foreign_key_check")]
-    yield from _reported("database", problems, "every page and index fits", database.path)
-
-
-def _pushed_problems(environment: Environment) -> list[str]:
-    rows = environment.database.rows("SELECT n, payload, digest FROM pushed_rows ORDER BY n")
-    return [
-        f"pushed row {n} is not what was written"
-        for n, payload, digest in rows
-        if hashlib.sha256(payload).digest()[:16] != digest
+    return problems + [
+        f"row {row[1]} of {row[0]} refers to nothing" for row in database.rows("PRAGMA foreign_key_check")
     ]
+
+
+def _named(environment: Environment) -> list[NamedFile]:
+    """Return the files that the database names; none where it is too damaged to say, which the looks at it tell."""
+    with suppress(IntegrityError):
+        return named_files(environment.database.rows)
+    return []
 
 
 def _files(root: Path, named: list[NamedFile], advance: Callable[[int], None]) -> Iterator[Finding]:
@@ -146,15 +153,30 @@ def _files(root: Path, named: list[NamedFile], advance: Callable[[int], None]) -
 def _online(environment: Environment) -> Iterator[Finding]:
     try:
         with environment.online.read() as reader:
-            entries = sum(1 for _ in reader.scan(b"", _LAST_KEY))
+            # Each is looked for as well: a damaged tree leads a search astray, and a walk over all entries not.
+            entries = sum(reader.get(key) is not None for key, _ in reader.scan(b"", _LAST_KEY))
     except IntegrityError as error:
         yield Finding("online store", "damaged", error.message, str(environment.online.path))
     else:
         yield Finding("online store", "ok", f"{entries:,} entries have their checksum")
 
 
+def _images(root: Path, advance: Callable[[int], None]) -> Iterator[Finding]:
+    every, broken = list(images.listed(root / "images")), []
+    for path in every:
+        broken += [file for file in (images.damage(path),) if file is not None]
+        advance(_size_below(path))
+    for file in broken:
+        yield Finding("join images", "damaged", f"{file} is not what was written", str(file))
+    if not broken:
+        yield Finding("join images", "ok", f"{len(every)} images are what was written")
+
+
 def _orphans(environment: Environment) -> Finding:
-    found = list(orphans(environment.path, environment.database.rows))
+    try:
+        found = list(orphans(environment.path, environment.database.rows))
+    except IntegrityError as error:
+        return Finding("orphans", "damaged", error.message, str(environment.database.path))
     size = sum(map(_size, found))
     return Finding("orphans", "ok", f"{len(found)} files that nothing names, {size:,} bytes; they do no harm")
 
@@ -203,6 +225,10 @@ def _free(path: Path) -> Finding:
 
 def _files_below(directory: Path) -> list[Path]:
     return [Path(folder, name) for folder, _, names in os.walk(directory) for name in names]
+
+
+def _size_below(directory: Path) -> int:
+    return sum(map(_size, _files_below(directory)))
 
 
 def _size(path: Path) -> int:

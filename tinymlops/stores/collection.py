@@ -17,7 +17,7 @@ import msgspec
 from tinymlops._time import from_micros
 from tinymlops.errors import ConflictError
 from tinymlops.stores.publish import fsync_directory, remove_stale
-from tinymlops.stores.references import orphans
+from tinymlops.stores.references import NAMING_FILES, orphans
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,11 +58,17 @@ def collect(environment: Environment, *, now: int, grace: int) -> Collected:
 
     Returns:
         How much was removed.
+
+    Raises:
+        IntegrityError: If a row that names a file is damaged; nothing is removed then.
     """
     # Writers hold this lock shared from before they publish until they have committed, readers until their files are
     # open.
     with _alone(environment.gc_lock):
         remove_stale(environment.tmp)
+        # What is gone is gone: nothing is removed by the word of a damaged row. A damaged sequence of a prediction
+        # may cost a rebuild that was kept for it alone.
+        environment.database.require_rows(*NAMING_FILES)
         dead = _forget_dead(environment, now - grace)
         older_than = time.time() - grace / 1e6
         found = list(orphans(environment.path, environment.database.rows))

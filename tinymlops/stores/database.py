@@ -3,6 +3,9 @@
 Writing goes through `Database.write` alone, one transaction at a time over all processes (`write.lock`);
 reading never waits for it. SQLite 3.7.0 to 3.51.2 can lose a WAL when a checkpoint meets another connection's
 write, so every write, every checkpoint, opening and closing hold that lock.
+
+Every record is compared with its checksum when it is read (`_rows.py`); the schema, small tables with their indexes and
+the number of the last commit when the file is opened (`_opening.py`).
 """
 
 from __future__ import annotations
@@ -10,16 +13,20 @@ from __future__ import annotations
 import sqlite3
 import threading
 import weakref
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tinymlops.errors import ConflictError, IntegrityError, NotFoundError
 from tinymlops.records import Record
+from tinymlops.stores._commits import LastCommit
+from tinymlops.stores._opening import bring_up, build, version_of
 from tinymlops.stores._rows import plan_for
+from tinymlops.stores._sqlite import RESTORE, connected, prepare, translated
+from tinymlops.stores._verify import audit_problems, read_counter, row_problems
 from tinymlops.stores.forked import Owner
-from tinymlops.stores.migrations import SCHEMA_VERSION, migrate, refuse_second_sqlite
-from tinymlops.stores.publish import fsync, fsync_directory
-from tinymlops.stores.transaction import Transaction, audit_problems, read_counter, read_one, translated
+from tinymlops.stores.migrations import refuse_second_sqlite
+from tinymlops.stores.publish import fsync
+from tinymlops.stores.transaction import Transaction, read_one
 
 if TYPE_CHECKING:
     import builtins
@@ -34,7 +41,6 @@ T = TypeVar("T", bound=Record)
 _PATIENCE = 60.0
 """Seconds to wait for the writers before: each holds the lock for milliseconds."""
 _WAL_LIMIT = 8 * 2**20
-_LARGEST_WAL_KEPT = 4 * 2**20
 
 
 class Database:
@@ -48,6 +54,7 @@ class Database:
     def __init__(self, path: Path, write_lock: FileLock) -> None:
         self.path = path
         self._lock = write_lock
+        self._last = LastCommit(path)
         self._owner = Owner(f"the database {path}")
         self._writer: sqlite3.Connection | None = None
         self._readers = threading.local()
@@ -63,7 +70,7 @@ class Database:
         """
         with self._lock.exclusive(deadline=_PATIENCE):
             if not self.path.exists():
-                self._build(first)
+                build(self.path, self._last, first)
             self.open()
 
     def open(self) -> None:
@@ -71,19 +78,16 @@ class Database:
 
         Raises:
             NotFoundError: If there is no such file.
-            IntegrityError: If it is damaged, or was written by a newer tinymlops.
+            IntegrityError: If it is damaged, has lost commits, or was written by a newer tinymlops.
         """
         self._owner.check()
         refuse_second_sqlite()
         if not self.path.exists():
             raise NotFoundError(f"there is no database {self.path}")
         with self._lock.exclusive(deadline=_PATIENCE), translated(self.path, "the database"):
-            connection = _connect(self.path)
+            connection = connected(self.path)
             try:
-                _prepare(connection)
-                version = self._check_version(connection)
-                if version < SCHEMA_VERSION:
-                    migrate(connection)
+                bring_up(connection, self.path, self._last)
             except BaseException:
                 connection.close()
                 raise
@@ -133,16 +137,20 @@ class Database:
         Raises:
             DefinitionError: If a column does not exist.
         """
+        return self.select(cls, *plan_for(cls).listing(where, order, limit))
+
+    def select(self, cls: type[T], rest: str, params: Sequence[Any] = ()) -> builtins.list[T]:
+        """Return the records that a SELECT finds, of which this is what follows the table's name."""
         plan = plan_for(cls)
-        condition, bound = plan.condition(where or {})
-        sql = plan.select + condition + plan.order(order or cls.key[0])
-        if limit is not None:
-            sql += " LIMIT ?"
-            bound.append(limit)
-        return [plan.decode(row) for row in self.rows(sql, bound)]
+        return [plan.decode(row) for row in self.rows(f"{plan.select} {rest}", params)]
+
+    def stored(self, cls: type[Record], rest: str, params: Sequence[Any] = ()) -> builtins.list[builtins.list[Any]]:
+        """Return what `select` does as values in the order of the record's fields, as SQLite has them: for many rows."""
+        plan = plan_for(cls)
+        return [plan.checked(row) for row in self.rows(f"{plan.select} {rest}", params)]
 
     def rows(self, sql: str, params: Sequence[Any] = ()) -> builtins.list[tuple[Any, ...]]:
-        """Return the rows of one SELECT; the connection refuses to write."""
+        """Return the rows of one SELECT, compared with no checksum; the connection refuses to write."""
         with translated(self.path, "the database"):
             return self._reader().execute(sql, params).fetchall()
 
@@ -157,6 +165,11 @@ class Database:
         """Return the last committed sequence number of the workspace; 0 if there is none."""
         with translated(self.path, "the database"):
             return read_counter(self._reader(), "sequence")
+
+    def commits(self) -> int:
+        """Return how many commits it has come to."""
+        with translated(self.path, "the database"):
+            return read_counter(self._reader(), "commits")
 
     def copy_to(self, target: Path) -> None:
         """Write a copy as of one commit, durably and in one file, while others write."""
@@ -177,6 +190,26 @@ class Database:
         """
         with translated(self.path, "the audit log"):
             return audit_problems(self._reader())
+
+    def damaged_rows(self, *classes: type[Record]) -> builtins.list[str]:
+        """Compare every row with its checksum.
+
+        Args:
+            *classes: Whose rows; none for all.
+
+        Returns:
+            Which rows are not what was written, one sentence each.
+        """
+        return row_problems(self._reader(), self.path, classes or Record.__subclasses__())
+
+    def require_rows(self, *classes: type[Record]) -> None:
+        """Compare every row of some records, before something is decided by those that are *not* found.
+
+        Raises:
+            IntegrityError: If one is not what was written.
+        """
+        for problem in self.damaged_rows(*classes):
+            raise IntegrityError(problem, hint=RESTORE)
 
     @contextmanager
     def write(self, *, actor: str) -> Iterator[Transaction]:
@@ -199,13 +232,19 @@ class Database:
         with self._lock.exclusive(deadline=_PATIENCE):
             connection = self._open_writer()
             self._writing = threading.get_ident()
+            before, number = connection.total_changes, None
             try:
                 with self._transaction(connection):
                     transaction = Transaction(connection, self.path, actor=actor)
                     try:
                         yield transaction
+                        self._owner.check()
+                        if connection.total_changes != before:
+                            number = transaction.count_commit()
                     finally:
                         transaction.close()
+                if number is not None:
+                    self._last.write(number)
                 self._checkpoint(connection)
             finally:
                 self._writing = None
@@ -215,9 +254,8 @@ class Database:
         with translated(self.path, "the database"):
             connection.execute("BEGIN IMMEDIATE")
         try:
-            self._check_version(connection)
+            version_of(connection, self.path)
             yield
-            self._owner.check()
             with translated(self.path, "the database"):
                 connection.execute("COMMIT")
         except BaseException:
@@ -232,29 +270,6 @@ class Database:
             # The commit stands whatever happens here; the next writer tries again.
             with suppress(sqlite3.OperationalError):
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-
-    def _check_version(self, connection: sqlite3.Connection) -> int:
-        ((version,),) = connection.execute("PRAGMA user_version").fetchall()
-        if version > SCHEMA_VERSION:
-            raise IntegrityError(
-                f"{self.path} has schema {version}, and this tinymlops knows only {SCHEMA_VERSION}",
-                hint="pip install --upgrade tinymlops",
-            )
-        return int(version)
-
-    def _build(self, first: Callable[[Transaction], object]) -> None:
-        building = self.path.with_name(self.path.name + ".building")
-        for suffix in ("", "-wal", "-shm"):
-            building.with_name(building.name + suffix).unlink(missing_ok=True)
-        with translated(self.path, "the database"), closing(_connect(building)) as connection:
-            connection.execute("PRAGMA journal_mode = WAL")
-            _prepare(connection)
-            migrate(connection)
-            connection.execute("BEGIN IMMEDIATE")
-            first(Transaction(connection, building, actor="tinymlops"))
-            connection.execute("COMMIT")
-        building.rename(self.path)
-        fsync_directory(self.path.parent)
 
     def _open_writer(self) -> sqlite3.Connection:
         if self._writer is None:
@@ -272,8 +287,8 @@ class Database:
         if self._writer is None:
             raise self._not_open()
         # No write.lock here: while the writer's connection is open this one is neither first nor last.
-        reader = _connect(self.path)
-        _prepare(reader)
+        reader = connected(self.path)
+        prepare(reader)
         reader.execute("PRAGMA query_only = ON")
         retire = weakref.finalize(threading.current_thread(), reader.close)
         retire.atexit = False
@@ -283,21 +298,3 @@ class Database:
 
     def _not_open(self) -> ConflictError:
         return ConflictError(f"the database {self.path} is closed", hint="connect to the workspace again")
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
-
-
-def _prepare(connection: sqlite3.Connection) -> None:
-    for setting in (
-        "busy_timeout = 5000",
-        "synchronous = FULL",
-        "fullfsync = ON",
-        "checkpoint_fullfsync = ON",
-        "foreign_keys = ON",
-        "wal_autocheckpoint = 0",
-        # Else the file keeps its greatest size, and its size could not say that a checkpoint is due.
-        f"journal_size_limit = {_LARGEST_WAL_KEPT}",
-    ):
-        connection.execute(f"PRAGMA {setting}").close()

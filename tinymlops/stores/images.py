@@ -11,6 +11,7 @@ on real rows with text they are eight times as large in this form as in Parquet 
 from __future__ import annotations
 
 import shutil
+import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,16 +19,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tinymlops.errors import IntegrityError
-from tinymlops.stores.publish import hash_file, make_directory, scratch_directory, trust_file, verify_file
+from tinymlops.stores.publish import damaged, hash_file, make_directory, scratch_directory, trust_file, verify_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import polars as pl
 
-__all__ = ["load", "store"]
+__all__ = ["damage", "listed", "load", "store"]
 
-_MANIFEST = "manifest.json"
+_MANIFEST = "manifest"
+_CHECK = 4
 
 
 def store(directory: Path, name: str, tables: Mapping[str, pl.DataFrame], tmp: Path) -> None:
@@ -52,7 +54,8 @@ def store(directory: Path, name: str, tables: Mapping[str, pl.DataFrame], tmp: P
             rows.rechunk().write_ipc(path, compression="uncompressed", record_batch_size=max(1, rows.height))
             hashes[table] = hash_file(path)
             trust_file(path, hashes[table])
-        (building / _MANIFEST).write_bytes(msgspec.json.encode(hashes))
+        content = msgspec.json.encode(hashes)
+        (building / _MANIFEST).write_bytes(content + _check(content))
         with suppress(OSError):  # another process was first
             building.rename(directory / name)
     for other in tuple(directory.iterdir()):
@@ -69,13 +72,43 @@ def load(directory: Path, name: str) -> dict[str, pl.DataFrame] | None:
     """
     path = directory / name
     try:
-        hashes = msgspec.json.decode((path / _MANIFEST).read_bytes(), type=dict[str, str])
-        return {table: _map(path / f"{table}.arrow", sha256) for table, sha256 in hashes.items()}
+        return {table: _map(path / f"{table}.arrow", sha256) for table, sha256 in _hashes(path).items()}
     except FileNotFoundError:
         return None
-    except (IntegrityError, msgspec.MsgspecError):
+    except IntegrityError:
         shutil.rmtree(path, ignore_errors=True)
         return None
+
+
+def listed(root: Path) -> Iterator[Path]:
+    """Yield the directory of every image below `images`."""
+    yield from sorted(root.glob("*/*/*"))
+
+
+def damage(path: Path) -> Path | None:
+    """Read an image whole, whatever this process has verified before; return its file that is damaged or missing."""
+    try:
+        hashes = _hashes(path)
+    except (IntegrityError, FileNotFoundError):
+        return path / _MANIFEST if path.exists() else None
+    for file in (path / f"{table}.arrow" for table in hashes):
+        with suppress(FileNotFoundError):
+            if hash_file(file) == hashes[file.stem]:
+                continue
+        return file if path.exists() else None  # another process may have put a newer image in its place
+    return None
+
+
+def _hashes(path: Path) -> dict[str, str]:
+    """Read which tables an image has, and the SHA-256 of each."""
+    content = (path / _MANIFEST).read_bytes()
+    if _check(content[:-_CHECK]) != content[-_CHECK:]:
+        raise damaged(path / _MANIFEST)
+    return msgspec.json.decode(content[:-_CHECK], type=dict[str, str])
+
+
+def _check(content: bytes) -> bytes:
+    return zlib.crc32(content).to_bytes(_CHECK, "little")
 
 
 def _map(path: Path, sha256: str) -> pl.DataFrame:

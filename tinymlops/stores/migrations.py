@@ -1,6 +1,7 @@
 """The schema of `meta.db`, forward only: a released step is never edited, a new one is added below.
 
-Each step ends by writing its number into `user_version`, which every write transaction compares first.
+The last one's number is in `user_version`, which every write transaction compares first. A step that adds a column computes
+the checksums of its table anew, over the columns in the order of the record's fields.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ import sys
 from typing import TYPE_CHECKING
 
 from tinymlops.errors import ConflictError
+from tinymlops.stores._rows import CHECK, check_of, quoted
+from tinymlops.stores._verify import seal_schema
 
 if TYPE_CHECKING:
     from sqlite_utils import Database, Migrations
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -32,6 +35,8 @@ def migrate(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         _steps().apply(Database(connection))
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        seal_schema(connection)
         connection.execute("COMMIT")
     except BaseException:
         # A full disk may have rolled back already.
@@ -66,7 +71,27 @@ def _steps() -> Migrations:
         for statement in _FIRST_SCHEMA:
             db.execute(statement)
 
+    @steps()
+    def m002_checksum_of_every_row(db: Database) -> None:
+        db.execute("INSERT INTO counters VALUES ('commits', 0)")
+        db.conn.create_function(check_of.__name__, -1, lambda *values: check_of(values), deterministic=True)
+        for (table,) in db.execute("SELECT name FROM pragma_table_list WHERE strict").fetchall():
+            _add_checksum(db, table)
+
     return steps
+
+
+def _add_checksum(db: Database, table: str) -> None:
+    columns = ", ".join(quoted(name) for (name,) in db.execute("SELECT name FROM pragma_table_info(?)", (table,)))
+    # The audit log refuses every change, this one too.
+    sql = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ?"
+    triggers = db.execute(sql, (table,)).fetchall()
+    for name, _ in triggers:
+        db.execute(f"DROP TRIGGER {quoted(name)}")
+    db.execute(f"ALTER TABLE {quoted(table)} ADD COLUMN {CHECK} INTEGER NOT NULL DEFAULT 0")
+    db.execute(f"UPDATE {quoted(table)} SET {CHECK} = {check_of.__name__}({columns})")
+    for _, definition in triggers:
+        db.execute(definition)
 
 
 # Floats are ANY: STRICT REAL refuses the text that stands for NaN and the infinities.
@@ -279,5 +304,4 @@ _FIRST_SCHEMA = (
     """CREATE TRIGGER audit_has_no_gap BEFORE INSERT ON audit
     WHEN NEW.n <> (SELECT coalesce(max(n), 0) + 1 FROM audit)
     BEGIN SELECT RAISE(ABORT, 'the audit log is append only'); END""",
-    f"PRAGMA user_version = {SCHEMA_VERSION}",
 )

@@ -7,10 +7,15 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tinymlops.records import Artifact, LoggedModel, ModelVersion, Segment, TrainingSetBuild
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["NamedFile", "named_files", "orphans"]
+__all__ = ["NAMING_FILES", "NamedFile", "named_files", "orphans"]
+
+NAMING_FILES = (Artifact, LoggedModel, ModelVersion, Segment, TrainingSetBuild)
+"""The records that name files; the queries below compare them with no checksum, and whoever acts on them does first."""
 
 _BLOBS = """
     SELECT sha256, 'artifact ' || name || ' of run ' || run FROM artifacts

@@ -1,0 +1,77 @@
+"""How far a database has come, told beside it: a commit that was acknowledged is missed when it is gone.
+
+After a process was killed, SQLite reads the write-ahead log up to the first frame whose checksum is wrong, takes that
+for its end, and says nothing: one flipped byte there undoes every commit from it on. So each commit has a number, which
+is also written into a small file after COMMIT and before anybody is told that it is done. A database that is opened at
+an earlier number than that has lost what was acknowledged.
+
+The file is not synced, which would double the cost of a commit: after the machine itself stopped, it may be some seconds
+old, and a byte that was flipped in the log of those seconds is not noticed. It is never ahead of what is durable.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from contextlib import suppress
+from pathlib import Path
+
+from tinymlops.errors import IntegrityError
+
+__all__ = ["LastCommit"]
+
+_NUMBER = 20
+
+
+class LastCommit:
+    """The number of the last commit, in a file.
+
+    Args:
+        database: The file whose commits are counted.
+    """
+
+    def __init__(self, database: Path) -> None:
+        self._database = database
+        self.path = database.with_name(f"{database.name}.last")
+
+    def write(self, number: int) -> None:
+        """Set the number, in the order of commits; the commit stands even where this fails."""
+        with suppress(OSError):
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o660)
+            try:
+                os.pwrite(descriptor, _spelled(number), 0)
+            finally:
+                os.close(descriptor)
+
+    def read(self) -> int | None:
+        """Return the number; None if nothing was written, or it is damaged: the next commit writes it anew."""
+        try:
+            content = self.path.read_bytes()
+        except FileNotFoundError:
+            return None
+        digits = content[:_NUMBER]
+        return int(digits) if digits.isdigit() and content == _spelled(int(digits)) else None
+
+    def forget(self) -> None:
+        """Begin anew, with a new database."""
+        self.path.unlink(missing_ok=True)
+
+    def require(self, found: int) -> None:
+        """Compare it with the number that a database has come to.
+
+        Raises:
+            IntegrityError: If the database has lost commits.
+        """
+        last = self.read()
+        if last is not None and found < last:
+            raise IntegrityError(
+                f"{self._database} has come to commit {found}, and commit {last} was acknowledged: what was committed "
+                "after that is gone, most likely with a damaged write-ahead log",
+                hint=f"restore the workspace from a backup; to go on without what is lost, remove {self.path} and "
+                f"the directory {self._database.with_name('online')}",
+            )
+
+
+def _spelled(number: int) -> bytes:
+    digits = b"%0*d" % (_NUMBER, number)
+    return b"%s %08x\n" % (digits, zlib.crc32(digits))

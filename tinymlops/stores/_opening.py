@@ -1,0 +1,76 @@
+"""How `meta.db` is made, and what is looked at before it is used: it is complete and whole, or it is refused."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from tinymlops.errors import IntegrityError
+from tinymlops.stores._sqlite import connected, prepare, translated
+from tinymlops.stores._verify import read_counter, require_indexes, require_schema
+from tinymlops.stores.migrations import SCHEMA_VERSION, migrate
+from tinymlops.stores.publish import fsync_directory
+from tinymlops.stores.transaction import Transaction
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tinymlops.stores._commits import LastCommit
+
+__all__ = ["bring_up", "build", "version_of"]
+
+
+def build(path: Path, last: LastCommit, first: Callable[[Transaction], object]) -> None:
+    """Make the file; the caller holds the write lock.
+
+    Args:
+        path: Where it appears once it is complete.
+        last: The number beside it, which begins anew.
+        first: Writes what must be in it from the beginning.
+    """
+    building = path.with_name(path.name + ".building")
+    for suffix in ("", "-wal", "-shm"):
+        building.with_name(building.name + suffix).unlink(missing_ok=True)
+    last.forget()
+    with translated(path, "the database"), closing(connected(building)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        prepare(connection)
+        migrate(connection)
+        connection.execute("BEGIN IMMEDIATE")
+        first(Transaction(connection, building, actor="tinymlops"))
+        connection.execute("COMMIT")
+    building.rename(path)
+    fsync_directory(path.parent)
+
+
+def bring_up(connection: sqlite3.Connection, path: Path, last: LastCommit) -> None:
+    """Prepare the first connection of a process, bring an older schema up to date and look at what a flip may have changed.
+
+    Raises:
+        IntegrityError: If the file is damaged, has lost commits, or was written by a newer tinymlops.
+    """
+    prepare(connection)
+    # It is that already, unless a byte of the file's header says otherwise.
+    connection.execute("PRAGMA journal_mode = WAL").close()
+    if version_of(connection, path) < SCHEMA_VERSION:
+        migrate(connection)
+    require_schema(connection, path)
+    require_indexes(connection, path)
+    last.require(read_counter(connection, "commits"))
+
+
+def version_of(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the version of the schema.
+
+    Raises:
+        IntegrityError: If it is that of a newer tinymlops.
+    """
+    ((version,),) = connection.execute("PRAGMA user_version").fetchall()
+    if version > SCHEMA_VERSION:
+        raise IntegrityError(
+            f"{path} has schema {version}, and this tinymlops knows only {SCHEMA_VERSION}",
+            hint="pip install --upgrade tinymlops",
+        )
+    return int(version)

@@ -1,0 +1,103 @@
+"""SQLite as it is used here: how a connection is set up, and what its errors mean."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tinymlops.errors import ConflictError, DataError, IntegrityError, TinyMLOpsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["RESTORE", "connected", "prepare", "translated"]
+
+RESTORE = "restore the workspace from a backup"
+_LARGEST_INT = 2**63 - 1
+_LARGEST_WAL_KEPT = 4 * 2**20
+_ROW_EXISTS = (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE)
+_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+# Of a text that is none, which is Python's own error and has no code; of a text that is no JSON; of a header; of a schema.
+_SAID_OF_DAMAGE = ("Could not decode to UTF-8", "malformed JSON", "unsupported file format", "no such ")
+
+
+def connected(path: Path) -> sqlite3.Connection:
+    """Connect in autocommit mode; the file is made if need be."""
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
+
+
+def prepare(connection: sqlite3.Connection) -> None:
+    """Make the settings that every connection of a workspace has."""
+    for setting in (
+        "busy_timeout = 5000",
+        "synchronous = FULL",
+        "fullfsync = ON",
+        "checkpoint_fullfsync = ON",
+        "foreign_keys = ON",
+        "wal_autocheckpoint = 0",
+        # Else the file keeps its greatest size, and its size could not say that a checkpoint is due.
+        f"journal_size_limit = {_LARGEST_WAL_KEPT}",
+    ):
+        connection.execute(f"PRAGMA {setting}").close()
+
+
+@contextmanager
+def translated(path: Path, subject: str) -> Iterator[None]:
+    """Turn SQLite's errors into ours."""
+    try:
+        yield
+    except sqlite3.IntegrityError as error:
+        raise _constraint(error, subject) from error
+    except OverflowError as error:
+        raise DataError(
+            f"a whole number for {subject} is outside -2^63 to {_LARGEST_INT}", hint="store it as text"
+        ) from error
+    except UnicodeEncodeError as error:
+        raise DataError(f"a text for {subject} is no valid Unicode: {error.reason}") from error
+    except UnicodeDecodeError as error:  # of a message that quotes a damaged schema
+        raise _damaged(path, error) from error
+    except sqlite3.OperationalError as error:
+        raise _operational(error, path) from error
+    except sqlite3.DatabaseError as error:
+        if _code(error) in _DAMAGE:
+            raise _damaged(path, error) from error
+        raise
+
+
+def _constraint(error: sqlite3.IntegrityError, subject: str) -> TinyMLOpsError:
+    if error.sqlite_errorcode in _ROW_EXISTS:
+        return ConflictError(f"{subject} already has such a row: {error}")
+    if error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_TRIGGER:
+        return ConflictError(str(error))
+    return DataError(f"{subject} does not take this row: {error}")
+
+
+def _operational(error: sqlite3.OperationalError, path: Path) -> Exception:
+    code = _code(error)
+    if code == sqlite3.SQLITE_FULL:
+        return TinyMLOpsError(
+            f"the disk of {path} is full; nothing was stored", hint="free some space and run it again"
+        )
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return ConflictError(
+            f"{path} is locked by a program that does not take part in the workspace's write.lock",
+            hint="close other SQLite tools that have it open",
+        )
+    if code == sqlite3.SQLITE_IOERR:
+        return IntegrityError(f"{path} cannot be read or written: {error}", hint="check the disk")
+    if code == sqlite3.SQLITE_READONLY:
+        return IntegrityError(f"{path} cannot be written: {error}", hint=RESTORE)
+    if code in _DAMAGE or str(error).startswith(_SAID_OF_DAMAGE):
+        return _damaged(path, error)
+    return error
+
+
+def _damaged(path: Path, error: Exception) -> IntegrityError:
+    return IntegrityError(f"{path} is damaged: {error}", hint=RESTORE)
+
+
+def _code(error: sqlite3.Error) -> int:
+    # Python raises a few of these itself, without a code.
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
