@@ -1,7 +1,8 @@
 """A server of forked children: everything is imported once, and a child does one job on a workspace and dies.
 
 Run as `python -m torture.child`. A line of JSON comes in, a line goes out: `{"job": ..}` makes a child, which waits for
-`{"go": pid}`; `{"wait": pid}` answers how it ended. Nothing of Polars, SQLite or LMDB is used before the fork: only imported.
+`{"go": pid}`; `{"wait": pid}` answers how it ended, null while it has not. Nothing of Polars, SQLite or LMDB is used
+before the fork: only imported.
 """
 
 import contextlib
@@ -49,7 +50,8 @@ def serve():
         else:
             if request["wait"] in gates:
                 os.close(gates.pop(request["wait"]))
-            answer = {"status": os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1])}
+            ended, status = os.waitpid(request["wait"], os.WNOHANG)
+            answer = {"status": os.waitstatus_to_exitcode(status) if ended else None}
         print(json.dumps(answer), flush=True)
 
 
