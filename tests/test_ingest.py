@@ -8,7 +8,7 @@ from conftest import at, shop
 
 import tinymlops as tm
 from tinymlops.errors import DataError, DefinitionError, NotFoundError
-from tinymlops.features.sources import stored_rows
+from tinymlops.features.sources import current_rows, stored_rows
 from tinymlops.records import Segment
 
 
@@ -208,6 +208,21 @@ def test_where_rows_have_a_created_time_a_delete_counts_from_when_it_was_found(t
         assert [taken(report) for report in ws.ingest("orders", full=True)] == [(0, 1, 1)]
         assert [taken(report) for report in ws.ingest("orders", full=True)] == [(0, 0, 2)]
         assert [spent(ws, hour) for hour in (11, 13, 15)] == [5.0, 1.0, 5.0]
+
+
+def test_a_correction_of_a_row_that_came_back_counts_where_the_clock_was_ahead_and_is_set_right(tmp_path):
+    def made(amount, hour):
+        return orders_by_id((1, "a", 1, amount), (2, "a", 2, 4.0), made=pl.Series([at(hour), at(2.5)]))
+
+    hours, project = [10], shop(made(1.0, 1.5), order_options={"id": "order", "created": "made"})
+    with tm.connect(tmp_path / "t.tm", create=True, clock=lambda: at(hours[-1])) as ws:
+        ws.apply(project)
+        for hour, rows in ((10, made(1.0, 1.5)), (500, made(1.0, 1.5)[1:]), (500, made(1.0, 1.5)), (20, made(3.0, 15))):
+            hours.append(hour)
+            project.frames["orders"] = rows
+            (report,) = ws.ingest("orders", full=True)
+        assert taken(report) == (0, 1, 1)
+        assert sorted(current_rows(ws._context(), "orders")["amount"]) == [3.0, 4.0]
 
 
 def test_rows_held_back_have_not_vanished(tmp_path):

@@ -134,6 +134,15 @@ def test_a_run_is_found_by_id_beginning_and_name(runs):
         runs.get(max(ids, key=lambda one: sum(run.id[0] == one for run in runs.search(limit=None))))
 
 
+@pytest.mark.parametrize("hours", [0, -1])
+def test_the_newest_run_of_a_name_began_last_where_the_clock_stands_still_or_was_set_back(environment, hours):
+    moments = iter(START + timedelta(hours=number * hours) for number in range(9))
+    runs = Runs(environment.database, environment.blobs, lambda: next(moments), gc_lock=environment.gc_lock)
+    for _ in range(9):
+        last = runs.start("baseline")
+        assert runs.get("baseline") == last
+
+
 def test_finish_ends_a_run_and_is_audited(runs, environment):
     run = runs.start("baseline").id
     done = runs.finish(run, status="failed", error="x" * 5_000)

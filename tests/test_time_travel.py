@@ -195,6 +195,16 @@ def test_a_build_is_named_by_its_id_or_its_beginning_and_an_unknown_build_gets_i
         workspace.verify("visits_to_order")
 
 
+@pytest.mark.parametrize("hours", [0, -1])
+def test_the_newest_build_was_built_last_where_the_clock_stands_still_or_was_set_back(workspace, hours):
+    workspace.apply(shop(orders((1, "a", 1, 5.0), (2, "a", 60, 1.0)), visits((0, "a", 0))))
+    workspace.ingest()
+    for number in range(9):
+        workspace._clock = tm.ReplayClock(at(100 + number * hours))
+        built = workspace.get_training_data("visits_to_orders")
+        assert verifying.find_build(workspace._context(), "visits_to_orders").id == built.build_id
+
+
 def test_other_engine_versions_are_told(workspace, monkeypatch):
     project = shop(orders((1, "a", 1, 5.0), (2, "a", 60, 1.0)), visits((0, "a", 0)))
     workspace.apply(project)

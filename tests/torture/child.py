@@ -1,30 +1,29 @@
 """A server of forked children: everything is imported once, and a child does one job on a workspace and dies.
 
 Run as `python -m torture.child`. A line of JSON comes in, a line goes out: `{"job": ..}` makes a child, which waits for
-`{"go": pid}`; `{"wait": pid}` answers how it ended. Nothing of Polars, SQLite or LMDB is used before the fork: only imported.
+`{"go": pid}`; `{"wait": pid}` answers how it ended, null while it has not. Nothing of Polars, SQLite or LMDB is used
+before the fork: only imported, with the kernels.
 """
 
 import contextlib
 import importlib
 import json
 import os
+import pkgutil
 import sys
 import traceback
 from pathlib import Path
 
-_IMPORTS = """
-    polars duckdb lmdb sqlite3 pyarrow numba skops.io sklearn.tree tinymlops.workspace tinymlops.features.ingestion
-    tinymlops.features.pushing tinymlops.features.materialization tinymlops.features.compaction
-    tinymlops.features.historical tinymlops.features.online tinymlops.features.columns tinymlops.features.planning
-    tinymlops.features.training_sets tinymlops.training.tracking tinymlops.serving.prediction tinymlops.serving.model
-    tinymlops.stores.backup tinymlops.stores.collection tinymlops.stores.checks
-"""
+from numba.core.dispatcher import Dispatcher
+
+import tinymlops
+
+_OURS = [f"torture.{name}" for name in ("broken", "clock", "crowd", "disk", "flips", "load", "world")]
 
 
 def serve():
     """Answer until the input ends."""
-    for name in _IMPORTS.split():
-        importlib.import_module(name)
+    _load_everything()
     gates = {}
     print(json.dumps({"ready": os.getpid()}), flush=True)
     for line in sys.stdin:
@@ -49,8 +48,23 @@ def serve():
         else:
             if request["wait"] in gates:
                 os.close(gates.pop(request["wait"]))
-            answer = {"status": os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1])}
+            ended, status = os.waitpid(request["wait"], os.WNOHANG)
+            answer = {"status": os.waitstatus_to_exitcode(status) if ended else None}
         print(json.dumps(answer), flush=True)
+
+
+def _load_everything():
+    """Import all of tinymlops and load its kernels: no child does so again, or finds files that were edited meanwhile."""
+    for module in pkgutil.walk_packages(tinymlops.__path__, "tinymlops."):
+        if not module.name.startswith("tinymlops.server"):
+            importlib.import_module(module.name)
+    for name in ("duckdb", "lmdb._envid", "pyarrow", "skops.io", "sklearn.tree", *_OURS):
+        importlib.import_module(name)
+    for name in [name for name in sys.modules if name.startswith("tinymlops.kernels.")]:
+        for kernel in [value for value in vars(sys.modules[name]).values() if isinstance(value, Dispatcher)]:
+            kept = getattr(kernel._cache, "_cache_file", None)
+            for signature, *_ in kept._load_index() if kept is not None else ():
+                kernel.compile(signature)
 
 
 def _work(request, gate):

@@ -1,8 +1,10 @@
 """What the torture tests share: a server of children and a workspace to copy."""
 
 import os
+import queue
 import random
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -33,6 +35,31 @@ def prepared(fleet, tmp_path_factory):
 def place(prepared, tmp_path):
     """Make a fresh copy of the prepared directory, one at a time."""
     return Place(prepared, tmp_path / "copy")
+
+
+@pytest.fixture
+def each(prepared, tmp_path):
+    """Call `work(place, item)` for many items and yield what it returns, in order: several at once, each at its own place."""
+    hands = os.cpu_count() or 1
+    places = queue.SimpleQueue()
+    for hand in range(hands):
+        places.put(Place(prepared, tmp_path / f"copy{hand}"))
+
+    def placed(work, item):
+        place = places.get()
+        try:
+            return work(place, item)
+        finally:
+            places.put(place)
+
+    def each(work, items):
+        pool = ThreadPoolExecutor(hands)
+        try:
+            yield from pool.map(lambda item: placed(work, item), items)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    return each
 
 
 @pytest.fixture

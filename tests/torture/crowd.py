@@ -1,10 +1,17 @@
 """What the children of a crowd do to one workspace at the same time."""
 
 import os
+import random
 import shutil
+import threading
 import time
+from functools import partial
 
 from torture import world
+
+_LONGEST_LOOK = 20.0
+_LONGEST_PAUSE = 0.06
+_A_PUSH_EVERY = 10
 
 
 def create(path):
@@ -19,22 +26,116 @@ def register(path, *, times):
         return {"versions": [ws.register_model("splurge", run="tree").version for _ in range(times)]}
 
 
-def commit(path, *, times, first):
-    """Push one row in each of so many commits."""
-    with world.connect(path) as ws:
-        for n in range(first, first + times):
-            ws.push("clicks", world.click_rows(n, 1))
-    return {"pushed": times}
-
-
-def checkpoint(path, *, seconds):
-    """Open and close, which checkpoints the write-ahead log, for so long."""
-    until, done = time.monotonic() + seconds, 0
-    while time.monotonic() < until:
+def commit(path, *, times):
+    """Commit so many times: a push of one row, then metrics of a run, and so on."""
+    pushed = 0
+    try:
         with world.connect(path) as ws:
-            ws._environment.database.sequence()
-        done += 1
+            training = ws.runs.start("training").id
+            for n in range(1, times):
+                if n % _A_PUSH_EVERY:
+                    ws.runs.log_metrics(training, {"loss": n}, step=n)
+                else:
+                    ws.push("clicks", world.click_rows(5000 + n, 1))
+                    pushed += 1
+    finally:
+        path.with_name("committed").touch()
+    return {"clicks": pushed, "metrics": times - 1 - pushed}
+
+
+def checkpoint(path):
+    """Open and close, which checkpoints the write-ahead log, until `commit` is done; see to it that nothing vanishes."""
+    chance, done, seen = random.Random(1), 0, 0
+    while not path.with_name("committed").exists():
+        with world.connect(path) as ws:
+            ((now,),) = ws._environment.database.rows("SELECT max(id) FROM metrics")
+        assert (now or 0) >= seen, f"after {seen} metrics there were {now}"
+        seen, done = now or 0, done + 1
+        time.sleep(chance.uniform(0.0, _LONGEST_PAUSE))
     return {"checkpoints": done}
+
+
+def fork(path, *, times):
+    """Fork so often while threads push and read; each fork tries whatever it can on the workspace of its parent."""
+    stopped, pushed, problems = threading.Event(), [], []
+    with world.connect(path) as ws:
+
+        def push():
+            n = 5000 + len(pushed)
+            ws.push("clicks", world.click_rows(n, 1))
+            pushed.append(n)
+
+        def over_and_over(act):
+            while not stopped.is_set():
+                try:
+                    act()
+                except Exception as error:
+                    problems.append(repr(error))
+                    return
+
+        predict = partial(ws.predict, "splurge@champion", [{"customer": 1}])
+        threads = [threading.Thread(target=over_and_over, args=[act]) for act in (push, predict)]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in range(times):
+                problems += _forked(ws, path)
+        finally:
+            stopped.set()
+            for thread in threads:
+                thread.join()
+    return {"clicks": len(pushed), "refused": times * len(_USES) - len(problems), "problems": problems}
+
+
+_USES = {
+    "push": lambda ws: ws.push("clicks", world.click_rows(1, 1)),
+    "ingest": lambda ws: ws.ingest("orders"),
+    "materialize": lambda ws: ws.materialize(),
+    "compact": lambda ws: ws.compact(),
+    "promote": lambda ws: ws.promote("splurge", 2),
+    "register": lambda ws: ws.register_model("splurge", run="tree"),
+    "gc": lambda ws: ws.gc(),
+    "online": lambda ws: ws.get_online_features(["spending"], {"customer": [1]}),
+    "history": lambda ws: ws.get_training_data("visits_to_orders"),
+    "predict": lambda ws: ws.predict("splurge@champion", [{"customer": 1}], sync=True),
+    "sql": lambda ws: ws.sql("select count(*) from orders"),
+    "connect": lambda ws: world.connect(ws._environment.path),
+}
+
+
+def _forked(ws, path):
+    """Try everything in a fork; return what was not refused with a hint, and what came to no end."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(reading)
+        for name, use in _USES.items():
+            os.write(writing, f"{name}: {_refusal(use, ws)}\n".encode())
+        ws.close()
+        os.write(writing, b"closed: refused\n")
+        os._exit(0)
+    os.close(writing)
+    late = threading.Timer(_LONGEST_LOOK, os.kill, (pid, 9))
+    late.start()
+    with os.fdopen(reading) as answers:
+        said = answers.read().splitlines()
+    late.cancel()
+    os.waitpid(pid, 0)
+    if len(said) <= len(_USES):
+        said.append(f"after {said[-1:]} it hung or died")
+    return [one for one in said if not one.endswith(": refused")]
+
+
+def _refusal(use, ws):
+    from tinymlops.errors import ConflictError
+
+    try:
+        use(ws)
+    except ConflictError as error:
+        return "refused" if "cannot be used in process" in str(error) and error.hint else f"unclear: {error}"
+    except BaseException as error:
+        return repr(error)
+    return "done"
 
 
 def notebook(path, *, seconds):
@@ -84,15 +185,19 @@ def _backup(ws, target):
 
 
 def count(path):
-    """Return what there is after all: clicks, orders, predictions, and what does not hold."""
+    """Return what there is after all: clicks, orders, metrics, predictions, and what does not hold."""
     from tinymlops.features.sources import stored_rows
 
     with world.connect(path) as ws:
-        context = ws._context()
+        context, rows = ws._context(), ws._environment.database.rows
+        ((metrics, different),) = rows("SELECT count(*), count(DISTINCT value) FROM metrics WHERE name = 'loss'")
+        ((predictions,),) = rows("SELECT count(*) FROM predictions")
         return {
             "clicks": stored_rows(context, "clicks").height,
             "orders": stored_rows(context, "orders").height,
-            "predictions": ws._environment.database.rows("SELECT count(*) FROM predictions")[0][0],
+            "metrics": metrics,
+            "predictions": predictions,
             "versions": [one.version for one in ws.models.versions("splurge")],
-            "problems": world.invariants(path),
+            "problems": world.invariants(path)
+            + [f"{metrics - different} metrics are there twice"] * (metrics > different),
         }

@@ -16,6 +16,7 @@ HERE = Path(__file__).parent
 STATE = "write,pwrite64,writev,pwritev,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir"
 STATE += ",ftruncate,fallocate,openat,link,linkat,copy_file_range,sendfile"
 _PATIENCE = 90.0
+_BETWEEN_LOOKS = 0.003
 _LINE = re.compile(r"^(\d+) +(?:<\.\.\. )?(\w+)(.*)$")
 
 
@@ -50,6 +51,7 @@ class Fleet:
         self.scratch = scratch
         scratch.mkdir(parents=True, exist_ok=True)
         self._numbers = iter(range(10**9))
+        self._asking = threading.Lock()
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE.parent), *filter(None, sys.path)])}
         self._server = subprocess.Popen(
             [sys.executable, "-W", "ignore::DeprecationWarning", "-m", "torture.child"],
@@ -135,9 +137,10 @@ class Fleet:
         return ended
 
     def _ask(self, **request):
-        self._server.stdin.write(json.dumps(request) + "\n")
-        self._server.stdin.flush()
-        return json.loads(self._server.stdout.readline())
+        with self._asking:
+            self._server.stdin.write(json.dumps(request) + "\n")
+            self._server.stdin.flush()
+            return json.loads(self._server.stdout.readline())
 
 
 class Child:
@@ -165,7 +168,8 @@ class Child:
         """Wait for its end, which must not take minutes."""
         late = threading.Timer(_PATIENCE, self.kill)
         late.start()
-        status = self._fleet._ask(wait=self.pid)["status"]
+        while (status := self._fleet._ask(wait=self.pid)["status"]) is None:
+            time.sleep(_BETWEEN_LOOKS)
         assert not late.finished.is_set(), f"the child had to be ended after {_PATIENCE:g} seconds"
         late.cancel()
         return Ended(status, self.said(), log)

@@ -3,13 +3,16 @@
 import os
 import random
 import time
+from collections import Counter
 from itertools import count
 
 from torture import world
 
+_A_PUSH = 5
+
 
 def push_until_killed(path, *, first, say):
-    """Push rows, five at a time.
+    """Push rows, five at a time: ids from a multiple of five.
 
     Args:
         path: The workspace.
@@ -17,9 +20,9 @@ def push_until_killed(path, *, first, say):
         say: Is told what is acknowledged.
     """
     with world.connect(path) as ws:
-        for n in count(first, 5):
-            ws.push("clicks", world.click_rows(n, 5))
-            say({"clicks": [n, n + 5]})
+        for n in count(first, _A_PUSH):
+            ws.push("clicks", world.click_rows(n, _A_PUSH))
+            say({"clicks": [n, n + _A_PUSH]})
 
 
 def mix_until_killed(path, *, seed, say):
@@ -28,7 +31,7 @@ def mix_until_killed(path, *, seed, say):
     Args:
         path: The workspace.
         seed: Of the order.
-        say: Is told what is acknowledged.
+        say: Is told what is acknowledged, and where an alias is about to move.
     """
     chance = random.Random(seed)
     with world.connect(path) as ws:
@@ -41,8 +44,9 @@ def mix_until_killed(path, *, seed, say):
                 ws.ingest("orders")
                 say({"orders": orders})
             elif verb == "promote":
-                moved = ws.promote("splurge", chance.choice((1, 2)))
-                say({"champion": moved.version})
+                version = chance.choice((1, 2))
+                say({"moving": version})
+                say({"champion": ws.promote("splurge", version).version})
             elif verb == "artifact":
                 with ws.start_run("notes") as notes:
                     notes.log_artifact("n.txt", f"{time.time()}".encode())
@@ -55,13 +59,8 @@ def mix_until_killed(path, *, seed, say):
                 world.collect_garbage(ws)
 
 
-def seen(path):
-    """Return what does not hold."""
-    return {"problems": world.invariants(path)}
-
-
-def lost(path, *, clicks, orders, runs, champion):
-    """Return what was acknowledged and is not there.
+def look(path, *, clicks, orders, runs, champion):
+    """Say what was acknowledged and is not there, and what is not whole.
 
     Args:
         path: The workspace.
@@ -69,23 +68,28 @@ def lost(path, *, clicks, orders, runs, champion):
         orders: The most orders that an ingest acknowledged.
         runs: Ids of runs with an artifact.
         champion: The versions that the alias may point at.
+
+    Returns:
+        `lost` and `half_visible`, sentences, and the `champion` that is there.
     """
     from tinymlops.features.sources import stored_rows
 
     with world.connect(path) as ws:
-        context, found = ws._context(), []
+        context, lost = ws._context(), []
         there = set(stored_rows(context, "clicks")["click"].to_list())
         gone = [n for first, last in clicks for n in range(first, last) if n not in there]
         if gone:
-            found.append(f"clicks {gone[:10]}")
+            lost.append(f"clicks {gone[:10]}")
         if stored_rows(context, "orders").height < orders:
-            found.append(f"orders after {stored_rows(context, 'orders').height} of {orders}")
+            lost.append(f"orders after {stored_rows(context, 'orders').height} of {orders}")
         for run in runs:
             try:
                 ws.runs.read_artifact(run, "n.txt")
             except Exception as error:
-                found.append(f"artifact of {run}: {error}")
+                lost.append(f"artifact of {run}: {error}")
         at = ws.models.get("splurge@champion").version
         if at not in champion:
-            found.append(f"champion is {at}, not {champion}")
-        return {"lost": found}
+            lost.append(f"champion is {at}, not {champion}")
+        pushes = Counter(click // _A_PUSH for click in there)
+        parts = [f"of push {push * _A_PUSH} {rows} rows" for push, rows in pushes.items() if rows != _A_PUSH]
+    return {"lost": lost, "half_visible": parts + world.invariants(path), "champion": at}

@@ -42,16 +42,20 @@ def counted(total, looked):
 
 @needs_strace
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_call_that_fails_is_a_typed_error_and_nothing_is_lost(fleet, place, chance, total, verb):
+def test_a_call_that_fails_is_a_typed_error_and_nothing_is_lost(fleet, place, each, chance, total, verb):
     about = scales(fleet, place, verb)
     path = place.fresh()
     reference = fleet.traced("verb", path, verb=verb)
     found = [point for point in points(reference.log, path.parent) if point.name in FAILURES]
-    wrong = []
-    for point in found if FULL else chance.sample(found, A_VERB):
-        path = place.fresh()
+
+    def failed(place, point):
         failure = f"{point.name}:error={FAILURES[point.name]}:when={point.nth}"
-        looked = fleet.traced("disk:survive", path, arguments=about, inject=[failure])
+        looked = fleet.traced("disk:survive", place.fresh(), arguments=about, trace=point.name, inject=[failure])
+        looked.log.unlink()
+        return failure, point, looked
+
+    wrong = []
+    for failure, point, looked in each(failed, found if FULL else chance.sample(found, A_VERB)):
         total["failed_calls"] += 1
         problems = counted(total, looked)
         if problems:

@@ -19,38 +19,41 @@ def total():
     record("kills_at_system_calls", **{("wrong_when_done_again" if k == "again" else k): v for k, v in total.items()})
 
 
-def kills(fleet, place, verb, chosen, *, broken=None):
+def kills(fleet, place, each, verb, chosen, *, broken=None):
     """Kill the verb at the chosen ones of its points; yield each point with what was found, None if it survived."""
-    path = place.fresh()
-    before = fleet.answer("world:measured", path, arguments={"verb": verb})
-    reference = fleet.traced("verb", path, verb=verb, broken=broken)
-    assert reference.status == 0, reference.said
-    after = fleet.answer("world:measured", path, arguments={"verb": verb})
-    for point in chosen(points(reference.log, path.parent)):
+
+    def killed(place, point):
         path = place.fresh()
-        ended = fleet.traced(
-            "verb", path, verb=verb, broken=broken, inject=[f"{point.name}:signal=SIGKILL:when={point.nth}"]
-        )
+        kill = f"{point.name}:signal=SIGKILL:when={point.nth}"
+        ended = fleet.traced("verb", path, verb=verb, broken=broken, trace=point.name, inject=[kill])
+        ended.log.unlink()
         if ended.status != -9:
-            yield point, None
-            continue
+            return point, None
         about = {"verb": verb, "before": before, "after": after, "acknowledged": bool(ended.said)}
         looked = fleet.do("world:finish", path, arguments=about)
         found = looked.said[-1] if looked.said else {"half_visible": [f"the look ended with {looked.status}"]}
         if "error" in found:
             found = {"half_visible": [found["trace"]]}
-        yield point, {kind: sentences for kind, sentences in found.items() if sentences}
-        ended.log.unlink()
+        return point, {kind: sentences for kind, sentences in found.items() if sentences}
+
+    path = place.fresh()
+    before = fleet.answer("world:measured", path, arguments={"verb": verb})
+    reference = fleet.traced("verb", path, verb=verb, broken=broken)
+    assert reference.status == 0, reference.said
+    after = fleet.answer("world:measured", path, arguments={"verb": verb})
+    yield from each(killed, chosen(points(reference.log, path.parent)))
 
 
 @pytest.mark.parametrize("verb", world.VERBS)
-def test_a_verb_killed_at_any_system_call_loses_nothing_and_shows_nothing_by_halves(fleet, place, chance, total, verb):
+def test_a_verb_killed_at_any_system_call_loses_nothing_and_shows_nothing_by_halves(
+    fleet, place, each, chance, total, verb
+):
     def chosen(found):
         return found if FULL else sorted(chance.sample(found, A_VERB), key=found.index)
 
     wrong = []
     total["verbs"] += 1
-    for point, found in kills(fleet, place, verb, chosen):
+    for point, found in kills(fleet, place, each, verb, chosen):
         total["survived" if found is None else "kill_points"] += 1
         for kind, sentences in (found or {}).items():
             total[kind] += 1
@@ -59,10 +62,10 @@ def test_a_verb_killed_at_any_system_call_loses_nothing_and_shows_nothing_by_hal
 
 
 @pytest.mark.parametrize("verb", ["ingest", "compact"])
-def test_files_that_appear_after_their_commit_are_caught(fleet, place, verb):
+def test_files_that_appear_after_their_commit_are_caught(fleet, place, each, verb):
     def chosen(found):
         return [point for point in found if point.name == "rename"][-1:]
 
-    found = [found for _, found in kills(fleet, place, verb, chosen, broken="commit_before_publish")]
+    found = [found for _, found in kills(fleet, place, each, verb, chosen, broken="commit_before_publish")]
     assert found
     assert all(one and "half_visible" in one for one in found), found

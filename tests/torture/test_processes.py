@@ -7,6 +7,7 @@ from torture.figures import record
 
 COMMITS = 100_000 if FULL else 300
 SECONDS = 180 if FULL else 6
+FORKS = 200 if FULL else 3
 _EIGHT = 8
 
 
@@ -26,8 +27,10 @@ def together(fleet, path, jobs):
 
 
 def test_eight_processes_make_one_workspace(fleet, tmp_path):
-    for number in range(20 if FULL else 2):
+    times = 20 if FULL else 2
+    for number in range(times):
         together(fleet, tmp_path / f"new{number}.tm", [("crowd:create", {})] * _EIGHT)
+    record("eight_start_on_an_empty_directory", directories=times, starts=_EIGHT * times, surfaced_errors=0)
 
 
 def test_eight_processes_register_versions_without_a_gap(fleet, place):
@@ -36,26 +39,36 @@ def test_eight_processes_register_versions_without_a_gap(fleet, place):
     said = together(fleet, path, [("crowd:register", {"times": times})] * _EIGHT)
     versions = sorted(version for one in said for version in one["versions"])
     assert versions == list(range(3, 3 + _EIGHT * times))
-    assert fleet.answer("crowd:count", path)["versions"] == list(range(1, 3 + _EIGHT * times))
+    counted = fleet.answer("crowd:count", path)
+    assert counted["versions"] == list(range(1, 3 + _EIGHT * times))
+    assert not counted["problems"]
+    record("eight_register_one_model", versions=len(versions), gaps=0, surfaced_errors=0)
 
 
 def test_commits_meet_checkpoints_and_none_is_lost(fleet, place):
     path = place.fresh()
-    seconds = COMMITS / 150
-    committed, checkpointed = together(
-        fleet,
-        path,
-        [("crowd:commit", {"times": COMMITS, "first": 5000}), ("crowd:checkpoint", {"seconds": seconds})],
-    )
+    committed, checkpointed = together(fleet, path, [("crowd:commit", {"times": COMMITS}), ("crowd:checkpoint", {})])
+    counted = fleet.answer("crowd:count", path)
+    lost = 20 + committed["clicks"] - counted["clicks"] + committed["metrics"] - counted["metrics"]
+    record("writer_against_checkpointer", commits=COMMITS, **checkpointed, lost=lost, wrong=len(counted["problems"]))
+    assert lost == 0
+    assert not counted["problems"]
+
+
+def test_forks_amid_pushes_are_refused_and_neither_hang_nor_hurt_their_parent(fleet, place):
+    path = place.fresh()
+    (said,) = together(fleet, path, [("crowd:fork", {"times": FORKS})])
     counted = fleet.answer("crowd:count", path)
     record(
-        "writer_against_checkpointer",
-        commits=COMMITS,
-        checkpoints=checkpointed["checkpoints"],
-        lost=20 + COMMITS - counted["clicks"],
+        "forks",
+        forks=FORKS,
+        refused_uses=said["refused"],
+        wrong=len(said["problems"]),
+        pushes=said["clicks"],
+        lost=20 + said["clicks"] - counted["clicks"],
     )
-    assert committed == {"pushed": COMMITS}
-    assert counted["clicks"] == 20 + COMMITS
+    assert not said["problems"]
+    assert counted["clicks"] == 20 + said["clicks"] > 20
     assert not counted["problems"]
 
 

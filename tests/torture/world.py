@@ -253,14 +253,16 @@ def invariants(path):
         problems = [f"doctor: {one.check}: {one.detail} {one.file}" for one in findings if one.level == "damaged"]
         if problems:
             return problems
-        problems += _sequences(ws)
+        problems += sequences(ws)
+        problems += _twice(ws)
         problems += _versions(ws)
         if ws._environment.database.sequence():
             problems += _parity(ws)
         return problems
 
 
-def _sequences(ws):
+def sequences(ws):
+    """Return where the numbers of rows have a gap, or their count is not the one that the source's state says."""
     from tinymlops.features.sources import stored_rows
     from tinymlops.features.specs import SourceSpec
     from tinymlops.records import SourceState
@@ -278,6 +280,18 @@ def _sequences(ws):
     if sorted(numbers) != list(range(1, last + 1)):
         problems.append(f"the rows have {len(numbers)} sequence numbers, and the last is {last}")
     return problems
+
+
+def _twice(ws):
+    """Say which rows are there more than once: nothing in the shop is ever corrected."""
+    from tinymlops.features.sources import stored_rows
+    from tinymlops.features.specs import SourceSpec
+
+    for source in ws._context().definitions.of(SourceSpec).values():
+        if ws._environment.database.rows("SELECT 1 FROM source_states WHERE source = ?", (source.name,)):
+            ids = stored_rows(ws._context(), source.name, [source.id])[source.id]
+            if ids.n_unique() != len(ids):
+                yield f"{source.name} has rows twice: {ids.filter(ids.is_duplicated()).unique().to_list()[:10]}"
 
 
 def _versions(ws):
@@ -300,7 +314,7 @@ def _parity(ws):
     problems = []
     for view in VIEWS:
         online = ws.get_online_features([view], {"customer": list(range(CUSTOMERS))})
-        spine = pl.DataFrame({"customer": range(CUSTOMERS), "timestamp": [ws._clock()] * CUSTOMERS})
+        spine = pl.DataFrame({"customer": range(CUSTOMERS), "timestamp": [online.timestamp] * CUSTOMERS})
         offline = ws.get_historical_features(spine, [view], as_of=online.sequence).drop("timestamp")
         answer = online.to_polars()
         if online.sequence != ws._environment.database.sequence():

@@ -48,7 +48,7 @@ def compared(
     columns = [*sorted(own_schema(frame)), "__deleted"]
     new = _hashes(frame, columns)
     ids = source.id
-    versions = pl.concat([_version(_with_all(batch, frame), columns, ids) for batch in stored()])
+    versions = pl.concat([_version(_with_all(batch, frame), columns, source) for batch in stored()])
     if ids is None:
         fresh = frame.filter(_unmatched(new, versions))
         return Changes(fresh, known=frame.height - fresh.height)
@@ -56,7 +56,7 @@ def compared(
     # Several versions in one read, or rows that replace nothing: each is known by what it holds.
     by_content = frame[ids].null_count() or frame[ids].n_unique() < frame.height
     fresh = frame.filter(_unmatched(new, versions if by_content else latest))
-    rows = _back_again(fresh, latest, stored, source, now)
+    rows = _after(latest, fresh, source, now)
     corrected = rows.join(latest, on=ids, how="semi").height
     gone = rows.clear() if present is None else _vanished(latest, stored, present, source, now)
     gone = _with_all(gone, frame).select(frame.columns)
@@ -93,10 +93,18 @@ def _with_all(rows: pl.DataFrame, frame: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(missing)
 
 
-def _version(batch: pl.DataFrame, columns: list[str], ids: str | None) -> pl.DataFrame:
-    """Return what is kept of rows of history: the hash of what they hold, and of rows with ids which they are."""
+def _version(batch: pl.DataFrame, columns: list[str], source: SourceSpec) -> pl.DataFrame:
+    """Return what is kept of rows of history: the hash of what they hold, and of rows with ids which they are.
+
+    Their created time is kept where it is ours (`__since`), and not one that the source itself sent.
+    """
     hashes = _hashes(batch, columns)
-    return hashes if ids is None else hashes.with_columns(batch.select(ids, "__sequence", "__deleted"))
+    if source.id is None:
+        return hashes
+    created = batch["__created"]
+    own = created if source.created is None else times_of(batch[source.created], source)
+    ours = created.set(created.eq_missing(own), None)
+    return hashes.with_columns(batch.select(source.id, "__sequence", "__deleted", ours.alias("__since")))
 
 
 def _latest(versions: pl.DataFrame, ids: str) -> pl.DataFrame:
@@ -126,20 +134,22 @@ def _vanished(latest: pl.DataFrame, stored: Stored, present: pl.Series, source: 
     return gone.with_columns(pl.max_horizontal(pl.lit(now, pl.Int64), pl.col("__created") + 1).alias("__created"))
 
 
-def _back_again(rows: pl.DataFrame, latest: pl.DataFrame, stored: Stored, source: SourceSpec, now: int) -> pl.DataFrame:
-    """Let a row that had vanished and is there again be known from now on, or its delete would stay the greater."""
-    if source.created is None or not latest["__deleted"].any():
+def _after(latest: pl.DataFrame, rows: pl.DataFrame, source: SourceSpec, now: int) -> pl.DataFrame:
+    """Let no version be the lesser to one before it whose created time is ours: a delete, or what came back after it.
+
+    A row that had vanished and is there again is known from now on.
+    """
+    ours = latest.filter(pl.col("__since").is_not_null()).select(source.id, "__since", __gone="__deleted")
+    if source.created is None or not ours.height:
         return rows
-    taken = _at(stored, latest.filter("__deleted").join(rows, on=source.id, how="semi"))
-    own = times_of(taken[source.created], source)
-    # Ours, not one that the source itself sent: that has the created time of its row.
-    ours = taken.filter(own.ne_missing(taken["__created"]))
-    taken_back = rows.join(
-        ours.select(source.id, pl.col("__created").alias("__since")), on=source.id, how="left", maintain_order="left"
+    again = pl.col("__gone") & ~pl.col("__deleted")
+    known = pl.max_horizontal("__created", "__since", pl.when(again).then(pl.lit(now, pl.Int64)))
+    follows = pl.col("__since").is_not_null() & (again | pl.col("__created").is_not_null())
+    return (
+        rows.join(ours, on=source.id, how="left", maintain_order="left")
+        .with_columns(pl.when(follows).then(known).otherwise("__created").alias("__created"))
+        .drop("__since", "__gone")
     )
-    again = pl.col("__since").is_not_null() & ~pl.col("__deleted")
-    known = pl.max_horizontal("__created", "__since", pl.lit(now, pl.Int64))
-    return taken_back.with_columns(pl.when(again).then(known).otherwise("__created").alias("__created")).drop("__since")
 
 
 def _unmatched(new: pl.DataFrame, old: pl.DataFrame) -> pl.Series:

@@ -60,9 +60,9 @@ def find_build(context: Context, reference: str) -> TrainingSetBuild:
         NotFoundError: If there is none, with the near match.
     """
     database = context.environment.database
-    named = database.list(TrainingSetBuild, where={"name": reference}, order="-created_at", limit=1)
-    if named:
-        return named[0]
+    newest = database.newest(TrainingSetBuild, name=reference)
+    if newest is not None:
+        return newest
     builds = database.list(TrainingSetBuild)
     if len(reference) >= _SHORTEST_PREFIX:
         found = [build for build in builds if build.id.startswith(reference)]

@@ -197,9 +197,7 @@ class Runs:
         Raises:
             NotFoundError: If there is none, with the near match, or the beginning fits several.
         """
-        run = self._database.get(Run, id=reference) or next(
-            iter(self._database.list(Run, where={"name": reference}, order="-started_at", limit=1)), None
-        )
+        run = self._database.get(Run, id=reference) or self._database.newest(Run, name=reference)
         return run or self._by_prefix(reference)
 
     def search(

@@ -117,6 +117,17 @@ class Database:
         with translated(self.path, cls.table):
             return read_one(self._reader(), cls, key)
 
+    def newest(self, cls: type[T], **key: object) -> T | None:
+        """Return the record whose columns equal these and that was added last, whatever the clock said, or None.
+
+        Raises:
+            DefinitionError: If a column does not exist.
+        """
+        plan = plan_for(cls)
+        condition, bound = plan.condition(key)
+        rows = self.rows(f"{plan.select}{condition} ORDER BY rowid DESC LIMIT 1", bound)
+        return plan.decode(rows[0]) if rows else None
+
     def list(
         self,
         cls: type[T],
