@@ -7,7 +7,7 @@ import pytest
 from command_line import ask, launch, run, succeed, train, write_shop
 
 import tinymlops as tm
-from tinymlops.features import prepared
+from tinymlops.features.history import prepared
 from tinymlops.stores.checks import sqlite_note
 
 

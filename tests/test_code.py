@@ -11,7 +11,7 @@ import pytest
 
 import tinymlops as tm
 from tinymlops.errors import DefinitionError
-from tinymlops.features.code import find_function, import_modules, is_importable, reference_of, require_same
+from tinymlops.features.definitions.code import find_function, import_modules, is_importable, reference_of, require_same
 
 SCRIPT = """
 from datetime import UTC, datetime
@@ -230,7 +230,7 @@ def test_a_function_without_source_is_told_from_another(module):
     ],
 )
 def test_what_another_process_can_find(place, importable):
-    assert is_importable(tm.features.specs.CodeReference(**place, digest="")) is importable
+    assert is_importable(tm.features.definitions.specs.CodeReference(**place, digest="")) is importable
 
 
 def test_a_module_that_cannot_be_imported_is_named_with_where_it_is_looked_for(module, tmp_path):

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 import tinymlops as tm
 from tinymlops.errors import ConflictError, DataError
-from tinymlops.features import compaction
-from tinymlops.features.compaction import compact_where_needed
-from tinymlops.features.sources import live_segments, newest_event, stored_rows
+from tinymlops.features.history.sources import live_segments, newest_event, stored_rows
+from tinymlops.features.intake import compaction
+from tinymlops.features.intake.compaction import compact_where_needed
 from tinymlops.records import PushedRow, Segment
 
 
@@ -237,7 +237,7 @@ def test_with_or_without_compaction_the_same_rows_are_known(tmp_path_factory, st
 
 
 def test_an_online_store_that_was_behind_when_rows_moved_still_follows(pushing, monkeypatch):
-    from tinymlops.features import pushing as module
+    from tinymlops.features.intake import pushing as module
 
     ws = pushing
 

@@ -13,7 +13,7 @@ from polars.testing import assert_series_equal
 
 import tinymlops as tm
 from tinymlops.errors import DefinitionError
-from tinymlops.features.expressions import Aggregate, Column, Constant, columns_of, to_polars
+from tinymlops.features.definitions.expressions import Aggregate, Column, Constant, columns_of, to_polars
 
 rows = tm.Rows()
 

@@ -61,11 +61,11 @@ def test_an_import_from_a_higher_floor_inside_a_function_breaks_them(tree):
 
 
 def test_an_import_for_typing_only_counts_too(tree):
-    code = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from tinymlops.features.project import Project"
+    code = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from tinymlops.features.definitions.project import Project"
     spoil(tree, "tinymlops/stores/blobs.py", code)
     result = lint(tree)
     assert result.returncode == 1
-    assert "tinymlops.stores.blobs -> tinymlops.features.project" in result.stdout
+    assert "tinymlops.stores.blobs -> tinymlops.features.definitions.project" in result.stdout
 
 
 def test_a_cycle_of_siblings_inside_functions_breaks_them(tree):

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from tinymlops.errors import DataError
-from tinymlops.features import joins, tables
-from tinymlops.features.gathering import gather, gather_batches
-from tinymlops.features.joins import point_in_time_join
+from tinymlops.features.history import joins, tables
+from tinymlops.features.history.gathering import gather, gather_batches
+from tinymlops.features.history.joins import point_in_time_join
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 

@@ -7,7 +7,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinymlops.features.changes import in_order
+from tinymlops.features.intake.changes import in_order
 from tinymlops.kernels.matching import unmatched
 
 halves = st.sampled_from([0, 1, 2, 2**63, 2**64 - 1])

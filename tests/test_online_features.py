@@ -12,7 +12,9 @@ from test_historical_features import every_feature, frame_of, orders_strategy
 
 import tinymlops as tm
 from tinymlops.errors import DataError
-from tinymlops.features import entries, in_force, online
+from tinymlops.features import in_force
+from tinymlops.features.online import entries
+from tinymlops.features.online import reading as online
 
 CUSTOMERS = ["a", "b", "c", None]
 

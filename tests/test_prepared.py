@@ -13,7 +13,7 @@ from test_historical_features import every_feature, frame_of, orders_strategy
 
 import tinymlops as tm
 from tinymlops.errors import DataError
-from tinymlops.features import prepared
+from tinymlops.features.history import prepared
 
 
 @pytest.fixture

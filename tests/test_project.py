@@ -12,8 +12,8 @@ import pytest
 
 import tinymlops as tm
 from tinymlops.errors import ConflictError, DefinitionError, NotFoundError
-from tinymlops.features import specs
-from tinymlops.features.expressions import Aggregate, Column
+from tinymlops.features.definitions import specs
+from tinymlops.features.definitions.expressions import Aggregate, Column
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ import tinymlops as tm
 from tinymlops._keys import key_bytes
 from tinymlops._time import to_micros
 from tinymlops.errors import ConflictError, DataError, DefinitionError, IntegrityError, NotFoundError
-from tinymlops.features import pushing
-from tinymlops.features.entries import Variant
-from tinymlops.features.sources import stored_rows
-from tinymlops.features.specs import ViewSpec
+from tinymlops.features.definitions.specs import ViewSpec
+from tinymlops.features.history.sources import stored_rows
+from tinymlops.features.intake import pushing
+from tinymlops.features.online.entries import Variant
 from tinymlops.kernels.online import EVENT
 from tinymlops.records import AuditEntry, PushedRow, SourceState
 

@@ -9,7 +9,7 @@ from trained import TRAINED_AT, project_of_orders, replay, train
 
 import tinymlops as tm
 from tinymlops.errors import AccessError, DefinitionError, NotFoundError
-from tinymlops.features import querying
+from tinymlops.features.history import querying
 
 TIME = pl.Datetime("us", "UTC")
 

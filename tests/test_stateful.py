@@ -19,7 +19,7 @@ from oracle import NEVER, Row, oracle_latest, oracle_window
 
 import tinymlops as tm
 from tinymlops.errors import NotFoundError
-from tinymlops.features.compaction import compact_where_needed
+from tinymlops.features.intake.compaction import compact_where_needed
 
 HOUR = 3_600_000_000
 CUSTOMERS = ["a", "b", "c"]

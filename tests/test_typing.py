@@ -110,9 +110,9 @@ def test_the_types_of_nouns_are_those_of_their_functions(tmp_path):
     result = check(tmp_path, DEFINITIONS + "reveal_type(landings())\nreveal_type(sky)\nreveal_type(weather)\n")
     assert [line.partition("Revealed type is ")[2] for line in result.stdout.splitlines()] == [
         '"polars.lazyframe.frame.LazyFrame"',
-        '"tinymlops.features.nouns.FeatureView[[weather: tinymlops.features.expressions.Rows], '
-        'typing.Mapping[str, tinymlops.features.expressions.Aggregate]]"',
-        '"tinymlops.features.nouns.Source[[], str]"',
+        '"tinymlops.features.definitions.nouns.FeatureView[[weather: tinymlops.features.definitions.expressions.Rows], '
+        'typing.Mapping[str, tinymlops.features.definitions.expressions.Aggregate]]"',
+        '"tinymlops.features.definitions.nouns.Source[[], str]"',
     ]
 
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tinymlops._time import ReplayClock
     from tinymlops.errors import TinyMLOpsError
-    from tinymlops.features.expressions import Features, Label, Rows
-    from tinymlops.features.joins import point_in_time_join
-    from tinymlops.features.nouns import Inputs, Schema
-    from tinymlops.features.project import Project
+    from tinymlops.features.definitions.expressions import Features, Label, Rows
+    from tinymlops.features.definitions.nouns import Inputs, Schema
+    from tinymlops.features.definitions.project import Project
+    from tinymlops.features.history.joins import point_in_time_join
     from tinymlops.server import create_app, serve
     from tinymlops.workspace import Workspace, connect, restore
 
@@ -39,18 +39,18 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Features": "tinymlops.features.expressions",
-    "Inputs": "tinymlops.features.nouns",
-    "Label": "tinymlops.features.expressions",
-    "Project": "tinymlops.features.project",
+    "Features": "tinymlops.features.definitions.expressions",
+    "Inputs": "tinymlops.features.definitions.nouns",
+    "Label": "tinymlops.features.definitions.expressions",
+    "Project": "tinymlops.features.definitions.project",
     "ReplayClock": "tinymlops._time",
-    "Rows": "tinymlops.features.expressions",
-    "Schema": "tinymlops.features.nouns",
+    "Rows": "tinymlops.features.definitions.expressions",
+    "Schema": "tinymlops.features.definitions.nouns",
     "TinyMLOpsError": "tinymlops.errors",
     "Workspace": "tinymlops.workspace",
     "connect": "tinymlops.workspace",
     "create_app": "tinymlops.server",
-    "point_in_time_join": "tinymlops.features.joins",
+    "point_in_time_join": "tinymlops.features.history.joins",
     "restore": "tinymlops.workspace",
     "serve": "tinymlops.server",
 }

@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     import polars as pl
 
     from tinymlops.config import Config
-    from tinymlops.features.applied import Noun
-    from tinymlops.features.compaction import Compacted
     from tinymlops.features.context import Context
-    from tinymlops.features.historical import Asked
-    from tinymlops.features.materialization import Covered
-    from tinymlops.features.nouns import FeatureView, Source, TrainingSet
-    from tinymlops.features.online import Keys, OnlineFeatures
+    from tinymlops.features.definitions.applied import Noun
+    from tinymlops.features.definitions.nouns import FeatureView, Source, TrainingSet
+    from tinymlops.features.definitions.project import Project
+    from tinymlops.features.history.historical import Asked
+    from tinymlops.features.history.training_sets import TrainingData
+    from tinymlops.features.history.verifying import VerifiedBuild
+    from tinymlops.features.intake.compaction import Compacted
+    from tinymlops.features.intake.pushing import Pushed
+    from tinymlops.features.online.materialization import Covered
+    from tinymlops.features.online.reading import Keys, OnlineFeatures
     from tinymlops.features.planning import Plan
-    from tinymlops.features.project import Project
-    from tinymlops.features.pushing import Pushed
-    from tinymlops.features.training_sets import TrainingData
-    from tinymlops.features.verifying import VerifiedBuild
     from tinymlops.frames import Frame
     from tinymlops.monitoring.report import MonitorReport
     from tinymlops.records import Ingestion, ModelAlias, ModelVersion, Run
@@ -165,8 +165,8 @@ class Workspace:
             LeakageError: If a label has no time.
             ConflictError: If another project of the workspace has a definition of the same kind and name.
         """
+        from tinymlops.features.history.prepared import ways_of_reading
         from tinymlops.features.planning import plan
-        from tinymlops.features.prepared import ways_of_reading
 
         functions = project.functions()
         planned = plan(project.specs(), self.catalog, project=project.name, functions=functions)
@@ -213,7 +213,7 @@ class Workspace:
         Returns:
             One report a source, transformations that were rebuilt included.
         """
-        from tinymlops.features.ingestion import ingest_all
+        from tinymlops.features.intake.ingestion import ingest_all
 
         until = None
         if complete_until is not None:
@@ -236,7 +236,7 @@ class Workspace:
         Raises:
             DataError: If a row does not fit the schema; then none is stored.
         """
-        from tinymlops.features.pushing import push
+        from tinymlops.features.intake.pushing import push
 
         context = self._context()
         (name,) = _names([source], context)
@@ -251,7 +251,7 @@ class Workspace:
         Returns:
             One report for each source that had more than one file, or pushed rows.
         """
-        from tinymlops.features.compaction import compact
+        from tinymlops.features.intake.compaction import compact
 
         context = self._context()
         return compact(context, _names(sources, context))
@@ -279,8 +279,8 @@ class Workspace:
         Returns:
             The spine's rows, in their order, with a column for each feature; the kind of frame the spine is.
         """
-        from tinymlops.features.historical import features_for, parse_features
-        from tinymlops.features.sources import require_past
+        from tinymlops.features.history.historical import features_for, parse_features
+        from tinymlops.features.history.sources import require_past
         from tinymlops.frames import give_back, require_no_nulls, times_to_micros, to_polars
 
         context = self._context()
@@ -312,7 +312,7 @@ class Workspace:
             NotFoundError: If it names no such table, with the near match.
             DefinitionError: If it is not one SELECT, or wrong.
         """
-        from tinymlops.features.querying import sql
+        from tinymlops.features.history.querying import sql
 
         self._log.flush()
         return sql(self._context(), query)
@@ -326,8 +326,8 @@ class Workspace:
         Returns:
             What the online store holds of each now.
         """
-        from tinymlops.features.materialization import materialize
-        from tinymlops.features.specs import ViewSpec
+        from tinymlops.features.definitions.specs import ViewSpec
+        from tinymlops.features.online.materialization import materialize
 
         context = self._context()
         chosen = [context.definitions.get(ViewSpec, name) for name in _names(views, context)]
@@ -351,7 +351,7 @@ class Workspace:
             A row for each key, with the time and the sequence of the answer.
         """
         if self._read_online is None:  # asked once: an import statement takes longer than it takes to find a key
-            from tinymlops.features.online import get_online_features
+            from tinymlops.features.online.reading import get_online_features
 
             self._read_online = get_online_features
         with self._environment.online.read() as tx:
@@ -377,7 +377,7 @@ class Workspace:
         Raises:
             DefinitionError: If something it stands on has changed since it was applied.
         """
-        from tinymlops.features.training_sets import build
+        from tinymlops.features.history.training_sets import build
 
         context = self._context()
         (name,) = _names([training_set], context)
@@ -393,7 +393,7 @@ class Workspace:
         Raises:
             DefinitionError: If Python code that it stands on has changed since.
         """
-        from tinymlops.features.verifying import find_build, reproduce
+        from tinymlops.features.history.verifying import find_build, reproduce
 
         context = self._context()
         return reproduce(context, find_build(context, build))
@@ -407,7 +407,7 @@ class Workspace:
         Returns:
             Whether it is (`same`), and which engines have another version than then.
         """
-        from tinymlops.features.verifying import verify_build
+        from tinymlops.features.history.verifying import verify_build
 
         return verify_build(self._context(), build)
 
@@ -600,7 +600,7 @@ class Workspace:
         Args:
             grace: How long a file stays after it was taken out of use, or written and never named.
         """
-        from tinymlops.features.derived import drop_unused_views
+        from tinymlops.features.online.derived import drop_unused_views
         from tinymlops.stores.collection import collect
 
         context, left = self._context(), parse_duration(grace, name="grace")
@@ -613,7 +613,7 @@ class Workspace:
         Returns:
             What the online store holds of each view that was materialized.
         """
-        from tinymlops.features.derived import rebuild_derived
+        from tinymlops.features.online.derived import rebuild_derived
 
         return rebuild_derived(self._context())
 
@@ -638,13 +638,13 @@ class Workspace:
 
         mend(self._environment)
         if is_behind(self._environment):
-            from tinymlops.features.materialization import catch_up
+            from tinymlops.features.online.materialization import catch_up
 
             with suppress(TinyMLOpsError):  # it stays behind, and whoever pushes, ingests or materializes is told
                 catch_up(self._context())
 
 
 def _names(nouns: Sequence[Noun | str], context: Context) -> list[str]:
-    from tinymlops.features.applied import applied_names
+    from tinymlops.features.definitions.applied import applied_names
 
     return applied_names(nouns, context.definitions)

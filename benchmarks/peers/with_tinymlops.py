@@ -85,8 +85,8 @@ class MemoryWindows(Memory):
     """Windows over two frames, by the code that `get_historical_features` ends in."""
 
     def run(self) -> Any:
-        from tinymlops.features.computing import compute, history_of
-        from tinymlops.features.specs import SourceSpec
+        from tinymlops.features.definitions.specs import SourceSpec
+        from tinymlops.features.history.computing import compute, history_of
 
         task = self.task
         rows = self.records.with_columns(

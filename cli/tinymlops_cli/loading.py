@@ -10,7 +10,7 @@ from tinymlops.config import FILE_NAME
 from tinymlops.errors import DefinitionError
 
 if TYPE_CHECKING:
-    from tinymlops.features.project import Project
+    from tinymlops.features.definitions.project import Project
 
 __all__ = ["load_project"]
 
@@ -25,8 +25,8 @@ def load_project(names: Sequence[str], root: Path) -> Project:
     Raises:
         DefinitionError: If a module cannot be imported, or there is no project, or more than one.
     """
-    from tinymlops.features.code import import_modules
-    from tinymlops.features.project import Project
+    from tinymlops.features.definitions.code import import_modules
+    from tinymlops.features.definitions.project import Project
 
     if not names:
         raise DefinitionError(

@@ -12,7 +12,7 @@ from tinymlops.config import FILE_NAME, Config, find_config, read_config
 from tinymlops.errors import DefinitionError, NotFoundError
 
 if TYPE_CHECKING:
-    from tinymlops.features.project import Project
+    from tinymlops.features.definitions.project import Project
     from tinymlops.workspace import Workspace
 
 __all__ = ["Session", "locate"]

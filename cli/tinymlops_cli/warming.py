@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import tinymlops as tm
-from tinymlops.features.expressions import Aggregate, Function, Operand
+from tinymlops.features.definitions.expressions import Aggregate, Function, Operand
 
 if TYPE_CHECKING:
     import polars as pl

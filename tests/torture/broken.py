@@ -2,7 +2,7 @@
 
 from contextlib import contextmanager
 
-from tinymlops.features import pushing
+from tinymlops.features.intake import pushing
 from tinymlops.stores import blobs, database, publish, segments
 
 

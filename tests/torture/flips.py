@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import polars as pl
 
-from tinymlops.features import prepared
+from tinymlops.features.history import prepared
 from tinymlops.records import Record
 from torture import world
 

@@ -190,7 +190,7 @@ def measure(verb, path):
         if verb in ("ingest", "push"):
             return database.sequence()
         if verb == "materialize":
-            from tinymlops.features.materialization import covered
+            from tinymlops.features.online.materialization import covered
 
             context = ws._context()
             return sum(covered(context, view) is not None for view in context.definitions.of(_view_spec()).values())
@@ -209,7 +209,7 @@ def measure(verb, path):
 
 
 def _view_spec():
-    from tinymlops.features.specs import ViewSpec
+    from tinymlops.features.definitions.specs import ViewSpec
 
     return ViewSpec
 
@@ -263,8 +263,8 @@ def invariants(path):
 
 def sequences(ws):
     """Return where the numbers of rows have a gap, or their count is not the one that the source's state says."""
-    from tinymlops.features.sources import stored_rows
-    from tinymlops.features.specs import SourceSpec
+    from tinymlops.features.definitions.specs import SourceSpec
+    from tinymlops.features.history.sources import stored_rows
     from tinymlops.records import SourceState
 
     context, numbers, problems = ws._context(), [], []
@@ -284,8 +284,8 @@ def sequences(ws):
 
 def _twice(ws):
     """Say which rows are there more than once: nothing in the shop is ever corrected."""
-    from tinymlops.features.sources import stored_rows
-    from tinymlops.features.specs import SourceSpec
+    from tinymlops.features.definitions.specs import SourceSpec
+    from tinymlops.features.history.sources import stored_rows
 
     for source in ws._context().definitions.of(SourceSpec).values():
         if ws._environment.database.rows("SELECT 1 FROM source_states WHERE source = ?", (source.name,)):

@@ -17,17 +17,24 @@ import polars as pl
 
 from tinymlops._keys import encode
 from tinymlops.errors import AccessError, DataError, DefinitionError, near
-from tinymlops.features import specs
-from tinymlops.features.computing import compute, history_of
-from tinymlops.features.on_demand import FEATURE, TIMESTAMP, check_row_by_row, inputs_of
-from tinymlops.features.sources import SYSTEM, whole_numbers, with_times
-from tinymlops.features.specs import EntitySpec, LabelSpec, OnDemandSpec, SourceSpec, TrainingSetSpec, ViewSpec
+from tinymlops.features.definitions import specs
+from tinymlops.features.definitions.on_demand import FEATURE, TIMESTAMP, check_row_by_row, inputs_of
+from tinymlops.features.definitions.specs import (
+    EntitySpec,
+    LabelSpec,
+    OnDemandSpec,
+    SourceSpec,
+    TrainingSetSpec,
+    ViewSpec,
+)
+from tinymlops.features.history.computing import compute, history_of
+from tinymlops.features.history.sources import SYSTEM, whole_numbers, with_times
 from tinymlops.records import SourceState
 from tinymlops.schema import parse_dtype
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
-    from tinymlops.features.expressions import Aggregate
+    from tinymlops.features.definitions.expressions import Aggregate
 
 __all__ = ["check_columns"]
 

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tinymlops._time import Clock, system_clock, to_micros
-from tinymlops.features import specs
-from tinymlops.features.code import find_function, require_same
-from tinymlops.features.definitions import Definitions
+from tinymlops.features.definitions import specs
+from tinymlops.features.definitions.code import find_function, require_same
+from tinymlops.features.definitions.definitions import Definitions
 
 if TYPE_CHECKING:
     import polars as pl
 
     from tinymlops.config import Config
-    from tinymlops.features.specs import AnySpec, CodeReference
+    from tinymlops.features.definitions.specs import AnySpec, CodeReference
     from tinymlops.records import Definition
     from tinymlops.registry.catalog import Catalog
     from tinymlops.stores.environment import Environment

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tinymlops.errors import IntegrityError
 from tinymlops.features.context import load_definitions
-from tinymlops.features.definitions import Definitions
+from tinymlops.features.definitions.definitions import Definitions
 
 if TYPE_CHECKING:
     from tinymlops.registry.catalog import Catalog

@@ -10,17 +10,17 @@ import msgspec
 
 from tinymlops._html import listing, table
 from tinymlops.errors import ConflictError
-from tinymlops.features import specs
-from tinymlops.features.checks import check
-from tinymlops.features.code import is_importable
-from tinymlops.features.definitions import Definitions, in_words, kind_of
+from tinymlops.features.definitions import specs
+from tinymlops.features.definitions.checks import check
+from tinymlops.features.definitions.code import is_importable
+from tinymlops.features.definitions.definitions import Definitions, in_words, kind_of
 from tinymlops.features.in_force import begin_change, end_change
 from tinymlops.records import Definition
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from tinymlops.features.specs import AnySpec, CodeReference
+    from tinymlops.features.definitions.specs import AnySpec, CodeReference
     from tinymlops.registry.catalog import Catalog
     from tinymlops.stores.environment import Environment
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tinymlops.errors import DefinitionError, TinyMLOpsError
-from tinymlops.features.specs import OnDemandSpec, SourceSpec
+from tinymlops.features.definitions.specs import OnDemandSpec, SourceSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

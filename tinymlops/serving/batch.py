@@ -17,7 +17,7 @@ import polars as pl
 from tinymlops._progress import progress
 from tinymlops._time import parse_instant, to_micros
 from tinymlops.errors import DataError, NotFoundError, TinyMLOpsError, near
-from tinymlops.features.historical import features_for
+from tinymlops.features.history.historical import features_for
 from tinymlops.frames import Frame, require_no_nulls, times_to_micros, to_polars
 from tinymlops.serving.prediction import read_online
 from tinymlops.serving.request import has_features, read_rows

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tinymlops import _html
 from tinymlops.errors import DefinitionError, IntegrityError
-from tinymlops.features.code import is_importable
 from tinymlops.features.context import definitions_of
-from tinymlops.features.specs import OnDemandSpec, SourceSpec, TrainingSetSpec
+from tinymlops.features.definitions.code import is_importable
+from tinymlops.features.definitions.specs import OnDemandSpec, SourceSpec, TrainingSetSpec
 from tinymlops.frames import Frame, to_polars
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import polars as pl
 
 from tinymlops._time import to_micros
 from tinymlops.errors import DataError, near
-from tinymlops.features.labels import complete_until, outcomes_of
-from tinymlops.features.sources import known_columns
-from tinymlops.features.specs import EntitySpec, LabelSpec, SourceSpec
+from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, SourceSpec
+from tinymlops.features.history.labels import complete_until, outcomes_of
+from tinymlops.features.history.sources import known_columns
 from tinymlops.frames import Frame, to_polars
 from tinymlops.records import Outcome, Prediction, SourceState
 from tinymlops.schema import parse_dtype

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, overload
 
 from tinymlops._time import from_micros
-from tinymlops.features.online import OnlineFeatures, read_features
+from tinymlops.features.online.reading import OnlineFeatures, read_features
 from tinymlops.records import Prediction
 from tinymlops.serving.request import has_features, json_rows, read_rows
 from tinymlops.training.signature import cast

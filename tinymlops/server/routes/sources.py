@@ -4,7 +4,7 @@ from litestar import post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, JSONBody
 
-from tinymlops.features.pushing import Pushed
+from tinymlops.features.intake.pushing import Pushed
 from tinymlops.server.errors import documented
 from tinymlops.server.messages import PushRequest
 from tinymlops.workspace import Workspace

@@ -1,0 +1,1 @@
+"""What users declare: nouns, expressions, and the data that they become."""

@@ -1,0 +1,59 @@
+"""Whether a noun that a user passes is the definition in force: a read by an older one would be a silent surprise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from tinymlops.errors import DefinitionError, NotFoundError
+from tinymlops.features.definitions.definitions import Definitions, in_words, kind_of
+from tinymlops.features.definitions.nouns import FeatureRole, FeatureView, OnDemandView, Source, TrainingSet
+from tinymlops.features.definitions.specs import fingerprint
+
+if TYPE_CHECKING:
+    from tinymlops.features.definitions.specs import AnySpec
+
+__all__ = ["Noun", "applied_names", "require_applied"]
+
+Noun: TypeAlias = Source[..., Any] | FeatureView[..., Any] | FeatureRole | OnDemandView[..., Any] | TrainingSet
+
+
+def applied_names(nouns: Iterable[Noun | str], definitions: Definitions) -> list[str]:
+    """Return the names of nouns, after checking that they are the ones in force; a name stands for itself."""
+    names = []
+    for noun in nouns:
+        if not isinstance(noun, str):
+            require_applied(noun, definitions)
+        names.append(noun if isinstance(noun, str) else _spec_of(noun).name)
+    return names
+
+
+def require_applied(noun: Noun, definitions: Definitions) -> None:
+    """Refuse a noun that is not the definition in force.
+
+    Args:
+        noun: What the user passes; a training set is compared with all that it stands on.
+        definitions: Those in force.
+
+    Raises:
+        NotFoundError: If nothing of its kind and name was applied.
+        DefinitionError: If what was applied differs.
+    """
+    spec = _spec_of(noun)
+    title = f"{in_words(kind_of(spec))} {spec.name!r}"
+    known = next((other for other in definitions.all if type(other) is type(spec) and other.name == spec.name), None)
+    if known is None:
+        raise NotFoundError(f"{title} is not in this workspace", hint="apply the project first: ws.apply(project)")
+    changed = [] if fingerprint(known) == fingerprint(spec) else [f"{kind_of(spec)}:{spec.name}"]
+    if isinstance(noun, TrainingSet) and not changed:
+        now, then = Definitions(noun.siblings()).stands_on(noun.spec), definitions.stands_on(noun.spec)
+        changed = sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))
+    if changed:
+        raise DefinitionError(
+            f"{title} has changed since it was applied, in {', '.join(changed)}",
+            hint="apply the project again: ws.apply(project)",
+        )
+
+
+def _spec_of(noun: Noun) -> AnySpec:
+    return noun.view if isinstance(noun, FeatureRole) else noun.spec

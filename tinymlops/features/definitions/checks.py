@@ -1,0 +1,209 @@
+"""What can be checked of definitions without data: that names resolve and that what they name fits together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from graphlib import CycleError
+from typing import TYPE_CHECKING, Any
+
+from tinymlops._time import format_duration
+from tinymlops.errors import DefinitionError, LeakageError
+from tinymlops.features.definitions.on_demand import check_expressions, inputs_of, reads_of
+from tinymlops.features.definitions.specs import (
+    EntitySpec,
+    FeatureRequest,
+    LabelSpec,
+    OnDemandSpec,
+    SourceSpec,
+    TrainingSetSpec,
+    ViewSpec,
+)
+
+if TYPE_CHECKING:
+    from tinymlops.features.definitions.definitions import Definitions
+
+__all__ = ["check"]
+
+Functions = Mapping[str, Callable[..., Any]]
+
+
+def check(definitions: Definitions, functions: Functions) -> list[str]:
+    """Check that the definitions fit together.
+
+    On-demand views are called for their expressions; no other function of the user's is.
+
+    Args:
+        definitions: Of one project.
+        functions: Its Python functions by definition name.
+
+    Returns:
+        What is worth knowing about them.
+
+    Raises:
+        NotFoundError: If a name resolves to nothing.
+        DefinitionError: If definitions do not fit together.
+        LeakageError: If a label or a spine has no time.
+    """
+    _check_sources(definitions)
+    for view in definitions.of(ViewSpec).values():
+        _check_view(view, definitions)
+    for label in definitions.of(LabelSpec).values():
+        _check_label(label, definitions)
+    for on_demand in definitions.of(OnDemandSpec).values():
+        inputs = inputs_of(on_demand, reads_of(on_demand, definitions), definitions)
+        check_expressions(on_demand, functions[on_demand.name], inputs)
+    notes = _notes_on_sources(definitions)
+    for training_set in definitions.of(TrainingSetSpec).values():
+        _check_spine(training_set, definitions)
+        _check_names(training_set, definitions, functions)
+        notes += _notes_on_training_set(training_set, definitions)
+    return notes
+
+
+def _check_sources(definitions: Definitions) -> None:
+    for source in definitions.of(SourceSpec).values():
+        for parent in source.inputs:
+            definitions.get(SourceSpec, parent, used_by=f"transformation {source.name!r}")
+    try:
+        definitions.derived_in_order()
+    except CycleError as error:
+        raise DefinitionError(
+            f"transformations read each other in a circle: {' -> '.join(error.args[1])}", hint="break the circle"
+        ) from error
+
+
+def _is_static(source: SourceSpec, definitions: Definitions) -> bool:
+    return definitions.origin(source).timestamp is None
+
+
+def _check_view(view: ViewSpec, definitions: Definitions) -> None:
+    where = f"feature view {view.name!r}"
+    definitions.get(EntitySpec, view.entity, used_by=where)
+    source = definitions.get(SourceSpec, view.source, used_by=where)
+    if _is_static(source, definitions):
+        windowed = [name for name, feature in view.features.items() if feature.window is not None]
+        if windowed or view.ttl is not None:
+            what = f"a window in {windowed[0]!r}" if windowed else "a ttl"
+            raise DefinitionError(
+                f"{where} has {what}, but its source {source.name!r} is static",
+                hint="rows without a time are always visible: use .last() and no ttl, or give the source a timestamp",
+            )
+    delay = definitions.origin(source).delay
+    if view.ttl is not None and delay >= view.ttl:
+        raise DefinitionError(
+            f"{where}: the delay of {source.name!r} ({format_duration(delay)}) is not shorter than the ttl "
+            f"({format_duration(view.ttl)}): every value would expire before it is known",
+            hint="raise ttl above the delay",
+        )
+    for name, feature in view.features.items():
+        if feature.window is not None and delay >= feature.window:
+            raise DefinitionError(
+                f"feature {name!r} of {where}: the delay of {source.name!r} ({format_duration(delay)}) is not "
+                f"shorter than the window ({format_duration(feature.window)}), which would always be empty",
+                hint="widen the window beyond the delay",
+            )
+
+
+def _check_label(label: LabelSpec, definitions: Definitions) -> None:
+    where = f"label {label.name!r}"
+    definitions.get(EntitySpec, label.entity, used_by=where)
+    source = definitions.get(SourceSpec, label.source, used_by=where)
+    if _is_static(source, definitions):
+        raise LeakageError(
+            f"{where} reads {source.name!r}, which has no event time: nobody could say when the outcome was known",
+            hint=f'give the source one: @project.source(timestamp="...") on {source.name}',
+        )
+
+
+def _check_spine(training_set: TrainingSetSpec, definitions: Definitions) -> None:
+    where = f"training set {training_set.name!r}"
+    definitions.get(LabelSpec, training_set.label, used_by=where)
+    spine = definitions.get(SourceSpec, training_set.spine, used_by=where)
+    if _is_static(spine, definitions):
+        raise LeakageError(
+            f"the spine {spine.name!r} of {where} has no timestamp", hint="a spine says when each prediction is made"
+        )
+
+
+def _check_names(training_set: TrainingSetSpec, definitions: Definitions, functions: Functions) -> None:
+    """Refuse two features of one name, and one that has the name of a column that the spine must have."""
+    where = f"training set {training_set.name!r}"
+    taken = {"timestamp": "the prediction time"}
+    for request in training_set.features:
+        if request.on_demand:
+            on_demand = definitions.get(OnDemandSpec, request.view, used_by=where)
+            taken.update(dict.fromkeys(on_demand.request, f"a request field of {on_demand.name!r}"))
+        else:
+            view = definitions.get(ViewSpec, request.view, used_by=where)
+            taken.update(dict.fromkeys(_role_of(view, request, definitions), f"a key column of {view.name!r}"))
+    owners: dict[str, str] = {}
+    for request in training_set.features:
+        for name in _features_of(request, training_set, definitions, functions):
+            owner = f"{request.view}:{name.removeprefix(request.prefix)}"
+            if name in taken:
+                raise DefinitionError(
+                    f"{where} has a feature named {name!r} ({owner}), which is {taken[name]}",
+                    hint='rename the feature, or use its view in a role, .on(..., prefix="...")',
+                )
+            if name in owners:
+                raise DefinitionError(
+                    f"{where} has two features named {name!r}: {owners[name]} and {owner}",
+                    hint='rename one, or use its role with .on(..., prefix="...")',
+                )
+            owners[name] = owner
+
+
+def _role_of(view: ViewSpec, request: FeatureRequest, definitions: Definitions) -> tuple[str, ...]:
+    """Return the spine columns that hold the key."""
+    entity = definitions.get(EntitySpec, view.entity)
+    if request.on is not None and len(request.on) != len(entity.key):
+        raise DefinitionError(
+            f"{view.name}.on({', '.join(map(repr, request.on))}) names {len(request.on)} columns; entity "
+            f"{entity.name!r} has {len(entity.key)} key columns",
+            hint=f"name one spine column for each of {', '.join(entity.key)}",
+        )
+    return request.on or entity.key
+
+
+def _features_of(
+    request: FeatureRequest, training_set: TrainingSetSpec, definitions: Definitions, functions: Functions
+) -> list[str]:
+    if not request.on_demand:
+        return [request.prefix + name for name in definitions.features_of(request)]
+    on_demand = definitions.get(OnDemandSpec, request.view)
+    inputs = inputs_of(on_demand, training_set.features, definitions)
+    return check_expressions(on_demand, functions[on_demand.name], inputs)
+
+
+def _notes_on_sources(definitions: Definitions) -> list[str]:
+    sources = definitions.of(SourceSpec).values()
+    return [
+        f"source {source.name} is static: edits to it are not versioned in time"
+        for source in sources
+        if source.timestamp is None and not source.row_wise
+    ] + [
+        f"transformation {source.name} is {'row-wise' if source.row_wise else 'rebuilt at ingest'}"
+        for source in sources
+        if source.inputs
+    ]
+
+
+def _notes_on_training_set(training_set: TrainingSetSpec, definitions: Definitions) -> list[str]:
+    spine = definitions.base_sources(training_set.spine)
+    label = definitions.get(LabelSpec, training_set.label)
+    notes = []
+    shared = spine & definitions.base_sources(label.source)
+    if shared:
+        begins = f"t + {format_duration(label.gap)}" if label.gap else "t"
+        notes.append(
+            f"{training_set.name}: label {label.name} shares {', '.join(sorted(shared))} with the spine; a row is never "
+            f"its own outcome, which lies in ({begins}, t + {format_duration(label.gap + label.horizon)}]"
+        )
+    for view in dict.fromkeys(request.view for request in training_set.features if not request.on_demand):
+        shared = spine & definitions.base_sources(definitions.get(ViewSpec, view).source)
+        if shared:
+            notes.append(
+                f"{training_set.name}: {view} shares {', '.join(sorted(shared))} with the spine, so a row sees "
+                "only what was known strictly before it"
+            )
+    return notes

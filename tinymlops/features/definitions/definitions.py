@@ -1,0 +1,127 @@
+"""`Definitions`: definitions by kind and name, and what follows from their names alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from graphlib import TopologicalSorter
+from typing import TypeVar
+
+from tinymlops.errors import NotFoundError, near
+from tinymlops.features.definitions.specs import (
+    AnySpec,
+    EntitySpec,
+    FeatureRequest,
+    LabelSpec,
+    OnDemandSpec,
+    SourceSpec,
+    TrainingSetSpec,
+    ViewSpec,
+    fingerprint,
+)
+
+__all__ = ["Definitions", "in_words", "kind_of"]
+
+S = TypeVar("S", EntitySpec, SourceSpec, ViewSpec, OnDemandSpec, LabelSpec, TrainingSetSpec)
+
+
+class Definitions:
+    """Definitions by kind and name, with their names resolved.
+
+    Args:
+        all_specs: The definitions of a project, or those in force in a workspace.
+    """
+
+    def __init__(self, all_specs: Iterable[AnySpec]) -> None:
+        self.all = list(all_specs)
+        self.plans: dict[object, object] = {}
+        """What was worked out from them for online reads."""
+        self.checked: set[str] = set()
+        """Sources whose row-wise transformations this process has seen to be so."""
+
+    def of(self, cls: type[S]) -> dict[str, S]:
+        """Return the definitions of one kind by name."""
+        return {spec.name: spec for spec in self.all if isinstance(spec, cls)}
+
+    def get(self, cls: type[S], name: str, *, used_by: str = "") -> S:
+        """Return one definition.
+
+        Raises:
+            NotFoundError: If there is none, with the near match.
+        """
+        known = self.of(cls)
+        if name not in known:
+            where = f", which {used_by} names" if used_by else ""
+            kind = in_words(str(cls.__struct_config__.tag))
+            raise NotFoundError(f"there is no {kind} {name!r}{where}", hint=near(name, known))
+        return known[name]
+
+    def base_sources(self, name: str) -> set[str]:
+        """Return the sources that a source is, or is derived from, anywhere in its lineage."""
+        source = self.get(SourceSpec, name)
+        if not source.inputs:
+            return {name}
+        return {base for parent in source.inputs for base in self.base_sources(parent)}
+
+    def derived_in_order(self) -> list[SourceSpec]:
+        """Return the transformations, inputs before what reads them."""
+        sources = self.of(SourceSpec)
+        order = TopologicalSorter({name: source.inputs for name, source in sources.items()}).static_order()
+        return [sources[name] for name in order if sources[name].inputs]
+
+    def origin(self, source: SourceSpec) -> SourceSpec:
+        """Return the source whose times and id a source's rows have: a row-wise transformation keeps its input's."""
+        return self.origin(self.get(SourceSpec, source.inputs[0])) if source.row_wise else source
+
+    def key_columns(self, entity: EntitySpec, source: SourceSpec) -> list[str]:
+        """Return a source's columns that hold an entity's key."""
+        return [source.keys.get(column, column) for column in entity.key]
+
+    def features_of(self, request: FeatureRequest) -> tuple[str, ...]:
+        """Return the features of a view that a request asks for, in order, without its prefix."""
+        return request.features or tuple(self.get(ViewSpec, request.view).features)
+
+    def stands_on(self, training_set: TrainingSetSpec) -> dict[str, str]:
+        """Return the fingerprint of every definition that a training set stands on, itself included.
+
+        Returns:
+            `kind:name` to fingerprint, in order.
+        """
+        label = self.get(LabelSpec, training_set.label)
+        found: list[AnySpec] = [training_set, label, self.get(EntitySpec, label.entity)]
+        sources = [training_set.spine, label.source]
+        for request in training_set.features:
+            if request.on_demand:
+                found.append(self.get(OnDemandSpec, request.view))
+                continue
+            view = self.get(ViewSpec, request.view)
+            found += [view, self.get(EntitySpec, view.entity)]
+            sources.append(view.source)
+        found += [self.get(SourceSpec, name) for name in self._with_inputs(sources)]
+        prints = {f"{kind_of(spec)}:{spec.name}": fingerprint(spec) for spec in found}
+        return dict(sorted(prints.items()))
+
+    def _with_inputs(self, names: Iterable[str]) -> set[str]:
+        """Return sources and all that they are derived from."""
+        found: set[str] = set()
+        todo = list(names)
+        while todo:
+            name = todo.pop()
+            if name not in found:
+                found.add(name)
+                todo += self.get(SourceSpec, name).inputs
+        return found
+
+
+def kind_of(spec: AnySpec) -> str:
+    """Return the word for a definition's kind, as the catalog has it."""
+    return str(spec.__struct_config__.tag)
+
+
+def in_words(kind: str) -> str:
+    """Write a definition's kind for people.
+
+    Example:
+        >>> in_words("on_demand"), in_words("feature_view")
+        ('on-demand view', 'feature view')
+    """
+    return "on-demand view" if kind == "on_demand" else kind.replace("_", " ")

@@ -1,0 +1,575 @@
+"""`Project`: the definitions of one project. Importing one does no I/O."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import msgspec
+
+from tinymlops._time import parse_duration, parse_zone
+from tinymlops.errors import ConflictError, DefinitionError
+from tinymlops.features.definitions.code import is_interactive, reference_of
+from tinymlops.features.definitions.expressions import Aggregate, Features, Label, Rows
+from tinymlops.features.definitions.hints import (
+    check_features,
+    evaluated,
+    read_hints,
+    require_expressions,
+    require_table,
+)
+from tinymlops.features.definitions.nouns import (
+    Entity,
+    FeatureRole,
+    FeatureView,
+    Inputs,
+    LabelDefinition,
+    OnDemandView,
+    Schema,
+    Source,
+    TrainingSet,
+    check_name,
+    requests_of,
+)
+from tinymlops.features.definitions.source_options import check_pushed, incremental, local_times
+from tinymlops.features.definitions.specs import (
+    AnySpec,
+    EntitySpec,
+    LabelSpec,
+    OnDemandSpec,
+    SourceSpec,
+    TrainingSetSpec,
+    ViewSpec,
+)
+
+if TYPE_CHECKING:
+    from tinymlops.frames import Ambiguous, DateMeans
+
+__all__ = ["Project"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Definition = (
+    Entity | Source[..., Any] | FeatureView[..., Any] | OnDemandView[..., Any] | LabelDefinition[..., Any] | TrainingSet
+)
+
+
+class Project:
+    """The definitions of one project, in the order they were made.
+
+    Args:
+        name: The project's name.
+        tz: Zone of the dates of time splits, an IANA name.
+
+    Attributes:
+        definitions: Name to noun.
+
+    Raises:
+        DefinitionError: If the name cannot be one, or there is no such zone.
+
+    Example:
+        >>> project = Project("shop", tz="Europe/Vienna")
+        >>> customer = project.entity("customer", key="customer_id")
+        >>> @project.source(timestamp="at")
+        ... def orders() -> str:
+        ...     return "select * from read_parquet('orders.parquet')"
+        >>> @project.feature_view(entity=customer)
+        ... def spending(orders: Rows) -> Features:
+        ...     return {"spent_30d": orders["amount"].sum(window="30d")}
+        >>> spending
+        <feature view spending of customer: spent_30d>
+    """
+
+    def __init__(self, name: str, *, tz: str = "UTC") -> None:
+        self.name = check_name(name, "project")
+        self.tz = parse_zone(tz).key
+        self.definitions: dict[str, Definition] = {}
+
+    def __repr__(self) -> str:
+        return f"<project {self.name}: {len(self.definitions)} definitions>"
+
+    def specs(self) -> list[AnySpec]:
+        """Return the definitions as data, in order."""
+        return [definition.spec for definition in self.definitions.values()]
+
+    def functions(self) -> dict[str, Callable[..., Any]]:
+        """Return the Python functions that definitions were made from, by name."""
+        return {
+            name: noun.function for name, noun in self.definitions.items() if not isinstance(noun, Entity | TrainingSet)
+        }
+
+    def entity(self, name: str, *, key: str | Sequence[str], description: str = "") -> Entity:
+        """Name what features describe, and the column or columns that identify one.
+
+        Args:
+            name: The entity's name.
+            key: Its key column, or columns in order; a source where one has another name says so in `keys=`.
+            description: What it is, in a sentence.
+
+        Returns:
+            The entity, for `feature_view` and `label`.
+
+        Raises:
+            DefinitionError: If the name cannot be one, or the key columns are none or not different.
+            ConflictError: If the project has another definition of this name.
+
+        Example:
+            >>> Project("flights").entity("route", key=["origin", "dest"])
+            <entity route key=origin, dest>
+        """
+        columns = (key,) if isinstance(key, str) else tuple(key)
+        if (
+            not columns
+            or len(set(columns)) != len(columns)
+            or not all(isinstance(column, str) and column for column in columns)
+        ):
+            raise DefinitionError(
+                f"entity {name!r} needs different key columns, not {key!r}", hint='write key="customer_id"'
+            )
+        return self._add(Entity(EntitySpec(name=name, key=columns, description=description)), "entity")
+
+    def source(
+        self,
+        *,
+        timestamp: str | None = None,
+        static: bool = False,
+        id: str | None = None,  # noqa: A002  # the word of the design, and keyword-only
+        created: str | None = None,
+        delay: str | timedelta | None = None,
+        tz: str | None = None,
+        ambiguous: Ambiguous = "raise",
+        date_means: DateMeans | None = None,
+        keys: Mapping[str, str] | None = None,
+        cursor: str | None = None,
+        lookback: str | timedelta | None = None,
+    ) -> Callable[[Callable[P, R]], Source[P, R]]:
+        """Declare rows by a function that returns SQL, a frame, or (for pushes) a schema.
+
+        Args:
+            timestamp: Event-time column; required unless static.
+            static: The rows have no time and are always visible; their edits are not versioned in time.
+            id: Column of the event's id: a later row with the same key and id replaces the earlier one.
+            created: Column of when the row became known.
+            delay: How long after its event time a row can be known: "15m", or the name of a column holding
+                a duration.
+            tz: Zone of naive times and of dates.
+            ambiguous: What a naive time is that a clock change skipped or repeated: of its two readings the
+                "earliest" or the "latest"; by default an error.
+            date_means: Whether a date is the "start" or the "end" of its day; by default the end as a fact, and the
+                start as a moment of prediction or an outcome, so that nothing is known early.
+            keys: Entity key column to this source's column, where the names differ.
+            cursor: For a function that takes `since`: the column of times that says which rows are new, by
+                default `created`, or else `timestamp`. It is called with None at first, and then with the greatest
+                cursor in history less the lookback. It needs `id`.
+            lookback: How far `since` goes back, for rows that came late; by default "1d".
+
+        Returns:
+            A decorator: the function becomes the `Source` of its name.
+
+        Raises:
+            DefinitionError: If the options or the function's hints do not fit.
+            ConflictError: If the project has another definition of this name.
+        """
+
+        def declare(function: Callable[P, R]) -> Source[P, R]:
+            _check_times(function.__name__, timestamp, static=static, created=created, delay=delay)
+            hints, parameters = read_hints(function, "source")
+            takes_since = list(parameters) == ["since"]
+            if parameters and not takes_since:
+                raise DefinitionError(
+                    f"source {function.__name__!r} takes {', '.join(parameters)}",
+                    hint="a source takes nothing, or `since`; rows made from other sources are a "
+                    "@project.transformation",
+                )
+            via, sql, columns = _how_rows_come(function, hints["return"], takes_since=takes_since)
+            spec = SourceSpec(
+                name=function.__name__,
+                via=via,
+                timestamp=timestamp,
+                id=id,
+                created=created,
+                **_delay(delay),
+                **local_times(tz, ambiguous, date_means),
+                keys=dict(keys or {}),
+                sql=sql,
+                columns=columns,
+                takes_since=takes_since,
+                code=reference_of(function) if via == "function" else None,
+                description=_description(function),
+            )
+            if via == "push":
+                check_pushed(spec)
+            column, span = incremental(spec, cursor=cursor, lookback=lookback)
+            spec = msgspec.structs.replace(spec, cursor=column, lookback=span)
+            return self._add(Source(function, spec), "source")
+
+        return declare
+
+    def transformation(
+        self,
+        *,
+        timestamp: str | None = None,
+        row_wise: bool = False,
+        id: str | None = None,  # noqa: A002  # the word of the design, and keyword-only
+        created: str | None = None,
+        delay: str | timedelta | None = None,
+        tz: str | None = None,
+        ambiguous: Ambiguous = "raise",
+        date_means: DateMeans | None = None,
+        keys: Mapping[str, str] | None = None,
+    ) -> Callable[[Callable[P, R]], Source[P, R]]:
+        """Derive a source from others, which are its parameters: in SQL (returns `str`) or in Polars.
+
+        Args:
+            timestamp: Event-time column of the result; a row-wise one keeps its input's.
+            row_wise: Each output row comes from one input row and keeps its times, sequence and id; such a
+                transformation has one input and runs on pushed rows at once.
+            id: As for `source`; a row-wise one keeps its input's.
+            created: For a join, the created time of each row's latest parent.
+            delay: As for `source`.
+            tz: As for `source`.
+            ambiguous: As for `source`.
+            date_means: As for `source`.
+            keys: As for `source`.
+
+        Returns:
+            A decorator: the function becomes the `Source` of its name.
+
+        Raises:
+            DefinitionError: If the options or the function's hints do not fit.
+            ConflictError: If the project has another definition of this name.
+
+        Example:
+            >>> project = Project("shop")
+            >>> @project.transformation(row_wise=True)
+            ... def large_orders(orders: Rows) -> str:
+            ...     return "select * from orders where amount > 100"
+            >>> large_orders.spec.inputs
+            ('orders',)
+        """
+
+        def declare(function: Callable[P, R]) -> Source[P, R]:
+            hints, parameters = read_hints(function, "transformation")
+            if not parameters:
+                raise DefinitionError(
+                    f"transformation {function.__name__!r} has no inputs",
+                    hint="name the sources it reads as its parameters",
+                )
+            if row_wise and (len(parameters) != 1 or timestamp or id or created or delay):
+                raise DefinitionError(
+                    f"row-wise transformation {function.__name__!r} must have one input and keep its times and id",
+                    hint="leave out timestamp, id, created and delay, or row_wise=True",
+                )
+            if not row_wise:
+                _check_times(function.__name__, timestamp, static=False, created=created, delay=delay)
+            require_table(function, "transformation", hints["return"])
+            sql = _sql_of(function, hints["return"], arguments=len(parameters))
+            return self._add(
+                Source(
+                    function,
+                    SourceSpec(
+                        name=function.__name__,
+                        via="sql" if sql is not None else "function",
+                        timestamp=timestamp,
+                        id=id,
+                        created=created,
+                        **_delay(delay),
+                        **local_times(tz, ambiguous, date_means),
+                        keys=dict(keys or {}),
+                        sql=sql,
+                        inputs=tuple(parameters),
+                        row_wise=row_wise,
+                        code=None if sql is not None else reference_of(function),
+                        description=_description(function),
+                    ),
+                ),
+                "transformation",
+            )
+
+        return declare
+
+    def feature_view(
+        self, *, entity: Entity, ttl: str | timedelta | None = None
+    ) -> Callable[[Callable[P, Features]], FeatureView[P, Features]]:
+        """Define features as expressions over the rows of one source: the function's one parameter.
+
+        Args:
+            entity: What the features describe.
+            ttl: How old a value without a window may be, such as "3h"; without it, any age.
+
+        Returns:
+            A decorator: the function, called once on symbolic rows, becomes the `FeatureView` of its name.
+
+        Raises:
+            DefinitionError: If its hints do not fit, or what it returns is no features.
+            ConflictError: If the project has another definition of this name.
+
+        Example:
+            >>> project = Project("flights")
+            >>> airport = project.entity("airport", key="origin")
+            >>> @project.feature_view(entity=airport, ttl="3h")
+            ... def sky(weather: Rows) -> Features:
+            ...     return {"wind": weather["wind"].last(), "rain_1d": weather["rain"].sum(window="1d")}
+            >>> sky["wind"], sky.on("dest", prefix="dest_")
+            (<features sky[wind]>, <features sky on dest>)
+        """
+
+        def declare(function: Callable[P, Features]) -> FeatureView[P, Features]:
+            source, features = evaluated(function, "feature view", Features)
+            view = ViewSpec(
+                name=function.__name__,
+                entity=_entity_name(entity, function.__name__),
+                source=source,
+                ttl=None if ttl is None else parse_duration(ttl, name="ttl"),
+                features=check_features(function.__name__, features),
+                description=_description(function),
+            )
+            if view.ttl is not None and all(feature.window for feature in view.features.values()):
+                raise DefinitionError(
+                    f"feature view {view.name!r} has a ttl, but all its features have windows",
+                    hint="leave ttl out: a window already says how old a row may be",
+                )
+            return self._add(FeatureView(function, view), "feature view")
+
+        return declare
+
+    def on_demand(self, function: Callable[P, R]) -> OnDemandView[P, R]:
+        """Define row-level Polars expressions of features, request fields and `timestamp`.
+
+        A parameter hinted `tm.Inputs` is a feature view (of that name, after a role's prefix if any); one
+        hinted `pl.Expr` is a request field, offline a column of the spine; `timestamp` is the prediction time. The
+        same function answers offline and online, and each row has only itself: aggregates, shifts and the clock are
+        refused by `plan`.
+
+        Args:
+            function: Returns feature name to expression.
+
+        Returns:
+            The `OnDemandView` of the function's name.
+
+        Raises:
+            DefinitionError: If its hints do not fit.
+            ConflictError: If the project has another definition of this name.
+
+        Example:
+            >>> import polars as pl
+            >>> project = Project("flights")
+            >>> @project.on_demand
+            ... def calendar(timestamp: pl.Expr, distance: pl.Expr) -> dict[str, pl.Expr]:
+            ...     return {"hour": timestamp.dt.hour(), "far": distance > 1000}
+            >>> calendar
+            <on-demand view calendar of distance>
+        """
+        hints, parameters = read_hints(function, "on-demand view")
+        views = tuple(name for name in parameters if hints[name] is Inputs)
+        others = tuple(name for name in parameters if name not in views)
+        for name in others:
+            if getattr(hints[name], "__name__", "") != "Expr":
+                raise DefinitionError(
+                    f"parameter {name!r} of on-demand view {function.__name__!r} is hinted {hints[name]!r}",
+                    hint="hint a feature view as tm.Inputs and a request field as pl.Expr",
+                )
+        require_expressions(function, hints["return"])
+        spec = OnDemandSpec(
+            name=function.__name__,
+            views=views,
+            request=tuple(name for name in others if name != "timestamp"),
+            uses_timestamp="timestamp" in others,
+            code=reference_of(function),
+            description=_description(function),
+        )
+        return self._add(OnDemandView(function, spec), "on-demand view")
+
+    def label(
+        self, *, entity: Entity, horizon: str | timedelta, gap: str | timedelta | None = None
+    ) -> Callable[[Callable[P, Label]], LabelDefinition[P, Label]]:
+        """Define an outcome over the source rows with an event time in `(t + gap, t + gap + horizon]`.
+
+        Args:
+            entity: Whose outcome it is.
+            horizon: How far ahead of the prediction the outcome may lie.
+            gap: How long after the prediction the look-ahead begins.
+
+        Returns:
+            A decorator: the function, called once on symbolic rows, becomes the `LabelDefinition` of its name.
+
+        Raises:
+            DefinitionError: If its hints do not fit, or it returns anything but one aggregate without a window.
+            ConflictError: If the project has another definition of this name.
+
+        Example:
+            >>> project = Project("flights")
+            >>> flight = project.entity("flight", key="flight_id")
+            >>> @project.label(entity=flight, horizon="36h")
+            ... def late(landings: Rows) -> Label:
+            ...     return (landings["arr_delay"] > 15).last()
+            >>> late
+            <label late of flight from landings>
+        """
+
+        def declare(function: Callable[P, Label]) -> LabelDefinition[P, Label]:
+            source, expression = evaluated(function, "label", Label)
+            if not isinstance(expression, Aggregate):
+                raise DefinitionError(
+                    f"label {function.__name__!r} returned {type(expression).__name__}, not one aggregate",
+                    hint='return for example (rows["amount"] > 0).last()',
+                )
+            if expression.window is not None:
+                raise DefinitionError(
+                    f"label {function.__name__!r} has a window in its expression",
+                    hint="leave window out: horizon and gap say which rows count",
+                )
+            spec = LabelSpec(
+                name=function.__name__,
+                entity=_entity_name(entity, function.__name__),
+                source=source,
+                horizon=parse_duration(horizon, name="horizon"),
+                gap=0 if gap is None else parse_duration(gap, name="gap"),
+                expression=expression,
+                description=_description(function),
+            )
+            return self._add(LabelDefinition(function, spec), "label")
+
+        return declare
+
+    def training_set(
+        self,
+        name: str,
+        *,
+        spine: Source[..., Any],
+        label: LabelDefinition[..., Any],
+        features: Sequence[FeatureView[..., Any] | FeatureRole | OnDemandView[..., Any]],
+    ) -> TrainingSet:
+        """Put together spine, label and features.
+
+        Args:
+            name: The training set's name.
+            spine: The source whose rows are the moments of prediction.
+            label: The outcome to learn.
+            features: Views, picked features (`sky["visib"]`), roles (`sky.on("dest", prefix="dest_")`) and
+                on-demand views, in the order of the columns of `X`.
+
+        Returns:
+            The training set, for `ws.get_training_data`.
+
+        Raises:
+            DefinitionError: If one of them is not what it should be, or there are no features.
+            ConflictError: If the project has another definition of this name.
+        """
+        if not isinstance(spine, Source):
+            raise DefinitionError(f"the spine of {name!r} is {spine!r}, not a source", hint="write spine=departures")
+        if not isinstance(label, LabelDefinition):
+            raise DefinitionError(
+                f"the label of {name!r} is {label!r}, not a label", hint="make it with @project.label"
+            )
+        if not features:
+            raise DefinitionError(f"training set {name!r} has no features", hint="list at least one view")
+        spec = TrainingSetSpec(
+            name=name, spine=spine.spec.name, label=label.spec.name, features=requests_of(features), tz=self.tz
+        )
+        return self._add(TrainingSet(spec, self.specs), "training set")
+
+    def _add(self, definition: D, what: str) -> D:
+        name = check_name(definition.spec.name, what)
+        known = self.definitions.get(name)
+        if known is not None and not _is_again(known, definition):
+            raise ConflictError(
+                f"project {self.name!r} already has {known!r}; {what} {name!r} needs another name",
+                hint="names are shared by everything in a project: rename one of the two",
+            )
+        self.definitions[name] = definition
+        return definition
+
+
+D = TypeVar(
+    "D",
+    Entity,
+    Source[Any, Any],
+    FeatureView[Any, Any],
+    OnDemandView[Any, Any],
+    LabelDefinition[Any, Any],
+    TrainingSet,
+)
+
+
+def _is_again(known: Definition, new: Definition) -> bool:
+    """Say whether a notebook cell is merely run again: the same kind of definition, made in the notebook itself.
+
+    Where an entity or a training set was made is not known, so that one is taken again when it is the same.
+    """
+    if type(known) is not type(new):
+        return False
+    if isinstance(new, Entity | TrainingSet):
+        return known.spec == new.spec or is_interactive("__main__")
+    return is_interactive(new.function.__module__)
+
+
+def _check_times(
+    name: str, timestamp: str | None, *, static: bool, created: str | None, delay: str | timedelta | None
+) -> None:
+    if static and (timestamp or created or delay):
+        raise DefinitionError(f"source {name!r} is static and has times", hint="leave out timestamp, created and delay")
+    if not static and not timestamp:
+        raise DefinitionError(
+            f"source {name!r} has no timestamp",
+            hint='name its event-time column, timestamp="at", or say static=True if its rows have no time',
+        )
+
+
+def _delay(delay: str | timedelta | None) -> dict[str, Any]:
+    """Split a delay into microseconds or the name of a column."""
+    if delay is None:
+        return {}
+    if isinstance(delay, str) and delay[:1] not in "+-.0123456789":  # no column's name begins like a number
+        return {"delay_column": delay}
+    return {"delay": parse_duration(delay, name="delay")}
+
+
+def _how_rows_come(
+    function: Callable[..., Any], returns: Any, *, takes_since: bool
+) -> tuple[str, str | None, dict[str, str]]:
+    if returns == Schema:
+        from tinymlops.schema import parse_schema
+
+        if takes_since:
+            raise DefinitionError(
+                f"source {function.__name__!r} takes `since` and returns a schema: pushed rows come by themselves",
+                hint="leave `since` out",
+            )
+        return "push", None, parse_schema(function(), where=f"source {function.__name__!r}")
+    require_table(function, "source", returns)
+    if takes_since and returns is str:
+        raise DefinitionError(
+            f"source {function.__name__!r} takes `since` and returns SQL, which is stored as text and has no `since`",
+            hint="return a frame, or leave `since` out",
+        )
+    sql = None if takes_since else _sql_of(function, returns, arguments=0)
+    return ("function", None, {}) if sql is None else ("sql", sql, {})
+
+
+def _sql_of(function: Callable[..., Any], returns: Any, *, arguments: int) -> str | None:
+    """Return the SQL text of a function hinted `-> str`; null for one that gives a frame."""
+    if returns is not str:
+        return None
+    text = function(*[Rows()] * arguments)
+    if not isinstance(text, str) or not text.strip():
+        raise DefinitionError(
+            f"{function.__name__!r} is hinted to return SQL and returned {text!r}",
+            hint="return one SELECT statement as text",
+        )
+    return text
+
+
+def _entity_name(entity: object, used_by: str) -> str:
+    if not isinstance(entity, Entity):
+        raise DefinitionError(
+            f"entity={entity!r} of {used_by!r} is not an entity",
+            hint='make it with project.entity("customer", key="customer_id") and pass the object',
+        )
+    return entity.spec.name
+
+
+def _description(function: Callable[..., Any]) -> str:
+    return inspect.getdoc(function) or ""

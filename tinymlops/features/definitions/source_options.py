@@ -1,0 +1,112 @@
+"""What the options of a source must agree on: checked at the decorator, from the definition alone."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, get_args
+
+from tinymlops._time import parse_duration, parse_zone
+from tinymlops.errors import DefinitionError, near
+from tinymlops.frames import Ambiguous, DateMeans
+
+if TYPE_CHECKING:
+    from tinymlops.features.definitions.specs import SourceSpec
+
+__all__ = ["check_pushed", "incremental", "local_times"]
+
+_LOOKBACK = "1d"
+
+
+def incremental(source: SourceSpec, *, cursor: str | None, lookback: str | timedelta | None) -> tuple[str | None, int]:
+    """Return how far an incremental read goes back: the cursor column, and microseconds before its greatest value.
+
+    Args:
+        source: The source, all else declared.
+        cursor: As the user gave it; None for `created`, or else `timestamp`.
+        lookback: As the user gave it; None for a day.
+
+    Raises:
+        DefinitionError: If the source is not incremental, or its rows could not be told apart.
+    """
+    if not source.takes_since:
+        given = [name for name, value in (("cursor", cursor), ("lookback", lookback)) if value is not None]
+        if given:
+            raise DefinitionError(
+                f"source {source.name!r} has {' and '.join(given)}, and its function does not take `since`",
+                hint=f"write def {source.name}(since: datetime | None) -> pl.DataFrame, or leave {given[0]} out",
+            )
+        return None, 0
+    if source.id is None:
+        raise DefinitionError(
+            f"source {source.name!r} takes `since` and has no id, so rows that are read again could not be known",
+            hint='name the column that tells its rows apart: id="order_id"',
+        )
+    column = cursor or source.created or source.timestamp
+    if column is None:
+        raise DefinitionError(
+            f"source {source.name!r} takes `since`, and nothing says which column it is compared with",
+            hint='name a column of times: cursor="updated_at"',
+        )
+    return column, parse_duration(lookback if lookback is not None else _LOOKBACK, name="lookback")
+
+
+def local_times(tz: str | None, ambiguous: Ambiguous, date_means: DateMeans | None) -> dict[str, Any]:
+    """Return how times without a zone and dates are read, as fields of the source's definition.
+
+    Raises:
+        DefinitionError: If there is no such zone, or an option has another value.
+    """
+    for name, value, choices in (
+        ("ambiguous", ambiguous, get_args(Ambiguous)),
+        ("date_means", date_means, (None, *get_args(DateMeans))),
+    ):
+        if value not in choices:
+            raise DefinitionError(
+                f"{name}={value!r} is not possible",
+                hint=f"use {' or '.join(repr(choice) for choice in choices)}",
+            )
+    return {"tz": parse_zone(tz).key if tz else None, "ambiguous": ambiguous, "date_means": date_means}
+
+
+def check_pushed(source: SourceSpec) -> None:
+    """Check the options of a source of pushes against its schema.
+
+    Raises:
+        DefinitionError: If an option names no column of it, or one of another type.
+    """
+    where = f"source {source.name!r}"
+    if source.created is not None:
+        raise DefinitionError(
+            f"{where} takes pushes and has created={source.created!r}: a pushed row is known from its commit on",
+            hint="leave created out",
+        )
+    reserved = [name for name in source.columns if name.startswith("__")]
+    if reserved:
+        raise DefinitionError(f"{where} has columns {reserved}", hint="names that begin with __ are ours: rename them")
+    if source.columns.get("deleted", "Boolean") != "Boolean":
+        raise DefinitionError(
+            f"{where} has a column 'deleted' of {source.columns['deleted']}",
+            hint="`deleted` marks a row that takes an event back: make it bool, or give it another name",
+        )
+    options = {"id": source.id, "timestamp": source.timestamp, "delay": source.delay_column}
+    for role, column in [*options.items(), *(("keys", column) for column in source.keys.values())]:
+        if column is not None and column not in source.columns:
+            raise DefinitionError(
+                f"the schema of {where} has no column {column!r}, which its {role}= names",
+                hint=near(column, source.columns),
+            )
+    if source.timestamp is not None:
+        _check_timestamp(source, source.timestamp, where)
+
+
+def _check_timestamp(source: SourceSpec, column: str, where: str) -> None:
+    dtype = source.columns[column]
+    if not dtype.startswith(("Datetime", "Date")):
+        raise DefinitionError(
+            f"the timestamp {column!r} of {where} is {dtype}, not a time", hint="make it datetime in the schema"
+        )
+    if "," not in dtype and source.tz is None:
+        raise DefinitionError(
+            f"the timestamp {column!r} of {where} is {dtype}, which has no time zone",
+            hint='make it datetime in the schema (that is UTC), or say tz="America/New_York"',
+        )

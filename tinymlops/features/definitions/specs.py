@@ -1,0 +1,169 @@
+"""Definitions as data: what `plan` compares, `apply` stores and every later step reads.
+
+The nouns of `tinymlops.features.definitions.nouns` hold one of these beside the user's function.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TypeAlias
+
+import msgspec
+
+from tinymlops.features.definitions.expressions import Aggregate
+from tinymlops.frames import Ambiguous, DateMeans
+
+__all__ = [
+    "AnySpec",
+    "CodeReference",
+    "EntitySpec",
+    "FeatureRequest",
+    "LabelSpec",
+    "OnDemandSpec",
+    "SourceSpec",
+    "TrainingSetSpec",
+    "ViewSpec",
+    "decode",
+    "encode",
+    "fingerprint",
+]
+
+
+class CodeReference(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a definition's Python function is found again."""
+
+    module: str
+    """`__main__` for a script or a notebook."""
+    name: str
+    file: str | None
+    """The script's file; null when it lives only in an interactive session."""
+    digest: str
+    """SHA-256 of the function's source text: tells whether the imported code is the applied code."""
+
+
+class EntitySpec(msgspec.Struct, frozen=True, kw_only=True, tag="entity", tag_field="kind"):
+    """What features describe, and the columns that identify it."""
+
+    name: str
+    key: tuple[str, ...]
+    description: str = ""
+
+
+class SourceSpec(msgspec.Struct, frozen=True, kw_only=True, tag="source", tag_field="kind"):
+    """Rows with an event time, and how they are had: by SQL, by a function, by push, or from other sources."""
+
+    name: str
+    via: str
+    """`sql`, `function` or `push`."""
+    timestamp: str | None
+    """Event-time column; null for a static source."""
+    id: str | None = None
+    created: str | None = None
+    delay: int = 0
+    """Microseconds from the event until it can be known."""
+    delay_column: str | None = None
+    tz: str | None = None
+    ambiguous: Ambiguous = "raise"
+    """What a naive time is that a clock change skipped or repeated."""
+    date_means: DateMeans | None = None
+    """Which moment of its day a date is; null for the last as a fact, the first as a moment of prediction."""
+    keys: dict[str, str] = {}
+    """Entity key column to this source's column, where the names differ."""
+    sql: str | None = None
+    columns: dict[str, str] = {}
+    """Of a pushed source: column to Polars dtype."""
+    inputs: tuple[str, ...] = ()
+    """Of a transformation: the sources it is derived from."""
+    row_wise: bool = False
+    takes_since: bool = False
+    cursor: str | None = None
+    """Of a function that takes `since`: the column of times that it is compared with."""
+    lookback: int = 0
+    """Microseconds that `since` lies before the greatest cursor in history."""
+    code: CodeReference | None = None
+    description: str = ""
+
+
+class ViewSpec(msgspec.Struct, frozen=True, kw_only=True, tag="feature_view", tag_field="kind"):
+    """Expressions over one source for one entity."""
+
+    name: str
+    entity: str
+    source: str
+    ttl: int | None = None
+    """Microseconds a value stays valid; for expressions without a window."""
+    features: dict[str, Aggregate]
+    description: str = ""
+
+
+class OnDemandSpec(msgspec.Struct, frozen=True, kw_only=True, tag="on_demand", tag_field="kind"):
+    """Row-level Polars expressions of features and request fields."""
+
+    name: str
+    views: tuple[str, ...]
+    """Parameters that are feature views, by name, or role prefix and name."""
+    request: tuple[str, ...]
+    """Parameters that are request fields (offline: columns of the spine)."""
+    uses_timestamp: bool
+    code: CodeReference
+    description: str = ""
+
+
+class LabelSpec(msgspec.Struct, frozen=True, kw_only=True, tag="label", tag_field="kind"):
+    """An outcome over the window `(t + gap, t + gap + horizon]`."""
+
+    name: str
+    entity: str
+    source: str
+    horizon: int
+    gap: int = 0
+    expression: Aggregate
+    description: str = ""
+
+
+class FeatureRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A view, some of its features, or the view for an entity in a second role."""
+
+    view: str
+    on_demand: bool = False
+    features: tuple[str, ...] | None = None
+    """Null for all of them."""
+    on: tuple[str, ...] | None = None
+    """Spine columns that hold the entity's key; null for the entity's own names."""
+    prefix: str = ""
+
+
+class TrainingSetSpec(msgspec.Struct, frozen=True, kw_only=True, tag="training_set", tag_field="kind"):
+    """Spine, label and features."""
+
+    name: str
+    spine: str
+    label: str
+    features: tuple[FeatureRequest, ...]
+    tz: str = "UTC"
+    """Zone of the dates of a time split."""
+    description: str = ""
+
+
+AnySpec: TypeAlias = EntitySpec | SourceSpec | ViewSpec | OnDemandSpec | LabelSpec | TrainingSetSpec
+
+
+def encode(spec: AnySpec) -> bytes:
+    """Return the JSON of a definition: fields in order, and features in the order they were declared."""
+    return msgspec.json.encode(spec)
+
+
+def decode(data: bytes) -> AnySpec:
+    """Read what `encode` wrote."""
+    spec: AnySpec = msgspec.json.decode(data, type=AnySpec)
+    return spec
+
+
+def fingerprint(spec: AnySpec) -> str:
+    """Return the SHA-256 of a definition's content; its description and its file's place are no part of it."""
+    plain = msgspec.structs.replace(spec, description="")
+    if isinstance(plain, SourceSpec | OnDemandSpec) and plain.code is not None:
+        # Where the project lies on this machine is no part of what it defines.
+        code = msgspec.structs.replace(plain.code, file=None, module="")
+        plain = msgspec.structs.replace(plain, code=code)
+    return hashlib.sha256(encode(plain)).hexdigest()

@@ -1,0 +1,59 @@
+"""Deletes that name no event: they end a state, and no window could say which of its rows they take back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tinymlops.errors import DataError
+from tinymlops.features.definitions.specs import LabelSpec, ViewSpec
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from tinymlops.features.definitions.definitions import Definitions
+    from tinymlops.features.definitions.specs import SourceSpec
+
+__all__ = ["in_a_window", "refuse_deletes"]
+
+_SHOWN_ROWS = 5
+
+
+def refuse_deletes(definitions: Definitions, source: SourceSpec, frame: pl.DataFrame) -> None:
+    """Refuse rows of a source that are deletes without an id, if a window reads it.
+
+    Raises:
+        DataError: With the rows, and what reads them.
+    """
+    nameless = frame["__deleted"]
+    if source.id is not None:
+        nameless = nameless & frame[source.id].is_null()
+    if not nameless.any():
+        return
+    readers = [
+        *(
+            f"label {label.name!r}"
+            for label in definitions.of(LabelSpec).values()
+            if _reads(label, source, definitions)
+        ),
+        *(
+            f"feature {name!r} of view {view.name!r}"
+            for view in definitions.of(ViewSpec).values()
+            for name, feature in view.features.items()
+            if feature.window is not None and _reads(view, source, definitions)
+        ),
+    ]
+    if readers:
+        raise in_a_window(source, f"in rows {nameless.arg_true().head(_SHOWN_ROWS).to_list()}", readers[0])
+
+
+def in_a_window(source: SourceSpec, where: str, reader: str) -> DataError:
+    """Say that a window reads deletes that name no event."""
+    return DataError(
+        f"source {source.name!r} has deletes without an id {where}, and {reader} is a window: nobody can say which "
+        "of its rows they take back",
+        hint="name the event that is taken back by the source's id=, or read the source by last and first only",
+    )
+
+
+def _reads(reader: LabelSpec | ViewSpec, source: SourceSpec, definitions: Definitions) -> bool:
+    return definitions.origin(definitions.get(type(source), reader.source)).name == source.name

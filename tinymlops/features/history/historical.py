@@ -1,0 +1,238 @@
+"""`get_historical_features`: the features of a spine as they were known at each of its times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from tinymlops.errors import DataError, NotFoundError, near
+from tinymlops.features.definitions.applied import require_applied
+from tinymlops.features.definitions.expressions import columns_of
+from tinymlops.features.definitions.nouns import FeatureRole, FeatureView, OnDemandView, requests_of
+from tinymlops.features.definitions.on_demand import FEATURE, TIMESTAMP, expressions_of, inputs_of
+from tinymlops.features.definitions.specs import EntitySpec, FeatureRequest, OnDemandSpec, SourceSpec, ViewSpec
+from tinymlops.features.history.computing import Array, cell_statuses, compute, history_of
+from tinymlops.features.history.prepared import history_from_store
+
+if TYPE_CHECKING:
+    from tinymlops.features.context import Context
+    from tinymlops.features.definitions.expressions import Aggregate
+
+__all__ = [
+    "Asked",
+    "Table",
+    "asked_of",
+    "features_for",
+    "in_order",
+    "is_strict",
+    "no_key",
+    "parse_features",
+    "same_name",
+    "view_columns",
+]
+
+Asked = Sequence[FeatureView[..., object] | FeatureRole | OnDemandView[..., object] | str]
+"""Features as a user asks for them: objects, or "view" and "view:feature"."""
+
+
+RowsOf = Callable[[ViewSpec, Sequence[pl.Series]], pl.DataFrame]
+"""Gives the rows that a view needs for some keys."""
+
+
+class Table(NamedTuple):
+    """The features of a spine."""
+
+    columns: dict[str, pl.Series]
+    origins: dict[str, str]
+    """Column to `view:feature`."""
+    details: dict[str, pl.Series]
+    """`<column>_status` and `<column>_event_time`, if they were asked for."""
+
+
+def parse_features(context: Context, asked: Asked) -> tuple[FeatureRequest, ...]:
+    """Read what a user asks for: the nouns themselves, or names.
+
+    Raises:
+        NotFoundError: If a name is unknown, with the near match, or a noun was not applied.
+        DefinitionError: If a noun has changed since it was applied.
+    """
+    requests: list[FeatureRequest] = []
+    for item in asked:
+        if not isinstance(item, str):
+            requests += requests_of([item])
+            require_applied(item, context.definitions)
+            continue
+        view, _, feature = item.partition(":")
+        if view in context.definitions.of(OnDemandSpec):
+            requests.append(FeatureRequest(view=view, on_demand=True))
+            continue
+        spec = context.definitions.get(ViewSpec, view)
+        if feature and feature not in spec.features:
+            raise NotFoundError(f"feature view {view!r} has no feature {feature!r}", hint=near(feature, spec.features))
+        requests.append(FeatureRequest(view=view, features=(feature,) if feature else None))
+    return tuple(requests)
+
+
+def features_for(
+    context: Context,
+    spine: pl.DataFrame,
+    time: Array,
+    requests: Sequence[FeatureRequest],
+    *,
+    spine_source: str | None = None,
+    details: bool = False,
+    rows: RowsOf | None = None,
+    as_of: int | None = None,
+) -> Table:
+    """Compute every requested feature for every spine row.
+
+    Args:
+        context: The workspace's state.
+        spine: Key columns and request fields.
+        time: int64[m] spine times, microseconds UTC.
+        requests: What to compute, in order.
+        spine_source: The source the spine comes from: a view that shares a base source with it sees only what
+            was known strictly before each row.
+        details: Also say why each cell holds what it holds.
+        rows: Where a view's rows for some keys come from; None for history.
+        as_of: Of history only the rows with a sequence up to this one; None for all.
+
+    Raises:
+        DataError: If the spine lacks a key column or request field.
+    """
+    table = Table({}, {}, {})
+    for request in requests:
+        if request.on_demand:
+            continue
+        columns, reasons = view_columns(
+            context, spine, time, request, spine_source=spine_source, details=details, rows=rows, as_of=as_of
+        )
+        table.columns.update(columns)
+        table.details.update(reasons)
+    return in_order(context, spine, time, requests, table)
+
+
+def in_order(
+    context: Context, spine: pl.DataFrame, time: Array, requests: Sequence[FeatureRequest], table: Table
+) -> Table:
+    """Add the on-demand views to the features of a spine, and bring all into the order asked for.
+
+    Raises:
+        DataError: If two columns have one name.
+    """
+    ordered = Table({}, {}, table.details)
+    for request in requests:
+        names = (
+            _on_demand(context, spine, time, request, requests, table)
+            if request.on_demand
+            else _columns(context, request)
+        )
+        for name, origin in names.items():
+            if name in ordered.columns or name in spine.columns:
+                raise same_name(name, origin)
+            ordered.columns[name] = table.columns[name]
+            ordered.origins[name] = origin
+    return ordered
+
+
+def same_name(name: str, origin: str) -> DataError:
+    """Say that a feature has the name of another column."""
+    return DataError(
+        f"feature {name!r} ({origin}) has the name of another column",
+        hint='use the view in a role, .on(..., prefix="..."), or rename the spine column',
+    )
+
+
+def _columns(context: Context, request: FeatureRequest) -> dict[str, str]:
+    view = context.definitions.get(ViewSpec, request.view)
+    return {request.prefix + name: f"{view.name}:{name}" for name in asked_of(view, request)}
+
+
+def asked_of(view: ViewSpec, request: FeatureRequest) -> dict[str, Aggregate]:
+    """Return the features of a view that a request asks for."""
+    return {name: view.features[name] for name in request.features or view.features}
+
+
+def view_columns(
+    context: Context,
+    spine: pl.DataFrame,
+    time: Array,
+    request: FeatureRequest,
+    *,
+    spine_source: str | None,
+    details: bool,
+    rows: RowsOf | None = None,
+    as_of: int | None = None,
+) -> tuple[dict[str, pl.Series], dict[str, pl.Series]]:
+    """Compute the features of one view, and why each cell holds what it holds; the arguments are those of `features_for`."""
+    definitions = context.definitions
+    view = definitions.get(ViewSpec, request.view)
+    entity = definitions.get(EntitySpec, view.entity)
+    source = definitions.get(SourceSpec, view.source)
+    for column in request.on or entity.key:
+        if column not in spine.columns:
+            raise no_key(column, view, spine.columns)
+    keys = [spine[column] for column in request.on or entity.key]
+    features = asked_of(view, request)
+    used = set().union(*map(columns_of, features.values()))
+    if rows is None:
+        history = history_from_store(context, source, entity, keys, used, as_of=as_of)
+    else:
+        key = definitions.key_columns(entity, source)
+        history = history_of(rows(view, keys), definitions.origin(source), key, keys)
+    strict = is_strict(context, source.name, spine_source)
+    columns, reasons = {}, {}
+    for name, values in compute(history, features, time, strict=strict, ttl=view.ttl).items():
+        column = request.prefix + name
+        columns[column] = values.alias(column)
+        if details:
+            status, event = cell_statuses(history, features[name], time, strict=strict, ttl=view.ttl)
+            reasons[f"{column}_status"] = status.alias(f"{column}_status")
+            reasons[f"{column}_event_time"] = event.alias(f"{column}_event_time")
+    return columns, reasons
+
+
+def is_strict(context: Context, source: str, spine_source: str | None) -> bool:
+    """Say whether a row must not see itself: the spine and the feature share a source anywhere in their lineage."""
+    definitions = context.definitions
+    return spine_source is not None and bool(definitions.base_sources(spine_source) & definitions.base_sources(source))
+
+
+def no_key(column: str, view: ViewSpec, columns: Sequence[str]) -> DataError:
+    """Say that a spine lacks a column of a view's key."""
+    return DataError(f"the spine has no column {column!r}, the key of {view.name!r}", hint=near(column, columns))
+
+
+def _on_demand(
+    context: Context,
+    spine: pl.DataFrame,
+    time: Array,
+    request: FeatureRequest,
+    requests: Sequence[FeatureRequest],
+    table: Table,
+) -> dict[str, str]:
+    """Compute an on-demand view into the table; return its columns and their origins."""
+    spec = context.definitions.get(OnDemandSpec, request.view)
+    for name in spec.request:
+        if name not in spine.columns:
+            raise DataError(
+                f"the spine has no column {name!r}, a request field of on-demand view {spec.name!r}",
+                hint=near(name, spine.columns),
+            )
+    inputs = inputs_of(spec, requests, context.definitions)
+    expressions = expressions_of(spec, context.function(spec.name, spec.code), inputs)
+    moments = pl.Series(TIMESTAMP, np.asarray(time)).cast(pl.Datetime("us", "UTC"))
+    read = [series.alias(FEATURE + name) for name, series in table.columns.items()]
+    frame = pl.DataFrame([moments, *(spine[name] for name in spec.request), *read])
+    try:
+        computed = frame.with_columns(**expressions)  # beside the others, so that a constant is one for each row
+    except pl.exceptions.PolarsError as error:
+        raise DataError(
+            f"on-demand view {spec.name!r} cannot be computed: {error}",
+            hint=f"check the types and values of {', '.join((*spec.views, *spec.request))}",
+        ) from error
+    table.columns.update({name: computed[name] for name in expressions})
+    return {name: f"{spec.name}:{name}" for name in expressions}

@@ -1,0 +1,114 @@
+"""Labels: the outcome of each spine row over the window after it, and whether it can be known yet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tinymlops.errors import DataError, LeakageError
+from tinymlops.features.definitions.expressions import columns_of
+from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, SourceSpec
+from tinymlops.features.history.computing import Array, compute
+from tinymlops.features.history.prepared import history_from_store
+from tinymlops.features.history.record_times import delay_micros
+from tinymlops.features.history.sources import known_columns, newest_event, stored_rows
+from tinymlops.records import Ingestion, SourceState
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from tinymlops.features.context import Context
+
+__all__ = ["complete_until", "outcomes_of"]
+
+
+def outcomes_of(
+    context: Context,
+    label: LabelSpec,
+    spine: pl.DataFrame,
+    time: Array,
+    *,
+    complete: int,
+    as_of: int | None = None,
+) -> tuple[pl.Series, Array]:
+    """Return each row's outcome over `(t + gap, t + gap + horizon]`, and whether it can be known.
+
+    Args:
+        context: The workspace's state.
+        label: What counts as the outcome.
+        spine: The key columns of the label's entity.
+        time: int64[m] spine times, microseconds UTC.
+        complete: Until when the label's source is complete, as `complete_until` says.
+        as_of: Only by rows with a sequence up to this one; None for all.
+
+    Raises:
+        DataError: If the spine lacks a key column.
+    """
+    entity = context.definitions.get(EntitySpec, label.entity)
+    source = context.definitions.get(SourceSpec, label.source)
+    missing = [column for column in entity.key if column not in spine.columns]
+    if missing:
+        raise DataError(
+            f"the spine has no column {missing[0]!r}, the key of label {label.name!r}",
+            hint=f"let the spine source return {missing[0]!r}",
+        )
+    keys = [spine[column] for column in entity.key]
+    columns = columns_of(label.expression)
+    history = history_from_store(context, source, entity, keys, columns, outcome=True, as_of=as_of)
+    windowed = msgspec.structs.replace(label.expression, window=label.horizon)
+    end = time + (label.gap + label.horizon)
+    # A window is [end - w, end) and the look-ahead (t + gap, end]: one microsecond later they are the same.
+    outcome = compute(history, {label.name: windowed}, end + 1, strict=True, ttl=None)[label.name]
+    return outcome, end + _longest_delay(context, context.definitions.origin(source), as_of) <= complete
+
+
+def _longest_delay(context: Context, origin: SourceSpec, as_of: int | None) -> int:
+    """Return how long after its event a row may still come, microseconds: of delays in a column, the greatest seen."""
+    if origin.delay_column is None:
+        return origin.delay
+    rows = stored_rows(context, origin.name, [origin.delay_column], as_of=as_of)
+    return int(delay_micros(rows[origin.delay_column]).max(initial=0))
+
+
+def complete_until(context: Context, label: LabelSpec, *, as_of: int | None = None) -> int:
+    """Return until when a label's source is complete, microseconds UTC: by the user's word, or its newest event.
+
+    An event that is still to come by the clock completes nothing before it.
+
+    Args:
+        context: The workspace's state.
+        label: Whose source.
+        as_of: As it was known at this sequence; None for now.
+
+    Raises:
+        NotFoundError: If a source under it was never ingested.
+        LeakageError: If nobody can say.
+    """
+    bases = context.definitions.base_sources(label.source)
+    for name in bases:
+        known_columns(
+            context.definitions.get(SourceSpec, name), context.environment.database.get(SourceState, source=name)
+        )
+    known = [
+        _said_or_seen(context, name, as_of) for name in bases if context.definitions.get(SourceSpec, name).timestamp
+    ]
+    if not known or None in known:
+        raise LeakageError(
+            f"nobody can say until when source {label.source!r} is complete",
+            hint="ingest or push its rows, or say ws.ingest(complete_until=...)",
+        )
+    return min(value for value in known if value is not None)
+
+
+def _said_or_seen(context: Context, source: str, as_of: int | None) -> int | None:
+    database = context.environment.database
+    ingestions = database.select(
+        Ingestion,
+        "WHERE source = ? AND sequence <= ? AND complete_until IS NOT NULL",
+        (source, database.sequence() if as_of is None else as_of),
+    )
+    if ingestions:
+        return max(one.complete_until for one in ingestions if one.complete_until is not None)
+    newest = newest_event(context, source, as_of=as_of)
+    return None if newest is None else min(newest, context.now())

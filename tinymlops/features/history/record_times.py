@@ -1,0 +1,190 @@
+"""When each feature row happened, when it was known and when it was created, read from a table's columns."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tinymlops._time import parse_duration
+from tinymlops.errors import DataError, DefinitionError
+from tinymlops.frames import times_to_micros
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    import polars as pl
+
+    from tinymlops.features.definitions.specs import SourceSpec
+    from tinymlops.frames import Ambiguous, DateMeans, Role
+
+    Array = np.ndarray[Any, Any]
+
+__all__ = ["Delay", "Names", "Rows", "Rule", "Zone", "delay_micros", "plus", "read_delay", "read_rows", "times_of"]
+
+_SHOWN_ROWS = 5
+_LONGEST_DELAY = 2**62
+"""Microseconds; an event time plus a longer one might not fit into 64 bits."""
+
+
+class Delay(NamedTuple):
+    """How long after its event time a row is known: one duration, or one per row."""
+
+    micros: int = 0
+    column: str | None = None
+
+
+class Names(NamedTuple):
+    """The features' columns that say whose and when a row is."""
+
+    key: list[str]
+    event: str
+    created: str | None
+    delay: Delay
+
+    def used(self) -> list[str]:
+        """List them, each once."""
+        return list(dict.fromkeys(name for name in (*self.key, self.event, self.created, self.delay.column) if name))
+
+
+class Zone(NamedTuple):
+    """How times without a zone are read, and dates of features."""
+
+    tz: str | None
+    ambiguous: Ambiguous = "raise"
+    date_means: DateMeans | None = None
+
+    def micros(self, times: pl.Series, *, role: Role, first_row: int = 0) -> pl.Series:
+        """Return times as `tinymlops.frames.times_to_micros` does; a spine's date is always the start of its day."""
+        dates = self.date_means if role == "feature" else None
+        return times_to_micros(
+            times,
+            role=role,
+            tz=self.tz,
+            name=times.name,
+            ambiguous=self.ambiguous,
+            date_means=dates,
+            first_row=first_row,
+        )
+
+
+class Rule(NamedTuple):
+    """Which rows count."""
+
+    strict: bool
+    ttl: int | None
+    zone: Zone
+    by_event: bool
+
+
+class Rows(NamedTuple):
+    """The features' times in microseconds, UTC, one per row; available is None where it is the event plus one delay."""
+
+    event: Array
+    available: Array | None
+    created: Array | None
+
+
+def read_delay(delay: str | timedelta | None, schema: Mapping[str, pl.DataType], ttl: int | None) -> Delay:
+    """Tell a duration from the name of a column; a column's own values are checked when they are read."""
+    if delay is None or delay == timedelta(0):
+        return Delay()
+    if isinstance(delay, str) and delay in schema:
+        return Delay(column=delay)
+    micros = parse_duration(delay, name="delay")
+    if ttl is not None and micros >= ttl:
+        raise DefinitionError(
+            f"delay={delay!r} is not shorter than the ttl: a row would expire before it is known",
+            hint="raise ttl above the delay",
+        )
+    return Delay(micros)
+
+
+def read_rows(batch: pl.DataFrame, names: Names, rule: Rule, first_row: int) -> Rows:
+    """Read when each feature row happened, when it was known, and when it was created."""
+    import numpy as np
+
+    from tinymlops.kernels.records import FOREVER, NEVER
+
+    def times(name: str) -> pl.Series:
+        return rule.zone.micros(batch[name], role="feature", first_row=first_row)
+
+    happened = _filled(times(names.event), FOREVER)
+    created = None if names.created is None else times(names.created)
+    made = None if created is None else _filled(created, NEVER)
+    if names.delay.column is None and not rule.by_event:
+        return Rows(happened, None, made)
+    wait = (
+        names.delay.micros
+        if names.delay.column is None
+        else delay_micros(batch[names.delay.column], first_row=first_row)
+    )
+    available = plus(happened, wait)
+    if created is not None and rule.by_event:
+        # What was created at no known time is never known.
+        available = np.maximum(available, _filled(created, FOREVER))
+    return Rows(happened, available, made)
+
+
+def plus(event: Array, wait: int | Array) -> Array:
+    """Add delays in microseconds to event times; what would be beyond all times is FOREVER."""
+    import numpy as np
+
+    from tinymlops.kernels.records import FOREVER
+
+    if isinstance(wait, int) and wait == 0:
+        return event
+    return np.where(event > FOREVER - wait, FOREVER, event + wait)
+
+
+def _filled(values: pl.Series, null: int) -> Array:
+    return (values.fill_null(null) if values.null_count() else values).to_numpy()
+
+
+def delay_micros(values: pl.Series, *, of: str = "", first_row: int = 0) -> Array:
+    """Return each row's delay in microseconds, rounded up.
+
+    Args:
+        values: The column.
+        of: What to say after its name in an error.
+        first_row: How many rows of the table came before it, for an error.
+
+    Raises:
+        DataError: If one is negative or null, or the column holds neither durations nor integers.
+    """
+    import polars as pl
+
+    if isinstance(values.dtype, pl.Duration):
+        unit, numbers = values.dtype.time_unit, values.to_physical()
+        micros = -(-numbers // 1000) if unit == "ns" else numbers if unit == "us" else numbers * 1000
+    elif values.dtype.is_integer():
+        micros = values
+    else:
+        raise DataError(
+            f"delay column {values.name!r}{of} is {values.dtype}",
+            hint="give durations, or integers of microseconds",
+        )
+    wrong = ((micros < 0) | (micros >= _LONGEST_DELAY)).fill_null(value=True)
+    if wrong.any():
+        rows = [first_row + row for row in wrong.arg_true().head(_SHOWN_ROWS)]
+        raise DataError(
+            f"delay column {values.name!r}{of} is negative, null or endless in rows {rows}",
+            hint="a row cannot be known before it happened; use 0 where there is no delay",
+        )
+    return micros.cast(pl.Int64).to_numpy()
+
+
+def times_of(column: pl.Series, source: SourceSpec, *, role: Role = "feature") -> pl.Series:
+    """Return a source's times in microseconds UTC, read as its declaration says.
+
+    Args:
+        column: Of times or dates.
+        source: Whose column.
+        role: Whether they say when facts were, or the moments of a spine or of outcomes.
+
+    Raises:
+        DataError: If they are no times, or it does not say which.
+    """
+    return times_to_micros(
+        column, role=role, tz=source.tz, name=column.name, ambiguous=source.ambiguous, date_means=source.date_means
+    )

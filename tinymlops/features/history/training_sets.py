@@ -1,0 +1,433 @@
+"""`get_training_data`: spine, label and features put together, split by time, fingerprinted and recorded."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from importlib import metadata
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from tinymlops import _html
+from tinymlops._time import format_duration, from_micros, parse_instant, parse_zone, to_micros
+from tinymlops.errors import DataError, DefinitionError, IntegrityError
+from tinymlops.features.definitions import specs
+from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, OnDemandSpec, TrainingSetSpec
+from tinymlops.features.history.historical import features_for
+from tinymlops.features.history.knowledge import Knowledge, knowledge_of
+from tinymlops.features.history.labels import complete_until, outcomes_of
+from tinymlops.features.history.sources import current_rows, require_past
+from tinymlops.records import FeatureField, RequestField, Scalar, Signature, TrainingSetBuild
+from tinymlops.schema import dtype_name
+
+if TYPE_CHECKING:
+    from tinymlops.features.context import Context
+    from tinymlops.features.history.computing import Array
+
+__all__ = [
+    "BuildReport",
+    "Manifest",
+    "Recipe",
+    "Split",
+    "TrainingData",
+    "build",
+    "engine_versions",
+    "read_manifest",
+    "rebuild",
+    "table_hash",
+]
+
+
+Immature = Literal["drop", "null"]
+
+_PROTOCOL = 1
+"""Raised when the manifest's meaning changes; the reader of an older one stays."""
+_PATIENCE = 60.0
+
+
+class BuildReport(msgspec.Struct, frozen=True):
+    """How many spine rows became training rows, and where the others went."""
+
+    spine_rows: int
+    immature: int
+    """The outcome could not be known yet."""
+    no_outcome: int
+    """Mature, and there is no outcome (a cancelled flight)."""
+    purged: int
+    """Before the split, with a label window that reaches past it."""
+    train_rows: int
+    test_rows: int
+    knowledge: dict[str, Knowledge] = {}
+    """View to what its rows were known by, and how many cells the other mode would change."""
+
+
+class Split(NamedTuple):
+    """Rows to fit or to test on."""
+
+    X: pl.DataFrame
+    """Features only, in declared order: Float64, Int64, Boolean or Enum; nulls kept."""
+    y: pl.Series
+    """The label: null only where it is immature, and such rows were asked for."""
+    spine: pl.DataFrame
+    """Keys, request fields and prediction time of each row."""
+
+    def __repr__(self) -> str:
+        return f"<split: {self.X.height:,} rows, {self.X.width} features, label {self.y.name} ({self.y.dtype})>"
+
+
+class TrainingData:
+    """A training set as it was built.
+
+    Attributes:
+        name: Of the training set.
+        build_id: Of this build.
+        sequence: `Q`: it saw only rows with a sequence up to this one.
+        fingerprint: SHA-256 over schema and values of features and label, in row order.
+        train: Rows to fit on.
+        test: Rows from the split on; None without a split.
+        signature: What a model fitted to it takes.
+        definitions: `kind:name` to fingerprint of everything it stands on.
+        report: Row counts.
+    """
+
+    def __init__(
+        self,
+        record: TrainingSetBuild,
+        train: Split,
+        test: Split | None,
+        signature: Signature,
+        definitions: Mapping[str, str],
+        report: BuildReport,
+    ) -> None:
+        self.name = record.name
+        self.build_id = record.id
+        self.sequence = record.sequence
+        self.fingerprint = record.fingerprint
+        self.train = train
+        self.test = test
+        self.signature = signature
+        self.definitions = dict(definitions)
+        self.report = report
+
+    def __repr__(self) -> str:
+        test = f", test {self.report.test_rows:,}" if self.test else ""
+        left_out = ", ".join(
+            f"{count:,} {why}"
+            for why, count in (
+                ("immature", self.report.immature),
+                ("without outcome", self.report.no_outcome),
+                ("purged at the split", self.report.purged),
+            )
+            if count
+        )
+        return (
+            f"<training data {self.name}: {self.train.X.width} features, train {self.report.train_rows:,}{test} rows"
+            f"{'; left out ' + left_out if left_out else ''}; {self.fingerprint[:12]} at Q={self.sequence}>"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [(field.name, field.dtype, field.source) for field in self.signature.features]
+        return _html.table(repr(self).strip("<>"), rows)
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True):
+    """All that decides what a training set holds, beside the definitions it stands on."""
+
+    training_set: TrainingSetSpec
+    sequence: int
+    """`Q`: only rows with a sequence up to this one are read."""
+    complete_until: int
+    """Until when the label's source was complete, microseconds UTC: later outcomes are immature."""
+    test_from: int | None
+    """Spine times from here on are the test rows, microseconds UTC; None for no split."""
+    immature: Immature = "drop"
+    """Whether rows whose outcome cannot be known yet are left out, or kept with a null."""
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a build wrote down about itself, in a file named by its hash: enough to make it again."""
+
+    protocol: int = _PROTOCOL
+    recipe: Recipe
+    fingerprint: str
+    definitions: dict[str, str]
+    """`kind:name` to fingerprint of everything it stands on."""
+    signature: Signature
+    report: BuildReport
+    engines: dict[str, str]
+    """Package to version, of those that compute values."""
+
+
+def build(
+    context: Context,
+    name: str,
+    *,
+    test_from: datetime | str | None,
+    as_of: int | None = None,
+    immature: Immature = "drop",
+) -> TrainingData:
+    """Build a training set and record it.
+
+    Args:
+        context: The workspace's state.
+        name: The training set's name.
+        test_from: Spine times from here on are the test rows; a date means midnight in the project's zone.
+        as_of: Only by rows with a sequence up to this one; None for those of now.
+        immature: Whether rows whose outcome cannot be known yet are left out, or kept with a null.
+
+    Raises:
+        DataError: If no row is left to train on, or the workspace has not come to that sequence.
+        DefinitionError: If `immature` is another word.
+    """
+    if immature not in get_args(Immature):
+        raise DefinitionError(f"immature={immature!r} is not possible", hint="use 'drop' or 'null'")
+    spec = context.definitions.get(TrainingSetSpec, name)
+    label = context.definitions.get(LabelSpec, spec.label)
+    past = require_past(context, as_of)
+    sequence = context.environment.database.sequence() if past is None else past
+    recipe = Recipe(
+        training_set=spec,
+        sequence=sequence,
+        complete_until=complete_until(context, label, as_of=sequence),
+        test_from=None
+        if test_from is None
+        else to_micros(parse_instant(test_from, name="test_from", zone=parse_zone(spec.tz))),
+        immature=immature,
+    )
+    made = _made(context, recipe)
+    return made.as_data(_record(context, made))
+
+
+def rebuild(context: Context, record: TrainingSetBuild, recipe: Recipe) -> TrainingData:
+    """Build a training set again as it was; nothing is recorded.
+
+    Args:
+        context: The workspace's state, under the definitions that it was built with.
+        record: What was recorded of it.
+        recipe: From its manifest.
+    """
+    made = _made(context, recipe)
+    return made.as_data(msgspec.structs.replace(record, fingerprint=made.fingerprint))
+
+
+def read_manifest(context: Context, record: TrainingSetBuild) -> Manifest:
+    """Read what a build wrote down about itself.
+
+    Raises:
+        IntegrityError: If the file is missing, damaged, or of a newer tinymlops.
+    """
+    content = context.environment.blobs.read(record.manifest_sha256)
+    try:
+        manifest = msgspec.json.decode(content, type=Manifest)
+    except msgspec.MsgspecError as error:
+        raise IntegrityError(f"the manifest of training set {record.id} cannot be read: {error}") from error
+    if manifest.protocol > _PROTOCOL:
+        raise IntegrityError(
+            f"the manifest of training set {record.id} has protocol {manifest.protocol}",
+            hint="pip install --upgrade tinymlops",
+        )
+    return manifest
+
+
+class _Made(NamedTuple):
+    """A training set before it is split into frames."""
+
+    recipe: Recipe
+    X: pl.DataFrame
+    outcome: pl.Series
+    spine: pl.DataFrame
+    parts: _Parts
+    signature: Signature
+    definitions: dict[str, str]
+    fingerprint: str
+
+    def as_data(self, record: TrainingSetBuild) -> TrainingData:
+        """Return it as users get it."""
+
+        def split(chosen: Array) -> Split:
+            return Split(self.X.filter(chosen), self.outcome.filter(pl.Series(chosen)), self.spine.filter(chosen))
+
+        test = split(self.parts.test) if self.recipe.test_from is not None else None
+        train = split(self.parts.train)
+        return TrainingData(record, train, test, self.signature, self.definitions, self.parts.report)
+
+
+def _made(context: Context, recipe: Recipe) -> _Made:
+    spec, past = recipe.training_set, recipe.sequence
+    label = context.definitions.get(LabelSpec, spec.label)
+    spine = current_rows(context, spec.spine, as_of=past, role="spine")
+    time = spine["__event"].to_numpy()
+    table = features_for(context, spine, time, spec.features, spine_source=spec.spine, as_of=past)
+    outcome, mature = outcomes_of(context, label, spine, time, complete=recipe.complete_until, as_of=past)
+    parts = _split(recipe, label, time, outcome, mature)
+    outcome = outcome.set(pl.Series(~mature), None)
+    knowledge = knowledge_of(context, spine, time, spec.features, table, spine_source=spec.spine, as_of=past)
+    parts = parts._replace(report=msgspec.structs.replace(parts.report, knowledge=knowledge))
+    X = pl.DataFrame([_model_dtype(series) for series in table.columns.values()])
+    X = _with_categories(X, parts.train)
+    request = _request_fields(context, spec, spine)
+    signature = Signature(
+        _fields(X, table.origins), request, *_task(outcome.filter(pl.Series(parts.train)).drop_nulls())
+    )
+    rows = parts.train | parts.test
+    shown = spine.select(pl.exclude("^__.*$")).with_columns(pl.Series("timestamp", time).cast(pl.Datetime("us", "UTC")))
+    return _Made(
+        recipe,
+        X,
+        outcome.alias(label.name),
+        shown,
+        parts,
+        signature,
+        context.definitions.stands_on(spec),
+        table_hash(X.filter(rows).with_columns(outcome.filter(rows).alias("__label"))),
+    )
+
+
+class _Parts(NamedTuple):
+    train: Array
+    test: Array
+    report: BuildReport
+
+
+def _split(recipe: Recipe, label: LabelSpec, time: Array, outcome: pl.Series, mature: Array) -> _Parts:
+    has = outcome.is_not_null().to_numpy()
+    usable = has & mature if recipe.immature == "drop" else has | ~mature
+    reach = label.gap + label.horizon
+    at = recipe.test_from
+    if at is None:
+        train, test, purged = usable, np.zeros(len(time), np.bool_), 0
+    else:
+        before = usable & (time < at)
+        train, test = before & (time + reach < at), usable & (time >= at)
+        purged = int(before.sum() - train.sum())
+    report = BuildReport(
+        len(time), int((~mature).sum()), int((mature & ~has).sum()), purged, int(train.sum()), int(test.sum())
+    )
+    if not report.train_rows:
+        raise DataError(
+            f"training set {recipe.training_set.name!r} has no row to train on: of {report.spine_rows} spine rows "
+            f"{report.immature} are immature, {report.no_outcome} have no outcome, {purged} were purged",
+            hint=f"ingest more, choose a later test_from, or a horizon shorter than {format_duration(reach)}",
+        )
+    return _Parts(train, test, report)
+
+
+def _model_dtype(series: pl.Series) -> pl.Series:
+    """Cast a feature to what models take: Float64, Int64, Boolean or String."""
+    dtype = series.dtype
+    if dtype == pl.Boolean or dtype == pl.String:
+        return series
+    if dtype.is_integer():
+        return series.cast(pl.Int64)
+    if dtype.is_numeric() or dtype == pl.Null:
+        return series.cast(pl.Float64)
+    if isinstance(dtype, pl.Enum | pl.Categorical):
+        return series.cast(pl.String)
+    raise DataError(
+        f"feature {series.name!r} is {dtype}, which no model takes",
+        hint="turn it into a number, a boolean or a string in the view or an on-demand view",
+    )
+
+
+def _with_categories(X: pl.DataFrame, train: Array) -> pl.DataFrame:
+    """Make strings enums of the training rows' categories; what only other rows have is null."""
+    enums = {}
+    for name, dtype in X.schema.items():
+        if dtype == pl.String:
+            categories = X[name].filter(pl.Series(train)).drop_nulls().unique().sort()
+            enums[name] = X[name].cast(pl.Enum(categories), strict=False)
+    return X.with_columns(**enums)
+
+
+def _fields(X: pl.DataFrame, origins: Mapping[str, str]) -> list[FeatureField]:
+    fields = []
+    for name, dtype in X.schema.items():
+        categories = dtype.categories.to_list() if isinstance(dtype, pl.Enum) else None
+        fields.append(
+            FeatureField(name, "Enum" if categories is not None else dtype_name(dtype), origins[name], categories)
+        )
+    return fields
+
+
+def _request_fields(context: Context, spec: TrainingSetSpec, spine: pl.DataFrame) -> list[RequestField]:
+    """Return the columns that a prediction request must carry: entity keys, then on-demand request fields."""
+    roles: dict[str, str] = {}
+    for request in spec.features:
+        if request.on_demand:
+            on_demand = context.definitions.get(OnDemandSpec, request.view)
+            roles.update({name: "request" for name in on_demand.request if name not in roles})
+        else:
+            view = context.definitions.get(specs.ViewSpec, request.view)
+            entity = context.definitions.get(EntitySpec, view.entity)
+            roles.update(dict.fromkeys(request.on or entity.key, "key"))
+    return [RequestField(name, dtype_name(spine.schema[name]), role) for name, role in roles.items()]
+
+
+def _task(y: pl.Series) -> tuple[str, list[Scalar] | None]:
+    """Say what kind of learning a label asks for, and its classes."""
+    if y.dtype == pl.Boolean:
+        return "binary", [False, True]
+    classes = y.unique().sort()
+    if y.dtype == pl.String or (y.dtype.is_integer() and len(classes) <= 20):
+        return "binary" if len(classes) == 2 else "multiclass", classes.to_list()
+    return "regression", None
+
+
+def _record(context: Context, made: _Made) -> TrainingSetBuild:
+    """Publish the build's manifest and record the build."""
+    environment, recipe, report = context.environment, made.recipe, made.parts.report
+    manifest = Manifest(
+        recipe=recipe,
+        fingerprint=made.fingerprint,
+        definitions=made.definitions,
+        signature=made.signature,
+        report=report,
+        engines=engine_versions(),
+    )
+    # From the manifest to its row no collection may come in between.
+    with environment.gc_lock.shared(deadline=_PATIENCE):
+        record = TrainingSetBuild(
+            id=uuid.uuid4().hex,
+            name=recipe.training_set.name,
+            sequence=recipe.sequence,
+            fingerprint=made.fingerprint,
+            manifest_sha256=environment.blobs.put(msgspec.json.encode(manifest, order="deterministic")),
+            rows=report.train_rows + report.test_rows,
+            features=made.X.width,
+            created_at=from_micros(context.now()),
+        )
+        with environment.database.write(actor="local") as tx:
+            tx.insert(record)
+            tx.audit(
+                "training_set.build", record.name, id=record.id, fingerprint=made.fingerprint, sequence=recipe.sequence
+            )
+    return record
+
+
+def engine_versions() -> dict[str, str]:
+    """Return the versions of the packages that compute a training set's values."""
+    return {name: metadata.version(name) for name in ("tinymlops", "duckdb", "numba", "numpy", "polars")}
+
+
+def table_hash(frame: pl.DataFrame) -> str:
+    """Return the SHA-256 over a frame's schema and values, in row order; null has no value of its own.
+
+    Args:
+        frame: Columns of numbers, booleans, strings or enums.
+    """
+    digest = hashlib.sha256()
+    for column in frame.get_columns():
+        digest.update(f"{column.name}\0{dtype_name(column.dtype)}\0{len(column)}\0".encode())
+        digest.update(np.packbits(column.is_null().to_numpy()).tobytes())
+        if column.dtype.is_numeric() or column.dtype == pl.Boolean:
+            digest.update(column.fill_null(strategy="zero").to_numpy().tobytes())
+            continue
+        text = column.cast(pl.String).fill_null("")
+        digest.update(text.str.len_bytes().to_numpy().tobytes())
+        digest.update("".join(text.to_list()).encode())
+    return digest.hexdigest()

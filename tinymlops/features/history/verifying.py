@@ -1,0 +1,110 @@
+"""`reproduce` and `verify`: what was built or answered, made again from history, must come out the same."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tinymlops.errors import NotFoundError, near
+from tinymlops.features.context import definitions_of
+from tinymlops.features.history.training_sets import TrainingData, engine_versions, read_manifest, rebuild
+from tinymlops.records import TrainingSetBuild
+from tinymlops.registry.catalog import Catalog
+
+if TYPE_CHECKING:
+    from tinymlops.features.context import Context
+
+__all__ = ["VerifiedBuild", "find_build", "reproduce", "verify_build"]
+
+_SHORTEST_PREFIX = 6
+
+
+class VerifiedBuild(msgspec.Struct, frozen=True):
+    """Whether a training set, built again, holds what it held."""
+
+    training_set: str
+    build_id: str
+    sequence: int
+    """`Q` of the build."""
+    rows: int
+    fingerprint: str
+    """As it was recorded."""
+    rebuilt: str
+    """As it came out again."""
+    engines: dict[str, tuple[str, str]]
+    """Package to its version then and now, of those that differ."""
+
+    @property
+    def same(self) -> bool:
+        """Whether it holds the same values in the same order."""
+        return self.fingerprint == self.rebuilt
+
+    def __repr__(self) -> str:
+        verdict = "the same" if self.same else f"NOT THE SAME, now {self.rebuilt[:12]}"
+        engines = ", ".join(f"{name} {then} -> {now}" for name, (then, now) in self.engines.items())
+        return (
+            f"<training set {self.training_set} {self.build_id[:8]}: {self.rows:,} rows at Q={self.sequence}, "
+            f"{self.fingerprint[:12]} {verdict}{f'; built by other versions: {engines}' if engines else ''}>"
+        )
+
+
+def find_build(context: Context, reference: str) -> TrainingSetBuild:
+    """Return the build of a training set.
+
+    Args:
+        context: The workspace's state.
+        reference: The id of a build, or the beginning of it, or the name of a training set for its newest build.
+
+    Raises:
+        NotFoundError: If there is none, with the near match.
+    """
+    database = context.environment.database
+    newest = database.newest(TrainingSetBuild, name=reference)
+    if newest is not None:
+        return newest
+    builds = database.list(TrainingSetBuild)
+    if len(reference) >= _SHORTEST_PREFIX:
+        found = [build for build in builds if build.id.startswith(reference)]
+        if len(found) == 1:
+            return found[0]
+    raise NotFoundError(
+        f"there is no build of a training set {reference!r}",
+        hint=near(reference, {build.name for build in builds}, otherwise="build one: ws.get_training_data(...)"),
+    )
+
+
+def reproduce(context: Context, record: TrainingSetBuild) -> TrainingData:
+    """Build a training set again: by the rows and under the definitions that it was built with; nothing is recorded.
+
+    Args:
+        context: The workspace's state.
+        record: The build.
+
+    Raises:
+        DefinitionError: If Python code that it stands on has changed since or is gone.
+        NotFoundError: If rows that it read are no longer kept.
+    """
+    manifest = read_manifest(context, record)
+    definitions = definitions_of(Catalog(context.environment.database).built_with(manifest.definitions))
+    return rebuild(context.with_definitions(definitions), record, manifest.recipe)
+
+
+def verify_build(context: Context, reference: str) -> VerifiedBuild:
+    """Build a training set again and compare its content with what was recorded.
+
+    Args:
+        context: The workspace's state.
+        reference: As for `find_build`.
+    """
+    record = find_build(context, reference)
+    then, now = read_manifest(context, record).engines, engine_versions()
+    return VerifiedBuild(
+        training_set=record.name,
+        build_id=record.id,
+        sequence=record.sequence,
+        rows=record.rows,
+        fingerprint=record.fingerprint,
+        rebuilt=reproduce(context, record).fingerprint,
+        engines={name: (then.get(name, "none"), now[name]) for name in now if then.get(name) != now[name]},
+    )

@@ -1,0 +1,1 @@
+"""How rows come in: ingest and push, and the files that they end up in."""

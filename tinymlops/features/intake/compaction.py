@@ -1,0 +1,185 @@
+"""`compact`: few large segments in place of many small ones, and in place of old pushed rows. No row is lost or changed.
+
+A merged segment stores the sequence of each row, so that history as of any sequence stays what it was; what it replaces is
+dead from then on and goes with `gc`. Pushed rows that move leave behind what a later push is compared with: the content
+of each event's latest version, and the digests of batches, which are kept for a month.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tinymlops.features.definitions.specs import SourceSpec
+from tinymlops.features.history.payloads import read_pushed
+from tinymlops.features.history.sources import known_columns, live_segments
+from tinymlops.records import MovedEvent, PushedRow, Segment, SourceState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import polars as pl
+
+    from tinymlops.features.context import Context
+    from tinymlops.stores.database import Transaction
+    from tinymlops.stores.segments import SegmentFile
+
+__all__ = ["Compacted", "compact", "compact_where_needed"]
+
+_MOST_SEGMENTS = 8
+"""Of a source; a read opens every one."""
+_LEFT = 4
+"""Segments that a merge leaves, so that not every ingest is followed by one."""
+_MOST_PUSHED = 100_000
+"""Rows of a source in the table of pushed rows, which is read row by row."""
+_BATCHES_KEPT = 30 * 24 * 3_600_000_000
+"""Microseconds that the digest of a batch is kept: sent again later, a batch of rows without ids is stored again."""
+_PATIENCE = 60.0
+
+
+class Compacted(msgspec.Struct, frozen=True):
+    """What was put together."""
+
+    source: str
+    segments: int
+    """Merged into one."""
+    pushed_rows: int
+    """Moved into it."""
+    rows: int
+    """That it holds."""
+    bytes: int
+
+
+def compact_where_needed(context: Context) -> list[Compacted]:
+    """Compact the sources that have too many segments or pushed rows, as far as they do."""
+    done = []
+    for source in _compactable(context):
+        live, (count, newest) = live_segments(context, source.name), _pushed(context, source.name)
+        moves = newest if count >= _MOST_PUSHED else 0
+        merged = _smallest(live) if len(live) + bool(moves) > _MOST_SEGMENTS else []
+        if moves or merged:
+            done.append(_compact(context, source, merged, moves))
+    return [one for one in done if one is not None]
+
+
+def compact(context: Context, names: Sequence[str]) -> list[Compacted]:
+    """Put all rows of sources into one segment each.
+
+    Args:
+        context: The workspace's state.
+        names: Which; none for all.
+
+    Returns:
+        One report for each source that had more than one segment, or pushed rows.
+    """
+    done = []
+    for source in _compactable(context):
+        live, (count, newest) = live_segments(context, source.name), _pushed(context, source.name)
+        if (not names or source.name in names) and (len(live) > 1 or count):
+            done.append(_compact(context, source, live, newest))
+    return [one for one in done if one is not None]
+
+
+def _compactable(context: Context) -> list[SourceSpec]:
+    """Return the sources whose rows only ever grow in number: a rebuild stands alone."""
+    return [source for source in context.definitions.of(SourceSpec).values() if not source.inputs]
+
+
+def _pushed(context: Context, source: str) -> tuple[int, int]:
+    """Return how many pushed rows a source has in the table, and the greatest sequence of them."""
+    # Without checksums: the rows themselves are read and counted again before they are moved.
+    sql = "SELECT count(*), coalesce(max(n), 0) FROM pushed_rows WHERE source = ?"
+    ((count, newest),) = context.environment.database.rows(sql, (source,))
+    return int(count), int(newest)
+
+
+def _smallest(live: Sequence[Segment]) -> list[Segment]:
+    """Return the segments to merge: so many that few are left, and every other that is no larger than those together.
+
+    So a row is written again only when what it lies in has doubled.
+    """
+    by_size = sorted(live, key=lambda segment: segment.rows)
+    chosen = by_size[: len(live) - _LEFT + 1]
+    for segment in by_size[len(chosen) :]:
+        if segment.rows <= sum(one.rows for one in chosen):
+            chosen.append(segment)
+    return chosen
+
+
+def _compact(context: Context, source: SourceSpec, merged: Sequence[Segment], moves: int) -> Compacted | None:
+    """Write one segment in place of some, and of the pushed rows up to a sequence; None if another was first."""
+    from tinymlops.stores import segments
+
+    environment = context.environment
+    directory = environment.segments_dir / source.name
+    with environment.gc_lock.shared(deadline=_PATIENCE):
+        pushed = None
+        if moves:
+            state = environment.database.get(SourceState, source=source.name)
+            pushed = read_pushed(environment.database, source.name, known_columns(source, state), up_to=moves)
+        parts = [(directory / one.sha256, one.base) for one in sorted(merged, key=lambda one: one.last)]
+        file = segments.merge(parts, pushed, directory, environment.tmp)
+        with environment.database.write(actor="local") as tx:
+            if not _are_still_there(tx, source.name, merged, pushed):
+                return None
+            corrections = _forget_pushed(tx, source.name, moves, context.now())
+            tx.insert(_segment(context, source.name, file, merged, pushed, corrections))
+            for one in merged:
+                tx.update(msgspec.structs.replace(one, dead_at=context.clock()))
+            report = Compacted(source.name, len(merged), 0 if pushed is None else pushed.height, file.rows, file.bytes)
+            tx.audit("compact", source.name, sha256=file.sha256, segments=report.segments, pushed=report.pushed_rows)
+    return report
+
+
+def _are_still_there(tx: Transaction, source: str, merged: Sequence[Segment], pushed: pl.DataFrame | None) -> bool:
+    """Say whether nobody has merged or moved these meanwhile."""
+    ids = {one.id for one in merged}
+    live = {one.id for one in tx.list(Segment, where={"source": source, "dead_at": None})}
+    if not ids <= live or pushed is None:
+        return ids <= live
+    sql = "SELECT count(*) FROM pushed_rows WHERE source = ? AND n <= ?"
+    return tx.execute(sql, (source, pushed["__sequence"].max())) == [(pushed.height,)]
+
+
+def _forget_pushed(tx: Transaction, source: str, moves: int, now: int) -> int:
+    """Take moved rows out of their table, but for what later pushes are compared with; return the corrections."""
+    of = source, moves
+    ((before,),) = tx.execute("SELECT count(*) FROM moved_events WHERE source = ?", (source,))
+    moved = [
+        MovedEvent(source=source, event_id=row.event_id, digest=row.digest, deleted=row.deleted)
+        for row in tx.select(PushedRow, "WHERE source = ? AND n <= ? ORDER BY n", of)
+        if row.event_id is not None
+    ]
+    tx.put_many(moved)
+    ((after,),) = tx.execute("SELECT count(*) FROM moved_events WHERE source = ?", (source,))
+    tx.execute("DELETE FROM pushed_rows WHERE source = ? AND n <= ?", of)
+    tx.execute("DELETE FROM push_batches WHERE at < ?", (now - _BATCHES_KEPT,))
+    return len(moved) - (int(after) - int(before))
+
+
+def _segment(
+    context: Context,
+    source: str,
+    file: SegmentFile,
+    merged: Sequence[Segment],
+    pushed: pl.DataFrame | None,
+    corrections: int,
+) -> Segment:
+    events = [event for one in merged for event in (one.min_event, one.max_event) if event is not None]
+    last = [one.last for one in merged]
+    if pushed is not None:
+        events += pushed["__event"].drop_nulls().to_list()
+        last += pushed["__sequence"].to_list()
+    return Segment(
+        source=source,
+        sha256=file.sha256,
+        base=0,
+        rows=file.rows,
+        last=max(last),
+        bytes=file.bytes,
+        min_event=min(events, default=None),
+        max_event=max(events, default=None),
+        corrections=corrections + sum(one.corrections for one in merged),
+        created_at=context.clock(),
+    )

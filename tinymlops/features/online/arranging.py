@@ -1,0 +1,172 @@
+"""Rows of a view on their way into the online store: laid out, merged with those that are there, and trimmed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from tinymlops._keys import all_key_bytes, key_values
+from tinymlops.features.definitions.expressions import Aggregate, AnyOperand
+from tinymlops.features.history.computing import Array, History, history_of, kept_rows, operand_values
+from tinymlops.features.history.payloads import stored_dtype
+from tinymlops.features.online.entries import Layout, Rows, Slot, Variant, form_of
+from tinymlops.kernels import online
+from tinymlops.kernels.online import CREATED, EVENT, KIND, SEEN, SYSTEM, UNSEEN
+from tinymlops.kernels.records import NEVER, Records, records_of
+from tinymlops.schema import dtype_name, parse_dtype
+
+if TYPE_CHECKING:
+    from tinymlops.features.definitions.specs import ViewSpec
+
+__all__ = ["arranged", "column_values", "filtered", "merged", "needed", "with_keys"]
+
+
+def arranged(variant: Variant, frame: pl.DataFrame, *, at: int | None = None) -> tuple[Layout, Rows]:
+    """Lay out rows as history has them, the expressions of the view evaluated.
+
+    Args:
+        variant: The view.
+        frame: Rows of its source; those whose key is null are left out.
+        at: Leave out the rows that no read at this moment or later can use, before anything is evaluated; None for none.
+
+    Raises:
+        DataError: If an expression does not fit the rows.
+    """
+    frame = frame.drop_nulls(variant.key)
+    key = [frame[column] for column in variant.key]
+    history = history_of(frame, variant.sources[-1], variant.key, key)
+    assert history.order is not None, "it was made here"
+    rows = history.order
+    records = history.records
+    if at is not None:
+        keep = kept_rows(records, variant.view.features.values(), history.keep, at, ttl=variant.view.ttl)
+        rows, records = rows[keep], _kept(records, keep)
+    frame = frame[rows]
+    key = [frame[column] for column in variant.key]
+    history = History(history.source, records, frame, None, history.spine_key)
+    layout = _layout(variant, history, key)
+    columns = np.empty((layout.width, records.event.size), np.int64)
+    columns[EVENT] = records.event
+    columns[SEEN] = records.visible_from - records.event  # wraps around, and back when it is read
+    columns[UNSEEN] = records.visible_to
+    columns[KIND] = records.kind
+    created = frame["__created"].fill_null(NEVER).to_numpy()
+    columns[CREATED] = np.where(created == NEVER, NEVER, created - records.visible_from)
+    objects = []
+    for place, slot in enumerate(layout.slots):
+        series = history.series(msgspec.json.decode(slot.operand, type=AnyOperand))
+        values = columns[SYSTEM + 2 * place : SYSTEM + 2 * place + 2]
+        values[1] = series.is_not_null().to_numpy()
+        values[0] = 0 if slot.form == "object" else _words(series, slot)
+        if slot.form == "object":
+            objects.append(series.cast(stored_dtype(series.dtype)).to_list())
+    used = np.flatnonzero(np.diff(records.offsets))
+    first = pl.Series(records.offsets[used])
+    keys = [key_values(part.gather(first), part.dtype, name) for part, name in zip(key, variant.key, strict=True)]
+    offsets = np.append(records.offsets[used], records.event.size).astype(np.int64)
+    return layout, Rows(
+        [key for key in all_key_bytes(keys, variant.prefix) if key is not None], offsets, columns, objects
+    )
+
+
+def column_values(words: Array, found: Array, dtype: str) -> pl.Series:
+    """Return values of a word slot as what they are; null where nothing was found."""
+    kind = parse_dtype(dtype)
+    if kind.is_float():
+        series = pl.Series(words.view(np.float64)).cast(kind)
+    else:
+        series = pl.Series(words).cast(kind) if kind != pl.Null else pl.Series([None] * len(words), dtype=pl.Null)
+    return series if found.all() else series.set(pl.Series(found == 0), None)
+
+
+def merged(old: Rows, new: Rows) -> Rows:
+    """Merge rows with newer ones of the same keys."""
+    offsets, columns, origin = online.merge(old.offsets, old.columns, new.offsets, new.columns)
+    objects = [
+        [before[row] if row >= 0 else after[~row] for row in origin.tolist()]
+        for before, after in zip(old.objects, new.objects, strict=True)
+    ]
+    return Rows(new.keys, offsets, columns, objects)
+
+
+def needed(rows: Rows, layout: Layout, view: ViewSpec, at: int) -> Array:
+    """Say which rows a read at a moment or later can use."""
+    columns = rows.columns
+    records = records_of(rows.offsets, columns[EVENT], columns[EVENT] + columns[SEEN], columns[UNSEEN], columns[KIND])
+
+    def keep_of(aggregate: Aggregate) -> Array | None:
+        parts = []
+        if aggregate.where is not None:
+            place = SYSTEM + 2 * layout.slot_of(aggregate.where, "word")
+            parts.append((columns[place] != 0) & (columns[place + 1] != 0))
+        slot = layout.place_of(aggregate)
+        if aggregate.skip_nulls and slot is not None:
+            parts.append(columns[SYSTEM + 2 * slot + 1] != 0)
+        return np.logical_and.reduce(parts) if parts else None
+
+    return kept_rows(records, view.features.values(), keep_of, at, ttl=view.ttl)
+
+
+def filtered(rows: Rows, keep: Array) -> Rows:
+    """Leave rows out; a key stays, also without any."""
+    counts = np.append(0, np.cumsum(keep))
+    objects = [[value for value, kept in zip(values, keep, strict=True) if kept] for values in rows.objects]
+    return Rows(rows.keys, counts[rows.offsets], np.ascontiguousarray(rows.columns[:, keep]), objects)
+
+
+def with_keys(rows: Rows, chosen: Array) -> Rows:
+    """Return the rows of some keys.
+
+    Args:
+        rows: The rows.
+        chosen: bool[K].
+    """
+    part = filtered(rows, np.repeat(chosen, np.diff(rows.offsets)))
+    offsets = np.append(part.offsets[:-1][chosen], part.offsets[-1])
+    return part._replace(keys=[key for key, one in zip(rows.keys, chosen, strict=True) if one], offsets=offsets)
+
+
+def _kept(records: Records, keep: Array) -> Records:
+    """Return some of arranged records."""
+    counts = np.append(0, np.cumsum(keep))
+    return records._replace(
+        offsets=counts[records.offsets],
+        event=records.event[keep],
+        visible_from=records.visible_from[keep],
+        visible_to=records.visible_to[keep],
+        kind=records.kind[keep],
+    )
+
+
+def _layout(variant: Variant, history: History, key: Sequence[pl.Series]) -> Layout:
+    """Find a slot for each operand in each form that a feature takes it in."""
+    slots: dict[tuple[bytes, str], Slot] = {}
+    for aggregate in variant.view.features.values():
+        for operand, function in ((aggregate.operand, aggregate.function), (aggregate.where, "all")):
+            if operand is None:
+                continue
+            series = history.series(operand)
+            slot = Slot(
+                msgspec.json.encode(operand), form_of(dtype_name(series.dtype), function), dtype_name(series.dtype)
+            )
+            if function not in ("first", "last") and operand is aggregate.operand:
+                values = operand_values(series, aggregate, history.source.name)
+                if slot.form == "number":
+                    slot = msgspec.structs.replace(slot, dtype="Float64" if values.dtype == np.float64 else "Int64")
+            slots[slot.operand, slot.form] = slot
+    return Layout(tuple(slots.values()), tuple(dtype_name(part.dtype) for part in key))
+
+
+def _words(series: pl.Series, slot: Slot) -> Array:
+    """Return int64, the values of a slot; floats as their bits, null as anything."""
+    if slot.form == "number":
+        series = series.cast(pl.Float64 if slot.dtype == "Float64" else pl.Int64)
+    if series.dtype == pl.Null:
+        return np.zeros(len(series), np.int64)
+    if series.dtype.is_float():
+        return series.cast(pl.Float64).fill_null(0.0).to_numpy().view(np.int64)
+    return series.to_physical().cast(pl.Int64).fill_null(0).to_numpy()

@@ -1,0 +1,143 @@
+"""What a view's read computes, as numbers for the kernel: its program, for one layout of the view's rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from tinymlops.features.online.lone_rows import LoneRows
+from tinymlops.features.online.outputs import Output, output_of
+from tinymlops.kernels._compile import frozen
+from tinymlops.kernels.online import IS_FLOAT, OPERATIONS, SPAN, SYSTEM, WALK, cells, empty_entry
+from tinymlops.kernels.records import FOREVER
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tinymlops.features.definitions.expressions import Aggregate
+    from tinymlops.features.online.entries import Layout, Stored
+
+__all__ = ["Found", "Program"]
+
+Array = np.ndarray[Any, Any]
+
+_NOTHING = frozen(np.empty((0, 0), np.int64), np.int64)
+
+
+class Found(NamedTuple):
+    """What the kernel gives."""
+
+    answer: Array
+    offsets: Array
+    columns: Array
+
+    @property
+    def out(self) -> Array:
+        """int64[F, K]: the values, floats as their bits."""
+        out: Array = self.answer[0]
+        return out
+
+    @property
+    def state(self) -> Array:
+        """int64[F, K]: what each cell holds."""
+        state: Array = self.answer[1]
+        return state
+
+    @property
+    def winner(self) -> Array:
+        """int64[F, K]: the row it comes from."""
+        winner: Array = self.answer[2]
+        return winner
+
+
+class Program:
+    """A view's features as numbers for the kernel, for one layout of its rows.
+
+    Args:
+        features: Name to expression, in order.
+        names: What their columns are called.
+        source: Of the rows, for errors.
+        layout: How rows are laid out.
+        stamp: Of the layout: another one has another.
+        ttl: Greatest age of a value without a window, microseconds.
+        strict: Whether a row must be known before the moment, not just by it.
+    """
+
+    def __init__(
+        self,
+        features: Mapping[str, Aggregate],
+        names: Sequence[str],
+        source: str,
+        layout: Layout,
+        stamp: int,
+        *,
+        ttl: int | None,
+        strict: bool,
+    ) -> None:
+        self.names, self.source, self.ttl, self.strict = names, source, ttl, strict
+        self.layout, self.stamp, self.width, self.empty = layout, stamp, layout.width, empty_entry(layout.width)
+        self.plain = [_plain(dtype) for dtype in layout.key]
+        """The Python type of keys that are taken as they are."""
+        self.outputs = [output_of(name, feature, layout) for name, feature in features.items()]
+        rows = [self._row(place, output, ttl) for place, output in enumerate(self.outputs)]
+        walks = {walk: number for number, walk in enumerate(dict.fromkeys(map(_walks_with, rows)))}
+        numbered = [[*row, walks[_walks_with(row)]] for row in rows]
+        self._program = frozen(sorted(numbered, key=lambda row: (row[WALK], row[SPAN])), np.int64)
+        counted = {output.slot for output in self.outputs if output.aggregate.function == "n_unique"}
+        self._coded = [slot for slot in layout.objects if slot in counted]
+        self._coded_columns = frozen([SYSTEM + 2 * slot for slot in self._coded], np.int64)
+        self.all_floats = all(output.kind == "float" for output in self.outputs)
+        self.lone = None
+        if LoneRows.fit(self.outputs):
+            self.lone = LoneRows(self.outputs, layout.width, ttl=ttl, strict=strict)
+        taken = {output.slot for output in self.outputs if output.kind in ("text", "object")}
+        self.reads_objects = bool(self._coded) or bool(taken & set(layout.objects))
+
+    def run(self, stored: Stored, now: int) -> Found:
+        """Compute the features of some keys."""
+        codes = _NOTHING
+        if self._coded:
+            beside = [stored.objects[self.layout.objects.index(slot)] for slot in self._coded]
+            codes = frozen([_codes(values) for values in beside], np.int64)
+        answer, offsets, columns = cells(
+            stored.words, stored.firsts, self.width, self._coded_columns, codes, self._program, now, self.strict
+        )
+        return Found(answer, offsets, columns)
+
+    def _row(self, place: int, output: Output, ttl: int | None) -> list[int]:
+        feature, slot = output.aggregate, output.slot
+        span = feature.window if feature.window is not None else ttl
+        return [
+            OPERATIONS.index(feature.function),
+            -1 if slot is None else SYSTEM + 2 * slot,
+            -1 if feature.where is None else SYSTEM + 2 * self.layout.slot_of(feature.where, "word"),
+            feature.skip_nulls,
+            FOREVER if span is None else span,
+            feature.window is not None,
+            slot is not None and self.layout.slots[slot].dtype.startswith("Float"),
+            place,
+            0 if feature.q is msgspec.UNSET else int(np.float64(feature.q).view(np.int64)),
+        ]
+
+
+def _walks_with(row: Sequence[int]) -> tuple[int, ...]:
+    """Return what features have in common that the kernel answers in one walk."""
+    operation, operand, where, skips, span, windowed = row[:IS_FLOAT]
+    if OPERATIONS[operation] in ("first", "last"):
+        return operation, where, operand if skips else -1, span, windowed
+    return len(OPERATIONS), operand, where
+
+
+def _plain(dtype: str) -> set[type] | None:
+    if dtype.startswith(("String", "Enum")):
+        return {str}
+    return {int} if dtype.startswith(("Int", "UInt", "Float")) else None
+
+
+def _codes(values: Sequence[Any]) -> list[int]:
+    """Number values, equal ones alike."""
+    codes: dict[bytes, int] = {}
+    encode = msgspec.msgpack.Encoder().encode
+    return [codes.setdefault(encode(value), len(codes)) for value in values]

@@ -1,0 +1,155 @@
+"""What an online read has to do, worked out once: for each view that is asked for, the program of its kernel.
+
+A plan depends on nothing but definitions, which never change, and is kept with them. How the rows of a view are laid
+out is found with the first read, and again when the view was written anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinymlops._keys import all_key_bytes, key_values
+from tinymlops.features.definitions.specs import EntitySpec, SourceSpec, ViewSpec
+from tinymlops.features.history.historical import asked_of, is_strict, no_key, same_name
+from tinymlops.features.online.cells import Answer, Cells, LoneCells
+from tinymlops.features.online.entries import Moment, Variant
+from tinymlops.features.online.programs import Program
+from tinymlops.kernels._compile import frozen
+from tinymlops.schema import parse_dtype
+
+if TYPE_CHECKING:
+    from tinymlops.features.context import Context
+    from tinymlops.features.definitions.specs import FeatureRequest
+    from tinymlops.features.online.requests import Request
+    from tinymlops.stores._entries import Reader
+
+__all__ = ["ReadPlan", "ViewPlan", "plan_for"]
+
+Array = np.ndarray[Any, Any]
+
+_NOTHING = frozen(np.empty((0, 0), np.int64), np.int64)
+_ONE = (1).to_bytes(8, "little")
+_KEPT = 256
+"""Plans that are kept with their definitions."""
+
+
+class ReadPlan:
+    """The views of a request.
+
+    Args:
+        context: The workspace's state.
+        requests: What is asked for, in order.
+        spine_source: As for `features_for`.
+    """
+
+    def __init__(self, context: Context, requests: Sequence[FeatureRequest], spine_source: str | None) -> None:
+        self.requests = tuple(requests)
+        self.spine_source = spine_source
+        self.views = [ViewPlan(context, request, spine_source) for request in requests if not request.on_demand]
+        self.on_demand = len(self.views) < len(self.requests)
+        self._moments: tuple[int, list[Moment | None]] = (-1, [])
+        self.names = tuple(name for view in self.views for name in view.names)
+        self.known_names = frozenset(self.names)
+        for place, name in enumerate(self.names):
+            if name in self.names[:place]:
+                raise same_name(name, self.origin(name))
+
+    def moments(self, tx: Reader) -> list[Moment | None]:
+        """Return what is covered of each view; as of the same version of the store it is the same."""
+        version, moments = self._moments
+        if version != tx.version:
+            moments = [view.variant.moment(tx) for view in self.views]
+            self._moments = (tx.version, moments)
+        return moments
+
+    def origin(self, name: str) -> str:
+        """Return `view:feature` of a column; of the last, if several have the name."""
+        (*_, view) = (view for view in self.views if name in view.names)
+        return f"{view.view.name}:{name.removeprefix(view.request.prefix)}"
+
+
+def plan_for(context: Context, requests: Sequence[FeatureRequest], spine_source: str | None) -> ReadPlan:
+    """Return the plan of a request under the definitions in the context, made if need be."""
+    plans, name = context.definitions.plans, (tuple(requests), spine_source)
+    plan = plans.get(name)
+    if plan is None:
+        if len(plans) >= _KEPT:
+            plans.clear()
+        plan = plans[name] = ReadPlan(context, requests, spine_source)
+    assert isinstance(plan, ReadPlan)
+    return plan
+
+
+class ViewPlan:
+    """One view of a request: whose rows to read, and what to make of them."""
+
+    def __init__(self, context: Context, request: FeatureRequest, spine_source: str | None) -> None:
+        definitions = context.definitions
+        self.request = request
+        self.view = definitions.get(ViewSpec, request.view)
+        self.source = definitions.get(SourceSpec, self.view.source).name
+        self.on = request.on or definitions.get(EntitySpec, self.view.entity).key
+        self.strict = is_strict(context, self.source, spine_source)
+        self.variant = Variant.of(definitions, self.view)
+        self.features = asked_of(self.view, request)
+        self.names = tuple(request.prefix + name for name in self.features)
+        self._program: Program | None = None
+
+    def read(self, tx: Reader, moment: Moment, request: Request, now: int) -> Answer:
+        """Read the features of now.
+
+        Args:
+            tx: The transaction.
+            moment: What is covered in it.
+            request: The keys.
+            now: Microseconds UTC.
+
+        Raises:
+            DataError: If a key column is missing or of another kind, or a value is beyond its type.
+        """
+        program = self._program
+        if program is None or program.stamp != moment.stamp:
+            state = self.variant.state(tx)
+            assert state is not None, "what is covered is laid out"
+            program = self._program = Program(
+                self.features,
+                self.names,
+                self.source,
+                state.layout,
+                moment.stamp,
+                ttl=self.view.ttl,
+                strict=self.strict,
+            )
+        keys = self._keys(program, request)
+        newest = tx.get_many(keys)
+        if program.lone is not None:
+            rows = program.lone.read(newest, now)
+            if rows is not None:
+                # The kernel would need no more of the transaction: these entries are all there is.
+                return LoneCells(rows, partial(self._computed, tx, program, keys, newest, now))
+        return self._computed(tx, program, keys, newest, now)
+
+    def _computed(
+        self, tx: Reader, program: Program, keys: Sequence[bytes | None], newest: Sequence[bytes | None], now: int
+    ) -> Cells:
+        stored = self.variant.read(tx, program.layout, program.empty, keys, newest, objects=program.reads_objects)
+        answer = Cells(program, program.run(stored, now), stored, keys, now)
+        answer.settle()
+        return answer
+
+    def _keys(self, program: Program, request: Request) -> list[bytes | None]:
+        values: list[Sequence[Any]] = []
+        for place, column in enumerate(self.on):
+            kinds = request.kinds.get(column)
+            if kinds is None:
+                raise no_key(column, self.view, list(request.columns))
+            if kinds == program.plain[place]:
+                values.append(request.columns[column])
+            else:
+                dtype = parse_dtype(program.layout.key[place])
+                values.append(key_values(request.frame()[column], dtype, self.variant.key[place]))
+        return all_key_bytes(values, self.variant.prefix)

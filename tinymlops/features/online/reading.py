@@ -1,0 +1,202 @@
+"""`get_online_features`: the features of now, from the online store, by the rules that read history."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cached_property
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from tinymlops._time import from_micros
+from tinymlops.errors import DataError
+from tinymlops.features.history.historical import Asked, Table, in_order, parse_features, same_name, view_columns
+from tinymlops.features.online.read_plans import ReadPlan, plan_for
+from tinymlops.features.online.requests import Keys, Request
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tinymlops.features.context import Context
+    from tinymlops.features.definitions.specs import FeatureRequest
+    from tinymlops.features.online.cells import Answer
+    from tinymlops.stores._entries import Reader
+
+__all__ = ["Keys", "OnlineFeatures", "get_online_features", "read_features"]
+
+
+class OnlineFeatures:
+    """The answer to an online read; what it is turned into is made when it is asked for.
+
+    Attributes:
+        sequence: `Q`, the sequence that every view of the answer covers.
+        features: The names of the feature columns, in the order asked for.
+    """
+
+    def __init__(
+        self,
+        keys: Request,
+        now: int,
+        sequence: int,
+        features: tuple[str, ...],
+        answer: list[Answer] | Table,
+        *,
+        details: bool,
+    ) -> None:
+        self._keys, self._now, self._answer, self._details = keys, now, answer, details
+        self.sequence = sequence
+        self.features = features
+
+    @property
+    def timestamp(self) -> datetime:
+        """`t`, the clock's time of the read."""
+        return from_micros(self._now)
+
+    def to_polars(self) -> pl.DataFrame:
+        """Return keys, features and, if asked for, details as a Polars frame, a row for each key."""
+        return self._frame
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """Return column name to values."""
+        if self._details or isinstance(self._answer, Table):
+            return self._frame.to_dict(as_series=False)
+        found = self._keys.lists()
+        found.update(zip(self.features, chain.from_iterable(cells.lists() for cells in self._answer), strict=True))
+        return found
+
+    def to_arrow(self) -> pa.Table:
+        """Return a PyArrow table."""
+        return self._frame.to_arrow()
+
+    def to_numpy(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Return the features alone, as float64[keys, features] in the order asked for; null is NaN.
+
+        Raises:
+            DataError: If a feature is neither a number nor a boolean.
+        """
+        table = np.empty((self._keys.height, len(self.features)), np.float64)
+        for place, (name, values) in enumerate(zip(self.features, self._numbers(), strict=True)):
+            if values is None:
+                raise DataError(
+                    f"feature {name!r} is {self._frame.schema[name]}, and an array holds numbers",
+                    hint="use to_polars(), or leave the feature out",
+                )
+            table[:, place] = values
+        return table
+
+    def __repr__(self) -> str:
+        return f"<online features at {self.timestamp.isoformat()}, Q={self.sequence}>\n{self._frame}"
+
+    def _repr_html_(self) -> str:
+        return f"<p>online features at {self.timestamp.isoformat()}, Q={self.sequence}</p>{self._frame._repr_html_()}"
+
+    @cached_property
+    def _frame(self) -> pl.DataFrame:
+        table = self._answer if isinstance(self._answer, Table) else _table(self.features, self._answer, self._details)
+        return self._keys.frame().with_columns(*table.columns.values(), *table.details.values())
+
+    def _numbers(self) -> list[np.ndarray[Any, Any] | None]:
+        if not isinstance(self._answer, Table):
+            return [values for cells in self._answer for values in cells.numbers()]
+        columns = [self._answer.columns[name] for name in self.features]
+        return [
+            series.cast(pl.Float64).to_numpy()
+            if series.dtype.is_numeric() or series.dtype in (pl.Boolean, pl.Null)
+            else None
+            for series in columns
+        ]
+
+
+def get_online_features(context: Context, tx: Reader, asked: Asked, keys: Keys, *, details: bool) -> OnlineFeatures:
+    """Read features as of the clock's time.
+
+    A view that was never materialized, or only at a later time than the clock's, is read from history.
+
+    Args:
+        context: The workspace's state.
+        tx: The transaction in which that state is the one in force.
+        asked: The features.
+        keys: Rows, or columns, of entity keys and request fields.
+        details: Add `<feature>_status` and `<feature>_event_time`.
+
+    Raises:
+        DataError: If there are no keys, or a key column is missing.
+    """
+    plans, name = context.definitions.plans, tuple(asked)
+    plan = plans.get(name)
+    if plan is None:
+        requests = parse_features(context, asked)
+        plan = plan_for(context, requests, None)
+        plans[name] = plan
+    assert isinstance(plan, ReadPlan)
+    return _read(context, tx, plan, Request(keys), details=details)
+
+
+def read_features(
+    context: Context,
+    keys: Keys | pl.DataFrame,
+    requests: Sequence[FeatureRequest],
+    *,
+    spine_source: str | None = None,
+    details: bool = False,
+) -> OnlineFeatures:
+    """Read features for keys and request fields, as of the clock's time.
+
+    Args:
+        context: The workspace's state.
+        keys: Rows, columns or a frame of keys and request fields.
+        requests: What to read, in order.
+        spine_source: As for `features_for`: a model's features are read as its training set's were.
+        details: Add `<feature>_status` and `<feature>_event_time`.
+    """
+    plan = plan_for(context, requests, spine_source)
+    with context.environment.online.read() as tx:
+        return _read(context, tx, plan, Request(keys), details=details)
+
+
+def _read(context: Context, tx: Reader, plan: ReadPlan, keys: Request, *, details: bool) -> OnlineFeatures:
+    now = context.now()
+    moments = plan.moments(tx)
+    answers: list[Answer | None] = []
+    sequences = []
+    for view, moment in zip(plan.views, moments, strict=True):
+        if moment is None or moment.at > now:
+            answers.append(None)
+            continue
+        answers.append(view.read(tx, moment, keys, now))
+        sequences.append(moment.sequence)
+    sequence = min(sequences) if sequences else context.environment.database.sequence()
+    light = [cells for cells in answers if cells is not None]
+    if len(light) == len(answers) and not plan.on_demand:
+        for name in keys.columns:
+            if name in plan.known_names:
+                raise same_name(name, plan.origin(name))
+        return OnlineFeatures(keys, now, sequence, plan.names, light, details=details)
+    table = Table({}, {}, {})
+    time = np.full(keys.height, now, np.int64)
+    for view, cells in zip(plan.views, answers, strict=True):
+        if cells is not None:
+            found, reasons = _table(view.names, [cells], details)[::2]
+        else:
+            found, reasons = view_columns(
+                context,
+                keys.frame(),
+                time,
+                view.request,
+                spine_source=plan.spine_source,
+                details=details,
+                as_of=sequence,
+            )
+        table.columns.update(found)
+        table.details.update(reasons)
+    table = in_order(context, keys.frame(), time, plan.requests, table)
+    return OnlineFeatures(keys, now, sequence, tuple(table.columns), table, details=details)
+
+
+def _table(names: Sequence[str], answer: Sequence[Answer], details: bool) -> Table:  # noqa: FBT001
+    columns = [series for cells in answer for series in cells.all_series()]
+    reasons = {name: series for cells in answer if details for name, series in cells.details().items()}
+    return Table({name: series.alias(name) for name, series in zip(names, columns, strict=True)}, {}, reasons)
