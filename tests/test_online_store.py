@@ -141,7 +141,6 @@ def test_ranges_agree_with_a_dict_also_around_the_longest_key(store):
             low, high = rng.choice(bounds), rng.choice(bounds)
             expected = sorted(entry for entry in model.items() if low <= entry[0] < high)
             assert list(tx.scan(low, high)) == expected
-            assert tx.last_before(low, high) == (expected[-1] if expected else None)
     low, high = b"a" * 479, b"a" * 485
     removed = store.update(lambda tx: tx.delete_range(low, high))
     left = {key: value for key, value in model.items() if not low <= key < high}

@@ -115,27 +115,6 @@ class Reader:
                 found = cursor.next()
         yield from sorted(group)
 
-    def last_before(self, start: bytes, stop: bytes) -> Entry | None:
-        """Return the last entry with start <= key < stop, or None.
-
-        Raises:
-            IntegrityError: If it is not what was written.
-        """
-        if len(stop) >= _PREFIX:
-            # Whatever shares the group of `stop` lies in no particular order to it.
-            within = self._last_by_scan(max(start, stop[:_PREFIX]), stop)
-            if within is not None:
-                return within
-        with self._transaction.cursor() as cursor:
-            found = self._seek(cursor, stop[:_PREFIX])
-            if not (cursor.prev() if found else cursor.last()):
-                return None
-            stored, value = cursor.item()
-        if len(stored) >= _PREFIX:
-            return self._last_by_scan(max(start, stored[:_PREFIX]), stop)
-        entry = self._unpacked(stored, value)
-        return entry if entry[0] >= start else None
-
     def _seek(self, cursor: lmdb.Cursor[bytes], key: bytes) -> bool:
         """Go to the first entry from a key on; whether there is one.
 
@@ -150,12 +129,6 @@ class Reader:
         with self._transaction.cursor() as cursor:
             if self._seek(cursor, stored) and cursor.key() <= stored:
                 raise self._damaged(stored)
-
-    def _last_by_scan(self, start: bytes, stop: bytes) -> Entry | None:
-        last = None
-        for last in self.scan(start, stop):  # noqa: B007
-            pass
-        return last
 
     def _unpacked(self, stored: bytes, value: bytes) -> Entry:
         if zlib.crc32(value, zlib.crc32(stored)) != _RIGHT:
