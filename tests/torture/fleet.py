@@ -100,7 +100,7 @@ class Fleet:
         assert ended.status == 0, (ended.status, ended.said)
         return ended.said[-1]
 
-    def traced(self, job, path, *, inject=(), trace=STATE, strings=0, **options):
+    def traced(self, job, path, *, inject=(), trace=STATE, strings=0, threads=True, **options):
         """Run a child under strace.
 
         Args:
@@ -109,13 +109,14 @@ class Fleet:
             inject: What strace shall inject: "write:signal=SIGKILL:when=3".
             trace: Which calls to log.
             strings: How many bytes of written data the log shows.
+            threads: Whether to log and inject into other threads than the first as well.
             **options: For the child.
         """
         child = self.start(job, path, **options)
         log = child.output.with_suffix(".trace")
         command = [
             "strace",
-            "-f",
+            *(["-f"] if threads else []),
             "-y",
             "-s",
             str(strings),

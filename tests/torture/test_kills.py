@@ -27,8 +27,10 @@ def kills(fleet, place, each, verb, chosen, *, broken=None):
         kill = f"{point.name}:signal=SIGKILL:when={point.nth}"
         ended = fleet.traced("verb", path, verb=verb, broken=broken, trace=point.name, inject=[kill])
         ended.log.unlink()
-        if ended.status != -9:
+        if ended.status == 0:
             return point, None
+        if ended.status != -9:
+            return point, {"half_visible": [f"it ended with {ended.status}: {ended.said}"]}
         about = {"verb": verb, "before": before, "after": after, "acknowledged": bool(ended.said)}
         looked = fleet.do("world:finish", path, arguments=about)
         found = looked.said[-1] if looked.said else {"half_visible": [f"the look ended with {looked.status}"]}

@@ -289,8 +289,9 @@ class LmdbStore:
         size = _FIRST_MAP
         while size < used:
             size *= 2
+        # The directory is there: LMDB would make it once more, and tell of a full disk in an error of its own kind.
         environment = lmdb.open(
-            str(self.path), map_size=size, sync=False, metasync=False, writemap=False, max_readers=_READERS
+            self.name, map_size=size, create=False, sync=False, metasync=False, writemap=False, max_readers=_READERS
         )
         pages = environment.info()["last_pgno"] + 1
         # Reading a page beyond the end of the file would end the process (SIGBUS).
