@@ -75,7 +75,11 @@ def connect(
     project = Path(root if root is not None else Path(path).resolve().parent).resolve()
     config = read_config(project)
     workspace = Workspace(open_environment(Path(path), create=create, clock=clock), clock, project, config)
-    workspace._recover()  # noqa: SLF001
+    try:
+        workspace._recover()  # noqa: SLF001
+    except BaseException:
+        workspace.close()  # else the next attempt would find the stores in the state that made this one fail
+        raise
     return workspace
 
 
