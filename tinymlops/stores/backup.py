@@ -22,6 +22,7 @@ from tinymlops._time import system_clock
 from tinymlops.errors import DataError, IntegrityError, NotFoundError
 from tinymlops.stores.publish import damaged, fsync, fsync_directory, hash_file, missing, unwritable
 from tinymlops.stores.references import named_files
+from tinymlops.stores.transaction import translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -136,7 +137,7 @@ def read_manifest(source: Path) -> Backup:
 
 def _contents(copy: Path) -> tuple[int, dict[str, str]]:
     """Return the sequence of a copied database, and relative path to SHA-256 of every file that it names."""
-    with closing(sqlite3.connect(copy)) as connection:
+    with translated(copy, "the copy"), closing(sqlite3.connect(copy)) as connection:
         ((sequence,),) = connection.execute("SELECT value FROM counters WHERE name = 'sequence'")
         names = {file.name: file.sha256 for file in named_files(connection.execute)}
     return int(sequence), names
@@ -150,8 +151,8 @@ def _appearing(target: Path) -> Iterator[Path]:
     if not target.parent.is_dir():
         raise NotFoundError(f"there is no directory {target.parent}", hint=f"mkdir -p {target.parent}")
     building = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
-    building.mkdir(mode=0o700)
     try:
+        building.mkdir(mode=0o700)
         yield building
         for folder, _, _ in os.walk(building):
             fsync_directory(Path(folder))
