@@ -1,13 +1,15 @@
 """Backup and restore: one commit, complete or not at all."""
 
+import errno
 import threading
+from pathlib import Path
 
 import polars as pl
 import pytest
 from conftest import at, shop
 
 import tinymlops as tm
-from tinymlops.errors import DataError, IntegrityError, NotFoundError
+from tinymlops.errors import DataError, IntegrityError, NotFoundError, TinyMLOpsError
 from tinymlops.stores.backup import backup, read_manifest, restore
 
 
@@ -31,6 +33,16 @@ def saved(ws, target):
 def spent(ws):
     spine = pl.DataFrame({"customer": ["a"], "timestamp": [at(20)]})
     return ws.get_historical_features(spine, ["spending"])["spent_1d"].to_list()
+
+
+def test_a_disk_that_takes_no_directory_is_a_full_disk(workspace, tmp_path, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    filled(workspace)
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(TinyMLOpsError, match="the disk of .* is full"):
+        saved(workspace, tmp_path / "copy")
 
 
 def test_a_restored_workspace_answers_like_the_one_that_was_backed_up(workspace, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -13,11 +14,14 @@ from pathlib import Path
 
 import pytest
 
+import tinymlops as tm
 from tinymlops import errors
 from tinymlops._time import ReplayClock, system_clock
-from tinymlops.errors import ConflictError, DataError, NotFoundError, TinyMLOpsError
+from tinymlops.errors import ConflictError, DataError, IntegrityError, NotFoundError, TinyMLOpsError
+from tinymlops.features import in_force
 from tinymlops.records import AuditEntry, Segment
-from tinymlops.stores.environment import open_environment
+from tinymlops.stores import environment as environments
+from tinymlops.stores.environment import Environment, open_environment
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 PYTHONPATH = {**os.environ, "PYTHONPATH": str(Path(errors.__file__).parents[1])}
@@ -139,6 +143,37 @@ def test_a_creation_that_died_half_way_is_finished_by_the_next(path):
     assert environment.database.verify_audit() == []
     environment.release()
     assert not (path / "meta.db.building").exists()
+
+
+def test_a_database_whose_content_stays_in_its_log_is_not_given_its_name(path):
+    """As on a full disk, which closing says nothing of; here somebody reads what is replaced."""
+    reading = []
+
+    def first(transaction):
+        transaction.execute("PRAGMA busy_timeout = 0")
+        reading.append(sqlite3.connect(path / "meta.db.building", isolation_level=None))
+        reading[0].execute("BEGIN")
+        assert reading[0].execute("SELECT count(*) FROM audit").fetchall() == [(0,)]
+        transaction.audit("workspace.create", path.name)
+
+    path.mkdir()
+    new = Environment(path)
+    with pytest.raises(AssertionError):
+        new.database.create(first)
+    assert not (path / "meta.db").exists()
+    reading[0].close()
+    connect(path, create=True).release()
+
+
+def test_a_connect_that_fails_keeps_nothing_open(path, monkeypatch):
+    def fails(environment):
+        raise IntegrityError("the online store is damaged")
+
+    connect(path, create=True).release()
+    monkeypatch.setattr(in_force, "mend", fails)
+    with pytest.raises(IntegrityError):
+        tm.connect(path)
+    assert path.resolve() not in environments._open
 
 
 def test_eight_processes_creating_at_once_all_end_with_one_workspace(path):

@@ -78,7 +78,7 @@ def connect(
     try:
         workspace._recover()  # noqa: SLF001
     except BaseException:
-        workspace.close()
+        workspace.close()  # else the next attempt would find the stores in the state that made this one fail
         raise
     return workspace
 

@@ -41,6 +41,9 @@ def build(path: Path, last: LastCommit, first: Callable[[Transaction], object]) 
         connection.execute("BEGIN IMMEDIATE")
         first(Transaction(connection, building, actor="tinymlops"))
         connection.execute("COMMIT")
+        # Closing does so too, and says nothing where the disk is full: what is renamed would be without its content.
+        ((busy, *_),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        assert not busy, "nobody else knows the file"
     building.rename(path)
     fsync_directory(path.parent)
 

@@ -139,7 +139,7 @@ def read_manifest(source: Path) -> Backup:
 
 def _contents(copy: Path) -> tuple[int, dict[str, str]]:
     """Return the sequence of a copied database, and relative path to SHA-256 of every file that it names."""
-    with closing(sqlite3.connect(copy)) as connection, translated(copy, "the copy"):
+    with translated(copy, "the copy"), closing(sqlite3.connect(copy)) as connection:
         # A copy of what is damaged must not take the place of an older one that is not.
         for problem in row_problems(connection, copy, Record.__subclasses__()):
             raise IntegrityError(f"nothing was backed up: {problem}", hint=RESTORE)
@@ -156,8 +156,8 @@ def _appearing(target: Path) -> Iterator[Path]:
     if not target.parent.is_dir():
         raise NotFoundError(f"there is no directory {target.parent}", hint=f"mkdir -p {target.parent}")
     building = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
-    building.mkdir(mode=0o700)
     try:
+        building.mkdir(mode=0o700)
         yield building
         for folder, _, _ in os.walk(building):
             fsync_directory(Path(folder))
