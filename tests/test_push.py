@@ -1,7 +1,6 @@
 """Push: rows that arrive by themselves, once, all or none."""
 
 import sqlite3
-import time
 from datetime import UTC, date, datetime, timedelta
 
 import msgspec
@@ -372,9 +371,7 @@ def test_twenty_thousand_rows_go_in_and_come_out(ws):
     ).with_columns(pl.col("at").cast(pl.Datetime("us", "UTC")))
     ws.materialize("clicking")
     assert counts(ws.push("clicks", rows)) == (20_000, 0, 0)
-    begun = time.perf_counter()
     assert history(ws).select(rows.columns).equals(rows)
-    assert 20_000 / (time.perf_counter() - begun) > 20_000
     assert counts(ws.push("clicks", rows.to_dicts())) == (0, 0, 20_000)
     read = ws.get_online_features(["clicking"], [{"customer": "customer 7"}])
     spine = pl.DataFrame({"customer": ["customer 7"], "timestamp": [read.timestamp]})
