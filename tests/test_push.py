@@ -16,7 +16,7 @@ from tinymlops.features.definitions.specs import ViewSpec
 from tinymlops.features.history.sources import stored_rows
 from tinymlops.features.intake import pushing
 from tinymlops.features.online.entries import Variant
-from tinymlops.kernels.online import EVENT
+from tinymlops.kernels.entries import EVENT
 from tinymlops.records import AuditEntry, PushedRow, SourceState
 
 SCHEMA = {"click": int, "customer": str, "at": datetime, "amount": float}

@@ -75,8 +75,8 @@ def in_chunks(count: int, work: Callable[[int, int], object], *, threads: int | 
     Raises:
         Exception: The first that `work` raised; chunks not begun by then are left out.
     """
-    workers = min(threads or thread_count(), -(-count // least))
-    if workers <= 1:
+    workers = 1 if count <= least else min(threads or thread_count(), -(-count // least))
+    if workers == 1:
         if count > 0:
             work(0, count)
         return

@@ -1,14 +1,9 @@
 """One view's features for the keys of one request, from rows as the online store keeps them: one call, no setup.
 
-Rows of a key lie in *entries* of 64-bit words, each a header and a table of columns. A column whose values are all
-alike takes one word, and none if they are what they usually are. The rows are arranged (`tinymlops.kernels.records`)
-when they are written.
-
-    word 0: words in all; 1: rows; 2: full entries of the same key before this one, as 2 * count + (count > 0)
-    then two bits for each column, how it is written, then the columns, and a word that the store has for its own
-
-A window is walked through once from its end, for all spans over one operand. The rule of the winner, exact sums and
-their rounding are those of the kernels that read history, and so a cell is the same bit for bit.
+Keys are answered one after the other, each in the same few kilobytes of memory: the rows of a key are read
+(`tinymlops.kernels.entries`), and every window over one operand is answered in one walk back from their end. The rule
+of the winner, exact sums and their rounding are those of the kernels that read history, and so a cell is the same bit
+for bit.
 """
 
 from __future__ import annotations
@@ -20,28 +15,24 @@ import numpy as np
 
 from tinymlops.kernels._compile import NO, YES, compiled
 from tinymlops.kernels._extremes import in_order
-from tinymlops.kernels._limbs import add_value, limbs_for, to_float, to_halves, to_integer
+from tinymlops.kernels._limbs import limbs_for, to_float, to_halves, to_integer
+from tinymlops.kernels._pairs import NEAR, add_near, exponents_of, pair_to_float
 from tinymlops.kernels._quotients import quotient, spread
 from tinymlops.kernels._ranks import between
 from tinymlops.kernels.asof import back, first_at_least, is_visible, scan
+from tinymlops.kernels.entries import EVENT, KIND, SEEN, UNSEEN, read_rows, skip
 from tinymlops.kernels.records import FOREVER, NEVER, VALUE
-from tinymlops.kernels.totals import find_extent, settled
+from tinymlops.kernels.totals import PAIR, add_to_limbs
 
-__all__ = ["OPERATIONS", "SYSTEM", "cells", "empty_entry", "merge", "pack", "unpack"]
+__all__ = ["OPERATIONS", "cells"]
 
 Array = np.ndarray[Any, Any]
-
-SYSTEM = 5
-"""Columns before the operands': event, visible_from - event, visible_to, kind, created - visible_from or NEVER."""
-EVENT, SEEN, UNSEEN, KIND, CREATED = range(SYSTEM)
 
 OPERATIONS = (
     "first", "last", "count", "time_since_last", "n_unique", "min", "max", "quantile", "any", "all", "sum", "mean",
     "var", "std",
 )  # fmt: skip
 _FIRST, _LAST, _COUNT, _SINCE, _UNIQUE, _MIN, _MAX, _QUANTILE, _ANY, _ALL, _SUM, _MEAN, _VAR, _STD = range(14)
-HEADER = 3
-USUAL, ALIKE, VARIES = range(3)
 
 OPERATION, OPERAND, WHERE, SKIP_NULLS, SPAN, WINDOWED, IS_FLOAT, PLACE, QUANTILE, WALK = range(10)
 """The columns of a program, a row for each feature: the operation, the columns of the operand's values and of the
@@ -53,157 +44,16 @@ their windows."""
 NULL, FOUND, UNCERTAIN, INFINITE, TOO_GREAT = range(5)
 """What a cell holds: nothing, a value, one to be computed in Python's integers, or why there is none."""
 
-
-def empty_entry(width: int) -> bytes:
-    """Return the entry of a key without rows."""
-    header = np.zeros(HEADER + masks_of(width) + 1, np.int64)
-    header[0] = header.size
-    return header.tobytes()
-
-
-@compiled
-def masks_of(width: int) -> int:
-    """Return the words that say how columns are written."""
-    return (width + 31) >> 5
-
-
-@compiled
-def usual(column: int) -> int:
-    """Return the value that a column need not write: no replacement, a value, nobody said when, and it is there."""
-    if column < SYSTEM:
-        return FOREVER if column == UNSEEN else NEVER if column == CREATED else 0
-    return (column - SYSTEM) & 1
-
-
-@compiled
-def unpack(words: Array, firsts: Array, width: int) -> tuple[Array, Array]:
-    """Read entries that lie one after the other.
-
-    Args:
-        words: The entries of K keys.
-        firsts: int64[K+1], the number of each key's first entry.
-        width: Columns.
-
-    Returns:
-        offsets int64[K+1] of each key's rows, and columns int64[width, n].
-    """
-    keys, masks = firsts.size - 1, masks_of(width)
-    offsets = np.zeros(keys + 1, np.int64)
-    start, rows = 0, 0
-    for k in range(keys):
-        for _ in range(firsts[k], firsts[k + 1]):
-            rows += words[start + 1]
-            start += words[start]
-        offsets[k + 1] = rows
-    columns = np.empty((width, rows), np.int64)
-    start, row = 0, 0
-    for _ in range(firsts[keys]):
-        count, place = words[start + 1], start + HEADER + masks
-        for column in range(width if count else 0):
-            how = (words[start + HEADER + (column >> 5)] >> (2 * (column & 31))) & 3
-            if how == VARIES:
-                columns[column, row : row + count] = words[place : place + count]
-                place += count
-            else:
-                columns[column, row : row + count] = words[place] if how == ALIKE else usual(column)
-                place += how == ALIKE
-        start += words[start]
-        row += count
-    return offsets, columns
-
-
-@compiled
-def pack(offsets: Array, before: Array, columns: Array) -> tuple[Array, Array]:
-    """Write rows as entries.
-
-    Args:
-        offsets: int64[E+1], the rows of each entry.
-        before: int64[E], full entries of its key before each.
-        columns: int64[width, n].
-
-    Returns:
-        The words, and int64[E+1] where each entry begins.
-    """
-    width, entries = columns.shape[0], offsets.size - 1
-    head = HEADER + masks_of(width)
-    how = np.zeros((entries, width), np.int64)
-    starts = np.zeros(entries + 1, np.int64)
-    for e in range(entries):
-        size = head + 1
-        for column in range(width):
-            how[e, column] = _how(columns[column], offsets[e], offsets[e + 1], usual(column))
-            size += offsets[e + 1] - offsets[e] if how[e, column] == VARIES else how[e, column]
-        starts[e + 1] = starts[e] + size
-    words = np.zeros(starts[entries], np.int64)
-    for e in range(entries):
-        start, place = starts[e], starts[e] + head
-        words[start], words[start + 1] = starts[e + 1] - start, offsets[e + 1] - offsets[e]
-        words[start + 2] = 2 * before[e] + (before[e] > 0)
-        for column in range(width):
-            words[start + HEADER + (column >> 5)] |= how[e, column] << np.int64(2 * (column & 31))
-            size = offsets[e + 1] - offsets[e] if how[e, column] == VARIES else how[e, column]
-            for i in range(size):
-                words[place + i] = columns[column, offsets[e] + i]
-            place += size
-    return words, starts
-
-
-@compiled
-def _how(values: Array, start: int, stop: int, standard: int) -> int:
-    """Say how a column of an entry is written."""
-    for i in range(start + 1, stop):
-        if values[i] != values[start]:
-            return VARIES
-    return USUAL if start == stop or values[start] == standard else ALIKE
-
-
-@compiled
-def merge(offsets: Array, old: Array, new_offsets: Array, new: Array) -> tuple[Array, Array, Array]:
-    """Merge rows of K keys with newer ones, each side arranged; of equal (event, created) the newer come after.
-
-    Returns:
-        offsets int64[K+1], columns, and int64 for each of its rows: the row of `old`, or ~row of `new`.
-    """
-    keys = offsets.size - 1
-    columns = np.empty((old.shape[0], old.shape[1] + new.shape[1]), np.int64)
-    origin = np.empty(columns.shape[1], np.int64)
-    at = 0
-    for k in range(keys):
-        i, j = offsets[k], new_offsets[k]
-        while i < offsets[k + 1] or j < new_offsets[k + 1]:
-            take_old = j == new_offsets[k + 1] or (i < offsets[k + 1] and not _is_after(old, i, new, j))
-            origin[at] = i if take_old else ~j
-            at += 1
-            if take_old:
-                i += 1
-            else:
-                j += 1
-    for column in range(columns.shape[0]):
-        for row in range(columns.shape[1]):
-            columns[column, row] = old[column, origin[row]] if origin[row] >= 0 else new[column, ~origin[row]]
-    return offsets + new_offsets, columns, origin
-
-
-@compiled
-def _is_after(left: Array, i: int, right: Array, j: int) -> bool:
-    """Say whether a row comes after another in the order of (event, created)."""
-    if left[EVENT, i] != right[EVENT, j]:
-        return bool(left[EVENT, i] > right[EVENT, j])
-    return _created(left, i) > _created(right, j)
-
-
-@compiled
-def _created(columns: Array, i: int) -> int:
-    # Differences wrap around, and so do their sums: what comes out is what went in.
-    made = columns[CREATED, i]
-    return int(made if made == NEVER else columns[EVENT, i] + columns[SEEN, i] + made)
+_START: Any = np.int64(0)
+"""A plain 0 would be compiled for itself."""
 
 
 @compiled
 def cells(
-    words: Array, firsts: Array, width: int, coded: Array, codes: Array, program: Array, time: int, strict: bool  # noqa: FBT001
-) -> tuple[Array, Array, Array]:  # fmt: skip
-    """Compute features of keys at a moment.
+    words: Array, firsts: Array, width: int, coded: Array, codes: Array, program: Array,
+    time: int, strict: bool, begin: int, end: int, answer: Array,  # noqa: FBT001
+) -> None:  # fmt: skip
+    """Compute features of keys begin to end at a moment.
 
     Args:
         words: The entries of K keys, one after the other.
@@ -214,41 +64,53 @@ def cells(
         program: int64[F, 10].
         time: The moment, microseconds UTC.
         strict: Whether what became known at the moment itself is left out; windows always leave it out.
-
-    Returns:
-        int64[3, F, K]: values, floats as their bits; what each cell holds; and the row of its winner, -1 for none, or
-        of a value that is infinite. Then offsets and columns of the rows, the second column being visible_from.
+        begin: The first key.
+        end: The key after the last.
+        answer: int64[3, F, K] of zeros, to be written: values, floats as their bits; what each cell holds; and the row
+            of its winner, -1 for none, or of a value that is infinite.
     """
-    offsets, columns = unpack(words, firsts, width)
-    for x in range(coded.size):
-        columns[coded[x]] = codes[x]
-    for i in range(columns.shape[1]):
-        columns[SEEN, i] += columns[EVENT, i]
-    features, keys = program.shape[0], firsts.size - 1
-    answer = np.zeros((3, features, keys), np.int64)
-    answer[2] = -1
-    out, state, winner = answer[0], answer[1], answer[2]
-    usable = np.empty(columns.shape[1], np.bool_)
-    first: Any = np.int64(0)  # a plain 0 would be compiled for itself
-    while first < features:
+    start, before = skip(words, _START, firsts[begin])
+    after, most = start, _START
+    for k in range(begin, end):
+        after, rows = skip(words, after, firsts[k + 1] - firsts[k])
+        most = max(most, rows)
+    columns = np.empty((width, most), np.int64)
+    for k in range(begin, end):
+        after, rows = skip(words, start, firsts[k + 1] - firsts[k])
+        read_rows(words, start, columns, _START, rows)
+        for x in range(coded.size):
+            columns[coded[x], :rows] = codes[x, before : before + rows]
+        for i in range(rows):
+            columns[SEEN, i] += columns[EVENT, i]
+        _answer_key(columns, rows, program, time, strict, k, before, answer)
+        start, before = after, before + rows
+
+
+@compiled
+def _answer_key(
+    columns: Array, rows: int, program: Array, time: int, strict: bool,  # noqa: FBT001
+    k: int, before: int, answer: Array,
+) -> None:  # fmt: skip
+    """Compute the features of one key; its rows are the first of `columns`, after as many of other keys as `before`."""
+    usable = np.empty(rows, np.bool_)
+    first = _START
+    while first < program.shape[0]:
         last = first + 1
-        while last < features and program[last, WALK] == program[first, WALK]:
+        while last < program.shape[0] and program[last, WALK] == program[first, WALK]:
             last += 1
         if program[first, OPERATION] <= _LAST:
-            _pick(columns, offsets, program, first, last, time, strict, usable, out, state, winner)
+            _pick(columns, rows, program, first, last, time, strict, k, before, usable, answer)
         else:
-            for k in range(keys):
-                _reduce(columns, offsets[k], offsets[k + 1], program, first, last, time, k, usable, out, state, winner)
+            _reduce(columns, rows, program, first, last, time, k, before, usable, answer)
         first = last
-    return answer, offsets, columns
 
 
 @compiled
 def _pick(
-    columns: Array, offsets: Array, program: Array, first: int, last: int, time: int, strict: bool,  # noqa: FBT001
-    kept: Array, out: Array, state: Array, winner: Array,
+    columns: Array, rows: int, program: Array, first: int, last: int, time: int, strict: bool,  # noqa: FBT001
+    k: int, before: int, kept: Array, answer: Array,
 ) -> None:  # fmt: skip
-    """Find the winner of each key once for all features that choose alike."""
+    """Find the winner once for all features that choose alike."""
     where, nulls = program[first, WHERE], program[first, OPERAND] + 1 if program[first, SKIP_NULLS] else -1
     if where < 0 and nulls < 0:
         kept = kept[:0]
@@ -256,96 +118,113 @@ def _pick(
         kept[i] = (where < 0 or (columns[where, i] != 0 and columns[where + 1, i] != 0)) and (
             nulls < 0 or columns[nulls, i] != 0
         )
-    event, seen, unseen, kind, nothing = (
-        columns[EVENT],
-        columns[SEEN],
-        columns[UNSEEN],
-        columns[KIND],
-        columns[EVENT][:0],
-    )
+    event, kind, nothing = columns[EVENT], columns[KIND], columns[EVENT][:0]
     windowed, oldest = program[first, WINDOWED] != 0, program[first, OPERATION] == _FIRST
     since = back(time, program[first, SPAN])
-    for k in range(offsets.size - 1):
-        high = offsets[k + 1]
-        if windowed:
-            high = first_at_least(event, offsets[k], high, time)
-        row = scan(event, seen, unseen, kind, nothing, kept, offsets[k], high, time, since, strict or windowed, oldest)
-        for f in range(first, last):
-            operand, place = program[f, OPERAND], program[f, PLACE]
-            winner[place, k] = row
-            if row >= 0 and kind[row] == VALUE and columns[operand + 1, row]:
-                out[place, k] = columns[operand, row]
-                state[place, k] = FOUND
+    high = first_at_least(event, _START, rows, time) if windowed else rows
+    row = scan(
+        event,
+        columns[SEEN],
+        columns[UNSEEN],
+        kind,
+        nothing,
+        kept,
+        _START,
+        high,
+        time,
+        since,
+        strict or windowed,
+        oldest,
+    )
+    for f in range(first, last):
+        operand, place = program[f, OPERAND], program[f, PLACE]
+        answer[2, place, k] = -1 if row < 0 else before + row
+        if row >= 0 and kind[row] == VALUE and columns[operand + 1, row]:
+            answer[0, place, k] = columns[operand, row]
+            answer[1, place, k] = FOUND
 
 
 @compiled
-def _mark_usable(
-    columns: Array, low: int, high: int, operand: int, where: int, is_float: bool, time: int, usable: Array  # noqa: FBT001
-) -> int:  # fmt: skip
+def _mark_usable(columns: Array, rows: int, operand: int, where: int, is_float: bool, time: int, usable: Array) -> int:  # noqa: FBT001
     """Mark the visible rows that count for an operand; return a row whose value is infinite, -1 if there is none."""
     infinite = -1
-    for i in range(low, high):
-        counts = columns[KIND, i] == VALUE
-        if where >= 0:
-            counts = counts and columns[where, i] != 0 and columns[where + 1, i] != 0
-        if operand >= 0:
-            counts = counts and columns[operand + 1, i] != 0
-            if is_float and (columns[operand, i] >> 52) & 0x7FF == 0x7FF:
-                infinite = i if counts and columns[operand, i] & 0xFFFFFFFFFFFFF == 0 else infinite
-                counts = counts and columns[operand, i] & 0xFFFFFFFFFFFFF == 0  # NaN is null
-        usable[i] = counts and is_visible(columns[SEEN, i], columns[UNSEEN, i], time, YES)
+    for i in range(rows):
+        usable[i] = columns[KIND, i] == VALUE
+    if where >= 0:
+        for i in range(rows):
+            usable[i] &= (columns[where, i] != 0) & (columns[where + 1, i] != 0)
+    if operand >= 0:
+        for i in range(rows):
+            usable[i] &= columns[operand + 1, i] != 0
+    if operand >= 0 and is_float and _has_special(columns[operand], rows):
+        for i in range(rows):
+            if (columns[operand, i] >> 52) & 0x7FF == 0x7FF:
+                if usable[i] and columns[operand, i] & 0xFFFFFFFFFFFFF == 0:
+                    infinite = i
+                usable[i] = False  # NaN is null
+    for i in range(rows):
+        usable[i] &= is_visible(columns[SEEN, i], columns[UNSEEN, i], time, YES)
     return infinite
 
 
 @compiled
+def _has_special(bits: Array, rows: int) -> bool:
+    """Say whether any float is infinite or NaN; without a way out, so that many are looked at at once."""
+    found = False
+    for i in range(rows):
+        found |= (bits[i] >> 52) & 0x7FF == 0x7FF
+    return found
+
+
+@compiled
 def _reduce(
-    columns: Array, low: int, high: int, program: Array, first: int, last: int, time: int, k: int,
-    usable: Array, out: Array, state: Array, winner: Array,
+    columns: Array, rows: int, program: Array, first: int, last: int, time: int, k: int, before: int,
+    usable: Array, answer: Array,
 ) -> None:  # fmt: skip
     """Walk back through the rows of a key once, and answer for each span when its beginning is reached."""
     event = columns[EVENT]
     operand, is_float = program[first, OPERAND], program[first, IS_FLOAT] != 0
     bits = columns[max(operand, EVENT)]
-    infinite = _mark_usable(columns, low, high, operand, program[first, WHERE], is_float, time, usable)
-    most, collects = _COUNT, False
+    infinite = _mark_usable(columns, rows, operand, program[first, WHERE], is_float, time, usable)
+    most, compares, collects = _COUNT, False, False
     for f in range(first, last):
         most = max(most, program[f, OPERATION])
-        collects = collects or program[f, OPERATION] in (_UNIQUE, _QUANTILE)
-    high = first_at_least(event, low, high, time)
-    low = first_at_least(event, low, high, back(time, program[last - 1, SPAN]))
+        compares |= program[f, OPERATION] in (_MIN, _MAX)
+        collects |= program[f, OPERATION] in (_UNIQUE, _QUANTILE)
+    i = first_at_least(event, _START, rows, time)
+    low = first_at_least(event, _START, i, back(time, program[last - 1, SPAN]))
     adds, squares_too = most >= _ANY and infinite < 0, most >= _VAR and infinite < 0
-    scale, top = 0, 0
-    if adds:
-        scale, top = find_extent(bits, is_float, usable, low, high)
-        scale, top = settled(scale, top, is_float)
-    sums = np.zeros(limbs_for(top - scale, high - low), np.uint64)
-    squares = np.zeros(limbs_for(2 * (top - scale), high - low) if squares_too else 1, np.uint64)
-    values = np.empty(high - low if collects else 0, np.int64)
-    count, newest, least, greatest = 0, NEVER, FOREVER, NEVER
-    i = high
+    least, scale, width = _extent(bits[low:i], is_float, usable[low:i]) if adds else (0, 0, 0)
+    sums = np.zeros(max(PAIR, limbs_for(width, i - low)), np.uint64)
+    near = adds and sums.size == PAIR and width <= NEAR
+    squares = np.zeros(limbs_for(2 * width, i - low) if squares_too else 1, np.uint64)
+    values = np.empty(i - low if collects else 0, np.int64)
+    count, newest, lowest, highest = 0, NEVER, FOREVER, NEVER
     for f in range(first, last):
-        since = back(time, program[f, SPAN])
-        while i > low and event[i - 1] >= since:
-            i -= 1
-            if not usable[i]:
-                continue
-            newest = max(newest, event[i])
-            least, greatest = min(least, in_order(bits[i], is_float)), max(greatest, in_order(bits[i], is_float))
-            if collects:
-                values[count] = bits[i]
-            if adds:
-                add_value(bits[i], is_float, scale, NO, NO, sums)
-            if squares_too:
-                add_value(bits[i], is_float, scale, YES, NO, squares)
-            count += 1
+        start = first_at_least(event, low, i, back(time, program[f, SPAN]))
+        part, counts = bits[start:i], usable[start:i]
+        if collects:
+            _collect(part, counts, values[count:])
+        if compares:
+            lowest, highest = _widen(part, is_float, counts, lowest, highest)
+        if squares_too:
+            add_to_limbs(bits, is_float, usable, scale, YES, start, i, squares)
+        if near:
+            sums[0], sums[1] = add_near(part, is_float, counts, least, sums[0], sums[1])
+        elif adds:
+            add_to_limbs(bits, is_float, usable, scale, NO, start, i, sums)
+        count, newest = _count(event[start:i], counts, count, newest)
+        i = start
         place, operation = program[f, PLACE], program[f, OPERATION]
         if infinite >= 0 and operation >= _MIN:
-            state[place, k], winner[place, k] = INFINITE, infinite
-        elif operation in (_MIN, _MAX):
-            state[place, k] = FOUND if count else NULL
-            out[place, k] = in_order(least if operation == _MIN else greatest, is_float) if count else 0
+            answer[1, place, k], answer[2, place, k] = INFINITE, before + infinite
+            continue
+        answer[2, place, k] = -1
+        if operation in (_MIN, _MAX):
+            answer[1, place, k] = FOUND if count else NULL
+            answer[0, place, k] = in_order(lowest if operation == _MIN else highest, is_float) if count else 0
         else:
-            out[place, k], state[place, k] = _answer(
+            answer[0, place, k], answer[1, place, k] = _answer(
                 operation,
                 is_float,
                 _number(program[f, QUANTILE], YES),
@@ -357,6 +236,44 @@ def _reduce(
                 squares,
                 scale,
             )
+
+
+@compiled
+def _extent(bits: Array, is_float: bool, usable: Array) -> tuple[int, int, int]:  # noqa: FBT001
+    """Return the least exponent, the power of two that all values are whole multiples of, and the bits they need."""
+    if not is_float:
+        return 0, 0, 64
+    least, greatest = exponents_of(bits, usable)
+    return least, least - 1075, max(greatest - least, 0) + 53
+
+
+@compiled
+def _collect(bits: Array, usable: Array, values: Array) -> None:
+    """Write the values that count one after the other."""
+    count = 0
+    for i in range(bits.size):
+        if usable[i]:
+            values[count] = bits[i]
+            count += 1
+
+
+@compiled
+def _widen(bits: Array, is_float: bool, usable: Array, lowest: int, highest: int) -> tuple[int, int]:  # noqa: FBT001
+    """Return the least and the greatest of some values, floats by their order, and of those before."""
+    for i in range(bits.size):
+        value = in_order(bits[i], is_float)
+        lowest = min(lowest, value if usable[i] else FOREVER)
+        highest = max(highest, value if usable[i] else NEVER)
+    return lowest, highest
+
+
+@compiled
+def _count(event: Array, usable: Array, count: int, newest: int) -> tuple[int, int]:
+    """Return how many rows count, and the time of the newest, with those before."""
+    for i in range(event.size):
+        count += usable[i]
+        newest = max(newest, event[i] if usable[i] else NEVER)
+    return count, newest
 
 
 @compiled
@@ -384,7 +301,8 @@ def _answer(
     elif operation == _QUANTILE:
         found = _quantile(values.copy(), is_float, q)
     elif operation in (_SUM, _MEAN):
-        found = to_float(sums.copy(), scale)
+        narrow = sums.size == PAIR
+        found = pair_to_float(sums[0], sums[1], math.ldexp(1.0, scale)) if narrow else to_float(sums.copy(), scale)
         what = TOO_GREAT if math.isinf(found) else FOUND
         if operation == _MEAN:
             found /= count

@@ -25,7 +25,7 @@ from tinymlops.kernels._threads import in_chunks, thread_count
 if TYPE_CHECKING:
     from tinymlops.kernels._bounds import Timeline, Window
 
-__all__ = ["PAIR", "Column", "Totals", "find_extent", "pair_between", "settled", "total_between"]
+__all__ = ["PAIR", "Column", "Totals", "add_to_limbs", "find_extent", "pair_between", "settled", "total_between"]
 
 Array = np.ndarray[Any, Any]
 
@@ -191,7 +191,7 @@ def _total_parts(
                 lower, upper = add_rows(bits, is_float, plain, scale, start, stop, lower, upper)
                 running[block + 1, 0], running[block + 1, 1] = lower, upper
             else:
-                _add_rows(bits, is_float, plain, scale, squared, start, stop, total)
+                add_to_limbs(bits, is_float, plain, scale, squared, start, stop, total)
                 store(total, running, block + 1)
 
 
@@ -209,9 +209,10 @@ def _add_to_all(running: Array, first: int, last: int, total: Array) -> None:
 
 
 @compiled
-def _add_rows(
+def add_to_limbs(
     bits: Array, is_float: bool, plain: Array, scale: int, squared: bool, start: int, stop: int, limbs: Array  # noqa: FBT001
 ) -> None:  # fmt: skip
+    """Add the values of rows start to stop that are `plain`, or their squares, as `add_value` does."""
     for i in range(start, stop):
         if not plain.size or plain[i]:
             add_value(bits[i], is_float, scale, squared, NO, limbs)
@@ -228,9 +229,9 @@ def total_between(
         first, last = -(-low // _BLOCK), high // _BLOCK
         if first < last:
             subtract(running, last, first, limbs)
-            _add_rows(bits, is_float, plain, scale, squared, low, first * _BLOCK, limbs)
+            add_to_limbs(bits, is_float, plain, scale, squared, low, first * _BLOCK, limbs)
             low = last * _BLOCK
-        _add_rows(bits, is_float, plain, scale, squared, low, high, limbs)
+        add_to_limbs(bits, is_float, plain, scale, squared, low, high, limbs)
     if others.shape[0]:
         add(limbs, others, j)
 

@@ -12,9 +12,10 @@ old, and a byte that was flipped in the log of those seconds is not noticed. It 
 from __future__ import annotations
 
 import os
-import zlib
 from contextlib import suppress
 from pathlib import Path
+
+from zlib_ng.zlib_ng import crc32
 
 from tinymlops.errors import IntegrityError
 
@@ -74,4 +75,4 @@ class LastCommit:
 
 def _spelled(number: int) -> bytes:
     digits = b"%0*d" % (_NUMBER, number)
-    return b"%s %08x\n" % (digits, zlib.crc32(digits))
+    return b"%s %08x\n" % (digits, crc32(digits))

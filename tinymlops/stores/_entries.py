@@ -8,8 +8,9 @@ that share those 479 bytes lie together in the order of their hashes, and are so
 from __future__ import annotations
 
 import hashlib
-import zlib
 from typing import TYPE_CHECKING, Any
+
+from zlib_ng.zlib_ng import crc32
 
 from tinymlops.errors import IntegrityError
 
@@ -35,13 +36,13 @@ class Reader:
     """The entries as of one moment, for one thread, until the transaction ends.
 
     Args:
-        transaction: Of LMDB.
+        transaction: Of LMDB; what it reads may be bytes, or views of them that end with it.
         path: Of the store, for errors.
     """
 
     __slots__ = ("_path", "_transaction", "version")
 
-    def __init__(self, transaction: lmdb.Transaction[bytes], path: str, version: int = -1) -> None:
+    def __init__(self, transaction: lmdb.Transaction[Any], path: str, version: int = -1) -> None:
         self._transaction = transaction
         self._path = path
         self.version = version
@@ -58,34 +59,38 @@ class Reader:
         if value is None:
             self._require_absent(stored)
             return None
-        found, content = self._unpacked(stored, value)
+        found, content = self._unpacked(stored, bytes(value))
         return content if found == key else None
 
-    def get_many(self, keys: Sequence[bytes | None]) -> list[bytes | None]:
+    def get_many(self, keys: Sequence[bytes | None], *, lasting: bool = True) -> list[bytes | None]:
         """Return the value of each key with the four bytes of its checksum, or None, also for None.
+
+        Args:
+            keys: The keys.
+            lasting: Whether the values may be used after the transaction; else they are views of the store's memory.
 
         Raises:
             IntegrityError: If one is not what was written.
         """
         if None not in keys:
             short: Any = keys
-            found = self._get_short(short) if max(map(len, short), default=0) <= _LONGEST_AS_IS else None
+            found = self._get_short(short, lasting) if max(map(len, short), default=0) <= _LONGEST_AS_IS else None
             if found is not None:
                 return found
         values = [None if key is None else self.get(key) for key in keys]
         return [None if value is None else value + bytes(_CHECK) for value in values]
 
-    def _get_short(self, keys: Sequence[bytes]) -> list[bytes | None] | None:
+    def _get_short(self, keys: Sequence[bytes], lasting: bool) -> list[bytes | None] | None:  # noqa: FBT001
         """Do it without a step of Python's for each; None where it takes a closer look."""
         if len(keys) == 1:
             value = self._transaction.get(keys[0])
-            return [value] if value is not None and zlib.crc32(value, zlib.crc32(keys[0])) == _RIGHT else None
+            if value is None or crc32(value, crc32(keys[0])) != _RIGHT:
+                return None
+            return [bytes(value) if lasting else value]
         found: Any = list(map(self._transaction.get, keys))
-        if None in found:
+        if None in found or not set(map(crc32, found, map(crc32, keys))) <= {_RIGHT}:
             return None
-        checks = set(map(zlib.crc32, found, map(zlib.crc32, keys)))
-        values: list[bytes | None] = found
-        return values if checks <= {_RIGHT} else None
+        return list(map(bytes, found)) if lasting else found
 
     def scan(self, start: bytes, stop: bytes) -> Iterator[Entry]:
         """Yield the entries with start <= key < stop, in the order of their keys.
@@ -99,7 +104,7 @@ class Reader:
             # From the start of its group: in there, the order is by hash.
             found = self._seek(cursor, start[:_PREFIX])
             while found:
-                stored, value = cursor.item()
+                stored, value = map(bytes, cursor.item())
                 if _lies_beyond(stored[:_PREFIX], stop):
                     break
                 if group and stored[:_PREFIX] != shared:
@@ -121,17 +126,17 @@ class Reader:
         Values have checksums and the tree above them has none: where it is damaged, the search goes astray, and then the
         entry before the place is no smaller one.
         """
-        if (cursor.prev() if cursor.set_range(key) else cursor.last()) and cursor.key() >= key:
+        if (cursor.prev() if cursor.set_range(key) else cursor.last()) and bytes(cursor.key()) >= key:
             raise self._damaged(key)
         return cursor.set_range(key)
 
     def _require_absent(self, stored: bytes) -> None:
         with self._transaction.cursor() as cursor:
-            if self._seek(cursor, stored) and cursor.key() <= stored:
+            if self._seek(cursor, stored) and bytes(cursor.key()) <= stored:
                 raise self._damaged(stored)
 
     def _unpacked(self, stored: bytes, value: bytes) -> Entry:
-        if zlib.crc32(value, zlib.crc32(stored)) != _RIGHT:
+        if crc32(value, crc32(stored)) != _RIGHT:
             raise self._damaged(stored)
         if len(stored) != _LONG:
             return stored, value[:-_CHECK]
@@ -154,7 +159,7 @@ class Writer(Reader):
         """Set the value of a key of at least one byte."""
         stored = _stored_key(key)
         content = value if len(stored) != _LONG else len(key).to_bytes(_LENGTH, "little") + key + value
-        check = zlib.crc32(content, zlib.crc32(stored)).to_bytes(_CHECK, "little")
+        check = crc32(content, crc32(stored)).to_bytes(_CHECK, "little")
         self._transaction.put(stored, content + check)
 
     def delete(self, key: bytes) -> bool:

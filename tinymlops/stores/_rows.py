@@ -9,13 +9,13 @@ Every row ends with a checksum of its other stored values: `encode` writes it, `
 from __future__ import annotations
 
 import types
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
+from zlib_ng.zlib_ng import crc32
 
 from tinymlops._time import from_micros, to_micros
 from tinymlops.errors import DataError, DefinitionError, IntegrityError, near
@@ -204,7 +204,7 @@ def plan_for(cls: type[T]) -> Plan[T]:
 
 def check_of(values: Sequence[Value]) -> int:
     """Return the checksum of a row: the CRC-32 of its values as msgpack. Another one would need a migration."""
-    return zlib.crc32(_PACK.encode(values))
+    return crc32(_PACK.encode(values))
 
 
 def quoted(name: str) -> str:

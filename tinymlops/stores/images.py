@@ -11,12 +11,12 @@ on real rows with text they are eight times as large in this form as in Parquet 
 from __future__ import annotations
 
 import shutil
-import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from zlib_ng.zlib_ng import crc32
 
 from tinymlops.errors import IntegrityError
 from tinymlops.stores.publish import damaged, hash_file, make_directory, scratch_directory, trust_file, verify_file
@@ -108,7 +108,7 @@ def _hashes(path: Path) -> dict[str, str]:
 
 
 def _check(content: bytes) -> bytes:
-    return zlib.crc32(content).to_bytes(_CHECK, "little")
+    return crc32(content).to_bytes(_CHECK, "little")
 
 
 def _map(path: Path, sha256: str) -> pl.DataFrame:

@@ -11,7 +11,7 @@ import os
 import threading
 import weakref
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tinymlops.errors import ConflictError, DataError, IntegrityError, TinyMLOpsError
 from tinymlops.stores._boot import BootState
@@ -162,8 +162,8 @@ class LmdbStore:
         os.close(self._users)
         self._users = -1
 
-    def begin(self, *, write: bool) -> lmdb.Transaction[bytes]:
-        """Begin one of LMDB's transactions; `end` must follow once it is over."""
+    def begin(self, *, write: bool) -> lmdb.Transaction[Any]:
+        """Begin one of LMDB's transactions, in which what is read is views if nothing is written; `end` must follow."""
         # Before the gate: in a fork, its lock may be held for ever by a thread that is not there.
         self._owner.check()
         readers_checked = False
@@ -171,7 +171,7 @@ class LmdbStore:
             self._gate.enter()
             try:
                 environment = self._environment or self._opened()
-                return environment.begin(write=write)
+                return environment.begin(write=True) if write else environment.begin(buffers=True)
             except BaseException as error:  # noqa: BLE001  # one that no second attempt can mend is raised again
                 self.end()
                 self._mend(error, readers_checked=readers_checked)

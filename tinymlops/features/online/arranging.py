@@ -14,8 +14,7 @@ from tinymlops.features.definitions.expressions import Aggregate, AnyOperand
 from tinymlops.features.history.computing import Array, History, history_of, kept_rows, operand_values
 from tinymlops.features.history.payloads import stored_dtype
 from tinymlops.features.online.entries import Layout, Rows, Slot, Variant, form_of
-from tinymlops.kernels import online
-from tinymlops.kernels.online import CREATED, EVENT, KIND, SEEN, SYSTEM, UNSEEN
+from tinymlops.kernels.entries import CREATED, EVENT, KIND, SEEN, SYSTEM, UNSEEN, merge
 from tinymlops.kernels.records import NEVER, Records, records_of
 from tinymlops.schema import dtype_name, parse_dtype
 
@@ -85,7 +84,7 @@ def column_values(words: Array, found: Array, dtype: str) -> pl.Series:
 
 def merged(old: Rows, new: Rows) -> Rows:
     """Merge rows with newer ones of the same keys."""
-    offsets, columns, origin = online.merge(old.offsets, old.columns, new.offsets, new.columns)
+    offsets, columns, origin = merge(old.offsets, old.columns, new.offsets, new.columns)
     objects = [
         [before[row] if row >= 0 else after[~row] for row in origin.tolist()]
         for before, after in zip(old.objects, new.objects, strict=True)

@@ -11,8 +11,9 @@ import polars as pl
 from tinymlops.features.history.computing import not_finite, statuses, too_great, window_statuses
 from tinymlops.features.history.payloads import stored_dtype
 from tinymlops.features.online.arranging import column_values
+from tinymlops.kernels.entries import EVENT, KIND, SEEN, SYSTEM, UNSEEN, unpack
 from tinymlops.kernels.exact import deviation_of
-from tinymlops.kernels.online import EVENT, FOUND, INFINITE, KIND, SEEN, SYSTEM, TOO_GREAT, UNCERTAIN, UNSEEN
+from tinymlops.kernels.online import FOUND, INFINITE, TOO_GREAT, UNCERTAIN
 from tinymlops.kernels.records import VALUE, records_of
 from tinymlops.schema import parse_dtype
 
@@ -53,7 +54,7 @@ class Cells:
             for row in np.flatnonzero(self._found.state[place] > FOUND).tolist():
                 what = self._found.state[place, row]
                 if what == INFINITE:
-                    event = self._found.columns[EVENT, self._found.winner[place, row]]
+                    event = self._rows[1][EVENT, self._found.winner[place, row]]
                     raise not_finite(output.aggregate, self._program.source, int(event))
                 try:
                     if what == UNCERTAIN:
@@ -145,9 +146,16 @@ class Cells:
         return np.array([-1 if key is None else place for place, key in enumerate(self._keys)], np.int64)
 
     @cached_property
+    def _rows(self) -> tuple[Array, Array]:
+        """The rows of each key, and their columns, the second of which is visible_from."""
+        offsets, columns = unpack(self._stored.words, self._stored.firsts, self._program.width)
+        columns[SEEN] += columns[EVENT]
+        return offsets, columns
+
+    @cached_property
     def _records(self) -> Any:
-        columns = self._found.columns
-        return records_of(self._found.offsets, columns[EVENT], columns[SEEN], columns[UNSEEN], columns[KIND])
+        offsets, columns = self._rows
+        return records_of(offsets, columns[EVENT], columns[SEEN], columns[UNSEEN], columns[KIND])
 
     def _objects(self, place: int, output: Output) -> list[Any]:
         """Return the values of winners that lie beside the words."""
@@ -158,10 +166,10 @@ class Cells:
 
     def _deviation(self, output: Output, row: int) -> float:
         """Compute what could not be rounded for certain."""
-        columns, feature, time = self._found.columns, output.aggregate, self._now
+        (offsets, columns), feature, time = self._rows, output.aggregate, self._now
         assert output.slot is not None
         assert feature.window is not None
-        part = columns[:, self._found.offsets[row] : self._found.offsets[row + 1]]
+        part = columns[:, offsets[row] : offsets[row + 1]]
         event, place = part[EVENT], SYSTEM + 2 * output.slot
         inside = (part[SEEN] < time) & (time <= part[UNSEEN]) & (event < time) & (event >= time - feature.window)
         inside &= (part[KIND] == VALUE) & (part[place + 1] != 0)

@@ -1,7 +1,7 @@
 """How a view lies in the online store: what is covered, how its rows are laid out, and the rows of each key.
 
 A row is stored as what every read of it needs: its times, and the value of each expression that the view's features
-take (`tinymlops.kernels.online` has the format). Expressions are evaluated once, when the row is written. A key's
+take (`tinymlops.kernels.entries` has the format). Expressions are evaluated once, when the row is written. A key's
 newest rows are one entry, which new ones join; when it is full it becomes one of the key's full entries, which are
 only rewritten for a row that came late. What fits no 64-bit word lies in an entry beside each of those.
 """
@@ -12,7 +12,7 @@ import hashlib
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import chain
+from itertools import accumulate, islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -23,7 +23,7 @@ from tinymlops.features.definitions import specs
 from tinymlops.features.definitions.definitions import Definitions
 from tinymlops.features.definitions.specs import AnySpec, EntitySpec, SourceSpec, ViewSpec
 from tinymlops.kernels._compile import frozen
-from tinymlops.kernels.online import SYSTEM, empty_entry, pack, unpack
+from tinymlops.kernels.entries import SYSTEM, empty_entry, pack, unpack
 
 if TYPE_CHECKING:
     from tinymlops.features.definitions.expressions import Aggregate, Operand
@@ -172,8 +172,8 @@ class Stored(NamedTuple):
     firsts: Array
     """int64[K+1]: the number of each key's first entry."""
     objects: list[list[Any]]
-    full: Array | None
-    """int64[K]: how many full entries each key has in the store; None if none has any."""
+    full: list[int] | None
+    """How many full entries each key has in the store; None if none has any."""
 
 
 class Variant:
@@ -274,11 +274,10 @@ class Variant:
         parts: Iterable[bytes] = values
         firsts, full = _counted(len(values)), None
         if any(map(_has_full, values)):
-            full = np.array([int.from_bytes(value[16:24], "little") >> 1 for value in values])
-            wanted = full if whole is None else full * whole
-            counted = zip(keys, wanted.tolist(), values, strict=True)
-            parts = chain.from_iterable((*self._full(tx, b"f", key, count), value) for key, count, value in counted)
-            firsts = frozen(np.append(0, np.cumsum(wanted + 1)), np.int64)
+            full = [int.from_bytes(value[16:24], "little") >> 1 for value in values]
+            wanted = full if whole is None else [count * one for count, one in zip(full, whole.tolist(), strict=True)]
+            parts = self._in_order(tx, b"f", keys, wanted, values)
+            firsts = frozen([0, *accumulate(count + 1 for count in wanted)], np.int64)
         words = np.frombuffer(b"".join(parts) or bytes(8), np.int64)
         beside = self._objects(tx, layout, keys, np.diff(firsts) - 1) if objects else []
         return Stored(words, firsts, beside, full)
@@ -286,7 +285,7 @@ class Variant:
     def rows(self, tx: Reader, layout: Layout, keys: list[bytes], *, whole: Array | None = None) -> tuple[Rows, Array]:
         """Return the rows of keys, and how many full entries each has in the store; the arguments are those of `read`."""
         stored = self.read(tx, layout, empty_entry(layout.width), keys, tx.get_many(keys), whole=whole)
-        full = np.zeros(len(keys), np.int64) if stored.full is None else stored.full
+        full = np.array(stored.full or [0] * len(keys), np.int64)
         return Rows(keys, *unpack(stored.words, stored.firsts, layout.width), stored.objects), full
 
     def put_rows(self, tx: Writer, rows: Rows, full: Array, before: Array) -> None:
@@ -337,14 +336,21 @@ class Variant:
             part = bytes(content[8 * starts[entry] : 8 * starts[entry + 1] - 4])
             yield Entry(b"r" if newest else b"f", rows.keys[place][1:] + suffix, part, beside)
 
-    def _full(self, tx: Reader, kind: bytes, key: bytes | None, count: int) -> list[bytes]:
-        """Return the full entries of a key."""
-        if not count:
-            return []
-        assert key is not None
-        prefix = kind + key[1:]
-        found = tx.get_many([prefix + number.to_bytes(4, "big") for number in range(count)])
-        return [value for value in found if value is not None]
+    def _in_order(
+        self, tx: Reader, kind: bytes, keys: Sequence[bytes | None], full: Sequence[int], newest: Sequence[bytes | None]
+    ) -> Iterator[bytes]:
+        """Yield each key's full entries and then its newest, where it has one."""
+        names = [
+            kind + key[1:] + number.to_bytes(4, "big")
+            for key, count in zip(keys, full, strict=True)
+            if key is not None
+            for number in range(count)
+        ]
+        found = iter(tx.get_many(names, lasting=False))
+        for count, last in zip(full, newest, strict=True):
+            for value in (*islice(found, count), last):
+                if value is not None:
+                    yield value
 
     def _objects(self, tx: Reader, layout: Layout, keys: Sequence[bytes | None], full: Array) -> list[list[Any]]:
         """Return the values of each slot that is no word, of all rows of the keys."""
@@ -353,10 +359,9 @@ class Variant:
             return objects
         decode = msgspec.msgpack.Decoder(list[list[Any]]).decode
         newest = tx.get_many([None if key is None else b"o" + key[1:] for key in keys])
-        for key, count, value in zip(keys, full.tolist(), newest, strict=True):
-            for part in (*self._full(tx, b"p", key, count), *([] if value is None else [value])):
-                for values, more in zip(objects, decode(part[:-4]), strict=True):
-                    values.extend(more)
+        for part in self._in_order(tx, b"p", keys, full.tolist(), newest):
+            for values, more in zip(objects, decode(part[:-4]), strict=True):
+                values.extend(more)
         return objects
 
 

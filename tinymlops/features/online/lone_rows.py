@@ -11,7 +11,7 @@ import struct
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tinymlops.kernels.online import ALIKE, EVENT, HEADER, KIND, SEEN, SYSTEM, UNSEEN, USUAL, masks_of
+from tinymlops.kernels.entries import ALIKE, EVENT, HEADER, KIND, SEEN, SYSTEM, UNSEEN, USUAL, masks_of
 from tinymlops.kernels.records import NEVER
 
 if TYPE_CHECKING:

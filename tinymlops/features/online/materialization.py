@@ -26,7 +26,7 @@ from tinymlops.features.definitions.specs import ViewSpec
 from tinymlops.features.history.sources import SYSTEM, live_segments, sources_after, stored_rows
 from tinymlops.features.online.arranging import arranged, filtered, merged, needed, with_keys
 from tinymlops.features.online.entries import Covered, Entry, Rows, State, Variant, states
-from tinymlops.kernels.online import EVENT
+from tinymlops.kernels.entries import EVENT
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context

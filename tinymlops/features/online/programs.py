@@ -10,7 +10,9 @@ import numpy as np
 from tinymlops.features.online.lone_rows import LoneRows
 from tinymlops.features.online.outputs import Output, output_of
 from tinymlops.kernels._compile import frozen
-from tinymlops.kernels.online import IS_FLOAT, OPERATIONS, SPAN, SYSTEM, WALK, cells, empty_entry
+from tinymlops.kernels._threads import in_chunks
+from tinymlops.kernels.entries import SYSTEM, empty_entry
+from tinymlops.kernels.online import IS_FLOAT, OPERATIONS, SPAN, WALK, cells
 from tinymlops.kernels.records import FOREVER
 
 if TYPE_CHECKING:
@@ -24,32 +26,18 @@ __all__ = ["Found", "Program"]
 Array = np.ndarray[Any, Any]
 
 _NOTHING = frozen(np.empty((0, 0), np.int64), np.int64)
+_WORDS = 32_768
 
 
 class Found(NamedTuple):
     """What the kernel gives."""
 
-    answer: Array
-    offsets: Array
-    columns: Array
-
-    @property
-    def out(self) -> Array:
-        """int64[F, K]: the values, floats as their bits."""
-        out: Array = self.answer[0]
-        return out
-
-    @property
-    def state(self) -> Array:
-        """int64[F, K]: what each cell holds."""
-        state: Array = self.answer[1]
-        return state
-
-    @property
-    def winner(self) -> Array:
-        """int64[F, K]: the row it comes from."""
-        winner: Array = self.answer[2]
-        return winner
+    out: Array
+    """int64[F, K]: the values, floats as their bits."""
+    state: Array
+    """int64[F, K]: what each cell holds."""
+    winner: Array
+    """int64[F, K]: the row it comes from."""
 
 
 class Program:
@@ -101,10 +89,13 @@ class Program:
         if self._coded:
             beside = [stored.objects[self.layout.objects.index(slot)] for slot in self._coded]
             codes = frozen([_codes(values) for values in beside], np.int64)
-        answer, offsets, columns = cells(
-            stored.words, stored.firsts, self.width, self._coded_columns, codes, self._program, now, self.strict
-        )
-        return Found(answer, offsets, columns)
+        words, firsts, _, _ = stored
+        keys = firsts.size - 1
+        answer = np.zeros((3, len(self.outputs), keys), np.int64)
+        asked = words, firsts, self.width, self._coded_columns, codes, self._program, now, self.strict
+        # As many keys as have some words: below them another thread is not worth it.
+        in_chunks(keys, lambda a, b: cells(*asked, a, b, answer), least=_WORDS * keys // words.size + 1)
+        return Found(*answer)
 
     def _row(self, place: int, output: Output, ttl: int | None) -> list[int]:
         feature, slot = output.aggregate, output.slot

@@ -125,7 +125,7 @@ class ViewPlan:
                 strict=self.strict,
             )
         keys = self._keys(program, request)
-        newest = tx.get_many(keys)
+        newest = tx.get_many(keys, lasting=program.lone is not None)
         if program.lone is not None:
             rows = program.lone.read(newest, now)
             if rows is not None:
