@@ -126,24 +126,23 @@ def bare_store(path: Path, keys: int) -> lmdb.Environment[bytes]:
 def reads(ws: tm.Workspace, bare: lmdb.Environment[bytes], keys: int) -> dict[str, float]:
     """Measure reads of 1 and of 100 keys."""
     draw = random.Random(3)
-    order = [draw.randrange(keys) for _ in range(1_000_000)]
+    all_keys, windowed_keys = ([draw.randrange(most) for _ in range(1_000_000)] for most in (keys, WINDOWED_KEYS))
     unpack = struct.Struct("<8d").unpack
 
     def plain(count: int) -> Callable[[int], object]:
         def call(number: int) -> object:
             at = number * count % 999_000
             with bare.begin() as tx:
-                return [unpack(tx.get(key.to_bytes(8, "big"))) for key in order[at : at + count]]
+                return [unpack(tx.get(key.to_bytes(8, "big"))) for key in all_keys[at : at + count]]
 
         return call
 
-    def ours(views: list[str], count: int, most: int, **fields: Any) -> Callable[[int], object]:
+    def ours(views: list[str], count: int, order: list[int], **fields: Any) -> Callable[[int], object]:
+        more = {name: [value] * count for name, value in fields.items()}
+
         def call(number: int) -> object:
             at = number * count % 999_000
-            wanted = [key % most for key in order[at : at + count]]
-            return ws.get_online_features(
-                views, {"user": wanted, **{k: [v] * count for k, v in fields.items()}}
-            ).to_dict()
+            return ws.get_online_features(views, {"user": order[at : at + count], **more}).to_dict()
 
         return call
 
@@ -151,12 +150,12 @@ def reads(ws: tm.Workspace, bare: lmdb.Environment[bytes], keys: int) -> dict[st
         {
             "bare_1": (plain(1), 2000),
             "bare_100": (plain(100), 50),
-            "state_1": (ours(["state"], 1, keys), 1000),
-            "state_100": (ours(["state"], 100, keys), 50),
-            "windows_1": (ours(["windows"], 1, WINDOWED_KEYS), 300),
-            "windows_100": (ours(["windows"], 100, WINDOWED_KEYS), 5),
-            "on_demand_1": (ours(["state", "ratio"], 1, keys, amount=2.0), 50),
-            "on_demand_100": (ours(["state", "ratio"], 100, keys, amount=2.0), 20),
+            "state_1": (ours(["state"], 1, all_keys), 1000),
+            "state_100": (ours(["state"], 100, all_keys), 50),
+            "windows_1": (ours(["windows"], 1, windowed_keys), 300),
+            "windows_100": (ours(["windows"], 100, windowed_keys), 5),
+            "on_demand_1": (ours(["state", "ratio"], 1, all_keys, amount=2.0), 50),
+            "on_demand_100": (ours(["state", "ratio"], 100, all_keys, amount=2.0), 20),
         }
     )
 

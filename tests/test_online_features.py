@@ -425,6 +425,15 @@ def test_keys_in_any_form_are_answered_alike(workspace, keys):
     assert read.to_numpy()[0, 0] == 1.0
 
 
+def test_an_answer_keeps_its_keys_when_their_dict_is_filled_anew(workspace):
+    small(workspace)
+    workspace.materialize()
+    keys = {"customer": ["a"]}
+    read = workspace.get_online_features(["spending:last_amount"], keys)
+    keys["customer"] = ["b"]
+    assert read.to_dict() == read.to_polars().to_dict(as_series=False) == {"customer": ["a"], "last_amount": [1.0]}
+
+
 @pytest.mark.parametrize("keys", [{"customer": [7]}, {"customer": [True]}, [{"customer": 7}, {"customer": "a"}]])
 def test_keys_of_another_kind_are_refused(workspace, keys):
     small(workspace)

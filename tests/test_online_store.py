@@ -287,6 +287,18 @@ def test_many_values_are_those_of_one_by_one(store, keys):
     with store.read() as tx:
         wanted = [None if key is None else tx.get(key) for key in keys]
         assert [value and value[:-4] for value in tx.get_many(keys)] == wanted
+        assert [value and bytes(value[:-4]) for value in tx.get_many(keys, lasting=False)] == wanted
+
+
+@pytest.mark.parametrize("keys", [[b"a"], [b"a", b"b"]])
+def test_values_outlast_their_transaction(store, keys):
+    put(store, {b"a": b"1", b"b": b"2"})
+    with store.read() as tx:
+        values, scanned = tx.get_many(keys), list(tx.scan(b"a", b"z"))
+    for number in range(20):  # the pages are used again
+        put(store, {b"a": bytes([number]) * 3000, b"b": b""})
+    assert [value and value[:-4] for value in values] == [b"1", b"2"][: len(keys)]
+    assert scanned == [(b"a", b"1"), (b"b", b"2")]
 
 
 def test_a_version_of_the_store_is_one_state_of_it(store):

@@ -6,6 +6,7 @@ import datetime as dt
 import struct
 import uuid
 from decimal import Decimal
+from types import NoneType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tinymlops.errors import DataError
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[np.int64]]
 
-__all__ = ["Coder", "all_key_bytes", "encode", "key_bytes", "key_values"]
+__all__ = ["Coder", "all_key_bytes", "encode", "key_bytes", "key_values", "kind_of"]
 
 _INT64 = struct.Struct(">q")
 _INT64_HEAD = b"i" + (8).to_bytes(4, "big")
@@ -135,17 +136,31 @@ def key_bytes(values: Sequence[Any]) -> bytes:
     return b"".join(map(_part, values))
 
 
-def all_key_bytes(columns: Sequence[Sequence[Any]], prefix: bytes = b"") -> list[bytes | None]:
+def all_key_bytes(
+    columns: Sequence[Sequence[Any]], prefix: bytes = b"", kinds: Sequence[type | None] | None = None
+) -> list[bytes | None]:
     """Write the key of each row as `key_bytes` does; None where a part is null.
 
     Args:
         columns: The parts, a column for each.
         prefix: Put before each key.
+        kinds: The type of each column's values, null left out, where the caller knows it.
     """
+    if kinds is None:
+        kinds = list(map(kind_of, columns))
     if len(columns) == 1:
-        return _parts(columns[0], prefix)
-    parts = [_parts(column, b"" if place else prefix) for place, column in enumerate(columns)]
+        return _parts(columns[0], prefix, kinds[0])
+    parts = [_parts(column, b"" if place else prefix, kinds[place]) for place, column in enumerate(columns)]
     return [None if None in row else b"".join(row) for row in zip(*parts, strict=True)]
+
+
+def kind_of(values: Sequence[Any]) -> type | None:
+    """Return the type of all values, null left out; None if they have several, or there are none."""
+    if len(values) == 1:
+        return None if values[0] is None else type(values[0])
+    kinds: set[type] = set(map(type, values))
+    kinds.discard(NoneType)
+    return kinds.pop() if len(kinds) == 1 else None
 
 
 def key_values(column: pl.Series, dtype: pl.DataType, name: str) -> list[Any]:
@@ -165,19 +180,18 @@ def key_values(column: pl.Series, dtype: pl.DataType, name: str) -> list[Any]:
     return column.to_list()
 
 
-def _parts(column: Sequence[Any], prefix: bytes) -> list[bytes | None]:
+def _parts(column: Sequence[Any], prefix: bytes, kind: type | None) -> list[bytes | None]:
     """Write one part of every key; integers and strings in a line each, for requests hold nothing else as a rule."""
-    kinds = set(map(type, column))
-    if kinds == {int}:
-        head, pack = prefix + _INT64_HEAD, _INT64.pack
-        try:
+    try:
+        if kind is int:
+            head, pack = prefix + _INT64_HEAD, _INT64.pack
             return [head + pack(value) for value in column]
-        except struct.error:  # beyond int64
-            return [prefix + _part(value) for value in column]
-    if kinds == {str}:
-        head = prefix + b"s"
-        texts = [text.encode("utf-8", "surrogatepass") for text in column]
-        return [head + len(text).to_bytes(4, "big") + text for text in texts]
+        if kind is str:
+            head = prefix + b"s"
+            texts = [text.encode("utf-8", "surrogatepass") for text in column]
+            return [head + len(text).to_bytes(4, "big") + text for text in texts]
+    except (struct.error, AttributeError):  # an integer beyond int64, or null
+        pass
     return [None if value is None else prefix + _part(value) for value in column]
 
 

@@ -74,7 +74,7 @@ def cells(
     for k in range(begin, end):
         after, rows = skip(words, after, firsts[k + 1] - firsts[k])
         most = max(most, rows)
-    columns = np.empty((width, most), np.int64)
+    columns, usable = np.empty((width, most), np.int64), np.empty(most, np.bool_)
     for k in range(begin, end):
         after, rows = skip(words, start, firsts[k + 1] - firsts[k])
         read_rows(words, start, columns, _START, rows)
@@ -82,17 +82,16 @@ def cells(
             columns[coded[x], :rows] = codes[x, before : before + rows]
         for i in range(rows):
             columns[SEEN, i] += columns[EVENT, i]
-        _answer_key(columns, rows, program, time, strict, k, before, answer)
+        _answer_key(columns, rows, program, time, strict, k, before, usable[:rows], answer)
         start, before = after, before + rows
 
 
 @compiled
 def _answer_key(
     columns: Array, rows: int, program: Array, time: int, strict: bool,  # noqa: FBT001
-    k: int, before: int, answer: Array,
+    k: int, before: int, usable: Array, answer: Array,
 ) -> None:  # fmt: skip
     """Compute the features of one key; its rows are the first of `columns`, after as many of other keys as `before`."""
-    usable = np.empty(rows, np.bool_)
     first = _START
     while first < program.shape[0]:
         last = first + 1

@@ -72,7 +72,11 @@ class Reader:
         Raises:
             IntegrityError: If one is not what was written.
         """
-        if None not in keys:
+        if len(keys) == 1 and (key := keys[0]) and len(key) <= _LONGEST_AS_IS:
+            value = self._transaction.get(key)
+            if value and crc32(value, crc32(key)) == _RIGHT:
+                return [bytes(value) if lasting else value]
+        elif None not in keys:
             short: Any = keys
             found = self._get_short(short, lasting) if max(map(len, short), default=0) <= _LONGEST_AS_IS else None
             if found is not None:
@@ -82,13 +86,8 @@ class Reader:
 
     def _get_short(self, keys: Sequence[bytes], lasting: bool) -> list[bytes | None] | None:  # noqa: FBT001
         """Do it without a step of Python's for each; None where it takes a closer look."""
-        if len(keys) == 1:
-            value = self._transaction.get(keys[0])
-            if value is None or crc32(value, crc32(keys[0])) != _RIGHT:
-                return None
-            return [bytes(value) if lasting else value]
         found: Any = list(map(self._transaction.get, keys))
-        if None in found or not set(map(crc32, found, map(crc32, keys))) <= {_RIGHT}:
+        if not all(found) or set(map(crc32, found, map(crc32, keys))) - {_RIGHT}:
             return None
         return list(map(bytes, found)) if lasting else found
 

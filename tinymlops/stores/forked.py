@@ -20,12 +20,12 @@ class Owner:
 
     def __init__(self, what: str) -> None:
         self._what = what
-        self._pid = os.getpid()
+        self._pid = _here.pid
 
     @property
     def is_here(self) -> bool:
         """Whether this process is the one that opened it."""
-        return os.getpid() == self._pid
+        return self._pid == _here.pid
 
     def check(self) -> None:
         """Refuse to go on in a forked child.
@@ -33,9 +33,23 @@ class Owner:
         Raises:
             ConflictError: If another process opened it.
         """
-        if os.getpid() != self._pid:
+        if self._pid != _here.pid:
             raise ConflictError(
-                f"{self._what} was opened by process {self._pid} and cannot be used in process {os.getpid()}",
+                f"{self._what} was opened by process {self._pid} and cannot be used in process {_here.pid}",
                 hint="close the workspace before forking, or start the child with "
                 'multiprocessing.get_context("spawn") and connect there',
             )
+
+
+class _Here:
+    """The number of this process, kept: to ask for it costs a good part of an online read."""
+
+    def __init__(self) -> None:
+        self.ask()
+
+    def ask(self) -> None:
+        self.pid = os.getpid()
+
+
+_here = _Here()
+os.register_at_fork(after_in_child=_here.ask)

@@ -338,22 +338,23 @@ class LmdbStore:
             self._users = -1
 
 
-class _Reading:
+class _Reading(Reader):
     """A read transaction as a context manager; a class, because a generator costs more than the read."""
 
-    __slots__ = ("_store", "_transaction")
+    __slots__ = ("_store",)
 
     def __init__(self, store: LmdbStore) -> None:
-        self._store = store
+        self._store, self._path = store, store.name
 
     def __enter__(self) -> Reader:
         store = self._store
         self._transaction = transaction = store.begin(write=False)
-        return Reader(transaction, store.name, store.opened << 48 | transaction.id())
+        self.version = store.opened << 48 | transaction.id()
+        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self._transaction.abort()
-        self._store.end()
+        self._store._gate.leave()  # noqa: SLF001
         if error is not None:
             self._store.raise_explained(error)
 

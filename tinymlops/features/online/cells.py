@@ -35,6 +35,7 @@ class Cells:
     """The answer of one view."""
 
     def __init__(self, program: Program, found: Found, stored: Stored, keys: Sequence[bytes | None], now: int) -> None:
+        self.names = program.names
         self._program, self._found, self._stored, self._keys = program, found, stored, keys
         self._now = now
         self.complete = False
@@ -65,8 +66,11 @@ class Cells:
                 if what == TOO_GREAT:
                     raise too_great(output.feature, output.aggregate, row, self._now)
 
-    def lists(self) -> list[list[Any]]:
-        """Return each feature's values as Python has them."""
+    def columns(self) -> dict[str, list[Any]]:
+        """Return name to values as Python has them."""
+        return dict(zip(self.names, self._lists(), strict=True))
+
+    def _lists(self) -> list[list[Any]]:
         out = self._found.out
         floats: list[list[Any]] = out.view(np.float64).tolist()
         if self.complete and self._program.all_floats:
@@ -187,18 +191,19 @@ class LoneCells:
     """The answer of one view about keys with one row each; in any other form than lists it is what `Cells` says.
 
     Args:
+        names: Of the features' columns.
         rows: The values of each key.
         computed: Gives the same answer by the kernel.
     """
 
-    def __init__(self, rows: list[tuple[Any, ...]], computed: Callable[[], Cells]) -> None:
-        self._rows, self._computed = rows, computed
+    def __init__(self, names: Sequence[str], rows: list[tuple[Any, ...]], computed: Callable[[], Cells]) -> None:
+        self.names, self._rows, self._computed = names, rows, computed
 
-    def lists(self) -> list[list[Any]]:
-        """Return each feature's values as Python has them."""
+    def columns(self) -> dict[str, list[Any]]:
+        """Return name to values as Python has them."""
         if len(self._rows) == 1:
-            return [[value] for value in self._rows[0]]
-        return list(map(list, zip(*self._rows, strict=True)))
+            return {name: [value] for name, value in zip(self.names, self._rows[0])}  # noqa: B905 - as many as features
+        return dict(zip(self.names, map(list, zip(*self._rows, strict=True)), strict=True))
 
     def all_series(self) -> list[pl.Series]:
         """Return every feature's values as a Polars column."""

@@ -67,7 +67,7 @@ class Program:
         self.names, self.source, self.ttl, self.strict = names, source, ttl, strict
         self.layout, self.stamp, self.width, self.empty = layout, stamp, layout.width, empty_entry(layout.width)
         self.plain = [_plain(dtype) for dtype in layout.key]
-        """The Python type of keys that are taken as they are."""
+        """The Python type of each part of a key that is taken as it is; `object` where none is."""
         self.outputs = [output_of(name, feature, layout) for name, feature in features.items()]
         rows = [self._row(place, output, ttl) for place, output in enumerate(self.outputs)]
         walks = {walk: number for number, walk in enumerate(dict.fromkeys(map(_walks_with, rows)))}
@@ -121,10 +121,10 @@ def _walks_with(row: Sequence[int]) -> tuple[int, ...]:
     return len(OPERATIONS), operand, where
 
 
-def _plain(dtype: str) -> set[type] | None:
+def _plain(dtype: str) -> type:
     if dtype.startswith(("String", "Enum")):
-        return {str}
-    return {int} if dtype.startswith(("Int", "UInt", "Float")) else None
+        return str
+    return int if dtype.startswith(("Int", "UInt", "Float")) else object
 
 
 def _codes(values: Sequence[Any]) -> list[int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from tinymlops.features.history.historical import asked_of, is_strict, no_key, s
 from tinymlops.features.online.cells import Answer, Cells, LoneCells
 from tinymlops.features.online.entries import Moment, Variant
 from tinymlops.features.online.programs import Program
-from tinymlops.kernels._compile import frozen
+from tinymlops.kernels.records import FOREVER, NEVER
 from tinymlops.schema import parse_dtype
 
 if TYPE_CHECKING:
@@ -31,10 +31,22 @@ __all__ = ["ReadPlan", "ViewPlan", "plan_for"]
 
 Array = np.ndarray[Any, Any]
 
-_NOTHING = frozen(np.empty((0, 0), np.int64), np.int64)
-_ONE = (1).to_bytes(8, "little")
+_FEW = 40
+"""Keys up to which the kernel's call takes longer than a step of Python's for each."""
 _KEPT = 256
 """Plans that are kept with their definitions."""
+
+
+class Coverage(NamedTuple):
+    """What the online store holds of a request's views, as of one version of it."""
+
+    version: int
+    views: list[tuple[ViewPlan, Moment]]
+    """Those that were materialized."""
+    sequence: int
+    """The least that they cover."""
+    at: int
+    """Microseconds UTC: from when on it answers for all views; FOREVER if one was never materialized."""
 
 
 class ReadPlan:
@@ -51,20 +63,26 @@ class ReadPlan:
         self.spine_source = spine_source
         self.views = [ViewPlan(context, request, spine_source) for request in requests if not request.on_demand]
         self.on_demand = len(self.views) < len(self.requests)
-        self._moments: tuple[int, list[Moment | None]] = (-1, [])
+        self._coverage = Coverage(-1, [], 0, 0)
         self.names = tuple(name for view in self.views for name in view.names)
         self.known_names = frozenset(self.names)
         for place, name in enumerate(self.names):
             if name in self.names[:place]:
                 raise same_name(name, self.origin(name))
 
-    def moments(self, tx: Reader) -> list[Moment | None]:
-        """Return what is covered of each view; as of the same version of the store it is the same."""
-        version, moments = self._moments
-        if version != tx.version:
-            moments = [view.variant.moment(tx) for view in self.views]
-            self._moments = (tx.version, moments)
-        return moments
+    def coverage(self, tx: Reader) -> Coverage:
+        """Return what is covered of the views; as of the same version of the store it is the same."""
+        coverage = self._coverage
+        if coverage.version != tx.version:
+            found = [(view, moment) for view in self.views if (moment := view.variant.moment(tx))]
+            whole = len(found) == len(self.views)
+            self._coverage = coverage = Coverage(
+                tx.version,
+                found,
+                min((moment.sequence for _, moment in found), default=0),
+                max((moment.at for _, moment in found), default=NEVER) if whole else FOREVER,
+            )
+        return coverage
 
     def origin(self, name: str) -> str:
         """Return `view:feature` of a column; of the last, if several have the name."""
@@ -125,12 +143,13 @@ class ViewPlan:
                 strict=self.strict,
             )
         keys = self._keys(program, request)
-        newest = tx.get_many(keys, lasting=program.lone is not None)
-        if program.lone is not None:
-            rows = program.lone.read(newest, now)
+        lone = program.lone if len(keys) <= _FEW else None
+        newest = tx.get_many(keys, lasting=lone is not None)
+        if lone is not None:
+            rows = lone.read(newest, now)
             if rows is not None:
                 # The kernel would need no more of the transaction: these entries are all there is.
-                return LoneCells(rows, partial(self._computed, tx, program, keys, newest, now))
+                return LoneCells(self.names, rows, partial(self._computed, tx, program, keys, newest, now))
         return self._computed(tx, program, keys, newest, now)
 
     def _computed(
@@ -142,14 +161,15 @@ class ViewPlan:
         return answer
 
     def _keys(self, program: Program, request: Request) -> list[bytes | None]:
-        values: list[Sequence[Any]] = []
-        for place, column in enumerate(self.on):
-            kinds = request.kinds.get(column)
-            if kinds is None:
-                raise no_key(column, self.view, list(request.columns))
-            if kinds == program.plain[place]:
-                values.append(request.columns[column])
-            else:
-                dtype = parse_dtype(program.layout.key[place])
-                values.append(key_values(request.frame()[column], dtype, self.variant.key[place]))
+        if list(map(request.kinds.get, self.on)) == program.plain:
+            return all_key_bytes(list(map(request.columns.__getitem__, self.on)), self.variant.prefix, program.plain)
+        values = [self._values(program, request, place) for place in range(len(self.on))]
         return all_key_bytes(values, self.variant.prefix)
+
+    def _values(self, program: Program, request: Request, place: int) -> Sequence[Any]:
+        """Return a part of the keys, of a type that is not taken as it is."""
+        column = self.on[place]
+        if column not in request.columns:
+            raise no_key(column, self.view, list(request.columns))
+        dtype = parse_dtype(program.layout.key[place])
+        return key_values(request.frame()[column], dtype, self.variant.key[place])

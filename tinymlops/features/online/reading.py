@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,7 +63,8 @@ class OnlineFeatures:
         if self._details or isinstance(self._answer, Table):
             return self._frame.to_dict(as_series=False)
         found = self._keys.lists()
-        found.update(zip(self.features, chain.from_iterable(cells.lists() for cells in self._answer), strict=True))
+        for cells in self._answer:
+            found.update(cells.columns())
         return found
 
     def to_arrow(self) -> pa.Table:
@@ -158,28 +158,28 @@ def read_features(
 
 
 def _read(context: Context, tx: Reader, plan: ReadPlan, keys: Request, *, details: bool) -> OnlineFeatures:
-    now = context.now()
-    moments = plan.moments(tx)
-    answers: list[Answer | None] = []
-    sequences = []
-    for view, moment in zip(plan.views, moments, strict=True):
-        if moment is None or moment.at > now:
-            answers.append(None)
-            continue
-        answers.append(view.read(tx, moment, keys, now))
-        sequences.append(moment.sequence)
+    now, coverage = context.now(), plan.coverage(tx)
+    if plan.on_demand or now < coverage.at:
+        return _read_more(context, tx, plan, keys, now, details=details)
+    answer = [view.read(tx, moment, keys, now) for view, moment in coverage.views]
+    for name in keys.columns:
+        if name in plan.known_names:
+            raise same_name(name, plan.origin(name))
+    return OnlineFeatures(keys, now, coverage.sequence, plan.names, answer, details=details)
+
+
+def _read_more(
+    context: Context, tx: Reader, plan: ReadPlan, keys: Request, now: int, *, details: bool
+) -> OnlineFeatures:
+    """Read what takes more than the online store: views that it does not cover at this moment, and those on demand."""
+    covered = {view: moment for view, moment in plan.coverage(tx).views if moment.at <= now}
+    sequences = [moment.sequence for moment in covered.values()]
     sequence = min(sequences) if sequences else context.environment.database.sequence()
-    light = [cells for cells in answers if cells is not None]
-    if len(light) == len(answers) and not plan.on_demand:
-        for name in keys.columns:
-            if name in plan.known_names:
-                raise same_name(name, plan.origin(name))
-        return OnlineFeatures(keys, now, sequence, plan.names, light, details=details)
     table = Table({}, {}, {})
     time = np.full(keys.height, now, np.int64)
-    for view, cells in zip(plan.views, answers, strict=True):
-        if cells is not None:
-            found, reasons = _table(view.names, [cells], details)[::2]
+    for view in plan.views:
+        if view in covered:
+            found, reasons = _table(view.names, [view.read(tx, covered[view], keys, now)], details)[::2]
         else:
             found, reasons = view_columns(
                 context,
