@@ -101,16 +101,19 @@ def test_a_flipped_byte_is_detected_and_the_file_named(directory):
         segments.read([(path, 0)], None)
 
 
-def test_a_file_is_hashed_once_for_as_long_as_it_does_not_change(directory, monkeypatch):
+def test_a_file_is_hashed_once_unless_this_process_wrote_it_and_again_when_it_changes(directory, monkeypatch):
     from tinymlops.stores import publish
 
     path = directory / write(frame(v=[1]), directory).sha256
     hashed = []
     original = publish.hash_file
     monkeypatch.setattr(publish, "hash_file", lambda path: hashed.append(path) or original(path))
+    segments.read([(path, 0)], None)
+    assert hashed == []
+    os.utime(path, ns=(0, 0))
     for _ in range(3):
         segments.read([(path, 0)], None)
     assert hashed == [path]
-    os.utime(path, ns=(0, 0))
+    os.utime(path, ns=(1, 1))
     segments.read([(path, 0)], None)
     assert hashed == [path, path]

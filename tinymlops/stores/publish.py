@@ -79,6 +79,7 @@ def publish(write: Callable[[BinaryIO], None], target: Callable[[str], Path], tm
         make_directory(path.parent)
         if not _is_intact(path, sha256):
             unfinished.rename(path)
+            trust_file(path, sha256)
         # Also when it was there already: the process that renamed it may not have come to this line yet.
         fsync_directory(path.parent)
         return Published(sha256, stream.written, path)
