@@ -48,7 +48,7 @@ def query(
     """
     with _relation(sql, tables or {}, root, data_dirs, threads, tmp) as relation:
         frame: pl.DataFrame = relation.pl()
-        return frame
+        return frame.rechunk()  # now, for later it would be beside a copy of it
 
 
 def relation_columns(

@@ -56,8 +56,9 @@ def compared(
     # Several versions in one read, or rows that replace nothing: each is known by what it holds.
     by_content = frame[ids].null_count() or frame[ids].n_unique() < frame.height
     fresh = frame.filter(_unmatched(new, versions if by_content else latest))
-    rows = _after(latest, fresh, source, now)
-    corrected = rows.join(latest, on=ids, how="semi").height
+    touched = latest.join(fresh, on=ids, how="semi")
+    rows = _after(touched, fresh, source, now)
+    corrected = rows.join(touched, on=ids, how="semi").height
     gone = rows.clear() if present is None else _vanished(latest, stored, present, source, now)
     gone = _with_all(gone, frame).select(frame.columns)
     return Changes(pl.concat([rows, gone]), corrected, frame.height - rows.height, gone.height)
