@@ -193,11 +193,14 @@ class LoneCells:
     Args:
         names: Of the features' columns.
         rows: The values of each key.
-        computed: Gives the same answer by the kernel.
+        compute: Gives the same answer by the kernel.
+        given: Its arguments.
     """
 
-    def __init__(self, names: Sequence[str], rows: list[tuple[Any, ...]], computed: Callable[[], Cells]) -> None:
-        self.names, self._rows, self._computed = names, rows, computed
+    def __init__(
+        self, names: Sequence[str], rows: list[tuple[Any, ...]], compute: Callable[..., Cells], given: tuple[Any, ...]
+    ) -> None:
+        self.names, self._rows, self._compute, self._given = names, rows, compute, given
 
     def columns(self) -> dict[str, list[Any]]:
         """Return name to values as Python has them."""
@@ -219,7 +222,7 @@ class LoneCells:
 
     @cached_property
     def _cells(self) -> Cells:
-        return self._computed()
+        return self._compute(*self._given)
 
 
 Answer = Cells | LoneCells

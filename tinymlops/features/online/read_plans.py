@@ -7,7 +7,6 @@ out is found with the first read, and again when the view was written anew.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -149,7 +148,7 @@ class ViewPlan:
             rows = lone.read(newest, now)
             if rows is not None:
                 # The kernel would need no more of the transaction: these entries are all there is.
-                return LoneCells(self.names, rows, partial(self._computed, tx, program, keys, newest, now))
+                return LoneCells(self.names, rows, self._computed, (tx, program, keys, newest, now))
         return self._computed(tx, program, keys, newest, now)
 
     def _computed(
