@@ -28,6 +28,7 @@ __all__ = [
     "UNSEEN",
     "USUAL",
     "VARIES",
+    "copy",
     "empty_entry",
     "masks_of",
     "merge",

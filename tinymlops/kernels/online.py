@@ -20,7 +20,7 @@ from tinymlops.kernels._pairs import NEAR, add_near, exponents_of, pair_to_float
 from tinymlops.kernels._quotients import quotient, spread
 from tinymlops.kernels._ranks import between
 from tinymlops.kernels.asof import back, first_at_least, is_visible, scan
-from tinymlops.kernels.entries import EVENT, KIND, SEEN, UNSEEN, read_rows, skip
+from tinymlops.kernels.entries import EVENT, KIND, SEEN, UNSEEN, copy, read_rows, skip
 from tinymlops.kernels.records import FOREVER, NEVER, VALUE
 from tinymlops.kernels.totals import PAIR, add_to_limbs
 
@@ -79,29 +79,20 @@ def cells(
         after, rows = skip(words, start, firsts[k + 1] - firsts[k])
         read_rows(words, start, columns, _START, rows)
         for x in range(coded.size):
-            columns[coded[x], :rows] = codes[x, before : before + rows]
+            copy(codes[x, before : before + rows], columns[coded[x], :rows])
         for i in range(rows):
             columns[SEEN, i] += columns[EVENT, i]
-        _answer_key(columns, rows, program, time, strict, k, before, usable[:rows], answer)
+        first = _START
+        while first < program.shape[0]:
+            last = first + 1
+            while last < program.shape[0] and program[last, WALK] == program[first, WALK]:
+                last += 1
+            if program[first, OPERATION] <= _LAST:
+                _pick(columns, rows, program, first, last, time, strict, k, before, usable[:rows], answer)
+            else:
+                _reduce(columns, rows, program, first, last, time, k, before, usable[:rows], answer)
+            first = last
         start, before = after, before + rows
-
-
-@compiled
-def _answer_key(
-    columns: Array, rows: int, program: Array, time: int, strict: bool,  # noqa: FBT001
-    k: int, before: int, usable: Array, answer: Array,
-) -> None:  # fmt: skip
-    """Compute the features of one key; its rows are the first of `columns`, after as many of other keys as `before`."""
-    first = _START
-    while first < program.shape[0]:
-        last = first + 1
-        while last < program.shape[0] and program[last, WALK] == program[first, WALK]:
-            last += 1
-        if program[first, OPERATION] <= _LAST:
-            _pick(columns, rows, program, first, last, time, strict, k, before, usable, answer)
-        else:
-            _reduce(columns, rows, program, first, last, time, k, before, usable, answer)
-        first = last
 
 
 @compiled

@@ -203,7 +203,8 @@ def _add_on_threads(running: Array, total: Array) -> None:
 def _add_to_all(running: Array, first: int, last: int, total: Array) -> None:
     limbs = np.empty(running.shape[1], np.uint64)
     for i in range(first, last):
-        limbs[:] = total
+        for j in range(total.size):  # an assignment of a slice takes seconds to compile
+            limbs[j] = total[j]
         add(limbs, running, i)
         store(limbs, running, i)
 
