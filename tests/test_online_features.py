@@ -15,6 +15,8 @@ from tinymlops.errors import DataError
 from tinymlops.features import in_force
 from tinymlops.features.online import entries
 from tinymlops.features.online import reading as online
+from tinymlops.features.online.programs import warm_up
+from tinymlops.kernels.online import cells
 
 CUSTOMERS = ["a", "b", "c", None]
 
@@ -423,6 +425,15 @@ def test_keys_in_any_form_are_answered_alike(workspace, keys):
     assert read.to_dict() == frame.to_dict(as_series=False)
     assert frame["last_amount"].to_list() == [{"a": 1.0, "b": 2.0}.get(key) for key in frame["customer"]]
     assert read.to_numpy()[0, 0] == 1.0
+
+
+def test_what_is_warmed_up_is_what_a_read_calls(workspace):
+    warm_up()
+    known = list(cells.signatures)
+    small(workspace)
+    workspace.materialize()
+    workspace.get_online_features(["spending"], {"customer": ["a"]}).to_polars()
+    assert list(cells.signatures) == known
 
 
 def test_an_answer_keeps_its_keys_when_their_dict_is_filled_anew(workspace):

@@ -21,12 +21,20 @@ if TYPE_CHECKING:
     from tinymlops.features.definitions.expressions import Aggregate
     from tinymlops.features.online.entries import Layout, Stored
 
-__all__ = ["Found", "Program"]
+__all__ = ["Found", "Program", "warm_up"]
 
 Array = np.ndarray[Any, Any]
 
 _NOTHING = frozen(np.empty((0, 0), np.int64), np.int64)
 _WORDS = 32_768
+
+
+def warm_up() -> None:
+    """Load the kernel, or compile it on a machine where nobody has, so that no read waits for it."""
+    words, none = np.frombuffer(empty_entry(SYSTEM), np.int64), frozen([], np.int64)
+    program = frozen(np.empty((0, WALK + 1)), np.int64)
+    answer = np.zeros((3, 0, 1), np.int64)
+    cells(words, frozen([0, 1], np.int64), SYSTEM, none, _NOTHING, program, 0, True, 0, 1, answer)
 
 
 class Found(NamedTuple):
