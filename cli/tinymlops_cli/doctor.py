@@ -78,8 +78,9 @@ def doctor(
 def _verdict(damaged: "list[Finding]") -> str:
     if not damaged:
         return "nothing is damaged"
-    if all(finding.check in ("online store", "join images") for finding in damaged):
-        return f"the {damaged[0].check} is damaged, and derived: tinymlops doctor --repair makes it anew"
+    where = dict.fromkeys(finding.check for finding in damaged)
+    if where.keys() <= {"online store", "join images"}:
+        return f"damaged and derived: {', '.join(where)}; tinymlops doctor --repair makes that anew"
     return f"{len(damaged)} damaged: restore the workspace from a backup"
 
 

@@ -25,7 +25,6 @@ __all__ = [
     "subtract",
     "to_float",
     "to_halves",
-    "to_integer",
 ]
 
 Array = np.ndarray[Any, Any]
@@ -179,17 +178,6 @@ def to_float(limbs: Array, scale: int) -> float:
     # Below the normal range nothing is dropped here: the sum is a whole multiple of 2**-1074.
     value = math.ldexp(np.float64(leading), 64 * top - empty + scale)
     return -value if negative else value
-
-
-@compiled
-def to_integer(limbs: Array) -> tuple[np.int64, bool]:
-    """Return a number as int64, and whether it fits."""
-    value = np.int64(limbs[0])
-    above = _ALL if value < 0 else _ZERO
-    fits = True
-    for j in range(1, limbs.size):
-        fits = fits and limbs[j] == above
-    return value, fits
 
 
 @compiled

@@ -15,8 +15,8 @@ import numpy as np
 
 from tinymlops.kernels._compile import NO, YES, compiled
 from tinymlops.kernels._extremes import in_order
-from tinymlops.kernels._limbs import limbs_for, to_float, to_halves, to_integer
-from tinymlops.kernels._pairs import NEAR, add_near, exponents_of, pair_to_float
+from tinymlops.kernels._limbs import limbs_for, to_float, to_halves
+from tinymlops.kernels._pairs import NEAR, add_near, exponents_of, pair_to_float, pair_to_integer
 from tinymlops.kernels._quotients import quotient, spread
 from tinymlops.kernels._ranks import between
 from tinymlops.kernels.asof import back, first_at_least, is_visible, scan
@@ -277,7 +277,7 @@ def _answer(
     if operation == _UNIQUE:
         return _distinct(values.copy(), is_float), FOUND
     if operation in (_ANY, _ALL) or (operation == _SUM and not is_float):
-        total, fits = to_integer(sums)
+        total, fits = pair_to_integer(sums[0], sums[1])
         if operation == _ANY:
             return int(total > 0), FOUND
         if operation == _ALL:
