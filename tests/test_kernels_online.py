@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from oracle import oracle_aggregate
 
 from tinymlops.kernels.entries import EVENT, SYSTEM, pack, unpack, usual
-from tinymlops.kernels.online import FOUND, NULL, OPERATIONS, TOO_GREAT, UNCERTAIN, cells
+from tinymlops.kernels.online import FOUND, INFINITE, NULL, OPERATIONS, TOO_GREAT, UNCERTAIN, cells
 
 EXAMPLES = examples(300)
 FUNCTIONS = ("count", "n_unique", "min", "max", "quantile", "sum", "mean", "var", "std")
@@ -92,6 +92,15 @@ def test_windows_over_floats_are_exact(keys, parts):
 @example(keys=[[-(2**63)], [2**62, 2**62]])
 def test_windows_over_integers_are_exact(keys):
     assert_exact(keys, np.int64, full=4)
+
+
+def test_infinite_rows_count_and_make_no_other_aggregate_of_their_window():
+    out, state, winner = answer([[1.0, math.inf, math.nan]], np.float64)
+    functions = [function for _ in SPANS for function in FUNCTIONS]
+    assert [out[place, 0] for place, function in enumerate(functions) if function in ("count", "n_unique")] == [2] * 6
+    others = [place for place, function in enumerate(functions) if function not in ("count", "n_unique")]
+    assert (state[others, 0] == INFINITE).all()
+    assert (winner[others, 0] == 1).all()
 
 
 def test_a_thousand_rows_of_many_magnitudes_are_summed_exactly():

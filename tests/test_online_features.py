@@ -427,6 +427,24 @@ def test_keys_in_any_form_are_answered_alike(workspace, keys):
     assert read.to_numpy()[0, 0] == 1.0
 
 
+def test_infinite_results_count_online_as_in_history(workspace):
+    rows = {"customer": ["a"] * 4, "at": [at(i) for i in range(1, 5)], "amount": [1.0, 2.0, 0.0, None]}
+
+    def shares(orders):
+        share = 1.0 / orders["amount"]
+        functions = share.count, share.n_unique, share.time_since_last
+        return {function.__name__: function(window="1d") for function in functions}
+
+    project = shop(pl.DataFrame(rows), features=shares)
+    workspace.apply(project)
+    workspace.ingest("orders")
+    keys = pl.DataFrame({"customer": ["a"], "timestamp": [workspace._clock()]})
+    history = workspace.get_historical_features(keys, ["spending"]).drop("timestamp")
+    workspace.materialize()
+    assert workspace.get_online_features(["spending"], {"customer": ["a"]}).to_polars().equals(history)
+    assert history["count"].item() == 3
+
+
 def test_what_is_warmed_up_is_what_a_read_calls(workspace):
     warm_up()
     known = list(cells.signatures)
@@ -436,12 +454,12 @@ def test_what_is_warmed_up_is_what_a_read_calls(workspace):
     assert list(cells.signatures) == known
 
 
-def test_an_answer_keeps_its_keys_when_their_dict_is_filled_anew(workspace):
+@pytest.mark.parametrize("keys", [{"customer": ["a"]}, [{"customer": "a"}]])
+def test_an_answer_keeps_its_keys_when_what_held_them_is_filled_anew(workspace, keys):
     small(workspace)
     workspace.materialize()
-    keys = {"customer": ["a"]}
     read = workspace.get_online_features(["spending:last_amount"], keys)
-    keys["customer"] = ["b"]
+    (keys if isinstance(keys, dict) else keys[0])["customer"] = ["b"]
     assert read.to_dict() == read.to_polars().to_dict(as_series=False) == {"customer": ["a"], "last_amount": [1.0]}
 
 

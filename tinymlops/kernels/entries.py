@@ -36,6 +36,7 @@ __all__ = [
     "read_rows",
     "skip",
     "unpack",
+    "usual",
 ]
 
 Array = np.ndarray[Any, Any]
@@ -130,7 +131,8 @@ def unpack(words: Array, firsts: Array, width: int) -> tuple[Array, Array]:
         start, rows = skip(words, start, firsts[k + 1] - firsts[k])
         offsets[k + 1] = offsets[k] + rows
     columns = np.empty((width, offsets[-1]), np.int64)
-    read_rows(words, offsets[0], columns, offsets[0], offsets[-1])
+    none = offsets[0]
+    read_rows(words, none, columns, none, offsets[-1])
     return offsets, columns
 
 

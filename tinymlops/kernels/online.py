@@ -1,9 +1,9 @@
-"""One view's features for the keys of one request, from rows as the online store keeps them: one call, no setup.
+"""One view's features for the keys of one request, from rows as the online store keeps them: no setup.
 
 Keys are answered one after the other, each in the same few kilobytes of memory: the rows of a key are read
-(`tinymlops.kernels.entries`), and every window over one operand is answered in one walk back from their end. The rule
-of the winner, exact sums and their rounding are those of the kernels that read history, and so a cell is the same bit
-for bit.
+(`tinymlops.kernels.entries`), and windows over one operand are answered together from their end back, each adding what it
+reaches beyond the one before. The rule of the winner, exact sums and their rounding are those of the kernels that read
+history, and so a cell is the same bit for bit.
 """
 
 from __future__ import annotations
@@ -149,9 +149,10 @@ def _mark_usable(columns: Array, rows: int, operand: int, where: int, is_float: 
     if operand >= 0 and is_float and _has_special(columns[operand], rows):
         for i in range(rows):
             if (columns[operand, i] >> 52) & 0x7FF == 0x7FF:
-                if usable[i] and columns[operand, i] & 0xFFFFFFFFFFFFF == 0:
+                if columns[operand, i] & 0xFFFFFFFFFFFFF:
+                    usable[i] = False  # NaN is null
+                elif usable[i]:
                     infinite = i
-                usable[i] = False  # NaN is null
     for i in range(rows):
         usable[i] &= is_visible(columns[SEEN, i], columns[UNSEEN, i], time, YES)
     return infinite
@@ -171,7 +172,7 @@ def _reduce(
     columns: Array, rows: int, program: Array, first: int, last: int, time: int, k: int, before: int,
     usable: Array, answer: Array,
 ) -> None:  # fmt: skip
-    """Walk back through the rows of a key once, and answer for each span when its beginning is reached."""
+    """Take in the rows of a key span by span, back from the moment, and answer for each span when it is in."""
     event = columns[EVENT]
     operand, is_float = program[first, OPERAND], program[first, IS_FLOAT] != 0
     bits = columns[max(operand, EVENT)]

@@ -25,7 +25,7 @@ from tinymlops.kernels._threads import in_chunks, thread_count
 if TYPE_CHECKING:
     from tinymlops.kernels._bounds import Timeline, Window
 
-__all__ = ["PAIR", "Column", "Totals", "add_to_limbs", "find_extent", "pair_between", "settled", "total_between"]
+__all__ = ["PAIR", "Column", "Totals", "add_to_limbs", "pair_between", "total_between"]
 
 Array = np.ndarray[Any, Any]
 

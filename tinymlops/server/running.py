@@ -42,10 +42,12 @@ def serve(ws: Workspace, *, host: str = "127.0.0.1", port: int = 8000) -> None:
         ConflictError: If the port is taken.
     """
     address = _loopback(host)
+    from tinymlops.features.online.programs import warm_up
+
+    warm_up()
     with _listen(address, port) as listener:
         import uvicorn
 
-        from tinymlops.features.online.programs import warm_up
         from tinymlops.server.app import create_app
 
         port = listener.getsockname()[1]
@@ -60,7 +62,6 @@ def serve(ws: Workspace, *, host: str = "127.0.0.1", port: int = 8000) -> None:
             timeout_graceful_shutdown=_GRACE,
         )
         server = uvicorn.Server(config)
-        warm_up()
         with _returning_on_signals(server):
             print(f"serving on http://{name}:{port} until Ctrl+C", file=sys.stderr, flush=True)
             server.run(sockets=[listener])

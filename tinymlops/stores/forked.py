@@ -42,7 +42,10 @@ class Owner:
 
 
 class _Here:
-    """The number of this process, kept: to ask for it costs a good part of an online read."""
+    """The number of this process, kept: to ask for it costs a good part of an online read.
+
+    A fork that Python does not know of, made by other code in C, is not noticed.
+    """
 
     def __init__(self) -> None:
         self.ask()

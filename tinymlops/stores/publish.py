@@ -79,7 +79,7 @@ def publish(write: Callable[[BinaryIO], None], target: Callable[[str], Path], tm
         make_directory(path.parent)
         if not _is_intact(path, sha256):
             unfinished.rename(path)
-            trust_file(path, sha256)
+            _remember(_identity(os.fstat(descriptor), sha256))
         # Also when it was there already: the process that renamed it may not have come to this line yet.
         fsync_directory(path.parent)
         return Published(sha256, stream.written, path)
@@ -131,7 +131,7 @@ def verify_file(path: Path, sha256: str) -> None:
         IntegrityError: If it is gone or is not what was written; the message names the file.
     """
     try:
-        known = _identity(path, sha256)
+        known = _identity(path.stat(), sha256)
         if known in _verified:
             return
         found = hash_file(path)
@@ -144,11 +144,10 @@ def verify_file(path: Path, sha256: str) -> None:
 
 def trust_file(path: Path, sha256: str) -> None:
     """Take a file for verified: this process hashed what it wrote."""
-    _remember(_identity(path, sha256))
+    _remember(_identity(path.stat(), sha256))
 
 
-def _identity(path: Path, sha256: str) -> tuple[str, int, int, int, int]:
-    status = path.stat()
+def _identity(status: os.stat_result, sha256: str) -> tuple[str, int, int, int, int]:
     return sha256, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 

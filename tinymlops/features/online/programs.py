@@ -26,7 +26,7 @@ __all__ = ["Found", "Program", "warm_up"]
 Array = np.ndarray[Any, Any]
 
 _NOTHING = frozen(np.empty((0, 0), np.int64), np.int64)
-_WORDS = 32_768
+_LEAST_WORDS = 32_768
 
 
 def warm_up() -> None:
@@ -102,7 +102,7 @@ class Program:
         answer = np.zeros((3, len(self.outputs), keys), np.int64)
         asked = words, firsts, self.width, self._coded_columns, codes, self._program, now, self.strict
         # As many keys as have some words: below them another thread is not worth it.
-        in_chunks(keys, lambda a, b: cells(*asked, a, b, answer), least=_WORDS * keys // words.size + 1)
+        in_chunks(keys, lambda a, b: cells(*asked, a, b, answer), least=_LEAST_WORDS * keys // words.size + 1)
         return Found(*answer)
 
     def _row(self, place: int, output: Output, ttl: int | None) -> list[int]:

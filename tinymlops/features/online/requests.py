@@ -36,17 +36,15 @@ class Request:
     __slots__ = ("_frame", "_given", "columns", "kinds")
 
     def __init__(self, given: Keys | pl.DataFrame) -> None:
-        columns: Any
-        if type(given) is dict:
-            given = columns = dict(given)  # its owner may go on to fill it anew
-        else:
-            columns = _columns_of(given)
         self._given = given
         self._frame: pl.DataFrame | None = None
+        columns: Any = dict(given) if type(given) is dict else _columns_of(given)
         kinds = None if columns is None else _kinds_of(columns)
         if kinds is None:
             columns = dict(self.frame().to_dict())
             kinds = dict.fromkeys(columns)
+        else:
+            self._given = columns  # what was given may be filled anew by its owner
         if not columns:
             raise DataError("no keys were given", hint='write [{"customer": 7}], or {"customer": [7, 8]}')
         self.columns: Mapping[str, Sequence[Any]] = columns
