@@ -433,9 +433,10 @@ def test_infinite_results_count_online_as_in_history(workspace):
     def shares(orders):
         share = 1.0 / orders["amount"]
         functions = share.count, share.n_unique, share.time_since_last
-        return {function.__name__: function(window="365d") for function in functions}
+        return {function.__name__: function(window="1d") for function in functions}
 
     project = shop(pl.DataFrame(rows), features=shares)
+    workspace._clock = tm.ReplayClock(at(12))
     workspace.apply(project)
     workspace.ingest("orders")
     keys = pl.DataFrame({"customer": ["a"], "timestamp": [workspace._clock()]})
