@@ -318,20 +318,23 @@ class Workspace:
         return sql(self._context(), query)
 
     def materialize(self, *views: FeatureView[..., Any] | str) -> list[Covered]:
-        """Bring views up to date in the online store.
+        """Bring views up to date in the online store, and the rebuilt transformations that they stand on.
 
         Args:
             views: Which; none for all.
 
         Returns:
             What the online store holds of each now.
+
+        Raises:
+            ConflictError: If somebody else is materializing in this workspace.
         """
         from tinymlops.features.definitions.specs import ViewSpec
-        from tinymlops.features.online.materialization import materialize
+        from tinymlops.features.intake.refreshing import refresh
 
         context = self._context()
         chosen = [context.definitions.get(ViewSpec, name) for name in _names(views, context)]
-        return [materialize(context, view) for view in chosen or context.definitions.of(ViewSpec).values()]
+        return refresh(context, chosen or list(context.definitions.of(ViewSpec).values()))
 
     def get_online_features(
         self,

@@ -49,8 +49,18 @@ def online(
     plain = keys if isinstance(keys, list) else keys.to_dicts()
     found = session.workspace.get_online_features(split_names(names), plain, details=details)
     frame = found.to_polars()
-    data = {"timestamp": found.timestamp, "sequence": found.sequence, "rows": frame.to_dicts()}
-    return Answer(data, [f"as of {found.timestamp.isoformat()}, Q={found.sequence}", *head_of(frame)])
+    rebuilt = {
+        view: {"sequence": sequence, "age_seconds": age.total_seconds()}
+        for view, (sequence, age) in found.rebuilt.items()
+    }
+    data = {
+        "timestamp": found.timestamp,
+        "sequence": found.sequence,
+        "rebuilt": rebuilt,
+        "rows": frame.to_dicts(),
+    }
+    lines = [f"{view}: computed {age} before, Q={sequence}" for view, (sequence, age) in found.rebuilt.items()]
+    return Answer(data, [f"as of {found.timestamp.isoformat()}, Q={found.sequence}", *lines, *head_of(frame)])
 
 
 def historical(

@@ -175,8 +175,9 @@ def _change(spec: AnySpec, known: Definition | None) -> Change:
 def _differences(before: AnySpec, after: AnySpec) -> list[str]:
     """Name the fields that differ; of features, columns and keys, which ones."""
     found = []
+    plain_before, plain_after = (msgspec.to_builtins(spec) for spec in (before, after))
     for name in after.__struct_fields__:
-        old, new = (msgspec.to_builtins(getattr(spec, name)) for spec in (before, after))
+        old, new = plain_before.get(name), plain_after.get(name)
         if msgspec.json.encode(old) == msgspec.json.encode(new):  # where the order of features counts
             continue
         if isinstance(old, dict) and isinstance(new, dict) and name != "code":

@@ -100,11 +100,22 @@ class FeaturesRequest(_Body, frozen=True, kw_only=True):
             _check_columns(self.keys)
 
 
+class RebuiltRows(msgspec.Struct, frozen=True, kw_only=True):
+    """Of when the rows of a rebuilt transformation are."""
+
+    sequence: int
+    """Of the inputs that they were computed from."""
+    age_seconds: float
+    """Since they were computed."""
+
+
 class FeaturesAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Features, a row for each key, in order."""
 
     timestamp: datetime
     sequence: int
+    rebuilt: dict[str, RebuiltRows] = {}
+    """By view, of those on a rebuilt transformation."""
     rows: list[dict[str, Any]]
 
 

@@ -38,6 +38,7 @@ class Environment:
         online: Derived feature values.
         write_lock: Serialises commits. Taken after `gc_lock`, never before.
         gc_lock: Held shared from before a publish until after its commit.
+        materialize_lock: Held while views are brought up to date, before any other.
     """
 
     def __init__(self, path: Path) -> None:
@@ -46,6 +47,7 @@ class Environment:
         self.segments_dir = path / "segments"
         self.gc_lock = FileLock(path / "gc.lock")
         self.write_lock = FileLock(path / "write.lock")
+        self.materialize_lock = FileLock(path / "materialize.lock")
         self.database = Database(path / _DATABASE, self.write_lock)
         self.blobs = Blobs(path / "blobs", self.tmp)
         self.online: LmdbStore

@@ -182,7 +182,7 @@ def _notes_on_sources(definitions: Definitions) -> list[str]:
         for source in sources
         if source.timestamp is None and not source.row_wise
     ] + [
-        f"transformation {source.name} is {'row-wise' if source.row_wise else 'rebuilt at ingest'}"
+        f"transformation {source.name} is {'row-wise' if source.row_wise else 'rebuilt at ingest and materialize'}"
         for source in sources
         if source.inputs
     ]

@@ -219,6 +219,7 @@ class Project:
         ambiguous: Ambiguous = "raise",
         date_means: DateMeans | None = None,
         keys: Mapping[str, str] | None = None,
+        max_age: str | timedelta | None = None,
     ) -> Callable[[Callable[P, R]], Source[P, R]]:
         """Derive a source from others, which are its parameters: in SQL (returns `str`) or in Polars.
 
@@ -233,6 +234,8 @@ class Project:
             ambiguous: As for `source`.
             date_means: As for `source`.
             keys: As for `source`.
+            max_age: Of one that is rebuilt, at ingest and materialize: how old its rows may be for an online read, such
+                as "1d"; None for any age.
 
         Returns:
             A decorator: the function becomes the `Source` of its name.
@@ -257,10 +260,10 @@ class Project:
                     f"transformation {function.__name__!r} has no inputs",
                     hint="name the sources it reads as its parameters",
                 )
-            if row_wise and (len(parameters) != 1 or timestamp or id or created or delay):
+            if row_wise and (len(parameters) != 1 or timestamp or id or created or delay or max_age):
                 raise DefinitionError(
                     f"row-wise transformation {function.__name__!r} must have one input and keep its times and id",
-                    hint="leave out timestamp, id, created and delay, or row_wise=True",
+                    hint="leave out timestamp, id, created, delay and max_age, or row_wise=True",
                 )
             if not row_wise:
                 _check_times(function.__name__, timestamp, static=False, created=created, delay=delay)
@@ -281,6 +284,7 @@ class Project:
                         sql=sql,
                         inputs=tuple(parameters),
                         row_wise=row_wise,
+                        max_age=msgspec.UNSET if max_age is None else parse_duration(max_age, name="max_age"),
                         code=None if sql is not None else reference_of(function),
                         description=_description(function),
                     ),

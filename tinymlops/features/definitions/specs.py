@@ -75,6 +75,8 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True, tag="source", tag_fi
     inputs: tuple[str, ...] = ()
     """Of a transformation: the sources it is derived from."""
     row_wise: bool = False
+    max_age: int | msgspec.UnsetType = msgspec.UNSET
+    """Of a rebuilt transformation: microseconds after which online reads refuse its rows."""
     takes_since: bool = False
     cursor: str | None = None
     """Of a function that takes `since`: the column of times that it is compared with."""

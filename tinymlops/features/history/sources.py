@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tinymlops._time import from_micros
+from tinymlops._time import from_micros, to_micros
 from tinymlops.errors import DataError, NotFoundError, near
 from tinymlops.features.definitions.specs import SourceSpec
 from tinymlops.features.history.payloads import read_pushed
@@ -263,6 +263,23 @@ def known_columns(source: SourceSpec, state: SourceState | None) -> dict[str, st
 def live_segments(context: Context, name: str) -> list[Segment]:
     """Return the segments that hold a source's rows, oldest first."""
     return context.environment.database.list(Segment, where={"source": name, "dead_at": None}, order="id")
+
+
+class Rebuilt(NamedTuple):
+    """When the rows of a rebuilt transformation were computed, and from what."""
+
+    sequence: int
+    """`Q` of its inputs."""
+    at: int
+    """Microseconds UTC."""
+
+
+def newest_rebuild(context: Context, name: str) -> Rebuilt | None:
+    """Return of when a rebuilt source's rows are; None for a source that is none, or was never computed."""
+    live = live_segments(context, name)
+    if not live or live[-1].covers is None:
+        return None
+    return Rebuilt(live[-1].covers, to_micros(live[-1].created_at))
 
 
 def newest_sequence(context: Context, name: str) -> int | None:

@@ -22,6 +22,7 @@ import numpy as np
 from tinymlops.features.definitions import specs
 from tinymlops.features.definitions.definitions import Definitions
 from tinymlops.features.definitions.specs import AnySpec, EntitySpec, SourceSpec, ViewSpec
+from tinymlops.features.history.sources import Rebuilt
 from tinymlops.kernels._compile import frozen
 from tinymlops.kernels.entries import SYSTEM, empty_entry, pack, unpack
 
@@ -124,6 +125,8 @@ class State(msgspec.Struct, frozen=True):
     """The newest segment of the source: one that is rebuilt gets another."""
     layout: Layout
     stamp: int
+    rebuilt: Rebuilt | None = None
+    """Of when the rows are, of a source that is rebuilt."""
 
     @property
     def variant(self) -> Variant:
@@ -138,6 +141,7 @@ class _Kept(msgspec.Struct, frozen=True, array_like=True):
     segment: int
     layout: Layout
     stamp: int
+    rebuilt: Rebuilt | None = None
 
 
 class Rows(NamedTuple):
@@ -223,7 +227,7 @@ class Variant:
 
     def put_state(self, tx: Writer, state: State) -> None:
         """Write the state of a view that was written anew."""
-        kept = _Kept(state.lineage, state.segment, state.layout, state.stamp)
+        kept = _Kept(state.lineage, state.segment, state.layout, state.stamp, state.rebuilt)
         tx.put(b"l" + self._name, msgspec.msgpack.encode(kept))
         self.put_moment(tx, state)
 
@@ -381,4 +385,4 @@ def _state(tx: Reader, name: bytes, moment: Moment) -> State:
     assert value is not None, "what is covered is laid out"
     kept = msgspec.msgpack.decode(value, type=_Kept)
     (view,) = (spec for spec in kept.lineage if isinstance(spec, ViewSpec))
-    return State(Covered(view.name, *moment[:3]), kept.lineage, kept.segment, kept.layout, kept.stamp)
+    return State(Covered(view.name, *moment[:3]), kept.lineage, kept.segment, kept.layout, kept.stamp, kept.rebuilt)

@@ -23,7 +23,7 @@ import polars as pl
 from tinymlops.errors import DataError, DefinitionError, TinyMLOpsError
 from tinymlops.features.definitions.expressions import columns_of
 from tinymlops.features.definitions.specs import ViewSpec
-from tinymlops.features.history.sources import SYSTEM, live_segments, sources_after, stored_rows
+from tinymlops.features.history.sources import SYSTEM, live_segments, newest_rebuild, sources_after, stored_rows
 from tinymlops.features.online.arranging import arranged, filtered, merged, needed, with_keys
 from tinymlops.features.online.entries import Covered, Entry, Rows, State, Variant, states
 from tinymlops.kernels.entries import EVENT
@@ -207,7 +207,8 @@ def _from_history(context: Context, variant: Variant, at: int) -> tuple[State, l
     layout, rows = arranged(variant, _history(context, variant, as_of=sequence), at=at)
     entries = sorted(variant.entries(rows, np.zeros(len(rows.keys), np.int64)))  # LMDB fills its pages in order
     covered = Covered(variant.view.name, sequence, at, len(rows.keys))
-    return State(covered, variant.lineage, segment, layout, secrets.randbits(63)), entries
+    rebuilt = newest_rebuild(context, variant.sources[-1].name)
+    return State(covered, variant.lineage, segment, layout, secrets.randbits(63), rebuilt), entries
 
 
 def _history(context: Context, variant: Variant, *, after: int = 0, as_of: int) -> pl.DataFrame:

@@ -6,14 +6,17 @@ out is found with the first read, and again when the view was written anew.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from tinymlops._keys import all_key_bytes, key_values
+from tinymlops.errors import DataError
 from tinymlops.features.definitions.specs import EntitySpec, SourceSpec, ViewSpec
 from tinymlops.features.history.historical import asked_of, is_strict, no_key, same_name
+from tinymlops.features.history.sources import Rebuilt, newest_rebuild
 from tinymlops.features.online.cells import Answer, Cells, LoneCells
 from tinymlops.features.online.entries import Moment, Variant
 from tinymlops.features.online.programs import Program
@@ -46,6 +49,8 @@ class Coverage(NamedTuple):
     """The least that they cover."""
     at: int
     """Microseconds UTC: from when on it answers for all views; FOREVER if one was never materialized."""
+    rebuilt: dict[str, Rebuilt]
+    """Of when the rows are, of views on a rebuilt transformation."""
 
 
 class ReadPlan:
@@ -62,7 +67,7 @@ class ReadPlan:
         self.spine_source = spine_source
         self.views = [ViewPlan(context, request, spine_source) for request in requests if not request.on_demand]
         self.on_demand = len(self.views) < len(self.requests)
-        self._coverage = Coverage(-1, [], 0, 0)
+        self._coverage = Coverage(-1, [], 0, 0, {})
         self.names = tuple(name for view in self.views for name in view.names)
         self.known_names = frozenset(self.names)
         for place, name in enumerate(self.names):
@@ -80,8 +85,24 @@ class ReadPlan:
                 found,
                 min((moment.sequence for _, moment in found), default=0),
                 max((moment.at for _, moment in found), default=NEVER) if whole else FOREVER,
+                {view.view.name: rebuilt for view, _ in found if (rebuilt := view.rebuilt(tx))},
             )
         return coverage
+
+    def rebuilt(self, context: Context, tx: Reader, covered: Collection[ViewPlan]) -> dict[str, Rebuilt]:
+        """Return of when the rows are of views on a rebuilt transformation, of those that are not covered as in history."""
+        found = dict(self.coverage(tx).rebuilt)
+        for view in self.views:
+            if view not in covered and view.origin.inputs:
+                rebuilt = newest_rebuild(context, view.origin.name)
+                found |= {} if rebuilt is None else {view.view.name: rebuilt}
+        return found
+
+    def require_young(self, rebuilt: Mapping[str, Rebuilt], now: int) -> None:
+        """Refuse rows that were computed longer ago than their transformation allows."""
+        for view in self.views:
+            if view.view.name in rebuilt:
+                view.require_young(rebuilt[view.view.name], now)
 
     def origin(self, name: str) -> str:
         """Return `view:feature` of a column; of the last, if several have the name."""
@@ -112,9 +133,30 @@ class ViewPlan:
         self.on = request.on or definitions.get(EntitySpec, self.view.entity).key
         self.strict = is_strict(context, self.source, spine_source)
         self.variant = Variant.of(definitions, self.view)
+        self.origin = self.variant.sources[-1]
+        """The source whose times and ids the rows have."""
         self.features = asked_of(self.view, request)
         self.names = tuple(request.prefix + name for name in self.features)
         self._program: Program | None = None
+
+    def rebuilt(self, tx: Reader) -> Rebuilt | None:
+        """Return of when the view's rows are, if it stands on a rebuilt transformation."""
+        state = self.variant.state(tx) if self.origin.inputs else None
+        return None if state is None else state.rebuilt
+
+    def require_young(self, rebuilt: Rebuilt, now: int) -> None:
+        """Refuse rows that were computed longer ago than their transformation allows.
+
+        Raises:
+            DataError: If they were.
+        """
+        limit = self.origin.max_age
+        if isinstance(limit, int) and now - rebuilt.at > limit:
+            age, most = (timedelta(microseconds=micros) for micros in (now - rebuilt.at, limit))
+            raise DataError(
+                f"the rows of {self.origin.name!r} were computed {age} ago, and {most} is the most that it allows",
+                hint=f"tinymlops materialize {self.view.name}",
+            )
 
     def read(self, tx: Reader, moment: Moment, request: Request, now: int) -> Answer:
         """Read the features of now.

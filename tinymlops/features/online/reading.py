@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -21,10 +21,20 @@ if TYPE_CHECKING:
 
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.specs import FeatureRequest
+    from tinymlops.features.history.sources import Rebuilt
     from tinymlops.features.online.cells import Answer
     from tinymlops.stores._entries import Reader
 
 __all__ = ["Keys", "OnlineFeatures", "get_online_features", "read_features"]
+
+
+class Rebuild(NamedTuple):
+    """Of when the rows of a rebuilt transformation are."""
+
+    sequence: int
+    """`Q` of the inputs that they were computed from."""
+    age: timedelta
+    """Since they were computed."""
 
 
 class OnlineFeatures:
@@ -42,10 +52,11 @@ class OnlineFeatures:
         sequence: int,
         features: tuple[str, ...],
         answer: list[Answer] | Table,
+        rebuilt: Mapping[str, Rebuilt],
         *,
         details: bool,
     ) -> None:
-        self._keys, self._now, self._answer, self._details = keys, now, answer, details
+        self._keys, self._now, self._answer, self._rebuilt, self._details = keys, now, answer, rebuilt, details
         self.sequence = sequence
         self.features = features
 
@@ -53,6 +64,30 @@ class OnlineFeatures:
     def timestamp(self) -> datetime:
         """`t`, the clock's time of the read."""
         return from_micros(self._now)
+
+    @property
+    def rebuilt(self) -> dict[str, Rebuild]:
+        """Of each view on a transformation that is rebuilt: what its rows were computed from, and how long ago."""
+        return {
+            name: Rebuild(sequence, timedelta(microseconds=self._now - at))
+            for name, (sequence, at) in self._rebuilt.items()
+        }
+
+    def ages(self) -> pl.DataFrame:
+        """Return keys and `<feature>_age`, a duration from the fact to the moment of the read, a row for each key.
+
+        It is null where there is no fact, and for windows, which have many.
+
+        Raises:
+            DataError: If the read was not asked for details.
+        """
+        if not self._details:
+            raise DataError("ages come from the event times of facts", hint="read with details=True")
+        frame, moment = self._frame, pl.lit(self.timestamp, pl.Datetime("us", "UTC"))
+        names = [name for name in self.features if f"{name}_event_time" in frame.columns]
+        return self._keys.frame().with_columns(
+            frame.select((moment - pl.col(f"{name}_event_time")).alias(f"{name}_age") for name in names)
+        )
 
     def to_polars(self) -> pl.DataFrame:
         """Return keys, features and, if asked for, details as a Polars frame, a row for each key."""
@@ -161,11 +196,13 @@ def _read(context: Context, tx: Reader, plan: ReadPlan, keys: Request, *, detail
     now, coverage = context.now(), plan.coverage(tx)
     if plan.on_demand or now < coverage.at:
         return _read_more(context, tx, plan, keys, now, details=details)
+    if coverage.rebuilt:
+        plan.require_young(coverage.rebuilt, now)
     answer = [view.read(tx, moment, keys, now) for view, moment in coverage.views]
     for name in keys.columns:
         if name in plan.known_names:
             raise same_name(name, plan.origin(name))
-    return OnlineFeatures(keys, now, coverage.sequence, plan.names, answer, details=details)
+    return OnlineFeatures(keys, now, coverage.sequence, plan.names, answer, coverage.rebuilt, details=details)
 
 
 def _read_more(
@@ -175,6 +212,8 @@ def _read_more(
     covered = {view: moment for view, moment in plan.coverage(tx).views if moment.at <= now}
     sequences = [moment.sequence for moment in covered.values()]
     sequence = min(sequences) if sequences else context.environment.database.sequence()
+    rebuilt = plan.rebuilt(context, tx, covered)
+    plan.require_young(rebuilt, now)
     table = Table({}, {}, {})
     time = np.full(keys.height, now, np.int64)
     for view in plan.views:
@@ -193,7 +232,7 @@ def _read_more(
         table.columns.update(found)
         table.details.update(reasons)
     table = in_order(context, keys.frame(), time, plan.requests, table)
-    return OnlineFeatures(keys, now, sequence, tuple(table.columns), table, details=details)
+    return OnlineFeatures(keys, now, sequence, tuple(table.columns), table, rebuilt, details=details)
 
 
 def _table(names: Sequence[str], answer: Sequence[Answer], details: bool) -> Table:  # noqa: FBT001

@@ -6,7 +6,7 @@ from litestar.params import JSONBody
 
 from tinymlops.errors import DefinitionError
 from tinymlops.server.errors import documented, unavailable
-from tinymlops.server.messages import FeaturesAnswer, FeaturesRequest
+from tinymlops.server.messages import FeaturesAnswer, FeaturesRequest, RebuiltRows
 from tinymlops.workspace import Workspace
 
 __all__ = ["feature_routes"]
@@ -28,6 +28,10 @@ def feature_routes(ws: Workspace) -> list[HTTPRouteHandler]:
         found = ws.get_online_features(data.features, data.keys, details=data.details)
         columns = found.to_dict()
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        return FeaturesAnswer(timestamp=found.timestamp, sequence=found.sequence, rows=rows)
+        rebuilt = {
+            view: RebuiltRows(sequence=sequence, age_seconds=age.total_seconds())
+            for view, (sequence, age) in found.rebuilt.items()
+        }
+        return FeaturesAnswer(timestamp=found.timestamp, sequence=found.sequence, rebuilt=rebuilt, rows=rows)
 
     return [get_online_features]

@@ -1,0 +1,70 @@
+"""`materialize`: bring views up to date, with the rebuilt transformations that they stand on, several at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from tinymlops._progress import progress
+from tinymlops.errors import ConflictError
+from tinymlops.features.definitions.specs import SourceSpec
+from tinymlops.features.intake.ingestion import rebuild
+from tinymlops.features.online.materialization import Covered, materialize
+from tinymlops.kernels._threads import thread_count
+
+if TYPE_CHECKING:
+    from tinymlops.features.context import Context
+    from tinymlops.features.definitions.specs import ViewSpec
+
+__all__ = ["refresh"]
+
+
+def refresh(context: Context, views: Sequence[ViewSpec]) -> list[Covered]:
+    """Bring views up to date in the online store; what is done of one stays done if another fails.
+
+    Args:
+        context: The workspace's state.
+        views: Which.
+
+    Returns:
+        What the online store holds of each.
+
+    Raises:
+        ConflictError: If somebody else is materializing in this workspace.
+    """
+    with _alone(context):
+        for source in _rebuilt(context, views):
+            rebuild(context, source)
+        if len(views) == 1:
+            return [materialize(context, views[0])]
+        with progress("materializing", len(views)) as advance, ThreadPoolExecutor(thread_count()) as pool:
+            parts = [pool.submit(materialize, context, view) for view in views]
+            for _ in as_completed(parts):
+                advance(1)
+        return [part.result() for part in parts]
+
+
+@contextmanager
+def _alone(context: Context) -> Iterator[None]:
+    with ExitStack() as held:
+        try:
+            held.enter_context(context.environment.materialize_lock.exclusive(deadline=0))
+        except ConflictError as error:
+            raise ConflictError(
+                "views of this workspace are being materialized already",
+                hint="wait until that is done: it covers all that is stored by then",
+            ) from error
+        yield
+
+
+def _rebuilt(context: Context, views: Sequence[ViewSpec]) -> list[SourceSpec]:
+    """Return the transformations that views stand on and that are rebuilt, inputs before what reads them."""
+    known = context.definitions.of(SourceSpec)
+    needed, names = set[str](), [view.source for view in views]
+    while names:
+        name = names.pop()
+        needed.add(name)
+        names += known[name].inputs
+    return [one for one in context.definitions.derived_in_order() if one.name in needed and not one.row_wise]
