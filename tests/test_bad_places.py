@@ -1,5 +1,7 @@
 """A workspace in a place where it cannot work: said when it is opened, with what to do."""
 
+import errno
+import os
 import sqlite3
 import sys
 
@@ -31,6 +33,34 @@ def test_a_read_only_workspace_is_refused(folder, monkeypatch, name):
         tm.connect(folder / "shop.tm")
     assert "writable" in caught.value.hint
     assert "cannot be written" in refused(11, "ingest", "--project", folder)
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_a_workspace_is_not_made_where_nothing_may_be_written(tmp_path, monkeypatch, code):
+    # As above; the test after this one asks the system itself, where it would refuse.
+    make = environment.Path.mkdir
+
+    def refuse(path, *arguments, **options):
+        if path.name == "shop.tm":
+            raise OSError(code, os.strerror(code), str(path))
+        make(path, *arguments, **options)
+
+    monkeypatch.setattr(environment.Path, "mkdir", refuse)
+    with pytest.raises(AccessError, match="shop.tm cannot be written by this user") as caught:
+        tm.connect(tmp_path / "shop.tm", create=True)
+    assert "writable" in caught.value.hint
+    assert "cannot be written" in refused(11, "init", tmp_path / "new")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="a superuser may write and search every directory")
+@pytest.mark.parametrize("mode", [0o500, 0o000])
+def test_a_directory_that_is_read_only_or_closed_is_refused(tmp_path, mode):
+    (tmp_path / "closed").mkdir(mode=mode)
+    try:
+        with pytest.raises(AccessError, match=r"cannot be (written|read) by this user"):
+            tm.connect(tmp_path / "closed" / "shop.tm", create=True)
+    finally:
+        (tmp_path / "closed").chmod(0o700)
 
 
 def test_a_workspace_of_a_newer_version_is_refused_and_left_alone(folder):

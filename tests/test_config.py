@@ -1,9 +1,12 @@
 """`tinymlops.toml`: found upwards, read strictly."""
 
+import errno
+import os
+
 import pytest
 
 from tinymlops.config import Config, find_config, read_config
-from tinymlops.errors import DefinitionError, NotFoundError
+from tinymlops.errors import AccessError, DefinitionError, NotFoundError
 
 
 def write(folder, text):
@@ -52,6 +55,18 @@ def test_what_cannot_be_used_is_refused_by_name(tmp_path, text, said):
     assert said in caught.value.message
     assert "tinymlops.toml" in caught.value.message
     assert caught.value.hint
+
+
+def test_a_file_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
+    path = write(tmp_path, "threads = 1\n") / "tinymlops.toml"
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(type(path), "read_bytes", refuse)
+    with pytest.raises(AccessError, match="tinymlops.toml cannot be read by this user") as caught:
+        read_config(tmp_path)
+    assert "readable" in caught.value.hint
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path):

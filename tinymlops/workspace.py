@@ -61,6 +61,7 @@ def connect(
 
     Raises:
         NotFoundError: If it is no workspace, with the near match.
+        AccessError: If it may not be written, or made there.
         DefinitionError: If `tinymlops.toml` cannot be used.
 
     Example:
