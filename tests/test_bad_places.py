@@ -6,11 +6,11 @@ import sqlite3
 import sys
 
 import pytest
-from command_line import ask, refused
+from command_line import ask, refused, run, succeed
 
 import tinymlops as tm
 from tinymlops.errors import AccessError, IntegrityError
-from tinymlops.stores import checks, environment
+from tinymlops.stores import environment, file_systems
 from tinymlops.stores.migrations import SCHEMA_VERSION
 
 
@@ -78,15 +78,42 @@ def test_a_workspace_of_a_newer_version_is_refused_and_left_alone(folder):
 
 @pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs"])
 def test_doctor_warns_of_a_network_file_system(folder, monkeypatch, kind):
-    monkeypatch.setattr(checks, "_kind_of_file_system", lambda _: kind)
+    monkeypatch.setattr(file_systems, "kind_of", lambda _: kind)
     report = ask("doctor", "--project", folder)
     (finding,) = [finding for finding in report["findings"] if finding["check"] == "file system"]
     assert finding["level"] == "warning"
     assert f"{kind} is a network file system" in finding["detail"]
 
 
+def test_connect_warns_of_a_network_file_system_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(file_systems, "kind_of", lambda _: "nfs4")
+    with pytest.warns(UserWarning, match="shop.tm: nfs4 is a network file system: keep the workspace on a") as caught:
+        tm.connect(tmp_path / "shop.tm", create=True).close()
+    assert caught[0].filename == __file__
+    tm.connect(tmp_path / "shop.tm").close()  # any warning would be an error
+
+
+def test_a_workspace_that_was_warned_of_as_an_error_is_closed(tmp_path, monkeypatch):
+    monkeypatch.setattr(file_systems, "kind_of", lambda _: "nfs4")
+    with pytest.raises(UserWarning):
+        tm.connect(tmp_path / "shop.tm", create=True)
+    assert (tmp_path / "shop.tm").resolve() not in environment._open
+
+
+@pytest.mark.filterwarnings("default:.*network file system")
+def test_a_command_shows_a_warning_as_a_line(tmp_path, monkeypatch):
+    (tmp_path / "tinymlops.toml").write_text('workspace = "shop.tm"\n')
+    succeed("init", tmp_path)
+    monkeypatch.setattr(file_systems, "kind_of", lambda _: "nfs4")
+    file_systems._looked_at.clear()
+    result = run("runs", "list", "--project", tmp_path, "--json")
+    place = (tmp_path / "shop.tm").resolve()
+    assert result.stderr == f"warning: {place}: nfs4 is a network file system: keep the workspace on a local disk\n"
+    assert result.exit_code == 0
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="mount points are listed on Linux")
 def test_the_file_system_is_that_of_the_nearest_mount_point():
     from pathlib import Path
 
-    assert checks._kind_of_file_system(Path("/proc/self")) == "proc"
+    assert file_systems.kind_of(Path("/proc/self")) == "proc"

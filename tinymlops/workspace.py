@@ -50,7 +50,7 @@ __all__ = ["Workspace", "connect", "restore"]
 def connect(
     path: str | Path, *, create: bool = False, clock: Clock = system_clock, root: str | Path | None = None
 ) -> Workspace:
-    """Open a workspace directory.
+    """Open a workspace directory; one on a network file system is warned of, once per process.
 
     Args:
         path: The directory, such as "flights.tm".
@@ -72,11 +72,14 @@ def connect(
     """
     from tinymlops.config import read_config
     from tinymlops.stores.environment import open_environment
+    from tinymlops.stores.file_systems import warn_of_network
 
     project = Path(root if root is not None else Path(path).resolve().parent).resolve()
     config = read_config(project)
-    workspace = Workspace(open_environment(Path(path), create=create, clock=clock), clock, project, config)
+    environment = open_environment(Path(path), create=create, clock=clock)
+    workspace = Workspace(environment, clock, project, config)
     try:
+        warn_of_network(environment.path)
         workspace._recover()  # noqa: SLF001
     except BaseException:
         workspace.close()  # else the next attempt would find the stores in the state that made this one fail
