@@ -5,8 +5,10 @@ import os
 
 import pytest
 
+import tinymlops as tm
 from tinymlops.config import Config, find_config, read_config
 from tinymlops.errors import AccessError, DefinitionError, NotFoundError
+from tinymlops.kernels import _threads
 
 
 def write(folder, text):
@@ -88,3 +90,16 @@ def test_without_any_the_hint_is_init(tmp_path):
     with pytest.raises(NotFoundError, match="there is no tinymlops.toml in") as caught:
         find_config(tmp_path)
     assert "tinymlops init" in caught.value.hint
+
+
+def test_threads_cap_the_pool_of_the_kernels(tmp_path):
+    before = _threads.thread_count()
+    try:
+        with tm.connect(write(tmp_path, "threads = 3\n") / "shop.tm", create=True):
+            assert _threads.thread_count() == 3
+        (tmp_path / "other").mkdir()
+        with tm.connect(tmp_path / "other" / "shop.tm", create=True):
+            assert _threads.thread_count() == 3  # a project that says nothing changes nothing
+    finally:
+        _threads.set_threads(None)
+    assert _threads.thread_count() == before

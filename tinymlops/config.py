@@ -23,7 +23,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     data_dirs: tuple[str, ...] = ()
     """Directories beside the file's own whose files SQL may read."""
     threads: int | None = None
-    """At most so many for DuckDB and the kernels; by default one per core."""
+    """At most so many for each query of DuckDB, and for our kernels; by default one per core.
+
+    The kernels have one pool per process: what the workspace connected last says holds for all of it, and one that
+    says nothing changes nothing. Polars is not capped: it reads POLARS_MAX_THREADS from the environment once, when it
+    is imported, and cannot be capped later. `tinymlops serve` sets that before the import; in a program or notebook of
+    your own, set it before anything imports Polars.
+    """
 
 
 def read_config(root: Path) -> Config:

@@ -57,7 +57,7 @@ def connect(
         create: Make it if it does not exist.
         clock: The time, as an aware UTC datetime; a `ReplayClock` serves the past as it was.
         root: The project's directory, where relative paths in SQL start and `tinymlops.toml` is, if there is one;
-            by default the directory that holds the workspace.
+            by default the directory that holds the workspace. Its `threads` cap the kernels of the whole process.
 
     Raises:
         NotFoundError: If it is no workspace, with the near match.
@@ -80,11 +80,20 @@ def connect(
     workspace = Workspace(environment, clock, project, config)
     try:
         warn_of_network(environment.path)
+        _cap(config.threads)
         workspace._recover()  # noqa: SLF001
     except BaseException:
         workspace.close()  # else the next attempt would find the stores in the state that made this one fail
         raise
     return workspace
+
+
+def _cap(threads: int | None) -> None:
+    """Let the kernels' pool, which the whole process shares, have so many threads; None leaves it as it is."""
+    if threads is not None:
+        from tinymlops.kernels._threads import set_threads
+
+        set_threads(threads)
 
 
 def restore(backup: str | Path, path: str | Path) -> Backup:
