@@ -98,6 +98,36 @@ def test_the_audit_log_says_nothing_of_rows_that_all_have_a_time(workspace):
     assert set(entry.detail) == {"rows", "sha256"}
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError("the disk is gone"), "the disk is gone"),
+        (DataError("a column is gone", hint="look for it"), "a column is gone"),
+        (MemoryError(), "MemoryError"),
+    ],
+)
+def test_an_online_store_that_cannot_follow_is_no_failed_ingest(workspace, monkeypatch, error, reason):
+    from tinymlops.features.intake import ingestion
+
+    def broken(*_):
+        raise error
+
+    project = shop(orders(("a", 1, 1.0)))
+    workspace.apply(project)
+    workspace.ingest("orders")
+    workspace.materialize()
+    project.frames["orders"] = orders(("a", 1, 1.0), ("a", 2, 5.0))
+    said = f"the rows are stored, but the online store could not follow: {reason}; .*`materialize` lets it follow"
+    with monkeypatch.context() as patched:
+        patched.setattr(ingestion, "catch_up", broken)
+        with pytest.warns(UserWarning, match=said):
+            (report,) = workspace.ingest("orders")
+    assert taken(report) == (1, 0, 1)
+    (covered,) = workspace.materialize()
+    assert covered.sequence == workspace._environment.database.sequence()
+    assert workspace.get_online_features(["spending"], [{"customer": "a"}]).to_dict()["last_amount"] == [5.0]
+
+
 def test_under_a_replay_clock_the_future_is_held_back(tmp_path):
     clock = tm.ReplayClock(at(3))
     with tm.connect(tmp_path / "replay.tm", create=True, clock=clock) as ws:

@@ -9,7 +9,7 @@ import msgspec
 import polars as pl
 
 from tinymlops._warn import warn
-from tinymlops.errors import ConflictError, DataError, NotFoundError, near
+from tinymlops.errors import ConflictError, DataError, NotFoundError, TinyMLOpsError, near
 from tinymlops.features.definitions import specs
 from tinymlops.features.history.deletes import refuse_deletes
 from tinymlops.features.history.record_times import delay_micros
@@ -51,7 +51,7 @@ def ingest_all(
 ) -> list[Ingestion]:
     """Ingest the named sources, or all that are not pushed, and bring what stands on them up to date.
 
-    Transformations over them are rebuilt, and what the online store holds follows.
+    Transformations over them are rebuilt, and what the online store holds follows; where it cannot, that is a warning.
 
     Args:
         context: The workspace's state.
@@ -77,7 +77,7 @@ def ingest_all(
     rebuilt = [rebuild(context, spec) for spec in context.definitions.derived_in_order() if not spec.row_wise]
     reports += [report for report in rebuilt if report is not None]
     if reports:
-        catch_up(context)
+        _follow(context)
     compact_where_needed(context)
     return reports
 
@@ -167,6 +167,18 @@ def rebuild(context: Context, source: SourceSpec) -> Ingestion | None:
         at=context.clock(),
     )
     return _commit(context, source, Changes(rows), report, live, timeless=timeless, covers=newest)
+
+
+def _follow(context: Context) -> None:
+    """Let the online store follow; the rows are durable, so what goes wrong here may not look like a failed ingest."""
+    try:
+        catch_up(context)
+    except Exception as error:  # noqa: BLE001  # of whatever kind: the caller would ingest committed rows again
+        reason = error.message if isinstance(error, TinyMLOpsError) else str(error) or type(error).__name__
+        warn(
+            f"the rows are stored, but the online store could not follow: {reason}; "
+            "once that is put right, `materialize` lets it follow"
+        )
 
 
 def _require_ids(sources: Sequence[SourceSpec]) -> None:
