@@ -1,14 +1,16 @@
 """A workspace in a place where it cannot work: said when it is opened, with what to do."""
 
+import errno
+import os
 import sqlite3
 import sys
 
 import pytest
-from command_line import ask, refused
+from command_line import ask, refused, run, succeed
 
 import tinymlops as tm
 from tinymlops.errors import AccessError, IntegrityError
-from tinymlops.stores import checks, environment
+from tinymlops.stores import environment, file_systems
 from tinymlops.stores.migrations import SCHEMA_VERSION
 
 
@@ -33,6 +35,34 @@ def test_a_read_only_workspace_is_refused(folder, monkeypatch, name):
     assert "cannot be written" in refused(11, "ingest", "--project", folder)
 
 
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_a_workspace_is_not_made_where_nothing_may_be_written(tmp_path, monkeypatch, code):
+    # As above; the test after this one asks the system itself, where it would refuse.
+    make = environment.Path.mkdir
+
+    def refuse(path, *arguments, **options):
+        if path.name == "shop.tm":
+            raise OSError(code, os.strerror(code), str(path))
+        make(path, *arguments, **options)
+
+    monkeypatch.setattr(environment.Path, "mkdir", refuse)
+    with pytest.raises(AccessError, match="shop.tm cannot be written by this user") as caught:
+        tm.connect(tmp_path / "shop.tm", create=True)
+    assert "writable" in caught.value.hint
+    assert "cannot be written" in refused(11, "init", tmp_path / "new")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="a superuser may write and search every directory")
+@pytest.mark.parametrize("mode", [0o500, 0o000])
+def test_a_directory_that_is_read_only_or_closed_is_refused(tmp_path, mode):
+    (tmp_path / "closed").mkdir(mode=mode)
+    try:
+        with pytest.raises(AccessError, match=r"cannot be (written|read) by this user"):
+            tm.connect(tmp_path / "closed" / "shop.tm", create=True)
+    finally:
+        (tmp_path / "closed").chmod(0o700)
+
+
 def test_a_workspace_of_a_newer_version_is_refused_and_left_alone(folder):
     database = folder / "shop.tm" / "meta.db"
     with sqlite3.connect(database) as connection:
@@ -48,15 +78,42 @@ def test_a_workspace_of_a_newer_version_is_refused_and_left_alone(folder):
 
 @pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs"])
 def test_doctor_warns_of_a_network_file_system(folder, monkeypatch, kind):
-    monkeypatch.setattr(checks, "_kind_of_file_system", lambda _: kind)
+    monkeypatch.setattr(file_systems, "kind_of", lambda _: kind)
     report = ask("doctor", "--project", folder)
     (finding,) = [finding for finding in report["findings"] if finding["check"] == "file system"]
     assert finding["level"] == "warning"
     assert f"{kind} is a network file system" in finding["detail"]
 
 
+def test_connect_warns_of_a_network_file_system_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(file_systems, "kind_of", lambda _: "nfs4")
+    with pytest.warns(UserWarning, match="shop.tm: nfs4 is a network file system: keep the workspace on a") as caught:
+        tm.connect(tmp_path / "shop.tm", create=True).close()
+    assert caught[0].filename == __file__
+    tm.connect(tmp_path / "shop.tm").close()  # any warning would be an error
+
+
+def test_a_workspace_that_was_warned_of_as_an_error_is_closed(tmp_path, monkeypatch):
+    monkeypatch.setattr(file_systems, "kind_of", lambda _: "nfs4")
+    with pytest.raises(UserWarning):
+        tm.connect(tmp_path / "shop.tm", create=True)
+    assert (tmp_path / "shop.tm").resolve() not in environment._open
+
+
+@pytest.mark.filterwarnings("default:.*network file system")
+def test_a_command_shows_a_warning_as_a_line(tmp_path, monkeypatch):
+    (tmp_path / "tinymlops.toml").write_text('workspace = "shop.tm"\n')
+    succeed("init", tmp_path)
+    monkeypatch.setattr(file_systems, "kind_of", lambda _: "nfs4")
+    file_systems._looked_at.clear()
+    result = run("runs", "list", "--project", tmp_path, "--json")
+    place = (tmp_path / "shop.tm").resolve()
+    assert result.stderr == f"warning: {place}: nfs4 is a network file system: keep the workspace on a local disk\n"
+    assert result.exit_code == 0
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="mount points are listed on Linux")
 def test_the_file_system_is_that_of_the_nearest_mount_point():
     from pathlib import Path
 
-    assert checks._kind_of_file_system(Path("/proc/self")) == "proc"
+    assert file_systems.kind_of(Path("/proc/self")) == "proc"

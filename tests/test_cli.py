@@ -162,6 +162,19 @@ def test_with_json_an_error_is_one_object_on_standard_error(in_shop):
     }
 
 
+def test_a_warning_is_one_line_on_standard_error(tmp_path):
+    folder = write_shop(tmp_path / "shop")
+    with (folder / "data" / "orders.csv").open("a") as file:
+        file.write("200,1,1.5,\n")
+    succeed("init", folder)
+    succeed("apply", "--project", folder)
+    result = launch("ingest", "orders", "--json", "--project", folder)
+    (report,) = json.loads(result.stdout)
+    assert report["rows_quarantined"] == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("warning: source 'orders': 1 of 42 rows have no time in 'ordered_at'")
+
+
 def test_a_program_of_its_own_says_the_same(shop):
     result = launch("models", "show", "buyy", cwd=shop)
     assert (result.returncode, result.stdout) == (4, "")

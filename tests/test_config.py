@@ -1,9 +1,14 @@
 """`tinymlops.toml`: found upwards, read strictly."""
 
+import errno
+import os
+
 import pytest
 
+import tinymlops as tm
 from tinymlops.config import Config, find_config, read_config
-from tinymlops.errors import DefinitionError, NotFoundError
+from tinymlops.errors import AccessError, DefinitionError, NotFoundError
+from tinymlops.kernels import _threads
 
 
 def write(folder, text):
@@ -54,6 +59,18 @@ def test_what_cannot_be_used_is_refused_by_name(tmp_path, text, said):
     assert caught.value.hint
 
 
+def test_a_file_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
+    path = write(tmp_path, "threads = 1\n") / "tinymlops.toml"
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(type(path), "read_bytes", refuse)
+    with pytest.raises(AccessError, match="tinymlops.toml cannot be read by this user") as caught:
+        read_config(tmp_path)
+    assert "readable" in caught.value.hint
+
+
 def test_a_file_that_is_no_text_is_refused(tmp_path):
     (tmp_path / "tinymlops.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(DefinitionError, match="cannot be used"):
@@ -73,3 +90,16 @@ def test_without_any_the_hint_is_init(tmp_path):
     with pytest.raises(NotFoundError, match="there is no tinymlops.toml in") as caught:
         find_config(tmp_path)
     assert "tinymlops init" in caught.value.hint
+
+
+def test_threads_cap_the_pool_of_the_kernels(tmp_path):
+    before = _threads.thread_count()
+    try:
+        with tm.connect(write(tmp_path, "threads = 3\n") / "shop.tm", create=True):
+            assert _threads.thread_count() == 3
+        (tmp_path / "other").mkdir()
+        with tm.connect(tmp_path / "other" / "shop.tm", create=True):
+            assert _threads.thread_count() == 3  # a project that says nothing changes nothing
+    finally:
+        _threads.set_threads(None)
+    assert _threads.thread_count() == before

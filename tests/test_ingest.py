@@ -9,7 +9,7 @@ from conftest import at, shop
 import tinymlops as tm
 from tinymlops.errors import DataError, DefinitionError, NotFoundError
 from tinymlops.features.history.sources import current_rows, stored_rows
-from tinymlops.records import Segment
+from tinymlops.records import AuditEntry, Segment
 
 
 def orders(*rows):
@@ -67,11 +67,65 @@ def test_sequences_have_no_gap_and_follow_event_time(workspace):
     assert [(segment.base, segment.rows) for segment in segments] == [(0, 2), (2, 1)]
 
 
-def test_rows_without_event_time_are_counted_and_left_out(workspace):
-    rows = orders(("a", 1, 1.0)).vstack(orders(("a", 2, 2.0)).with_columns(at=pl.lit(None, pl.Datetime("us", "UTC"))))
-    workspace.apply(shop(rows))
-    (report,) = workspace.ingest("orders")
+def timeless(count):
+    """Orders of which the first has a time and the others none."""
+    none = orders(*[("a", 2, float(i)) for i in range(count)]).with_columns(at=pl.lit(None, pl.Datetime("us", "UTC")))
+    return orders(("a", 1, 1.0)).vstack(none)
+
+
+def test_rows_without_event_time_are_named_and_left_out(workspace):
+    workspace.apply(shop(timeless(1)))
+    said = r"source 'orders': 1 of 2 rows have no time in 'at' and were left out: rows 1, counted from 0$"
+    with pytest.warns(UserWarning, match=said) as caught:
+        (report,) = workspace.ingest("orders")
     assert (report.rows_new, report.rows_quarantined) == (1, 1)
+    assert caught[0].filename == __file__
+
+
+def test_of_many_rows_without_event_time_the_first_are_named_and_kept(workspace):
+    workspace.apply(shop(timeless(2_000)))
+    with pytest.warns(UserWarning, match=r"2,000 of 2,001 rows .* rows 1, 2, 3, 4, 5, \.\.\., counted from 0$"):
+        workspace.ingest("orders")
+    entry = workspace._environment.database.list(AuditEntry, order="-n", limit=1)[0]
+    assert (entry.action, entry.subject) == ("ingest", "orders")
+    assert entry.detail["rows_without_time"] == list(range(1, 1_001))
+
+
+def test_the_audit_log_says_nothing_of_rows_that_all_have_a_time(workspace):
+    workspace.apply(shop(orders(("a", 1, 1.0))))
+    workspace.ingest("orders")
+    entry = workspace._environment.database.list(AuditEntry, order="-n", limit=1)[0]
+    assert set(entry.detail) == {"rows", "sha256"}
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError("the disk is gone"), "the disk is gone"),
+        (DataError("a column is gone", hint="look for it"), "a column is gone"),
+        (MemoryError(), "MemoryError"),
+    ],
+)
+def test_an_online_store_that_cannot_follow_is_no_failed_ingest(workspace, monkeypatch, error, reason):
+    from tinymlops.features.intake import ingestion
+
+    def broken(*_):
+        raise error
+
+    project = shop(orders(("a", 1, 1.0)))
+    workspace.apply(project)
+    workspace.ingest("orders")
+    workspace.materialize()
+    project.frames["orders"] = orders(("a", 1, 1.0), ("a", 2, 5.0))
+    said = f"the rows are stored, but the online store could not follow: {reason}; .*`materialize` lets it follow"
+    with monkeypatch.context() as patched:
+        patched.setattr(ingestion, "catch_up", broken)
+        with pytest.warns(UserWarning, match=said):
+            (report,) = workspace.ingest("orders")
+    assert taken(report) == (1, 0, 1)
+    (covered,) = workspace.materialize()
+    assert covered.sequence == workspace._environment.database.sequence()
+    assert workspace.get_online_features(["spending"], [{"customer": "a"}]).to_dict()["last_amount"] == [5.0]
 
 
 def test_under_a_replay_clock_the_future_is_held_back(tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from tinymlops.errors import DefinitionError, NotFoundError, near
+from tinymlops.errors import AccessError, DefinitionError, NotFoundError, near
 
 __all__ = ["FILE_NAME", "Config", "find_config", "read_config"]
 
@@ -23,7 +23,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     data_dirs: tuple[str, ...] = ()
     """Directories beside the file's own whose files SQL may read."""
     threads: int | None = None
-    """At most so many for DuckDB and the kernels; by default one per core."""
+    """At most so many for each query of DuckDB, and for our kernels; by default one per core.
+
+    The kernels have one pool per process: what the workspace connected last says holds for all of it, and one that
+    says nothing changes nothing. Polars is not capped: it reads POLARS_MAX_THREADS from the environment once, when it
+    is imported, and cannot be capped later. `tinymlops serve` sets that before the import; in a program or notebook of
+    your own, set it before anything imports Polars.
+    """
 
 
 def read_config(root: Path) -> Config:
@@ -31,12 +37,14 @@ def read_config(root: Path) -> Config:
 
     Raises:
         DefinitionError: If the file says something that is no setting.
+        AccessError: If it, or its directory, may not be read.
     """
     path = root / FILE_NAME
-    if not path.is_file():
+    content = _content(path)
+    if content is None:
         return Config()
     try:
-        config = msgspec.toml.decode(path.read_bytes(), type=Config)
+        config = msgspec.toml.decode(content, type=Config)
     except (msgspec.MsgspecError, ValueError) as error:
         known = Config.__struct_fields__
         unknown = str(error).partition("unknown field `")[2].partition("`")[0]
@@ -62,6 +70,16 @@ def find_config(start: Path) -> Path:
         f"there is no {FILE_NAME} in {start} or above it",
         hint="go to the project's directory, or make one: tinymlops init",
     )
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes() if path.is_file() else None
+    except PermissionError as error:
+        raise AccessError(
+            f"{path} cannot be read by this user",
+            hint="make it and its directory readable, or use a directory of your own",
+        ) from error
 
 
 def _check(config: Config, path: Path) -> None:

@@ -50,17 +50,18 @@ __all__ = ["Workspace", "connect", "restore"]
 def connect(
     path: str | Path, *, create: bool = False, clock: Clock = system_clock, root: str | Path | None = None
 ) -> Workspace:
-    """Open a workspace directory.
+    """Open a workspace directory; one on a network file system is warned of, once per process.
 
     Args:
         path: The directory, such as "flights.tm".
         create: Make it if it does not exist.
         clock: The time, as an aware UTC datetime; a `ReplayClock` serves the past as it was.
         root: The project's directory, where relative paths in SQL start and `tinymlops.toml` is, if there is one;
-            by default the directory that holds the workspace.
+            by default the directory that holds the workspace. Its `threads` cap the kernels of the whole process.
 
     Raises:
         NotFoundError: If it is no workspace, with the near match.
+        AccessError: If it may not be written, or made there.
         DefinitionError: If `tinymlops.toml` cannot be used.
 
     Example:
@@ -71,16 +72,28 @@ def connect(
     """
     from tinymlops.config import read_config
     from tinymlops.stores.environment import open_environment
+    from tinymlops.stores.file_systems import warn_of_network
 
     project = Path(root if root is not None else Path(path).resolve().parent).resolve()
     config = read_config(project)
-    workspace = Workspace(open_environment(Path(path), create=create, clock=clock), clock, project, config)
+    environment = open_environment(Path(path), create=create, clock=clock)
+    workspace = Workspace(environment, clock, project, config)
     try:
+        warn_of_network(environment.path)
+        _cap(config.threads)
         workspace._recover()  # noqa: SLF001
     except BaseException:
         workspace.close()  # else the next attempt would find the stores in the state that made this one fail
         raise
     return workspace
+
+
+def _cap(threads: int | None) -> None:
+    """Let the kernels' pool, which the whole process shares, have so many threads; None leaves it as it is."""
+    if threads is not None:
+        from tinymlops.kernels._threads import set_threads
+
+        set_threads(threads)
 
 
 def restore(backup: str | Path, path: str | Path) -> Backup:

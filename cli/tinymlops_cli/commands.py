@@ -12,7 +12,7 @@ from typing import Annotated, Any, Concatenate, ParamSpec
 import typer
 
 from tinymlops.errors import TinyMLOpsError
-from tinymlops_cli.failures import exit_code, report
+from tinymlops_cli.failures import exit_code, report, warnings_as_lines
 from tinymlops_cli.output import Answer, show
 from tinymlops_cli.session import Session
 
@@ -59,7 +59,7 @@ def command(app: typer.Typer, name: str | None = None) -> Callable[[Command[P]],
         @functools.wraps(function)
         def run(*, project_dir: Path | None, workspace_path: Path | None, as_json: bool, **options: Any) -> None:
             try:
-                with Session(project_dir, workspace_path) as session:
+                with warnings_as_lines(), Session(project_dir, workspace_path) as session:
                     answer = function(session, **options)  # type: ignore[call-arg]  # typer has checked them
                     show(answer, as_json=as_json)
             except (TinyMLOpsError, OSError) as raised:

@@ -1,6 +1,10 @@
-"""Errors as a shell sees them: two lines on standard error, and an exit code for each class."""
+"""Errors as a shell sees them: two lines on standard error, and an exit code for each class; warnings as one line."""
 
 from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import msgspec
 import typer
@@ -8,7 +12,7 @@ import typer
 from tinymlops import errors
 from tinymlops.errors import TinyMLOpsError
 
-__all__ = ["EXIT_CODES", "UsageError", "exit_code", "report"]
+__all__ = ["EXIT_CODES", "UsageError", "exit_code", "report", "warnings_as_lines"]
 
 
 class UsageError(TinyMLOpsError):
@@ -55,3 +59,15 @@ def report(error: TinyMLOpsError, *, as_json: bool) -> None:
     typer.echo(f"error: {error.message}", err=True)
     if error.hint:
         typer.echo(f"hint: {error.hint}", err=True)
+
+
+@contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Print warnings on standard error as plain lines, without the place in the code that they come from."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _print_warning
+        yield
+
+
+def _print_warning(message: Warning | str, *_: object, **__: object) -> None:
+    typer.echo(f"warning: {message}", err=True)

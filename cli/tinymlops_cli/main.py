@@ -15,7 +15,8 @@ _EPILOG = f"""\b
 Exit codes: 0 when all went well, 130 when interrupted, and for each class of error
 {_CODES}
 
-With --json, standard output is one JSON document and an error is one JSON object on standard error.
+With --json, standard output is one JSON document and an error is one JSON object on standard error, the last line of it:
+warnings are lines before it that begin with "warning: ".
 """
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, pretty_exceptions_enable=False, epilog=_EPILOG)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tinymlops.errors import ConflictError, IntegrityError
-from tinymlops.stores import images
+from tinymlops.stores import file_systems, images
 from tinymlops.stores.locks import FileLock
 from tinymlops.stores.migrations import SCHEMA_VERSION
 from tinymlops.stores.publish import damaged, hash_file, missing, scratch_directory
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["Finding", "Space", "bytes_to_read", "check", "space_of", "sqlite_note"]
 
 _PATIENCE = 60.0
-_NETWORK = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "afs", "ceph", "gluster", "lustre")
 _LEAST_FREE = 2**30
 _LAST_KEY = b"\xff" * 512
 """Beyond every key of the online store."""
@@ -182,24 +180,9 @@ def _orphans(environment: Environment) -> Finding:
 
 
 def _file_system(path: Path) -> Finding:
-    kind = _kind_of_file_system(path)
-    if kind.startswith(_NETWORK):
-        return Finding("file system", "warning", f"{kind} is a network file system: keep the workspace on a local disk")
-    return Finding("file system", "ok", kind or "local")
-
-
-def _kind_of_file_system(path: Path) -> str:
-    """Return the type of the nearest mount point above a path; nothing where the system does not list them."""
-    mounts = Path("/proc/self/mounts")
-    if sys.platform != "linux" or not mounts.exists():
-        return ""
-    best, kind = "", ""
-    for line in mounts.read_text(errors="surrogateescape").splitlines():
-        _, point, found, *_ = line.split(" ")
-        point = point.encode().decode("unicode_escape")
-        if path.is_relative_to(point) and len(point) >= len(best):
-            best, kind = point, found
-    return kind
+    kind = file_systems.kind_of(path)
+    note = file_systems.network_note(kind)
+    return Finding("file system", "warning" if note else "ok", note or kind or "local")
 
 
 def _locks(tmp: Path) -> Finding:

@@ -109,8 +109,7 @@ def open_environment(path: Path, *, create: bool, clock: Clock) -> Environment:
     with _lock:
         environment = _open.get(path)
         if environment is None:
-            if not (path / _DATABASE).exists():
-                _create_or_explain(path, clock) if create else _refuse(path)
+            _find_or_create(path, clock, create=create)
             _require_writable(path)
             environment = Environment(path)
             environment.open()
@@ -120,9 +119,10 @@ def open_environment(path: Path, *, create: bool, clock: Clock) -> Environment:
         return environment
 
 
-def _create_or_explain(path: Path, clock: Clock) -> None:
+def _find_or_create(path: Path, clock: Clock, *, create: bool) -> None:
     try:
-        _create(path, clock)
+        if not (path / _DATABASE).exists():
+            _create(path, clock) if create else _refuse(path)
     except OSError as error:
         raise unwritable(path, error) from error
 

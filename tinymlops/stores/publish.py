@@ -20,7 +20,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from tinymlops.errors import IntegrityError, TinyMLOpsError
+from tinymlops.errors import AccessError, IntegrityError, TinyMLOpsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -172,13 +172,18 @@ def damaged(path: Path) -> IntegrityError:
 
 
 def unwritable(path: Path, error: OSError) -> Exception:
-    """The error for a disk that takes nothing more; any other error is returned as it is."""
+    """The error for a disk that takes nothing more, or nothing of this user; any other is returned as it is."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return TinyMLOpsError(
             f"the disk of {path} is full; nothing was stored", hint="free some space and run it again"
         )
     if error.errno == errno.EIO:
         return IntegrityError(f"{path} cannot be written: {error.strerror}", hint="check the disk")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return AccessError(
+            f"{path} cannot be written by this user: {error.strerror}",
+            hint="make its directory writable, or name a place in a directory of your own",
+        )
     return error
 
 

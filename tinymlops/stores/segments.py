@@ -40,7 +40,7 @@ def write(frame: pl.DataFrame, directory: Path, tmp: Path) -> SegmentFile:
     """Store rows durably under their hash.
 
     Args:
-        frame: Sorted by key, event time, created time and ordinal; the user's columns and `__event` Int64,
+        frame: Sorted by event time, then by created time, deletes last; the user's columns and `__event` Int64,
             `__created` Int64, `__ordinal` Int64, `__deleted` Boolean.
         directory: `segments/<source>`; made if need be, its parent must exist.
         tmp: The workspace's directory for unfinished files, on the same file system.

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import polars as pl
 
-from tinymlops.errors import ConflictError, DataError, NotFoundError, near
+from tinymlops._warn import warn
+from tinymlops.errors import ConflictError, DataError, NotFoundError, TinyMLOpsError, near
 from tinymlops.features.definitions import specs
 from tinymlops.features.history.deletes import refuse_deletes
 from tinymlops.features.history.record_times import delay_micros
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
 __all__ = ["ingest", "ingest_all", "rebuild"]
 
 _ATTEMPTS = 5
+_SHOWN_ROWS = 5
+"""Numbers of rows without an event time that a warning names."""
+_KEPT_ROWS = 1_000
+"""And that the audit log keeps of an ingest."""
 
 
 def ingest_all(
@@ -46,7 +51,7 @@ def ingest_all(
 ) -> list[Ingestion]:
     """Ingest the named sources, or all that are not pushed, and bring what stands on them up to date.
 
-    Transformations over them are rebuilt, and what the online store holds follows.
+    Transformations over them are rebuilt, and what the online store holds follows; where it cannot, that is a warning.
 
     Args:
         context: The workspace's state.
@@ -72,7 +77,7 @@ def ingest_all(
     rebuilt = [rebuild(context, spec) for spec in context.definitions.derived_in_order() if not spec.row_wise]
     reports += [report for report in rebuilt if report is not None]
     if reports:
-        catch_up(context)
+        _follow(context)
     compact_where_needed(context)
     return reports
 
@@ -81,7 +86,7 @@ def ingest(context: Context, source: SourceSpec, *, full: bool = False, complete
     """Read a source and store the rows that history does not have: the same rows twice change nothing.
 
     Under a replay clock rows not yet available by it are held back for a later ingest. Rows without an event
-    time are counted and left out.
+    time are left out, with a warning that numbers them.
 
     Args:
         context: The workspace's state.
@@ -101,7 +106,7 @@ def ingest(context: Context, source: SourceSpec, *, full: bool = False, complete
     frame = with_times(read_source(context, source, since=None if full else since_of(context, source)), source)
     read = frame.height
     present = frame[source.id] if full and source.id else None
-    frame, quarantined = _with_event_time(frame, source)
+    frame, timeless = _with_event_time(frame, source)
     frame, held_back = _available(context, frame, source)
     refuse_deletes(context.definitions, source, frame)
     frame = _fitted(context, source, frame)
@@ -117,13 +122,13 @@ def ingest(context: Context, source: SourceSpec, *, full: bool = False, complete
             rows_known=changes.known,
             rows_deleted=changes.deleted,
             rows_held_back=held_back,
-            rows_quarantined=quarantined,
+            rows_quarantined=len(timeless),
             rows_never_known=_never_known(frame, source),
             complete_until=complete_until,
             seconds=time.perf_counter() - begun,
             at=context.clock(),
         )
-        committed = _commit(context, source, changes, report, before)
+        committed = _commit(context, source, changes, report, before, timeless=timeless)
         if committed is not None:
             return committed
     raise ConflictError(
@@ -150,18 +155,30 @@ def rebuild(context: Context, source: SourceSpec) -> Ingestion | None:
     parents = {name: current_rows(context, name, as_of=newest) for name in source.inputs}
     plain = {name: rows.drop("__event", "__created", "__sequence", "__deleted") for name, rows in parents.items()}
     frame = with_times(run_transformation(context, source, plain), source)
-    rows, quarantined = _with_event_time(frame, source)
+    rows, timeless = _with_event_time(frame, source)
     check_row_wise(context, source, rows)
     report = Ingestion(
         source=source.name,
         rows_read=frame.height,
         rows_new=rows.height,
-        rows_quarantined=quarantined,
+        rows_quarantined=len(timeless),
         rows_never_known=_never_known(rows, source),
         seconds=time.perf_counter() - begun,
         at=context.clock(),
     )
-    return _commit(context, source, Changes(rows), report, live, covers=newest)
+    return _commit(context, source, Changes(rows), report, live, timeless=timeless, covers=newest)
+
+
+def _follow(context: Context) -> None:
+    """Let the online store follow; the rows are durable, so what goes wrong here may not look like a failed ingest."""
+    try:
+        catch_up(context)
+    except Exception as error:  # noqa: BLE001  # of whatever kind: the caller would ingest committed rows again
+        reason = error.message if isinstance(error, TinyMLOpsError) else str(error) or type(error).__name__
+        warn(
+            f"the rows are stored, but the online store could not follow: {reason}; "
+            "once that is put right, `materialize` lets it follow"
+        )
 
 
 def _require_ids(sources: Sequence[SourceSpec]) -> None:
@@ -183,12 +200,19 @@ def _changes(context: Context, source: SourceSpec, frame: pl.DataFrame, present:
     return compared(frame, stored, source, present=present, now=context.now())
 
 
-def _with_event_time(frame: pl.DataFrame, source: SourceSpec) -> tuple[pl.DataFrame, int]:
-    """Leave out rows without an event time; return how many they were."""
-    if source.timestamp is None:
-        return frame, 0
-    kept = frame.filter(frame["__event"].is_not_null())
-    return kept, frame.height - kept.height
+def _with_event_time(frame: pl.DataFrame, source: SourceSpec) -> tuple[pl.DataFrame, pl.Series]:
+    """Leave out rows without an event time, and say so; return their numbers, from 0 in the order they were read."""
+    missing = frame["__event"].is_null()
+    timeless = missing.arg_true()
+    if source.timestamp is None or not len(timeless):
+        return frame, timeless.clear()
+    first = ", ".join(map(str, timeless.head(_SHOWN_ROWS)))
+    more = ", ..." if len(timeless) > _SHOWN_ROWS else ""
+    warn(
+        f"source {source.name!r}: {len(timeless):,} of {frame.height:,} rows have no time in {source.timestamp!r} and were "
+        f"left out: rows {first}{more}, counted from 0"
+    )
+    return frame.filter(~missing), timeless
 
 
 def _never_known(frame: pl.DataFrame, source: SourceSpec) -> int:
@@ -223,6 +247,7 @@ def _commit(
     report: Ingestion,
     before: list[Segment],
     *,
+    timeless: pl.Series,
     covers: int | None = None,
 ) -> Ingestion | None:
     """Publish the rows and name them in one transaction; None if another commit came between."""
@@ -267,7 +292,8 @@ def _commit(
             tx.put(_next_state(source, changes.rows, state, report, replaced=covers is not None))
             stored = tx.insert(msgspec.structs.replace(report, sequence=tx.sequence()))
             if file is not None:
-                tx.audit("ingest", source.name, rows=file.rows, sha256=file.sha256)
+                left_out = {"rows_without_time": timeless.head(_KEPT_ROWS).to_list()} if len(timeless) else {}
+                tx.audit("ingest", source.name, rows=file.rows, sha256=file.sha256, **left_out)
             return stored
 
 

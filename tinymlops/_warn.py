@@ -1,0 +1,16 @@
+"""Warnings that point at the user's own line, not at ours."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+
+__all__ = ["warn"]
+
+
+def warn(text: str) -> None:
+    """Warn of something that went on all the same; where the user's code called this package is what is shown."""
+    level, frame = 1, sys._getframe()  # noqa: SLF001 - what the standard library's own warnings do
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "tinymlops":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, stacklevel=level)

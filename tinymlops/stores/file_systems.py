@@ -1,0 +1,46 @@
+"""Which kind of file system a workspace lies on: locks and fsync mean what they say on a local one only."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tinymlops._warn import warn
+
+__all__ = ["kind_of", "network_note", "warn_of_network"]
+
+_NETWORK = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "afs", "ceph", "gluster", "lustre")
+
+
+def kind_of(path: Path) -> str:
+    """Return the type of the nearest mount point above a path; nothing where the system does not list them."""
+    mounts = Path("/proc/self/mounts")
+    if sys.platform != "linux" or not mounts.exists():
+        return ""
+    best, kind = "", ""
+    for line in mounts.read_text(errors="surrogateescape").splitlines():
+        _, point, found, *_ = line.split(" ")
+        point = point.encode().decode("unicode_escape")
+        if path.is_relative_to(point) and len(point) >= len(best):
+            best, kind = point, found
+    return kind
+
+
+def network_note(kind: str) -> str:
+    """Say what is wrong with a kind of file system; nothing if it is a local one."""
+    if kind.startswith(_NETWORK):
+        return f"{kind} is a network file system: keep the workspace on a local disk"
+    return ""
+
+
+def warn_of_network(path: Path) -> None:
+    """Warn of a workspace on a network file system, once per path and process."""
+    if path in _looked_at:
+        return
+    _looked_at.add(path)
+    note = network_note(kind_of(path))
+    if note:
+        warn(f"{path}: {note}")
+
+
+_looked_at: set[Path] = set()
