@@ -227,11 +227,11 @@ class Workspace:
         Args:
             source: Declared with `-> tm.Schema`.
             rows: Any table, or a list of dicts; times may be ISO 8601 text.
-            batch_id: Names the batch, so that sending it again changes nothing; made up where the source has
-                an `id`, which does the same for each row.
+            batch_id: Any text that names the batch, so that sending it again within 30 days changes nothing. A source's
+                `id` does that for each row; where it has none, one is made up, and the result holds it for a retry.
 
         Returns:
-            How many rows were new and known, and the sequence after them.
+            How many rows were new and known, the sequence after them, and the batch's id.
 
         Raises:
             DataError: If a row does not fit the schema; then none is stored.
