@@ -633,8 +633,8 @@ class Workspace:
         return known
 
     def _recover(self) -> None:
-        """Do what a process that is gone left to be done: let the online store follow."""
-        from tinymlops.features.in_force import is_behind, mend
+        """Do what a process that is gone left to be done: let the online store follow, and bring back what it lost."""
+        from tinymlops.features.in_force import has_other_views, is_behind, mend
 
         mend(self._environment)
         if is_behind(self._environment):
@@ -642,6 +642,11 @@ class Workspace:
 
             with suppress(TinyMLOpsError):  # it stays behind, and whoever pushes, ingests or materializes is told
                 catch_up(self._context())
+        if has_other_views(self._environment):
+            from tinymlops.features.online.derived import restore_views
+
+            with suppress(TinyMLOpsError):  # reads come from history, and whoever connects next tries again
+                restore_views(self._context())
 
 
 def _names(nouns: Sequence[Noun | str], context: Context) -> list[str]:
