@@ -9,7 +9,7 @@ import urllib.request
 
 import polars as pl
 import pytest
-from command_line import PROGRAM, ask, launch, refused, registered_shop, succeed
+from command_line import PROGRAM, ask, launch, refused, registered_shop, succeed, write_shop
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +84,20 @@ def test_pushed_rows_come_from_a_file_and_are_features_at_once(tmp_path):
     pushed = ask("push", "clicks", "--input", tmp_path / "clicks.jsonl")
     assert pushed["rows_new"] == 2
     assert ask("push", "clicks", "--input", tmp_path / "clicks.jsonl")["rows_known"] == 2
+
+
+def test_a_batch_without_ids_is_pushed_again_under_the_name_it_was_given(tmp_path, monkeypatch):
+    project = write_shop(tmp_path / "shop")
+    features = project / "features.py"
+    features.write_text(features.read_text().replace('timestamp="at", id="click_id"', 'timestamp="at"'))
+    monkeypatch.chdir(project)
+    succeed("init")
+    succeed("apply")
+    push = ("push", "clicks", "click_id=a", "customer_id=5", "at=2024-02-01T00:00:00Z", "seconds=2.5")
+    pushed = ask(*push)
+    assert pushed["rows_new"] == 1
+    assert ask(*push, "--batch-id", pushed["batch_id"])["rows_known"] == 1
+    assert "batch_id" in succeed(*push)
 
 
 def test_details_say_why_a_cell_is_empty():

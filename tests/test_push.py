@@ -17,7 +17,7 @@ from tinymlops.features.history.sources import stored_rows
 from tinymlops.features.intake import pushing
 from tinymlops.features.online.entries import Variant
 from tinymlops.kernels.entries import EVENT
-from tinymlops.records import AuditEntry, PushedRow, SourceState
+from tinymlops.records import AuditEntry, PushBatch, PushedRow, SourceState
 
 SCHEMA = {"click": int, "customer": str, "at": datetime, "amount": float}
 
@@ -138,6 +138,24 @@ def test_without_an_id_only_the_batch_is_known(tmp_path):
         with pytest.raises(ConflictError, match="with other rows"):
             ws.push("clicks", [click(1), click(1)], batch_id="x")
         assert ws._environment.database.count(PushedRow) == 3
+
+
+def test_without_an_id_a_batch_has_a_name_that_a_retry_can_pass(tmp_path):
+    with tm.connect(tmp_path / "shop.tm", create=True) as ws:
+        ws.apply(clicks_project(id=None))
+        first, other = (ws.push("clicks", [click(1)]) for _ in range(2))
+        assert counts(first) == counts(other) == (1, 0, 0)  # two batches, as far as anybody can tell
+        assert first.batch_id != other.batch_id
+        assert repr(first).endswith(f"online current, batch {first.batch_id}>")
+        again = ws.push("clicks", [click(1)], batch_id=first.batch_id)
+        assert (counts(again), again.batch_id) == ((0, 0, 1), first.batch_id)
+        assert ws._environment.database.list(AuditEntry, order="-n", limit=1)[0].detail["batch_id"] == other.batch_id
+
+
+def test_with_an_id_no_batch_needs_a_name(ws):
+    assert ws.push("clicks", [click(1)]).batch_id is None
+    assert ws.push("clicks", [click(2)], batch_id="b1").batch_id == "b1"
+    assert ws._environment.database.count(PushBatch) == 1
 
 
 def test_rows_from_json_are_taken_exactly(tmp_path):

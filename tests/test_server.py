@@ -263,7 +263,18 @@ def test_a_batch_without_ids_is_known_by_its_name(client):
     rows = [{"shopper": "ann", "at": "2024-01-31T23:00:00Z", "strength": 3}]
     for expected in (1, 0):
         body = client.post("/v1/sources/pings/push", json={"rows": rows, "batch_id": "phone-1"}).json()
-        assert body["rows_new"] == expected
+        assert (body["rows_new"], body["batch_id"]) == (expected, "phone-1")
+
+
+def test_a_batch_without_ids_and_without_a_name_is_refused(client, served):
+    before = served._environment.database.sequence()
+    rows = [{"shopper": "ann", "at": "2024-01-31T23:00:00Z", "strength": 3}]
+    for body in ({"rows": rows}, {"rows": rows, "batch_id": None}):
+        response = client.post("/v1/sources/pings/push", json=body)
+        assert response.status_code == 422
+        assert "source 'pings' has no id, so a push to it needs a batch_id" in response.json()["error"]
+        assert "the same one when you try again" in response.json()["hint"]
+    assert served._environment.database.sequence() == before
 
 
 @pytest.mark.parametrize(

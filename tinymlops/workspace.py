@@ -240,11 +240,11 @@ class Workspace:
         Args:
             source: Declared with `-> tm.Schema`.
             rows: Any table, or a list of dicts; times may be ISO 8601 text.
-            batch_id: Names the batch, so that sending it again changes nothing; made up where the source has
-                an `id`, which does the same for each row.
+            batch_id: Any text that names the batch, so that sending it again within 30 days changes nothing. A source's
+                `id` does that for each row; where it has none, one is made up, and the result holds it for a retry.
 
         Returns:
-            How many rows were new and known, and the sequence after them.
+            How many rows were new and known, the sequence after them, and the batch's id.
 
         Raises:
             DataError: If a row does not fit the schema; then none is stored.
@@ -649,8 +649,8 @@ class Workspace:
         return known
 
     def _recover(self) -> None:
-        """Do what a process that is gone left to be done: let the online store follow."""
-        from tinymlops.features.in_force import is_behind, mend
+        """Do what a process that is gone left to be done: let the online store follow, and bring back what it lost."""
+        from tinymlops.features.in_force import has_other_views, is_behind, mend
 
         mend(self._environment)
         if is_behind(self._environment):
@@ -658,6 +658,11 @@ class Workspace:
 
             with suppress(TinyMLOpsError):  # it stays behind, and whoever pushes, ingests or materializes is told
                 catch_up(self._context())
+        if has_other_views(self._environment):
+            from tinymlops.features.online.derived import restore_views
+
+            with suppress(TinyMLOpsError):  # reads come from history, and whoever connects next tries again
+                restore_views(self._context())
 
 
 def _names(nouns: Sequence[Noun | str], context: Context) -> list[str]:

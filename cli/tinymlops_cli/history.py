@@ -67,7 +67,12 @@ def push(
         typer.Option("--input", metavar="FILE", resolve_path=True, help="Rows as JSON, JSON Lines, CSV or Parquet."),
     ] = None,
     batch_id: Annotated[
-        str | None, typer.Option(metavar="ID", help="Names the batch, so that sending it again changes nothing.")
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="Names the batch, so that sending it again changes nothing; made up, and shown, "
+            "where the source has no id.",
+        ),
     ] = None,
 ) -> Answer:
     """Add rows to a source, durable when the command returns."""

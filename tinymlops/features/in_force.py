@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tinymlops.stores.environment import Environment
     from tinymlops.stores.online import LmdbStore
 
-__all__ = ["InForce", "begin_change", "end_change", "is_behind", "mend"]
+__all__ = ["InForce", "begin_change", "end_change", "has_other_views", "is_behind", "mend"]
 
 _TOKEN = b"g"
 _PATIENCE = 60.0
@@ -85,3 +85,10 @@ def is_behind(environment: Environment) -> bool:
             f"{environment.online.path}",
         )
     return any(sequence != one for one in covered)
+
+
+def has_other_views(environment: Environment) -> bool:
+    """Say whether the online store holds others than are remembered, most likely none after a crash of the machine."""
+    with environment.online.read() as tx:
+        held = {key[1:].hex() for key, _ in tx.scan(b"c", b"d")}
+    return held != environment.online.remembered().keys()  # after the store, which is written after the file

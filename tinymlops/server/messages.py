@@ -124,7 +124,8 @@ class PushRequest(_Body, frozen=True, kw_only=True):
 
     rows: Rows
     batch_id: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
-    """Names the batch, so that sending it again changes nothing; where the source has an id, that does so already."""
+    """Any text that names the batch, so that sending it again within 30 days changes nothing; needed where the source
+    has no id, which does so for each row."""
 
     def __post_init__(self) -> None:
         _check_columns(self.rows)

@@ -15,9 +15,11 @@ from zlib_ng.zlib_ng import crc32
 from tinymlops.errors import IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import lmdb
+
+    from tinymlops.stores._names import Names
 
 __all__ = ["Reader", "Writer"]
 
@@ -150,9 +152,27 @@ class Reader:
 
 
 class Writer(Reader):
-    """The entries inside a write transaction, which sees its own changes."""
+    """The entries inside a write transaction, which sees its own changes.
 
-    __slots__ = ()
+    Args:
+        transaction: Of LMDB.
+        path: Of the store, for errors.
+        names: What is remembered even when the store is lost.
+    """
+
+    __slots__ = ("_names",)
+
+    def __init__(self, transaction: lmdb.Transaction[Any], path: str, names: Names) -> None:
+        super().__init__(transaction, path)
+        self._names = names
+
+    def remembered(self) -> dict[str, str]:
+        """Return what is remembered, whatever happened to the store since."""
+        return self._names.read()
+
+    def remember(self, names: Mapping[str, str]) -> None:
+        """Remember this and nothing else, durable at once and also if the transaction is undone."""
+        self._names.write(names)
 
     def put(self, key: bytes, value: bytes) -> None:
         """Set the value of a key of at least one byte."""

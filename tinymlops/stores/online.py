@@ -1,7 +1,8 @@
 """The online store: the newest feature values under ordered byte keys, in LMDB.
 
 All of it is derived from the offline rows, so it is never synced: a process may die at any moment and lose
-nothing, and after a crash of the machine the store is made anew and says so by `needs_rebuild`.
+nothing, and after a crash of the machine the store is made anew and says so by `needs_rebuild`. What was in it is then
+to be told from `views.json`, a few names that are synced.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tinymlops.errors import ConflictError, DataError, IntegrityError, TinyMLOps
 from tinymlops.stores._boot import BootState
 from tinymlops.stores._entries import Reader, Writer
 from tinymlops.stores._gate import Gate
+from tinymlops.stores._names import Names
 from tinymlops.stores.forked import Owner
 
 if TYPE_CHECKING:
@@ -45,8 +47,11 @@ class OnlineStore(Protocol):
     def needs_rebuild(self) -> bool:
         """Whether it holds nothing, because it is new or could not be trusted."""
 
+    def remembered(self) -> dict[str, str]:
+        """What its writers said is to be remembered, whatever happened to the store since."""
+
     def reset(self) -> None:
-        """Throw everything away."""
+        """Throw everything away, but for what is remembered."""
 
     def close(self) -> None:
         """Let go of the files."""
@@ -72,6 +77,7 @@ class LmdbStore:
         self._one_updates = threading.Lock()
         path.mkdir(mode=0o700, exist_ok=True)
         self._state = BootState(path)
+        self._names = Names(path / "views.json")
         self._users = os.open(path / "users.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
         _stores.add(self)
         try:
@@ -125,8 +131,12 @@ class LmdbStore:
             transaction.abort()
             self.end()
 
+    def remembered(self) -> dict[str, str]:
+        """Return what its writers said is to be remembered, whatever happened to the store since."""
+        return self._names.read()
+
     def reset(self) -> None:
-        """Throw everything away, damaged or not.
+        """Throw everything away, damaged or not, but for what is remembered.
 
         Raises:
             ConflictError: If LMDB cannot walk it any more and other processes use it.
@@ -222,7 +232,7 @@ class LmdbStore:
         self._updating.now = True
         try:
             self._state.mark_written()
-            result = function(Writer(transaction, self.name))
+            result = function(Writer(transaction, self.name, self._names))
             transaction.commit()
         except BaseException:
             # py-lmdb's abort of a write waits, spinning, until no other thread is inside any call on the

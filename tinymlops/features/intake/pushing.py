@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from tinymlops.frames import Frame
     from tinymlops.stores.database import Transaction
 
-__all__ = ["Pushed", "push"]
+__all__ = ["Pushed", "push", "require_batch_id"]
 
 
 class Pushed(msgspec.Struct, frozen=True):
@@ -43,11 +44,14 @@ class Pushed(msgspec.Struct, frozen=True):
     """The workspace's sequence after it."""
     online: Literal["current", "behind"]
     """Whether the online store has followed; if not, it will with the next push, ingest or materialize."""
+    batch_id: str | None = None
+    """Names the batch: the same rows with it again change nothing. None where none was given and each row has an id."""
 
     def __repr__(self) -> str:
+        batch = f", batch {self.batch_id}" if self.batch_id is not None else ""
         return (
             f"<pushed to {self.source}: {self.rows_new:,} new, {self.rows_corrected:,} corrected, "
-            f"{self.rows_known:,} known; Q={self.sequence}, online {self.online}>"
+            f"{self.rows_known:,} known; Q={self.sequence}, online {self.online}{batch}>"
         )
 
 
@@ -74,7 +78,7 @@ def push(context: Context, name: str, rows: Frame, *, batch_id: str | None = Non
         context: The workspace's state.
         name: The source's.
         rows: Any table, or a list of dicts; a boolean column `deleted` marks deletes.
-        batch_id: Names the batch; None for a name of its own.
+        batch_id: Names the batch; None to have one made up where the source has no id, which the result then holds.
 
     Raises:
         NotFoundError: If there is no such source, with the near match.
@@ -83,6 +87,8 @@ def push(context: Context, name: str, rows: Frame, *, batch_id: str | None = Non
         ConflictError: If the batch id was used for other rows.
     """
     source = _pushed_source(context, name)
+    if source.id is None and batch_id is None:
+        batch_id = secrets.token_hex(16)
     frame = with_times(accepted(rows, source, _key_columns(context, source)), source)
     refuse_deletes(context.definitions, source, frame)
     if name not in context.definitions.checked and frame.height > 1:
@@ -94,7 +100,21 @@ def push(context: Context, name: str, rows: Frame, *, batch_id: str | None = Non
             require_same_types(name, state.columns, source.columns)
         counts = _store(context, tx, source, state, frame, batch_id)
         sequence = tx.sequence()
-    return Pushed(name, *counts, sequence=sequence, online=_follow(context))
+    return Pushed(name, *counts, sequence=sequence, online=_follow(context), batch_id=batch_id)
+
+
+def require_batch_id(context: Context, name: str, batch_id: str | None) -> None:
+    """Refuse what could be stored twice: one made up here would not be there when the client tries again.
+
+    Raises:
+        DataError: If the source has no id, and the batch has none either.
+    """
+    source = context.definitions.of(SourceSpec).get(name)
+    if batch_id is None and source is not None and source.via == "push" and source.id is None:
+        raise DataError(
+            f"source {name!r} has no id, so a push to it needs a batch_id: without one, a retry would be stored twice",
+            hint="send a batch_id, any text that names this batch, and the same one when you try again",
+        )
 
 
 def _pushed_source(context: Context, name: str) -> SourceSpec:
@@ -188,7 +208,7 @@ def _is_replay(tx: Transaction, source: SourceSpec, batch_id: str, rows: Sequenc
     elif known.digest != digest:
         raise ConflictError(
             f"batch {batch_id!r} was pushed to source {source.name!r} before, with other rows",
-            hint="give each batch an id of its own, or leave batch_id out",
+            hint="give each batch an id of its own",
         )
     return known is not None
 

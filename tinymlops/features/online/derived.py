@@ -1,8 +1,10 @@
-"""What is derived from history: made anew where it is damaged, and dropped where nothing reads it any more."""
+"""What is derived from history: made anew where it is damaged or lost, and dropped where nothing reads it any more."""
 
 from __future__ import annotations
 
+import logging
 import shutil
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tinymlops._progress import progress
@@ -12,13 +14,17 @@ from tinymlops.features.definitions.specs import ViewSpec, fingerprint
 from tinymlops.features.in_force import end_change
 from tinymlops.features.online.entries import Covered, Variant, states
 from tinymlops.features.online.materialization import materialize
+from tinymlops.stores.locks import FileLock
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.definitions import Definitions
     from tinymlops.registry.models import Models
+    from tinymlops.stores._entries import Writer
 
-__all__ = ["drop_unused_views", "rebuild_derived"]
+__all__ = ["drop_unused_views", "rebuild_derived", "restore_views"]
+
+_log = logging.getLogger("tinymlops")
 
 
 def rebuild_derived(context: Context) -> list[Covered]:
@@ -39,6 +45,30 @@ def rebuild_derived(context: Context) -> list[Covered]:
     return rebuilt
 
 
+def restore_views(context: Context) -> None:
+    """Materialize again what the online store held when it was lost, as far as the definitions in force have it.
+
+    A view that cannot be computed stays away, with a warning, and is tried again by whoever connects next.
+
+    Raises:
+        ConflictError: If another process is doing so.
+    """
+    with FileLock(context.environment.online.path / "restore.lock").exclusive(deadline=0.0):
+        lost = context.environment.online.update(partial(_remember, context.definitions))
+        with progress("materializing again", len(lost)) as advance:
+            for view in lost:
+                try:
+                    materialize(context, view)
+                except Exception as error:  # noqa: BLE001  # the user's code may raise anything, and reads need none of it
+                    _log.warning(
+                        "view %r was lost with the online store and cannot be materialized again: %s\n"
+                        "Hint: mend that and run `tinymlops materialize`; reads come from history until then",
+                        view.name,
+                        getattr(error, "message", error),
+                    )
+                advance(1)
+
+
 def drop_unused_views(context: Context, models: Models) -> int:
     """Remove from the online store the views that neither the definitions in force nor a registered model reads.
 
@@ -54,7 +84,17 @@ def drop_unused_views(context: Context, models: Models) -> int:
         unused = [state.variant for state in states(tx) if _content(state.variant) not in known]
     for variant in unused:
         context.environment.online.update(variant.clear)
+    context.environment.online.update(partial(_remember, context.definitions))
     return len(unused)
+
+
+def _remember(definitions: Definitions, tx: Writer) -> list[ViewSpec]:
+    """Remember the views that are in the store, and those in force that were; return the latter."""
+    held = {state.variant.id: state.covered.view for state in states(tx)}
+    known = tx.remembered().keys() - held.keys()
+    lost = [variant for variant in _variants(definitions) if variant.id in known]
+    tx.remember(held | {variant.id: variant.view.name for variant in lost})
+    return [variant.view for variant in lost]
 
 
 def _materialized(context: Context) -> list[Variant]:

@@ -210,6 +210,11 @@ class Variant:
         return cls(lineage)
 
     @property
+    def id(self) -> str:
+        """What it is remembered as."""
+        return self._name.hex()
+
+    @property
     def key(self) -> list[str]:
         """The source's columns that hold the entity's key."""
         (entity,) = self.definitions.of(EntitySpec).values()
@@ -226,7 +231,8 @@ class Variant:
         return None if moment is None else _state(tx, self._name, moment)
 
     def put_state(self, tx: Writer, state: State) -> None:
-        """Write the state of a view that was written anew."""
+        """Write the state of a view that was written anew, and remember the view should the store be lost."""
+        tx.remember(tx.remembered() | {self.id: self.view.name})
         kept = _Kept(state.lineage, state.segment, state.layout, state.stamp, state.rebuilt)
         tx.put(b"l" + self._name, msgspec.msgpack.encode(kept))
         self.put_moment(tx, state)

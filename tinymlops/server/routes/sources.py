@@ -4,7 +4,7 @@ from litestar import post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, JSONBody
 
-from tinymlops.features.intake.pushing import Pushed
+from tinymlops.features.intake.pushing import Pushed, require_batch_id
 from tinymlops.server.errors import documented
 from tinymlops.server.messages import PushRequest
 from tinymlops.workspace import Workspace
@@ -23,7 +23,11 @@ def source_routes(ws: Workspace) -> list[HTTPRouteHandler]:
         responses=documented(404, 409, body=True),
     )
     def push(name: FromPath[str], data: JSONBody[PushRequest]) -> Pushed:
-        """Add rows to a source that takes pushes; they are durable when the answer comes."""
+        """Add rows to a source that takes pushes; they are durable when the answer comes.
+
+        A source without an id needs a batch_id, so that a retry is known for one.
+        """
+        require_batch_id(ws._context(), name, data.batch_id)  # noqa: SLF001 - in Python, `push` makes one up
         return ws.push(name, data.rows, batch_id=data.batch_id)
 
     return [push]
