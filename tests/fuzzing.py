@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import platform
+import sys
 from collections import Counter
 from importlib import metadata
 from pathlib import Path
@@ -18,6 +19,8 @@ RESULTS = Path(__file__).parents[1] / "benchmarks" / "results" / "fuzz.json"
 
 tried = Counter()
 """Test to examples that ran to their end."""
+steps = Counter()
+"""Stateful test to steps that ran to their end; its runs are examples."""
 cross_checks = Counter()
 """Test to columns of answers that another engine gave alike."""
 
@@ -49,6 +52,28 @@ def examples(count, *, heavy=False, **options):
     return decorate
 
 
+def count_steps(machine):
+    """Count the stories of a stateful test that ran to their end as examples, and the steps of each."""
+    begin, look, end = machine.__init__, machine.check_invariants, machine.teardown
+
+    def counted_begin(self):
+        begin(self)
+        self.looks = 0
+
+    def counted_look(self, *args):
+        look(self, *args)
+        self.looks += 1
+
+    def counted_end(self):
+        end(self)
+        if sys.exc_info()[0] is None:
+            tried[running()] += 1
+            steps[running()] += self.looks - 1  # the first look is before any step
+
+    machine.__init__, machine.check_invariants, machine.teardown = counted_begin, counted_look, counted_end
+    return machine
+
+
 def running():
     return os.environ["PYTEST_CURRENT_TEST"].rpartition(" ")[0]
 
@@ -58,7 +83,8 @@ def pytest_terminal_summary(terminalreporter, config):
         return
     seed = config.getoption("--hypothesis-seed")
     terminalreporter.section("examples tried")
-    for title, counts in (("examples", tried), ("columns as another engine gives them", cross_checks)):
+    counted = {"examples": tried, "steps": steps, "columns as another engine gives them": cross_checks}
+    for title, counts in counted.items():
         for test, count in sorted(counts.items()):
             terminalreporter.write_line(f"{count:>9,}  {test.removeprefix('tests/')}")
         terminalreporter.write_line(f"{counts.total():>9,}  {title} in all, seed {seed}")
@@ -72,6 +98,7 @@ def pytest_terminal_summary(terminalreporter, config):
                 "passed": len(terminalreporter.stats.get("passed", [])),
                 "failed": [report.nodeid for report in terminalreporter.stats.get("failed", [])],
                 "examples": {"total": tried.total(), "by_test": dict(sorted(tried.items()))},
+                "steps": {"total": steps.total(), "by_test": dict(sorted(steps.items()))},
                 "cross_checks": {"total": cross_checks.total(), "by_test": dict(sorted(cross_checks.items()))},
                 "versions": {
                     "python": platform.python_version(),

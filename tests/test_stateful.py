@@ -11,7 +11,7 @@ from typing import NamedTuple
 import polars as pl
 import pytest
 from conftest import START, at
-from fuzzing import SCALE, scaled
+from fuzzing import SCALE, count_steps, scaled
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -136,6 +136,7 @@ pushed_rows = st.lists(
 )
 
 
+@count_steps
 class Shop(RuleBasedStateMachine):
     """A workspace beside the list of all that it was told."""
 

@@ -3,7 +3,7 @@
 from contextlib import contextmanager
 
 from tinymlops.features.intake import pushing
-from tinymlops.stores import blobs, database, publish, segments
+from tinymlops.stores import _opening, _verify, blobs, database, migrations, publish, segments
 
 
 def commit_before_publish():
@@ -60,3 +60,16 @@ def trust_the_clock():
 def no_directory_fsync():
     """Leave out the fsync of the directory that a file was renamed in."""
     publish.fsync_directory = lambda directory: None
+
+
+def migrate_without_transaction():
+    """Let each part of a migration be committed by itself."""
+
+    def migrate(connection):
+        from sqlite_utils import Database
+
+        migrations._steps().apply(Database(connection))
+        connection.execute(f"PRAGMA user_version = {migrations.SCHEMA_VERSION}")
+        _verify.seal_schema(connection)
+
+    _opening.migrate = migrate

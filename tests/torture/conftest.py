@@ -11,7 +11,7 @@ import pytest
 from torture import figures
 from torture.fleet import Fleet, copied, has_strace
 
-FULL = os.environ.get("TINYMLOPS_TORTURE") == "full"
+FULL = figures.FULL
 needs_strace = pytest.mark.skipif(not has_strace(), reason="needs strace that may trace: apt-get install strace")
 
 

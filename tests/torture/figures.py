@@ -1,17 +1,20 @@
-"""Figures of the torture tests: a table at the end of the run, and a JSON file each under `results/`."""
+"""Figures of the torture tests: a table at the end of the run, and a JSON file each under `results/` if it was the whole."""
 
 import json
+import os
 from pathlib import Path
 
+FULL = os.environ.get("TINYMLOPS_TORTURE") == "full"
 RESULTS = Path(__file__).with_name("results")
 _recorded = {}
 
 
 def record(name, **figures):
-    """Keep the figures of a test."""
+    """Print the figures of a test at the end, and keep those of the whole: the short version leaves them as they are."""
     _recorded[name] = figures
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(figures, indent=2) + "\n")
+    if FULL:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{name}.json").write_text(json.dumps(figures, indent=2) + "\n")
 
 
 def table():

@@ -71,3 +71,11 @@ def test_files_that_appear_after_their_commit_are_caught(fleet, place, each, ver
     found = [found for _, found in kills(fleet, place, each, verb, chosen, broken="commit_before_publish")]
     assert found
     assert all(one and "half_visible" in one for one in found), found
+
+
+def test_a_migration_that_is_committed_by_halves_is_caught(fleet, place, each):
+    def chosen(found):
+        return [point for point in found if "sync" in point.name and "/old.tm/meta.db-wal>" in point.text]
+
+    found = [found for _, found in kills(fleet, place, each, "migrate", chosen, broken="migrate_without_transaction")]
+    assert any(one and "half_visible" in one for one in found), found

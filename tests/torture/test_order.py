@@ -66,7 +66,7 @@ def total():
     record("order_of_fsync", **total)
 
 
-@pytest.mark.parametrize("verb", [verb for verb in world.VERBS if verb not in ("backup", "restore", "migrate")])
+@pytest.mark.parametrize("verb", [verb for verb in world.VERBS if verb not in world.ELSEWHERE])
 def test_a_commit_is_durable_only_after_every_file_that_it_names(fleet, place, verb, total):
     path = place.fresh()
     before = named(path)

@@ -3,7 +3,11 @@
 import json
 import os
 import shutil
+import sqlite3
+import tempfile
 import time
+import zipfile
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +20,10 @@ START = datetime(2024, 1, 1, tzinfo=UTC)
 NOW = START + timedelta(days=59)
 CUSTOMERS = 7
 VIEWS = ("spending", "interest", "pace")
+OLD = Path(__file__).parents[1] / "fixtures" / "schema_1.zip"
+"""A workspace of `served_shop`, which is migrated."""
+OLD_VIEWS = {"spending": "customer", "interest": "shopper"}
+KEYS = {"customer": list(range(CUSTOMERS)), "shopper": ["a", "b", "c"]}
 ORDERS = "TORTURE_ORDERS"
 """Names the environment variable that says how many orders there are at their source by now."""
 
@@ -118,6 +126,8 @@ def build(path):
     saved = path.with_name("saved")
     run("backup", path, lambda _: None)
     path.with_name("copy").rename(saved)
+    with zipfile.ZipFile(OLD) as packed:
+        packed.extractall(path.with_name("old.tm"))
 
 
 def _opened(act):
@@ -158,6 +168,11 @@ def _create(path):
         yield ws._environment.database.sequence()
 
 
+def _migrate(path):
+    with connect(path.with_name("old.tm")) as ws:
+        yield ws._environment.database.rows("PRAGMA user_version")[0][0]
+
+
 def _restore(path):
     from tinymlops.stores.backup import restore
 
@@ -175,16 +190,20 @@ VERBS = {
     "gc": _opened(collect_garbage),
     "backup": _opened(_backup),
     "restore": _restore,
-    "migrate": _create,
+    "create": _create,
+    "migrate": _migrate,
 }
 """Verb to a generator on a path that yields once its result is acknowledged, and closes after that."""
+ELSEWHERE = {"backup": "copy", "restore": "restored.tm", "create": "new.tm", "migrate": "old.tm"}
+"""Verb to what it makes or changes, where that is not the workspace itself."""
 
 
 def measure(verb, path):
     """Say how far a verb has come: what a second look at the disk, not the verb itself, finds."""
-    if verb in ("backup", "restore", "migrate"):
-        target = path.with_name({"backup": "copy", "restore": "restored.tm", "migrate": "new.tm"}[verb])
-        return _copy_state(verb, target)
+    if verb == "migrate":
+        return _schema_state(path.with_name(ELSEWHERE[verb]))
+    if verb in ELSEWHERE:
+        return _copy_state(verb, path.with_name(ELSEWHERE[verb]))
     with connect(path) as ws:
         database = ws._environment.database
         if verb in ("ingest", "push"):
@@ -224,7 +243,7 @@ def _garbage(ws):
 
 
 def _copy_state(verb, target):
-    if verb == "migrate":
+    if verb == "create":
         return int((target / "meta.db").exists())
     if not target.exists():
         return 0
@@ -239,6 +258,46 @@ def _copy_state(verb, target):
     problems = invariants(target)
     assert not problems, problems
     return 1
+
+
+def _schema_state(target):
+    """Say how far a migration of schema 1 has come: the version, and how many counters, steps and checksums there are.
+
+    tinymlops is not asked, for it would go on where it was stopped. A migration that was committed by halves has the
+    numbers of neither end, or other records: `broken.migrate_without_transaction` is found by that.
+    """
+    with _database_of(target) as now, tempfile.TemporaryDirectory() as folder:
+        with zipfile.ZipFile(OLD) as packed:
+            packed.extract("meta.db", folder)
+        with _database_of(Path(folder)) as old:
+            for table, records in _records(old).items():
+                assert _records(now)[table] == records, f"{table} has {_records(now)[table]} and had {records}"
+        checksums = "pragma_table_list AS t JOIN pragma_table_info(t.name) AS c WHERE c.name = 'check_'"
+        counted = [f"SELECT count(*) FROM {what}" for what in ("counters", "_sqlite_migrations", checksums)]
+        return [now.execute(sql).fetchone()[0] for sql in ("PRAGMA user_version", *counted)]
+
+
+@contextmanager
+def _database_of(path):
+    """Read a copy of a workspace's database, its logs with it: SQLite recovers the copy, and leaves the file alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix in ("", "-wal", "-journal"):
+            file = path / f"meta.db{suffix}"
+            if file.exists():
+                shutil.copy(file, folder)
+        with closing(sqlite3.connect(Path(folder) / "meta.db")) as connection:
+            yield connection
+
+
+def _records(connection):
+    """Return table to rows, without what schema 2 added."""
+    found = {}
+    for (table,) in connection.execute("SELECT name FROM pragma_table_list WHERE strict").fetchall():
+        columns = [name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))]
+        names = ", ".join(f'"{name}"' for name in columns if name != "check_")
+        added = "WHERE name NOT IN ('commits', 'schema')" if table == "counters" else ""
+        found[table] = connection.execute(f'SELECT {names} FROM "{table}" {added} ORDER BY {names}').fetchall()
+    return found
 
 
 def invariants(path):
@@ -312,9 +371,11 @@ def _versions(ws):
 
 def _parity(ws):
     problems = []
-    for view in VIEWS:
-        online = ws.get_online_features([view], {"customer": list(range(CUSTOMERS))})
-        spine = pl.DataFrame({"customer": range(CUSTOMERS), "timestamp": [online.timestamp] * CUSTOMERS})
+    old = ws._environment.path.name == ELSEWHERE["migrate"]
+    for view, entity in (OLD_VIEWS if old else dict.fromkeys(VIEWS, "customer")).items():
+        keys = KEYS[entity]
+        online = ws.get_online_features([view], {entity: keys})
+        spine = pl.DataFrame({entity: keys, "timestamp": [online.timestamp] * len(keys)})
         offline = ws.get_historical_features(spine, [view], as_of=online.sequence).drop("timestamp")
         answer = online.to_polars()
         if online.sequence != ws._environment.database.sequence():
@@ -337,7 +398,7 @@ def finish(path, verb, before, after, acknowledged):
     Returns:
         What is lost, half visible, or wrong after doing it again: kind to sentences.
     """
-    subject = path.with_name("new.tm") if verb == "migrate" else path
+    subject = path.with_name(ELSEWHERE[verb]) if verb in ("create", "migrate") else path
     found = {"lost": [], "half_visible": [], "again": []}
     reached = measure(verb, path)
     if acknowledged and reached != after:
@@ -357,7 +418,7 @@ def finish(path, verb, before, after, acknowledged):
     return found
 
 
-ATOMIC = ("ingest", "push", "compact", "register", "promote", "artifact", "backup", "restore", "migrate")
+ATOMIC = ("ingest", "push", "compact", "register", "promote", "artifact", "backup", "restore", "create", "migrate")
 """Verbs that are done or not; the others may have come half way."""
 
 

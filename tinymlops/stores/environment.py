@@ -68,6 +68,9 @@ class Environment:
         self.database.open()
         try:
             self.online = LmdbStore(self.path / "online")
+        except OSError as error:
+            self.database.close()
+            raise unwritable(self.path, error) from error
         except BaseException:
             self.database.close()
             raise
