@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 import polars as pl
 import pytest
 from conftest import at
+from litestar.testing import TestClient
+from test_server import LOCAL, ONLINE
 
 import tinymlops as tm
 from tinymlops.errors import ConflictError, DataError, DefinitionError
@@ -172,3 +174,16 @@ def test_ages_are_told_on_request(ws, clock):
     assert ages.to_dict(as_series=False) == {**KEYS, "last_age": [timedelta(hours=6), None], "n_age": [None, None]}
     with pytest.raises(DataError, match="read with details=True"):
         ws.get_online_features(["clicking"], KEYS).ages()
+
+
+def test_the_server_names_the_age_of_rebuilt_rows_and_refuses_older_ones(ws, clock):
+    ws.apply(summed(max_age="2h"))
+    ws.push("clicks", [click(1)])
+    ws.materialize()
+    clock.advance("90m")
+    with TestClient(tm.create_app(ws), base_url=LOCAL) as client:
+        answer = client.post(ONLINE, json={"features": ["summing", "clicking"], "keys": KEYS}).json()
+        assert answer["rebuilt"] == {"summing": {"sequence": 1, "age_seconds": 5400.0}}
+        clock.advance("90m")
+        refused = client.post(ONLINE, json={"features": ["summing"], "keys": KEYS})
+    assert (refused.status_code, refused.json()["hint"]) == (422, "tinymlops materialize summing")
