@@ -93,6 +93,7 @@ def test_without_any_the_hint_is_init(tmp_path):
 
 
 def test_threads_cap_the_pool_of_the_kernels(tmp_path):
+    _threads.set_threads(None)
     before = _threads.thread_count()
     try:
         with tm.connect(write(tmp_path, "threads = 3\n") / "shop.tm", create=True):
