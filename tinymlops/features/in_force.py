@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tinymlops.registry.catalog import Catalog
     from tinymlops.stores._entries import Reader
     from tinymlops.stores.environment import Environment
-    from tinymlops.stores.online import LmdbStore
+    from tinymlops.stores.online import OnlineStore
 
 __all__ = ["InForce", "begin_change", "end_change", "has_other_views", "is_behind", "mend"]
 
@@ -49,12 +49,12 @@ class InForce:
         return definitions
 
 
-def begin_change(online: LmdbStore) -> None:
+def begin_change(online: OnlineStore) -> None:
     """Say that definitions are about to change: to be called before the commit, inside its transaction."""
     online.update(lambda tx: tx.put(_TOKEN, b""))
 
 
-def end_change(online: LmdbStore) -> None:
+def end_change(online: OnlineStore) -> None:
     """Say that the change is committed."""
     online.update(lambda tx: tx.put(_TOKEN, secrets.token_bytes(8)))
 

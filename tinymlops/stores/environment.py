@@ -13,7 +13,7 @@ from tinymlops.stores.blobs import Blobs
 from tinymlops.stores.database import Database
 from tinymlops.stores.forked import Owner
 from tinymlops.stores.locks import FileLock
-from tinymlops.stores.online import LmdbStore
+from tinymlops.stores.online import LmdbStore, OnlineStore
 from tinymlops.stores.publish import fsync_directory, remove_stale, unwritable
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Environment:
         self.materialize_lock = FileLock(path / "materialize.lock")
         self.database = Database(path / _DATABASE, self.write_lock)
         self.blobs = Blobs(path / "blobs", self.tmp)
-        self.online: LmdbStore
+        self.online: OnlineStore
         self.users = 0
         self._owner = Owner(f"the workspace {path}")
 

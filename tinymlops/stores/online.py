@@ -38,6 +38,10 @@ _READERS = 1024
 class OnlineStore(Protocol):
     """What an online store must do."""
 
+    @property
+    def path(self) -> Path:
+        """Its directory."""
+
     def read(self) -> AbstractContextManager[Reader]:
         """Read as of one moment."""
 
