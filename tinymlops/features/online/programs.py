@@ -27,6 +27,7 @@ Array = np.ndarray[Any, Any]
 
 _NOTHING = frozen(np.empty((0, 0), np.int64), np.int64)
 _LEAST_WORDS = 32_768
+"""Of entries: below them another thread is not worth it."""
 
 
 def warm_up() -> None:
@@ -101,7 +102,6 @@ class Program:
         keys = firsts.size - 1
         answer = np.zeros((3, len(self.outputs), keys), np.int64)
         asked = words, firsts, self.width, self._coded_columns, codes, self._program, now, self.strict
-        # As many keys as have some words: below them another thread is not worth it.
         in_chunks(keys, lambda a, b: cells(*asked, a, b, answer), least=_LEAST_WORDS * keys // words.size + 1)
         return Found(*answer)
 
