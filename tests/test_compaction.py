@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import tinymlops as tm
 from tinymlops.errors import ConflictError, DataError
-from tinymlops.features.history.sources import live_segments, newest_event, stored_rows
+from tinymlops.features.history.stored import live_segments, stored_rows
 from tinymlops.features.intake import compaction
 from tinymlops.features.intake.compaction import compact_where_needed
 from tinymlops.records import PushedRow, Segment
@@ -70,7 +70,7 @@ def test_many_ingests_leave_at_most_eight_segments_and_the_same_history(workspac
         assert len(live(workspace, "orders")) <= 8
     for sequence, before in known.items():
         assert history(workspace, "orders", as_of=sequence).equals(before)
-        assert newest_event(workspace._context(), "orders", as_of=sequence) == before["__event"].max()
+        assert newest_progress(workspace._context(), "orders", as_of=sequence) == before["__event"].max()
     assert (
         workspace._environment.database.count(Segment, {"dead_at": None})
         < 8

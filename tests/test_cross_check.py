@@ -10,7 +10,7 @@ from conftest import START, shop
 from fuzzing import cross_checks, running, scaled
 
 import tinymlops as tm
-from tinymlops.features.history.sources import stored_rows
+from tinymlops.features.history.stored import stored_rows
 
 ROWS, POINTS, KEYS = 3_000, 800, 40
 SPAN = 20_000

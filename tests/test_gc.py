@@ -10,7 +10,7 @@ from conftest import at, shop
 import tinymlops as tm
 from tinymlops._time import from_micros, system_clock, to_micros
 from tinymlops.errors import ConflictError, NotFoundError
-from tinymlops.features.history.sources import stored_rows
+from tinymlops.features.history.stored import stored_rows
 from tinymlops.records import Segment
 from tinymlops.stores.collection import collect
 

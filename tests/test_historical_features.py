@@ -69,7 +69,7 @@ def every_feature(orders):
 
 def stored(ws, *, ids, created, delay=0):
     """The oracle's rows, from what history holds."""
-    from tinymlops.features.history.sources import stored_rows
+    from tinymlops.features.history.stored import stored_rows
 
     rows = []
     for row in stored_rows(ws._context(), "orders").iter_rows(named=True):

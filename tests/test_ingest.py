@@ -8,7 +8,7 @@ from conftest import at, shop
 
 import tinymlops as tm
 from tinymlops.errors import DataError, DefinitionError, NotFoundError
-from tinymlops.features.history.sources import current_rows, stored_rows
+from tinymlops.features.history.stored import current_rows, stored_rows
 from tinymlops.records import AuditEntry, Segment
 
 

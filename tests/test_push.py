@@ -13,7 +13,7 @@ from tinymlops._keys import key_bytes
 from tinymlops._time import to_micros
 from tinymlops.errors import ConflictError, DataError, DefinitionError, IntegrityError, NotFoundError
 from tinymlops.features.definitions.specs import ViewSpec
-from tinymlops.features.history.sources import stored_rows
+from tinymlops.features.history.stored import stored_rows
 from tinymlops.features.intake import pushing
 from tinymlops.features.online.entries import Variant
 from tinymlops.kernels.entries import EVENT

@@ -7,7 +7,7 @@ from conftest import at, shop
 import tinymlops as tm
 from tinymlops.errors import DataError, NotFoundError
 from tinymlops.features.history import training_sets, verifying
-from tinymlops.features.history.sources import current_rows, stored_rows
+from tinymlops.features.history.stored import current_rows, stored_rows
 
 SPINE = pl.DataFrame({"customer": ["a", "b"], "timestamp": [at(60), at(60)]})
 

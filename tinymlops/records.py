@@ -18,6 +18,7 @@ __all__ = [
     "Definition",
     "Evaluation",
     "FeatureField",
+    "Generation",
     "Ingestion",
     "LoggedModel",
     "Metric",
@@ -29,8 +30,10 @@ __all__ = [
     "PushBatch",
     "PushedRow",
     "Record",
+    "RenamedSource",
     "RequestField",
     "Run",
+    "Schema",
     "Segment",
     "Signature",
     "SourceState",
@@ -98,9 +101,22 @@ class Segment(Record, frozen=True, kw_only=True):
     covers: int | None = None
     """For a derived source: the sequence that its inputs were read at."""
     until: int | None = None
-    """For a derived source: the sequence from which on another rebuild stands in its place."""
+    """The sequence from which on another rebuild, or a later generation of the source, stands in its place."""
     created_at: datetime
     dead_at: datetime | None = None
+    dated: bool = False
+    """Whether its later versions say when they became known; those stored before schema 3 take the time of their ingest."""
+    progress: int | None = None
+    """The greatest event time not later than the clock of its commit; null if unknown or there is none."""
+
+
+class Schema(msgspec.Struct, frozen=True):
+    """The columns of a source's rows from a sequence on."""
+
+    after: int
+    """Rows of a greater sequence are stored under it."""
+    columns: dict[str, str]
+    """Column to Polars dtype."""
 
 
 class SourceState(Record, frozen=True, kw_only=True):
@@ -121,6 +137,40 @@ class SourceState(Record, frozen=True, kw_only=True):
     """Said by the user at ingest: no row with an earlier event time is missing."""
     quarantined: int = 0
     ingested_at: datetime | None = None
+    schemas: list[Schema] = []
+    """Every schema the rows had, oldest first; empty where there was only `columns`."""
+
+
+class Generation(Record, frozen=True, kw_only=True):
+    """Rows of one source that were read and dated alike; `rebuild` begins another."""
+
+    table: ClassVar[str] = "generations"
+    key: ClassVar[tuple[str, ...]] = ("source", "number")
+
+    source: str
+    number: int
+    """From 0."""
+    dating: str
+    """Canonical JSON of what dates and identifies the rows: timestamp, id, created, and how local times are read."""
+    queries: list[str]
+    """Digests of the SQL or function its rows were read by; each gave the same rows as the one before."""
+    begins: int
+    """Its rows have greater sequences."""
+    ends: int | None = None
+    """The sequence from which on a later generation stands; null for the live one."""
+    at: datetime
+
+
+class RenamedSource(Record, frozen=True, kw_only=True):
+    """A source that has another name now; its rows stay where they are."""
+
+    table: ClassVar[str] = "renamed_sources"
+    key: ClassVar[tuple[str, ...]] = ("name",)
+
+    name: str
+    place: str
+    """The name that its rows are stored under: the first that it had."""
+    at: datetime
 
 
 class Ingestion(Record, frozen=True, kw_only=True):
@@ -149,6 +199,17 @@ class Ingestion(Record, frozen=True, kw_only=True):
     """The workspace's sequence after it."""
     seconds: float = 0.0
     at: datetime
+    rows_ahead: int = 0
+    """Dated later than the clock: stored, and neither labels nor `since` go by them."""
+    rows_incomplete: int = 0
+    """Known rows that were stored before a column came for which the source has a value now."""
+    rows_carried: int = 0
+    """Of a rebuild: versions taken over from the generation before."""
+    rows_restarted: int = 0
+    """Of a rebuild: rows that count as read now, from the last correction of their id on."""
+    rows_dropped: int = 0
+    """Of a rebuild: events of the generation before that it does not have."""
+    generation: int = 0
 
 
 class PushedRow(Record, frozen=True, kw_only=True):

@@ -214,6 +214,8 @@ class Workspace:
         *sources: Source[..., Any] | str,
         full: bool = False,
         complete_until: datetime | str | None = None,
+        rebuild: bool = False,
+        drop_missing: bool = False,
     ) -> list[Ingestion]:
         """Take what is new at the sources into history; the same rows twice change nothing.
 
@@ -222,6 +224,10 @@ class Workspace:
             full: Read everything anew, also where a source can be read from a moment on, and record as deleted what
                 is no longer there (needs `id=`).
             complete_until: Your word that no row with an earlier event time is missing at these sources.
+            rebuild: For sources whose definition changed under their stored rows: read them anew, and date the stored rows
+                by the definition. What was built as of an earlier sequence, or is pinned to the earlier definition, goes on
+                reading the rows of before.
+            drop_missing: Of a rebuild: leave out events that the source does not have any more.
 
         Returns:
             One report a source, transformations that were rebuilt included.
@@ -232,7 +238,8 @@ class Workspace:
         if complete_until is not None:
             until = to_micros(parse_instant(complete_until, name="complete_until"))
         context = self._context()
-        return ingest_all(context, _names(sources, context), full=full, complete_until=until)
+        names = _names(sources, context)
+        return ingest_all(context, names, full=full, complete_until=until, rebuild=rebuild, drop_missing=drop_missing)
 
     def push(self, source: Source[..., Any] | str, rows: Frame, *, batch_id: str | None = None) -> Pushed:
         """Add rows to a source that takes pushes: durable, and in the online store, when the call returns.
@@ -293,7 +300,7 @@ class Workspace:
             The spine's rows, in their order, with a column for each feature; the kind of frame the spine is.
         """
         from tinymlops.features.history.historical import features_for, parse_features
-        from tinymlops.features.history.sources import require_past
+        from tinymlops.features.history.stored import require_past
         from tinymlops.frames import give_back, require_no_nulls, times_to_micros, to_polars
 
         context = self._context()

@@ -186,7 +186,7 @@ def _backup(ws, target):
 
 def count(path):
     """Return what there is after all: clicks, orders, metrics, predictions, and what does not hold."""
-    from tinymlops.features.history.sources import stored_rows
+    from tinymlops.features.history.stored import stored_rows
 
     with world.connect(path) as ws:
         context, rows = ws._context(), ws._environment.database.rows

@@ -72,7 +72,7 @@ def look(path, *, clicks, orders, runs, champion):
     Returns:
         `lost` and `half_visible`, sentences, and the `champion` that is there.
     """
-    from tinymlops.features.history.sources import stored_rows
+    from tinymlops.features.history.stored import stored_rows
 
     with world.connect(path) as ws:
         context, lost = ws._context(), []

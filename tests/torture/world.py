@@ -323,7 +323,7 @@ def invariants(path):
 def sequences(ws):
     """Return where the numbers of rows have a gap, or their count is not the one that the source's state says."""
     from tinymlops.features.definitions.specs import SourceSpec
-    from tinymlops.features.history.sources import stored_rows
+    from tinymlops.features.history.stored import stored_rows
     from tinymlops.records import SourceState
 
     context, numbers, problems = ws._context(), [], []
@@ -344,7 +344,7 @@ def sequences(ws):
 def _twice(ws):
     """Say which rows are there more than once: nothing in the shop is ever corrected."""
     from tinymlops.features.definitions.specs import SourceSpec
-    from tinymlops.features.history.sources import stored_rows
+    from tinymlops.features.history.stored import stored_rows
 
     for source in ws._context().definitions.of(SourceSpec).values():
         if ws._environment.database.rows("SELECT 1 FROM source_states WHERE source = ?", (source.name,)):

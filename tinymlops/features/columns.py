@@ -7,7 +7,7 @@ will have there.
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -29,14 +29,14 @@ from tinymlops.features.definitions.specs import (
 )
 from tinymlops.features.history.computing import compute, history_of
 from tinymlops.features.history.sources import SYSTEM, whole_numbers, with_times
-from tinymlops.records import SourceState
+from tinymlops.features.history.stored import state_of
 from tinymlops.schema import parse_dtype
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.expressions import Aggregate
 
-__all__ = ["check_columns"]
+__all__ = ["check_columns", "check_readers"]
 
 _NO_TIMES = np.zeros(0, np.int64)
 
@@ -70,14 +70,42 @@ def check_columns(context: Context) -> list[str]:
     return known.notes
 
 
-class _Known:
-    """What is known of each source's columns: a frame of no rows, as history would give it."""
+def check_readers(context: Context, source: SourceSpec, columns: Mapping[str, pl.DataType]) -> None:
+    """Check the views and labels that read a source itself against the columns of rows that were read.
 
-    def __init__(self, context: Context) -> None:
+    Args:
+        context: The workspace's state.
+        source: The source.
+        columns: Its columns and their types.
+
+    Raises:
+        DefinitionError: If a column does not exist or is of a type that does not fit.
+    """
+    frame = with_times(pl.DataFrame(schema=dict(columns)), source).with_columns(pl.lit(0, pl.Int64).alias("__sequence"))
+    known = _Known(context, {source.name: frame})
+    for view in context.definitions.of(ViewSpec).values():
+        if view.source == source.name:
+            known.features_of(view)
+    for label in context.definitions.of(LabelSpec).values():
+        if label.source == source.name:
+            known.outcome_of(label)
+
+
+class _Known:
+    """What is known of each source's columns: a frame of no rows, as history would give it.
+
+    Args:
+        context: The workspace's state.
+        frames: These frames and no others; None to find out about every source.
+    """
+
+    def __init__(self, context: Context, frames: Mapping[str, pl.DataFrame] | None = None) -> None:
         self.notes: list[str] = []
         self._context = context
         self._definitions = context.definitions
-        self._frames: dict[str, pl.DataFrame | None] = {}
+        self._frames: dict[str, pl.DataFrame | None] = dict(frames or {})
+        if frames is not None:
+            return
         sources = self._definitions.of(SourceSpec)
         plain = [source for source in sources.values() if not source.inputs]
         for source in [*plain, *self._definitions.derived_in_order()]:
@@ -220,7 +248,7 @@ class _Known:
             return pl.DataFrame(schema=self._context.query_columns(source.sql, inputs))
         if _is_lazy(self._context.functions[source.name]):
             return self._lazy(source, inputs)
-        state = self._context.environment.database.get(SourceState, source=source.name)
+        state = state_of(self._context, source.name)
         if state is None or state.definition != specs.fingerprint(source):
             self.notes.append(f"the columns of source {source.name} are checked when it is ingested")
             return None

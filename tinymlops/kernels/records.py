@@ -2,8 +2,8 @@
 the fact.
 
 A correction is a later version of the same (key, id). Version v counts at t if it is available and no greater
-version is: that is one span, from `available(v)` to the least `available` of the greater versions, and the
-span is all that the other kernels know of corrections.
+version has taken its place: that is one span, from `available(v)` to the least moment at which a greater version takes
+its place, and the span is all that the other kernels know of corrections.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Records(NamedTuple):
     visible_from: Array
     """int64[n]: when the row became available; FOREVER if never."""
     visible_to: Array
-    """int64[n]: the first moment a greater version of the same (key, id) is available; FOREVER if none."""
+    """int64[n]: the first moment a greater version of the same (key, id) takes its place; FOREVER if none."""
     kind: Array
     """uint8[n]: VALUE, TOMBSTONE or RETRACTED."""
     monotone: Array
@@ -64,6 +64,7 @@ def arrange(
     keys: int,
     ids: Array | None = None,
     deleted: Array | None = None,
+    replaces: Array | None = None,
 ) -> tuple[Records, Array]:
     """Sort records for lookup and find when each is the fact.
 
@@ -76,6 +77,7 @@ def arrange(
         keys: How many keys there are.
         ids: int64[n] codes of event ids, -1 where null (it then replaces nothing); None if there are no ids.
         deleted: bool[n], True for a delete; None if there are none.
+        replaces: int64[n] when each version takes the place of those before it; None for when it is available.
 
     Returns:
         The records and order int64[rows kept]: arranged row i is input row `order[i]`.
@@ -88,7 +90,8 @@ def arrange(
     if ids is None:
         visible_to = frozen(np.full(order.size, FOREVER, np.int64), np.int64)
     else:
-        visible_to = _take(_replaced_at(key, available, created, sequence, ids, keys), order)
+        takes_place = available if replaces is None else frozen(replaces, np.int64)
+        visible_to = _take(_replaced_at(key, takes_place, created, sequence, ids, keys), order)
     kind = _take(_kinds(rows, ids, deleted), order) if deleted is not None else _kinds(order.size, None, None)
     wait, alike = _one_wait(event, available)
     if not alike:
@@ -130,7 +133,7 @@ def _kinds(rows: int, ids: Array | None, deleted: Array | None) -> Array:
     return frozen(kind, np.uint8)
 
 
-def _replaced_at(key: Array, available: Array, created: Array, sequence: Array, ids: Array, keys: int) -> Array:
+def _replaced_at(key: Array, takes_place: Array, created: Array, sequence: Array, ids: Array, keys: int) -> Array:
     """Return int64[n], when each row stops being the fact; only rows whose id occurs again need any work."""
     visible_to = np.full(key.size, FOREVER, np.int64)
     if key.size:
@@ -140,7 +143,7 @@ def _replaced_at(key: Array, available: Array, created: Array, sequence: Array, 
             few = [frozen(column[again], np.int64) for column in (key, ids)]
             ties = [frozen(column[again] if column.size else column, np.int64) for column in (created, sequence)]
             _, order = sort_rows(*few, *ties, keys=keys)
-            _end_at_replacement(again[order], key, ids, available, visible_to)
+            _end_at_replacement(again[order], key, ids, takes_place, visible_to)
     return frozen(visible_to, np.int64)
 
 
@@ -169,15 +172,15 @@ def _occurs_again(ids: Array, codes: int) -> Array:
 
 
 @compiled
-def _end_at_replacement(rows: Array, key: Array, ids: Array, available: Array, visible_to: Array) -> None:
-    """Walk versions backwards, greatest first, keeping the least `available` of the greater ones."""
+def _end_at_replacement(rows: Array, key: Array, ids: Array, takes_place: Array, visible_to: Array) -> None:
+    """Walk versions backwards, greatest first, keeping the least moment at which a greater one takes its place."""
     soonest = FOREVER
     for j in range(rows.size - 1, -1, -1):
         row = rows[j]
         if j + 1 == rows.size or key[rows[j + 1]] != key[row] or ids[rows[j + 1]] != ids[row]:
             soonest = FOREVER
         visible_to[row] = soonest
-        soonest = min(soonest, available[row])
+        soonest = min(soonest, takes_place[row])
 
 
 @compiled

@@ -12,9 +12,9 @@ from tinymlops._time import to_micros
 from tinymlops.errors import DataError, near
 from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, SourceSpec
 from tinymlops.features.history.labels import complete_until, outcomes_of
-from tinymlops.features.history.sources import known_columns
+from tinymlops.features.history.stored import known_columns, state_of
 from tinymlops.frames import Frame, to_polars
-from tinymlops.records import Outcome, Prediction, SourceState
+from tinymlops.records import Outcome, Prediction
 from tinymlops.schema import parse_dtype
 from tinymlops.stores._json import to_json
 from tinymlops.stores._rows import plan_for
@@ -183,5 +183,5 @@ def _key_dtypes(context: Context, entity: EntitySpec, source: SourceSpec) -> lis
     names = context.definitions.key_columns(entity, source)
     while source.row_wise:
         source = context.definitions.get(SourceSpec, source.inputs[0])
-    known = known_columns(source, context.environment.database.get(SourceState, source=source.name))
+    known = known_columns(source, state_of(context, source.name))
     return [parse_dtype(known[name]) if name in known else None for name in names]

@@ -12,7 +12,7 @@ from tinymlops._progress import progress
 from tinymlops._time import to_micros
 from tinymlops.features.definitions.specs import EntitySpec, SourceSpec, ViewSpec
 from tinymlops.features.history.historical import features_for
-from tinymlops.features.history.sources import stored_rows
+from tinymlops.features.history.stored import stored_rows
 from tinymlops.records import Prediction
 from tinymlops.serving.model import Model, load_model
 from tinymlops.serving.prediction import features_of

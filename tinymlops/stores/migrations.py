@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -78,6 +78,14 @@ def _steps() -> Migrations:
         for (table,) in db.execute("SELECT name FROM pragma_table_list WHERE strict").fetchall():
             _add_checksum(db, table)
 
+    @steps()
+    def m003_generations_of_sources(db: Database) -> None:
+        for statement in _GENERATIONS:
+            db.execute(statement)
+        db.conn.create_function(check_of.__name__, -1, lambda *values: check_of(values), deterministic=True)
+        for table in ("segments", "source_states", "ingestions"):
+            _renew_checksum(db, table)
+
     return steps
 
 
@@ -93,6 +101,42 @@ def _add_checksum(db: Database, table: str) -> None:
     for _, definition in triggers:
         db.execute(definition)
 
+
+def _renew_checksum(db: Database, table: str) -> None:
+    """Compute the checksums anew: new columns stand behind that of the checksum, and count as the last fields."""
+    columns = db.execute("SELECT name FROM pragma_table_info(?) WHERE name <> ?", (table, CHECK))
+    names = ", ".join(quoted(name) for (name,) in columns)
+    db.execute(f"UPDATE {quoted(table)} SET {CHECK} = {check_of.__name__}({names})")
+
+
+_GENERATIONS = (
+    "ALTER TABLE segments ADD COLUMN dated INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE segments ADD COLUMN progress INTEGER",
+    "ALTER TABLE source_states ADD COLUMN schemas TEXT NOT NULL DEFAULT '[]'",
+    "ALTER TABLE ingestions ADD COLUMN rows_ahead INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE ingestions ADD COLUMN rows_incomplete INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE ingestions ADD COLUMN rows_carried INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE ingestions ADD COLUMN rows_restarted INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE ingestions ADD COLUMN rows_dropped INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE ingestions ADD COLUMN generation INTEGER NOT NULL DEFAULT 0",
+    f"""CREATE TABLE generations (
+        source TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        dating TEXT NOT NULL,
+        queries TEXT NOT NULL,
+        begins INTEGER NOT NULL,
+        ends INTEGER,
+        at INTEGER NOT NULL,
+        {CHECK} INTEGER NOT NULL,
+        PRIMARY KEY (source, number)
+    ) STRICT""",
+    f"""CREATE TABLE renamed_sources (
+        name TEXT PRIMARY KEY,
+        place TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        {CHECK} INTEGER NOT NULL
+    ) STRICT""",
+)
 
 # Floats are ANY: STRICT REAL refuses the text that stands for NaN and the infinities.
 _FIRST_SCHEMA = (

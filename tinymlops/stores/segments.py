@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
+from tinymlops._widening import widened, wider
 from tinymlops.errors import DataError, IntegrityError
 from tinymlops.stores.publish import publish, verify_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import polars as pl
@@ -65,20 +66,23 @@ def merge(segments: Sequence[tuple[Path, int]], rows: pl.DataFrame | None, direc
         tmp: As for `write`.
 
     Raises:
-        DataError: If a column changed its type between two files.
+        DataError: If no type holds what a column has in two files.
         IntegrityError: If a file is missing or is not what was written.
     """
     import polars as pl
 
     for path, _ in segments:
         verify_file(path, path.name)
-    _united([(path, _schema(path)) for path, _ in segments], None)
+    dtypes = _united([*((path, _schema(path)) for path, _ in segments), *_added(rows, directory)], None)
     parts = [
-        pl.scan_parquet(path, glob=False, hive_partitioning=False).with_columns(pl.col("__ordinal") + base)
+        _of_types(pl.scan_parquet(path, glob=False, hive_partitioning=False), _schema(path), dtypes).with_columns(
+            pl.col("__ordinal") + base
+        )
         for path, base in segments
     ]
     if rows is not None:
-        parts.append(rows.rename({"__sequence": "__ordinal"}).lazy())
+        own = {name: dtype for name, dtype in rows.schema.items() if name in dtypes}
+        parts.append(_of_types(rows.rename({"__sequence": "__ordinal"}).lazy(), own, dtypes))
     together = pl.concat(parts, how="diagonal")
     height = together.select(pl.len()).collect().item()
 
@@ -103,7 +107,7 @@ def read(segments: Sequence[tuple[Path, int]], columns: Sequence[str] | None) ->
         file does not have yet is null there.
 
     Raises:
-        DataError: If a column changed its type between two files.
+        DataError: If no type holds what a column has in two files.
         IntegrityError: If a file is missing or is not what was written.
     """
     import polars as pl
@@ -113,7 +117,7 @@ def read(segments: Sequence[tuple[Path, int]], columns: Sequence[str] | None) ->
     schemas = [(path, _schema(path)) for path, _ in segments]
     dtypes = _united(schemas, columns)
     frames = [
-        _read_one(path, base, [name for name in dtypes if name in schema])
+        _read_one(path, base, {name: dtype for name, dtype in dtypes.items() if name in schema})
         for (path, base), (_, schema) in zip(segments, schemas, strict=True)
     ]
     empty = pl.DataFrame(schema={**dtypes, **_system_dtypes()})
@@ -132,12 +136,27 @@ def batches(path: Path, base: int) -> Iterator[pl.DataFrame]:
         yield frame.with_columns((pl.col("__ordinal") + base).alias("__sequence")).select(*columns, *SYSTEM_COLUMNS)
 
 
-def _read_one(path: Path, base: int, columns: list[str]) -> pl.DataFrame:
+def _read_one(path: Path, base: int, dtypes: dict[str, Any]) -> pl.DataFrame:
     import polars as pl
 
-    frame = pl.read_parquet(path, columns=[*columns, *_STORED], glob=False, hive_partitioning=False)
+    frame = pl.read_parquet(path, columns=[*dtypes, *_STORED], glob=False, hive_partitioning=False)
     sequence = (pl.col("__ordinal") + base).alias("__sequence")
-    return frame.with_columns(sequence).select(*columns, *SYSTEM_COLUMNS)
+    grown = [widened(frame[name], dtype) for name, dtype in dtypes.items() if frame.schema[name] != dtype]
+    return frame.with_columns(sequence, *grown).select(*dtypes, *SYSTEM_COLUMNS)
+
+
+def _of_types(rows: pl.LazyFrame, schema: Mapping[str, Any], dtypes: Mapping[str, Any]) -> pl.LazyFrame:
+    import polars as pl
+
+    return rows.with_columns(pl.col(name).cast(dtypes[name]) for name, dtype in schema.items() if dtypes[name] != dtype)
+
+
+def _added(rows: pl.DataFrame | None, directory: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """Return the schema of rows that are no file yet."""
+    if rows is None:
+        return []
+    own = {name: dtype for name, dtype in rows.schema.items() if name not in SYSTEM_COLUMNS}
+    return [(directory / "rows", own)]
 
 
 def _schema(path: Path) -> dict[str, Any]:
@@ -151,14 +170,17 @@ def _schema(path: Path) -> dict[str, Any]:
 
 
 def _united(schemas: list[tuple[Path, dict[str, Any]]], columns: Sequence[str] | None) -> dict[str, Any]:
-    """The columns of all files, in the order they first appear or are asked for."""
+    """The columns of all files and the types that hold what each has, in the order they first appear or are asked for."""
     import polars as pl
 
     found: dict[str, tuple[Path, Any]] = {}
     for path, schema in schemas:
         for name, dtype in schema.items():
             first, known = found.setdefault(name, (path, dtype))
-            if dtype != known and (columns is None or name in columns):
+            both = wider(known, dtype)
+            if both is not None:
+                found[name] = first, both
+            elif columns is None or name in columns:
                 raise DataError(
                     f"column {name!r} of {path.parent.name} changed its type from {known} to {dtype} "
                     f"(segments {first.name[:12]} and {path.name[:12]})",

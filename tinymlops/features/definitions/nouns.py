@@ -121,11 +121,17 @@ class _Defined(Generic[P, R_co]):
 
 
 class Source(_Defined[P, R_co]):
-    """Rows with an event time; made by `project.source` and `project.transformation`."""
+    """Rows with an event time; made by `project.source` and `project.transformation`.
 
-    def __init__(self, function: Callable[P, R_co], spec: SourceSpec) -> None:
+    Attributes:
+        spec: The definition as data.
+        was: The name that it had before; it is no part of what it defines.
+    """
+
+    def __init__(self, function: Callable[P, R_co], spec: SourceSpec, *, was: str | None = None) -> None:
         super().__init__(function, spec)
         self.spec = spec
+        self.was = was
 
     def __repr__(self) -> str:
         word = "transformation" if self.spec.inputs else "source"

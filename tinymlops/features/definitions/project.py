@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 import msgspec
 
@@ -33,7 +33,7 @@ from tinymlops.features.definitions.nouns import (
     check_name,
     requests_of,
 )
-from tinymlops.features.definitions.source_options import check_pushed, incremental, local_times
+from tinymlops.features.definitions.source_options import check_pushed, incremental, known_of, local_times
 from tinymlops.features.definitions.specs import (
     AnySpec,
     EntitySpec,
@@ -94,6 +94,11 @@ class Project:
         """Return the definitions as data, in order."""
         return [definition.spec for definition in self.definitions.values()]
 
+    def renamed(self) -> dict[str, str]:
+        """Return the sources that had another name before, each with that name."""
+        sources = [noun for noun in self.definitions.values() if isinstance(noun, Source)]
+        return {source.spec.name: source.was for source in sources if source.was is not None}
+
     def functions(self) -> dict[str, Callable[..., Any]]:
         """Return the Python functions that definitions were made from, by name."""
         return {
@@ -144,6 +149,8 @@ class Project:
         keys: Mapping[str, str] | None = None,
         cursor: str | None = None,
         lookback: str | timedelta | None = None,
+        known: Literal["observed", "latest"] | None = None,
+        was: str | None = None,
     ) -> Callable[[Callable[P, R]], Source[P, R]]:
         """Declare rows by a function that returns SQL, a frame, or (for pushes) a schema.
 
@@ -164,6 +171,10 @@ class Project:
                 default `created`, or else `timestamp`. It is called with None at first, and then with the greatest
                 cursor in history less the lookback. It needs `id`.
             lookback: How far `since` goes back, for rows that came late; by default "1d".
+            known: How corrections count where there is no `created`. "observed", the default: a changed row counts from
+                the ingest that brought it, so a correction never rewrites what a past row saw, and the rows that first
+                bring an id count from their event times. "latest": the final version counts, whenever it came.
+            was: The name that the source had before: its rows stay with it.
 
         Returns:
             A decorator: the function becomes the `Source` of its name.
@@ -202,8 +213,8 @@ class Project:
             if via == "push":
                 check_pushed(spec)
             column, span = incremental(spec, cursor=cursor, lookback=lookback)
-            spec = msgspec.structs.replace(spec, cursor=column, lookback=span)
-            return self._add(Source(function, spec), "source")
+            spec = msgspec.structs.replace(spec, cursor=column, lookback=span, known=known_of(spec, known))
+            return self._add(Source(function, spec, was=None if was is None else check_name(was, "source")), "source")
 
         return declare
 
@@ -220,6 +231,7 @@ class Project:
         date_means: DateMeans | None = None,
         keys: Mapping[str, str] | None = None,
         max_age: str | timedelta | None = None,
+        known: Literal["observed", "latest"] | None = None,
     ) -> Callable[[Callable[P, R]], Source[P, R]]:
         """Derive a source from others, which are its parameters: in SQL (returns `str`) or in Polars.
 
@@ -236,6 +248,7 @@ class Project:
             keys: As for `source`.
             max_age: Of one that is rebuilt, at ingest and materialize: how old its rows may be for an online read, such
                 as "1d"; None for any age.
+            known: As for `source`, of one that is rebuilt and has an id: a row that a rebuild changes counts from then on.
 
         Returns:
             A decorator: the function becomes the `Source` of its name.
@@ -260,37 +273,33 @@ class Project:
                     f"transformation {function.__name__!r} has no inputs",
                     hint="name the sources it reads as its parameters",
                 )
-            if row_wise and (len(parameters) != 1 or timestamp or id or created or delay or max_age):
+            if row_wise and (len(parameters) != 1 or timestamp or id or created or delay or max_age or known):
                 raise DefinitionError(
                     f"row-wise transformation {function.__name__!r} must have one input and keep its times and id",
-                    hint="leave out timestamp, id, created, delay and max_age, or row_wise=True",
+                    hint="leave out timestamp, id, created, delay, max_age and known, or row_wise=True",
                 )
             if not row_wise:
                 _check_times(function.__name__, timestamp, static=False, created=created, delay=delay)
             require_table(function, "transformation", hints["return"])
             sql = _sql_of(function, hints["return"], arguments=len(parameters))
-            return self._add(
-                Source(
-                    function,
-                    SourceSpec(
-                        name=function.__name__,
-                        via="sql" if sql is not None else "function",
-                        timestamp=timestamp,
-                        id=id,
-                        created=created,
-                        **_delay(delay),
-                        **local_times(tz, ambiguous, date_means),
-                        keys=dict(keys or {}),
-                        sql=sql,
-                        inputs=tuple(parameters),
-                        row_wise=row_wise,
-                        max_age=msgspec.UNSET if max_age is None else parse_duration(max_age, name="max_age"),
-                        code=None if sql is not None else reference_of(function),
-                        description=_description(function),
-                    ),
-                ),
-                "transformation",
+            spec = SourceSpec(
+                name=function.__name__,
+                via="sql" if sql is not None else "function",
+                timestamp=timestamp,
+                id=id,
+                created=created,
+                **_delay(delay),
+                **local_times(tz, ambiguous, date_means),
+                keys=dict(keys or {}),
+                sql=sql,
+                inputs=tuple(parameters),
+                row_wise=row_wise,
+                max_age=msgspec.UNSET if max_age is None else parse_duration(max_age, name="max_age"),
+                code=None if sql is not None else reference_of(function),
+                description=_description(function),
             )
+            spec = msgspec.structs.replace(spec, known=known_of(spec, known))
+            return self._add(Source(function, spec), "transformation")
 
         return declare
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import msgspec
 
 from tinymlops._time import parse_duration, parse_zone
 from tinymlops.errors import DefinitionError, near
@@ -12,7 +14,7 @@ from tinymlops.frames import Ambiguous, DateMeans
 if TYPE_CHECKING:
     from tinymlops.features.definitions.specs import SourceSpec
 
-__all__ = ["check_pushed", "incremental", "local_times"]
+__all__ = ["check_pushed", "incremental", "known_of", "local_times"]
 
 _LOOKBACK = "1d"
 
@@ -66,6 +68,33 @@ def local_times(tz: str | None, ambiguous: Ambiguous, date_means: DateMeans | No
                 hint=f"use {' or '.join(repr(choice) for choice in choices)}",
             )
     return {"tz": parse_zone(tz).key if tz else None, "ambiguous": ambiguous, "date_means": date_means}
+
+
+def known_of(source: SourceSpec, known: str | None) -> Literal["observed"] | msgspec.UnsetType:
+    """Return by what a source's rows count as known, as a field of its definition: unset but for "observed".
+
+    Args:
+        source: The source, all else declared.
+        known: As the user gave it; None for "observed" wherever rows come without a created time and can change.
+
+    Raises:
+        DefinitionError: If the source's rows cannot be known by it.
+    """
+    usual = source.knowledge  # of a source that says nothing: "event" where rows have a created time
+    can_be_observed = usual == "latest" and source.timestamp is not None and not (source.inputs and source.id is None)
+    possible = (usual, "observed") if can_be_observed else (usual,)
+    if known is not None and known not in possible:
+        reason = {
+            "event": "its rows come with the time when each became known",
+            "latest": "it has no timestamp"
+            if source.timestamp is None
+            else "its rows are computed anew and have no id",
+        }[usual]
+        raise DefinitionError(
+            f"known={known!r} is not possible for source {source.name!r}: {reason}",
+            hint=f"use {' or '.join(map(repr, possible))}, or leave it out",
+        )
+    return "observed" if can_be_observed and known != "latest" else msgspec.UNSET
 
 
 def check_pushed(source: SourceSpec) -> None:

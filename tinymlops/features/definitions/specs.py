@@ -6,7 +6,7 @@ The nouns of `tinymlops.features.definitions.nouns` hold one of these beside the
 from __future__ import annotations
 
 import hashlib
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -18,6 +18,7 @@ __all__ = [
     "CodeReference",
     "EntitySpec",
     "FeatureRequest",
+    "Known",
     "LabelSpec",
     "OnDemandSpec",
     "SourceSpec",
@@ -27,6 +28,10 @@ __all__ = [
     "encode",
     "fingerprint",
 ]
+
+
+Known = Literal["event", "observed", "latest"]
+"""By what rows count as known: their created time; the commit of each correction; or nothing but their event time."""
 
 
 class CodeReference(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +89,15 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True, tag="source", tag_fi
     """Microseconds that `since` lies before the greatest cursor in history."""
     code: CodeReference | None = None
     description: str = ""
+    known: Literal["observed"] | msgspec.UnsetType = msgspec.UNSET
+    """Unset is what held before there was a choice; `knowledge` spells it out."""
+
+    @property
+    def knowledge(self) -> Known:
+        """By what the rows count as known, where they are not a row-wise transformation's."""
+        if self.via == "push" or self.created is not None:
+            return "event"
+        return "latest" if self.known is msgspec.UNSET else "observed"
 
 
 class ViewSpec(msgspec.Struct, frozen=True, kw_only=True, tag="feature_view", tag_field="kind"):

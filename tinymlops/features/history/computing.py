@@ -208,11 +208,9 @@ def arrange_rows(
 ) -> tuple[Records, Array]:
     """Arrange a source's rows by their keys, as `tinymlops.kernels.records.arrange` does."""
     event = rows["__event"].fill_null(ALWAYS).to_numpy()
-    if outcome:
-        available = np.full(rows.height, ALWAYS, np.int64)
-    else:
-        available = _available(rows, source, event, by_event=source.via == "push" or source.created is not None)
+    available = np.full(rows.height, ALWAYS, np.int64) if outcome else _available(rows, source, event)
     created = rows["__created"]
+    observed = source.knowledge == "observed" and not outcome and created.null_count() < rows.height
     return arrange(
         codes,
         event,
@@ -222,6 +220,8 @@ def arrange_rows(
         keys=keys,
         ids=_codes(rows[source.id]) if source.id else None,
         deleted=rows["__deleted"].to_numpy() if rows["__deleted"].any() else None,
+        # What is observed to have changed is so from then on, also if the event it has now is still to come.
+        replaces=created.fill_null(pl.Series(available)).to_numpy() if observed else None,
     )
 
 
@@ -471,7 +471,7 @@ def _numbers(series: pl.Series, aggregate: Aggregate, source: str) -> Array:
     )
 
 
-def _available(rows: pl.DataFrame, source: SourceSpec, event: Array, *, by_event: bool) -> Array:
+def _available(rows: pl.DataFrame, source: SourceSpec, event: Array) -> Array:
     """Return int64[n], when each row can first be known (rules 3 and 5)."""
     if source.timestamp is None:
         return event
@@ -479,9 +479,11 @@ def _available(rows: pl.DataFrame, source: SourceSpec, event: Array, *, by_event
         available = event + delay_micros(rows[source.delay_column], of=f" of source {source.name!r}")
     else:
         available = event + source.delay if source.delay else event
-    if not by_event:
+    if source.knowledge == "latest":
         return available
-    known: Array = np.maximum(available, rows["__created"].fill_null(FOREVER).to_numpy())
+    # A row without a created time was never known by event, and is no correction where these are observed.
+    unknown = FOREVER if source.knowledge == "event" else NEVER
+    known: Array = np.maximum(available, rows["__created"].fill_null(unknown).to_numpy())
     return known
 
 

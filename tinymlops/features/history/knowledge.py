@@ -9,7 +9,7 @@ import polars as pl
 
 from tinymlops.features.definitions.specs import FeatureRequest, SourceSpec, ViewSpec
 from tinymlops.features.history.historical import features_for
-from tinymlops.features.history.sources import stored_rows
+from tinymlops.features.history.stored import stored_rows
 from tinymlops.kernels.records import NEVER
 
 if TYPE_CHECKING:

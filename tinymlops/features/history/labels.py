@@ -10,10 +10,11 @@ from tinymlops.errors import DataError, LeakageError
 from tinymlops.features.definitions.expressions import columns_of
 from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, SourceSpec
 from tinymlops.features.history.computing import Array, compute
+from tinymlops.features.history.generations import place_of
 from tinymlops.features.history.prepared import history_from_store
 from tinymlops.features.history.record_times import delay_micros
-from tinymlops.features.history.sources import known_columns, newest_event, stored_rows
-from tinymlops.records import Ingestion, SourceState
+from tinymlops.features.history.stored import known_columns, newest_progress, state_of, stored_rows
+from tinymlops.records import Ingestion
 
 if TYPE_CHECKING:
     import polars as pl
@@ -87,9 +88,7 @@ def complete_until(context: Context, label: LabelSpec, *, as_of: int | None = No
     """
     bases = context.definitions.base_sources(label.source)
     for name in bases:
-        known_columns(
-            context.definitions.get(SourceSpec, name), context.environment.database.get(SourceState, source=name)
-        )
+        known_columns(context.definitions.get(SourceSpec, name), state_of(context, name))
     known = [
         _said_or_seen(context, name, as_of) for name in bases if context.definitions.get(SourceSpec, name).timestamp
     ]
@@ -106,9 +105,9 @@ def _said_or_seen(context: Context, source: str, as_of: int | None) -> int | Non
     ingestions = database.select(
         Ingestion,
         "WHERE source = ? AND sequence <= ? AND complete_until IS NOT NULL",
-        (source, database.sequence() if as_of is None else as_of),
+        (place_of(database, source), database.sequence() if as_of is None else as_of),
     )
     if ingestions:
         return max(one.complete_until for one in ingestions if one.complete_until is not None)
-    newest = newest_event(context, source, as_of=as_of)
+    newest = newest_progress(context, source, as_of=as_of)
     return None if newest is None else min(newest, context.now())

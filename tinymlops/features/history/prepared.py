@@ -19,10 +19,11 @@ from tinymlops.features.definitions import specs
 from tinymlops.features.definitions.expressions import columns_of
 from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, SourceSpec, ViewSpec
 from tinymlops.features.history.computing import Array, History, arrange_rows, history_of, key_columns
-from tinymlops.features.history.sources import live_segments, newest_sequence, stored_rows
+from tinymlops.features.history.generations import place_of
+from tinymlops.features.history.stored import live_segments, newest_sequence, segments_of, stored_rows
 from tinymlops.kernels._compile import frozen
 from tinymlops.kernels.records import Records
-from tinymlops.records import PushedRow
+from tinymlops.records import PushedRow, Segment
 from tinymlops.stores import images
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ __all__ = ["history_from_store", "ways_of_reading"]
 
 _MANY_ROWS = 200_000
 """Fewer are arranged faster than an image is checked and mapped."""
-_FORMAT = 3
+_FORMAT = 4
 """Raised when an image's meaning changes: images of another format have another name."""
 
 
@@ -66,7 +67,7 @@ def history_from_store(
     """
     key = context.definitions.key_columns(entity, source)
     origin = context.definitions.origin(source)
-    if _rows_of(context, origin) >= _MANY_ROWS and _has_all_by(context, source, as_of):
+    if _rows_of(context, origin, segments_of(context, origin)) >= _MANY_ROWS and _has_all_by(context, source, as_of):
         tables = _image(context, source, entity, key, columns, outcome=outcome)
         if _has_all_by(context, source, as_of):  # still: no later row can be in the image
             return _opened(tables, origin, key, spine_keys)
@@ -84,7 +85,8 @@ def ways_of_reading(context: Context) -> list[str]:
     notes = []
     for view in context.definitions.of(ViewSpec).values():
         source = context.definitions.get(SourceSpec, view.source)
-        rows = _rows_of(context, context.definitions.origin(source))
+        origin = context.definitions.origin(source)
+        rows = _rows_of(context, origin, live_segments(context, origin.name))
         if rows >= _MANY_ROWS:
             notes.append(
                 f"{view.name} reads {source.name} from a join image: it has {rows:,} rows, {_MANY_ROWS:,} or more"
@@ -122,11 +124,12 @@ def _image(
     return tables
 
 
-def _rows_of(context: Context, origin: SourceSpec) -> int:
-    """Return how many rows history has, replaced ones counted too."""
+def _rows_of(context: Context, origin: SourceSpec, segments: Sequence[Segment]) -> int:
+    """Return how many rows history has in segments and by push, replaced ones counted too."""
     # Without checksums: a damaged number gives a name that no image has, and the rows are read for a new one.
-    pushed = context.environment.database.count(PushedRow, {"source": origin.name}) if origin.via == "push" else 0
-    return pushed + sum(segment.rows for segment in live_segments(context, origin.name))
+    database = context.environment.database
+    pushed = database.count(PushedRow, {"source": place_of(database, origin.name)}) if origin.via == "push" else 0
+    return pushed + sum(segment.rows for segment in segments)
 
 
 def _columns_in_force(context: Context, source: SourceSpec, entity: EntitySpec) -> set[str]:
@@ -145,13 +148,13 @@ def _name(context: Context, source: SourceSpec, key: Sequence[str], columns: Seq
     while lineage[-1].row_wise:
         lineage.append(context.definitions.get(SourceSpec, lineage[-1].inputs[0]))
     origin = lineage[-1]
-    pushed = context.environment.database.rows(
-        "SELECT count(*), max(n) FROM pushed_rows WHERE source = ?", (origin.name,)
-    )
+    database = context.environment.database
+    of = (place_of(database, origin.name),)
+    pushed = database.rows("SELECT count(*), max(n) FROM pushed_rows WHERE source = ?", of)
     content = (
         _FORMAT,
         [specs.fingerprint(one) for one in lineage],
-        [(segment.sha256, segment.base) for segment in live_segments(context, origin.name)],
+        [(segment.sha256, segment.base) for segment in segments_of(context, origin)],
         pushed,
         key,
         columns,

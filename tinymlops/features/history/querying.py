@@ -11,7 +11,8 @@ import polars as pl
 from tinymlops.errors import DefinitionError, NotFoundError, near
 from tinymlops.features.definitions.specs import EntitySpec, FeatureRequest, SourceSpec, ViewSpec
 from tinymlops.features.history.historical import features_for
-from tinymlops.features.history.sources import SYSTEM, current_rows, stored_rows
+from tinymlops.features.history.sources import SYSTEM
+from tinymlops.features.history.stored import current_rows, stored_rows
 from tinymlops.records import (
     AuditEntry,
     Definition,

@@ -21,7 +21,7 @@ from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, OnDemand
 from tinymlops.features.history.historical import features_for
 from tinymlops.features.history.knowledge import Knowledge, knowledge_of
 from tinymlops.features.history.labels import complete_until, outcomes_of
-from tinymlops.features.history.sources import current_rows, require_past
+from tinymlops.features.history.stored import current_rows, require_past
 from tinymlops.records import FeatureField, RequestField, Scalar, Signature, TrainingSetBuild
 from tinymlops.schema import dtype_name
 

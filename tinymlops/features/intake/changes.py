@@ -1,27 +1,48 @@
-"""What one read of a source brings that history does not have: new rows, corrections, and rows that vanished."""
+"""What one read of a source brings that history does not have: new rows, corrections, and rows that vanished.
+
+Each id is judged alone. Once in a read, its row is compared with its latest version; several times, its rows are
+compared by content with all of its versions; rows without an id are compared by content. Rows are compared by the columns
+that they were stored under, so a column that has come since makes no row another.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
+from tinymlops._time import from_micros
+from tinymlops._widening import widened
+from tinymlops.errors import ConflictError
 from tinymlops.features.history.record_times import times_of
 from tinymlops.kernels.matching import unmatched
 from tinymlops.schema import schema_of
 
 if TYPE_CHECKING:
     from tinymlops.features.definitions.specs import SourceSpec
+    from tinymlops.features.history.commits import Commits
+    from tinymlops.records import Schema
 
-__all__ = ["Changes", "Stored", "compared", "in_order", "own_schema"]
+__all__ = ["Changes", "History", "Stored", "compared", "first", "in_order", "own_schema", "require_clock"]
 
 _SEEDS = (0x7D1, 0x2013)
 _HASHES = [f"__h{i}" for i in range(len(_SEEDS))]
-
+_LEAP = 3_600_000_000
+"""Microseconds that the clock may lie behind a version's commit: a step of the clock, and no wrong date."""
 
 Stored = Callable[[], Iterator[pl.DataFrame]]
-"""Reads rows of history, some at a time: the user's columns and the system's."""
+"""Reads rows of history, some at a time."""
+
+
+class History(NamedTuple):
+    """What a read is compared with."""
+
+    stored: Stored
+    schemas: Sequence[Schema]
+    """Of the stored rows, oldest first."""
+    commits: Commits | None
+    """When they were ingested, for versions that do not say since when they count; None if all say."""
 
 
 class Changes(NamedTuple):
@@ -31,37 +52,69 @@ class Changes(NamedTuple):
     corrected: int = 0
     known: int = 0
     deleted: int = 0
+    incomplete: int = 0
+    """Known rows stored before a column came for which the read has a value."""
+    unmatched: int = 0
+    """Rows of history, of a source without ids, that the read does not have though it spans their time."""
+
+    @property
+    def new(self) -> int:
+        """How many rows no event of history has."""
+        moved = int(self.rows["__moved"].sum()) if "__moved" in self.rows.columns else 0
+        return self.rows.height - moved - self.corrected - self.deleted
 
 
 def compared(
-    frame: pl.DataFrame, stored: Stored, source: SourceSpec, *, present: pl.Series | None, now: int
+    frame: pl.DataFrame,
+    history: History,
+    source: SourceSpec,
+    *,
+    now: int,
+    present: pl.Series | None = None,
+    keys: Sequence[str] = (),
+    whole: bool = False,
 ) -> Changes:
-    """Compare the rows that were read with history: by id with its latest version, without id the rows themselves.
+    """Compare the rows that were read with history.
 
     Args:
         frame: The rows, with their times.
-        stored: Reads the source's rows in history, some at a time; of most of them only hashes are kept.
+        history: The source's rows; of most of them only hashes are kept.
         source: Whose they are.
+        now: The clock, microseconds UTC: when a row is found to have changed, to have vanished, or to be back.
         present: Every id at the source, if it was read in full: those not among them have vanished.
-        now: The clock, microseconds UTC: when a row is found to have vanished, or to be back.
+        keys: The columns that hold keys: a row that changes one is taken back under the old key.
+        whole: Take back whatever changes, for row-wise transformations that may leave the new row out.
+
+    Raises:
+        ConflictError: If the clock lies well behind the time at which a version of a changed row was stored.
     """
-    columns = [*sorted(own_schema(frame)), "__deleted"]
-    new = _hashes(frame, columns)
-    ids = source.id
-    versions = pl.concat([_version(_with_all(batch, frame), columns, source) for batch in stored()])
-    if ids is None:
-        fresh = frame.filter(_unmatched(new, versions))
-        return Changes(fresh, known=frame.height - fresh.height)
-    latest = _latest(versions, ids)
-    # Several versions in one read, or rows that replace nothing: each is known by what it holds.
-    by_content = frame[ids].null_count() or frame[ids].n_unique() < frame.height
-    fresh = frame.filter(_unmatched(new, versions if by_content else latest))
-    touched = latest.join(fresh, on=ids, how="semi")
-    rows = _after(touched, fresh, source, now)
-    corrected = rows.join(touched, on=ids, how="semi").height
-    gone = rows.clear() if present is None else _vanished(latest, stored, present, source, now)
-    gone = _with_all(gone, frame).select(frame.columns)
-    return Changes(pl.concat([rows, gone]), corrected, frame.height - rows.height, gone.height)
+    epochs = _epochs(history.schemas, frame)
+    read = [_version(batch, frame, source, epochs) for batch in history.stored()]
+    versions = pl.concat(read)
+    if source.id is None:
+        fresh, incomplete = _fresh(frame, versions, epochs)
+        changes = Changes(fresh, 0, frame.height - fresh.height, incomplete=incomplete)
+        return changes._replace(unmatched=_unmatched_in_time(frame, versions, epochs))
+    latest = _latest(versions, source.id)
+    fresh, incomplete = _fresh(frame, _comparable(frame, latest, versions, source.id), epochs)
+    touched = latest.join(fresh, on=source.id, how="semi")
+    since = _since(touched, versions, source, history.commits)
+    rows = _known_from(fresh, since, source, now)
+    corrected = rows.join(touched, on=source.id, how="semi").height
+    rows = _with_moves(rows, touched, history.stored, frame, source, keys, whole=whole)
+    gone = None if present is None else _vanished(latest, versions, history, present, frame, source, now)
+    deleted = 0 if gone is None else gone.height
+    if gone is not None and deleted:
+        rows = pl.concat([rows, gone], how="diagonal")
+    return Changes(rows, corrected, frame.height - fresh.height, deleted, incomplete)
+
+
+def first(frame: pl.DataFrame, source: SourceSpec, *, keys: Sequence[str] = (), whole: bool = False) -> Changes:
+    """Return what the first read of a source brings: all of it; the arguments are those of `compared`."""
+    if source.id is None:
+        return Changes(frame)
+    nothing = frame.clear().select(source.id)
+    return Changes(_with_moves(frame, nothing, lambda: iter(()), frame, source, keys, whole=whole))
 
 
 def own_schema(frame: pl.DataFrame) -> dict[str, str]:
@@ -69,8 +122,13 @@ def own_schema(frame: pl.DataFrame) -> dict[str, str]:
     return {name: dtype for name, dtype in schema_of(frame).items() if not name.startswith("__")}
 
 
-def in_order(rows: pl.DataFrame) -> pl.DataFrame:
-    """Put rows in the order that decides their sequence: event time, created time, deletes last, then their content."""
+def in_order(rows: pl.DataFrame, *, after: pl.DataFrame | None = None) -> pl.DataFrame:
+    """Put rows in the order that decides their sequence: event time, created time, deletes last, then their content.
+
+    Args:
+        rows: Rows with their times; what is taken back because its key changed, `__moved`, comes before the new row.
+        after: Rows that come first, in the order they have.
+    """
     keys = rows.select(name for name in ("__event", "__created") if rows[name].null_count() < rows.height)
     if not keys.width:
         keys = pl.DataFrame({"__event": pl.Series([None]).new_from_index(0, rows.height)})
@@ -80,32 +138,82 @@ def in_order(rows: pl.DataFrame) -> pl.DataFrame:
     same = ordered.select(as_before).to_series()
     tied = (same | same.shift(-1, fill_value=False)).arg_true()
     if len(tied):  # only of these the content is looked at
-        among = _hashes(rows[order[tied]], sorted(own_schema(rows))).with_columns(
-            run=(~same).cum_sum()[tied], deleted=rows["__deleted"][order[tied]]
-        )
-        decided = among.select(pl.arg_sort_by("run", "deleted", *_HASHES, maintain_order=True)).to_series()
+        moved = pl.col("__moved").fill_null(value=False) if "__moved" in rows.columns else pl.lit(value=False)
+        among = rows[order[tied]].with_columns(rank=pl.when(moved).then(0).when("__deleted").then(2).otherwise(1))
+        among = _hashes(among, sorted(own_schema(rows))).with_columns(run=(~same).cum_sum()[tied], rank=among["rank"])
+        decided = among.select(pl.arg_sort_by("run", "rank", *_HASHES, maintain_order=True)).to_series()
         order = order.scatter(tied, order[tied][decided])
-    return rows[order].with_columns(pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias("__ordinal"))
+    rows = rows[order].drop("__moved", strict=False)
+    if after is not None and after.height:
+        rows = pl.concat([after, rows], how="diagonal")
+    return rows.with_columns(pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias("__ordinal"))
 
 
-def _with_all(rows: pl.DataFrame, frame: pl.DataFrame) -> pl.DataFrame:
-    """Give rows of history the columns that have come since, of nulls."""
-    missing = [pl.lit(None, dtype).alias(name) for name, dtype in frame.schema.items() if name not in rows.columns]
-    return rows.with_columns(missing)
+def require_clock(since: int, now: int, identifier: object, source: str) -> None:
+    """Refuse to store a version that would count only from a time far ahead of the clock.
 
+    Args:
+        since: When the version before it was stored, by the clock then.
+        now: The clock.
+        identifier: Of the event.
+        source: Its source's name.
 
-def _version(batch: pl.DataFrame, columns: list[str], source: SourceSpec) -> pl.DataFrame:
-    """Return what is kept of rows of history: the hash of what they hold, and of rows with ids which they are.
-
-    Their created time is kept where it is ours (`__since`), and not one that the source itself sent.
+    Raises:
+        ConflictError: If one of the two times is wrong.
     """
-    hashes = _hashes(batch, columns)
-    if source.id is None:
-        return hashes
-    created = batch["__created"]
-    own = created if source.created is None else times_of(batch[source.created], source)
-    ours = created.set(created.eq_missing(own), None)
-    return hashes.with_columns(batch.select(source.id, "__sequence", "__deleted", ours.alias("__since")))
+    if since > now + _LEAP:
+        raise ConflictError(
+            f"event {identifier!r} of source {source!r} was last stored at {from_micros(since).isoformat()}, and the "
+            f"clock says {from_micros(now).isoformat()}: what is stored now would not be seen until then",
+            hint="set the clock right; if it was wrong then: tinymlops repair, which lets such rows count from now on",
+        )
+
+
+class _Epoch(NamedTuple):
+    """Rows that were stored under the same columns of those that a read has."""
+
+    after: int
+    columns: list[str]
+    lacks: list[str]
+    """The read's other columns."""
+
+
+def _epochs(schemas: Sequence[Schema], frame: pl.DataFrame) -> list[_Epoch]:
+    own = sorted(own_schema(frame))
+    found: list[_Epoch] = []
+    for schema in schemas:
+        columns = [name for name in own if name in schema.columns]
+        if not found or found[-1].columns != columns:
+            lacks = [name for name in own if name not in schema.columns]
+            found.append(_Epoch(schema.after if found else 0, columns, lacks))
+    return found or [_Epoch(0, own, [])]
+
+
+def _version(batch: pl.DataFrame, frame: pl.DataFrame, source: SourceSpec, epochs: Sequence[_Epoch]) -> pl.DataFrame:
+    """Return what is kept of rows of history: the hash of what they hold, and of rows with ids which they are."""
+    batch = _like(batch, frame)
+    kept = ["__sequence", "__event"] if source.id is None else [source.id, "__sequence", "__deleted", "__created"]
+    if source.id is not None and source.created is not None:
+        # Kept where it is ours, and not one that the source itself sent.
+        own = times_of(batch[source.created], source)
+        batch = batch.with_columns(__created=batch["__created"].set(batch["__created"].eq_missing(own), None))
+    parts = []
+    for number, epoch in enumerate(epochs):
+        part = batch
+        if len(epochs) > 1:
+            until = epochs[number + 1].after if number + 1 < len(epochs) else None
+            bound = pl.col("__sequence") > epoch.after if number else pl.lit(value=True)
+            part = batch.filter(bound if until is None else bound & (pl.col("__sequence") <= until))
+        hashes = _hashes(part, [*epoch.columns, "__deleted"]).with_columns(pl.lit(number, pl.UInt8).alias("__epoch"))
+        parts.append(hashes.with_columns(part.select(kept)))
+    return pl.concat(parts)
+
+
+def _like(batch: pl.DataFrame, frame: pl.DataFrame) -> pl.DataFrame:
+    """Give rows of history the columns and types of those that were read, nulls where they have none."""
+    shared = [name for name in frame.columns if name in batch.columns and batch.schema[name] != frame.schema[name]]
+    missing = [pl.lit(None, dtype).alias(name) for name, dtype in frame.schema.items() if name not in batch.columns]
+    return batch.with_columns(*(widened(batch[name], frame.schema[name]) for name in shared), *missing)
 
 
 def _latest(versions: pl.DataFrame, ids: str) -> pl.DataFrame:
@@ -115,42 +223,167 @@ def _latest(versions: pl.DataFrame, ids: str) -> pl.DataFrame:
     return named.sort("__sequence").unique(ids, keep="last")
 
 
-def _at(stored: Stored, versions: pl.DataFrame) -> pl.DataFrame:
-    """Read the rows of some versions as a whole, in order of sequence."""
-    wanted = versions.select("__sequence")
-    found = [batch.join(wanted, on="__sequence", how="semi", maintain_order="left") for batch in stored()]
-    return pl.concat(found, how="diagonal").sort("__sequence")
+def _comparable(frame: pl.DataFrame, latest: pl.DataFrame, versions: pl.DataFrame, ids: str) -> pl.DataFrame:
+    """Return the versions that a read's rows may be known by."""
+    parts = [latest]
+    if frame[ids].null_count():
+        parts.append(versions.filter(pl.col(ids).is_null()))
+    named = frame.select(ids).drop_nulls()
+    if named[ids].n_unique() < named.height:
+        several = named.filter(pl.col(ids).is_duplicated()).unique()
+        parts[0] = latest.join(several, on=ids, how="anti")
+        parts.append(versions.join(several, on=ids, how="semi"))
+    return parts[0] if len(parts) == 1 else pl.concat(parts)
 
 
-def _vanished(latest: pl.DataFrame, stored: Stored, present: pl.Series, source: SourceSpec, now: int) -> pl.DataFrame:
-    """Return a delete for each event whose row is gone: known from now on, and greater than what it takes back."""
-    assert source.id is not None, "a row without an id is never missed"
-    here = present.alias(source.id).to_frame()
-    missing = latest.filter(~pl.col("__deleted")).join(here, on=source.id, how="anti")
-    gone = _at(stored, missing).with_columns(pl.lit(value=True).alias("__deleted"))
-    if gone.schema.get("deleted") == pl.Boolean:
-        gone = gone.with_columns(pl.lit(value=True).alias("deleted"))
-    if source.created is None:
-        return gone
-    return gone.with_columns(pl.max_horizontal(pl.lit(now, pl.Int64), pl.col("__created") + 1).alias("__created"))
+def _fresh(frame: pl.DataFrame, versions: pl.DataFrame, epochs: Sequence[_Epoch]) -> tuple[pl.DataFrame, int]:
+    """Return the rows that no version holds, or not as often, and how many of the others have a value never stored."""
+    left, incomplete = frame, 0
+    for number in reversed(range(len(epochs))):
+        epoch = epochs[number]
+        new = _hashes(left, [*epoch.columns, "__deleted"])
+        old = versions if len(epochs) == 1 else versions.filter(pl.col("__epoch") == number)
+        missing = _unmatched(new, old)
+        if epoch.lacks:
+            known = left.filter(~missing)
+            incomplete += known.filter(pl.any_horizontal(pl.col(epoch.lacks).is_not_null())).height
+        left = left.filter(missing)
+    return left, incomplete
 
 
-def _after(latest: pl.DataFrame, rows: pl.DataFrame, source: SourceSpec, now: int) -> pl.DataFrame:
-    """Let no version be the lesser to one before it whose created time is ours: a delete, or what came back after it.
+def _unmatched_in_time(frame: pl.DataFrame, versions: pl.DataFrame, epochs: Sequence[_Epoch]) -> int:
+    """Count the rows of history that a read spanning their time does not have."""
+    first, last = frame["__event"].min(), frame["__event"].max()
+    inside = versions.filter(pl.col("__event").is_between(pl.lit(first), pl.lit(last)))
+    count = 0
+    for number, epoch in enumerate(epochs):
+        old = inside.filter(pl.col("__epoch") == number)
+        count += int(_unmatched(old, _hashes(frame, [*epoch.columns, "__deleted"])).sum())
+    return count
 
-    A row that had vanished and is there again is known from now on.
+
+def _since(touched: pl.DataFrame, versions: pl.DataFrame, source: SourceSpec, commits: Commits | None) -> pl.DataFrame:
+    """Return for each id that comes again the greatest time that ours says it counts from, `__since`, null if none.
+
+    A version that does not say it, but came after the first of its id, counts from its ingest.
     """
-    ours = latest.filter(pl.col("__since").is_not_null()).select(source.id, "__since", __gone="__deleted")
-    if source.created is None or not ours.height:
+    assert source.id is not None, "asked of rows with ids"
+    every = versions.join(touched.select(source.id), on=source.id, how="semi")
+    if commits is not None and source.created is None:
+        every = every.with_columns(
+            __commit=pl.Series(commits.numbers_of(every["__sequence"])),
+            __at=pl.Series(commits.times_of(every["__sequence"])),
+        )
+        later = pl.col("__commit") > pl.col("__commit").min().over(source.id)
+        every = every.with_columns(__created=pl.coalesce("__created", pl.when(later).then("__at")))
+    greatest = every.group_by(source.id).agg(__since=pl.col("__created").max())
+    return touched.select(source.id, __gone="__deleted").join(greatest, on=source.id)
+
+
+def _known_from(rows: pl.DataFrame, since: pl.DataFrame, source: SourceSpec, now: int) -> pl.DataFrame:
+    """Let rows of known ids count from now on, and none from earlier than the version before it.
+
+    Where the source sends created times, these stand; but no version is the lesser to one before it whose created time
+    is ours: a delete, or what came back after it. A row that had vanished and is there again is known from now on.
+    """
+    if not since.height:
         return rows
+    assert source.id is not None, "rows without ids are never known again"
+    for identifier, greatest in since.filter(pl.col("__since") > now + _LEAP).select(source.id, "__since").iter_rows():
+        require_clock(greatest, now, identifier, source.name)
+    moment = pl.lit(now, pl.Int64)
     again = pl.col("__gone") & ~pl.col("__deleted")
-    known = pl.max_horizontal("__created", "__since", pl.when(again).then(pl.lit(now, pl.Int64)))
-    follows = pl.col("__since").is_not_null() & (again | pl.col("__created").is_not_null())
+    known, follows = pl.max_horizontal(moment, "__since"), pl.col("__gone").is_not_null()
+    if source.created is not None:
+        known = pl.max_horizontal("__created", "__since", pl.when(again).then(moment))
+        follows = pl.col("__since").is_not_null() & (again | pl.col("__created").is_not_null())
     return (
-        rows.join(ours, on=source.id, how="left", maintain_order="left")
+        rows.join(since, on=source.id, how="left", maintain_order="left")
         .with_columns(pl.when(follows).then(known).otherwise("__created").alias("__created"))
         .drop("__since", "__gone")
     )
+
+
+def _with_moves(
+    rows: pl.DataFrame,
+    touched: pl.DataFrame,
+    stored: Stored,
+    frame: pl.DataFrame,
+    source: SourceSpec,
+    keys: Sequence[str],
+    *,
+    whole: bool,
+) -> pl.DataFrame:
+    """Take events back under the key that a new version has no more.
+
+    What is taken back is the version before, as it was, but at the new one's event and created time: it ends where the
+    new one begins, whatever rows count by.
+    """
+    assert source.id is not None, "asked of rows with ids"
+    keys = [name for name in keys if name in rows.columns]
+    if not (keys or whole):
+        return rows
+    again = pl.col(source.id).is_duplicated() | pl.col(source.id).is_in(touched[source.id].implode())
+    later = rows.filter(again & pl.col(source.id).is_not_null())
+    if not later.height:
+        return rows
+    before = _at(stored, touched, frame) if touched.height else rows.clear()
+    chains = pl.concat([before.with_columns(__new=False), later.with_columns(__new=True)], how="diagonal")
+    order = (source.id, "__new", "__created", "__event")
+    chains = chains.sort(order, nulls_last=False, maintain_order=True)
+    earlier = chains.shift(1)
+    follows = chains[source.id].eq_missing(earlier[source.id]) & chains["__new"]
+    follows &= ~earlier["__deleted"].fill_null(value=True)
+    if not whole:
+        differs = pl.DataFrame([chains[name].ne_missing(earlier[name]) for name in keys])
+        follows &= differs.select(pl.any_horizontal(pl.all())).to_series()
+    if not follows.any():
+        return rows
+    times = {source.timestamp, source.created, source.delay_column} - {None}
+    moves = earlier.filter(follows).with_columns(
+        *chains.filter(follows).select(*times, "__event", "__created").get_columns(),
+        pl.lit(value=True).alias("__deleted"),
+        pl.lit(value=True).alias("__moved"),
+    )
+    moves = _marked(moves).select(*rows.columns, "__moved")
+    return pl.concat([rows.with_columns(pl.lit(value=False).alias("__moved")), moves])
+
+
+def _at(stored: Stored, versions: pl.DataFrame, frame: pl.DataFrame) -> pl.DataFrame:
+    """Read the rows of some versions as a whole, in order of sequence."""
+    wanted = versions.select("__sequence")
+    found = [batch.join(wanted, on="__sequence", how="semi", maintain_order="left") for batch in stored()]
+    return pl.concat([_like(batch, frame) for batch in found if batch.height], how="diagonal").sort("__sequence")
+
+
+def _vanished(
+    latest: pl.DataFrame,
+    versions: pl.DataFrame,
+    history: History,
+    present: pl.Series,
+    frame: pl.DataFrame,
+    source: SourceSpec,
+    now: int,
+) -> pl.DataFrame | None:
+    """Return a delete for each event whose row is gone: known from now on, and greater than what it takes back."""
+    assert source.id is not None, "a row without an id is never missed"
+    here = present.alias(source.id).to_frame().with_columns(pl.col(source.id).cast(latest.schema[source.id]))
+    missing = latest.filter(~pl.col("__deleted")).join(here, on=source.id, how="anti")
+    if not missing.height:
+        return None
+    gone = _marked(_at(history.stored, missing, frame).with_columns(pl.lit(value=True).alias("__deleted")))
+    if source.created is not None:
+        known = pl.max_horizontal(pl.lit(now, pl.Int64), pl.col("__created") + 1)
+        return gone.with_columns(known.alias("__created")).drop("__sequence")
+    since = _since(missing, versions, source, history.commits)
+    return _known_from(gone.drop("__sequence"), since, source, now)
+
+
+def _marked(rows: pl.DataFrame) -> pl.DataFrame:
+    """Let deletes say so in the user's column too, if there is one."""
+    if rows.schema.get("deleted") == pl.Boolean:
+        return rows.with_columns(pl.lit(value=True).alias("deleted"))
+    return rows
 
 
 def _unmatched(new: pl.DataFrame, old: pl.DataFrame) -> pl.Series:

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tinymlops._time import to_micros
 from tinymlops.features.definitions.specs import SourceSpec
+from tinymlops.features.history.generations import place_of
 from tinymlops.features.history.payloads import read_pushed
-from tinymlops.features.history.sources import known_columns, live_segments
+from tinymlops.features.history.stored import known_columns, live_segments
 from tinymlops.records import MovedEvent, PushedRow, Segment, SourceState
 
 if TYPE_CHECKING:
@@ -86,11 +88,12 @@ def _compactable(context: Context) -> list[SourceSpec]:
     return [source for source in context.definitions.of(SourceSpec).values() if not source.inputs]
 
 
-def _pushed(context: Context, source: str) -> tuple[int, int]:
+def _pushed(context: Context, name: str) -> tuple[int, int]:
     """Return how many pushed rows a source has in the table, and the greatest sequence of them."""
     # Without checksums: the rows themselves are read and counted again before they are moved.
     sql = "SELECT count(*), coalesce(max(n), 0) FROM pushed_rows WHERE source = ?"
-    ((count, newest),) = context.environment.database.rows(sql, (source,))
+    database = context.environment.database
+    ((count, newest),) = database.rows(sql, (place_of(database, name),))
     return int(count), int(newest)
 
 
@@ -112,19 +115,20 @@ def _compact(context: Context, source: SourceSpec, merged: Sequence[Segment], mo
     from tinymlops.stores import segments
 
     environment = context.environment
-    directory = environment.segments_dir / source.name
+    place = place_of(environment.database, source.name)
+    directory = environment.segments_dir / place
     with environment.gc_lock.shared(deadline=_PATIENCE):
         pushed = None
         if moves:
-            state = environment.database.get(SourceState, source=source.name)
-            pushed = read_pushed(environment.database, source.name, known_columns(source, state), up_to=moves)
+            state = environment.database.get(SourceState, source=place)
+            pushed = read_pushed(environment.database, place, known_columns(source, state), up_to=moves)
         parts = [(directory / one.sha256, one.base) for one in sorted(merged, key=lambda one: one.last)]
         file = segments.merge(parts, pushed, directory, environment.tmp)
         with environment.database.write(actor="local") as tx:
-            if not _are_still_there(tx, source.name, merged, pushed):
+            if not _are_still_there(tx, place, merged, pushed):
                 return None
-            corrections = _forget_pushed(tx, source.name, moves, context.now())
-            tx.insert(_segment(context, source.name, file, merged, pushed, corrections))
+            corrections = _forget_pushed(tx, place, moves, context.now())
+            tx.insert(_segment(context, place, file, merged, pushed, corrections))
             for one in merged:
                 tx.update(msgspec.structs.replace(one, dead_at=context.clock()))
             report = Compacted(source.name, len(merged), 0 if pushed is None else pushed.height, file.rows, file.bytes)
@@ -168,9 +172,11 @@ def _segment(
 ) -> Segment:
     events = [event for one in merged for event in (one.min_event, one.max_event) if event is not None]
     last = [one.last for one in merged]
+    progress = [one.progress if one.dated else _told(one) for one in merged]
     if pushed is not None:
         events += pushed["__event"].drop_nulls().to_list()
         last += pushed["__sequence"].to_list()
+        progress += pushed.filter(pushed["__event"] <= pushed["__created"])["__event"].to_list()
     return Segment(
         source=source,
         sha256=file.sha256,
@@ -182,4 +188,12 @@ def _segment(
         max_event=max(events, default=None),
         corrections=corrections + sum(one.corrections for one in merged),
         created_at=context.clock(),
+        dated=all(one.dated or not one.corrections for one in merged),
+        progress=max((event for event in progress if event is not None), default=None),
     )
+
+
+def _told(segment: Segment) -> int | None:
+    """Return the greatest event time of a segment of schema 2, as far as it was not later than its commit's clock."""
+    greatest = segment.max_event
+    return greatest if greatest is not None and greatest <= to_micros(segment.created_at) else segment.progress

@@ -7,17 +7,25 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
-from tinymlops._time import from_micros, to_micros
+from tinymlops._time import from_micros
 from tinymlops.errors import ConflictError, DataError, NotFoundError, near
 from tinymlops.features.definitions import specs
 from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, SourceSpec, ViewSpec
 from tinymlops.features.history.deletes import refuse_deletes
+from tinymlops.features.history.generations import place_of
 from tinymlops.features.history.payloads import digest_of, to_ids, to_payloads
-from tinymlops.features.history.sources import known_columns, require_same_types, with_times
+from tinymlops.features.history.sources import with_times
+from tinymlops.features.history.stored import known_columns
 from tinymlops.features.intake.accepting import accepted
+from tinymlops.features.intake.changes import require_clock
+from tinymlops.features.intake.committing import schemas_after
+from tinymlops.features.intake.fitting import grown
+from tinymlops.features.intake.latest_events import Event, LatestEvents
 from tinymlops.features.intake.row_wise import check_row_wise
+from tinymlops.features.intake.taking_in import entity_keys, has_row_wise, judged_now, refuse_other_dating
 from tinymlops.features.online.materialization import catch_up
-from tinymlops.records import MovedEvent, PushBatch, PushedRow, SourceState
+from tinymlops.records import PushBatch, PushedRow, SourceState
+from tinymlops.schema import parse_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -55,9 +63,6 @@ class Pushed(msgspec.Struct, frozen=True):
         )
 
 
-_WITH_IDS = "WHERE source = ? AND event_id IN (SELECT value FROM json_each(?))"
-
-
 class _Row(NamedTuple):
     """One row as it will be stored, but for what the commit says."""
 
@@ -66,6 +71,10 @@ class _Row(NamedTuple):
     digest: bytes
     event: int | None
     deleted: bool
+    created: int = 0
+    """Of the commit: when it counts from."""
+    moved: bool = False
+    """Takes an event back under a key that it has no more."""
 
 
 def push(context: Context, name: str, rows: Frame, *, batch_id: str | None = None) -> Pushed:
@@ -94,13 +103,37 @@ def push(context: Context, name: str, rows: Frame, *, batch_id: str | None = Non
     if name not in context.definitions.checked and frame.height > 1:
         check_row_wise(context, source, frame)
         context.definitions.checked.add(name)
-    with context.environment.database.write(actor="local") as tx:
-        state = tx.get(SourceState, source=name)
-        if state is not None:
-            require_same_types(name, state.columns, source.columns)
-        counts = _store(context, tx, source, state, frame, batch_id)
+    database = context.environment.database
+    place = place_of(database, name)
+    columns = _columns(context, source, database.get(SourceState, source=place))
+    keys = None if has_row_wise(context, source) else entity_keys(context, source)
+    with database.write(actor="local") as tx:
+        state = tx.get(SourceState, source=place)
+        if state is not None and state.columns != columns:
+            columns = _columns(context, source, state)
+        refuse_other_dating(source, judged_now(context, source, state))
+        counts = _Writing(context, tx, source, place, state, columns).store(frame, batch_id, keys)
         sequence = tx.sequence()
     return Pushed(name, *counts, sequence=sequence, online=_follow(context), batch_id=batch_id)
+
+
+def _columns(context: Context, source: SourceSpec, state: SourceState | None) -> dict[str, str]:
+    """Return all columns of a source of pushes, in payload order.
+
+    Raises:
+        DataError: If its schema has a column of another kind than history, or of one that does not hold its values.
+    """
+    if state is None or all(state.columns.get(name) == dtype for name, dtype in source.columns.items()):
+        return known_columns(source, state)
+    declared = {name: parse_dtype(dtype) for name, dtype in source.columns.items()}
+    columns = grown(context, source, state.columns, declared)
+    for name, dtype in source.columns.items():
+        if columns[name] != dtype:
+            raise DataError(
+                f"column {name!r} of source {source.name!r} was {state.columns[name]} and is now {dtype}",
+                hint=f"declare it as {columns[name]} in the schema, or give the changed column a new name",
+            )
+    return columns
 
 
 def require_batch_id(context: Context, name: str, batch_id: str | None) -> None:
@@ -137,53 +170,99 @@ def _key_columns(context: Context, source: SourceSpec) -> set[str]:
     return {column for entity in entities for column in definitions.key_columns(entity, source)} & set(source.columns)
 
 
-def _store(
-    context: Context,
-    tx: Transaction,
-    source: SourceSpec,
-    state: SourceState | None,
-    frame: pl.DataFrame,
-    batch_id: str | None,
-) -> tuple[int, int, int]:
-    """Write what is not known yet; return how many rows were new, corrected and known."""
-    columns = known_columns(source, state)
-    rows = _rows(frame, source, columns)
-    created = _commit_time(context, state)
-    if not rows or (batch_id is not None and _is_replay(tx, source, batch_id, rows, created)):
-        return 0, 0, len(rows)
-    fresh, corrected = _unknown(tx, source, rows)
-    if not fresh:
-        return 0, 0, len(rows)
-    base = tx.take_sequence(len(fresh))
-    tx.insert_many(
-        PushedRow(
-            n=base + i,
-            source=source.name,
-            event_id=row.event_id,
-            payload=row.payload,
-            digest=row.digest,
-            event=row.event,
-            created=created,
-            deleted=row.deleted,
+class _Writing:
+    """The rows of one push on their way into the table, inside its transaction."""
+
+    def __init__(
+        self,
+        context: Context,
+        tx: Transaction,
+        source: SourceSpec,
+        place: str,
+        state: SourceState | None,
+        columns: dict[str, str],
+    ) -> None:
+        self._context, self._tx, self._source, self._place = context, tx, source, place
+        self._state, self._columns, self._now = state, columns, context.now()
+
+    def store(self, frame: pl.DataFrame, batch_id: str | None, keys: Sequence[str] | None) -> tuple[int, int, int]:
+        """Write what is not known yet; return how many rows were new, corrected and known."""
+        rows = _rows(frame, self._source, self._columns)
+        replay = batch_id is not None and _is_replay(self._tx, self._place, batch_id, rows, self._now)
+        if not rows or replay:
+            return 0, 0, len(rows)
+        fresh, corrected = self._unknown(rows, keys)
+        if not fresh:
+            return 0, 0, len(rows)
+        base = self._tx.take_sequence(len(fresh))
+        self._tx.insert_many(
+            PushedRow(
+                n=base + i,
+                source=self._place,
+                event_id=row.event_id,
+                payload=row.payload,
+                digest=row.digest,
+                event=row.event,
+                created=row.created,
+                deleted=row.deleted,
+            )
+            for i, row in enumerate(fresh, start=1)
         )
-        for i, row in enumerate(fresh, start=1)
-    )
-    events = [row.event for row in fresh if row.event is not None]
-    greatest = [state.max_event] if state is not None and state.max_event is not None else []
-    tx.put(
-        SourceState(
-            source=source.name,
-            definition=specs.fingerprint(source),
-            columns=columns,
-            rows=len(fresh) + (state.rows if state is not None else 0),
-            max_event=max([*events, *greatest], default=None),
-            complete_until=state.complete_until if state is not None else None,
-            quarantined=state.quarantined if state is not None else 0,
-            ingested_at=from_micros(created),
+        self._put_state(fresh, base)
+        self._tx.audit("push", self._source.name, rows=len(fresh), batch_id=batch_id)
+        moved = sum(row.moved for row in fresh)
+        return len(fresh) - moved - corrected, corrected, len(rows) - len(fresh) + moved
+
+    def _put_state(self, fresh: Sequence[_Row], base: int) -> None:
+        state, at = self._state, from_micros(self._now)
+        events = [row.event for row in fresh if row.event is not None]
+        greatest = [state.max_event] if state is not None and state.max_event is not None else []
+        self._tx.put(
+            SourceState(
+                source=self._place,
+                definition=specs.fingerprint(self._source),
+                columns=self._columns,
+                rows=len(fresh) + (state.rows if state is not None else 0),
+                max_event=max([*events, *greatest], default=None),
+                complete_until=state.complete_until if state is not None else None,
+                quarantined=state.quarantined if state is not None else 0,
+                ingested_at=at,
+                schemas=schemas_after(state, self._columns, base),
+            )
         )
-    )
-    tx.audit("push", source.name, rows=len(fresh), batch_id=batch_id)
-    return len(fresh) - corrected, corrected, len(rows) - len(fresh)
+
+    def _unknown(self, rows: Sequence[_Row], keys: Sequence[str] | None) -> tuple[list[_Row], int]:
+        """Return the rows to be stored, and how many of them are new versions of known events.
+
+        Args:
+            rows: What came.
+            keys: The columns that hold keys: an event whose key changes is taken back under the one before. None to take
+                back whatever changes, for row-wise transformations that may leave the new row out.
+        """
+        if self._source.id is None:
+            return [row._replace(created=self._now) for row in rows], 0
+        events = LatestEvents(self._context, self._tx, self._source, self._place, self._columns)
+        latest = events.of([row.event_id for row in rows])
+        fresh: list[_Row] = []
+        corrected = 0
+        for row in rows:
+            known = latest.get(row.event_id)
+            if known is not None and (known.digest, known.deleted) == (row.digest, row.deleted):
+                continue
+            created = self._now
+            if known is not None:
+                corrected += 1
+                require_clock(known.created, self._now, row.event_id, self._source.name)
+                created = max(created, known.created)
+                before = None if known.deleted else events.taken_back(known, row.payload, keys)
+                if before is not None:
+                    digest = digest_of(before)
+                    fresh.append(
+                        _Row(row.event_id, before, digest, row.event, deleted=True, created=created, moved=True)
+                    )
+            latest[row.event_id] = Event(row.digest, row.deleted, created, row.payload)
+            fresh.append(row._replace(created=created))
+        return fresh, corrected
 
 
 def _rows(frame: pl.DataFrame, source: SourceSpec, columns: Iterable[str]) -> list[_Row]:
@@ -195,50 +274,22 @@ def _rows(frame: pl.DataFrame, source: SourceSpec, columns: Iterable[str]) -> li
     ]
 
 
-def _is_replay(tx: Transaction, source: SourceSpec, batch_id: str, rows: Sequence[_Row], at: int) -> bool:
+def _is_replay(tx: Transaction, place: str, batch_id: str, rows: Sequence[_Row], at: int) -> bool:
     """Say whether the batch was pushed before; if not, keep in mind that it was now.
 
     Raises:
         ConflictError: If it was, with other rows: taking it for a replay would lose these.
     """
     digest = digest_of(b"".join(sorted(row.digest + bytes([row.deleted]) for row in rows)))
-    known = tx.get(PushBatch, source=source.name, batch_id=batch_id)
+    known = tx.get(PushBatch, source=place, batch_id=batch_id)
     if known is None:
-        tx.insert(PushBatch(source=source.name, batch_id=batch_id, digest=digest, at=at))
+        tx.insert(PushBatch(source=place, batch_id=batch_id, digest=digest, at=at))
     elif known.digest != digest:
         raise ConflictError(
-            f"batch {batch_id!r} was pushed to source {source.name!r} before, with other rows",
+            f"batch {batch_id!r} was pushed to source {place!r} before, with other rows",
             hint="give each batch an id of its own",
         )
     return known is not None
-
-
-def _unknown(tx: Transaction, source: SourceSpec, rows: Sequence[_Row]) -> tuple[list[_Row], int]:
-    """Return the rows to be stored, and how many of them are new versions of known events."""
-    if source.id is None:
-        return list(rows), 0
-    bound = source.name, msgspec.json.encode([row.event_id for row in rows]).decode()
-    # In this order the latest version comes last: what has moved into segments is older than what has not.
-    latest: dict[str | None, tuple[bytes, bool]] = {
-        moved.event_id: (moved.digest, moved.deleted) for moved in tx.select(MovedEvent, _WITH_IDS, bound)
-    }
-    for known in tx.select(PushedRow, f"{_WITH_IDS} ORDER BY n", bound):
-        latest[known.event_id] = known.digest, known.deleted
-    fresh, corrected = [], 0
-    for row in rows:
-        content = row.digest, row.deleted
-        if latest.get(row.event_id) == content:
-            continue
-        corrected += row.event_id in latest
-        latest[row.event_id] = content
-        fresh.append(row)
-    return fresh, corrected
-
-
-def _commit_time(context: Context, state: SourceState | None) -> int:
-    """Return the clock's time, but none before the last push: of two versions the later one must stay the greater."""
-    last = to_micros(state.ingested_at) if state is not None and state.ingested_at is not None else 0
-    return max(context.now(), last)
 
 
 def _follow(context: Context) -> Literal["current", "behind"]:

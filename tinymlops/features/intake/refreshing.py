@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tinymlops._progress import progress
 from tinymlops.errors import ConflictError
 from tinymlops.features.definitions.specs import SourceSpec
-from tinymlops.features.intake.ingestion import rebuild
+from tinymlops.features.intake.transforming import recompute
 from tinymlops.features.online.materialization import Covered, materialize
 from tinymlops.kernels._threads import thread_count
 
@@ -36,7 +36,7 @@ def refresh(context: Context, views: Sequence[ViewSpec]) -> list[Covered]:
     """
     with _alone(context):
         for source in _rebuilt(context, views):
-            rebuild(context, source)
+            recompute(context, source)
         if len(views) == 1:
             return [materialize(context, views[0])]
         with progress("materializing", len(views)) as advance, ThreadPoolExecutor(thread_count()) as pool:

@@ -22,7 +22,7 @@ import numpy as np
 from tinymlops.features.definitions import specs
 from tinymlops.features.definitions.definitions import Definitions
 from tinymlops.features.definitions.specs import AnySpec, EntitySpec, SourceSpec, ViewSpec
-from tinymlops.features.history.sources import Rebuilt
+from tinymlops.features.history.stored import Rebuilt
 from tinymlops.kernels._compile import frozen
 from tinymlops.kernels.entries import SYSTEM, empty_entry, pack, unpack
 

@@ -23,10 +23,13 @@ import polars as pl
 from tinymlops.errors import DataError, DefinitionError, TinyMLOpsError
 from tinymlops.features.definitions.expressions import columns_of
 from tinymlops.features.definitions.specs import ViewSpec
-from tinymlops.features.history.sources import SYSTEM, live_segments, newest_rebuild, sources_after, stored_rows
+from tinymlops.features.history.generations import place_of, span_of
+from tinymlops.features.history.sources import SYSTEM
+from tinymlops.features.history.stored import live_segments, newest_rebuild, segments_of, sources_after, stored_rows
 from tinymlops.features.online.arranging import arranged, filtered, merged, needed, with_keys
 from tinymlops.features.online.entries import Covered, Entry, Rows, State, Variant, states
 from tinymlops.kernels.entries import EVENT
+from tinymlops.records import SourceState
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
@@ -121,10 +124,10 @@ def _following(context: Context, state: State, new: _New, tx: Reader) -> Callabl
     """Compute what brings a view up to date; return what writes it. The moment from which reads are answered stays."""
     variant, covered = state.variant, state.covered
     source = variant.sources[-1]
-    if _is_rebuilt(context, state):
+    if _is_rebuilt(context, state) or _begins_anew(context, state):
         return _rewritten(context, variant, covered.at)
     frame = pl.DataFrame()
-    if source.name in new.sources:
+    if place_of(context.environment.database, source.name) in new.sources:
         frame = _history(context, variant, after=covered.sequence, as_of=new.sequence)
     if not frame.height:
         return partial(_move, variant=variant, state=state, sequence=new.sequence)
@@ -207,7 +210,7 @@ def _from_history(context: Context, variant: Variant, at: int) -> tuple[State, l
     layout, rows = arranged(variant, _history(context, variant, as_of=sequence), at=at)
     entries = sorted(variant.entries(rows, np.zeros(len(rows.keys), np.int64)))  # LMDB fills its pages in order
     covered = Covered(variant.view.name, sequence, at, len(rows.keys))
-    rebuilt = newest_rebuild(context, variant.sources[-1].name)
+    rebuilt = newest_rebuild(context.with_definitions(variant.definitions), variant.sources[-1].name)
     return State(covered, variant.lineage, segment, layout, secrets.randbits(63), rebuilt), entries
 
 
@@ -221,17 +224,18 @@ def _history(context: Context, variant: Variant, *, after: int = 0, as_of: int) 
 def _changed_keys(context: Context, variant: Variant, new: pl.DataFrame, after: int) -> pl.DataFrame:
     """Return the keys that have a delete, or another version of an event from before: trimmed rows may win again."""
     source = variant.sources[-1]
+    database = context.environment.database
     changed = new["__deleted"]
-    if source.id is not None and _has_corrections(context, source.name, after):
+    if source.id is not None and _has_corrections(context, source.name, place_of(database, source.name), after):
         reader = context.with_definitions(variant.definitions)
         known = stored_rows(reader, source.name, [source.id]).filter(pl.col("__sequence") <= after)
         changed = changed | new[source.id].is_in(known[source.id].drop_nulls().implode())
     return new.filter(changed).select(variant.key).unique()
 
 
-def _has_corrections(context: Context, source: str, after: int) -> bool:
+def _has_corrections(context: Context, name: str, source: str, after: int) -> bool:
     """Say whether a row after a sequence may have the id of one before: cheap where none does."""
-    if any(segment.corrections and segment.last > after for segment in live_segments(context, source)):
+    if any(segment.corrections and segment.last > after for segment in live_segments(context, name)):
         return True
     # A source that once was ingested has ids in files, where no index finds them. The new rows were read with their
     # checksums before; of the old ones only the index is read, which `doctor` compares with them.
@@ -285,9 +289,18 @@ def _is_rebuilt(context: Context, state: State) -> bool:
     return bool(state.variant.sources[-1].inputs) and _newest_segment(context, state.variant) != state.segment
 
 
+def _begins_anew(context: Context, state: State) -> bool:
+    """Say whether the view's source has begun another generation of rows since."""
+    database, source = context.environment.database, state.variant.sources[-1]
+    place = place_of(database, source.name)
+    span = span_of(database, source, place, database.get(SourceState, source=place))
+    return not source.inputs and span.begins > state.covered.sequence
+
+
 def _newest_segment(context: Context, variant: Variant) -> int:
     """Return the newest file of the source whose rows the view has; a rebuilt source has one at a time."""
-    return max((segment.id or 0 for segment in live_segments(context, variant.sources[-1].name)), default=0)
+    reader, source = context.with_definitions(variant.definitions), variant.sources[-1]
+    return max((segment.id or 0 for segment in segments_of(reader, source)), default=0)
 
 
 def _is_in_force(context: Context, variant: Variant) -> bool:

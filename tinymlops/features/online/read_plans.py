@@ -16,7 +16,7 @@ from tinymlops._keys import all_key_bytes, key_values
 from tinymlops.errors import DataError
 from tinymlops.features.definitions.specs import EntitySpec, SourceSpec, ViewSpec
 from tinymlops.features.history.historical import asked_of, is_strict, no_key, same_name
-from tinymlops.features.history.sources import Rebuilt, newest_rebuild
+from tinymlops.features.history.stored import Rebuilt, newest_rebuild
 from tinymlops.features.online.cells import Answer, Cells, LoneCells
 from tinymlops.features.online.entries import Moment, Variant
 from tinymlops.features.online.programs import Program

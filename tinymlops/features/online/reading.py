@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.specs import FeatureRequest
-    from tinymlops.features.history.sources import Rebuilt
+    from tinymlops.features.history.stored import Rebuilt
     from tinymlops.features.online.cells import Answer
     from tinymlops.stores._entries import Reader
 

@@ -1,0 +1,153 @@
+"""Which of a source's stored rows a definition reads: a generation is rows that were read and dated alike.
+
+Rows keep the event times and ids that their definition gave them when they came. When a definition says otherwise,
+`ingest(rebuild=True)` begins another generation: the rows of before end at its sequence and stay for whatever reads as
+of an earlier one, or was pinned to the earlier definition.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from tinymlops.errors import DataError
+from tinymlops.features.definitions import specs
+from tinymlops.features.definitions.specs import SourceSpec
+from tinymlops.records import Definition, Generation, RenamedSource, SourceState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tinymlops.stores.database import Database
+    from tinymlops.stores.transaction import Transaction
+
+__all__ = [
+    "Judgement",
+    "Span",
+    "dating_of",
+    "generations_of",
+    "how_to_rebuild",
+    "judge",
+    "place_of",
+    "query_of",
+    "span_of",
+]
+
+_LOCAL = ("tz", "ambiguous", "date_means")
+"""What only dates and times without a zone are read by."""
+
+
+class Span(NamedTuple):
+    """The part of a source's history that a definition reads."""
+
+    begins: int
+    """Its rows have greater sequences."""
+    ends: int | None
+    """And were in force before this one; None for the live generation."""
+
+
+class Judgement(NamedTuple):
+    """How a definition stands to the live generation of its source."""
+
+    dating: tuple[str, ...]
+    """The options that date or identify rows otherwise than they are stored."""
+    query: bool
+    """Whether its rows are read by another query or function than the last ones."""
+
+
+def place_of(database: Database | Transaction, name: str) -> str:
+    """Return the name that a source's rows are stored under: the first that it had."""
+    renamed = database.get(RenamedSource, name=name)
+    return name if renamed is None else renamed.place
+
+
+def query_of(source: SourceSpec) -> str:
+    """Return the digest of the SQL or the function that gives a source's rows; empty for one of pushes."""
+    if source.sql is not None:
+        return hashlib.sha256(source.sql.encode()).hexdigest()
+    return "" if source.code is None else source.code.digest
+
+
+def dating_of(source: SourceSpec, columns: Mapping[str, str]) -> str:
+    """Return what dates and identifies a source's rows, as JSON.
+
+    Args:
+        source: The definition.
+        columns: The columns of its rows and their dtypes: a zone says nothing about times that carry one.
+    """
+    said: dict[str, object] = {"timestamp": source.timestamp, "id": source.id, "created": source.created}
+    if any(_is_local(columns.get(name, "")) for name in (source.timestamp, source.created) if name):
+        said |= {name: getattr(source, name) for name in _LOCAL}
+    return msgspec.json.encode(said).decode()
+
+
+def _is_local(dtype: str) -> bool:
+    return dtype == "Date" or (dtype.startswith("Datetime") and "," not in dtype)
+
+
+def generations_of(database: Database | Transaction, place: str, state: SourceState | None) -> list[Generation]:
+    """Return the generations of a source's rows, oldest first; none if it has no rows.
+
+    Rows of schema 2 and before are one generation, dated by the definition that was in force at their last ingest.
+    """
+    found = database.list(Generation, where={"source": place}, order="number")
+    if found or state is None:
+        return found
+    where = {"kind": "source", "fingerprint": state.definition}
+    known = database.list(Definition, where=where, order="-version", limit=1)
+    if not known or state.ingested_at is None:
+        return []
+    spec = specs.decode(msgspec.json.encode(known[0].spec))
+    assert isinstance(spec, SourceSpec), "its kind says so"
+    dating, queries = dating_of(spec, state.columns), [query_of(spec)]
+    return [Generation(source=place, number=0, dating=dating, queries=queries, begins=0, at=state.ingested_at)]
+
+
+def judge(source: SourceSpec, live: Generation | None, columns: Mapping[str, str]) -> Judgement:
+    """Compare a definition with what its stored rows were read and dated by."""
+    if live is None:
+        return Judgement((), query=False)
+    before, now = msgspec.json.decode(live.dating), msgspec.json.decode(dating_of(source, columns))
+    differing = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    return Judgement(tuple(differing), query=live.queries[-1:] != [query_of(source)])
+
+
+def span_of(
+    database: Database, source: SourceSpec, place: str, state: SourceState | None, *, as_of: int | None = None
+) -> Span:
+    """Return the generation that a definition reads.
+
+    As of a sequence before the live generation it is the one that stood then; else the newest that was read and dated
+    as the definition says.
+
+    Raises:
+        DataError: If no rows are stored that were dated as it says.
+    """
+    found = generations_of(database, place, state)
+    if not found or state is None or (not state.rows and len(found) == 1):
+        return Span(0, None)
+    stood = found if as_of is None else [one for one in found if one.begins <= as_of]
+    if stood and stood[-1].ends is not None:
+        return Span(stood[-1].begins, stood[-1].ends)
+    dating, query = dating_of(source, state.columns), query_of(source)
+    alike = [one for one in found if one.dating == dating]
+    if not alike:
+        raise _needs_rebuild(source, judge(source, found[-1], state.columns).dating)
+    exact = [one for one in alike if query in one.queries]
+    # A query that nothing was read by yet is the live definition's: the next ingest judges it.
+    chosen = exact[-1] if exact else alike[-1]
+    return Span(chosen.begins, chosen.ends)
+
+
+def _needs_rebuild(source: SourceSpec, differing: tuple[str, ...]) -> DataError:
+    said = f"the rows of source {source.name!r} were stored under another {' and '.join(differing)}"
+    if source.inputs:
+        return DataError(said, hint="compute them anew: tinymlops ingest")
+    return DataError(said, hint=how_to_rebuild(source.name))
+
+
+def how_to_rebuild(name: str) -> str:
+    """Return the hint that names the verb."""
+    return f"read and date them anew: tinymlops ingest {name} --rebuild, or ws.ingest({name!r}, rebuild=True)"

@@ -1,0 +1,431 @@
+"""The rows of a source out of history: of now or as of a sequence, with the times that its definition reads them by."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tinymlops._time import from_micros, to_micros
+from tinymlops._widening import widened
+from tinymlops.errors import DataError, NotFoundError
+from tinymlops.features.definitions.specs import SourceSpec
+from tinymlops.features.history.commits import Commits, with_observed_times
+from tinymlops.features.history.generations import place_of, span_of
+from tinymlops.features.history.payloads import read_pushed
+from tinymlops.features.history.record_times import times_of
+from tinymlops.features.history.sources import SYSTEM, run_transformation
+from tinymlops.records import Ingestion, PushedRow, Segment, SourceState
+from tinymlops.schema import parse_dtype
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    import polars as pl
+
+    from tinymlops.features.context import Context
+    from tinymlops.features.history.generations import Span
+    from tinymlops.frames import Role
+
+__all__ = [
+    "Rebuilt",
+    "current_rows",
+    "known_columns",
+    "live_segments",
+    "newest_progress",
+    "newest_rebuild",
+    "newest_sequence",
+    "require_past",
+    "segments_of",
+    "since_of",
+    "sources_after",
+    "state_of",
+    "stored_batches",
+    "stored_rows",
+]
+
+_PATIENCE = 60.0
+_GREATEST = 2**63 - 1
+
+
+def stored_rows(
+    context: Context,
+    name: str,
+    columns: list[str] | None = None,
+    *,
+    after: int = 0,
+    as_of: int | None = None,
+    role: Role = "feature",
+) -> pl.DataFrame:
+    """Return the rows of a source from history: the user's columns and the `SYSTEM` ones.
+
+    A row-wise transformation is computed from its input's rows, whose times and sequence it keeps. `__created` is what
+    the source's definition reads by: null where it does not look at it.
+
+    Args:
+        context: The workspace's state.
+        name: The source's.
+        columns: The user's columns to read; None for all.
+        after: Only rows with a greater sequence.
+        as_of: Only rows with a sequence up to this one, of the types they had then, and of a rebuild the rows that stood
+            there then; None for those of now.
+        role: Whether event times say when facts were, or are the moments of a spine or of outcomes: dates and
+            nanoseconds are then read as their beginning, so that no row is its own outcome.
+
+    Raises:
+        NotFoundError: If the source was never ingested, or rows that stood then are no longer kept.
+        DataError: If the rows are stored by another definition of the source, which dates them otherwise.
+    """
+    source = context.definitions.get(SourceSpec, name)
+    if source.row_wise:
+        return _row_wise(context, source, after=after, as_of=as_of, role=role)
+    part = _Part(context, source, as_of)
+    known = part.columns()
+    dated = source.timestamp if role == "spine" and source.timestamp and _spans(known[source.timestamp]) else None
+    needs = [dated, source.id if part.lacks_times else None]
+    wanted = columns if columns is None else list(dict.fromkeys([*columns, *(name for name in needs if name)]))
+    # First the pushed rows: what moves into a segment meanwhile is then read twice at most, and never missed.
+    pushed = part.pushed(known, wanted, after)
+    stored = part.segments(wanted, after)
+    if stored is not None and pushed is not None and stored.height and pushed["__sequence"][0] <= _last(stored):
+        pushed = pushed.join(stored.select("__sequence"), on="__sequence", how="anti", maintain_order="left")
+    rows = _together([one for one in (stored, pushed) if one is not None], known, wanted)
+    rows = part.as_known(rows)
+    if dated is not None:
+        rows = rows.with_columns(times_of(rows[dated], source, role=role).alias("__event"))
+    return rows if columns is None else rows.select(*columns, *SYSTEM)
+
+
+def _row_wise(context: Context, source: SourceSpec, *, after: int, as_of: int | None, role: Role) -> pl.DataFrame:
+    parent = stored_rows(context, source.inputs[0], after=after, as_of=as_of, role=role)
+    result = run_transformation(context, source, {source.inputs[0]: parent})
+    missing = [column for column in SYSTEM if column not in result.columns]
+    if missing:
+        raise DataError(
+            f"row-wise transformation {source.name!r} drops {', '.join(missing)}, so its rows have lost their times",
+            hint="keep all columns: `select *, ...` in SQL, with_columns or filter in Polars; or leave row_wise out",
+        )
+    return result
+
+
+class _Part:
+    """The part of a source's history that one definition reads, as of a sequence."""
+
+    def __init__(self, context: Context, source: SourceSpec, as_of: int | None) -> None:
+        self._context, self._source, self._as_of = context, source, as_of
+        database = context.environment.database
+        self._place = place_of(database, source.name)
+        self._state = database.get(SourceState, source=self._place)
+        self._span = span_of(database, source, self._place, self._state, as_of=as_of)
+        self._segments = _segments(context, source, self._place, self._span, as_of)
+
+    @property
+    def lacks_times(self) -> bool:
+        """Whether some later versions were stored without the time from which they count."""
+        observed = self._source.knowledge == "observed" and self._source.id is not None
+        return observed and any(one.corrections and not one.dated for one in self._segments)
+
+    def columns(self) -> dict[str, str]:
+        """Return the columns that the rows can have, and their dtypes."""
+        return known_columns(self._source, self._state, as_of=self._as_of)
+
+    def segments(self, columns: list[str] | None, after: int) -> pl.DataFrame | None:
+        """Return rows from files."""
+        return _read_segments(self._context, self._place, self._segments, columns, after, self._as_of)
+
+    def pushed(self, known: Mapping[str, str], columns: list[str] | None, after: int) -> pl.DataFrame | None:
+        """Return rows that arrived by push and lie in the database; those of an ended generation lie in files."""
+        if self._span.ends is not None:
+            return None
+        database, after = self._context.environment.database, max(after, self._span.begins)
+        rows = read_pushed(database, self._place, known, after=after, up_to=self._as_of)
+        if not rows.height:
+            return None
+        return rows if columns is None else rows.select(*columns, *SYSTEM)
+
+    def as_known(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Let `__created` be what the definition reads by."""
+        import polars as pl
+
+        if self._source.knowledge == "latest":
+            return rows.with_columns(pl.lit(None, pl.Int64).alias("__created"))
+        if self.lacks_times:
+            return with_observed_times(rows, self._source, Commits(self._context.environment.database, self._place))
+        return rows
+
+
+def _spans(dtype: str) -> bool:
+    """Say whether times of a type are more or less than a microsecond: they are read as its beginning or its end."""
+    return dtype == "Date" or dtype.startswith("Datetime[ns")
+
+
+def stored_batches(context: Context, name: str) -> Iterator[pl.DataFrame]:
+    """Read the rows of a source that is no transformation as they lie, some at a time.
+
+    At least one frame comes, so that the columns are known. A column that is not in all files is missing where it is
+    not, types are those of the files, and `__created` is null where none was stored.
+    """
+    from tinymlops.stores import segments
+
+    source = context.definitions.get(SourceSpec, name)
+    database = context.environment.database
+    place = place_of(database, name)
+    known = known_columns(source, database.get(SourceState, source=place))
+    pushed = read_pushed(database, place, known)
+    yield _together([pushed] if pushed.height else [], known, None)
+    directory = context.environment.segments_dir / place
+    with context.environment.gc_lock.shared(deadline=_PATIENCE):
+        for one in live_segments(context, name):
+            yield from segments.batches(directory / one.sha256, one.base)
+
+
+def current_rows(context: Context, name: str, *, as_of: int | None = None, role: Role = "feature") -> pl.DataFrame:
+    """Return the rows that are the facts by now, in order of sequence: final versions, without what was deleted.
+
+    Args:
+        context: The workspace's state.
+        name: The source's.
+        as_of: By the rows up to this sequence; None for all.
+        role: As for `stored_rows`.
+    """
+    import polars as pl
+
+    source = context.definitions.origin(context.definitions.get(SourceSpec, name))
+    rows = stored_rows(context, name, as_of=as_of, role=role)
+    if source.id is not None and rows[source.id].null_count() + rows[source.id].n_unique() < rows.height:
+        final = rows.sort("__created", "__sequence", nulls_last=False).unique(source.id, keep="last")
+        rows = pl.concat([final.filter(pl.col(source.id).is_not_null()), rows.filter(pl.col(source.id).is_null())])
+    return rows.filter(~pl.col("__deleted")).sort("__sequence")
+
+
+def since_of(context: Context, source: SourceSpec) -> datetime | None:
+    """Return what an incremental read passes as `since`: the greatest cursor in history less the lookback.
+
+    A cursor later than the clock of the ingest that brought it is no progress.
+
+    Returns:
+        None if history holds nothing yet, or the function does not ask.
+    """
+    import polars as pl
+
+    database = context.environment.database
+    place = place_of(database, source.name)
+    if not source.takes_since or database.get(SourceState, source=place) is None:
+        return None
+    assert source.cursor is not None, "a function of since has a cursor"
+    rows = stored_rows(context, source.name, [source.cursor])
+    cursors = times_of(rows[source.cursor], source)
+    newest = cursors.filter(cursors <= pl.Series(Commits(database, place).times_of(rows["__sequence"]))).max()
+    return from_micros(newest - source.lookback) if isinstance(newest, int) else None
+
+
+def state_of(context: Context, name: str) -> SourceState | None:
+    """Return what is known of a source's rows; None if it has none."""
+    database = context.environment.database
+    return database.get(SourceState, source=place_of(database, name))
+
+
+def known_columns(source: SourceSpec, state: SourceState | None, *, as_of: int | None = None) -> dict[str, str]:
+    """Return the columns that a source's rows can have, and their dtypes; those of a push in payload order.
+
+    Args:
+        source: The source.
+        state: What is known of its rows.
+        as_of: Of the rows up to this sequence, whose types may have been narrower; None for all.
+
+    Raises:
+        NotFoundError: If the source was never ingested: nobody knows.
+    """
+    if state is None and source.via != "push":
+        raise NotFoundError(
+            f"source {source.name!r} was never ingested", hint=f"run ws.ingest() or: tinymlops ingest {source.name}"
+        )
+    columns = {} if state is None else state.columns
+    if state is not None and as_of is not None and len(state.schemas) > 1:
+        then = [schema for schema in state.schemas if schema.after < as_of] or state.schemas[:1]
+        columns = {**then[-1].columns, **{name: columns[name] for name in columns if name not in then[-1].columns}}
+    return {**columns, **{name: dtype for name, dtype in source.columns.items() if name not in columns}}
+
+
+def live_segments(context: Context, name: str) -> list[Segment]:
+    """Return the segments that hold a source's rows of now, oldest first."""
+    database = context.environment.database
+    return database.list(Segment, where={"source": place_of(database, name), "dead_at": None}, order="id")
+
+
+def segments_of(context: Context, source: SourceSpec) -> list[Segment]:
+    """Return the segments that a definition reads, oldest first: the live ones, or those of an ended generation."""
+    database = context.environment.database
+    place = place_of(database, source.name)
+    span = span_of(database, source, place, database.get(SourceState, source=place))
+    return _segments(context, source, place, span, None)
+
+
+class Rebuilt(NamedTuple):
+    """When the rows of a rebuilt transformation were computed, and from what."""
+
+    sequence: int
+    """`Q` of its inputs."""
+    at: int
+    """Microseconds UTC."""
+
+
+def newest_rebuild(context: Context, name: str) -> Rebuilt | None:
+    """Return of when a rebuilt source's rows are; None for a source that is none, or was never computed."""
+    source = context.definitions.get(SourceSpec, name)
+    found = segments_of(context, source) if source.inputs and not source.row_wise else []
+    if not found or found[-1].covers is None:
+        return None
+    return Rebuilt(found[-1].covers, to_micros(found[-1].created_at))
+
+
+def newest_sequence(context: Context, name: str) -> int | None:
+    """Return the greatest sequence of a source's rows: 0 if it has none, None if it was never ingested.
+
+    A row-wise transformation has its input's rows.
+    """
+    source = context.definitions.get(SourceSpec, name)
+    if source.row_wise:
+        return newest_sequence(context, source.inputs[0])
+    database = context.environment.database
+    place = place_of(database, name)
+    if source.via != "push" and database.get(SourceState, source=place) is None:
+        return None
+    pushed = database.list(PushedRow, where={"source": place}, order="-n", limit=1)
+    return max([0, *(row.n for row in pushed), *(segment.last for segment in live_segments(context, name))])
+
+
+def newest_progress(context: Context, name: str, *, as_of: int | None = None) -> int | None:
+    """Return the greatest event time of a source's rows up to a sequence that was not later than its commit's clock.
+
+    Returns:
+        Microseconds UTC; None if there is none.
+    """
+    import polars as pl
+
+    bound = _GREATEST if as_of is None else as_of
+    source = context.definitions.get(SourceSpec, name)
+    database = context.environment.database
+    place = place_of(database, name)
+    span = span_of(database, source, place, database.get(SourceState, source=place), as_of=as_of)
+    # Every row, not only the greatest: a damaged one may be it.
+    pushed = database.select(PushedRow, "WHERE source = ? AND n <= ?", (place, bound)) if span.ends is None else []
+    events: list[Any] = [row.event for row in pushed if row.event is not None and row.event <= row.created]
+    unclear = []
+    for one in _segments(context, source, place, span, as_of):
+        if one.base >= bound:
+            continue
+        told = one.progress
+        if told is None and one.max_event is not None and one.max_event <= to_micros(one.created_at):
+            told = one.max_event  # stored before schema 3
+        if one.last > bound or (told is None and one.max_event is not None and not one.dated):
+            unclear.append(one)
+        else:
+            events.append(told)
+    if unclear:
+        rows = _read_segments(context, place, unclear, [], 0, as_of)
+        assert rows is not None, "they were chosen by the same bound"
+        times = Commits(database, place).times_of(rows["__sequence"])
+        events.append(rows["__event"].filter(rows["__event"] <= pl.Series(times)).max())
+    return max((event for event in events if event is not None), default=None)
+
+
+def require_past(context: Context, as_of: int | None) -> int | None:
+    """Return a sequence that a user asks for, if the workspace has come that far.
+
+    Raises:
+        DataError: If it has not, or it is no sequence.
+    """
+    if as_of is None:
+        return None
+    newest = context.environment.database.sequence()
+    if isinstance(as_of, bool) or not isinstance(as_of, int) or not 0 <= as_of <= newest:
+        raise DataError(
+            f"as_of={as_of!r} is no sequence of this workspace, which has come to {newest}",
+            hint="answers, pushes, ingests and training sets name theirs: Q, or `sequence`",
+        )
+    return as_of
+
+
+def sources_after(context: Context, sequence: int) -> set[str]:
+    """Return the places of the sources that have rows of a greater sequence."""
+    database = context.environment.database
+    pushed = database.stored(PushedRow, "WHERE n > ?", (sequence,))
+    ingested = database.select(Segment, "WHERE dead_at IS NULL AND last > ?", (sequence,))
+    return {source for _, source, *_ in pushed} | {segment.source for segment in ingested}
+
+
+def _segments(context: Context, source: SourceSpec, place: str, span: Span, as_of: int | None) -> list[Segment]:
+    """Return the segments that hold a source's rows of a generation up to a sequence, and maybe later ones."""
+    database = context.environment.database
+    if source.inputs and (as_of is not None or span.ends is not None):
+        bound = min(_GREATEST if as_of is None else as_of, _GREATEST if span.ends is None else span.ends - 1)
+        every = database.list(Segment, where={"source": place}, order="id")
+        found = [one for one in every if one.last <= bound and (one.until is None or bound < one.until)]
+        gone = not found and bool(
+            database.select(Ingestion, "WHERE source = ? AND sequence <= ? LIMIT 1", (place, bound))
+        )
+    elif span.ends is not None:
+        found = database.list(Segment, where={"source": place, "until": span.ends}, order="id")
+        gone = not found
+    else:
+        return database.list(Segment, where={"source": place, "dead_at": None}, order="id")
+    if gone:
+        raise NotFoundError(
+            f"the rows that {'transformation' if source.inputs else 'source'} {source.name!r} had "
+            f"{'before it was rebuilt' if as_of is None else f'at Q={as_of}'} are no longer kept",
+            hint="gc keeps those that a training set or a logged prediction has read, and all for its grace",
+        )
+    return found
+
+
+def _read_segments(
+    context: Context,
+    place: str,
+    found: Sequence[Segment],
+    columns: list[str] | None,
+    after: int,
+    as_of: int | None,
+) -> pl.DataFrame | None:
+    import polars as pl
+
+    from tinymlops.stores import segments
+
+    # Until the files are read, no collection may remove one of them.
+    with context.environment.gc_lock.shared(deadline=_PATIENCE):
+        wanted = [one for one in found if one.last > after and (as_of is None or one.base < as_of)]
+        if not wanted:
+            return None
+        directory = context.environment.segments_dir / place
+        rows = segments.read([(directory / one.sha256, one.base) for one in wanted], columns)
+    if after and min(one.base for one in wanted) < after:
+        rows = rows.filter(pl.col("__sequence") > after)
+    if as_of is not None and max(one.last for one in wanted) > as_of:
+        rows = rows.filter(pl.col("__sequence") <= as_of)
+    return rows
+
+
+def _last(rows: pl.DataFrame) -> int:
+    newest = rows["__sequence"].max()
+    assert isinstance(newest, int), "every stored row has a sequence"
+    return newest
+
+
+def _together(parts: list[pl.DataFrame], known: Mapping[str, str], columns: list[str] | None) -> pl.DataFrame:
+    """Join rows from files and from pushes, of the known types; a known column that they do not have is null."""
+    import polars as pl
+
+    wanted = {name: parse_dtype(dtype) for name, dtype in known.items() if columns is None or name in columns}
+    if not parts:
+        ours = {name: pl.Boolean() if name == "__deleted" else pl.Int64() for name in SYSTEM}
+        return pl.DataFrame(schema={**wanted, **ours})
+    parts = [_of_types(part, wanted) for part in parts]
+    rows = parts[0] if len(parts) == 1 else pl.concat(parts, how="diagonal")
+    return rows.with_columns(
+        pl.lit(None, dtype).alias(name) for name, dtype in wanted.items() if name not in rows.columns
+    )
+
+
+def _of_types(rows: pl.DataFrame, wanted: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Cast columns to the types that they are known by; as of a sequence these may be narrower."""
+    others = [name for name, dtype in wanted.items() if name in rows.columns and rows.schema[name] != dtype]
+    return rows.with_columns(widened(rows[name], wanted[name]) for name in others) if others else rows

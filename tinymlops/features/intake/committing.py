@@ -1,0 +1,178 @@
+"""Rows of a source on their way into history: a file, and one transaction that names it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tinymlops._time import to_micros
+from tinymlops.features.definitions import specs
+from tinymlops.features.history.generations import dating_of, generations_of, place_of, query_of
+from tinymlops.records import Generation, Ingestion, PushedRow, Schema, Segment, SourceState
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from tinymlops.features.context import Context
+    from tinymlops.features.definitions.specs import SourceSpec
+    from tinymlops.stores.segments import SegmentFile
+    from tinymlops.stores.transaction import Transaction
+
+__all__ = ["Batch", "commit", "schemas_after"]
+
+_KEPT_ROWS = 1_000
+"""Numbers of rows without an event time that the audit log keeps of an ingest."""
+_PATIENCE = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What one ingest stores."""
+
+    source: SourceSpec
+    rows: pl.DataFrame
+    """As `in_order` gives them."""
+    corrections: int
+    """How many of them replace or delete an earlier row."""
+    report: Ingestion
+    columns: dict[str, str]
+    """All columns that the source has now, and their dtypes."""
+    timeless: pl.Series
+    """The numbers of rows that were left out, for they have no event time."""
+    covers: int | None = None
+    """Of a rebuilt transformation: the sequence that its inputs were read at."""
+    begins: bool = False
+    """Whether a generation begins: what was stored before ends."""
+
+    @property
+    def replaces(self) -> bool:
+        """Whether it stands in place of all that was stored before."""
+        return self.begins or self.covers is not None
+
+
+def commit(context: Context, batch: Batch, before: list[Segment]) -> Ingestion | None:
+    """Publish the rows and name them in one transaction; None if another commit came between.
+
+    Args:
+        context: The workspace's state.
+        batch: What to store.
+        before: The source's live segments, which it was compared with.
+    """
+    from tinymlops.stores import segments
+
+    environment = context.environment
+    place = place_of(environment.database, batch.source.name)
+    with environment.gc_lock.shared(deadline=_PATIENCE):
+        file = None
+        # A rebuild is stored even if it is empty: its file says what it was computed from.
+        if batch.rows.height or batch.replaces:
+            file = segments.write(batch.rows, environment.segments_dir / place, environment.tmp)
+        with environment.database.write(actor="local") as tx:
+            if before != tx.list(Segment, where={"source": place, "dead_at": None}, order="id"):
+                return None
+            if batch.begins and tx.list(PushedRow, where={"source": place}, limit=1):
+                return None  # pushed while the rows before it were read
+            return _named(context, tx, batch, place, file, before)
+
+
+def _named(
+    context: Context, tx: Transaction, batch: Batch, place: str, file: SegmentFile | None, before: list[Segment]
+) -> Ingestion:
+    state, report = tx.get(SourceState, source=place), batch.report
+    base = tx.sequence()
+    if file is None and report.complete_until is not None:
+        tx.take_sequence(1)  # what is known changes, if by no row
+    if file is not None:
+        # A rebuild takes a number even without rows: no two may stand at one sequence.
+        taken = max(1, file.rows) if batch.replaces else file.rows
+        base = tx.take_sequence(taken)
+        tx.insert(_segment(batch, place, file, base, base + taken))
+    if batch.replaces:
+        for segment in before:
+            tx.update(msgspec.structs.replace(segment, dead_at=context.clock(), until=tx.sequence()))
+    number = _put_generation(tx, batch, place, state)
+    tx.put(_next_state(batch, place, state, base))
+    stored = tx.insert(msgspec.structs.replace(report, sequence=tx.sequence(), generation=number))
+    if file is not None:
+        left_out = {"rows_without_time": batch.timeless.head(_KEPT_ROWS).to_list()} if len(batch.timeless) else {}
+        begun = {"generation": number} if batch.begins else {}
+        tx.audit("ingest", batch.source.name, rows=file.rows, sha256=file.sha256, **begun, **left_out)
+    return stored
+
+
+def _segment(batch: Batch, place: str, file: SegmentFile, base: int, last: int) -> Segment:
+    events = batch.rows["__event"].drop_nulls()
+    return Segment(
+        source=place,
+        sha256=file.sha256,
+        base=base,
+        rows=file.rows,
+        last=last,
+        bytes=file.bytes,
+        min_event=_whole(events.min()),
+        max_event=_whole(events.max()),
+        corrections=batch.corrections,
+        covers=batch.covers,
+        created_at=batch.report.at,
+        dated=True,
+        progress=_progress(batch),
+    )
+
+
+def _progress(batch: Batch) -> int | None:
+    events = batch.rows["__event"].drop_nulls()
+    return _whole(events.filter(events <= to_micros(batch.report.at)).max())
+
+
+def _put_generation(tx: Transaction, batch: Batch, place: str, state: SourceState | None) -> int:
+    """Record what the rows were read and dated by; return the generation's number."""
+    known, query = generations_of(tx, place, state), query_of(batch.source)
+    columns = {**(state.columns if state is not None else {}), **batch.columns}
+    if not known or batch.begins:
+        number, begins = (known[-1].number + 1, tx.sequence()) if known else (0, 0)
+        if known:
+            tx.put(msgspec.structs.replace(known[-1], ends=begins))
+        dating = dating_of(batch.source, columns)
+        tx.put(
+            Generation(source=place, number=number, dating=dating, queries=[query], begins=begins, at=batch.report.at)
+        )
+        return number
+    live = known[-1]
+    if live.queries[-1:] != [query]:
+        queries = [one for one in live.queries if one != query]
+        live = msgspec.structs.replace(live, queries=[*queries, query])
+    if state is None or not state.rows:
+        live = msgspec.structs.replace(live, dating=dating_of(batch.source, columns))
+    tx.put(live)
+    return live.number
+
+
+def _next_state(batch: Batch, place: str, state: SourceState | None, base: int) -> SourceState:
+    report, replaced = batch.report, batch.replaces
+    greatest = [_whole(batch.rows["__event"].max()), state.max_event if state and not batch.begins else None]
+    said = [report.complete_until, state.complete_until if state else None]
+    return SourceState(
+        source=place,
+        definition=specs.fingerprint(batch.source),
+        columns=batch.columns,
+        rows=batch.rows.height + (state.rows if state and not replaced else 0),
+        max_event=max((value for value in greatest if value is not None), default=None),
+        complete_until=max((value for value in said if value is not None), default=None),
+        quarantined=report.rows_quarantined,
+        ingested_at=report.at,
+        schemas=schemas_after(state, batch.columns, base),
+    )
+
+
+def schemas_after(state: SourceState | None, columns: dict[str, str], base: int) -> list[Schema]:
+    """Return every schema that a source's rows had, the one from a sequence on included."""
+    if state is None:
+        return [Schema(0, columns)]
+    known = state.schemas or [Schema(0, state.columns)]
+    return known if known[-1].columns == columns else [*known, Schema(base, columns)]
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) else None

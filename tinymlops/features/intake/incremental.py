@@ -1,0 +1,120 @@
+"""`ingest` of one source: take what is new there into history, once, in one commit."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from tinymlops.errors import ConflictError
+from tinymlops.features.history.sources import read_source, with_times
+from tinymlops.features.history.stored import live_segments, since_of, state_of
+from tinymlops.features.intake.changes import Changes, compared, first, in_order, own_schema
+from tinymlops.features.intake.committing import Batch, commit
+from tinymlops.features.intake.fitting import fitted, tell_of_columns
+from tinymlops.features.intake.taking_in import (
+    entity_keys,
+    has_row_wise,
+    history_for,
+    judged_now,
+    never_known,
+    refuse_other_dating,
+    refuse_other_rows,
+    take_in,
+    tell_of_ids,
+)
+from tinymlops.records import Ingestion
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from tinymlops.features.context import Context
+    from tinymlops.features.definitions.specs import SourceSpec
+    from tinymlops.records import SourceState
+
+__all__ = ["busy", "ingest"]
+
+_ATTEMPTS = 5
+
+
+def ingest(context: Context, source: SourceSpec, *, full: bool = False, complete_until: int | None = None) -> Ingestion:
+    """Read a source and store the rows that history does not have: the same rows twice change nothing.
+
+    Under a replay clock rows not yet available by it are held back for a later ingest. Rows without an event
+    time are left out, with a warning that numbers them.
+
+    Args:
+        context: The workspace's state.
+        source: A source with SQL or a function.
+        full: Read it from the beginning, and store a delete for each row that is no longer there.
+        complete_until: The user's word that no row with an earlier event time is missing, microseconds UTC.
+
+    Returns:
+        What was read, new, corrected, known, deleted, held back and refused.
+
+    Raises:
+        DataError: If columns, types or times do not fit, or the source is defined otherwise than its stored rows were
+            dated or read; nothing is stored then.
+        DefinitionError: If a transformation over it only says that it is row-wise, or what reads it does not fit it.
+        ConflictError: If other ingests of the same source keep coming first, or the clock is far behind.
+    """
+    begun = time.perf_counter()
+    judged = judged_now(context, source)
+    refuse_other_dating(source, judged)
+    frame = with_times(read_source(context, source, since=None if full else since_of(context, source)), source)
+    present = frame[source.id] if full and source.id else None
+    read = take_in(context, source, frame)
+    for _ in range(_ATTEMPTS):
+        before = live_segments(context, source.name)
+        state = state_of(context, source.name)
+        rows = fitted(context, source, read.rows, state)
+        changes = _changes(context, source, rows, state, present)
+        if judged.query:
+            refuse_other_rows(source, changes, rows)
+        report = Ingestion(
+            source=source.name,
+            rows_read=frame.height,
+            rows_new=changes.new,
+            rows_corrected=changes.corrected,
+            rows_known=changes.known,
+            rows_deleted=changes.deleted,
+            rows_held_back=read.held_back,
+            rows_quarantined=len(read.timeless),
+            rows_never_known=never_known(rows, source),
+            rows_ahead=read.ahead,
+            rows_incomplete=changes.incomplete,
+            complete_until=complete_until,
+            seconds=time.perf_counter() - begun,
+            at=context.clock(),
+        )
+        batch = Batch(
+            source=source,
+            rows=in_order(changes.rows),
+            corrections=changes.rows.height - changes.new,
+            report=report,
+            columns={**(state.columns if state is not None else {}), **own_schema(rows)},
+            timeless=read.timeless,
+        )
+        committed = commit(context, batch, before)
+        if committed is not None:
+            if state is not None:
+                tell_of_columns(context, source, rows, state)
+            tell_of_ids(source, rows, changes)
+            return committed
+    raise busy(source)
+
+
+def busy(source: SourceSpec) -> ConflictError:
+    """Say that others keep coming first."""
+    return ConflictError(
+        f"source {source.name!r} is being ingested by others all the time", hint="ingest it from one place"
+    )
+
+
+def _changes(
+    context: Context, source: SourceSpec, frame: pl.DataFrame, state: SourceState | None, present: pl.Series | None
+) -> Changes:
+    keys, whole = entity_keys(context, source), has_row_wise(context, source)
+    if state is None:
+        return first(frame, source, keys=keys, whole=whole)
+    history = history_for(context, source, state)
+    return compared(frame, history, source, present=present, now=context.now(), keys=keys, whole=whole)

@@ -1,0 +1,211 @@
+"""Rows as a source gave them, on their way to be compared: which of them count, and what is worth telling."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import polars as pl
+
+from tinymlops._warn import warn
+from tinymlops.errors import DataError
+from tinymlops.features.columns import check_readers
+from tinymlops.features.definitions import specs
+from tinymlops.features.definitions.specs import EntitySpec, SourceSpec
+from tinymlops.features.history.commits import Commits
+from tinymlops.features.history.deletes import refuse_deletes
+from tinymlops.features.history.generations import (
+    Judgement,
+    generations_of,
+    how_to_rebuild,
+    judge,
+    place_of,
+)
+from tinymlops.features.history.record_times import delay_micros
+from tinymlops.features.history.stored import live_segments, state_of, stored_batches
+from tinymlops.features.intake.changes import Changes, History
+from tinymlops.features.intake.row_wise import check_row_wise
+from tinymlops.records import Schema
+
+if TYPE_CHECKING:
+    from tinymlops.features.context import Context
+    from tinymlops.records import SourceState
+
+__all__ = [
+    "TakenIn",
+    "entity_keys",
+    "has_row_wise",
+    "history_for",
+    "judged_now",
+    "never_known",
+    "refuse_other_dating",
+    "refuse_other_rows",
+    "take_in",
+    "tell_of_ids",
+    "with_event_time",
+]
+
+_SHOWN_ROWS = 5
+"""Numbers of rows, or values, that a warning names."""
+
+
+class TakenIn(NamedTuple):
+    """What a read of a source comes to."""
+
+    rows: pl.DataFrame
+    timeless: pl.Series
+    """The numbers of rows without an event time, which were left out."""
+    held_back: int
+    ahead: int
+    """Rows dated later than the clock."""
+
+
+def take_in(context: Context, source: SourceSpec, frame: pl.DataFrame) -> TakenIn:
+    """Leave out the rows that do not count yet, and refuse what could not be read again.
+
+    Args:
+        context: The workspace's state.
+        source: Whose rows.
+        frame: They, with their times.
+
+    Raises:
+        DataError: If rows are deletes that nobody could place.
+        DefinitionError: If what reads the source does not fit its columns.
+    """
+    frame, timeless = with_event_time(frame, source)
+    frame, held_back = _available(context, frame, source)
+    refuse_deletes(context.definitions, source, frame)
+    _check_readers(context, source, frame)
+    check_row_wise(context, source, frame)
+    return TakenIn(frame, timeless, held_back, _ahead(context, source, frame))
+
+
+def judged_now(context: Context, source: SourceSpec, state: SourceState | None = None) -> Judgement:
+    """Compare a source's definition with what its stored rows were read and dated by."""
+    state = state if state is not None else state_of(context, source.name)
+    if state is None or not state.rows:
+        return Judgement((), query=False)
+    database = context.environment.database
+    found = generations_of(database, place_of(database, source.name), state)
+    return judge(source, found[-1] if found else None, state.columns)
+
+
+def refuse_other_dating(source: SourceSpec, judged: Judgement) -> None:
+    """Refuse to add rows to others that were dated or identified otherwise.
+
+    Raises:
+        DataError: If the definition says otherwise than the rows were stored by.
+    """
+    if judged.dating:
+        raise DataError(
+            f"the {' and '.join(judged.dating)} of source {source.name!r} changed under its stored rows",
+            hint=how_to_rebuild(source.name),
+        )
+
+
+def refuse_other_rows(source: SourceSpec, changes: Changes, rows: pl.DataFrame) -> None:
+    """Refuse rows that differ from what is known because they are read otherwise: they are not corrections.
+
+    Raises:
+        DataError: If known events, or events of the same time, read otherwise by a changed query or function.
+    """
+    fresh = changes.rows.height
+    if source.id is None and changes.unmatched and fresh:
+        what = f"of {rows.height:,} rows {fresh:,} are new and {changes.unmatched:,} stored ones of their time are gone"
+    elif source.id is not None and changes.corrected:
+        what = f"{changes.corrected:,} of the rows it gives differ from the stored ones of the same {source.id!r}"
+    else:
+        return
+    raise DataError(
+        f"source {source.name!r} is read by another {'query' if source.sql is not None else 'function'} now, and {what}",
+        hint=f"these are no corrections: {how_to_rebuild(source.name)}",
+    )
+
+
+def history_for(context: Context, source: SourceSpec, state: SourceState) -> History:
+    """Return a source's live rows, to compare a read with."""
+    database = context.environment.database
+    undated = any(one.corrections and not one.dated for one in live_segments(context, source.name))
+    commits = Commits(database, place_of(database, source.name)) if undated else None
+    return History(lambda: stored_batches(context, source.name), state.schemas or [Schema(0, state.columns)], commits)
+
+
+def entity_keys(context: Context, source: SourceSpec) -> list[str]:
+    """Return a source's columns that may hold the key of an entity."""
+    entities = context.definitions.of(EntitySpec).values()
+    return sorted({column for entity in entities for column in context.definitions.key_columns(entity, source)})
+
+
+def has_row_wise(context: Context, source: SourceSpec) -> bool:
+    """Say whether a row-wise transformation reads a source: it may leave the new version of a row out."""
+    every = context.definitions.of(SourceSpec).values()
+    return any(one.row_wise and one.inputs[0] == source.name for one in every)
+
+
+def never_known(frame: pl.DataFrame, source: SourceSpec) -> int:
+    """Count the rows without the created time that their source declares."""
+    return frame["__created"].null_count() if source.created is not None else 0
+
+
+def with_event_time(frame: pl.DataFrame, source: SourceSpec) -> tuple[pl.DataFrame, pl.Series]:
+    """Leave out rows without an event time, and say so; return their numbers, from 0 in the order they were read."""
+    missing = frame["__event"].is_null()
+    timeless = missing.arg_true()
+    if source.timestamp is None or not len(timeless):
+        return frame, timeless.clear()
+    first = ", ".join(map(str, timeless.head(_SHOWN_ROWS)))
+    more = ", ..." if len(timeless) > _SHOWN_ROWS else ""
+    warn(
+        f"source {source.name!r}: {len(timeless):,} of {frame.height:,} rows have no time in {source.timestamp!r} and were "
+        f"left out: rows {first}{more}, counted from 0"
+    )
+    return frame.filter(~missing), timeless
+
+
+def tell_of_ids(source: SourceSpec, rows: pl.DataFrame, changes: Changes) -> None:
+    """Warn where rows of one read share an id, if some of them are stored: each is a version of one event."""
+    if source.id is None:
+        return
+    several = rows.filter(pl.col(source.id).is_not_null() & pl.col(source.id).is_duplicated())
+    if not several.height or not changes.rows.join(several.select(source.id), on=source.id, how="semi").height:
+        return
+    counted = several.group_by(source.id).len().sort("len", source.id, descending=[True, False])
+    shown = ", ".join(f"{value!r} ({count} rows)" for value, count in counted.head(_SHOWN_ROWS).iter_rows())
+    more = f" and {counted.height - _SHOWN_ROWS:,} more" if counted.height > _SHOWN_ROWS else ""
+    warn(
+        f"source {source.name!r}: id={source.id!r} is not unique in what was read: {shown}{more}. Each row is taken for a "
+        "version of the event before it with that id; if they are events of their own, name another column or leave id out"
+    )
+
+
+def _available(context: Context, frame: pl.DataFrame, source: SourceSpec) -> tuple[pl.DataFrame, int]:
+    """Under a replay clock, leave out rows that nobody could have known by then; return how many they were."""
+    if not context.replays or source.timestamp is None:
+        return frame, 0
+    wait = source.delay if source.delay_column is None else pl.Series(delay_micros(frame[source.delay_column]))
+    available = pl.max_horizontal(pl.col("__event") + wait, "__created")
+    kept = frame.filter(available <= context.now())
+    return kept, frame.height - kept.height
+
+
+def _ahead(context: Context, source: SourceSpec, frame: pl.DataFrame) -> int:
+    ahead = frame["__event"] > context.now()
+    count = int(ahead.sum())
+    if count and source.timestamp is not None:
+        row = ahead.arg_true()[0]
+        warn(
+            f"source {source.name!r}: {count:,} of {frame.height:,} rows are dated later than now, such as row {row} with "
+            f"{source.timestamp} {frame[source.timestamp][row]}: they are stored, and neither labels nor `since` go by them"
+        )
+    return count
+
+
+def _check_readers(context: Context, source: SourceSpec, frame: pl.DataFrame) -> None:
+    """Check what reads a source against the columns of its rows, where these are seen for the first time."""
+    state = state_of(context, source.name)
+    new = {name: frame.schema[name] for name in frame.columns if not name.startswith("__")}
+    if state is None:
+        check_readers(context, source, new)
+    elif state.definition != specs.fingerprint(source) or new.keys() - state.columns.keys():
+        from tinymlops.schema import parse_dtype
+
+        check_readers(context, source, {**{k: parse_dtype(v) for k, v in state.columns.items()}, **new})

@@ -1,0 +1,149 @@
+"""Compute a transformation anew from all rows of its inputs.
+
+Where its rows have an id, what comes of it is compared with what it held before: a row that is another now, or is gone,
+counts as such from this rebuild on, and the versions before it are carried along.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from tinymlops._widening import widened
+from tinymlops.errors import DataError
+from tinymlops.features.definitions import specs
+from tinymlops.features.history.commits import Commits, with_observed_times
+from tinymlops.features.history.generations import generations_of, place_of
+from tinymlops.features.history.sources import run_transformation, with_times
+from tinymlops.features.history.stored import (
+    current_rows,
+    live_segments,
+    newest_sequence,
+    state_of,
+    stored_batches,
+)
+from tinymlops.features.intake.changes import Changes, History, compared, first, in_order, own_schema
+from tinymlops.features.intake.committing import Batch, commit
+from tinymlops.features.intake.fitting import fitted
+from tinymlops.features.intake.row_wise import check_row_wise
+from tinymlops.features.intake.taking_in import entity_keys, has_row_wise, judged_now, never_known, with_event_time
+from tinymlops.records import Ingestion, Schema
+from tinymlops.schema import parse_dtype
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tinymlops.features.context import Context
+    from tinymlops.features.definitions.specs import SourceSpec
+    from tinymlops.records import Segment, SourceState
+
+__all__ = ["recompute", "stored_whole"]
+
+
+def recompute(context: Context, source: SourceSpec) -> Ingestion | None:
+    """Compute a rebuilt transformation anew if its inputs have changed since; its new rows replace the old.
+
+    Returns:
+        What was stored; None if it is up to date or an input was never ingested.
+    """
+    begun = time.perf_counter()
+    live, state = live_segments(context, source.name), state_of(context, source.name)
+    inputs = [newest_sequence(context, name) for name in source.inputs]
+    if None in inputs:
+        return None
+    newest = max(sequence for sequence in inputs if sequence is not None)
+    current = state is not None and state.definition == specs.fingerprint(source)
+    if current and live and live[-1].covers is not None and live[-1].covers >= newest:
+        return None
+    parents = {name: current_rows(context, name, as_of=newest) for name in source.inputs}
+    plain = {name: rows.drop("__event", "__created", "__sequence", "__deleted") for name, rows in parents.items()}
+    frame = with_times(run_transformation(context, source, plain), source)
+    rows, timeless = with_event_time(frame, source)
+    check_row_wise(context, source, rows)
+    begins = state is not None and _is_another(context, source, live)
+    before = None if state is None or begins else _versions(context, source, state)
+    changes, ordered = _ordered(context, source, rows, before, state)
+    report = Ingestion(
+        source=source.name,
+        rows_read=frame.height,
+        rows_new=changes.new,
+        rows_corrected=changes.corrected,
+        rows_known=changes.known,
+        rows_deleted=changes.deleted,
+        rows_carried=ordered.height - changes.rows.height,
+        rows_quarantined=len(timeless),
+        rows_never_known=never_known(rows, source),
+        seconds=time.perf_counter() - begun,
+        at=context.clock(),
+    )
+    carried = sum(segment.corrections for segment in live) if report.rows_carried else 0
+    batch = Batch(
+        source=source,
+        rows=ordered,
+        corrections=changes.rows.height - changes.new + carried,
+        report=report,
+        columns=own_schema(ordered.drop("__ordinal")),
+        timeless=timeless,
+        covers=newest,
+        begins=begins,
+    )
+    return commit(context, batch, live)
+
+
+def stored_whole(context: Context, source: SourceSpec, state: SourceState) -> pl.DataFrame:
+    """Return all live rows of a source as they lie, of the types it has now, each later version with its time.
+
+    They come in order of their sequence.
+    """
+    types = {name: parse_dtype(dtype) for name, dtype in state.columns.items()}
+    parts = [
+        batch.with_columns(widened(batch[name], types[name]) for name in batch.columns if name in types)
+        for batch in stored_batches(context, source.name)
+    ]
+    rows = pl.concat(parts, how="diagonal").sort("__sequence")
+    undated = any(one.corrections and not one.dated for one in live_segments(context, source.name))
+    if undated and source.id is not None and source.created is None:
+        database = context.environment.database
+        return with_observed_times(rows, source, Commits(database, place_of(database, source.name)))
+    return rows
+
+
+def _is_another(context: Context, source: SourceSpec, live: Sequence[Segment]) -> bool:
+    """Say whether the rows of before are those of another definition, or of inputs that began anew."""
+    judged, database = judged_now(context, source), context.environment.database
+    covers = live[-1].covers if live else None
+    begun = [
+        generation.begins
+        for name in source.inputs
+        for generation in generations_of(database, place_of(database, name), state_of(context, name))
+    ]
+    return bool(judged.dating) or judged.query or (covers is not None and max(begun, default=0) > covers)
+
+
+def _versions(context: Context, source: SourceSpec, state: SourceState) -> pl.DataFrame | None:
+    """Return the versions that are carried along; None where every rebuild stands alone."""
+    if source.knowledge != "observed" or source.id is None:
+        return None
+    rows = stored_whole(context, source, state)
+    return rows.filter(pl.col(source.id).is_not_null()) if source.id in rows.columns else None
+
+
+def _ordered(
+    context: Context, source: SourceSpec, rows: pl.DataFrame, before: pl.DataFrame | None, state: SourceState | None
+) -> tuple[Changes, pl.DataFrame]:
+    """Return what changed, and all rows in the order of their sequence."""
+    keys, whole = entity_keys(context, source), has_row_wise(context, source)
+    if before is None or state is None or source.id is None:
+        changes = first(rows, source, keys=keys, whole=whole)
+        return changes, in_order(changes.rows)
+    try:
+        rows = fitted(context, source, rows, state)
+    except DataError:  # a column of another kind: nothing of before can be compared with it
+        return _ordered(context, source, rows, None, state)
+    history = History(lambda: iter([before]), [Schema(0, state.columns)], None)
+    changes = compared(rows, history, source, present=rows[source.id], now=context.now(), keys=keys, whole=whole)
+    types = {name: dtype for name, dtype in rows.schema.items() if name in before.columns}
+    carried = before.drop("__sequence").with_columns(widened(before[name], dtype) for name, dtype in types.items())
+    return changes, in_order(changes.rows, after=carried)
