@@ -120,7 +120,7 @@ def test_another_limit_is_a_change_that_plan_names(ws):
 
 def test_only_what_is_rebuilt_has_a_greatest_age():
     project = tm.Project("shop")
-    with pytest.raises(DefinitionError, match="leave out timestamp, id, created, delay and max_age"):
+    with pytest.raises(DefinitionError, match="leave out timestamp, id, created, delay, max_age and known"):
 
         @project.transformation(row_wise=True, max_age="1h")
         def halves(clicks: tm.Rows) -> str:
@@ -133,14 +133,14 @@ def test_two_at_once_are_one_that_does_it_and_one_that_is_told(ws, tmp_path, mon
     ws.apply(summed())
     ws.push("clicks", [click(1)])
     inside, go_on = threading.Event(), threading.Event()
-    original = refreshing.rebuild
+    original = refreshing.recompute
 
     def slow(*arguments):
         inside.set()
         assert go_on.wait(10)
         return original(*arguments)
 
-    monkeypatch.setattr(refreshing, "rebuild", slow)
+    monkeypatch.setattr(refreshing, "recompute", slow)
     first = threading.Thread(target=ws.materialize)
     first.start()
     try:

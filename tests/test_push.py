@@ -363,15 +363,17 @@ def test_pushed_rows_reach_labels_and_training_sets(tmp_path):
         clock.move_to(at(9))
         ws.push("visits", [{"visit": i, "customer": "a", "at": at(h)} for i, h in enumerate([4, 8.5])])
         ws.push("visits", [{"visit": 7, "customer": "a", "at": at(4), "deleted": True}])
-        # An event still to come says nothing about what is complete by now.
         ws.push("clicks", [click(2, hour=5, amount=3.0), click(3, hour=40)])
+        with pytest.raises(DataError, match="2 are immature"):
+            ws.get_training_data("t")  # an event still to come says nothing about what is complete by now
+        ws.push("clicks", [click(5, hour=6.5)])
         data = ws.get_training_data("t")
         assert data.train.X["n"].to_list() == [1]
         assert data.train.y.to_list() == [3.0]
         assert (data.report.spine_rows, data.report.immature) == (2, 1)
         assert [report.source for report in ws.ingest()] == ["daily"]
         rebuilt = stored_rows(ws._context(), "daily")
-        assert rebuilt.select("customer", "n", "total").rows() == [("a", 3, 6)]
+        assert rebuilt.select("customer", "n", "total").rows() == [("a", 4, 11)]
         assert rebuilt.schema["total"] == pl.Int64
         assert ws.ingest() == []
         ws.push("clicks", [click(4)])

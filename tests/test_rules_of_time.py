@@ -217,13 +217,14 @@ def test_under_a_replay_clock_a_row_is_held_back_by_its_own_delay(tmp_path):
 # 5: knowledge
 
 
-def test_rows_of_unknown_creation_are_never_visible_and_are_counted(workspace):
+def test_rows_of_unknown_creation_are_never_visible_and_are_counted(workspace, tmp_path):
     made = pl.Series([at(0), None], dtype=pl.Datetime("us", "UTC"))
     report = kept(workspace, orders_at(at(0), at(1), made=made), created="made")
     assert (report.rows_new, report.rows_never_known) == (2, 1)
     got = ask(workspace, [at(99)], details=True)
     assert got["newest"].to_list() == [0.0]
-    assert kept(workspace, orders_at(at(0), at(1), made=made)).rows_never_known == 0
+    with tm.connect(tmp_path / "other.tm", create=True) as other:
+        assert kept(other, orders_at(at(0), at(1), made=made)).rows_never_known == 0
 
 
 def test_a_backfill_without_created_times_does_not_vanish(workspace):
@@ -499,12 +500,15 @@ def test_a_build_report_says_what_rows_were_known_by_and_what_the_other_mode_wou
     data = workspace.get_training_data("visits_to_orders")
     assert ask(workspace, [at(2), at(5), at(10)])["newest"].to_list() == [1.0, 1.0, 2.0]
     # By `latest` they would be 1.0, -2.0 and -2.0: the order of hour 4, in its last version, as soon as it happened.
-    assert data.report.knowledge == {"spending": Knowledge("event", 2)}
+    # Everything was ingested after the fact, so all that is not null rests on later commits.
+    assert data.report.knowledge == {"spending": Knowledge("event", 2, committed_after=3)}
     other = shop(orders, visits, features=newest)
     with tm.connect(tmp_path / "other.tm", create=True) as ws:
         ws.apply(other)
         ws.ingest()
-        assert ws.get_training_data("visits_to_orders").report.knowledge == {"spending": Knowledge("latest", 0)}
+        assert ws.get_training_data("visits_to_orders").report.knowledge == {
+            "spending": Knowledge("observed", 0, committed_after=3)
+        }
 
 
 # Labels

@@ -61,7 +61,7 @@ def derived(frames, amount="sum(amount)"):
 
 
 def test_a_read_as_of_a_sequence_sees_no_later_row(workspace):
-    project = shop(orders((1, "a", 50, 1.0), (2, "b", 51, 2.0)), order_options={"id": "order"})
+    project = shop(orders((1, "a", 50, 1.0), (2, "b", 51, 2.0)), order_options={"id": "order", "known": "latest"})
     workspace.apply(project)
     (first,) = workspace.ingest("orders")
     project.frames["orders"] = orders((1, "a", 50, 9.0), (2, "b", 51, 2.0), (3, "a", 40, 4.0))

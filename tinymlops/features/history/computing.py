@@ -31,6 +31,7 @@ __all__ = [
     "ALWAYS",
     "History",
     "arrange_rows",
+    "available_at",
     "cell_statuses",
     "compute",
     "history_of",
@@ -208,7 +209,7 @@ def arrange_rows(
 ) -> tuple[Records, Array]:
     """Arrange a source's rows by their keys, as `tinymlops.kernels.records.arrange` does."""
     event = rows["__event"].fill_null(ALWAYS).to_numpy()
-    available = np.full(rows.height, ALWAYS, np.int64) if outcome else _available(rows, source, event)
+    available = np.full(rows.height, ALWAYS, np.int64) if outcome else available_at(rows, source, event)
     created = rows["__created"]
     observed = source.knowledge == "observed" and not outcome and created.null_count() < rows.height
     return arrange(
@@ -471,7 +472,7 @@ def _numbers(series: pl.Series, aggregate: Aggregate, source: str) -> Array:
     )
 
 
-def _available(rows: pl.DataFrame, source: SourceSpec, event: Array) -> Array:
+def available_at(rows: pl.DataFrame, source: SourceSpec, event: Array) -> Array:
     """Return int64[n], when each row can first be known (rules 3 and 5)."""
     if source.timestamp is None:
         return event

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 import polars as pl
 
-from tinymlops.features.definitions.specs import FeatureRequest, SourceSpec, ViewSpec
+from tinymlops.features.definitions.definitions import Definitions
+from tinymlops.features.definitions.specs import FeatureRequest, Known, SourceSpec, ViewSpec
+from tinymlops.features.history.commits import Commits
+from tinymlops.features.history.generations import place_of
 from tinymlops.features.history.historical import features_for
 from tinymlops.features.history.stored import stored_rows
 from tinymlops.kernels.records import NEVER
@@ -25,10 +28,14 @@ __all__ = ["Knowledge", "knowledge_of"]
 class Knowledge(msgspec.Struct, frozen=True):
     """What a view's rows were known by."""
 
-    known: Literal["event", "latest"]
-    """`event`: from their created time on; `latest`: every version, whenever it came, for there is no created time."""
+    known: Known
+    """`event`: from their created time on; `observed`: by their event times, and a correction from the commit that brought
+    it; `latest`: the final version, whenever it came."""
     cells_changed: int
-    """How many cells of the spine the other mode would change: of `latest` none, as there is nothing else to go by."""
+    """How many cells of the spine another mode would change: of `latest` those that `observed` would."""
+    committed_after: int = 0
+    """How many cells rest on rows that were committed after the spine row's time: a first snapshot of a table that changes
+    shows its last state; a change log or `created=` is the cure."""
 
 
 def knowledge_of(
@@ -41,7 +48,7 @@ def knowledge_of(
     spine_source: str,
     as_of: int,
 ) -> dict[str, Knowledge]:
-    """Say for each view what its rows were known by, and compare its features with those of the other mode.
+    """Say for each view what its rows were known by, and compare its features with those of other modes.
 
     Args:
         context: The workspace's state.
@@ -56,24 +63,74 @@ def knowledge_of(
     for request in requests:
         if request.on_demand:
             continue
-        if not _by_event(context, request.view):
-            found[request.view] = Knowledge("latest", 0)
-            continue
-
-        def as_latest(view: ViewSpec, _keys: Sequence[pl.Series]) -> pl.DataFrame:
-            """Let created times only settle which version is the greater, by bringing them all before any event."""
-            rows = stored_rows(context, view.source, as_of=as_of)
-            order = rows["__created"].rank("dense").cast(pl.Int64).fill_null(0)
-            return rows.with_columns((order + (NEVER + 1)).alias("__created"))
-
-        other = features_for(context, spine, time, [request], spine_source=spine_source, rows=as_latest)
-        changed = sum(int(values.ne_missing(table.columns[name]).sum()) for name, values in other.columns.items())
-        before = found[request.view].cells_changed if request.view in found else 0
-        found[request.view] = Knowledge("event", before + changed)
+        view = context.definitions.get(ViewSpec, request.view)
+        origin = context.definitions.origin(context.definitions.get(SourceSpec, view.source))
+        asked = _Asked(context, spine, time, request, table, spine_source)
+        rows = stored_rows(context, view.source, as_of=as_of)
+        changed, after = _changed(asked, origin, rows, as_of), _committed_after(asked, origin, rows)
+        before = found.get(request.view, Knowledge(origin.knowledge, 0))
+        found[request.view] = Knowledge(
+            origin.knowledge, before.cells_changed + changed, before.committed_after + after
+        )
     return found
 
 
-def _by_event(context: Context, view: str) -> bool:
-    definitions = context.definitions
-    origin = definitions.origin(definitions.get(SourceSpec, definitions.get(ViewSpec, view).source))
-    return origin.via == "push" or origin.created is not None
+class _Asked:
+    """What was computed of one view, and how to compute it of other rows."""
+
+    def __init__(
+        self,
+        context: Context,
+        spine: pl.DataFrame,
+        time: Array,
+        request: FeatureRequest,
+        table: Table,
+        spine_source: str,
+    ) -> None:
+        self.context, self.time, self.request = context, time, request
+        self._spine, self._table, self._spine_source = spine, table, spine_source
+
+    def differing(self, rows: pl.DataFrame, origin: SourceSpec) -> int:
+        """Count the cells that other rows, read by another definition of their source, would change."""
+        known = self.context.definitions.all
+        every = [origin if isinstance(spec, SourceSpec) and spec.name == origin.name else spec for spec in known]
+        context = self.context.with_definitions(Definitions(every))
+        other = features_for(
+            context, self._spine, self.time, [self.request], spine_source=self._spine_source, rows=lambda *_: rows
+        )
+        return sum(int(values.ne_missing(self._table.columns[name]).sum()) for name, values in other.columns.items())
+
+
+def _changed(asked: _Asked, origin: SourceSpec, rows: pl.DataFrame, as_of: int) -> int:
+    """Count the cells that another mode would change; late rows change cells by `event`, only corrections the others."""
+    if origin.knowledge == "event":
+        # Created times only settle which version is the greater: all of them lie before any event.
+        order = rows["__created"].rank("dense").cast(pl.Int64).fill_null(0)
+        return asked.differing(rows.with_columns((order + (NEVER + 1)).alias("__created")), origin)
+    if origin.knowledge == "observed":
+        if rows["__created"].null_count() == rows.height:
+            return 0
+        latest = msgspec.structs.replace(origin, known=msgspec.UNSET)
+        return asked.differing(rows.with_columns(pl.lit(None, pl.Int64).alias("__created")), latest)
+    if origin.id is None or origin.timestamp is None or origin.inputs:
+        return 0
+    observed = msgspec.structs.replace(origin, known="observed")
+    view = asked.context.definitions.get(ViewSpec, asked.request.view)
+    every = [observed if spec is origin else spec for spec in asked.context.definitions.all]
+    rows = stored_rows(asked.context.with_definitions(Definitions(every)), view.source, as_of=as_of)
+    return 0 if rows["__created"].null_count() == rows.height else asked.differing(rows, observed)
+
+
+def _committed_after(asked: _Asked, origin: SourceSpec, rows: pl.DataFrame) -> int:
+    """Count the cells that would be others if each row counted from its commit at the earliest."""
+    time = asked.time
+    if origin.via == "push" or origin.timestamp is None or not rows.height or not time.size:
+        return 0  # a pushed row counts from its commit
+    database = asked.context.environment.database
+    commits = pl.Series(Commits(database, place_of(database, origin.name)).times_of(rows["__sequence"]))
+    if commits.max() <= int(time.min()):  # type: ignore[operator]  # there are rows
+        return 0
+    known = rows.with_columns(pl.max_horizontal("__created", commits).alias("__created"))
+    known = known.filter(pl.col("__created") <= int(time.max()))
+    by_commit = msgspec.structs.replace(origin, created="__created", known=msgspec.UNSET)
+    return asked.differing(known, by_commit)

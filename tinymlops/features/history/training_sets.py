@@ -21,7 +21,8 @@ from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, OnDemand
 from tinymlops.features.history.historical import features_for
 from tinymlops.features.history.knowledge import Knowledge, knowledge_of
 from tinymlops.features.history.labels import complete_until, outcomes_of
-from tinymlops.features.history.stored import current_rows, require_past
+from tinymlops.features.history.spines import spine_of
+from tinymlops.features.history.stored import require_past
 from tinymlops.records import FeatureField, RequestField, Scalar, Signature, TrainingSetBuild
 from tinymlops.schema import dtype_name
 
@@ -147,6 +148,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """Spine times from here on are the test rows, microseconds UTC; None for no split."""
     immature: Immature = "drop"
     """Whether rows whose outcome cannot be known yet are left out, or kept with a null."""
+    fields_as_known: bool = False
+    """Whether request fields are those that were known at each row's time; in the final version before there was a choice."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,6 +201,7 @@ def build(
         if test_from is None
         else to_micros(parse_instant(test_from, name="test_from", zone=parse_zone(spec.tz))),
         immature=immature,
+        fields_as_known=True,
     )
     made = _made(context, recipe)
     return made.as_data(_record(context, made))
@@ -260,7 +264,7 @@ class _Made(NamedTuple):
 def _made(context: Context, recipe: Recipe) -> _Made:
     spec, past = recipe.training_set, recipe.sequence
     label = context.definitions.get(LabelSpec, spec.label)
-    spine = current_rows(context, spec.spine, as_of=past, role="spine")
+    spine = spine_of(context, spec, as_of=past, fields_as_known=recipe.fields_as_known)
     time = spine["__event"].to_numpy()
     table = features_for(context, spine, time, spec.features, spine_source=spec.spine, as_of=past)
     outcome, mature = outcomes_of(context, label, spine, time, complete=recipe.complete_until, as_of=past)

@@ -28,8 +28,8 @@ __all__ = ["Changes", "History", "Stored", "compared", "first", "in_order", "own
 
 _SEEDS = (0x7D1, 0x2013)
 _HASHES = [f"__h{i}" for i in range(len(_SEEDS))]
-_LEAP = 3_600_000_000
-"""Microseconds that the clock may lie behind a version's commit: a step of the clock, and no wrong date."""
+_LEAP = 86_400_000_000
+"""Microseconds that the clock may lie behind a version's commit: a wrong hour or zone, and not a wrong date."""
 
 Stored = Callable[[], Iterator[pl.DataFrame]]
 """Reads rows of history, some at a time."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from tinymlops._time import to_micros
 from tinymlops.errors import ConflictError
 from tinymlops.features.history.sources import read_source, with_times
 from tinymlops.features.history.stored import live_segments, since_of, state_of
@@ -67,7 +68,8 @@ def ingest(context: Context, source: SourceSpec, *, full: bool = False, complete
         before = live_segments(context, source.name)
         state = state_of(context, source.name)
         rows = fitted(context, source, read.rows, state)
-        changes = _changes(context, source, rows, state, present)
+        at = context.clock()
+        changes = _changes(context, source, rows, state, present, to_micros(at))
         if judged.query:
             refuse_other_rows(source, changes, rows)
         report = Ingestion(
@@ -84,7 +86,7 @@ def ingest(context: Context, source: SourceSpec, *, full: bool = False, complete
             rows_incomplete=changes.incomplete,
             complete_until=complete_until,
             seconds=time.perf_counter() - begun,
-            at=context.clock(),
+            at=at,
         )
         batch = Batch(
             source=source,
@@ -111,10 +113,15 @@ def busy(source: SourceSpec) -> ConflictError:
 
 
 def _changes(
-    context: Context, source: SourceSpec, frame: pl.DataFrame, state: SourceState | None, present: pl.Series | None
+    context: Context,
+    source: SourceSpec,
+    frame: pl.DataFrame,
+    state: SourceState | None,
+    present: pl.Series | None,
+    now: int,
 ) -> Changes:
     keys, whole = entity_keys(context, source), has_row_wise(context, source)
     if state is None:
         return first(frame, source, keys=keys, whole=whole)
     history = history_for(context, source, state)
-    return compared(frame, history, source, present=present, now=context.now(), keys=keys, whole=whole)
+    return compared(frame, history, source, present=present, now=now, keys=keys, whole=whole)

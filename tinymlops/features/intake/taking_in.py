@@ -163,8 +163,8 @@ def with_event_time(frame: pl.DataFrame, source: SourceSpec) -> tuple[pl.DataFra
 
 def tell_of_ids(source: SourceSpec, rows: pl.DataFrame, changes: Changes) -> None:
     """Warn where rows of one read share an id, if some of them are stored: each is a version of one event."""
-    if source.id is None:
-        return
+    if source.id is None or source.created is not None or "deleted" in rows.columns:
+        return  # a change log says what it is
     several = rows.filter(pl.col(source.id).is_not_null() & pl.col(source.id).is_duplicated())
     if not several.height or not changes.rows.join(several.select(source.id), on=source.id, how="semi").height:
         return

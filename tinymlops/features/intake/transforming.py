@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from tinymlops._time import to_micros
 from tinymlops._widening import widened
 from tinymlops.errors import DataError
 from tinymlops.features.definitions import specs
@@ -64,7 +65,8 @@ def recompute(context: Context, source: SourceSpec) -> Ingestion | None:
     check_row_wise(context, source, rows)
     begins = state is not None and _is_another(context, source, live)
     before = None if state is None or begins else _versions(context, source, state)
-    changes, ordered = _ordered(context, source, rows, before, state)
+    at = context.clock()
+    changes, ordered = _ordered(context, source, rows, before, state, to_micros(at))
     report = Ingestion(
         source=source.name,
         rows_read=frame.height,
@@ -76,7 +78,7 @@ def recompute(context: Context, source: SourceSpec) -> Ingestion | None:
         rows_quarantined=len(timeless),
         rows_never_known=never_known(rows, source),
         seconds=time.perf_counter() - begun,
-        at=context.clock(),
+        at=at,
     )
     carried = sum(segment.corrections for segment in live) if report.rows_carried else 0
     batch = Batch(
@@ -131,7 +133,12 @@ def _versions(context: Context, source: SourceSpec, state: SourceState) -> pl.Da
 
 
 def _ordered(
-    context: Context, source: SourceSpec, rows: pl.DataFrame, before: pl.DataFrame | None, state: SourceState | None
+    context: Context,
+    source: SourceSpec,
+    rows: pl.DataFrame,
+    before: pl.DataFrame | None,
+    state: SourceState | None,
+    now: int,
 ) -> tuple[Changes, pl.DataFrame]:
     """Return what changed, and all rows in the order of their sequence."""
     keys, whole = entity_keys(context, source), has_row_wise(context, source)
@@ -141,9 +148,9 @@ def _ordered(
     try:
         rows = fitted(context, source, rows, state)
     except DataError:  # a column of another kind: nothing of before can be compared with it
-        return _ordered(context, source, rows, None, state)
+        return _ordered(context, source, rows, None, state, now)
     history = History(lambda: iter([before]), [Schema(0, state.columns)], None)
-    changes = compared(rows, history, source, present=rows[source.id], now=context.now(), keys=keys, whole=whole)
+    changes = compared(rows, history, source, present=rows[source.id], now=now, keys=keys, whole=whole)
     types = {name: dtype for name, dtype in rows.schema.items() if name in before.columns}
     carried = before.drop("__sequence").with_columns(widened(before[name], dtype) for name, dtype in types.items())
     return changes, in_order(changes.rows, after=carried)
