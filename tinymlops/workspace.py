@@ -198,6 +198,7 @@ class Workspace:
         Raises:
             DefinitionError: If a column does not exist or is of a type that does not fit, and all that `plan` raises.
             DataError: If a source's times have no zone.
+            ConflictError: If somebody else applied between the plan and the change.
         """
         from tinymlops.features.columns import check_columns
         from tinymlops.features.planning import apply

@@ -199,9 +199,7 @@ def missing(path: Path) -> IntegrityError:
 
 
 def _irregular(path: Path) -> IntegrityError:
-    return IntegrityError(
-        f"{path} is damaged: it is not a regular file", hint="restore the workspace from a backup"
-    )
+    return IntegrityError(f"{path} is damaged: it is not a regular file", hint="restore the workspace from a backup")
 
 
 def damaged(path: Path) -> IntegrityError:
@@ -220,9 +218,7 @@ def unreadable(path: Path, error: OSError) -> TinyMLOpsError:
         return AccessError(
             f"{path} cannot be read by this user: {error.strerror}", hint="make it and its directory readable"
         )
-    return _exhausted(path, error) or IntegrityError(
-        f"{path} cannot be read: {error.strerror}", hint="check the disk"
-    )
+    return _exhausted(path, error) or IntegrityError(f"{path} cannot be read: {error.strerror}", hint="check the disk")
 
 
 def unwritable(path: Path, error: OSError) -> TinyMLOpsError:
@@ -252,9 +248,7 @@ def _exhausted(path: Path, error: OSError) -> TinyMLOpsError | None:
             f"{path}: there is no memory left for it", hint="free some memory, or raise the limit (see ulimit -v)"
         )
     if error.errno in (errno.EMFILE, errno.ENFILE):
-        return TinyMLOpsError(
-            f"{path}: too many files are open", hint="close some, or raise the limit (see ulimit -n)"
-        )
+        return TinyMLOpsError(f"{path}: too many files are open", hint="close some, or raise the limit (see ulimit -n)")
     return None
 
 
