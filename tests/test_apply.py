@@ -1,5 +1,7 @@
 """Apply: columns and types are checked where they are known without reading a row, and nothing is written if not."""
 
+import subprocess
+import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import polars as pl
 import pytest
 
 import tinymlops as tm
-from tinymlops.errors import AccessError, DataError, DefinitionError
+from tinymlops.errors import AccessError, ConflictError, DataError, DefinitionError
 from tinymlops.records import Definition
 
 ORDERS = pl.DataFrame(
@@ -376,3 +378,93 @@ def test_a_refused_apply_leaves_what_was_applied_in_force(workspace, make):
         workspace.apply(wrong.project)
     assert [row.version for row in workspace.catalog.list()] == [1, 1, 1]
     assert not workspace.plan(shop.project)
+
+
+# Two at once
+
+
+OTHER = """
+import sys
+import polars as pl
+import tinymlops as tm
+name, ttl, path = sys.argv[1:]
+project = tm.Project(name)
+customer = project.entity("customer", key="customer")
+
+@project.source(timestamp="at")
+def orders() -> tm.Schema:
+    return {"customer": str, "at": "Datetime[us, UTC]", "amount": float}
+
+@project.feature_view(entity=customer, ttl=ttl)
+def spending(orders: tm.Rows) -> tm.Features:
+    return {"x": orders["amount"].last()}
+
+with tm.connect(path) as ws:
+    ws.apply(project)
+"""
+
+
+def shop_that_meanwhile(name, ttl, meanwhile):
+    """A project that another process of the workspace overtakes, between its plan and its change."""
+    project = tm.Project(name)
+    customer = project.entity("customer", key="customer")
+
+    @project.source(timestamp="at")
+    def orders() -> pl.LazyFrame:
+        meanwhile()
+        return ORDERS.lazy()
+
+    @project.feature_view(entity=customer, ttl=ttl)
+    def spending(orders: tm.Rows) -> tm.Features:
+        return {"x": orders["amount"].last()}
+
+    return project
+
+
+def other_process(path, name="shop", ttl="9d"):
+    subprocess.run([sys.executable, "-c", OTHER, name, ttl, str(path)], check=True, timeout=120)
+
+
+def test_a_plan_that_another_process_has_overtaken_is_refused_and_its_change_stays(workspace, tmp_path):
+    workspace.apply(shop_that_meanwhile("shop", "1d", lambda: None))
+    behind = shop_that_meanwhile("shop", "2d", lambda: other_process(tmp_path / "shop.tm"))
+    with pytest.raises(ConflictError, match="somebody else has applied to this workspace") as caught:
+        workspace.apply(behind)
+    assert "plan again" in caught.value.hint
+    view = workspace.catalog.get("feature_view", "spending")
+    assert (view.version, view.spec["ttl"]) == (2, 9 * 86_400_000_000)
+    workspace.apply(shop_that_meanwhile("shop", "2d", lambda: None))
+    assert workspace.catalog.get("feature_view", "spending").version == 3
+    assert workspace._environment.database.verify_audit() == []
+
+
+def test_a_definition_that_another_project_has_taken_meanwhile_stays_that_projects(workspace, tmp_path):
+    behind = shop_that_meanwhile("mine", "2d", lambda: other_process(tmp_path / "shop.tm", "theirs"))
+    with pytest.raises(ConflictError, match="is already defined by project 'theirs'"):
+        workspace.apply(behind)
+    assert {(row.name, row.project) for row in workspace.catalog.list()} == {
+        (name, "theirs") for name in ("customer", "orders", "spending")
+    }
+
+
+def test_another_project_that_applies_something_else_meanwhile_is_no_conflict(workspace, tmp_path):
+    theirs = OTHER.replace("customer", "guest").replace("orders", "stays").replace("spending", "staying")
+    run = [sys.executable, "-c", theirs, "theirs", "9d", str(tmp_path / "shop.tm")]
+    behind = shop_that_meanwhile("mine", "2d", lambda: subprocess.run(run, check=True, timeout=120))
+    assert workspace.apply(behind)
+    assert {row.project for row in workspace.catalog.list()} == {"mine", "theirs"}
+
+
+def test_of_processes_that_apply_at_once_each_wins_or_is_refused(workspace, tmp_path):
+    run = [sys.executable, "-c", OTHER, "shop"]
+    started = [
+        subprocess.Popen([*run, f"{days}d", str(tmp_path / "shop.tm")], stderr=subprocess.PIPE, text=True)
+        for days in range(1, 5)
+    ]
+    said = [process.communicate(timeout=120)[1] for process in started]
+    won = sum(process.returncode == 0 for process in started)
+    assert all("ConflictError" in text for text, process in zip(said, started, strict=True) if process.returncode)
+    versions = workspace._environment.database.list(Definition, where={"kind": "feature_view"}, order="version")
+    assert [row.version for row in versions] == list(range(1, won + 1))
+    assert [row.removed_at is None for row in versions] == [False] * (won - 1) + [True]
+    assert workspace._environment.database.verify_audit() == []

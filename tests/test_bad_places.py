@@ -97,7 +97,7 @@ def test_a_workspace_that_was_warned_of_as_an_error_is_closed(tmp_path, monkeypa
     monkeypatch.setattr(file_systems, "kind_of", lambda _: "nfs4")
     with pytest.raises(UserWarning):
         tm.connect(tmp_path / "shop.tm", create=True)
-    assert (tmp_path / "shop.tm").resolve() not in environment._open
+    assert not environment._open
 
 
 @pytest.mark.filterwarnings("default:.*network file system")

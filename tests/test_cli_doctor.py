@@ -49,6 +49,7 @@ def test_a_sound_workspace_passes_every_check(shop):
     assert checks == [
         *(
             "file system",
+            "permissions",
             "locks",
             "schema",
             "database",

@@ -173,7 +173,7 @@ def test_a_connect_that_fails_keeps_nothing_open(path, monkeypatch):
     monkeypatch.setattr(in_force, "mend", fails)
     with pytest.raises(IntegrityError):
         tm.connect(path)
-    assert path.resolve() not in environments._open
+    assert not environments._open
 
 
 def test_eight_processes_creating_at_once_all_end_with_one_workspace(path):

@@ -50,7 +50,7 @@ __all__ = ["Workspace", "connect", "restore"]
 def connect(
     path: str | Path, *, create: bool = False, clock: Clock = system_clock, root: str | Path | None = None
 ) -> Workspace:
-    """Open a workspace directory; one on a network file system is warned of, once per process.
+    """Open a workspace directory; one on a network file system, or that others may enter, is warned of once per process.
 
     Args:
         path: The directory, such as "flights.tm".
@@ -72,14 +72,14 @@ def connect(
     """
     from tinymlops.config import read_config
     from tinymlops.stores.environment import open_environment
-    from tinymlops.stores.file_systems import warn_of_network
+    from tinymlops.stores.file_systems import warn_of_place
 
     project = Path(root if root is not None else Path(path).resolve().parent).resolve()
     config = read_config(project)
     environment = open_environment(Path(path), create=create, clock=clock)
     workspace = Workspace(environment, clock, project, config)
     try:
-        warn_of_network(environment.path)
+        warn_of_place(environment.path)
         _cap(config.threads)
         workspace._recover()  # noqa: SLF001
     except BaseException:
@@ -198,6 +198,7 @@ class Workspace:
         Raises:
             DefinitionError: If a column does not exist or is of a type that does not fit, and all that `plan` raises.
             DataError: If a source's times have no zone.
+            ConflictError: If somebody else applied between the plan and the change.
         """
         from tinymlops.features.columns import check_columns
         from tinymlops.features.planning import apply

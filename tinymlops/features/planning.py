@@ -50,6 +50,7 @@ class Plan:
     Attributes:
         changes: One for each definition of the project or the workspace.
         notes: Facts about them: static sources, boundaries, modes of transformations, columns not yet known.
+        base: Kind and name to version of the definitions in force that it was compared with.
 
     Example:
         >>> print(Plan([Change("change", "feature_view", "sky", "ttl"), Change("keep", "source", "weather")], []))
@@ -57,9 +58,12 @@ class Plan:
           ~ feature view sky  (ttl)
     """
 
-    def __init__(self, changes: list[Change], notes: list[str]) -> None:
+    def __init__(
+        self, changes: list[Change], notes: list[str], base: Mapping[tuple[str, str], int] | None = None
+    ) -> None:
         self.changes = changes
         self.notes = notes
+        self.base = dict(base or {})
 
     def __bool__(self) -> bool:
         return bool(self._differing)
@@ -112,7 +116,11 @@ def plan(
     """
     definitions = Definitions(new)
     notes = check(definitions, functions)
-    applied = {(row.kind, row.name): row for row in catalog.list()}
+    return _compared(definitions, catalog.list(), notes, project)
+
+
+def _compared(definitions: Definitions, in_force: Iterable[Definition], notes: list[str], project: str) -> Plan:
+    applied = {(row.kind, row.name): row for row in in_force}
     changes = []
     for spec in definitions.all:
         known = applied.get((kind_of(spec), spec.name))
@@ -124,24 +132,40 @@ def plan(
             )
         changes.append(_change(spec, known))
     names = {(kind_of(spec), spec.name) for spec in definitions.all}
-    changes += [Change("remove", *key) for key, row in applied.items() if row.project == project and key not in names]
-    return Plan(changes, notes)
+    own = {key: row.version for key, row in applied.items() if row.project == project}
+    changes += [Change("remove", *key) for key in own if key not in names]
+    return Plan(changes, notes, own)
 
 
 def apply(
     planned: Plan, new: Iterable[AnySpec], environment: Environment, catalog: Catalog, *, project: str, at: datetime
 ) -> None:
-    """Write what a plan said, in one transaction; nothing is written where nothing differs."""
+    """Write what a plan said, in one transaction; nothing is written where nothing differs.
+
+    The catalog is read again in that transaction, where no other writer can come in between.
+
+    Raises:
+        ConflictError: If the definitions that it was compared with are others by now, or another project has one of
+            the same kind and name.
+    """
     if not planned:
         return
-    by_name = {(kind_of(spec), spec.name): spec for spec in new}
+    definitions = Definitions(new)
+    by_name = {(kind_of(spec), spec.name): spec for spec in definitions.all}
     with environment.database.write(actor="local") as tx:
+        in_force = catalog.list(tx=tx)
+        if _compared(definitions, in_force, [], project).base != planned.base:
+            raise ConflictError(
+                f"somebody else has applied to this workspace since project {project!r} was planned; nothing was changed",
+                hint="plan again, look at what would change now, and apply that",
+            )
         begin_change(environment.online)
         for change in planned.changes:
             if change.action == "keep":
                 continue
             if change.action == "remove":
-                catalog.remove(tx, catalog.get(change.kind, change.name), at=at)
+                (gone,) = (row for row in in_force if (row.kind, row.name) == (change.kind, change.name))
+                catalog.remove(tx, gone, at=at)
             else:
                 spec = by_name[change.kind, change.name]
                 catalog.put(

@@ -33,13 +33,18 @@ class Catalog:
     def __repr__(self) -> str:
         return f"<catalog: {len(self.list())} definitions>"
 
-    def list(self, kind: str | None = None) -> list[Definition]:
-        """Return the definitions in force, newest version of each, in order of kind and name."""
+    def list(self, kind: str | None = None, *, tx: Transaction | None = None) -> list[Definition]:
+        """Return the definitions in force, newest version of each, in order of kind and name.
+
+        Args:
+            kind: Only these.
+            tx: Read inside this transaction, in which nobody else can change them.
+        """
         where: dict[str, object] = {"removed_at": None}
         if kind is not None:
             where["kind"] = kind
         newest: dict[tuple[str, str], Definition] = {}
-        for definition in self._database.list(Definition, where=where, order="version"):
+        for definition in (tx or self._database).list(Definition, where=where, order="version"):
             newest[definition.kind, definition.name] = definition
         return [newest[key] for key in sorted(newest)]
 
@@ -82,10 +87,9 @@ class Catalog:
 
     def put(self, tx: Transaction, definition: Definition) -> Definition:
         """Write a definition as its next version, and take the one before out of force."""
-        for row in self._database.list(Definition, where={"kind": definition.kind, "name": definition.name}):
-            if row.removed_at is None:
-                self.remove(tx, row, at=definition.applied_at)
         of = {"kind": definition.kind, "name": definition.name}
+        for row in tx.list(Definition, where={**of, "removed_at": None}):
+            self.remove(tx, row, at=definition.applied_at)
         newest = tx.list(Definition, where=of, order="-version", limit=1)
         return tx.insert(msgspec.structs.replace(definition, version=newest[0].version + 1 if newest else 1))
 

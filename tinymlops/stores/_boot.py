@@ -10,11 +10,17 @@ import os
 import sys
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from tinymlops.errors import IntegrityError
 from tinymlops.stores.publish import fsync, unwritable
+
+if TYPE_CHECKING:
+    from tinymlops.stores.directory import Directory
 
 __all__ = ["BootState", "boot_id"]
 
+_STATE = "state"
 _CLEAN = "clean"
 _DAMAGED = "damaged"
 # One block, overwritten in place: a crash leaves the old text, the new one, or what is no boot's id.
@@ -39,8 +45,8 @@ class BootState:
         directory: Where the file `state` is.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._path = directory / "state"
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
 
     def is_trusted(self) -> bool:
         """Whether everything written before is there: a clean end, or still the same boot."""
@@ -65,16 +71,16 @@ class BootState:
 
     def _read(self) -> str:
         try:
-            return self._path.read_text().rstrip()
-        except (FileNotFoundError, UnicodeDecodeError):
+            return (self._directory.read(_STATE) or b"").decode().rstrip()
+        except (IntegrityError, UnicodeDecodeError):
             return ""
 
     def _write(self, text: str) -> None:
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o660)
+        descriptor = self._directory.open(_STATE, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK)
         try:
             os.pwrite(descriptor, text.ljust(_WIDTH).encode(), 0)
             fsync(descriptor)
         except OSError as error:
-            raise unwritable(self._path, error) from error
+            raise unwritable(self._directory.path / _STATE, error) from error
         finally:
             os.close(descriptor)

@@ -13,11 +13,16 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zlib_ng.zlib_ng import crc32
 
-from tinymlops.errors import IntegrityError
+from tinymlops.errors import IntegrityError, TinyMLOpsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tinymlops.stores.directory import Directory
 
 __all__ = ["LastCommit"]
 
@@ -29,16 +34,18 @@ class LastCommit:
 
     Args:
         database: The file whose commits are counted.
+        directory: The one it is in: the number stays beside its database, wherever that is moved to.
     """
 
-    def __init__(self, database: Path) -> None:
+    def __init__(self, database: Path, directory: Directory) -> None:
         self._database = database
+        self._directory = directory
         self.path = database.with_name(f"{database.name}.last")
 
     def write(self, number: int) -> None:
         """Set the number, in the order of commits; the commit stands even where this fails."""
-        with suppress(OSError):
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o660)
+        with suppress(OSError, TinyMLOpsError):
+            descriptor = self._directory.open(self.path.name, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK)
             try:
                 os.pwrite(descriptor, _spelled(number), 0)
             finally:
@@ -47,15 +54,17 @@ class LastCommit:
     def read(self) -> int | None:
         """Return the number; None if nothing was written, or it is damaged: the next commit writes it anew."""
         try:
-            content = self.path.read_bytes()
-        except FileNotFoundError:
+            content = self._directory.read(self.path.name)
+        except IntegrityError:
+            return None
+        if content is None:
             return None
         digits = content[:_NUMBER]
         return int(digits) if digits.isdigit() and content == _spelled(int(digits)) else None
 
     def forget(self) -> None:
         """Begin anew, with a new database."""
-        self.path.unlink(missing_ok=True)
+        self._directory.remove(self.path.name)
 
     def require(self, found: int) -> None:
         """Compare it with the number that a database has come to.

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tinymlops.stores.publish import fsync, fsync_directory, unwritable
+from tinymlops.errors import IntegrityError
+from tinymlops.stores.publish import fsync, fsync_directory, open_regular, unwritable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,8 +30,9 @@ class Names:
     def read(self) -> dict[str, str]:
         """Return all of them; none if the file cannot be read, which is made anew by whoever compares."""
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=dict[str, str])
-        except (FileNotFoundError, msgspec.MsgspecError, UnicodeDecodeError):
+            with open_regular(self._path) as file:
+                return msgspec.json.decode(file.read(), type=dict[str, str])
+        except (FileNotFoundError, IntegrityError, msgspec.MsgspecError, UnicodeDecodeError):
             return {}
 
     def write(self, names: Mapping[str, str]) -> None:

@@ -34,6 +34,9 @@ def build(path: Path, last: LastCommit, first: Callable[[Transaction], object]) 
     for suffix in ("", "-wal", "-shm"):
         building.with_name(building.name + suffix).unlink(missing_ok=True)
     last.forget()
+    # Its log and its index of the log take its mode, whatever the umask says.
+    building.touch(mode=0o600)
+    building.chmod(0o600)
     with translated(path, "the database"), closing(connected(building)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         prepare(connection)

@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tinymlops.errors import ConflictError, DataError, IntegrityError, TinyMLOpsError
+from tinymlops.errors import AccessError, ConflictError, DataError, IntegrityError, TinyMLOpsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,6 +87,10 @@ def _operational(error: sqlite3.OperationalError, path: Path) -> Exception:
         )
     if code == sqlite3.SQLITE_IOERR:
         return IntegrityError(f"{path} cannot be read or written: {error}", hint="check the disk")
+    if code == sqlite3.SQLITE_CANTOPEN:
+        return AccessError(
+            f"{path} cannot be opened: {error}", hint="see that it is a file that this user may read and write"
+        )
     if code == sqlite3.SQLITE_READONLY:
         return IntegrityError(f"{path} cannot be written: {error}", hint=RESTORE)
     if code in _DAMAGE or str(error).startswith(_SAID_OF_DAMAGE):

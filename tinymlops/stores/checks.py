@@ -64,6 +64,7 @@ def check(environment: Environment, advance: Callable[[int], None]) -> Iterator[
     # A collection must not remove what is about to be read.
     with environment.gc_lock.shared(deadline=_PATIENCE):
         yield _file_system(environment.path)
+        yield _permissions(environment.path)
         yield _locks(environment.tmp)
         ((version,),) = database.rows("PRAGMA user_version")
         yield Finding("schema", "ok", f"version {version}, and this tinymlops writes {SCHEMA_VERSION}")
@@ -183,6 +184,11 @@ def _file_system(path: Path) -> Finding:
     kind = file_systems.kind_of(path)
     note = file_systems.network_note(kind)
     return Finding("file system", "warning" if note else "ok", note or kind or "local")
+
+
+def _permissions(path: Path) -> Finding:
+    note = file_systems.privacy_note(path)
+    return Finding("permissions", "warning" if note else "ok", note or "only its owner may enter")
 
 
 def _locks(tmp: Path) -> Finding:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import weakref
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tinymlops.errors import ConflictError, IntegrityError, NotFoundError
@@ -54,7 +54,8 @@ class Database:
     def __init__(self, path: Path, write_lock: FileLock) -> None:
         self.path = path
         self._lock = write_lock
-        self._last = LastCommit(path)
+        self._directory = write_lock.directory
+        self._last = LastCommit(path, self._directory)
         self._owner = Owner(f"the database {path}")
         self._writer: sqlite3.Connection | None = None
         self._readers = threading.local()
@@ -92,12 +93,16 @@ class Database:
                 connection.close()
                 raise
             self._writer = connection
+        self._directory.check()
 
     def close(self) -> None:
         """Close every connection of this process; in a fork of it, do nothing."""
         if not self._owner.is_here or self._writer is None:
             return
-        with self._lock.exclusive(deadline=_PATIENCE):
+        with ExitStack() as stack:
+            # What was moved away or removed is closed all the same.
+            with suppress(IntegrityError):
+                stack.enter_context(self._lock.exclusive(deadline=_PATIENCE))
             writer, self._writer = self._writer, None
             for retire in self._retirements:
                 retire()
@@ -233,7 +238,8 @@ class Database:
 
         Raises:
             ConflictError: If other writers held the lock for a minute, or this thread is writing already.
-            IntegrityError: If a newer tinymlops has changed the schema meanwhile.
+            IntegrityError: If a newer tinymlops has changed the schema meanwhile, or the workspace was moved, removed
+                or replaced.
         """
         self._owner.check()
         if self._writing == threading.get_ident():
@@ -250,6 +256,7 @@ class Database:
                     try:
                         yield transaction
                         self._owner.check()
+                        self._directory.check()
                         if connection.total_changes != before:
                             number = transaction.count_commit()
                     finally:
@@ -276,8 +283,7 @@ class Database:
             raise
 
     def _checkpoint(self, connection: sqlite3.Connection) -> None:
-        wal = self.path.with_name(self.path.name + "-wal")
-        if wal.stat().st_size > _WAL_LIMIT:
+        if self._directory.size(self.path.name + "-wal") > _WAL_LIMIT:
             # The commit stands whatever happens here; the next writer tries again.
             with suppress(sqlite3.OperationalError):
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
@@ -301,6 +307,9 @@ class Database:
         reader = connected(self.path)
         prepare(reader)
         reader.execute("PRAGMA query_only = ON")
+        # It opened the file by its path, and opens the log with the first read.
+        reader.execute("PRAGMA user_version").fetchall()
+        self._directory.check()
         retire = weakref.finalize(threading.current_thread(), reader.close)
         retire.atexit = False
         with self._retiring:

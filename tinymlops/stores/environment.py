@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import threading
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from tinymlops.errors import AccessError, DataError, NotFoundError, TinyMLOpsError, near
 from tinymlops.stores.blobs import Blobs
 from tinymlops.stores.database import Database
+from tinymlops.stores.directory import Directory
 from tinymlops.stores.forked import Owner
 from tinymlops.stores.locks import FileLock
 from tinymlops.stores.online import LmdbStore, OnlineStore
@@ -31,6 +33,7 @@ class Environment:
 
     Attributes:
         path: The real path of the directory.
+        directory: The directory that was at this path when it was opened.
         database: `meta.db`.
         blobs: Files by hash.
         segments_dir: Where the directory of each source lies.
@@ -43,11 +46,12 @@ class Environment:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.directory = Directory(path)
         self.tmp = path / "tmp"
         self.segments_dir = path / "segments"
-        self.gc_lock = FileLock(path / "gc.lock")
-        self.write_lock = FileLock(path / "write.lock")
-        self.materialize_lock = FileLock(path / "materialize.lock")
+        self.gc_lock = FileLock(path / "gc.lock", self.directory)
+        self.write_lock = FileLock(path / "write.lock", self.directory)
+        self.materialize_lock = FileLock(path / "materialize.lock", self.directory)
         self.database = Database(path / _DATABASE, self.write_lock)
         self.blobs = Blobs(path / "blobs", self.tmp)
         self.online: OnlineStore
@@ -55,12 +59,14 @@ class Environment:
         self._owner = Owner(f"the workspace {path}")
 
     def check(self) -> None:
-        """Refuse to go on in a fork of the process that opened it.
+        """Refuse to go on in a fork of the process that opened it, or without the directory that was opened.
 
         Raises:
             ConflictError: If this is another process.
+            IntegrityError: If the directory was moved, removed, or replaced by another.
         """
         self._owner.check()
+        self.directory.check()
 
     def open(self) -> None:
         """Open every store; for `open_environment`."""
@@ -74,6 +80,11 @@ class Environment:
         except BaseException:
             self.database.close()
             raise
+        try:
+            self.directory.check()
+        except BaseException:
+            self._close()
+            raise
 
     def release(self) -> None:
         """Give it back; the last user closes it. In a fork of the process, nothing happens."""
@@ -81,13 +92,16 @@ class Environment:
             return
         with _lock:
             self.users -= 1
-            if self.users > 0 or _open.get(self.path) is not self:
+            if self.users > 0 or self not in _open:
                 return
-            del _open[self.path]
-            try:
-                self.online.close()
-            finally:
-                self.database.close()
+            _open.remove(self)
+            self._close()
+
+    def _close(self) -> None:
+        try:
+            self.online.close()
+        finally:
+            self.database.close()
 
 
 def open_environment(path: Path, *, create: bool, clock: Clock) -> Environment:
@@ -110,13 +124,14 @@ def open_environment(path: Path, *, create: bool, clock: Clock) -> Environment:
         )
     path = Path(os.path.realpath(path))
     with _lock:
-        environment = _open.get(path)
+        # By what it is: a backup may have been restored where another one was when it was opened.
+        environment = next((one for one in _open if one.directory.is_at(path)), None)
         if environment is None:
             _find_or_create(path, clock, create=create)
             _require_writable(path)
             environment = Environment(path)
             environment.open()
-            _open[path] = environment
+            _open.add(environment)
         environment.check()
         environment.users += 1
         return environment
@@ -133,18 +148,36 @@ def _find_or_create(path: Path, clock: Clock, *, create: bool) -> None:
 def _create(path: Path, clock: Clock) -> None:
     """Make the directory; any number of processes may do so at once, and one that dies half way hurts nobody."""
     _refuse_foreign(path)
-    path.mkdir(mode=0o700, exist_ok=True)
+    _make_private(path)
     fsync_directory(path.parent)
     new = Environment(path)
     with new.write_lock.exclusive(deadline=_PATIENCE):
         if (path / _DATABASE).exists():
             return
         for name in _DIRECTORIES:
-            (path / name).mkdir(mode=0o700, exist_ok=True)
+            _make_private(path / name)
         fsync_directory(path)
         # Last, and by a rename: a directory with it is a complete workspace.
         new.database.create(lambda first: first.audit("workspace.create", path.name, clock=clock().isoformat()))
         new.database.close()
+
+
+def _make_private(path: Path) -> None:
+    """Make a directory that its owner alone may enter, or take that from all others; whatever the umask says.
+
+    Raises:
+        AccessError: If it is there and belongs to another user.
+    """
+    path.mkdir(mode=0o700, exist_ok=True)
+    if stat.S_IMODE(path.stat().st_mode) == stat.S_IRWXU:
+        return
+    try:
+        path.chmod(stat.S_IRWXU)
+    except PermissionError as error:
+        raise AccessError(
+            f"{path} belongs to another user, so that others could not be kept out of the workspace",
+            hint=f"name a directory that does not exist yet, such as {path / 'shop.tm'}",
+        ) from error
 
 
 def _require_writable(path: Path) -> None:
@@ -188,7 +221,7 @@ def _refuse(path: Path) -> None:
     raise NotFoundError(f"{path} is no workspace", hint=f"{similar}; {create}" if similar else create)
 
 
-_open: dict[Path, Environment] = {}
+_open: set[Environment] = set()
 _lock = threading.Lock()
 
 

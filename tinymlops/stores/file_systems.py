@@ -1,13 +1,14 @@
-"""Which kind of file system a workspace lies on: locks and fsync mean what they say on a local one only."""
+"""Where a workspace lies: locks and fsync mean what they say on a local file system only, and others are to be kept out."""
 
 from __future__ import annotations
 
+import stat
 import sys
 from pathlib import Path
 
 from tinymlops._warn import warn
 
-__all__ = ["kind_of", "network_note", "warn_of_network"]
+__all__ = ["kind_of", "network_note", "privacy_note", "warn_of_place"]
 
 _NETWORK = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "afs", "ceph", "gluster", "lustre")
 
@@ -33,14 +34,23 @@ def network_note(kind: str) -> str:
     return ""
 
 
-def warn_of_network(path: Path) -> None:
-    """Warn of a workspace on a network file system, once per path and process."""
+def privacy_note(path: Path) -> str:
+    """Say who else may enter a directory; nothing if only its owner may."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if not mode & (stat.S_IRWXG | stat.S_IRWXO):
+        return ""
+    may = "write to" if mode & (stat.S_IWGRP | stat.S_IWOTH) else "read"
+    return f"other users may {may} this workspace (its mode is {mode:04o}): chmod 700 {path}"
+
+
+def warn_of_place(path: Path) -> None:
+    """Warn of a workspace on a network file system, or that others may enter, once per path and process."""
     if path in _looked_at:
         return
     _looked_at.add(path)
-    note = network_note(kind_of(path))
-    if note:
-        warn(f"{path}: {note}")
+    for note in (network_note(kind_of(path)), privacy_note(path)):
+        if note:
+            warn(f"{path}: {note}")
 
 
 _looked_at: set[Path] = set()

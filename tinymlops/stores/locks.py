@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from tinymlops.errors import ConflictError
+from tinymlops.stores.directory import Directory
 from tinymlops.stores.forked import Owner
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class FileLock:
 
     Args:
         path: The file to lock; made on first use. Its turnstile stands beside it with the suffix `.turn`.
+        directory: The one it is in, where it is open already.
 
     Example:
         >>> import pathlib, tempfile
@@ -45,8 +47,9 @@ class FileLock:
         ...     pass
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, directory: Directory | None = None) -> None:
         self.path = path
+        self.directory = directory or Directory(path.parent)
         self._turnstile = path.with_suffix(".turn")
         self._owner = Owner(f"the lock {path}")
         self._threads = threading.Lock()
@@ -63,6 +66,7 @@ class FileLock:
 
         Raises:
             ConflictError: If somebody else still holds it then, or this thread holds it shared.
+            IntegrityError: If its directory was moved or removed, where others will take another lock.
         """
         self._owner.check()
         held = self._held
@@ -83,6 +87,7 @@ class FileLock:
 
         Raises:
             ConflictError: If an exclusive holder still has it then.
+            IntegrityError: If its directory was moved or removed.
         """
         self._owner.check()
         with self._entered(self._held.mode or "shared", deadline):
@@ -129,7 +134,7 @@ class FileLock:
             self._threads.release()
 
     def _flock(self, path: Path, operation: int, until: float, deadline: float) -> int:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
+        descriptor = self.directory.open(path.name, os.O_RDWR | os.O_CREAT)
         self._open.add(descriptor)
         wait = _FIRST_WAIT
         try:
@@ -142,6 +147,7 @@ class FileLock:
                     time.sleep(wait)
                     wait = min(wait * 2, _LONGEST_WAIT)
                 else:
+                    self.directory.check()
                     return descriptor
         except BaseException:
             self._close(descriptor)

@@ -19,6 +19,7 @@ from tinymlops.stores._boot import BootState
 from tinymlops.stores._entries import Reader, Writer
 from tinymlops.stores._gate import Gate
 from tinymlops.stores._names import Names
+from tinymlops.stores.directory import Directory
 from tinymlops.stores.forked import Owner
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ class LmdbStore:
         self._updating = _Updating()
         self._one_updates = threading.Lock()
         path.mkdir(mode=0o700, exist_ok=True)
-        self._state = BootState(path)
+        self._directory = Directory(path)
+        self._state = BootState(self._directory)
         self._names = Names(path / "views.json")
         self._users = os.open(path / "users.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
         _stores.add(self)
@@ -110,7 +112,7 @@ class LmdbStore:
             What the function returned.
 
         Raises:
-            IntegrityError: If the store is damaged.
+            IntegrityError: If the store is damaged, or its directory was moved, removed or replaced.
         """
         import lmdb
 
@@ -146,6 +148,7 @@ class LmdbStore:
             ConflictError: If LMDB cannot walk it any more and other processes use it.
         """
         self._owner.check()
+        self._directory.check()
         if self._is_alone():
             try:
                 with self._gate.alone():
@@ -235,6 +238,7 @@ class LmdbStore:
         transaction = self.begin(write=True)
         self._updating.now = True
         try:
+            self._directory.check()
             self._state.mark_written()
             result = function(Writer(transaction, self.name, self._names))
             transaction.commit()

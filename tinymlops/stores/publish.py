@@ -14,6 +14,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
 import sys
 import threading
 import time
@@ -34,9 +35,11 @@ __all__ = [
     "hash_file",
     "make_directory",
     "missing",
+    "open_regular",
     "publish",
     "remove_stale",
     "scratch_directory",
+    "unreadable",
     "unwritable",
     "verify_file",
 ]
@@ -67,7 +70,10 @@ def publish(write: Callable[[BinaryIO], None], target: Callable[[str], Path], tm
         TinyMLOpsError: If the disk is full or fails; nothing is left behind.
     """
     unfinished = tmp / f"{secrets.token_hex(12)}.part"
-    descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o660)
+    try:
+        descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o660)
+    except OSError as error:
+        raise unwritable(tmp, error) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         with os.fdopen(descriptor, "wb", buffering=0, closefd=False) as file:
@@ -119,9 +125,38 @@ def make_directory(directory: Path) -> None:
 
 
 def hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file's content."""
-    with path.open("rb") as file:
+    """Return the SHA-256 of a file's content.
+
+    Raises:
+        IntegrityError: If it is not a regular file.
+        OSError: If it cannot be read.
+    """
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def open_regular(path: Path, *, within: int | None = None) -> BinaryIO:
+    """Open a file for reading; whatever stands in its place neither blocks nor leads elsewhere.
+
+    Args:
+        path: Of the file.
+        within: The descriptor of its directory, in which its name is looked up instead.
+
+    Raises:
+        IntegrityError: If it is a directory, a pipe, a device, a socket or a symbolic link.
+        OSError: If it cannot be opened.
+    """
+    name = path if within is None else path.name
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=within)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a symbolic link; a socket
+            raise _irregular(path) from error
+        raise
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    raise _irregular(path)
 
 
 def verify_file(path: Path, sha256: str) -> None:
@@ -131,12 +166,12 @@ def verify_file(path: Path, sha256: str) -> None:
         IntegrityError: If it is gone or is not what was written; the message names the file.
     """
     try:
-        known = _identity(path.stat(), sha256)
+        known = _identity(path.lstat(), sha256)
         if known in _verified:
             return
         found = hash_file(path)
-    except FileNotFoundError as error:
-        raise missing(path) from error
+    except OSError as error:
+        raise unreadable(path, error) from error
     if found != sha256:
         raise damaged(path)
     _remember(known)
@@ -163,6 +198,10 @@ def missing(path: Path) -> IntegrityError:
     return IntegrityError(f"{path} is missing", hint="restore the workspace from a backup")
 
 
+def _irregular(path: Path) -> IntegrityError:
+    return IntegrityError(f"{path} is damaged: it is not a regular file", hint="restore the workspace from a backup")
+
+
 def damaged(path: Path) -> IntegrityError:
     """The error for a file whose content is not what its name says."""
     return IntegrityError(
@@ -171,20 +210,46 @@ def damaged(path: Path) -> IntegrityError:
     )
 
 
-def unwritable(path: Path, error: OSError) -> Exception:
-    """The error for a disk that takes nothing more, or nothing of this user; any other is returned as it is."""
+def unreadable(path: Path, error: OSError) -> TinyMLOpsError:
+    """The error for a file of the workspace that cannot be read."""
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return missing(path)
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return AccessError(
+            f"{path} cannot be read by this user: {error.strerror}", hint="make it and its directory readable"
+        )
+    return _exhausted(path, error) or IntegrityError(f"{path} cannot be read: {error.strerror}", hint="check the disk")
+
+
+def unwritable(path: Path, error: OSError) -> TinyMLOpsError:
+    """The error for a disk that takes nothing more, or nothing of this user, and for all else that fails there."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return TinyMLOpsError(
             f"the disk of {path} is full; nothing was stored", hint="free some space and run it again"
         )
-    if error.errno == errno.EIO:
-        return IntegrityError(f"{path} cannot be written: {error.strerror}", hint="check the disk")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return AccessError(
             f"{path} cannot be written by this user: {error.strerror}",
             hint="make its directory writable, or name a place in a directory of your own",
         )
-    return error
+    if error.errno == errno.ENOENT:
+        return IntegrityError(
+            f"{path} is not there any more", hint="connect again; if it was removed, restore a backup"
+        )
+    return _exhausted(path, error) or IntegrityError(
+        f"{path} cannot be written: {error.strerror}", hint="check the disk"
+    )
+
+
+def _exhausted(path: Path, error: OSError) -> TinyMLOpsError | None:
+    """The error where the process, not the disk, has come to a limit."""
+    if error.errno == errno.ENOMEM:
+        return TinyMLOpsError(
+            f"{path}: there is no memory left for it", hint="free some memory, or raise the limit (see ulimit -v)"
+        )
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return TinyMLOpsError(f"{path}: too many files are open", hint="close some, or raise the limit (see ulimit -n)")
+    return None
 
 
 @contextmanager
@@ -237,7 +302,7 @@ def _is_stale(entry: Path) -> bool:
 
 
 def _is_intact(path: Path, sha256: str) -> bool:
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, IntegrityError):
         return hash_file(path) == sha256
     return False
 
