@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 import polars as pl
 
 from tinymlops._warn import warn
-from tinymlops.errors import ConflictError, DataError, NotFoundError, TinyMLOpsError, near
+from tinymlops.errors import ConflictError, DataError, TinyMLOpsError
 from tinymlops.features.definitions import specs
 from tinymlops.features.history.deletes import refuse_deletes
 from tinymlops.features.history.record_times import delay_micros
@@ -24,6 +25,7 @@ from tinymlops.features.history.sources import (
     stored_batches,
     with_times,
 )
+from tinymlops.features.intake.attempts import Attempts
 from tinymlops.features.intake.changes import Changes, compared, in_order, own_schema
 from tinymlops.features.intake.compaction import compact_where_needed
 from tinymlops.features.intake.row_wise import check_row_wise
@@ -52,6 +54,7 @@ def ingest_all(
     """Ingest the named sources, or all that are not pushed, and bring what stands on them up to date.
 
     Transformations over them are rebuilt, and what the online store holds follows; where it cannot, that is a warning.
+    A source that fails keeps none of this from the others.
 
     Args:
         context: The workspace's state.
@@ -61,25 +64,28 @@ def ingest_all(
 
     Raises:
         NotFoundError: If a name is unknown, with the near match.
+        DefinitionError: If nothing was applied yet.
         DataError: If the rows of a source to be read in full have no id.
+        IngestError: If there were several, and some could not be ingested; the others are.
     """
+    context.definitions.require_any()
     known = context.definitions.of(specs.SourceSpec)
-    for name in names:
-        if name not in known:
-            raise NotFoundError(f"there is no source {name!r}", hint=near(name, known))
-    chosen = [known[name] for name in names] or [
+    chosen = [context.definitions.get(specs.SourceSpec, name) for name in names] or [
         spec for spec in known.values() if not spec.inputs and spec.via != "push"
     ]
     chosen = [spec for spec in chosen if not spec.inputs]
     if full:
         _require_ids(chosen)
-    reports = [ingest(context, spec, full=full, complete_until=complete_until) for spec in chosen]
-    rebuilt = [rebuild(context, spec) for spec in context.definitions.derived_in_order() if not spec.row_wise]
-    reports += [report for report in rebuilt if report is not None]
-    if reports:
+    attempts = Attempts(context.root)
+    for spec in chosen:
+        attempts.make(spec.name, partial(ingest, context, spec, full=full, complete_until=complete_until))
+    for spec in context.definitions.derived_in_order():
+        if not spec.row_wise:
+            attempts.make(spec.name, partial(rebuild, context, spec))
+    if attempts.reports:
         _follow(context)
     compact_where_needed(context)
-    return reports
+    return attempts.give(asked=len(chosen))
 
 
 def ingest(context: Context, source: SourceSpec, *, full: bool = False, complete_until: int | None = None) -> Ingestion:
