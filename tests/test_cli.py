@@ -8,8 +8,8 @@ from command_line import SHOP, ask, launch, refused, registered_shop, run, succe
 
 import tinymlops as tm
 from tinymlops import errors
+from tinymlops_cli.app import app
 from tinymlops_cli.failures import EXIT_CODES, UsageError, exit_code
-from tinymlops_cli.main import app
 
 ROW = '{"customer_id": 1}'
 

@@ -106,7 +106,7 @@ def test_every_error_is_told_under_its_source_with_its_cause_and_its_line(ws):
     assert str(info.value).splitlines() == [
         "2 sources could not be ingested: a_vendor, zz_last",
         f"a_vendor: {errors['a_vendor'].message}",
-        "zz_last: no rows",
+        "zz_last: source 'zz_last': no rows",
     ]
 
 

@@ -57,10 +57,12 @@ class Attempts:
 
     def _named(self, source: str, error: BaseException) -> TinyMLOpsError:
         if isinstance(error, TinyMLOpsError):
+            if repr(source) not in error.message:
+                error.args = (f"source {source!r}: {error.message}",)
             return error
         named = DataError(
             f"source {source!r} cannot be ingested: {told(error, self._root)}",
-            hint=f"put that right, then ingest it again: ws.ingest({source!r})",
+            hint=f"put that right, then ingest it again: tinymlops ingest {source}, or ws.ingest({source!r})",
         )
         named.__cause__ = error
         return named
