@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from typer.testing import CliRunner
 
 import tinymlops as tm
-from tinymlops_cli.main import app
+from tinymlops_cli.app import app
 
 PROGRAM = Path(sys.executable).with_name("tinymlops")
 SHOP = """

@@ -78,7 +78,7 @@ import json, os, sys
 os.chdir({str(shop)!r})
 import typer
 from tinymlops_cli import completion
-from tinymlops_cli.main import app
+from tinymlops_cli.app import app
 context = typer.Context(typer.main.get_command(app))
 assert completion.sources(context, "") == ["clicks", "orders", "visits"]
 heavy = {{"numpy", "polars", "duckdb", "lmdb", "tinymlops.stores.database", "sqlite_utils", "rich"}}

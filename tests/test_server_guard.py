@@ -1,6 +1,7 @@
 """What every request passes first: its host, its origin, the type of its body, and how many there are."""
 
 import asyncio
+import json
 
 import pytest
 from litestar.testing import TestClient
@@ -225,3 +226,143 @@ def test_a_websocket_finds_nothing(served):
     scope = {"type": "websocket", "path": "/v1/models", "query_string": b"", "headers": [(b"host", b"evil.example")]}
     asyncio.run(tm.create_app(served)(scope, receive, send))
     assert [message["type"] for message in sent] == ["websocket.close"]
+
+
+def answered_by(application, *, receive=None, path="/v1/models"):
+    """What a guard sends for one request to an application, and the application's own guard for a second."""
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    async def scene():
+        guard = Guard(application)
+        scope = {"type": "http", "method": "GET", "path": path, "headers": [(b"host", b"localhost")]}
+        await guard(scope, receive, send)
+        return guard
+
+    guard = asyncio.run(scene())
+    return sent, guard
+
+
+def test_a_panic_of_a_library_is_a_typed_answer_with_the_security_headers(caplog):
+    """Polars raises it beside `Exception`, so that no handler of a framework sees it."""
+    from decimal import Decimal
+
+    import polars as pl
+
+    async def panics(scope, receive, send):
+        pl.DataFrame([{"price": Decimal("NaN")}])
+
+    (start, body), guard = answered_by(panics)
+    assert start["status"] == 500
+    headers = {name.decode(): value.decode() for name, value in start["headers"]}
+    assert headers["content-type"] == "application/json"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert json.loads(body["body"]) == {
+        "error": "the server failed",
+        "hint": "its log says why",
+        "type": "InternalServerError",
+    }
+    assert "PanicException" in caplog.text
+    assert guard._answering == 0
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), MemoryError(), RecursionError()])
+def test_whatever_is_raised_below_is_answered(error):
+    async def fails(scope, receive, send):
+        raise error
+
+    (start, _), _ = answered_by(fails)
+    assert start["status"] == 500
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), asyncio.CancelledError()])
+def test_an_interrupt_is_no_answer(error):
+    async def fails(scope, receive, send):
+        raise error
+
+    with pytest.raises((KeyboardInterrupt, asyncio.CancelledError)):
+        answered_by(fails)
+
+
+PANICS = """
+import polars as pl
+import tinymlops as tm
+
+project = tm.Project("p")
+customer = project.entity("customer", key="customer")
+
+@project.source(timestamp="at")
+def orders() -> str:
+    return "select 1 as customer, timestamptz '2024-01-01 00:00:00+00' as at, 2.0::double as amount"
+
+@project.feature_view(entity=customer)
+def spending(orders: tm.Rows) -> tm.Features:
+    return {"amount": orders["amount"].last()}
+
+def panic(frame):
+    if frame["amount"].is_null().any():
+        from decimal import Decimal
+        pl.DataFrame([{"price": Decimal("NaN")}])
+    return frame["amount"]
+
+@project.on_demand
+def twice(spending: tm.Inputs) -> dict[str, pl.Expr]:
+    both = pl.struct(spending["amount"].alias("amount"))
+    return {"twice": both.map_batches(lambda rows: panic(rows.struct.unnest()), return_dtype=pl.Float64)}
+"""
+
+
+def test_after_a_panic_the_application_goes_on(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "panicking_code.py").write_text(PANICS)
+    import panicking_code
+
+    with tm.connect(tmp_path / "p.tm", create=True) as ws:
+        ws.apply(panicking_code.project)
+        ws.ingest()
+        with TestClient(tm.create_app(ws), base_url=LOCAL) as client:
+
+            def ask(customer):
+                body = {"features": ["spending", "twice"], "keys": [{"customer": customer}]}
+                return client.post(ONLINE, json=body)
+
+            assert ask(1).status_code == 200, ask(1).text
+            broken = ask(2)
+            assert broken.status_code in (422, 500)
+            assert set(broken.json()) == {"error", "hint", "type"}
+            assert broken.headers["x-frame-options"] == "DENY"
+            assert ask(1).json()["rows"] == [{"customer": 1, "amount": 2.0, "twice": 2.0}]
+
+
+def test_a_body_that_does_not_end_is_told_so_and_makes_room(served, monkeypatch):
+    from tinymlops.server import bodies
+
+    monkeypatch.setattr(bodies, "_SECONDS", 0)
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    async def receive():
+        await asyncio.sleep(3600)
+
+    headers = [(b"host", b"localhost"), (b"content-type", b"application/json"), (b"content-length", b"100")]
+    scope = {"type": "http", "method": "POST", "path": PREDICT, "query_string": b"", "headers": headers}
+    app = tm.create_app(served)
+    asyncio.run(app(scope, receive, send))
+    assert sent[0]["status"] == 408
+    assert json.loads(sent[1]["body"])["error"] == "the body did not end within 0 seconds"
+    assert app.asgi_handler._answering == 0
+
+
+def test_only_so_much_of_all_bodies_is_held(client, monkeypatch):
+    from tinymlops.server import bodies
+
+    monkeypatch.setattr(bodies, "_MOST_BYTES", 1_000)
+    response = client.post(PREDICT, content=b'{"rows": [' + b" " * 1_000 + b"]}", headers=JSON)
+    assert (response.status_code, response.json()["type"]) == (503, "ServiceUnavailable")
+    assert response.headers["retry-after"] == "1"
+    for _ in range(20):  # what was held is given back
+        assert client.post(PREDICT, json=WRITES[PREDICT]).status_code == 200

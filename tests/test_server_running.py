@@ -1,5 +1,6 @@
 """`serve`: a real process on a loopback port, from the first request to SIGTERM."""
 
+import contextlib
 import json
 import os
 import signal
@@ -198,3 +199,28 @@ def test_serving_leaves_the_handlers_of_signals_as_they_were(served):
 def test_a_replay_clock_is_the_servers_time(server):
     moment = httpx.post(f"{server.url}{ONLINE}", json=WRITES[ONLINE], timeout=PATIENCE).json()["timestamp"]
     assert moment == served_shop.NOW.isoformat().replace("+00:00", "Z")
+
+
+IMPATIENT = """
+import resource, sys
+from tinymlops.server import connections
+connections._SECONDS = 0.2
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+"""
+
+
+def test_silent_connections_are_closed_and_never_take_the_last_descriptor(shop_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "SCRIPT", IMPATIENT + SCRIPT)
+    server = Running(shop_path)
+    host, port = server.url.removeprefix("http://").split(":")
+    silent = [socket.create_connection((host, int(port)), timeout=PATIENCE) for _ in range(100)]
+    try:
+        silent[0].sendall(b"GET /healthz HTT")  # and no more
+        for one in silent:
+            with contextlib.suppress(ConnectionResetError):
+                assert one.recv(1) == b""
+        assert httpx.get(f"{server.url}/healthz", timeout=PATIENCE).json() == {"status": "up"}
+    finally:
+        for one in silent:
+            one.close()
+    assert server.end() == (0, "the workspace is closed\n", "")

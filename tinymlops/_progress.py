@@ -8,6 +8,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from tinymlops._printable import printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -42,7 +44,7 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 class _Bar:
     def __init__(self, what: str, total: int) -> None:
-        self._what = what
+        self._what = printable(what, line=True)
         self._total = total
         self._done = 0
         self._begun = time.monotonic()

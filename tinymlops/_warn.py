@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import warnings
 
+from tinymlops._printable import printable
+
 __all__ = ["warn"]
 
 
@@ -13,4 +15,4 @@ def warn(text: str) -> None:
     level, frame = 1, sys._getframe()  # noqa: SLF001 - what the standard library's own warnings do
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "tinymlops":
         level, frame = level + 1, frame.f_back
-    warnings.warn(text, stacklevel=level)
+    warnings.warn(printable(text), stacklevel=level)

@@ -9,7 +9,8 @@ TinyMLOpsError
 ├── IntegrityError             a stored file or row is not what was written
 ├── UntrustedModelError        a model holds a type that nobody reviewed
 ├── MissingDependencyError     an optional package is not installed
-└── AccessError                refused by an address, a host or a directory rule
+├── AccessError                refused by an address, a host or a directory rule
+└── IngestError               an exception group: what went wrong at some of several sources
 
 Each carries a `hint`: what to type next.
 """
@@ -17,21 +18,32 @@ Each carries a `hint`: what to type next.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Self
+
+from tinymlops._printable import printable
+
+if TYPE_CHECKING:
+    from tinymlops.records import Ingestion
 
 __all__ = [
     "AccessError",
     "ConflictError",
     "DataError",
     "DefinitionError",
+    "IngestError",
     "IntegrityError",
     "LeakageError",
     "MissingDependencyError",
     "NotFoundError",
     "TinyMLOpsError",
     "UntrustedModelError",
+    "is_fault",
     "near",
 ]
+
+_COMPARED = 100
+"""Characters of a name that are compared and shown: it may be a client's, and as long as a request."""
 
 
 class TinyMLOpsError(Exception):
@@ -44,11 +56,16 @@ class TinyMLOpsError(Exception):
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
-        self.message = message
         self.hint = hint
 
+    @property
+    def message(self) -> str:
+        """What is wrong, without the hint."""
+        return str(self.args[0])
+
     def __str__(self) -> str:
-        return f"{self.message}\nHint: {self.hint}" if self.hint else self.message
+        # A message may quote values, and ends in a terminal or a log.
+        return printable(f"{self.message}\nHint: {self.hint}" if self.hint else self.message)
 
 
 class DefinitionError(TinyMLOpsError):
@@ -87,6 +104,62 @@ class AccessError(TinyMLOpsError):
     """An address, host or directory that the rules do not allow."""
 
 
+class IngestError(ExceptionGroup[TinyMLOpsError], TinyMLOpsError):
+    """Several sources were to be ingested and some could not be; raised once the others are done.
+
+    An exception group: `except* DataError` finds the errors of a kind.
+
+    Args:
+        errors: By the name of the source, or of the transformation, each with its cause.
+        reports: The ingestions that went well, transformations that were rebuilt included.
+
+    Example:
+        >>> raised = IngestError({"orders": DataError("the file is gone")})
+        >>> print(raised)
+        1 source could not be ingested: orders
+        orders: the file is gone
+    """
+
+    errors: dict[str, TinyMLOpsError]
+    reports: list[Ingestion]
+
+    def __new__(cls, errors: Mapping[str, TinyMLOpsError], reports: Sequence[Ingestion] = ()) -> Self:  # noqa: ARG004
+        """Make the group."""
+        several = "1 source" if len(errors) == 1 else f"{len(errors)} sources"
+        return super().__new__(cls, f"{several} could not be ingested: {', '.join(errors)}", list(errors.values()))
+
+    def __init__(self, errors: Mapping[str, TinyMLOpsError], reports: Sequence[Ingestion] = ()) -> None:
+        self.errors = dict(errors)
+        self.reports = list(reports)
+        self.hint = "the other sources are ingested; put these right, and ingest them again"
+
+    def __str__(self) -> str:
+        lines = [f"{name}: {error.message}" for name, error in self.errors.items()]
+        return printable("\n".join([self.message, *lines]))
+
+    def __reduce__(self) -> tuple[type[Self], tuple[dict[str, TinyMLOpsError], list[Ingestion]]]:
+        return type(self), (self.errors, self.reports)
+
+    def derive(self, excs: Sequence[TinyMLOpsError]) -> IngestError:  # type: ignore[override]  # of our errors alone
+        """Make a group of some of the errors, as `except*` asks for."""
+        chosen = {name: error for name, error in self.errors.items() if any(error is one for one in excs)}
+        return IngestError(chosen, self.reports)
+
+    def common_class(self) -> type[TinyMLOpsError]:
+        """Return the nearest class that all the errors are of."""
+        first, *others = self.errors.values()
+        classes = [cls for cls in type(first).__mro__ if all(isinstance(other, cls) for other in others)]
+        return next(cls for cls in classes if issubclass(cls, TinyMLOpsError))
+
+
+def is_fault(error: BaseException) -> bool:
+    """Say whether something went wrong, rather than that somebody interrupts or cancels the work.
+
+    Besides `Exception` that is a panic, which libraries written in Rust raise beside it, and user code that exits.
+    """
+    return isinstance(error, Exception | SystemExit) or type(error).__module__ == "pyo3_runtime"
+
+
 def near(name: str, known: Iterable[str], *, otherwise: str = "") -> str:
     """Say which known name a mistyped one most likely meant.
 
@@ -102,8 +175,8 @@ def near(name: str, known: Iterable[str], *, otherwise: str = "") -> str:
         >>> near("wheather", ["weather", "planes"])
         "did you mean 'weather'?"
     """
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    names = sorted(one[:_COMPARED] for one in known)
+    close = difflib.get_close_matches(name[:_COMPARED], names, n=1, cutoff=0.6)
     if close:
         return f"did you mean {close[0]!r}?"
     if otherwise or not names:

@@ -220,6 +220,8 @@ class Workspace:
     ) -> list[Ingestion]:
         """Take what is new at the sources into history; the same rows twice change nothing.
 
+        A source that fails keeps no other from being ingested; then all errors are raised together.
+
         Args:
             sources: Which; none for all that are not pushed.
             full: Read everything anew, also where a source can be read from a moment on, and record as deleted what
@@ -232,6 +234,11 @@ class Workspace:
 
         Returns:
             One report a source, transformations that were rebuilt included.
+
+        Raises:
+            DefinitionError: If nothing was applied yet.
+            IngestError: If there were several sources and some could not be ingested: an exception group, whose
+                `errors` are by source and whose `reports` are of those that were. A single source raises its own error.
         """
         from tinymlops.features.intake.ingestion import ingest_all
 
@@ -348,12 +355,14 @@ class Workspace:
             What the online store holds of each now.
 
         Raises:
+            DefinitionError: If nothing was applied yet.
             ConflictError: If somebody else is materializing in this workspace.
         """
         from tinymlops.features.definitions.specs import ViewSpec
         from tinymlops.features.intake.refreshing import refresh
 
         context = self._context()
+        context.definitions.require_any()
         chosen = [context.definitions.get(ViewSpec, name) for name in _names(views, context)]
         return refresh(context, chosen or list(context.definitions.of(ViewSpec).values()))
 

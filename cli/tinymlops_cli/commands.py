@@ -11,10 +11,11 @@ from typing import Annotated, Any, Concatenate, ParamSpec
 
 import typer
 
-from tinymlops.errors import TinyMLOpsError
-from tinymlops_cli.failures import exit_code, report, warnings_as_lines
+from tinymlops.errors import TinyMLOpsError, is_fault
+from tinymlops_cli.failures import exit_code, ours, report, show_traceback, warnings_as_lines
+from tinymlops_cli.interrupts import INTERRUPTED, tell_interrupt
 from tinymlops_cli.output import Answer, show
-from tinymlops_cli.session import Session
+from tinymlops_cli.session import Session, locate
 
 __all__ = ["command", "group"]
 
@@ -62,8 +63,14 @@ def command(app: typer.Typer, name: str | None = None) -> Callable[[Command[P]],
                 with warnings_as_lines(), Session(project_dir, workspace_path) as session:
                     answer = function(session, **options)  # type: ignore[call-arg]  # typer has checked them
                     show(answer, as_json=as_json)
-            except (TinyMLOpsError, OSError) as raised:
-                error = _ours(raised)
+            except KeyboardInterrupt as raised:
+                tell_interrupt(["--json"] if as_json else [])
+                raise typer.Exit(INTERRUPTED) from raised
+            except BaseException as raised:
+                if not is_fault(raised) or _is_of_a_reader(raised):
+                    raise
+                error = ours(raised, _root(project_dir, workspace_path))
+                show_traceback(raised)
                 report(error, as_json=as_json)
                 raise typer.Exit(exit_code(error)) from raised
             raise typer.Exit(answer.code)
@@ -75,13 +82,17 @@ def command(app: typer.Typer, name: str | None = None) -> Callable[[Command[P]],
     return register
 
 
-def _ours(error: TinyMLOpsError | OSError) -> TinyMLOpsError:
-    """Say plainly what the system refused; a reader of our output that went away is typer's to deal with."""
-    if isinstance(error, TinyMLOpsError):
-        return error
-    if error.errno == errno.EPIPE or error.filename is None:
-        raise error
-    return TinyMLOpsError(f"{error.filename}: {error.strerror}")
+def _is_of_a_reader(error: BaseException) -> bool:
+    """Say whether a reader of our output went away, which is typer's to deal with."""
+    return isinstance(error, OSError) and error.errno == errno.EPIPE
+
+
+def _root(project: Path | None, workspace: Path | None) -> Path:
+    """Return the project's directory, or where the command was typed if there is none."""
+    try:
+        return locate(project, workspace)
+    except TinyMLOpsError:
+        return Path.cwd()
 
 
 def _describe(run: Callable[..., None], function: Callable[..., Answer]) -> None:

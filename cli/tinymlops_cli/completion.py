@@ -55,4 +55,5 @@ def _names(ctx: typer.Context, sql: str, bound: tuple[str, ...]) -> list[str]:
 def _select(database: Path, sql: str, bound: tuple[str, ...]) -> list[str]:
     # Opened for reading, so that closing it is never the checkpoint that `write.lock` guards.
     with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as connection:
-        return sorted(name for (name,) in connection.execute(sql, bound))
+        # What a shell could not show as it is was not defined with our own names: they are letters and digits.
+        return sorted(name for (name,) in connection.execute(sql, bound) if name.isprintable())

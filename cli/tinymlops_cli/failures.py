@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import typer
 
 from tinymlops import errors
-from tinymlops.errors import TinyMLOpsError
+from tinymlops._printable import printable, printable_json
+from tinymlops.errors import IngestError, TinyMLOpsError
+from tinymlops_cli.output import Table, show_table
 
-__all__ = ["EXIT_CODES", "UsageError", "exit_code", "report", "warnings_as_lines"]
+__all__ = ["EXIT_CODES", "UsageError", "exit_code", "ours", "report", "show_traceback", "warnings_as_lines"]
+
+_TRACEBACK = "TYPER_STANDARD_TRACEBACK"
+"""The variable of the environment with which a program made with Typer is asked for tracebacks."""
 
 
 class UsageError(TinyMLOpsError):
@@ -32,12 +41,35 @@ EXIT_CODES: dict[type[TinyMLOpsError], int] = {
     errors.MissingDependencyError: 10,
     errors.AccessError: 11,
 }
-"""The table; `tinymlops --help` prints it. 0 is success, and a shell makes 130 of an interrupt."""
+"""The table; `tinymlops --help` prints it. 0 is success, and 130 an interrupt."""
 
 
 def exit_code(error: TinyMLOpsError) -> int:
-    """Return the exit code of the nearest class in the table."""
-    return next(EXIT_CODES[cls] for cls in type(error).__mro__ if cls in EXIT_CODES)
+    """Return the exit code of the nearest class in the table; for sources that failed, of what all failed with."""
+    cls = error.common_class() if isinstance(error, IngestError) else type(error)
+    return next(EXIT_CODES[base] for base in cls.__mro__ if base in EXIT_CODES)
+
+
+def ours(error: BaseException, root: Path) -> TinyMLOpsError:
+    """Say plainly what the system refused, the user's code raised, or another library gave up on.
+
+    Args:
+        error: Of any kind.
+        root: The project's directory: the line of its code is told.
+    """
+    if isinstance(error, TinyMLOpsError):
+        return error
+    if isinstance(error, OSError) and error.filename is not None:
+        return TinyMLOpsError(f"{error.filename}: {error.strerror}")
+    from tinymlops.features.definitions.code import told
+
+    return TinyMLOpsError(told(error, root), hint=f"{_TRACEBACK}=1 shows where it comes from")
+
+
+def show_traceback(error: BaseException) -> None:
+    """Print where an error comes from, if the environment asks for it."""
+    if os.environ.get(_TRACEBACK):
+        typer.echo(printable("".join(traceback.format_exception(error))), err=True)
 
 
 def report(error: TinyMLOpsError, *, as_json: bool) -> None:
@@ -45,20 +77,31 @@ def report(error: TinyMLOpsError, *, as_json: bool) -> None:
 
     Args:
         error: What was raised.
-        as_json: As one JSON object, `{"error": {"class", "message", "hint", "exit_code"}}`.
+        as_json: As one JSON object, `{"error": {"class", "message", "hint", "exit_code"}}`; for sources that could not
+            be ingested with `errors`, each with its `source`, and the `reports` of the others.
     """
     if as_json:
-        content = {
-            "class": type(error).__name__,
-            "message": error.message,
-            "hint": error.hint,
-            "exit_code": exit_code(error),
-        }
-        typer.echo(msgspec.json.encode({"error": content}).decode(), err=True)
+        content = {**_content(error), "exit_code": exit_code(error)}
+        if isinstance(error, IngestError):
+            content["errors"] = [{"source": name, **_content(one)} for name, one in error.errors.items()]
+            content["reports"] = error.reports
+        typer.echo(printable_json(msgspec.json.encode({"error": content}, enc_hook=str).decode()), err=True)
         return
-    typer.echo(f"error: {error.message}", err=True)
+    if isinstance(error, IngestError):
+        show_table(_by_source(error), err=True)
+    typer.echo(printable(f"error: {error.message}"), err=True)
     if error.hint:
-        typer.echo(f"hint: {error.hint}", err=True)
+        typer.echo(printable(f"hint: {error.hint}"), err=True)
+
+
+def _content(error: TinyMLOpsError) -> dict[str, Any]:
+    return {"class": type(error).__name__, "message": error.message, "hint": error.hint}
+
+
+def _by_source(error: IngestError) -> Table:
+    done = [(report.source, report.rows_read, report.rows_new, "") for report in error.reports]
+    failed = [(name, None, None, one.message) for name, one in error.errors.items()]
+    return Table(["source", "read", "new", "error"], [*done, *failed])
 
 
 @contextmanager
@@ -70,4 +113,4 @@ def warnings_as_lines() -> Iterator[None]:
 
 
 def _print_warning(message: Warning | str, *_: object, **__: object) -> None:
-    typer.echo(f"warning: {message}", err=True)
+    typer.echo(printable(f"warning: {' '.join(str(message).splitlines())}"), err=True)

@@ -46,6 +46,7 @@ def ingest(
             "read": report.rows_read,
             "new": report.rows_new,
             "corrected": report.rows_corrected,
+            "deleted": report.rows_deleted,
             "known": report.rows_known,
             "held back": report.rows_held_back,
             "quarantined": report.rows_quarantined,
@@ -54,7 +55,7 @@ def ingest(
         }
         for report in reports
     ]
-    return Answer(reports, [Table.of(rows)])
+    return Answer(reports, [Table.of(rows) if rows else "there is no source to ingest: all of them take pushes"])
 
 
 def push(
@@ -94,4 +95,4 @@ def materialize(
         {"view": name, "keys": covered.keys, "sequence": covered.sequence, "at": from_micros(covered.at)}
         for name, covered in zip(names, workspace.materialize(*names), strict=True)
     ]
-    return Answer(rows, [Table.of(rows)])
+    return Answer(rows, [Table.of(rows) if rows else "there is no feature view to materialize"])

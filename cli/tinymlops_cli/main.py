@@ -1,50 +1,21 @@
-"""The `tinymlops` command: one function for each verb of the workspace."""
+"""The program `tinymlops`: it loads little before it can be interrupted properly."""
 
-from typing import Annotated
+import sys
 
-import typer
+from tinymlops_cli.interrupts import INTERRUPTED, tell_interrupt
 
-import tinymlops
-from tinymlops_cli import bench, definitions, doctor, features, history, keeping, querying, serving, starting, tracking
-from tinymlops_cli.failures import EXIT_CODES
-
-__all__ = ["app", "main"]
-
-_CODES = "\n".join(f"  {code:>3}  {cls.__name__}" for cls, code in EXIT_CODES.items())
-_EPILOG = f"""\b
-Exit codes: 0 when all went well, 130 when interrupted, and for each class of error
-{_CODES}
-
-With --json, standard output is one JSON document and an error is one JSON object on standard error, the last line of it:
-warnings are lines before it that begin with "warning: ".
-"""
-
-app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, pretty_exceptions_enable=False, epilog=_EPILOG)
-
-
-def _print_version(asked: bool) -> None:  # noqa: FBT001 - typer's call
-    if asked:
-        typer.echo(f"tinymlops {tinymlops.__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def root(
-    *,
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_print_version)
-    ] = False,
-) -> None:
-    """The whole machine-learning workflow of a small team in one process on one machine."""
-
-
-for module in (starting, definitions, history, features, tracking, serving, querying, keeping, doctor, bench):
-    module.add_to(app)
+__all__ = ["main"]
 
 
 def main() -> None:
     """Run the command line."""
-    app()
+    try:
+        from tinymlops_cli.app import run
+
+        run()
+    except KeyboardInterrupt:
+        tell_interrupt(sys.argv[1:])
+        sys.exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

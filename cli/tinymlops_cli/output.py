@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import typer
 
+from tinymlops._printable import printable, printable_json
 from tinymlops.errors import DataError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-__all__ = ["Answer", "Table", "head_of", "show", "write_frame"]
+__all__ = ["Answer", "Table", "head_of", "show", "show_table", "write_frame"]
 
 _SHOWN = 50
 """Rows that people are shown of a table; JSON and files have them all."""
@@ -60,15 +61,26 @@ class Answer:
 def show(answer: Answer, *, as_json: bool) -> None:
     """Print an answer: one JSON document, or tables in a terminal, or plain columns in a pipe."""
     if as_json:
-        typer.echo(msgspec.json.encode(answer.data, enc_hook=str).decode())
+        typer.echo(printable_json(msgspec.json.encode(answer.data, enc_hook=str).decode()))
         return
     for part in answer.view:
         if isinstance(part, str):
-            typer.echo(part)
-        elif sys.stdout.isatty():
-            _draw(part)
+            typer.echo(printable(part))
         else:
-            _write_plainly(part)
+            show_table(part)
+
+
+def show_table(table: Table, *, err: bool = False) -> None:
+    """Draw a table in a terminal, or write plain columns into a pipe.
+
+    Args:
+        table: Of values of any origin: control characters are written out.
+        err: To standard error.
+    """
+    if (sys.stderr if err else sys.stdout).isatty():
+        _draw(table, err=err)
+    else:
+        _write_plainly(table, err=err)
 
 
 def head_of(frame: pl.DataFrame) -> list[str | Table]:
@@ -96,7 +108,7 @@ def write_frame(frame: pl.DataFrame, output: Path) -> None:
         ) from error
 
 
-def _draw(table: Table) -> None:
+def _draw(table: Table, *, err: bool) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table as Drawn
@@ -105,20 +117,20 @@ def _draw(table: Table) -> None:
     drawn = Drawn(box=box.SIMPLE_HEAD, pad_edge=False, show_header=any(table.columns))
     for i, column in enumerate(table.columns):
         numeric = all(isinstance(row[i], int | float) for row in table.rows)
-        drawn.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
+        drawn.add_column(Text(_cell(column)), justify="right" if numeric else "left", overflow="fold")
     for row in table.rows:
         # As text: a name may hold what rich takes for markup.
         drawn.add_row(*(Text(_cell(value)) for value in row))
-    Console().print(drawn)
+    Console(stderr=err).print(drawn)
 
 
-def _write_plainly(table: Table) -> None:
+def _write_plainly(table: Table, *, err: bool) -> None:
     lines = [[_cell(value) for value in row] for row in table.rows]
     if any(table.columns):
-        lines.insert(0, list(table.columns))
+        lines.insert(0, [_cell(column) for column in table.columns])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
-        typer.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+        typer.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip(), err=err)
 
 
 def _cell(value: Any) -> str:  # a cell of any type
@@ -132,11 +144,11 @@ def _cell(value: Any) -> str:  # a cell of any type
         case datetime():
             return value.isoformat(sep=" ", timespec="seconds").replace("+00:00", "Z")
         case dict():
-            return _joined(f"{name}={_cell(one)}" for name, one in value.items())
+            return _joined(f"{_cell(name)}={_cell(one)}" for name, one in value.items())
         case list() | tuple():
             return _joined(map(_cell, value))
         case _:
-            return str(value)
+            return printable(str(value), line=True)
 
 
 def _joined(parts: Iterable[str]) -> str:

@@ -10,6 +10,7 @@ from litestar import Litestar
 from tinymlops.server.errors import HANDLERS, MAX_BODY
 from tinymlops.server.guard import Guard
 from tinymlops.server.openapi import openapi_config
+from tinymlops.server.parameters import refuse_unknown_parameters
 from tinymlops.server.request import StrictRequest
 from tinymlops.server.routes.features import feature_routes
 from tinymlops.server.routes.health import health_routes
@@ -50,6 +51,7 @@ def create_app(ws: Workspace, *, allowed_hosts: Iterable[str] = ()) -> Litestar:
     app = Litestar(
         [handler for routes in nouns for handler in routes(ws)],
         request_class=StrictRequest,
+        guards=[refuse_unknown_parameters],
         request_max_body_size=MAX_BODY,
         exception_handlers=HANDLERS,
         openapi_config=openapi_config(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,13 @@ from litestar import Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 
+from tinymlops._printable import printable
 from tinymlops.errors import (
     AccessError,
     ConflictError,
     DataError,
     DefinitionError,
+    IngestError,
     LeakageError,
     NotFoundError,
     TinyMLOpsError,
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from litestar import Request
     from litestar.types import ExceptionHandlersMap
 
-__all__ = ["HANDLERS", "MAX_BODY", "Problem", "answer", "documented", "unavailable"]
+__all__ = ["HANDLERS", "MAX_BODY", "Problem", "answer", "defect", "documented", "unavailable"]
 
 _log = logging.getLogger("tinymlops.server")
 
@@ -43,15 +46,16 @@ _MEANINGS = {
     400: "The request is malformed: its body is missing, or is not JSON.",
     403: "The Host header, or the Origin of a write, is not this server's.",
     404: "There is no such name, alias or version.",
+    408: "The body did not come to its end in time.",
     409: "Somebody else changed or holds it.",
     413: "The body is too large.",
     415: "The body is not declared as application/json.",
-    422: "The body is JSON that cannot be accepted; the answer names the field.",
+    422: "The body is JSON that cannot be accepted, or the query has an unknown parameter; the answer names it.",
     500: "The server cannot do it: a damaged file, an untrusted model, or a defect.",
     503: "The server is busy, or its code is not the code that was applied.",
 }
-_ALWAYS = (403, 500, 503)
-_OF_BODIES = (400, 413, 415, 422)
+_ALWAYS = (403, 422, 500, 503)
+_OF_BODIES = (400, 408, 413, 415)
 MAX_BODY = 8 * 2**20
 """Bytes."""
 _LONGEST = 2_000
@@ -88,7 +92,8 @@ def answer(error: TinyMLOpsError, status: int | None = None) -> Response[Problem
         status: Instead of the one of its class.
     """
     if status is None:
-        status = next((code for kind, code in _STATUSES.items() if isinstance(error, kind)), 500)
+        cls = error.common_class() if isinstance(error, IngestError) else type(error)
+        status = next((code for kind, code in _STATUSES.items() if issubclass(cls, kind)), 500)
     return _response(status, error.message, error.hint, type(error).__name__)
 
 
@@ -122,20 +127,36 @@ def _of_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[
 def _of_parameters(_: Request[Any, Any, Any], error: ValidationException) -> Response[Problem]:
     found = error.extra if isinstance(error.extra, list) else []
     message = "; ".join(f"{one.get('key', 'the request')}: {one['message']}" for one in found) or error.detail
-    return _response(422, message, "", DataError.__name__)
+    hint = error.extra.get("hint", "") if isinstance(error.extra, dict) else ""
+    return _response(422, message, hint, DataError.__name__)
 
 
 def _of_defects(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
-    _log.error("%s %s failed", request.method, request.scope["path"], exc_info=error)
+    return defect(request.method, request.scope["path"], error)
+
+
+def defect(method: str, path: str, error: BaseException) -> Response[Problem]:
+    """Log what nobody expected, and tell the client no more than that.
+
+    Args:
+        method: Of the request.
+        path: Of the request.
+        error: Of any kind; a panic and an exit are none of `Exception`.
+    """
+    where = printable("".join(traceback.format_exception(error)))
+    _log.error("%s %s failed\n%s", method, printable(path, line=True), where)
     return _response(500, "the server failed", "its log says why", "InternalServerError")
 
 
 def _response(
     status: int, message: str, hint: str, kind: str, headers: dict[str, str] | None = None
 ) -> Response[Problem]:
-    if len(message) > _LONGEST:
-        message = message[:_LONGEST] + " ..."
-    return Response(Problem(message, hint, kind), status_code=status, headers=headers, media_type="application/json")
+    problem = Problem(_cut(message), _cut(hint), kind)
+    return Response(problem, status_code=status, headers=headers, media_type="application/json")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + " ..."
 
 
 HANDLERS: ExceptionHandlersMap = {

@@ -1,4 +1,4 @@
-"""What every request passes before it is routed: its host, its origin, the type of its body, and how many there are.
+"""What every request passes before it is routed: its host, its origin, its body, and how many there are.
 
 Listening on loopback alone keeps nobody out who can make a browser on this machine send requests: a page of another
 site can, and by DNS rebinding it can read the answers too. The Host header shows the latter, the Origin header the
@@ -7,19 +7,24 @@ former, and a body that must be declared as JSON makes the browser ask first.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import msgspec
 from litestar.enums import ScopeType
 from litestar.response.base import ASGIResponse
 
-from tinymlops.errors import AccessError, ConflictError, DataError, TinyMLOpsError
-from tinymlops.server.errors import answer
+from tinymlops.errors import AccessError, ConflictError, DataError, TinyMLOpsError, is_fault
+from tinymlops.server.bodies import Body, Held
+from tinymlops.server.errors import answer, defect
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from litestar import Response
     from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+
+    from tinymlops.server.errors import Problem
 
 __all__ = ["LOOPBACK", "Guard"]
 
@@ -50,6 +55,7 @@ class Guard:
         self._app = app
         self._hosts = frozenset({*LOOPBACK, *(_checked(host) for host in hosts)})
         self._answering = 0
+        self._held = Held()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer what is refused, and pass on the rest."""
@@ -57,20 +63,30 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
+        begun = False
+
         async def send_guarded(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
+                begun = True
                 message["headers"] = [*message["headers"], *_HEADERS]
             await send(message)
 
         refusal = self._refusal(scope)
         if refusal is not None:
-            await _refuse(*refusal, scope, receive, send_guarded)
+            await _respond(answer(*refusal), scope, receive, send_guarded)
             return
         self._answering += 1
+        body = Body(receive, self._held)
         try:
-            await self._app(scope, receive, send_guarded)
+            await self._app(scope, body.receive, send_guarded)
+        except BaseException as error:  # a panic of a library is no Exception
+            if begun or not is_fault(error):
+                raise
+            await _respond(defect(scope["method"], scope["path"], error), scope, receive, send_guarded)
         finally:
             self._answering -= 1
+            body.release()
 
     def _refusal(self, scope: HTTPScope) -> tuple[TinyMLOpsError, int] | None:
         headers = dict(scope["headers"])
@@ -122,11 +138,12 @@ def _has_body(headers: dict[bytes, bytes]) -> bool:
     return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
 
 
-async def _refuse(error: TinyMLOpsError, status: int, scope: HTTPScope, receive: Receive, send: Send) -> None:
-    response = ASGIResponse(
-        body=msgspec.json.encode(answer(error).content),
+async def _respond(response: Response[Problem], scope: HTTPScope, receive: Receive, send: Send) -> None:
+    status = response.status_code or HTTPStatus.INTERNAL_SERVER_ERROR
+    raw = ASGIResponse(
+        body=msgspec.json.encode(response.content),
         status_code=status,
         media_type="application/json",
-        headers={"retry-after": "1"} if status == 503 else {},
+        headers={"retry-after": "1"} if status == HTTPStatus.SERVICE_UNAVAILABLE else {},
     )
-    await response(scope, receive, send)
+    await raw(scope, receive, send)

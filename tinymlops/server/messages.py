@@ -28,6 +28,8 @@ __all__ = [
 
 MAX_ROWS = 10_000
 MAX_COLUMNS = 1_000
+MAX_NAME = 1_000
+"""Characters of a column's name."""
 
 NAME = r"^[a-z][a-z0-9_-]{0,62}$"
 Name = Annotated[str, Meta(pattern=NAME)]
@@ -36,9 +38,10 @@ Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Scalar = bool | Integer | float | str | None
 Cell = Scalar | list[Scalar]
 """Times are ISO 8601 text."""
-Row = Annotated[dict[str, Cell], Meta(max_length=MAX_COLUMNS)]
+Column = Annotated[str, Meta(max_length=MAX_NAME)]
+Row = Annotated[dict[Column, Cell], Meta(max_length=MAX_COLUMNS)]
 Rows = Annotated[list[Row], Meta(min_length=1, max_length=MAX_ROWS)]
-Columns = Annotated[dict[str, Annotated[list[Cell], Meta(max_length=MAX_ROWS)]], Meta(max_length=MAX_COLUMNS)]
+Columns = Annotated[dict[Column, Annotated[list[Cell], Meta(max_length=MAX_ROWS)]], Meta(max_length=MAX_COLUMNS)]
 
 
 class _Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

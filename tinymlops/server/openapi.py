@@ -14,6 +14,7 @@ from tinymlops.server.errors import Problem
 
 if TYPE_CHECKING:
     from litestar import Litestar, Request
+    from litestar.router import Router
 
 __all__ = ["openapi_config"]
 
@@ -33,6 +34,10 @@ def openapi_config() -> OpenAPIConfig:
 
 class _ExactSchema(JsonRenderPlugin):
     """Litestar's document, where limits inside of lists and objects would be missing and 1 would match two types."""
+
+    def receive_router(self, router: Router) -> None:
+        """Take out Litestar's page for paths below the document's: they are unknown routes like any other."""
+        router.routes = [route for route in router.routes if not route.path.endswith("{path:str}")]
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         """Render the document for the prefix that the application is mounted under."""

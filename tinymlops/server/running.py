@@ -49,12 +49,14 @@ def serve(ws: Workspace, *, host: str = "127.0.0.1", port: int = 8000) -> None:
         import uvicorn
 
         from tinymlops.server.app import create_app
+        from tinymlops.server.connections import PatientProtocol
 
         port = listener.getsockname()[1]
         name = f"[{address}]" if address.version == 6 else str(address)
         app = create_app(ws, allowed_hosts=[name])
         config = uvicorn.Config(
             app,
+            http=PatientProtocol,
             log_level="warning",
             access_log=False,
             proxy_headers=False,

@@ -19,10 +19,18 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-from tinymlops.errors import DefinitionError, TinyMLOpsError
+from tinymlops.errors import DefinitionError, TinyMLOpsError, is_fault
 from tinymlops.features.definitions.specs import CodeReference
 
-__all__ = ["find_function", "import_modules", "is_importable", "is_interactive", "reference_of", "require_same"]
+__all__ = [
+    "find_function",
+    "import_modules",
+    "is_importable",
+    "is_interactive",
+    "reference_of",
+    "require_same",
+    "told",
+]
 
 
 def reference_of(function: Callable[..., Any]) -> CodeReference:
@@ -96,18 +104,18 @@ def import_modules(names: Iterable[str], root: Path) -> list[ModuleType]:
     for name in names:
         try:
             modules.append(importlib.import_module(name))
-        except TinyMLOpsError:
-            raise
-        except Exception as error:  # the user's module may raise anything
+        except BaseException as error:  # the user's module may raise anything
+            if isinstance(error, TinyMLOpsError) or not is_fault(error):
+                raise
             raise DefinitionError(
-                f"module {name!r} of the project cannot be imported: {_told(error, root)}",
+                f"module {name!r} of the project cannot be imported: {told(error, root)}",
                 hint=f"it is looked for in {root} and in the environment; tinymlops.toml lists it in modules",
             ) from error
     return modules
 
 
-def _told(error: Exception, root: Path) -> str:
-    """Say what a module raised, and at which line of the project's own code."""
+def told(error: BaseException, root: Path) -> str:
+    """Say what a user's code raised, and at which line of the project's own."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if Path(frame.filename).parent.is_relative_to(root)]
     place = f" ({Path(own[-1].filename).relative_to(root)}, line {own[-1].lineno})" if own else ""
@@ -135,7 +143,7 @@ def _module_of(code: CodeReference, root: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except BaseException as error:
         del sys.modules[name]
-        if isinstance(error, TinyMLOpsError) or not isinstance(error, Exception | SystemExit):
+        if isinstance(error, TinyMLOpsError) or not is_fault(error):
             raise
         raise DefinitionError(
             f"the script {file} cannot be run to find its functions: {error}",

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from graphlib import TopologicalSorter
 from typing import TypeVar
 
-from tinymlops.errors import NotFoundError, near
+from tinymlops.errors import DefinitionError, NotFoundError, near
 from tinymlops.features.definitions.specs import (
     AnySpec,
     EntitySpec,
@@ -20,6 +20,8 @@ from tinymlops.features.definitions.specs import (
 )
 
 __all__ = ["Definitions", "in_words", "kind_of"]
+
+_APPLY = "apply the project first: tinymlops apply, or ws.apply(project)"
 
 S = TypeVar("S", EntitySpec, SourceSpec, ViewSpec, OnDemandSpec, LabelSpec, TrainingSetSpec)
 
@@ -52,8 +54,20 @@ class Definitions:
         if name not in known:
             where = f", which {used_by} names" if used_by else ""
             kind = in_words(str(cls.__struct_config__.tag))
-            raise NotFoundError(f"there is no {kind} {name!r}{where}", hint=near(name, known))
+            raise NotFoundError(f"there is no {kind} {name!r}{where}", hint=near(name, known) or self._hint())
         return known[name]
+
+    def require_any(self) -> None:
+        """Refuse to work on nothing.
+
+        Raises:
+            DefinitionError: If no project was applied.
+        """
+        if not self.all:
+            raise DefinitionError("nothing is applied to this workspace yet", hint=_APPLY)
+
+    def _hint(self) -> str:
+        return "" if self.all else f"nothing is applied to this workspace yet: {_APPLY}"
 
     def base_sources(self, name: str) -> set[str]:
         """Return the sources that a source is, or is derived from, anywhere in its lineage."""

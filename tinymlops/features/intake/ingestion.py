@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tinymlops._warn import warn
-from tinymlops.errors import DataError, NotFoundError, TinyMLOpsError, near
+from tinymlops.errors import DataError, TinyMLOpsError
 from tinymlops.features.definitions import specs
+from tinymlops.features.intake.attempts import Attempts
 from tinymlops.features.intake.compaction import compact_where_needed
 from tinymlops.features.intake.incremental import ingest
 from tinymlops.features.intake.rebuilding import begin_generation
@@ -35,6 +37,7 @@ def ingest_all(
     """Ingest the named sources, or all that are not pushed, and bring what stands on them up to date.
 
     Transformations over them are rebuilt, and what the online store holds follows; where it cannot, that is a warning.
+    A source that fails keeps none of this from the others.
 
     Args:
         context: The workspace's state.
@@ -46,35 +49,38 @@ def ingest_all(
 
     Raises:
         NotFoundError: If a name is unknown, with the near match.
-        DataError: If the rows of a source to be read in full have no id.
+        DefinitionError: If nothing was applied yet.
+        DataError: If the rows of a source to be read in full have no id, or no source to be rebuilt is named.
+        IngestError: If there were several, and some could not be ingested; the others are.
     """
-    known = context.definitions.of(specs.SourceSpec)
-    for name in names:
-        if name not in known:
-            raise NotFoundError(f"there is no source {name!r}", hint=near(name, known))
-    chosen = [known[name] for name in names] or [
-        spec for spec in known.values() if not spec.inputs and spec.via != "push"
-    ]
-    chosen = [spec for spec in chosen if not spec.inputs]
-    if full:
-        _require_ids(chosen)
+    context.definitions.require_any()
     if (rebuild or drop_missing) and not (rebuild and names):
         raise DataError(
             "a rebuild is for named sources" if rebuild else "drop_missing goes with rebuild",
             hint='ws.ingest("orders", rebuild=True), or: tinymlops ingest orders --rebuild',
         )
-    reports = [
-        begin_generation(context, spec, drop_missing=drop_missing)
-        if rebuild
-        else ingest(context, spec, full=full, complete_until=complete_until)
-        for spec in chosen
+    known = context.definitions.of(specs.SourceSpec)
+    chosen = [context.definitions.get(specs.SourceSpec, name) for name in names] or [
+        spec for spec in known.values() if not spec.inputs and spec.via != "push"
     ]
-    rebuilt = [recompute(context, spec) for spec in context.definitions.derived_in_order() if not spec.row_wise]
-    reports += [report for report in rebuilt if report is not None]
-    if reports:
+    chosen = [spec for spec in chosen if not spec.inputs]
+    if full:
+        _require_ids(chosen)
+    attempts = Attempts(context.root)
+    for spec in chosen:
+        attempts.make(
+            spec.name,
+            partial(begin_generation, context, spec, drop_missing=drop_missing)
+            if rebuild
+            else partial(ingest, context, spec, full=full, complete_until=complete_until),
+        )
+    for spec in context.definitions.derived_in_order():
+        if not spec.row_wise:
+            attempts.make(spec.name, partial(recompute, context, spec))
+    if attempts.reports:
         _follow(context)
     compact_where_needed(context)
-    return reports
+    return attempts.give(asked=len(chosen))
 
 
 def _follow(context: Context) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import msgspec
 
 from tinymlops._time import from_micros
-from tinymlops.errors import ConflictError, DataError, NotFoundError, near
+from tinymlops.errors import ConflictError, DataError
 from tinymlops.features.definitions import specs
 from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, SourceSpec, ViewSpec
 from tinymlops.features.history.deletes import refuse_deletes
@@ -151,15 +151,13 @@ def require_batch_id(context: Context, name: str, batch_id: str | None) -> None:
 
 
 def _pushed_source(context: Context, name: str) -> SourceSpec:
-    known = context.definitions.of(SourceSpec)
-    if name not in known:
-        raise NotFoundError(f"there is no source {name!r}", hint=near(name, known))
-    if known[name].via != "push":
+    source = context.definitions.get(SourceSpec, name)
+    if source.via != "push":
         raise DataError(
-            f"source {name!r} takes no pushes: its rows come by {'transformation' if known[name].inputs else 'ingest'}",
+            f"source {name!r} takes no pushes: its rows come by {'transformation' if source.inputs else 'ingest'}",
             hint="declare it with a schema: def name() -> tm.Schema",
         )
-    return known[name]
+    return source
 
 
 def _key_columns(context: Context, source: SourceSpec) -> set[str]:
