@@ -130,7 +130,7 @@ def load_model(context: Context, models: Models, reference: str) -> Model:
     Args:
         context: The workspace's state.
         models: The registry.
-        reference: "delay@champion", "delay:3", or "delay" for the newest version.
+        reference: "delay" (its champion, else its newest version), "delay@latest", "delay@challenger" or "delay:3".
 
     Raises:
         NotFoundError: If there is none, with the near match.

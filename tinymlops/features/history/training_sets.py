@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
 from importlib import metadata
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
@@ -167,7 +167,7 @@ def build(
     context: Context,
     name: str,
     *,
-    test_from: datetime | str | None,
+    test_from: datetime | date | str | None,
     as_of: int | None = None,
     immature: Immature = "drop",
 ) -> TrainingData:
@@ -176,7 +176,7 @@ def build(
     Args:
         context: The workspace's state.
         name: The training set's name.
-        test_from: Spine times from here on are the test rows; a date means midnight in the project's zone.
+        test_from: Spine times from here on are the test rows; a date is midnight in the project's zone.
         as_of: Only by rows with a sequence up to this one; None for those of now.
         immature: Whether rows whose outcome cannot be known yet are left out, or kept with a null.
 
