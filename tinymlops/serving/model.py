@@ -104,7 +104,7 @@ class Model:
         Raises:
             DataError: If a feature is missing or mistyped, naming it.
         """
-        from tinymlops.training.signature import predict
+        from tinymlops.training.answers import predict
 
         return predict(self.estimator, to_polars(frame), self.signature)
 
