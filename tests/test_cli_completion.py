@@ -37,8 +37,8 @@ def complete(words, folder):
         ("features online spending,br", ["spending,browsing"]),
         ("models register b", ["buy"]),
         ("promote ", ["buy"]),
-        ("predict ", ["buy", "buy:1", "buy@champion"]),
-        ("predict buy@", ["buy@champion"]),
+        ("predict ", ["buy", "buy:1", "buy@champion", "buy@latest"]),
+        ("predict buy@", ["buy@champion", "buy@latest"]),
         ("ingest x", []),
     ],
 )

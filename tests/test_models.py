@@ -31,7 +31,7 @@ environment = open_environment(Path(sys.argv[1]), create=False, clock=system_clo
 models = Models(environment.database, environment.blobs, system_clock, gc_lock=environment.gc_lock)
 print("ready", flush=True)
 sys.stdin.readline()
-print(models.register("delay", sys.argv[2], alias="latest").version)
+print(models.register("delay", sys.argv[2], alias="challenger").version)
 environment.release()
 """
 
@@ -82,9 +82,9 @@ def test_versions_count_up_and_carry_everything(models, run, environment):
     first = models.register("delay", run, alias="champion")
     second = models.register("delay", run.id[:10])
     assert (first.version, second.version) == (1, 2)
-    assert models.get("delay") == second
+    assert models.get("delay") == models.get("delay@champion") == first
+    assert models.get("delay@latest") == models.get("delay:2") == second
     assert models.get("delay:1") == first
-    assert models.get("delay@champion") == first
     assert models.list() == [second]
     assert models.versions("delay") == [first, second]
     assert models.read("delay@champion") == b"a model"
@@ -99,6 +99,31 @@ def test_versions_count_up_and_carry_everything(models, run, environment):
         "model.promote",
         "model.register",
     ]
+
+
+def test_a_bare_name_is_the_newest_version_until_there_is_a_champion(models, run):
+    for _ in range(3):
+        models.register("delay", run, alias="challenger")
+    assert models.get("delay").version == 3
+    models.promote("delay", 1)
+    assert models.get("delay").version == 1
+    models.promote("delay", 2)
+    assert models.get("delay").version == 2
+    models.rollback("delay")
+    assert models.get("delay").version == 1
+    assert models.get("delay@latest").version == models.get("delay@challenger").version == 3
+
+
+def test_latest_is_no_alias_that_can_be_set(models, run):
+    models.register("delay", run)
+    with pytest.raises(DataError, match="always the newest version"):
+        models.promote("delay", 1, "latest")
+    with pytest.raises(DataError, match="always the newest version"):
+        models.register("delay", run, alias="latest")
+    with pytest.raises(ConflictError):
+        models.rollback("delay", "latest")
+    assert models.aliases("delay") == []
+    assert len(models.versions("delay")) == 1
 
 
 def test_a_manifest_keeps_a_metric_that_is_not_finite(models, run, environment):
@@ -207,5 +232,5 @@ def test_eight_processes_at_once_give_versions_without_gap(models, run, environm
     versions = sorted(int(worker.communicate(timeout=20)[0]) for worker in workers)
     assert [worker.returncode for worker in workers] == [0] * 8
     assert versions == list(range(1, 9))
-    assert models.get("delay@latest").version == 8
+    assert models.get("delay@challenger").version == models.get("delay@latest").version == 8
     assert environment.database.verify_audit() == []

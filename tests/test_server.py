@@ -99,6 +99,17 @@ def test_champion_answers_by_default_and_the_newest_where_there_is_none(client, 
     assert client.post("/v1/models/plain/predict", json={"rows": [ROW]}).json()["version"] == 2
 
 
+def test_a_bare_name_and_latest_mean_the_same_here_as_in_python(client, served):
+    for version, body in [
+        (served.predict("splurge", [ROW]).version, {}),
+        (served.predict("splurge@latest", [ROW]).version, {"alias": "latest"}),
+    ]:
+        assert client.post(PREDICT, json={"rows": [ROW], **body}).json()["version"] == version
+    assert client.get("/v1/models/splurge").json()["version"] == served.load_model("splurge").version == 1
+    assert served.monitor("splurge").version == 1
+    assert served.load_model("splurge@latest").version == len(served.models.versions("splurge")) > 1
+
+
 def test_a_version_or_an_alias_can_be_named(client, served):
     body = client.post(PREDICT, json={"rows": [ROW], "version": 2}).json()
     assert body["version"] == 2

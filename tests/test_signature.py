@@ -19,10 +19,12 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 from tinymlops.errors import DataError, UntrustedModelError
 from tinymlops.records import RequestField, Signature
 from tinymlops.registry.runs import Runs
+from tinymlops.signature import build_signature, cast, task_of
 from tinymlops.stores.environment import open_environment
+from tinymlops.training.answers import predict
 from tinymlops.training.baseline import histogram_of, read_baseline
+from tinymlops.training.fitted import fitted_signature
 from tinymlops.training.flavors import load
-from tinymlops.training.signature import build_signature, cast, fitted_signature, predict, task_of
 from tinymlops.training.tracking import ActiveRun
 
 NOW = datetime(2013, 10, 1, tzinfo=UTC)
@@ -129,7 +131,7 @@ def test_hist_gradient_boosting_answers_one_row_as_it_answers_all(frame, columns
     model = (HistGradientBoostingRegressor if regression else HistGradientBoostingClassifier)(max_iter=5).fit(X, y)
     if "kind" in columns:
         assert model.is_categorical_[-1]
-    signature = fitted_signature(build_signature(X, y, {}), model)
+    signature = fitted_signature(build_signature(X, y, {}), model, y)
     found = predict(model, X, signature)
     expected = model.predict(X)
     assert found["prediction"].to_list() == expected.tolist()
@@ -155,7 +157,7 @@ def test_hist_gradient_boosting_answers_one_row_as_it_answers_all(frame, columns
 )
 def test_pipelines_answer_one_row_as_they_answer_all(model, frame):
     model.fit(frame, Y)
-    signature = fitted_signature(build_signature(frame, Y, {}), model)
+    signature = fitted_signature(build_signature(frame, Y, {}), model, Y)
     found = predict(model, frame, signature)
     assert found["prediction"].to_list() == model.predict(frame).tolist()
     ones = pl.concat([predict(model, frame.slice(i, 1), signature) for i in range(15)])
@@ -174,20 +176,20 @@ def test_an_unseen_category_is_a_null():
 def test_a_model_without_column_names_gets_an_array():
     X = FULL.select("a", "b", "c")
     model = RandomForestClassifier(n_estimators=3).fit(X.cast(pl.Float64).to_numpy(), Y)
-    signature = fitted_signature(build_signature(X, Y, {}), model)
+    signature = fitted_signature(build_signature(X, Y, {}), model, Y)
     assert predict(model, X, signature)["prediction"].to_list() == model.predict(X.cast(pl.Float64).to_numpy()).tolist()
 
 
 def test_a_model_of_some_of_the_features_gets_those():
     model = RandomForestClassifier(n_estimators=3).fit(HOLES.select("b", "a"), Y)
-    assert fitted_signature(SIGNATURE, model) == SIGNATURE
+    assert fitted_signature(SIGNATURE, model, Y) == SIGNATURE
     found = predict(model, HOLES, SIGNATURE)
     assert found["prediction"].to_list() == model.predict(HOLES.select("b", "a")).tolist()
     other = RandomForestClassifier(n_estimators=3).fit(FULL.select("a", x="b"), Y)
     with pytest.raises(DataError, match="a feature 'x'"):
-        fitted_signature(SIGNATURE, other)
+        fitted_signature(SIGNATURE, other, Y)
     with pytest.raises(DataError, match="fitted to 1 features"):
-        fitted_signature(SIGNATURE, RandomForestClassifier(n_estimators=3).fit(FULL.select("a").to_numpy(), Y))
+        fitted_signature(SIGNATURE, RandomForestClassifier(n_estimators=3).fit(FULL.select("a").to_numpy(), Y), Y)
 
 
 def test_a_null_that_a_model_does_not_take_is_named():
@@ -216,11 +218,10 @@ def test_classes_are_given_as_the_label_has_them():
 
 def test_the_model_says_what_it_learnt():
     X = FULL.select("a", "b")
-    signature = build_signature(X, Y, {})
-    regression = fitted_signature(signature, LinearRegression().fit(X, Y.cast(pl.Float64)))
+    counts, flags = FULL["b"] % 3, Y.cast(pl.Float64)
+    regression = fitted_signature(build_signature(X, counts, {}), LinearRegression().fit(X, counts), counts)
     assert (regression.task, regression.classes) == ("regression", None)
-    floats = build_signature(X, Y.cast(pl.Float64), {})
-    found = fitted_signature(floats, LogisticRegression().fit(X, Y.cast(pl.Float64)))
+    found = fitted_signature(build_signature(X, flags, {}), LogisticRegression().fit(X, flags), flags)
     assert (found.task, found.classes) == ("binary", [0.0, 1.0])
 
 

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,6 +41,18 @@ def test_a_time_without_a_zone_is_refused_with_the_fix():
     assert "offset" in caught.value.hint
     zone = parse_zone("America/New_York")
     assert parse_instant("2013-10-01", name="x", zone=zone) == datetime(2013, 10, 1, 4, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_moment_that_is_of_no_year_in_utc_is_refused(text):
+    with pytest.raises(DataError, match="outside the years 1 to 9999"):
+        parse_instant(text, name="since")
+
+
+@pytest.mark.parametrize("far", [np.datetime64(2**62, "D"), np.datetime64(30_000, "Y"), np.datetime64(-(2**50), "s")])
+def test_a_numpy_time_too_far_away_is_refused_and_does_not_wrap(far):
+    with pytest.raises(DataError, match="since="):
+        parse_instant(far, name="since", zone=parse_zone("UTC"))
 
 
 def test_an_unknown_zone_is_refused():

@@ -1,7 +1,9 @@
 """Training sets: features as known, outcomes when mature, a split that cannot leak."""
 
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 
+import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 from conftest import at, shop
@@ -63,6 +65,37 @@ def test_training_rows_whose_outcome_reaches_past_the_split_are_purged(workspace
     orders = [("a", hour, 1.0) for hour in range(0, 200, 5)]
     data = built(workspace, orders, [("a", 10), ("a", 60), ("a", 80)], test_from=at(72).isoformat())
     assert (data.report.train_rows, data.report.purged, data.report.test_rows) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        date(2024, 1, 4),
+        "2024-01-04",
+        datetime(2024, 1, 4),
+        datetime(2024, 1, 4, tzinfo=UTC),
+        "2024-01-04T01:00:00+01:00",
+        pd.Timestamp("2024-01-04"),
+        pd.Timestamp("2024-01-04", tz="UTC"),
+        pd.Timestamp("2024-01-03T19:00:00", tz="America/New_York"),
+        np.datetime64("2024-01-04"),
+        np.datetime64("2024-01-04T00:00:00", "ns"),
+    ],
+    ids=repr,
+)
+def test_the_split_is_any_kind_of_time_and_a_date_is_its_first_moment(workspace, moment):
+    orders = [("a", hour, 1.0) for hour in range(0, 200, 5)]
+    data = built(workspace, orders, [("a", 10), ("a", 60), ("a", 72), ("a", 80)], test_from=moment)
+    assert data.test.spine["timestamp"].to_list() == [at(72), at(80)]
+
+
+@pytest.mark.parametrize(
+    "moment", [20240104, 1.5, True, pd.NaT, np.datetime64("NaT"), "soon", b"2024-01-04", DAY, ["2024"]]
+)
+def test_what_is_no_time_is_no_split(workspace, moment):
+    with pytest.raises(DataError, match="test_from=.* is not a time") as caught:
+        built(workspace, [("a", 1, 1.0)], [("a", 2)], test_from=moment)
+    assert "ISO 8601" in caught.value.hint
 
 
 @examples(20, heavy=True, suppress_health_check=list(HealthCheck))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tinymlops.errors import DataError, DefinitionError
@@ -33,6 +34,8 @@ _UNITS = {
     "w": 604_800_000_000,
 }
 _DURATION = re.compile(r"(\d+)(us|ms|s|m|h|d|w)")
+_LONGEST = 100
+"""Characters of a value in an error."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -111,11 +114,11 @@ def from_micros(micros: int) -> datetime:
     return _EPOCH + timedelta(microseconds=micros)
 
 
-def parse_instant(value: datetime | str, *, name: str, zone: ZoneInfo | None = None) -> datetime:
-    """Read a moment given as an aware datetime or as ISO 8601 text.
+def parse_instant(value: datetime | date | str, *, name: str, zone: ZoneInfo | None = None) -> datetime:
+    """Read a moment.
 
     Args:
-        value: The moment; a date alone is its first instant.
+        value: A datetime, also of pandas or NumPy, or ISO 8601 text; a date alone is its first instant.
         name: The argument's name, for the error.
         zone: The zone of a moment that carries none.
 
@@ -123,24 +126,52 @@ def parse_instant(value: datetime | str, *, name: str, zone: ZoneInfo | None = N
         The same moment in UTC.
 
     Raises:
-        DataError: If the text is no time, or no zone is known.
+        DataError: If it is not a time, no zone is known, or it is outside the years 1 to 9999 in UTC.
+
+    Example:
+        >>> parse_instant(date(2013, 10, 1), name="test_from", zone=ZoneInfo("America/New_York")).isoformat()
+        '2013-10-01T04:00:00+00:00'
     """
-    if isinstance(value, str):
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError as error:
-            raise DataError(
-                f"{name}={value!r} is not a time", hint='use ISO 8601, such as "2013-10-01T00:00:00Z"'
-            ) from error
-    else:
-        moment = value
+    moment = _read_moment(value)
+    if moment is None:
+        shown = repr(value) if len(repr(value)) < _LONGEST else f"{repr(value)[:_LONGEST]}..."
+        raise DataError(
+            f"{name}={shown} is not a time", hint='use a date, a datetime, or ISO 8601 such as "2013-10-01T00:00:00Z"'
+        )
     if moment.tzinfo is None:
         if zone is None:
             raise DataError(
                 f"{name}={value!r} has no time zone", hint="add an offset, such as +00:00 or Z, or set a zone"
             )
         moment = moment.replace(tzinfo=zone)
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise DataError(f"{name}={value!r} is outside the years 1 to 9999 in UTC") from error
+
+
+def _read_moment(value: Any) -> datetime | None:
+    """Return a moment as it is written, with or without a zone; None for anything else."""
+    if isinstance(value, str):
+        try:
+            return datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if type(value).__module__ == "numpy" and hasattr(value, "astype"):  # a datetime64 has no zone
+        value = _of_numpy(value)
+    elif hasattr(value, "to_pydatetime"):  # a pandas Timestamp, which has nanoseconds
+        value = value.to_pydatetime(warn=False)
+    if isinstance(value, datetime):
+        return value if value == value else None  # NaT is a datetime that is not itself
+    return datetime(value.year, value.month, value.day) if isinstance(value, date) else None  # noqa: DTZ001  # see above
+
+
+def _of_numpy(value: Any) -> object:
+    if value.dtype.kind != "M" or value.shape:
+        return None
+    micros = value.astype("datetime64[us]")
+    # NumPy wraps what is too far away.
+    return micros.item() if micros.astype("datetime64[Y]") == value.astype("datetime64[Y]") else None
 
 
 def system_clock() -> datetime:

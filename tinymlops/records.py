@@ -285,6 +285,9 @@ class Signature(msgspec.Struct, frozen=True):
     task: str
     """`binary`, `multiclass` or `regression`."""
     classes: list[Scalar] | None = None
+    frame: str | None = None
+    """What the model is given: a `polars` or `pandas` frame, or an `array`. None of models logged before this was kept:
+    an array where the model knows no column names, else a Polars frame."""
 
 
 class TrainingSetBuild(Record, frozen=True, kw_only=True):

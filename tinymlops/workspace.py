@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -394,7 +394,7 @@ class Workspace:
         self,
         training_set: TrainingSet | str,
         *,
-        test_from: datetime | str | None = None,
+        test_from: datetime | date | str | None = None,
         as_of: int | None = None,
         immature: Literal["drop", "null"] = "drop",
     ) -> TrainingData:
@@ -402,8 +402,9 @@ class Workspace:
 
         Args:
             training_set: The training set.
-            test_from: Spine times from here on are test rows (a date is midnight in the project's zone);
-                training rows whose label window reaches past it are purged.
+            test_from: Spine times from here on are test rows: a datetime, also of pandas or NumPy, or ISO 8601 text; one
+                without a zone is of the project's, and a date is midnight there. Training rows whose label window
+                reaches past it are purged.
             as_of: `Q`: only by rows with a sequence up to this one, as if nothing had come since.
             immature: Rows whose outcome cannot be known yet are left out and counted ("drop"), or kept with a null label.
 
@@ -444,7 +445,7 @@ class Workspace:
 
         return verify_build(self._context(), build)
 
-    def verify_online(self, *, since: datetime | str | None = None) -> VerifiedOnline:
+    def verify_online(self, *, since: datetime | date | str | None = None) -> VerifiedOnline:
         """Recompute the features of logged predictions from history, at their time and sequence, and compare them.
 
         Args:
@@ -515,7 +516,11 @@ class Workspace:
         return self.models.register(name, run, logged_name=logged_name, alias=alias)
 
     def load_model(self, reference: str) -> Model:
-        """Return a registered model, checked against its hash: "delay@champion", "delay:3", "delay" for the newest."""
+        """Return a registered model, checked against its hash.
+
+        Args:
+            reference: "delay" (its champion, else its newest version), "delay@latest", "delay@challenger" or "delay:3".
+        """
         from tinymlops.serving.model import load_model
 
         return load_model(self._context(), self.models, reference)
@@ -536,7 +541,7 @@ class Workspace:
         """Predict as of now, by the workspace's clock, and log the answers with the features they were made from.
 
         Args:
-            reference: "delay@champion", "delay:3", or "delay" for the newest version.
+            reference: "delay" (its champion, else its newest version), "delay@latest", "delay@challenger" or "delay:3".
             rows: Entity keys and request fields (the features are read online), or full rows of features: any
                 table, or a list of dicts.
             details: Add the status of each feature.
@@ -560,7 +565,7 @@ class Workspace:
         """Predict for a whole table and write a Parquet file; nothing is logged.
 
         Args:
-            reference: "delay@champion", "delay:3", or "delay" for the newest version.
+            reference: "delay" (its champion, else its newest version), "delay@latest", "delay@challenger" or "delay:3".
             rows: A table, or a Parquet or CSV file: entity keys and request fields, or full rows of features.
             output: The Parquet file to write, complete or not at all.
             timestamp: Column of prediction times: features are those known then. Without it, those of now.
@@ -591,15 +596,15 @@ class Workspace:
         self,
         reference: str,
         *,
-        since: datetime | str | None = None,
-        until: datetime | str | None = None,
+        since: datetime | date | str | None = None,
+        until: datetime | date | str | None = None,
     ) -> MonitorReport:
         """Compare a model version's predictions with what happened, and their features with the training rows.
 
         Outcomes that the label's source knows by now are joined first.
 
         Args:
-            reference: "delay@champion", "delay:3", or "delay" for the newest version.
+            reference: "delay" (its champion, else its newest version), "delay@latest", "delay@challenger" or "delay:3".
             since: Only predictions from this moment on.
             until: Only predictions before this moment.
         """

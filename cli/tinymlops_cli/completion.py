@@ -17,7 +17,8 @@ __all__ = ["features", "models", "sources", "versions", "views"]
 _DEFINED = "SELECT DISTINCT name FROM definitions WHERE kind = ? AND removed_at IS NULL"
 _MODELS = "SELECT DISTINCT name FROM model_versions"
 _VERSIONS = """SELECT name || '@' || alias FROM model_aliases
-    UNION SELECT name || ':' || version FROM model_versions UNION SELECT name FROM model_versions"""
+    UNION SELECT name || ':' || version FROM model_versions
+    UNION SELECT name || '@latest' FROM model_versions UNION SELECT name FROM model_versions"""
 
 Complete = Callable[[typer.Context, str], list[str]]
 

@@ -19,7 +19,9 @@ __all__ = ["add_to"]
 Reference = Annotated[
     str,
     typer.Argument(
-        metavar="MODEL", help="delay@champion, delay:3, or delay for the newest.", autocompletion=completion.versions
+        metavar="MODEL",
+        help="delay (its champion, else its newest version), delay@latest or delay:3.",
+        autocompletion=completion.versions,
     ),
 ]
 

@@ -91,7 +91,13 @@ def list_models(session: Session) -> Answer:
 
 def show_model(
     session: Session,
-    model: Annotated[str, typer.Argument(help="delay, delay:3 or delay@champion.", autocompletion=completion.versions)],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="delay (its champion, else its newest version), delay@latest or delay:3.",
+            autocompletion=completion.versions,
+        ),
+    ],
 ) -> Answer:
     """Show a version, what it stands on, and its siblings."""
     models = session.workspace.models

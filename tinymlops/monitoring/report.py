@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -113,7 +113,11 @@ class MonitorReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def monitor(
-    context: Context, model: Model, *, since: datetime | str | None = None, until: datetime | str | None = None
+    context: Context,
+    model: Model,
+    *,
+    since: datetime | date | str | None = None,
+    until: datetime | date | str | None = None,
 ) -> MonitorReport:
     """Compare a version's logged predictions with what happened, and their features with the training rows.
 
@@ -152,7 +156,7 @@ def monitor(
     )
 
 
-def _period(model: Model, since: datetime | str | None, until: datetime | str | None) -> Period:
+def _period(model: Model, since: datetime | date | str | None, until: datetime | date | str | None) -> Period:
     zone = parse_zone(model.training_set.tz)
     given = {"since": since, "until": until}
     return Period(

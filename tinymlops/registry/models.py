@@ -23,10 +23,14 @@ if TYPE_CHECKING:
     from tinymlops.stores.locks import FileLock
     from tinymlops.stores.transaction import Transaction
 
-__all__ = ["Manifest", "Models"]
+__all__ = ["CHAMPION", "LATEST", "Manifest", "Models"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _PATIENCE = 60.0
+CHAMPION = "champion"
+"""The alias that a bare name stands for, where a model has it."""
+LATEST = "latest"
+"""What every model has without anyone setting it: its newest version."""
 _PROTOCOL = 1
 """Raised when the manifest's meaning changes; the reader of an older one stays."""
 
@@ -86,7 +90,7 @@ class Models:
         """
         _check_name(name, "model")
         if alias is not None:
-            _check_name(alias, "alias")
+            _check_alias(name, alias)
         manifest = self.manifest_of(run, logged_name)
         content = to_json(manifest).encode()
         self._blobs.path(manifest.model.sha256)
@@ -109,17 +113,24 @@ class Models:
         return version
 
     def get(self, reference: str) -> ModelVersion:
-        """Return a version by "delay@champion", "delay:3", or "delay" for the newest.
+        """Return a version.
+
+        Args:
+            reference: "delay" for the champion, or the newest version where there is no champion; "delay@latest" for
+                the newest; "delay@challenger" for that alias; "delay:3" for version 3.
 
         Raises:
             NotFoundError: If there is none, with the near match.
         """
         name, mark, rest = _split(reference)
         versions = {version.version: version for version in self.versions(name)}
-        if not mark:
-            return versions[max(versions)]
         if mark == ":":
             return self._numbered(name, rest, versions)
+        if not mark:
+            champion = self._database.get(ModelAlias, name=name, alias=CHAMPION)
+            return versions[champion.version if champion is not None else max(versions)]
+        if rest == LATEST:
+            return versions[max(versions)]
         found = self._database.get(ModelAlias, name=name, alias=rest)
         if found is None:
             known = [alias.alias for alias in self.aliases(name)]
@@ -149,7 +160,7 @@ class Models:
         """Return the aliases of a model, by name."""
         return self._database.list(ModelAlias, where={"name": name}, order="alias")
 
-    def promote(self, name: str, version: int, alias: str = "champion", *, expected: int | None = None) -> ModelAlias:
+    def promote(self, name: str, version: int, alias: str = CHAMPION, *, expected: int | None = None) -> ModelAlias:
         """Point an alias at a version; it keeps in mind where it pointed before.
 
         Args:
@@ -162,7 +173,7 @@ class Models:
             ConflictError: If the alias points somewhere else than expected.
             NotFoundError: If there is no such version.
         """
-        _check_name(alias, "alias")
+        _check_alias(name, alias)
         self._numbered(name, str(version), {one.version: one for one in self.versions(name)})
         with self._database.write(actor=self._actor) as tx:
             current = tx.get(ModelAlias, name=name, alias=alias)
@@ -175,7 +186,7 @@ class Models:
                 )
             return self._point(tx, name, alias, version, current)
 
-    def rollback(self, name: str, alias: str = "champion") -> ModelAlias:
+    def rollback(self, name: str, alias: str = CHAMPION) -> ModelAlias:
         """Point an alias back at the version before its last move; once, so that two people do not undo each other.
 
         Raises:
@@ -296,6 +307,15 @@ def _split(reference: str) -> tuple[str, str, str]:
             name, _, rest = reference.partition(mark)
             return name, mark, rest
     return reference, "", ""
+
+
+def _check_alias(name: str, alias: str) -> None:
+    _check_name(alias, "alias")
+    if alias == LATEST:
+        raise DataError(
+            f"the alias {LATEST!r} cannot be set: {name}@{LATEST} is always the newest version",
+            hint=f"use another alias, such as {CHAMPION!r}",
+        )
 
 
 def _check_name(name: str, what: str) -> None:

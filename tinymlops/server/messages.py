@@ -61,7 +61,8 @@ class PredictRequest(_Body, frozen=True, kw_only=True):
     rows: Rows
     """Entity keys and request fields, whose features the server reads; or full rows of features."""
     alias: Name | None = None
-    """Which version: the one that this alias points at; without alias and version, champion or else the newest."""
+    """Which version: the one that this alias points at, `latest` for the newest; without alias and version, champion or
+    else the newest."""
     version: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
     """Which version, by number."""
     details: bool = False

@@ -104,7 +104,7 @@ class Model:
         Raises:
             DataError: If a feature is missing or mistyped, naming it.
         """
-        from tinymlops.training.signature import predict
+        from tinymlops.training.answers import predict
 
         return predict(self.estimator, to_polars(frame), self.signature)
 
@@ -130,7 +130,7 @@ def load_model(context: Context, models: Models, reference: str) -> Model:
     Args:
         context: The workspace's state.
         models: The registry.
-        reference: "delay@champion", "delay:3", or "delay" for the newest version.
+        reference: "delay" (its champion, else its newest version), "delay@latest", "delay@challenger" or "delay:3".
 
     Raises:
         NotFoundError: If there is none, with the near match.

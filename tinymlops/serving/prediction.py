@@ -13,7 +13,7 @@ from tinymlops._time import from_micros
 from tinymlops.features.online.reading import OnlineFeatures, read_features
 from tinymlops.records import Prediction
 from tinymlops.serving.request import has_features, json_rows, read_rows
-from tinymlops.training.signature import cast
+from tinymlops.signature import cast
 
 if TYPE_CHECKING:
     import polars as pl

@@ -12,7 +12,7 @@ import numpy as np
 
 from tinymlops.errors import IntegrityError
 
-__all__ = ["check_bounds"]
+__all__ = ["check_bounds", "parts"]
 
 Node = tuple[Any, int]
 
@@ -27,7 +27,7 @@ def check_bounds(model: Any) -> None:
     from sklearn.neighbors import BallTree, KDTree
     from sklearn.tree._tree import Tree
 
-    for part, features in _parts(model):
+    for part, features in parts(model):
         if isinstance(part, Tree):
             _check_tree(part, features)
         elif isinstance(part, TreePredictor):
@@ -36,7 +36,7 @@ def check_bounds(model: Any) -> None:
             _check_neighbors(part, features)
 
 
-def _parts(model: Any) -> Iterator[Node]:
+def parts(model: Any) -> Iterator[Node]:
     """Every object that a model holds, with the number of features of the estimator around it."""
     stack: list[Node] = [(model, 0)]
     seen: set[int] = set()

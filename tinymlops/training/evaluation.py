@@ -19,7 +19,7 @@ def evaluate(y: pl.Series, predictions: pl.DataFrame, signature: Signature, *, s
 
     Args:
         y: The outcomes; a null is left out.
-        predictions: As `tinymlops.training.signature.predict` returns them, in the same order.
+        predictions: As `tinymlops.training.answers.predict` returns them, in the same order.
         signature: The model's task and classes.
         split: `test` or `train`.
     """

@@ -143,7 +143,8 @@ class ActiveRun:
     def log_model(self, model: Any, name: str = "model", *, trust: Sequence[str] = ()) -> LoggedModel:
         """Keep a fitted model with all that is needed to serve and explain it.
 
-        It is read back and must answer the training rows as the model itself does. It is evaluated on the test
+        It is read back and must answer the training rows as the model itself does, as the kind of table that it was
+        fitted to: `data.train.X`, `data.train.X.to_pandas()` or an array of it. It is evaluated on the test
         rows, or on the training rows where there are no others, and then says so.
 
         Args:
@@ -152,12 +153,14 @@ class ActiveRun:
             trust: Types in it that you reviewed yourself, by full name.
 
         Raises:
-            DataError: If the run has no training data, or the model was fitted to other features.
+            DataError: If the run has no training data, or the model was fitted to other features or to another label:
+                other classes, several outputs, numbers for classes, or an answer that is not finite.
             UntrustedModelError: If it holds a type that is neither reviewed nor listed.
         """
+        from tinymlops.training.answers import predict
         from tinymlops.training.baseline import baseline_of
+        from tinymlops.training.fitted import answer_training_rows, fitted_signature
         from tinymlops.training.flavors import flavor_of, load, save
-        from tinymlops.training.signature import fitted_signature, predict
 
         if self._data is None:
             raise DataError(
@@ -166,8 +169,9 @@ class ActiveRun:
             )
         data = self._data
         content = save(model, trust)
-        signature = fitted_signature(data.signature, model)
-        answers = predict(model, data.train.X, signature)
+        signature, answers = answer_training_rows(
+            fitted_signature(data.signature, model, data.train.y), model, data.train.X
+        )
         if not predict(load(content, trust), data.train.X, signature).equals(answers, null_equal=True):
             raise DataError(
                 f"the {type(model).__name__} answers differently once it is read back",
@@ -197,8 +201,8 @@ class ActiveRun:
 
 
 def _evaluation(model: Any, data: FittingData, signature: Signature, answers: pl.DataFrame) -> Evaluation:
+    from tinymlops.training.answers import predict
     from tinymlops.training.evaluation import evaluate
-    from tinymlops.training.signature import predict
 
     test = data.test
     if test is None or not test.X.height:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
 from importlib import metadata
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
@@ -23,8 +23,9 @@ from tinymlops.features.history.knowledge import Knowledge, knowledge_of
 from tinymlops.features.history.labels import complete_until, outcomes_of
 from tinymlops.features.history.spines import spine_of
 from tinymlops.features.history.stored import require_past
-from tinymlops.records import FeatureField, RequestField, Scalar, Signature, TrainingSetBuild
+from tinymlops.records import RequestField, Signature, TrainingSetBuild
 from tinymlops.schema import dtype_name
+from tinymlops.signature import build_signature
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
@@ -170,7 +171,7 @@ def build(
     context: Context,
     name: str,
     *,
-    test_from: datetime | str | None,
+    test_from: datetime | date | str | None,
     as_of: int | None = None,
     immature: Immature = "drop",
 ) -> TrainingData:
@@ -179,7 +180,7 @@ def build(
     Args:
         context: The workspace's state.
         name: The training set's name.
-        test_from: Spine times from here on are the test rows; a date means midnight in the project's zone.
+        test_from: Spine times from here on are the test rows; a date is midnight in the project's zone.
         as_of: Only by rows with a sequence up to this one; None for those of now.
         immature: Whether rows whose outcome cannot be known yet are left out, or kept with a null.
 
@@ -275,9 +276,7 @@ def _made(context: Context, recipe: Recipe) -> _Made:
     X = pl.DataFrame([_model_dtype(series) for series in table.columns.values()])
     X = _with_categories(X, parts.train)
     request = _request_fields(context, spec, spine)
-    signature = Signature(
-        _fields(X, table.origins), request, *_task(outcome.filter(pl.Series(parts.train)).drop_nulls())
-    )
+    signature = build_signature(X, outcome.filter(pl.Series(parts.train)), table.origins, request)
     rows = parts.train | parts.test
     shown = spine.select(pl.exclude("^__.*$")).with_columns(pl.Series("timestamp", time).cast(pl.Datetime("us", "UTC")))
     return _Made(
@@ -348,16 +347,6 @@ def _with_categories(X: pl.DataFrame, train: Array) -> pl.DataFrame:
     return X.with_columns(**enums)
 
 
-def _fields(X: pl.DataFrame, origins: Mapping[str, str]) -> list[FeatureField]:
-    fields = []
-    for name, dtype in X.schema.items():
-        categories = dtype.categories.to_list() if isinstance(dtype, pl.Enum) else None
-        fields.append(
-            FeatureField(name, "Enum" if categories is not None else dtype_name(dtype), origins[name], categories)
-        )
-    return fields
-
-
 def _request_fields(context: Context, spec: TrainingSetSpec, spine: pl.DataFrame) -> list[RequestField]:
     """Return the columns that a prediction request must carry: entity keys, then on-demand request fields."""
     roles: dict[str, str] = {}
@@ -370,16 +359,6 @@ def _request_fields(context: Context, spec: TrainingSetSpec, spine: pl.DataFrame
             entity = context.definitions.get(EntitySpec, view.entity)
             roles.update(dict.fromkeys(request.on or entity.key, "key"))
     return [RequestField(name, dtype_name(spine.schema[name]), role) for name, role in roles.items()]
-
-
-def _task(y: pl.Series) -> tuple[str, list[Scalar] | None]:
-    """Say what kind of learning a label asks for, and its classes."""
-    if y.dtype == pl.Boolean:
-        return "binary", [False, True]
-    classes = y.unique().sort()
-    if y.dtype == pl.String or (y.dtype.is_integer() and len(classes) <= 20):
-        return "binary" if len(classes) == 2 else "multiclass", classes.to_list()
-    return "regression", None
 
 
 def _record(context: Context, made: _Made) -> TrainingSetBuild:

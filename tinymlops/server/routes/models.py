@@ -22,8 +22,6 @@ from tinymlops.workspace import Workspace
 
 __all__ = ["model_routes"]
 
-_DEFAULT_ALIAS = "champion"
-
 
 def model_routes(ws: Workspace) -> list[HTTPRouteHandler]:
     """Make the handlers."""
@@ -69,13 +67,11 @@ def model_routes(ws: Workspace) -> list[HTTPRouteHandler]:
 
 
 def _reference(ws: Workspace, name: str, *, alias: str | None = None, version: int | None = None) -> str:
-    """Name the version that is asked for; by default champion if there is one, else the newest."""
+    """Name the version that is asked for; what a bare name stands for, the registry says."""
     if not re.fullmatch(NAME, name):  # "delay@champion" is a reference, and no name
         raise NotFoundError(f"there is no model {name!r}", hint=near(name, [one.name for one in ws.models.list()]))
     if version is not None:
         return f"{name}:{version}"
-    if alias is None and any(one.alias == _DEFAULT_ALIAS for one in ws.models.aliases(name)):
-        alias = _DEFAULT_ALIAS
     return f"{name}@{alias}" if alias is not None else name
 
 
