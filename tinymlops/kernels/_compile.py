@@ -6,6 +6,7 @@ interpreted (`_interpreted`) while a process beside this one compiles (`_beside`
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from contextlib import contextmanager
@@ -59,7 +60,8 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
         kernel._cache = KernelCache(function)  # noqa: SLF001
     # Numba asks for these where it has no code: for a call from Python, and for one in a kernel that is being compiled.
     kernel._compile_for_args = _Choice(kernel).code_for  # noqa: SLF001
-    kernel.get_call_template, kernel.get_overload = _part(function)
+    part = _Part(function)
+    kernel.get_call_template, kernel.get_overload = part.template_for, part.code_for
     result: Callable[P, R] = kernel
     return result
 
@@ -68,30 +70,40 @@ def _dispatcher(function: Callable[..., Any]) -> Any:
     return numba.njit(function, nogil=True, error_model="numpy", boundscheck=False)
 
 
-def _part(function: Callable[..., Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Return what numba asks for a function's signature, and for its code, where a kernel calls it.
+class _Part:
+    """A function as other kernels call it: linked into them, without machine code of its own or a way in for Python.
 
-    Such a part is linked into the kernel and needs no machine code of its own, nor a way in for Python, which would
-    take a third of the time. A literal is to it a number like any other: numba would compile a version for each.
+    Those would take more than half of the time. A literal is to it a number like any other: numba would compile a version
+    for each.
     """
-    part = _dispatcher(function)
 
-    def without_wrappers(flags: Any) -> Any:
-        flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
-        return flags
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
 
-    def keep(result: Any) -> None:
-        result = result._replace(entry_point=object())  # the key under which numba finds the code
-        part.targetctx.insert_user_function(result.entry_point, result.fndesc, [result.library])
-        part.overloads[tuple(result.signature.args)] = result
+    @functools.cached_property
+    def _dispatcher(self) -> Any:
+        part = _dispatcher(self._function)
 
-    def template_for(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-        return numba_template(tuple(map(types.unliteral, arguments)), keywords)
+        def without_wrappers(flags: Any) -> Any:
+            flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
+            return flags
 
-    numba_template = part.get_call_template
-    part._compiler._customize_flags = without_wrappers  # noqa: SLF001
-    part.add_overload = keep
-    return template_for, part.get_overload
+        def keep(result: Any) -> None:
+            result = result._replace(entry_point=object())  # the key under which numba finds the code
+            part.targetctx.insert_user_function(result.entry_point, result.fndesc, [result.library])
+            part.overloads[tuple(result.signature.args)] = result
+
+        part._compiler._customize_flags = without_wrappers  # noqa: SLF001
+        part.add_overload = keep
+        return part
+
+    def template_for(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """Return what numba wants to know of a call, compiling what is called if need be."""
+        return self._dispatcher.get_call_template(tuple(map(types.unliteral, arguments)), keywords)
+
+    def code_for(self, signature: Any) -> Any:
+        """Return the key of the code that a call runs."""
+        return self._dispatcher.get_overload(signature)
 
 
 def frozen(values: object, dtype: type[np.generic] | np.dtype[Any]) -> np.ndarray[Any, Any]:
