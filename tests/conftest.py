@@ -1,5 +1,6 @@
 """Workspaces and small frames that many tests use."""
 
+import os
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -10,6 +11,9 @@ from fuzzing import pytest_terminal_summary
 import tinymlops as tm
 
 __all__ = ["pytest_terminal_summary"]
+
+# Tests mean the machine code, and leave no process running; what is said of the others, `test_startup.py` says.
+os.environ.setdefault("TINYMLOPS_KERNELS", "compiled")
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 

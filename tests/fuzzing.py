@@ -79,7 +79,7 @@ def running():
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    if not SCALE:
+    if SCALE < 1:
         return
     seed = config.getoption("--hypothesis-seed")
     terminalreporter.section("examples tried")

@@ -16,7 +16,7 @@ from oracle import FOREVER, NEVER, Row, oracle_latest, visible
 from streamed import latest_unsorted
 
 from tinymlops._status import Status
-from tinymlops.kernels import _compile, _threads
+from tinymlops.kernels import _cache, _compile, _threads
 from tinymlops.kernels.asof import latest, status
 from tinymlops.kernels.records import RETRACTED, TOMBSTONE, VALUE, arrange
 
@@ -332,14 +332,18 @@ def test_a_forked_child_makes_a_pool_of_its_own():
 
 @pytest.fixture
 def cache_home(tmp_path, monkeypatch):
+    """The only place for a cache: elsewhere something is in the way."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    _compile._cache_directory.cache_clear()
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    (tmp_path / f"tinymlops-{os.getuid()}").touch()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    _cache.cache_directory.cache_clear()
     yield tmp_path
-    _compile._cache_directory.cache_clear()
+    _cache.cache_directory.cache_clear()
 
 
 def test_compiled_code_is_kept_where_only_its_user_can_write(cache_home):
-    directory = _compile._cache_directory()
+    directory = _cache.cache_directory()
     assert directory.startswith(str(cache_home))
     assert os.stat(directory).st_mode & 0o777 == 0o700
 
@@ -347,13 +351,13 @@ def test_compiled_code_is_kept_where_only_its_user_can_write(cache_home):
 def test_a_cache_directory_that_others_can_write_is_not_used(cache_home):
     os.mkdir(cache_home / "tinymlops")
     os.chmod(cache_home / "tinymlops", 0o777)
-    assert _compile._cache_directory() is None
+    assert _cache.cache_directory() is None
 
 
 def test_a_cache_directory_that_is_a_link_is_not_used(cache_home):
     os.mkdir(cache_home / "elsewhere", 0o700)
     os.symlink(cache_home / "elsewhere", cache_home / "tinymlops")
-    assert _compile._cache_directory() is None
+    assert _cache.cache_directory() is None
 
 
 def double(value):
@@ -367,7 +371,7 @@ def test_without_a_cache_directory_kernels_still_work(cache_home):
 
 def test_a_broken_cache_file_is_compiled_anew(cache_home):
     assert _compile.compiled(double)(4) == 8
-    files = [path for path in cache_home.rglob("*") if path.is_file()]
+    files = [path for path in (cache_home / "tinymlops").rglob("*") if path.is_file()]
     assert files
     for path in files:
         path.write_bytes(b"no pickle")

@@ -115,16 +115,18 @@ def _of_the_machine() -> Answer:
 
 
 def _compile() -> None:
+    from tinymlops.kernels._beside import only_one
     from tinymlops_cli.warming import compile_kernels
 
     typer.echo("compiling the kernels, which takes up to a minute where none are compiled yet", err=True)
-    compile_kernels()
+    with only_one():  # where another process is at it already, each takes from the cache what the other has done
+        compile_kernels()
 
 
 def _kernels(*, compiled: bool) -> dict[str, object]:
-    from tinymlops.kernels._compile import _cache_directory
+    from tinymlops.kernels._cache import cache_directory
 
-    return {"cache": _cache_directory(), "compiled": compiled}
+    return {"cache": cache_directory(), "compiled": compiled}
 
 
 def _where(kernels: dict[str, object]) -> str:

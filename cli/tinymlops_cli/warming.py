@@ -1,6 +1,7 @@
-"""Compile the kernels ahead of time, by doing with a few rows what a project does with many.
+"""Compile the kernels ahead of time, for what a project does with rows.
 
-Going through the verbs themselves leaves nothing out that they call, with the types they call it with.
+Going through the verbs themselves, with a few rows and every kernel interpreted, leaves nothing out that they call, with
+the types they call it with.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from tinymlops.features.definitions.expressions import Aggregate, Function, Oper
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["compile_kernels"]
+__all__ = ["compile_beside", "compile_kernels"]
 
 _DAY = "2024-01-01 00:00:00+00"
 _ROWS = f"""
@@ -26,24 +27,49 @@ _ROWS = f"""
 """
 _OF_CONDITIONS = ("any", "all")
 _WITHOUT_WINDOW = ("first", "last")
+_VIEWS = ("in_order", "out_of_order")
 
 
 def compile_kernels() -> None:
-    """Walk a small project from its sources to features of then and now, in a workspace that is thrown away."""
+    """Bring the machine code of every kernel into the cache, what takes a whole table of history first."""
+    from tinymlops.kernels._compile import recorded
+
+    with recorded() as signatures:
+        _walk()
+    # Whoever needs a kernel meanwhile begins at the other end.
+    for kernel, signature in reversed(signatures):
+        kernel.compile(signature)
+
+
+def compile_beside(parent: int) -> None:
+    """Compile for another process, as long as that one lives, unless somebody does so already.
+
+    Args:
+        parent: The process that started this one.
+    """
+    from tinymlops.kernels._beside import end_with, only_one
+
+    end_with(parent)
+    with only_one() as alone:
+        if alone:
+            compile_kernels()
+
+
+def _walk() -> None:
+    """Walk a small project from its sources to features of now and then, in a workspace that is thrown away."""
+    spine, facts = _rows().select("thing", "at"), _rows().select("thing", "at", "known_at", "x")
+    for created in (None, "known_at"):
+        tm.point_in_time_join(spine, facts, key="thing", timestamp="at", created=created, prefix="p_", details=True)
     project = _project()
     with tempfile.TemporaryDirectory() as folder, tm.connect(Path(folder, "warm.tm"), create=True) as ws:
         ws.apply(project)
         ws.ingest()
         ws.ingest()  # again, for rows that are compared with history
-        rows = _rows()
         ws.materialize()
-        for view in ("in_order", "out_of_order"):
-            ws.get_historical_features(rows.select("thing", timestamp="at"), [view], details=True)
+        for view in _VIEWS:
             ws.get_online_features([view], [{"thing": 0}, {"thing": 1}])
-    spine = rows.select("thing", "at")
-    facts = rows.select("thing", "at", "known_at", "x")
-    for created in (None, "known_at"):
-        tm.point_in_time_join(spine, facts, key="thing", timestamp="at", created=created, prefix="p_", details=True)
+        for view in _VIEWS:
+            ws.get_historical_features(spine.rename({"at": "timestamp"}), [view], details=True)
 
 
 def _project() -> tm.Project:

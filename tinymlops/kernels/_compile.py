@@ -1,31 +1,29 @@
-"""Compile a kernel with numba on its first call, and keep the machine code where only its user can write.
+"""Compile a kernel with numba where its speed is needed, and keep the machine code.
 
-Numba's cache is pickle: whoever can write it can run code in every process that reads it. So it lives in a
-directory of mode 0700 that the user owns, and where there is no such directory there is no cache. Numba's own
-settings are left alone: other users of numba in the process keep theirs.
+Compiling takes seconds for each kernel, once for a machine. A call for a few rows does not wait for it: the kernel is
+interpreted (`_interpreted`) while a process beside this one compiles (`_beside`). A call for many rows compiles.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
-import pickle
-import stat
-import sys
-from pathlib import Path
+import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numba
 import numpy as np
-from numba.core.caching import CompileResultCacheImpl, FunctionCache
+from numba.core import types
 
-from tinymlops._progress import is_watched
+from tinymlops.kernels import _beside
+from tinymlops.kernels._cache import KernelCache, NotCompiledError, cache_directory, only_looking
+from tinymlops.kernels._interpreted import interpreted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-__all__ = ["NO", "YES", "compiled", "frozen"]
+__all__ = ["NO", "YES", "compiled", "frozen", "recorded"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,8 +32,13 @@ NO: Any = np.bool_(False)
 YES: Any = np.bool_(True)
 """What a kernel passes on for a bool: numba would compile a version of the called one for each literal."""
 
-_UNUSABLE = (OSError, EOFError, pickle.UnpicklingError, AttributeError, ImportError, IndexError, ValueError)
-"""What reading a cut-off, foreign or unreadable cache file can raise."""
+_FEW = 20_000
+"""Values in all arrays of a call that may be interpreted: that takes tenths of a second, and compiling takes seconds."""
+_PATIENCE = 2.0
+"""Seconds for which a kernel is interpreted in all, where nobody compiles it meanwhile: from then on compiling is cheaper."""
+
+_how = os.environ.get("TINYMLOPS_KERNELS", "")
+"""For tests: every kernel is `compiled`, or `interpreted`, whatever the size."""
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
@@ -45,18 +48,62 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     compiled per combination of argument types; `frozen` keeps those few.
 
     Args:
-        function: Plain Python in the subset that numba compiles.
+        function: Plain Python in the subset that numba compiles, that computes the same when it is interpreted.
 
     Returns:
         The compiled function, with the same signature.
     """
-    dispatcher: Any = numba.njit(function, nogil=True, error_model="numpy", boundscheck=False)
-    if _cache_directory() is not None:
+    kernel: Any = _dispatcher(function)
+    if cache_directory() is not None:
         # Assigned rather than asked for with cache=True, which would look for a place by numba's global
         # settings.
-        dispatcher._cache = _KernelCache(function)  # noqa: SLF001
-    result: Callable[P, R] = dispatcher
+        kernel._cache = KernelCache(function)  # noqa: SLF001
+    # Numba asks for these where it has no code: for a call from Python, and for one in a kernel that is being compiled.
+    kernel._compile_for_args = _Choice(kernel).code_for  # noqa: SLF001
+    part = _Part(function)
+    kernel.get_call_template, kernel.get_overload = part.template_for, part.code_for
+    result: Callable[P, R] = kernel
     return result
+
+
+def _dispatcher(function: Callable[..., Any]) -> Any:
+    return numba.njit(function, nogil=True, error_model="numpy", boundscheck=False)
+
+
+class _Part:
+    """A function as other kernels call it: linked into them, without machine code of its own or a way in for Python.
+
+    Those would take more than half of the time. A literal is to it a number like any other: numba would compile a version
+    for each.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    @functools.cached_property
+    def _dispatcher(self) -> Any:
+        part = _dispatcher(self._function)
+
+        def without_wrappers(flags: Any) -> Any:
+            flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
+            return flags
+
+        def keep(result: Any) -> None:
+            result = result._replace(entry_point=object())  # the key under which numba finds the code
+            part.targetctx.insert_user_function(result.entry_point, result.fndesc, [result.library])
+            part.overloads[tuple(result.signature.args)] = result
+
+        part._compiler._customize_flags = without_wrappers  # noqa: SLF001
+        part.add_overload = keep
+        return part
+
+    def template_for(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """Return what numba wants to know of a call, compiling what is called if need be."""
+        return self._dispatcher.get_call_template(tuple(map(types.unliteral, arguments)), keywords)
+
+    def code_for(self, signature: Any) -> Any:
+        """Return the key of the code that a call runs."""
+        return self._dispatcher.get_overload(signature)
 
 
 def frozen(values: object, dtype: type[np.generic] | np.dtype[Any]) -> np.ndarray[Any, Any]:
@@ -77,106 +124,78 @@ def frozen(values: object, dtype: type[np.generic] | np.dtype[Any]) -> np.ndarra
     return view
 
 
-@functools.cache
-def _cache_directory() -> str | None:
-    """Return the private directory, made if need be, or None where there cannot be a safe one."""
-    home = os.environ.get("XDG_CACHE_HOME", "")
-    root = Path(home) if Path(home).is_absolute() else Path(os.path.expanduser("~/.cache"))
-    directory = root / "tinymlops" / f"numba-{numba.__version__}"
-    if not directory.is_absolute():  # no home directory is known
-        return None
+class _Recorder:
+    def __init__(self) -> None:
+        self.signatures: dict[tuple[Any, tuple[Any, ...]], None] | None = None
+
+
+_recorder = _Recorder()
+
+
+@contextmanager
+def recorded() -> Iterator[list[tuple[Any, tuple[Any, ...]]]]:
+    """Interpret every kernel, and list which were called with arguments of which types, in order of the first call."""
+    found: list[tuple[Any, tuple[Any, ...]]] = []
+    _recorder.signatures = {}
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        for path in (directory.parent, directory):
-            path.mkdir(mode=0o700, exist_ok=True)
-            if not _is_private(path):
-                return None
-    except OSError:
-        return None
-    return str(directory)
+        yield found
+    finally:
+        found.extend(_recorder.signatures)
+        _recorder.signatures = None
 
 
-def _is_private(path: Path) -> bool:
-    found = path.lstat()
-    return stat.S_ISDIR(found.st_mode) and stat.S_IMODE(found.st_mode) == 0o700 and found.st_uid == os.getuid()
+class _Choice:
+    """What runs where a kernel is called with arguments of types that this process has no machine code for."""
 
+    def __init__(self, kernel: Any) -> None:
+        self._kernel = kernel
+        self._numba = type(kernel)
+        self._looked: dict[tuple[Any, ...], int] = {}
+        self._spent = 0.0
 
-@functools.cache
-def _source_digest() -> str:
-    """Digest every kernel's source: a compiled function holds what it calls, from whichever file."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
+    def code_for(self, *arguments: Any) -> Callable[..., Any]:
+        """Return what to call."""
+        code: Callable[..., Any] | None = None
+        if self._may_interpret(arguments):
+            code = self._cached(arguments) or self._interpreted(arguments)
+        return code or self._compiled(arguments)
 
+    def _compiled(self, arguments: tuple[Any, ...]) -> Callable[..., Any]:
+        code: Callable[..., Any] = self._numba._compile_for_args(self._kernel, *arguments)  # noqa: SLF001
+        return code
 
-class _Locator:
-    """Tell numba where the cached code of one function lies and when it is stale."""
+    def _may_interpret(self, arguments: tuple[Any, ...]) -> bool:
+        if _how or _recorder.signatures is not None:
+            return _how != "compiled"
+        return sum(argument.size for argument in arguments if isinstance(argument, np.ndarray)) <= _FEW
 
-    def __init__(self, line: int, directory: str) -> None:
-        self._line = line
-        self._directory = directory
-        self._py_file = __file__  # numba names it in a warning
-
-    @classmethod
-    def from_function(cls, function: Callable[..., Any], path: str) -> _Locator | None:
-        """Return the locator of one function; numba calls it with the path of the source."""
-        directory = _cache_directory()
-        if directory is None or not Path(path).exists():
+    def _cached(self, arguments: tuple[Any, ...]) -> Callable[..., Any] | None:
+        """Return code of the cache, if any was written since the last look."""
+        if _how or _recorder.signatures is not None or cache_directory() is None:
             return None
-        return cls(function.__code__.co_firstlineno, directory)
+        signature, written = self._signature(arguments), self._kernel._cache.written()  # noqa: SLF001
+        if self._looked.get(signature, 0) == written:
+            return None
+        self._looked[signature] = written
+        try:
+            with only_looking():
+                return self._compiled(arguments)
+        except NotCompiledError:
+            return None
 
-    def ensure_cache_path(self) -> None:
-        """Do nothing: the directory was made and checked before."""
+    def _interpreted(self, arguments: tuple[Any, ...]) -> Callable[..., Any] | None:
+        if _recorder.signatures is not None:
+            _recorder.signatures[self._kernel, self._signature(arguments)] = None
+        elif not _how and not _beside.is_compiling() and self._spent > _PATIENCE:
+            return None
+        return self._run
 
-    def get_cache_path(self) -> str:
-        """Return the private directory."""
-        return self._directory
+    def _signature(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(map(self._kernel.typeof_pyval, arguments))
 
-    def get_source_stamp(self) -> str:
-        """Return what must be unchanged for the cached code to be used."""
-        return _source_digest()
-
-    def get_disambiguator(self) -> str:
-        """Tell functions of one name in one module apart, and versions of the source.
-
-        Numba writes its index before the code: a process that ends between the two must not leave an index that
-        names the code of an older version.
-        """
-        return f"{self._line}-{_source_digest()[:16]}"
-
-
-_Base: Any = FunctionCache  # numba is only typed in part
-
-
-def _load(self: object, signature: object, context: object) -> object:
-    try:
-        code = _Base.load_overload(self, signature, context)
-    except _UNUSABLE:
-        code = None
-    if code is None:
-        _announce()
-    return code
-
-
-@functools.cache
-def _announce() -> None:
-    """Say once per process what takes so long, to whoever looks."""
-    if is_watched():
-        print("tinymlops: compiling its kernels, once for this machine ...", file=sys.stderr, flush=True)
-
-
-def _save(self: object, signature: object, data: object) -> None:
-    try:
-        _Base.save_overload(self, signature, data)
-    except _UNUSABLE:
-        return  # a full or read-only disk costs time, not the answer
-
-
-# Made with type() because numba has no type information and strict mypy refuses such a base class.
-_KernelCacheImpl: Any = type("_KernelCacheImpl", (CompileResultCacheImpl,), {"_locator_classes": [_Locator]})
-_KernelCache: Any = type(
-    "_KernelCache",
-    (FunctionCache,),
-    {"_impl_class": _KernelCacheImpl, "load_overload": _load, "save_overload": _save},
-)
+    def _run(self, *arguments: Any) -> Any:
+        begun = time.perf_counter()
+        try:
+            return interpreted(self._kernel)(*arguments)
+        finally:
+            self._spent += time.perf_counter() - begun

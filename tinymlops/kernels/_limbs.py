@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 from numba import types
-from numba.extending import intrinsic
 
 from tinymlops.kernels._compile import compiled
+from tinymlops.kernels._interpreted import instruction
 
 __all__ = [
     "add",
@@ -57,7 +57,7 @@ def _count_bits(_context: Any, value: Any) -> Any:
     return types.int64(value), generate
 
 
-bit_length: Any = intrinsic(_count_bits)
+bit_length: Any = instruction(_count_bits, lambda value: int(value).bit_length())
 """Return the position of the highest bit of a uint64, from 1; 0 for zero."""
 
 

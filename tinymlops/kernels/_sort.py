@@ -44,6 +44,7 @@ def sort_leads(key: Array, lead: Array, created: Array, sequence: Array, *, keys
         offsets = np.searchsorted(key, np.arange(keys + 1))
         return offsets.astype(np.int64, copy=False), np.arange(key.size, dtype=np.int64), lead
     offsets, order, leads = group(key, lead, keys=keys)
+    offsets = frozen(offsets, np.int64)
     bounds = parts_by_weight(offsets, thread_count() * 4 if order.size > 10_000 else 1)
 
     def work(start: int, stop: int) -> None:

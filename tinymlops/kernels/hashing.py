@@ -5,13 +5,14 @@ Integers are compared as they are, text by its bytes: a hash only says where to 
 
 from __future__ import annotations
 
+import ctypes
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numba import types
-from numba.extending import intrinsic
 
 from tinymlops.kernels._compile import compiled, frozen
+from tinymlops.kernels._interpreted import instruction
 from tinymlops.kernels._threads import in_chunks
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def _load_word(_context: Any, address: Any) -> Any:
     return types.int64(address), generate
 
 
-_load: Any = intrinsic(_load_word)
+_load: Any = instruction(_load_word, lambda address: np.int64(ctypes.c_int64.from_address(int(address)).value))
 """Read the eight bytes at an address as an integer."""
 
 

@@ -14,6 +14,7 @@ from tinymlops.features.definitions.expressions import Aggregate, AnyOperand
 from tinymlops.features.history.computing import Array, History, history_of, kept_rows, operand_values
 from tinymlops.features.history.payloads import stored_dtype
 from tinymlops.features.online.entries import Layout, Rows, Slot, Variant, form_of
+from tinymlops.kernels._compile import frozen
 from tinymlops.kernels.entries import CREATED, EVENT, KIND, SEEN, SYSTEM, UNSEEN, merge
 from tinymlops.kernels.records import NEVER, Records, records_of
 from tinymlops.schema import dtype_name, parse_dtype
@@ -133,11 +134,11 @@ def _kept(records: Records, keep: Array) -> Records:
     """Return some of arranged records."""
     counts = np.append(0, np.cumsum(keep))
     return records._replace(
-        offsets=counts[records.offsets],
-        event=records.event[keep],
-        visible_from=records.visible_from[keep],
-        visible_to=records.visible_to[keep],
-        kind=records.kind[keep],
+        offsets=frozen(counts[records.offsets], np.int64),
+        event=frozen(records.event[keep], np.int64),
+        visible_from=frozen(records.visible_from[keep], np.int64),
+        visible_to=frozen(records.visible_to[keep], np.int64),
+        kind=frozen(records.kind[keep], np.uint8),
     )
 
 

@@ -1,0 +1,132 @@
+"""Compile every kernel in a process beside this one, so that nobody waits for it.
+
+There is one such process for a machine's user at a time: it holds a lock in the cache directory. It works at low
+priority, and ends with the process that started it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import os
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinymlops._progress import is_watched
+from tinymlops.kernels._cache import cache_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["end_with", "is_compiling", "only_one"]
+
+_START = (
+    "import sys; sys.path[:] = {path!r}; from tinymlops_cli.warming import compile_beside; compile_beside({parent})"
+)
+"""What the process runs. It walks through the verbs of a workspace, and so comes from floors above; nothing here does."""
+
+_LONGEST = 600.0
+"""Seconds after which it ends, whatever it is at."""
+_NICE = 10
+
+
+class _State:
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.started = False
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def reset_after_fork(self) -> None:
+        """Forget the process of the parent, who ends it."""
+        self.lock = threading.Lock()
+        if self.process is not None:
+            self.process.returncode = 0  # not ours to wait for
+        self.process = None
+
+
+_state = _State()
+os.register_at_fork(after_in_child=_state.reset_after_fork)
+
+
+def is_compiling() -> bool:
+    """Say whether the kernels are being compiled beside this process, which is begun if nobody does."""
+    with _state.lock:
+        if not _state.started:
+            _state.started = True
+            _start()
+        if _state.process is not None and _state.process.poll() is None:
+            return True
+    with only_one() as alone:
+        return not alone
+
+
+@contextmanager
+def only_one() -> Iterator[bool]:
+    """Hold the lock that whoever compiles everything holds, if it is free; say whether it was."""
+    directory = cache_directory()
+    if directory is None:
+        yield True
+        return
+    try:
+        descriptor = os.open(Path(directory, "compiling.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        yield True
+        return
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield True
+            return
+        yield False
+    finally:
+        os.close(descriptor)
+
+
+def end_with(parent: int) -> None:
+    """Work at low priority, and end this process when its parent has ended or it has taken too long."""
+    os.nice(_NICE)
+    until = time.monotonic() + _LONGEST
+
+    def watch() -> None:
+        while os.getppid() == parent and time.monotonic() < until:
+            time.sleep(0.2)
+        os._exit(1)  # what is in the cache is whole: files are written beside and renamed
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _start() -> None:
+    with only_one() as alone:
+        if not alone:
+            return
+    if cache_directory() is None or not sys.executable:
+        return
+    code = _START.format(path=[entry for entry in sys.path if isinstance(entry, str)], parent=os.getpid())
+    nothing = subprocess.DEVNULL
+    with suppress(OSError):
+        _state.process = subprocess.Popen(  # noqa: S603 - our own interpreter, with the paths it has here
+            [sys.executable, "-W", "ignore", "-c", code],
+            stdin=nothing,
+            stdout=nothing,
+            stderr=nothing,
+            env={**os.environ, "POLARS_MAX_THREADS": "1"},
+            start_new_session=True,  # Ctrl-C is for the one who works
+        )
+        atexit.register(_stop, _state.process)
+        if is_watched():
+            print(
+                "tinymlops: compiling its kernels beside the work, once for this machine; until then large tables wait",
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process is _state.process:  # not in a forked child
+        process.kill()
+        process.wait()
