@@ -650,8 +650,9 @@ class Workspace:
 
     def _recover(self) -> None:
         """Do what a process that is gone left to be done: let the online store follow, and bring back what it lost."""
-        from tinymlops.features.in_force import has_other_views, is_behind, mend
+        from tinymlops.features.in_force import drop_other_format, has_other_views, is_behind, mend
 
+        drop_other_format(self._environment.online)
         mend(self._environment)
         if is_behind(self._environment):
             from tinymlops.features.online.materialization import catch_up
