@@ -168,7 +168,7 @@ def key_bytes(
         >>> key_bytes([pl.Series([7.0])], [pl.Int64()], ["id"]) == key_bytes([pl.Series([7])], [pl.Int64()], ["id"])
         True
     """
-    parts = []
+    parts: list[list[bytes | None]] = []
     for column, dtype, name in zip(columns, records, names, strict=True):
         read = _read(column, dtype, name)
         kind = _common_kind(read.dtype, dtype, name, column.name)
@@ -239,7 +239,7 @@ def _part(head: bytes, payload: bytes) -> bytes:
 def _joined(parts: Sequence[Sequence[bytes | None]]) -> list[bytes | None]:
     if len(parts) == 1:
         return list(parts[0])
-    return [None if None in row else b"".join(row) for row in zip(*parts, strict=True)]  # type: ignore[arg-type]
+    return [None if None in row else b"".join(row) for row in zip(*parts, strict=True)]
 
 
 def _step(dtype: pl.DataType) -> int:
@@ -247,7 +247,7 @@ def _step(dtype: pl.DataType) -> int:
     import polars as pl
 
     if isinstance(dtype, pl.Decimal):
-        return 10 ** (_MOST_DIGITS - dtype.scale)
+        return int(10 ** (_MOST_DIGITS - dtype.scale))
     return _NANOSECONDS[str(getattr(dtype, "time_unit", "ns"))]
 
 

@@ -7,9 +7,9 @@ fixed length; decimals have digits and a point.
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Context, Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tinymlops.errors import DataError
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-__all__ = ["from_text", "is_written_as_text"]
+__all__ = ["MOST_DIGITS", "decimal_scale", "from_text", "in_a_unit", "is_written_as_text"]
 
+MOST_DIGITS = 38
+"""Of a decimal, before and after its point."""
 _SHOWN_ROWS = 5
-_MOST_DIGITS = 38
-_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?(Z|[+-]\d\d:?\d\d)?", re.ASCII)
-_TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d)(?:[.,](\d{1,9}))?)?", re.ASCII)
+_CLOCK = re.compile(r"(.*?)(?:[.,](\d{1,9}))?(Z|[+-]\d\d:?\d\d)?", re.ASCII)
+"""A time without its fraction of a second, of which Python would drop the nanoseconds; the fraction; and an offset."""
 _DURATION = re.compile(
     r"([+-]?)P(?=.)(?:(\d+)W)?(?:(\d+)D)?(?:T(?=.)(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)(?:[.,](\d{1,9}))?S)?)?", re.ASCII
 )
@@ -70,18 +70,19 @@ def from_text(texts: pl.Series, dtype: pl.DataType, *, name: str) -> pl.Series:
     import polars as pl
 
     if isinstance(dtype, pl.Date):
-        return pl.Series(texts.name, _each(texts, _date, "Date", name), dtype=pl.Date)
+        return pl.Series(texts.name, _each(texts, date.fromisoformat, "Date", name), dtype=pl.Date)
     if isinstance(dtype, pl.Decimal):
-        return _decimals(texts, _each(texts, _decimal, "Decimal", name), name)
+        decimals = _each(texts, _decimal, "Decimal", name)
+        scale, wrong = decimal_scale(decimals)
+        _require(texts, wrong, "Decimal", name)
+        return pl.Series(texts.name, decimals, dtype=pl.Decimal(MOST_DIGITS, scale))
     if isinstance(dtype, pl.Time):
         return pl.Series(texts.name, _each(texts, _time, "Time", name), dtype=pl.Int64).cast(pl.Time)
     if isinstance(dtype, pl.Duration):
-        values, unit = _in_a_unit(texts, _each(texts, _duration, "Duration", name), "Duration", name)
-        return values.cast(pl.Duration(unit))
+        return _counts(texts, _each(texts, _duration, "Duration", name), "Duration", name, pl.Duration)
     kind, zone = ("local time", None) if getattr(dtype, "time_zone", None) is None else ("Datetime", "UTC")
     read = _moment if zone else _local_moment
-    values, unit = _in_a_unit(texts, _each(texts, read, kind, name), kind, name)
-    return values.cast(pl.Datetime(unit, zone))
+    return _counts(texts, _each(texts, read, kind, name), kind, name, lambda unit: pl.Datetime(unit, zone))
 
 
 def _each(texts: pl.Series, read: Callable[[str], Any], kind: str, name: str) -> list[Any]:
@@ -91,57 +92,60 @@ def _each(texts: pl.Series, read: Callable[[str], Any], kind: str, name: str) ->
             values.append(None if text is None else read(text))
         except (ValueError, OverflowError):
             wrong.append(row)
-    if wrong:
-        raise _refused(texts, wrong, kind, name)
+    _require(texts, wrong, kind, name)
     return values
 
 
-def _refused(texts: pl.Series, rows: Sequence[int], kind: str, name: str) -> DataError:
-    shown = [text if len(text) <= 60 else f"{text[:60]}..." for text in texts.gather(rows[:_SHOWN_ROWS])]
+def _counts(
+    texts: pl.Series, nanoseconds: Sequence[int | None], kind: str, name: str, dtype: Callable[[Any], pl.DataType]
+) -> pl.Series:
+    import polars as pl
+
+    counts, unit, wrong = in_a_unit(nanoseconds)
+    _require(texts, wrong, kind, name)
+    return pl.Series(texts.name, counts, dtype=pl.Int64).cast(dtype(unit))
+
+
+def _require(texts: pl.Series, rows: Sequence[int], kind: str, name: str) -> None:
+    """Refuse rows, if there are any."""
+    if not rows:
+        return
+    shown = [text if len(text) <= 60 else f"{text[:60]}..." for text in texts.gather(list(rows[:_SHOWN_ROWS]))]
     more = f" and {len(rows) - _SHOWN_ROWS:,} more" if len(rows) > _SHOWN_ROWS else ""
-    return DataError(
+    raise DataError(
         f"{name} holds text that is not a {kind}, in rows {list(rows[:_SHOWN_ROWS])}{more}: {shown}", hint=_HINTS[kind]
     )
 
 
-def _in_a_unit(texts: pl.Series, nanoseconds: Sequence[int | None], kind: str, name: str) -> tuple[pl.Series, Any]:
-    """Return counts of microseconds, or of nanoseconds where one needs them, and the unit's name."""
-    import polars as pl
+def in_a_unit(nanoseconds: Sequence[int | None]) -> tuple[list[int | None], Literal["us", "ns"], list[int]]:
+    """Count in microseconds, or in nanoseconds where one value needs them.
 
+    Returns:
+        The counts, the unit, and the rows whose count is beyond 64 bits.
+    """
     fine = any(value % 1000 for value in nanoseconds if value is not None)
-    counts = nanoseconds if fine else [None if value is None else value // 1000 for value in nanoseconds]
+    counts = list(nanoseconds) if fine else [None if value is None else value // 1000 for value in nanoseconds]
     wrong = [row for row, count in enumerate(counts) if count is not None and not -(2**63) <= count < 2**63]
-    if wrong:
-        raise _refused(texts, wrong, kind, name)
-    return pl.Series(texts.name, counts, dtype=pl.Int64), "ns" if fine else "us"
+    return counts, "ns" if fine else "us", wrong
 
 
-def _decimals(texts: pl.Series, values: Sequence[Decimal | None], name: str) -> pl.Series:
-    """Return decimals in the least scale that holds all of them."""
-    import polars as pl
-
-    places = [0 if value is None else max(0, -_exponent(value)) for value in values]
-    scale = max(places, default=0)
+def decimal_scale(values: Sequence[Decimal | None]) -> tuple[int, list[int]]:
+    """Return the least scale that holds all decimals, and the rows whose value is not finite or has too many digits."""
+    infinite = {row for row, value in enumerate(values) if value is not None and not value.is_finite()}
+    places = [0 if not value or row in infinite else max(0, -_exponent(value)) for row, value in enumerate(values)]
+    scale = max((count for count in places if count <= MOST_DIGITS), default=0)
     wrong = [
         row
         for row, value in enumerate(values)
-        if value and (places[row] > _MOST_DIGITS or value.adjusted() + 1 + scale > _MOST_DIGITS)
+        if row in infinite or (value and (places[row] > MOST_DIGITS or value.adjusted() + 1 + scale > MOST_DIGITS))
     ]
-    if wrong:
-        raise _refused(texts, wrong, "Decimal", name)
-    return pl.Series(texts.name, values, dtype=pl.Decimal(_MOST_DIGITS, scale))
+    return scale, wrong
 
 
 def _exponent(value: Decimal) -> int:
     exponent = value.as_tuple().exponent
     assert isinstance(exponent, int), "it has digits"
     return exponent
-
-
-def _date(text: str) -> date:
-    if not _DATE.fullmatch(text):
-        raise ValueError
-    return date.fromisoformat(text)
 
 
 def _moment(text: str) -> int:
@@ -162,19 +166,24 @@ def _local_moment(text: str) -> int:
 
 def _parsed(text: str) -> tuple[datetime, int]:
     """Return whole seconds, and the nanoseconds after them, of which a datetime would drop some."""
-    match = _MOMENT.fullmatch(text)
-    if match is None:
-        raise ValueError
-    minute, seconds, fraction, offset = match.groups()
-    return datetime.fromisoformat(f"{minute}:{seconds or '00'}{offset or ''}"), _fraction(fraction)
+    seconds, fraction, offset = _split(text)
+    return datetime.fromisoformat(seconds + offset), _fraction(fraction)
 
 
 def _time(text: str) -> int:
-    match = _TIME.fullmatch(text)
+    seconds, fraction, offset = _split(text)
+    clock = time.fromisoformat(seconds)
+    if offset or clock.tzinfo is not None:
+        raise ValueError
+    return ((clock.hour * 60 + clock.minute) * 60 + clock.second) * _SECOND + _fraction(fraction)
+
+
+def _split(text: str) -> tuple[str, str, str]:
+    match = _CLOCK.fullmatch(text)
     if match is None:
         raise ValueError
-    hours, minutes, seconds, fraction = match.groups()
-    return ((int(hours) * 60 + int(minutes)) * 60 + int(seconds or 0)) * _SECOND + _fraction(fraction)
+    seconds, fraction, offset = match.groups("")
+    return seconds, fraction, offset
 
 
 def _duration(text: str) -> int:
