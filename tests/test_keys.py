@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from uuid import UUID
 
 import numpy as np
 import polars as pl
@@ -13,7 +13,7 @@ from fuzzing import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinymlops._keys import Coder, all_key_bytes, encode, key_bytes
+from tinymlops._keys import Coder, encode, key_bytes, plain_key_bytes
 from tinymlops.errors import DataError
 
 
@@ -185,44 +185,183 @@ def test_a_key_at_either_end_of_int64_is_no_null():
         assert matches(pl.Series([end, None]), ends) == [[0 if end < 0 else 2], []]
 
 
-def test_key_bytes_tell_different_keys_apart():
-    keys = [
-        ("1", "23"), ("12", "3"), ("123",), ("", "123"), (1, 23), (123,), ("1",), (1,), (True,), (b"1",), (-1,), (255,),
-        (date(2024, 1, 1),), (datetime(2024, 1, 1),), (datetime(2024, 1, 1, tzinfo=UTC),), (timedelta(1),), (time(1),),
-        (Decimal("1.5"),), (2**63,), (-(2**63),), (256,), (0,), (False,), (), ("",),
-    ]  # fmt: skip
-    assert len({key_bytes(key) for key in keys}) == len(keys)
+def written(*columns, records=None):
+    """The bytes of each row's key, its columns being those of the records where these are not given."""
+    records = columns if records is None else records
+    return key_bytes(list(columns), [column.dtype for column in records], [f"key_{i}" for i in range(len(columns))])
 
 
 @pytest.mark.parametrize(
-    ("left", "right"),
+    "rows",
     [
-        (np.int8(7), 7),
-        (7.0, 7),
-        (np.float32(7), np.uint64(7)),
-        (np.str_("a"), "a"),
-        (np.bool_(True), True),
-        (Decimal("1.50"), Decimal("1.5")),
-        (Decimal("-0.0"), Decimal(0)),
-        (bytearray(b"x"), b"x"),
-        (UUID(int=5), str(UUID(int=5))),
-        (datetime(2024, 1, 1, tzinfo=UTC), datetime.fromisoformat("2024-01-01T02:00:00+02:00")),
+        [("1", "23"), ("12", "3"), ("", "123"), ("123", "")],
+        [(1, 23), (12, 3), (-1, 255), (255, -1), (0, 256), (256, 0)],
+        [("1", 2), ("", 12), ("1\0", 2)],
     ],
 )
-def test_key_bytes_of_equal_values_are_equal(left, right):
-    assert key_bytes((left,)) == key_bytes((right,))
+def test_parts_of_stored_keys_are_never_joined(rows):
+    assert len(set(written(*map(pl.Series, zip(*rows, strict=True))))) == len(rows)
+
+
+def test_stored_keys_of_other_kinds_differ():
+    columns = [
+        pl.Series(["1"]), pl.Series([1]), pl.Series([True]), pl.Series([b"1"]), pl.Series([1]).cast(pl.Date),
+        pl.Series([1]).cast(pl.Time), pl.Series([1]).cast(pl.Duration), pl.Series([1]).cast(pl.Datetime),
+        pl.Series([1]).cast(pl.Datetime("us", "UTC")), pl.Series([1]).cast(pl.Decimal(38, 0)),
+    ]  # fmt: skip
+    assert len({written(column)[0] for column in columns}) == len(columns)
+
+
+EACH_KIND = {
+    "integers": (pl.Int64, st.integers(-(2**63), 2**63 - 1)),
+    "unsigned": (pl.UInt64, st.integers(0, 2**64 - 1)),
+    "whole floats": (pl.Float64, st.integers(-(2**53) + 1, 2**53 - 1).map(float)),
+    "text": (pl.String, st.text(max_size=4)),
+    "enum": (pl.Enum(["", "a", "b"]), st.sampled_from(["", "a", "b"])),
+    "boolean": (pl.Boolean, st.booleans()),
+    "binary": (pl.Binary, st.binary(max_size=4)),
+    "date": (pl.Date, st.dates()),
+    "time": (pl.Time, st.integers(0, 86_400 * 10**9 - 1)),
+    "decimal": (pl.Decimal(38, 0), st.integers(-(10**38) + 1, 10**38 - 1).map(Decimal)),
+    "decimal with a point": (pl.Decimal(38, 37), st.decimals(-9, 9, places=37)),
+}
+for unit in ("ms", "us", "ns"):
+    for kind in (pl.Duration(unit), pl.Datetime(unit), pl.Datetime(unit, "Asia/Tokyo")):
+        EACH_KIND[str(kind)] = (kind, st.integers(-(2**60), 2**60))
+
+
+def column_of(dtype, values):
+    """A column of a type; its times are given as the integers that they are stored as."""
+    if dtype == pl.Time or isinstance(dtype, pl.Duration | pl.Datetime):
+        return pl.Series(values, dtype=pl.Int64).cast(dtype)
+    return pl.Series(values, dtype=dtype)
+
+
+@pytest.mark.parametrize("kind", EACH_KIND)
+@examples(40)
+@given(data=st.data())
+def test_stored_keys_are_equal_where_keys_are(kind, data):
+    dtype, value = EACH_KIND[kind]
+    near = st.one_of(st.none(), value)
+    column = column_of(dtype, data.draw(st.lists(near, min_size=1, max_size=12)))
+    texts = pl.Series(data.draw(st.lists(st.sampled_from("abc"), min_size=len(column), max_size=len(column))))
+    for parts in ([column], [column, texts], [texts, column]):
+        keys = written(*parts)
+        codes, _, _ = encode(parts, parts, ["a", "b"][: len(parts)])
+        assert [key is None for key in keys] == (codes < 0).tolist()
+        assert [[one == other for other in keys] for one in keys] == [
+            [one == other for other in codes] for one in codes
+        ]
 
 
 @pytest.mark.parametrize(
-    "columns", [[[1, -5, 2**70]], [["a", "é" * 300]], [[1, None, 7]], [[True, 2.0], ["x", None]], [[3], [b"y"]]]
+    ("kind", "one", "other"),
+    [
+        (pl.Decimal(38, 0), Decimal(10**37 + 1), Decimal(10**37 + 2)),
+        (pl.Datetime("ns", "UTC"), 1_704_067_200_000_000_001, 1_704_067_200_000_000_002),
+        (pl.Datetime("ns"), 1, 2),
+        (pl.Duration("ns"), 1, 2),
+        (pl.Time, 1, 2),
+    ],
+    ids=str,
 )
-def test_the_keys_of_many_rows_are_those_of_one_by_one(columns):
-    rows = zip(*columns, strict=True)
-    wanted = [None if None in row else b"r" + key_bytes(row) for row in rows]
-    assert all_key_bytes(columns, b"r") == wanted
+def test_keys_that_differ_by_the_least_there_is_are_two(kind, one, other):
+    assert len(set(written(column_of(kind, [one, other])))) == 2
+    assert matches(column_of(kind, [one, other]), column_of(kind, [other, one])) == [[1], [0]]
 
 
-@pytest.mark.parametrize("value", [None, float("nan"), 1.5, [1], {"a": 1}, object()])
+MOMENT = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("asked", "stored"),
+    [
+        (pl.Series([7], dtype=pl.Int8), pl.Series([7])),
+        (pl.Series([7.0]), pl.Series([7], dtype=pl.UInt64)),
+        (pl.Series([7]), pl.Series([7.0])),
+        (pl.Series([2**63], dtype=pl.UInt64), pl.Series([2**63], dtype=pl.Int128)),
+        (pl.Series(["a"], dtype=pl.Categorical), pl.Series(["a"], dtype=pl.Enum(["a", "b"]))),
+        (pl.Series([Decimal("1.50")]), pl.Series([Decimal("1.5")])),
+        (pl.Series([Decimal("-0.0")]), pl.Series([Decimal(0)])),
+        (pl.Series([100]), pl.Series([Decimal("100.00")])),
+        (pl.Series([MOMENT]), pl.Series([MOMENT]).dt.convert_time_zone("Asia/Tokyo").dt.cast_time_unit("ns")),
+        (pl.Series([timedelta(days=1)]).cast(pl.Duration("ms")), pl.Series([timedelta(days=1)])),
+        (pl.Series(["2024-01-01"]), pl.Series([date(2024, 1, 1)])),
+        (pl.Series(["2024-01-01T01:00:00+01:00"]), pl.Series([MOMENT])),
+        (pl.Series(["1970-01-01T00:00:00.000000001"]), pl.Series([1]).cast(pl.Datetime("ns"))),
+        (pl.Series(["00:00:00.000000001"]), pl.Series([1]).cast(pl.Time)),
+        (pl.Series(["PT1M0.5S"]), pl.Series([timedelta(seconds=60.5)])),
+        (pl.Series(["1.50"]), pl.Series([Decimal("1.5")])),
+        (pl.Series([str(10**37 + 1)]), pl.Series([Decimal(10**37 + 1)])),
+    ],
+)
+def test_equal_keys_match_in_history_and_online_whatever_they_are_written_as(asked, stored):
+    assert written(asked, records=[stored]) == written(stored)
+    assert matches(asked, stored) == [[0]]
+
+
+@pytest.mark.parametrize(
+    ("asked", "stored"),
+    [
+        (pl.Series([Decimal(10**37)]), pl.Series([Decimal("1.25")])),
+        (pl.Series([Decimal("1.25")]), pl.Series([Decimal(10**37)])),
+        (pl.Series(["1.505"]), pl.Series([Decimal("1.50")])),
+        (pl.Series([datetime(9000, 1, 1, tzinfo=UTC)]), pl.Series([MOMENT]).dt.cast_time_unit("ns")),
+        (pl.Series([10]), pl.Series([Decimal(1)])),
+    ],
+)
+def test_keys_beyond_the_type_of_the_records_match_nothing(asked, stored):
+    assert written(asked, records=[stored]) != written(stored)
+    assert matches(asked, stored) == [[]]
+    assert encode([asked], [stored], ["k"])[0].tolist() == [0], "and are not null"
+
+
+@pytest.mark.parametrize("columns", [[[1, -5, 2**63]], [["a", "é" * 300]], [[1, None, 7]], [["y", "z"], ["x", None]]])
+def test_python_values_are_written_as_columns_are(columns):
+    kinds = [str if isinstance(column[0], str) else int for column in columns]
+    series = [
+        pl.Series(column, dtype=pl.String if kind is str else pl.Int128)
+        for column, kind in zip(columns, kinds, strict=True)
+    ]
+    wanted = [None if key is None else b"r" + key for key in written(*series)]
+    assert plain_key_bytes(columns, b"r", kinds) == wanted
+
+
+@pytest.mark.parametrize("value", [float("inf"), 1.5, 2.0**53, -(2.0**53), [1], {"a": 1}])
 def test_what_is_no_key_has_no_bytes(value):
-    with pytest.raises(DataError, match="cannot be part of a key"):
-        key_bytes((value,))
+    with pytest.raises(DataError, match="key_0"):
+        written(pl.Series([value]))
+
+
+@pytest.mark.parametrize(
+    ("texts", "dtype", "rows"),
+    [
+        (["2024-05-01", "2024-05-32", "soon"], pl.Date(), [1, 2]),
+        (["2024-05-01T00:00:00"], pl.Datetime("us", "UTC"), [0]),
+        (["2024-05-01T00:00:00Z"], pl.Datetime("us"), [0]),
+        (["2024-05-01T00:00:00.0000000001Z"], pl.Datetime("ns", "UTC"), [0]),
+        (["9024-05-01T00:00:00.000000001Z"], pl.Datetime("ns", "UTC"), [0]),
+        (["12:00:00+02:00", "24:00:00", "12:00", "12:00:00.5Z"], pl.Time(), [0, 1, 3]),
+        (["P1M", "P", "PT", "3 days", "PT1H"], pl.Duration("us"), [0, 1, 2, 3]),
+        (["1,5", "NaN", "1_000", "", " 1", "1" * 39, "1e400", "0e-50"], pl.Decimal(10, 2), [0, 1, 2, 3, 4]),
+    ],
+    ids=str,
+)
+def test_text_that_is_not_what_the_key_is_names_its_rows(texts, dtype, rows):
+    with pytest.raises(DataError, match=re.escape("'k' holds text that is not a")) as error:
+        encode([pl.Series(texts)], [pl.Series([], dtype=dtype)], ["k"])
+    assert f"in rows {rows}: " in str(error.value)
+    assert "Hint: write" in str(error.value)
+
+
+def test_decimals_beyond_38_digits_are_refused():
+    for text in ("1" * 39, "1e400", "1e-39"):
+        with pytest.raises(DataError, match=r"(?s)in rows \[1\].*at most 38 digits"):
+            encode([pl.Series(["1", text])], [pl.Series([Decimal(1)])], ["k"])
+
+
+def test_text_is_read_in_a_spine_alone():
+    with pytest.raises(DataError, match="'k' is Date in the spine .* String in the features"):
+        encode([pl.Series([date(2024, 1, 1)])], [pl.Series(["2024-01-01"])], ["k"])
+    with pytest.raises(DataError, match="cannot be written as text"):
+        encode([pl.Series(["YQ=="])], [pl.Series([b"a"])], ["k"])

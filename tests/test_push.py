@@ -406,7 +406,9 @@ def test_a_row_that_was_not_kept_online_may_win_again(ws, clock, change):
     view = context.definitions.get(ViewSpec, "clicking")
     variant = Variant.of(context.definitions, view)
     with context.environment.online.read() as tx:
-        kept, _ = variant.rows(tx, variant.state(tx).layout, [variant.prefix + key_bytes(["a"])])
+        kept, _ = variant.rows(
+            tx, variant.state(tx).layout, key_bytes([pl.Series(["a"])], [pl.String()], ["customer"], variant.prefix)
+        )
     assert kept.columns[EVENT].tolist() == [to_micros(at(3))]
     ws.push("clicks", [{**click(2, hour=3, amount=5.0), **change}])
     assert ws.get_online_features(["clicking"], [{"customer": "a"}]).to_dict()["last"] == [2.0]

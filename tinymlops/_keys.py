@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import struct
-import uuid
-from decimal import Decimal
+from contextlib import suppress
 from types import NoneType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tinymlops._texts import from_text, is_written_as_text
 from tinymlops.errors import DataError
 
 if TYPE_CHECKING:
@@ -20,10 +19,30 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[np.int64]]
 
-__all__ = ["Coder", "all_key_bytes", "encode", "key_bytes", "key_values", "kind_of"]
+__all__ = ["FORMAT", "Coder", "encode", "key_bytes", "kind_of", "plain_key_bytes", "require_match"]
+
+FORMAT = 2
+"""Of the bytes that `key_bytes` writes: raised when they change, and what was stored under others is made anew."""
 
 _INT64 = struct.Struct(">q")
 _INT64_HEAD = b"i" + (8).to_bytes(4, "big")
+_TAGS = {
+    "number": b"i",
+    "boolean": b"b",
+    "date": b"d",
+    "time": b"h",
+    "duration": b"u",
+    "naive datetime": b"n",
+    "datetime": b"t",
+    "decimal": b"m",
+    "string": b"s",
+    "binary": b"x",
+}
+_NANOSECONDS = {"ns": 1, "us": 1_000, "ms": 1_000_000}
+_MOST_DIGITS = 38
+"""Of a decimal, before and after its point."""
+_EXACT = 2.0**53
+"""From here on a float may stand for several integers."""
 _LARGEST_CODE = 2**62
 _LEAST_INT64 = -(2**63)
 _SHOWN_ROWS = 5
@@ -33,7 +52,8 @@ class Coder:
     """Numbers the keys of a spine, then those of records, batch by batch: equal keys alike.
 
     Integers of any width and whole floats match by value; strings, categoricals and enums as strings; dates,
-    times, booleans, binary and decimals match their own type.
+    times, booleans, binary and decimals match their own type. In a spine, as in JSON and CSV, dates, times, durations
+    and decimals may be text, and decimals integers.
 
     Args:
         spine: The key columns of the spine, m rows each.
@@ -51,6 +71,7 @@ class Coder:
 
     def __init__(self, spine: Sequence[pl.Series], records: Sequence[pl.DataType], names: Sequence[str]) -> None:
         self._names = names
+        spine = [_read(column, dtype, name) for column, dtype, name in zip(spine, records, names, strict=True)]
         self._kinds = [
             _common_kind(column.dtype, dtype, name, column.name)
             for name, column, dtype in zip(names, spine, records, strict=True)
@@ -114,44 +135,60 @@ def encode(spine: Sequence[pl.Series], records: Sequence[pl.Series], names: Sequ
     return left, right, max(1, coder.count)
 
 
-def key_bytes(values: Sequence[Any]) -> bytes:
-    """Write one key as bytes for a key-value store: equal keys give equal bytes, and no two others do.
-
-    Args:
-        values: The parts: int, whole float, str, bool, bytes, date, datetime, time, timedelta, Decimal or
-            UUID (equal to its text).
-
-    Returns:
-        A tag, a length and a payload per part.
+def require_match(left: Sequence[pl.DataType], right: Sequence[pl.DataType], names: Sequence[str]) -> None:
+    """Refuse key columns of two tables whose types cannot match as they are.
 
     Raises:
-        DataError: If a part is null, a float that is not whole, or of another type.
+        DataError: Naming the column.
+    """
+    for one, other, name in zip(left, right, names, strict=True):
+        _common_kind(one, other, name, name)
+
+
+def key_bytes(
+    columns: Sequence[pl.Series], records: Sequence[pl.DataType], names: Sequence[str], prefix: bytes = b""
+) -> list[bytes | None]:
+    """Write the key of each row as bytes for a key-value store: keys that `encode` takes for equal, and no others, alike.
+
+    Args:
+        columns: The parts, n rows each: of the records themselves, or of a spine.
+        records: The types of the records' columns.
+        names: What to call the columns in an error.
+        prefix: Put before each key.
+
+    Returns:
+        A tag, a length and a payload per part; None where a part is null. Times are counted in nanoseconds and decimals
+        in units of 10**-38, so that the bytes depend on no unit and no scale.
+
+    Raises:
+        DataError: If two columns' types cannot match, or a float is not whole.
 
     Example:
-        >>> key_bytes(("1", "23")) == key_bytes(("12", "3"))
-        False
-        >>> key_bytes((7.0,)) == key_bytes((7,)), key_bytes(("7",)) == key_bytes((7,))
-        (True, False)
+        >>> import polars as pl
+        >>> key_bytes([pl.Series([7.0])], [pl.Int64()], ["id"]) == key_bytes([pl.Series([7])], [pl.Int64()], ["id"])
+        True
     """
-    return b"".join(map(_part, values))
+    parts: list[list[bytes | None]] = []
+    for column, dtype, name in zip(columns, records, names, strict=True):
+        read = _read(column, dtype, name)
+        kind = _common_kind(read.dtype, dtype, name, column.name)
+        parts.append(_column_bytes(read, kind, name, b"" if parts else prefix))
+    return _joined(parts)
 
 
-def all_key_bytes(
-    columns: Sequence[Sequence[Any]], prefix: bytes = b"", kinds: Sequence[type | None] | None = None
-) -> list[bytes | None]:
-    """Write the key of each row as `key_bytes` does; None where a part is null.
+def plain_key_bytes(columns: Sequence[Sequence[Any]], prefix: bytes, kinds: Sequence[type]) -> list[bytes | None]:
+    """Write keys as `key_bytes` does, of Python values: requests hold nothing else as a rule.
 
     Args:
         columns: The parts, a column for each.
         prefix: Put before each key.
-        kinds: The type of each column's values, null left out, where the caller knows it.
+        kinds: `int` or `str` for each column: the type of its values, null left out.
     """
-    if kinds is None:
-        kinds = list(map(kind_of, columns))
     if len(columns) == 1:
-        return _parts(columns[0], prefix, kinds[0])
-    parts = [_parts(column, b"" if place else prefix, kinds[place]) for place, column in enumerate(columns)]
-    return [None if None in row else b"".join(row) for row in zip(*parts, strict=True)]
+        return _plain_parts(columns[0], prefix, kinds[0])
+    return _joined(
+        [_plain_parts(column, b"" if place else prefix, kinds[place]) for place, column in enumerate(columns)]
+    )
 
 
 def kind_of(values: Sequence[Any]) -> type | None:
@@ -163,41 +200,78 @@ def kind_of(values: Sequence[Any]) -> type | None:
     return kinds.pop() if len(kinds) == 1 else None
 
 
-def key_values(column: pl.Series, dtype: pl.DataType, name: str) -> list[Any]:
-    """Return the values of a spine's key column as `all_key_bytes` takes them, after checking that they can match.
-
-    Args:
-        column: Of the spine.
-        dtype: The type of the records' column.
-        name: What to call the column in an error.
-
-    Raises:
-        DataError: If the types cannot match, or a float is not whole.
-    """
-    kind = _common_kind(column.dtype, dtype, name, column.name)
-    if kind.family in ("null", "number", "string"):
-        column = _canonical(column, kind, name)
-    return column.to_list()
-
-
-def _parts(column: Sequence[Any], prefix: bytes, kind: type | None) -> list[bytes | None]:
-    """Write one part of every key; integers and strings in a line each, for requests hold nothing else as a rule."""
+def _plain_parts(column: Sequence[Any], prefix: bytes, kind: type) -> list[bytes | None]:
+    """Write one part of every key, in a line where that can be."""
     try:
         if kind is int:
             head, pack = prefix + _INT64_HEAD, _INT64.pack
             return [head + pack(value) for value in column]
-        if kind is str:
-            head = prefix + b"s"
-            texts = [text.encode("utf-8", "surrogatepass") for text in column]
-            return [head + len(text).to_bytes(4, "big") + text for text in texts]
+        head = prefix + b"s"
+        texts = [text.encode("utf-8", "surrogatepass") for text in column]
+        return [head + len(text).to_bytes(4, "big") + text for text in texts]
     except (struct.error, AttributeError):  # an integer beyond int64, or null
-        pass
-    return [None if value is None else prefix + _part(value) for value in column]
+        payload = _int_bytes if kind is int else _text_bytes
+        return _parts(column, prefix + (b"i" if kind is int else b"s"), payload)
 
 
-def _part(value: object) -> bytes:
-    tag, payload = _tagged(value)
-    return tag + len(payload).to_bytes(4, "big") + payload
+def _column_bytes(column: pl.Series, kind: _Kind, name: str, prefix: bytes) -> list[bytes | None]:
+    if kind.family == "null":
+        return [None] * len(column)
+    head = prefix + _TAGS[kind.family]
+    if kind.family == "string":
+        return _plain_parts(_canonical(column, kind, name).to_list(), prefix, str)
+    if kind.family == "binary":
+        return _parts(column.to_list(), head, bytes)
+    if kind.family == "number":
+        return _plain_parts(_canonical(column, kind, name).to_list(), prefix, int)
+    step = _step(column.dtype)
+    return _parts(column.to_physical().to_list(), head, lambda value: _int_bytes(value * step))
+
+
+def _parts(values: Sequence[Any], head: bytes, payload: Callable[[Any], bytes]) -> list[bytes | None]:
+    return [None if value is None else _part(head, payload(value)) for value in values]
+
+
+def _part(head: bytes, payload: bytes) -> bytes:
+    return head + len(payload).to_bytes(4, "big") + payload
+
+
+def _joined(parts: Sequence[Sequence[bytes | None]]) -> list[bytes | None]:
+    if len(parts) == 1:
+        return list(parts[0])
+    return [None if None in row else b"".join(row) for row in zip(*parts, strict=True)]
+
+
+def _step(dtype: pl.DataType) -> int:
+    """Return how many of the smallest units of its kind one in a column's integers is."""
+    import polars as pl
+
+    if isinstance(dtype, pl.Decimal):
+        return int(10 ** (_MOST_DIGITS - dtype.scale))
+    return _NANOSECONDS[str(getattr(dtype, "time_unit", "ns"))]
+
+
+def _int_bytes(value: int) -> bytes:
+    return int(value).to_bytes(max(8, value.bit_length() // 8 + 1), "big", signed=True)
+
+
+def _text_bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _read(column: pl.Series, records: pl.DataType, name: str) -> pl.Series:
+    """Read what JSON and CSV have no type for: text and integers of a spine where the records have another type.
+
+    Raises:
+        DataError: If a value is not of that type.
+    """
+    import polars as pl
+
+    if column.dtype == pl.String and is_written_as_text(records):
+        return from_text(column, records, name=f"key column {name!r}")
+    if column.dtype.is_integer() and isinstance(records, pl.Decimal):
+        return _whole(column, name, 0).cast(pl.Decimal(_MOST_DIGITS, 0))
+    return column
 
 
 def _combine(codes: Array, part: Array, size: int) -> Array:
@@ -288,8 +362,8 @@ class _Kind(NamedTuple):
     """What both sides of a key column are brought to."""
 
     family: str
-    scale: int = 0
     same_unit: bool = True
+    """Whether both sides count in the same unit, or have the same scale."""
 
 
 def _common_kind(left: pl.DataType, right: pl.DataType, name: str, column: str) -> _Kind:
@@ -306,10 +380,22 @@ def _common_kind(left: pl.DataType, right: pl.DataType, name: str, column: str) 
     if not family or family != _family(right):
         raise DataError(
             f"key column {name!r} is {left} in the spine ({column!r}) and {right} in the features",
-            hint="cast one of them so that both are the same kind: integer, string, boolean, date, time or binary",
+            hint=_way_out(left, right),
         )
-    scale = max(getattr(left, "scale", 0), getattr(right, "scale", 0))
-    return _Kind(family, scale, getattr(left, "time_unit", None) == getattr(right, "time_unit", None))
+    return _Kind(family, _step(left) == _step(right))
+
+
+def _way_out(spine: pl.DataType, records: pl.DataType) -> str:
+    """Say what to do about types that cannot match."""
+    import polars as pl
+
+    if spine.is_float() and isinstance(records, pl.Decimal):
+        return 'a float is not exact: write decimals as text, such as "1.50"'
+    if spine.is_numeric() and _family(records) == "string":
+        return 'write the key as text, in JSON and on the command line in quotes, such as "7"'
+    if spine == pl.String and records == pl.Binary:
+        return "binary keys cannot be written as text: give bytes, in Python, or key by text"
+    return "cast one of them so that both are the same kind: integer, string, boolean, date, time or binary"
 
 
 def _canonical(values: pl.Series, kind: _Kind, name: str, *, first_row: int = 0) -> pl.Series:
@@ -325,7 +411,7 @@ def _canonical(values: pl.Series, kind: _Kind, name: str, *, first_row: int = 0)
     if kind.family == "boolean":
         return values.cast(pl.Int64)
     if kind.family == "decimal":
-        return values.cast(pl.Decimal(38, kind.scale))
+        return values.to_physical() if kind.same_unit else _digits(values)
     if kind.family == "binary":
         return values
     return _instants(values, same_unit=kind.same_unit)
@@ -362,18 +448,28 @@ def _whole(values: pl.Series, name: str, first_row: int) -> pl.Series:
 
     if values.dtype.is_float():
         values = values.cast(pl.Float64).fill_nan(None)
-        wrong = ((values != values.floor()) | (values.abs() >= 2.0**63)).fill_null(value=False)
+        wrong = ((values != values.floor()) | (values.abs() >= _EXACT)).fill_null(value=False)
         if wrong.any():
             rows = wrong.arg_true().head(_SHOWN_ROWS)
             raise DataError(
-                f"key column {name!r} has numbers that are no whole int64, in rows "
+                f"key column {name!r} has floats that do not stand for one integer, in rows "
                 f"{[first_row + row for row in rows]}: {values.gather(rows).to_list()}",
-                hint="a float is a key only where pandas made one of an integer; cast the column, or key by a string",
+                hint="a float is a key only where it is whole and below 2**53, as pandas makes them of integers beside "
+                'nulls; read the column as integers (in pandas, dtype="Int64"), or key by text',
             )
-    try:
-        return values.cast(pl.Int64)
-    except pl.exceptions.InvalidOperationError:  # beyond int64: found by trying, for almost none is
-        return values.cast(pl.Int128)
+    for dtype in (pl.Int64, pl.Int128):  # beyond int64: found by trying, for almost none is
+        with suppress(pl.exceptions.InvalidOperationError):
+            return values.cast(dtype)
+    raise DataError(f"key column {name!r} has integers beyond 128 bits", hint="key by text")
+
+
+def _digits(values: pl.Series) -> pl.Series:
+    """Write decimals as text that is the same whatever their scale: no common scale has room for all of them."""
+    import polars as pl
+
+    if not getattr(values.dtype, "scale", 0):
+        return values.cast(pl.String)
+    return values.cast(pl.String).str.strip_chars_end("0").str.strip_chars_end(".")
 
 
 def _instants(values: pl.Series, *, same_unit: bool) -> pl.Series:
@@ -384,48 +480,4 @@ def _instants(values: pl.Series, *, same_unit: bool) -> pl.Series:
     if same_unit:
         return numbers.cast(pl.Int64)
     # Far years do not fit into nanoseconds of 64 bits.
-    factor = {"ns": 1, "us": 1_000, "ms": 1_000_000}[str(getattr(values.dtype, "time_unit", None))]
-    return numbers.cast(pl.Int128) * pl.Series([factor], dtype=pl.Int128)
-
-
-def _tagged(value: object) -> tuple[bytes, bytes]:
-    """Return the type tag and the canonical payload of one part of a key."""
-    if hasattr(value, "item") and not isinstance(value, list | tuple):
-        value = value.item()  # a numpy scalar
-    if isinstance(value, bool):
-        return b"b", b"\1" if value else b"\0"
-    if isinstance(value, int):
-        return b"i", _int_bytes(value)
-    if isinstance(value, float) and value.is_integer():
-        return b"i", _int_bytes(int(value))
-    if isinstance(value, str | uuid.UUID):
-        return b"s", str(value).encode("utf-8", "surrogatepass")
-    if isinstance(value, bytes | bytearray | memoryview):
-        return b"x", bytes(value)
-    if isinstance(value, dt.date | dt.time | dt.timedelta):
-        return _time_bytes(value)
-    if isinstance(value, Decimal) and value.is_finite():
-        return b"m", str(value.normalize() if value else Decimal(0)).encode()
-    raise DataError(
-        f"{value!r} ({type(value).__name__}) cannot be part of a key",
-        hint="give a string, an integer or a whole float, a boolean, a date, a time or bytes; a null matches nothing",
-    )
-
-
-def _time_bytes(value: dt.date | dt.time | dt.timedelta) -> tuple[bytes, bytes]:
-    micro = dt.timedelta(microseconds=1)
-    if isinstance(value, dt.datetime):
-        start = dt.datetime(1970, 1, 1, tzinfo=None if value.tzinfo is None else dt.UTC)
-        return b"n" if value.tzinfo is None else b"t", _int_bytes((value - start) // micro)
-    if isinstance(value, dt.date):
-        return b"d", _int_bytes(value.toordinal())
-    if isinstance(value, dt.timedelta):
-        return b"u", _int_bytes(value // micro)
-    midnight = dt.timedelta(
-        hours=value.hour, minutes=value.minute, seconds=value.second, microseconds=value.microsecond
-    )
-    return b"h", _int_bytes(midnight // micro)
-
-
-def _int_bytes(value: int) -> bytes:
-    return value.to_bytes(max(8, value.bit_length() // 8 + 1), "big", signed=True)
+    return numbers.cast(pl.Int128) * pl.Series([_step(values.dtype)], dtype=pl.Int128)

@@ -6,9 +6,11 @@ Columns move by the Arrow C stream interface wherever a library has it, without 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from tinymlops._python_values import column_of, columns_of_rows
 from tinymlops._time import parse_zone, to_micros
 from tinymlops.errors import DataError
 
@@ -39,7 +41,7 @@ def to_polars(frame: Frame) -> pl.DataFrame:
     Args:
         frame: Polars (eager or lazy), pandas (its index is left out; NaN becomes null), PyArrow table, batch
             or reader, DuckDB relation, anything else with an Arrow C stream, a list of dicts or a dict of
-            lists.
+            lists. UUIDs are read as their text.
 
     Returns:
         The same columns and rows.
@@ -51,26 +53,24 @@ def to_polars(frame: Frame) -> pl.DataFrame:
 
     if isinstance(frame, pl.DataFrame):
         return frame
-    if isinstance(frame, pl.LazyFrame):
-        return frame.collect()
     try:
-        if _is_pandas(frame):
-            return pl.from_pandas(frame)
-        if hasattr(frame, "__arrow_c_stream__") or isinstance(frame, dict):
-            return pl.DataFrame(frame)
-        if hasattr(frame, "__arrow_c_array__"):  # a single batch
-            return _from_batch(frame)
-        if isinstance(frame, list) and all(isinstance(row, dict) for row in frame):
-            _refuse_mixed(frame)
-            return pl.DataFrame(frame, infer_schema_length=None)
-    except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
+        table = _read(frame)
+    except _failures() as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
-            f"a {type(frame).__name__} cannot be read as a table: {error}",
+            f"a {type(frame).__name__} cannot be read as a table: {reason}",
             hint="give every column one type and a name of its own",
         ) from error
+    if table is not None:
+        return table
+    what = f"a {type(frame).__name__}"
+    if isinstance(frame, list | tuple) and frame:
+        row = next(row for row, value in enumerate(frame) if not isinstance(value, Mapping))
+        what = f"a {type(frame).__name__} with a {type(frame[row]).__name__} in row {row}"
     raise DataError(
-        f"a {type(frame).__name__} is not a table",
-        hint="give a Polars or pandas frame, a PyArrow table, a DuckDB relation, a list of dicts or a dict of lists",
+        f"{what} is not a table",
+        hint="give a Polars or pandas frame, a PyArrow table, a DuckDB relation, a list of dicts or a dict of lists; "
+        "rows without column names are dict(zip(names, row))",
     )
 
 
@@ -81,7 +81,8 @@ def give_back(result: pl.DataFrame, like: Frame) -> Frame:
         result: The rows to return.
         like: What the caller gave. Polars, lazy Polars and pandas come back as they came, anything else with
             an Arrow C stream as a PyArrow table, lists and dicts as Polars. With the same number of rows,
-            pandas keeps its index, and its own columns just as they were.
+            pandas keeps its index, and its own columns just as they were. Integers beside nulls are float64 there, as
+            pandas has them, or nullable where that would round them.
 
     Returns:
         The rows in that kind of frame.
@@ -170,23 +171,84 @@ def _is_pandas(frame: Frame) -> bool:
     return pandas is not None and isinstance(frame, pandas.DataFrame)
 
 
-def _refuse_mixed(rows: list[dict[str, Any]]) -> None:
-    """Refuse a column that could only get one type by changing values: 7 beside "7", or 2**53 + 1 beside 0.5."""
-    first: dict[str, dict[type, int]] = {}
-    for number, row in enumerate(rows):
-        for name, value in row.items():
-            if value is not None:
-                first.setdefault(name, {}).setdefault(type(value), number)
-    for name, found in first.items():
-        plain = found.keys() & {bool, int, float, str}
-        if len(plain) > 1 and not (plain == {int, float} and _are_exact_floats(rows, name)):
-            where = ", ".join(f"{kind.__name__} in row {found[kind]}" for kind in found if kind in plain)
-            raise DataError(f"column {name!r} mixes types: {where}", hint="give every value of a column one type")
+def _read(frame: Frame) -> pl.DataFrame | None:
+    """Read what is known to be a table; None for anything else."""
+    import polars as pl
+
+    if isinstance(frame, pl.LazyFrame):
+        return frame.collect()
+    if _is_pandas(frame):
+        return _from_pandas(frame)
+    if isinstance(frame, Mapping):
+        return pl.DataFrame({name: _column(name, values) for name, values in frame.items()})
+    if hasattr(frame, "__arrow_c_stream__"):
+        return pl.DataFrame(frame)
+    if hasattr(frame, "__arrow_c_array__"):  # a single batch
+        return _from_batch(frame)
+    if isinstance(frame, list | tuple) and all(isinstance(row, Mapping) for row in frame):
+        columns = columns_of_rows(frame)
+        # Rows without columns are none: a frame has as many rows as its columns.
+        return pl.DataFrame([column_of(name, values) for name, values in columns.items()])
+    return None
 
 
-def _are_exact_floats(rows: list[dict[str, Any]], name: str) -> bool:
-    values = (row.get(name) for row in rows)
-    return all(-_EXACT <= value <= _EXACT for value in values if type(value) is int)
+def _failures() -> tuple[type[BaseException], ...]:
+    """Return what the libraries that read tables raise."""
+    import polars as pl
+
+    return (
+        pl.exceptions.PolarsError,
+        pl.exceptions.PanicException,  # of Rust, which is no Exception
+        TypeError,
+        ValueError,
+        ArithmeticError,
+        NotImplementedError,
+        OSError,
+    )
+
+
+def _column(name: str, values: Any) -> Any:
+    """Return one column of a dict; a scalar stays one, for every row."""
+    if isinstance(values, list | tuple):
+        return column_of(name, values)
+    if str(getattr(values, "dtype", "")) == "object":
+        return column_of(name, _without_missing(values.tolist()))
+    return values
+
+
+def _from_pandas(frame: Frame) -> pl.DataFrame:
+    """Read a pandas frame: columns of objects by their values, and all others by Arrow."""
+    import pandas as pd
+    import polars as pl
+
+    names = [str(name) for name in frame.columns]
+    if len(set(names)) < len(names):
+        return pl.from_pandas(frame)  # which names the column
+    columns: dict[str, Any] = {}
+    for place, name in enumerate(names):
+        values = frame.iloc[:, place]
+        if values.dtype == object and pd.api.types.infer_dtype(values, skipna=True) != "string":
+            columns[name] = column_of(name, _without_missing(values.tolist()))
+        else:
+            columns[name] = _from_pandas_column(name, values)
+    return pl.DataFrame(columns)
+
+
+def _from_pandas_column(name: str, values: Any) -> pl.Series:
+    import polars as pl
+
+    try:
+        return pl.DataFrame(pl.from_pandas(values.rename(name).reset_index(drop=True))).to_series()
+    except _failures() as error:
+        raise DataError(
+            f"column {name!r} is {values.dtype} and cannot be read: {str(error).splitlines()[0]}",
+            hint="give every value of the column one type",
+        ) from error
+
+
+def _without_missing(values: list[Any]) -> list[Any]:
+    """Return values with None for NaN, which is how pandas has what is missing among objects."""
+    return [None if isinstance(value, float) and value != value else value for value in values]
 
 
 def _from_batch(batch: Frame) -> pl.DataFrame:
@@ -201,13 +263,37 @@ def _from_batch(batch: Frame) -> pl.DataFrame:
 def _to_pandas(result: pl.DataFrame, like: Frame) -> Frame:
     """Convert to pandas; with as many rows as the caller's frame its columns and index are used as they are."""
     if result.height != len(like):
-        return result.to_pandas()
+        import pandas as pd
+
+        return pd.DataFrame({column.name: _pandas_column(column) for column in result})
     own = {str(column): column for column in like.columns}
     joined = like[[own[column] for column in result.columns if column in own]].copy()
     for column in result.columns:
         if column not in own:
-            joined[column] = result[column].to_pandas().array  # by position: the index may repeat
+            joined[column] = _pandas_column(result[column])  # by position: the index may repeat
     return joined[[own.get(column, column) for column in result.columns]]
+
+
+def _pandas_column(column: pl.Series) -> Any:
+    """Return a column's values: integers beside nulls as float64 where that is exact, else as pandas' nullable ones."""
+    import pandas as pd
+    import polars as pl
+
+    wide = isinstance(column.dtype, pl.Int128 | pl.UInt128)
+    if not wide and _is_exact(column.explode() if isinstance(column.dtype, pl.List) else column):
+        return column.to_pandas().array
+    if wide or isinstance(column.dtype, pl.List):
+        return pd.Series(column.to_list(), dtype=object).array
+    numbers = column.fill_null(0).to_numpy(writable=True)
+    return pd.arrays.IntegerArray(numbers, column.is_null().to_numpy(writable=True))
+
+
+def _is_exact(column: pl.Series) -> bool:
+    """Say whether a column's values are what they are in pandas, which makes floats of integers beside nulls."""
+    if not column.dtype.is_integer() or not column.null_count():
+        return True
+    low, high = column.min(), column.max()
+    return not isinstance(low, int) or not isinstance(high, int) or max(-low, high) <= _EXACT
 
 
 def _round(series: pl.Series, role: Role) -> pl.Series:

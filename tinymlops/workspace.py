@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tinymlops.features.intake.compaction import Compacted
     from tinymlops.features.intake.pushing import Pushed
     from tinymlops.features.online.materialization import Covered
-    from tinymlops.features.online.reading import Keys, OnlineFeatures
+    from tinymlops.features.online.reading import OnlineFeatures
     from tinymlops.features.planning import Plan
     from tinymlops.frames import Frame
     from tinymlops.monitoring.report import MonitorReport
@@ -297,7 +297,8 @@ class Workspace:
         """Give each spine row the features as they were known at its time.
 
         Args:
-            spine: Key columns, request fields and a time column: any table.
+            spine: Key columns, request fields and a time column: any table. Keys may be text as in JSON where the rows
+                have dates, times, durations or decimals.
             features: Views, picked features, roles and on-demand views, or "view" and "view:feature".
             timestamp: The spine's time column.
             tz: Zone of times that carry none.
@@ -326,6 +327,12 @@ class Workspace:
         result = rows.with_columns(*table.columns.values(), *table.details.values())
         assert result.height == rows.height, "a spine row has exactly one row of features"
         return give_back(result, spine)
+
+    def key_types(self, features: Asked) -> dict[str, str]:
+        """Return the key columns that a read of features needs, and the type of each, such as "Int64" or "Date"."""
+        from tinymlops.features.history.historical import key_types
+
+        return key_types(self._context(), features)
 
     def sql(self, query: str) -> pl.DataFrame:
         """Run one SELECT over everything: sources, their history, feature views, runs, models, predictions, audit.
@@ -369,7 +376,7 @@ class Workspace:
     def get_online_features(
         self,
         features: Asked,
-        keys: Keys,
+        keys: Frame,
         *,
         details: bool = False,
     ) -> OnlineFeatures:
@@ -377,7 +384,8 @@ class Workspace:
 
         Args:
             features: Views, picked features, roles and on-demand views, or "view" and "view:feature".
-            keys: Rows, or columns, of entity keys and request fields.
+            keys: Entity keys and request fields: any table, rows or columns. Dates, times, durations and decimals may
+                be text, as in JSON.
             details: Add `<feature>_status` and `<feature>_event_time`.
 
         Returns:
@@ -562,12 +570,12 @@ class Workspace:
     def predict_batch(
         self, reference: str, rows: Frame | str | Path, output: str | Path, *, timestamp: str | None = None
     ) -> BatchReport:
-        """Predict for a whole table and write a Parquet file; nothing is logged.
+        """Predict for a whole table and write a Parquet or CSV file; nothing is logged.
 
         Args:
             reference: "delay" (its champion, else its newest version), "delay@latest", "delay@challenger" or "delay:3".
             rows: A table, or a Parquet or CSV file: entity keys and request fields, or full rows of features.
-            output: The Parquet file to write, complete or not at all.
+            output: The file to write, complete or not at all: CSV if it is named `.csv`, else Parquet.
             timestamp: Column of prediction times: features are those known then. Without it, those of now.
 
         Returns:
@@ -672,8 +680,9 @@ class Workspace:
 
     def _recover(self) -> None:
         """Do what a process that is gone left to be done: let the online store follow, and bring back what it lost."""
-        from tinymlops.features.in_force import has_other_views, is_behind, mend
+        from tinymlops.features.in_force import drop_other_format, has_other_views, is_behind, mend
 
+        drop_other_format(self._environment.online)
         mend(self._environment)
         if is_behind(self._environment):
             from tinymlops.features.online.materialization import catch_up

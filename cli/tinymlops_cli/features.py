@@ -8,7 +8,7 @@ import typer
 from tinymlops_cli import completion
 from tinymlops_cli.commands import command, group
 from tinymlops_cli.output import Answer, head_of, write_frame
-from tinymlops_cli.rows import rows_from, split_names
+from tinymlops_cli.rows import is_table, rows_from, split_names
 from tinymlops_cli.session import Session
 
 if TYPE_CHECKING:
@@ -45,9 +45,9 @@ def online(
     session: Session, names: Names, rows: RowArguments = None, *, input_file: Input = None, details: Details = False
 ) -> Answer:
     """Read features as of now: `tinymlops features online sky,carrier_delays origin=EWR carrier=UA`."""
-    keys = rows_from(rows, input_file)
-    plain = keys if isinstance(keys, list) else keys.to_dicts()
-    found = session.workspace.get_online_features(split_names(names), plain, details=details)
+    features = split_names(names)
+    keys = rows_from(rows, input_file, _text(session, features, input_file))
+    found = session.workspace.get_online_features(features, keys, details=details)
     frame = found.to_polars()
     rebuilt = {
         view: {"sequence": sequence, "age_seconds": age.total_seconds()}
@@ -70,7 +70,7 @@ def historical(
     *,
     input_file: Input = None,
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE.parquet", resolve_path=True, help="Write the rows to this file.")
+        Path | None, typer.Option(metavar="FILE", resolve_path=True, help="Write the rows to this Parquet or CSV file.")
     ] = None,
     timestamp: Annotated[str, typer.Option(metavar="COLUMN", help="The time column of the rows.")] = "timestamp",
     tz: Annotated[str | None, typer.Option(metavar="ZONE", help="Zone of times that carry none.")] = None,
@@ -82,14 +82,23 @@ def historical(
     """Give each row the features as they were known at its time."""
     from tinymlops.frames import to_polars
 
-    spine = _with_times(to_polars(rows_from(rows, input_file)), timestamp, tz)
+    features = split_names(names)
+    given = rows_from(rows, input_file, {*_text(session, features, input_file), timestamp})
+    spine = _with_times(to_polars(given), timestamp, tz)
     frame: Any = session.workspace.get_historical_features(
-        spine, split_names(names), timestamp=timestamp, tz=tz, details=details, as_of=as_of
+        spine, features, timestamp=timestamp, tz=tz, details=details, as_of=as_of
     )
     if output is None:
         return Answer({"rows": frame.to_dicts()}, head_of(frame))
     write_frame(frame, output)
     return Answer({"rows": frame.height, "output": output}, [f"{frame.height:,} rows in {output}"])
+
+
+def _text(session: Session, features: list[str], file: Path | None) -> set[str]:
+    """Return the keys that are text in a CSV file, which has no types."""
+    from tinymlops.table_files import written_as_text
+
+    return written_as_text(session.workspace.key_types(features)) if file is not None and is_table(file) else set()
 
 
 def _with_times(spine: "pl.DataFrame", timestamp: str, tz: str | None) -> "pl.DataFrame":

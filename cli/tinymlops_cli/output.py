@@ -92,20 +92,26 @@ def head_of(frame: pl.DataFrame) -> list[str | Table]:
 
 
 def write_frame(frame: pl.DataFrame, output: Path) -> None:
-    """Write a Parquet file, complete or not at all.
+    """Write a Parquet or CSV file, as its name says, complete or not at all.
 
     Raises:
         DataError: If it cannot be written.
     """
+    from tinymlops.table_files import table_writer
+
     unfinished = output.with_name(f".{output.name}.part")
     try:
-        frame.write_parquet(unfinished)
+        with unfinished.open("wb") as file:
+            writer = table_writer(output, file)
+            writer.write(frame)
+            writer.close()
         unfinished.replace(output)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise DataError(
             f"{output} cannot be written: {error}", hint="name a file in a directory that exists"
         ) from error
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _draw(table: Table, *, err: bool) -> None:

@@ -22,7 +22,7 @@ def sql(
     query: Annotated[str, typer.Argument(metavar="SELECT", help="Such as: select * from orders limit 5")],
     *,
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE.parquet", resolve_path=True, help="Write the rows to this file.")
+        Path | None, typer.Option(metavar="FILE", resolve_path=True, help="Write the rows to this Parquet or CSV file.")
     ] = None,
 ) -> Answer:
     """Ask sources, <source>_history, feature views, runs, metrics, models, predictions, outcomes, audit and more in SQL."""

@@ -48,7 +48,7 @@ def predict(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.parquet", resolve_path=True, help="Write to this file, and log nothing."),
+        typer.Option(metavar="FILE", resolve_path=True, help="Write to this Parquet or CSV file, and log nothing."),
     ] = None,
     timestamp: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="With --output: features as known at this column's times.")

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from tinymlops._keys import encode
+from tinymlops._keys import require_match
 from tinymlops.errors import AccessError, DataError, DefinitionError, near
 from tinymlops.features.definitions import specs
 from tinymlops.features.definitions.on_demand import FEATURE, TIMESTAMP, check_row_by_row, inputs_of
@@ -130,7 +130,7 @@ class _Known:
         users = [user for user in every if user.entity == entity.name and self._frames[user.source] is not None]
         for user in users[1:]:
             with _as_definition_error(f"entity {entity.name!r}, in {users[0].source!r} and {user.source!r}"):
-                encode(self._key(users[0]), self._key(user), entity.key)
+                require_match(_types(self._key(users[0])), _types(self._key(user)), entity.key)
 
     def check_training_set(
         self, training_set: TrainingSetSpec, dtypes: dict[str, dict[str, pl.DataType] | None]
@@ -165,7 +165,7 @@ class _Known:
         _require(spine, columns, where, user.name)
         if self._frames[user.source] is not None:
             with _as_definition_error(f"{where}, {user.name!r}"):
-                encode([spine[column] for column in columns], self._key(user), columns)
+                require_match([spine.schema[column] for column in columns], _types(self._key(user)), columns)
 
     def _check_on_demand(
         self,
@@ -269,6 +269,10 @@ class _Known:
                 hint="hint what it returns, or return frame.lazy()",
             )
         return pl.DataFrame(schema=given.collect_schema())
+
+
+def _types(columns: Sequence[pl.Series]) -> list[pl.DataType]:
+    return [column.dtype for column in columns]
 
 
 def _is_lazy(function: Callable[..., Any]) -> bool:

@@ -9,19 +9,30 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
+from tinymlops._keys import FORMAT
 from tinymlops.errors import IntegrityError
 from tinymlops.features.context import load_definitions
 from tinymlops.features.definitions.definitions import Definitions
 
 if TYPE_CHECKING:
     from tinymlops.registry.catalog import Catalog
-    from tinymlops.stores._entries import Reader
+    from tinymlops.stores._entries import Reader, Writer
     from tinymlops.stores.environment import Environment
     from tinymlops.stores.online import OnlineStore
 
-__all__ = ["InForce", "begin_change", "end_change", "has_other_views", "is_behind", "mend"]
+__all__ = [
+    "InForce",
+    "begin_change",
+    "drop_other_format",
+    "end_change",
+    "has_other_views",
+    "is_behind",
+    "mend",
+    "put_format",
+]
 
 _TOKEN = b"g"
+_FORMAT = b"v"
 _PATIENCE = 60.0
 
 
@@ -57,6 +68,26 @@ def begin_change(online: OnlineStore) -> None:
 def end_change(online: OnlineStore) -> None:
     """Say that the change is committed."""
     online.update(lambda tx: tx.put(_TOKEN, secrets.token_bytes(8)))
+
+
+def put_format(tx: Writer) -> None:
+    """Say how the keys of the store's views are written."""
+    tx.put(_FORMAT, FORMAT.to_bytes(4, "big"))
+
+
+def drop_other_format(online: OnlineStore) -> None:
+    """Throw away views whose keys another version wrote in another way: they are then lost, and come back as such."""
+    with online.read() as tx:
+        if not _has_other_format(tx):
+            return
+    online.update(lambda tx: tx.clear() if _has_other_format(tx) else None)
+
+
+def _has_other_format(tx: Reader) -> bool:
+    written = tx.get(_FORMAT)
+    if written == FORMAT.to_bytes(4, "big"):
+        return False
+    return written is not None or any(True for _ in tx.scan(b"c", b"d"))
 
 
 def mend(environment: Environment) -> None:

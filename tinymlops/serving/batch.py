@@ -1,4 +1,4 @@
-"""`predict_batch`: a table in, a Parquet file out, a chunk at a time."""
+"""`predict_batch`: a table in, a Parquet or CSV file out, a chunk at a time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import polars as pl
@@ -22,6 +22,7 @@ from tinymlops.frames import Frame, require_no_nulls, times_to_micros, to_polars
 from tinymlops.serving.prediction import read_online
 from tinymlops.serving.request import has_features, read_rows
 from tinymlops.stores.publish import fsync, fsync_directory
+from tinymlops.table_files import read_csv, table_writer, written_as_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,7 +63,7 @@ def predict_batch(
         context: The workspace's state.
         model: Who answers.
         rows: A table, or a Parquet or CSV file: entity keys and request fields, or full rows of features.
-        output: The Parquet file to write, complete or not at all; one that is there is replaced.
+        output: The Parquet or CSV file to write, as its name says, complete or not at all; one that is there is replaced.
         timestamp: Column of prediction times, with a zone or as ISO 8601 text with an offset: features are those known
             then, as in training. Without it, those of one moment, now. Full rows of features are used as they are.
 
@@ -75,7 +76,7 @@ def predict_batch(
     total = table.select(pl.len()).collect().item()
     _check_columns(model, table.collect_schema().names(), timestamp)
     served = _by_time(context, model, timestamp) if timestamp is not None else _by_now(context, model)
-    with _parquet(output) as write, progress("predicting", total) as advance:
+    with _written(output) as write, progress("predicting", total) as advance:
         for chunk in _chunks(table, total):
             write(_answered(model, chunk, served))
             advance(chunk.height)
@@ -146,21 +147,17 @@ def _opened(model: Model, rows: Frame | str | Path, timestamp: str | None) -> pl
             opened.collect_schema()
             return opened
         if kind == ".csv":
-            return pl.read_csv(
-                path, schema_overrides=_text_columns(model, path, timestamp), infer_schema_length=None
-            ).lazy()
+            return read_csv(path, _text_columns(model, timestamp)).lazy()
     except pl.exceptions.PolarsError as error:
         raise DataError(f"{path} cannot be read: {error}", hint="write it anew as Parquet") from error
     raise DataError(f"{path} is neither a Parquet nor a CSV file", hint="name it .parquet or .csv, or pass a frame")
 
 
-def _text_columns(model: Model, path: Path, timestamp: str | None) -> dict[str, pl.DataType]:
-    """Return the columns of a CSV file that are text, whatever they look like: "007" is no number."""
-    numbers = ("Int", "UInt", "Float", "Boolean", "Decimal")
+def _text_columns(model: Model, timestamp: str | None) -> set[str]:
+    """Return the columns of a CSV file that are read as text."""
     dtypes = {field.name: field.dtype for field in model.signature.request}
     dtypes |= {field.name: field.dtype for field in model.signature.features}
-    text = {name for name, dtype in dtypes.items() if not dtype.startswith(numbers)} | {timestamp}
-    return {name: pl.String() for name in pl.read_csv(path, n_rows=0).columns if name in text}
+    return written_as_text(dtypes) | ({timestamp} if timestamp is not None else set())
 
 
 def _check_columns(model: Model, columns: Sequence[str], timestamp: str | None) -> None:
@@ -182,31 +179,20 @@ def _chunks(table: pl.LazyFrame, total: int) -> Iterator[pl.DataFrame]:
 
 
 @contextmanager
-def _parquet(output: Path) -> Iterator[Callable[[pl.DataFrame], None]]:
-    """Lend a function that adds rows to a Parquet file, which is there and durable only once the block ends."""
-    import pyarrow.parquet as pq
-
+def _written(output: Path) -> Iterator[Callable[[pl.DataFrame], None]]:
+    """Lend a function that adds rows to a file, which is there and durable only once the block ends."""
     if not output.parent.is_dir():
         raise NotFoundError(f"there is no directory {output.parent}", hint="make it first")
     if output.is_dir():
         raise DataError(f"{output} is a directory", hint="name the file to write")
     unfinished = output.parent / f".{output.name}.{secrets.token_hex(6)}.part"
-    writer: Any = None
-
-    def write(frame: pl.DataFrame) -> None:
-        nonlocal writer
-        table = frame.to_arrow()
-        if writer is None:
-            writer = pq.ParquetWriter(file, table.schema, compression="zstd")
-        writer.write_table(table)
-
     try:
         with unfinished.open("xb") as file:
+            writer = table_writer(output, file)
             try:
-                yield write
+                yield writer.write
             finally:
-                if writer is not None:
-                    writer.close()
+                writer.close()
             fsync(file.fileno())
         unfinished.replace(output)
         fsync_directory(output.parent)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from base64 import b64decode
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import polars as pl
 
+from tinymlops._texts import is_written_as_text
 from tinymlops._time import to_micros
 from tinymlops.errors import DataError, near
 from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, SourceSpec
@@ -20,7 +22,7 @@ from tinymlops.stores._json import to_json
 from tinymlops.stores._rows import plan_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from tinymlops.features.context import Context
     from tinymlops.serving.model import Model
@@ -170,12 +172,18 @@ def _waiting(context: Context, model: Model, label: LabelSpec) -> pl.DataFrame:
     rows = [(one.id, to_micros(one.at), *row[: len(paths)]) for one, row in zip(predictions, found, strict=True)]
     columns = list(zip(*rows, strict=True)) or [()] * (2 + len(paths))
     dtypes = _key_dtypes(context, entity, definitions.get(SourceSpec, label.source))
-    keys = [
-        pl.Series(name, values, dtype=dtype, strict=False)
-        for name, values, dtype in zip(entity.key, columns[2:], dtypes, strict=True)
-    ]
+    keys = [_sent_key(name, values, dtype) for name, values, dtype in zip(entity.key, columns[2:], dtypes, strict=True)]
     frame = pl.DataFrame([pl.Series("id", columns[0], pl.String), pl.Series("at", columns[1], pl.Int64), *keys])
     return frame.drop_nulls()
+
+
+def _sent_key(name: str, values: Sequence[Any], dtype: pl.DataType | None) -> pl.Series:
+    """Return a part of the keys of logged requests, which are JSON."""
+    if dtype == pl.Binary:
+        values = [None if value is None else b64decode(value) for value in values]
+    if dtype is None or is_written_as_text(dtype):  # text stands for the type: whoever looks the key up reads it
+        return pl.Series(name, values, strict=False)
+    return pl.Series(name, values, dtype=dtype, strict=False)
 
 
 def _key_dtypes(context: Context, entity: EntitySpec, source: SourceSpec) -> list[pl.DataType | None]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from tinymlops._texts import from_text, is_written_as_text
 from tinymlops.errors import DataError, near
 from tinymlops.frames import Frame, to_polars
 from tinymlops.schema import parse_dtype
@@ -48,7 +48,7 @@ def _cast_request(model: Model, frame: pl.DataFrame) -> pl.DataFrame:
 
     Args:
         model: Who is asked.
-        frame: Keys and request fields. Integers may come as whole floats, times as ISO 8601 text.
+        frame: Keys and request fields. Integers may come as whole floats, times and decimals as text.
 
     Raises:
         DataError: If a field is missing or mistyped, or a feature is sent that the model reads itself.
@@ -110,8 +110,11 @@ def _cast(series: pl.Series, field: RequestField) -> pl.Series:
         dtype = pl.String()  # a category that training had not is a key that nobody knows, and no error
     if series.dtype in (dtype, pl.Null):
         return series.cast(dtype)
-    if series.dtype == pl.String and isinstance(dtype, pl.Datetime | pl.Date):
-        return _from_text(series, dtype, field)
+    if series.dtype == pl.String and is_written_as_text(dtype):
+        try:
+            series = from_text(series, dtype, name=f"column {field.name!r}")
+        except DataError as error:
+            raise _mistyped(series, field) from error
     if _kind(series.dtype) != _kind(dtype):
         raise _mistyped(series, field)
     sent = series.fill_nan(None) if series.dtype.is_float() else series
@@ -133,21 +136,6 @@ def _kind(dtype: pl.DataType) -> str:
     if isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
         return "text"
     return "number" if dtype.is_numeric() else type(dtype).__name__
-
-
-def _from_text(series: pl.Series, dtype: pl.Datetime | pl.Date, field: RequestField) -> pl.Series:
-    import polars as pl
-
-    try:
-        if isinstance(dtype, pl.Date):
-            days = [None if text is None else date.fromisoformat(text) for text in series]
-            return pl.Series(series.name, days, dtype=pl.Date)
-        moments = [None if text is None else datetime.fromisoformat(text) for text in series]
-    except ValueError as error:
-        raise _mistyped(series, field) from error
-    if any(moment is not None and (moment.tzinfo is None) != (dtype.time_zone is None) for moment in moments):
-        raise _mistyped(series, field)
-    return pl.Series(series.name, moments, dtype=pl.Datetime("us", "UTC" if dtype.time_zone else None)).cast(dtype)
 
 
 def _mistyped(series: pl.Series, field: RequestField) -> DataError:

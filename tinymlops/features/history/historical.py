@@ -16,6 +16,8 @@ from tinymlops.features.definitions.on_demand import FEATURE, TIMESTAMP, express
 from tinymlops.features.definitions.specs import EntitySpec, FeatureRequest, OnDemandSpec, SourceSpec, ViewSpec
 from tinymlops.features.history.computing import Array, cell_statuses, compute, history_of
 from tinymlops.features.history.prepared import history_from_store
+from tinymlops.features.history.sources import known_columns
+from tinymlops.records import SourceState
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
@@ -28,6 +30,7 @@ __all__ = [
     "features_for",
     "in_order",
     "is_strict",
+    "key_types",
     "no_key",
     "parse_features",
     "same_name",
@@ -136,6 +139,26 @@ def in_order(
             ordered.columns[name] = table.columns[name]
             ordered.origins[name] = origin
     return ordered
+
+
+def key_types(context: Context, asked: Asked) -> dict[str, str]:
+    """Return the spine's key columns of some features, and the dtype names that the rows have for them."""
+    types: dict[str, str] = {}
+    for request in parse_features(context, asked):
+        if request.on_demand:
+            continue
+        view = context.definitions.get(ViewSpec, request.view)
+        entity, source = (
+            context.definitions.get(EntitySpec, view.entity),
+            context.definitions.get(SourceSpec, view.source),
+        )
+        names = context.definitions.key_columns(entity, source)
+        while source.row_wise:
+            source = context.definitions.get(SourceSpec, source.inputs[0])
+        known = known_columns(source, context.environment.database.get(SourceState, source=source.name))
+        found = zip(request.on or entity.key, names, strict=True)
+        types |= {column: known[name] for column, name in found if name in known}
+    return types
 
 
 def same_name(name: str, origin: str) -> DataError:

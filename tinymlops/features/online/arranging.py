@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from tinymlops._keys import all_key_bytes, key_values
+from tinymlops._keys import key_bytes
 from tinymlops.features.definitions.expressions import Aggregate, AnyOperand
 from tinymlops.features.history.computing import Array, History, history_of, kept_rows, operand_values
 from tinymlops.features.history.payloads import stored_dtype
@@ -66,11 +66,10 @@ def arranged(variant: Variant, frame: pl.DataFrame, *, at: int | None = None) ->
             objects.append(series.cast(stored_dtype(series.dtype)).to_list())
     used = np.flatnonzero(np.diff(records.offsets))
     first = pl.Series(records.offsets[used])
-    keys = [key_values(part.gather(first), part.dtype, name) for part, name in zip(key, variant.key, strict=True)]
+    used_keys = [part.gather(first) for part in key]
+    keys = key_bytes(used_keys, [part.dtype for part in key], variant.key, variant.prefix)
     offsets = np.append(records.offsets[used], records.event.size).astype(np.int64)
-    return layout, Rows(
-        [key for key in all_key_bytes(keys, variant.prefix) if key is not None], offsets, columns, objects
-    )
+    return layout, Rows([key for key in keys if key is not None], offsets, columns, objects)
 
 
 def column_values(words: Array, found: Array, dtype: str) -> pl.Series:

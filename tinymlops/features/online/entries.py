@@ -23,6 +23,7 @@ from tinymlops.features.definitions import specs
 from tinymlops.features.definitions.definitions import Definitions
 from tinymlops.features.definitions.specs import AnySpec, EntitySpec, SourceSpec, ViewSpec
 from tinymlops.features.history.stored import Rebuilt
+from tinymlops.features.in_force import put_format
 from tinymlops.kernels._compile import frozen
 from tinymlops.kernels.entries import SYSTEM, empty_entry, pack, unpack
 
@@ -235,6 +236,7 @@ class Variant:
         tx.remember(tx.remembered() | {self.id: self.view.name})
         kept = _Kept(state.lineage, state.segment, state.layout, state.stamp, state.rebuilt)
         tx.put(b"l" + self._name, msgspec.msgpack.encode(kept))
+        put_format(tx)
         self.put_moment(tx, state)
 
     def put_moment(self, tx: Writer, state: State) -> None:
@@ -275,7 +277,7 @@ class Variant:
             tx: The transaction.
             layout: How they are laid out.
             empty: The entry of a key without rows.
-            keys: As `all_key_bytes` writes them, after the prefix.
+            keys: As `key_bytes` writes them, after the prefix.
             newest: What the transaction has for them: their newest entries.
             whole: bool[K], for which keys the full entries are read too; None for all.
             objects: Also return what lies beside the words.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tinymlops._keys import all_key_bytes, key_values
+from tinymlops._keys import key_bytes, plain_key_bytes
 from tinymlops.errors import DataError
 from tinymlops.features.definitions.specs import EntitySpec, SourceSpec, ViewSpec
 from tinymlops.features.history.historical import asked_of, is_strict, no_key, same_name
@@ -203,14 +203,10 @@ class ViewPlan:
 
     def _keys(self, program: Program, request: Request) -> list[bytes | None]:
         if list(map(request.kinds.get, self.on)) == program.plain:
-            return all_key_bytes(list(map(request.columns.__getitem__, self.on)), self.variant.prefix, program.plain)
-        values = [self._values(program, request, place) for place in range(len(self.on))]
-        return all_key_bytes(values, self.variant.prefix)
-
-    def _values(self, program: Program, request: Request, place: int) -> Sequence[Any]:
-        """Return a part of the keys, of a type that is not taken as it is."""
-        column = self.on[place]
-        if column not in request.columns:
-            raise no_key(column, self.view, list(request.columns))
-        dtype = parse_dtype(program.layout.key[place])
-        return key_values(request.frame()[column], dtype, self.variant.key[place])
+            return plain_key_bytes(list(map(request.columns.__getitem__, self.on)), self.variant.prefix, program.plain)
+        for column in self.on:
+            if column not in request.columns:
+                raise no_key(column, self.view, list(request.columns))
+        frame = request.frame()
+        dtypes = list(map(parse_dtype, program.layout.key))
+        return key_bytes([frame[column] for column in self.on], dtypes, self.variant.key, self.variant.prefix)

@@ -14,7 +14,7 @@ from tinymlops._time import from_micros
 from tinymlops.errors import DataError
 from tinymlops.features.history.historical import Asked, Table, in_order, parse_features, same_name, view_columns
 from tinymlops.features.online.read_plans import ReadPlan, plan_for
-from tinymlops.features.online.requests import Keys, Request
+from tinymlops.features.online.requests import Request
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from tinymlops.features.definitions.specs import FeatureRequest
     from tinymlops.features.history.stored import Rebuilt
     from tinymlops.features.online.cells import Answer
+    from tinymlops.frames import Frame
     from tinymlops.stores._entries import Reader
 
-__all__ = ["Keys", "OnlineFeatures", "get_online_features", "read_features"]
+__all__ = ["OnlineFeatures", "get_online_features", "read_features"]
 
 
 class Rebuild(NamedTuple):
@@ -145,7 +146,7 @@ class OnlineFeatures:
         ]
 
 
-def get_online_features(context: Context, tx: Reader, asked: Asked, keys: Keys, *, details: bool) -> OnlineFeatures:
+def get_online_features(context: Context, tx: Reader, asked: Asked, keys: Frame, *, details: bool) -> OnlineFeatures:
     """Read features as of the clock's time.
 
     A view that was never materialized, or only at a later time than the clock's, is read from history.
@@ -154,7 +155,7 @@ def get_online_features(context: Context, tx: Reader, asked: Asked, keys: Keys, 
         context: The workspace's state.
         tx: The transaction in which that state is the one in force.
         asked: The features.
-        keys: Rows, or columns, of entity keys and request fields.
+        keys: Entity keys and request fields: any table, rows or columns.
         details: Add `<feature>_status` and `<feature>_event_time`.
 
     Raises:
@@ -172,7 +173,7 @@ def get_online_features(context: Context, tx: Reader, asked: Asked, keys: Keys, 
 
 def read_features(
     context: Context,
-    keys: Keys | pl.DataFrame,
+    keys: Frame,
     requests: Sequence[FeatureRequest],
     *,
     spine_source: str | None = None,
@@ -182,7 +183,7 @@ def read_features(
 
     Args:
         context: The workspace's state.
-        keys: Rows, columns or a frame of keys and request fields.
+        keys: Entity keys and request fields: any table, rows or columns.
         requests: What to read, in order.
         spine_source: As for `features_for`: a model's features are read as its training set's were.
         details: Add `<feature>_status` and `<feature>_event_time`.

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import polars as pl
+from typing import TYPE_CHECKING, Any
 
 from tinymlops._keys import kind_of
 from tinymlops.errors import DataError
-from tinymlops.frames import to_polars
+from tinymlops.frames import Frame, to_polars
 
-__all__ = ["Keys", "Request"]
+if TYPE_CHECKING:
+    import polars as pl
 
-Keys = Sequence[Mapping[str, object]] | Mapping[str, Sequence[object]]
+__all__ = ["Request"]
 
 _PLAIN = frozenset((int, str, float, bool))
 
@@ -22,7 +21,7 @@ class Request:
     """Columns of plain Python values, or a frame of anything else.
 
     Args:
-        given: Rows, columns, or a frame.
+        given: Any table: rows, columns, or a frame.
 
     Attributes:
         columns: Column name to its values.
@@ -35,7 +34,7 @@ class Request:
 
     __slots__ = ("_frame", "_given", "columns", "kinds")
 
-    def __init__(self, given: Keys | pl.DataFrame) -> None:
+    def __init__(self, given: Frame) -> None:
         self._given = given
         self._frame: pl.DataFrame | None = None
         columns: Any = dict(given) if type(given) is dict else _columns_of(given)
@@ -58,10 +57,7 @@ class Request:
     def frame(self) -> pl.DataFrame:
         """Return keys and request fields as Polars has them."""
         if self._frame is None:
-            given = self._given
-            if not isinstance(given, pl.DataFrame):
-                given = to_polars(dict(given) if isinstance(given, Mapping) else [dict(row) for row in given])
-            self._frame = given
+            self._frame = to_polars(self._given)
         return self._frame
 
     def lists(self) -> dict[str, list[Any]]:
@@ -71,15 +67,15 @@ class Request:
         return {name: list(values) for name, values in self.columns.items()}
 
 
-def _columns_of(rows: Keys | pl.DataFrame) -> dict[str, Any] | None:
+def _columns_of(given: Frame) -> dict[str, Any] | None:
     """Turn rows into columns; None for a frame, or where they have not the same."""
-    if isinstance(rows, Mapping):
-        return dict(rows)
-    if isinstance(rows, pl.DataFrame) or not rows:
+    if isinstance(given, Mapping):
+        return dict(given)
+    if not isinstance(given, list | tuple) or not given:
         return None
-    if not all(isinstance(row, dict) and row.keys() == rows[0].keys() for row in rows):
+    if not all(isinstance(row, dict) and row.keys() == given[0].keys() for row in given):
         return None
-    return {name: [row[name] for row in rows] for name in rows[0]}
+    return {name: [row[name] for row in given] for name in given[0]}
 
 
 def _kinds_of(columns: Mapping[str, Any]) -> dict[str, type | None] | None:
