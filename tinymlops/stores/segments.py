@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from tinymlops.errors import DataError, IntegrityError
+from tinymlops.schema import lasting_dtype
 from tinymlops.stores.publish import publish, verify_file
 
 if TYPE_CHECKING:
@@ -73,10 +74,7 @@ def merge(segments: Sequence[tuple[Path, int]], rows: pl.DataFrame | None, direc
     for path, _ in segments:
         verify_file(path, path.name)
     _united([(path, _schema(path)) for path, _ in segments], None)
-    parts = [
-        pl.scan_parquet(path, glob=False, hive_partitioning=False).with_columns(pl.col("__ordinal") + base)
-        for path, base in segments
-    ]
+    parts = [_scan(path).with_columns(pl.col("__ordinal") + base) for path, base in segments]
     if rows is not None:
         parts.append(rows.rename({"__sequence": "__ordinal"}).lazy())
     together = pl.concat(parts, how="diagonal")
@@ -126,7 +124,7 @@ def batches(path: Path, base: int) -> Iterator[pl.DataFrame]:
 
     verify_file(path, path.name)
     columns = list(_schema(path))
-    scan = pl.scan_parquet(path, glob=False, hive_partitioning=False)
+    scan = _scan(path)
     for start in range(0, scan.select(pl.len()).collect().item(), _BATCH_ROWS):
         frame = scan.slice(start, _BATCH_ROWS).collect()
         yield frame.with_columns((pl.col("__ordinal") + base).alias("__sequence")).select(*columns, *SYSTEM_COLUMNS)
@@ -137,7 +135,19 @@ def _read_one(path: Path, base: int, columns: list[str]) -> pl.DataFrame:
 
     frame = pl.read_parquet(path, columns=[*columns, *_STORED], glob=False, hive_partitioning=False)
     sequence = (pl.col("__ordinal") + base).alias("__sequence")
-    return frame.with_columns(sequence).select(*columns, *SYSTEM_COLUMNS)
+    return frame.cast(_uncategorical(frame.schema)).with_columns(sequence).select(*columns, *SYSTEM_COLUMNS)
+
+
+def _scan(path: Path) -> pl.LazyFrame:
+    import polars as pl
+
+    scan = pl.scan_parquet(path, glob=False, hive_partitioning=False)
+    return scan.cast(_uncategorical(scan.collect_schema()))
+
+
+def _uncategorical(schema: pl.Schema) -> dict[Any, Any]:
+    """Return the casts that read categories as text: files from before categories were stored as text hold them."""
+    return {name: lasting_dtype(dtype) for name, dtype in schema.items() if lasting_dtype(dtype) != dtype}
 
 
 def _schema(path: Path) -> dict[str, Any]:
@@ -147,7 +157,7 @@ def _schema(path: Path) -> dict[str, Any]:
         schema = pl.scan_parquet(path, glob=False, hive_partitioning=False).collect_schema()
     except (pl.exceptions.ComputeError, OSError) as error:
         raise IntegrityError(f"{path} is no segment: {error}") from error
-    return {name: dtype for name, dtype in schema.items() if name not in _STORED}
+    return {name: lasting_dtype(dtype) for name, dtype in schema.items() if name not in _STORED}
 
 
 def _united(schemas: list[tuple[Path, dict[str, Any]]], columns: Sequence[str] | None) -> dict[str, Any]:
