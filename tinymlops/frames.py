@@ -9,6 +9,7 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from tinymlops._forks import require_threads
 from tinymlops._time import ENDLESS, FIRST_MICROS, LAST_MICROS, parse_zone, to_micros
 from tinymlops.errors import DataError
 
@@ -51,6 +52,7 @@ def to_polars(frame: Frame) -> pl.DataFrame:
     """
     import polars as pl
 
+    require_threads()
     if isinstance(frame, pl.DataFrame):
         return frame
     if isinstance(frame, pl.LazyFrame):
