@@ -117,7 +117,11 @@ def test_a_label_that_does_not_fit_its_columns_is_refused(workspace, make):
         ({"created": "made"}, "source 'orders' has no column 'made', which its created= names", ""),
         ({"delay": "lag"}, "source 'orders' has no column 'lag', which its delay= names", ""),
         ({"keys": {"customer": "custmer"}}, "no column 'custmer', which its keys= names", "did you mean 'customer'?"),
-        ({"timestamp": "amount"}, "'amount' is a column of Float64, not of times", "convert it first"),
+        (
+            {"timestamp": "amount"},
+            "'amount' of source 'orders' is a column of Float64, not of times",
+            "convert it first",
+        ),
     ],
 )
 def test_a_source_whose_options_name_no_such_column_is_refused(workspace, make, options, message, hint):
@@ -126,7 +130,13 @@ def test_a_source_whose_options_name_no_such_column_is_refused(workspace, make, 
 
 def test_times_without_a_zone_are_refused_until_the_source_says_it(workspace, make):
     naive = ORDERS.with_columns(pl.col("at").dt.replace_time_zone(None))
-    refused(workspace, make(naive).project, DataError, "'at' holds times without a time zone", 'tz="America/New_York"')
+    refused(
+        workspace,
+        make(naive).project,
+        DataError,
+        "'at' of source 'orders' holds times without a time zone",
+        'tz="America/New_York"',
+    )
     assert workspace.apply(make(naive, tz="Europe/Vienna").project)
 
 

@@ -233,12 +233,12 @@ def test_a_spine_whose_key_is_of_another_type_is_refused(workspace, applied, ref
 def test_naive_times_are_refused_wherever_they_come_in(workspace, applied, refused):
     naive = pl.col("at").dt.replace_time_zone(None)
     applied.frames["orders"] = ORDERS.with_columns(naive)
-    message, hint = "'at' holds times without a time zone", 'tz="America/New_York"'
-    refused(DataError, message, hint, lambda: workspace.ingest(applied.orders))
+    message, hint = "holds times without a time zone", 'tz="America/New_York"'
+    refused(DataError, f"'at' of source 'orders' {message}", hint, lambda: workspace.ingest(applied.orders))
     spine = VISITS.with_columns(naive)
     refused(
         DataError,
-        message,
+        f"'at' {message}",
         hint,
         lambda: workspace.get_historical_features(spine, [applied.spending], timestamp="at"),
     )

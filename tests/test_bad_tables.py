@@ -92,7 +92,7 @@ def test_null_event_times_are_left_out(ask):
 def test_a_column_that_holds_no_times_is_refused_by_name(ask):
     with pytest.raises(DataError, match="'timestamp' is a column of Int32, not of times"):
         ask(spine_of(1).with_columns(timestamp=1), rows_of(1))
-    with pytest.raises(DataError, match="'at' is a column of String, not of times"):
+    with pytest.raises(DataError, match="'at'.* is a column of String, not of times"):
         ask(spine_of(1), rows_of(1).with_columns(at=pl.lit("2024-01-01")))
 
 

@@ -143,8 +143,8 @@ def test_a_mistyped_name_keeps_the_near_match(root):
 def test_what_the_data_does_not_allow_is_a_data_error(root):
     with pytest.raises(DataError, match="Could not convert string 'x'"):
         query("select v::int from t", tables={"t": pl.DataFrame({"v": ["x"]})}, root=root)
-    with pytest.raises(DataError, match="no Polars|does not have"):
-        query("select interval 1 day", root=root)
+    with pytest.raises(DataError, match=r"column 'age' of the SQL holds intervals of months.* in rows \[1\]"):
+        query("select unnest([interval 1 day, interval 1 month]) as age", root=root)
     with pytest.raises(DataError, match=r"nope\.parquet.*\n.*found in"):
         query("from 'nope.parquet'", root=root)
 

@@ -381,7 +381,7 @@ def test_a_cursor_without_since_is_refused_at_the_decorator(options, named):
 
 def test_a_cursor_that_is_no_time_is_refused_when_it_is_read(workspace):
     workspace.apply(incremental_project(lambda since: orders_by_id((1, "a", 1, 1.0)), cursor="amount"))
-    with pytest.raises(DataError, match="'amount' is a column of Float64, not of times"):
+    with pytest.raises(DataError, match="'amount' of source .orders. is a column of Float64, not of times"):
         workspace.ingest("orders")
 
 

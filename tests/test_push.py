@@ -214,10 +214,10 @@ BAD = [
     (click(2, amount="much"), r"column 'amount' of source 'clicks' is Float64 and holds 'much', in rows \[1\]"),
     (click(2, amount=float("inf")), r"column 'amount' of source 'clicks' is infinite in rows \[1\]"),
     (click(2, customer=7), r"column 'customer' of source 'clicks' is String and holds 7, in rows \[1\]"),
-    (click(2, customer="a\ud800"), r"column 'customer' of source 'clicks' is no String, in rows \[1\]"),
+    (click(2, customer="a\ud800"), r"column 'customer' of source 'clicks' is not a String, in rows \[1\]"),
     (click(2) | {"at": "yesterday"}, r"column 'at' .* holds 'yesterday', in rows \[1\]\nHint: write times as ISO 8601"),
     (click(2) | {"at": 1700000000}, r"column 'at' .* holds 1700000000, in rows \[1\]"),
-    (click(2) | {"at": "2024-01-01T00:00:00"}, "'at' holds times without a time zone"),
+    (click(2) | {"at": "2024-01-01T00:00:00"}, "'at' of source 'clicks' holds times without a time zone"),
     (click(2, deleted="yes"), r"column 'deleted' of source 'clicks' is Boolean and holds 'yes', in rows \[1\]"),
 ]
 

@@ -53,6 +53,25 @@ def test_rows_come_back_with_their_sequence(directory):
     assert_frame_equal(segments.read([(directory / written.sha256, 100)], None), expected)
 
 
+def test_categories_of_older_files_are_read_as_text(directory):
+    older = write(
+        frame(
+            color=pl.Series(["red", "blue"], dtype=pl.Categorical),
+            l=pl.Series([["a"], None]).cast(pl.List(pl.Categorical)),
+        ),
+        directory,
+    )
+    newer = write(frame(color=["red"], l=[["b"]]), directory)
+    parts = [(directory / older.sha256, 0), (directory / newer.sha256, 2)]
+    got = segments.read(parts, None)
+    assert got.select("color", "l").rows() == [("red", ["a"]), ("blue", None), ("red", ["b"])]
+    assert [part["color"].dtype for path, base in parts for part in segments.batches(path, base)] == [pl.String] * 2
+    merged = segments.merge(
+        parts, got.with_columns(pl.col("__sequence") + 3), directory, directory.parent.parent / "tmp"
+    )
+    assert segments.read([(directory / merged.sha256, 0)], ["color"])["color"].to_list() == ["red", "blue", "red"] * 2
+
+
 def test_the_same_rows_are_one_file(directory):
     first, second = (write(frame(v=[1, 2]), directory) for _ in range(2))
     assert first == second

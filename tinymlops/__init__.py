@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from tinymlops import _forks as _forks
+
 if TYPE_CHECKING:
     from tinymlops._time import ReplayClock
     from tinymlops.errors import TinyMLOpsError

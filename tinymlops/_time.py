@@ -11,6 +11,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from tinymlops.errors import DataError, DefinitionError
 
 __all__ = [
+    "ENDLESS",
+    "FIRST_MICROS",
+    "LAST_MICROS",
     "Clock",
     "ReplayClock",
     "format_duration",
@@ -37,6 +40,13 @@ _DURATION = re.compile(r"(\d+)(us|ms|s|m|h|d|w)")
 _LONGEST = 100
 """Characters of a value in an error."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+FIRST_MICROS = -62_135_596_800_000_000
+"""The first microsecond of the year 1 in UTC: neither Python nor JSON says an earlier time."""
+LAST_MICROS = 253_402_300_799_999_999
+"""The last microsecond of the year 9999 in UTC: neither Python nor JSON says a later time."""
+ENDLESS = 2**63 - 1
+"""What SQL writes as 'infinity', in whatever unit: a moment after all others."""
 
 
 def parse_duration(value: str | timedelta, *, name: str) -> int:

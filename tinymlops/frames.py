@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from tinymlops._forks import require_threads
 from tinymlops._python_values import column_of, columns_of_rows
-from tinymlops._time import parse_zone, to_micros
+from tinymlops._time import ENDLESS, FIRST_MICROS, LAST_MICROS, parse_zone, to_micros
 from tinymlops.errors import DataError
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ DateMeans = Literal["start", "end"]
 """Which moment of its day a date is: the first or the last microsecond."""
 
 _SHOWN_ROWS = 5
+_DAY = 86_400_000_000
+"""Microseconds."""
 _EXACT = 2**53
 """Up to here every integer is a float64."""
 
@@ -51,6 +54,7 @@ def to_polars(frame: Frame) -> pl.DataFrame:
     """
     import polars as pl
 
+    require_threads()
     if isinstance(frame, pl.DataFrame):
         return frame
     try:
@@ -104,6 +108,7 @@ def times_to_micros(
     role: Role,
     tz: str | None,
     name: str,
+    of: str = "",
     ambiguous: Ambiguous = "raise",
     date_means: DateMeans | None = None,
     first_row: int = 0,
@@ -111,13 +116,15 @@ def times_to_micros(
     """Convert times to microseconds since 1970 in UTC, rounding so that no knowledge comes early.
 
     Finer times of features round up, those of a spine down. A date is the last microsecond of its day for a
-    feature, the first for a spine.
+    feature, the first for a spine. What 64 bits of microseconds cannot hold, such as the "infinity" of
+    milliseconds, becomes the greatest or the least number. Beyond the years 1 to 9999 no zone is looked up.
 
     Args:
         series: Dates, or datetimes with or without a zone.
         role: Whose times they are.
         tz: IANA name of the zone of times that carry none; None if there must be no such times.
         name: What to call the column in an error.
+        of: What to say after its name in an error, such as " of source 'orders'".
         ambiguous: What a time is that a clock change skipped or repeated in `tz`: of the two moments that the
             offsets before and after the change give, the earliest or the latest; or an error.
         date_means: Which moment of its day a date is; None for what the role says.
@@ -131,24 +138,25 @@ def times_to_micros(
     """
     import polars as pl
 
+    column = f"{name!r}{of}"
     if series.dtype == pl.Null:
         return series.cast(pl.Int64)
     if not isinstance(series.dtype, pl.Datetime | pl.Date):
         raise DataError(
-            f"{name!r} is a column of {series.dtype}, not of times",
+            f"{column} is a column of {series.dtype}, not of times",
             hint='convert it first, such as pl.from_epoch(column, time_unit="s") or column.str.to_datetime()',
         )
     if isinstance(series.dtype, pl.Datetime) and series.dtype.time_zone is not None:
         return _round(series, role)
     if tz is None:
         raise DataError(
-            f"{name!r} holds {'dates' if series.dtype == pl.Date else 'times'} without a time zone",
+            f"{column} holds {'dates' if series.dtype == pl.Date else 'times'} without a time zone",
             hint='say which zone they are in, such as tz="America/New_York" or tz="UTC"',
         )
     zone = parse_zone(tz)
     if series.dtype == pl.Date:
         return _day_edge(series, date_means or ("end" if role == "feature" else "start"), zone)
-    return _local_to_micros(_round(series, role), zone, name, ambiguous, first_row)
+    return _local_to_micros(_round(series, role), zone, column, ambiguous, first_row)
 
 
 def require_no_nulls(times: pl.Series, *, name: str) -> None:
@@ -302,14 +310,35 @@ def _round(series: pl.Series, role: Role) -> pl.Series:
 
     assert isinstance(series.dtype, pl.Datetime)
     unit, numbers = series.dtype.time_unit, series.to_physical()
-    if unit == "ns":
-        # Floor division, so the times before 1970 round the same way; up is down of the negative.
-        return -(-numbers // 1000) if role == "feature" else numbers // 1000
-    return numbers if unit == "us" else numbers * 1000
+    if unit == "us":
+        return numbers
+    if unit == "ms":
+        most = ENDLESS // 1000
+        return _saturated(numbers.clip(-most, most) * 1000, numbers, -most, most)
+    # Floor division, so the times before 1970 round the same way; up is down of the negative.
+    micros = -(-numbers // 1000) if role == "feature" else numbers // 1000
+    return _saturated(micros, numbers, -ENDLESS, ENDLESS - 1)
+
+
+def _saturated(micros: pl.Series, numbers: pl.Series, low: int, high: int) -> pl.Series:
+    """Put the least or the greatest microsecond where the given numbers are below or above what it can say."""
+    for beyond, value in ((numbers < low, -ENDLESS), (numbers > high, ENDLESS)):
+        if beyond.any():
+            micros = micros.set(beyond.fill_null(value=False), value)
+    return micros
 
 
 def _local_to_micros(numbers: pl.Series, zone: ZoneInfo, name: str, ambiguous: Ambiguous, first_row: int) -> pl.Series:
     """Convert microseconds of local time to microseconds UTC."""
+    outside = ((numbers < FIRST_MICROS) | (numbers > LAST_MICROS)).fill_null(value=False)
+    if not outside.any():
+        return _in_calendar(numbers, zone, name, ambiguous, first_row)
+    inside = _in_calendar(numbers.set(outside, None), zone, name, ambiguous, first_row)
+    return numbers.zip_with(outside, inside)
+
+
+def _in_calendar(numbers: pl.Series, zone: ZoneInfo, name: str, ambiguous: Ambiguous, first_row: int) -> pl.Series:
+    """Convert microseconds of local time in the years 1 to 9999; beyond them a look at the zone ends in a panic."""
     import polars as pl
 
     local = numbers.cast(pl.Datetime("us"))
@@ -321,7 +350,7 @@ def _local_to_micros(numbers: pl.Series, zone: ZoneInfo, name: str, ambiguous: A
     if ambiguous == "raise":
         first = open_rows.head(_SHOWN_ROWS)
         raise DataError(
-            f"{name!r} holds {len(open_rows)} times that a clock change in {zone.key} skipped or repeated, the first in "
+            f"{name} holds {len(open_rows)} times that a clock change in {zone.key} skipped or repeated, the first in "
             f"rows {[first_row + row for row in first]}: {[str(moment) for moment in local.gather(first)]}",
             hint='give the column in UTC, or where a source is declared say ambiguous="earliest" or ambiguous="latest"',
         )
@@ -331,6 +360,17 @@ def _local_to_micros(numbers: pl.Series, zone: ZoneInfo, name: str, ambiguous: A
 
 def _day_edge(series: pl.Series, edge: DateMeans, zone: ZoneInfo) -> pl.Series:
     """Return the first microsecond of each day in a zone, or the last."""
+    days = series.to_physical()
+    low, high = FIRST_MICROS // _DAY, LAST_MICROS // _DAY
+    outside = ((days < low) | (days > high)).fill_null(value=False)
+    if not outside.any():
+        return _edge_in_calendar(series, edge, zone)
+    inside = _edge_in_calendar(series.set(outside, None), edge, zone)
+    return _saturated(inside, days, low, high)
+
+
+def _edge_in_calendar(series: pl.Series, edge: DateMeans, zone: ZoneInfo) -> pl.Series:
+    """Return the edge of days in the years 1 to 9999."""
     import polars as pl
 
     days = series.dt.offset_by("1d") if edge == "end" else series

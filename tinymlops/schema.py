@@ -12,7 +12,7 @@ from tinymlops.errors import DataError, DefinitionError
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["dtype_name", "parse_dtype", "parse_schema", "schema_of"]
+__all__ = ["dtype_name", "lasting_dtype", "parse_dtype", "parse_schema", "schema_of"]
 
 _PYTHON_TYPES: dict[object, str] = {
     bool: "Boolean",
@@ -59,6 +59,23 @@ def dtype_name(dtype: pl.DataType) -> str:
             hint="cast it to numbers, strings, times or a list of them in the source",
         )
     return name
+
+
+def lasting_dtype(dtype: pl.DataType) -> pl.DataType:
+    """Return a dtype without categories that the next table may not have: Categorical is String, in lists too.
+
+    Example:
+        >>> import polars as pl
+        >>> lasting_dtype(pl.List(pl.Categorical()))
+        List(String)
+    """
+    import polars as pl
+
+    if isinstance(dtype, pl.Categorical):
+        return pl.String()
+    if isinstance(dtype, pl.List):
+        return pl.List(lasting_dtype(_instance(dtype.inner)))
+    return dtype
 
 
 def parse_dtype(name: str) -> pl.DataType:

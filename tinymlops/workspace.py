@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
 
+from tinymlops._forks import require_threads
 from tinymlops._time import Clock, parse_duration, parse_instant, system_clock, to_micros
 from tinymlops.errors import DataError, TinyMLOpsError, near
 
@@ -673,6 +674,7 @@ class Workspace:
         if known is None or known.definitions is not definitions or known.clock is not self._clock:
             from tinymlops.features.context import Context
 
+            require_threads()
             known = self._known = Context(
                 self._environment, definitions, self._functions, self._clock, self._root, self._config
             )

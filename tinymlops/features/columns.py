@@ -28,7 +28,8 @@ from tinymlops.features.definitions.specs import (
     ViewSpec,
 )
 from tinymlops.features.history.computing import compute, history_of
-from tinymlops.features.history.sources import SYSTEM, whole_numbers, with_times
+from tinymlops.features.history.sources import SYSTEM, with_times
+from tinymlops.features.history.storable import storable
 from tinymlops.features.history.stored import state_of
 from tinymlops.schema import parse_dtype
 
@@ -230,7 +231,7 @@ class _Known:
             raise type(error)(f"source {source.name!r}: {error.message}", hint=error.hint) from error
         if frame is None:
             return None
-        frame = whole_numbers(frame)
+        frame = storable(frame, source)
         if not source.row_wise:
             return with_times(frame, source).with_columns(pl.lit(0, pl.Int64).alias("__sequence"))
         if not set(SYSTEM) <= set(frame.columns):

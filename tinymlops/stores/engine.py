@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tinymlops.errors import AccessError, DataError, DefinitionError, TinyMLOpsError
+from tinymlops.stores._arrow import as_polars, require_exact_types
 from tinymlops.stores._sql import located, named_tables, one_select
 from tinymlops.stores.publish import scratch_directory
 
@@ -47,8 +48,7 @@ def query(
         DataError: If the data does not allow it, such as a text that is no number.
     """
     with _relation(sql, tables or {}, root, data_dirs, threads, tmp) as relation:
-        frame: pl.DataFrame = relation.pl()
-        return frame.rechunk()  # now, for later it would be beside a copy of it
+        return as_polars(relation.to_arrow_table()).rechunk()  # now, for later it would be beside a copy of it
 
 
 def relation_columns(
@@ -62,7 +62,7 @@ def relation_columns(
 ) -> dict[str, pl.DataType]:
     """Return the columns that a SELECT would have, without running it; arguments and errors as in `query`."""
     with _relation(sql, tables or {}, root, data_dirs, threads, tmp) as relation:
-        return dict(relation.limit(0).pl().schema)
+        return dict(as_polars(relation.limit(0).to_arrow_table()).schema)
 
 
 def table_names(sql: str) -> set[str]:
@@ -94,7 +94,9 @@ def _relation(
         for name, table in tables.items():
             connection.register(name, table)
         _lock_down(connection, directories, spill)
-        yield connection.sql(select)
+        relation = connection.sql(select)
+        require_exact_types(relation.columns, relation.types)
+        yield relation
 
 
 def _connect(threads: int | None) -> duckdb.DuckDBPyConnection:
@@ -139,16 +141,11 @@ def _text(value: object) -> str:
 @contextmanager
 def _translated(directories: list[Path]) -> Iterator[None]:
     import duckdb
-    import polars as pl
 
     try:
         yield
     except duckdb.Error as error:
         raise _explained(error, directories) from error
-    except pl.exceptions.ComputeError as error:
-        raise DataError(
-            f"a column of the SQL has a type that Polars does not have: {error}", hint="cast it in the SELECT"
-        ) from error
 
 
 def _explained(error: duckdb.Error, directories: list[Path]) -> TinyMLOpsError:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from tinymlops._widening import widened, wider
 from tinymlops.errors import DataError, IntegrityError
+from tinymlops.schema import lasting_dtype
 from tinymlops.stores.publish import publish, verify_file
 
 if TYPE_CHECKING:
@@ -75,9 +76,7 @@ def merge(segments: Sequence[tuple[Path, int]], rows: pl.DataFrame | None, direc
         verify_file(path, path.name)
     dtypes = _united([*((path, _schema(path)) for path, _ in segments), *_added(rows, directory)], None)
     parts = [
-        _of_types(pl.scan_parquet(path, glob=False, hive_partitioning=False), _schema(path), dtypes).with_columns(
-            pl.col("__ordinal") + base
-        )
+        _of_types(_scan(path), _schema(path), dtypes).with_columns(pl.col("__ordinal") + base)
         for path, base in segments
     ]
     if rows is not None:
@@ -130,7 +129,7 @@ def batches(path: Path, base: int) -> Iterator[pl.DataFrame]:
 
     verify_file(path, path.name)
     columns = list(_schema(path))
-    scan = pl.scan_parquet(path, glob=False, hive_partitioning=False)
+    scan = _scan(path)
     for start in range(0, scan.select(pl.len()).collect().item(), _BATCH_ROWS):
         frame = scan.slice(start, _BATCH_ROWS).collect()
         yield frame.with_columns((pl.col("__ordinal") + base).alias("__sequence")).select(*columns, *SYSTEM_COLUMNS)
@@ -143,6 +142,18 @@ def _read_one(path: Path, base: int, dtypes: dict[str, Any]) -> pl.DataFrame:
     sequence = (pl.col("__ordinal") + base).alias("__sequence")
     grown = [widened(frame[name], dtype) for name, dtype in dtypes.items() if frame.schema[name] != dtype]
     return frame.with_columns(sequence, *grown).select(*dtypes, *SYSTEM_COLUMNS)
+
+
+def _scan(path: Path) -> pl.LazyFrame:
+    import polars as pl
+
+    scan = pl.scan_parquet(path, glob=False, hive_partitioning=False)
+    return scan.cast(_uncategorical(scan.collect_schema()))
+
+
+def _uncategorical(schema: pl.Schema) -> dict[Any, Any]:
+    """Return the casts that read categories as text: files from before categories were stored as text hold them."""
+    return {name: lasting_dtype(dtype) for name, dtype in schema.items() if lasting_dtype(dtype) != dtype}
 
 
 def _of_types(rows: pl.LazyFrame, schema: Mapping[str, Any], dtypes: Mapping[str, Any]) -> pl.LazyFrame:
@@ -166,7 +177,7 @@ def _schema(path: Path) -> dict[str, Any]:
         schema = pl.scan_parquet(path, glob=False, hive_partitioning=False).collect_schema()
     except (pl.exceptions.ComputeError, OSError) as error:
         raise IntegrityError(f"{path} is no segment: {error}") from error
-    return {name: dtype for name, dtype in schema.items() if name not in _STORED}
+    return {name: lasting_dtype(dtype) for name, dtype in schema.items() if name not in _STORED}
 
 
 def _united(schemas: list[tuple[Path, dict[str, Any]]], columns: Sequence[str] | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from tinymlops._forks import require_threads
 from tinymlops._keys import Coder
 from tinymlops._progress import progress
 from tinymlops._status import Status
@@ -86,8 +87,10 @@ def point_in_time_join(
         The spine's rows, in their order, with the feature columns; as the kind of frame that the spine is.
 
     Raises:
-        DataError: If keys, times or delays cannot be used, or a column name would occur twice.
+        DataError: If keys, times or delays cannot be used, a column name would occur twice, or a file changes while it is
+            read.
         DefinitionError: If an option is not possible.
+        ConflictError: In a forked child of a process that had used Polars.
 
     Example:
         >>> import polars as pl
@@ -100,6 +103,7 @@ def point_in_time_join(
         >>> point_in_time_join(spine, rows, key="id", timestamp="at", delay="1h")["wind"].to_list()
         [3.0, 3.0]
     """
+    require_threads()
     _check_choices(boundary, known, created)
     left, right = to_polars(spine), open_table(features)
     keys = [key] if isinstance(key, str) else list(key)

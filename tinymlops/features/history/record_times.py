@@ -156,7 +156,9 @@ def delay_micros(values: pl.Series, *, of: str = "", first_row: int = 0) -> Arra
 
     if isinstance(values.dtype, pl.Duration):
         unit, numbers = values.dtype.time_unit, values.to_physical()
-        micros = -(-numbers // 1000) if unit == "ns" else numbers if unit == "us" else numbers * 1000
+        if unit == "ms":  # what would not fit is as good as endless
+            numbers = numbers.clip(-1, _LONGEST_DELAY // 1000 + 1) * 1000
+        micros = -(-numbers // 1000) if unit == "ns" else numbers
     elif values.dtype.is_integer():
         micros = values
     else:
@@ -186,5 +188,11 @@ def times_of(column: pl.Series, source: SourceSpec, *, role: Role = "feature") -
         DataError: If they are no times, or it does not say which.
     """
     return times_to_micros(
-        column, role=role, tz=source.tz, name=column.name, ambiguous=source.ambiguous, date_means=source.date_means
+        column,
+        role=role,
+        tz=source.tz,
+        name=column.name,
+        of=f" of source {source.name!r}",
+        ambiguous=source.ambiguous,
+        date_means=source.date_means,
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tinymlops.errors import DataError, near
-from tinymlops.features.history.record_times import delay_micros, times_of
+from tinymlops.features.history.record_times import delay_micros
+from tinymlops.features.history.storable import event_times, require_answerable, storable
+from tinymlops.features.history.user_code import reading
 from tinymlops.frames import to_polars
 
 if TYPE_CHECKING:
@@ -21,14 +23,11 @@ __all__ = [
     "SYSTEM",
     "read_source",
     "run_transformation",
-    "whole_numbers",
     "with_times",
 ]
 
 SYSTEM = ("__event", "__created", "__sequence", "__deleted")
 """Of every stored row: event and created time (microseconds UTC), workspace sequence, whether it is a delete."""
-
-_SHOWN_ROWS = 5
 
 
 def read_source(context: Context, source: SourceSpec, *, since: datetime | None = None) -> pl.DataFrame:
@@ -46,20 +45,22 @@ def read_source(context: Context, source: SourceSpec, *, since: datetime | None 
         raise DataError(
             f"source {source.name!r} takes pushes and cannot be ingested", hint=f"ws.push({source.name!r}, rows)"
         )
-    if source.sql is not None:
-        return whole_numbers(context.query(source.sql))
-    assert source.code is not None, "what is no SQL has code"
-    function = context.function(source.name, source.code)
-    return whole_numbers(to_polars(function(since) if source.takes_since else function()))
+    with reading(source):
+        if source.sql is not None:
+            return storable(context.query(source.sql), source)
+        assert source.code is not None, "what is no SQL has code"
+        function = context.function(source.name, source.code)
+        return storable(to_polars(function(since) if source.takes_since else function()), source)
 
 
 def run_transformation(context: Context, source: SourceSpec, inputs: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     """Compute a derived source from the rows of its inputs."""
-    if source.sql is not None:
-        return whole_numbers(context.query(source.sql, inputs))
-    assert source.code is not None, "what is no SQL has code"
-    function = context.function(source.name, source.code)
-    return whole_numbers(to_polars(function(**{name: frame.lazy() for name, frame in inputs.items()})))
+    with reading(source):
+        if source.sql is not None:
+            return storable(context.query(source.sql, inputs), source)
+        assert source.code is not None, "what is no SQL has code"
+        function = context.function(source.name, source.code)
+        return storable(to_polars(function(**{name: frame.lazy() for name, frame in inputs.items()})), source)
 
 
 def with_times(frame: pl.DataFrame, source: SourceSpec) -> pl.DataFrame:
@@ -68,51 +69,29 @@ def with_times(frame: pl.DataFrame, source: SourceSpec) -> pl.DataFrame:
     NaN becomes null; a column `deleted` of booleans marks deletes.
 
     Raises:
-        DataError: If a named column is missing, a time has no zone, a value is infinite, or a delay is negative.
+        DataError: If a named column is missing, a time has no zone, a value cannot be read again, or a delay is negative.
     """
     import polars as pl
 
     _require_columns(frame, source)
-    floats = [name for name, dtype in frame.schema.items() if dtype.is_float()]
-    for name in floats:
-        infinite = frame[name].is_infinite()
-        if infinite.any():
-            rows = infinite.arg_true().head(_SHOWN_ROWS).to_list()
-            raise DataError(
-                f"column {name!r} of source {source.name!r} is infinite in rows {rows}",
-                hint="make it null, or cap it, in the source",
-            )
-    frame = frame.with_columns(pl.col(floats).fill_nan(None)) if floats else frame
+    frame = require_answerable(frame, source)
     if source.delay_column is not None:  # else every later read would fail
         delay_micros(frame[source.delay_column], of=f" of source {source.name!r}")
     if source.cursor is not None:  # else the next ingest would be the first to notice
-        times_of(frame[source.cursor], source)
+        event_times(frame, source.cursor, source)
     nothing = pl.Series("", [None], dtype=pl.Int64).new_from_index(0, frame.height)
     event = nothing
     if source.timestamp is not None:
-        event = times_of(frame[source.timestamp], source)
+        event = event_times(frame, source.timestamp, source)
     created = nothing
     if source.created is not None:
-        created = times_of(frame[source.created], source)
+        created = event_times(frame, source.created, source)
     deleted = pl.lit(value=False)
     if frame.schema.get("deleted") == pl.Boolean:
         deleted = pl.col("deleted").fill_null(value=False)
     return frame.with_columns(
         event.alias("__event"), created.alias("__created"), deleted.cast(pl.Boolean).alias("__deleted")
     )
-
-
-def whole_numbers(frame: pl.DataFrame) -> pl.DataFrame:
-    """Bring 128-bit integers, such as DuckDB's sums, to 64 where they fit."""
-    import polars as pl
-
-    wide = [
-        name
-        for name, dtype in frame.schema.items()
-        if dtype == pl.Int128 or (isinstance(dtype, pl.Decimal) and dtype.scale == 0)
-    ]
-    narrow = [frame[name].cast(pl.Int64, strict=False) for name in wide]
-    return frame.with_columns(series for series in narrow if series.null_count() == frame[series.name].null_count())
 
 
 def _require_columns(frame: pl.DataFrame, source: SourceSpec) -> None:

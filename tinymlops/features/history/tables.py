@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from tinymlops.errors import DataError
 from tinymlops.frames import Frame, to_polars
+from tinymlops.stores.pinned import Pinned, files_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -58,16 +59,16 @@ class InMemory:
 
 @dataclass(frozen=True)
 class OnDisk:
-    """Parquet files, some rows at a time."""
+    """Parquet files, some rows at a time; if one changes in between, that is an error."""
 
-    scan: pl.LazyFrame
+    files: Pinned
     schema: pl.Schema
     height: int
 
     def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Read some columns of all rows, in order."""
         for start in range(0, self.height, _BATCH_ROWS):
-            yield from _chunks(self.scan.select(columns).slice(start, _BATCH_ROWS).collect())
+            yield from _chunks(self.files.read(columns, start, _BATCH_ROWS))
 
 
 def open_table(table: Frame | str | Path) -> InMemory | OnDisk:
@@ -83,21 +84,25 @@ def open_table(table: Frame | str | Path) -> InMemory | OnDisk:
     import polars as pl
 
     if isinstance(table, str | Path):
-        return _open_scan(pl.scan_parquet(table), str(table))
+        return _open_scan(pl.scan_parquet(table), str(table), looked_at=pl.scan_parquet(table))
     if isinstance(table, pl.LazyFrame) and table.explain(optimized=False).startswith("Parquet SCAN"):
-        return _open_scan(table, "the scan")
+        return _open_scan(table, "the scan", looked_at=table)
     return InMemory(to_polars(table))
 
 
-def _open_scan(scan: pl.LazyFrame, name: str) -> OnDisk:
+def _open_scan(scan: pl.LazyFrame, name: str, *, looked_at: pl.LazyFrame) -> OnDisk:
+    """Open a scan; its files are asked for by another one of the same, for a scan keeps what it has once read of them."""
     import polars as pl
 
     try:
-        return OnDisk(scan, scan.collect_schema(), scan.select(pl.len()).collect().item())
-    except (OSError, pl.exceptions.PolarsError) as error:
+        files = Pinned(scan, name, files_of(looked_at))
+        opened = OnDisk(files, scan.collect_schema(), scan.select(pl.len()).collect().item())
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise DataError(
             f"{name} cannot be read as Parquet: {error}", hint="give the path of a Parquet file, or a table"
         ) from error
+    files.check()
+    return opened
 
 
 def _chunks(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:

@@ -33,8 +33,6 @@ def fitted(context: Context, source: SourceSpec, frame: pl.DataFrame, state: Sou
     Raises:
         DataError: If a column is of another kind than in history, or a value does not fit the type that holds both.
     """
-    texts = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.Categorical)]
-    frame = frame.with_columns(pl.col(texts).cast(pl.String)) if texts else frame
     if state is None:
         return frame
     columns = grown(context, source, state.columns, _own(frame))

@@ -1,0 +1,189 @@
+"""What may enter history: one check of types and values, wherever rows come from.
+
+Rows that a function, SQL, a frame, a file or a client brings all pass it, so that no read ever meets a value that it
+cannot answer. It asks two things. The type is one that a segment keeps, and is the same the next time: Categorical is
+stored as String. And each value can be said by everything that reads it: Python, JSON, SQL and other frames.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tinymlops._time import ENDLESS, FIRST_MICROS, LAST_MICROS
+from tinymlops.errors import DataError
+from tinymlops.features.history.record_times import times_of
+from tinymlops.schema import dtype_name, lasting_dtype
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from tinymlops.features.definitions.specs import SourceSpec
+
+__all__ = ["event_times", "require_answerable", "storable"]
+
+_SHOWN_ROWS = 5
+_DAY = 86_400_000_000
+_LONGEST = 999_999_999 * _DAY
+"""Microseconds of the longest duration that Python knows."""
+_PER_UNIT = {"ns": 1_000, "us": 1, "ms": 1_000}
+
+
+def storable(frame: pl.DataFrame, source: SourceSpec) -> pl.DataFrame:
+    """Bring columns to the types that history keeps.
+
+    Categorical becomes String, for its categories are those of one read, and integers of 128 bits, such as DuckDB's
+    sums, become Int64 where they fit.
+
+    Raises:
+        DataError: If a column is of a type that cannot be stored, naming it and its source.
+    """
+    kept = [_kept(column) for column in frame]
+    for column in kept:
+        try:
+            dtype_name(column.dtype)
+        except DataError as error:
+            raise DataError(
+                f"column {column.name!r} of source {source.name!r} is {column.dtype}, which cannot be stored",
+                hint=_cure(column),
+            ) from error
+    return frame.with_columns(new for new, old in zip(kept, frame, strict=True) if new is not old)
+
+
+def require_answerable(frame: pl.DataFrame, source: SourceSpec) -> pl.DataFrame:
+    """Refuse values that a read could not answer; NaN becomes null.
+
+    Raises:
+        DataError: If a number is infinite, or a time is beyond the years 1 to 9999 in UTC, naming column and rows.
+    """
+    answerable = []
+    for column in frame:
+        flat, rows = _flat(column)
+        if flat.dtype.is_float():
+            _refuse(column, source, "is infinite", flat.is_infinite(), rows, "make it null, or cap it, in the source")
+            if flat.is_nan().any():
+                answerable.append(_without_nan(column))
+        elif flat.dtype.is_temporal():
+            _refuse_times(column, source, flat, rows)
+    return frame.with_columns(answerable)
+
+
+def event_times(frame: pl.DataFrame, column: str, source: SourceSpec) -> pl.Series:
+    """Return one of a source's times in microseconds UTC, its zone and rounding considered.
+
+    Raises:
+        DataError: If one leaves the years 1 to 9999 on its way to UTC, and as `times_of`.
+    """
+    micros = times_of(frame[column], source)
+    outside = (micros < FIRST_MICROS) | ((micros > LAST_MICROS) & (micros != ENDLESS))
+    _refuse(frame[column], source, _BEYOND, outside, None, _TIMES_HINT)
+    return micros
+
+
+_BEYOND = "is beyond the years 1 to 9999 in UTC"
+_TIMES_HINT = "make it null where it means never or not known, or leave the row out, in the source"
+
+
+def _kept(column: pl.Series) -> pl.Series:
+    """Return a column in the type that history keeps; the same object if it is of that type."""
+    import polars as pl
+
+    dtype = column.dtype
+    if dtype in (pl.Int128, pl.UInt128) or (isinstance(dtype, pl.Decimal) and dtype.scale == 0):
+        narrow = column.cast(pl.Int64, strict=False)
+        return narrow if narrow.null_count() == column.null_count() else column
+    lasting = lasting_dtype(dtype)
+    return column if lasting == dtype else column.cast(lasting)
+
+
+def _cure(column: pl.Series) -> str:
+    """Say what makes a column of an unknown type one that can be stored."""
+    import polars as pl
+
+    dtype = column.dtype
+    if dtype == pl.Struct:
+        return "give each of its fields a column of its own, such as with .unnest() in Polars or address.zip in SQL"
+    if dtype == pl.Object:
+        kinds = sorted({type(value).__name__ for value in column.to_list() if value is not None})
+        return f"it holds Python objects of type {', '.join(kinds)}: give text, such as str(value), or numbers"
+    if dtype in (pl.Int128, pl.UInt128):
+        return "it holds integers beyond 64 bits: cast it to text or to Float64 in the source"
+    return "cast it to numbers, strings, times or a list of them in the source"
+
+
+def _flat(column: pl.Series) -> tuple[pl.Series, pl.Series | None]:
+    """Return the values within lists, and the row of each; of other columns the column, and None."""
+    import polars as pl
+
+    if not isinstance(column.dtype, pl.List):
+        return column, None
+    # Strings and the like need no look, and lists of them may be long.
+    innermost: Any = column.dtype
+    while isinstance(innermost, pl.List):
+        innermost = innermost.inner
+    if not (innermost.is_float() or innermost.is_temporal()):
+        return pl.Series(column.name, [], dtype=innermost), None
+    parts = pl.DataFrame({"value": column, "row": pl.int_range(len(column), eager=True)})
+    while isinstance(parts.schema["value"], pl.List):
+        parts = parts.explode("value")
+    return parts["value"], parts["row"]
+
+
+def _without_nan(column: pl.Series) -> pl.Series:
+    import polars as pl
+
+    def cured(dtype: Any, values: pl.Expr) -> pl.Expr:
+        if isinstance(dtype, pl.List):
+            return values.list.eval(cured(dtype.inner, pl.element()))
+        return values.fill_nan(None)
+
+    return column.to_frame().select(cured(column.dtype, pl.col(column.name))).to_series()
+
+
+def _refuse_times(column: pl.Series, source: SourceSpec, flat: pl.Series, rows: pl.Series | None) -> None:
+    """Refuse times that Python and JSON cannot say; only an event may be at infinity, where it is never known."""
+    import polars as pl
+
+    dtype, numbers = flat.dtype, flat.to_physical()
+    if isinstance(dtype, pl.Time):
+        _refuse(
+            column, source, "is beyond a day", (numbers < 0) | (numbers >= _DAY * 1_000), rows, "keep it below 24:00"
+        )
+        return
+    low, high = _bounds(dtype)
+    outside = (numbers < low) | (numbers > high)
+    if not outside.any():
+        return
+    if column.name == source.timestamp:
+        outside &= numbers != (2**31 - 1 if dtype == pl.Date else ENDLESS)
+    what = "is longer than 999,999,999 days" if isinstance(dtype, pl.Duration) else _BEYOND
+    _refuse(column, source, what, outside, rows, _TIMES_HINT)
+
+
+def _bounds(dtype: pl.DataType) -> tuple[int, int]:
+    """Return the least and the greatest number of a type's unit that everything can say."""
+    import polars as pl
+
+    if dtype == pl.Date:
+        return FIRST_MICROS // _DAY, LAST_MICROS // _DAY
+    assert isinstance(dtype, pl.Datetime | pl.Duration)
+    low, high = (-_LONGEST, _LONGEST) if isinstance(dtype, pl.Duration) else (FIRST_MICROS, LAST_MICROS)
+    if isinstance(dtype, pl.Datetime) and dtype.time_zone not in (None, "UTC", "Etc/UTC"):
+        low, high = low + _DAY, high - _DAY  # its own days reach so far beyond those of UTC
+    if dtype.time_unit == "ms":
+        return low // _PER_UNIT["ms"], high // _PER_UNIT["ms"]
+    scale = _PER_UNIT[dtype.time_unit]
+    return max(low * scale, -ENDLESS), min(high * scale, ENDLESS - 1)
+
+
+def _refuse(
+    column: pl.Series, source: SourceSpec, what: str, wrong: pl.Series, rows: pl.Series | None, hint: str
+) -> None:
+    """Raise an error that names the rows, if there are any."""
+    if not wrong.any():
+        return
+    found = wrong.arg_true() if rows is None else rows.filter(wrong).unique(maintain_order=True)
+    more = f" and {len(found) - _SHOWN_ROWS} more" if len(found) > _SHOWN_ROWS else ""
+    raise DataError(
+        f"column {column.name!r} of source {source.name!r} {what} in rows {found.head(_SHOWN_ROWS).to_list()}{more}",
+        hint=hint,
+    )

@@ -1,0 +1,160 @@
+"""What DuckDB returns, as a Polars frame: Arrow has types and values that Polars does not, and would panic at."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from tinymlops._time import ENDLESS
+from tinymlops.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import polars as pl
+    import pyarrow as pa
+
+__all__ = ["as_polars", "require_exact_types"]
+
+_SHOWN_ROWS = 5
+_GREATEST = Decimal("9" * 38)
+_NANOS_A_DAY = 86_400_000_000_000
+_CHANGED = {
+    "TIME WITH TIME ZONE": "select it as a time or as text: a time of day has no offset",
+    "UHUGEINT": "cast it to UBIGINT, HUGEINT or text: what DuckDB gives of it is of another sign beyond 2 ** 127",
+}
+"""Types whose values DuckDB changes on their way to Arrow, and what to do about them."""
+
+
+def require_exact_types(names: Iterable[str], types: Iterable[object]) -> None:
+    """Refuse columns of DuckDB that Arrow would hold other values of.
+
+    Args:
+        names: Of the columns.
+        types: DuckDB's.
+
+    Raises:
+        DataError: Naming the first.
+    """
+    for name, kind in zip(names, types, strict=True):
+        for changed, cure in _CHANGED.items():
+            if changed in str(kind):
+                raise DataError(f"column {name!r} of the SQL is {kind}, which cannot be read exactly", hint=cure)
+
+
+def as_polars(table: pa.Table) -> pl.DataFrame:
+    """Convert a table without losing or wrapping a value.
+
+    Intervals become durations of microseconds, of days of 24 hours; seconds become milliseconds, in which "infinity" stays.
+
+    Args:
+        table: What DuckDB returned.
+
+    Raises:
+        DataError: If a column holds what Polars cannot: its name, and the rows where it is single values.
+    """
+    import polars as pl
+
+    columns = [_convertible(table.column(i), name) for i, name in enumerate(table.column_names)]
+    try:
+        frame = pl.from_arrow(type(table).from_arrays(columns, names=table.column_names), rechunk=False)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, NotImplementedError, ValueError) as error:
+        raise _unknown_type(columns, table, error) from error
+    assert isinstance(frame, pl.DataFrame), "a table is a frame"
+    return frame
+
+
+def _convertible(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_interval(kind):
+        return _durations(column, name)
+    if pa.types.is_timestamp(kind) and kind.unit == "s":
+        return _milliseconds(column)
+    if pa.types.is_decimal128(kind) and kind.precision == 38:
+        _require_38_digits(column, name)
+    if _holds_interval(kind):
+        raise DataError(
+            f"column {name!r} of the SQL holds intervals within {kind}",
+            hint="give each interval a column of its own, or epoch_us(...) of it, which is a number",
+        )
+    return column
+
+
+def _durations(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """Read intervals, which are of months, days and nanoseconds, as microseconds."""
+    import numpy as np
+    import pyarrow as pa
+
+    parts = np.dtype([("months", "<i4"), ("days", "<i4"), ("nanos", "<i8")])
+    made, first = [], 0
+    for chunk in column.chunks:
+        data = chunk.buffers()[1]
+        raw = np.frombuffer(data, parts, len(chunk), chunk.offset * parts.itemsize) if data else np.empty(0, parts)
+        null = np.asarray(chunk.is_null())
+        _refuse(name, "holds intervals of months, whose length is not fixed,", (raw["months"] != 0) & ~null, first)
+        micros = raw["days"].astype(np.int64) * (_NANOS_A_DAY // 1_000) + raw["nanos"] // 1_000
+        made.append(pa.array(micros, pa.int64(), mask=null).cast(pa.duration("us")))
+        first += len(chunk)
+    return pa.chunked_array(made, type=pa.duration("us"))
+
+
+def _milliseconds(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Read seconds as milliseconds; what 64 bits cannot hold is the greatest or the least of them, not a wrapped one."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    seconds, most = column.cast(pa.int64()), ENDLESS // 1_000
+    compute: Any = pc  # made as it is imported, which its types do not tell
+    inside = compute.min_element_wise(
+        compute.max_element_wise(seconds, -most, skip_nulls=False), most, skip_nulls=False
+    )
+    millis = compute.multiply(inside, 1_000)
+    millis = compute.if_else(compute.greater(seconds, most), ENDLESS, millis)
+    millis = compute.if_else(compute.less(seconds, -most), -ENDLESS, millis)
+    return millis.cast(pa.timestamp("ms", column.type.tz))
+
+
+def _require_38_digits(column: pa.ChunkedArray, name: str) -> None:
+    """Refuse integers of 128 bits that no decimal of 38 digits holds."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    compute: Any = pc
+    bounds = compute.min_max(column).as_py()
+    if bounds["max"] is None or -_GREATEST <= bounds["min"] <= bounds["max"] <= _GREATEST:
+        return
+    wrong = np.array([value is not None and not -_GREATEST <= value <= _GREATEST for value in column.to_pylist()])
+    _refuse(name, "holds integers of more than 38 digits", wrong, 0)
+
+
+def _refuse(name: str, what: str, wrong: Any, first: int) -> None:
+    import numpy as np
+
+    rows = np.flatnonzero(wrong)
+    if len(rows):
+        shown = [first + int(row) for row in rows[:_SHOWN_ROWS]]
+        raise DataError(
+            f"column {name!r} of the SQL {what} in rows {shown}", hint="cast it in the SELECT, such as to text"
+        )
+
+
+def _holds_interval(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_interval(kind) or any(_holds_interval(kind.field(i).type) for i in range(kind.num_fields))
+
+
+def _unknown_type(columns: list[pa.ChunkedArray], table: pa.Table, error: BaseException) -> DataError:
+    """Say which column Polars does not take."""
+    import polars as pl
+
+    for name, column in zip(table.column_names, columns, strict=True):
+        try:
+            pl.from_arrow(column)
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, NotImplementedError, ValueError):
+            return DataError(
+                f"column {name!r} of the SQL is {column.type}, which Polars does not have", hint="cast it in the SELECT"
+            )
+    return DataError(f"the rows of the SQL cannot be read: {error}", hint="cast its columns in the SELECT")

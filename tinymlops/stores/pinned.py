@@ -1,0 +1,121 @@
+"""Parquet files that are read in several passes: each pass must read the same files, or the values of one row are another's."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from tinymlops.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import polars as pl
+
+__all__ = ["Pinned", "files_of"]
+
+_HINT = "read it again once its writer is done; a copy, or a file of a name of its own for each version, cannot change"
+
+
+class _Mark(NamedTuple):
+    """What a file is told by."""
+
+    inode: int
+    size: int
+    modified: int
+    """Nanoseconds."""
+
+
+class Pinned:
+    """The files of a scan, as they were when it was opened.
+
+    Args:
+        scan: Of Parquet files.
+        name: What to call it in an error.
+        paths: Of its files, as `files_of` returns them: before the scan has looked at any of them.
+    """
+
+    def __init__(self, scan: pl.LazyFrame, name: str, paths: Sequence[str]) -> None:
+        self._scan, self._name = scan, name
+        self._marks = {path: _mark(path) for path in paths}
+
+    def read(self, columns: Sequence[str] | None, start: int, rows: int) -> pl.DataFrame:
+        """Read some rows.
+
+        Raises:
+            DataError: If a file has changed since, is damaged, or lacks a column that others have.
+        """
+        import polars as pl
+
+        part = self._scan if columns is None else self._scan.select(columns)
+        try:
+            frame = part.slice(start, rows).collect()
+        except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+            self.check()
+            raise self.explained(error) from error
+        self.check()
+        return frame
+
+    def check(self) -> None:
+        """Refuse to go on if a file is not the one that was opened."""
+        for path, mark in self._marks.items():
+            if _mark(path) != mark:
+                raise DataError(f"{path} changed while it was read", hint=_HINT)
+
+    def explained(self, error: BaseException) -> DataError:
+        """Say in which file and column several files differ, if that is why they cannot be read."""
+        import polars as pl
+
+        schemas: dict[str, pl.Schema] = {}
+        for path in self._marks:
+            try:
+                schemas[path] = pl.Schema(pl.read_parquet_schema(path))
+            except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as damage:
+                return DataError(
+                    f"{path} cannot be read as Parquet: {_line(damage)}", hint="write it anew, or leave it out"
+                )
+        first = next(iter(schemas), "")
+        differ = (_difference((first, schemas[first]), other) for other in schemas.items())
+        unreadable = DataError(f"{self._name} cannot be read: {_line(error)}", hint="write its files anew")
+        return next((found for found in differ if found is not None), unreadable)
+
+
+def files_of(scan: pl.LazyFrame) -> list[str]:
+    """Return the local files that Polars finds behind a scan, which it may read the first of; none where it does not say."""
+    try:
+        # Polars has no public way to ask; by this one it shows its plan to engines such as cuDF.
+        found = scan._ldf.visit().view_current_node().paths  # noqa: SLF001
+    except (AttributeError, NotImplementedError):
+        return []
+    paths = [str(path).removeprefix("file://") for path in found]
+    return [path for path in paths if _mark(path) is not None]
+
+
+def _difference(first: tuple[str, pl.Schema], other: tuple[str, pl.Schema]) -> DataError | None:
+    """Return the error that names the column by which two files differ."""
+    for (path, schema), (without, lacking) in ((first, other), (other, first)):
+        for name, dtype in schema.items():
+            if name not in lacking:
+                return DataError(
+                    f"column {name!r} is in {path} and not in {without}",
+                    hint="write all files with the same columns, or give a scan that says what to do: "
+                    'pl.scan_parquet(..., missing_columns="insert", extra_columns="ignore")',
+                )
+            if lacking[name] != dtype:
+                return DataError(
+                    f"column {name!r} is {dtype} in {path} and {lacking[name]} in {without}",
+                    hint="write all files with the same types",
+                )
+    return None
+
+
+def _mark(path: str) -> _Mark | None:
+    try:
+        stat = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return _Mark(stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
