@@ -15,6 +15,7 @@ from tinymlops.features.history.deletes import refuse_deletes
 from tinymlops.features.history.payloads import digest_of, to_ids, to_payloads
 from tinymlops.features.history.sources import known_columns, require_same_types, with_times
 from tinymlops.features.intake.accepting import accepted
+from tinymlops.features.intake.computable import require_computable
 from tinymlops.features.intake.row_wise import check_row_wise
 from tinymlops.features.online.materialization import catch_up
 from tinymlops.records import MovedEvent, PushBatch, PushedRow, SourceState
@@ -82,7 +83,8 @@ def push(context: Context, name: str, rows: Frame, *, batch_id: str | None = Non
 
     Raises:
         NotFoundError: If there is no such source, with the near match.
-        DataError: If the source takes no pushes, or a row does not fit its schema.
+        DataError: If the source takes no pushes, a row does not fit its schema, or an integer that is computed of it
+            does not fit 64 bits.
         DefinitionError: If a transformation over it only says that it is row-wise, as far as the first rows tell.
         ConflictError: If the batch id was used for other rows.
     """
@@ -94,6 +96,7 @@ def push(context: Context, name: str, rows: Frame, *, batch_id: str | None = Non
     if name not in context.definitions.checked and frame.height > 1:
         check_row_wise(context, source, frame)
         context.definitions.checked.add(name)
+    require_computable(context, source, frame)
     with context.environment.database.write(actor="local") as tx:
         state = tx.get(SourceState, source=name)
         if state is not None:
