@@ -650,9 +650,13 @@ class Workspace:
 
     def _recover(self) -> None:
         """Do what a process that is gone left to be done: let the online store follow, and bring back what it lost."""
-        from tinymlops.features.in_force import has_other_views, is_behind, mend
+        from tinymlops.features.in_force import has_old_values, has_other_views, is_behind, mend
 
         mend(self._environment)
+        if has_old_values(self._environment):
+            from tinymlops.features.online.derived import drop_old_values
+
+            drop_old_values(self._context())
         if is_behind(self._environment):
             from tinymlops.features.online.materialization import catch_up
 

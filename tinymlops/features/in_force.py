@@ -19,10 +19,22 @@ if TYPE_CHECKING:
     from tinymlops.stores.environment import Environment
     from tinymlops.stores.online import OnlineStore
 
-__all__ = ["InForce", "begin_change", "end_change", "has_other_views", "is_behind", "mend"]
+__all__ = [
+    "EXPRESSIONS",
+    "InForce",
+    "begin_change",
+    "end_change",
+    "has_old_values",
+    "has_other_views",
+    "is_behind",
+    "mend",
+]
 
 _TOKEN = b"g"
 _PATIENCE = 60.0
+EXPRESSIONS = b"x", b"2"
+"""What the online store holds where the expressions of its views were computed as they are now: with integers that never
+wrap around, and without infinities."""
 
 
 class InForce:
@@ -85,6 +97,18 @@ def is_behind(environment: Environment) -> bool:
             f"{environment.online.path}",
         )
     return any(sequence != one for one in covered)
+
+
+def has_old_values(environment: Environment) -> bool:
+    """Say whether views in the online store may hold what expressions gave before; where there are none, remember that."""
+    name, value = EXPRESSIONS
+    with environment.online.read() as tx:
+        if tx.get(name) == value:
+            return False
+        found = any(True for _ in tx.scan(b"c", b"d"))
+    if not found:
+        environment.online.update(lambda tx: tx.put(name, value))
+    return found
 
 
 def has_other_views(environment: Environment) -> bool:

@@ -17,7 +17,7 @@ from tinymlops.features.definitions.expressions import Binary, Call, Column, Con
 from tinymlops.features.history import exact_integers as integers
 from tinymlops.features.history.exact_integers import TooGreatError
 
-__all__ = ["TooGreatError", "Values", "evaluate", "without_infinities"]
+__all__ = ["TooGreatError", "Values", "all_finite", "evaluate", "without_infinities"]
 
 _Value: TypeAlias = pl.Series | bool | int | float | str
 
@@ -88,6 +88,11 @@ def without_infinities(series: pl.Series) -> Values:
         return Values(cleaned, int(cleaned.ne_missing(series).sum()))
     series, lost = _finite(series)
     return Values(series, 0 if lost is None else int(lost.sum()))
+
+
+def all_finite(frame: pl.DataFrame) -> pl.DataFrame:
+    """Make the NaN and infinities null that user code computed for rows."""
+    return frame.with_columns(without_infinities(column).series for column in frame if "Float" in str(column.dtype))
 
 
 def _cleaned(value: Any) -> Any:

@@ -179,6 +179,8 @@ def stored_rows(
     """
     source = context.definitions.get(SourceSpec, name)
     if source.row_wise:
+        from tinymlops.features.history.evaluating import all_finite
+
         parent = stored_rows(context, source.inputs[0], after=after, as_of=as_of, role=role)
         result = run_transformation(context, source, {source.inputs[0]: parent})
         missing = [column for column in SYSTEM if column not in result.columns]
@@ -187,7 +189,7 @@ def stored_rows(
                 f"row-wise transformation {name!r} drops {', '.join(missing)}, so its rows have lost their times",
                 hint="keep all columns: `select *, ...` in SQL, with_columns or filter in Polars; or leave row_wise out",
             )
-        return result
+        return all_finite(result)
     known = known_columns(source, context.environment.database.get(SourceState, source=name))
     if role == "spine" and source.timestamp is not None and _spans(known[source.timestamp]):
         wanted = columns if columns is None or source.timestamp in columns else [*columns, source.timestamp]

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from tinymlops._progress import progress
 from tinymlops.errors import IntegrityError
 from tinymlops.features.context import definitions_of
+from tinymlops.features.definitions.expressions import Column, aggregates_in
 from tinymlops.features.definitions.specs import ViewSpec, fingerprint
-from tinymlops.features.in_force import end_change
+from tinymlops.features.in_force import EXPRESSIONS, end_change
 from tinymlops.features.online.entries import Covered, Variant, states
 from tinymlops.features.online.materialization import materialize
 from tinymlops.stores.locks import FileLock
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from tinymlops.registry.models import Models
     from tinymlops.stores._entries import Writer
 
-__all__ = ["drop_unused_views", "rebuild_derived", "restore_views"]
+__all__ = ["drop_old_values", "drop_unused_views", "rebuild_derived", "restore_views"]
 
 _log = logging.getLogger("tinymlops")
 
@@ -43,6 +44,20 @@ def rebuild_derived(context: Context) -> list[Covered]:
             rebuilt.append(materialize(context.with_definitions(variant.definitions), variant.view))
             advance(1)
     return rebuilt
+
+
+def drop_old_values(context: Context) -> None:
+    """Remove the views whose expressions may have been computed otherwise when they were written; they stay remembered."""
+    context.environment.online.update(_drop_old_values)
+
+
+def _drop_old_values(tx: Writer) -> None:
+    for state in states(tx):
+        aggregates = aggregates_in(state.variant.view.features).values()
+        operands = [operand for one in aggregates for operand in (one.operand, one.where) if operand is not None]
+        if not all(isinstance(operand, Column) for operand in operands):
+            state.variant.clear(tx)
+    tx.put(*EXPRESSIONS)
 
 
 def restore_views(context: Context) -> None:
