@@ -145,3 +145,55 @@ def nearest_root(value):
         low = math.nextafter(low, math.inf)
         if low == math.inf:
             raise OverflowError
+
+
+def oracle_expression(node, values):
+    """What an expression, as its JSON has it, gives for one row: exact integers, no NaN, no infinity; null is None."""
+    if node["op"] == "column":
+        return values[node["name"]]
+    if node["op"] == "constant":
+        return node["value"]
+    if node["op"] == "unary":
+        return oracle_unary(node["operator"], oracle_expression(node["operand"], values))
+    left, right = (oracle_expression(node[side], values) for side in ("left", "right"))
+    return within(oracle_binary(node["operator"], left, right))
+
+
+def oracle_unary(operator, value):
+    if operator in ("is_null", "is_not_null"):
+        return (value is None) == (operator == "is_null")
+    if value is None:
+        return None
+    return within({"not": lambda v: not v, "neg": lambda v: -v, "abs": abs}[operator](value))
+
+
+def oracle_binary(operator, left, right):
+    if operator == "fill_null":
+        return right if left is None else left
+    if operator in ("&", "|"):  # Kleene's: what decides alone decides
+        decides = operator == "|"
+        return decides if decides in (left, right) else None if None in (left, right) else not decides
+    if left is None or right is None or (operator in ("/", "//", "%") and right == 0):
+        return None
+    return {
+        "+": lambda a, b: a + b,
+        "-": lambda a, b: a - b,
+        "*": lambda a, b: a * b,
+        "/": lambda a, b: float(a) / float(b),
+        "//": lambda a, b: a // b,
+        "%": lambda a, b: a % b,
+        "==": lambda a, b: a == b,
+        "!=": lambda a, b: a != b,
+        "<": lambda a, b: a < b,
+        "<=": lambda a, b: a <= b,
+        ">": lambda a, b: a > b,
+        ">=": lambda a, b: a >= b,
+    }[operator](left, right)
+
+
+def within(value):
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise OverflowError
+    return value

@@ -533,9 +533,9 @@ def view_of(features):
             'say which row or rows: .last(), .mean(window="7d"), ...',
         ),
         (
-            lambda orders: {"same": orders["amount"].last() == 5},
-            "feature 'same' of 'spending' is False, not an aggregate",
-            'say which row or rows: .last(), .mean(window="7d"), ...',
+            lambda orders: {"same": orders["amount"].last() == orders.count()},
+            "feature 'same' of 'spending': count needs a window",
+            'write .count(window="30d")',
         ),
         (
             lambda orders: {"total": orders["amount"].sum(window=None)},
@@ -750,8 +750,8 @@ def test_a_label_that_is_a_column_is_refused(project, customer):
 
     refused(
         DefinitionError,
-        "label 'buys' returned Column, not one aggregate",
-        'return for example (rows["amount"] > 0).last()',
+        "label 'buys' returned <rows['amount']>, not one aggregate",
+        'return for example (orders["amount"] > 0).last(), or orders.count() == 0',
         lambda: project.label(entity=customer, horizon="7d")(buys),
     )
 

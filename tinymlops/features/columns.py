@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 import polars as pl
 
 from tinymlops._keys import require_match
 from tinymlops.errors import AccessError, DataError, DefinitionError, near
 from tinymlops.features.definitions import specs
+from tinymlops.features.definitions.expressions import with_window
 from tinymlops.features.definitions.on_demand import FEATURE, TIMESTAMP, check_row_by_row, inputs_of
 from tinymlops.features.definitions.specs import (
     EntitySpec,
@@ -119,7 +119,7 @@ class _Known:
 
     def outcome_of(self, label: LabelSpec) -> None:
         """Check a label as a window that ends at its horizon, which is how it is read."""
-        windowed = msgspec.structs.replace(label.expression, window=label.horizon)
+        windowed = with_window(label.expression, label.horizon)
         self._computed(label.source, label.entity, {label.name: windowed}, "as a label", ttl=None)
 
     def check_keys(self, entity: EntitySpec) -> None:

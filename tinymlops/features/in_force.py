@@ -71,12 +71,12 @@ def end_change(online: OnlineStore) -> None:
 
 
 def put_format(tx: Writer) -> None:
-    """Say how the keys of the store's views are written."""
+    """Say how the store's views are written: their keys, and what their expressions gave."""
     tx.put(_FORMAT, FORMAT.to_bytes(4, "big"))
 
 
 def drop_other_format(online: OnlineStore) -> None:
-    """Throw away views whose keys another version wrote in another way: they are then lost, and come back as such."""
+    """Throw away views that another version wrote in another way: they are then lost, and come back as such."""
     with online.read() as tx:
         if not _has_other_format(tx):
             return

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import io
 import os
 import secrets
 import shutil
@@ -135,7 +136,7 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def open_regular(path: Path, *, within: int | None = None) -> BinaryIO:
+def open_regular(path: Path, *, within: int | None = None) -> io.BufferedReader:
     """Open a file for reading; whatever stands in its place neither blocks nor leads elsewhere.
 
     Args:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinymlops._time import format_duration
 from tinymlops.errors import DefinitionError, LeakageError
+from tinymlops.features.definitions.expressions import aggregates_in, feature_of
 from tinymlops.features.definitions.on_demand import check_expressions, inputs_of, reads_of
 from tinymlops.features.definitions.specs import (
     EntitySpec,
@@ -81,7 +82,8 @@ def _check_view(view: ViewSpec, definitions: Definitions) -> None:
     definitions.get(EntitySpec, view.entity, used_by=where)
     source = definitions.get(SourceSpec, view.source, used_by=where)
     if _is_static(source, definitions):
-        windowed = [name for name, feature in view.features.items() if feature.window is not None]
+        parts = aggregates_in(view.features)
+        windowed = [feature_of(name) for name, part in parts.items() if part.window is not None]
         if windowed or view.ttl is not None:
             what = f"a window in {windowed[0]!r}" if windowed else "a ttl"
             raise DefinitionError(
@@ -95,10 +97,10 @@ def _check_view(view: ViewSpec, definitions: Definitions) -> None:
             f"({format_duration(view.ttl)}): every value would expire before it is known",
             hint="raise ttl above the delay",
         )
-    for name, feature in view.features.items():
+    for name, feature in aggregates_in(view.features).items():
         if feature.window is not None and delay >= feature.window:
             raise DefinitionError(
-                f"feature {name!r} of {where}: the delay of {source.name!r} ({format_duration(delay)}) is not "
+                f"feature {feature_of(name)!r} of {where}: the delay of {source.name!r} ({format_duration(delay)}) is not "
                 f"shorter than the window ({format_duration(feature.window)}), which would always be empty",
                 hint="widen the window beyond the delay",
             )

@@ -33,6 +33,10 @@ __all__ = [
 ]
 
 
+_SHOWN = 300
+"""Characters of another error that are shown."""
+
+
 def reference_of(function: Callable[..., Any]) -> CodeReference:
     """Say where a function is found again, and what its source text is now."""
     file = getattr(sys.modules.get(function.__module__), "__file__", None)
@@ -119,7 +123,8 @@ def told(error: BaseException, root: Path) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if Path(frame.filename).parent.is_relative_to(root)]
     place = f" ({Path(own[-1].filename).relative_to(root)}, line {own[-1].lineno})" if own else ""
-    return f"{type(error).__name__}: {error}{place}"
+    said = str(error).strip().partition("\n")[0][:_SHOWN]
+    return f"{type(error).__name__}{f': {said}' if said else ''}{place}"
 
 
 def _module_of(code: CodeReference, root: Path) -> ModuleType:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tinymlops.errors import DefinitionError
-from tinymlops.features.definitions.expressions import Aggregate, Operand, Rows
+from tinymlops.features.definitions.expressions import Aggregate, Operand, Rows, aggregates_of
 from tinymlops.features.definitions.nouns import check_name
 
 __all__ = ["check_features", "evaluated", "read_hints", "require_expressions", "require_table"]
@@ -64,7 +64,8 @@ def evaluated(function: Callable[..., Any], what: str, returns: object) -> tuple
         raise DefinitionError(
             f"{what} {function.__name__!r} is hinted to return {hints['return']!r}", hint=_INSTEAD[what]
         )
-    return next(iter(parameters)), function(Rows())
+    source = next(iter(parameters))
+    return source, function(Rows(source))
 
 
 def require_table(function: Callable[..., Any], what: str, returns: Any) -> None:
@@ -111,9 +112,10 @@ def check_features(view: str, features: object) -> dict[str, Aggregate]:
                 f"feature {name!r} of {view!r} is {given}, not an aggregate",
                 hint='say which row or rows: .last(), .mean(window="7d"), ...',
             )
-        if expression.window is None and expression.function not in ("first", "last"):
-            raise DefinitionError(
-                f"feature {name!r} of {view!r}: {expression.function} needs a window",
-                hint=f'write .{expression.function}(window="30d")',
-            )
+        for part in aggregates_of(expression):
+            if part.window is None and part.function not in ("first", "last"):
+                raise DefinitionError(
+                    f"feature {name!r} of {view!r}: {part.function} needs a window",
+                    hint=f'write .{part.function}(window="30d")',
+                )
     return dict(features)

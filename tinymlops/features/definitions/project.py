@@ -12,7 +12,14 @@ import msgspec
 from tinymlops._time import parse_duration, parse_zone
 from tinymlops.errors import ConflictError, DefinitionError
 from tinymlops.features.definitions.code import is_interactive, reference_of
-from tinymlops.features.definitions.expressions import Aggregate, Features, Label, Rows
+from tinymlops.features.definitions.expressions import (
+    Aggregate,
+    Features,
+    Label,
+    Rows,
+    aggregates_in,
+    aggregates_of,
+)
 from tinymlops.features.definitions.hints import (
     check_features,
     evaluated,
@@ -339,7 +346,7 @@ class Project:
                 features=check_features(function.__name__, features),
                 description=_description(function),
             )
-            if view.ttl is not None and all(feature.window for feature in view.features.values()):
+            if view.ttl is not None and all(part.window for part in aggregates_in(view.features).values()):
                 raise DefinitionError(
                     f"feature view {view.name!r} has a ttl, but all its features have windows",
                     hint="leave ttl out: a window already says how old a row may be",
@@ -426,10 +433,10 @@ class Project:
             source, expression = evaluated(function, "label", Label)
             if not isinstance(expression, Aggregate):
                 raise DefinitionError(
-                    f"label {function.__name__!r} returned {type(expression).__name__}, not one aggregate",
-                    hint='return for example (rows["amount"] > 0).last()',
+                    f"label {function.__name__!r} returned {expression!r}, not one aggregate",
+                    hint=f'return for example ({source}["amount"] > 0).last(), or {source}.count() == 0',
                 )
-            if expression.window is not None:
+            if any(part.window is not None for part in aggregates_of(expression)):
                 raise DefinitionError(
                     f"label {function.__name__!r} has a window in its expression",
                     hint="leave window out: horizon and gap say which rows count",

@@ -17,8 +17,10 @@ from tinymlops._keys import encode
 from tinymlops._status import Status
 from tinymlops._time import format_duration, from_micros
 from tinymlops.errors import DataError, near
-from tinymlops.features.definitions.expressions import Aggregate, Operand, columns_of, to_polars
+from tinymlops.features.definitions.expressions import Aggregate, Operand, aggregates_in, columns_of, feature_of
+from tinymlops.features.history.combining import combined
 from tinymlops.features.history.deletes import in_a_window
+from tinymlops.features.history.evaluating import TooGreatError, Values, evaluate
 from tinymlops.features.history.gathering import gather
 from tinymlops.features.history.record_times import delay_micros
 from tinymlops.kernels import asof, windows
@@ -71,7 +73,10 @@ class History:
         self.order = order
         self.spine_key = spine_key
         self.timeline = windows.Timeline(records)
+        self.not_finite: dict[str, int] = {}
+        """Feature to how many values are null because what was computed is NaN or infinite; of those that have any."""
         self._rows = rows
+        self._lost: dict[bytes, int] = {}
         self._series: dict[bytes, pl.Series] = {}
         self._operands: dict[bytes, windows.Operand] = {}
 
@@ -94,11 +99,31 @@ class History:
             moment = from_micros(int(self.records.event[nameless[0]])).isoformat()
             raise in_a_window(self.source, f"at {moment}", f"feature {name!r}")
 
-    def series(self, operand: Operand) -> pl.Series:
-        """Return an operand's value for each arranged row, computed once.
+    def require_values(self, name: str, feature: Aggregate) -> None:
+        """Compute what a feature reads of the rows.
 
         Raises:
-            DataError: If it names an unknown column or mixes types.
+            DataError: As `series` does, naming the feature.
+        """
+        for operand in (feature.operand, feature.where):
+            if operand is not None:
+                self.series(operand, feature=name)
+                self.lose(name, self._lost.get(msgspec.json.encode(operand), 0))
+
+    def lose(self, name: str, count: int) -> None:
+        """Count values of a feature that are null because what was computed is not finite."""
+        if count:
+            self.not_finite[name] = self.not_finite.get(name, 0) + count
+
+    def series(self, operand: Operand, *, feature: str | None = None) -> pl.Series:
+        """Return an operand's value for each arranged row, computed once.
+
+        Args:
+            operand: The expression.
+            feature: Whose it is, for errors.
+
+        Raises:
+            DataError: If it names an unknown column, mixes types, or has an integer that does not fit 64 bits.
         """
         name = msgspec.json.encode(operand)
         if name not in self._series:
@@ -107,17 +132,31 @@ class History:
                 column = min(unknown)
                 known = [known for known in self._rows.columns if not known.startswith("__")]
                 raise DataError(f"source {self.source.name!r} has no column {column!r}", hint=near(column, known))
+            where = "" if feature is None else f" in feature {feature!r}"
             try:
-                values = self._rows.select(to_polars(operand).alias("value")).to_series()
+                values = self._evaluated(operand)
+            except TooGreatError as error:
+                moment = from_micros(int(self.records.event[error.args[0]])).isoformat()
+                raise DataError(
+                    f"{operand!r} over source {self.source.name!r}{where} does not fit 64 bits in the row of {moment}",
+                    hint="make one side a float, for example by * 1.0",
+                ) from error
             except pl.exceptions.PolarsError as error:
                 raise DataError(
-                    f"an expression over source {self.source.name!r} cannot be computed: {error}",
+                    f"an expression over source {self.source.name!r}{where} cannot be computed: {error}",
                     hint="check the types of its columns",
                 ) from error
-            if len(values) != self._rows.height:
-                values = values.new_from_index(0, self._rows.height)
-            self._series[name] = values if self.order is None else values.gather(self.order)
+            self._series[name], self._lost[name] = values
         return self._series[name]
+
+    def _evaluated(self, operand: Operand) -> Values:
+        if self.order is None:
+            return evaluate(operand, self._rows)
+        try:
+            values = evaluate(operand, self._rows)
+        except TooGreatError:  # perhaps in a row that belongs to no key, which nobody reads
+            return evaluate(operand, self._rows.select(columns_of(operand))[self.order])
+        return values._replace(series=values.series.gather(self.order))
 
     def keep(self, aggregate: Aggregate) -> Array | None:
         """Return bool[n], the rows an aggregate may take; None for all."""
@@ -249,13 +288,21 @@ def compute(
     Raises:
         DataError: If a sum does not fit its type, naming key row and time, or a window has deletes without id.
     """
-    for name, feature in features.items():
-        if feature.window is not None:
-            history.require_named_deletes(name)
-    columns = _picks(history, features, time, strict=strict, ttl=ttl)
-    windowed = {name: feature for name, feature in features.items() if name not in columns}
+    aggregates = aggregates_in(features)
+    for name, aggregate in aggregates.items():
+        if aggregate.window is not None:
+            history.require_named_deletes(feature_of(name))
+        history.require_values(feature_of(name), aggregate)
+    columns = _picks(history, aggregates, time, strict=strict, ttl=ttl)
+    windowed = {name: aggregate for name, aggregate in aggregates.items() if name not in columns}
     if windowed:
         columns |= _reductions(history, windowed, time)
+    for name, feature in features.items():
+        if feature.parts is not msgspec.UNSET:
+            parts = [columns[f"{name}:{place}"] for place in range(len(feature.parts))]
+            values, lost = combined(name, feature, parts, time)
+            columns[name] = values.alias(name)
+            history.lose(name, lost)
     return {name: columns[name] for name in features}
 
 
@@ -288,7 +335,7 @@ def too_great(name: str, feature: Aggregate, row: int, time: int) -> DataError:
     """Say that a feature has no value of its type, for a row of the spine."""
     assert feature.window is not None
     return DataError(
-        f"{feature.function} {name!r} over {format_duration(feature.window)} does not fit 64 bits at spine row "
+        f"{feature.function} {feature_of(name)!r} over {format_duration(feature.window)} does not fit 64 bits at spine row "
         f"{row}, time {from_micros(time).isoformat()}",
         hint="scale the column down, or make it a float",
     )
@@ -340,7 +387,7 @@ def cell_statuses(
     history: History, feature: Aggregate, time: Array, *, strict: bool, ttl: int | None
 ) -> tuple[pl.Series, pl.Series]:
     """Return why each cell of a feature holds what it holds, and the matched event time (UTC)."""
-    if feature.window is not None:
+    if feature.window is not None or feature.parts is not msgspec.UNSET:
         return window_statuses(history.spine_key)
     winner = _winner(history, feature, time, strict=strict, ttl=ttl)
     assert feature.operand is not None
@@ -361,7 +408,7 @@ def statuses(
 
 
 def window_statuses(key: Array) -> tuple[pl.Series, pl.Series]:
-    """Return the statuses of windows, which no event time explains."""
+    """Return the statuses of windows and of what is computed from aggregates, which no event time explains."""
     none = pl.Series([None], dtype=pl.Datetime("us", "UTC")).new_from_index(0, len(key))
     return _STATUSES.gather(np.where(key < 0, Status.NULL_KEY, Status.PRESENT)), none
 

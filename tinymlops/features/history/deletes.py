@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tinymlops.errors import DataError
+from tinymlops.features.definitions.expressions import aggregates_of
 from tinymlops.features.definitions.specs import LabelSpec, ViewSpec
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def refuse_deletes(definitions: Definitions, source: SourceSpec, frame: pl.DataF
             f"feature {name!r} of view {view.name!r}"
             for view in definitions.of(ViewSpec).values()
             for name, feature in view.features.items()
-            if feature.window is not None and _reads(view, source, definitions)
+            if any(part.window is not None for part in aggregates_of(feature)) and _reads(view, source, definitions)
         ),
     ]
     if readers:

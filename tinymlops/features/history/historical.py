@@ -15,9 +15,9 @@ from tinymlops.features.definitions.nouns import FeatureRole, FeatureView, OnDem
 from tinymlops.features.definitions.on_demand import FEATURE, TIMESTAMP, expressions_of, inputs_of
 from tinymlops.features.definitions.specs import EntitySpec, FeatureRequest, OnDemandSpec, SourceSpec, ViewSpec
 from tinymlops.features.history.computing import Array, cell_statuses, compute, history_of
+from tinymlops.features.history.evaluating import without_infinities
 from tinymlops.features.history.prepared import history_from_store
-from tinymlops.features.history.sources import known_columns
-from tinymlops.records import SourceState
+from tinymlops.features.history.stored import known_columns, state_of
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
@@ -53,6 +53,8 @@ class Table(NamedTuple):
     """Column to `view:feature`."""
     details: dict[str, pl.Series]
     """`<column>_status` and `<column>_event_time`, if they were asked for."""
+    not_finite: dict[str, int]
+    """Column to how many values are null because what was computed is NaN or infinite; of those that have any."""
 
 
 def parse_features(context: Context, asked: Asked) -> tuple[FeatureRequest, ...]:
@@ -106,15 +108,16 @@ def features_for(
     Raises:
         DataError: If the spine lacks a key column or request field.
     """
-    table = Table({}, {}, {})
+    table = Table({}, {}, {}, {})
     for request in requests:
         if request.on_demand:
             continue
-        columns, reasons = view_columns(
+        found = view_columns(
             context, spine, time, request, spine_source=spine_source, details=details, rows=rows, as_of=as_of
         )
-        table.columns.update(columns)
-        table.details.update(reasons)
+        table.columns.update(found.columns)
+        table.details.update(found.details)
+        table.not_finite.update(found.not_finite)
     return in_order(context, spine, time, requests, table)
 
 
@@ -126,7 +129,7 @@ def in_order(
     Raises:
         DataError: If two columns have one name.
     """
-    ordered = Table({}, {}, table.details)
+    ordered = Table({}, {}, table.details, table.not_finite)
     for request in requests:
         names = (
             _on_demand(context, spine, time, request, requests, table)
@@ -155,7 +158,7 @@ def key_types(context: Context, asked: Asked) -> dict[str, str]:
         names = context.definitions.key_columns(entity, source)
         while source.row_wise:
             source = context.definitions.get(SourceSpec, source.inputs[0])
-        known = known_columns(source, context.environment.database.get(SourceState, source=source.name))
+        known = known_columns(source, state_of(context, source.name))
         found = zip(request.on or entity.key, names, strict=True)
         types |= {column: known[name] for column, name in found if name in known}
     return types
@@ -189,7 +192,7 @@ def view_columns(
     details: bool,
     rows: RowsOf | None = None,
     as_of: int | None = None,
-) -> tuple[dict[str, pl.Series], dict[str, pl.Series]]:
+) -> Table:
     """Compute the features of one view, and why each cell holds what it holds; the arguments are those of `features_for`."""
     definitions = context.definitions
     view = definitions.get(ViewSpec, request.view)
@@ -207,15 +210,16 @@ def view_columns(
         key = definitions.key_columns(entity, source)
         history = history_of(rows(view, keys), definitions.origin(source), key, keys)
     strict = is_strict(context, source.name, spine_source)
-    columns, reasons = {}, {}
+    table = Table({}, {}, {}, {})
     for name, values in compute(history, features, time, strict=strict, ttl=view.ttl).items():
         column = request.prefix + name
-        columns[column] = values.alias(column)
+        table.columns[column] = values.alias(column)
         if details:
             status, event = cell_statuses(history, features[name], time, strict=strict, ttl=view.ttl)
-            reasons[f"{column}_status"] = status.alias(f"{column}_status")
-            reasons[f"{column}_event_time"] = event.alias(f"{column}_event_time")
-    return columns, reasons
+            table.details[f"{column}_status"] = status.alias(f"{column}_status")
+            table.details[f"{column}_event_time"] = event.alias(f"{column}_event_time")
+    table.not_finite.update({request.prefix + name: count for name, count in history.not_finite.items()})
+    return table
 
 
 def is_strict(context: Context, source: str, spine_source: str | None) -> bool:
@@ -257,5 +261,8 @@ def _on_demand(
             f"on-demand view {spec.name!r} cannot be computed: {error}",
             hint=f"check the types and values of {', '.join((*spec.views, *spec.request))}",
         ) from error
-    table.columns.update({name: computed[name] for name in expressions})
+    for name in expressions:
+        table.columns[name], lost = without_infinities(computed[name])
+        if lost:
+            table.not_finite[name] = lost
     return {name: f"{spec.name}:{name}" for name in expressions}

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from tinymlops.errors import DataError, LeakageError
-from tinymlops.features.definitions.expressions import columns_of
+from tinymlops.features.definitions.expressions import columns_of, with_window
 from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, SourceSpec
 from tinymlops.features.history.computing import Array, compute
 from tinymlops.features.history.generations import place_of
@@ -57,7 +55,7 @@ def outcomes_of(
     keys = [spine[column] for column in entity.key]
     columns = columns_of(label.expression)
     history = history_from_store(context, source, entity, keys, columns, outcome=True, as_of=as_of)
-    windowed = msgspec.structs.replace(label.expression, window=label.horizon)
+    windowed = with_window(label.expression, label.horizon)
     end = time + (label.gap + label.horizon)
     # A window is [end - w, end) and the look-ahead (t + gap, end]: one microsecond later they are the same.
     outcome = compute(history, {label.name: windowed}, end + 1, strict=True, ttl=None)[label.name]

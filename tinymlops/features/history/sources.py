@@ -45,7 +45,7 @@ def read_source(context: Context, source: SourceSpec, *, since: datetime | None 
         raise DataError(
             f"source {source.name!r} takes pushes and cannot be ingested", hint=f"ws.push({source.name!r}, rows)"
         )
-    with reading(source):
+    with reading(source, context.root):
         if source.sql is not None:
             return storable(context.query(source.sql), source)
         assert source.code is not None, "what is no SQL has code"
@@ -55,7 +55,7 @@ def read_source(context: Context, source: SourceSpec, *, since: datetime | None 
 
 def run_transformation(context: Context, source: SourceSpec, inputs: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     """Compute a derived source from the rows of its inputs."""
-    with reading(source):
+    with reading(source, context.root):
         if source.sql is not None:
             return storable(context.query(source.sql, inputs), source)
         assert source.code is not None, "what is no SQL has code"

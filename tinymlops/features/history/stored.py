@@ -96,6 +96,8 @@ def stored_rows(
 
 
 def _row_wise(context: Context, source: SourceSpec, *, after: int, as_of: int | None, role: Role) -> pl.DataFrame:
+    from tinymlops.features.history.evaluating import all_finite
+
     parent = stored_rows(context, source.inputs[0], after=after, as_of=as_of, role=role)
     result = run_transformation(context, source, {source.inputs[0]: parent})
     missing = [column for column in SYSTEM if column not in result.columns]
@@ -104,7 +106,7 @@ def _row_wise(context: Context, source: SourceSpec, *, after: int, as_of: int | 
             f"row-wise transformation {source.name!r} drops {', '.join(missing)}, so its rows have lost their times",
             hint="keep all columns: `select *, ...` in SQL, with_columns or filter in Polars; or leave row_wise out",
         )
-    return result
+    return all_finite(result)
 
 
 class _Part:

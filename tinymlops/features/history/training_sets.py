@@ -66,6 +66,9 @@ class BuildReport(msgspec.Struct, frozen=True):
     test_rows: int
     knowledge: dict[str, Knowledge] = {}
     """View to what its rows were known by, and how many cells the other mode would change."""
+    not_finite: dict[str, int] = {}
+    """Feature to how many of its values, in rows of its source or of the spine, are null because what was computed is
+    NaN, infinite or divided by zero; of those that have any."""
 
 
 class Split(NamedTuple):
@@ -272,7 +275,9 @@ def _made(context: Context, recipe: Recipe) -> _Made:
     parts = _split(recipe, label, time, outcome, mature)
     outcome = outcome.set(pl.Series(~mature), None)
     knowledge = knowledge_of(context, spine, time, spec.features, table, spine_source=spec.spine, as_of=past)
-    parts = parts._replace(report=msgspec.structs.replace(parts.report, knowledge=knowledge))
+    parts = parts._replace(
+        report=msgspec.structs.replace(parts.report, knowledge=knowledge, not_finite=table.not_finite)
+    )
     X = pl.DataFrame([_model_dtype(series) for series in table.columns.values()])
     X = _with_categories(X, parts.train)
     request = _request_fields(context, spec, spine)

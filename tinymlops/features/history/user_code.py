@@ -6,20 +6,24 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tinymlops.errors import DataError, TinyMLOpsError
+from tinymlops.features.definitions.code import told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tinymlops.features.definitions.specs import SourceSpec
 
 __all__ = ["reading"]
 
-_SHOWN = 300
-
 
 @contextmanager
-def reading(source: SourceSpec) -> Iterator[None]:
+def reading(source: SourceSpec, root: Path) -> Iterator[None]:
     """Run a source's function or SQL, and read what it returns as a table, lazy frames and streams included.
+
+    Args:
+        source: Whose rows are read.
+        root: The project's directory: errors name lines of its code.
 
     Raises:
         DataError: If it raises anything of its own, or of a library: that is the cause of the error.
@@ -32,13 +36,11 @@ def reading(source: SourceSpec) -> Iterator[None]:
         yield
     except TinyMLOpsError as error:
         if f"source {source.name!r}" not in error.message and what not in error.message:
-            error.message = f"{what}: {error.message}"
-            error.args = (error.message,)
+            error.args = (f"{what}: {error.message}",)
         raise
     # A panic of Polars is no Exception, and would end whatever runs this.
     except (Exception, pl.exceptions.PanicException) as error:
-        said = str(error).strip().partition("\n")[0][:_SHOWN]
         raise DataError(
-            f"{what} failed: {type(error).__name__}{f': {said}' if said else ''}",
+            f"{what} failed: {told(error, root)}",
             hint="correct its SQL or function; its own error is the cause of this one",
         ) from error

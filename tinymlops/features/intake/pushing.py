@@ -19,6 +19,7 @@ from tinymlops.features.history.stored import known_columns
 from tinymlops.features.intake.accepting import accepted
 from tinymlops.features.intake.changes import require_clock
 from tinymlops.features.intake.committing import schemas_after
+from tinymlops.features.intake.computable import require_computable
 from tinymlops.features.intake.fitting import grown
 from tinymlops.features.intake.latest_events import Event, LatestEvents
 from tinymlops.features.intake.row_wise import check_row_wise
@@ -91,7 +92,8 @@ def push(context: Context, name: str, rows: Frame, *, batch_id: str | None = Non
 
     Raises:
         NotFoundError: If there is no such source, with the near match.
-        DataError: If the source takes no pushes, or a row does not fit its schema.
+        DataError: If the source takes no pushes, a row does not fit its schema, or an integer that is computed of it
+            does not fit 64 bits.
         DefinitionError: If a transformation over it only says that it is row-wise, as far as the first rows tell.
         ConflictError: If the batch id was used for other rows.
     """
@@ -103,6 +105,7 @@ def push(context: Context, name: str, rows: Frame, *, batch_id: str | None = Non
     if name not in context.definitions.checked and frame.height > 1:
         check_row_wise(context, source, frame)
         context.definitions.checked.add(name)
+    require_computable(context, source, frame)
     database = context.environment.database
     place = place_of(database, name)
     columns = _columns(context, source, database.get(SourceState, source=place))

@@ -23,6 +23,7 @@ from tinymlops.features.history.generations import (
 from tinymlops.features.history.record_times import delay_micros
 from tinymlops.features.history.stored import live_segments, state_of, stored_batches
 from tinymlops.features.intake.changes import Changes, History
+from tinymlops.features.intake.computable import require_computable
 from tinymlops.features.intake.row_wise import check_row_wise
 from tinymlops.records import Schema
 
@@ -76,6 +77,7 @@ def take_in(context: Context, source: SourceSpec, frame: pl.DataFrame) -> TakenI
     refuse_deletes(context.definitions, source, frame)
     _check_readers(context, source, frame)
     check_row_wise(context, source, frame)
+    require_computable(context, source, frame)
     return TakenIn(frame, timeless, held_back, _ahead(context, source, frame))
 
 

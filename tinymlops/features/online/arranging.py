@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from tinymlops._keys import key_bytes
-from tinymlops.features.definitions.expressions import Aggregate, AnyOperand
+from tinymlops.features.definitions.expressions import Aggregate, AnyOperand, aggregates_in, feature_of
 from tinymlops.features.history.computing import Array, History, history_of, kept_rows, operand_values
 from tinymlops.features.history.payloads import stored_dtype
 from tinymlops.features.online.entries import Layout, Rows, Slot, Variant, form_of
@@ -43,7 +43,7 @@ def arranged(variant: Variant, frame: pl.DataFrame, *, at: int | None = None) ->
     rows = history.order
     records = history.records
     if at is not None:
-        keep = kept_rows(records, variant.view.features.values(), history.keep, at, ttl=variant.view.ttl)
+        keep = kept_rows(records, aggregates_in(variant.view.features).values(), history.keep, at, ttl=variant.view.ttl)
         rows, records = rows[keep], _kept(records, keep)
     frame = frame[rows]
     key = [frame[column] for column in variant.key]
@@ -107,7 +107,7 @@ def needed(rows: Rows, layout: Layout, view: ViewSpec, at: int) -> Array:
             parts.append(columns[SYSTEM + 2 * slot + 1] != 0)
         return np.logical_and.reduce(parts) if parts else None
 
-    return kept_rows(records, view.features.values(), keep_of, at, ttl=view.ttl)
+    return kept_rows(records, aggregates_in(view.features).values(), keep_of, at, ttl=view.ttl)
 
 
 def filtered(rows: Rows, keep: Array) -> Rows:
@@ -144,11 +144,11 @@ def _kept(records: Records, keep: Array) -> Records:
 def _layout(variant: Variant, history: History, key: Sequence[pl.Series]) -> Layout:
     """Find a slot for each operand in each form that a feature takes it in."""
     slots: dict[tuple[bytes, str], Slot] = {}
-    for aggregate in variant.view.features.values():
+    for name, aggregate in aggregates_in(variant.view.features).items():
         for operand, function in ((aggregate.operand, aggregate.function), (aggregate.where, "all")):
             if operand is None:
                 continue
-            series = history.series(operand)
+            series = history.series(operand, feature=feature_of(name))
             slot = Slot(
                 msgspec.json.encode(operand), form_of(dtype_name(series.dtype), function), dtype_name(series.dtype)
             )

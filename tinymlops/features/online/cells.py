@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tinymlops.features.online.outputs import Output
     from tinymlops.features.online.programs import Found, Program
 
-__all__ = ["Answer", "Cells", "LoneCells"]
+__all__ = ["Cells", "LoneCells"]
 
 Array = np.ndarray[Any, Any]
 
@@ -223,7 +223,3 @@ class LoneCells:
     @cached_property
     def _cells(self) -> Cells:
         return self._compute(*self._given)
-
-
-Answer = Cells | LoneCells
-"""What a view's read gives."""

@@ -305,4 +305,4 @@ def _newest_segment(context: Context, variant: Variant) -> int:
 
 def _is_in_force(context: Context, variant: Variant) -> bool:
     view = context.definitions.of(ViewSpec).get(variant.view.name)
-    return view is not None and Variant.of(context.definitions, view).lineage == variant.lineage
+    return view is not None and Variant.of(context.definitions, view).id == variant.id

@@ -14,10 +14,12 @@ import numpy as np
 
 from tinymlops._keys import key_bytes, plain_key_bytes
 from tinymlops.errors import DataError
+from tinymlops.features.definitions.expressions import aggregates_in
 from tinymlops.features.definitions.specs import EntitySpec, SourceSpec, ViewSpec
 from tinymlops.features.history.historical import asked_of, is_strict, no_key, same_name
 from tinymlops.features.history.stored import Rebuilt, newest_rebuild
-from tinymlops.features.online.cells import Answer, Cells, LoneCells
+from tinymlops.features.online.cells import Cells, LoneCells
+from tinymlops.features.online.combined import Answer, CombinedCells
 from tinymlops.features.online.entries import Moment, Variant
 from tinymlops.features.online.programs import Program
 from tinymlops.kernels.records import FOREVER, NEVER
@@ -137,6 +139,8 @@ class ViewPlan:
         """The source whose times and ids the rows have."""
         self.features = asked_of(self.view, request)
         self.names = tuple(request.prefix + name for name in self.features)
+        self._aggregates = aggregates_in(self.features)
+        self._combines = self._aggregates.keys() != self.features.keys()
         self._program: Program | None = None
 
     def rebuilt(self, tx: Reader) -> Rebuilt | None:
@@ -175,8 +179,8 @@ class ViewPlan:
             state = self.variant.state(tx)
             assert state is not None, "what is covered is laid out"
             program = self._program = Program(
-                self.features,
-                self.names,
+                self._aggregates,
+                tuple(self.request.prefix + name for name in self._aggregates),
                 self.source,
                 state.layout,
                 moment.stamp,
@@ -190,8 +194,10 @@ class ViewPlan:
             rows = lone.read(newest, now)
             if rows is not None:
                 # The kernel would need no more of the transaction: these entries are all there is.
-                return LoneCells(self.names, rows, self._computed, (tx, program, keys, newest, now))
-        return self._computed(tx, program, keys, newest, now)
+                cells = LoneCells(program.names, rows, self._computed, (tx, program, keys, newest, now))
+                return CombinedCells(self.names, self.features, cells, now) if self._combines else cells
+        computed = self._computed(tx, program, keys, newest, now)
+        return CombinedCells(self.names, self.features, computed, now) if self._combines else computed
 
     def _computed(
         self, tx: Reader, program: Program, keys: Sequence[bytes | None], newest: Sequence[bytes | None], now: int

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.specs import FeatureRequest
     from tinymlops.features.history.stored import Rebuilt
-    from tinymlops.features.online.cells import Answer
+    from tinymlops.features.online.combined import Answer
     from tinymlops.frames import Frame
     from tinymlops.stores._entries import Reader
 
@@ -215,13 +215,13 @@ def _read_more(
     sequence = min(sequences) if sequences else context.environment.database.sequence()
     rebuilt = plan.rebuilt(context, tx, covered)
     plan.require_young(rebuilt, now)
-    table = Table({}, {}, {})
+    table = Table({}, {}, {}, {})
     time = np.full(keys.height, now, np.int64)
     for view in plan.views:
         if view in covered:
-            found, reasons = _table(view.names, [view.read(tx, covered[view], keys, now)], details)[::2]
+            found = _table(view.names, [view.read(tx, covered[view], keys, now)], details)
         else:
-            found, reasons = view_columns(
+            found = view_columns(
                 context,
                 keys.frame(),
                 time,
@@ -230,8 +230,8 @@ def _read_more(
                 details=details,
                 as_of=sequence,
             )
-        table.columns.update(found)
-        table.details.update(reasons)
+        table.columns.update(found.columns)
+        table.details.update(found.details)
     table = in_order(context, keys.frame(), time, plan.requests, table)
     return OnlineFeatures(keys, now, sequence, tuple(table.columns), table, rebuilt, details=details)
 
@@ -239,4 +239,4 @@ def _read_more(
 def _table(names: Sequence[str], answer: Sequence[Answer], details: bool) -> Table:  # noqa: FBT001
     columns = [series for cells in answer for series in cells.all_series()]
     reasons = {name: series for cells in answer if details for name, series in cells.details().items()}
-    return Table({name: series.alias(name) for name, series in zip(names, columns, strict=True)}, {}, reasons)
+    return Table({name: series.alias(name) for name, series in zip(names, columns, strict=True)}, {}, reasons, {})

@@ -1,0 +1,51 @@
+"""Features that are computed from aggregates: the same expression over the same numbers, offline and online."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from tinymlops._time import from_micros
+from tinymlops.errors import DataError
+from tinymlops.features.history.evaluating import TooGreatError, Values, evaluate
+
+if TYPE_CHECKING:
+    from tinymlops.features.definitions.expressions import Aggregate
+
+__all__ = ["combined"]
+
+Array = np.ndarray[Any, Any]
+
+
+def combined(name: str, feature: Aggregate, parts: Sequence[pl.Series], time: Array) -> Values:
+    """Compute a feature from its parts.
+
+    Args:
+        name: Of the feature, for errors.
+        feature: What combines them.
+        parts: Their values, m each.
+        time: int64[m], the moments of the rows.
+
+    Returns:
+        m values, null where what is computed is not finite.
+
+    Raises:
+        DataError: If the parts are not of types that can be combined, or an integer does not fit 64 bits.
+    """
+    assert feature.operand is not None, "what is combined has an expression"
+    frame = pl.DataFrame([part.alias(str(place)) for place, part in enumerate(parts)])
+    try:
+        return evaluate(feature.operand, frame)
+    except TooGreatError as error:
+        row = int(error.args[0])
+        raise DataError(
+            f"feature {name!r}, {feature!r}, does not fit 64 bits at row {row}, time {from_micros(int(time[row])).isoformat()}",
+            hint="make one side a float, for example by * 1.0",
+        ) from error
+    except pl.exceptions.PolarsError as error:
+        raise DataError(
+            f"feature {name!r}, {feature!r}, cannot be computed: {error}", hint="check the types of its aggregates"
+        ) from error
