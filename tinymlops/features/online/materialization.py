@@ -261,7 +261,7 @@ def _trimmed(tx: Reader, variant: Variant, state: State, now: int) -> Iterator[_
 def _put_trimmed(variant: Variant, state: State, parts: Sequence[_Part], now: int, tx: Writer) -> Covered:
     """Write trimmed keys, computed anew if the view has moved since; reads before now then need history."""
     found = variant.state(tx)
-    if found is not None and found != state:
+    if found is not None and (found.covered, found.stamp) != (state.covered, state.stamp):
         state, parts = found, list(_trimmed(tx, variant, found, now))
     if not parts:
         return state.covered
