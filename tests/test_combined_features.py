@@ -219,7 +219,7 @@ pushes = st.lists(
 )
 
 
-@settings(max_examples=6)
+@settings(max_examples=10, deadline=None)
 @given(st.lists(pushes, min_size=1, max_size=3), st.booleans())
 def test_offline_and_online_are_what_the_rule_says(tmp_path_factory, batches, materialized):
     clock, versions = tm.ReplayClock(at(0)), []
