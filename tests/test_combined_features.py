@@ -392,3 +392,18 @@ def test_values_that_an_earlier_version_computed_are_not_served(tmp_path):
         with tm.connect(path, clock=clock) as ws:
             assert ws.get_online_features(["spending"], {"customer": ["a"]}).to_dict()["x"] == [6]
             assert [view.keys for view in ws.materialize()] == [1]
+
+
+def test_a_view_that_cannot_follow_says_so_where_it_is_materialized_and_stays_as_it_was(workspace):
+    orders = pl.DataFrame({"customer": ["a", "a"], "at": [at(1), at(2)], "amount": [1, 3]})
+    project = shop(orders[:1], features=lambda rows: {"x": (rows["amount"] * 2**62).last()})
+    workspace.apply(project)
+    workspace.ingest("orders")
+    workspace.materialize()
+    project.frames["orders"] = orders
+    with pytest.warns(UserWarning, match="the online store could not follow.*in feature 'x' does not fit 64 bits"):
+        workspace.ingest("orders")
+    with pytest.raises(DataError, match=r"in feature 'x' does not fit 64 bits in the row of 2024-01-01T02:00"):
+        workspace.materialize()
+    online = workspace.get_online_features(["spending"], {"customer": ["a"]})
+    assert (online.to_dict()["x"], online.sequence) == ([2**62], 1)
