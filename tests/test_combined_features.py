@@ -219,7 +219,7 @@ pushes = st.lists(
 )
 
 
-@settings(max_examples=15)
+@settings(max_examples=10, deadline=None)
 @given(st.lists(pushes, min_size=1, max_size=3), st.booleans())
 def test_offline_and_online_are_what_the_rule_says(tmp_path_factory, batches, materialized):
     clock, versions = tm.ReplayClock(at(0)), []
@@ -246,7 +246,7 @@ def test_offline_and_online_are_what_the_rule_says(tmp_path_factory, batches, ma
             assert online.to_polars().drop("customer").rows() == wanted
             assert list(zip(*list(online.to_dict().values())[1:], strict=True)) == wanted
             spine = pl.DataFrame({**keys, "timestamp": [clock()] * 4})
-            assert ws.get_historical_features(spine, ["spending"]).select(every(rows)).rows() == wanted
+            assert ws.get_historical_features(spine, ["spending"]).select(list(every(rows))).rows() == wanted
             picked = ws.get_online_features(["spending:share", "spending:none"], keys).to_polars()
             assert picked.drop("customer").rows() == [(row[3], row[1]) for row in wanted]
 
@@ -330,12 +330,12 @@ def test_what_does_not_fit_between_aggregates_names_feature_row_and_time(tmp_pat
         assert ws.get_online_features(["spending"], {"customer": ["b"]}).to_dict()["x"] == [None]
 
 
-def test_plan_checks_the_types_of_what_is_combined(workspace):
-    project = project_of(lambda rows: {"x": rows["amount"].last() + rows.count(window="1d")}, dtype=str)
+def test_apply_checks_the_types_of_what_is_combined(workspace):
+    project = project_of(lambda rows: {"x": rows["amount"].last() - rows.count(window="1d")}, dtype=str)
     with pytest.raises(DefinitionError, match=r"'x' of feature view 'spending'.*cannot be computed"):
-        workspace.plan(project)
+        workspace.apply(project)
     with pytest.raises(DefinitionError, match=r"'x' of feature view 'spending'.*needs numbers and got String"):
-        workspace.plan(project_of(lambda rows: {"x": rows["amount"].sum(window="1d") > 1}, dtype=str))
+        workspace.apply(project_of(lambda rows: {"x": rows["amount"].sum(window="1d") > 1}, dtype=str))
 
 
 @pytest.mark.parametrize(
@@ -362,7 +362,7 @@ def test_a_static_source_takes_combined_features_of_its_newest_rows_alone(worksp
     orders = pl.DataFrame({"customer": ["a"], "price": [6.0], "size": [0.5], "amount": [1.0], "at": [at(0)]})
     project = shop(
         orders,
-        order_options={"timestamp": None},
+        order_options={"timestamp": None, "static": True},
         features=lambda rows: {"x": rows["price"].last() / rows["size"].last()},
     )
     for name in ("visits_to_orders", "buys"):
@@ -392,3 +392,18 @@ def test_values_that_an_earlier_version_computed_are_not_served(tmp_path):
         with tm.connect(path, clock=clock) as ws:
             assert ws.get_online_features(["spending"], {"customer": ["a"]}).to_dict()["x"] == [6]
             assert [view.keys for view in ws.materialize()] == [1]
+
+
+def test_a_view_that_cannot_follow_says_so_where_it_is_materialized_and_stays_as_it_was(workspace):
+    orders = pl.DataFrame({"customer": ["a", "a"], "at": [at(1), at(2)], "amount": [1, 3]})
+    project = shop(orders[:1], features=lambda rows: {"x": (rows["amount"] * 2**62).last()})
+    workspace.apply(project)
+    workspace.ingest("orders")
+    workspace.materialize()
+    project.frames["orders"] = orders
+    with pytest.warns(UserWarning, match="the online store could not follow.*in feature 'x' does not fit 64 bits"):
+        workspace.ingest("orders")
+    with pytest.raises(DataError, match=r"in feature 'x' does not fit 64 bits in the row of 2024-01-01T02:00"):
+        workspace.materialize()
+    online = workspace.get_online_features(["spending"], {"customer": ["a"]})
+    assert (online.to_dict()["x"], online.sequence) == ([2**62], 1)

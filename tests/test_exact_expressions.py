@@ -202,7 +202,7 @@ PUSHED = [
 ]
 NULLS = {"newest": [None, None], "known": [2.0, None], "total": [2.0, 0.0], "n": [1, 0], "greatest": [2.0, None],
          "of_sums": [2.5, None], "half": [None, None], "part": [None, None], "parts": [[None], [None]],
-         "weighed": [None, None], "logged": [None, None]}  # fmt: skip
+         "weighed": [None, None], "logged": [0.0, None]}  # fmt: skip
 
 
 @pytest.mark.parametrize("materialized", [False, True])

@@ -15,7 +15,7 @@ from fuzzing import SCALE, count_steps, scaled
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from oracle import NEVER, Row, oracle_latest, oracle_window
+from oracle import NEVER, Row, oracle_binary, oracle_latest, oracle_window
 
 import tinymlops as tm
 from tinymlops.errors import NotFoundError
@@ -25,11 +25,8 @@ HOUR = 3_600_000_000
 CUSTOMERS = ["a", "b", "c"]
 WINDOW, TTL = 6, 9
 VIEWS = {
-    "clicking": ["clicking_last", "clicking_n", "clicking_sum"],
-    "cashing": ["cashing_last", "cashing_n", "cashing_sum"],
-    "ordering": ["ordering_last", "ordering_n", "ordering_sum"],
-    "summing": ["summing_last", "summing_n", "summing_sum"],
-    "counting": ["counting_last", "counting_n", "counting_sum"],
+    view: [f"{view}_{name}" for name in ("last", "n", "sum", "mean", "rises")]
+    for view in ("clicking", "cashing", "ordering", "summing", "counting")
 }
 REBUILT = ("summing", "counting")
 
@@ -102,6 +99,8 @@ def defined(frames):
             f"{name}_last": rows[column].last(),
             f"{name}_n": rows.count(window=f"{WINDOW}h"),
             f"{name}_sum": rows[column].sum(window=f"{WINDOW}h"),
+            f"{name}_mean": rows[column].sum(window=f"{WINDOW}h") / rows.count(window=f"{WINDOW}h"),
+            f"{name}_rises": (rows[column].last() > 0) & (rows.count(window=f"{WINDOW}h") > 1),
         }
 
     @project.feature_view(entity=customer)
@@ -325,11 +324,11 @@ class Shop(RuleBasedStateMachine):
         ttl = TTL * HOUR if view in ("cashing", "ordering") else None
         newest = oracle_latest(rows, customer, time, strict=False, ttl=ttl)
         ones = [Row(r.key, r.id, r.e, r.available, r.c, r.n, r.deleted, 1) for r in rows]
-        return (
-            None if newest is None or newest.deleted else newest.value,
-            oracle_window("count", ones, customer, time, WINDOW * HOUR),
-            float(oracle_window("sum", rows, customer, time, WINDOW * HOUR)),
-        )
+        last = None if newest is None or newest.deleted else newest.value
+        count = oracle_window("count", ones, customer, time, WINDOW * HOUR)
+        total = float(oracle_window("sum", rows, customer, time, WINDOW * HOUR))
+        rises = oracle_binary("&", None if last is None else last > 0, count > 1)
+        return last, count, total, total / count if count else None, rises
 
     def rows_of(self, view, sequence):
         if view in REBUILT:

@@ -55,6 +55,16 @@ delays = project.training_set("delays", spine=departures, label=late, features=[
 MORE = """
 from datetime import datetime
 
+@project.feature_view(entity=carrier)
+def carrier_rates(landings: tm.Rows) -> tm.Features:
+    late, n = landings["arr_delay"].sum(window="7d"), landings.count(window="7d")
+    known = landings["arr_delay"].log().is_null() | landings["carrier"].str.starts_with("A")
+    return {"rate": late / n, "none": n == 0, "share": known.mean(window="7d"), "half": landings["arr_delay"].median(window="1d")}
+
+@project.label(entity=flight, horizon="36h")
+def cancelled(landings: tm.Rows) -> tm.Label:
+    return (landings.count() == 0) & ~landings["arr_delay"].is_in([1, 2]).any()
+
 @project.source(timestamp="at", id="order")
 def orders() -> tm.Schema:
     return {"order": str, "amount": float, "at": datetime}
@@ -119,6 +129,11 @@ def test_the_types_of_nouns_are_those_of_their_functions(tmp_path):
 MISTAKES = {
     "an entity by name": ('project.feature_view(entity="carrier")', 'incompatible type "str"; expected "Entity"'),
     "a role without prefix": ('sky.on("dest")', 'Missing named argument "prefix"'),
+    "a column as an attribute": ("tm.Rows().amount", '"Rows" has no attribute "amount"'),
+    "an aggregate beside a column": (
+        'tm.Rows()["a"].last() > tm.Rows()["b"]',
+        'Unsupported operand types for > ("Aggregate" and "Operand")',
+    ),
     "a positional timestamp": ('project.source("at")', "Too many positional arguments"),
     "a frame for rows": ("sky(landings())", 'incompatible type "LazyFrame'),
     "a label without horizon": ("project.label(entity=flight)", 'Missing named argument "horizon"'),

@@ -47,12 +47,17 @@ def materialize(context: Context, view: ViewSpec) -> Covered:
 
     Returns:
         What is covered now.
+
+    Raises:
+        DataError: If what the view computes does not fit its rows.
     """
     variant = Variant.of(context.definitions, view)
     online, now = context.environment.online, context.now()
     known = covered(context, view)
     if known is not None and known.at <= now:
-        online.update(partial(_follow_all, context))
+        failed = online.update(partial(_follow_all, context))
+        if variant.id in failed:
+            raise failed[variant.id]
         with online.read() as tx:
             state = variant.state(tx)
             trimmed = [] if state is None else list(_trimmed(tx, variant, state, now))
@@ -63,7 +68,9 @@ def materialize(context: Context, view: ViewSpec) -> Covered:
 
     def write(tx: Writer) -> Covered:
         _put_all(tx, variant, state, entries)
-        _follow_all(context, tx)
+        failed = _follow_all(context, tx)
+        if variant.id in failed:
+            raise failed[variant.id]
         found = variant.state(tx)
         assert found is not None, "it was written"
         return found.covered
@@ -80,9 +87,9 @@ def catch_up(context: Context) -> None:
     online, database = context.environment.online, context.environment.database
     with online.read() as tx:
         behind = any(state.covered.sequence != database.sequence() for state in states(tx))
-    failed = online.update(partial(_follow_all, context)) if behind else []
-    if failed:
-        raise failed[0]
+    failed = online.update(partial(_follow_all, context)) if behind else {}
+    for error in failed.values():
+        raise error
 
 
 def covered(context: Context, view: ViewSpec) -> Covered | None:
@@ -100,9 +107,9 @@ class _New(NamedTuple):
     sources: set[str]
 
 
-def _follow_all(context: Context, tx: Writer) -> list[TinyMLOpsError]:
-    """Bring all views to the workspace's sequence; return why some could not."""
-    failed: list[TinyMLOpsError] = []
+def _follow_all(context: Context, tx: Writer) -> dict[str, TinyMLOpsError]:
+    """Bring all views to the workspace's sequence; return why some could not, by the id of the variant."""
+    failed: dict[str, TinyMLOpsError] = {}
     found = states(tx)
     sequence = context.environment.database.sequence()
     after = min((state.covered.sequence for state in found), default=sequence)
@@ -112,7 +119,7 @@ def _follow_all(context: Context, tx: Writer) -> list[TinyMLOpsError]:
             write = _following(context, state, new, tx)
         except (DataError, DefinitionError) as error:
             if _is_in_force(context, state.variant):
-                failed.append(error)
+                failed[state.variant.id] = error
                 continue
             # Its code is gone, so nobody can bring it up to date: whoever still asks for it reads history.
             write = state.variant.clear
