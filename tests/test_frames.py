@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
 
 import duckdb
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -12,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tinymlops as tm
 from tinymlops.errors import DataError, DefinitionError
 from tinymlops.frames import give_back, require_no_nulls, times_to_micros, to_polars
 
@@ -172,3 +176,152 @@ def test_rows_whose_values_would_have_to_change_are_refused(values, where):
 @pytest.mark.parametrize("values", [[1, 0.5, None], [2**53, -0.5], [2**60 + 1, 3], ["7", None], [True, None]])
 def test_rows_keep_their_values(values):
     assert to_polars([{"a": value} for value in values])["a"].to_list() == values
+
+
+U = UUID(int=5)
+TIMESTAMP = pd.Timestamp("2024-01-01T00:00:00.000000001")
+NANOS = pl.Datetime("ns")
+PLAIN = [
+    ([np.int64(7), None, 8], pl.Int64, [7, None, 8]),
+    ([2**53 + 1, None], pl.Int64, [2**53 + 1, None]),
+    ([2**63, -1], pl.Int128, [2**63, -1]),
+    ([np.float64(0.5), 1], pl.Float64, [0.5, 1.0]),
+    ([np.bool_(True), None], pl.Boolean, [True, None]),
+    ([np.str_("a"), "b"], pl.String, ["a", "b"]),
+    ([U, None], pl.String, [str(U), None]),
+    ([bytearray(b"a")], pl.Binary, [b"a"]),
+    ([Decimal("1.50"), 2, None], pl.Decimal(38, 2), [Decimal("1.50"), Decimal(2), None]),
+    ([Decimal(10**37 + 1)], pl.Decimal(38, 0), [Decimal(10**37 + 1)]),
+    ([pd.NA, 1], pl.Int64, [None, 1]),
+    ([pd.NaT, datetime(2024, 1, 1)], pl.Datetime("us"), [None, datetime(2024, 1, 1)]),
+    ([pd.Timestamp("2024-01-01", tz="Asia/Tokyo")], pl.Datetime("us", "UTC"), [datetime(2023, 12, 31, 15, tzinfo=UTC)]),
+    (
+        [np.timedelta64(5, "m"), pd.Timedelta(seconds=1)],
+        pl.Duration("us"),
+        [timedelta(minutes=5), timedelta(seconds=1)],
+    ),
+    ([[1, np.int64(2)], [], None], pl.List(pl.Int64), [[1, 2], [], None]),
+    ([(2**53 + 1, None)], pl.List(pl.Int64), [[2**53 + 1, None]]),
+    ([[Decimal("0.1")], [1]], pl.List(pl.Decimal(38, 1)), [[Decimal("0.1")], [Decimal(1)]]),
+    ([None, None], pl.Null, [None, None]),
+    ([], pl.Null, []),
+]
+
+
+@pytest.mark.parametrize(("values", "dtype", "expected"), PLAIN, ids=str)
+@pytest.mark.parametrize("form", ["dicts", "dict", "pandas", "dict of arrays"])
+def test_values_of_any_library_are_read_as_what_they_hold(values, dtype, expected, form):
+    if form == "dicts":
+        if not values:
+            return
+        read = to_polars([{"a": value} for value in values])
+    elif form == "dict":
+        read = to_polars({"a": values})
+    else:
+        series = pd.Series(values, dtype=object)
+        read = to_polars(pd.DataFrame({"a": series}) if form == "pandas" else {"a": series.to_numpy()})
+    assert read.schema == {"a": dtype}
+    assert read["a"].to_list() == expected
+
+
+@pytest.mark.parametrize(
+    "values", [[TIMESTAMP], [pd.NaT, TIMESTAMP], [TIMESTAMP.to_numpy(), None], [TIMESTAMP, datetime(2024, 1, 1)]]
+)
+def test_times_keep_their_nanoseconds(values):
+    for table in (
+        [{"a": value} for value in values],
+        {"a": values},
+        pd.DataFrame({"a": pd.Series(values, dtype=object)}),
+    ):
+        read = to_polars(table)
+        assert read.schema == {"a": NANOS}
+        assert 1_704_067_200_000_000_001 in read["a"].to_physical()
+
+
+MIXED = [
+    ([7, "x"], "int in row 0, str in row 1"),
+    ([True, 2], "bool in row 0, int in row 1"),
+    ([2, True], "int in row 0, bool in row 1"),
+    ([0.5, 2**53 + 1], "float in row 0, int in row 1"),
+    ([np.float64(0.5), np.int64(2**53 + 1)], "float in row 0, int in row 1"),
+    ([b"a", "b"], "bytes in row 0, str in row 1"),
+    ([date(2024, 1, 1), datetime(2024, 1, 1, 5)], "date in row 0, datetime in row 1"),
+    ([Decimal("1.5"), 0.5], "Decimal in row 0, float in row 1"),
+    ([[1], ["a"]], "int in row 0, str in row 1"),
+    ([datetime(2024, 1, 1), datetime(2024, 1, 1, tzinfo=UTC)], "with a zone and times without"),
+    ([TIMESTAMP, TIMESTAMP.tz_localize("UTC")], "local times and times"),
+    ([Decimal("NaN")], "NaN in row 0"),
+    ([Decimal(1), Decimal(10**40)], "in row 1, which is not a decimal of at most 38 digits"),
+    ([Decimal(10**37), Decimal("1.55")], "not a decimal of at most 38 digits"),
+    ([1, 2**130], "in row 1"),
+]
+
+
+@pytest.mark.parametrize(("values", "where"), MIXED, ids=str)
+@pytest.mark.parametrize("form", ["dicts", "dict", "pandas"])
+def test_values_that_no_type_holds_as_they_are_name_their_rows(values, where, form):
+    table = {
+        "dicts": [{"a": value} for value in values],
+        "dict": {"a": values},
+        "pandas": pd.DataFrame({"a": pd.Series(values, dtype=object)}),
+    }[form]
+    with pytest.raises(DataError, match=f"column 'a' .*{where}") as error:
+        to_polars(table)
+    assert "Hint: " in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pa.table({"a": pa.array([Decimal(1)], pa.decimal256(70, 2))}),
+        pd.DataFrame({"a": pd.array([Decimal(1)], dtype=pd.ArrowDtype(pa.decimal256(70, 2)))}),
+        pd.DataFrame({"a": [1j]}),
+        pl.LazyFrame({"b": [1]}).select("a"),
+        pl.scan_parquet("nowhere.parquet"),
+    ],
+    ids=["Arrow decimal", "pandas decimal", "complex", "lazy column", "lazy file"],
+)
+def test_what_another_library_cannot_read_is_an_error_of_ours(table, capfd):
+    with pytest.raises(DataError, match="cannot be read"):
+        to_polars(table)
+
+
+BIG = 2**53 + 1
+
+
+@pytest.mark.parametrize("dtype", ["int64", "Int64", "uint64", "UInt64", "object"])
+def test_pandas_integers_beyond_floats_come_back_exactly_beside_nulls(dtype):
+    spine = pd.DataFrame({"k": [1, 7], "t": pd.to_datetime(["2024-01-02"] * 2, utc=True)}, index=[3, 3])
+    rows = pd.DataFrame({"k": [1], "t": pd.to_datetime(["2024-01-01"], utc=True), "v": pd.Series([BIG], dtype=dtype)})
+    found = tm.point_in_time_join(spine, rows, key="k", timestamp="t")
+    assert found["v"].iloc[0] == BIG
+    assert found["v"].isna().tolist() == [False, True]
+    assert found.index.tolist() == [3, 3]
+
+
+def test_pandas_gets_floats_where_they_are_exact_and_integers_where_nothing_is_missing():
+    like = pd.DataFrame({"k": [1, 2]})
+    columns = {
+        "small": [1, None],
+        "whole": [BIG, 1],
+        "wide": pl.Series([2**64, None], dtype=pl.Int128),
+        "in lists": [[BIG, None], None],
+    }
+    result = give_back(pl.DataFrame({"k": [1, 2], **columns}), like)
+    assert [str(result[name].dtype) for name in columns] == ["float64", "int64", "object", "object"]
+    assert result["wide"][0] == 2**64
+    assert list(result["in lists"][0]) == [BIG, None]
+    shorter = give_back(pl.DataFrame({"k": [1], "v": pl.Series([None], dtype=pl.Int64)}), like)
+    assert str(shorter["v"].dtype) == "float64"
+    longer = give_back(pl.DataFrame({"v": [BIG, None, 2]}), like)
+    assert longer["v"].tolist() == [BIG, pd.NA, 2]
+
+
+@pytest.mark.parametrize("value", [2.0**53, -(2.0**53), 1.5])
+def test_a_float_key_that_pandas_may_have_rounded_is_refused(value):
+    spine = pd.DataFrame({"k": [1.0, None, value], "t": pd.to_datetime(["2024-01-02"] * 3, utc=True)})
+    rows = pd.DataFrame({"k": [1], "t": pd.to_datetime(["2024-01-01"], utc=True), "v": [1]})
+    with pytest.raises(DataError, match=r"'k' has floats .* in rows \[2\]"):
+        tm.point_in_time_join(spine, rows, key="k", timestamp="t")
+    found = tm.point_in_time_join(spine[:2], rows, key="k", timestamp="t")
+    assert found["v"].tolist()[0] == 1

@@ -96,6 +96,41 @@ def test_who_connects_after_the_store_was_lost_has_the_views_again(path, lose):
     assert remembered(path) == ["interest", "spending"]
 
 
+def rewrite_keys(tx):
+    """Bring the store to how an earlier version wrote it: other bytes for the same keys, and no word on how."""
+    for kind in (b"r", b"o"):
+        for key, value in list(tx.scan(kind, kind + b"\xff")):
+            tx.delete(key)
+            tx.put(key[:17] + b"?" + key[17:], value)
+    tx.delete(b"v")
+
+
+def rewrite_format(tx):
+    """Say that a later version wrote the store."""
+    tx.put(b"v", (2**31).to_bytes(4, "big"))
+
+
+@pytest.mark.parametrize("rewrite", [rewrite_keys, rewrite_format])
+def test_a_store_whose_keys_another_version_wrote_is_made_anew(path, rewrite):
+    with connected(path) as ws:
+        ws._environment.online.update(rewrite)
+    for _ in range(2):
+        with connected(path) as ws:
+            assert held(ws) == ["interest", "spending"]
+            read = ws.get_online_features(["interest:last_seconds"], {"shopper": ["ann"]})
+            assert read.to_dict()["last_seconds"] == [2.5]
+            with ws._environment.online.read() as tx:
+                assert all(state.variant.has(tx, key) for state in states(tx) for key in state.variant.keys_in(tx))
+                assert not any(key[17:18] == b"?" for key, _ in tx.scan(b"r", b"s"))
+    assert remembered(path) == ["interest", "spending"]
+
+
+def test_a_store_of_this_version_is_kept_as_it_is(path, monkeypatch):
+    monkeypatch.setattr(derived, "materialize", None)
+    with connected(path) as ws:
+        assert held(ws) == ["interest", "spending"]
+
+
 def test_only_what_was_materialized_comes_back(tmp_path):
     with tm.connect(tmp_path / "shop.tm", create=True, clock=CLOCK) as ws:
         ws.apply(served_shop.project)

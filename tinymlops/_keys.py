@@ -392,7 +392,9 @@ def _way_out(spine: pl.DataType, records: pl.DataType) -> str:
     if spine.is_float() and isinstance(records, pl.Decimal):
         return 'a float is not exact: write decimals as text, such as "1.50"'
     if spine.is_numeric() and _family(records) == "string":
-        return 'write the key as text, in JSON and on the command line in quotes, such as "7"'
+        return (
+            'cast one of them so that both are the same kind; in JSON and on the command line, text is in quotes: "7"'
+        )
     if spine == pl.String and records == pl.Binary:
         return "binary keys cannot be written as text: give bytes, in Python, or key by text"
     return "cast one of them so that both are the same kind: integer, string, boolean, date, time or binary"

@@ -68,13 +68,7 @@ def column_of(name: str, values: Sequence[Any]) -> pl.Series:
         kinds = {Decimal}
     elif len(kinds) > 1:
         raise _mixed(name, values)
-    build = _BUILDERS.get(kinds.pop()) if kinds else _nulls
-    if build is None:
-        row = next(row for row, value in enumerate(values) if value is not None)
-        raise DataError(
-            f"column {name!r} holds a value of type {type(values[row]).__name__} in row {row}",
-            hint="give numbers, text, booleans, bytes, times, or lists of them",
-        )
+    build = _BUILDERS.get(kinds.pop(), _objects) if kinds else _nulls
     try:
         return build(name, values)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, TypeError, ValueError, ArithmeticError) as error:
@@ -121,6 +115,13 @@ def _nulls(name: str, values: Sequence[Any]) -> pl.Series:
     import polars as pl
 
     return pl.Series(name, values, dtype=pl.Null)
+
+
+def _objects(name: str, values: Sequence[Any]) -> pl.Series:
+    """Return what no column type has: whoever needs the column says so, and others leave it alone."""
+    import polars as pl
+
+    return pl.Series(name, values, dtype=pl.Object)
 
 
 def _same(name: str, values: Sequence[Any]) -> pl.Series:

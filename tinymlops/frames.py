@@ -195,7 +195,8 @@ def _read(frame: Frame) -> pl.DataFrame | None:
         return _from_batch(frame)
     if isinstance(frame, list | tuple) and all(isinstance(row, Mapping) for row in frame):
         columns = columns_of_rows(frame)
-        # Rows without columns are none: a frame has as many rows as its columns.
+        if not columns:
+            return pl.DataFrame([{} for _ in frame])  # rows all the same
         return pl.DataFrame([column_of(name, values) for name, values in columns.items()])
     return None
 
