@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +22,15 @@ _EXAMPLE = """write '{"origin": "EWR"}' or origin=EWR"""
 _FILES = (".json", ".jsonl", ".ndjson", ".csv", ".parquet")
 
 
-def rows_from(arguments: Sequence[str] | None, file: Path | None) -> list[Row] | pl.DataFrame:
+def rows_from(
+    arguments: Sequence[str] | None, file: Path | None, text: Collection[str] = ()
+) -> list[Row] | pl.DataFrame:
     """Return the rows of the arguments, or those of a file.
+
+    Args:
+        arguments: JSON, or `key=value` pairs.
+        file: Of rows.
+        text: The columns of a CSV file that are text, whatever they look like.
 
     Raises:
         UsageError: If there are both or neither.
@@ -31,7 +38,7 @@ def rows_from(arguments: Sequence[str] | None, file: Path | None) -> list[Row] |
     if bool(arguments) == (file is not None):
         given = "both rows and --input" if arguments else "no rows"
         raise UsageError(f"there are {given}", hint=f"{_EXAMPLE}, or say --input FILE")
-    return parse_rows(arguments or []) if file is None else read_file(file)
+    return parse_rows(arguments or []) if file is None else read_file(file, text)
 
 
 def parse_rows(arguments: Sequence[str]) -> list[Row]:
@@ -61,8 +68,8 @@ def parse_rows(arguments: Sequence[str]) -> list[Row]:
     return [*rows, pairs] if pairs else rows
 
 
-def read_file(path: Path) -> list[Row] | pl.DataFrame:
-    """Read the rows of a JSON, JSON Lines, CSV or Parquet file, told by its name.
+def read_file(path: Path, text: Collection[str] = ()) -> list[Row] | pl.DataFrame:
+    """Read the rows of a JSON, JSON Lines, CSV or Parquet file, told by its name; `text` is that of `rows_from`.
 
     Raises:
         NotFoundError: If there is no such file.
@@ -77,7 +84,7 @@ def read_file(path: Path) -> list[Row] | pl.DataFrame:
         lines = [line for line in path.read_bytes().splitlines() if line.strip()]
         return [row for line in lines for row in _objects(_decoded(line, str(path)), str(path))]
     if is_table(path):
-        return _read_table(path)
+        return _read_table(path, text)
     raise DataError(f"{path} is none of {', '.join(_FILES)}", hint="name the file by what it holds")
 
 
@@ -98,12 +105,13 @@ def split_names(text: str) -> list[str]:
     return names
 
 
-def _read_table(path: Path) -> pl.DataFrame:
+def _read_table(path: Path, text: Collection[str]) -> pl.DataFrame:
     import polars as pl
 
     try:
         if path.suffix.lower() == ".csv":
-            return pl.read_csv(path, infer_schema_length=None)
+            named = [name for name in pl.read_csv(path, n_rows=0).columns if name in text]
+            return pl.read_csv(path, schema_overrides=dict.fromkeys(named, pl.String()), infer_schema_length=None)
         return pl.read_parquet(path, glob=False, hive_partitioning=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
