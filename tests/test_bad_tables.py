@@ -105,6 +105,31 @@ def test_the_years_1_and_9999_are_times_like_any_other(ask):
     assert ask(spine, rows)["amount"].to_list() == [1.0, 1.0, 2.0]
 
 
+@pytest.mark.parametrize("unit", ["ms", "us", "ns"])
+@pytest.mark.parametrize("zone", [None, "UTC", "America/New_York"])
+def test_an_event_at_infinity_is_never_seen(workspace, unit, zone):
+    endless = pl.Series([2**63 - 1]).cast(pl.Datetime(unit, zone))
+    known = pl.Series([at(1)]).dt.cast_time_unit(unit)
+    known = known.dt.replace_time_zone(None) if zone is None else known.dt.convert_time_zone(zone)
+    rows = pl.DataFrame({"customer": [1, 1], "at": known.append(endless), "amount": [1.0, 99.0]})
+    spine = pl.DataFrame({"customer": [1, 1], "timestamp": [at(12), LAST]})
+    tz = {"tz": "America/New_York"} if zone is None else {}
+    assert join(spine, rows, **tz)["amount"].to_list() == [1.0, 1.0]
+    assert join(spine, rows, delay="1d", **tz)["amount"].to_list() == [None, 1.0]
+    assert history(workspace, spine, rows, order_options=tz)["amount"].to_list() == [1.0, 1.0]
+    workspace.materialize("spending")
+    assert workspace.get_online_features(["spending"], [{"customer": 1}]).to_dict()["amount"] == [1.0]
+
+
+@pytest.mark.parametrize("dtype", [pl.Int8, pl.Int32, pl.UInt64, pl.Int128])
+def test_delays_are_integers_of_any_width(dtype):
+    rows = rows_of(1, wait=pl.Series([5], dtype=dtype))
+    assert join(spine_of(1), rows, delay="wait")["amount"].to_list() == [0.0]
+    if dtype in (pl.UInt64, pl.Int128):
+        with pytest.raises(DataError, match=r"'wait' is negative, null or endless in rows \[0\]"):
+            join(spine_of(1), rows.with_columns(wait=pl.Series([2**63], dtype=dtype)), delay="wait")
+
+
 @pytest.mark.parametrize("moment", [FIRST, LAST])
 def test_windows_delays_and_ttls_reach_beyond_the_calendar_without_wrapping(workspace, moment):
     rows = pl.DataFrame({"customer": [1], "at": [moment], "amount": [1.0]})

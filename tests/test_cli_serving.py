@@ -86,6 +86,15 @@ def test_pushed_rows_come_from_a_file_and_are_features_at_once(tmp_path):
     assert ask("push", "clicks", "--input", tmp_path / "clicks.jsonl")["rows_known"] == 2
 
 
+def test_text_of_a_csv_file_stays_text_whatever_it_looks_like(tmp_path):
+    (tmp_path / "clicks.csv").write_text(
+        "click_id,customer_id,at,seconds\n007,5,2024-02-01T00:00:00Z,2\n1e5,5,2024-02-01T00:00:01Z,\n"
+    )
+    assert ask("push", "clicks", "--input", tmp_path / "clicks.csv")["rows_new"] == 2
+    found = ask("sql", "select click_id from clicks where click_id in ('007', '1e5') order by 1")
+    assert found["rows"] == [{"click_id": "007"}, {"click_id": "1e5"}]
+
+
 def test_a_batch_without_ids_is_pushed_again_under_the_name_it_was_given(tmp_path, monkeypatch):
     project = write_shop(tmp_path / "shop")
     features = project / "features.py"

@@ -149,6 +149,44 @@ def test_what_the_data_does_not_allow_is_a_data_error(root):
         query("from 'nope.parquet'", root=root)
 
 
+def value_of(sql, root):
+    frame = query(f"select {sql} as value", root=root)
+    return frame["value"].dtype, frame["value"].to_physical().to_list()
+
+
+def test_intervals_are_durations(root):
+    assert value_of("interval '1 day 2 hours 3.000001 seconds'", root) == (pl.Duration("us"), [93_603_000_001])
+    assert value_of("null::interval", root) == (pl.Duration("us"), [None])
+    rows = pl.DataFrame({"lasted": pl.Series([1, None, -5] * 100_000).cast(pl.Duration("us"))})
+    got = query("select * from calls", tables={"calls": rows}, root=root)
+    assert got["lasted"].to_list() == rows["lasted"].to_list()
+    assert query("select * from calls limit 0", tables={"calls": rows}, root=root).schema == rows.schema
+
+
+def test_infinite_times_of_seconds_stay_infinite(root):
+    seconds = pl.Datetime("ms")
+    assert value_of("unnest(['infinity', '-infinity', '1970-01-01 00:00:01', null]::timestamp_s[])", root) == (
+        seconds,
+        [2**63 - 1, -(2**63) + 1, 1000, None],
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("170141183460469231731687303715884105727::hugeint", r"holds integers of more than 38 digits in rows \[0\]"),
+        ("1::uhugeint", "is UHUGEINT, which cannot be read exactly"),
+        ("timetz '01:00:00+02'", "is TIME WITH TIME ZONE, which cannot be read exactly"),
+        ("[interval 1 day]", "holds intervals within list"),
+        ("{'a': interval 1 day}", "holds intervals within struct"),
+        ("union_value(a := 1)", ".*, which Polars does not have"),
+    ],
+)
+def test_what_polars_cannot_hold_is_refused_by_its_column(root, value, message):
+    with pytest.raises(DataError, match=f"column 'value' of the SQL {message}"):
+        query(f"select 1 as other, {value} as value", root=root)
+
+
 def test_times_are_utc(root):
     found = query("select '2013-01-01 00:00:00'::timestamptz as t", root=root)
     assert found.schema["t"] == pl.Datetime("us", "UTC")

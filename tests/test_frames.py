@@ -100,6 +100,26 @@ def test_milliseconds_and_zones_are_converted():
     assert micros(moment) == [1704034800_000_000]
 
 
+ENDLESS = 2**63 - 1
+
+
+@pytest.mark.parametrize("zone", [None, "UTC"])
+@pytest.mark.parametrize("role", ["feature", "spine"])
+def test_times_beyond_64_bits_of_microseconds_do_not_wrap(zone, role):
+    def read(unit, *numbers):
+        return micros(pl.Series(numbers).cast(pl.Datetime(unit, zone)), role, tz=NEW_YORK)
+
+    assert read("ms", ENDLESS, 2**62, -ENDLESS, None) == [ENDLESS, ENDLESS, -ENDLESS, None]
+    assert read("us", ENDLESS, -ENDLESS, None) == [ENDLESS, -ENDLESS, None]
+    assert read("ns", ENDLESS, None) == [ENDLESS, None]
+
+
+def test_dates_beyond_the_calendar_are_endless():
+    days = pl.Series([2**31 - 1, None, -(2**31), 0], dtype=pl.Int32).cast(pl.Date)
+    assert micros(days, "spine", tz="UTC") == [ENDLESS, None, -ENDLESS, 0]
+    assert micros(days, tz="UTC") == [ENDLESS, None, -ENDLESS, utc(1970, 1, 2) - 1]
+
+
 def test_naive_times_need_a_zone():
     with pytest.raises(DataError, match="'at' holds times without a time zone\nHint: .*tz="):
         micros([datetime(2024, 1, 1)])

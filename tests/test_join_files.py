@@ -125,6 +125,68 @@ def test_what_is_no_parquet_file_is_refused(tmp_path):
             join(spine(3), path)
 
 
+@pytest.fixture
+def between_passes(monkeypatch):
+    """Do something between the pass over keys and times and the one over values."""
+
+    def arrange(deed):
+        def winners(search):
+            deed()
+            return found(search)
+
+        found = joins._Search.winners
+        monkeypatch.setattr(joins._Search, "winners", winners)
+
+    return arrange
+
+
+@pytest.mark.parametrize("scanned", [False, True])
+def test_a_file_replaced_or_written_between_two_passes_is_an_error(tmp_path, between_passes, scanned):
+    path = tmp_path / "rows.parquet"
+    rows(50).write_parquet(path)
+    rows(50, seed=9).write_parquet(tmp_path / "new")
+    table = pl.scan_parquet(path) if scanned else path
+    between_passes(lambda: (tmp_path / "new").replace(path))
+    with pytest.raises(DataError, match=r"rows\.parquet changed while it was read\nHint: read it again"):
+        join(spine(5), table)
+
+
+def test_a_file_that_grows_or_goes_between_two_passes_is_an_error(tmp_path, between_passes):
+    path = tmp_path / "rows.parquet"
+    rows(50).write_parquet(path)
+    between_passes(lambda: rows(60).write_parquet(path))
+    with pytest.raises(DataError, match="changed while it was read"):
+        join(spine(5), tmp_path / "*.parquet")
+    between_passes(path.unlink)
+    with pytest.raises(DataError, match="changed while it was read"):
+        join(spine(5), path)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (rows(9).drop("f"), r"column 'f' is in .*a\.parquet and not in .*b\.parquet"),
+        (rows(9).with_columns(g=1), r"column 'g' is in .*b\.parquet and not in .*a\.parquet"),
+        (
+            rows(9).with_columns(pl.col("f").cast(pl.String)),
+            r"column 'f' is Float64 in .*a\.parquet and String in .*b\.parquet",
+        ),
+    ],
+)
+def test_files_that_differ_are_named_with_their_column(tmp_path, other, message):
+    rows(9).write_parquet(tmp_path / "a.parquet")
+    other.write_parquet(tmp_path / "b.parquet")
+    with pytest.raises(DataError, match=message):
+        join(spine(5), tmp_path / "*.parquet")
+
+
+def test_a_scan_may_say_what_becomes_of_files_that_differ(tmp_path):
+    rows(9).write_parquet(tmp_path / "a.parquet")
+    rows(9).drop("f").write_parquet(tmp_path / "b.parquet")
+    scan = pl.scan_parquet(tmp_path / "*.parquet", missing_columns="insert")
+    assert_frame_equal(join(spine(5), scan), join(spine(5), scan.collect()), categorical_as_str=True)
+
+
 def test_errors_count_rows_from_the_start_of_the_file(tmp_path, few_rows_at_a_time):
     good = rows(40).with_columns(pl.col("took").fill_null(timedelta()), flight=pl.col("flight").cast(pl.Float64))
     late = pl.arange(40, eager=True) == 38

@@ -37,7 +37,7 @@ def require_threads() -> None:
 
         raise ConflictError(
             f"process {os.getpid()} was forked from one that had used Polars, whose threads a fork does not have",
-            hint='start the child with multiprocessing.get_context("spawn") or "forkserver"',
+            hint='start the child by "spawn" or "forkserver", such as with multiprocessing.get_context("spawn")',
         )
 
 

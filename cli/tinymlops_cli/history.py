@@ -77,8 +77,17 @@ def push(
     ] = None,
 ) -> Answer:
     """Add rows to a source, durable when the command returns."""
-    pushed = session.workspace.push(source, rows_from(rows, input_file), batch_id=batch_id)
+    given = rows_from(rows, input_file, _text(session, source))
+    pushed = session.workspace.push(source, given, batch_id=batch_id)
     return Answer(pushed, [Table.of([msgspec.structs.asdict(pushed)])])
+
+
+def _text(session: Session, source: str) -> set[str]:
+    """Return the columns that are text in a CSV file, which has no types: all but numbers, so that "007" stays what it is."""
+    numbers = ("Int", "UInt", "Float", "Boolean")
+    found = [one for one in session.workspace.catalog.list("source") if one.name == source]
+    columns = found[0].spec.get("columns", {}) if found else {}
+    return {name for name, dtype in columns.items() if not dtype.startswith(numbers)}
 
 
 def materialize(

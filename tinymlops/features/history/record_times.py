@@ -160,7 +160,7 @@ def delay_micros(values: pl.Series, *, of: str = "", first_row: int = 0) -> Arra
             numbers = numbers.clip(-1, _LONGEST_DELAY // 1000 + 1) * 1000
         micros = -(-numbers // 1000) if unit == "ns" else numbers
     elif values.dtype.is_integer():
-        micros = values
+        micros = values.cast(pl.Int64, strict=False)  # what does not fit is null, which is refused
     else:
         raise DataError(
             f"delay column {values.name!r}{of} is {values.dtype}",
@@ -173,7 +173,7 @@ def delay_micros(values: pl.Series, *, of: str = "", first_row: int = 0) -> Arra
             f"delay column {values.name!r}{of} is negative, null or endless in rows {rows}",
             hint="a row cannot be known before it happened; use 0 where there is no delay",
         )
-    return micros.cast(pl.Int64).to_numpy()
+    return micros.to_numpy()
 
 
 def times_of(column: pl.Series, source: SourceSpec, *, role: Role = "feature") -> pl.Series:

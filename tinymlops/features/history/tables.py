@@ -94,13 +94,17 @@ def _open_scan(scan: pl.LazyFrame, name: str, *, looked_at: pl.LazyFrame) -> OnD
     """Open a scan; its files are asked for by another one of the same, for a scan keeps what it has once read of them."""
     import polars as pl
 
+    unreadable = (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
     try:
         files = Pinned(scan, name, files_of(looked_at))
-        opened = OnDisk(files, scan.collect_schema(), scan.select(pl.len()).collect().item())
-    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+    except unreadable as error:
         raise DataError(
             f"{name} cannot be read as Parquet: {error}", hint="give the path of a Parquet file, or a table"
         ) from error
+    try:
+        opened = OnDisk(files, scan.collect_schema(), scan.select(pl.len()).collect().item())
+    except unreadable as error:
+        raise files.explained(error) from error
     files.check()
     return opened
 
