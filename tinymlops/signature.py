@@ -92,8 +92,8 @@ def _cast(series: pl.Series, field: FeatureField, first_row: int) -> pl.Series:
     import polars as pl
 
     dtype = series.dtype
-    if dtype == pl.Null:
-        return series.cast(_dtype(field))
+    if series.null_count() == len(series):  # pandas gives nulls alone the type of text
+        return pl.repeat(None, len(series), dtype=_dtype(field), eager=True).alias(series.name)
     if field.dtype == "Enum":
         if dtype != pl.String and not isinstance(dtype, pl.Enum | pl.Categorical):
             raise _mistyped(series, field, first_row)
@@ -131,9 +131,8 @@ def _mistyped(series: pl.Series, field: FeatureField, first_row: int, row: int |
     kind = "String" if field.dtype == "Enum" else field.dtype
     if row is None:
         row = next(iter(series.is_not_null().arg_true()), None)
-    shown = "" if row is None else f", in row {first_row + row}"
-    if row is not None and series.dtype != pl.Object:
-        shown = f": {series[row]!r:.100}{shown}"
+    value = "" if row is None or series.dtype == pl.Object else f" {series[row]!r:.100}"
+    shown = "" if row is None else f":{value} in row {first_row + row}"
     return DataError(
         f"column {field.name!r} is {series.dtype} and the model takes {kind}{shown}",
         hint=f"cast it to {kind}, or send null",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from collections.abc import Collection
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from tinymlops._presence import row_shapes
 from tinymlops.errors import DataError, near
 from tinymlops.frames import Frame, to_polars
 from tinymlops.schema import parse_dtype
@@ -17,44 +19,90 @@ if TYPE_CHECKING:
     from tinymlops.records import RequestField, Signature
     from tinymlops.serving.model import Model
 
-__all__ = ["has_features", "json_rows", "read_rows"]
+__all__ = ["has_features", "json_rows", "read_rows", "require_columns"]
 
 
-def read_rows(model: Model, rows: Frame) -> pl.DataFrame:
+def read_rows(model: Model, rows: Frame, *, first_row: int = 0) -> pl.DataFrame:
     """Read what a caller sends as a frame, its request fields in the types of the training set's spine.
 
     Args:
         model: Who is asked.
         rows: Any table, or a list of dicts. No rows at all, such as `[]`, need no columns.
+        first_row: How many rows came before these, for an error.
 
     Raises:
-        DataError: If it is neither full rows of features nor a request, naming the column.
+        DataError: If it is neither full rows of features nor a request, naming the column, and the row where rows differ.
     """
     import polars as pl
 
+    require_columns(model, rows)
     frame = to_polars(rows)
     if not frame.height and not frame.width:
         return pl.DataFrame(schema={field.name: pl.Null for field in model.signature.features})
-    return frame if has_features(model.signature, frame) else _cast_request(model, frame)
+    if _form(model, frame.columns) == _FEATURES:
+        return frame
+    return frame.with_columns(_cast(frame[field.name], field, first_row) for field in model.signature.request)
 
 
-def has_features(signature: Signature, frame: pl.DataFrame) -> bool:
-    """Say whether a frame has a column for every feature of a model."""
-    return all(field.name in frame.columns for field in signature.features)
-
-
-def _cast_request(model: Model, frame: pl.DataFrame) -> pl.DataFrame:
-    """Give entity keys and request fields the types they had in training, exactly; other columns are kept as they are.
-
-    Args:
-        model: Who is asked.
-        frame: Keys and request fields. Integers may come as whole floats, times as ISO 8601 text.
+def require_columns(model: Model, rows: Frame) -> None:
+    """Refuse a row that would be refused alone, and rows of both forms: a frame of them would have nulls for what is not there.
 
     Raises:
-        DataError: If a field is missing or mistyped, or a feature is sent that the model reads itself.
+        DataError: If there is such a row, naming it and the column.
     """
-    _check_columns(model, frame)
-    return frame.with_columns(_cast(frame[field.name], field) for field in model.signature.request)
+    forms = [(row, _form(model, columns, row)) for row, columns in row_shapes(rows)]
+    for row, form in forms:
+        if form != forms[0][1]:
+            raise DataError(
+                f"row {row} holds {form}, and row 0 holds {forms[0][1]}", hint="send them one after the other"
+            )
+
+
+def has_features(signature: Signature, columns: Collection[str]) -> bool:
+    """Say whether there is a column for every feature of a model."""
+    return all(field.name in columns for field in signature.features)
+
+
+_FEATURES = "full features"
+_KEYS = "entity keys and request fields"
+
+
+def _form(model: Model, columns: Collection[str], row: int | None = None) -> str:
+    """Say what columns are: full features, or keys and request fields.
+
+    Raises:
+        DataError: If they are neither, or a feature is sent that the model reads itself.
+    """
+    if has_features(model.signature, columns):
+        return _FEATURES
+    where = "" if row is None else f"row {row}: "
+    features = [field.name for field in model.signature.features]
+    sent = [name for name in features if name in columns]
+    absent = [field for field in model.signature.request if field.name not in columns]
+    if absent and sent:
+        missing = next(name for name in features if name not in columns)
+        raise DataError(
+            f"{where}there is no column {missing!r}, which model {model} takes",
+            hint=near(missing, columns, otherwise=_ways(model)),
+        )
+    if absent:
+        what = "an entity key" if absent[0].role == "key" else "a request field"
+        raise DataError(
+            f"{where}there is no column {absent[0].name!r}, {what} that model {model} needs",
+            hint=near(absent[0].name, columns, otherwise=_ways(model)),
+        )
+    if sent:
+        raise DataError(
+            f"{where}column {sent[0]!r} is a feature that model {model} reads itself",
+            hint=f"leave it out: {_ways(model)}",
+        )
+    return _KEYS
+
+
+def _ways(model: Model) -> str:
+    """Say in one sentence what may be sent."""
+    request = ", ".join(field.name for field in model.signature.request) or "nothing"
+    return f"send {request} and the features are read, or send all {len(model.signature.features)} features"
 
 
 def json_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
@@ -68,59 +116,60 @@ def json_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
     unknown = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.Object)]
     if unknown:
         raise DataError(f"column {unknown[0]!r} holds Python objects", hint="leave it out, or turn it into text")
-    rows: list[dict[str, Any]] = msgspec.to_builtins(
-        frame.with_columns(pl.col(pl.Float32, pl.Float64).fill_nan(None)).to_dicts()
-    )
+    try:
+        found = frame.with_columns(pl.col(pl.Float32, pl.Float64).fill_nan(None)).to_dicts()
+    except (ValueError, OverflowError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise _unsayable(frame) from error
+    rows: list[dict[str, Any]] = msgspec.to_builtins(found)
     return rows
 
 
-def _check_columns(model: Model, frame: pl.DataFrame) -> None:
-    features = [field.name for field in model.signature.features]
-    sent = [name for name in features if name in frame.columns]
-    absent = [field for field in model.signature.request if field.name not in frame.columns]
-    if absent and sent:
-        missing = next(name for name in features if name not in frame.columns)
-        raise DataError(
-            f"there is no column {missing!r}, which model {model} takes",
-            hint=near(missing, frame.columns, otherwise=_ways(model)),
-        )
-    if absent:
-        what = "an entity key" if absent[0].role == "key" else "a request field"
-        raise DataError(
-            f"there is no column {absent[0].name!r}, {what} that model {model} needs",
-            hint=near(absent[0].name, frame.columns, otherwise=_ways(model)),
-        )
-    if sent:
-        raise DataError(
-            f"column {sent[0]!r} is a feature that model {model} reads itself", hint=f"leave it out: {_ways(model)}"
-        )
+def _unsayable(frame: pl.DataFrame) -> DataError:
+    """Find the value that Python cannot say: a time that is outside the years 1 to 9999 in its zone."""
+    import polars as pl
+
+    for column in frame:
+        for row in range(len(column)):
+            try:
+                column[row]
+            except (ValueError, OverflowError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
+                return DataError(
+                    f"column {column.name!r} holds a {column.dtype} in row {row} that is outside the years 1 to 9999",
+                    hint="send a time within them, or null",
+                )
+    return DataError("a column holds what JSON cannot carry", hint="send numbers, text, times and lists of them")
 
 
-def _ways(model: Model) -> str:
-    """Say in one sentence what may be sent."""
-    request = ", ".join(field.name for field in model.signature.request) or "nothing"
-    return f"send {request} and the features are read, or send all {len(model.signature.features)} features"
+def _cast(series: pl.Series, field: RequestField, first_row: int) -> pl.Series:
+    """Give a key or request field the type it had in training, each value exactly or not at all.
 
+    Integers may come as whole floats, times as ISO 8601 text.
 
-def _cast(series: pl.Series, field: RequestField) -> pl.Series:
+    Raises:
+        DataError: If a value is mistyped, naming the row.
+    """
     import polars as pl
 
     dtype = parse_dtype(field.dtype)
     if isinstance(dtype, pl.Enum):
         dtype = pl.String()  # a category that training had not is a key that nobody knows, and no error
-    if series.dtype in (dtype, pl.Null):
-        return series.cast(dtype)
+    if series.dtype == dtype:
+        return series
+    if series.null_count() == len(series):  # pandas gives nulls alone the type of text
+        return pl.repeat(None, len(series), dtype=dtype, eager=True).alias(series.name)
     if series.dtype == pl.String and isinstance(dtype, pl.Datetime | pl.Date):
-        return _from_text(series, dtype, field)
-    if _kind(series.dtype) != _kind(dtype):
-        raise _mistyped(series, field)
-    sent = series.fill_nan(None) if series.dtype.is_float() else series
+        sent = _from_text(series, dtype, field, first_row)
+    elif _kind(series.dtype) != _kind(dtype):
+        raise _mistyped(series, field, first_row)
+    else:
+        sent = series.fill_nan(None) if series.dtype.is_float() else series
     try:
-        cast = sent.cast(dtype)
-    except pl.exceptions.InvalidOperationError as error:
-        raise _mistyped(series, field) from error
-    if not cast.cast(sent.dtype).equals(sent):
-        raise _mistyped(series, field)
+        cast = sent.cast(dtype, strict=False)
+        changed = cast.cast(sent.dtype, strict=False).ne_missing(sent).arg_true()
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise _mistyped(series, field, first_row) from error
+    if len(changed):
+        raise _mistyped(series, field, first_row, changed[0])
     return cast
 
 
@@ -135,28 +184,50 @@ def _kind(dtype: pl.DataType) -> str:
     return "number" if dtype.is_numeric() else type(dtype).__name__
 
 
-def _from_text(series: pl.Series, dtype: pl.Datetime | pl.Date, field: RequestField) -> pl.Series:
+def _from_text(series: pl.Series, dtype: pl.Datetime | pl.Date, field: RequestField, first_row: int) -> pl.Series:
+    """Read ISO 8601 text as dates, or as times of microseconds, with an offset or without as in training."""
     import polars as pl
 
-    try:
-        if isinstance(dtype, pl.Date):
-            days = [None if text is None else date.fromisoformat(text) for text in series]
-            return pl.Series(series.name, days, dtype=pl.Date)
-        moments = [None if text is None else datetime.fromisoformat(text) for text in series]
-    except ValueError as error:
-        raise _mistyped(series, field) from error
-    if any(moment is not None and (moment.tzinfo is None) != (dtype.time_zone is None) for moment in moments):
-        raise _mistyped(series, field)
-    return pl.Series(series.name, moments, dtype=pl.Datetime("us", "UTC" if dtype.time_zone else None)).cast(dtype)
+    read = _date if isinstance(dtype, pl.Date) else _moment if dtype.time_zone else _local_time
+    found: list[date | None] = []
+    for row, text in enumerate(series):
+        try:
+            found.append(None if text is None else read(text))
+        except (ValueError, OverflowError) as error:
+            raise _mistyped(series, field, first_row, row) from error
+    kept = dtype if isinstance(dtype, pl.Date) else pl.Datetime("us", "UTC" if dtype.time_zone else None)
+    return pl.Series(series.name, found, dtype=kept)
 
 
-def _mistyped(series: pl.Series, field: RequestField) -> DataError:
+def _date(text: str) -> date:
+    return date.fromisoformat(text)
+
+
+def _local_time(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is not None:
+        raise ValueError(text)
+    return moment
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(text)
+    return moment.astimezone(UTC)
+
+
+def _mistyped(series: pl.Series, field: RequestField, first_row: int, row: int | None = None) -> DataError:
+    """Say which value is of another type: that of a row, or the first that is not null."""
     import polars as pl
 
-    shown = f": {series.drop_nulls().head(3).to_list()}" if series.dtype != pl.Object else ""
+    if row is None:
+        row = next(iter(series.is_not_null().arg_true()), None)
+    value = "" if row is None or series.dtype == pl.Object else f" {series[row]!r:.100}"
+    shown = "" if row is None else f":{value} in row {first_row + row}"
     kind = "String" if field.dtype.startswith("Enum") else field.dtype
     offset = ", with an offset such as Z" if "," in kind else ""
     return DataError(
-        f"column {field.name!r} is {series.dtype} and was {kind} in training{shown}"[:300],
+        f"column {field.name!r} is {series.dtype} and was {kind} in training{shown}",
         hint=f"send {kind} values{offset if kind.startswith('Datetime') else ''}, or null",
     )
