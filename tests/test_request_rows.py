@@ -152,6 +152,13 @@ def test_a_row_that_lacks_a_column_is_refused_as_it_is_alone(ws, client, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_loaded_model_refuses_a_row_that_lacks_a_feature(ws):
+    model = ws.load_model("total")
+    with pytest.raises(DataError, match="row 1: there is no column 'known', which model total:1 takes"):
+        model.predict([FULL, {"amount": 1.0, "left": 2.0}])
+    assert model.predict([FULL, FULL]).height == 2
+
+
 def test_a_null_that_is_said_and_a_column_of_the_callers_own_may_differ_from_row_to_row(ws):
     rows = [GOOD, {**GOOD, "note": "mine"}, {**GOOD, "other": 7, "customer": None}]
     alone = [ws.predict("total", [row])[0]["prediction"] for row in rows]
@@ -187,6 +194,14 @@ def test_an_online_read_refuses_a_row_that_lacks_a_key_or_request_field(ws, clie
     response = client.post("/v1/features/online", json={"features": features, "keys": rows})
     assert response.status_code == 422
     assert message in response.json()["error"]
+
+
+def test_history_refuses_a_spine_row_that_lacks_a_key(ws):
+    spine = [{"customer": "a", "timestamp": at(50)}, {"custmer": "a", "timestamp": at(50), "note": "mine"}]
+    with pytest.raises(DataError, match="row 1 has no column 'customer', the key of 'spending'"):
+        ws.get_historical_features(spine, ["spending"])
+    found = ws.get_historical_features([spine[0], {**spine[0], "note": "mine"}], ["spending"])
+    assert found["amount"].to_list() == [0.0, 0.0]
 
 
 def test_an_online_read_keeps_a_column_of_the_callers_own(ws):

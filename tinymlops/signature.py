@@ -91,21 +91,20 @@ def cast(frame: pl.DataFrame, signature: Signature, *, first_row: int = 0) -> pl
 def _cast(series: pl.Series, field: FeatureField, first_row: int) -> pl.Series:
     import polars as pl
 
-    dtype = series.dtype
+    dtype, target = series.dtype, _dtype(field)
+    if dtype == target:
+        return series
     if series.null_count() == len(series):  # pandas gives nulls alone the type of text
-        return pl.repeat(None, len(series), dtype=_dtype(field), eager=True).alias(series.name)
+        return pl.repeat(None, len(series), dtype=target, eager=True).alias(series.name)
     if field.dtype == "Enum":
         if dtype != pl.String and not isinstance(dtype, pl.Enum | pl.Categorical):
             raise _mistyped(series, field, first_row)
-        return series.cast(pl.String).cast(_dtype(field), strict=False)
+        return series.cast(pl.String).cast(target, strict=False)
     if not (dtype.is_numeric() or dtype == pl.Boolean):
         raise _mistyped(series, field, first_row)
     sent = series.fill_nan(None) if dtype.is_float() and field.dtype != "Float64" else series
-    if field.dtype == "Boolean" and dtype != pl.Boolean:
-        found = sent.cast(pl.Float64).cast(pl.Boolean)
-    else:
-        found = sent.cast(_dtype(field), strict=False)
-    # What a cast changes is not cast: 1.5 to 1, 2 to true, 2**53 + 1 to a float beside it. Decimals have no float.
+    found = (sent.cast(pl.Float64) if field.dtype == "Boolean" else sent).cast(target, strict=False)
+    # What a cast changes is not cast: 1.5 to 1, 2 to true, 2**53 + 1 to the float beside it. Decimals have no float.
     if not (field.dtype == "Float64" and dtype.is_decimal()):
         changed = found.cast(dtype, strict=False).ne_missing(sent).arg_true()
         if len(changed):

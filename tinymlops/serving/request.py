@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -17,12 +17,17 @@ if TYPE_CHECKING:
     import polars as pl
 
     from tinymlops.records import RequestField, Signature
-    from tinymlops.serving.model import Model
 
-__all__ = ["has_features", "json_rows", "read_rows", "require_columns"]
+__all__ = ["Signed", "has_features", "json_rows", "read_rows", "require_columns"]
 
 
-def read_rows(model: Model, rows: Frame, *, first_row: int = 0) -> pl.DataFrame:
+class Signed(Protocol):
+    """A model, as far as its requests go; its text names it."""
+
+    signature: Signature
+
+
+def read_rows(model: Signed, rows: Frame, *, first_row: int = 0) -> pl.DataFrame:
     """Read what a caller sends as a frame, its request fields in the types of the training set's spine.
 
     Args:
@@ -44,7 +49,7 @@ def read_rows(model: Model, rows: Frame, *, first_row: int = 0) -> pl.DataFrame:
     return frame.with_columns(_cast(frame[field.name], field, first_row) for field in model.signature.request)
 
 
-def require_columns(model: Model, rows: Frame) -> None:
+def require_columns(model: Signed, rows: Frame) -> None:
     """Refuse a row that would be refused alone, and rows of both forms: a frame of them would have nulls for what is not there.
 
     Raises:
@@ -67,7 +72,7 @@ _FEATURES = "full features"
 _KEYS = "entity keys and request fields"
 
 
-def _form(model: Model, columns: Collection[str], row: int | None = None) -> str:
+def _form(model: Signed, columns: Collection[str], row: int | None = None) -> str:
     """Say what columns are: full features, or keys and request fields.
 
     Raises:
@@ -99,7 +104,7 @@ def _form(model: Model, columns: Collection[str], row: int | None = None) -> str
     return _KEYS
 
 
-def _ways(model: Model) -> str:
+def _ways(model: Signed) -> str:
     """Say in one sentence what may be sent."""
     request = ", ".join(field.name for field in model.signature.request) or "nothing"
     return f"send {request} and the features are read, or send all {len(model.signature.features)} features"
