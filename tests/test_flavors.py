@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import skops.io
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.decomposition import PCA
 from sklearn.ensemble import (
@@ -32,11 +34,11 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, SGDClassifier, TweedieRegressor
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor, LocalOutlierFactor
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, OneHotEncoder, StandardScaler
-from sklearn.svm import SVC
+from sklearn.svm import SVC, SVR, NuSVC, NuSVR, OneClassSVM
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from tinymlops.errors import DataError, IntegrityError, UntrustedModelError
@@ -212,6 +214,162 @@ def test_a_decision_tree_that_points_outside_itself_is_refused(field, value):
     tree.__setstate__(state)
     with pytest.raises(IntegrityError, match="points outside"):
         check_bounds(model)
+
+
+def _shape(model, **changed):
+    for name, value in changed.items():
+        setattr(model, name, value)
+    return model
+
+
+def _boosted(**changed):
+    return _shape(GradientBoostingClassifier(n_estimators=2).fit(X, CLASSES), **changed)
+
+
+def _widened():
+    model = _boosted()
+    model.estimators_ = np.hstack([model.estimators_] * 4)
+    return model
+
+
+def _wide_values():
+    model = _boosted()
+    model.estimators_[1, 2] = DecisionTreeRegressor(max_depth=2).fit(X, np.column_stack([NUMBERS, NUMBERS]))
+    return model
+
+
+def _shape_last(outer):
+    pipeline = make_pipeline(StandardScaler(), outer)
+    pipeline[0].fit(X)
+    return pipeline
+
+
+def _categorical(mutate):
+    model = HistGradientBoostingClassifier(max_iter=3, min_samples_leaf=2).fit(FRAME.select("kind", "a"), CLASSES)
+    mutate(model)
+    return model
+
+
+def _dropped(model):
+    steps = model._preprocessor.transformers_
+    model._preprocessor.transformers_ = [
+        (name, "drop" if name == "numerical" else step, at) for name, step, at in steps
+    ]
+
+
+def _neighbours(**changed):
+    return _shape(KNeighborsClassifier(algorithm="brute").fit(X, CLASSES), **changed)
+
+
+CRAFTED = {
+    "more trees a stage than classes": _widened,
+    "one column of trees": lambda: _boosted(estimators_=_boosted().estimators_[:, :1]),
+    "no trees": lambda: _boosted(estimators_=_boosted().estimators_[:0]),
+    "trees in a list": lambda: _boosted(estimators_=_boosted().estimators_.tolist()),
+    "other estimators than trees": lambda: _boosted(estimators_=np.full((2, 3), Ridge().fit(X, NUMBERS), object)),
+    "trees of several values": _wide_values,
+    "fewer classes at the start": lambda: _boosted(init_="zero", n_trees_per_iteration_=1),
+    "one output at the start": lambda: _boosted(init_=GradientBoostingClassifier(n_estimators=1).fit(X, CLASSES > 1)),
+    "a crafted one as the start of another": lambda: _shape_last(_boosted(init_=_widened())),
+    "fewer columns than features": lambda: _categorical(_dropped),
+    "fewer features in the bins": lambda: _categorical(
+        lambda one: _shape(one._bin_mapper, is_categorical_=np.zeros(1, np.uint8))
+    ),
+    "a category of no categorical feature": lambda: _categorical(
+        lambda one: _shape(one._bin_mapper, is_categorical_=np.zeros(2, np.uint8))
+    ),
+    "neighbours of fewer columns": lambda: _neighbours(_fit_X=X[:, :2].copy()),
+    "neighbours of a class that is not there": lambda: _neighbours(_y=np.full(150, 10**6)),
+    "a negative class": lambda: _neighbours(_y=np.full(150, -1)),
+    "fewer classes than neighbours": lambda: _neighbours(_y=np.zeros(3, np.int64)),
+    "centres of fewer columns": lambda: _shape(KMeans(2, n_init=1).fit(X), cluster_centers_=X[:2, :1].copy()),
+    "more support than vectors": lambda: _shape(SVC().fit(X, CLASSES), _n_support=np.full(3, 10**6, np.int32)),
+    "vectors of fewer columns": lambda: _shape(SVC().fit(X, CLASSES), support_vectors_=X[:, :1].copy()),
+    "fewer coefficients": lambda: _shape(SVC().fit(X, CLASSES), _dual_coef_=np.zeros((1, 1))),
+    "fewer intercepts": lambda: _shape(SVC().fit(X, CLASSES), _intercept_=np.zeros(1)),
+    "odd probabilities": lambda: _shape(SVC().fit(X, CLASSES), _probA=np.zeros(2)),
+}
+
+
+@pytest.mark.parametrize("case", CRAFTED)
+def test_a_file_whose_arrays_do_not_fit_to_each_other_is_not_handed_out(case):
+    with pytest.raises(IntegrityError):
+        load(skops.io.dumps(CRAFTED[case]()))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        GradientBoostingClassifier(n_estimators=2, init="zero"),
+        GradientBoostingClassifier(n_estimators=2, init=LogisticRegression()),
+        GradientBoostingRegressor(n_estimators=2, init=make_pipeline(StandardScaler(), Ridge())),
+        AdaBoostClassifier(GradientBoostingClassifier(n_estimators=2), n_estimators=2),
+        make_pipeline(StandardScaler(), KMeans(3, n_init=1)),
+        KNeighborsClassifier(algorithm="brute", weights="distance"),
+        KNeighborsRegressor(algorithm="brute"),
+        NuSVC(nu=0.1),
+        SVR(),
+        NuSVR(),
+        OneClassSVM(),
+        SVC(kernel="linear", decision_function_shape="ovo"),
+        LocalOutlierFactor(novelty=True),
+    ],
+    ids=repr,
+)
+def test_what_fit_made_passes_the_guards(model):
+    model.fit(
+        X, NUMBERS if isinstance(model, GradientBoostingRegressor | KNeighborsRegressor | SVR | NuSVR) else CLASSES
+    )
+    assert load(save(model)).predict(X).tobytes() == model.predict(X).tobytes()
+
+
+def _schema(change):
+    """Write a model file again with another description of what is in it."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(save(Ridge().fit(X, NUMBERS)))) as old, zipfile.ZipFile(packed, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            new.writestr(name, change(json.loads(content)) if name == "schema.json" else content)
+    return packed.getvalue()
+
+
+def _nested(schema, *, times, whole):
+    """Lists in lists: as JSON that is cut off, or whole around the model."""
+    opening = '{"__class__": "list", "__module__": "builtins", "__loader__": "ListNode", "__id__": 7, "content": ['
+    rest = json.dumps({name: schema[name] for name in ("protocol", "_skops_version") if name in schema})[1:-1]
+    return opening * times + (json.dumps(schema) + "]}" * (times - 1) + f"], {rest}}}" if whole else "")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda schema: _nested(schema, times=100_000, whole=False),
+        lambda schema: _nested(schema, times=100_000, whole=True),
+        lambda schema: _nested(schema, times=700, whole=True),
+        lambda schema: json.dumps({**schema, "content": {}}),
+        lambda schema: json.dumps({**schema, "__class__": 7}),
+        lambda schema: json.dumps({**schema, "__loader__": "NoNode"}),
+        lambda schema: json.dumps({**schema, "__class__": "NoSuchEstimator"}),
+        lambda schema: json.dumps([schema]),
+        lambda schema: "null",
+        lambda schema: "",
+    ],
+)
+def test_a_crafted_description_is_an_integrity_error_and_no_other(change):
+    with pytest.raises((IntegrityError, UntrustedModelError)):
+        load(_schema(change))
+
+
+def test_an_array_that_claims_more_memory_than_there_is_is_an_integrity_error():
+    packed = io.BytesIO()
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000000,), }"
+    header += b" " * (118 - len(header)) + b"\n"
+    npy = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    with zipfile.ZipFile(io.BytesIO(save(Ridge().fit(X, NUMBERS)))) as old, zipfile.ZipFile(packed, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, npy if name.endswith(".npy") else old.read(name))
+    with pytest.raises(IntegrityError):
+        load(packed.getvalue())
 
 
 def test_a_tree_that_claims_more_features_than_its_forest_is_refused():

@@ -182,7 +182,7 @@ def test_no_rows_are_no_predictions(ws):
         ([{"flight": 1}], "no column 'customer'", "send customer"),
         (
             [{"customer": 7}],
-            r"column 'customer' is Int64 and was String in training: \[7\]",
+            "column 'customer' is Int64 and was String in training: 7 in row 0",
             "send String values, or null",
         ),
         ([{"last_amount": 1.0, "spnt_1d": 2.0}], "no column 'spent_1d', which model buyer:1 takes", "mean 'spnt_1d'"),

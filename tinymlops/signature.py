@@ -91,21 +91,20 @@ def cast(frame: pl.DataFrame, signature: Signature, *, first_row: int = 0) -> pl
 def _cast(series: pl.Series, field: FeatureField, first_row: int) -> pl.Series:
     import polars as pl
 
-    dtype = series.dtype
-    if dtype == pl.Null:
-        return series.cast(_dtype(field))
+    dtype, target = series.dtype, _dtype(field)
+    if dtype == target:
+        return series
+    if series.null_count() == len(series):  # pandas gives nulls alone the type of text
+        return pl.repeat(None, len(series), dtype=target, eager=True).alias(series.name)
     if field.dtype == "Enum":
         if dtype != pl.String and not isinstance(dtype, pl.Enum | pl.Categorical):
             raise _mistyped(series, field, first_row)
-        return series.cast(pl.String).cast(_dtype(field), strict=False)
+        return series.cast(pl.String).cast(target, strict=False)
     if not (dtype.is_numeric() or dtype == pl.Boolean):
         raise _mistyped(series, field, first_row)
     sent = series.fill_nan(None) if dtype.is_float() and field.dtype != "Float64" else series
-    if field.dtype == "Boolean" and dtype != pl.Boolean:
-        found = sent.cast(pl.Float64).cast(pl.Boolean)
-    else:
-        found = sent.cast(_dtype(field), strict=False)
-    # What a cast changes is not cast: 1.5 to 1, 2 to true, 2**53 + 1 to a float beside it. Decimals have no float.
+    found = (sent.cast(pl.Float64) if field.dtype == "Boolean" else sent).cast(target, strict=False)
+    # What a cast changes is not cast: 1.5 to 1, 2 to true, 2**53 + 1 to the float beside it. Decimals have no float.
     if not (field.dtype == "Float64" and dtype.is_decimal()):
         changed = found.cast(dtype, strict=False).ne_missing(sent).arg_true()
         if len(changed):
@@ -131,9 +130,8 @@ def _mistyped(series: pl.Series, field: FeatureField, first_row: int, row: int |
     kind = "String" if field.dtype == "Enum" else field.dtype
     if row is None:
         row = next(iter(series.is_not_null().arg_true()), None)
-    shown = "" if row is None else f", in row {first_row + row}"
-    if row is not None and series.dtype != pl.Object:
-        shown = f": {series[row]!r:.100}{shown}"
+    value = "" if row is None or series.dtype == pl.Object else f" {series[row]!r:.100}"
+    shown = "" if row is None else f":{value} in row {first_row + row}"
     return DataError(
         f"column {field.name!r} is {series.dtype} and the model takes {kind}{shown}",
         hint=f"cast it to {kind}, or send null",

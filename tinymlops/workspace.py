@@ -309,8 +309,10 @@ class Workspace:
         Returns:
             The spine's rows, in their order, with a column for each feature; the kind of frame the spine is.
         """
+        from tinymlops._presence import absent_columns
         from tinymlops.features.history.historical import features_for, parse_features
         from tinymlops.features.history.stored import require_past
+        from tinymlops.features.online.read_plans import plan_for
         from tinymlops.frames import give_back, require_no_nulls, times_to_micros, to_polars
 
         context = self._context()
@@ -323,6 +325,9 @@ class Workspace:
         time = times_to_micros(rows[timestamp], role="spine", tz=tz, name=timestamp)
         require_no_nulls(time, name=timestamp)
         requests = parse_features(context, features)
+        absent = absent_columns(spine)
+        if absent:
+            plan_for(context, requests, None).require_present(context, absent)
         past = require_past(context, as_of)
         table = features_for(context, rows, time.to_numpy(), requests, details=details, as_of=past)
         result = rows.with_columns(*table.columns.values(), *table.details.values())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from tinymlops._presence import require_whole_lines
 from tinymlops.errors import DataError, NotFoundError
 from tinymlops_cli.failures import UsageError
 
@@ -112,7 +113,9 @@ def _read_table(path: Path, text: Collection[str]) -> pl.DataFrame:
 
     try:
         if path.suffix.lower() == ".csv":
-            return read_csv(path, text)
+            table = read_csv(path, text)
+            require_whole_lines(path, table)
+            return table
         return pl.read_parquet(path, glob=False, hive_partitioning=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"{path} cannot be read: {error}", hint="write it anew as Parquet") from error

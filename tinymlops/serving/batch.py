@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 import msgspec
 import polars as pl
 
+from tinymlops._presence import require_whole_lines
 from tinymlops._progress import progress
 from tinymlops._time import parse_instant, to_micros
 from tinymlops.errors import DataError, NotFoundError, TinyMLOpsError, near
 from tinymlops.features.history.historical import features_for
 from tinymlops.frames import Frame, require_no_nulls, times_to_micros, to_polars
 from tinymlops.serving.prediction import read_online
-from tinymlops.serving.request import has_features, read_rows
+from tinymlops.serving.request import has_features, read_rows, require_columns
 from tinymlops.stores.publish import fsync, fsync_directory
 from tinymlops.table_files import read_csv, table_writer, written_as_text
 
@@ -77,18 +78,20 @@ def predict_batch(
     _check_columns(model, table.collect_schema().names(), timestamp)
     served = _by_time(context, model, timestamp) if timestamp is not None else _by_now(context, model)
     with _written(output) as write, progress("predicting", total) as advance:
+        first_row = 0
         for chunk in _chunks(table, total):
-            write(_answered(model, chunk, served))
+            write(_answered(model, chunk, served, first_row))
+            first_row += chunk.height
             advance(chunk.height)
     return BatchReport(
         model.name, model.version, total, str(output), output.stat().st_size, time.perf_counter() - begun
     )
 
 
-def _answered(model: Model, chunk: pl.DataFrame, served: Served) -> pl.DataFrame:
+def _answered(model: Model, chunk: pl.DataFrame, served: Served, first_row: int) -> pl.DataFrame:
     """Return what was sent, but for the features, and the answers."""
-    sent = read_rows(model, chunk)
-    if has_features(model.signature, sent):
+    sent = read_rows(model, chunk, first_row=first_row)
+    if has_features(model.signature, sent.columns):
         answers = model.predict(sent)
         sent = sent.drop(_features(model))
     else:
@@ -135,6 +138,7 @@ def _moments(column: pl.Series) -> pl.Series:
 def _opened(model: Model, rows: Frame | str | Path, timestamp: str | None) -> pl.LazyFrame:
     """Read a table, or open a file; a Parquet file is read a chunk at a time."""
     if not isinstance(rows, str | Path):
+        require_columns(model, rows)
         return to_polars(rows).lazy()
     path = Path(rows)
     if not path.is_file():
@@ -147,7 +151,9 @@ def _opened(model: Model, rows: Frame | str | Path, timestamp: str | None) -> pl
             opened.collect_schema()
             return opened
         if kind == ".csv":
-            return read_csv(path, _text_columns(model, timestamp)).lazy()
+            table = read_csv(path, _text_columns(model, timestamp))
+            require_whole_lines(path, table)
+            return table.lazy()
     except pl.exceptions.PolarsError as error:
         raise DataError(f"{path} cannot be read: {error}", hint="write it anew as Parquet") from error
     raise DataError(f"{path} is neither a Parquet nor a CSV file", hint="name it .parquet or .csv, or pass a frame")

@@ -104,8 +104,10 @@ class Model:
         Raises:
             DataError: If a feature is missing or mistyped, naming it.
         """
+        from tinymlops.serving.request import require_columns
         from tinymlops.training.answers import predict
 
+        require_columns(self, frame)
         return predict(self.estimator, to_polars(frame), self.signature)
 
     @property

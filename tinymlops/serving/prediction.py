@@ -108,7 +108,7 @@ def predict(
         DataError: If a column is missing or mistyped, naming it.
     """
     sent = read_rows(model, rows)
-    if has_features(model.signature, sent):
+    if has_features(model.signature, sent.columns):
         timestamp, sequence, served = from_micros(context.now()), None, sent
     else:
         read = read_online(context, model, sent, details=details)

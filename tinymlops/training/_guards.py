@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinymlops.errors import IntegrityError
+from tinymlops.training._shapes import check_shapes
 
 __all__ = ["check_bounds", "parts"]
 
@@ -18,26 +19,29 @@ Node = tuple[Any, int]
 
 
 def check_bounds(model: Any) -> None:
-    """Walk a loaded model and check the indices of every tree in it.
+    """Walk a loaded model and check the indices of every tree in it, and the shapes of what holds them.
 
     Raises:
-        IntegrityError: If a tree points outside itself, or at a feature that its estimator has not.
+        IntegrityError: If a tree points outside itself, or at a feature that its estimator has not, or arrays that are
+            read together have other sizes.
     """
     from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
     from sklearn.neighbors import BallTree, KDTree
     from sklearn.tree._tree import Tree
 
-    for part, features in parts(model):
+    for part, features in reversed(list(parts(model))):  # what an estimator holds comes before it
         if isinstance(part, Tree):
             _check_tree(part, features)
         elif isinstance(part, TreePredictor):
             _check_predictor(part, features)
         elif isinstance(part, KDTree | BallTree):
             _check_neighbors(part, features)
+        else:
+            check_shapes(part)
 
 
 def parts(model: Any) -> Iterator[Node]:
-    """Every object that a model holds, with the number of features of the estimator around it."""
+    """Yield every object that a model holds, itself first, with the number of features of the estimator around it."""
     stack: list[Node] = [(model, 0)]
     seen: set[int] = set()
     while stack:

@@ -15,7 +15,7 @@ import numpy as np
 from tinymlops._keys import key_bytes, plain_key_bytes
 from tinymlops.errors import DataError
 from tinymlops.features.definitions.expressions import aggregates_in
-from tinymlops.features.definitions.specs import EntitySpec, SourceSpec, ViewSpec
+from tinymlops.features.definitions.specs import EntitySpec, OnDemandSpec, SourceSpec, ViewSpec
 from tinymlops.features.history.historical import asked_of, is_strict, no_key, same_name
 from tinymlops.features.history.stored import Rebuilt, newest_rebuild
 from tinymlops.features.online.cells import Cells, LoneCells
@@ -75,6 +75,28 @@ class ReadPlan:
         for place, name in enumerate(self.names):
             if name in self.names[:place]:
                 raise same_name(name, self.origin(name))
+
+    def require_present(self, context: Context, absent: Mapping[str, int]) -> None:
+        """Refuse a row that lacks a key column or request field which others have: alone it would be refused as well.
+
+        Args:
+            context: The workspace's state.
+            absent: Column to the first row that lacks it.
+
+        Raises:
+            DataError: If there is such a row, naming it and the column.
+        """
+        needed = [(column, f"the key of {view.view.name!r}") for view in self.views for column in view.on]
+        for request in self.requests:
+            if request.on_demand:
+                fields = context.definitions.get(OnDemandSpec, request.view).request
+                needed += [(name, f"a request field of on-demand view {request.view!r}") for name in fields]
+        for column, what in needed:
+            if column in absent:
+                raise DataError(
+                    f"row {absent[column]} has no column {column!r}, {what}, which other rows have",
+                    hint="send it in every row; null where it is not known",
+                )
 
     def coverage(self, tx: Reader) -> Coverage:
         """Return what is covered of the views; as of the same version of the store it is the same."""

@@ -194,6 +194,8 @@ def read_features(
 
 
 def _read(context: Context, tx: Reader, plan: ReadPlan, keys: Request, *, details: bool) -> OnlineFeatures:
+    if keys.absent:
+        plan.require_present(context, keys.absent)
     now, coverage = context.now(), plan.coverage(tx)
     if plan.on_demand or now < coverage.at:
         return _read_more(context, tx, plan, keys, now, details=details)

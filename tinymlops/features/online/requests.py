@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tinymlops._keys import kind_of
+from tinymlops._presence import absent_columns
 from tinymlops.errors import DataError
 from tinymlops.frames import Frame, to_polars
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Request"]
 
 _PLAIN = frozenset((int, str, float, bool))
+_NONE: Mapping[str, int] = {}
 
 
 class Request:
@@ -27,17 +29,19 @@ class Request:
         columns: Column name to its values.
         kinds: The Python type of each column's values, null left out; None for a column that must be looked at by
             Polars.
+        absent: Column that some rows have to the first row that lacks it.
 
     Raises:
         DataError: If there are no keys, or they are no table.
     """
 
-    __slots__ = ("_frame", "_given", "columns", "kinds")
+    __slots__ = ("_frame", "_given", "absent", "columns", "kinds")
 
     def __init__(self, given: Frame) -> None:
         self._given = given
         self._frame: pl.DataFrame | None = None
         columns: Any = dict(given) if type(given) is dict else _columns_of(given)
+        self.absent = absent_columns(given) if columns is None else _NONE
         kinds = None if columns is None else _kinds_of(columns)
         if kinds is None:
             columns = dict(self.frame().to_dict())
