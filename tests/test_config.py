@@ -17,9 +17,13 @@ def write(folder, text):
 
 
 def test_every_setting_is_read(tmp_path):
-    text = 'workspace = "shop.tm"\nmodules = ["a", "b.c"]\ndata_dirs = ["../raw"]\nthreads = 2\n'
+    text = (
+        'workspace = "shop.tm"\nmodules = ["a", "b.c"]\ndata_dirs = ["../raw"]\nthreads = 2\ntrusted_types = ["a.B"]\n'
+    )
     found = read_config(write(tmp_path, text))
-    assert found == Config(workspace="shop.tm", modules=("a", "b.c"), data_dirs=("../raw",), threads=2)
+    assert found == Config(
+        workspace="shop.tm", modules=("a", "b.c"), data_dirs=("../raw",), threads=2, trusted_types=("a.B",)
+    )
 
 
 def test_a_directory_without_the_file_has_the_defaults(tmp_path):
@@ -35,7 +39,7 @@ def test_an_unknown_setting_is_refused_with_the_near_match(tmp_path):
 def test_an_unknown_setting_that_is_near_to_none_is_refused_with_all_of_them(tmp_path):
     with pytest.raises(DefinitionError) as caught:
         read_config(write(tmp_path, "zebra = 1\n"))
-    assert caught.value.hint == "known names: data_dirs, modules, threads, workspace"
+    assert caught.value.hint == "known names: data_dirs, modules, threads, trusted_types, workspace"
 
 
 @pytest.mark.parametrize(

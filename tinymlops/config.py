@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import stat
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 
 from tinymlops.errors import AccessError, DefinitionError, NotFoundError, near
 
-__all__ = ["FILE_NAME", "Config", "find_config", "read_config"]
+__all__ = ["FILE_NAME", "Config", "find_config", "listing", "read_config"]
 
 FILE_NAME = "tinymlops.toml"
+_REPOSITORY = (".git", ".hg", ".jj")
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -22,6 +26,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Python modules with the project's definitions, imported in this order."""
     data_dirs: tuple[str, ...] = ()
     """Directories beside the file's own whose files SQL may read."""
+    trusted_types: tuple[str, ...] = ()
+    """Types in model files that you reviewed yourself, by full name, beside those that tinymlops trusts.
+
+    They stand here, because a workspace may be somebody else's: a model is never loaded on the word of what came with it.
+    """
     threads: int | None = None
     """At most so many for each query of DuckDB, and for our kernels; by default one per core.
 
@@ -59,17 +68,55 @@ def read_config(root: Path) -> Config:
 def find_config(start: Path) -> Path:
     """Return the directory of the nearest `tinymlops.toml`, from a directory upwards.
 
+    The walk ends at the home directory, at the root of a repository, or at the root of the file system. Its modules will be
+    run, so the file must be the user's own, or the superuser's.
+
     Raises:
-        NotFoundError: If there is none up to the root of the file system.
+        NotFoundError: If there is none up to there.
+        AccessError: If another user owns it, or may write to it or to its directory.
     """
     start = start.resolve()
-    for directory in (start, *start.parents):
+    for directory in _upwards(start):
         if (directory / FILE_NAME).is_file():
+            _require_own(directory / FILE_NAME)
             return directory
     raise NotFoundError(
         f"there is no {FILE_NAME} in {start} or above it",
         hint="go to the project's directory, or make one: tinymlops init",
     )
+
+
+def listing(trusted: Iterable[str]) -> str:
+    """Write the line of `tinymlops.toml` that trusts these types."""
+    names = ", ".join(f'"{name}"' for name in trusted)
+    return f"trusted_types = [{names}]"
+
+
+def _upwards(start: Path) -> Iterator[Path]:
+    """Yield a directory and those above it whose files may be meant for it."""
+    home = Path(os.path.realpath(os.path.expanduser("~")))  # as it is, where there is none
+    for directory in (start, *start.parents):
+        yield directory
+        if directory == home or any((directory / name).exists() for name in _REPOSITORY):
+            return
+
+
+def _require_own(path: Path) -> None:
+    """Refuse a file that somebody else may have left where it is found."""
+    trusted = {os.geteuid(), 0}
+    if os.geteuid() == 0 and os.environ.get("SUDO_UID", "").isdigit():
+        trusted.add(int(os.environ["SUDO_UID"]))
+    for place, status in ((path, path.lstat()), (path, path.stat()), (path.parent, path.parent.stat())):
+        if status.st_uid not in trusted:
+            why = f"belongs to another user (uid {status.st_uid})"
+        elif status.st_mode & stat.S_IWOTH and not stat.S_ISLNK(status.st_mode):
+            why = "may be written to by every user"
+        else:
+            continue
+        raise AccessError(
+            f"{path} is not used, because {place} {why}, and the modules that it lists would be run",
+            hint=f"if you trust it, say so: --project {path.parent}",
+        )
 
 
 def _content(path: Path) -> bytes | None:

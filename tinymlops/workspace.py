@@ -522,11 +522,12 @@ class Workspace:
 
         Raises:
             DefinitionError: If the model needs Python code that lives only in a notebook.
+            UntrustedModelError: If it was logged with trust in a type that `tinymlops.toml` does not list.
         """
-        from tinymlops.serving.model import require_importable
+        from tinymlops.serving.model import require_servable
 
         self._environment.check()
-        require_importable(self.models, run, logged_name)
+        require_servable(self.models, run, logged_name, self._config.trusted_types)
         return self.models.register(name, run, logged_name=logged_name, alias=alias)
 
     def load_model(self, reference: str) -> Model:

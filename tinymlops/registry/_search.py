@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import isinf
 from typing import NamedTuple
 
 from tinymlops.errors import DataError, near
@@ -22,6 +23,11 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _LARGEST_INT = 2**63 - 1
+_MOST_DIGITS = 400
+_MOST_CONDITIONS = 500
+"""SQLite takes an expression that is nested a thousand deep."""
+_SHOWN = 200
+"""Characters of what was asked for that an error quotes."""
 
 Bound = int | float | str
 
@@ -42,6 +48,7 @@ def compile_search(where: str | None, order_by: str, limit: int | None) -> tuple
     Raises:
         DataError: If a part cannot be read.
     """
+    _require_text(where, order_by)
     conditions = _parse(where) if where and where.strip() else []
     field = order_by.removeprefix("-")
     key = _sort_key(field)
@@ -52,8 +59,8 @@ def compile_search(where: str | None, order_by: str, limit: int | None) -> tuple
     sql += f" ORDER BY {key.text} {direction} NULLS LAST, started_at DESC, id"
     bound = [value for condition in conditions for value in condition.bound] + key.bound
     if limit is not None:
-        if limit < 0:
-            raise DataError(f"limit={limit} is negative", hint="leave it out, or None for all")
+        if not 0 <= limit <= _LARGEST_INT:
+            raise DataError(f"limit={limit} is negative or too large", hint="leave it out, or None for all")
         sql += " LIMIT ?"
         bound.append(limit)
     return sql, bound
@@ -71,6 +78,8 @@ def _parse(where: str) -> list[_Sql]:
         if operator.kind != "operator":
             raise _unreadable(where, f"{operator.text} is no operator")
         conditions.append(_condition(where, field.text, _OPERATORS[operator.text], value))
+        if len(conditions) > _MOST_CONDITIONS:
+            raise _unreadable(where, f"it has more than {_MOST_CONDITIONS} conditions")
         if not tokens:
             return conditions
         if tokens[0].text.lower() != "and":
@@ -119,9 +128,10 @@ def _value(where: str, token: _Token) -> tuple[Bound, tuple[str, ...]]:
 
 
 def _number(where: str, text: str) -> int | float:
-    number = float(text) if re.search(r"[.eE]", text) else int(text)
-    if isinstance(number, int) and abs(number) > _LARGEST_INT:
-        raise _unreadable(where, f"{text} is too large")
+    # Python reads no whole number of thousands of digits.
+    number = float(text) if re.search(r"[.eE]", text) else int(text) if len(text) < _MOST_DIGITS else _LARGEST_INT + 1
+    if abs(number) > _LARGEST_INT and (isinstance(number, int) or isinf(number)):
+        raise _unreadable(where, f"{_short(text)} is too large")
     return number
 
 
@@ -150,5 +160,21 @@ def _field(field: str) -> tuple[str, str | None]:
     raise DataError(f"runs have no field {field!r}", hint=near(group, [*_COLUMNS, *_MAPS], otherwise=_HINT))
 
 
+def _require_text(where: str | None, order_by: str) -> None:
+    for what, text in (("where", where), ("order_by", order_by)):
+        if text is None and what == "where":
+            continue
+        if not isinstance(text, str):
+            raise DataError(f"{what}={text!r} is not text", hint=_HINT)
+        if "\0" in text:
+            raise DataError(
+                f"{what}={_short(text)!r} holds a character of code 0, which no name or text has", hint=_HINT
+            )
+
+
 def _unreadable(where: str, why: str) -> DataError:
-    return DataError(f"{where!r} cannot be read: {why}", hint=_HINT)
+    return DataError(f"{_short(where)!r} cannot be read: {why}", hint=_HINT)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

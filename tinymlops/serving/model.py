@@ -7,13 +7,16 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tinymlops import _html
-from tinymlops.errors import DefinitionError, IntegrityError
+from tinymlops.config import listing
+from tinymlops.errors import DefinitionError, IntegrityError, UntrustedModelError
 from tinymlops.features.context import definitions_of
 from tinymlops.features.definitions.code import is_importable
 from tinymlops.features.definitions.specs import OnDemandSpec, SourceSpec, TrainingSetSpec
 from tinymlops.frames import Frame, to_polars
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import polars as pl
 
     from tinymlops.features.context import Context
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from tinymlops.records import Evaluation, ModelVersion
     from tinymlops.registry.models import Manifest, Models
 
-__all__ = ["Model", "load_model", "require_importable"]
+__all__ = ["Model", "load_model", "require_servable"]
 
 _KEPT = 8
 """Loaded models that a process keeps, the last used ones."""
@@ -137,10 +140,11 @@ def load_model(context: Context, models: Models, reference: str) -> Model:
     Raises:
         NotFoundError: If there is none, with the near match.
         IntegrityError: If a file is missing or damaged.
-        UntrustedModelError: If the file holds a type that is neither reviewed nor was listed when it was logged.
+        UntrustedModelError: If the file holds a type that is neither reviewed nor in `trusted_types` of `tinymlops.toml`:
+            what the manifest says of trust counts for nothing, for it may be a stranger's.
     """
     version = models.get(reference)
-    key = version.manifest_sha256
+    key = version.manifest_sha256, context.config.trusted_types
     with _lock:
         loaded = _loaded.get(key)
         if loaded is not None:
@@ -154,18 +158,27 @@ def load_model(context: Context, models: Models, reference: str) -> Model:
     return Model(version, loaded)
 
 
-def require_importable(models: Models, run: Any, logged_name: str) -> None:
-    """Refuse a model that no other process could serve: its Python code lives where it was typed.
+def require_servable(models: Models, run: Any, logged_name: str, trusted: Collection[str]) -> None:
+    """Refuse a model that no other process could serve: its code lives where it was typed, or its types are not trusted.
 
     Args:
         models: The registry.
         run: A run, its id, the beginning of it, or its name.
         logged_name: What the run logged the model as.
+        trusted: The types that `tinymlops.toml` lists.
 
     Raises:
         DefinitionError: Naming the definition, and where to move it.
+        UntrustedModelError: If it was logged with types that are not listed.
     """
-    definitions = definitions_of(models.manifest_of(run, logged_name).definitions)
+    manifest = models.manifest_of(run, logged_name)
+    unlisted = sorted(set(manifest.model.trusted_types) - set(trusted))
+    if unlisted:
+        raise UntrustedModelError(
+            f"model {logged_name!r} was logged with trust in {', '.join(unlisted)}, and the project does not list it",
+            hint=f"add to tinymlops.toml, wherever the model is served: {listing(unlisted)}",
+        )
+    definitions = definitions_of(manifest.definitions)
     needed = {f"on-demand view {name!r}": spec.code for name, spec in definitions.of(OnDemandSpec).items()}
     for name, source in definitions.of(SourceSpec).items():
         if source.inputs and source.code is not None:
@@ -185,9 +198,10 @@ def _load(context: Context, models: Models, version: ModelVersion) -> _Loaded:
 
     manifest = models.manifest(version)
     record = manifest.model
-    estimator = load(context.environment.blobs.read(record.sha256), record.trusted_types, flavor=record.flavor)
+    content = context.environment.blobs.read(record.sha256)
+    estimator = load(content, context.config.trusted_types, flavor=record.flavor)
     return _Loaded(manifest, estimator, definitions_of(manifest.definitions))
 
 
-_loaded: OrderedDict[str, _Loaded] = OrderedDict()
+_loaded: OrderedDict[tuple[str, tuple[str, ...]], _Loaded] = OrderedDict()
 _lock = threading.Lock()

@@ -21,10 +21,21 @@ import msgspec
 from tinymlops._time import system_clock
 from tinymlops.errors import DataError, IntegrityError, NotFoundError
 from tinymlops.records import Record
-from tinymlops.stores._sqlite import RESTORE, translated
+from tinymlops.stores._commits import LastCommit
+from tinymlops.stores._opening import bring_up
+from tinymlops.stores._sqlite import RESTORE, connected, translated
 from tinymlops.stores._verify import read_counter, row_problems
-from tinymlops.stores.publish import damaged, fsync, fsync_directory, hash_file, missing, unwritable
-from tinymlops.stores.references import named_files
+from tinymlops.stores.directory import Directory
+from tinymlops.stores.publish import (
+    damaged,
+    fsync,
+    fsync_directory,
+    hash_file,
+    open_regular,
+    unreadable,
+    unwritable,
+)
+from tinymlops.stores.references import NAMING_FILES, named_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -95,10 +106,15 @@ def backup(environment: Environment, target: Path, *, advance: Callable[[int], N
 def restore(source: Path, target: Path, *, advance: Callable[[int], None]) -> Backup:
     """Make a workspace of a backup, after checking every file of it.
 
+    Of the files only those are copied that the backup's database names: whoever made the backup adds no other.
+
     Args:
         source: A backup.
         target: The workspace's directory, which does not exist yet; it appears complete or not at all.
         advance: Is told how many bytes more were copied.
+
+    Returns:
+        What was restored.
 
     Raises:
         NotFoundError: If the source is no backup.
@@ -107,12 +123,18 @@ def restore(source: Path, target: Path, *, advance: Callable[[int], None]) -> Ba
     """
     manifest = read_manifest(source)
     with _appearing(target) as building:
-        for file in manifest.files:
-            _copy(source / file.path, building / file.path, file.sha256)
-            advance(file.bytes)
+        files = [file for file in manifest.files if file.path == _DATABASE]
+        if not files:
+            raise IntegrityError(f"{source / _MANIFEST} lists no {_DATABASE}", hint="use another backup")
+        _copy(source / _DATABASE, building / _DATABASE, files[0].sha256)
+        advance(files[0].bytes)
+        for name, sha256 in _brought_up(building).items():
+            size = _copy(source / name, building / name, sha256)
+            files.append(BackupFile(name, sha256, size))
+            advance(size)
         for name in ("tmp", "blobs", "segments", "online"):
             (building / name).mkdir(mode=0o700, exist_ok=True)
-    return manifest
+    return msgspec.structs.replace(manifest, files=tuple(files))
 
 
 def read_manifest(source: Path) -> Backup:
@@ -126,7 +148,8 @@ def read_manifest(source: Path) -> Backup:
     if not path.is_file():
         raise NotFoundError(f"{source} is no backup: it has no {_MANIFEST}", hint="name the directory that backup made")
     try:
-        manifest = msgspec.json.decode(path.read_bytes(), type=Backup)
+        with open_regular(path) as file:
+            manifest = msgspec.json.decode(file.read(), type=Backup)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise IntegrityError(f"{path} cannot be read: {error}", hint="use another backup") from error
     if manifest.protocol > _PROTOCOL:
@@ -146,6 +169,16 @@ def _contents(copy: Path) -> tuple[int, dict[str, str]]:
         sequence = read_counter(connection, "sequence")
         names = {file.name: file.sha256 for file in named_files(connection.execute)}
     return sequence, names
+
+
+def _brought_up(workspace: Path) -> dict[str, str]:
+    """Bring a copied database up to date, as opening it would; return path to SHA-256 of every file that it names."""
+    path = workspace / _DATABASE
+    with translated(path, "the database"), closing(connected(path)) as connection:
+        bring_up(connection, path, LastCommit(path, Directory(workspace)))
+        for problem in row_problems(connection, path, NAMING_FILES):
+            raise IntegrityError(problem, hint="use another backup")
+        return {file.name: file.sha256 for file in named_files(connection.execute)}
 
 
 @contextmanager
@@ -174,15 +207,16 @@ def _copy(source: Path, target: Path, sha256: str) -> int:
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     digest = hashlib.sha256()
     try:
-        with source.open("rb") as reading, target.open("xb") as writing:
-            while chunk := reading.read(_CHUNK):
-                digest.update(chunk)
-                writing.write(chunk)
-            writing.flush()
-            fsync(writing.fileno())
-            size = writing.tell()
-    except FileNotFoundError as error:
-        raise missing(source) from error
+        reading = open_regular(source)
+    except OSError as error:
+        raise unreadable(source, error) from error
+    with reading, target.open("xb") as writing:
+        while chunk := reading.read(_CHUNK):
+            digest.update(chunk)
+            writing.write(chunk)
+        writing.flush()
+        fsync(writing.fileno())
+        size = writing.tell()
     if digest.hexdigest() != sha256:
         raise damaged(source)
     return size

@@ -8,7 +8,7 @@ import shutil
 from typing import TYPE_CHECKING, BinaryIO
 
 from tinymlops.errors import DataError, NotFoundError
-from tinymlops.stores.publish import damaged, missing, publish, verify_file
+from tinymlops.stores.publish import damaged, open_regular, publish, unreadable, verify_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,9 +68,10 @@ class Blobs:
         """
         path = self._path(sha256)
         try:
-            data = path.read_bytes()
-        except FileNotFoundError as error:
-            raise missing(path) from error
+            with open_regular(path) as file:
+                data = file.read()
+        except OSError as error:
+            raise unreadable(path, error) from error
         if hashlib.sha256(data).hexdigest() != sha256:
             raise damaged(path)
         return data
@@ -98,8 +99,8 @@ class Blobs:
         path = self._path(sha256)
         try:
             return path.stat().st_size
-        except FileNotFoundError as error:
-            raise missing(path) from error
+        except OSError as error:
+            raise unreadable(path, error) from error
 
     def _path(self, sha256: str) -> Path:
         if not _SHA256.fullmatch(sha256):

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tinymlops.errors import ConflictError, IntegrityError
+from tinymlops.errors import ConflictError, IntegrityError, TinyMLOpsError
 from tinymlops.stores import file_systems, images
 from tinymlops.stores.locks import FileLock
 from tinymlops.stores.migrations import SCHEMA_VERSION
-from tinymlops.stores.publish import damaged, hash_file, missing, scratch_directory
+from tinymlops.stores.publish import damaged, hash_file, scratch_directory, unreadable
 from tinymlops.stores.references import NamedFile, named_files, orphans
 
 if TYPE_CHECKING:
@@ -136,10 +136,13 @@ def _files(root: Path, named: list[NamedFile], advance: Callable[[int], None]) -
     for file in named:
         path = root / file.name
         # Read anew, whatever this process has verified before: a disk decays without touching the time of a file.
+        error: TinyMLOpsError | None
         try:
             error = None if hash_file(path) == file.sha256 else damaged(path)
-        except FileNotFoundError:
-            error = missing(path)
+        except IntegrityError as caught:
+            error = caught
+        except OSError as caught:
+            error = unreadable(path, caught)
         advance(_size(path))
         if error is None:
             intact += 1
@@ -222,13 +225,13 @@ def _size_below(directory: Path) -> int:
 
 def _size(path: Path) -> int:
     try:
-        return path.stat().st_size
-    except FileNotFoundError:
+        return path.lstat().st_size
+    except OSError:
         return 0
 
 
 def _occupied(path: Path) -> int:
     try:
-        return path.stat().st_blocks * 512
-    except FileNotFoundError:
+        return path.lstat().st_blocks * 512
+    except OSError:
         return 0

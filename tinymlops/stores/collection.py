@@ -72,7 +72,7 @@ def collect(environment: Environment, *, now: int, grace: int) -> Collected:
         dead = _forget_dead(environment, now - grace)
         older_than = time.time() - grace / 1e6
         found = list(orphans(environment.path, environment.database.rows))
-        removed = [_remove(path) for path in found if path in dead or path.stat().st_mtime <= older_than]
+        removed = [_remove(path) for path in found if path in dead or path.lstat().st_mtime <= older_than]
         for source in environment.segments_dir.iterdir():
             _remove_if_empty(source)
     segments = sum(path in dead for path in found)
@@ -107,7 +107,7 @@ def _forget_dead(environment: Environment, until: int) -> set[Path]:
 
 
 def _remove(path: Path) -> int:
-    size = path.stat().st_size
+    size = path.lstat().st_size
     path.unlink()
     fsync_directory(path.parent)
     return size

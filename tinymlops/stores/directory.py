@@ -16,7 +16,7 @@ from tinymlops.stores.publish import open_regular, unwritable
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Directory"]
+__all__ = ["Directory", "workspace_around"]
 
 _Identity = tuple[int, int]
 
@@ -101,6 +101,16 @@ class Directory:
             hint="close the workspace and connect again (restart what serves it); before a workspace is moved or "
             "restored, stop what has it open",
         )
+
+
+def workspace_around(path: Path) -> Path | None:
+    """Return the workspace, or the backup of one, that a path leads into; None if it leads into none."""
+    for directory in path.resolve().parents:
+        if (directory / "meta.db").exists() and (
+            (directory / "blobs").exists() or (directory / "manifest.json").exists()
+        ):
+            return directory
+    return None
 
 
 def _found(path: Path | str) -> _Identity | None:

@@ -10,6 +10,7 @@ on real rows with text they are eight times as large in this form as in Parquet 
 
 from __future__ import annotations
 
+import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -18,8 +19,16 @@ from typing import TYPE_CHECKING
 import msgspec
 from zlib_ng.zlib_ng import crc32
 
-from tinymlops.errors import IntegrityError
-from tinymlops.stores.publish import damaged, hash_file, make_directory, scratch_directory, trust_file, verify_file
+from tinymlops.errors import AccessError, IntegrityError
+from tinymlops.stores.publish import (
+    damaged,
+    hash_file,
+    make_directory,
+    open_regular,
+    scratch_directory,
+    trust_file,
+    verify_file,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -61,7 +70,7 @@ def store(directory: Path, name: str, tables: Mapping[str, pl.DataFrame], tmp: P
     for other in tuple(directory.iterdir()):
         if other.name != name:
             # Whoever has it mapped keeps what is mapped.
-            shutil.rmtree(other, ignore_errors=True)
+            _remove(other)
 
 
 def load(directory: Path, name: str) -> dict[str, pl.DataFrame] | None:
@@ -75,8 +84,8 @@ def load(directory: Path, name: str) -> dict[str, pl.DataFrame] | None:
         return {table: _map(path / f"{table}.arrow", sha256) for table, sha256 in _hashes(path).items()}
     except FileNotFoundError:
         return None
-    except IntegrityError:
-        shutil.rmtree(path, ignore_errors=True)
+    except (IntegrityError, AccessError, NotADirectoryError):
+        _remove(path)
         return None
 
 
@@ -89,10 +98,10 @@ def damage(path: Path) -> Path | None:
     """Read an image whole, whatever this process has verified before; return its file that is damaged or missing."""
     try:
         hashes = _hashes(path)
-    except (IntegrityError, FileNotFoundError):
-        return path / _MANIFEST if path.exists() else None
+    except (IntegrityError, OSError):
+        return path / _MANIFEST if os.path.lexists(path) else None
     for file in (path / f"{table}.arrow" for table in hashes):
-        with suppress(FileNotFoundError):
+        with suppress(IntegrityError, OSError):
             if hash_file(file) == hashes[file.stem]:
                 continue
         return file if path.exists() else None  # another process may have put a newer image in its place
@@ -101,10 +110,20 @@ def damage(path: Path) -> Path | None:
 
 def _hashes(path: Path) -> dict[str, str]:
     """Read which tables an image has, and the SHA-256 of each."""
-    content = (path / _MANIFEST).read_bytes()
+    with open_regular(path / _MANIFEST) as file:
+        content = file.read()
     if _check(content[:-_CHECK]) != content[-_CHECK:]:
         raise damaged(path / _MANIFEST)
     return msgspec.json.decode(content[:-_CHECK], type=dict[str, str])
+
+
+def _remove(path: Path) -> None:
+    """Remove an image, or whatever else stands in its place."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
 
 
 def _check(content: bytes) -> bytes:

@@ -232,7 +232,14 @@ class LmdbStore:
             )
         if isinstance(error, lmdb.BadValsizeError):
             return DataError(f"the online store {self.path} takes no empty key")
-        return TinyMLOpsError(f"the online store {self.path}: {error}", hint="check the disk's free space")
+        if isinstance(error, lmdb.MemoryError):
+            return TinyMLOpsError(
+                f"the online store {self.path} cannot be mapped into memory: {error}",
+                hint="free some memory, or let the process have more address space (see ulimit -v)",
+            )
+        if isinstance(error, lmdb.DiskError) or "No space" in str(error):
+            return TinyMLOpsError(f"the online store {self.path}: {error}", hint="check the disk's free space")
+        return TinyMLOpsError(f"the online store {self.path}: {error}", hint="see what `tinymlops doctor` says")
 
     def _attempt(self, function: Callable[[Writer], R]) -> R:
         transaction = self.begin(write=True)

@@ -11,7 +11,6 @@ import contextlib
 import errno
 import fcntl
 import hashlib
-import io
 import os
 import secrets
 import shutil
@@ -26,6 +25,7 @@ from tinymlops.errors import AccessError, IntegrityError, TinyMLOpsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from io import BufferedReader
     from pathlib import Path
 
 __all__ = [
@@ -136,7 +136,7 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def open_regular(path: Path, *, within: int | None = None) -> io.BufferedReader:
+def open_regular(path: Path, *, within: int | None = None) -> BufferedReader:
     """Open a file for reading; whatever stands in its place neither blocks nor leads elsewhere.
 
     Args:

@@ -7,7 +7,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tinymlops.errors import IntegrityError
 from tinymlops.records import Artifact, LoggedModel, ModelVersion, Segment, TrainingSetBuild
+from tinymlops.stores._sqlite import RESTORE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -28,6 +30,7 @@ _BLOBS = """
 # What a rebuild stands in place of is what a read as of an earlier sequence asks for.
 _SEGMENTS = "SELECT source, sha256 FROM segments WHERE dead_at IS NULL OR until IS NOT NULL ORDER BY id"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_NAME = re.compile(r"(blobs/[0-9a-f]{2}|segments/(?!\.{1,2}/)[^/\0]+)/[0-9a-f]{64}")
 
 
 class NamedFile(NamedTuple):
@@ -45,6 +48,9 @@ def named_files(query: Callable[[str], Iterable[tuple[Any, ...]]]) -> list[Named
 
     Args:
         query: Runs one SELECT on it.
+
+    Raises:
+        IntegrityError: If one would not be where such files are: no path out of the workspace is taken from a database.
     """
     found: dict[str, NamedFile] = {}
     for sha256, owner in query(_BLOBS):
@@ -53,6 +59,9 @@ def named_files(query: Callable[[str], Iterable[tuple[Any, ...]]]) -> list[Named
     for source, sha256 in query(_SEGMENTS):
         name = f"segments/{source}/{sha256}"
         found.setdefault(name, NamedFile(name, sha256, f"rows of source {source}"))
+    for name in found:
+        if not _NAME.fullmatch(name):
+            raise IntegrityError(f"the database names {name!r}, which is not a file of a workspace", hint=RESTORE)
     return list(found.values())
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
+from tinymlops.config import listing
 from tinymlops.errors import DataError, IntegrityError, UntrustedModelError
 from tinymlops.training._reviewed import REVIEWED
 
@@ -141,7 +142,8 @@ def _accepted(data: bytes, trusted: Collection[str]) -> list[str]:
     if unknown:
         raise UntrustedModelError(
             f"the model holds what nobody has reviewed: {', '.join(unknown)}",
-            hint=f"if you know it and it is importable everywhere the model is served, pass trust={unknown!r}",
+            hint=f"if you know it and it is importable everywhere the model is served, log it with trust={unknown!r}, and "
+            f"list it in tinymlops.toml: {listing(unknown)}",
         )
     return sorted(found)
 

@@ -150,7 +150,8 @@ class ActiveRun:
         Args:
             model: A fitted scikit-learn estimator or pipeline.
             name: To tell several models of one run apart.
-            trust: Types in it that you reviewed yourself, by full name.
+            trust: Types in it that you reviewed yourself, by full name. Whoever loads the model must trust them too,
+                in `trusted_types` of `tinymlops.toml`.
 
         Raises:
             DataError: If the run has no training data, or the model was fitted to other features or to another label:

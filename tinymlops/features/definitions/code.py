@@ -1,26 +1,31 @@
 """Users' functions: where one is found again, and whether it still is the one that was applied.
 
 SQL and expressions are stored as data. On-demand views and Python transformations need their code, which comes from
-the installed project and never from the workspace: by module, or by file for a script that ran as `__main__`.
+the installed project and never from the workspace: by module, or by file for a script that ran as `__main__`. A catalog
+may come from a stranger's backup, so a file is read, and run only if the function in it is the one that was applied.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib
 import importlib.util
 import inspect
+import io
 import sys
 import textwrap
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
 from tinymlops.errors import DefinitionError, TinyMLOpsError, is_fault
 from tinymlops.features.definitions.specs import CodeReference
+from tinymlops.stores.directory import workspace_around
 
 __all__ = [
     "find_function",
@@ -68,7 +73,7 @@ def find_function(code: CodeReference, root: Path) -> Callable[..., Any]:
     Raises:
         DefinitionError: If it is not there, or is no longer what was applied.
     """
-    where = f"{code.module}.{code.name}" if code.module != "__main__" else f"{code.name} in {code.file or 'a notebook'}"
+    where = _where(code)
     if not is_importable(code):
         raise DefinitionError(
             f"the Python code of {where} cannot be imported: it lives only where it was typed",
@@ -79,7 +84,7 @@ def find_function(code: CodeReference, root: Path) -> Callable[..., Any]:
         found = getattr(found, part, None)
     function: Callable[..., Any] | None = getattr(found, "function", found)
     if function is None or not callable(function):
-        raise DefinitionError(f"there is no {where} any more", hint="restore it, or apply the project again")
+        raise _gone(code)
     require_same(function, code)
     return function
 
@@ -91,10 +96,7 @@ def require_same(function: Callable[..., Any], code: CodeReference) -> None:
         DefinitionError: If it differs.
     """
     if _digest(function) != code.digest:
-        raise DefinitionError(
-            f"the code of {code.name!r} has changed since it was applied",
-            hint="apply the project again and restart; a model keeps to the code it was trained with",
-        )
+        raise _changed(code)
 
 
 def import_modules(names: Iterable[str], root: Path) -> list[ModuleType]:
@@ -129,9 +131,13 @@ def told(error: BaseException, root: Path) -> str:
 
 def _module_of(code: CodeReference, root: Path) -> ModuleType:
     if code.module != "__main__":
+        if code.module not in sys.modules:
+            _put_first_in_path(root)
+            _require_same_in(_source_of_module(code), code)
         return import_modules([code.module], root)[0]
     main = sys.modules.get("__main__")
     file = Path(str(code.file))
+    _require_elsewhere(file, code)
     if main is not None and getattr(main, "__file__", None) and Path(str(main.__file__)).resolve() == file:
         return main
     # One name per file, so that a script is run once per process.
@@ -141,6 +147,7 @@ def _module_of(code: CodeReference, root: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None or not file.is_file():
         raise DefinitionError(f"the script {file} is not there any more", hint="restore it, or apply the project again")
+    _require_same_in(_source(spec), code)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     _put_first_in_path(file.parent)
@@ -157,6 +164,105 @@ def _module_of(code: CodeReference, root: Path) -> ModuleType:
     return module
 
 
+def _source_of_module(code: CodeReference) -> str | None:
+    """Find a module and read its source, running neither it nor its packages; None where there is none to read."""
+    path: Sequence[str] | None = None
+    spec: ModuleSpec | None = None
+    name = ""
+    for part in code.module.split("."):
+        name = f"{name}.{part}" if name else part
+        spec = _spec_of(name, path)
+        if spec is None:
+            return None
+        path = spec.submodule_search_locations
+        for place in (*(path or ()), *((spec.origin,) if spec.has_location and spec.origin else ())):
+            _require_elsewhere(Path(place), code)
+    return None if spec is None else _source(spec)
+
+
+def _spec_of(name: str, path: Sequence[str] | None) -> ModuleSpec | None:
+    """Do what `importlib.util.find_spec` does, but for importing the package first."""
+    for finder in sys.meta_path:
+        spec = finder.find_spec(name, path)
+        if spec is not None:
+            return spec
+    return None
+
+
+def _source(spec: ModuleSpec) -> str | None:
+    try:
+        text: str | None = spec.loader.get_source(spec.name)  # type: ignore[union-attr]  # where it has it
+    except (AttributeError, ImportError, OSError, SyntaxError):  # which the import tells better
+        return None
+    return text
+
+
+def _require_elsewhere(file: Path, code: CodeReference) -> None:
+    """Refuse code from inside a workspace or a backup: whoever made that may have put it there.
+
+    Raises:
+        DefinitionError: If it is.
+    """
+    workspace = workspace_around(file)
+    if workspace is None and file.is_absolute():
+        return
+    raise DefinitionError(
+        f"the code of {code.name!r} is not run: {file} "
+        + ("is not an absolute path" if workspace is None else f"is inside {workspace}, which holds data"),
+        hint="move the code to the project's own directory, and apply the project again",
+    )
+
+
+def _require_same_in(text: str | None, code: CodeReference) -> None:
+    """Refuse a source text in which the function is not the one that was applied, before any of it is run.
+
+    Raises:
+        DefinitionError: If it differs, or is not there.
+    """
+    if text is None:
+        return
+    try:
+        found: list[ast.AST] = [ast.parse(text)]
+    except (SyntaxError, ValueError):  # which the import tells better
+        return
+    for part in code.name.split("."):
+        found = [inner for outer in found for inner in _definitions(outer) if inner.name == part]
+    lines = io.StringIO(text).readlines()
+    texts = [
+        "".join(inspect.getblock(lines[min(part.lineno for part in (one, *one.decorator_list)) - 1 :]))
+        for one in found
+        if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    if not texts:
+        raise _gone(code)
+    if code.digest not in map(_digest_of, texts):
+        raise _changed(code)
+
+
+def _definitions(node: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
+    """Yield the functions and classes that a module or class defines, also under `if` and `try`."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield child
+        elif isinstance(child, ast.stmt | ast.excepthandler | ast.match_case):
+            yield from _definitions(child)
+
+
+def _where(code: CodeReference) -> str:
+    return f"{code.module}.{code.name}" if code.module != "__main__" else f"{code.name} in {code.file or 'a notebook'}"
+
+
+def _gone(code: CodeReference) -> DefinitionError:
+    return DefinitionError(f"there is no {_where(code)} any more", hint="restore it, or apply the project again")
+
+
+def _changed(code: CodeReference) -> DefinitionError:
+    return DefinitionError(
+        f"the code of {code.name!r} has changed since it was applied",
+        hint="apply the project again and restart; a model keeps to the code it was trained with",
+    )
+
+
 def _put_first_in_path(directory: Path) -> None:
     """Look for modules in a directory first, as Python does for a script's own."""
     text = str(directory)
@@ -167,10 +273,13 @@ def _put_first_in_path(directory: Path) -> None:
 @lru_cache(maxsize=1024)  # and so the text is read once, when a decorator sees the function: the file may change later
 def _digest(function: Callable[..., Any]) -> str:
     try:
-        text = textwrap.dedent(inspect.getsource(function))
+        return _digest_of(inspect.getsource(function))
     except (OSError, TypeError):
-        text = _compiled(function.__code__)
-    return hashlib.sha256(text.encode()).hexdigest()
+        return _digest_of(_compiled(function.__code__))
+
+
+def _digest_of(text: str) -> str:
+    return hashlib.sha256(textwrap.dedent(text).encode()).hexdigest()
 
 
 def _compiled(code: CodeType) -> str:
