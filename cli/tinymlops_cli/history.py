@@ -38,7 +38,10 @@ def ingest(
         typer.Option(metavar="TIME", help="Your word that no row with an earlier event time is missing (ISO 8601)."),
     ] = None,
 ) -> Answer:
-    """Take what is new at the sources into history; the same rows twice change nothing."""
+    """Take what is new at the sources into history; the same rows twice change nothing.
+
+    A source that fails keeps no other from being ingested; the exit code is that of the class which all errors are of.
+    """
     reports = session.workspace.ingest(*sources or [], full=full, complete_until=complete_until)
     rows = [
         {
