@@ -3,6 +3,8 @@ PYTHON ?= python3.11
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PEERS  ?= .venv-peers
+# How many processes `make test` runs tests in.
+WORKERS ?= 2
 # How many times the examples of `make test`, and where the search begins.
 SCALE  ?= 5
 SEED   ?= $(shell date +%s)
@@ -22,7 +24,9 @@ test: $(VENV)/.installed ## every check and every test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(BIN)/tinymlops doctor --compile --json > /dev/null
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --ignore tests/torture
+	$(BIN)/python -m pytest tests/torture
 
 fuzz: $(VENV)/.installed ## every rule on at least 20,000 examples, counted; about ten minutes
 	TINYMLOPS_FUZZ=$(SCALE) $(BIN)/python -m pytest $(RULES) --hypothesis-seed=$(SEED)

@@ -104,6 +104,24 @@ def test_numbers_of_an_interpreted_kernel_wrap_around_and_divide_as_machine_code
         assert interpreted(kernel)(whole, 1.5) == kernel(whole, 1.5)
 
 
+RULES = (
+    *("exact_sums", "kernels_asof", "kernels_online", "kernels_streaming", "kernels_windows", "keys"),
+    *("rules_of_time", "point_in_time_join"),
+)
+OF_MANY_ROWS = (
+    "threads or numpy or alone or unknown_aggregate or shuffled or ten_thousand or cache or forked or more_records"
+    " or batches_change or duckdbs_asof"
+)
+
+
+def test_interpreted_kernels_keep_every_rule_bit_for_bit():
+    files = [str(Path(__file__).with_name(f"test_{name}.py")) for name in RULES]
+    mine = os.environ | {"TINYMLOPS_KERNELS": "interpreted", "TINYMLOPS_FUZZ": "0.04"}
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-x", "-k", f"not ({OF_MANY_ROWS})", *files]
+    result = subprocess.run(command, env=mine, cwd=Path(__file__).parent.parent, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout
+
+
 # Where compiled code is kept.
 
 
