@@ -90,8 +90,8 @@ def table_names(sql: str) -> set[str]:
         DefinitionError: If it is not one SELECT.
         AccessError: If it reads by a function that is not on the list.
     """
-    with _translated([]), _connect(1) as connection:
-        return set(parse(connection, sql).tables)
+    with _translated([]):
+        return set(parse(sql).tables)
 
 
 @dataclass(frozen=True)
@@ -136,10 +136,9 @@ def _prepared(
     root = root.resolve()
     directories = [root, *((root / directory).resolve() for directory in data_dirs)]
     with ExitStack() as stack, _translated(directories):
+        select = parse(located(parse(sql, tables), root), tables)  # what runs is what was checked
         spill = stack.enter_context(scratch_directory(tmp)) if tmp is not None else None
         connection = stack.enter_context(closing(_connect(threads)))
-        text = located(parse(connection, sql, tables), root)
-        select = parse(connection, text, tables)  # what runs is what was checked
         _register(connection, tables, select.tables)
         memory = _lock_down(connection, _granted(select.files.values(), directories), spill)
         return _Run(connection, select.text, directories, memory, stack.pop_all())

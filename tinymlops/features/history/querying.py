@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 import numpy as np
 import polars as pl
 
-from tinymlops.errors import DefinitionError, NotFoundError, near
+from tinymlops.errors import NotFoundError, near
 from tinymlops.features.definitions.specs import EntitySpec, FeatureRequest, SourceSpec, ViewSpec
 from tinymlops.features.history.historical import features_for
 from tinymlops.features.history.sources import SYSTEM, current_rows, stored_rows
@@ -99,24 +99,16 @@ def _known(context: Context) -> dict[str, str]:
 
 
 def _meant(name: str, known: Collection[str]) -> str:
-    """Return the name of the table that is meant: that of a table, else the one that differs from it only by case.
+    """Return the name of the table that is meant; all of them are in lower case, and SQL may write them in any.
 
     Raises:
         NotFoundError: If there is none.
-        DefinitionError: If there are several.
     """
-    if name in known:
-        return name
-    alike = [other for other in known if fold(other) == fold(name)]
-    if len(alike) > 1:
-        raise DefinitionError(
-            f"{name!r} may be {' or '.join(map(repr, sorted(alike)))}, which differ only by case",
-            hint="write the name as it is defined",
-        )
-    if not alike:
+    meant = fold(name)
+    if meant not in known:
         plain = [other for other in known if name.startswith(_SYSTEM) or not other.startswith(_SYSTEM)]
         raise NotFoundError(f"there is no table {name!r}", hint=near(name, plain))
-    return alike[0]
+    return meant
 
 
 def _table(context: Context, name: str) -> pl.DataFrame:
