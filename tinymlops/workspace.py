@@ -177,14 +177,22 @@ class Workspace:
             NotFoundError: If a name resolves to nothing, with the near match.
             DefinitionError: If definitions do not fit together.
             LeakageError: If a label has no time.
-            ConflictError: If another project of the workspace has a definition of the same kind and name.
+            ConflictError: If another project of the workspace has a definition of the same kind and name, or a renamed
+                source would share the rows of another.
         """
+        from tinymlops.features.context import definitions_of
+        from tinymlops.features.definitions.definitions import Definitions
         from tinymlops.features.history.prepared import ways_of_reading
         from tinymlops.features.planning import plan
+        from tinymlops.features.standing import check_renames, notes_on_stored_rows
 
-        functions = project.functions()
+        functions, renamed = project.functions(), project.renamed()
         planned = plan(project.specs(), self.catalog, project=project.name, functions=functions)
-        planned.notes += ways_of_reading(self._context().with_project(project.specs(), functions))
+        context = self._context().with_project(project.specs(), functions)
+        check_renames(context, renamed)
+        others = definitions_of(row for row in self.catalog.list() if row.project != project.name)
+        everything = context.with_definitions(Definitions([*project.specs(), *others.all]))
+        planned.notes += [*ways_of_reading(context), *notes_on_stored_rows(everything, self.models, renamed)]
         return planned
 
     def apply(self, project: Project) -> Plan:
@@ -207,7 +215,15 @@ class Workspace:
         planned = self.plan(project)
         functions = project.functions()
         planned.notes += check_columns(self._context().with_project(project.specs(), functions))
-        apply(planned, project.specs(), self._environment, self.catalog, project=project.name, at=self._clock())
+        apply(
+            planned,
+            project.specs(),
+            self._environment,
+            self.catalog,
+            project=project.name,
+            at=self._clock(),
+            renamed=project.renamed(),
+        )
         self._functions.update(functions)
         return planned
 
@@ -667,14 +683,20 @@ class Workspace:
         return msgspec.structs.replace(collect(self._environment, now=context.now(), grace=left), views=views)
 
     def repair(self) -> list[Covered]:
-        """Make anew what is derived from history, the online store and the join images; nothing else is touched.
+        """Make anew what is derived from history: the online store and the join images.
+
+        Rows that were stored while the clock was more than a day ahead count from now on, and not only from the time it
+        said. Nothing else is touched.
 
         Returns:
             What the online store holds of each view that was materialized.
         """
+        from tinymlops.features.intake.clock_repair import let_count_from_now
         from tinymlops.features.online.derived import rebuild_derived
 
-        return rebuild_derived(self._context())
+        context = self._context()
+        let_count_from_now(context)
+        return rebuild_derived(context)
 
     def _context(self) -> Context:
         with self._environment.online.read() as tx:

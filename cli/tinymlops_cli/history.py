@@ -37,12 +37,23 @@ def ingest(
         str | None,
         typer.Option(metavar="TIME", help="Your word that no row with an earlier event time is missing (ISO 8601)."),
     ] = None,
+    rebuild: Annotated[
+        bool,
+        typer.Option(
+            "--rebuild", help="Read the named sources anew, and date their stored rows by the definition they have now."
+        ),
+    ] = False,
+    drop_missing: Annotated[
+        bool, typer.Option("--drop-missing", help="Of a rebuild: leave out what the source does not have any more.")
+    ] = False,
 ) -> Answer:
     """Take what is new at the sources into history; the same rows twice change nothing.
 
     A source that fails keeps no other from being ingested; the exit code is that of the class which all errors are of.
     """
-    reports = session.workspace.ingest(*sources or [], full=full, complete_until=complete_until)
+    reports = session.workspace.ingest(
+        *sources or [], full=full, complete_until=complete_until, rebuild=rebuild, drop_missing=drop_missing
+    )
     rows = [
         {
             "source": report.source,
@@ -54,6 +65,12 @@ def ingest(
             "held back": report.rows_held_back,
             "quarantined": report.rows_quarantined,
             "never known": report.rows_never_known,
+            "ahead": report.rows_ahead,
+            **(
+                {"carried": report.rows_carried, "restarted": report.rows_restarted, "dropped": report.rows_dropped}
+                if rebuild
+                else {}
+            ),
             "seconds": report.seconds,
         }
         for report in reports

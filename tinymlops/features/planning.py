@@ -14,7 +14,9 @@ from tinymlops.features.definitions import specs
 from tinymlops.features.definitions.checks import check
 from tinymlops.features.definitions.code import is_importable
 from tinymlops.features.definitions.definitions import Definitions, in_words, kind_of
+from tinymlops.features.definitions.specs import SourceSpec
 from tinymlops.features.in_force import begin_change, end_change
+from tinymlops.features.standing import rename
 from tinymlops.records import Definition
 
 if TYPE_CHECKING:
@@ -138,17 +140,25 @@ def _compared(definitions: Definitions, in_force: Iterable[Definition], notes: l
 
 
 def apply(
-    planned: Plan, new: Iterable[AnySpec], environment: Environment, catalog: Catalog, *, project: str, at: datetime
+    planned: Plan,
+    new: Iterable[AnySpec],
+    environment: Environment,
+    catalog: Catalog,
+    *,
+    project: str,
+    at: datetime,
+    renamed: Mapping[str, str],
 ) -> None:
     """Write what a plan said, in one transaction; nothing is written where nothing differs.
 
-    The catalog is read again in that transaction, where no other writer can come in between.
+    The catalog is read again in that transaction, where no other writer can come in between. Sources that were renamed
+    keep the rows that they had under the name before.
 
     Raises:
         ConflictError: If the definitions that it was compared with are others by now, or another project has one of
             the same kind and name.
     """
-    if not planned:
+    if not planned and not renamed:
         return
     definitions = Definitions(new)
     by_name = {(kind_of(spec), spec.name): spec for spec in definitions.all}
@@ -160,6 +170,7 @@ def apply(
                 hint="plan again, look at what would change now, and apply that",
             )
         begin_change(environment.online)
+        rename(tx, renamed, at)
         for change in planned.changes:
             if change.action == "keep":
                 continue
@@ -207,6 +218,8 @@ def _differences(before: AnySpec, after: AnySpec) -> list[str]:
         if isinstance(old, dict) and isinstance(new, dict) and name != "code":
             parts = [key for key in {**old, **new} if old.get(key) != new.get(key)]
             found += [f"{name}.{key}" for key in parts] or [f"order of {name}"]
+        elif name == "known" and isinstance(before, SourceSpec) and isinstance(after, SourceSpec):
+            found.append(f"known: {before.knowledge} -> {after.knowledge}")
         else:
             found.append(name)
     return found

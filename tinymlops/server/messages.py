@@ -187,3 +187,5 @@ class Health(msgspec.Struct, frozen=True):
     """A good answer to a probe."""
 
     status: str
+    starved: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+    """Models that get no new rows of a source that they read, and why; absent if there are none."""

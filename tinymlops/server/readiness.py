@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from tinymlops.errors import DefinitionError, TinyMLOpsError
 from tinymlops.features.definitions.specs import OnDemandSpec, SourceSpec
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.workspace import Workspace
 
-__all__ = ["require_ready"]
+__all__ = ["require_ready", "starved_of"]
 
 
 def require_ready(ws: Workspace) -> None:
@@ -28,6 +30,13 @@ def require_ready(ws: Workspace) -> None:
         message = "; ".join(f"{name}: {error.message}" for name, error in amiss.items())
         first = next(iter(amiss.values()))
         raise type(first)(message, hint=first.hint or "see what `tinymlops doctor` says")
+
+
+def starved_of(ws: Workspace) -> dict[str, str] | msgspec.UnsetType:
+    """Return the models that get no new rows of a source that they read, and why; unset if there are none."""
+    from tinymlops.features.standing import starved_models
+
+    return starved_models(ws._context(), ws.models) or msgspec.UNSET  # noqa: SLF001 - as above
 
 
 def _amiss(ws: Workspace, context: Context) -> Iterator[tuple[str, TinyMLOpsError]]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tinymlops._time import from_micros, system_clock, to_micros
 from tinymlops.errors import ConflictError, IntegrityError, TinyMLOpsError
 from tinymlops.stores import file_systems, images
 from tinymlops.stores.locks import FileLock
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Finding", "Space", "bytes_to_read", "check", "space_of", "sqlite_note"]
 
 _PATIENCE = 60.0
+_A_DAY = 86_400_000_000
 _LEAST_FREE = 2**30
 _LAST_KEY = b"\xff" * 512
 """Beyond every key of the online store."""
@@ -75,6 +77,7 @@ def check(environment: Environment, advance: Callable[[int], None]) -> Iterator[
         ):
             yield from _reported(what, look, fine, database.path)
         yield Finding("commits", "ok", f"none of {database.commits():,} is missing")
+        yield _clock(database)
         yield from _files(environment.path, _named(environment), advance)
         yield from _online(environment)
         yield from _images(environment.path, advance)
@@ -115,6 +118,24 @@ def _reported(what: str, look: Callable[[], list[str]], fine: str, file: Path) -
         yield Finding(what, "ok", fine)
     for problem in problems:
         yield Finding(what, "damaged", problem, str(file))
+
+
+def _clock(database: Database) -> Finding:
+    """Look for rows whose commit the clock dated after now: they are not seen before that time comes."""
+    now = to_micros(system_clock())
+    sql = """SELECT source, count(*), max(created) FROM pushed_rows WHERE created > ?1 GROUP BY source
+        UNION ALL SELECT source, count(*), max(created_at) FROM segments
+        WHERE created_at > ?1 AND dead_at IS NULL AND corrections > 0 GROUP BY source"""
+    ahead = database.rows(sql, (now + _A_DAY,))
+    if not ahead:
+        return Finding("clock", "ok", "no row was stored at a time that is still to come")
+    told = ", ".join(f"{source} (until {from_micros(until).isoformat()})" for source, _, until in ahead)
+    return Finding(
+        "clock",
+        "warning",
+        f"rows were stored while the clock was ahead, and are not seen before that time: {told}; "
+        "once the clock is right: tinymlops doctor --repair",
+    )
 
 
 def _page_problems(database: Database) -> list[str]:

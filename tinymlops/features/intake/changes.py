@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from tinymlops.features.history.commits import Commits
     from tinymlops.records import Schema
 
-__all__ = ["Changes", "History", "Stored", "compared", "first", "in_order", "own_schema", "require_clock"]
+__all__ = ["LEAP", "Changes", "History", "Stored", "compared", "first", "in_order", "own_schema", "require_clock"]
 
 _SEEDS = (0x7D1, 0x2013)
 _HASHES = [f"__h{i}" for i in range(len(_SEEDS))]
-_LEAP = 86_400_000_000
+LEAP = 86_400_000_000
 """Microseconds that the clock may lie behind a version's commit: a wrong hour or zone, and not a wrong date."""
 
 Stored = Callable[[], Iterator[pl.DataFrame]]
@@ -161,11 +161,11 @@ def require_clock(since: int, now: int, identifier: object, source: str) -> None
     Raises:
         ConflictError: If one of the two times is wrong.
     """
-    if since > now + _LEAP:
+    if since > now + LEAP:
         raise ConflictError(
             f"event {identifier!r} of source {source!r} was last stored at {from_micros(since).isoformat()}, and the "
             f"clock says {from_micros(now).isoformat()}: what is stored now would not be seen until then",
-            hint="set the clock right; if it was wrong then: tinymlops repair, which lets such rows count from now on",
+            hint="set the clock right; if it was wrong then: tinymlops doctor --repair lets such rows count from now on",
         )
 
 
@@ -289,7 +289,7 @@ def _known_from(rows: pl.DataFrame, since: pl.DataFrame, source: SourceSpec, now
     if not since.height:
         return rows
     assert source.id is not None, "rows without ids are never known again"
-    for identifier, greatest in since.filter(pl.col("__since") > now + _LEAP).select(source.id, "__since").iter_rows():
+    for identifier, greatest in since.filter(pl.col("__since") > now + LEAP).select(source.id, "__since").iter_rows():
         require_clock(greatest, now, identifier, source.name)
     moment = pl.lit(now, pl.Int64)
     again = pl.col("__gone") & ~pl.col("__deleted")

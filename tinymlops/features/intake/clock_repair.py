@@ -1,0 +1,90 @@
+"""Rows that were stored by a clock far ahead of now: nobody would see them before that time comes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import polars as pl
+
+from tinymlops._time import from_micros
+from tinymlops.features.definitions.specs import SourceSpec
+from tinymlops.features.history.generations import place_of
+from tinymlops.features.history.stored import live_segments, state_of
+from tinymlops.features.intake.changes import LEAP
+from tinymlops.features.intake.transforming import stored_whole
+from tinymlops.records import PushedRow, Segment
+
+if TYPE_CHECKING:
+    from tinymlops.features.context import Context
+
+__all__ = ["let_count_from_now"]
+
+_PATIENCE = 60.0
+
+
+def let_count_from_now(context: Context) -> int:
+    """Let rows whose commit the clock dated far ahead count from now on; return how many there were.
+
+    Created times that a source sends itself are not touched.
+    """
+    count = 0
+    for source in context.definitions.of(SourceSpec).values():
+        if source.inputs or source.created is not None:
+            continue
+        count += _pushed(context, source) + _ingested(context, source)
+    return count
+
+
+def _pushed(context: Context, source: SourceSpec) -> int:
+    database, now = context.environment.database, context.now()
+    place = place_of(database, source.name)
+    with database.write(actor="local") as tx:
+        ahead = tx.select(PushedRow, "WHERE source = ? AND created > ? ORDER BY n", (place, now + LEAP))
+        for row in ahead:
+            tx.put(msgspec.structs.replace(row, created=now))
+        if ahead:
+            tx.audit("repair.clock", source.name, rows=len(ahead), at=from_micros(now).isoformat())
+    return len(ahead)
+
+
+def _ingested(context: Context, source: SourceSpec) -> int:
+    from tinymlops.stores import segments
+
+    environment, now = context.environment, context.now()
+    state, live = state_of(context, source.name), live_segments(context, source.name)
+    if state is None or not live:
+        return 0
+    place = place_of(environment.database, source.name)
+    with environment.gc_lock.shared(deadline=_PATIENCE):
+        rows = stored_whole(context, source, state)
+        ahead = (rows["__created"] > now + LEAP).fill_null(value=False)
+        if not ahead.any():
+            return 0
+        in_files = rows.filter(pl.col("__sequence") <= max(one.last for one in live))
+        created = pl.when(pl.col("__created") > now + LEAP).then(pl.lit(now, pl.Int64)).otherwise("__created")
+        mended = in_files.with_columns(created.alias("__created")).rename({"__sequence": "__ordinal"})
+        file = segments.write(mended, environment.segments_dir / place, environment.tmp)
+        with environment.database.write(actor="local") as tx:
+            if live != tx.list(Segment, where={"source": place, "dead_at": None}, order="id"):
+                return 0  # others stored rows meanwhile: the next repair finds them
+            tx.insert(
+                Segment(
+                    source=place,
+                    sha256=file.sha256,
+                    base=0,
+                    rows=file.rows,
+                    last=max(one.last for one in live),
+                    bytes=file.bytes,
+                    min_event=min((one.min_event for one in live if one.min_event is not None), default=None),
+                    max_event=max((one.max_event for one in live if one.max_event is not None), default=None),
+                    corrections=sum(one.corrections for one in live),
+                    created_at=context.clock(),
+                    dated=True,
+                    progress=max((one.progress for one in live if one.progress is not None), default=None),
+                )
+            )
+            for one in live:
+                tx.update(msgspec.structs.replace(one, dead_at=context.clock()))
+            tx.audit("repair.clock", source.name, rows=int(ahead.sum()), at=from_micros(now).isoformat())
+    return int(ahead.sum())

@@ -1,0 +1,175 @@
+"""What definitions mean for rows that are stored already: which source must be rebuilt, and which model is starved."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tinymlops.errors import ConflictError, DefinitionError, TinyMLOpsError
+from tinymlops.features.context import definitions_of
+from tinymlops.features.definitions.specs import SourceSpec
+from tinymlops.features.history.generations import (
+    dating_of,
+    generations_of,
+    how_to_rebuild,
+    judge,
+    place_of,
+    span_of,
+)
+from tinymlops.records import RenamedSource, SourceState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
+
+    from tinymlops.features.context import Context
+    from tinymlops.features.definitions.definitions import Definitions
+    from tinymlops.registry.models import Models
+    from tinymlops.stores.database import Database
+    from tinymlops.stores.transaction import Transaction
+
+__all__ = ["check_renames", "notes_on_stored_rows", "rename", "starved_models"]
+
+
+def notes_on_stored_rows(context: Context, models: Models, renamed: Mapping[str, str]) -> list[str]:
+    """Say what a project's definitions mean for the rows and the models of a workspace.
+
+    Args:
+        context: The workspace's state, read by the project's definitions.
+        models: Registered ones.
+        renamed: Sources by the names that they had before.
+    """
+    notes = list(_judged(context))
+    notes += [
+        f"source {name} takes over the rows of {was}"
+        for name, was in renamed.items()
+        if place_of(context.environment.database, name) == name
+    ]
+    starved = starved_models(context, models, renamed)
+    return notes + [f"model {reference} is starved: {why}" for reference, why in starved.items()]
+
+
+def starved_models(context: Context, models: Models, renamed: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the models in use that get no new rows of a source, and why.
+
+    Args:
+        context: The workspace's state, by the definitions that are or will be in force.
+        models: Registered ones; the version of each alias, or of a name without aliases the newest, is in use.
+        renamed: Sources that an apply to come renames, by the names that they had before.
+
+    Returns:
+        Such as `churn@champion` to the reason.
+    """
+    found = {}
+    for newest in models.list():
+        aliases = {alias.alias: alias.version for alias in models.aliases(newest.name)}
+        used = {f"{newest.name}@{alias}": f"{newest.name}:{version}" for alias, version in aliases.items()}
+        for shown, reference in (
+            used or {f"{newest.name}:{newest.version}": f"{newest.name}:{newest.version}"}
+        ).items():
+            try:
+                pinned = definitions_of(models.manifest(reference).definitions)
+            except TinyMLOpsError:
+                continue  # whoever loads the model is told
+            reasons = list(_starving(context, pinned, renamed or {}))
+            if reasons:
+                found[shown] = "; ".join(reasons)
+    return found
+
+
+def check_renames(context: Context, renamed: Mapping[str, str]) -> None:
+    """Refuse a `was=` that cannot be.
+
+    Args:
+        context: The workspace's state, read by the project's definitions.
+        renamed: Sources by the names that they had before.
+
+    Raises:
+        DefinitionError: If the earlier name is still that of a source, or had no rows.
+        ConflictError: If a source would share the rows of another.
+    """
+    database, sources = context.environment.database, context.definitions.of(SourceSpec)
+    for name, was in renamed.items():
+        if place_of(database, name) == place_of(database, was):
+            continue  # renamed before
+        if was in sources:
+            raise DefinitionError(
+                f"source {name!r} was {was!r}, which is still a source of this project",
+                hint=f"leave was= out, or the source {was!r}",
+            )
+        if database.get(SourceState, source=place_of(database, was)) is None:
+            raise DefinitionError(f"source {name!r} was {was!r}, which has no rows here", hint="leave was= out")
+        if database.get(SourceState, source=name) is not None:
+            raise ConflictError(
+                f"source {name!r} has rows of its own, so it cannot take over those of {was!r}",
+                hint="leave was= out, or give the source a name that had no rows",
+            )
+    places: dict[str, str] = {}
+    for name in sources:
+        place = place_of(database, renamed.get(name, name))
+        if place in places:
+            raise ConflictError(
+                f"sources {places[place]!r} and {name!r} would share the rows that are stored as {place!r}",
+                hint=f"{places[place]!r} took them over when it was renamed: give {name!r} another name",
+            )
+        places[place] = name
+
+
+def rename(tx: Transaction, renamed: Mapping[str, str], at: datetime) -> None:
+    """Let sources have the rows of the names that they had before; inside the transaction of an apply."""
+    for name, was in renamed.items():
+        place = place_of(tx, was)
+        if place_of(tx, name) != place:
+            tx.put(RenamedSource(name=name, place=place, at=at))
+            tx.audit("source.rename", name, was=was, place=place)
+
+
+def _judged(context: Context) -> Iterator[str]:
+    database = context.environment.database
+    for source in context.definitions.of(SourceSpec).values():
+        state = database.get(SourceState, source=place_of(database, source.name))
+        if source.row_wise or state is None or not state.rows:
+            continue
+        live = generations_of(database, place_of(database, source.name), state)[-1:]
+        judged = judge(source, live[0] if live else None, state.columns)
+        if judged.dating and source.inputs:
+            yield f"transformation {source.name} begins anew: {' and '.join(judged.dating)} changed"
+        elif judged.dating:
+            yield (
+                f"the {' and '.join(judged.dating)} of source {source.name} changed under {state.rows:,} stored rows, which "
+                f"nothing reads by this definition before they are rebuilt; {how_to_rebuild(source.name)}"
+            )
+        elif judged.query and source.inputs:
+            yield f"transformation {source.name} begins anew, for it is computed otherwise"
+        elif judged.query:
+            yield (
+                f"source {source.name} is read otherwise: if known rows differ, ingest refuses them until it is told to "
+                "--rebuild"
+            )
+
+
+def _starving(context: Context, pinned: Definitions, renamed: Mapping[str, str]) -> Iterator[str]:
+    database, sources = context.environment.database, context.definitions.of(SourceSpec)
+    places = {place_of(database, renamed.get(name, name)): spec for name, spec in sources.items()}
+    for source in pinned.of(SourceSpec).values():
+        place = place_of(database, source.name)
+        state = database.get(SourceState, source=place)
+        if source.row_wise or state is None:
+            continue
+        now = places.get(place)
+        if now is None:
+            yield (
+                f"it reads source {source.name!r}, which is not among the definitions, and gets no new rows of it; if it has "
+                f'another name now: @project.source(was="{source.name}")'
+            )
+        elif (ended := _ended(database, source, place, state)) is not None:
+            yield f"it reads source {source.name!r} as it was before Q={ended}, and gets no new rows of it"
+        elif not now.inputs and dating_of(source, state.columns) != dating_of(now, state.columns):
+            yield f"it reads source {source.name!r} as it was, and gets no new rows once that is rebuilt"
+
+
+def _ended(database: Database, source: SourceSpec, place: str, state: SourceState) -> int | None:
+    """Return the sequence at which the rows that a definition reads were replaced; None if they are the live ones."""
+    try:
+        return span_of(database, source, place, state).ends
+    except TinyMLOpsError:
+        return generations_of(database, place, state)[-1].begins
