@@ -32,7 +32,7 @@ REBUILT = ("summing", "counting")
 
 
 class Version(NamedTuple):
-    """One version of one row, as it was accepted; times in microseconds."""
+    """One version of one row, as it was accepted; times in microseconds. `created` is when a correction was observed."""
 
     id: int
     customer: str
@@ -41,6 +41,8 @@ class Version(NamedTuple):
     n: int
     deleted: bool
     amount: float | None
+    moved: bool = False
+    """Takes the version before back, as it was, when the next one comes."""
 
 
 class Rebuild(NamedTuple):
@@ -168,13 +170,14 @@ class Shop(RuleBasedStateMachine):
             sent.append(
                 {"id": identifier, "customer": customer, "at": moment(event), "amount": amount, "deleted": deleted}
             )
-            version = Version(identifier, customer, event, self.now, self.sequence + len(fresh) + 1, deleted, amount)
+            version = Version(identifier, customer, event, self.now, 0, deleted, amount)
             if identifier not in known or content(known[identifier]) != content(version):
                 known[identifier] = version
                 fresh.append(version)
         pushed = self.ws.push("clicks", sent)
-        self.clicks += fresh
-        self.sequence += len(fresh)
+        stored = with_moves(self.clicks, fresh, whole=True)
+        self.clicks += numbered(stored, self.sequence)
+        self.sequence += len(stored)
         assert (pushed.sequence, pushed.online) == (self.sequence, "current")
         assert pushed.rows_new + pushed.rows_corrected == len(fresh)
 
@@ -198,8 +201,10 @@ class Shop(RuleBasedStateMachine):
         columns = {"id": pl.Int64, "customer": pl.String, "at": pl.Datetime("us", "UTC"), "amount": pl.Float64}
         self.frames["orders"] = pl.DataFrame(rows, schema=columns, orient="row")
         reports = {report.source: report for report in self.ws.ingest(*(["orders"] if full else []), full=full)}
-        fresh = self.fresh_orders(full)
-        self.orders += [version._replace(n=self.sequence + i) for i, version in enumerate(fresh, start=1)]
+        # In the order of their sequence: by event and created time, what is taken back first and deletes last.
+        fresh = with_moves(self.orders, self.fresh_orders(full))
+        fresh.sort(key=lambda v: (v.event, NEVER if v.created is None else v.created, 0 if v.moved else 1 + v.deleted))
+        self.orders += numbered(fresh, self.sequence)
         self.sequence += len(fresh)
         assert reports["orders"].sequence == self.sequence
         for source, view in (("sums", "summing"), ("counts", "counting")):
@@ -212,11 +217,12 @@ class Shop(RuleBasedStateMachine):
         latest = {version.id: version for version in self.orders}
         fresh = []
         for identifier, (customer, event, amount) in self.at_source.items():
-            version = Version(identifier, customer, event, None, 0, False, amount)
+            observed = self.now if identifier in latest else None
+            version = Version(identifier, customer, event, observed, 0, False, amount)
             if event <= self.now and (identifier not in latest or content(latest[identifier]) != content(version)):
                 fresh.append(version)
         gone = [v for v in latest.values() if full and v.id not in self.at_source and not v.deleted]
-        return sorted([*fresh, *(version._replace(deleted=True) for version in gone)], key=lambda v: v.event)
+        return fresh + [version._replace(deleted=True, created=self.now) for version in gone]
 
     def rebuild(self, view):
         rows = self.rebuilt(view)
@@ -350,6 +356,24 @@ class Shop(RuleBasedStateMachine):
             for v in versions
             if v.n <= sequence
         ]
+
+
+def with_moves(known, fresh, *, whole=False):
+    """The new versions, each after the one before it taken back if its key changed, or if `whole` whatever changed."""
+    latest = {version.id: version for version in known}
+    stored = []
+    for version in fresh:
+        before = latest.get(version.id)
+        ends = before is not None and not before.deleted
+        if ends and (whole or before.customer != version.customer):
+            stored.append(before._replace(event=version.event, created=version.created, deleted=True, moved=True))
+        latest[version.id] = version
+        stored.append(version)
+    return stored
+
+
+def numbered(versions, sequence):
+    return [version._replace(n=n) for n, version in enumerate(versions, start=sequence + 1)]
 
 
 def content(version):

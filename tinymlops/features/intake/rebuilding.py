@@ -76,7 +76,9 @@ def begin_generation(context: Context, source: SourceSpec, *, drop_missing: bool
         if read is None:
             next_rows = _of_pushes(source, stored, judged)
         else:
-            rows = fitted(context, source, read.rows, state)
+            rows, comparable = _comparable(context, source, read.rows, state, judged)
+            if not comparable:
+                stored = stored.with_columns(pl.lit(None, pl.Int64).alias("__event"))
             next_rows = _next(context, source, rows, stored, state, judged, drop_missing=drop_missing)
         changes, carried = next_rows.changes, next_rows.carried
         report = Ingestion(
@@ -114,6 +116,18 @@ def begin_generation(context: Context, source: SourceSpec, *, drop_missing: bool
     raise busy(source)
 
 
+def _comparable(
+    context: Context, source: SourceSpec, rows: pl.DataFrame, state: SourceState, judged: Judgement
+) -> tuple[pl.DataFrame, bool]:
+    """Return the rows in types that hold the stored ones too; as they are where another query gives another kind."""
+    try:
+        return fitted(context, source, rows, state), True
+    except DataError:
+        if not judged.query:
+            raise
+        return rows, False
+
+
 class _Next(NamedTuple):
     """The rows of a generation to be."""
 
@@ -138,7 +152,8 @@ def _next(
     keys, whole = entity_keys(context, source), has_row_wise(context, source)
     if "id" in judged.dating or (source.id is None and judged.query):
         return _Next(stored.clear().drop("__sequence"), first(rows, source, keys=keys, whole=whole), 0, stored.height)
-    carried = _dated(stored, source)
+    comparable = not stored["__event"].is_null().all() or source.timestamp is None
+    carried = _dated(stored, source) if comparable else stored
     undated = stored.filter(carried["__event"].is_null()) if source.timestamp is not None else stored.clear()
     if source.id is None:
         carried = carried.filter(carried["__event"].is_not_null() | pl.lit(source.timestamp is None))
