@@ -3,6 +3,7 @@
 import zipfile
 from pathlib import Path
 
+import corrected_shop
 import polars as pl
 import pytest
 import served_shop
@@ -33,6 +34,7 @@ def old(tmp_path):
     """
     with zipfile.ZipFile(FIXTURES / "schema_1.zip") as packed:
         packed.extractall(tmp_path / "shop.tm")
+    (tmp_path / "shop.tm").chmod(0o700)
     return tmp_path / "shop.tm"
 
 
@@ -67,3 +69,52 @@ def test_a_workspace_of_schema_1_goes_on(old):
         assert ws._environment.database.damaged_rows() == []
         clicks = pl.DataFrame({"shopper": ["b"], "timestamp": [served_shop.NOW]})
         assert ws.get_historical_features(clicks, ["interest"])["clicks_1d"].to_list() == [0]
+
+
+@pytest.fixture
+def corrected(tmp_path):
+    """The workspace of `corrected_shop` at schema 2: rows were read in their final versions, whenever these came."""
+    with zipfile.ZipFile(FIXTURES / "schema_2.zip") as packed:
+        packed.extractall(tmp_path / "shop.tm")
+    (tmp_path / "shop.tm").chmod(0o700)
+    return tmp_path / "shop.tm"
+
+
+def known_of(ws, customer):
+    """The amounts and counts of spending at the end of days 6, 11 and 16."""
+    days = [corrected_shop.day(number + 0.5) for number in (5, 10, 15)]
+    spine = pl.DataFrame({"customer": [customer] * 3, "timestamp": days})
+    found = ws.get_historical_features(spine, ["spending"])
+    return found["spent"].to_list()
+
+
+def test_builds_and_models_of_schema_2_read_what_they_read_and_new_definitions_observe(corrected):
+    clock = tm.ReplayClock(corrected_shop.day(16))
+    with tm.connect(corrected, clock=clock) as ws:
+        assert ws.verify("spending_of_visits").same
+        assert ws.verify_online().same
+        assert known_of(ws, "a") == [12.0, 12.0, 12.0]
+        plan = ws.apply(corrected_shop.project())
+        assert "~ source orders  (known: latest -> observed)" in str(plan)
+        # Corrections count from the ingest that brought them, also those that were compacted.
+        assert known_of(ws, "a") == [30.0, 31.0, 12.0]
+        assert known_of(ws, "b") == [70.0, 70.0, 73.0]
+        ws.compact()
+        assert known_of(ws, "a") == [30.0, 31.0, 12.0]
+        ws.materialize()
+        online = ws.get_online_features(["spending"], [{"customer": "a"}, {"customer": "b"}])
+        assert online.to_dict()["spent"] == [12.0, 73.0]
+        assert ws.verify("spending_of_visits").same
+        assert ws.verify_online().same
+        ws.predict("spender@champion", [{"customer": "a"}], sync=True)
+        assert ws.verify_online().same
+        data = ws.get_training_data("spending_of_visits")
+        assert data.train.X.filter(pl.col("n") == 2)["spent"].unique().sort().to_list() == [30.0, 70.0]
+        assert data.report.knowledge["spending"].known == "observed"
+        corrected_shop.FRAMES["orders"] = corrected_shop.changed(amount={1: 12.0, 3: 34.0})
+        clock.advance("1d")
+        (report,) = ws.ingest("orders")
+        assert (report.rows_corrected, report.rows_known) == (2, 2)  # one of them had vanished
+        clock.advance("1d")
+        assert known_of(ws, "b") == [70.0, 70.0, 73.0]
+        assert ws._environment.database.damaged_rows() == []

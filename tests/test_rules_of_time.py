@@ -49,7 +49,7 @@ SKIPPED, REPEATED = datetime(2013, 3, 10, 2, 30), datetime(2013, 11, 3, 1, 30)
 
 @pytest.mark.parametrize("moment", [SKIPPED, REPEATED])
 def test_a_time_that_a_clock_change_skipped_or_repeated_is_refused_with_what_the_source_may_say(workspace, moment):
-    with pytest.raises(DataError, match=r"'at' holds 1 times that a clock change .*rows \[1\]") as refused:
+    with pytest.raises(DataError, match=r"'at' of source 'orders' holds 1 times that a clock change .*rows \[1\]") as refused:
         kept(workspace, orders_at(datetime(2013, 1, 1), moment), tz=NEW_YORK)
     assert 'ambiguous="earliest"' in refused.value.hint
 
@@ -111,7 +111,7 @@ def test_another_word_for_local_times_is_refused_at_the_decorator(options):
 
 def test_dates_and_naive_times_need_a_zone(workspace):
     for moment, what in [(date(2024, 1, 1), "dates"), (datetime(2024, 1, 1), "times")]:
-        with pytest.raises(DataError, match=f"'at' holds {what} without a time zone"):
+        with pytest.raises(DataError, match=f"'at' of source 'orders' holds {what} without a time zone"):
             kept(workspace, orders_at(moment))
 
 
