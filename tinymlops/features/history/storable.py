@@ -74,6 +74,8 @@ def event_times(frame: pl.DataFrame, column: str, source: SourceSpec) -> pl.Seri
         DataError: If one leaves the years 1 to 9999 on its way to UTC, and as `times_of`.
     """
     micros = times_of(frame[column], source)
+    if _within(micros, FIRST_MICROS, LAST_MICROS):
+        return micros
     outside = (micros < FIRST_MICROS) | ((micros > LAST_MICROS) & (micros != ENDLESS))
     _refuse(frame[column], source, _BEYOND, outside, None, _TIMES_HINT)
     return micros
@@ -150,19 +152,26 @@ def _refuse_times(column: pl.Series, source: SourceSpec, flat: pl.Series, rows: 
         )
         return
     low, high = _bounds(dtype)
-    outside = (numbers < low) | (numbers > high)
-    if not outside.any():
+    if _within(numbers, low, high):
         return
+    outside = (numbers < low) | (numbers > high)
     if column.name == source.timestamp:
         outside &= numbers != (2**31 - 1 if dtype == pl.Date else ENDLESS)
-    what = "is longer than 999,999,999 days" if isinstance(dtype, pl.Duration) else _BEYOND
+    what = {pl.Duration: "is longer than 999,999,999 days", pl.Time: "is beyond a day"}.get(type(dtype), _BEYOND)
     _refuse(column, source, what, outside, rows, _TIMES_HINT)
+
+
+def _within(numbers: pl.Series, low: int, high: int) -> bool:
+    least, greatest = numbers.min(), numbers.max()
+    return not isinstance(least, int) or not isinstance(greatest, int) or low <= least <= greatest <= high
 
 
 def _bounds(dtype: pl.DataType) -> tuple[int, int]:
     """Return the least and the greatest number of a type's unit that everything can say."""
     import polars as pl
 
+    if dtype == pl.Time:
+        return 0, _DAY * 1_000 - 1
     if dtype == pl.Date:
         return FIRST_MICROS // _DAY, LAST_MICROS // _DAY
     assert isinstance(dtype, pl.Datetime | pl.Duration)
