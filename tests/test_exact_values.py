@@ -120,6 +120,7 @@ def test_a_value_that_the_type_cannot_hold_is_refused_with_its_row(tmp_path, dty
         (pl.Datetime("us"), pl.Series([1]).cast(pl.Datetime("ns"))),
         (datetime, pl.Series([2**62]).cast(pl.Datetime("ms", "UTC"))),
         (datetime, pl.Series([2**62]).cast(pl.Datetime("us", "UTC"))),
+        (datetime, pl.Series([2**63 - 1]).cast(pl.Datetime("us", "UTC"))),
         (pl.Duration("ms"), pl.Series([1500]).cast(pl.Duration("us"))),
         (pl.List(float), pl.Series([[2**53 + 1]])),
         (pl.List(int), pl.Series([[True]])),

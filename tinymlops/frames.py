@@ -323,17 +323,23 @@ def _round(series: pl.Series, role: Role) -> pl.Series:
 
 def _saturated(micros: pl.Series, numbers: pl.Series, low: int, high: int) -> pl.Series:
     """Put the least or the greatest microsecond where the given numbers are below or above what it can say."""
+    if _is_within(numbers, low, high):
+        return micros
     for beyond, value in ((numbers < low, -ENDLESS), (numbers > high, ENDLESS)):
-        if beyond.any():
-            micros = micros.set(beyond.fill_null(value=False), value)
+        micros = micros.set(beyond.fill_null(value=False), value)
     return micros
+
+
+def _is_within(numbers: pl.Series, low: int, high: int) -> bool:
+    least, greatest = numbers.min(), numbers.max()
+    return not isinstance(least, int) or not isinstance(greatest, int) or low <= least <= greatest <= high
 
 
 def _local_to_micros(numbers: pl.Series, zone: ZoneInfo, name: str, ambiguous: Ambiguous, first_row: int) -> pl.Series:
     """Convert microseconds of local time to microseconds UTC."""
-    outside = ((numbers < FIRST_MICROS) | (numbers > LAST_MICROS)).fill_null(value=False)
-    if not outside.any():
+    if _is_within(numbers, FIRST_MICROS, LAST_MICROS):
         return _in_calendar(numbers, zone, name, ambiguous, first_row)
+    outside = ((numbers < FIRST_MICROS) | (numbers > LAST_MICROS)).fill_null(value=False)
     inside = _in_calendar(numbers.set(outside, None), zone, name, ambiguous, first_row)
     return numbers.zip_with(outside, inside)
 
@@ -363,9 +369,9 @@ def _day_edge(series: pl.Series, edge: DateMeans, zone: ZoneInfo) -> pl.Series:
     """Return the first microsecond of each day in a zone, or the last."""
     days = series.to_physical()
     low, high = FIRST_MICROS // _DAY, LAST_MICROS // _DAY
-    outside = ((days < low) | (days > high)).fill_null(value=False)
-    if not outside.any():
+    if _is_within(days, low, high):
         return _edge_in_calendar(series, edge, zone)
+    outside = ((days < low) | (days > high)).fill_null(value=False)
     inside = _edge_in_calendar(series.set(outside, None), edge, zone)
     return _saturated(inside, days, low, high)
 

@@ -32,12 +32,12 @@ def storable(frame: pl.DataFrame, source: SourceSpec) -> pl.DataFrame:
     """Bring columns to the types that history keeps.
 
     Categorical becomes String, for its categories are those of one read, and integers of 128 bits, such as DuckDB's
-    sums, become Int64 where they fit.
+    sums, become Int64 where they fit. An event at infinity has not happened: its time becomes null.
 
     Raises:
         DataError: If a column is of a type that cannot be stored, naming it and its source.
     """
-    kept = [_kept(column) for column in frame]
+    kept = [_happened(column) if column.name == source.timestamp else _kept(column) for column in frame]
     for column in kept:
         try:
             dtype_name(column.dtype)
@@ -74,7 +74,9 @@ def event_times(frame: pl.DataFrame, column: str, source: SourceSpec) -> pl.Seri
         DataError: If one leaves the years 1 to 9999 on its way to UTC, and as `times_of`.
     """
     micros = times_of(frame[column], source)
-    outside = (micros < FIRST_MICROS) | ((micros > LAST_MICROS) & (micros != ENDLESS))
+    if _within(micros, FIRST_MICROS, LAST_MICROS):
+        return micros
+    outside = (micros < FIRST_MICROS) | (micros > LAST_MICROS)
     _refuse(frame[column], source, _BEYOND, outside, None, _TIMES_HINT)
     return micros
 
@@ -93,6 +95,18 @@ def _kept(column: pl.Series) -> pl.Series:
         return narrow if narrow.null_count() == column.null_count() else column
     lasting = lasting_dtype(dtype)
     return column if lasting == dtype else column.cast(lasting)
+
+
+def _happened(column: pl.Series) -> pl.Series:
+    """Return event times without those that SQL writes as 'infinity'; the same object if there are none."""
+    import polars as pl
+
+    if not isinstance(column.dtype, pl.Datetime | pl.Date):
+        return _kept(column)
+    numbers, endless = column.to_physical(), 2**31 - 1 if column.dtype == pl.Date else ENDLESS
+    if numbers.max() != endless:
+        return column
+    return column.set((numbers == endless).fill_null(value=False), None)
 
 
 def _cure(column: pl.Series) -> str:
@@ -140,7 +154,7 @@ def _without_nan(column: pl.Series) -> pl.Series:
 
 
 def _refuse_times(column: pl.Series, source: SourceSpec, flat: pl.Series, rows: pl.Series | None) -> None:
-    """Refuse times that Python and JSON cannot say; only an event may be at infinity, where it is never known."""
+    """Refuse times that Python and JSON cannot say."""
     import polars as pl
 
     dtype, numbers = flat.dtype, flat.to_physical()
@@ -150,19 +164,24 @@ def _refuse_times(column: pl.Series, source: SourceSpec, flat: pl.Series, rows: 
         )
         return
     low, high = _bounds(dtype)
-    outside = (numbers < low) | (numbers > high)
-    if not outside.any():
+    if _within(numbers, low, high):
         return
-    if column.name == source.timestamp:
-        outside &= numbers != (2**31 - 1 if dtype == pl.Date else ENDLESS)
-    what = "is longer than 999,999,999 days" if isinstance(dtype, pl.Duration) else _BEYOND
+    outside = (numbers < low) | (numbers > high)
+    what = {pl.Duration: "is longer than 999,999,999 days", pl.Time: "is beyond a day"}.get(type(dtype), _BEYOND)
     _refuse(column, source, what, outside, rows, _TIMES_HINT)
+
+
+def _within(numbers: pl.Series, low: int, high: int) -> bool:
+    least, greatest = numbers.min(), numbers.max()
+    return not isinstance(least, int) or not isinstance(greatest, int) or low <= least <= greatest <= high
 
 
 def _bounds(dtype: pl.DataType) -> tuple[int, int]:
     """Return the least and the greatest number of a type's unit that everything can say."""
     import polars as pl
 
+    if dtype == pl.Time:
+        return 0, _DAY * 1_000 - 1
     if dtype == pl.Date:
         return FIRST_MICROS // _DAY, LAST_MICROS // _DAY
     assert isinstance(dtype, pl.Datetime | pl.Duration)
