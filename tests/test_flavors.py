@@ -279,6 +279,12 @@ CRAFTED = {
         lambda one: _shape(one._bin_mapper, is_categorical_=np.zeros(2, np.uint8))
     ),
     "neighbours of fewer columns": lambda: _neighbours(_fit_X=X[:, :2].copy()),
+    "no neighbours": lambda: _shape(
+        LocalOutlierFactor(novelty=True, algorithm="brute").fit(X), _fit_X=X[:0].copy(), n_samples_fit_=0
+    ),
+    "more neighbours than rows": lambda: _shape(
+        KNeighborsRegressor(algorithm="brute").fit(X, NUMBERS), _fit_X=X[:2].copy()
+    ),
     "neighbours of a class that is not there": lambda: _neighbours(_y=np.full(150, 10**6)),
     "a negative class": lambda: _neighbours(_y=np.full(150, -1)),
     "fewer classes than neighbours": lambda: _neighbours(_y=np.zeros(3, np.int64)),

@@ -121,8 +121,9 @@ def test_outcomes_that_the_model_cannot_give_are_counted_and_left_out(ws):
 
 def test_a_number_is_compared_with_a_number(ws):
     data = ws.get_training_data("visits_to_orders")
+    data.train = data.train._replace(y=data.train.y.cast(pl.Int64))
     with ws.start_run("linear", data=data) as run:
-        run.log_model(LinearRegression().fit(data.train.X.fill_null(0), data.train.y.cast(pl.Int64)))
+        run.log_model(LinearRegression().fit(data.train.X.fill_null(0), data.train.y))
     ws.register_model("linear", run=run)
     answers = ws.predict("linear", {"customer": ["a", "b", "c"]})
     values = [answers[0]["prediction"] + 1, answers[1]["prediction"] - 3, "much"]

@@ -338,7 +338,7 @@ def test_an_outcome_without_a_value_is_refused(client):
 
 def test_models_are_listed_with_versions_and_aliases(client, served):
     (model,) = [one for one in client.get("/v1/models").json()["models"] if one["name"] == "splurge"]
-    newest = served.models.get("splurge")
+    newest = served.models.get("splurge@latest")
     assert model["aliases"] == {"champion": 1}
     assert (model["newest"]["version"], model["newest"]["run"]) == (2, newest.run)
 

@@ -88,6 +88,8 @@ def _check_neighbors(model: Any) -> None:
     if not isinstance(fitted, np.ndarray):
         return  # a tree, which is checked by itself
     _require(model, "_fit_X", fitted.ndim == 2 and fitted.shape[1] == model.n_features_in_)
+    # No rows at all end in a division by zero that no Python sees.
+    _require(model, "n_samples_fit_", model.n_samples_fit_ == len(fitted) > 0)
     classes, votes = getattr(model, "classes_", None), getattr(model, "_y", None)
     if isinstance(classes, np.ndarray) and votes is not None:
         labels = np.asarray(votes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -183,7 +184,7 @@ def _needs_pandas(model: Any, X: pl.DataFrame, as_polars: Signature, as_pandas: 
         other = predict(model, tried, as_pandas)
     except DataError:
         return False
-    return not _alike(predict(model, tried, as_polars), other) and None not in _categories(model)
+    return not _alike(predict(model, tried, as_polars), other) and not _expects_none(model)
 
 
 def _alike(left: pl.DataFrame, right: pl.DataFrame) -> bool:
@@ -197,13 +198,24 @@ def _alike(left: pl.DataFrame, right: pl.DataFrame) -> bool:
     return True
 
 
-def _categories(model: Any) -> Iterator[Any]:
-    """Yield the categories that the encoders in a model were fitted to; fitted to Polars, None is one of them."""
+def _expects_none(model: Any) -> bool:
+    """Say whether a null of text is None in what a model's encoders and imputers were fitted to, or NaN."""
     from tinymlops.training._guards import parts
 
-    for part, _ in parts(model):
-        for values in getattr(part, "categories_", ()):
-            yield from values.tolist() if hasattr(values, "tolist") else values
+    every = [part for part, _ in parts(model)]
+    known = {type(value) for part in every for value in _categories(part) if value is None or _is_nan(value)}
+    if known:
+        return known == {type(None)}
+    return any(getattr(part, "missing_values", "") is None for part in every)
+
+
+def _categories(part: Any) -> Iterator[Any]:
+    for values in getattr(part, "categories_", ()):
+        yield from values.tolist() if hasattr(values, "tolist") else values
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
 
 
 def _require_finite(model: Any, answers: pl.DataFrame) -> None:
