@@ -1,12 +1,15 @@
 """Outcomes: said by a user, or computed from the label's source once they are mature."""
 
-from datetime import timedelta
+from datetime import date, time, timedelta
+from decimal import Decimal
 
 import msgspec
+import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
-from conftest import at
-from trained import project_of_orders, replay, train, visits_frame
+from conftest import at, shop
+from trained import orders_frame, project_of_orders, replay, train, visits_frame
 
 import tinymlops as tm
 from tinymlops.errors import DataError
@@ -127,6 +130,51 @@ def test_outcomes_are_computed_once_their_window_is_mature_as_training_does(ws):
         assert found[identifier].value == expected
         assert found[identifier].origin == "label"
     assert ws._environment.database.list(AuditEntry, order="-n", limit=1)[0].subject == "buyer:1"
+
+
+KEYS = {
+    "date": ({"a": date(2024, 1, 1), "b": date(2024, 1, 2), "c": date(2024, 1, 3)}, pl.Date),
+    "time": ({"a": time(1), "b": time(1, 0, 0, 1), "c": time(2)}, pl.Time),
+    "decimal": ({"a": Decimal("1.50"), "b": Decimal(10**30 + 1), "c": Decimal(10**30 + 2)}, pl.Decimal(38, 2)),
+    "binary": ({"a": b"\0", "b": b"a", "c": b""}, pl.Binary),
+    "number": ({"a": 1, "b": 2, "c": 2**60 + 1}, pl.Int64),
+}
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_outcomes_are_found_by_keys_of_every_type_that_a_request_may_have(tmp_path, kind):
+    keys, dtype = KEYS[kind]
+    orders, visits = orders_frame(range(1, 400)), visits_frame(range(10, 400))
+    keyed = [
+        frame.with_columns(pl.Series("customer", [keys[one] for one in frame["customer"]], dtype=dtype))
+        for frame in (orders, visits)
+    ]
+    counts = []
+    for place, (project, asked) in enumerate(
+        [
+            (shop(orders, visits), {"customer": list("abc")}),
+            (shop(*keyed), pl.DataFrame({"customer": list(keys.values())})),
+        ]
+    ):
+        (tmp_path / str(place)).mkdir()
+        with replay(tmp_path / str(place)) as ws:
+            train(ws, project)
+            ws._clock = tm.ReplayClock(at(24 * 8))
+            answers = ws.predict("buyer", asked)
+            if isinstance(asked, pl.DataFrame) and dtype != pl.Binary:
+                sent = [{"customer": value} for value in msgspec.to_builtins(list(keys.values()))]
+                again = ws.predict("buyer", sent)
+                assert [one["probability"] for one in again] == [one["probability"] for one in answers]
+            ws._clock = tm.ReplayClock(at(24 * 15))
+            collect(ws)
+            counts.append([stored(ws)[one].value for one in ids(answers)])
+    assert counts[0] == counts[1]
+
+
+def test_values_of_numpy_and_pandas_are_what_they_hold(ws):
+    values = [np.int64(1), np.float64(0.5), np.bool_(True), pd.NA, np.str_("late")]
+    ws.log_outcomes([{"prediction_id": str(place), "value": value} for place, value in enumerate(values)])
+    assert [stored(ws)[str(place)].value for place in range(5)] == [1, 0.5, 1, None, "late"]
 
 
 def test_training_and_collection_give_the_same_outcome(ws):

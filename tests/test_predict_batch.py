@@ -1,4 +1,4 @@
-"""Batches: a table or a file in, a Parquet file out, complete or not at all."""
+"""Batches: a table or a file in, a Parquet or CSV file out, complete or not at all."""
 
 from datetime import datetime
 
@@ -53,6 +53,35 @@ def test_a_batch_without_times_is_as_of_one_moment_for_all_chunks(ws, output, mo
     ws._clock = clock
     single = {row["customer"]: row["probability"] for row in answers.to_dicts()}
     assert [one["probability"] for one in ws.predict("buyer", {"customer": list("abc")})] == [single[c] for c in "abc"]
+
+
+@pytest.mark.parametrize("chunk", [7, 1000])
+def test_a_file_named_as_csv_is_one_and_can_be_sent_again(ws, output, tmp_path, monkeypatch, chunk):
+    monkeypatch.setattr(batch, "_CHUNK", chunk)
+    visits = visits_frame(range(20, 60)).with_columns(note=pl.lit("007, 7"))
+    ws.predict_batch("buyer", visits, output, timestamp="at")
+    expected = pl.read_parquet(output)
+    ws.predict_batch("buyer", visits.to_pandas(), tmp_path / "answers.csv", timestamp="at")
+    written = pl.read_csv(tmp_path / "answers.csv", infer_schema_length=None)
+    assert written["at"].str.to_datetime(time_unit="us", time_zone="UTC").equals(expected["at"])
+    assert written.drop("at").equals(expected.drop("at"))
+    written.drop("prediction", "probability").write_csv(tmp_path / "again.csv")
+    ws.predict_batch("buyer", tmp_path / "again.csv", tmp_path / "twice.csv", timestamp="at")
+    assert (tmp_path / "twice.csv").read_text() == (tmp_path / "answers.csv").read_text()
+
+
+def test_a_file_that_cannot_be_what_its_name_says_is_refused(ws, tmp_path):
+    lists = pl.DataFrame({"customer": ["a"], "words": [["x"]]})
+    for rows, name, message in [
+        (visits_frame([20]), "answers.json", "named neither as Parquet nor as CSV"),
+        (lists, "answers.csv", "cannot have the column 'words', which is List"),
+    ]:
+        before = sorted(tmp_path.iterdir())
+        with pytest.raises(DataError, match=message):
+            ws.predict_batch("buyer", rows, tmp_path / name)
+        assert sorted(tmp_path.iterdir()) == before
+    ws.predict_batch("buyer", lists, tmp_path / "answers.parquet")
+    assert pl.read_parquet(tmp_path / "answers.parquet")["words"].to_list() == [["x"]]
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 1000])

@@ -21,7 +21,7 @@ from tinymlops.errors import DataError
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["column_of", "columns_of_rows"]
+__all__ = ["column_of", "columns_of_rows", "plain_value"]
 
 _EXACT = 2**53
 """Up to here every integer is a float64."""
@@ -84,13 +84,21 @@ def _plain_values(values: Sequence[Any]) -> list[Any]:
     times = [_finer(value) for value in present]
     if all(value is None or time is not None for value, time in zip(present, times, strict=True)):
         return times
-    return [_plain(value) for value in present]
+    return [plain_value(value) for value in present]
 
 
-def _plain(value: Any) -> Any:
-    """Return what a value of another library or class holds."""
+def plain_value(value: Any) -> Any:
+    """Return what a value of another library or class holds; what is missing is None.
+
+    Example:
+        >>> import numpy as np
+        >>> plain_value(np.int64(7))
+        7
+    """
     if type(value) in _OWN or value is None:
         return value
+    if type(value).__name__ in _MISSING:
+        return None
     if isinstance(value, uuid.UUID):
         return str(value)
     kinds: tuple[Callable[[Any], Any], ...] = (bool, int, float, bytes)

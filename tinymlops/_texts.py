@@ -65,7 +65,7 @@ def from_text(texts: pl.Series, dtype: pl.DataType, *, name: str) -> pl.Series:
     Example:
         >>> import polars as pl
         >>> from_text(pl.Series(["1.50", None]), pl.Decimal(10, 2), name="price").to_list()
-        [Decimal('1.50'), None]
+        [Decimal('1.5'), None]
     """
     import polars as pl
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import polars as pl
 
+from tinymlops._python_values import plain_value
 from tinymlops._texts import is_written_as_text
 from tinymlops._time import to_micros
 from tinymlops.errors import DataError, near
@@ -118,7 +119,7 @@ def _read(rows: Frame) -> dict[str, Any]:
             raise DataError(
                 f"prediction_id is {identifier!r} in row {number}", hint="send the `id` of a prediction, which is text"
             )
-        values[identifier] = _checked(row["value"], number)
+        values[identifier] = _checked(plain_value(row["value"]), number)
     return values
 
 
