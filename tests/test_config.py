@@ -6,7 +6,7 @@ import os
 import pytest
 
 import tinymlops as tm
-from tinymlops.config import Config, find_config, read_config
+from tinymlops.config import Config, SqlConfig, find_config, read_config
 from tinymlops.errors import AccessError, DefinitionError, NotFoundError
 from tinymlops.kernels import _threads
 
@@ -17,9 +17,11 @@ def write(folder, text):
 
 
 def test_every_setting_is_read(tmp_path):
-    text = 'workspace = "shop.tm"\nmodules = ["a", "b.c"]\ndata_dirs = ["../raw"]\nthreads = 2\n'
+    text = 'workspace = "shop.tm"\nmodules = ["a", "b.c"]\ndata_dirs = ["../raw"]\nthreads = 2\n[sql]\nmax_rows = 9\n'
     found = read_config(write(tmp_path, text))
-    assert found == Config(workspace="shop.tm", modules=("a", "b.c"), data_dirs=("../raw",), threads=2)
+    assert found == Config(
+        workspace="shop.tm", modules=("a", "b.c"), data_dirs=("../raw",), threads=2, sql=SqlConfig(max_rows=9)
+    )
 
 
 def test_a_directory_without_the_file_has_the_defaults(tmp_path):
@@ -35,7 +37,7 @@ def test_an_unknown_setting_is_refused_with_the_near_match(tmp_path):
 def test_an_unknown_setting_that_is_near_to_none_is_refused_with_all_of_them(tmp_path):
     with pytest.raises(DefinitionError) as caught:
         read_config(write(tmp_path, "zebra = 1\n"))
-    assert caught.value.hint == "known names: data_dirs, modules, threads, workspace"
+    assert caught.value.hint == "known names: data_dirs, modules, sql, threads, workspace"
 
 
 @pytest.mark.parametrize(
@@ -46,6 +48,10 @@ def test_an_unknown_setting_that_is_near_to_none_is_refused_with_all_of_them(tmp
         ("modules = [[\n", "Invalid"),
         ("threads = 0", "threads = 0"),
         ("threads = -1", "threads = -1"),
+        ("[sql]\nmax_rows = 0", "max_rows = 0"),
+        ("[sql]\ntimeout = 'soon'", "timeout='soon'"),
+        ("[sql]\ningest_timeout = '0s'", "ingest_timeout='0s'"),
+        ("[sql]\nrows = 3", "`$.sql`"),
         ('workspace = ""', "workspace"),
         ('modules = ["features.py"]', "features.py"),
         ('modules = ["my/features"]', "my/features"),

@@ -8,7 +8,7 @@ from conftest import at
 from trained import TRAINED_AT, project_of_orders, replay, train
 
 import tinymlops as tm
-from tinymlops.errors import AccessError, DefinitionError, NotFoundError
+from tinymlops.errors import AccessError, DataError, DefinitionError, NotFoundError
 from tinymlops.features.history import querying
 
 TIME = pl.Datetime("us", "UTC")
@@ -93,7 +93,7 @@ def test_only_what_is_named_is_read(ws, monkeypatch):
     table = querying._table
     monkeypatch.setattr(querying, "_table", lambda context, name: asked.append(name) or table(context, name))
     ws.sql("with spending as (select 1 as one) select * from spending, (select max(amount) from orders)")
-    assert sorted(asked) == ["orders", "spending"]
+    assert asked == ["orders"]
     asked.clear()
     assert ws.sql("select timestamptz '2024-01-01T00:00:00Z' as t")["t"].to_list() == [datetime(2024, 1, 1, tzinfo=UTC)]
     assert asked == []
@@ -106,7 +106,7 @@ def test_only_what_is_named_is_read(ws, monkeypatch):
         ("select * from orderz", NotFoundError, "did you mean 'orders'"),
         ("select * from orders_histori", NotFoundError, "did you mean 'orders_history'"),
         ("select amont from orders", DefinitionError, "amont"),
-        ("drop table orders", DefinitionError, "no SELECT but DROP"),
+        ("drop table orders", DefinitionError, "not a SELECT but DROP"),
         ("select 1; select 2", DefinitionError, "2 statements"),
         ("select * from read_csv('/etc/passwd')", AccessError, "may not"),
         ("selec", DefinitionError, "syntax error"),
@@ -124,3 +124,88 @@ def test_files_of_the_project_can_be_joined(ws, tmp_path):
     corrected(ws)
     pl.DataFrame({"customer": ["a"], "city": ["Graz"]}).write_csv(tmp_path / "cities.csv")
     assert ws.sql("select city, amount from orders join 'cities.csv' using (customer)").rows() == [("Graz", 5.0)]
+
+
+def test_the_tables_are_listed_and_described(ws):
+    corrected(ws)
+    listed = ws.sql("show tables")
+    assert listed.rows()[:3] == [("orders", "source"), ("orders_history", "history"), ("spending", "feature view")]
+    assert set(listed.filter(kind="system")["name"]) == {*querying._RECORDS, "tables"}
+    assert ws.sql(" SHOW  TABLES; ").equals(listed)
+    assert ws.sql("select name from tinymlops.tables where kind = 'source'")["name"].to_list() == ["orders"]
+    for name in listed["name"]:
+        assert ws.sql(f"select count(*) as n from {name}").height == 1
+    assert ws.sql("describe orders")["column_name"].to_list() == ["id", "customer", "at", "amount"]
+    with pytest.raises(DefinitionError, match="SHOW") as caught:
+        ws.sql("select * from (show tables)")
+    assert "show tables" in caught.value.hint
+
+
+def test_no_definition_hides_a_table_of_the_workspace(ws):
+    project = tm.Project("shop")
+
+    @project.source(timestamp="at")
+    def runs() -> pl.DataFrame:
+        return pl.DataFrame({"a": [1], "at": [at(1)]})
+
+    @project.source(timestamp="at")
+    def runs_history() -> pl.DataFrame:
+        return pl.DataFrame({"b": [1], "at": [at(1)]})
+
+    ws.apply(project)
+    ws.ingest()
+    ws.start_run("first").finish()
+    assert ws.sql("select * from runs").columns == ["a", "at"]
+    assert ws.sql("select name from tinymlops.runs")["name"].to_list() == ["first"]
+    assert ws.sql("select tinymlops.runs.name, r.a from TinyMLOps.runs, runs r").rows() == [("first", 1)]
+    assert ws.sql("select * from runs_history").columns == ["b", "at"]
+    assert ws.sql("select * from tinymlops.runs_history").columns[:2] == ["a", "at"]
+    listed = dict(ws.sql("show tables").rows())
+    assert (listed["runs"], listed["tinymlops.runs"]) == ("source", "system")
+    assert (listed["runs_history"], listed["tinymlops.runs_history"]) == ("source", "history")
+    with pytest.raises(NotFoundError, match=r"tinymlops\.run'\nHint: did you mean 'tinymlops\.runs'"):
+        ws.sql("from tinymlops.run")
+
+
+def test_names_are_found_without_their_case_and_columns_that_differ_by_it_are_refused(ws):
+    corrected(ws)
+    assert ws.sql("select count(*) as n from ORDERS, Orders_History, orders")["n"].to_list() == [4]
+    project = tm.Project("shop")
+
+    @project.source(timestamp="at")
+    def orders() -> pl.DataFrame:
+        return pl.DataFrame({"A": [1], "a": [2], "at": [at(1)]})
+
+    ws.apply(project)
+    ws.ingest()
+    with pytest.raises(DefinitionError, match="'A' and 'a' of orders differ only by case") as caught:
+        ws.sql('select "a" from orders')
+    assert caught.value.hint
+
+
+def test_the_sql_of_a_definition_is_named_where_it_is_wrong(ws):
+    project = tm.Project("shop")
+
+    @project.source(timestamp="at")
+    def orders() -> pl.DataFrame:
+        return pl.DataFrame({"V": [1], "v": [2], "at": [at(1)]})
+
+    @project.transformation(timestamp="at")
+    def totals(orders: tm.Rows) -> str:
+        return 'select "v", "at" from orders'
+
+    ws.apply(project)
+    with pytest.raises(DefinitionError, match="'totals': the columns 'V' and 'v' of orders differ only by case"):
+        ws.ingest()
+
+
+def test_a_question_ends_at_its_limits(ws):
+    with pytest.raises(DataError, match="more than 10 rows"):
+        ws.sql("from range(1000000000000)", max_rows=10)
+    with pytest.raises(DataError, match="stopped after 200ms") as caught:
+        ws.sql("select count(*) from range(1000000000000)", timeout="200ms")
+    assert "timeout under [sql]" in caught.value.hint
+    with pytest.raises(DefinitionError, match="max_rows=0"):
+        ws.sql("select 1", max_rows=0)
+    with pytest.raises(DefinitionError, match="timeout='soon'"):
+        ws.sql("select 1", timeout="soon")

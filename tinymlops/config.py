@@ -6,11 +6,23 @@ from pathlib import Path
 
 import msgspec
 
+from tinymlops._time import parse_duration
 from tinymlops.errors import AccessError, DefinitionError, NotFoundError, near
 
-__all__ = ["FILE_NAME", "Config", "find_config", "read_config"]
+__all__ = ["FILE_NAME", "Config", "SqlConfig", "find_config", "read_config"]
 
 FILE_NAME = "tinymlops.toml"
+
+
+class SqlConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The table `[sql]`: what one SELECT may take before it is ended with an error."""
+
+    max_rows: int = 10_000_000
+    """Rows that `ws.sql` answers."""
+    timeout: str = "5m"
+    """Time that `ws.sql` takes, and `apply` to ask for columns."""
+    ingest_timeout: str = "6h"
+    """Time that the SQL of a source or transformation takes when it is ingested or rebuilt."""
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -30,6 +42,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     is imported, and cannot be capped later. `tinymlops serve` sets that before the import; in a program or notebook of
     your own, set it before anything imports Polars.
     """
+    sql: SqlConfig = SqlConfig()
+    """What one SELECT may take."""
 
 
 def read_config(root: Path) -> Config:
@@ -46,7 +60,8 @@ def read_config(root: Path) -> Config:
     try:
         config = msgspec.toml.decode(content, type=Config)
     except (msgspec.MsgspecError, ValueError) as error:
-        known = Config.__struct_fields__
+        in_sql = str(error).endswith("`$.sql`")
+        known = (SqlConfig if in_sql else Config).__struct_fields__
         unknown = str(error).partition("unknown field `")[2].partition("`")[0]
         raise DefinitionError(
             f"{path} cannot be used: {error}",
@@ -87,6 +102,13 @@ def _check(config: Config, path: Path) -> None:
         raise DefinitionError(f"{path} has an empty workspace", hint='name a directory, such as workspace = "shop.tm"')
     if config.threads is not None and config.threads < 1:
         raise DefinitionError(f"{path} says threads = {config.threads}", hint="use 1 or more, or leave it out")
+    if config.sql.max_rows < 1:
+        raise DefinitionError(f"{path} says max_rows = {config.sql.max_rows}", hint="use 1 or more, or leave it out")
+    for name in ("timeout", "ingest_timeout"):
+        try:
+            parse_duration(getattr(config.sql, name), name=name)
+        except DefinitionError as error:
+            raise DefinitionError(f"{path} cannot be used: {error.message}", hint=error.hint) from error
     for module in config.modules:
         if not all(part.isidentifier() for part in module.split(".")) or module.endswith(".py"):
             raise DefinitionError(

@@ -312,23 +312,29 @@ class Workspace:
         assert result.height == rows.height, "a spine row has exactly one row of features"
         return give_back(result, spine)
 
-    def sql(self, query: str) -> pl.DataFrame:
+    def sql(self, query: str, *, max_rows: int | None = None, timeout: str | timedelta | None = None) -> pl.DataFrame:
         """Run one SELECT over everything: sources, their history, feature views, runs, models, predictions, audit.
 
         Args:
             query: It may name a source (its rows as they are the facts by now), `<source>_history` (every version of every
                 row, with `__event`, `__created`, `__sequence` and `__deleted`), a feature view (the features of every known
                 key as of now), and `runs`, `metrics`, `models`, `model_aliases`, `training_sets`, `predictions`,
-                `outcomes`, `definitions`, `ingestions` and `audit`.
+                `outcomes`, `definitions`, `ingestions` and `audit`. Where a definition has one of these names it is the
+                definition; `tinymlops.runs` is always the runs. `show tables` lists all of them.
+            max_rows: More rows are an error; by default what `tinymlops.toml` says under `[sql]`, else 10,000,000.
+            timeout: More time is an error, such as "30s"; by default what `tinymlops.toml` says, else "5m".
 
         Raises:
             NotFoundError: If it names no such table, with the near match.
             DefinitionError: If it is not one SELECT, or wrong.
+            AccessError: If it reads outside of the project's directories, or by a function that is not allowed.
+            DataError: If it takes more rows, time or memory than it may.
         """
         from tinymlops.features.history.querying import sql
 
         self._log.flush()
-        return sql(self._context(), query)
+        context = self._context()
+        return sql(context, query, limits=context.sql_limits(max_rows=max_rows, timeout=timeout))
 
     def materialize(self, *views: FeatureView[..., Any] | str) -> list[Covered]:
         """Bring views up to date in the online store, and the rebuilt transformations that they stand on.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import time_ns
@@ -10,18 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tinymlops._time import Clock, system_clock, to_micros
+from tinymlops._time import Clock, parse_duration, system_clock, to_micros
+from tinymlops.errors import AccessError, DataError, DefinitionError
 from tinymlops.features.definitions import specs
 from tinymlops.features.definitions.code import find_function, require_same
 from tinymlops.features.definitions.definitions import Definitions
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     import polars as pl
 
     from tinymlops.config import Config
     from tinymlops.features.definitions.specs import AnySpec, CodeReference
     from tinymlops.records import Definition
     from tinymlops.registry.catalog import Catalog
+    from tinymlops.stores.engine import Limits
     from tinymlops.stores.environment import Environment
 
 __all__ = ["Context", "definitions_of", "load_definitions"]
@@ -61,17 +66,44 @@ class Context:
         require_same(function, code)
         return function
 
-    def query(self, sql: str, tables: Mapping[str, Any] | None = None) -> pl.DataFrame:
-        """Run one SELECT of the user's over files and these tables."""
-        from tinymlops.stores.engine import query
+    def query(
+        self,
+        sql: str,
+        tables: Mapping[str, Any] | None = None,
+        *,
+        limits: Limits | None = None,
+        name: str = "",
+    ) -> pl.DataFrame:
+        """Run one SELECT of the user's over files and these tables.
 
-        return query(sql, tables=tables, **self._reach())
+        Args:
+            sql: The SELECT.
+            tables: Frames that it may name.
+            limits: What it may take; by default what the SQL of a source or transformation may.
+            name: The definition whose SQL it is, for the errors.
+        """
+        from tinymlops.stores.engine import Limits, query
+
+        if limits is None:
+            time = parse_duration(self.config.sql.ingest_timeout, name="ingest_timeout")
+            limits = Limits(time=time, setting="ingest_timeout")
+        with _naming(name):
+            return query(sql, tables=tables, limits=limits, **self._reach())
 
     def query_columns(self, sql: str, tables: Mapping[str, Any] | None = None) -> dict[str, pl.DataType]:
         """Return the columns that one SELECT of the user's would have, without running it."""
         from tinymlops.stores.engine import relation_columns
 
-        return relation_columns(sql, tables=tables, **self._reach())
+        return relation_columns(sql, tables=tables, limits=self.sql_limits(), **self._reach())
+
+    def sql_limits(self, *, max_rows: int | None = None, timeout: str | timedelta | None = None) -> Limits:
+        """Return what a question in SQL may take: as given, else as `tinymlops.toml` says."""
+        from tinymlops.stores.engine import Limits
+
+        rows = self.config.sql.max_rows if max_rows is None else max_rows
+        if rows < 1:
+            raise DefinitionError(f"max_rows={max_rows} is not a number of rows", hint="use 1 or more, or leave it out")
+        return Limits(rows=rows, time=parse_duration(timeout or self.config.sql.timeout, name="timeout"))
 
     def _reach(self) -> dict[str, Any]:
         """Say what the user's SQL may read and use."""
@@ -89,6 +121,17 @@ class Context:
     def with_definitions(self, definitions: Definitions) -> Context:
         """Return the same state read by other definitions: those that a model was registered with."""
         return replace(self, definitions=definitions)
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Put a definition's name before what is wrong with its SQL."""
+    try:
+        yield
+    except (AccessError, DataError, DefinitionError) as error:
+        if not name:
+            raise
+        raise type(error)(f"source {name!r}: {error.message}", hint=error.hint) from error
 
 
 def load_definitions(catalog: Catalog) -> Definitions:

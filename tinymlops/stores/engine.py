@@ -1,25 +1,35 @@
-"""DuckDB as an engine over frames and files: nothing of it is stored, nothing outside its directories is read."""
+"""DuckDB as an engine over frames and files: nothing of it is stored, nothing outside its directories is read.
+
+A statement passes one gate, whoever runs it: `stores/_sql.py` lets known reading parts through and nothing else. What
+it lets through runs in a read-only transaction that may open the files it names, by a thread that a time limit and
+Ctrl-C end, and its rows are counted while they come.
+"""
 
 from __future__ import annotations
 
 import re
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinymlops.errors import AccessError, DataError, DefinitionError, TinyMLOpsError
-from tinymlops.stores._sql import located, named_tables, one_select
+from tinymlops.errors import AccessError, DataError, DefinitionError, TinyMLOpsError, near
+from tinymlops.stores._limits import Limits, within
+from tinymlops.stores._sql import SCHEMA, fold, located, parse, same_name
 from tinymlops.stores.publish import scratch_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import duckdb
     import polars as pl
+    import pyarrow as pa
 
-__all__ = ["query", "relation_columns", "table_names"]
+__all__ = ["SCHEMA", "Limits", "fold", "query", "relation_columns", "table_names"]
 
 _UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_BATCH = 100_000
+"""Rows; many are a copy's worth of memory, few cost a call each."""
 
 
 def query(
@@ -30,25 +40,29 @@ def query(
     data_dirs: Sequence[Path] = (),
     threads: int | None = None,
     tmp: Path | None = None,
+    limits: Limits | None = None,
 ) -> pl.DataFrame:
     """Run one SELECT.
 
     Args:
         sql: One SELECT. File names must be literals; relative ones mean `root`. Times are UTC.
-        tables: Polars frames or Arrow tables that it may name. Python variables are not seen.
+        tables: Polars frames or Arrow tables that it may name, those of the schema `tinymlops` with `tinymlops.` before
+            the name. Python variables are not seen.
         root: The directory of `tinymlops.toml`; files in it may be read.
         data_dirs: Other directories whose files may be read; relative ones mean `root`.
         threads: At most so many; by default one per core.
         tmp: The workspace's directory for unfinished files; without it nothing is spilled to disk.
+        limits: What it may take; by default no limit but the memory.
 
     Raises:
-        DefinitionError: If it is not one SELECT, or names a table, column or function that does not exist.
-        AccessError: If it reads outside these directories.
-        DataError: If the data does not allow it, such as a text that is no number.
+        DefinitionError: If it is not one SELECT, or names a table, column or function that does not exist, or a table
+            with columns that differ only by case.
+        AccessError: If it reads outside these directories, or by a function that is not on the list.
+        DataError: If the data does not allow it, such as a text that is no number, or a limit is passed.
     """
-    with _relation(sql, tables or {}, root, data_dirs, threads, tmp) as relation:
-        frame: pl.DataFrame = relation.pl()
-        return frame.rechunk()  # now, for later it would be beside a copy of it
+    limits = limits or Limits()
+    run = _prepared(sql, tables or {}, root, data_dirs, threads, tmp)
+    return _frame(within(limits, lambda: run.rows(limits), stop=run.stop))
 
 
 def relation_columns(
@@ -59,42 +73,195 @@ def relation_columns(
     data_dirs: Sequence[Path] = (),
     threads: int | None = None,
     tmp: Path | None = None,
+    limits: Limits | None = None,
 ) -> dict[str, pl.DataType]:
     """Return the columns that a SELECT would have, without running it; arguments and errors as in `query`."""
-    with _relation(sql, tables or {}, root, data_dirs, threads, tmp) as relation:
-        return dict(relation.limit(0).pl().schema)
+    run = _prepared(sql, tables or {}, root, data_dirs, threads, tmp)
+    rows = within(limits or Limits(), lambda: run.rows(Limits(), none=True), stop=run.stop)
+    return dict(_frame(rows).schema)
 
 
 def table_names(sql: str) -> set[str]:
-    """Return the names that stand in a SELECT where a table may, those of files and of its own parts included.
+    """Return the names of the tables that a SELECT reads, without those of files and of its own parts.
+
+    Those in the schema `tinymlops` have `tinymlops.` before them.
 
     Raises:
         DefinitionError: If it is not one SELECT.
+        AccessError: If it reads by a function that is not on the list.
     """
-    with _translated([]), _connect(1) as connection:
-        return named_tables(connection, one_select(connection, sql))
+    with _translated([]):
+        return set(parse(sql).tables)
 
 
-@contextmanager
-def _relation(
+@dataclass(frozen=True)
+class _Run:
+    """A SELECT that passed the gate, and the locked connection that runs it once."""
+
+    connection: duckdb.DuckDBPyConnection
+    select: str
+    directories: list[Path]
+    memory: int
+    """Bytes that DuckDB may use."""
+    opened: ExitStack
+
+    def rows(self, limits: Limits, *, none: bool = False) -> pa.Table:
+        """Run it and close the connection; by one thread, which may outlive who waits for it."""
+        import pyarrow as pa
+
+        with self.opened, _translated(self.directories):
+            self.connection.execute("BEGIN TRANSACTION READ ONLY")
+            relation = self.connection.sql(self.select)
+            reader = (relation.limit(0) if none else relation).to_arrow_reader(_BATCH)
+            names = _unique(reader.schema.names)
+            batches = list(_limited(reader, limits, self.memory // 2))
+            return pa.Table.from_batches(batches, schema=reader.schema).rename_columns(names)
+
+    def stop(self) -> None:
+        """Make `rows` raise, wherever it is; without effect before and after."""
+        import duckdb
+
+        with suppress(duckdb.Error):  # closed meanwhile
+            self.connection.interrupt()
+
+
+def _prepared(
     sql: str,
     tables: Mapping[str, Any],
     root: Path,
     data_dirs: Sequence[Path],
     threads: int | None,
     tmp: Path | None,
-) -> Iterator[duckdb.DuckDBPyRelation]:
+) -> _Run:
     root = root.resolve()
     directories = [root, *((root / directory).resolve() for directory in data_dirs)]
-    with ExitStack() as stack:
+    with ExitStack() as stack, _translated(directories):
+        select = parse(located(parse(sql, tables), root), tables)  # what runs is what was checked
         spill = stack.enter_context(scratch_directory(tmp)) if tmp is not None else None
-        stack.enter_context(_translated(directories))
-        connection = stack.enter_context(_connect(threads))
-        select = located(connection, one_select(connection, sql), root=root, tables=tables)
-        for name, table in tables.items():
-            connection.register(name, table)
-        _lock_down(connection, directories, spill)
-        yield connection.sql(select)
+        connection = stack.enter_context(closing(_connect(threads)))
+        _register(connection, tables, select.tables)
+        memory = _lock_down(connection, _granted(select.files.values(), directories), spill)
+        return _Run(connection, select.text, directories, memory, stack.pop_all())
+
+
+def _register(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Any], named: Iterable[str]) -> None:
+    """Make the tables that a SELECT names.
+
+    Raises:
+        DefinitionError: If one does not exist, or two tables or two columns of one differ only by case.
+    """
+    folded = {fold(name): name for name in tables}
+    wanted = {fold(name): name for name in named}
+    if (names := same_name(tables)) is not None and fold(names[0]) in wanted:
+        raise DefinitionError(
+            f"the tables {names[0]!r} and {names[1]!r} differ only by case, which SQL does not tell apart",
+            hint="rename one of them, or compute it in a Python function",
+        )
+    for asked in sorted(wanted):
+        if asked not in folded:
+            raise DefinitionError(
+                f"the SQL is wrong: the table {wanted[asked]} does not exist", hint=near(wanted[asked], tables)
+            )
+        name = folded[asked]
+        table = tables[name]
+        if (names := same_name(_columns(table))) is not None:
+            raise DefinitionError(
+                f"the columns {names[0]!r} and {names[1]!r} of {name} differ only by case, "
+                "which SQL does not tell apart",
+                hint="rename one of them where the table comes from, or compute it in a Python function",
+            )
+        _make(connection, name, table)
+
+
+def _columns(table: Any) -> list[str]:
+    return list(getattr(table, "column_names", None) or table.columns)
+
+
+def _make(connection: duckdb.DuckDBPyConnection, name: str, table: Any) -> None:
+    short = name.removeprefix(f"{SCHEMA}.")
+    if short == name:
+        connection.register(name, table)
+        return
+    connection.register(f"__{name}", table)  # a name that no SELECT gets past the gate
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+    connection.execute(f"CREATE VIEW {SCHEMA}.{_quoted(short)} AS FROM {_quoted('__' + name)}")
+
+
+def _granted(files: Iterable[str], directories: list[Path]) -> tuple[list[str], list[str]]:
+    """Return the files and the directories that a SELECT which reads these names may open.
+
+    A file is where its links lead. A pattern opens the directory before its first wildcard.
+    """
+    paths: list[str] = []
+    opened: list[str] = []
+    for name in files:
+        before = re.split(r"[*?\[{]", name, maxsplit=1)[0]
+        path = Path(name)
+        if before != name and _is_below(Path(before.rpartition("/")[0] or "/"), directories):
+            opened.append(before.rpartition("/")[0] or "/")
+        if path.is_absolute() and _is_below(path, directories):
+            paths.append(name)
+            if not path.is_file():  # a directory of files; one that is missing is looked for as such
+                opened.append(name)
+    return paths, opened
+
+
+def _is_below(path: Path, directories: list[Path]) -> bool:
+    try:
+        real = path.resolve()
+    except (OSError, RuntimeError):  # a loop of links
+        return False
+    return path.is_absolute() and any(real.is_relative_to(directory) for directory in directories)
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    """Return the names of a result as DuckDB makes them unique: a, a_1, a_2."""
+    counts: dict[str, int] = {}
+    found = []
+    for name in names:
+        unique = name
+        while fold(unique) in counts:
+            unique = f"{name}_{counts[fold(name)]}"
+            counts[fold(name)] += 1
+        counts[fold(unique)] = 1
+        found.append(unique)
+    return found
+
+
+def _limited(batches: Iterable[pa.RecordBatch], limits: Limits, most: int) -> Iterator[pa.RecordBatch]:
+    """Give the batches until one passes a limit.
+
+    Raises:
+        DataError: Then.
+    """
+    rows = size = 0
+    most = min(most, limits.bytes or most)
+    for batch in batches:
+        rows, size = rows + batch.num_rows, size + batch.nbytes
+        if limits.rows is not None and rows > limits.rows:
+            raise DataError(
+                f"the SQL gives more than {limits.rows:,} rows",
+                hint="add a LIMIT or a WHERE, or set max_rows",
+            )
+        if size > most:
+            raise DataError(
+                f"the SQL's result needs more than {most / 2**20:,.0f} MiB of memory after {rows:,} rows",
+                hint="select fewer columns or rows, or aggregate",
+            )
+        yield batch
+
+
+def _frame(rows: pa.Table) -> pl.DataFrame:
+    import polars as pl
+
+    try:
+        frame = pl.from_arrow(rows, rechunk=False)
+        assert isinstance(frame, pl.DataFrame), "a table is a frame"
+        return frame.rechunk()  # now, for later it would be beside a copy of it
+    except pl.exceptions.PolarsError as error:
+        raise DataError(
+            f"a column of the SQL has a type that Polars does not have: {error}", hint="cast it in the SELECT"
+        ) from error
 
 
 def _connect(threads: int | None) -> duckdb.DuckDBPyConnection:
@@ -112,17 +279,21 @@ def _connect(threads: int | None) -> duckdb.DuckDBPyConnection:
     return duckdb.connect(":memory:", config=settings)
 
 
-def _lock_down(connection: duckdb.DuckDBPyConnection, directories: list[Path], spill: Path | None) -> None:
-    allowed = ", ".join(_text(directory) for directory in directories)
+def _lock_down(connection: duckdb.DuckDBPyConnection, granted: tuple[list[str], list[str]], spill: Path | None) -> int:
+    """Let a connection open the granted files and directories and no others, for good; return its memory in bytes."""
+    paths, directories = (", ".join(map(_text, names)) for names in granted)
+    memory = _memory_limit(connection)
     for setting in (
         "TimeZone = 'UTC'",
-        f"memory_limit = '{_memory_limit(connection)}B'",
+        f"memory_limit = '{memory}B'",
         f"temp_directory = {_text(spill or '')}",
-        f"allowed_directories = [{allowed}]",
+        f"allowed_paths = [{paths}]",
+        f"allowed_directories = [{directories}]",
         "enable_external_access = false",
         "lock_configuration = true",
     ):
         connection.execute(f"SET {setting}").fetchall()
+    return memory
 
 
 def _memory_limit(connection: duckdb.DuckDBPyConnection) -> int:
@@ -136,38 +307,48 @@ def _text(value: object) -> str:
     return "'" + str(value).replace("'", "''") + "'"
 
 
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
 @contextmanager
 def _translated(directories: list[Path]) -> Iterator[None]:
+    """Raise DuckDB's errors as ours, also those that its stream of rows raises by Arrow."""
     import duckdb
-    import polars as pl
+    import pyarrow as pa
 
     try:
         yield
-    except duckdb.Error as error:
-        raise _explained(error, directories) from error
-    except pl.exceptions.ComputeError as error:
-        raise DataError(
-            f"a column of the SQL has a type that Polars does not have: {error}", hint="cast it in the SELECT"
+    except (duckdb.Error, pa.ArrowException, OSError, RuntimeError) as error:
+        found = _KIND.match(str(error))
+        if found is None and not isinstance(error, duckdb.Error):
+            raise
+        raise _explained(
+            found["kind"] if found else "", str(error)[found.end() if found else 0 :], directories
         ) from error
 
 
-def _explained(error: duckdb.Error, directories: list[Path]) -> TinyMLOpsError:
-    import duckdb
+_KIND = re.compile(r"\s*(?P<kind>[A-Za-z]+( [A-Za-z]+){0,3}) Error: ")
+_WRONG = {"Catalog", "Binder", "Parser", "Syntax"}
+_CANNOT_RUN = {"Not implemented", "Invalid Input", "Missing Extension", "TransactionContext", "Parameter Not Allowed"}
 
-    message = re.sub(r"^\w+( \w+)? Error: ", "", str(error)).strip()
-    if isinstance(error, duckdb.PermissionException):
+
+def _explained(kind: str, message: str, directories: list[Path]) -> TinyMLOpsError:
+    """Say in our words what DuckDB raised; the kind is the first word of its message."""
+    message = message.strip()
+    if kind == "Permission":
         return AccessError(
             f"SQL may not do this: {message}",
             hint="it reads files below "
             + ", ".join(map(str, directories))
             + "; name others in data_dirs, and write file names as literals",
         )
-    if isinstance(error, duckdb.OutOfMemoryException):
+    if kind == "Out of Memory":
         return DataError(f"the SQL needs too much memory: {message}", hint="select fewer columns or rows")
-    if isinstance(error, duckdb.CatalogException | duckdb.BinderException | duckdb.ParserException):
+    if kind in _WRONG:
         return DefinitionError(f"the SQL is wrong: {message}", hint="correct the SELECT")
-    if isinstance(error, duckdb.NotSupportedError | duckdb.InvalidInputException):
+    if kind in _CANNOT_RUN:
         return DefinitionError(f"the SQL cannot be run: {message}", hint="correct the SELECT")
-    if isinstance(error, duckdb.IOException):
+    if kind == "IO":
         return DataError(f"a file cannot be read: {message}", hint=f"relative file names are found in {directories[0]}")
     return DataError(f"the SQL failed on its data: {message}", hint="correct the rows or cast in the SELECT")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import numpy as np
 import polars as pl
 
-from tinymlops.errors import DefinitionError, NotFoundError, near
+from tinymlops.errors import NotFoundError, near
 from tinymlops.features.definitions.specs import EntitySpec, FeatureRequest, SourceSpec, ViewSpec
 from tinymlops.features.history.historical import features_for
 from tinymlops.features.history.sources import SYSTEM, current_rows, stored_rows
@@ -26,10 +27,14 @@ from tinymlops.records import (
     TrainingSetBuild,
 )
 from tinymlops.stores._rows import plan_for
+from tinymlops.stores.engine import SCHEMA, fold
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from tinymlops.features.context import Context
     from tinymlops.stores.database import Database
+    from tinymlops.stores.engine import Limits
 
 __all__ = ["sql"]
 
@@ -46,57 +51,92 @@ _RECORDS: dict[str, type[Record]] = {
     "training_sets": TrainingSetBuild,
 }
 _HISTORY = "_history"
+_SYSTEM = f"{SCHEMA}."
+_TABLES = "tables"
 _TIME = pl.Datetime("us", "UTC")
+_SHOW_TABLES = re.compile(r"\s*show\s+(all\s+)?tables\s*;?\s*", re.IGNORECASE)
 
 
-def sql(context: Context, text: str) -> pl.DataFrame:
+def sql(context: Context, text: str, *, limits: Limits | None = None) -> pl.DataFrame:
     """Run one SELECT of the user's.
 
     It may name a source (its rows as they are the facts by now), `<source>_history` (every version of every row, with
     `__event`, `__created`, `__sequence` and `__deleted`), a feature view (the features of every known key as of now), and
     `runs`, `metrics`, `models`, `model_aliases`, `training_sets`, `predictions`, `outcomes`, `definitions`, `ingestions`
-    and `audit`; where a definition has such a name, it is the definition. What has fields of its own is JSON text. Files
-    of the project's directory may be read too, as in a source's SQL.
+    and `audit`; where a definition has such a name, it is the definition, and `tinymlops.runs` is always the runs.
+    `show tables`, or `from tinymlops.tables`, lists them all. What has fields of its own is JSON text. Files of the
+    project's directory may be read too, as in a source's SQL.
 
     Args:
         context: The workspace's state.
         text: The SELECT.
+        limits: What it may take; by default as `tinymlops.toml` says.
 
     Raises:
         NotFoundError: If it names no such table, with the near match.
         DefinitionError: If it is not one SELECT, or wrong.
         AccessError: If it reads outside of the project's directories.
+        DataError: If it takes more than it may.
     """
     from tinymlops.stores.engine import table_names
 
-    names = table_names(text)
-    tables = {name: table for name in names if (table := _table(context, name)) is not None}
-    try:
-        return context.query(text, tables)
-    except DefinitionError as error:
-        unknown = [name for name in sorted(names - tables.keys()) if f"{name} does not exist" in error.message]
-        if unknown:
-            raise NotFoundError(f"there is no table {unknown[0]!r}", hint=near(unknown[0], _known(context))) from error
-        raise
+    if isinstance(text, str) and _SHOW_TABLES.fullmatch(text):
+        text = f"from {_SYSTEM}{_TABLES}"
+    known = _known(context)
+    names = {_meant(name, known) for name in table_names(text)}
+    tables = {name: _table(context, name) for name in sorted(names)}
+    return context.query(text, tables, limits=limits or context.sql_limits())
 
 
-def _known(context: Context) -> list[str]:
-    sources = context.definitions.of(SourceSpec)
-    histories = [name + _HISTORY for name in sources]
-    return [*sources, *histories, *context.definitions.of(ViewSpec), *_RECORDS]
-
-
-def _table(context: Context, name: str) -> pl.DataFrame | None:
-    """Return the table of a name; None if there is none, and then it may be a file or a part of the SELECT."""
+def _known(context: Context) -> dict[str, str]:
+    """Return the kind of everything that has a name in SQL; those in the schema are what no definition can hide."""
     sources, views = context.definitions.of(SourceSpec), context.definitions.of(ViewSpec)
-    if name in sources:
+    histories = dict.fromkeys([name + _HISTORY for name in sources], "history")
+    system = dict.fromkeys([*_RECORDS, _TABLES], "system")
+    qualified = {_SYSTEM + name: kind for name, kind in {**histories, **system}.items()}
+    plain = {**system, **histories, **dict.fromkeys(views, "feature view"), **dict.fromkeys(sources, "source")}
+    return {**qualified, **plain}
+
+
+def _meant(name: str, known: Collection[str]) -> str:
+    """Return the name of the table that is meant; all of them are in lower case, and SQL may write them in any.
+
+    Raises:
+        NotFoundError: If there is none.
+    """
+    meant = fold(name)
+    if meant not in known:
+        plain = [other for other in known if name.startswith(_SYSTEM) or not other.startswith(_SYSTEM)]
+        raise NotFoundError(f"there is no table {name!r}", hint=near(name, plain))
+    return meant
+
+
+def _table(context: Context, name: str) -> pl.DataFrame:
+    """Return the table of a name that is known."""
+    sources, views = context.definitions.of(SourceSpec), context.definitions.of(ViewSpec)
+    short = name.removeprefix(_SYSTEM)
+    if short == name and name in sources:
         return _current(context, sources[name])
-    if name in views:
+    if short == name and name in views:
         return _latest(context, views[name])
-    if name.removesuffix(_HISTORY) in sources:
-        times = pl.col("__event", "__created").cast(_TIME)
-        return stored_rows(context, name.removesuffix(_HISTORY)).with_columns(times).sort("__sequence")
-    return _records(context.environment.database, _RECORDS[name]) if name in _RECORDS else None
+    if short in _RECORDS:
+        return _records(context.environment.database, _RECORDS[short])
+    if short == _TABLES:
+        return _listed(_known(context))
+    times = pl.col("__event", "__created").cast(_TIME)
+    return stored_rows(context, short.removesuffix(_HISTORY)).with_columns(times).sort("__sequence")
+
+
+def _listed(known: Mapping[str, str]) -> pl.DataFrame:
+    """Return each thing once, under the shortest name that means it."""
+    kinds = ["source", "history", "feature view", "system"]
+    rows = [
+        (name, kind)
+        for name, kind in known.items()
+        if not name.startswith(_SYSTEM) or known[name.removeprefix(_SYSTEM)] != kind
+    ]
+    rows.sort(key=lambda row: (kinds.index(row[1]), row[0]))
+    return pl.DataFrame(rows, schema={"name": pl.String, "kind": pl.String}, orient="row")
 
 
 def _current(context: Context, source: SourceSpec) -> pl.DataFrame:

@@ -65,7 +65,7 @@ def read_source(context: Context, source: SourceSpec, *, since: datetime | None 
             f"source {source.name!r} takes pushes and cannot be ingested", hint=f"ws.push({source.name!r}, rows)"
         )
     if source.sql is not None:
-        return whole_numbers(context.query(source.sql))
+        return whole_numbers(context.query(source.sql, name=source.name))
     assert source.code is not None, "what is no SQL has code"
     function = context.function(source.name, source.code)
     return whole_numbers(to_polars(function(since) if source.takes_since else function()))
@@ -89,7 +89,7 @@ def since_of(context: Context, source: SourceSpec) -> datetime | None:
 def run_transformation(context: Context, source: SourceSpec, inputs: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     """Compute a derived source from the rows of its inputs."""
     if source.sql is not None:
-        return whole_numbers(context.query(source.sql, inputs))
+        return whole_numbers(context.query(source.sql, inputs, name=source.name))
     assert source.code is not None, "what is no SQL has code"
     function = context.function(source.name, source.code)
     return whole_numbers(to_polars(function(**{name: frame.lazy() for name, frame in inputs.items()})))
