@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from datetime import UTC
 
@@ -273,6 +274,15 @@ def test_it_spills_into_tmp_and_cleans_up(root, tmp_path):
 def test_every_query_ends_at_its_time_limit(root, tmp_path, sql):
     with pytest.raises(DataError, match="stopped after 300ms|memory|more than"):
         query(sql, root=root, limits=Limits(time=300_000, rows=10**9))
+    assert query("select 1", root=root).item() == 1
+
+
+def test_ctrl_c_ends_a_query_and_the_next_one_runs(root):
+    pressed = threading.Timer(0.5, signal.raise_signal, [signal.SIGINT])
+    pressed.start()
+    with pytest.raises(KeyboardInterrupt):
+        query("select list(range) from range(100000000000)", root=root)
+    pressed.join()
     assert query("select 1", root=root).item() == 1
 
 

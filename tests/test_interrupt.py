@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +13,9 @@ import time
 import numpy as np
 import polars as pl
 import pytest
+from command_line import PROGRAM
+
+import tinymlops as tm
 
 JOIN = """
 import fcntl, os, sys, termios, threading
@@ -72,3 +76,20 @@ def test_ctrl_c_at_a_terminal_ends_a_join_and_leaves_nothing(tmp_path):
         process.kill()
         process.wait()
         os.close(here)
+
+
+def test_ctrl_c_ends_a_question_in_sql_without_a_traceback(tmp_path):
+    workspace = tmp_path / "shop.tm"
+    tm.connect(workspace, create=True).close()
+    (tmp_path / "tinymlops.toml").write_text('workspace = "shop.tm"\n')
+    process = subprocess.Popen(
+        [PROGRAM, "sql", "select count(*) from range(1000000000000)"], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    end = time.monotonic() + 60
+    while not list((workspace / "tmp").iterdir()) and time.monotonic() < end:  # its directory for what is spilled
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert (process.returncode, said) == (130, "")
+    assert list((workspace / "tmp").iterdir()) == []

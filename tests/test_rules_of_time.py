@@ -49,7 +49,9 @@ SKIPPED, REPEATED = datetime(2013, 3, 10, 2, 30), datetime(2013, 11, 3, 1, 30)
 
 @pytest.mark.parametrize("moment", [SKIPPED, REPEATED])
 def test_a_time_that_a_clock_change_skipped_or_repeated_is_refused_with_what_the_source_may_say(workspace, moment):
-    with pytest.raises(DataError, match=r"'at' of source 'orders' holds 1 times that a clock change .*rows \[1\]") as refused:
+    with pytest.raises(
+        DataError, match=r"'at' of source 'orders' holds 1 times that a clock change .*rows \[1\]"
+    ) as refused:
         kept(workspace, orders_at(datetime(2013, 1, 1), moment), tz=NEW_YORK)
     assert 'ambiguous="earliest"' in refused.value.hint
 
