@@ -253,7 +253,7 @@ def test_a_script_that_fails_when_it_is_found_again_is_named_and_not_kept(tmp_pa
     script = tmp_path / "shop.py"
     script.write_text(SCRIPT)
     run(tmp_path, "shop.py")
-    script.write_text("raise RuntimeError('no data')")
+    script.write_text(SCRIPT + "\nraise RuntimeError('no data')")
     answer = served(tmp_path)
     assert answer["message"] == f"the script {script} cannot be run to find its functions: no data"
 

@@ -133,6 +133,48 @@ def test_an_empty_directory_becomes_a_workspace(path):
     connect(path, create=True).release()
 
 
+def test_a_directory_that_others_may_enter_is_made_private_with_the_workspace(path):
+    path.mkdir()
+    path.chmod(0o777)
+    connect(path, create=True).release()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o277, 0o777])
+def test_a_new_workspace_is_private_and_usable_under_any_umask(path, mask):
+    before = os.umask(mask)
+    try:
+        connect(path, create=True).release()
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(one.stat().st_mode) for one in (path, *path.iterdir()) if one.is_dir()} == {0o700}
+    assert stat.S_IMODE((path / "meta.db").stat().st_mode) == 0o600
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only a superuser can be somebody else for a moment")
+def test_a_directory_of_another_user_that_cannot_be_made_private_is_refused(tmp_path):
+    tmp_path.chmod(0o755)
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_mode & 0o005 != 0o005:
+            pytest.skip("another user cannot come here")
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    code = f"import tinymlops as tm; tm.connect({str(shared)!r}, create=True)"
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        user=65534,
+        group=65534,
+        env=PYTHONPATH,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "AccessError" in found.stderr
+    assert "belongs to another user" in found.stderr
+    assert os.listdir(shared) == []
+
+
 def test_a_creation_that_died_half_way_is_finished_by_the_next(path):
     connect(path, create=True).release()
     (path / "meta.db").rename(path / "meta.db.building")
