@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -152,27 +153,18 @@ def test_a_new_workspace_is_private_and_usable_under_any_umask(path, mask):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only a superuser can be somebody else for a moment")
-def test_a_directory_of_another_user_that_cannot_be_made_private_is_refused(tmp_path):
-    tmp_path.chmod(0o755)
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_mode & 0o005 != 0o005:
-            pytest.skip("another user cannot come here")
-    shared = tmp_path / "shared"
-    shared.mkdir()
-    shared.chmod(0o777)
-    code = f"import tinymlops as tm; tm.connect({str(shared)!r}, create=True)"
-    found = subprocess.run(
-        [sys.executable, "-c", code],
-        user=65534,
-        group=65534,
-        env=PYTHONPATH,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "AccessError" in found.stderr
-    assert "belongs to another user" in found.stderr
-    assert os.listdir(shared) == []
+def test_a_directory_of_another_user_that_cannot_be_made_private_is_refused():
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        shared = Path(folder, "shared")
+        shared.mkdir()
+        shared.chmod(0o777)
+        code = f"import tinymlops as tm; tm.connect({str(shared)!r}, create=True)"
+        nobody = {"user": 65534, "group": 65534, "env": PYTHONPATH}
+        found = subprocess.run([sys.executable, "-c", code], **nobody, capture_output=True, text=True, check=False)
+        assert "AccessError" in found.stderr
+        assert "belongs to another user" in found.stderr
+        assert os.listdir(shared) == []
 
 
 def test_a_creation_that_died_half_way_is_finished_by_the_next(path):
