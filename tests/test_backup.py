@@ -222,7 +222,7 @@ def test_a_catalog_runs_no_code_that_lies_in_its_workspace(workspace, tmp_path):
         tm.connect(tmp_path / "shop.tm") as again,
         pytest.raises(DefinitionError, match="is not run: .* is inside .*, which holds data"),
     ):
-        again.get_online_features(["more"], [{"customer": "a"}])
+        again.get_online_features(["spending", "more"], [{"customer": "a"}])
     assert not (tmp_path / "was_run").exists()
 
 

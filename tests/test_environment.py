@@ -18,7 +18,7 @@ import pytest
 import tinymlops as tm
 from tinymlops import errors
 from tinymlops._time import ReplayClock, system_clock
-from tinymlops.errors import ConflictError, DataError, IntegrityError, NotFoundError, TinyMLOpsError
+from tinymlops.errors import AccessError, ConflictError, DataError, IntegrityError, NotFoundError, TinyMLOpsError
 from tinymlops.features import in_force
 from tinymlops.records import AuditEntry, Segment
 from tinymlops.stores import environment as environments
@@ -159,11 +159,16 @@ def test_a_directory_of_another_user_that_cannot_be_made_private_is_refused():
         shared = Path(folder, "shared")
         shared.mkdir()
         shared.chmod(0o777)
-        code = f"import tinymlops as tm; tm.connect({str(shared)!r}, create=True)"
-        nobody = {"user": 65534, "group": 65534, "env": PYTHONPATH}
-        found = subprocess.run([sys.executable, "-c", code], **nobody, capture_output=True, text=True, check=False)
-        assert "AccessError" in found.stderr
-        assert "belongs to another user" in found.stderr
+        pid = os.fork()
+        if pid == 0:
+            os.setgid(65534)
+            os.setuid(65534)
+            try:
+                connect(shared, create=True)
+            except AccessError as error:
+                os._exit(0 if "belongs to another user" in error.message else 1)
+            os._exit(2)
+        assert os.waitpid(pid, 0)[1] == 0
         assert os.listdir(shared) == []
 
 

@@ -1,7 +1,6 @@
 """What is not a regular file in place of one: neither believed nor waited for, and named."""
 
 import os
-import socket
 
 import polars as pl
 import pytest
@@ -60,7 +59,7 @@ def test_a_read_and_doctor_name_what_stands_in_place_of_a_file(filled, tmp_path,
             prepared_anew(ws)
         with pytest.raises(IntegrityError):
             ws.backup(tmp_path / "copy")
-        assert ws.gc(grace="0s") is not None
+        assert ws.gc(grace="1us") is not None
 
 
 def prepared_anew(ws):
@@ -130,7 +129,7 @@ def test_a_small_file_beside_a_store_is_not_waited_for(filled, tmp_path, what, n
         ("ENOMEM", "no memory left", "ulimit -v"),
         ("EMFILE", "too many files", "ulimit -n"),
         ("EIO", "Input/output error", "check the disk"),
-        ("EACCES", "by this user", "make its? ?"),
+        ("EACCES", "by this user", "make it"),
         ("EISDIR", "Is a directory", "check the disk"),
     ],
 )
@@ -142,12 +141,10 @@ def test_an_error_of_the_system_says_what_ran_out(tmp_path, wrong, code, said, h
     assert isinstance(error, TinyMLOpsError)
     assert said in error.message
     assert "full" not in error.message
-    if code != "EACCES":
-        assert hint in error.hint
+    assert hint in error.hint
 
 
 def test_a_full_disk_is_still_a_full_disk(tmp_path):
     import errno
 
     assert "is full" in unwritable(tmp_path, OSError(errno.ENOSPC, "No space left on device")).message
-    assert socket is not None
