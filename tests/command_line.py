@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -157,3 +158,18 @@ def registered_shop(folder):
     train(folder)
     succeed("models", "register", "buy", "--run", "baseline", "--alias", "champion", "--project", folder)
     return folder
+
+
+def put_instead(path, what, kept):
+    """Put something else in the place of a file, which was moved away."""
+    if what == "pipe":
+        os.mkfifo(path)
+    elif what == "directory":
+        path.mkdir()
+    elif what == "link":
+        path.symlink_to(kept)
+    elif what == "dangling link":
+        path.symlink_to(kept.with_name("nowhere"))
+    else:
+        with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as one:  # whose path has a limit
+            one.bind(path.name)

@@ -1,16 +1,23 @@
 """Backup and restore: one commit, complete or not at all."""
 
 import errno
+import hashlib
 import threading
 from pathlib import Path
 
+import msgspec
 import polars as pl
 import pytest
+from command_line import put_instead
 from conftest import at, shop
 
 import tinymlops as tm
-from tinymlops.errors import DataError, IntegrityError, NotFoundError, TinyMLOpsError
+from tinymlops.errors import DataError, DefinitionError, IntegrityError, NotFoundError, TinyMLOpsError
+from tinymlops.records import Definition, Segment
 from tinymlops.stores.backup import backup, read_manifest, restore
+from tinymlops.stores.database import Database
+from tinymlops.stores.locks import FileLock
+from tinymlops.stores.publish import hash_file
 
 
 def orders(count):
@@ -131,3 +138,103 @@ def test_a_manifest_that_leads_outside_is_refused(workspace, tmp_path):
     path.write_text(path.read_text().replace("meta.db", "../shop.tm/meta.db"))
     with pytest.raises(IntegrityError, match="outside"):
         restore(tmp_path / "copy", tmp_path / "again.tm", advance=lambda _: None)
+
+
+# A backup that somebody else made
+
+
+def remade(copy, change):
+    """Change a backup's manifest."""
+    path = copy / "manifest.json"
+    manifest = msgspec.json.decode(path.read_bytes())
+    change(manifest["files"])
+    path.write_bytes(msgspec.json.encode(manifest))
+
+
+def test_only_what_the_database_names_is_restored(workspace, tmp_path):
+    filled(workspace)
+    manifest = saved(workspace, tmp_path / "copy")
+    content = b"raise SystemExit"
+    sha256 = hashlib.sha256(content).hexdigest()
+    extra = [{"path": name, "sha256": sha256, "bytes": 16} for name in ("features.py", "blobs/features.py")]
+    for one in extra:
+        (tmp_path / "copy" / one["path"]).write_bytes(content)
+    remade(tmp_path / "copy", lambda files: files.extend(extra))
+    restored = restore(tmp_path / "copy", tmp_path / "again.tm", advance=lambda _: None)
+    assert restored.files == manifest.files
+    assert not list((tmp_path / "again.tm").rglob("features.py"))
+
+
+def test_what_the_database_names_is_restored_whatever_the_manifest_leaves_out(workspace, tmp_path):
+    filled(workspace)
+    manifest = saved(workspace, tmp_path / "copy")
+    remade(tmp_path / "copy", lambda files: files.__delitem__(slice(1, None)))
+    assert restore(tmp_path / "copy", tmp_path / "again.tm", advance=lambda _: None).files == manifest.files
+    with tm.connect(tmp_path / "again.tm") as again:
+        assert spent(again) == [3.0]
+    remade(tmp_path / "copy", lambda files: files.clear())
+    with pytest.raises(IntegrityError, match=r"lists no meta\.db"):
+        restore(tmp_path / "copy", tmp_path / "more.tm", advance=lambda _: None)
+
+
+@pytest.mark.parametrize("source", ["../../outside", "..", ".", "a/b", "/etc"])
+def test_a_database_that_names_files_outside_of_the_workspace_is_refused(workspace, tmp_path, source):
+    filled(workspace)
+    saved(workspace, tmp_path / "copy")
+    copy = Database(tmp_path / "copy" / "meta.db", FileLock(tmp_path / "write.lock"))
+    copy.open()
+    with copy.write(actor="x") as tx:
+        (segment,) = tx.list(Segment)
+        tx.update(msgspec.structs.replace(segment, source=source))
+    copy.close()
+    sha256 = hash_file(copy.path)
+    remade(tmp_path / "copy", lambda files: files[0].update(sha256=sha256))
+    with pytest.raises(IntegrityError, match="which is not a file of a workspace"):
+        restore(tmp_path / "copy", tmp_path / "again.tm", advance=lambda _: None)
+    assert not (tmp_path / "again.tm").exists()
+
+
+def test_a_restored_workspace_is_private_and_its_database_one_file(workspace, tmp_path):
+    filled(workspace)
+    saved(workspace, tmp_path / "copy")
+    (tmp_path / "copy").chmod(0o755)
+    tm.restore(tmp_path / "copy", tmp_path / "again.tm")
+    assert (tmp_path / "again.tm").stat().st_mode & 0o777 == 0o700
+    assert sorted(path.name for path in (tmp_path / "again.tm").glob("meta.db*")) == ["meta.db"]
+
+
+def test_a_catalog_runs_no_code_that_lies_in_its_workspace(workspace, tmp_path):
+    project = filled(workspace)
+
+    @project.on_demand
+    def more(spending: tm.Inputs) -> dict[str, pl.Expr]:
+        return {"twice": spending["spent_1d"] * 2}
+
+    workspace.apply(project)
+    script = tmp_path / "shop.tm" / "blobs" / "more.py"
+    script.write_text(f"open({str(tmp_path / 'was_run')!r}, 'w')\n")
+    with workspace._environment.database.write(actor="x") as tx:
+        (row,) = tx.list(Definition, where={"kind": "on_demand"})
+        code = row.spec["code"] | {"module": "__main__", "file": str(script), "name": "more"}
+        tx.update(msgspec.structs.replace(row, spec=row.spec | {"code": code}))
+    workspace.close()
+    with (
+        tm.connect(tmp_path / "shop.tm") as again,
+        pytest.raises(DefinitionError, match="is not run: .* is inside .*, which holds data"),
+    ):
+        again.get_online_features(["spending", "more"], [{"customer": "a"}])
+    assert not (tmp_path / "was_run").exists()
+
+
+@pytest.mark.parametrize("what", ["pipe", "link", "directory"])
+def test_a_backup_that_holds_something_else_than_files_is_refused_and_does_not_hang(workspace, tmp_path, what):
+    filled(workspace)
+    for file in saved(workspace, tmp_path / "copy").files:
+        path = tmp_path / "copy" / file.path
+        kept = path.rename(tmp_path / "kept")
+        put_instead(path, what, kept)
+        with pytest.raises(IntegrityError, match="is not a regular file"):
+            restore(tmp_path / "copy", tmp_path / "again.tm", advance=lambda _: None)
+        path.rmdir() if what == "directory" else path.unlink()
+        kept.rename(path)
+    assert not (tmp_path / "again.tm").exists()

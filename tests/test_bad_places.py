@@ -100,6 +100,25 @@ def test_a_workspace_that_was_warned_of_as_an_error_is_closed(tmp_path, monkeypa
     assert not environment._open
 
 
+@pytest.mark.parametrize(
+    ("mode", "said"), [(0o777, "write to"), (0o775, "write to"), (0o755, "read"), (0o710, "read"), (0o705, "read")]
+)
+def test_connect_and_doctor_warn_of_a_workspace_that_others_may_enter(folder, mode, said):
+    place = folder / "shop.tm"
+    place.chmod(mode)
+    file_systems._looked_at.clear()
+    with pytest.warns(UserWarning, match=f"other users may {said} this workspace .*: chmod 700 {place}") as caught:
+        tm.connect(place).close()
+    assert caught[0].filename == __file__
+    tm.connect(place).close()  # once per process
+    found = {one["check"]: one for one in ask("doctor", "--project", folder)["findings"]}
+    assert found["permissions"]["level"] == "warning"
+    assert f"may {said}" in found["permissions"]["detail"]
+    place.chmod(0o700)
+    found = {one["check"]: one for one in ask("doctor", "--project", folder)["findings"]}
+    assert (found["permissions"]["level"], found["permissions"]["detail"]) == ("ok", "only its owner may enter")
+
+
 @pytest.mark.filterwarnings("default:.*network file system")
 def test_a_command_shows_a_warning_as_a_line(tmp_path, monkeypatch):
     (tmp_path / "tinymlops.toml").write_text('workspace = "shop.tm"\n')

@@ -1,5 +1,6 @@
 """Users' functions: found again by module or by script from another process, and only while they are the same."""
 
+import hashlib
 import importlib
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import tinymlops as tm
 from tinymlops.errors import DefinitionError
 from tinymlops.features.definitions.code import find_function, import_modules, is_importable, reference_of, require_same
+from tinymlops.features.definitions.specs import CodeReference
 
 SCRIPT = """
 from datetime import UTC, datetime
@@ -182,6 +184,151 @@ def test_a_script_that_is_imported_as_a_module_the_next_time_is_no_change(tmp_pa
     assert again.startswith("0 to apply")
 
 
+def test_code_that_changed_since_is_not_run_to_find_that_out(tmp_path):
+    script = tmp_path / "shop.py"
+    script.write_text(SCRIPT)
+    run(tmp_path, "shop.py")
+    script.write_text("open('was_run', 'w')\n" + SCRIPT.replace("* discount", "* discount * 3"))
+    assert "has changed since it was applied" in served(tmp_path)["message"]
+    script.write_text("open('was_run', 'w')\n")
+    assert served(tmp_path)["message"] == f"there is no rest in {script} any more"
+    assert not (tmp_path / "was_run").exists()
+
+
+# What a catalog says that somebody else wrote
+
+
+@pytest.fixture
+def given(tmp_path, monkeypatch):
+    """A workspace without a suffix, so that its name could be a package's."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with tm.connect(tmp_path / "given", create=True):
+        pass
+    return tmp_path / "given"
+
+
+REST = "def rest():\n    return 1\n"
+
+
+def planted(path, mark):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"import pathlib\npathlib.Path({str(mark)!r}).touch()\n\n\n{REST}")
+    return path
+
+
+def said(tmp_path, **place):
+    """Look for a function whose digest is right, as whoever wrote the catalog would make it."""
+    digest = hashlib.sha256(REST.encode()).hexdigest()
+    code = CodeReference(**{"module": "__main__", "name": "rest", "file": None, "digest": digest} | place)
+    with pytest.raises(DefinitionError) as info:
+        find_function(code, tmp_path)
+    return info.value.message
+
+
+def test_a_script_inside_a_workspace_is_never_run(given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    mark = tmp_path / "was_run"
+    evil = planted(given / "blobs" / "evil.py", mark)
+    (tmp_path / "link.py").symlink_to(evil)
+    for file in (evil, tmp_path / "link.py", "given/blobs/evil.py", given / "tmp" / ".." / "blobs" / "evil.py"):
+        assert f"is inside {given}, which holds data" in said(tmp_path, file=str(file))
+    planted(tmp_path / "beside.py", mark)
+    assert "is not an absolute path" in said(tmp_path, file="beside.py")
+    assert not mark.exists()
+
+
+def test_a_module_inside_a_workspace_is_never_imported(given, tmp_path, monkeypatch):
+    mark = tmp_path / "was_run"
+    planted(given / "evil.py", mark)
+    planted(given / "blobs" / "__init__.py", mark)
+    planted(given / "blobs" / "inner.py", mark)
+    for name in ("given.evil", "given.blobs", "given.blobs.inner"):
+        assert "which holds data" in said(tmp_path, module=name)
+    monkeypatch.syspath_prepend(str(given))
+    assert "which holds data" in said(tmp_path, module="evil")
+    assert not mark.exists()
+    assert not {name for name in sys.modules if name == "evil" or name.startswith("given")}
+
+
+def test_a_module_is_imported_only_if_it_holds_the_function_that_was_applied(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    mark = tmp_path / "was_run"
+    planted(tmp_path / "shop_package" / "__init__.py", mark)
+    planted(tmp_path / "shop_package" / "code.py", mark)
+    assert "has changed since" in said(tmp_path, module="shop_package.code", digest="0" * 64)
+    assert "there is no shop_package.code.other any more" in said(tmp_path, module="shop_package.code", name="other")
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        REST,
+        "class rest:\n    pass\n\n\n" + REST,
+        "if True:\n    def rest():\n        return 1\n",
+        "try:\n    import nothing_of_that_name\nexcept ImportError:\n    def rest():\n        return 1\n",
+        'x = """\x0c\u2028"""\n' + REST + "y = 1",
+        "def rest():\n    return 2\n\n\n" + REST,
+        "# -*- coding: latin-1 -*-\nname = 'caf\xe9'\n" + REST,
+        REST.rstrip("\n"),
+        REST.replace("\n", "\r\n"),
+    ],
+    ids=["plain", "class", "if", "try", "separators", "twice", "latin", "unended", "windows"],
+)
+def test_the_same_function_is_found_however_its_file_is_written(tmp_path, monkeypatch, text, request):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    name = "shop_written_" + request.node.callspec.id
+    (tmp_path / f"{name}.py").write_bytes(text.encode("latin-1" if "latin" in text else "utf-8"))
+    before = reference_of(import_modules([name], tmp_path)[0].rest)
+    del sys.modules[name]
+    try:
+        assert find_function(before, tmp_path)() == 1
+    finally:
+        sys.modules.pop(name, None)
+
+
+DECORATED = """
+import functools
+
+
+def same(function):
+    @functools.wraps(function)
+    def inner():
+        return function()
+
+    return inner
+
+
+@same
+@same
+def rest():
+    return 1
+
+
+async def later():
+    return 2
+
+
+class Group:
+    @staticmethod
+    def inner():
+        return 3
+"""
+
+
+def test_decorated_and_asynchronous_functions_are_found_with_their_decorators(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "shop_decorated.py").write_text(DECORATED)
+    module = import_modules(["shop_decorated"], tmp_path)[0]
+    try:
+        for function in (module.rest, module.later, module.Group.inner):
+            code = reference_of(function)
+            del sys.modules["shop_decorated"]
+            assert find_function(code, tmp_path) is not function
+    finally:
+        sys.modules.pop("shop_decorated", None)
+
+
 # In one process
 
 
@@ -253,7 +400,7 @@ def test_a_script_that_fails_when_it_is_found_again_is_named_and_not_kept(tmp_pa
     script = tmp_path / "shop.py"
     script.write_text(SCRIPT)
     run(tmp_path, "shop.py")
-    script.write_text("raise RuntimeError('no data')")
+    script.write_text(SCRIPT + "\nraise RuntimeError('no data')")
     answer = served(tmp_path)
     assert answer["message"] == f"the script {script} cannot be run to find its functions: no data"
 

@@ -4,6 +4,7 @@ import errno
 import os
 
 import pytest
+from command_line import refused
 
 import tinymlops as tm
 from tinymlops.config import Config, SqlConfig, find_config, read_config
@@ -98,6 +99,70 @@ def test_the_nearest_file_is_found_from_below(tmp_path):
     inner = write(tmp_path / "inner", "")
     assert find_config(deep) == inner
     assert find_config(tmp_path) == tmp_path
+
+
+@pytest.mark.parametrize("mark", [".git", ".hg", ".jj"])
+def test_the_walk_ends_at_the_root_of_a_repository(tmp_path, mark):
+    repository = tmp_path / "repository"
+    (repository / "src").mkdir(parents=True)
+    (repository / mark).mkdir()
+    write(tmp_path, "")
+    with pytest.raises(NotFoundError):
+        find_config(repository / "src")
+    write(repository, "")
+    assert find_config(repository / "src") == repository
+
+
+def test_the_walk_ends_at_home(tmp_path, monkeypatch):
+    home = tmp_path / "homes" / "me"
+    (home / "shop").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    write(tmp_path, "")
+    with pytest.raises(NotFoundError):
+        find_config(home / "shop")
+    assert find_config(tmp_path / "homes") == tmp_path  # outside of home, nothing else ends it
+    write(home, "")
+    assert find_config(home / "shop") == home
+
+
+@pytest.mark.parametrize("name", [".", "tinymlops.toml"])
+def test_a_file_that_everybody_may_write_to_is_not_used(tmp_path, name):
+    below = write(tmp_path, "") / "below"
+    below.mkdir()
+    (tmp_path / name).chmod((tmp_path / name).stat().st_mode | 0o002)
+    with pytest.raises(AccessError, match="may be written to by every user") as caught:
+        find_config(below)
+    assert caught.value.hint.endswith(f"--project {tmp_path}")
+    assert read_config(tmp_path) == Config()  # it was named
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only a superuser can give a file away")
+@pytest.mark.parametrize("name", [".", "tinymlops.toml"])
+def test_a_file_of_another_user_is_not_used_unless_it_is_named(tmp_path, monkeypatch, name):
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    below = write(tmp_path, 'modules = ["theirs"]\nworkspace = "shop.tm"\n') / "below"
+    below.mkdir()
+    (tmp_path / "theirs.py").write_text("raise SystemExit('their code was run')")
+    os.chown(tmp_path / name, 65534, -1)
+    monkeypatch.chdir(below)
+    with pytest.raises(AccessError, match=r"is not used, because .* belongs to another user \(uid 65534\)"):
+        find_config(below)
+    assert "their code" not in refused(11, "plan")
+    monkeypatch.setenv("SUDO_UID", "65534")
+    assert find_config(below) == tmp_path
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only a superuser can give a file away")
+def test_a_link_that_another_user_left_is_not_used(tmp_path):
+    own, shared = tmp_path / "own", tmp_path / "shared"
+    own.mkdir()
+    shared.mkdir()
+    write(own, "")
+    (shared / "tinymlops.toml").symlink_to(own / "tinymlops.toml")
+    assert find_config(shared) == shared
+    os.lchown(shared / "tinymlops.toml", 65534, -1)
+    with pytest.raises(AccessError, match="belongs to another user"):
+        find_config(shared)
 
 
 def test_without_any_the_hint_is_init(tmp_path):

@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import pytest
 import tinymlops as tm
 from tinymlops import errors
 from tinymlops._time import ReplayClock, system_clock
-from tinymlops.errors import ConflictError, DataError, IntegrityError, NotFoundError, TinyMLOpsError
+from tinymlops.errors import AccessError, ConflictError, DataError, IntegrityError, NotFoundError, TinyMLOpsError
 from tinymlops.features import in_force
 from tinymlops.records import AuditEntry, Segment
 from tinymlops.stores import environment as environments
@@ -131,6 +132,44 @@ def test_a_directory_that_holds_something_else_is_left_alone(tmp_path):
 def test_an_empty_directory_becomes_a_workspace(path):
     path.mkdir()
     connect(path, create=True).release()
+
+
+def test_a_directory_that_others_may_enter_is_made_private_with_the_workspace(path):
+    path.mkdir()
+    path.chmod(0o777)
+    connect(path, create=True).release()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o277, 0o777])
+def test_a_new_workspace_is_private_and_usable_under_any_umask(path, mask):
+    before = os.umask(mask)
+    try:
+        connect(path, create=True).release()
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(one.stat().st_mode) for one in (path, *path.iterdir()) if one.is_dir()} == {0o700}
+    assert stat.S_IMODE((path / "meta.db").stat().st_mode) == 0o600
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only a superuser can be somebody else for a moment")
+def test_a_directory_of_another_user_that_cannot_be_made_private_is_refused():
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        shared = Path(folder, "shared")
+        shared.mkdir()
+        shared.chmod(0o777)
+        pid = os.fork()
+        if pid == 0:
+            os.setgid(65534)
+            os.setuid(65534)
+            try:
+                connect(shared, create=True)
+            except AccessError as error:
+                os._exit(0 if "belongs to another user" in error.message else 1)
+            os._exit(2)
+        assert os.waitpid(pid, 0)[1] == 0
+        assert os.listdir(shared) == []
 
 
 def test_a_creation_that_died_half_way_is_finished_by_the_next(path):

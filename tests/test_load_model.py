@@ -2,6 +2,8 @@
 
 import importlib
 import sys
+from dataclasses import replace
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -10,8 +12,10 @@ from sklearn.dummy import DummyClassifier
 from trained import orders_frame, project_of_orders, replay, train, visits_frame
 
 import tinymlops as tm
-from tinymlops.errors import DataError, DefinitionError, IntegrityError, NotFoundError
+from tinymlops.config import Config
+from tinymlops.errors import DataError, DefinitionError, IntegrityError, NotFoundError, UntrustedModelError
 from tinymlops.serving import model as module
+from tinymlops.training.flavors import save
 
 ON_DEMAND = """
 import polars as pl
@@ -237,3 +241,28 @@ def test_a_model_that_was_not_logged_is_named(ws):
     with pytest.raises(NotFoundError, match="logged no model 'model'"):
         ws.register_model("buyer", run=run)
     assert at(0) < data.train.spine["timestamp"][0]
+
+
+def test_trust_comes_from_the_projects_settings_and_not_with_the_model(workspace):
+    from sklearn.preprocessing import FunctionTransformer
+
+    named = f"{__name__}.{_same.__name__}"
+    manifest = SimpleNamespace(model=SimpleNamespace(trusted_types=[named]), definitions=())
+    models = SimpleNamespace(manifest_of=lambda run, name: manifest)
+    with pytest.raises(UntrustedModelError, match=named) as caught:
+        module.require_servable(models, "run", "model", ())
+    assert f'trusted_types = ["{named}"]' in caught.value.hint
+    module.require_servable(models, "run", "model", (named,))
+
+    content = save(FunctionTransformer(_same).fit([[1.0]]), [named])
+    record = SimpleNamespace(sha256=workspace._environment.blobs.put(content), trusted_types=[named], flavor="sklearn")
+    models = SimpleNamespace(manifest=lambda version: SimpleNamespace(model=record, definitions=()))
+    context = workspace._context()
+    with pytest.raises(UntrustedModelError, match=r"list it in tinymlops\.toml|nobody has reviewed"):
+        module._load(context, models, None)
+    trusting = replace(context, config=Config(trusted_types=(named,)))
+    assert module._load(trusting, models, None).estimator is not None
+
+
+def _same(rows):
+    return rows

@@ -224,3 +224,32 @@ def test_search_binds_what_looks_like_sql(searched):
     with pytest.raises(DataError):
         searched.search(limit=-1)
     assert len(searched.search()) == 4
+
+
+@pytest.mark.parametrize(
+    ("where", "why"),
+    [
+        ("metrics.auc > " + "9" * 5000, "is too large"),
+        ("metrics.auc > -" + "9" * 5000, "is too large"),
+        ("metrics.auc > 1" + "0" * 20, "is too large"),
+        ("metrics.auc > 1e999", "is too large"),
+        (" and ".join(["metrics.auc > 0"] * 1500), "more than 500 conditions"),
+        ("name = 'a\0b'", "character of code 0"),
+        ('metrics."a\0b" > 0', "character of code 0"),
+        ("name = '\ud800'", "Unicode"),
+        (7, "is not text"),
+    ],
+    ids=["digits", "negative", "int64", "float", "many", "nul", "name", "surrogate", "number"],
+)
+def test_a_search_that_python_or_sqlite_would_choke_on_is_refused(searched, where, why):
+    with pytest.raises(DataError, match=why) as caught:
+        searched.search(where)
+    assert len(str(caught.value)) < 1000
+
+
+def test_a_search_of_many_conditions_and_an_odd_order(searched):
+    assert len(searched.search(" and ".join(["metrics.auc > 0"] * 500))) >= 1
+    with pytest.raises(DataError, match="code 0"):
+        searched.search(order_by="-metrics.a\0b")
+    with pytest.raises(DataError, match="too large"):
+        searched.search(limit=2**70)

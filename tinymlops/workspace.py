@@ -593,6 +593,7 @@ class Workspace:
         """
         from tinymlops.serving.prediction import predict
 
+        self._environment.check()  # an answer is given only where it can be logged
         model = self.load_model(reference)
         return predict(self._context(), model, rows, self._log, details=details, sync=sync)
 

@@ -25,6 +25,7 @@ def require_ready(ws: Workspace) -> None:
         TinyMLOpsError: If the workspace does not open, or of the kind of the first thing amiss, naming all.
     """
     context = ws._context()  # noqa: SLF001 - the server stands on the facade, and this is no verb of a user
+    context.environment.check()
     amiss = dict(_amiss(ws, context))
     if amiss:
         message = "; ".join(f"{name}: {error.message}" for name, error in amiss.items())

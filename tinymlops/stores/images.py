@@ -83,6 +83,8 @@ def load(directory: Path, name: str) -> dict[str, pl.DataFrame] | None:
     try:
         return {table: _map(path / f"{table}.arrow", sha256) for table, sha256 in _hashes(path).items()}
     except FileNotFoundError:
+        if path.is_symlink():  # which would keep an image from its place
+            _remove(path)
         return None
     except (IntegrityError, AccessError, NotADirectoryError):
         _remove(path)

@@ -227,7 +227,7 @@ def _require_same_in(text: str | None, code: CodeReference) -> None:
         return
     for part in code.name.split("."):
         found = [inner for outer in found for inner in _definitions(outer) if inner.name == part]
-    lines = io.StringIO(text).readlines()
+    lines = io.StringIO(text if text.endswith("\n") else f"{text}\n").readlines()  # as `inspect` has them
     texts = [
         "".join(inspect.getblock(lines[min(part.lineno for part in (one, *one.decorator_list)) - 1 :]))
         for one in found
