@@ -217,9 +217,9 @@ def test_a_quotient_by_zero_is_null_in_history_online_python_and_json(tmp_path, 
         keys = {"customer": ["x", "y"], "weight": [0.0, 0.0]}
         online = ws.get_online_features(VIEWS, keys)
         assert online.to_dict() == {**keys, **NULLS}
-        assert online.to_polars().select(NULLS).to_dict(as_series=False) == NULLS
+        assert online.to_polars().select(list(NULLS)).to_dict(as_series=False) == NULLS
         spine = pl.DataFrame({**keys, "timestamp": [at(3)] * 2})
-        assert ws.get_historical_features(spine, VIEWS).select(NULLS).to_dict(as_series=False) == NULLS
+        assert ws.get_historical_features(spine, VIEWS).select(list(NULLS)).to_dict(as_series=False) == NULLS
         with TestClient(tm.create_app(ws), base_url="http://127.0.0.1:8000") as client:
             asked = {"features": VIEWS, "keys": [{"customer": c, "weight": 0.0} for c in "xy"]}
             answer = client.post("/v1/features/online", json=asked).json()

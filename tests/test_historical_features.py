@@ -172,9 +172,9 @@ def test_values_of_any_type_are_counted(workspace, case):
     ("amounts", "feature", "message"),
     [
         (
-            [1.0, 0.0],
-            lambda rows: (1 / rows["amount"]).sum(window="1d"),
-            "'amount'.*infinite value, in the row of 2024",
+            [1, 3],
+            lambda rows: (rows["amount"] * 2**62).sum(window="1d"),
+            "'amount'.*over source 'orders' in feature 'x' does not fit 64 bits in the row of 2024",
         ),
         (["x", "y"], lambda rows: rows["amount"].max(window="1d"), "needs numbers and got String"),
         ([1.0, 2.0], lambda rows: rows["amount"].any(window="1d"), "needs true or false and got Float64"),

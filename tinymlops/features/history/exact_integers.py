@@ -82,11 +82,9 @@ def computed(name: str, left: Any, right: Any) -> pl.Series:
     left, right = widened(left), widened(right)
     if name == "**":
         return _power(left, right)
-    height = len(left) if isinstance(left, pl.Series) else len(right)
-    left, right = _column(left, height), _column(right, height)
     if _fits(name, left, right):
-        return _apply(name, left, right)
-    wide = _apply(name, left.cast(pl.Int128), right.cast(pl.Int128))
+        return _apply(name, left, right, pl.Int64())
+    wide = _apply(name, left, right, pl.Int128())
     narrow = wide.cast(pl.Int64, strict=False)
     _require(narrow, wide.is_not_null())
     return narrow
@@ -97,9 +95,8 @@ def comparable(left: Any, right: Any) -> tuple[Any, Any]:
     kinds = {value.dtype if isinstance(value, pl.Series) else pl.Int64() for value in (left, right)}
     if len(kinds) == 1:
         return left, right
-    kind = pl.Int128 if kinds & _WIDE else pl.Int64
-    height = len(left) if isinstance(left, pl.Series) else len(right)
-    return _column(left, height).cast(kind), _column(right, height).cast(kind)
+    kind = pl.Int128() if kinds & _WIDE else pl.Int64()
+    return _as(left, kind), _as(right, kind)
 
 
 def beside_float(name: str, left: Any, right: Any) -> tuple[Any, Any] | None:
@@ -146,7 +143,7 @@ def _bounds(value: Any) -> tuple[int, int]:
     return least, greatest
 
 
-def _fits(name: str, left: pl.Series, right: pl.Series) -> bool:
+def _fits(name: str, left: Any, right: Any) -> bool:
     """Say whether every result is within 64 bits, as far as the least and greatest values tell."""
     lefts = _bounds(left)
     if name not in ("+", "-", "*"):
@@ -155,9 +152,15 @@ def _fits(name: str, left: pl.Series, right: pl.Series) -> bool:
     return bool(min(results) >= _LEAST and max(results) <= _GREATEST)
 
 
-def _apply(name: str, left: pl.Series, right: pl.Series) -> pl.Series:
-    frame = pl.DataFrame({"left": left, "right": right})
-    return frame.select(_FUNCTIONS[name](pl.col("left"), pl.col("right")).alias("value")).to_series()
+def _apply(name: str, left: Any, right: Any, kind: pl.DataType) -> pl.Series:
+    values = {"left": _as(left, kind), "right": _as(right, kind)}
+    frame = pl.DataFrame({side: value for side, value in values.items() if isinstance(value, pl.Series)})
+    given = [pl.col(side) if side in frame.columns else pl.lit(value, dtype=kind) for side, value in values.items()]
+    return frame.select(_FUNCTIONS[name](*given).alias("value")).to_series()
+
+
+def _as(value: Any, kind: pl.DataType) -> Any:
+    return value.cast(kind) if isinstance(value, pl.Series) else int(value)
 
 
 def _power(left: pl.Series, exponent: int) -> pl.Series:
