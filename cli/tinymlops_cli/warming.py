@@ -6,6 +6,8 @@ the types they call it with.
 
 from __future__ import annotations
 
+import gc
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -19,10 +21,12 @@ if TYPE_CHECKING:
 __all__ = ["compile_beside", "compile_kernels"]
 
 _DAY = "2024-01-01 00:00:00+00"
+_HALF = "2024-01-01T00:20:00+00:00"
 _ROWS = f"""
     select i, i % 2 as thing, i // 3 as number, timestamptz '{_DAY}' + to_minutes(i) as at,
         timestamptz '{_DAY}' + to_minutes(case when i % 5 = 0 then 60 else i end) as known_at,
-        i * 0.5 as x, case when i % 7 = 0 then 1e-100 else 1e100 end as wide, i % 3 = 0 as flag
+        i * 0.5 as x, case when i % 7 = 0 then 1e-100 else 1e100 end as wide, i % 3 = 0 as flag,
+        i % 2 * 1000000000000 as far, 'a key of some length, ' || i % 2 as text
     from range(40) as t(i)
 """
 _OF_CONDITIONS = ("any", "all")
@@ -31,14 +35,9 @@ _VIEWS = ("in_order", "out_of_order")
 
 
 def compile_kernels() -> None:
-    """Bring the machine code of every kernel into the cache, what takes a whole table of history first."""
-    from tinymlops.kernels._compile import recorded
-
-    with recorded() as signatures:
-        _walk()
-    # Whoever needs a kernel meanwhile begins at the other end.
-    for kernel, signature in reversed(signatures):
-        kernel.compile(signature)
+    """Bring the machine code of every kernel into the cache."""
+    with tempfile.TemporaryDirectory() as folder:
+        _compile(Path(folder))
 
 
 def compile_beside(parent: int) -> None:
@@ -48,28 +47,64 @@ def compile_beside(parent: int) -> None:
         parent: The process that started this one.
     """
     from tinymlops.kernels._beside import end_with, only_one
+    from tinymlops.kernels._cache import cache_directory
 
     end_with(parent)
+    gc.disable()  # a compiler keeps most of what it makes, and this process ends soon
     with only_one() as alone:
-        if alone:
-            compile_kernels()
+        home = cache_directory()
+        if not alone or home is None:
+            return
+        # At one place, which whoever comes next clears: this process may be killed at any moment.
+        folder = Path(home, "warming")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700)
+        _compile(folder)
 
 
-def _walk() -> None:
+def _compile(folder: Path) -> None:
+    """Compile what takes a whole table of history first, and from the last kernel to the first.
+
+    Whoever needs a kernel meanwhile begins at the other end.
+    """
+    from tinymlops.kernels._compile import recorded
+
+    with recorded() as signatures:
+        _walk(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    for kernel, signature in reversed(signatures):
+        kernel.compile(signature)
+
+
+def _walk(folder: Path) -> None:
     """Walk a small project from its sources to features of now and then, in a workspace that is thrown away."""
-    spine, facts = _rows().select("thing", "at"), _rows().select("thing", "at", "known_at", "x")
-    for created in (None, "known_at"):
-        tm.point_in_time_join(spine, facts, key="thing", timestamp="at", created=created, prefix="p_", details=True)
+    rows = _rows()
+    _sum_many_rows()
+    for key in ("thing", "far", "text"):
+        spine, facts = rows.select(key, "at"), rows.select(key, "at", "known_at", "x")
+        for created in (None, "known_at"):
+            tm.point_in_time_join(spine, facts, key=key, timestamp="at", created=created, prefix="p_", details=True)
     project = _project()
-    with tempfile.TemporaryDirectory() as folder, tm.connect(Path(folder, "warm.tm"), create=True) as ws:
+    clock = tm.ReplayClock(_HALF)
+    with tm.connect(folder / "warm.tm", create=True, clock=clock) as ws:
         ws.apply(project)
-        ws.ingest()
-        ws.ingest()  # again, for rows that are compared with history
-        ws.materialize()
+        for _ in range(2):  # again, for rows that are compared with history, and put to those that are online
+            ws.ingest()
+            ws.materialize()
+            clock.advance("1d")
         for view in _VIEWS:
             ws.get_online_features([view], [{"thing": 0}, {"thing": 1}])
         for view in _VIEWS:
-            ws.get_historical_features(spine.rename({"at": "timestamp"}), [view], details=True)
+            ws.get_historical_features(rows.select("thing", timestamp="at"), [view], details=True)
+
+
+def _sum_many_rows() -> None:
+    """Put the totals of two parts together, which only a table of more rows has."""
+    import numpy as np
+
+    from tinymlops.kernels.totals import PAIR, add_on_threads
+
+    add_on_threads(np.zeros((1, PAIR), np.uint64), np.zeros(PAIR, np.uint64))
 
 
 def _project() -> tm.Project:

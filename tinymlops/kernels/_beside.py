@@ -104,7 +104,7 @@ def _start() -> None:
     with only_one() as alone:
         if not alone:
             return
-    if cache_directory() is None or not sys.executable:
+    if cache_directory() is None or not _is_python(sys.executable):
         return
     code = _START.format(path=[entry for entry in sys.path if isinstance(entry, str)], parent=os.getpid())
     nothing = subprocess.DEVNULL
@@ -124,6 +124,11 @@ def _start() -> None:
                 file=sys.stderr,
                 flush=True,
             )
+
+
+def _is_python(program: str | None) -> bool:
+    """Say whether a program takes code to run; where Python is embedded or frozen it is another one."""
+    return Path(program or "").name.startswith("python") and not getattr(sys, "frozen", False)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -25,7 +25,7 @@ from tinymlops.kernels._threads import in_chunks, thread_count
 if TYPE_CHECKING:
     from tinymlops.kernels._bounds import Timeline, Window
 
-__all__ = ["PAIR", "Column", "Totals", "add_to_limbs", "pair_between", "total_between"]
+__all__ = ["PAIR", "Column", "Totals", "add_on_threads", "add_to_limbs", "pair_between", "total_between"]
 
 Array = np.ndarray[Any, Any]
 
@@ -130,7 +130,7 @@ class Totals:
 
         in_chunks(edges.size - 1, work, least=1)
         for start, stop in itertools.pairwise(edges[1:]):
-            _add_on_threads(running[start + 1 : stop + 1], running[start])
+            add_on_threads(running[start + 1 : stop + 1], running[start])
         return frozen(running, np.uint64)
 
     def over(self, window: Window) -> tuple[Array, bool, Array, int, Array, Array]:
@@ -195,7 +195,8 @@ def _total_parts(
                 store(total, running, block + 1)
 
 
-def _add_on_threads(running: Array, total: Array) -> None:
+def add_on_threads(running: Array, total: Array) -> None:
+    """Add a number, uint64[limbs], to each of running totals, uint64[n, limbs]: what a part's rows are behind."""
     in_chunks(len(running), lambda a, b: _add_to_all(running, a, b, total), least=65_536)
 
 
