@@ -191,7 +191,7 @@ def test_people_see_a_table_of_what_was_ingested_and_what_was_not(shop):
     head, visits, orders, error, hint = result.stderr.splitlines()
     assert head.split() == ["source", "read", "new", "error"]
     assert visits.split() == ["visits", "80", "80"]
-    assert orders.split()[:4] == ["orders", "source", "'orders'", "cannot"]
+    assert orders.split()[:4] == ["orders", "source", "'orders'", "failed:"]
     assert error == "error: 1 source could not be ingested: orders"
     assert hint.startswith("hint: ")
 

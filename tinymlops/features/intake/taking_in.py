@@ -84,7 +84,7 @@ def take_in(context: Context, source: SourceSpec, frame: pl.DataFrame) -> TakenI
 def judged_now(context: Context, source: SourceSpec, state: SourceState | None = None) -> Judgement:
     """Compare a source's definition with what its stored rows were read and dated by."""
     state = state if state is not None else state_of(context, source.name)
-    if state is None or not state.rows:
+    if state is None or not state.rows or state.definition == specs.fingerprint(source):
         return Judgement((), query=False)
     database = context.environment.database
     found = generations_of(database, place_of(database, source.name), state)
