@@ -211,6 +211,13 @@ class Ingestion(Record, frozen=True, kw_only=True):
     """Of a rebuild: events of the generation before that it does not have."""
     generation: int = 0
 
+    def __repr__(self) -> str:
+        named = [name for name in self.__struct_fields__ if name.startswith("rows_") and name != "rows_read"]
+        counts = {name.removeprefix("rows_").replace("_", " "): getattr(self, name) for name in named}
+        told = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count) or "nothing new"
+        begun = f"; generation {self.generation}" if self.generation else ""
+        return f"<ingested {self.source}: {self.rows_read:,} read, {told}; Q={self.sequence}{begun}>"
+
 
 class PushedRow(Record, frozen=True, kw_only=True):
     """A row that arrived by push; its created time is the time of the commit."""

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 
 import tinymlops as tm
+from tinymlops.errors import ConflictError
 from torture import world
 
 JUMPS = [timedelta(**jump) for jump in ({"days": 20}, {"hours": 1}, {"seconds": 1}, {"microseconds": 1}, {})]
@@ -130,11 +131,12 @@ def story(path, *, seed, steps):
         steps: How many.
 
     Returns:
-        How often the clock was set back, how many answers were compared, and what did not hold.
+        How often the clock was set back, how often a change was refused for it, how many answers were compared, and what did
+        not hold.
     """
     chance, wall = random.Random(seed), Wall()
     told = Told(chance)
-    said = {"set_back": 0, "compared": 0, "problems": []}
+    said = {"set_back": 0, "refused": 0, "compared": 0, "problems": []}
     answers, latest = [], datetime.now(UTC)
     ws = tm.connect(path, create=True)
     ws.apply(shop(told))
@@ -150,7 +152,17 @@ def story(path, *, seed, steps):
             ws.close()
             ws = tm.connect(path)
             ws.apply(shop(told))
-        _STEPS[does][1](ws, told, chance)
+        before = {source: dict(rows) for source, rows in told.rows.items()}
+        try:
+            _STEPS[does][1](ws, told, chance)
+        except ConflictError as error:
+            # More than a day behind what was stored last: refused, and mended or waited out.
+            assert "was last stored at" in error.message, error
+            said["refused"] += 1
+            told.rows = before
+            if chance.random() < 0.5:
+                ws.repair()
+                answers.clear()  # what was not to be seen before a wrong time is seen from now on
         problems = [
             *_facts(ws, told),
             *_last_amounts(ws, told, latest + timedelta(days=1)),

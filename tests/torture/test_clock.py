@@ -21,6 +21,7 @@ def test_a_clock_set_back_makes_nothing_wrong(fleet, each, tmp_path):
         stories=STORIES,
         steps=STORIES * STEPS,
         set_back=sum(one["set_back"] for one in stories),
+        refused=sum(one["refused"] for one in stories),
         answers_compared=sum(one["compared"] for one in stories),
         wrong=len(wrong),
     )
