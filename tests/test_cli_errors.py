@@ -188,12 +188,23 @@ def test_people_see_a_table_of_what_was_ingested_and_what_was_not(shop):
     succeed("apply")
     result = run("ingest")
     assert (result.exit_code, result.stdout) == (EXIT_CODES[DataError], "")
-    head, visits, orders, error, hint = result.stderr.splitlines()
+    head, visits, orders, error, hint, *_ = result.stderr.splitlines()
     assert head.split() == ["source", "read", "new", "error"]
     assert visits.split() == ["visits", "80", "80"]
     assert orders.split()[:4] == ["orders", "source", "'orders'", "failed:"]
     assert error == "error: 1 source could not be ingested: orders"
     assert hint.startswith("hint: ")
+
+
+def test_people_are_told_of_each_source_what_to_do(shop):
+    succeed("apply")
+    succeed("ingest")
+    features = shop / "features.py"
+    features.write_text(features.read_text().replace(', id="order_id"', ""))
+    succeed("apply")
+    result = run("ingest")
+    assert "hint: orders: " in result.stderr
+    assert "tinymlops ingest orders --rebuild" in result.stderr
 
 
 def test_errors_of_one_class_have_its_code_and_of_several_the_roots():

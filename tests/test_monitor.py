@@ -38,6 +38,14 @@ def served_for(ws, hours):
     return answers
 
 
+def test_a_report_needs_no_model_file(ws, tmp_path):
+    served_for(ws, 1)
+    name = ws.load_model("buyer").manifest.model.sha256
+    (file,) = [one for one in tmp_path.rglob("*") if one.is_file() and one.stem.endswith(name[2:])]
+    file.unlink()
+    assert ws.monitor("buyer").predictions == 3
+
+
 def test_a_report_puts_live_metrics_beside_those_of_training(ws):
     answers = served_for(ws, 30)
     ws.log_outcomes([{"prediction_id": answer["id"], "value": n % 3 == 0} for n, answer in enumerate(answers[:60])])

@@ -647,9 +647,10 @@ class Workspace:
             until: Only predictions before this moment.
         """
         from tinymlops.monitoring.report import monitor
+        from tinymlops.serving.model import describe_model
 
         self._log.flush()
-        return monitor(self._context(), self.load_model(reference), since=since, until=until)
+        return monitor(self._context(), describe_model(self.models, reference), since=since, until=until)
 
     def backup(self, path: str | Path) -> Backup:
         """Copy the workspace as of one commit, while others read and write it; `tm.restore` makes one of it again.

@@ -92,6 +92,10 @@ def report(error: TinyMLOpsError, *, as_json: bool) -> None:
     typer.echo(printable(f"error: {error.message}"), err=True)
     if error.hint:
         typer.echo(printable(f"hint: {error.hint}"), err=True)
+    if isinstance(error, IngestError):
+        for name, one in error.errors.items():
+            if one.hint:
+                typer.echo(printable(f"hint: {name}: {one.hint}"), err=True)
 
 
 def _content(error: TinyMLOpsError) -> dict[str, Any]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tinymlops.records import Evaluation, ModelVersion
     from tinymlops.registry.models import Manifest, Models
 
-__all__ = ["Model", "load_model", "require_servable"]
+__all__ = ["Model", "describe_model", "load_model", "require_servable"]
 
 _KEPT = 8
 """Loaded models that a process keeps, the last used ones."""
@@ -46,7 +46,8 @@ class Model:
         version: Its number.
         signature: What it takes and gives.
         manifest: Everything it stands on: the run, the training set, every definition.
-        estimator: The fitted estimator. All of the process share it: do not fit it again.
+        estimator: The fitted estimator; None of a model that is only described. All of the process share it: do not fit
+            it again.
         definitions: The definitions it was trained with, whatever is in force by now.
     """
 
@@ -156,6 +157,22 @@ def load_model(context: Context, models: Models, reference: str) -> Model:
             while len(_loaded) > _KEPT:
                 _loaded.popitem(last=False)
     return Model(version, loaded)
+
+
+def describe_model(models: Models, reference: str) -> Model:
+    """Return a registered model without its estimator, whose file is not read: for what asks only what it stands on.
+
+    Args:
+        models: The registry.
+        reference: As for `load_model`.
+
+    Raises:
+        NotFoundError: If there is none, with the near match.
+        IntegrityError: If its manifest is missing or damaged.
+    """
+    version = models.get(reference)
+    manifest = models.manifest(version)
+    return Model(version, _Loaded(manifest, None, definitions_of(manifest.definitions)))
 
 
 def require_servable(models: Models, run: Any, logged_name: str, trusted: Collection[str]) -> None:
