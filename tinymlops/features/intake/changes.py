@@ -24,7 +24,18 @@ if TYPE_CHECKING:
     from tinymlops.features.history.commits import Commits
     from tinymlops.records import Schema
 
-__all__ = ["LEAP", "Changes", "History", "Stored", "compared", "first", "in_order", "own_schema", "require_clock"]
+__all__ = [
+    "LEAP",
+    "Changes",
+    "History",
+    "Stored",
+    "compared",
+    "first",
+    "in_order",
+    "own_schema",
+    "require_clock",
+    "split_known",
+]
 
 _SEEDS = (0x7D1, 0x2013)
 _HASHES = [f"__h{i}" for i in range(len(_SEEDS))]
@@ -107,6 +118,30 @@ def compared(
     if gone is not None and deleted:
         rows = pl.concat([rows, gone], how="diagonal")
     return Changes(rows, corrected, frame.height - fresh.height, deleted, incomplete)
+
+
+def split_known(
+    frame: pl.DataFrame, stored: pl.DataFrame, schemas: Sequence[Schema], source: SourceSpec
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Compare what was read of a source without ids with its stored rows, each by the columns it was stored under.
+
+    Returns:
+        The stored rows that were not read, or not as often; the rows read that are stored; and those that are not.
+    """
+    epochs = _epochs(schemas, frame)
+    versions, unread = _version(stored, frame, source, epochs), []
+    left = frame.with_row_index("__place")
+    for number in reversed(range(len(epochs))):
+        old = versions.filter(pl.col("__epoch") == number)
+        new = _hashes(left, [*epochs[number].columns, "__deleted"])
+        unread.append(old.filter(_unmatched(old, new)).select("__sequence"))
+        left = left.filter(_unmatched(new, old))
+    known = frame.with_row_index("__place").join(left, on="__place", how="anti", maintain_order="left").drop("__place")
+    return (
+        stored.join(pl.concat(unread), on="__sequence", how="semi", maintain_order="left"),
+        known,
+        left.drop("__place"),
+    )
 
 
 def first(frame: pl.DataFrame, source: SourceSpec, *, keys: Sequence[str] = (), whole: bool = False) -> Changes:
