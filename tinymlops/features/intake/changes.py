@@ -100,7 +100,8 @@ def compared(
         ConflictError: If the clock lies well behind the time at which a version of a changed row was stored.
     """
     epochs = _epochs(history.schemas, frame)
-    read = [_version(batch, frame, source, epochs) for batch in history.stored()]
+    keys = [name for name in keys if name in frame.columns]
+    read = [_version(batch, frame, source, epochs, keys) for batch in history.stored()]
     versions = pl.concat(read)
     if source.id is None:
         fresh, incomplete = _fresh(frame, versions, epochs)
@@ -112,6 +113,8 @@ def compared(
     since = _since(touched, versions, source, history.commits)
     rows = _known_from(fresh, since, source, now)
     corrected = rows.join(touched, on=source.id, how="semi").height
+    if not whole:
+        touched = _maybe_moved(touched, rows, source.id, keys)
     rows = _with_moves(rows, touched, history.stored, frame, source, keys, whole=whole)
     gone = None if present is None else _vanished(latest, versions, history, present, frame, source, now)
     deleted = 0 if gone is None else gone.height
@@ -224,7 +227,9 @@ def _epochs(schemas: Sequence[Schema], frame: pl.DataFrame) -> list[_Epoch]:
     return found or [_Epoch(0, own, [])]
 
 
-def _version(batch: pl.DataFrame, frame: pl.DataFrame, source: SourceSpec, epochs: Sequence[_Epoch]) -> pl.DataFrame:
+def _version(
+    batch: pl.DataFrame, frame: pl.DataFrame, source: SourceSpec, epochs: Sequence[_Epoch], keys: Sequence[str] = ()
+) -> pl.DataFrame:
     """Return what is kept of rows of history: the hash of what they hold, and of rows with ids which they are."""
     batch = _like(batch, frame)
     kept = ["__sequence", "__event"] if source.id is None else [source.id, "__sequence", "__deleted", "__created"]
@@ -232,6 +237,9 @@ def _version(batch: pl.DataFrame, frame: pl.DataFrame, source: SourceSpec, epoch
         # Kept where it is ours, and not one that the source itself sent.
         own = times_of(batch[source.created], source)
         batch = batch.with_columns(__created=batch["__created"].set(batch["__created"].eq_missing(own), None))
+    if source.id is not None and keys:
+        batch = batch.with_columns(_of_keys(batch, keys))
+        kept.append("__key")
     parts = []
     for number, epoch in enumerate(epochs):
         part = batch
@@ -337,6 +345,18 @@ def _known_from(rows: pl.DataFrame, since: pl.DataFrame, source: SourceSpec, now
         .with_columns(pl.when(follows).then(known).otherwise("__created").alias("__created"))
         .drop("__since", "__gone")
     )
+
+
+def _of_keys(frame: pl.DataFrame, keys: Sequence[str]) -> pl.Series:
+    return frame.select(keys).hash_rows(_SEEDS[0]).alias("__key")
+
+
+def _maybe_moved(touched: pl.DataFrame, rows: pl.DataFrame, ids: str, keys: Sequence[str]) -> pl.DataFrame:
+    """Return the versions whose event may have another key now, for their rows must be read: those of other hashes."""
+    if not keys:
+        return touched.clear()
+    now = rows.select(ids, _of_keys(rows, keys))
+    return touched.join(now, on=[ids, "__key"], how="anti") if now[ids].n_unique() == now.height else touched
 
 
 def _with_moves(
