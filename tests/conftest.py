@@ -1,6 +1,7 @@
 """Workspaces and small frames that many tests use."""
 
 import os
+import sys
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -16,6 +17,9 @@ __all__ = ["pytest_terminal_summary"]
 os.environ.setdefault("TINYMLOPS_KERNELS", "compiled")
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
+
+if not hasattr(sys.modules["__main__"], "__file__"):  # a worker of pytest-xdist, which is no notebook
+    sys.modules["__main__"].__file__ = __file__
 
 
 def at(hours):

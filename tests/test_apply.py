@@ -90,7 +90,7 @@ def make(tmp_path):
         ),
         (
             lambda rows: {"x": (rows["page"] > 3).last()},
-            "an expression over source 'orders' cannot be",
+            "an expression over source 'orders' in feature 'x' cannot be",
             "check the types",
         ),
         (lambda rows: {"x": rows["page"].sum(window="1d")}, "needs numbers and got String", "first or last"),

@@ -140,19 +140,17 @@ def test_an_unknown_column_is_refused_at_apply_once_the_columns_are_known(worksp
     )
 
 
-def test_an_unknown_column_is_refused_at_the_read_where_it_could_not_be_known_before(workspace, shop, refused):
+def test_an_unknown_column_is_refused_at_the_ingest_where_it_could_not_be_known_before(workspace, shop, refused):
     @shop.project.feature_view(entity=shop.customer)
     def mistaken(orders: tm.Rows) -> tm.Features:
         return {"x": orders["amuont"].last()}
 
     workspace.apply(shop.project)
-    workspace.ingest()
-    spine = VISITS.rename({"at": "timestamp"})
     refused(
-        DataError,
-        "source 'orders' has no column 'amuont'",
+        DefinitionError,
+        "'x' of feature view 'mistaken': source 'orders' has no column 'amuont'",
         "did you mean 'amount'?",
-        lambda: workspace.get_historical_features(spine, [mistaken]),
+        lambda: workspace.ingest("orders"),
     )
 
 
@@ -294,6 +292,9 @@ def test_a_view_over_a_source_that_was_never_ingested_is_refused(workspace, appl
     ],
 )
 def test_what_was_never_applied_is_refused(workspace, shop, refused, do):
+    other = tm.Project("other")
+    other.entity("other", key="other")
+    workspace.apply(other)
     refused(
         NotFoundError,
         "is not in this workspace",

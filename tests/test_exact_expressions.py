@@ -311,10 +311,19 @@ def test_a_pushed_row_whose_expression_does_not_fit_is_refused_and_nothing_is_st
         assert ws.get_online_features(["spending"], [{"customer": "x"}]).to_dict()["last"] == [2**62 + 1]
 
 
-def test_history_names_feature_source_and_row_of_what_does_not_fit(workspace):
+def test_rows_of_which_a_feature_does_not_fit_are_refused_at_ingest(workspace):
     orders = pl.DataFrame({"customer": ["a", "a"], "at": [at(1), at(2)], "amount": [1, 3]})
     workspace.apply(shop(orders, features=lambda rows: {"x": (rows["amount"] * 2**62).last()}))
+    with pytest.raises(DataError, match="row 1 of source 'orders' cannot be taken.*which spending:x reads") as info:
+        workspace.ingest("orders")
+    assert "correct the row" in info.value.hint
+
+
+def test_history_names_feature_source_and_row_of_what_does_not_fit(workspace):
+    orders = pl.DataFrame({"customer": ["a", "a"], "at": [at(1), at(2)], "amount": [1, 3]})
+    workspace.apply(shop(orders))
     workspace.ingest("orders")
+    workspace.apply(shop(orders, features=lambda rows: {"x": (rows["amount"] * 2**62).last()}))
     spine = pl.DataFrame({"customer": ["a"], "timestamp": [at(9)]})
     with pytest.raises(DataError) as info:
         workspace.get_historical_features(spine, ["spending"])
@@ -326,8 +335,9 @@ def test_history_names_feature_source_and_row_of_what_does_not_fit(workspace):
 
 def test_a_row_without_a_key_that_does_not_fit_hinders_nobody(workspace):
     orders = pl.DataFrame({"customer": ["a", None], "at": [at(1), at(2)], "amount": [1, 3]})
-    workspace.apply(shop(orders, features=lambda rows: {"x": (rows["amount"] * 2**62).last()}))
+    workspace.apply(shop(orders))
     workspace.ingest("orders")
+    workspace.apply(shop(orders, features=lambda rows: {"x": (rows["amount"] * 2**62).last()}))
     spine = pl.DataFrame({"customer": ["a"], "timestamp": [at(9)]})
     assert workspace.get_historical_features(spine, ["spending"])["x"].to_list() == [2**62]
 

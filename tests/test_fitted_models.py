@@ -1,6 +1,7 @@
 """What a run logs as a model: one that answers with its label's values, as the kind of table that it was fitted to."""
 
 import hashlib
+import json
 import sys
 from datetime import timedelta
 
@@ -84,9 +85,9 @@ def shop_of_labels():
 
 @pytest.fixture(scope="module")
 def ws(tmp_path_factory):
-    with tm.connect(
-        tmp_path_factory.mktemp("fitted") / "shop.tm", create=True, clock=tm.ReplayClock(at(300))
-    ) as workspace:
+    folder = tmp_path_factory.mktemp("fitted")
+    (folder / "tinymlops.toml").write_text(f"trusted_types = {json.dumps(TRUSTED)}\n")
+    with tm.connect(folder / "shop.tm", create=True, clock=tm.ReplayClock(at(300))) as workspace:
         workspace.apply(shop_of_labels())
         workspace.ingest()
         workspace.materialize()

@@ -440,7 +440,7 @@ def test_a_row_wise_transformation_has_one_input_and_keeps_its_times(project, fu
     refused(
         DefinitionError,
         f"row-wise transformation {function.__name__!r} must have one input and keep its times and id",
-        "leave out timestamp, id, created, delay and max_age, or row_wise=True",
+        "leave out timestamp, id, created, delay, max_age and known, or row_wise=True",
         lambda: project.transformation(row_wise=True, **options)(function),
     )
 

@@ -53,7 +53,8 @@ def test_a_source_is_its_rows_as_they_are_now_and_its_history_every_version(ws):
 
 def test_a_feature_view_is_the_features_of_every_key_now(ws):
     corrected(ws)
-    assert ws.sql("select * from spending order by customer").rows() == [("a", 5.0, 1), ("b", None, 0)]
+    # The delete counts from this very moment, and a window sees what was known strictly before it.
+    assert ws.sql("select * from spending order by customer").rows() == [("a", 5.0, 1), ("b", None, 1)]
 
 
 def test_what_was_tried_and_answered_can_be_joined(ws):
@@ -173,13 +174,13 @@ def test_names_are_found_without_their_case_and_columns_that_differ_by_it_are_re
     project = tm.Project("shop")
 
     @project.source(timestamp="at")
-    def orders() -> pl.DataFrame:
+    def others() -> pl.DataFrame:
         return pl.DataFrame({"A": [1], "a": [2], "at": [at(1)]})
 
     ws.apply(project)
     ws.ingest()
-    with pytest.raises(DefinitionError, match="'A' and 'a' of orders differ only by case") as caught:
-        ws.sql('select "a" from orders')
+    with pytest.raises(DefinitionError, match="'A' and 'a' of others differ only by case") as caught:
+        ws.sql('select "a" from others')
     assert caught.value.hint
 
 

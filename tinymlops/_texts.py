@@ -180,7 +180,7 @@ def _time(text: str) -> int:
 
 def _split(text: str) -> tuple[str, str, str]:
     match = _CLOCK.fullmatch(text)
-    if match is None:
+    if match is None or not {".", ","}.isdisjoint(match[1]):  # finer than a nanosecond
         raise ValueError
     seconds, fraction, offset = match.groups("")
     return seconds, fraction, offset

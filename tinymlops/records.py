@@ -159,6 +159,8 @@ class Generation(Record, frozen=True, kw_only=True):
     ends: int | None = None
     """The sequence from which on a later generation stands; null for the live one."""
     at: datetime
+    inputs: str = ""
+    """Digest of the row-wise transformations that a rebuilt one reads; empty if it reads none."""
 
 
 class RenamedSource(Record, frozen=True, kw_only=True):

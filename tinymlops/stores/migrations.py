@@ -127,6 +127,7 @@ _GENERATIONS = (
         begins INTEGER NOT NULL,
         ends INTEGER,
         at INTEGER NOT NULL,
+        inputs TEXT NOT NULL DEFAULT '',
         {CHECK} INTEGER NOT NULL,
         PRIMARY KEY (source, number)
     ) STRICT""",

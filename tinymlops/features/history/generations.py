@@ -20,6 +20,7 @@ from tinymlops.records import Definition, Generation, RenamedSource, SourceState
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tinymlops.features.definitions.definitions import Definitions
     from tinymlops.stores.database import Database
     from tinymlops.stores.transaction import Transaction
 
@@ -29,6 +30,7 @@ __all__ = [
     "dating_of",
     "generations_of",
     "how_to_rebuild",
+    "inputs_of",
     "judge",
     "place_of",
     "query_of",
@@ -83,6 +85,18 @@ def dating_of(source: SourceSpec, columns: Mapping[str, str]) -> str:
     return msgspec.json.encode(said).decode()
 
 
+def inputs_of(definitions: Definitions, source: SourceSpec) -> str:
+    """Return the digest of the row-wise transformations between a rebuilt one and stored rows; empty if there are none."""
+    known = definitions.of(SourceSpec)
+    left, found = list(source.inputs), set[str]()
+    while left:
+        one = known[left.pop()]
+        if one.row_wise:
+            found.add(specs.fingerprint(one))
+            left += one.inputs
+    return hashlib.sha256("".join(sorted(found)).encode()).hexdigest() if found else ""
+
+
 def _is_local(dtype: str) -> bool:
     return dtype == "Date" or (dtype.startswith("Datetime") and "," not in dtype)
 
@@ -119,8 +133,8 @@ def span_of(
 ) -> Span:
     """Return the generation that a definition reads.
 
-    As of a sequence before the live generation it is the one that stood then; else the newest that was read and dated
-    as the definition says.
+    It is the newest that was read and dated as the definition says, as of a sequence of those begun by then. Where none
+    of these was, it is the one that stood then.
 
     Raises:
         DataError: If no rows are stored that were dated as it says.
@@ -129,10 +143,10 @@ def span_of(
     if not found or state is None or (not state.rows and len(found) == 1):
         return Span(0, None)
     stood = found if as_of is None else [one for one in found if one.begins <= as_of]
-    if stood and stood[-1].ends is not None:
-        return Span(stood[-1].begins, stood[-1].ends)
     dating, query = dating_of(source, state.columns), query_of(source)
-    alike = [one for one in found if one.dating == dating]
+    alike = [one for one in stood if one.dating == dating]
+    if not alike and stood and stood[-1].ends is not None:
+        return Span(stood[-1].begins, stood[-1].ends)
     if not alike:
         raise _needs_rebuild(source, judge(source, found[-1], state.columns).dating)
     exact = [one for one in alike if query in one.queries]

@@ -24,7 +24,18 @@ if TYPE_CHECKING:
     from tinymlops.features.history.commits import Commits
     from tinymlops.records import Schema
 
-__all__ = ["LEAP", "Changes", "History", "Stored", "compared", "first", "in_order", "own_schema", "require_clock"]
+__all__ = [
+    "LEAP",
+    "Changes",
+    "History",
+    "Stored",
+    "compared",
+    "first",
+    "in_order",
+    "own_schema",
+    "require_clock",
+    "split_known",
+]
 
 _SEEDS = (0x7D1, 0x2013)
 _HASHES = [f"__h{i}" for i in range(len(_SEEDS))]
@@ -89,7 +100,8 @@ def compared(
         ConflictError: If the clock lies well behind the time at which a version of a changed row was stored.
     """
     epochs = _epochs(history.schemas, frame)
-    read = [_version(batch, frame, source, epochs) for batch in history.stored()]
+    keys = [name for name in keys if name in frame.columns]
+    read = [_version(batch, frame, source, epochs, keys) for batch in history.stored()]
     versions = pl.concat(read)
     if source.id is None:
         fresh, incomplete = _fresh(frame, versions, epochs)
@@ -101,12 +113,38 @@ def compared(
     since = _since(touched, versions, source, history.commits)
     rows = _known_from(fresh, since, source, now)
     corrected = rows.join(touched, on=source.id, how="semi").height
+    if not whole:
+        touched = _maybe_moved(touched, rows, source.id, keys)
     rows = _with_moves(rows, touched, history.stored, frame, source, keys, whole=whole)
     gone = None if present is None else _vanished(latest, versions, history, present, frame, source, now)
     deleted = 0 if gone is None else gone.height
     if gone is not None and deleted:
         rows = pl.concat([rows, gone], how="diagonal")
     return Changes(rows, corrected, frame.height - fresh.height, deleted, incomplete)
+
+
+def split_known(
+    frame: pl.DataFrame, stored: pl.DataFrame, schemas: Sequence[Schema], source: SourceSpec
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Compare what was read of a source without ids with its stored rows, each by the columns it was stored under.
+
+    Returns:
+        The stored rows that were not read, or not as often; the rows read that are stored; and those that are not.
+    """
+    epochs = _epochs(schemas, frame)
+    versions, unread = _version(stored, frame, source, epochs), []
+    left = frame.with_row_index("__place")
+    for number in reversed(range(len(epochs))):
+        old = versions.filter(pl.col("__epoch") == number)
+        new = _hashes(left, [*epochs[number].columns, "__deleted"])
+        unread.append(old.filter(_unmatched(old, new)).select("__sequence"))
+        left = left.filter(_unmatched(new, old))
+    known = frame.with_row_index("__place").join(left, on="__place", how="anti", maintain_order="left").drop("__place")
+    return (
+        stored.join(pl.concat(unread), on="__sequence", how="semi", maintain_order="left"),
+        known,
+        left.drop("__place"),
+    )
 
 
 def first(frame: pl.DataFrame, source: SourceSpec, *, keys: Sequence[str] = (), whole: bool = False) -> Changes:
@@ -189,7 +227,9 @@ def _epochs(schemas: Sequence[Schema], frame: pl.DataFrame) -> list[_Epoch]:
     return found or [_Epoch(0, own, [])]
 
 
-def _version(batch: pl.DataFrame, frame: pl.DataFrame, source: SourceSpec, epochs: Sequence[_Epoch]) -> pl.DataFrame:
+def _version(
+    batch: pl.DataFrame, frame: pl.DataFrame, source: SourceSpec, epochs: Sequence[_Epoch], keys: Sequence[str] = ()
+) -> pl.DataFrame:
     """Return what is kept of rows of history: the hash of what they hold, and of rows with ids which they are."""
     batch = _like(batch, frame)
     kept = ["__sequence", "__event"] if source.id is None else [source.id, "__sequence", "__deleted", "__created"]
@@ -197,6 +237,9 @@ def _version(batch: pl.DataFrame, frame: pl.DataFrame, source: SourceSpec, epoch
         # Kept where it is ours, and not one that the source itself sent.
         own = times_of(batch[source.created], source)
         batch = batch.with_columns(__created=batch["__created"].set(batch["__created"].eq_missing(own), None))
+    if source.id is not None and keys:
+        batch = batch.with_columns(_of_keys(batch, keys))
+        kept.append("__key")
     parts = []
     for number, epoch in enumerate(epochs):
         part = batch
@@ -302,6 +345,18 @@ def _known_from(rows: pl.DataFrame, since: pl.DataFrame, source: SourceSpec, now
         .with_columns(pl.when(follows).then(known).otherwise("__created").alias("__created"))
         .drop("__since", "__gone")
     )
+
+
+def _of_keys(frame: pl.DataFrame, keys: Sequence[str]) -> pl.Series:
+    return frame.select(keys).hash_rows(_SEEDS[0]).alias("__key")
+
+
+def _maybe_moved(touched: pl.DataFrame, rows: pl.DataFrame, ids: str, keys: Sequence[str]) -> pl.DataFrame:
+    """Return the versions whose event may have another key now, for their rows must be read: those of other hashes."""
+    if not keys:
+        return touched.clear()
+    now = rows.select(ids, _of_keys(rows, keys))
+    return touched.join(now, on=[ids, "__key"], how="anti") if now[ids].n_unique() == now.height else touched
 
 
 def _with_moves(

@@ -10,7 +10,7 @@ import msgspec
 from tinymlops._time import to_micros
 from tinymlops.features.definitions import specs
 from tinymlops.features.history.generations import dating_of, generations_of, place_of, query_of
-from tinymlops.records import Generation, Ingestion, PushedRow, Schema, Segment, SourceState
+from tinymlops.records import Generation, Ingestion, MovedEvent, PushedRow, Schema, Segment, SourceState
 
 if TYPE_CHECKING:
     import polars as pl
@@ -43,6 +43,10 @@ class Batch:
     """The numbers of rows that were left out, for they have no event time."""
     covers: int | None = None
     """Of a rebuilt transformation: the sequence that its inputs were read at."""
+    inputs: str = ""
+    """Of a rebuilt transformation: the digest of the row-wise ones that it reads."""
+    events: list[MovedEvent] | None = None
+    """What later pushes are compared with, where pushed rows begin a generation; None for what was there."""
     begins: bool = False
     """Whether a generation begins: what was stored before ends."""
 
@@ -82,7 +86,7 @@ def _named(
 ) -> Ingestion:
     state, report = tx.get(SourceState, source=place), batch.report
     base = tx.sequence()
-    if file is None and report.complete_until is not None:
+    if file is None and (report.complete_until is not None or _is_taken_up(tx, batch, place, state)):
         tx.take_sequence(1)  # what is known changes, if by no row
     if file is not None:
         # A rebuild takes a number even without rows: no two may stand at one sequence.
@@ -92,6 +96,9 @@ def _named(
     if batch.replaces:
         for segment in before:
             tx.update(msgspec.structs.replace(segment, dead_at=context.clock(), until=tx.sequence()))
+    if batch.events is not None:
+        tx.delete(MovedEvent, source=place)
+        tx.put_many(batch.events)
     number = _put_generation(tx, batch, place, state)
     tx.put(_next_state(batch, place, state, base))
     stored = tx.insert(msgspec.structs.replace(report, sequence=tx.sequence(), generation=number))
@@ -126,6 +133,12 @@ def _progress(batch: Batch) -> int | None:
     return _whole(events.filter(events <= to_micros(batch.report.at)).max())
 
 
+def _is_taken_up(tx: Transaction, batch: Batch, place: str, state: SourceState | None) -> bool:
+    """Say whether a definition that read an ended generation reads the live one from now on."""
+    known = generations_of(tx, place, state)
+    return len(known) > 1 and known[-1].queries[-1:] != [query_of(batch.source)]
+
+
 def _put_generation(tx: Transaction, batch: Batch, place: str, state: SourceState | None) -> int:
     """Record what the rows were read and dated by; return the generation's number."""
     known, query = generations_of(tx, place, state), query_of(batch.source)
@@ -136,10 +149,18 @@ def _put_generation(tx: Transaction, batch: Batch, place: str, state: SourceStat
             tx.put(msgspec.structs.replace(known[-1], ends=begins))
         dating = dating_of(batch.source, columns)
         tx.put(
-            Generation(source=place, number=number, dating=dating, queries=[query], begins=begins, at=batch.report.at)
+            Generation(
+                source=place,
+                number=number,
+                dating=dating,
+                queries=[query],
+                begins=begins,
+                at=batch.report.at,
+                inputs=batch.inputs,
+            )
         )
         return number
-    live = known[-1]
+    live = msgspec.structs.replace(known[-1], inputs=batch.inputs)
     if live.queries[-1:] != [query]:
         queries = [one for one in live.queries if one != query]
         live = msgspec.structs.replace(live, queries=[*queries, query])

@@ -15,12 +15,23 @@ import msgspec
 import polars as pl
 
 from tinymlops._warn import warn
+from tinymlops._widening import widened, wider
 from tinymlops.errors import DataError
+from tinymlops.features.history.deletes import refuse_deletes
 from tinymlops.features.history.generations import generations_of, place_of
 from tinymlops.features.history.payloads import digest_of, to_ids, to_payloads
+from tinymlops.features.history.record_times import times_of
 from tinymlops.features.history.sources import read_source, with_times
 from tinymlops.features.history.stored import live_segments, state_of
-from tinymlops.features.intake.changes import Changes, History, compared, first, in_order, own_schema
+from tinymlops.features.intake.changes import (
+    Changes,
+    History,
+    compared,
+    first,
+    in_order,
+    own_schema,
+    split_known,
+)
 from tinymlops.features.intake.committing import Batch, commit
 from tinymlops.features.intake.compaction import compact
 from tinymlops.features.intake.fitting import fitted
@@ -72,14 +83,15 @@ def begin_generation(context: Context, source: SourceSpec, *, drop_missing: bool
             judged_now(context, source),
         )
         assert state is not None, "it had rows before"
-        stored = stored_whole(context, _identified(context, source, state), state)
+        was = _as_it_was(context, source, state)
+        stored = stored_whole(context, was, state)
         if read is None:
-            next_rows = _of_pushes(source, stored, judged)
+            next_rows = _of_pushes(source, was, stored, judged)
         else:
-            rows, comparable = _comparable(context, source, read.rows, state, judged)
-            if not comparable:
-                stored = stored.with_columns(pl.lit(None, pl.Int64).alias("__event"))
-            next_rows = _next(context, source, rows, stored, state, judged, drop_missing=drop_missing)
+            rows, held = _alike(context, source, read.rows, stored, state, judged)
+            next_rows = _next(
+                context, _Before(was, held, stored, state, judged), source, rows, drop_missing=drop_missing
+            )
         changes, carried = next_rows.changes, next_rows.carried
         report = Ingestion(
             source=source.name,
@@ -98,34 +110,55 @@ def begin_generation(context: Context, source: SourceSpec, *, drop_missing: bool
             at=context.clock(),
         )
         ordered = in_order(changes.rows, after=carried)
+        refuse_deletes(context.definitions, source, ordered)
+        columns = own_schema(ordered.drop("__ordinal"))
         batch = Batch(
             source=source,
             rows=ordered,
             corrections=_corrections(ordered, source),
             report=report,
-            columns=own_schema(ordered.drop("__ordinal")),
+            columns=columns,
             timeless=pl.Series([], dtype=pl.UInt32) if read is None else read.timeless,
             begins=True,
+            events=_events(context, source, ordered, columns) if source.via == "push" else None,
         )
         committed = commit(context, batch, before)
         if committed is not None:
-            if source.via == "push":
-                _remember_events(context, source, ordered)
             _tell(source, judged, committed)
             return committed
     raise busy(source)
 
 
-def _comparable(
-    context: Context, source: SourceSpec, rows: pl.DataFrame, state: SourceState, judged: Judgement
-) -> tuple[pl.DataFrame, bool]:
-    """Return the rows in types that hold the stored ones too; as they are where another query gives another kind."""
+class _Before(NamedTuple):
+    """What a source had."""
+
+    definition: SourceSpec
+    """As the rows were dated and identified."""
+    held: pl.DataFrame | None
+    """Its rows, of the types of those that were read; None if these are of other kinds."""
+    stored: pl.DataFrame
+    """Its rows as they lie."""
+    state: SourceState
+    judged: Judgement
+
+
+def _alike(
+    context: Context,
+    source: SourceSpec,
+    rows: pl.DataFrame,
+    stored: pl.DataFrame,
+    state: SourceState,
+    judged: Judgement,
+) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+    """Return what was read and what is stored in types that hold both; None for the latter where there are none."""
     try:
-        return fitted(context, source, rows, state), True
+        rows = fitted(context, source, rows, state)
     except DataError:
         if not judged.query:
             raise
-        return rows, False
+        return rows, None
+    types = {name: dtype for name, dtype in rows.schema.items() if name in stored.columns}
+    return rows, stored.with_columns(widened(stored[name], dtype) for name, dtype in types.items())
 
 
 class _Next(NamedTuple):
@@ -139,28 +172,22 @@ class _Next(NamedTuple):
     dropped: int = 0
 
 
-def _next(
-    context: Context,
-    source: SourceSpec,
-    rows: pl.DataFrame,
-    stored: pl.DataFrame,
-    state: SourceState,
-    judged: Judgement,
-    *,
-    drop_missing: bool,
-) -> _Next:
-    keys, whole = entity_keys(context, source), has_row_wise(context, source)
+def _next(context: Context, before: _Before, source: SourceSpec, rows: pl.DataFrame, *, drop_missing: bool) -> _Next:
+    keys, whole, judged = entity_keys(context, source), has_row_wise(context, source), before.judged
+    stored, state = before.held, before.state
     if "id" in judged.dating or (source.id is None and judged.query):
-        return _Next(stored.clear().drop("__sequence"), first(rows, source, keys=keys, whole=whole), 0, stored.height)
-    comparable = not stored["__event"].is_null().all() or source.timestamp is None
-    carried = _dated(stored, source) if comparable else stored
-    undated = stored.filter(carried["__event"].is_null()) if source.timestamp is not None else stored.clear()
+        return _Next(rows.clear(), first(rows, source, keys=keys, whole=whole), 0, before.stored.height)
+    if stored is None:
+        return _all_restarted(before, rows, first(rows, source, keys=keys, whole=whole), source)
+    carried = _dated(stored, source, before.definition)
+    dated = carried["__event"].is_not_null() | pl.lit(source.timestamp is None)
+    undated, carried = stored.filter(~dated), carried.filter(dated)
     if source.id is None:
-        carried = carried.filter(carried["__event"].is_not_null() | pl.lit(source.timestamp is None))
-        if drop_missing:
-            return _Next(carried.clear().drop("__sequence"), first(rows, source), 0, _missing(carried, rows, state))
-        changes = compared(rows, _history(carried, state), source, now=context.now())
-        return _Next(carried.drop("__sequence"), changes, 0, undated.height)
+        left, known, new = split_known(rows, carried, state.schemas or [Schema(0, state.columns)], source)
+        left = left.drop("__sequence")
+        kept = left.clear() if drop_missing else left
+        dropped = undated.height + left.height - kept.height
+        return _Next(pl.concat([kept, known], how="diagonal"), Changes(new, known=known.height), 0, dropped)
     restart = undated.select(source.id).drop_nulls().unique()
     carried = carried.join(restart, on=source.id, how="anti", maintain_order="left")
     if judged.query:
@@ -179,8 +206,28 @@ def _next(
     return _Next(carried.drop("__sequence"), changes._replace(rows=changed), restarted, dropped)
 
 
-def _dated(stored: pl.DataFrame, source: SourceSpec) -> pl.DataFrame:
-    """Date stored rows by a definition; `__event` is null where a row lacks what it needs. They keep their `__created`."""
+def _all_restarted(before: _Before, rows: pl.DataFrame, changes: Changes, source: SourceSpec) -> _Next:
+    """Let all rows count as they are read, for what is stored is of other kinds."""
+    assert source.id is not None, "without it they would be new"
+    dtype = wider(before.stored.schema[source.id], rows.schema[source.id])
+    if dtype is None:
+        return _Next(rows.clear(), changes, 0, before.stored.select(source.id).n_unique())
+    stored = before.stored.with_columns(widened(before.stored[source.id], dtype))
+    of_type = rows.select(widened(rows[source.id], dtype))
+    read = changes.rows.with_columns(widened(changes.rows[source.id], dtype))
+    every = stored.select(source.id).drop_nulls().unique()
+    changed, restarted = _restarted(read, stored, every, source.id)
+    changed = changed.with_columns(changes.rows[source.id])
+    return _Next(
+        rows.clear(), changes._replace(rows=changed), restarted, _events_not_in(stored, of_type, source.id).height
+    )
+
+
+def _dated(stored: pl.DataFrame, source: SourceSpec, was: SourceSpec) -> pl.DataFrame:
+    """Date stored rows by a definition; `__event` is null where a row lacks what it needs.
+
+    They keep their `__created`, but for what the source itself sends.
+    """
     needs = [name for name in (source.timestamp, source.id, source.created, source.cursor) if name]
     needs += [source.delay_column] if source.delay_column is not None else []
     absent = [name for name in needs if name not in stored.columns]
@@ -192,8 +239,14 @@ def _dated(stored: pl.DataFrame, source: SourceSpec) -> pl.DataFrame:
             pl.col(source.delay_column).fill_null(pl.lit(0).cast(plain.schema[source.delay_column]))
         )
     dated = with_times(plain.drop("__sequence"), source)
-    created = stored["__created"] if source.created is None else dated["__created"]
-    return stored.with_columns(dated["__event"], created.alias("__created"))
+    if source.created is None:
+        return stored.with_columns(dated["__event"])
+    own = stored["__created"]
+    if was.created is not None:
+        own = own.set(own.eq_missing(times_of(stored[was.created], was)), None)
+    sent = dated["__created"].alias("__sent")
+    created = stored.select(pl.max_horizontal(own.alias("__own"), sent)).to_series().alias("__created")
+    return stored.with_columns(dated["__event"], created)
 
 
 def _history(carried: pl.DataFrame, state: SourceState) -> History:
@@ -205,11 +258,6 @@ def _events_not_in(stored: pl.DataFrame, rows: pl.DataFrame, ids: str) -> pl.Dat
     return stored.select(ids).drop_nulls().unique().join(here, on=ids, how="anti")
 
 
-def _missing(carried: pl.DataFrame, rows: pl.DataFrame, state: SourceState) -> int:
-    known = [name for name in state.columns if name in rows.columns]
-    return carried.select(known).join(rows.select(known), on=known, how="anti", nulls_equal=True).height
-
-
 def _restarted(rows: pl.DataFrame, stored: pl.DataFrame, restart: pl.DataFrame, ids: str) -> tuple[pl.DataFrame, int]:
     """Let rows whose versions are not carried count from the last correction of their id; return how many they are."""
     since = stored.join(restart, on=ids, how="semi").group_by(ids).agg(__since=pl.col("__created").max())
@@ -219,9 +267,9 @@ def _restarted(rows: pl.DataFrame, stored: pl.DataFrame, restart: pl.DataFrame, 
     return joined.with_columns(created).drop("__since"), found
 
 
-def _of_pushes(source: SourceSpec, stored: pl.DataFrame, judged: Judgement) -> _Next:
+def _of_pushes(source: SourceSpec, was: SourceSpec, stored: pl.DataFrame, judged: Judgement) -> _Next:
     """Date all pushed rows anew: nothing else has them."""
-    dated = _dated(stored, source)
+    dated = _dated(stored, source, was)
     wrong = dated["__event"].is_null() & pl.Series(~stored["__deleted"]) if source.timestamp is not None else None
     if wrong is not None and wrong.any():
         raise DataError(
@@ -237,12 +285,11 @@ def _of_pushes(source: SourceSpec, stored: pl.DataFrame, judged: Judgement) -> _
     return _Next(dated.drop("__sequence"), Changes(dated.clear().drop("__sequence")))
 
 
-def _identified(context: Context, source: SourceSpec, state: SourceState) -> SourceSpec:
-    """Return the source with the id and the created time that its stored rows have."""
+def _as_it_was(context: Context, source: SourceSpec, state: SourceState) -> SourceSpec:
+    """Return the source as its stored rows were dated and identified."""
     database = context.environment.database
     live = generations_of(database, place_of(database, source.name), state)[-1:]
-    said = msgspec.json.decode(live[0].dating) if live else {}
-    return msgspec.structs.replace(source, id=said.get("id", source.id), created=said.get("created", source.created))
+    return msgspec.structs.replace(source, **(msgspec.json.decode(live[0].dating) if live else {}))
 
 
 def _corrections(rows: pl.DataFrame, source: SourceSpec) -> int:
@@ -252,21 +299,17 @@ def _corrections(rows: pl.DataFrame, source: SourceSpec) -> int:
     return len(named) - named.n_unique()
 
 
-def _remember_events(context: Context, source: SourceSpec, rows: pl.DataFrame) -> None:
-    """Note what a later push of each event is compared with."""
-    environment = context.environment
-    state, place = state_of(context, source.name), place_of(environment.database, source.name)
-    assert state is not None, "rows were stored"
-    with environment.database.write(actor="local") as tx:
-        tx.delete(MovedEvent, source=place)
-        if source.id is None:
-            return
-        latest = rows.filter(pl.col(source.id).is_not_null()).unique(source.id, keep="last", maintain_order=True)
-        digests = map(digest_of, to_payloads(latest, state.columns))
-        tx.put_many(
-            MovedEvent(source=place, event_id=event, digest=digest, deleted=deleted)
-            for event, digest, deleted in zip(to_ids(latest[source.id]), digests, latest["__deleted"], strict=True)
-        )
+def _events(context: Context, source: SourceSpec, rows: pl.DataFrame, columns: dict[str, str]) -> list[MovedEvent]:
+    """Return what a later push of each event is compared with."""
+    if source.id is None:
+        return []
+    place = place_of(context.environment.database, source.name)
+    latest = rows.filter(pl.col(source.id).is_not_null()).unique(source.id, keep="last", maintain_order=True)
+    digests = map(digest_of, to_payloads(latest, columns))
+    return [
+        MovedEvent(source=place, event_id=event, digest=digest, deleted=deleted)
+        for event, digest, deleted in zip(to_ids(latest[source.id]), digests, latest["__deleted"], strict=True)
+    ]
 
 
 def _tell(source: SourceSpec, judged: Judgement, report: Ingestion) -> None:

@@ -84,7 +84,7 @@ def take_in(context: Context, source: SourceSpec, frame: pl.DataFrame) -> TakenI
 def judged_now(context: Context, source: SourceSpec, state: SourceState | None = None) -> Judgement:
     """Compare a source's definition with what its stored rows were read and dated by."""
     state = state if state is not None else state_of(context, source.name)
-    if state is None or not state.rows:
+    if state is None or not state.rows or state.definition == specs.fingerprint(source):
         return Judgement((), query=False)
     database = context.environment.database
     found = generations_of(database, place_of(database, source.name), state)
@@ -167,10 +167,12 @@ def tell_of_ids(source: SourceSpec, rows: pl.DataFrame, changes: Changes) -> Non
     """Warn where rows of one read share an id, if some of them are stored: each is a version of one event."""
     if source.id is None or source.created is not None or "deleted" in rows.columns:
         return  # a change log says what it is
-    several = rows.filter(pl.col(source.id).is_not_null() & pl.col(source.id).is_duplicated())
-    if not several.height or not changes.rows.join(several.select(source.id), on=source.id, how="semi").height:
+    stored = changes.rows.select(pl.col(source.id).drop_nulls().unique())
+    among = rows.select(source.id).join(stored, on=source.id, how="semi")
+    if among[source.id].n_unique() == among.height:
         return
-    counted = several.group_by(source.id).len().sort("len", source.id, descending=[True, False])
+    counted = among.group_by(source.id).len().filter(pl.col("len") > 1)
+    counted = counted.sort("len", source.id, descending=[True, False])
     shown = ", ".join(f"{value!r} ({count} rows)" for value, count in counted.head(_SHOWN_ROWS).iter_rows())
     more = f" and {counted.height - _SHOWN_ROWS:,} more" if counted.height > _SHOWN_ROWS else ""
     warn(

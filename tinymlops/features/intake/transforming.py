@@ -16,7 +16,7 @@ from tinymlops._widening import widened
 from tinymlops.errors import DataError
 from tinymlops.features.definitions import specs
 from tinymlops.features.history.commits import Commits, with_observed_times
-from tinymlops.features.history.generations import generations_of, place_of
+from tinymlops.features.history.generations import generations_of, inputs_of, place_of
 from tinymlops.features.history.sources import run_transformation, with_times
 from tinymlops.features.history.stored import (
     current_rows,
@@ -55,7 +55,7 @@ def recompute(context: Context, source: SourceSpec) -> Ingestion | None:
     if None in inputs:
         return None
     newest = max(sequence for sequence in inputs if sequence is not None)
-    current = state is not None and state.definition == specs.fingerprint(source)
+    current = state is not None and state.definition == specs.fingerprint(source) and not _reads_others(context, source)
     if current and live and live[-1].covers is not None and live[-1].covers >= newest:
         return None
     parents = {name: current_rows(context, name, as_of=newest) for name in source.inputs}
@@ -89,6 +89,7 @@ def recompute(context: Context, source: SourceSpec) -> Ingestion | None:
         columns=own_schema(ordered.drop("__ordinal")),
         timeless=timeless,
         covers=newest,
+        inputs=inputs_of(context.definitions, source),
         begins=begins,
     )
     return commit(context, batch, live)
@@ -114,14 +115,23 @@ def stored_whole(context: Context, source: SourceSpec, state: SourceState) -> pl
 
 def _is_another(context: Context, source: SourceSpec, live: Sequence[Segment]) -> bool:
     """Say whether the rows of before are those of another definition, or of inputs that began anew."""
-    judged, database = judged_now(context, source), context.environment.database
+    judged, database, definitions = judged_now(context, source), context.environment.database, context.definitions
     covers = live[-1].covers if live else None
+    origins = {definitions.origin(definitions.get(specs.SourceSpec, name)).name for name in source.inputs}
     begun = [
         generation.begins
-        for name in source.inputs
+        for name in origins
         for generation in generations_of(database, place_of(database, name), state_of(context, name))
     ]
-    return bool(judged.dating) or judged.query or (covers is not None and max(begun, default=0) > covers)
+    anew = covers is not None and max(begun, default=0) > covers
+    return bool(judged.dating) or judged.query or anew or _reads_others(context, source)
+
+
+def _reads_others(context: Context, source: SourceSpec) -> bool:
+    """Say whether row-wise transformations that it reads have changed since it was computed."""
+    database = context.environment.database
+    known = generations_of(database, place_of(database, source.name), state_of(context, source.name))
+    return bool(known and known[-1].inputs) and known[-1].inputs != inputs_of(context.definitions, source)
 
 
 def _versions(context: Context, source: SourceSpec, state: SourceState) -> pl.DataFrame | None:

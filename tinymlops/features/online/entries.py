@@ -128,6 +128,8 @@ class State(msgspec.Struct, frozen=True):
     stamp: int
     rebuilt: Rebuilt | None = None
     """Of when the rows are, of a source that is rebuilt."""
+    begins: int = 0
+    """After which sequence the generation of the source begins whose rows these are."""
 
     @property
     def variant(self) -> Variant:
@@ -143,6 +145,7 @@ class _Kept(msgspec.Struct, frozen=True, array_like=True):
     layout: Layout
     stamp: int
     rebuilt: Rebuilt | None = None
+    begins: int = 0
 
 
 class Rows(NamedTuple):
@@ -234,7 +237,7 @@ class Variant:
     def put_state(self, tx: Writer, state: State) -> None:
         """Write the state of a view that was written anew, and remember the view should the store be lost."""
         tx.remember(tx.remembered() | {self.id: self.view.name})
-        kept = _Kept(state.lineage, state.segment, state.layout, state.stamp, state.rebuilt)
+        kept = _Kept(state.lineage, state.segment, state.layout, state.stamp, state.rebuilt, state.begins)
         tx.put(b"l" + self._name, msgspec.msgpack.encode(kept))
         put_format(tx)
         self.put_moment(tx, state)
@@ -393,4 +396,5 @@ def _state(tx: Reader, name: bytes, moment: Moment) -> State:
     assert value is not None, "what is covered is laid out"
     kept = msgspec.msgpack.decode(value, type=_Kept)
     (view,) = (spec for spec in kept.lineage if isinstance(spec, ViewSpec))
-    return State(Covered(view.name, *moment[:3]), kept.lineage, kept.segment, kept.layout, kept.stamp, kept.rebuilt)
+    covered = Covered(view.name, *moment[:3])
+    return State(covered, kept.lineage, kept.segment, kept.layout, kept.stamp, kept.rebuilt, kept.begins)

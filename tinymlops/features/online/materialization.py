@@ -212,13 +212,13 @@ def _rewritten(context: Context, variant: Variant, at: int) -> Callable[[Writer]
 
 def _from_history(context: Context, variant: Variant, at: int) -> tuple[State, list[Entry]]:
     """Compute what the online store must hold for reads at a moment and later."""
-    segment = _newest_segment(context, variant)
+    segment, begins = _newest_segment(context, variant), _begins(context, variant)
     sequence = context.environment.database.sequence()
     layout, rows = arranged(variant, _history(context, variant, as_of=sequence), at=at)
     entries = sorted(variant.entries(rows, np.zeros(len(rows.keys), np.int64)))  # LMDB fills its pages in order
     covered = Covered(variant.view.name, sequence, at, len(rows.keys))
     rebuilt = newest_rebuild(context.with_definitions(variant.definitions), variant.sources[-1].name)
-    return State(covered, variant.lineage, segment, layout, secrets.randbits(63), rebuilt), entries
+    return State(covered, variant.lineage, segment, layout, secrets.randbits(63), rebuilt, begins), entries
 
 
 def _history(context: Context, variant: Variant, *, after: int = 0, as_of: int) -> pl.DataFrame:
@@ -298,10 +298,14 @@ def _is_rebuilt(context: Context, state: State) -> bool:
 
 def _begins_anew(context: Context, state: State) -> bool:
     """Say whether the view's source has begun another generation of rows since."""
-    database, source = context.environment.database, state.variant.sources[-1]
+    return not state.variant.sources[-1].inputs and _begins(context, state.variant) != state.begins
+
+
+def _begins(context: Context, variant: Variant) -> int:
+    """Return the sequence after which the generation of rows begins that the view reads."""
+    database, source = context.environment.database, variant.sources[-1]
     place = place_of(database, source.name)
-    span = span_of(database, source, place, database.get(SourceState, source=place))
-    return not source.inputs and span.begins > state.covered.sequence
+    return span_of(database, source, place, database.get(SourceState, source=place)).begins
 
 
 def _newest_segment(context: Context, variant: Variant) -> int:
