@@ -68,7 +68,8 @@ class Reader:
             check=False,
         )
         assert result.returncode == 0, f"{text}\n{result.stdout}"
-        return result.stdout.replace(str(self.directory), "/home/you/churn")
+        said = re.sub(r"^tinymlops: compiling .*\n", "", result.stdout, flags=re.MULTILINE)  # once, on a new machine
+        return said.replace(str(self.directory), "/home/you/churn")
 
     def note(self, shown, printed):
         """Keep which ids one got oneself in the place of those that the guide shows."""
@@ -78,7 +79,7 @@ class Reader:
         self.server = subprocess.Popen(
             [*text.split(), "--port", "0"], cwd=self.directory, env=self.environment, stderr=subprocess.PIPE, text=True
         )
-        said = self.server.stderr.readline()
+        said = next(line for line in self.server.stderr if line.startswith("serving on"))
         self.address = said.partition("http://")[2].partition(" ")[0]
         return said.replace(self.address, PORT)
 

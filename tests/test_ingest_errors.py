@@ -98,9 +98,7 @@ def test_every_error_is_told_under_its_source_with_its_cause_and_its_line(ws):
     assert list(errors) == ["a_vendor", "zz_last"]
     assert tuple(errors.values()) == info.value.exceptions
     assert isinstance(errors["a_vendor"], DataError)
-    assert errors["a_vendor"].message.startswith(
-        "source 'a_vendor' cannot be ingested: RuntimeError: the vendor is down"
-    )
+    assert errors["a_vendor"].message.startswith("source 'a_vendor' failed: RuntimeError: the vendor is down")
     assert isinstance(errors["a_vendor"].__cause__, RuntimeError)
     assert errors["zz_last"] is project.state["fail_late"]
     assert str(info.value).splitlines() == [
@@ -143,7 +141,7 @@ def test_a_transformation_that_fails_is_named_and_its_input_is_kept(ws):
     ws.apply(project)
     with pytest.raises(DataError) as info:
         ws.ingest()
-    assert info.value.message.startswith("source 'broken' cannot be ingested: ColumnNotFoundError: ")
+    assert info.value.message.startswith("transformation 'broken' failed: ColumnNotFoundError: ")
     assert ws.sql("select count(*) as n from sales")["n"].to_list() == [3]
 
 
@@ -170,7 +168,7 @@ def test_a_panic_of_a_library_is_an_error_of_ours(ws):
     ws.apply(project)
     with pytest.raises(DataError) as info:
         ws.ingest()
-    assert "source 'panics' cannot be ingested: PanicException" in info.value.message
+    assert "source 'panics' failed: PanicException" in info.value.message
 
 
 def test_an_interrupt_ends_the_whole_at_once(ws):
