@@ -611,6 +611,30 @@ def test_a_new_column_makes_no_row_another(shop):
     assert shop.ingest().rows_known == 3
 
 
+def test_a_rebuild_fills_a_new_column_in_the_rows_stored_before_it(shop):
+    rows = orders((1, "a", 1, 10.0), (2, "a", 2, 5.0))
+    shop.ingest(rows)
+    shop.clock.advance("1d")
+    changed = orders((1, "a", 1, 11.0), (2, "a", 2, 5.0)).with_columns(channel=pl.lit("web"))
+    with pytest.warns(UserWarning, match="new columns"):
+        shop.ingest(changed)
+    shop.clock.advance("1d")
+    report = shop.ingest(rebuild=True)
+    assert (report.rows_carried, report.rows_corrected, report.rows_known) == (3, 0, 2)
+    history = shop.ws.sql('select "order", amount, channel, __created from orders_history order by __sequence')
+    assert history["channel"].to_list() == [None, "web", "web"]
+    assert history["__created"].is_null().to_list() == [True, True, False]
+    assert shop.at(10, 12) == [(5.0, 2), (5.0, 2)]
+    assert shop.ingest().rows_known == 2
+
+
+def test_rows_that_are_held_back_are_not_missing(shop):
+    shop.ingest(orders((1, "a", 1, 10.0), (2, "a", 2, 5.0)))
+    shop.rows = orders((1, "a", 1, 10.0), (2, "a", 50, 5.0))
+    report = shop.ingest(rebuild=True, drop_missing=True)
+    assert (report.rows_held_back, report.rows_carried, report.rows_dropped) == (1, 2, 0)
+
+
 def test_a_new_column_does_not_count_rows_without_an_id_twice(tmp_path):
     made = Shop(tmp_path, id=None)
     rows = orders((1, "a", 1, 10.0), (1, "a", 1, 10.0))

@@ -89,9 +89,9 @@ def begin_generation(context: Context, source: SourceSpec, *, drop_missing: bool
             next_rows = _of_pushes(source, was, stored, judged)
         else:
             rows, held = _alike(context, source, read.rows, stored, state, judged)
-            next_rows = _next(
-                context, _Before(was, held, stored, state, judged), source, rows, drop_missing=drop_missing
-            )
+            assert frame is not None, "it was read"
+            had = _Before(was, held, stored, state, judged)
+            next_rows = _next(context, had, source, rows, frame, drop_missing=drop_missing)
         changes, carried = next_rows.changes, next_rows.carried
         report = Ingestion(
             source=source.name,
@@ -172,7 +172,15 @@ class _Next(NamedTuple):
     dropped: int = 0
 
 
-def _next(context: Context, before: _Before, source: SourceSpec, rows: pl.DataFrame, *, drop_missing: bool) -> _Next:
+def _next(
+    context: Context,
+    before: _Before,
+    source: SourceSpec,
+    rows: pl.DataFrame,
+    all_read: pl.DataFrame,
+    *,
+    drop_missing: bool,
+) -> _Next:
     keys, whole, judged = entity_keys(context, source), has_row_wise(context, source), before.judged
     stored, state = before.held, before.state
     if "id" in judged.dating or (source.id is None and judged.query):
@@ -189,13 +197,14 @@ def _next(context: Context, before: _Before, source: SourceSpec, rows: pl.DataFr
         dropped = undated.height + left.height - kept.height
         return _Next(pl.concat([kept, known], how="diagonal"), Changes(new, known=known.height), 0, dropped)
     restart = undated.select(source.id).drop_nulls().unique()
+    carried = _completed(carried, rows, state, source.id, compared_with=source, now=context.now())
     carried = carried.join(restart, on=source.id, how="anti", maintain_order="left")
     if judged.query:
         differing = compared(rows, _history(carried, state), source, now=context.now()).rows
         again = differing.select(source.id).join(carried.select(source.id), on=source.id, how="semi")
         restart = pl.concat([restart, again.drop_nulls()]).unique()
         carried = carried.join(restart, on=source.id, how="anti", maintain_order="left")
-    missing = _events_not_in(stored, rows, source.id)
+    missing = _events_not_in(stored, all_read, source.id)
     if drop_missing:
         carried = carried.join(missing, on=source.id, how="anti", maintain_order="left")
         dropped = missing.height
@@ -250,11 +259,43 @@ def _dated(stored: pl.DataFrame, source: SourceSpec, was: SourceSpec) -> pl.Data
 
 
 def _history(carried: pl.DataFrame, state: SourceState) -> History:
-    return History(lambda: iter([carried]), [Schema(0, state.columns)], None)
+    return History(lambda: iter([carried]), [Schema(0, own_schema(carried) | state.columns)], None)
+
+
+def _completed(
+    carried: pl.DataFrame, rows: pl.DataFrame, state: SourceState, ids: str, *, compared_with: SourceSpec, now: int
+) -> pl.DataFrame:
+    """Fill columns that came after a row was stored, in the latest version of each event that is else as it was read."""
+    came_after: dict[str, int] = {}
+    for schema in state.schemas or [Schema(0, state.columns)]:
+        for name in schema.columns:
+            came_after.setdefault(name, schema.after)
+    newest = 2**63 - 1
+    late = [name for name in own_schema(rows) if came_after.get(name, newest) > 0]
+    if not late:
+        return carried
+    history = History(lambda: iter([carried]), state.schemas or [Schema(0, state.columns)], None)
+    fresh = compared(rows, history, compared_with, now=now).rows
+    known = rows.filter(pl.col(ids).is_not_null() & ~pl.col(ids).is_duplicated()).join(fresh, on=ids, how="anti")
+    missing = [pl.lit(None, rows.schema[name]).alias(name) for name in late if name not in carried.columns]
+    joined = carried.with_columns(missing).join(
+        known.select(ids, *(pl.col(name).alias(f"__new_{name}") for name in late)),
+        on=ids,
+        how="left",
+        maintain_order="left",
+    )
+    latest = pl.col("__sequence") == pl.col("__sequence").max().over(ids)
+    return joined.with_columns(
+        pl.when(latest & (pl.col("__sequence") <= came_after.get(name, newest)))
+        .then(pl.coalesce(name, f"__new_{name}"))
+        .otherwise(name)
+        .alias(name)
+        for name in late
+    ).drop(f"__new_{name}" for name in late)
 
 
 def _events_not_in(stored: pl.DataFrame, rows: pl.DataFrame, ids: str) -> pl.DataFrame:
-    here = rows.select(pl.col(ids).cast(stored.schema[ids]))
+    here = rows.select(pl.col(ids).cast(stored.schema[ids], strict=False))
     return stored.select(ids).drop_nulls().unique().join(here, on=ids, how="anti")
 
 
