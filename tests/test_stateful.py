@@ -26,9 +26,13 @@ CUSTOMERS = ["a", "b", "c"]
 WINDOW, TTL = 6, 9
 VIEWS = {
     view: [f"{view}_{name}" for name in ("last", "n", "sum", "mean", "rises")]
-    for view in ("clicking", "cashing", "ordering", "summing", "counting")
+    for view in ("clicking", "cashing", "ordering", "summing", "counting", "totalling")
 }
-REBUILT = ("summing", "counting")
+REBUILT = ("summing", "totalling", "counting")
+
+
+SOURCES = (("sums", "summing"), ("totals", "totalling"), ("counts", "counting"))
+"""Transformations in the order in which they are rebuilt, and the views on them."""
 
 
 class Version(NamedTuple):
@@ -96,6 +100,10 @@ def defined(frames):
         return """select customer, max("at") as "at", count(*)::double as amount
                   from (select customer, "at" from doubled union all select customer, "at" from orders) group by customer"""
 
+    @project.transformation(timestamp="at", id="customer")
+    def totals(orders: tm.Rows) -> str:
+        return 'select customer, min("at") as "at", sum(amount) as amount from orders group by customer'
+
     def features(rows, name, column="amount"):
         return {
             f"{name}_last": rows[column].last(),
@@ -125,6 +133,10 @@ def defined(frames):
     def counting(counts: tm.Rows) -> tm.Features:
         return features(counts, "counting")
 
+    @project.feature_view(entity=customer)
+    def totalling(totals: tm.Rows) -> tm.Features:
+        return features(totals, "totalling")
+
     return project
 
 
@@ -148,7 +160,7 @@ class Shop(RuleBasedStateMachine):
         self.frames = {}
         self.clicks, self.orders = [], []
         self.at_source = {}
-        self.rebuilds = {"summing": [], "counting": []}
+        self.rebuilds = {view: [] for view in REBUILT}
         self.sequence = 0
         self.ws = tm.connect(self.folder, create=True, clock=self.clock)
         self.ws.apply(defined(self.frames))
@@ -207,11 +219,12 @@ class Shop(RuleBasedStateMachine):
         self.orders += numbered(fresh, self.sequence)
         self.sequence += len(fresh)
         assert reports["orders"].sequence == self.sequence
-        for source, view in (("sums", "summing"), ("counts", "counting")):
+        for source, view in SOURCES:
             if source in reports:
                 self.rebuild(view)
                 assert reports[source].sequence == self.sequence
-            assert (self.rebuilds[view][-1].rows if self.rebuilds[view] else []) == self.rebuilt(view)
+            held = self.rebuilds[view][-1].rows if self.rebuilds[view] else []
+            assert (totals_in(held) if view == "totalling" else held) == self.rebuilt(view)
 
     def fresh_orders(self, full):
         latest = {version.id: version for version in self.orders}
@@ -226,8 +239,25 @@ class Shop(RuleBasedStateMachine):
 
     def rebuild(self, view):
         rows = self.rebuilt(view)
+        if view == "totalling":
+            rows = self.carried(rows)
         self.sequence += max(1, len(rows))
         self.rebuilds[view].append(Rebuild(self.sequence, self.newest_input(view), self.now, rows))
+
+    def carried(self, totals):
+        """The versions of before, then what is another now or gone: a total has its customer for an id."""
+        before = self.rebuilds["totalling"][-1].rows if self.rebuilds["totalling"] else []
+        latest = {version.customer: version for version in before}
+        fresh = []
+        for customer, event, amount in totals:
+            known = latest.get(customer)
+            version = Version(0, customer, event, None if known is None else self.now, 0, False, amount)
+            if known is None or content(known) != content(version):
+                fresh.append(version)
+        here = {customer for customer, _, _ in totals}
+        gone = [version for version in latest.values() if version.customer not in here and not version.deleted]
+        fresh += [version._replace(deleted=True, created=self.now) for version in gone]
+        return before + sorted(fresh, key=lambda v: (v.event, NEVER if v.created is None else v.created, v.deleted))
 
     def newest_input(self, view):
         return max((version.n for version in self.orders + (self.clicks if view == "counting" else [])), default=0)
@@ -235,6 +265,13 @@ class Shop(RuleBasedStateMachine):
     def rebuilt(self, view):
         """Compute a rebuilt transformation over the rows that are the facts by now, as (customer, event, amount)."""
         orders = [(v.customer, v.event, v.amount) for v in facts(self.orders)]
+        if view == "totalling":
+            found = {}
+            for customer, event, amount in orders:
+                first, total = found.get(customer, (event, None))
+                total = total if amount is None else amount + (total or 0.0)
+                found[customer] = (min(first, event), total)
+            return sorted((customer, first, total) for customer, (first, total) in found.items())
         if view == "summing":
             return sorted(orders)  # each at an instant of its own
         clicks = [(v.customer, v.event, v.amount) for v in facts(transformed(self.clicks))]
@@ -340,22 +377,26 @@ class Shop(RuleBasedStateMachine):
         if view in REBUILT:
             stood = [one for one in self.rebuilds[view] if one.sequence <= sequence]
             rows = stood[-1].rows if stood else []
+            if view == "totalling":
+                return [row_of(version._replace(id=version.customer, n=n)) for n, version in enumerate(rows)]
             return [Row(customer, None, e, e, NEVER, i, False, amount) for i, (customer, e, amount) in enumerate(rows)]
         versions = {"clicking": self.clicks, "cashing": transformed(self.clicks), "ordering": self.orders}[view]
-        return [
-            Row(
-                v.customer,
-                v.id,
-                v.event,
-                v.event if v.created is None else max(v.event, v.created),
-                NEVER if v.created is None else v.created,
-                v.n,
-                v.deleted,
-                v.amount,
-            )
-            for v in versions
-            if v.n <= sequence
-        ]
+        return [row_of(version) for version in versions if version.n <= sequence]
+
+
+def row_of(version):
+    """A version as the oracle reads it: known from its event on, or from when it was observed."""
+    created = NEVER if version.created is None else version.created
+    available = max(version.event, created)
+    return Row(
+        version.customer, version.id, version.event, available, created, version.n, version.deleted, version.amount
+    )
+
+
+def totals_in(versions):
+    """The facts among the versions of totals, as (customer, event, amount)."""
+    final = {version.customer: version for version in versions}
+    return sorted((v.customer, v.event, v.amount) for v in final.values() if not v.deleted)
 
 
 def with_moves(known, fresh, *, whole=False):
