@@ -56,6 +56,7 @@ def test_a_sound_workspace_passes_every_check(shop):
             "audit log",
             "rows",
             "commits",
+            "clock",
             "files",
             "online store",
             "join images",

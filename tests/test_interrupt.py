@@ -91,5 +91,5 @@ def test_ctrl_c_ends_a_question_in_sql_without_a_traceback(tmp_path):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=60)[1]
-    assert (process.returncode, said) == (130, "")
+    assert (process.returncode, said) == (130, "interrupted\n")
     assert list((workspace / "tmp").iterdir()) == []

@@ -92,8 +92,8 @@ def test_only_the_columns_asked_for_are_read(directory):
 
 
 def test_a_column_that_changed_its_type_is_named_with_both_types(directory):
-    paths = [(directory / write(frame(v=[value]), directory).sha256, 0) for value in (1, 1.5)]
-    with pytest.raises(DataError, match="column 'v' of weather changed its type from Int64 to Float64"):
+    paths = [(directory / write(frame(v=[value]), directory).sha256, 0) for value in (1, "x")]
+    with pytest.raises(DataError, match="column 'v' of weather changed its type from Int64 to String"):
         segments.read(paths, None)
     assert segments.read(paths, []).height == 2
 
