@@ -85,6 +85,22 @@ def test_a_definition_reads_as_of_a_sequence_what_it_read_then(made):
     assert shop.at(2, 4, as_of=sequence) == [(None, 0), (10.0, 1)]  # no definition says due: what stood then
 
 
+def test_a_rebuild_that_comes_while_another_reads_is_not_mixed_with_its_rows(made):
+    reader, other = made(), made()
+    rows = orders((1, "a", 1, 10.0), (2, "a", 2, 5.0)).with_columns(paid=pl.Series([day(3), day(4)]))
+    reader.ingest(rows[:1])
+
+    def read_while_the_other_rebuilds():
+        other.define(timestamp="paid")
+        other.ingest(rows[:1], rebuild=True)
+        return rows
+
+    reader.define(read_while_the_other_rebuilds)
+    with pytest.raises(DataError, match="the timestamp of source 'orders' changed under its stored rows"):
+        reader.ingest()
+    assert other.at(2.5, 9) == [(None, 0), (10.0, 1)]
+
+
 def test_types_grow_in_a_rebuild_too(made):
     shop = made()
     shop.ingest(orders((1, "a", 1, 0.0)).with_columns(amount=pl.Series([10])))

@@ -140,6 +140,11 @@ class SourceState(Record, frozen=True, kw_only=True):
     schemas: list[Schema] = []
     """Every schema the rows had, oldest first; empty where there was only `columns`."""
 
+    @property
+    def all_schemas(self) -> list[Schema]:
+        """Every schema the rows had, oldest first."""
+        return self.schemas or [Schema(0, self.columns)]
+
 
 class Generation(Record, frozen=True, kw_only=True):
     """Rows of one source that were read and dated alike; `rebuild` begins another."""

@@ -191,7 +191,7 @@ def schemas_after(state: SourceState | None, columns: dict[str, str], base: int)
     """Return every schema that a source's rows had, the one from a sequence on included."""
     if state is None:
         return [Schema(0, columns)]
-    known = state.schemas or [Schema(0, state.columns)]
+    known = state.all_schemas
     return known if known[-1].columns == columns else [*known, Schema(base, columns)]
 
 

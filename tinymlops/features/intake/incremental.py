@@ -59,14 +59,15 @@ def ingest(context: Context, source: SourceSpec, *, full: bool = False, complete
         ConflictError: If other ingests of the same source keep coming first, or the clock is far behind.
     """
     begun = time.perf_counter()
-    judged = judged_now(context, source)
-    refuse_other_dating(source, judged)
+    refuse_other_dating(source, judged_now(context, source))
     frame = with_times(read_source(context, source, since=None if full else since_of(context, source)), source)
     present = frame[source.id] if full and source.id else None
     read = take_in(context, source, frame)
     for _ in range(_ATTEMPTS):
         before = live_segments(context, source.name)
         state = state_of(context, source.name)
+        judged = judged_now(context, source)
+        refuse_other_dating(source, judged)  # again: a generation may have begun while the source was read
         rows = fitted(context, source, read.rows, state)
         at = context.clock()
         changes = _changes(context, source, rows, state, present, to_micros(at))

@@ -191,7 +191,7 @@ def _next(
     dated = carried["__event"].is_not_null() | pl.lit(source.timestamp is None)
     undated, carried = stored.filter(~dated), carried.filter(dated)
     if source.id is None:
-        left, known, new = split_known(rows, carried, state.schemas or [Schema(0, state.columns)], source)
+        left, known, new = split_known(rows, carried, state.all_schemas, source)
         left = left.drop("__sequence")
         kept = left.clear() if drop_missing else left
         dropped = undated.height + left.height - kept.height
@@ -267,14 +267,14 @@ def _completed(
 ) -> pl.DataFrame:
     """Fill columns that came after a row was stored, in the latest version of each event that is else as it was read."""
     came_after: dict[str, int] = {}
-    for schema in state.schemas or [Schema(0, state.columns)]:
+    for schema in state.all_schemas:
         for name in schema.columns:
             came_after.setdefault(name, schema.after)
     newest = 2**63 - 1
     late = [name for name in own_schema(rows) if came_after.get(name, newest) > 0]
     if not late:
         return carried
-    history = History(lambda: iter([carried]), state.schemas or [Schema(0, state.columns)], None)
+    history = History(lambda: iter([carried]), state.all_schemas, None)
     fresh = compared(rows, history, compared_with, now=now).rows
     known = rows.filter(pl.col(ids).is_not_null() & ~pl.col(ids).is_duplicated()).join(fresh, on=ids, how="anti")
     missing = [pl.lit(None, rows.schema[name]).alias(name) for name in late if name not in carried.columns]

@@ -25,7 +25,6 @@ from tinymlops.features.history.stored import live_segments, state_of, stored_ba
 from tinymlops.features.intake.changes import Changes, History
 from tinymlops.features.intake.computable import require_computable
 from tinymlops.features.intake.row_wise import check_row_wise
-from tinymlops.records import Schema
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
@@ -128,7 +127,7 @@ def history_for(context: Context, source: SourceSpec, state: SourceState) -> His
     database = context.environment.database
     undated = any(one.corrections and not one.dated for one in live_segments(context, source.name))
     commits = Commits(database, place_of(database, source.name)) if undated else None
-    return History(lambda: stored_batches(context, source.name), state.schemas or [Schema(0, state.columns)], commits)
+    return History(lambda: stored_batches(context, source.name), state.all_schemas, commits)
 
 
 def entity_keys(context: Context, source: SourceSpec) -> list[str]:
