@@ -10,6 +10,7 @@ import served_shop
 from fuzzing import pytest_terminal_summary
 
 import tinymlops as tm
+from tinymlops.stores import environment
 
 __all__ = ["pytest_terminal_summary"]
 
@@ -25,6 +26,13 @@ if not hasattr(sys.modules["__main__"], "__file__"):  # a worker of pytest-xdist
 def at(hours):
     """A moment so many hours after the start."""
     return START + timedelta(hours=hours)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _nothing_is_left_open():
+    """What a module leaves open fails the tests of others, by the order in which they happen to run."""
+    yield
+    assert [open_one.path for open_one in environment._open] == []
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import weakref
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,6 +71,7 @@ class Segments(Memory):
         self.root = Path(task.folder) / f"bench-{os.getpid()}.tm"  # its SQL reads only what lies beside it
         atexit.register(shutil.rmtree, self.root, ignore_errors=True)
         self.workspace = tm.connect(self.root, create=True)
+        weakref.finalize(self, self.workspace.close)
         self.workspace.apply(project_of(task))
         self.workspace.ingest()
 

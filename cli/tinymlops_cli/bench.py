@@ -1,7 +1,5 @@
 """`bench`: how fast the join and the windows are on this machine, on rows made up for it."""
 
-import statistics
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -61,10 +59,12 @@ def bench(
     ),
 ) -> Answer:
     """Time a point-in-time join and sliding windows on made-up rows; nothing of yours is read or written."""
+    from tempfile import TemporaryDirectory
+
     facts = {**machine(), **memory_speed()}
     spine, records = _tables(rows)
     timings = [_timing("join of two frames, ttl 7d", rows, _join(spine, records))]
-    with tempfile.TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder:
         timings += _in_a_workspace(Path(folder), spine, records)
     return Answer(
         {"machine": facts, "rows": rows, "spine_rows": spine.height, "timings": timings},
@@ -143,10 +143,12 @@ def _project(path: Path) -> "tm.Project":
 
 
 def _timing(work: str, rows: int, run: "Callable[[], Any]", *, runs: int = _RUNS) -> Timing:
+    from statistics import median
+
     seconds = []
     for _ in range(runs + 1):
         begun = time.perf_counter()
         run()
         seconds.append(time.perf_counter() - begun)
-    typical = statistics.median(seconds[1:] or seconds)
+    typical = median(seconds[1:] or seconds)
     return Timing(work, seconds[0], typical, typical / rows * 1e9)

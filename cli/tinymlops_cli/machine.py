@@ -1,10 +1,8 @@
 """What a measurement was made on: the machine, the versions, and how fast its memory is."""
 
-import importlib.metadata
 import os
 import platform
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +39,8 @@ def memory_speed() -> dict[str, float]:
         `copy_gigabytes_per_second`, bytes read and written; and `random_nanoseconds`, what one core waits for one
         of eight bytes anywhere in 256 MB, where the addresses are known beforehand.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     import numpy as np
 
     with ThreadPoolExecutor(cores()) as pool:
@@ -92,7 +92,9 @@ def _caches() -> dict[str, str]:
 
 
 def _version(package: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
+        return version(package)
+    except PackageNotFoundError:
         return None
