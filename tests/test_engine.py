@@ -278,7 +278,7 @@ def test_every_query_ends_at_its_time_limit(root, tmp_path, sql):
 
 
 def test_ctrl_c_ends_a_query_and_the_next_one_runs(root):
-    pressed = threading.Timer(0.5, signal.raise_signal, [signal.SIGINT])
+    pressed = threading.Timer(0.5, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT])
     pressed.start()
     with pytest.raises(KeyboardInterrupt):
         query("select list(range) from range(100000000000)", root=root)

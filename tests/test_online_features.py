@@ -27,7 +27,7 @@ def test_an_online_answer_is_the_historical_one(tmp_path_factory, monkeypatch, i
     options = ({"id": "order"} if ids else {}) | ({"created": "made"} if created else {}) | {"delay": "30s"}
     monkeypatch.setattr(online, "view_columns", None)  # an online read must not fall back to history
 
-    @examples(25, heavy=True, suppress_health_check=list(HealthCheck))
+    @examples(15, heavy=True, suppress_health_check=list(HealthCheck))
     @given(orders_strategy, st.integers(0, 15), st.integers(1, 15))
     def check(rows, minute, later):
         clock = tm.ReplayClock(START + timedelta(days=1))
@@ -163,7 +163,7 @@ def test_online_is_history_whatever_happens(tmp_path_factory, monkeypatch, ids, 
     monkeypatch.setattr(online, "view_columns", None)  # an online read must not fall back to history
     monkeypatch.setattr(entries, "FULL", full)
 
-    @examples(25, heavy=True, suppress_health_check=list(HealthCheck))
+    @examples(10, heavy=True, suppress_health_check=list(HealthCheck))
     @given(st.lists(operation, max_size=12))
     def check(operations):
         clock = tm.ReplayClock(START + timedelta(minutes=5))

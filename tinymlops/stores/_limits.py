@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from tinymlops._time import format_duration
+from tinymlops._waiting import result_of
 from tinymlops.errors import DataError
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def within(limits: Limits, work: Callable[[], T], *, stop: Callable[[], None]) -
 
     threading.Thread(target=run, name="tinymlops-sql", daemon=True).start()
     try:
-        return done.result(None if limits.time is None else limits.time / 1e6)
+        return result_of(done, timeout=None if limits.time is None else limits.time / 1e6)
     except TimeoutError:
         if done.done():  # its own
             raise

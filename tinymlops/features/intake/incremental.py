@@ -59,51 +59,64 @@ def ingest(context: Context, source: SourceSpec, *, full: bool = False, complete
         ConflictError: If other ingests of the same source keep coming first, or the clock is far behind.
     """
     begun = time.perf_counter()
-    refuse_other_dating(source, judged_now(context, source))
+    for _ in range(_ATTEMPTS):
+        committed = _attempt(context, source, full=full, complete_until=complete_until, begun=begun)
+        if committed is not None:
+            return committed
+    raise busy(source)
+
+
+def _attempt(
+    context: Context, source: SourceSpec, *, full: bool, complete_until: int | None, begun: float
+) -> Ingestion | None:
+    """Read the source and store what is new; None if others stored rows of it meanwhile.
+
+    What they read may be newer than what was read here, so that only another read tells what holds now.
+    """
+    before, state, judged = (
+        live_segments(context, source.name),
+        state_of(context, source.name),
+        judged_now(context, source),
+    )
+    refuse_other_dating(source, judged)
     frame = with_times(read_source(context, source, since=None if full else since_of(context, source)), source)
     present = frame[source.id] if full and source.id else None
     read = take_in(context, source, frame)
-    for _ in range(_ATTEMPTS):
-        before = live_segments(context, source.name)
-        state = state_of(context, source.name)
-        judged = judged_now(context, source)
-        refuse_other_dating(source, judged)  # again: a generation may have begun while the source was read
-        rows = fitted(context, source, read.rows, state)
-        at = context.clock()
-        changes = _changes(context, source, rows, state, present, to_micros(at))
-        if judged.query:
-            refuse_other_rows(source, changes, rows)
-        report = Ingestion(
-            source=source.name,
-            rows_read=frame.height,
-            rows_new=changes.new,
-            rows_corrected=changes.corrected,
-            rows_known=changes.known,
-            rows_deleted=changes.deleted,
-            rows_held_back=read.held_back,
-            rows_quarantined=len(read.timeless),
-            rows_never_known=never_known(rows, source),
-            rows_ahead=read.ahead,
-            rows_incomplete=changes.incomplete,
-            complete_until=complete_until,
-            seconds=time.perf_counter() - begun,
-            at=at,
-        )
-        batch = Batch(
-            source=source,
-            rows=in_order(changes.rows),
-            corrections=changes.rows.height - changes.new,
-            report=report,
-            columns={**(state.columns if state is not None else {}), **own_schema(rows)},
-            timeless=read.timeless,
-        )
-        committed = commit(context, batch, before)
-        if committed is not None:
-            if state is not None:
-                tell_of_columns(context, source, rows, state)
-            tell_of_ids(source, rows, changes)
-            return committed
-    raise busy(source)
+    rows = fitted(context, source, read.rows, state)
+    at = context.clock()
+    changes = _changes(context, source, rows, state, present, to_micros(at))
+    if judged.query:
+        refuse_other_rows(source, changes, rows)
+    report = Ingestion(
+        source=source.name,
+        rows_read=frame.height,
+        rows_new=changes.new,
+        rows_corrected=changes.corrected,
+        rows_known=changes.known,
+        rows_deleted=changes.deleted,
+        rows_held_back=read.held_back,
+        rows_quarantined=len(read.timeless),
+        rows_never_known=never_known(rows, source),
+        rows_ahead=read.ahead,
+        rows_incomplete=changes.incomplete,
+        complete_until=complete_until,
+        seconds=time.perf_counter() - begun,
+        at=at,
+    )
+    batch = Batch(
+        source=source,
+        rows=in_order(changes.rows),
+        corrections=changes.rows.height - changes.new,
+        report=report,
+        columns={**(state.columns if state is not None else {}), **own_schema(rows)},
+        timeless=read.timeless,
+    )
+    committed = commit(context, batch, before)
+    if committed is not None:
+        if state is not None:
+            tell_of_columns(context, source, rows, state)
+        tell_of_ids(source, rows, changes)
+    return committed
 
 
 def busy(source: SourceSpec) -> ConflictError:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.specs import SourceSpec
     from tinymlops.features.history.generations import Judgement
+    from tinymlops.features.intake.taking_in import TakenIn
     from tinymlops.records import SourceState
 
 __all__ = ["begin_generation"]
@@ -72,61 +73,82 @@ def begin_generation(context: Context, source: SourceSpec, *, drop_missing: bool
         if source.via == "push":
             raise DataError(f"source {source.name!r} has no rows", hint=f"ws.push({source.name!r}, rows)")
         return ingest(context, source)
-    frame = None if source.via == "push" else with_times(read_source(context, source), source)
-    read = None if frame is None else take_in(context, source, frame)
     for _ in range(_ATTEMPTS):
-        if source.via == "push":
-            compact(context, [source.name])
-        before, state, judged = (
-            live_segments(context, source.name),
-            state_of(context, source.name),
-            judged_now(context, source),
-        )
-        assert state is not None, "it had rows before"
-        was = _as_it_was(context, source, state)
-        stored = stored_whole(context, was, state)
-        if read is None:
-            next_rows = _of_pushes(source, was, stored, judged)
-        else:
-            rows, held = _alike(context, source, read.rows, stored, state, judged)
-            assert frame is not None, "it was read"
-            had = _Before(was, held, stored, state, judged)
-            next_rows = _next(context, had, source, rows, frame, drop_missing=drop_missing)
-        changes, carried = next_rows.changes, next_rows.carried
-        report = Ingestion(
-            source=source.name,
-            rows_read=0 if frame is None else frame.height,
-            rows_new=changes.new - next_rows.restarted,
-            rows_corrected=changes.corrected,
-            rows_known=changes.known,
-            rows_held_back=0 if read is None else read.held_back,
-            rows_quarantined=0 if read is None else len(read.timeless),
-            rows_never_known=0 if read is None else never_known(read.rows, source),
-            rows_ahead=0 if read is None else read.ahead,
-            rows_carried=carried.height,
-            rows_restarted=next_rows.restarted,
-            rows_dropped=next_rows.dropped,
-            seconds=time.perf_counter() - begun,
-            at=context.clock(),
-        )
-        ordered = in_order(changes.rows, after=carried)
-        refuse_deletes(context.definitions, source, ordered)
-        columns = own_schema(ordered.drop("__ordinal"))
-        batch = Batch(
-            source=source,
-            rows=ordered,
-            corrections=_corrections(ordered, source),
-            report=report,
-            columns=columns,
-            timeless=pl.Series([], dtype=pl.UInt32) if read is None else read.timeless,
-            begins=True,
-            events=_events(context, source, ordered, columns) if source.via == "push" else None,
-        )
-        committed = commit(context, batch, before)
+        committed = _attempt(context, source, drop_missing=drop_missing, begun=begun)
         if committed is not None:
-            _tell(source, judged, committed)
             return committed
     raise busy(source)
+
+
+def _attempt(context: Context, source: SourceSpec, *, drop_missing: bool, begun: float) -> Ingestion | None:
+    """Read the source, and begin a generation; None if others stored rows meanwhile, which it may not have found."""
+    if source.via == "push":
+        compact(context, [source.name])
+    before, state, judged = (
+        live_segments(context, source.name),
+        state_of(context, source.name),
+        judged_now(context, source),
+    )
+    assert state is not None, "it had rows before"
+    frame = None if source.via == "push" else with_times(read_source(context, source), source)
+    read = None if frame is None else take_in(context, source, frame)
+    was = _as_it_was(context, source, state)
+    stored = stored_whole(context, was, state)
+    if frame is None or read is None:
+        next_rows = _of_pushes(source, was, stored, judged)
+    else:
+        rows, held = _alike(context, source, read.rows, stored, state, judged)
+        had = _Before(was, held, stored, state, judged)
+        next_rows = _next(context, had, source, rows, frame, drop_missing=drop_missing)
+    ordered = in_order(next_rows.changes.rows, after=next_rows.carried)
+    refuse_deletes(context.definitions, source, ordered)
+    columns = own_schema(ordered.drop("__ordinal"))
+    batch = Batch(
+        source=source,
+        rows=ordered,
+        corrections=_corrections(ordered, source),
+        report=_report(context, source, frame, read, next_rows, begun),
+        columns=columns,
+        timeless=pl.Series([], dtype=pl.UInt32) if read is None else read.timeless,
+        begins=True,
+        events=_events(context, source, ordered, columns) if source.via == "push" else None,
+    )
+    committed = commit(context, batch, before)
+    if committed is not None:
+        _tell(source, judged, committed)
+    return committed
+
+
+def _report(
+    context: Context,
+    source: SourceSpec,
+    frame: pl.DataFrame | None,
+    read: TakenIn | None,
+    next_rows: _Next,
+    begun: float,
+) -> Ingestion:
+    changes = next_rows.changes
+    counted = Ingestion(
+        source=source.name,
+        rows_read=0 if frame is None else frame.height,
+        rows_new=changes.new - next_rows.restarted,
+        rows_corrected=changes.corrected,
+        rows_known=changes.known,
+        rows_carried=next_rows.carried.height,
+        rows_restarted=next_rows.restarted,
+        rows_dropped=next_rows.dropped,
+        seconds=time.perf_counter() - begun,
+        at=context.clock(),
+    )
+    if read is None:
+        return counted
+    return msgspec.structs.replace(
+        counted,
+        rows_held_back=read.held_back,
+        rows_quarantined=len(read.timeless),
+        rows_never_known=never_known(read.rows, source),
+        rows_ahead=read.ahead,
+    )
 
 
 class _Before(NamedTuple):
