@@ -11,7 +11,7 @@ SEED   ?= $(shell date +%s)
 RULES  := $(addprefix tests/test_,$(addsuffix .py,point_in_time_join historical_features training_data online_features prepared \
           compaction join_files keys exact_sums kernels_asof kernels_online kernels_streaming kernels_windows cross_check stateful stateful_generations sql_gate))
 
-.PHONY: demo test fuzz torture bench bench-peers clean
+.PHONY: demo test checks kernels fuzz torture bench bench-peers clean
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -20,13 +20,18 @@ $(VENV)/.installed: pyproject.toml
 	touch $@
 
 test: $(VENV)/.installed ## every check and every test
+	$(MAKE) --jobs 2 checks kernels
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --ignore tests/torture
+	$(BIN)/python -m pytest tests/torture
+
+checks: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+kernels: $(VENV)/.installed
 	$(BIN)/tinymlops doctor --compile --json > /dev/null
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --ignore tests/torture
-	$(BIN)/python -m pytest tests/torture
 
 fuzz: $(VENV)/.installed ## every rule on at least 20,000 examples, counted; about ten minutes
 	TINYMLOPS_FUZZ=$(SCALE) $(BIN)/python -m pytest $(RULES) --hypothesis-seed=$(SEED)

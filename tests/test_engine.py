@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from datetime import UTC
 
 import polars as pl
@@ -12,6 +13,7 @@ import pytest
 
 from tinymlops.errors import AccessError, DataError, DefinitionError, TinyMLOpsError
 from tinymlops.stores.engine import Limits, query, relation_columns, table_names
+from tinymlops.stores.pinned import Marks
 
 
 @pytest.fixture
@@ -284,6 +286,47 @@ def test_ctrl_c_ends_a_query_and_the_next_one_runs(root):
         query("select list(range) from range(100000000000)", root=root)
     pressed.join()
     assert query("select 1", root=root).item() == 1
+
+
+@pytest.mark.parametrize("place", ["table.parquet", "*.parquet"])
+def test_a_file_that_another_takes_the_place_of_meanwhile_is_named(tmp_path, place):
+    frames = [pl.DataFrame({"a": range(rows), "b": [float(rows)] * rows}) for rows in (1_000, 1_500)]
+    stop = threading.Event()
+
+    def write():
+        while not stop.is_set():
+            for frame in frames:
+                frame.write_parquet(tmp_path / "new")
+                (tmp_path / "new").replace(tmp_path / "table.parquet")
+
+    frames[0].write_parquet(tmp_path / "table.parquet")
+    writer = threading.Thread(target=write)
+    writer.start()
+    refused, until = 0, time.monotonic() + 60
+    try:
+        while not refused and time.monotonic() < until:
+            try:
+                found = query(f"from '{place}'", root=tmp_path)
+            except DataError as error:
+                assert "table.parquet changed while it was read" in error.message
+                refused += 1
+            else:
+                assert found["b"].to_list() == [float(found.height)] * found.height
+    finally:
+        stop.set()
+        writer.join()
+    assert refused
+
+
+def test_rows_that_are_added_to_a_text_file_meanwhile_do_no_harm(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("a\n1\n")
+    marks = Marks([str(path), str(tmp_path), str(tmp_path / "none")])
+    assert list(marks) == [str(path)]
+    path.write_text("a\n1\n2\n")
+    marks.check(may_grow=lambda name: name.endswith(".csv"))
+    with pytest.raises(DataError, match="log.csv changed while it was read"):
+        marks.check()
 
 
 def test_a_result_stops_at_its_rows_and_at_its_memory(root):

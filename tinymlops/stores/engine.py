@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
+from glob import iglob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from tinymlops.errors import AccessError, DataError, DefinitionError, TinyMLOpsE
 from tinymlops.stores._arrow import as_polars, require_exact_types
 from tinymlops.stores._limits import Limits, within
 from tinymlops.stores._sql import SCHEMA, fold, located, parse, same_name
+from tinymlops.stores.pinned import Marks
 from tinymlops.stores.publish import scratch_directory
 
 if TYPE_CHECKING:
@@ -105,13 +107,14 @@ class _Run:
     directories: list[Path]
     memory: int
     """Bytes that DuckDB may use."""
+    files: Marks
     opened: ExitStack
 
     def rows(self, limits: Limits, *, none: bool = False) -> pa.Table:
         """Run it and close the connection; by one thread, which may outlive who waits for it."""
         import pyarrow as pa
 
-        with self.opened, _translated(self.directories):
+        with self.opened, self._unchanged(), _translated(self.directories):
             self.connection.execute("BEGIN TRANSACTION READ ONLY")
             relation = self.connection.sql(self.select)
             require_exact_types(relation.columns, relation.types)
@@ -119,6 +122,16 @@ class _Run:
             names = _unique(reader.schema.names)
             batches = list(_limited(reader, limits, self.memory // 2))
             return pa.Table.from_batches(batches, schema=reader.schema).rename_columns(names)
+
+    @contextmanager
+    def _unchanged(self) -> Iterator[None]:
+        """Say of a file that another one took its place meanwhile, which DuckDB reads with what it knew of the first."""
+        try:
+            yield
+        except TinyMLOpsError:
+            self.files.check()
+            raise
+        self.files.check(may_grow=lambda path: not path.endswith(".parquet"))
 
     def stop(self) -> None:
         """Make `rows` raise, wherever it is; without effect before and after."""
@@ -144,7 +157,8 @@ def _prepared(
         connection = stack.enter_context(closing(_connect(threads)))
         _register(connection, tables, select.tables)
         memory = _lock_down(connection, _granted(select.files.values(), directories), spill)
-        return _Run(connection, select.text, directories, memory, stack.pop_all())
+        files = Marks(path for name in select.files.values() for path in (name, *iglob(name, recursive=True)))
+        return _Run(connection, select.text, directories, memory, files, stack.pop_all())
 
 
 def _register(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Any], named: Iterable[str]) -> None:

@@ -1,18 +1,19 @@
-"""Parquet files that are read in several passes: each pass must read the same files, or the values of one row are another's."""
+"""Files that must stay as they are while they are read, or the values of one row are another's."""
 
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from tinymlops.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import polars as pl
 
-__all__ = ["Pinned", "files_of"]
+__all__ = ["Marks", "Pinned", "files_of"]
 
 _HINT = "read it again once its writer is done; a copy, or a file of a name of its own for each version, cannot change"
 
@@ -26,6 +27,36 @@ class _Mark(NamedTuple):
     """Nanoseconds."""
 
 
+class Marks:
+    """What files are told by, as they were when this was made; those that do not exist are left out.
+
+    Args:
+        paths: Of the files.
+    """
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        found = ((path, _mark(path)) for path in paths)
+        self._marks = {path: mark for path, mark in found if mark is not None}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._marks)
+
+    def check(self, *, may_grow: Callable[[str], bool] = lambda _: False) -> None:
+        """Refuse to go on if a file is not the one that it was.
+
+        Args:
+            may_grow: Says of a path whether rows may have been added at the file's end.
+
+        Raises:
+            DataError: If one has changed.
+        """
+        for path, mark in self._marks.items():
+            now = _mark(path)
+            grew = now is not None and now.inode == mark.inode and now.size > mark.size
+            if now != mark and not (grew and may_grow(path)):
+                raise DataError(f"{path} changed while it was read", hint=_HINT)
+
+
 class Pinned:
     """The files of a scan, as they were when it was opened.
 
@@ -37,7 +68,7 @@ class Pinned:
 
     def __init__(self, scan: pl.LazyFrame, name: str, paths: Sequence[str]) -> None:
         self._scan, self._name = scan, name
-        self._marks = {path: _mark(path) for path in paths}
+        self._marks = Marks(paths)
 
     def read(self, columns: Sequence[str] | None, start: int, rows: int) -> pl.DataFrame:
         """Read some rows.
@@ -58,9 +89,7 @@ class Pinned:
 
     def check(self) -> None:
         """Refuse to go on if a file is not the one that was opened."""
-        for path, mark in self._marks.items():
-            if _mark(path) != mark:
-                raise DataError(f"{path} changed while it was read", hint=_HINT)
+        self._marks.check()
 
     def explained(self, error: BaseException) -> DataError:
         """Say in which file and column several files differ, if that is why they cannot be read."""
@@ -110,11 +139,12 @@ def _difference(first: tuple[str, pl.Schema], other: tuple[str, pl.Schema]) -> D
 
 
 def _mark(path: str) -> _Mark | None:
+    """Return what a regular file is told by; None of anything else."""
     try:
-        stat = os.stat(path)
+        found = os.stat(path)
     except (OSError, ValueError):
         return None
-    return _Mark(stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    return _Mark(found.st_ino, found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
 
 
 def _line(error: BaseException) -> str:
