@@ -4,24 +4,27 @@ import json
 
 import msgspec
 import pytest
+from litestar import get
 from litestar.testing import TestClient
 from test_server import JSON, LOCAL, ONLINE, OUTCOMES, PREDICT, ROW, WRITES
 
 import tinymlops as tm
+from tinymlops.errors import DefinitionError
+from tinymlops.server import app
 from tinymlops.server.messages import FeaturesRequest, OutcomesRequest, PredictRequest, PushRequest
+from tinymlops.server.route_class import class_of
 
 ROUTES = {
     ("GET", "/v1/models"): "read",
     ("GET", "/v1/models/{name:str}"): "read",
-    ("POST", "/v1/models/{name:str}/predict"): "write",
-    ("POST", "/v1/features/online"): "read with a body",
+    ("POST", "/v1/models/{name:str}/predict"): "predict",
+    ("POST", "/v1/features/online"): "read",
     ("POST", "/v1/sources/{name:str}/push"): "write",
     ("POST", "/v1/outcomes"): "write",
-    ("GET", "/healthz"): "open",
-    ("GET", "/readyz"): "open",
-    ("GET", "/schema"): "open",
-    ("GET", "/schema/openapi.json"): "open",
+    ("GET", "/healthz"): "read",
+    ("GET", "/readyz"): "read",
 }
+DOCUMENT = {("GET", "/schema"), ("GET", "/schema/openapi.json")}
 BODIES = {
     PREDICT: PredictRequest,
     ONLINE: FeaturesRequest,
@@ -49,8 +52,27 @@ def operations(document):
     return {(method.upper(), path): one for path, item in document["paths"].items() for method, one in item.items()}
 
 
-def test_every_route_is_classified(served):
-    assert routes_of(tm.create_app(served)) == set(ROUTES)
+def test_every_route_says_what_it_may_do(served):
+    made = tm.create_app(served)
+    assert routes_of(made) == set(ROUTES) | DOCUMENT
+    said = {
+        (method, route.path): class_of(handler)
+        for route in made.routes
+        for handler in route.route_handlers
+        for method in handler.http_methods - {"OPTIONS"}
+        if (method, route.path) not in DOCUMENT and handler.http_methods != {"OPTIONS"}
+    }
+    assert said == ROUTES
+
+
+def test_an_application_with_a_route_that_does_not_say_it_is_not_made(served, monkeypatch):
+    @get("/v1/secrets", sync_to_thread=False)
+    def secrets() -> str:
+        return "none"
+
+    monkeypatch.setattr(app, "NOUNS", (*app.NOUNS, lambda _: [secrets]))
+    with pytest.raises(DefinitionError, match="the route /v1/secrets does not say what it may do"):
+        tm.create_app(served)
 
 
 def test_every_write_takes_a_strict_body_and_no_read_does(served):

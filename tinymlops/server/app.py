@@ -12,11 +12,8 @@ from tinymlops.server.guard import Guard
 from tinymlops.server.openapi import openapi_config
 from tinymlops.server.parameters import refuse_unknown_parameters
 from tinymlops.server.request import StrictRequest
-from tinymlops.server.routes.features import feature_routes
-from tinymlops.server.routes.health import health_routes
-from tinymlops.server.routes.models import model_routes
-from tinymlops.server.routes.outcomes import outcome_routes
-from tinymlops.server.routes.sources import source_routes
+from tinymlops.server.route_class import class_of
+from tinymlops.server.routes import NOUNS
 
 if TYPE_CHECKING:
     from tinymlops.workspace import Workspace
@@ -47,9 +44,11 @@ def create_app(ws: Workspace, *, allowed_hosts: Iterable[str] = ()) -> Litestar:
         >>> type(app).__name__
         'Litestar'
     """
-    nouns = (model_routes, feature_routes, source_routes, outcome_routes, health_routes)
+    handlers = [handler for routes in NOUNS for handler in routes(ws)]
+    for handler in handlers:
+        class_of(handler)
     app = Litestar(
-        [handler for routes in nouns for handler in routes(ws)],
+        handlers,
         request_class=StrictRequest,
         guards=[refuse_unknown_parameters],
         request_max_body_size=MAX_BODY,

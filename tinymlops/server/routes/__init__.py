@@ -1,1 +1,11 @@
-"""The routes, a module for each noun: each makes its handlers for one workspace."""
+"""The routes, a module for each noun: each makes its handlers for one workspace, and has its line in `NOUNS`."""
+
+from tinymlops.server.routes.features import feature_routes
+from tinymlops.server.routes.health import health_routes
+from tinymlops.server.routes.models import model_routes
+from tinymlops.server.routes.outcomes import outcome_routes
+from tinymlops.server.routes.sources import source_routes
+
+__all__ = ["NOUNS"]
+
+NOUNS = (model_routes, feature_routes, source_routes, outcome_routes, health_routes)

@@ -7,6 +7,7 @@ from litestar.params import JSONBody
 from tinymlops.errors import DefinitionError
 from tinymlops.server.errors import documented, unavailable
 from tinymlops.server.messages import FeaturesAnswer, FeaturesRequest, RebuiltRows
+from tinymlops.server.route_class import READ
 from tinymlops.workspace import Workspace
 
 __all__ = ["feature_routes"]
@@ -17,6 +18,7 @@ def feature_routes(ws: Workspace) -> list[HTTPRouteHandler]:
 
     @post(
         "/v1/features/online",
+        opt=READ,
         status_code=200,
         sync_to_thread=True,
         operation_id="get_online_features",

@@ -7,6 +7,7 @@ from tinymlops.errors import TinyMLOpsError
 from tinymlops.server.errors import documented, unavailable
 from tinymlops.server.messages import Health
 from tinymlops.server.readiness import require_ready, starved_of
+from tinymlops.server.route_class import READ
 from tinymlops.workspace import Workspace
 
 __all__ = ["health_routes"]
@@ -15,13 +16,14 @@ __all__ = ["health_routes"]
 def health_routes(ws: Workspace) -> list[HTTPRouteHandler]:
     """Make the handlers."""
 
-    @get("/healthz", sync_to_thread=False, operation_id="healthz", responses=documented())
+    @get("/healthz", opt=READ, sync_to_thread=False, operation_id="healthz", responses=documented())
     def healthz() -> Health:
         """Say that the process is up."""
         return Health("up")
 
     @get(
         "/readyz",
+        opt=READ,
         sync_to_thread=True,
         operation_id="readyz",
         responses=documented(),

@@ -18,6 +18,7 @@ from tinymlops.server.messages import (
     PredictRequest,
     VersionSummary,
 )
+from tinymlops.server.route_class import PREDICT, READ
 from tinymlops.workspace import Workspace
 
 __all__ = ["model_routes"]
@@ -26,12 +27,14 @@ __all__ = ["model_routes"]
 def model_routes(ws: Workspace) -> list[HTTPRouteHandler]:
     """Make the handlers."""
 
-    @get("/v1/models", sync_to_thread=True, operation_id="list_models", responses=documented())
+    @get("/v1/models", opt=READ, sync_to_thread=True, operation_id="list_models", responses=documented())
     def list_models() -> ModelsAnswer:
         """List the registered models."""
         return ModelsAnswer(models=[_model_summary(ws, newest) for newest in ws.models.list()])
 
-    @get("/v1/models/{name:str}", sync_to_thread=True, operation_id="get_model", responses=documented(400, 404))
+    @get(
+        "/v1/models/{name:str}", opt=READ, sync_to_thread=True, operation_id="get_model", responses=documented(400, 404)
+    )
     def get_model(name: FromPath[str]) -> ModelAnswer:
         """Show a model, its versions and aliases, and what it takes and gives."""
         version = ws.models.get(_reference(ws, name))
@@ -45,6 +48,7 @@ def model_routes(ws: Workspace) -> list[HTTPRouteHandler]:
 
     @post(
         "/v1/models/{name:str}/predict",
+        opt=PREDICT,
         status_code=200,
         sync_to_thread=True,
         operation_id="predict",

@@ -7,6 +7,7 @@ from litestar.params import JSONBody
 
 from tinymlops.server.errors import documented
 from tinymlops.server.messages import OutcomesRequest
+from tinymlops.server.route_class import WRITE
 from tinymlops.serving.outcomes import OutcomeReport
 from tinymlops.workspace import Workspace
 
@@ -18,6 +19,7 @@ def outcome_routes(ws: Workspace) -> list[HTTPRouteHandler]:
 
     @post(
         "/v1/outcomes",
+        opt=WRITE,
         status_code=200,
         sync_to_thread=True,
         operation_id="log_outcomes",

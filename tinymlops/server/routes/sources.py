@@ -7,6 +7,7 @@ from litestar.params import FromPath, JSONBody
 from tinymlops.features.intake.pushing import Pushed, require_batch_id
 from tinymlops.server.errors import documented
 from tinymlops.server.messages import PushRequest
+from tinymlops.server.route_class import WRITE
 from tinymlops.workspace import Workspace
 
 __all__ = ["source_routes"]
@@ -17,6 +18,7 @@ def source_routes(ws: Workspace) -> list[HTTPRouteHandler]:
 
     @post(
         "/v1/sources/{name:str}/push",
+        opt=WRITE,
         status_code=200,
         sync_to_thread=True,
         operation_id="push",
