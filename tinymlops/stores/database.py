@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tinymlops.errors import ConflictError, IntegrityError, NotFoundError
-from tinymlops.records import Record
+from tinymlops.records import TABLES, Record
 from tinymlops.stores._commits import LastCommit
 from tinymlops.stores._opening import bring_up, build, version_of
 from tinymlops.stores._rows import plan_for
@@ -216,7 +216,7 @@ class Database:
         Returns:
             Which rows are not what was written, one sentence each.
         """
-        return row_problems(self._reader(), self.path, classes or Record.__subclasses__())
+        return row_problems(self._reader(), self.path, classes or TABLES)
 
     def require_rows(self, *classes: type[Record]) -> None:
         """Compare every row of some records, before something is decided by those that are *not* found.

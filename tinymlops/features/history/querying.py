@@ -14,19 +14,7 @@ from tinymlops.features.definitions.specs import EntitySpec, FeatureRequest, Sou
 from tinymlops.features.history.historical import features_for
 from tinymlops.features.history.sources import SYSTEM
 from tinymlops.features.history.stored import current_rows, stored_rows
-from tinymlops.records import (
-    AuditEntry,
-    Definition,
-    Ingestion,
-    Metric,
-    ModelAlias,
-    ModelVersion,
-    Outcome,
-    Prediction,
-    Record,
-    Run,
-    TrainingSetBuild,
-)
+from tinymlops.records import TABLES, Record
 from tinymlops.stores._rows import plan_for
 from tinymlops.stores.engine import SCHEMA, fold
 
@@ -39,18 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["sql"]
 
-_RECORDS: dict[str, type[Record]] = {
-    "audit": AuditEntry,
-    "definitions": Definition,
-    "ingestions": Ingestion,
-    "metrics": Metric,
-    "model_aliases": ModelAlias,
-    "models": ModelVersion,
-    "outcomes": Outcome,
-    "predictions": Prediction,
-    "runs": Run,
-    "training_sets": TrainingSetBuild,
-}
+_RECORDS = {cls.sql_name: cls for cls in TABLES if cls.sql_name is not None}
 _HISTORY = "_history"
 _SYSTEM = f"{SCHEMA}."
 _TABLES = "tables"
