@@ -87,22 +87,21 @@ __all__ = ["Notes"]
 class Notes:
     """Notes, each with a scan."""
 
-    def __init__(self, environment, clock):
-        self._environment, self._clock = environment, clock
+    def __init__(self, scope):
+        self._scope = scope
 
     def add(self, name, customer, scan):
         """Keep a note."""
-        with self._environment.gc_lock.shared(deadline=60.0):
-            sha256 = self._environment.blobs.put(scan)
-            note = Note(name=name, customer=customer, scan_sha256=sha256, at=self._clock())
-            with self._environment.database.write(actor="test") as tx:
+        with self._scope.publishing():
+            sha256 = self._scope.environment.blobs.put(scan)
+            note = Note(name=name, customer=customer, scan_sha256=sha256, at=self._scope.clock())
+            with self._scope.write("note.add", name) as tx:
                 tx.insert(note)
-                tx.audit("note.add", name)
         return note
 
     def list(self):
         """Return all notes."""
-        return self._environment.database.list(Note)
+        return self._scope.environment.database.list(Note)
 '''
 CLI = '''
 """`notes`: what was noted."""
@@ -186,7 +185,7 @@ LINES = {
         ("SCHEMA_VERSION = 3", "SCHEMA_VERSION = 4"),
     ],
     "tinymlops/workspace.py": [
-        ("        self.models = ", "        self.notes = Notes(environment, clock)\n        self.models = "),
+        ("        self.models = ", "        self.notes = Notes(scope)\n        self.models = "),
         (
             "        from tinymlops.registry.runs",
             "        from tinymlops.registry.notes import Notes\n        from tinymlops.registry.runs",

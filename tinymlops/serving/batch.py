@@ -102,7 +102,7 @@ def _answered(model: Model, chunk: pl.DataFrame, served: Served, first_row: int)
 def _by_now(context: Context, model: Model) -> Served:
     """Read features online, for all chunks as of one moment."""
     moment = context.clock()
-    still = replace(context, clock=lambda: moment)
+    still = replace(context, scope=replace(context.scope, clock=lambda: moment))
     return lambda sent: read_online(still, model, sent).to_polars()
 
 

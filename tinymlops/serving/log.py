@@ -110,7 +110,7 @@ class PredictionLog:
     def _run(self) -> None:
         while (group := self._next()) is not None:
             try:
-                with self._database.write(actor="local") as tx:
+                with self._database.write(actor=None) as tx:
                     tx.insert_many(group.predictions)
             except BaseException as error:  # noqa: BLE001 - kept for whoever waits, or appends next
                 group.error = error

@@ -58,7 +58,7 @@ def log_outcomes(context: Context, rows: Frame) -> OutcomeReport:
     """
     values = _read(rows)
     at = context.clock()
-    with context.environment.database.write(actor="local") as tx:
+    with context.scope.write(audit="inside") as tx:
         known = _present(tx, "predictions", "id", values)
         replaced = _present(tx, "outcomes", "prediction_id", values)
         for identifier, value in values.items():
@@ -92,7 +92,7 @@ def collect_outcomes(context: Context, model: Model) -> int:
     found = waiting.select("id", outcome.alias("value")).filter(mature)
     values = {identifier: _value(value) for identifier, value in found.iter_rows()}
     at = context.clock()
-    with context.environment.database.write(actor="local") as tx:
+    with context.scope.write(audit="inside") as tx:
         # Somebody may have said it meanwhile, and then knows better.
         for identifier in _present(tx, "outcomes", "prediction_id", values):
             del values[identifier]

@@ -228,13 +228,13 @@ class Database:
             raise IntegrityError(problem, hint=RESTORE)
 
     @contextmanager
-    def write(self, *, actor: str) -> Iterator[Transaction]:
+    def write(self, *, actor: str | None) -> Iterator[Transaction]:
         """Write in one transaction: durable when the block ends, rolled back if it raises.
 
         Keep it short and run no user code inside: all writers of all processes wait for it.
 
         Args:
-            actor: Who is written into the audit log.
+            actor: Who is written into the audit log; None where nothing is.
 
         Raises:
             ConflictError: If other writers held the lock for a minute, or this thread is writing already.

@@ -389,11 +389,9 @@ def _record(context: Context, made: _Made) -> TrainingSetBuild:
             features=made.X.width,
             created_at=from_micros(context.now()),
         )
-        with environment.database.write(actor="local") as tx:
+        facts = {"id": record.id, "fingerprint": made.fingerprint, "sequence": recipe.sequence}
+        with context.scope.write("training_set.build", record.name, **facts) as tx:
             tx.insert(record)
-            tx.audit(
-                "training_set.build", record.name, id=record.id, fingerprint=made.fingerprint, sequence=recipe.sequence
-            )
     return record
 
 

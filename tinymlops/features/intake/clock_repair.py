@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["let_count_from_now"]
 
-_PATIENCE = 60.0
-
 
 def let_count_from_now(context: Context) -> int:
     """Let rows whose commit the clock dated far ahead count from now on; return how many there were.
@@ -37,9 +35,8 @@ def let_count_from_now(context: Context) -> int:
 
 
 def _pushed(context: Context, source: SourceSpec) -> int:
-    database, now = context.environment.database, context.now()
-    place = place_of(database, source.name)
-    with database.write(actor="local") as tx:
+    now, place = context.now(), place_of(context.environment.database, source.name)
+    with context.scope.write(audit="inside") as tx:
         ahead = tx.select(PushedRow, "WHERE source = ? AND created > ? ORDER BY n", (place, now + LEAP))
         for row in ahead:
             tx.put(msgspec.structs.replace(row, created=now))
@@ -56,7 +53,7 @@ def _ingested(context: Context, source: SourceSpec) -> int:
     if state is None or not live:
         return 0
     place = place_of(environment.database, source.name)
-    with environment.gc_lock.shared(deadline=_PATIENCE):
+    with context.scope.publishing():
         rows = stored_whole(context, source, state)
         ahead = (rows["__created"] > now + LEAP).fill_null(value=False)
         if not ahead.any():
@@ -65,7 +62,7 @@ def _ingested(context: Context, source: SourceSpec) -> int:
         created = pl.when(pl.col("__created") > now + LEAP).then(pl.lit(now, pl.Int64)).otherwise("__created")
         mended = in_files.with_columns(created.alias("__created")).rename({"__sequence": "__ordinal"})
         file = segments.write(mended, environment.segments_dir / place, environment.tmp)
-        with environment.database.write(actor="local") as tx:
+        with context.scope.write(audit="inside") as tx:
             if live != tx.list(Segment, where={"source": place, "dead_at": None}, order="id"):
                 return 0  # others stored rows meanwhile: the next repair finds them
             tx.insert(

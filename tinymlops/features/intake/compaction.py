@@ -37,7 +37,6 @@ _MOST_PUSHED = 100_000
 """Rows of a source in the table of pushed rows, which is read row by row."""
 _BATCHES_KEPT = 30 * 24 * 3_600_000_000
 """Microseconds that the digest of a batch is kept: sent again later, a batch of rows without ids is stored again."""
-_PATIENCE = 60.0
 
 
 class Compacted(msgspec.Struct, frozen=True):
@@ -117,14 +116,14 @@ def _compact(context: Context, source: SourceSpec, merged: Sequence[Segment], mo
     environment = context.environment
     place = place_of(environment.database, source.name)
     directory = environment.segments_dir / place
-    with environment.gc_lock.shared(deadline=_PATIENCE):
+    with context.scope.publishing():
         pushed = None
         if moves:
             state = environment.database.get(SourceState, source=place)
             pushed = read_pushed(environment.database, place, known_columns(source, state), up_to=moves)
         parts = [(directory / one.sha256, one.base) for one in sorted(merged, key=lambda one: one.last)]
         file = segments.merge(parts, pushed, directory, environment.tmp)
-        with environment.database.write(actor="local") as tx:
+        with context.scope.write(audit="inside") as tx:
             if not _are_still_there(tx, place, merged, pushed):
                 return None
             corrections = _forget_pushed(tx, place, moves, context.now())

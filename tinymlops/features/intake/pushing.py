@@ -110,7 +110,7 @@ def push(context: Context, name: str, rows: Frame, *, batch_id: str | None = Non
     place = place_of(database, name)
     columns = _columns(context, source, database.get(SourceState, source=place))
     keys = None if has_row_wise(context, source) else entity_keys(context, source)
-    with database.write(actor="local") as tx:
+    with context.scope.write(audit="inside") as tx:
         state = tx.get(SourceState, source=place)
         if state is not None and state.columns != columns:
             columns = _columns(context, source, state)
