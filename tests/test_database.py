@@ -35,10 +35,10 @@ from tinymlops.records import (
     Segment,
 )
 from tinymlops.stores import database as database_module
-from tinymlops.stores._rows import CHECK, plan_for
 from tinymlops.stores.database import Database
 from tinymlops.stores.locks import FileLock
 from tinymlops.stores.migrations import SCHEMA_VERSION
+from tinymlops.stores.rows import CHECK, plan_for
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 PYTHONPATH = {**os.environ, "PYTHONPATH": str(Path(errors.__file__).parents[1])}

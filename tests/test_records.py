@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tinymlops.records import TABLES
-from tinymlops.stores._rows import CHECK
+from tinymlops.stores.rows import CHECK
 
 ROOT = Path(__file__).parent.parent
 OF_THE_TOOLS = {"_sqlite_migrations", "sqlite_sequence"}

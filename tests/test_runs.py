@@ -11,9 +11,9 @@ import pytest
 
 from tinymlops.errors import ConflictError, DataError, NotFoundError
 from tinymlops.records import AuditEntry
-from tinymlops.registry._surroundings import git_state
 from tinymlops.registry.runs import Runs
 from tinymlops.registry.scope import Scope
+from tinymlops.registry.surroundings import git_state
 from tinymlops.stores.environment import open_environment
 
 START = datetime(2013, 10, 1, tzinfo=UTC)

@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from tinymlops.serving.outcomes import OutcomeReport
     from tinymlops.serving.prediction import Predictions
     from tinymlops.serving.verifying import VerifiedOnline
-    from tinymlops.stores._entries import Reader
     from tinymlops.stores.backup import Backup
     from tinymlops.stores.collection import Collected
+    from tinymlops.stores.online import Reader
     from tinymlops.training.tracking import ActiveRun
 
 __all__ = ["Workspace", "connect", "restore"]
@@ -94,7 +94,7 @@ def connect(
 def _cap(threads: int | None) -> None:
     """Let the kernels' pool, which the whole process shares, have so many threads; None leaves it as it is."""
     if threads is not None:
-        from tinymlops.kernels._threads import set_threads
+        from tinymlops.kernels.threads import set_threads
 
         set_threads(threads)
 
@@ -375,7 +375,7 @@ class Workspace:
             AccessError: If it reads outside of the project's directories, or by a function that is not allowed.
             DataError: If it takes more rows, time or memory than it may.
         """
-        from tinymlops.features.history.querying import sql
+        from tinymlops.querying import sql
 
         self._log.flush()
         context = self._context()

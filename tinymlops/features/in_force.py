@@ -16,9 +16,8 @@ from tinymlops.features.definitions.definitions import Definitions
 
 if TYPE_CHECKING:
     from tinymlops.registry.catalog import Catalog
-    from tinymlops.stores._entries import Reader, Writer
     from tinymlops.stores.environment import Environment
-    from tinymlops.stores.online import OnlineStore
+    from tinymlops.stores.online import OnlineStore, Reader, Writer
 
 __all__ = [
     "InForce",

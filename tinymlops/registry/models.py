@@ -11,7 +11,7 @@ from tinymlops.errors import ConflictError, DataError, IntegrityError, NotFoundE
 from tinymlops.records import Definition, LoggedModel, ModelAlias, ModelVersion, Run, TrainingSetBuild
 from tinymlops.registry.catalog import Catalog
 from tinymlops.registry.runs import Runs
-from tinymlops.stores._json import to_json
+from tinymlops.stores.json_text import to_json
 
 if TYPE_CHECKING:
     import builtins

@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from tinymlops.records import Definition, ModelAlias, ModelVersion
-from tinymlops.stores._rows import quoted
+from tinymlops.stores.rows import quoted
 
 if TYPE_CHECKING:
     from pathlib import Path

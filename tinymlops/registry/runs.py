@@ -12,7 +12,7 @@ import msgspec
 from tinymlops.errors import ConflictError, DataError, NotFoundError, near
 from tinymlops.records import Artifact, LoggedModel, Metric, Run, Scalar
 from tinymlops.registry._search import compile_search
-from tinymlops.registry._surroundings import git_state, package_versions
+from tinymlops.registry.surroundings import git_state, package_versions
 
 if TYPE_CHECKING:
     import builtins

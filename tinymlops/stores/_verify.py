@@ -11,8 +11,8 @@ import msgspec
 
 from tinymlops.errors import IntegrityError
 from tinymlops.records import TABLES, Counter, Record
-from tinymlops.stores._rows import check_of, plan_for
 from tinymlops.stores._sqlite import RESTORE, translated
+from tinymlops.stores.rows import check_of, plan_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

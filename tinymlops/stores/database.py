@@ -4,7 +4,7 @@ Writing goes through `Database.write` alone, one transaction at a time over all 
 reading never waits for it. SQLite 3.7.0 to 3.51.2 can lose a WAL when a checkpoint meets another connection's
 write, so every write, every checkpoint, opening and closing hold that lock.
 
-Every record is compared with its checksum when it is read (`_rows.py`); the schema, small tables with their indexes and
+Every record is compared with its checksum when it is read (`rows.py`); the schema, small tables with their indexes and
 the number of the last commit when the file is opened (`_opening.py`).
 """
 
@@ -20,12 +20,12 @@ from tinymlops.errors import ConflictError, IntegrityError, NotFoundError
 from tinymlops.records import TABLES, Record
 from tinymlops.stores._commits import LastCommit
 from tinymlops.stores._opening import bring_up, build, version_of
-from tinymlops.stores._rows import plan_for
 from tinymlops.stores._sqlite import RESTORE, connected, prepare, translated
 from tinymlops.stores._verify import audit_problems, read_counter, row_problems
 from tinymlops.stores.forked import Owner
 from tinymlops.stores.migrations import refuse_second_sqlite
 from tinymlops.stores.publish import fsync
+from tinymlops.stores.rows import plan_for
 from tinymlops.stores.transaction import Transaction, read_one
 
 if TYPE_CHECKING:
@@ -164,6 +164,10 @@ class Database:
         """Return what `select` does as values in the order of the record's fields, as SQLite has them: for many rows."""
         plan = plan_for(cls)
         return [plan.checked(row) for row in self.rows(f"{plan.select} {rest}", params)]
+
+    def values(self, cls: type[Record]) -> builtins.list[builtins.list[Any]]:
+        """Return every record in the order of its key, as `stored` does."""
+        return self.stored(cls, plan_for(cls).order(cls.key[0]))
 
     def rows(self, sql: str, params: Sequence[Any] = ()) -> builtins.list[tuple[Any, ...]]:
         """Return the rows of one SELECT, compared with no checksum; the connection refuses to write."""

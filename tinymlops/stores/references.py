@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tinymlops.errors import IntegrityError
 from tinymlops.records import TABLES, Record, Segment
-from tinymlops.stores._rows import quoted
 from tinymlops.stores._sqlite import RESTORE
+from tinymlops.stores.rows import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -13,7 +13,8 @@ from tinymlops.features.history.generations import place_of
 from tinymlops.features.history.stored import live_segments, state_of
 from tinymlops.features.intake.changes import LEAP
 from tinymlops.features.intake.transforming import stored_whole
-from tinymlops.records import PushedRow, Segment
+from tinymlops.records import Segment
+from tinymlops.registry.pushes import pushed_ahead
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
@@ -37,7 +38,7 @@ def let_count_from_now(context: Context) -> int:
 def _pushed(context: Context, source: SourceSpec) -> int:
     now, place = context.now(), place_of(context.environment.database, source.name)
     with context.scope.write(audit="inside") as tx:
-        ahead = tx.select(PushedRow, "WHERE source = ? AND created > ? ORDER BY n", (place, now + LEAP))
+        ahead = pushed_ahead(tx, place, now + LEAP)
         for row in ahead:
             tx.put(msgspec.structs.replace(row, created=now))
         if ahead:

@@ -12,7 +12,7 @@ from tinymlops.errors import ConflictError
 from tinymlops.features.definitions.specs import SourceSpec
 from tinymlops.features.intake.transforming import recompute
 from tinymlops.features.online.materialization import Covered, materialize
-from tinymlops.kernels._threads import thread_count
+from tinymlops.kernels.threads import thread_count
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.definitions import Definitions
     from tinymlops.registry.models import Models
-    from tinymlops.stores._entries import Writer
+    from tinymlops.stores.online import Writer
 
 __all__ = ["drop_unused_views", "rebuild_derived", "restore_views"]
 

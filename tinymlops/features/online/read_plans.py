@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.specs import FeatureRequest
     from tinymlops.features.online.requests import Request
-    from tinymlops.stores._entries import Reader
+    from tinymlops.stores.online import Reader
 
 __all__ = ["ReadPlan", "ViewPlan", "plan_for"]
 

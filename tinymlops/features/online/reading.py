@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tinymlops.features.history.stored import Rebuilt
     from tinymlops.features.online.combined import Answer
     from tinymlops.frames import Frame
-    from tinymlops.stores._entries import Reader
+    from tinymlops.stores.online import Reader
 
 __all__ = ["OnlineFeatures", "get_online_features", "read_features"]
 

@@ -20,7 +20,7 @@ from zlib_ng.zlib_ng import crc32
 from tinymlops._time import from_micros, to_micros
 from tinymlops.errors import DataError, DefinitionError, IntegrityError, near
 from tinymlops.records import Record
-from tinymlops.stores._json import spelled_float, to_json
+from tinymlops.stores.json_text import spelled_float, to_json
 
 __all__ = ["CHECK", "Plan", "check_of", "plan_for", "quoted"]
 

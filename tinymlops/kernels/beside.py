@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinymlops._progress import is_watched
-from tinymlops.kernels._cache import cache_directory
+from tinymlops.kernels.cache import cache_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,6 @@ from tinymlops.features.history.historical import features_for
 from tinymlops.features.history.sources import SYSTEM
 from tinymlops.features.history.stored import current_rows, stored_rows
 from tinymlops.records import TABLES, Record
-from tinymlops.stores._rows import plan_for
 from tinymlops.stores.engine import SCHEMA, fold
 
 if TYPE_CHECKING:
@@ -136,11 +135,10 @@ def _latest(context: Context, view: ViewSpec) -> pl.DataFrame:
 
 def _records(database: Database, cls: type[Record]) -> pl.DataFrame:
     """Return the records of a class: times as times, what has fields of its own as JSON text."""
-    plan, hints = plan_for(cls), get_type_hints(cls)
-    rows = database.stored(cls, plan.order(cls.key[0]))
-    columns = list(zip(*rows, strict=True)) or [()] * len(plan.names)
+    names, hints = cls.__struct_fields__, get_type_hints(cls)
+    columns = list(zip(*database.values(cls), strict=True)) or [()] * len(names)
     series: list[pl.Series] = []
-    for name, values in zip(plan.names, columns, strict=True):
+    for name, values in zip(names, columns, strict=True):
         series += _series(name, values, hints[name])
     return pl.DataFrame(series)
 
