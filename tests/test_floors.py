@@ -138,3 +138,15 @@ def test_sql_elsewhere_is_found(tree, code):
     spoil(tree, "tinymlops/serving/log.py", code)
     (where,) = {one.partition(":")[0] for one in sql_outside(tree)}
     assert where == "tinymlops/serving/log.py"
+
+
+def test_a_private_module_of_another_package_breaks_them(tree):
+    code = "def there() -> object:\n    import tinymlops.stores._gate as gate\n    return gate"
+    spoil(tree, "tinymlops/features/standing.py", code)
+    spoil(
+        tree, "cli/tinymlops_cli/rows.py", "def there() -> object:\n    import tinymlops._warn as warn\n    return warn"
+    )
+    result = lint(tree)
+    assert result.returncode == 1
+    assert "tinymlops.features.standing -> tinymlops.stores._gate" in result.stdout
+    assert "tinymlops_cli.rows -> tinymlops._warn" in result.stdout

@@ -8,11 +8,11 @@ import pytest
 from conftest import at, shop
 
 import tinymlops as tm
-from tinymlops._time import from_micros, system_clock, to_micros
 from tinymlops.errors import ConflictError, NotFoundError
 from tinymlops.features.history.stored import stored_rows
 from tinymlops.records import Segment
 from tinymlops.stores.collection import collect
+from tinymlops.times import from_micros, system_clock, to_micros
 
 HOUR = 3_600_000_000
 

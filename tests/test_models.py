@@ -25,7 +25,7 @@ NOW = datetime(2013, 10, 1, tzinfo=UTC)
 REGISTER = """
 import sys
 from pathlib import Path
-from tinymlops._time import system_clock
+from tinymlops.times import system_clock
 from tinymlops.registry.models import Models
 from tinymlops.registry.scope import Scope
 from tinymlops.stores.environment import open_environment

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import msgspec
 
 from tinymlops._forks import require_threads
-from tinymlops._time import Clock, parse_duration, parse_instant, system_clock, to_micros
 from tinymlops.errors import DataError, TinyMLOpsError, near
+from tinymlops.times import Clock, parse_duration, parse_instant, system_clock, to_micros
 
 if TYPE_CHECKING:
     import polars as pl
@@ -110,7 +110,7 @@ def restore(backup: str | Path, path: str | Path) -> Backup:
         NotFoundError: If it is no backup.
         IntegrityError: If a file of it is missing or damaged; nothing is restored then.
     """
-    from tinymlops._progress import progress
+    from tinymlops.progress import progress
     from tinymlops.stores.backup import read_manifest
     from tinymlops.stores.backup import restore as restored
 
@@ -326,11 +326,11 @@ class Workspace:
         Returns:
             The spine's rows, in their order, with a column for each feature; the kind of frame the spine is.
         """
-        from tinymlops._presence import absent_columns
         from tinymlops.features.history.historical import features_for, parse_features
         from tinymlops.features.history.stored import require_past
         from tinymlops.features.online.read_plans import plan_for
         from tinymlops.frames import give_back, require_no_nulls, times_to_micros, to_polars
+        from tinymlops.presence import absent_columns
 
         context = self._context()
         rows = to_polars(spine)
@@ -664,7 +664,7 @@ class Workspace:
         Raises:
             IntegrityError: If a file of the workspace is missing or damaged.
         """
-        from tinymlops._progress import progress
+        from tinymlops.progress import progress
         from tinymlops.stores.backup import backup
         from tinymlops.stores.checks import bytes_to_read
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tinymlops._progress import progress
-from tinymlops._time import system_clock
 from tinymlops.errors import IntegrityError
+from tinymlops.progress import progress
+from tinymlops.times import system_clock
 from tinymlops_cli.commands import command
 from tinymlops_cli.failures import EXIT_CODES
 from tinymlops_cli.output import Answer, Table

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tinymlops._time import Clock, parse_duration, system_clock, to_micros
 from tinymlops.errors import AccessError, DataError, DefinitionError
 from tinymlops.features.definitions import specs
 from tinymlops.features.definitions.code import find_function, require_same
 from tinymlops.features.definitions.definitions import Definitions
+from tinymlops.times import Clock, parse_duration, system_clock, to_micros
 
 if TYPE_CHECKING:
     from datetime import timedelta

@@ -9,10 +9,10 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from tinymlops._keys import FORMAT
 from tinymlops.errors import IntegrityError
 from tinymlops.features.context import load_definitions
 from tinymlops.features.definitions.definitions import Definitions
+from tinymlops.keys import FORMAT
 
 if TYPE_CHECKING:
     from tinymlops.registry.catalog import Catalog

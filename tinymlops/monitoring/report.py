@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tinymlops import _html
-from tinymlops._time import from_micros, parse_instant, parse_zone, to_micros
 from tinymlops.monitoring.drift import Drift, drifts_of
 from tinymlops.monitoring.served import Period, Served
 from tinymlops.records import Evaluation
 from tinymlops.registry.predictions import pages_of_served
 from tinymlops.serving.outcomes import collect_outcomes
+from tinymlops.times import from_micros, parse_instant, parse_zone, to_micros
 from tinymlops.training.baseline import read_baseline
 
 if TYPE_CHECKING:

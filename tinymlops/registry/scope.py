@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-    from tinymlops._time import Clock
     from tinymlops.stores.environment import Environment
     from tinymlops.stores.transaction import Transaction
+    from tinymlops.times import Clock
 
 __all__ = ["Scope", "system_user"]
 

@@ -11,7 +11,6 @@ import polars as pl
 
 from tinymlops._python_values import plain_value
 from tinymlops._texts import is_written_as_text
-from tinymlops._time import to_micros
 from tinymlops.errors import DataError, near
 from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, SourceSpec
 from tinymlops.features.history.labels import complete_until, outcomes_of
@@ -20,6 +19,7 @@ from tinymlops.frames import Frame, to_polars
 from tinymlops.records import Outcome
 from tinymlops.registry.predictions import ids_known, ids_with_outcome, without_outcome
 from tinymlops.schema import parse_dtype
+from tinymlops.times import to_micros
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from tinymlops._progress import progress
-from tinymlops._time import to_micros
 from tinymlops.features.definitions.specs import EntitySpec, SourceSpec, ViewSpec
 from tinymlops.features.history.historical import features_for
 from tinymlops.features.history.stored import stored_rows
+from tinymlops.progress import progress
 from tinymlops.records import Prediction
 from tinymlops.registry.predictions import sequences_read_at, versions_logged
 from tinymlops.serving.model import Model, load_model
 from tinymlops.serving.prediction import features_of
 from tinymlops.serving.request import json_rows, read_rows
+from tinymlops.times import to_micros
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

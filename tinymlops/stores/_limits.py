@@ -8,8 +8,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from tinymlops._time import format_duration
 from tinymlops.errors import DataError
+from tinymlops.times import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tinymlops._time import system_clock
 from tinymlops.errors import DataError, IntegrityError, NotFoundError
 from tinymlops.records import TABLES
 from tinymlops.stores._commits import LastCommit
@@ -36,6 +35,7 @@ from tinymlops.stores.publish import (
     unwritable,
 )
 from tinymlops.stores.references import NAMING_FILES, named_files
+from tinymlops.times import system_clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tinymlops._time import from_micros
 from tinymlops.errors import ConflictError
 from tinymlops.stores.publish import fsync_directory, remove_stale
 from tinymlops.stores.references import NAMING_FILES, orphans
+from tinymlops.times import from_micros
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from tinymlops._time import from_micros, system_clock, to_micros
 from tinymlops.errors import ConflictError, DataError, NotFoundError
 from tinymlops.records import AuditEntry, Counter, Record
 from tinymlops.stores._sqlite import translated
 from tinymlops.stores._verify import GENESIS, audit_hash, read_counter
 from tinymlops.stores.rows import Plan, plan_for, quoted
+from tinymlops.times import from_micros, system_clock, to_micros
 
 if TYPE_CHECKING:
     import builtins

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from tinymlops._time import to_micros
 from tinymlops.registry.history import ingests_of
+from tinymlops.times import to_micros
 
 if TYPE_CHECKING:
     from tinymlops.features.definitions.specs import SourceSpec

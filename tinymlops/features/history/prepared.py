@@ -14,7 +14,6 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from tinymlops._keys import encode
 from tinymlops.features.definitions import specs
 from tinymlops.features.definitions.expressions import columns_of
 from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, SourceSpec, ViewSpec
@@ -23,6 +22,7 @@ from tinymlops.features.history.generations import place_of
 from tinymlops.features.history.stored import live_segments, newest_sequence, segments_of, stored_rows
 from tinymlops.kernels.compiling import frozen
 from tinymlops.kernels.records import Records
+from tinymlops.keys import encode
 from tinymlops.records import PushedRow, Segment
 from tinymlops.registry.pushes import extent_of_pushed
 from tinymlops.stores import images

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tinymlops._time import from_micros, to_micros
 from tinymlops._widening import widened
 from tinymlops.errors import DataError, NotFoundError
 from tinymlops.features.definitions.specs import SourceSpec
@@ -17,6 +16,7 @@ from tinymlops.records import PushedRow, Segment, SourceState
 from tinymlops.registry.history import segments_after, was_ingested
 from tinymlops.registry.pushes import places_pushed_after, pushed_rows
 from tinymlops.schema import parse_dtype
+from tinymlops.times import from_micros, to_micros
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

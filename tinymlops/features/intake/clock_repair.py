@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import msgspec
 import polars as pl
 
-from tinymlops._time import from_micros
 from tinymlops.features.definitions.specs import SourceSpec
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.history.stored import live_segments, state_of
@@ -15,6 +14,7 @@ from tinymlops.features.intake.changes import LEAP
 from tinymlops.features.intake.transforming import stored_whole
 from tinymlops.records import Segment
 from tinymlops.registry.pushes import pushed_ahead
+from tinymlops.times import from_micros
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context

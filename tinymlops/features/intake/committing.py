@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tinymlops._time import to_micros
 from tinymlops.features.definitions import specs
 from tinymlops.features.history.generations import dating_of, generations_of, place_of, query_of
 from tinymlops.records import Generation, Ingestion, MovedEvent, PushedRow, Schema, Segment, SourceState
+from tinymlops.times import to_micros
 
 if TYPE_CHECKING:
     import polars as pl

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tinymlops._time import to_micros
 from tinymlops.features.definitions.specs import SourceSpec
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.history.payloads import read_pushed
 from tinymlops.features.history.stored import known_columns, live_segments
 from tinymlops.records import Segment, SourceState
 from tinymlops.registry.pushes import count_pushed, extent_of_pushed, move_pushed
+from tinymlops.times import to_micros
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
