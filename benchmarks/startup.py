@@ -94,7 +94,7 @@ with tm.connect("big.tm", create=True) as ws:
 WAIT = """
 import runpy, time
 runpy.run_path("shop.py")
-from tinymlops.kernels._beside import is_compiling
+from tinymlops.kernels.beside import is_compiling
 while is_compiling():
     time.sleep(0.1)
 """

@@ -9,7 +9,7 @@ from command_line import refused
 import tinymlops as tm
 from tinymlops.config import Config, SqlConfig, find_config, read_config
 from tinymlops.errors import AccessError, DefinitionError, NotFoundError
-from tinymlops.kernels import _threads
+from tinymlops.kernels.threads import set_threads, thread_count
 
 
 def write(folder, text):
@@ -172,14 +172,14 @@ def test_without_any_the_hint_is_init(tmp_path):
 
 
 def test_threads_cap_the_pool_of_the_kernels(tmp_path):
-    _threads.set_threads(None)
-    before = _threads.thread_count()
+    set_threads(None)
+    before = thread_count()
     try:
         with tm.connect(write(tmp_path, "threads = 3\n") / "shop.tm", create=True):
-            assert _threads.thread_count() == 3
+            assert thread_count() == 3
         (tmp_path / "other").mkdir()
         with tm.connect(tmp_path / "other" / "shop.tm", create=True):
-            assert _threads.thread_count() == 3  # a project that says nothing changes nothing
+            assert thread_count() == 3  # a project that says nothing changes nothing
     finally:
-        _threads.set_threads(None)
-    assert _threads.thread_count() == before
+        set_threads(None)
+    assert thread_count() == before

@@ -17,19 +17,19 @@ import pytest
 
 import tinymlops as tm
 from tinymlops import errors
-from tinymlops._time import ReplayClock, system_clock
 from tinymlops.errors import AccessError, ConflictError, DataError, IntegrityError, NotFoundError, TinyMLOpsError
 from tinymlops.features import in_force
 from tinymlops.records import AuditEntry, Segment
 from tinymlops.stores import environment as environments
 from tinymlops.stores.environment import Environment, open_environment
+from tinymlops.times import ReplayClock, system_clock
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 PYTHONPATH = {**os.environ, "PYTHONPATH": str(Path(errors.__file__).parents[1])}
 CREATE = """
 import sys
 from pathlib import Path
-from tinymlops._time import system_clock
+from tinymlops.times import system_clock
 from tinymlops.stores.environment import open_environment
 sys.stdin.readline()
 environment = open_environment(Path(sys.argv[1]), create=True, clock=system_clock)
@@ -44,7 +44,7 @@ import os, sys
 from datetime import UTC, datetime
 from pathlib import Path
 import polars as pl
-from tinymlops._time import system_clock
+from tinymlops.times import system_clock
 from tinymlops.records import Segment
 from tinymlops.stores import segments
 from tinymlops.stores.environment import open_environment

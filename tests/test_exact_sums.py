@@ -12,9 +12,10 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from oracle import nearest_root, oracle_aggregate
 
-from tinymlops.kernels import _threads, exact
+from tinymlops.kernels import exact
 from tinymlops.kernels.exact import _rounded_root, deviation_of
 from tinymlops.kernels.records import arrange
+from tinymlops.kernels.threads import set_threads
 from tinymlops.kernels.windows import Operand, Reduction, Spine, Timeline
 
 EXAMPLES = examples(300)
@@ -106,11 +107,11 @@ def test_columns_of_many_rows_are_split_over_threads_without_a_trace():
     runs = list(zip(cuts.min(0), cuts.max(0), strict=True))
     try:
         for threads in (1, 3):
-            _threads.set_threads(threads)
+            set_threads(threads)
             sums, _ = over(values, runs, "sum")
             assert sums.tolist() == [math.fsum(values[low:high]) for low, high in runs]
     finally:
-        _threads.set_threads(None)
+        set_threads(None)
 
 
 def test_a_cell_that_double_double_leaves_open_is_done_in_integers(monkeypatch):

@@ -1,5 +1,6 @@
 """The floors: a module imports only from below its own, imports inside functions included."""
 
+import ast
 import re
 import shutil
 import subprocess
@@ -10,6 +11,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+SQL = re.compile(
+    r"\b(SELECT\b.*\bFROM|SELECT (EXISTS|DISTINCT|count)|INSERT (OR \w+ )?INTO|UPDATE \S+ SET|DELETE FROM|CREATE TABLE"
+    r"|PRAGMA|WHERE \S+ (=|<|>|IN|IS|NOT)|(ORDER|GROUP) BY)",
+    re.DOTALL,
+)
 LINTER = Path(sys.executable).with_name("lint-imports")
 
 
@@ -96,3 +102,51 @@ def test_the_architecture_page_names_every_floor_there_is():
     page = (ROOT / "docs" / "architecture.md").read_text()
     packages = [f"`tinymlops/{path.parent.name}/`" for path in (ROOT / "tinymlops").glob("*/__init__.py")]
     assert [package for package in packages if package not in page] == []
+
+
+def sql_outside(folder):
+    """Return where SQL over the database, or a write that passes by `Scope`, stands above the registry."""
+    found = []
+    for path in [*(folder / "tinymlops").rglob("*.py"), *(folder / "cli").rglob("*.py")]:
+        name = path.relative_to(folder).as_posix()
+        if not name.startswith(("tinymlops/stores/", "tinymlops/registry/")):
+            nodes = list(ast.walk(ast.parse(path.read_text())))
+            prose = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+            texts = [node for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+            found += [f"{name}:{text.lineno}" for text in texts if id(text) not in prose and SQL.search(text.value)]
+            found += [
+                f"{name}:{node.value.lineno}"
+                for node in nodes
+                if isinstance(node, ast.keyword) and node.arg == "actor" and isinstance(node.value, ast.Constant)
+            ]
+    return found
+
+
+def test_sql_stands_in_the_stores_and_the_registry_alone():
+    assert sql_outside(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        'ROWS = "SELECT name FROM runs"',
+        'def rows(database: Any, n: int) -> Any:\n    return database.select(Run, f"WHERE n < {n} ORDER BY n")',
+        'def write(database: Any) -> Any:\n    return database.write(actor="somebody")',
+    ],
+)
+def test_sql_elsewhere_is_found(tree, code):
+    spoil(tree, "tinymlops/serving/log.py", code)
+    (where,) = {one.partition(":")[0] for one in sql_outside(tree)}
+    assert where == "tinymlops/serving/log.py"
+
+
+def test_a_private_module_of_another_package_breaks_them(tree):
+    code = "def there() -> object:\n    import tinymlops.stores._gate as gate\n    return gate"
+    spoil(tree, "tinymlops/features/standing.py", code)
+    spoil(
+        tree, "cli/tinymlops_cli/rows.py", "def there() -> object:\n    import tinymlops._warn as warn\n    return warn"
+    )
+    result = lint(tree)
+    assert result.returncode == 1
+    assert "tinymlops.features.standing -> tinymlops.stores._gate" in result.stdout
+    assert "tinymlops_cli.rows -> tinymlops._warn" in result.stdout

@@ -8,11 +8,11 @@ import pytest
 from conftest import at, shop
 
 import tinymlops as tm
-from tinymlops._time import from_micros, system_clock, to_micros
 from tinymlops.errors import ConflictError, NotFoundError
 from tinymlops.features.history.stored import stored_rows
 from tinymlops.records import Segment
 from tinymlops.stores.collection import collect
+from tinymlops.times import from_micros, system_clock, to_micros
 
 HOUR = 3_600_000_000
 
@@ -37,7 +37,7 @@ def test_orphans_go_once_they_are_old_enough_and_what_is_named_stays(workspace, 
     fresh, old = environment.blobs.put(b"fresh"), environment.blobs.put(b"old")
     path = environment.blobs.path(old)
     os.utime(path, (0, 0))
-    collected = collect(environment, now=now(), grace=HOUR)
+    collected = collect(environment, now=now(), grace=HOUR, actor="test")
     assert (collected.orphans, collected.segments, collected.bytes) == (1, 0, 3)
     assert files(environment.path) == kept | {environment.blobs.path(fresh)}
 
@@ -49,9 +49,9 @@ def test_a_segment_out_of_use_stays_for_its_grace_and_then_goes_with_its_row(wor
     with environment.database.write(actor="test") as tx:
         for segment in tx.list(Segment):
             tx.update(msgspec.structs.replace(segment, dead_at=from_micros(now() - HOUR)))
-    assert collect(environment, now=now(), grace=2 * HOUR).segments == 0
+    assert collect(environment, now=now(), grace=2 * HOUR, actor="test").segments == 0
     assert len(files(environment.path)) == 1
-    assert collect(environment, now=now(), grace=HOUR).segments == 1
+    assert collect(environment, now=now(), grace=HOUR, actor="test").segments == 1
     assert files(environment.path) == set()
     assert environment.database.rows("SELECT count(*) FROM segments") == [(0,)]
     assert environment.database.verify_audit() == []
@@ -64,7 +64,7 @@ def test_a_file_that_another_row_names_stays(workspace):
     with environment.database.write(actor="test") as tx:
         (segment,) = tx.list(Segment)
         tx.insert(msgspec.structs.replace(segment, id=None, dead_at=from_micros(1)))
-    assert collect(environment, now=now(), grace=HOUR).segments == 0
+    assert collect(environment, now=now(), grace=HOUR, actor="test").segments == 0
     assert len(files(environment.path)) == 1
 
 
@@ -77,7 +77,7 @@ def test_it_waits_for_readers_and_writers(workspace):
 
     def run():
         started.set()
-        collect(environment, now=now(), grace=HOUR)
+        collect(environment, now=now(), grace=HOUR, actor="test")
         order.append("collected")
 
     with environment.gc_lock.shared(deadline=1):

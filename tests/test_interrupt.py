@@ -22,9 +22,9 @@ import fcntl, os, sys, termios, threading
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # this terminal's Ctrl-C is for this process
 import polars as pl
 import tinymlops as tm
-from tinymlops import _progress
+from tinymlops import progress
 from tinymlops.features.history import tables
-_progress._QUIET = 0.0
+progress._QUIET = 0.0
 tables._BATCH_ROWS = 100  # thousands of small reads: long enough to be interrupted anywhere
 spine = pl.read_parquet("spine.parquet")
 try:

@@ -16,9 +16,10 @@ from oracle import FOREVER, NEVER, Row, oracle_latest, visible
 from streamed import latest_unsorted
 
 from tinymlops._status import Status
-from tinymlops.kernels import _cache, _compile, _threads
+from tinymlops.kernels import cache, compiling
 from tinymlops.kernels.asof import latest, status
 from tinymlops.kernels.records import RETRACTED, TOMBSTONE, VALUE, arrange
+from tinymlops.kernels.threads import in_chunks, set_threads
 
 KEYS = 3
 EXAMPLES = examples(250)
@@ -250,8 +251,8 @@ def join_both(table):
 
 @pytest.fixture
 def threads():
-    yield _threads.set_threads
-    _threads.set_threads(None)
+    yield set_threads
+    set_threads(None)
 
 
 def test_results_do_not_depend_on_the_number_of_threads(threads):
@@ -293,9 +294,9 @@ def test_work_may_be_split_inside_of_work(threads):
 
     def outer(a, b):
         for row in range(a, b):
-            _threads.in_chunks(40, inner(row), least=1)
+            in_chunks(40, inner(row), least=1)
 
-    _threads.in_chunks(40, outer, least=1)
+    in_chunks(40, outer, least=1)
     assert (done == 1).all()
 
 
@@ -307,14 +308,14 @@ def test_an_error_in_a_chunk_reaches_the_caller(threads):
             raise ZeroDivisionError("from a chunk")
 
     with pytest.raises(ZeroDivisionError, match="from a chunk"):
-        _threads.in_chunks(100, fail, least=1)
+        in_chunks(100, fail, least=1)
 
 
 IN_A_CHILD = """
 import os, sys, numpy as np
 from test_kernels_asof import big_table, join_both
-from tinymlops.kernels import _threads
-_threads.set_threads(4)
+from tinymlops.kernels.threads import set_threads
+set_threads(4)
 table = big_table()
 expected = join_both(table)
 child = os.fork()
@@ -337,13 +338,13 @@ def cache_home(tmp_path, monkeypatch):
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     (tmp_path / f"tinymlops-{os.getuid()}").touch()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    _cache.cache_directory.cache_clear()
+    cache.cache_directory.cache_clear()
     yield tmp_path
-    _cache.cache_directory.cache_clear()
+    cache.cache_directory.cache_clear()
 
 
 def test_compiled_code_is_kept_where_only_its_user_can_write(cache_home):
-    directory = _cache.cache_directory()
+    directory = cache.cache_directory()
     assert directory.startswith(str(cache_home))
     assert os.stat(directory).st_mode & 0o777 == 0o700
 
@@ -351,13 +352,13 @@ def test_compiled_code_is_kept_where_only_its_user_can_write(cache_home):
 def test_a_cache_directory_that_others_can_write_is_not_used(cache_home):
     os.mkdir(cache_home / "tinymlops")
     os.chmod(cache_home / "tinymlops", 0o777)
-    assert _cache.cache_directory() is None
+    assert cache.cache_directory() is None
 
 
 def test_a_cache_directory_that_is_a_link_is_not_used(cache_home):
     os.mkdir(cache_home / "elsewhere", 0o700)
     os.symlink(cache_home / "elsewhere", cache_home / "tinymlops")
-    assert _cache.cache_directory() is None
+    assert cache.cache_directory() is None
 
 
 def double(value):
@@ -366,13 +367,13 @@ def double(value):
 
 def test_without_a_cache_directory_kernels_still_work(cache_home):
     os.symlink(cache_home, cache_home / "tinymlops")
-    assert _compile.compiled(double)(4) == 8
+    assert compiling.compiled(double)(4) == 8
 
 
 def test_a_broken_cache_file_is_compiled_anew(cache_home):
-    assert _compile.compiled(double)(4) == 8
+    assert compiling.compiled(double)(4) == 8
     files = [path for path in (cache_home / "tinymlops").rglob("*") if path.is_file()]
     assert files
     for path in files:
         path.write_bytes(b"no pickle")
-    assert _compile.compiled(double)(4) == 8
+    assert compiling.compiled(double)(4) == 8

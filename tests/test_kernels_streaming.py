@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from oracle import FOREVER, NEVER, Row, oracle_latest
 from streamed import latest_unsorted
 
-from tinymlops.kernels import _threads, streaming
+from tinymlops.kernels import streaming
 from tinymlops.kernels.streaming import Stream
+from tinymlops.kernels.threads import set_threads
 
 ENDS = [NEVER, NEVER + 1, -62_135_596_800_000_000, 253_402_300_799_999_999, FOREVER - 1, FOREVER]
 """The ends of int64, and of the years 1 and 9999."""
@@ -101,8 +102,8 @@ SHAPES = {
 
 @pytest.fixture
 def threads():
-    yield _threads.set_threads
-    _threads.set_threads(None)
+    yield set_threads
+    set_threads(None)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

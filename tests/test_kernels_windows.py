@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from oracle import Row, oracle_aggregate, oracle_window
 from test_kernels_asof import arranged, points, tables
 
-from tinymlops.kernels import _threads
 from tinymlops.kernels.drift import bin_counts, bin_edges, psi
 from tinymlops.kernels.records import arrange
+from tinymlops.kernels.threads import set_threads
 from tinymlops.kernels.windows import FUNCTIONS, Operand, Reduction, Spine, Timeline
 
 EXAMPLES = examples(300)
@@ -121,11 +121,11 @@ def test_results_do_not_depend_on_the_number_of_threads(big):
     answers = []
     try:
         for threads in (1, 2, 5):
-            _threads.set_threads(threads)
+            set_threads(threads)
             reduction = over(big, 20_000)
             answers.append([reduction.compute(name, 0.3)[0] for name in NUMERIC])
     finally:
-        _threads.set_threads(None)
+        set_threads(None)
     for other in answers[1:]:
         assert all(np.array_equal(a, b) for a, b in zip(answers[0], other, strict=True))
 

@@ -13,8 +13,8 @@ from fuzzing import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinymlops._keys import Coder, encode, key_bytes, plain_key_bytes
 from tinymlops.errors import DataError
+from tinymlops.keys import Coder, encode, key_bytes, plain_key_bytes
 
 
 def matches(left, right):

@@ -10,6 +10,7 @@ import served_shop
 
 import tinymlops as tm
 from tinymlops.records import (
+    TABLES,
     Counter,
     Generation,
     MovedEvent,
@@ -17,7 +18,6 @@ from tinymlops.records import (
     Prediction,
     PushBatch,
     PushedRow,
-    Record,
     RenamedSource,
 )
 from tinymlops.stores.checks import check
@@ -47,7 +47,7 @@ def test_a_workspace_of_schema_1_opens_with_all_its_records(old):
         database = ws._environment.database
         assert database.rows("PRAGMA user_version") == [(SCHEMA_VERSION,)]
         since_schema_3 = {Generation, RenamedSource}
-        assert all(database.list(cls) for cls in Record.__subclasses__() if cls not in since_schema_3)
+        assert all(database.list(cls) for cls in TABLES if cls not in since_schema_3)
         assert [finding for finding in check(ws._environment, lambda _: None) if finding.level == "damaged"] == []
         assert {one.name for one in database.list(Counter)} == {"sequence", "audit", "commits", "schema"}
         assert [one.event_id for one in database.list(MovedEvent)] == ["0", "1", "2", "3", "4", "5"]

@@ -17,6 +17,7 @@ from tinymlops.errors import ConflictError, DataError, IntegrityError, NotFoundE
 from tinymlops.records import AuditEntry, Definition, FeatureField, LoggedModel, Signature
 from tinymlops.registry.models import Models
 from tinymlops.registry.runs import Runs
+from tinymlops.registry.scope import Scope
 from tinymlops.stores.environment import open_environment
 
 PYTHONPATH = {**os.environ, "PYTHONPATH": str(Path(errors.__file__).parents[1])}
@@ -24,11 +25,12 @@ NOW = datetime(2013, 10, 1, tzinfo=UTC)
 REGISTER = """
 import sys
 from pathlib import Path
-from tinymlops._time import system_clock
+from tinymlops.times import system_clock
 from tinymlops.registry.models import Models
+from tinymlops.registry.scope import Scope
 from tinymlops.stores.environment import open_environment
 environment = open_environment(Path(sys.argv[1]), create=False, clock=system_clock)
-models = Models(environment.database, environment.blobs, system_clock, gc_lock=environment.gc_lock)
+models = Models(Scope(environment, system_clock, "anna"))
 print("ready", flush=True)
 sys.stdin.readline()
 print(models.register("delay", sys.argv[2], alias="challenger").version)
@@ -45,12 +47,12 @@ def environment(tmp_path):
 
 @pytest.fixture
 def models(environment):
-    return Models(environment.database, environment.blobs, lambda: NOW, gc_lock=environment.gc_lock)
+    return Models(Scope(environment, lambda: NOW, "anna"))
 
 
 @pytest.fixture
 def run(environment):
-    runs = Runs(environment.database, environment.blobs, lambda: NOW)
+    runs = Runs(Scope(environment, lambda: NOW, "anna"))
     definition = Definition(
         kind="feature_view", name="sky", version=1, fingerprint="f1", spec={"a": 1}, project="p", applied_at=NOW
     )
@@ -127,7 +129,7 @@ def test_latest_is_no_alias_that_can_be_set(models, run):
 
 
 def test_a_manifest_keeps_a_metric_that_is_not_finite(models, run, environment):
-    Runs(environment.database, environment.blobs, lambda: NOW).log_metrics(run.id, {"loss": math.nan})
+    Runs(Scope(environment, lambda: NOW, "anna")).log_metrics(run.id, {"loss": math.nan})
     models.register("delay", run)
     assert math.isnan(models.manifest("delay").run.metrics["loss"])
 
@@ -158,7 +160,7 @@ def test_names_are_plain(models, run):
 
 
 def test_what_is_not_there_is_not_registered(models, run, environment):
-    runs = Runs(environment.database, environment.blobs, lambda: NOW)
+    runs = Runs(Scope(environment, lambda: NOW, "anna"))
     with pytest.raises(NotFoundError, match="did you mean 'model'"):
         models.register("delay", run, logged_name="modl")
     with pytest.raises(NotFoundError):

@@ -15,8 +15,8 @@ from trained import orders_frame, project_of_orders, replay, train
 
 from tinymlops.errors import DataError, NotFoundError
 from tinymlops.kernels.drift import psi
-from tinymlops.monitoring import served
 from tinymlops.monitoring.drift import DriftCounter, expected_psi
+from tinymlops.registry import predictions
 from tinymlops.training.baseline import histogram_of
 from tinymlops.training.evaluation import metrics_for
 
@@ -98,7 +98,7 @@ def test_a_period_takes_predictions_from_its_start_and_before_its_end(ws):
 def test_pages_do_not_show(ws, monkeypatch, page):
     served_for(ws, 7)
     whole = ws.monitor("buyer")
-    monkeypatch.setattr(served, "_PAGE", page)
+    monkeypatch.setattr(predictions, "_PAGE", page)
     assert ws.monitor("buyer") == whole
 
 

@@ -210,7 +210,7 @@ def test_moving_the_code_to_a_module_makes_the_model_registrable(trained):
 
 def test_a_long_step_shows_a_bar_and_takes_it_away(notebook):
     outputs = notebook.run(
-        "import tinymlops._progress as bar\nbar._QUIET = 0.0\n"
+        "import tinymlops.progress as bar\nbar._QUIET = 0.0\n"
         "with bar.progress('reading <b>', 10) as advance:\n    advance(4)\n"
         "    shown = bar  # the bar is there now\n    print('between')"
     )

@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from tinymlops._progress import progress
+from tinymlops.progress import progress
 
 LONG = """
 import sys
-import tinymlops._progress as bar
+import tinymlops.progress as bar
 
 now = [0.0]
 bar.time.monotonic = lambda: now[0]  # rich has its own clock
@@ -78,7 +78,7 @@ def test_a_bar_is_gone_when_the_work_fails():
 
 def test_short_work_in_a_terminal_draws_nothing():
     code, output, drawn = in_terminal(
-        "from tinymlops._progress import progress\nwith progress('reading', 2) as advance:\n    advance(2)"
+        "from tinymlops.progress import progress\nwith progress('reading', 2) as advance:\n    advance(2)"
     )
     assert (code, output, drawn) == (0, [], "")
 
@@ -92,7 +92,7 @@ def test_nothing_is_drawn_where_standard_error_is_piped():
 
 def test_rich_is_loaded_only_for_a_bar_that_is_drawn():
     code = (
-        "import sys\nfrom tinymlops._progress import progress\n"
+        "import sys\nfrom tinymlops.progress import progress\n"
         "with progress('x', 1) as advance: advance(1)\nassert 'rich' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -9,15 +9,15 @@ import pytest
 from conftest import START, at
 
 import tinymlops as tm
-from tinymlops._keys import key_bytes
-from tinymlops._time import to_micros
 from tinymlops.errors import ConflictError, DataError, DefinitionError, IntegrityError, NotFoundError
 from tinymlops.features.definitions.specs import ViewSpec
 from tinymlops.features.history.stored import stored_rows
 from tinymlops.features.intake import pushing
 from tinymlops.features.online.entries import Variant
 from tinymlops.kernels.entries import EVENT
+from tinymlops.keys import key_bytes
 from tinymlops.records import AuditEntry, PushBatch, PushedRow, SourceState
+from tinymlops.times import to_micros
 
 SCHEMA = {"click": int, "customer": str, "at": datetime, "amount": float}
 

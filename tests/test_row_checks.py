@@ -330,7 +330,7 @@ def test_nothing_is_collected_or_backed_up_by_the_word_of_a_damaged_row(shop_pat
     raw(shop_path / "meta.db", "UPDATE segments SET dead_at = 1")
     with tm.connect(shop_path) as ws:
         with pytest.raises(IntegrityError, match="the row with id=1 in table segments"):
-            collect(ws._environment, now=10, grace=0)
+            collect(ws._environment, now=10, grace=0, actor="test")
         with pytest.raises(IntegrityError, match="nothing was backed up: the row with id=1 in table segments"):
             ws.backup(tmp_path / "saved")
         assert len(list((shop_path / "segments").rglob("*"))) == 2

@@ -11,8 +11,9 @@ import pytest
 
 from tinymlops.errors import ConflictError, DataError, NotFoundError
 from tinymlops.records import AuditEntry
-from tinymlops.registry._surroundings import git_state
 from tinymlops.registry.runs import Runs
+from tinymlops.registry.scope import Scope
+from tinymlops.registry.surroundings import git_state
 from tinymlops.stores.environment import open_environment
 
 START = datetime(2013, 10, 1, tzinfo=UTC)
@@ -36,7 +37,7 @@ def environment(tmp_path):
 
 @pytest.fixture
 def runs(environment):
-    return Runs(environment.database, environment.blobs, Ticking(), gc_lock=environment.gc_lock)
+    return Runs(Scope(environment, Ticking(), "anna"))
 
 
 def test_a_run_notes_what_it_stands_on(runs):
@@ -137,7 +138,7 @@ def test_a_run_is_found_by_id_beginning_and_name(runs):
 @pytest.mark.parametrize("hours", [0, -1])
 def test_the_newest_run_of_a_name_began_last_where_the_clock_stands_still_or_was_set_back(environment, hours):
     moments = iter(START + timedelta(hours=number * hours) for number in range(9))
-    runs = Runs(environment.database, environment.blobs, lambda: next(moments), gc_lock=environment.gc_lock)
+    runs = Runs(Scope(environment, lambda: next(moments), "anna"))
     for _ in range(9):
         last = runs.start("baseline")
         assert runs.get("baseline") == last

@@ -19,6 +19,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 from tinymlops.errors import DataError, UntrustedModelError
 from tinymlops.records import RequestField, Signature
 from tinymlops.registry.runs import Runs
+from tinymlops.registry.scope import Scope
 from tinymlops.signature import build_signature, cast, task_of
 from tinymlops.stores.environment import open_environment
 from tinymlops.training.answers import predict
@@ -242,7 +243,7 @@ class Data:
 @pytest.fixture
 def runs(tmp_path):
     environment = open_environment(tmp_path / "flights.tm", create=True, clock=lambda: NOW)
-    yield Runs(environment.database, environment.blobs, lambda: NOW, gc_lock=environment.gc_lock)
+    yield Runs(Scope(environment, lambda: NOW, "anna"))
     environment.release()
 
 

@@ -8,8 +8,8 @@ from conftest import at
 from trained import TRAINED_AT, project_of_orders, replay, train
 
 import tinymlops as tm
+from tinymlops import querying
 from tinymlops.errors import AccessError, DataError, DefinitionError, NotFoundError
-from tinymlops.features.history import querying
 
 TIME = pl.Datetime("us", "UTC")
 

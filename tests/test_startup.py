@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinymlops.kernels import _beside, _cache, _compile
+from tinymlops.kernels import beside, cache, compiling
 from tinymlops.kernels._interpreted import interpreted
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -22,10 +22,10 @@ README = (Path(__file__).parent.parent / "README.md").read_text()
 def empty_cache(tmp_path, monkeypatch):
     """A cache of this test alone, and kernels that may be interpreted or compiled."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(_compile, "_how", "")
-    _cache.cache_directory.cache_clear()
+    monkeypatch.setattr(compiling, "_how", "")
+    cache.cache_directory.cache_clear()
     yield tmp_path / "cache"
-    _cache.cache_directory.cache_clear()
+    cache.cache_directory.cache_clear()
 
 
 def total(values):
@@ -36,7 +36,7 @@ def total(values):
 
 
 def few(values):
-    return _compile.frozen(values, np.int64)
+    return compiling.frozen(values, np.int64)
 
 
 def is_machine_code(kernel):
@@ -64,31 +64,31 @@ def eventually(condition, seconds=120):
 
 
 def test_a_few_rows_are_answered_without_machine_code_while_somebody_compiles(empty_cache):
-    kernel = _compile.compiled(total)
-    with _beside.only_one():
+    kernel = compiling.compiled(total)
+    with beside.only_one():
         assert kernel(few([1, 2, 3])) == 6
     assert not is_machine_code(kernel)
 
 
 def test_many_rows_are_not(empty_cache):
-    kernel = _compile.compiled(total)
-    with _beside.only_one():
+    kernel = compiling.compiled(total)
+    with beside.only_one():
         assert kernel(few(range(100_000))) == 4_999_950_000
     assert is_machine_code(kernel)
 
 
 def test_what_another_process_compiled_is_taken_up(empty_cache):
-    kernel = _compile.compiled(total)
-    with _beside.only_one():
+    kernel = compiling.compiled(total)
+    with beside.only_one():
         assert kernel(few([1, 2])) == 3
-        _compile.compiled(total).compile((kernel.typeof_pyval(few([1])),))
+        compiling.compiled(total).compile((kernel.typeof_pyval(few([1])),))
         assert kernel(few([1, 2])) == 3
     assert is_machine_code(kernel)
 
 
 def test_what_was_interpreted_is_listed_by_its_types(empty_cache):
-    kernel = _compile.compiled(total)
-    with _compile.recorded() as found:
+    kernel = compiling.compiled(total)
+    with compiling.recorded() as found:
         assert kernel(few([1, 2])) == kernel(few([3])) == 3
     assert found == [(kernel, (kernel.typeof_pyval(few([1])),))]
     assert not is_machine_code(kernel)
@@ -98,7 +98,7 @@ def test_numbers_of_an_interpreted_kernel_wrap_around_and_divide_as_machine_code
     def steps(whole, real):
         return whole + 1, -whole, real / 0.0, whole * whole
 
-    kernel = _compile.compiled(steps)
+    kernel = compiling.compiled(steps)
     least, most = -(2**63), 2**63 - 1
     for whole in (0, 5, least, most):
         assert interpreted(kernel)(whole, 1.5) == kernel(whole, 1.5)
@@ -130,7 +130,7 @@ def test_where_the_home_cannot_be_written_a_directory_for_temporary_files_is_use
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    directory = Path(_cache.cache_directory.__wrapped__())
+    directory = Path(cache.cache_directory.__wrapped__())
     assert directory.parent == tmp_path / f"tinymlops-{os.getuid()}"
     assert directory.stat().st_mode & 0o777 == directory.parent.stat().st_mode & 0o777 == 0o700
 
@@ -141,7 +141,7 @@ def test_a_directory_is_used_only_if_no_stranger_can_put_another_in_its_place(tm
     home.mkdir()
     home.chmod(mode)
     monkeypatch.setenv("XDG_CACHE_HOME", str(home / "cache"))
-    assert _cache.cache_directory.__wrapped__().startswith(str(home)) is used
+    assert cache.cache_directory.__wrapped__().startswith(str(home)) is used
 
 
 # Compiling beside the work.

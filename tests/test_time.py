@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinymlops._time import (
+from tinymlops.errors import DataError, DefinitionError, near
+from tinymlops.times import (
     ReplayClock,
     format_duration,
     from_micros,
@@ -16,7 +17,6 @@ from tinymlops._time import (
     parse_zone,
     to_micros,
 )
-from tinymlops.errors import DataError, DefinitionError, near
 
 
 @given(st.integers(1, 2**61))

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from tinymlops import _forks as _forks
 
 if TYPE_CHECKING:
-    from tinymlops._time import ReplayClock
     from tinymlops.errors import TinyMLOpsError
     from tinymlops.features.definitions.expressions import Features, Label, Rows
     from tinymlops.features.definitions.nouns import Inputs, Schema
     from tinymlops.features.definitions.project import Project
     from tinymlops.features.history.joins import point_in_time_join
     from tinymlops.server import create_app, serve
+    from tinymlops.times import ReplayClock
     from tinymlops.workspace import Workspace, connect, restore
 
 __all__ = [
@@ -45,7 +45,7 @@ _HOMES = {
     "Inputs": "tinymlops.features.definitions.nouns",
     "Label": "tinymlops.features.definitions.expressions",
     "Project": "tinymlops.features.definitions.project",
-    "ReplayClock": "tinymlops._time",
+    "ReplayClock": "tinymlops.times",
     "Rows": "tinymlops.features.definitions.expressions",
     "Schema": "tinymlops.features.definitions.nouns",
     "TinyMLOpsError": "tinymlops.errors",

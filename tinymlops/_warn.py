@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 
-from tinymlops._printable import printable
+from tinymlops.printable import printable
 
 __all__ = ["warn"]
 

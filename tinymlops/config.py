@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from tinymlops._time import parse_duration
 from tinymlops.errors import AccessError, DefinitionError, NotFoundError, near
+from tinymlops.times import parse_duration
 
 __all__ = ["FILE_NAME", "Config", "SqlConfig", "find_config", "listing", "read_config"]
 

@@ -21,7 +21,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
-from tinymlops._printable import printable
+from tinymlops.printable import printable
 
 if TYPE_CHECKING:
     from tinymlops.records import Ingestion

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tinymlops._forks import require_threads
 from tinymlops._python_values import column_of, columns_of_rows
-from tinymlops._time import ENDLESS, FIRST_MICROS, LAST_MICROS, parse_zone, to_micros
 from tinymlops.errors import DataError
+from tinymlops.times import ENDLESS, FIRST_MICROS, LAST_MICROS, parse_zone, to_micros
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo

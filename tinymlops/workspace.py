@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import msgspec
 
 from tinymlops._forks import require_threads
-from tinymlops._time import Clock, parse_duration, parse_instant, system_clock, to_micros
 from tinymlops.errors import DataError, TinyMLOpsError, near
+from tinymlops.times import Clock, parse_duration, parse_instant, system_clock, to_micros
 
 if TYPE_CHECKING:
     import polars as pl
@@ -34,15 +35,15 @@ if TYPE_CHECKING:
     from tinymlops.frames import Frame
     from tinymlops.monitoring.report import MonitorReport
     from tinymlops.records import Ingestion, ModelAlias, ModelVersion, Run
+    from tinymlops.registry.scope import Scope
     from tinymlops.serving.batch import BatchReport
     from tinymlops.serving.model import Model
     from tinymlops.serving.outcomes import OutcomeReport
     from tinymlops.serving.prediction import Predictions
     from tinymlops.serving.verifying import VerifiedOnline
-    from tinymlops.stores._entries import Reader
     from tinymlops.stores.backup import Backup
     from tinymlops.stores.collection import Collected
-    from tinymlops.stores.environment import Environment
+    from tinymlops.stores.online import Reader
     from tinymlops.training.tracking import ActiveRun
 
 __all__ = ["Workspace", "connect", "restore"]
@@ -72,13 +73,14 @@ def connect(
         <catalog: 0 definitions>
     """
     from tinymlops.config import read_config
+    from tinymlops.registry.scope import Scope, system_user
     from tinymlops.stores.environment import open_environment
     from tinymlops.stores.file_systems import warn_of_place
 
     project = Path(root if root is not None else Path(path).resolve().parent).resolve()
     config = read_config(project)
     environment = open_environment(Path(path), create=create, clock=clock)
-    workspace = Workspace(environment, clock, project, config)
+    workspace = Workspace(Scope(environment, clock, system_user()), project, config)
     try:
         warn_of_place(environment.path)
         _cap(config.threads)
@@ -92,7 +94,7 @@ def connect(
 def _cap(threads: int | None) -> None:
     """Let the kernels' pool, which the whole process shares, have so many threads; None leaves it as it is."""
     if threads is not None:
-        from tinymlops.kernels._threads import set_threads
+        from tinymlops.kernels.threads import set_threads
 
         set_threads(threads)
 
@@ -108,7 +110,7 @@ def restore(backup: str | Path, path: str | Path) -> Backup:
         NotFoundError: If it is no backup.
         IntegrityError: If a file of it is missing or damaged; nothing is restored then.
     """
-    from tinymlops._progress import progress
+    from tinymlops.progress import progress
     from tinymlops.stores.backup import read_manifest
     from tinymlops.stores.backup import restore as restored
 
@@ -128,27 +130,27 @@ class Workspace:
         models: Registered models: `versions`, `aliases`, `rollback`, `manifest`, ...
     """
 
-    def __init__(self, environment: Environment, clock: Clock, root: Path, config: Config) -> None:
+    def __init__(self, scope: Scope, root: Path, config: Config) -> None:
         from tinymlops.features.in_force import InForce
         from tinymlops.registry.catalog import Catalog
         from tinymlops.registry.models import Models
         from tinymlops.registry.runs import Runs
         from tinymlops.serving.log import PredictionLog
 
-        self._environment = environment
-        self._clock = clock
+        self._scope = scope
+        self._environment = scope.environment
+        self._clock = scope.clock
         self._root = root
         self._config = config
         self._functions: dict[str, Callable[..., Any]] = {}
         self._known: Context | None = None
         self._read_online: Callable[..., OnlineFeatures] | None = None
         self._closed = False
-        self._log = PredictionLog(environment.database)
-        stores = environment.database, environment.blobs, clock
-        self.catalog = Catalog(environment.database)
+        self._log = PredictionLog(scope.environment.database)
+        self.catalog = Catalog(scope)
         self._in_force = InForce(self.catalog)
-        self.runs = Runs(*stores, gc_lock=environment.gc_lock)
-        self.models = Models(*stores, gc_lock=environment.gc_lock)
+        self.runs = Runs(scope)
+        self.models = Models(scope)
 
     def __enter__(self) -> Self:
         return self
@@ -218,10 +220,9 @@ class Workspace:
         apply(
             planned,
             project.specs(),
-            self._environment,
+            self._context().scope,
             self.catalog,
             project=project.name,
-            at=self._clock(),
             renamed=project.renamed(),
         )
         self._functions.update(functions)
@@ -325,11 +326,11 @@ class Workspace:
         Returns:
             The spine's rows, in their order, with a column for each feature; the kind of frame the spine is.
         """
-        from tinymlops._presence import absent_columns
         from tinymlops.features.history.historical import features_for, parse_features
         from tinymlops.features.history.stored import require_past
         from tinymlops.features.online.read_plans import plan_for
         from tinymlops.frames import give_back, require_no_nulls, times_to_micros, to_polars
+        from tinymlops.presence import absent_columns
 
         context = self._context()
         rows = to_polars(spine)
@@ -374,7 +375,7 @@ class Workspace:
             AccessError: If it reads outside of the project's directories, or by a function that is not allowed.
             DataError: If it takes more rows, time or memory than it may.
         """
-        from tinymlops.features.history.querying import sql
+        from tinymlops.querying import sql
 
         self._log.flush()
         context = self._context()
@@ -663,7 +664,7 @@ class Workspace:
         Raises:
             IntegrityError: If a file of the workspace is missing or damaged.
         """
-        from tinymlops._progress import progress
+        from tinymlops.progress import progress
         from tinymlops.stores.backup import backup
         from tinymlops.stores.checks import bytes_to_read
 
@@ -682,7 +683,8 @@ class Workspace:
 
         context, left = self._context(), parse_duration(grace, name="grace")
         views = drop_unused_views(context, self.models)
-        return msgspec.structs.replace(collect(self._environment, now=context.now(), grace=left), views=views)
+        collected = collect(self._environment, now=context.now(), grace=left, actor=self._scope.actor)
+        return msgspec.structs.replace(collected, views=views)
 
     def repair(self) -> list[Covered]:
         """Make anew what is derived from history: the online store and the join images.
@@ -711,9 +713,8 @@ class Workspace:
             from tinymlops.features.context import Context
 
             require_threads()
-            known = self._known = Context(
-                self._environment, definitions, self._functions, self._clock, self._root, self._config
-            )
+            scope = replace(self._scope, clock=self._clock)
+            known = self._known = Context(scope, definitions, self._functions, self._root, self._config)
         return known
 
     def _recover(self) -> None:

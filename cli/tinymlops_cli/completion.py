@@ -1,10 +1,9 @@
-"""Names for the Tab key, read from the workspace by sqlite3 alone: nothing heavy is imported, nothing is locked."""
+"""Names for the Tab key, read from the workspace's database without opening the workspace."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 import typer
@@ -12,49 +11,60 @@ import typer
 from tinymlops.errors import TinyMLOpsError
 from tinymlops_cli.session import Session
 
-__all__ = ["features", "models", "sources", "versions", "views"]
-
-_DEFINED = "SELECT DISTINCT name FROM definitions WHERE kind = ? AND removed_at IS NULL"
-_MODELS = "SELECT DISTINCT name FROM model_versions"
-_VERSIONS = """SELECT name || '@' || alias FROM model_aliases
-    UNION SELECT name || ':' || version FROM model_versions
-    UNION SELECT name || '@latest' FROM model_versions UNION SELECT name FROM model_versions"""
+__all__ = ["completing", "features", "models", "sources", "versions", "views"]
 
 Complete = Callable[[typer.Context, str], list[str]]
 
 
-def _completing(sql: str, *bound: str) -> Complete:
+def completing(read: Callable[[Path], list[str]]) -> Complete:
+    """Make what typer calls for the Tab key of a function that reads names from a database."""
+
     def complete(ctx: typer.Context, incomplete: str) -> list[str]:
-        return [name for name in _names(ctx, sql, bound) if name.startswith(incomplete)]
+        return [name for name in _names(ctx, read) if name.startswith(incomplete)]
 
     return complete
 
 
-sources = _completing(_DEFINED, "source")
-views = _completing(_DEFINED, "feature_view")
-models = _completing(_MODELS)
-versions = _completing(_VERSIONS)
+def _definitions(kind: str) -> Callable[[Path], list[str]]:
+    def read(database: Path) -> list[str]:
+        from tinymlops.registry.names import definition_names
+
+        return definition_names(database, kind)
+
+    return read
+
+
+def _models(database: Path) -> list[str]:
+    from tinymlops.records import ModelVersion
+    from tinymlops.registry.names import names_of
+
+    return names_of(database, ModelVersion)
+
+
+def _references(database: Path) -> list[str]:
+    from tinymlops.registry.names import model_references
+
+    return model_references(database)
+
+
+sources = completing(_definitions("source"))
+views = completing(_definitions("feature_view"))
+models = completing(_models)
+versions = completing(_references)
 
 
 def features(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete the last name of "sky,carrier_delays"."""
     before, comma, last = incomplete.rpartition(",")
-    found = [name for kind in ("feature_view", "on_demand") for name in _names(ctx, _DEFINED, (kind,))]
+    found = [name for kind in ("feature_view", "on_demand") for name in _names(ctx, _definitions(kind))]
     return [f"{before}{comma}{name}" for name in found if name.startswith(last)]
 
 
-def _names(ctx: typer.Context, sql: str, bound: tuple[str, ...]) -> list[str]:
-    """Return what a SELECT of names finds; nothing where there is no workspace, for a shell wants no errors."""
+def _names(ctx: typer.Context, read: Callable[[Path], list[str]]) -> list[str]:
+    """Return the names that can be shown; none where there is no workspace, for a shell wants no errors."""
     try:
         with Session(ctx.params.get("project_dir"), ctx.params.get("workspace_path")) as session:
-            database = session.path / "meta.db"
-            return _select(database, sql, bound)
+            # What a shell could not show as it is was not defined with our own names: they are letters and digits.
+            return [name for name in read(session.path / "meta.db") if name.isprintable()]
     except (TinyMLOpsError, sqlite3.Error, OSError):
         return []
-
-
-def _select(database: Path, sql: str, bound: tuple[str, ...]) -> list[str]:
-    # Opened for reading, so that closing it is never the checkpoint that `write.lock` guards.
-    with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as connection:
-        # What a shell could not show as it is was not defined with our own names: they are letters and digits.
-        return sorted(name for (name,) in connection.execute(sql, bound) if name.isprintable())

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tinymlops._progress import progress
-from tinymlops._time import system_clock
 from tinymlops.errors import IntegrityError
+from tinymlops.progress import progress
+from tinymlops.times import system_clock
 from tinymlops_cli.commands import command
 from tinymlops_cli.failures import EXIT_CODES
 from tinymlops_cli.output import Answer, Table
@@ -115,7 +115,7 @@ def _of_the_machine() -> Answer:
 
 
 def _compile() -> None:
-    from tinymlops.kernels._beside import only_one
+    from tinymlops.kernels.beside import only_one
     from tinymlops_cli.warming import compile_kernels
 
     typer.echo("compiling the kernels, which takes up to a minute where none are compiled yet", err=True)
@@ -124,7 +124,7 @@ def _compile() -> None:
 
 
 def _kernels(*, compiled: bool) -> dict[str, object]:
-    from tinymlops.kernels._cache import cache_directory
+    from tinymlops.kernels.cache import cache_directory
 
     return {"cache": cache_directory(), "compiled": compiled}
 
@@ -134,7 +134,7 @@ def _where(kernels: dict[str, object]) -> str:
 
 
 def _versions() -> dict[str, str]:
-    from tinymlops.registry._surroundings import package_versions
+    from tinymlops.registry.surroundings import package_versions
     from tinymlops.stores.checks import sqlite_note
 
     return {**package_versions(), "sqlite": f"{sqlite3.sqlite_version}, {sqlite_note()}"}

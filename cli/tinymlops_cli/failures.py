@@ -14,8 +14,8 @@ import msgspec
 import typer
 
 from tinymlops import errors
-from tinymlops._printable import printable, printable_json
 from tinymlops.errors import IngestError, TinyMLOpsError
+from tinymlops.printable import printable, printable_json
 from tinymlops_cli.output import Table, show_table
 
 __all__ = ["EXIT_CODES", "UsageError", "exit_code", "ours", "report", "show_traceback", "warnings_as_lines"]

@@ -105,7 +105,7 @@ def _with_times(spine: "pl.DataFrame", timestamp: str, tz: str | None) -> "pl.Da
     """Read a time column of text, which is all that JSON and arguments have."""
     import polars as pl
 
-    from tinymlops._time import parse_instant, parse_zone
+    from tinymlops.times import parse_instant, parse_zone
 
     if timestamp not in spine.columns or spine[timestamp].dtype != pl.String:
         return spine

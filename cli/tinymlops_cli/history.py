@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from tinymlops._time import from_micros
+from tinymlops.times import from_micros
 from tinymlops_cli import completion
 from tinymlops_cli.commands import command
 from tinymlops_cli.output import Answer, Table

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import typer
 
-from tinymlops._printable import printable, printable_json
 from tinymlops.errors import DataError
+from tinymlops.printable import printable, printable_json
 
 if TYPE_CHECKING:
     from pathlib import Path

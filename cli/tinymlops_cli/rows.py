@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tinymlops._presence import require_whole_lines
 from tinymlops.errors import DataError, NotFoundError
+from tinymlops.presence import require_whole_lines
 from tinymlops_cli.failures import UsageError
 
 if TYPE_CHECKING:

@@ -111,7 +111,7 @@ def monitor(
 
 def _use_half_the_cores(threads: int | None) -> None:
     """Leave the other half to whatever else the machine does; `threads` of tinymlops.toml comes first."""
-    from tinymlops.kernels._threads import set_threads, thread_count
+    from tinymlops.kernels.threads import set_threads, thread_count
 
     most = threads or max(1, thread_count() // 2)
     os.environ.setdefault("POLARS_MAX_THREADS", str(most))  # read when Polars is imported, which it is not yet

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from tinymlops._time import system_clock
 from tinymlops.config import FILE_NAME, read_config
 from tinymlops.errors import ConflictError, DataError, DefinitionError, near
+from tinymlops.times import system_clock
 from tinymlops_cli.commands import command
 from tinymlops_cli.failures import UsageError
 from tinymlops_cli.output import Answer

@@ -46,8 +46,8 @@ def compile_beside(parent: int) -> None:
     Args:
         parent: The process that started this one.
     """
-    from tinymlops.kernels._beside import end_with, only_one
-    from tinymlops.kernels._cache import cache_directory
+    from tinymlops.kernels.beside import end_with, only_one
+    from tinymlops.kernels.cache import cache_directory
 
     end_with(parent)
     gc.disable()  # a compiler keeps most of what it makes, and this process ends soon
@@ -67,7 +67,7 @@ def _compile(folder: Path) -> None:
 
     Whoever needs a kernel meanwhile begins at the other end.
     """
-    from tinymlops.kernels._compile import recorded
+    from tinymlops.kernels.compiling import recorded
 
     with recorded() as signatures:
         _walk(folder)

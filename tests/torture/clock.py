@@ -25,8 +25,8 @@ class Wall:
     """The machine's clock as this process sees it from now on, moved by `shift`."""
 
     def __init__(self):
-        import tinymlops._time
         import tinymlops.features.context
+        import tinymlops.times
 
         self.shift = timedelta(0)
         seconds, nanoseconds, wall = time.time, time.time_ns, self
@@ -38,7 +38,7 @@ class Wall:
 
         time.time = lambda: seconds() + wall.shift.total_seconds()
         time.time_ns = lambda: nanoseconds() + wall.shift // timedelta(microseconds=1) * 1_000
-        tinymlops._time.datetime = Moved
+        tinymlops.times.datetime = Moved
         tinymlops.features.context.time_ns = time.time_ns
 
     def jump(self, chance):

@@ -149,7 +149,7 @@ def collect_garbage(ws):
     """Remove whatever nothing needs now, without any grace."""
     from tinymlops.stores.collection import collect
 
-    return collect(ws._environment, now=int(time.time() * 1e6) + 10**9, grace=0).bytes
+    return collect(ws._environment, now=int(time.time() * 1e6) + 10**9, grace=0, actor="test").bytes
 
 
 def _backup(ws):

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from tinymlops._keys import require_match
 from tinymlops.errors import AccessError, DataError, DefinitionError, near
 from tinymlops.features.definitions import specs
 from tinymlops.features.definitions.expressions import with_window
@@ -31,6 +30,7 @@ from tinymlops.features.history.computing import compute, history_of
 from tinymlops.features.history.sources import SYSTEM, with_times
 from tinymlops.features.history.storable import storable
 from tinymlops.features.history.stored import state_of
+from tinymlops.keys import require_match
 from tinymlops.schema import parse_dtype
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What every step on features needs: the open stores, the definitions in force, the clock and the user's code."""
+"""What every step on features needs: who works on which workspace, the definitions in force and the user's code."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tinymlops._time import Clock, parse_duration, system_clock, to_micros
 from tinymlops.errors import AccessError, DataError, DefinitionError
 from tinymlops.features.definitions import specs
 from tinymlops.features.definitions.code import find_function, require_same
 from tinymlops.features.definitions.definitions import Definitions
+from tinymlops.times import Clock, parse_duration, system_clock, to_micros
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tinymlops.features.definitions.specs import AnySpec, CodeReference
     from tinymlops.records import Definition
     from tinymlops.registry.catalog import Catalog
+    from tinymlops.registry.scope import Scope
     from tinymlops.stores.engine import Limits
     from tinymlops.stores.environment import Environment
 
@@ -36,14 +37,23 @@ __all__ = ["Context", "definitions_of", "load_definitions"]
 class Context:
     """The state that ingestion, reads, training sets and predictions work on."""
 
-    environment: Environment
+    scope: Scope
     definitions: Definitions
     functions: Mapping[str, Callable[..., Any]]
     """The user's Python functions by definition name, of the projects applied in this process."""
-    clock: Clock
     root: Path
     """Relative paths in SQL start here, and the project's modules are looked for here."""
     config: Config
+
+    @property
+    def environment(self) -> Environment:
+        """The open stores."""
+        return self.scope.environment
+
+    @property
+    def clock(self) -> Clock:
+        """The workspace's time."""
+        return self.scope.clock
 
     def now(self) -> int:
         """Return the clock's time, microseconds UTC."""

@@ -9,16 +9,15 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from tinymlops._keys import FORMAT
 from tinymlops.errors import IntegrityError
 from tinymlops.features.context import load_definitions
 from tinymlops.features.definitions.definitions import Definitions
+from tinymlops.keys import FORMAT
 
 if TYPE_CHECKING:
     from tinymlops.registry.catalog import Catalog
-    from tinymlops.stores._entries import Reader, Writer
     from tinymlops.stores.environment import Environment
-    from tinymlops.stores.online import OnlineStore
+    from tinymlops.stores.online import OnlineStore, Reader, Writer
 
 __all__ = [
     "InForce",

@@ -20,11 +20,9 @@ from tinymlops.features.standing import rename
 from tinymlops.records import Definition
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from tinymlops.features.definitions.specs import AnySpec, CodeReference
     from tinymlops.registry.catalog import Catalog
-    from tinymlops.stores.environment import Environment
+    from tinymlops.registry.scope import Scope
 
 __all__ = ["Change", "Definitions", "Plan", "apply", "plan"]
 
@@ -142,11 +140,10 @@ def _compared(definitions: Definitions, in_force: Iterable[Definition], notes: l
 def apply(
     planned: Plan,
     new: Iterable[AnySpec],
-    environment: Environment,
+    scope: Scope,
     catalog: Catalog,
     *,
     project: str,
-    at: datetime,
     renamed: Mapping[str, str],
 ) -> None:
     """Write what a plan said, in one transaction; nothing is written where nothing differs.
@@ -162,14 +159,15 @@ def apply(
         return
     definitions = Definitions(new)
     by_name = {(kind_of(spec), spec.name): spec for spec in definitions.all}
-    with environment.database.write(actor="local") as tx:
+    at = scope.clock()
+    with scope.write(audit="inside") as tx:
         in_force = catalog.list(tx=tx)
         if _compared(definitions, in_force, [], project).base != planned.base:
             raise ConflictError(
                 f"somebody else has applied to this workspace since project {project!r} was planned; nothing was changed",
                 hint="plan again, look at what would change now, and apply that",
             )
-        begin_change(environment.online)
+        begin_change(scope.environment.online)
         rename(tx, renamed, at)
         for change in planned.changes:
             if change.action == "keep":
@@ -192,7 +190,7 @@ def apply(
                     ),
                 )
             tx.audit(f"definition.{change.action}", f"{change.kind}:{change.name}", project=project)
-    end_change(environment.online)
+    end_change(scope.environment.online)
 
 
 def _change(spec: AnySpec, known: Definition | None) -> Change:

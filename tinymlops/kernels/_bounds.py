@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinymlops.kernels._compile import compiled, frozen
 from tinymlops.kernels._lives import Lives
 from tinymlops.kernels._sort import as_rows, put, sort_rows
-from tinymlops.kernels._threads import in_chunks
 from tinymlops.kernels.asof import back, first_at_least
+from tinymlops.kernels.compiling import compiled, frozen
 from tinymlops.kernels.records import FOREVER, NEVER, VALUE, Records
+from tinymlops.kernels.threads import in_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinymlops.kernels._compile import compiled, frozen
 from tinymlops.kernels._lives import MOST, late_minima
 from tinymlops.kernels._sort import as_rows
-from tinymlops.kernels._threads import in_chunks
+from tinymlops.kernels.compiling import compiled, frozen
+from tinymlops.kernels.threads import in_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Callable

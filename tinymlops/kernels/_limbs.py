@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from tinymlops.kernels._compile import compiled
 from tinymlops.kernels._interpreted import instruction
+from tinymlops.kernels.compiling import compiled
 
 __all__ = [
     "add",

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinymlops.kernels._compile import compiled, frozen
 from tinymlops.kernels._limbs import add_value, store
 from tinymlops.kernels._sort import as_rows, sort_rows
-from tinymlops.kernels._threads import in_chunks
 from tinymlops.kernels.asof import back
+from tinymlops.kernels.compiling import compiled, frozen
+from tinymlops.kernels.threads import in_chunks
 
 if TYPE_CHECKING:
     from tinymlops.kernels.records import Records

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tinymlops.kernels._compile import compiled
 from tinymlops.kernels._limbs import bit_length, magnitude_of
+from tinymlops.kernels.compiling import compiled
 
 __all__ = [
     "NEAR",

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tinymlops.kernels._compile import compiled
 from tinymlops.kernels._limbs import bit_length
+from tinymlops.kernels.compiling import compiled
 
 __all__ = ["quotient", "spread"]
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinymlops.kernels._compile import compiled, frozen
 from tinymlops.kernels._extremes import order_key
 from tinymlops.kernels._lives import advance, longest_run
 from tinymlops.kernels._sort import as_rows, sort_rows
 from tinymlops.kernels.asof import back
+from tinymlops.kernels.compiling import compiled, frozen
 
 if TYPE_CHECKING:
     from tinymlops.kernels._bounds import Window

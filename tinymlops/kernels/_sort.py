@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tinymlops.kernels._compile import compiled, frozen
-from tinymlops.kernels._threads import in_chunks, thread_count
+from tinymlops.kernels.compiling import compiled, frozen
+from tinymlops.kernels.threads import in_chunks, thread_count
 
 __all__ = ["as_rows", "group", "parts_by_weight", "put", "sort_groups", "sort_leads", "sort_rows"]
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from tinymlops._status import Status
-from tinymlops.kernels._compile import compiled, frozen
 from tinymlops.kernels._sort import group, parts_by_weight, put
-from tinymlops.kernels._threads import in_chunks, thread_count
+from tinymlops.kernels.compiling import compiled, frozen
 from tinymlops.kernels.records import FOREVER, NEVER, RETRACTED, TOMBSTONE, Records
+from tinymlops.kernels.threads import in_chunks, thread_count
 
 __all__ = ["back", "first_at_least", "first_beyond", "is_visible", "latest", "scan", "status"]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tinymlops.kernels._compile import compiled
+from tinymlops.kernels.compiling import compiled
 from tinymlops.kernels.records import FOREVER, NEVER
 
 __all__ = [

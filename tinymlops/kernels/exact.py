@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinymlops.kernels._compile import NO, YES, compiled, frozen
 from tinymlops.kernels._limbs import to_float, to_halves
 from tinymlops.kernels._pairs import pair_to_float, pair_to_integer
 from tinymlops.kernels._quotients import quotient, spread
+from tinymlops.kernels.compiling import NO, YES, compiled, frozen
 from tinymlops.kernels.totals import PAIR, pair_between, total_between
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from tinymlops.kernels._compile import compiled, frozen
 from tinymlops.kernels._sort import group
-from tinymlops.kernels._threads import in_chunks
+from tinymlops.kernels.compiling import compiled, frozen
+from tinymlops.kernels.threads import in_chunks
 
 __all__ = ["Chosen", "take"]
 

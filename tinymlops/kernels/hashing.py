@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import types
 
-from tinymlops.kernels._compile import compiled, frozen
 from tinymlops.kernels._interpreted import instruction
-from tinymlops.kernels._threads import in_chunks
+from tinymlops.kernels.compiling import compiled, frozen
+from tinymlops.kernels.threads import in_chunks
 
 if TYPE_CHECKING:
     import pyarrow as pa

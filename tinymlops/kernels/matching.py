@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinymlops.kernels._compile import compiled, frozen
+from tinymlops.kernels.compiling import compiled, frozen
 
 __all__ = ["unmatched"]
 

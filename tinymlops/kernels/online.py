@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from tinymlops.kernels._compile import NO, YES, compiled
 from tinymlops.kernels._extremes import in_order
 from tinymlops.kernels._limbs import limbs_for, to_float, to_halves
 from tinymlops.kernels._pairs import NEAR, add_near, exponents_of, pair_to_float, pair_to_integer
 from tinymlops.kernels._quotients import quotient, spread
 from tinymlops.kernels._ranks import between
 from tinymlops.kernels.asof import back, first_at_least, is_visible, scan
+from tinymlops.kernels.compiling import NO, YES, compiled
 from tinymlops.kernels.entries import EVENT, KIND, SEEN, UNSEEN, copy, read_rows, skip
 from tinymlops.kernels.records import FOREVER, NEVER, VALUE
 from tinymlops.kernels.totals import PAIR, add_to_limbs

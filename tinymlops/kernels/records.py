@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinymlops.kernels._compile import compiled, frozen
 from tinymlops.kernels._sort import as_rows, parts_by_weight, sort_leads, sort_rows
-from tinymlops.kernels._threads import in_chunks, thread_count
+from tinymlops.kernels.compiling import compiled, frozen
+from tinymlops.kernels.threads import in_chunks, thread_count
 
 __all__ = ["FOREVER", "NEVER", "RETRACTED", "TOMBSTONE", "VALUE", "Records", "arrange", "records_of"]
 

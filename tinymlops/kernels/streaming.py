@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from tinymlops.kernels._compile import compiled, frozen
 from tinymlops.kernels._parts import MORSEL, PLACE, deal, lay_out, place
 from tinymlops.kernels._sort import sort_groups
-from tinymlops.kernels._threads import in_chunks
+from tinymlops.kernels.compiling import compiled, frozen
 from tinymlops.kernels.records import FOREVER, NEVER
+from tinymlops.kernels.threads import in_chunks
 
 __all__ = ["Stream"]
 

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinymlops.kernels._compile import NO, compiled, frozen
 from tinymlops.kernels._limbs import add, add_value, bit_length, limbs_for, magnitude_of, store, subtract
 from tinymlops.kernels._lives import late_totals
 from tinymlops.kernels._pairs import add_pairs, add_rows, subtract_pairs
-from tinymlops.kernels._threads import in_chunks, thread_count
+from tinymlops.kernels.compiling import NO, compiled, frozen
+from tinymlops.kernels.threads import in_chunks, thread_count
 
 if TYPE_CHECKING:
     from tinymlops.kernels._bounds import Timeline, Window

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tinymlops import _html
-from tinymlops._time import from_micros, parse_instant, parse_zone, to_micros
 from tinymlops.monitoring.drift import Drift, drifts_of
-from tinymlops.monitoring.served import Period, Served, read_served
+from tinymlops.monitoring.served import Period, Served
 from tinymlops.records import Evaluation
+from tinymlops.registry.predictions import pages_of_served
 from tinymlops.serving.outcomes import collect_outcomes
+from tinymlops.times import from_micros, parse_instant, parse_zone, to_micros
 from tinymlops.training.baseline import read_baseline
 
 if TYPE_CHECKING:
@@ -135,7 +136,9 @@ def monitor(
     sha256 = record.baseline_sha256
     baseline = read_baseline(environment.blobs.read(sha256)) if sha256 is not None else None
     served = Served(model.signature, baseline)
-    for page in read_served(environment.database, model.name, model.version, period):
+    for page in pages_of_served(
+        environment.database, model.name, model.version, since=period.since, until=period.until
+    ):
         served.add(page)
     live = served.evaluation()
     return MonitorReport(

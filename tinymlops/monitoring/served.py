@@ -9,17 +9,14 @@ import msgspec
 import polars as pl
 
 from tinymlops.monitoring.drift import DriftCounter
-from tinymlops.records import Evaluation, Outcome, Prediction, Signature
-from tinymlops.stores._rows import plan_for
+from tinymlops.records import Evaluation, Signature
 from tinymlops.training.evaluation import metrics_for
 
 if TYPE_CHECKING:
-    from tinymlops.stores.database import Database
     from tinymlops.training.baseline import Baseline
 
-__all__ = ["Period", "Served", "read_served"]
+__all__ = ["Period", "Served"]
 
-_PAGE = 20_000
 _ANSWERS = ("prediction", "probability", "probabilities")
 
 
@@ -52,7 +49,7 @@ class Served:
         self.last: int | None = None
 
     def add(self, page: list[tuple[Any, ...]]) -> None:
-        """Count one page of `read_served`."""
+        """Count one page of `registry.predictions.pages_of_served`."""
         features, outputs = _maps(row[2] for row in page), _maps(row[3] for row in page)
         for name, counter in self.features.items():
             counter.add([values.get(name) for values in features])
@@ -87,40 +84,6 @@ class Served:
             # What is stored as 1 is the class True.
             self._outcomes.append(self._classes.get(value, value))
             self._outputs.append(output)
-
-
-def read_served(
-    database: Database, model: str, version: int, period: Period
-) -> Iterator[list[tuple[int, int, str, str, int, float | str | None]]]:
-    """Read a version's predictions in order of time, a page at a time.
-
-    Returns:
-        Pages of (time, row id, features, output, whether there is an outcome, its value).
-
-    Raises:
-        IntegrityError: If a row is not what was written.
-    """
-    sql = (
-        f"SELECT p.rowid, {_PREDICTIONS.columns_of('p')}, {_OUTCOMES.columns_of('o')} FROM predictions p "
-        "LEFT JOIN outcomes o ON o.prediction_id = p.id WHERE p.model = ? AND p.version = ? AND p.at >= ? AND p.at < ? "
-        "AND (p.at, p.rowid) > (?, ?) ORDER BY p.at, p.rowid LIMIT ?"
-    )
-    place = (period.since, -1)
-    while rows := database.rows(sql, (model, version, *period, *place, _PAGE)):
-        page = [_served(row) for row in rows]
-        yield page
-        place = (page[-1][0], page[-1][1])
-
-
-_PREDICTIONS, _OUTCOMES = plan_for(Prediction), plan_for(Outcome)
-_WIDTH = 1 + len(_PREDICTIONS.names) + 1
-
-
-def _served(row: tuple[Any, ...]) -> tuple[int, int, str, str, int, float | str | None]:
-    prediction = dict(zip(_PREDICTIONS.names, _PREDICTIONS.checked(row[1:_WIDTH]), strict=True))
-    joined = row[_WIDTH] is not None
-    value = _OUTCOMES.checked(row[_WIDTH:])[1] if joined else None
-    return prediction["at"], row[0], prediction["features"], prediction["output"], joined, value
 
 
 def _maps(texts: Iterator[str]) -> list[dict[str, Any]]:

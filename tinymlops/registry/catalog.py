@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from tinymlops.stores.database import Database
+    from tinymlops.registry.scope import Scope
     from tinymlops.stores.transaction import Transaction
 
 __all__ = ["Catalog"]
@@ -24,11 +24,11 @@ class Catalog:
     """Applied definitions, as records whose `spec` is data.
 
     Args:
-        database: The workspace's database.
+        scope: Who works on which workspace.
     """
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, scope: Scope) -> None:
+        self._database = scope.environment.database
 
     def __repr__(self) -> str:
         return f"<catalog: {len(self.list())} definitions>"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,21 +11,17 @@ from tinymlops.errors import ConflictError, DataError, IntegrityError, NotFoundE
 from tinymlops.records import Definition, LoggedModel, ModelAlias, ModelVersion, Run, TrainingSetBuild
 from tinymlops.registry.catalog import Catalog
 from tinymlops.registry.runs import Runs
-from tinymlops.stores._json import to_json
+from tinymlops.stores.json_text import to_json
 
 if TYPE_CHECKING:
     import builtins
 
-    from tinymlops._time import Clock
-    from tinymlops.stores.blobs import Blobs
-    from tinymlops.stores.database import Database
-    from tinymlops.stores.locks import FileLock
+    from tinymlops.registry.scope import Scope
     from tinymlops.stores.transaction import Transaction
 
 __all__ = ["CHAMPION", "LATEST", "Manifest", "Models"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-_PATIENCE = 60.0
 CHAMPION = "champion"
 """The alias that a bare name stands for, where a model has it."""
 LATEST = "latest"
@@ -50,27 +45,12 @@ class Models:
     """The registered models of a workspace.
 
     Args:
-        database: The workspace's database.
-        blobs: Where files are kept.
-        clock: The workspace's time.
-        actor: Who is written into the audit log.
-        gc_lock: Held shared while a manifest is published and committed, so that no collection comes in between.
+        scope: Who works on which workspace.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        blobs: Blobs,
-        clock: Clock,
-        *,
-        actor: str = "local",
-        gc_lock: FileLock | None = None,
-    ) -> None:
-        self._database = database
-        self._blobs = blobs
-        self._clock = clock
-        self._actor = actor
-        self._gc_lock = gc_lock
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._database, self._blobs = scope.environment.database, scope.environment.blobs
 
     def __repr__(self) -> str:
         return f"<models: {', '.join(self._names()) or 'none'}>"
@@ -94,9 +74,9 @@ class Models:
         manifest = self.manifest_of(run, logged_name)
         content = to_json(manifest).encode()
         self._blobs.path(manifest.model.sha256)
-        with self._publishing():
+        with self._scope.publishing():
             sha256 = self._blobs.put(content)
-            with self._database.write(actor=self._actor) as tx:
+            with self._scope.write(audit="inside") as tx:
                 newest = tx.list(ModelVersion, where={"name": name}, order="-version", limit=1)
                 version = ModelVersion(
                     name=name,
@@ -104,7 +84,7 @@ class Models:
                     run=manifest.run.id,
                     logged_name=logged_name,
                     manifest_sha256=sha256,
-                    registered_at=self._clock(),
+                    registered_at=self._scope.clock(),
                 )
                 tx.insert(version)
                 tx.audit("model.register", f"{name}:{version.version}", run=version.run, manifest=sha256)
@@ -175,7 +155,7 @@ class Models:
         """
         _check_alias(name, alias)
         self._numbered(name, str(version), {one.version: one for one in self.versions(name)})
-        with self._database.write(actor=self._actor) as tx:
+        with self._scope.write(audit="inside") as tx:
             current = tx.get(ModelAlias, name=name, alias=alias)
             at = current.version if current is not None else 0
             if expected is not None and at != expected:
@@ -194,14 +174,14 @@ class Models:
             NotFoundError: If there is no such alias, with the near match.
         """
         self.get(f"{name}@{alias}")
-        with self._database.write(actor=self._actor) as tx:
+        with self._scope.write(audit="inside") as tx:
             current = tx.get(ModelAlias, name=name, alias=alias)
             if current is None or current.previous is None:
                 raise ConflictError(
                     f"{name}@{alias} has no version before to go back to",
                     hint=f"say which one: promote({name!r}, version, {alias!r})",
                 )
-            back = ModelAlias(name=name, alias=alias, version=current.previous, changed_at=self._clock())
+            back = ModelAlias(name=name, alias=alias, version=current.previous, changed_at=self._scope.clock())
             tx.put(back)
             tx.audit("model.rollback", f"{name}@{alias}", version=back.version, previous=current.version)
         return back
@@ -243,7 +223,7 @@ class Models:
         reference = run if isinstance(run, str) else getattr(run, "id", None)
         if not isinstance(reference, str):
             raise DataError(f"{run!r} is no run", hint="pass the run, its id or its name")
-        record = Runs(self._database, self._blobs, self._clock).get(reference)
+        record = Runs(self._scope).get(reference)
         model = self._database.get(LoggedModel, run=record.id, name=logged_name)
         if model is None:
             known = [one.name for one in self._database.list(LoggedModel, where={"run": record.id})]
@@ -255,7 +235,7 @@ class Models:
             model=model,
             run=record,
             training_set=build,
-            definitions=Catalog(self._database).built_with(model.definitions),
+            definitions=Catalog(self._scope).built_with(model.definitions),
         )
 
     def _point(self, tx: Transaction, name: str, alias: str, version: int, current: ModelAlias | None) -> ModelAlias:
@@ -266,7 +246,7 @@ class Models:
             alias=alias,
             version=version,
             previous=current.version if current is not None else None,
-            changed_at=self._clock(),
+            changed_at=self._scope.clock(),
         )
         tx.put(moved)
         tx.audit("model.promote", f"{name}@{alias}", version=version, previous=moved.previous)
@@ -283,9 +263,6 @@ class Models:
     def _names(self) -> builtins.list[str]:
         # Out of the index; the versions of each name are read with their checksums.
         return [row[0] for row in self._database.rows("SELECT DISTINCT name FROM model_versions ORDER BY name")]
-
-    def _publishing(self) -> AbstractContextManager[None]:
-        return self._gc_lock.shared(deadline=_PATIENCE) if self._gc_lock is not None else nullcontext()
 
 
 class _Protocol(msgspec.Struct):

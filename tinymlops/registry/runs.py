@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import uuid
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +12,13 @@ import msgspec
 from tinymlops.errors import ConflictError, DataError, NotFoundError, near
 from tinymlops.records import Artifact, LoggedModel, Metric, Run, Scalar
 from tinymlops.registry._search import compile_search
-from tinymlops.registry._surroundings import git_state, package_versions
+from tinymlops.registry.surroundings import git_state, package_versions
 
 if TYPE_CHECKING:
     import builtins
     from collections.abc import Mapping
 
-    from tinymlops._time import Clock
-    from tinymlops.stores.blobs import Blobs
-    from tinymlops.stores.database import Database
-    from tinymlops.stores.locks import FileLock
+    from tinymlops.registry.scope import Scope
     from tinymlops.stores.transaction import Transaction
 
 __all__ = ["Runs"]
@@ -30,34 +26,18 @@ __all__ = ["Runs"]
 _ENDED = ("finished", "failed")
 _LONGEST_NAME = 250
 _LONGEST_TEXT = 2_000
-_PATIENCE = 60.0
 
 
 class Runs:
     """The experiment runs of a workspace.
 
     Args:
-        database: The workspace's database.
-        blobs: Where files are kept.
-        clock: The workspace's time.
-        actor: Who is written into the audit log.
-        gc_lock: Held shared while a file is published and committed, so that no collection comes in between.
+        scope: Who works on which workspace.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        blobs: Blobs,
-        clock: Clock,
-        *,
-        actor: str = "local",
-        gc_lock: FileLock | None = None,
-    ) -> None:
-        self._database = database
-        self._blobs = blobs
-        self._clock = clock
-        self._actor = actor
-        self._gc_lock = gc_lock
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._database, self._blobs = scope.environment.database, scope.environment.blobs
 
     def __repr__(self) -> str:
         return f"<runs: {self._database.count(Run)}>"
@@ -89,11 +69,10 @@ class Runs:
             git_commit=commit,
             git_dirty=dirty,
             packages=package_versions(),
-            started_at=self._clock(),
+            started_at=self._scope.clock(),
         )
-        with self._database.write(actor=self._actor) as tx:
+        with self._scope.write("run.start", run.id, name=run.name) as tx:
             tx.insert(run)
-            tx.audit("run.start", run.id, name=run.name)
         return run
 
     def log_params(self, run: str, params: Mapping[str, object]) -> Run:
@@ -103,7 +82,7 @@ class Runs:
             ConflictError: If a parameter was logged with another value.
         """
         added = _scalars(params)
-        with self._database.write(actor=self._actor) as tx:
+        with self._scope.write(audit=None) as tx:
             record = _of(tx, run)
             for name, value in added.items():
                 if name in record.params and not _same(record.params[name], value):
@@ -124,9 +103,9 @@ class Runs:
             step: Where in the training; by default one after the metric's last step, from 0 on.
         """
         values = {_checked(name, "a metric's name"): _number(name, value) for name, value in metrics.items()}
-        with self._database.write(actor=self._actor) as tx:
+        with self._scope.write(audit=None) as tx:
             record = _of(tx, run)
-            at = self._clock()
+            at = self._scope.clock()
             steps = {name: _next_step(tx, run, name) if step is None else step for name in values}
             tx.insert_many(
                 Metric(run=run, name=name, step=steps[name], value=value, at=at) for name, value in values.items()
@@ -144,14 +123,13 @@ class Runs:
             content: The path of a regular file, or bytes.
         """
         checked = _checked_file_name(name)
-        with self._publishing():
+        with self._scope.publishing():
             sha256 = self._blobs.put(content) if isinstance(content, bytes) else self._blobs.put_file(Path(content))
             size = self._blobs.bytes_of(sha256)
-            artifact = Artifact(run=run, name=checked, sha256=sha256, bytes=size, at=self._clock())
-            with self._database.write(actor=self._actor) as tx:
+            artifact = Artifact(run=run, name=checked, sha256=sha256, bytes=size, at=self._scope.clock())
+            with self._scope.write("run.log_artifact", run, name=name, sha256=sha256) as tx:
                 _of(tx, run)
                 tx.put(artifact)
-                tx.audit("run.log_artifact", run, name=name, sha256=sha256)
         return artifact
 
     def log_model(self, model: LoggedModel, files: Mapping[str, bytes]) -> LoggedModel:
@@ -164,14 +142,13 @@ class Runs:
         Raises:
             DataError: If a file is not what the record names.
         """
-        with self._publishing():
+        with self._scope.publishing():
             for sha256, content in files.items():
                 if self._blobs.put(content) != sha256:
                     raise DataError(f"a file of model {model.name!r} is not the {sha256[:12]} its record names")
-            with self._database.write(actor=self._actor) as tx:
+            with self._scope.write("run.log_model", model.run, name=model.name, sha256=model.sha256) as tx:
                 _of(tx, model.run)
                 tx.put(model)
-                tx.audit("run.log_model", model.run, name=model.name, sha256=model.sha256)
         return model
 
     def finish(self, run: str, *, status: str = "finished", error: str | None = None) -> Run:
@@ -185,10 +162,9 @@ class Runs:
         if status not in _ENDED:
             raise DataError(f"a run cannot end as {status!r}", hint="use 'finished' or 'failed'")
         text = error[:_LONGEST_TEXT] if error is not None else None
-        with self._database.write(actor=self._actor) as tx:
-            record = msgspec.structs.replace(_of(tx, run), status=status, ended_at=self._clock(), error=text)
+        with self._scope.write("run.finish", run, status=status) as tx:
+            record = msgspec.structs.replace(_of(tx, run), status=status, ended_at=self._scope.clock(), error=text)
             tx.update(record)
-            tx.audit("run.finish", run, status=status)
         return record
 
     def get(self, reference: str) -> Run:
@@ -270,9 +246,6 @@ class Runs:
             hint = near(reference, known, otherwise="" if known else "start one: ws.start_run('baseline')")
             raise NotFoundError(f"there is no run {reference!r}", hint=hint)
         return run
-
-    def _publishing(self) -> AbstractContextManager[None]:
-        return self._gc_lock.shared(deadline=_PATIENCE) if self._gc_lock is not None else nullcontext()
 
 
 def _of(tx: Transaction, run: str) -> Run:

@@ -12,7 +12,6 @@ from litestar import Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 
-from tinymlops._printable import printable
 from tinymlops.errors import (
     AccessError,
     ConflictError,
@@ -23,6 +22,7 @@ from tinymlops.errors import (
     NotFoundError,
     TinyMLOpsError,
 )
+from tinymlops.printable import printable
 
 if TYPE_CHECKING:
     from litestar import Request

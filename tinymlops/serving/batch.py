@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 import msgspec
 import polars as pl
 
-from tinymlops._presence import require_whole_lines
-from tinymlops._progress import progress
-from tinymlops._time import parse_instant, to_micros
 from tinymlops.errors import DataError, NotFoundError, TinyMLOpsError, near
 from tinymlops.features.history.historical import features_for
 from tinymlops.frames import Frame, require_no_nulls, times_to_micros, to_polars
+from tinymlops.presence import require_whole_lines
+from tinymlops.progress import progress
 from tinymlops.serving.prediction import read_online
 from tinymlops.serving.request import has_features, read_rows, require_columns
 from tinymlops.stores.publish import fsync, fsync_directory
 from tinymlops.table_files import read_csv, table_writer, written_as_text
+from tinymlops.times import parse_instant, to_micros
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,7 +102,7 @@ def _answered(model: Model, chunk: pl.DataFrame, served: Served, first_row: int)
 def _by_now(context: Context, model: Model) -> Served:
     """Read features online, for all chunks as of one moment."""
     moment = context.clock()
-    still = replace(context, clock=lambda: moment)
+    still = replace(context, scope=replace(context.scope, clock=lambda: moment))
     return lambda sent: read_online(still, model, sent).to_polars()
 
 

@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from tinymlops.errors import ConflictError, TinyMLOpsError
+from tinymlops.registry.predictions import log_predictions
 from tinymlops.stores.forked import Owner
 
 if TYPE_CHECKING:
@@ -110,8 +111,7 @@ class PredictionLog:
     def _run(self) -> None:
         while (group := self._next()) is not None:
             try:
-                with self._database.write(actor="local") as tx:
-                    tx.insert_many(group.predictions)
+                log_predictions(self._database, group.predictions)
             except BaseException as error:  # noqa: BLE001 - kept for whoever waits, or appends next
                 group.error = error
             with self._changed:

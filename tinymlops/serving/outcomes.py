@@ -11,23 +11,21 @@ import polars as pl
 
 from tinymlops._python_values import plain_value
 from tinymlops._texts import is_written_as_text
-from tinymlops._time import to_micros
 from tinymlops.errors import DataError, near
 from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, SourceSpec
 from tinymlops.features.history.labels import complete_until, outcomes_of
 from tinymlops.features.history.stored import known_columns, state_of
 from tinymlops.frames import Frame, to_polars
-from tinymlops.records import Outcome, Prediction
+from tinymlops.records import Outcome
+from tinymlops.registry.predictions import ids_known, ids_with_outcome, without_outcome
 from tinymlops.schema import parse_dtype
-from tinymlops.stores._json import to_json
-from tinymlops.stores._rows import plan_for
+from tinymlops.times import to_micros
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from tinymlops.features.context import Context
     from tinymlops.serving.model import Model
-    from tinymlops.stores.transaction import Transaction
 
 __all__ = ["OutcomeReport", "collect_outcomes", "log_outcomes"]
 
@@ -58,9 +56,9 @@ def log_outcomes(context: Context, rows: Frame) -> OutcomeReport:
     """
     values = _read(rows)
     at = context.clock()
-    with context.environment.database.write(actor="local") as tx:
-        known = _present(tx, "predictions", "id", values)
-        replaced = _present(tx, "outcomes", "prediction_id", values)
+    with context.scope.write(audit="inside") as tx:
+        known = ids_known(tx, values)
+        replaced = ids_with_outcome(tx, values)
         for identifier, value in values.items():
             tx.put(Outcome(prediction_id=identifier, value=value, at=at, origin="logged"))
         report = OutcomeReport(len(values), len(values) - len(known), len(replaced))
@@ -92,9 +90,9 @@ def collect_outcomes(context: Context, model: Model) -> int:
     found = waiting.select("id", outcome.alias("value")).filter(mature)
     values = {identifier: _value(value) for identifier, value in found.iter_rows()}
     at = context.clock()
-    with context.environment.database.write(actor="local") as tx:
+    with context.scope.write(audit="inside") as tx:
         # Somebody may have said it meanwhile, and then knows better.
-        for identifier in _present(tx, "outcomes", "prediction_id", values):
+        for identifier in ids_with_outcome(tx, values):
             del values[identifier]
         tx.insert_many(
             Outcome(prediction_id=identifier, value=value, at=at, origin="label")
@@ -150,28 +148,15 @@ def _value(value: Any) -> float | str | None:
     return known
 
 
-def _present(tx: Transaction, table: str, column: str, ids: Iterable[str]) -> set[str]:
-    """Return which of these ids a table has: out of an index, whose damage would be counted and nothing more."""
-    sql = f'SELECT "{column}" FROM "{table}" WHERE "{column}" IN (SELECT value FROM json_each(?))'
-    return {row[0] for row in tx.execute(sql, (to_json(list(ids)),))}
-
-
 def _waiting(context: Context, model: Model, label: LabelSpec) -> pl.DataFrame:
     """Return `id`, `at` and the label's key of each prediction without an outcome whose window is over."""
     definitions = context.definitions
     entity = definitions.get(EntitySpec, label.entity)
-    paths = [f'$."{column}"' for column in entity.key]
-    taken = ", ".join(["json_extract(p.request, ?)"] * len(paths))
     ended = context.now() - label.gap - label.horizon
-    plan = plan_for(Prediction)
-    found = context.environment.database.rows(
-        f"SELECT {taken}, {plan.columns_of('p')} FROM predictions p LEFT JOIN outcomes o ON o.prediction_id = p.id "
-        "WHERE p.model = ? AND p.version = ? AND p.at <= ? AND o.prediction_id IS NULL",
-        (*paths, model.name, model.version, ended),
-    )
-    predictions = [plan.decode(row[len(paths) :]) for row in found]
-    rows = [(one.id, to_micros(one.at), *row[: len(paths)]) for one, row in zip(predictions, found, strict=True)]
-    columns = list(zip(*rows, strict=True)) or [()] * (2 + len(paths))
+    database = context.environment.database
+    found = without_outcome(database, model.name, model.version, until=ended, fields=entity.key)
+    rows = [(one.id, to_micros(one.at), *key) for one, key in found]
+    columns = list(zip(*rows, strict=True)) or [()] * (2 + len(entity.key))
     dtypes = _key_dtypes(context, entity, definitions.get(SourceSpec, label.source))
     keys = [_sent_key(name, values, dtype) for name, values, dtype in zip(entity.key, columns[2:], dtypes, strict=True)]
     frame = pl.DataFrame([pl.Series("id", columns[0], pl.String), pl.Series("at", columns[1], pl.Int64), *keys])

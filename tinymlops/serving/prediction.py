@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, overload
 
-from tinymlops._time import from_micros
 from tinymlops.features.online.reading import OnlineFeatures, read_features
 from tinymlops.records import Prediction
 from tinymlops.serving.request import has_features, json_rows, read_rows
 from tinymlops.signature import cast
+from tinymlops.times import from_micros
 
 if TYPE_CHECKING:
     import polars as pl

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from tinymlops._presence import row_shapes
 from tinymlops._texts import from_text, is_written_as_text
 from tinymlops.errors import DataError, near
 from tinymlops.frames import Frame, to_polars
+from tinymlops.presence import row_shapes
 from tinymlops.schema import parse_dtype
 
 if TYPE_CHECKING:

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from tinymlops._progress import progress
-from tinymlops._time import to_micros
 from tinymlops.features.definitions.specs import EntitySpec, SourceSpec, ViewSpec
 from tinymlops.features.history.historical import features_for
 from tinymlops.features.history.stored import stored_rows
+from tinymlops.progress import progress
 from tinymlops.records import Prediction
+from tinymlops.registry.predictions import sequences_read_at, versions_logged
 from tinymlops.serving.model import Model, load_model
 from tinymlops.serving.prediction import features_of
 from tinymlops.serving.request import json_rows, read_rows
+from tinymlops.times import to_micros
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -79,11 +80,7 @@ def verify_online(context: Context, models: Models, *, since: int | None = None)
         NotFoundError: If rows that a prediction was made from are no longer kept.
     """
     # These counts come out of an index; the predictions themselves are read with their checksums.
-    groups = context.environment.database.rows(
-        "SELECT model, version, count(*) FROM predictions WHERE sequence IS NOT NULL AND at >= ? "
-        "GROUP BY model, version ORDER BY model, version",
-        (_start(since),),
-    )
+    groups = versions_logged(context.environment.database, since=_start(since))
     total = sum(count for _, _, count in groups)
     compared, wrong, examples = 0, Counter[str](), []
     with progress("recomputing predictions", total) as advance:
@@ -106,11 +103,7 @@ def _start(since: int | None) -> int:
 def _by_sequence(context: Context, model: Model, since: int | None) -> Iterator[list[Prediction]]:
     """Yield the predictions of a version that were made at one sequence, for each sequence."""
     database = context.environment.database
-    where = "FROM predictions WHERE model = ? AND version = ? AND sequence IS NOT NULL AND at >= ?"
-    found = database.rows(
-        f"SELECT DISTINCT sequence {where} ORDER BY sequence", (model.name, model.version, _start(since))
-    )
-    for (sequence,) in found:
+    for sequence in sequences_read_at(database, model.name, model.version, since=_start(since)):
         rows = database.list(
             Prediction, where={"model": model.name, "version": model.version, "sequence": sequence}, order="at"
         )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from tinymlops._time import ENDLESS
 from tinymlops.errors import DataError
+from tinymlops.times import ENDLESS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

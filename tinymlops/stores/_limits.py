@@ -8,9 +8,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from tinymlops._time import format_duration
-from tinymlops._waiting import result_of
 from tinymlops.errors import DataError
+from tinymlops.times import format_duration
+from tinymlops.waiting import result_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

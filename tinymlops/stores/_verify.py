@@ -10,21 +10,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tinymlops.errors import IntegrityError
-from tinymlops.records import (
-    Artifact,
-    Counter,
-    Definition,
-    LoggedModel,
-    ModelAlias,
-    ModelVersion,
-    Record,
-    Run,
-    Segment,
-    SourceState,
-    TrainingSetBuild,
-)
-from tinymlops.stores._rows import check_of, plan_for
+from tinymlops.records import TABLES, Counter, Record
 from tinymlops.stores._sqlite import RESTORE, translated
+from tinymlops.stores.rows import check_of, plan_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -101,16 +89,10 @@ def require_indexes(connection: sqlite3.Connection, path: Path) -> None:
     Raises:
         IntegrityError: If one does not fit.
     """
-    for cls in _SMALL:
+    for cls in (one for one in TABLES if one.small):
         for (problem,) in connection.execute(f"PRAGMA integrity_check({cls.table})"):
             if problem != "ok":
                 raise IntegrityError(f"{path} is damaged: {problem}", hint=RESTORE)
-
-
-_SMALL = (
-    *(Counter, Definition, Segment, SourceState, TrainingSetBuild, Run, Artifact, LoggedModel),
-    *(ModelVersion, ModelAlias),
-)
 
 
 def _schema_check(connection: sqlite3.Connection) -> int:

@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tinymlops._time import system_clock
 from tinymlops.errors import DataError, IntegrityError, NotFoundError
-from tinymlops.records import Record
+from tinymlops.records import TABLES
 from tinymlops.stores._commits import LastCommit
 from tinymlops.stores._opening import bring_up
 from tinymlops.stores._sqlite import RESTORE, connected, translated
@@ -36,6 +35,7 @@ from tinymlops.stores.publish import (
     unwritable,
 )
 from tinymlops.stores.references import NAMING_FILES, named_files
+from tinymlops.times import system_clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -164,7 +164,7 @@ def _contents(copy: Path) -> tuple[int, dict[str, str]]:
     """Return the sequence of a copied database, and relative path to SHA-256 of every file that it names."""
     with translated(copy, "the copy"), closing(sqlite3.connect(copy)) as connection:
         # A copy of what is damaged must not take the place of an older one that is not.
-        for problem in row_problems(connection, copy, Record.__subclasses__()):
+        for problem in row_problems(connection, copy, TABLES):
             raise IntegrityError(f"nothing was backed up: {problem}", hint=RESTORE)
         sequence = read_counter(connection, "sequence")
         names = {file.name: file.sha256 for file in named_files(connection.execute)}

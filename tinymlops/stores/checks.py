@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tinymlops._time import from_micros, system_clock, to_micros
 from tinymlops.errors import ConflictError, IntegrityError, TinyMLOpsError
 from tinymlops.stores import file_systems, images
 from tinymlops.stores.locks import FileLock
 from tinymlops.stores.migrations import SCHEMA_VERSION
 from tinymlops.stores.publish import damaged, hash_file, scratch_directory, unreadable
 from tinymlops.stores.references import NamedFile, named_files, orphans
+from tinymlops.times import from_micros, system_clock, to_micros
 
 if TYPE_CHECKING:
     from tinymlops.stores.database import Database

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tinymlops._time import from_micros
 from tinymlops.errors import ConflictError
 from tinymlops.stores.publish import fsync_directory, remove_stale
 from tinymlops.stores.references import NAMING_FILES, orphans
+from tinymlops.times import from_micros
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,13 +53,14 @@ class Collected(msgspec.Struct, frozen=True):
     """Views of the online store that nothing read any more."""
 
 
-def collect(environment: Environment, *, now: int, grace: int) -> Collected:
+def collect(environment: Environment, *, now: int, grace: int, actor: str) -> Collected:
     """Remove what nothing needs.
 
     Args:
         environment: The open workspace.
         now: Microseconds UTC.
         grace: Microseconds: how long a segment stays after it was taken out of use, and an orphan after it was written.
+        actor: Who is written into the audit log.
 
     Returns:
         How much was removed.
@@ -74,7 +75,7 @@ def collect(environment: Environment, *, now: int, grace: int) -> Collected:
         # What is gone is gone: nothing is removed by the word of a damaged row. A damaged sequence of a prediction
         # may cost a rebuild that was kept for it alone.
         environment.database.require_rows(*NAMING_FILES)
-        dead = _forget_dead(environment, now - grace)
+        dead = _forget_dead(environment, now - grace, actor)
         older_than = time.time() - grace / 1e6
         found = list(orphans(environment.path, environment.database.rows))
         removed = [_remove(path) for path in found if path in dead or path.lstat().st_mtime <= older_than]
@@ -99,9 +100,9 @@ def _alone(lock: FileLock) -> Iterator[None]:
         yield
 
 
-def _forget_dead(environment: Environment, until: int) -> set[Path]:
+def _forget_dead(environment: Environment, until: int, actor: str) -> set[Path]:
     """Drop the rows of segments that were taken out of use by then and that nothing can ask for; return their files."""
-    with environment.database.write(actor="local") as tx:
+    with environment.database.write(actor=actor) as tx:
         rows = tx.execute(
             f"DELETE FROM segments WHERE dead_at <= ? AND NOT ({_ASKED_FOR}) RETURNING source, sha256", (until,)
         )

@@ -4,7 +4,7 @@ Writing goes through `Database.write` alone, one transaction at a time over all 
 reading never waits for it. SQLite 3.7.0 to 3.51.2 can lose a WAL when a checkpoint meets another connection's
 write, so every write, every checkpoint, opening and closing hold that lock.
 
-Every record is compared with its checksum when it is read (`_rows.py`); the schema, small tables with their indexes and
+Every record is compared with its checksum when it is read (`rows.py`); the schema, small tables with their indexes and
 the number of the last commit when the file is opened (`_opening.py`).
 """
 
@@ -17,15 +17,15 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tinymlops.errors import ConflictError, IntegrityError, NotFoundError
-from tinymlops.records import Record
+from tinymlops.records import TABLES, Record
 from tinymlops.stores._commits import LastCommit
 from tinymlops.stores._opening import bring_up, build, version_of
-from tinymlops.stores._rows import plan_for
 from tinymlops.stores._sqlite import RESTORE, connected, prepare, translated
 from tinymlops.stores._verify import audit_problems, read_counter, row_problems
 from tinymlops.stores.forked import Owner
 from tinymlops.stores.migrations import refuse_second_sqlite
 from tinymlops.stores.publish import fsync
+from tinymlops.stores.rows import plan_for
 from tinymlops.stores.transaction import Transaction, read_one
 
 if TYPE_CHECKING:
@@ -165,6 +165,10 @@ class Database:
         plan = plan_for(cls)
         return [plan.checked(row) for row in self.rows(f"{plan.select} {rest}", params)]
 
+    def values(self, cls: type[Record]) -> builtins.list[builtins.list[Any]]:
+        """Return every record in the order of its key, as `stored` does."""
+        return self.stored(cls, plan_for(cls).order(cls.key[0]))
+
     def rows(self, sql: str, params: Sequence[Any] = ()) -> builtins.list[tuple[Any, ...]]:
         """Return the rows of one SELECT, compared with no checksum; the connection refuses to write."""
         with translated(self.path, "the database"):
@@ -216,7 +220,7 @@ class Database:
         Returns:
             Which rows are not what was written, one sentence each.
         """
-        return row_problems(self._reader(), self.path, classes or Record.__subclasses__())
+        return row_problems(self._reader(), self.path, classes or TABLES)
 
     def require_rows(self, *classes: type[Record]) -> None:
         """Compare every row of some records, before something is decided by those that are *not* found.
@@ -228,13 +232,13 @@ class Database:
             raise IntegrityError(problem, hint=RESTORE)
 
     @contextmanager
-    def write(self, *, actor: str) -> Iterator[Transaction]:
+    def write(self, *, actor: str | None) -> Iterator[Transaction]:
         """Write in one transaction: durable when the block ends, rolled back if it raises.
 
         Keep it short and run no user code inside: all writers of all processes wait for it.
 
         Args:
-            actor: Who is written into the audit log.
+            actor: Who is written into the audit log; None where nothing is.
 
         Raises:
             ConflictError: If other writers held the lock for a minute, or this thread is writing already.

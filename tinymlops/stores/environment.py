@@ -19,7 +19,7 @@ from tinymlops.stores.online import LmdbStore, OnlineStore
 from tinymlops.stores.publish import fsync_directory, remove_stale, unwritable
 
 if TYPE_CHECKING:
-    from tinymlops._time import Clock
+    from tinymlops.times import Clock
 
 __all__ = ["Environment", "open_environment"]
 

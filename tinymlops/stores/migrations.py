@@ -11,8 +11,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from tinymlops.errors import ConflictError
-from tinymlops.stores._rows import CHECK, check_of, quoted
 from tinymlops.stores._verify import seal_schema
+from tinymlops.stores.rows import CHECK, check_of, quoted
 
 if TYPE_CHECKING:
     from sqlite_utils import Database, Migrations

@@ -5,28 +5,24 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from string import Formatter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tinymlops.errors import IntegrityError
-from tinymlops.records import Artifact, LoggedModel, ModelVersion, Segment, TrainingSetBuild
+from tinymlops.records import TABLES, Record, Segment
 from tinymlops.stores._sqlite import RESTORE
+from tinymlops.stores.rows import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    Query = Callable[[str], Iterable[tuple[Any, ...]]]
+
 __all__ = ["NAMING_FILES", "NamedFile", "named_files", "orphans"]
 
-NAMING_FILES = (Artifact, LoggedModel, ModelVersion, Segment, TrainingSetBuild)
+NAMING_FILES: tuple[type[Record], ...] = (*(cls for cls in TABLES if cls.files), Segment)
 """The records that name files; the queries below compare them with no checksum, and whoever acts on them does first."""
 
-_BLOBS = """
-    SELECT sha256, 'artifact ' || name || ' of run ' || run FROM artifacts
-    UNION ALL SELECT sha256, 'model ' || name || ' of run ' || run FROM logged_models
-    UNION ALL SELECT baseline_sha256, 'baseline of ' || name || ' of run ' || run FROM logged_models
-        WHERE baseline_sha256 IS NOT NULL
-    UNION ALL SELECT manifest_sha256, 'manifest of ' || name || ':' || version FROM model_versions
-    UNION ALL SELECT manifest_sha256, 'manifest of training set ' || id FROM training_sets
-"""
 # What a rebuild stands in place of is what a read as of an earlier sequence asks for.
 _SEGMENTS = "SELECT source, sha256 FROM segments WHERE dead_at IS NULL OR until IS NOT NULL ORDER BY id"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -43,7 +39,7 @@ class NamedFile(NamedTuple):
     """What it is part of, for people."""
 
 
-def named_files(query: Callable[[str], Iterable[tuple[Any, ...]]]) -> list[NamedFile]:
+def named_files(query: Query) -> list[NamedFile]:
     """Return the blobs and the segments that a database names and that somebody may read, each once.
 
     Args:
@@ -53,7 +49,7 @@ def named_files(query: Callable[[str], Iterable[tuple[Any, ...]]]) -> list[Named
         IntegrityError: If one would not be where such files are: no path out of the workspace is taken from a database.
     """
     found: dict[str, NamedFile] = {}
-    for sha256, owner in query(_BLOBS):
+    for sha256, owner in _blobs(query):
         name = f"blobs/{sha256[:2]}/{sha256}"
         found.setdefault(name, NamedFile(name, sha256, owner))
     for source, sha256 in query(_SEGMENTS):
@@ -65,7 +61,7 @@ def named_files(query: Callable[[str], Iterable[tuple[Any, ...]]]) -> list[Named
     return list(found.values())
 
 
-def orphans(root: Path, query: Callable[[str], Iterable[tuple[Any, ...]]]) -> Iterator[Path]:
+def orphans(root: Path, query: Query) -> Iterator[Path]:
     """Yield the files of a workspace that no row names, not even one of a segment that is out of use.
 
     Args:
@@ -79,3 +75,15 @@ def orphans(root: Path, query: Callable[[str], Iterable[tuple[Any, ...]]]) -> It
             for path in (Path(folder, name) for name in names if _SHA256.fullmatch(name)):
                 if path.relative_to(root).as_posix() not in named:
                     yield path
+
+
+def _blobs(query: Query) -> Iterator[tuple[str, str]]:
+    """Yield the hash of every blob that a row names, and what it is."""
+    for cls in TABLES:
+        for column, what in cls.files.items():
+            names = [name for _, name, _, _ in Formatter().parse(what) if name]
+            columns = ", ".join(map(quoted, (column, *names)))
+            for sha256, *values in query(
+                f"SELECT {columns} FROM {quoted(cls.table)} WHERE {quoted(column)} IS NOT NULL"
+            ):
+                yield sha256, what.format(**dict(zip(names, values, strict=True)))

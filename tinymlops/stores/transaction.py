@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from tinymlops._time import from_micros, system_clock, to_micros
 from tinymlops.errors import ConflictError, DataError, NotFoundError
 from tinymlops.records import AuditEntry, Counter, Record
-from tinymlops.stores._rows import Plan, plan_for, quoted
 from tinymlops.stores._sqlite import translated
 from tinymlops.stores._verify import GENESIS, audit_hash, read_counter
+from tinymlops.stores.rows import Plan, plan_for, quoted
+from tinymlops.times import from_micros, system_clock, to_micros
 
 if TYPE_CHECKING:
     import builtins
@@ -31,10 +31,10 @@ class Transaction:
     Args:
         connection: Inside a write transaction.
         path: The database's file, for errors.
-        actor: Who is written into the audit log.
+        actor: Who is written into the audit log; None where nothing is.
     """
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, *, actor: str) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, *, actor: str | None) -> None:
         self._connection: sqlite3.Connection | None = connection
         self._path = path
         self._actor = actor
@@ -152,6 +152,7 @@ class Transaction:
 
         The time is the machine's, also where the workspace runs on a replay clock.
         """
+        assert self._actor is not None, "a write that is not audited says nothing in the audit log"
         last = self.list(AuditEntry, order="-n", limit=1)
         entry = AuditEntry(
             n=last[0].n + 1 if last else 1,

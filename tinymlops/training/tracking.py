@@ -17,8 +17,8 @@ from tinymlops.records import Artifact, Evaluation, LoggedModel, Run, Signature
 if TYPE_CHECKING:
     import polars as pl
 
-    from tinymlops._time import Clock
     from tinymlops.registry.runs import Runs
+    from tinymlops.times import Clock
 
 __all__ = ["ActiveRun", "FittingData", "Rows"]
 

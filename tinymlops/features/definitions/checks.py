@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from graphlib import CycleError
 from typing import TYPE_CHECKING, Any
 
-from tinymlops._time import format_duration
 from tinymlops.errors import DefinitionError, LeakageError
 from tinymlops.features.definitions.expressions import aggregates_in, feature_of
 from tinymlops.features.definitions.on_demand import check_expressions, inputs_of, reads_of
@@ -19,6 +18,7 @@ from tinymlops.features.definitions.specs import (
     TrainingSetSpec,
     ViewSpec,
 )
+from tinymlops.times import format_duration
 
 if TYPE_CHECKING:
     from tinymlops.features.definitions.definitions import Definitions

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias
 
 import msgspec
 
-from tinymlops._time import format_duration, parse_duration
 from tinymlops.errors import DefinitionError
 from tinymlops.features.definitions.operators import (
     BinaryOperator,
@@ -24,6 +23,7 @@ from tinymlops.features.definitions.operators import (
     scalar_of,
 )
 from tinymlops.features.definitions.reductions import Function, Reductions
+from tinymlops.times import format_duration, parse_duration
 
 __all__ = [
     "Aggregate",

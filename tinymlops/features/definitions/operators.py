@@ -287,7 +287,7 @@ class Times(_Words[R]):
 
     def convert_time_zone(self, zone: str) -> R:
         """Return the same moment as a clock in this zone shows it, such as "Europe/Berlin"."""
-        from tinymlops._time import parse_zone
+        from tinymlops.times import parse_zone
 
         return self._call("dt.convert_time_zone", (str(parse_zone(zone)),))
 

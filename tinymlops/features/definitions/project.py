@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 import msgspec
 
-from tinymlops._time import parse_duration, parse_zone
 from tinymlops.errors import ConflictError, DefinitionError
 from tinymlops.features.definitions.code import is_interactive, reference_of
 from tinymlops.features.definitions.expressions import (
@@ -50,6 +49,7 @@ from tinymlops.features.definitions.specs import (
     TrainingSetSpec,
     ViewSpec,
 )
+from tinymlops.times import parse_duration, parse_zone
 
 if TYPE_CHECKING:
     from tinymlops.frames import Ambiguous, DateMeans

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
-from tinymlops._time import parse_duration, parse_zone
 from tinymlops.errors import DefinitionError, near
 from tinymlops.frames import Ambiguous, DateMeans
+from tinymlops.times import parse_duration, parse_zone
 
 if TYPE_CHECKING:
     from tinymlops.features.definitions.specs import SourceSpec

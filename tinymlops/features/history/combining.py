@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from tinymlops._time import from_micros
 from tinymlops.errors import DataError
 from tinymlops.features.history.evaluating import TooGreatError, Values, evaluate
+from tinymlops.times import from_micros
 
 if TYPE_CHECKING:
     from tinymlops.features.definitions.expressions import Aggregate

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from tinymlops._time import to_micros
-from tinymlops.records import Ingestion
+from tinymlops.registry.history import ingests_of
+from tinymlops.times import to_micros
 
 if TYPE_CHECKING:
     from tinymlops.features.definitions.specs import SourceSpec
@@ -28,7 +28,7 @@ class Commits:
     """
 
     def __init__(self, database: Database, place: str) -> None:
-        found = database.select(Ingestion, "WHERE source = ? ORDER BY sequence", (place,))
+        found = ingests_of(database, place)
         self._last = np.array([one.sequence for one in found], np.int64)
         # A rebuild that took no number of its own ends where the one before it does: the first has the rows.
         self._at = np.array([*(to_micros(one.at) for one in found), 0], np.int64)

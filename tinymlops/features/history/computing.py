@@ -13,9 +13,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from tinymlops._keys import encode
 from tinymlops._status import Status
-from tinymlops._time import format_duration, from_micros
 from tinymlops.errors import DataError, near
 from tinymlops.features.definitions.expressions import Aggregate, Operand, aggregates_in, columns_of, feature_of
 from tinymlops.features.history.combining import combined
@@ -25,6 +23,8 @@ from tinymlops.features.history.gathering import gather
 from tinymlops.features.history.record_times import delay_micros
 from tinymlops.kernels import asof, windows
 from tinymlops.kernels.records import FOREVER, NEVER, TOMBSTONE, VALUE, Records, arrange
+from tinymlops.keys import encode
+from tinymlops.times import format_duration, from_micros
 
 if TYPE_CHECKING:
     from tinymlops.features.definitions.specs import SourceSpec

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from tinymlops._forks import require_threads
-from tinymlops._keys import Coder
-from tinymlops._progress import progress
 from tinymlops._status import Status
-from tinymlops._time import parse_duration
 from tinymlops.errors import DataError, DefinitionError, near
 from tinymlops.features.definitions.source_options import local_times
 from tinymlops.features.history.gathering import gather, gather_batches
 from tinymlops.features.history.record_times import Names, Rule, Zone, read_delay, read_rows
 from tinymlops.features.history.tables import InMemory, OnDisk, open_table
 from tinymlops.frames import Ambiguous, DateMeans, Frame, give_back, require_no_nulls, to_polars
+from tinymlops.keys import Coder
+from tinymlops.progress import progress
+from tinymlops.times import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

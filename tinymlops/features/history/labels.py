@@ -12,7 +12,7 @@ from tinymlops.features.history.generations import place_of
 from tinymlops.features.history.prepared import history_from_store
 from tinymlops.features.history.record_times import delay_micros
 from tinymlops.features.history.stored import known_columns, newest_progress, state_of, stored_rows
-from tinymlops.records import Ingestion
+from tinymlops.registry.history import said_complete_until
 
 if TYPE_CHECKING:
     import polars as pl
@@ -100,12 +100,9 @@ def complete_until(context: Context, label: LabelSpec, *, as_of: int | None = No
 
 def _said_or_seen(context: Context, source: str, as_of: int | None) -> int | None:
     database = context.environment.database
-    ingestions = database.select(
-        Ingestion,
-        "WHERE source = ? AND sequence <= ? AND complete_until IS NOT NULL",
-        (place_of(database, source), database.sequence() if as_of is None else as_of),
-    )
-    if ingestions:
-        return max(one.complete_until for one in ingestions if one.complete_until is not None)
+    until = database.sequence() if as_of is None else as_of
+    said = said_complete_until(database, place_of(database, source), up_to=until)
+    if said is not None:
+        return said
     newest = newest_progress(context, source, as_of=as_of)
     return None if newest is None else min(newest, context.now())

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tinymlops.records import PushedRow
+from tinymlops.registry.pushes import pushed_values
 from tinymlops.schema import parse_dtype
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ __all__ = ["digest_of", "read_pushed", "stored_dtype", "to_ids", "to_payloads"]
 
 _N, _, _, _PAYLOAD, _, _EVENT, _CREATED, _DELETED = range(len(PushedRow.__struct_fields__))
 _DIGEST = 16
-_GREATEST = 2**63 - 1
 
 
 def to_payloads(frame: pl.DataFrame, columns: Iterable[str]) -> list[bytes]:
@@ -71,11 +71,7 @@ def read_pushed(
     """
     import polars as pl
 
-    rows = database.stored(
-        PushedRow,
-        "WHERE source = ? AND n > ? AND n <= ? ORDER BY n",
-        (source, after, _GREATEST if up_to is None else up_to),
-    )
+    rows = pushed_values(database, source, after=after, up_to=up_to)
     decode = msgspec.msgpack.Decoder(list[Any]).decode
     values = [decode(row[_PAYLOAD]) for row in rows]
     dtypes = {name: parse_dtype(dtype) for name, dtype in columns.items()}

@@ -14,16 +14,17 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from tinymlops._keys import encode
 from tinymlops.features.definitions import specs
 from tinymlops.features.definitions.expressions import columns_of
 from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, SourceSpec, ViewSpec
 from tinymlops.features.history.computing import Array, History, arrange_rows, history_of, key_columns
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.history.stored import live_segments, newest_sequence, segments_of, stored_rows
-from tinymlops.kernels._compile import frozen
+from tinymlops.kernels.compiling import frozen
 from tinymlops.kernels.records import Records
+from tinymlops.keys import encode
 from tinymlops.records import PushedRow, Segment
+from tinymlops.registry.pushes import extent_of_pushed
 from tinymlops.stores import images
 
 if TYPE_CHECKING:
@@ -149,13 +150,12 @@ def _name(context: Context, source: SourceSpec, key: Sequence[str], columns: Seq
         lineage.append(context.definitions.get(SourceSpec, lineage[-1].inputs[0]))
     origin = lineage[-1]
     database = context.environment.database
-    of = (place_of(database, origin.name),)
-    pushed = database.rows("SELECT count(*), max(n) FROM pushed_rows WHERE source = ?", of)
+    pushed = extent_of_pushed(database, place_of(database, origin.name))
     content = (
         _FORMAT,
         [specs.fingerprint(one) for one in lineage],
         [(segment.sha256, segment.base) for segment in segments_of(context, origin)],
-        pushed,
+        [pushed],
         key,
         columns,
         outcome,

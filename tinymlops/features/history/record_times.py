@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tinymlops._time import parse_duration
 from tinymlops.errors import DataError, DefinitionError
 from tinymlops.frames import times_to_micros
+from tinymlops.times import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

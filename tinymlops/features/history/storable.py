@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tinymlops._time import ENDLESS, FIRST_MICROS, LAST_MICROS
 from tinymlops.errors import DataError
 from tinymlops.features.history.record_times import times_of
 from tinymlops.schema import dtype_name, lasting_dtype
+from tinymlops.times import ENDLESS, FIRST_MICROS, LAST_MICROS
 
 if TYPE_CHECKING:
     import polars as pl

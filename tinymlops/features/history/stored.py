@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tinymlops._time import from_micros, to_micros
 from tinymlops._widening import widened
 from tinymlops.errors import DataError, NotFoundError
 from tinymlops.features.definitions.specs import SourceSpec
@@ -13,8 +12,11 @@ from tinymlops.features.history.generations import place_of, span_of
 from tinymlops.features.history.payloads import read_pushed
 from tinymlops.features.history.record_times import times_of
 from tinymlops.features.history.sources import SYSTEM, run_transformation
-from tinymlops.records import Ingestion, PushedRow, Segment, SourceState
+from tinymlops.records import PushedRow, Segment, SourceState
+from tinymlops.registry.history import segments_after, was_ingested
+from tinymlops.registry.pushes import places_pushed_after, pushed_rows
 from tinymlops.schema import parse_dtype
+from tinymlops.times import from_micros, to_micros
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -310,7 +312,7 @@ def newest_progress(context: Context, name: str, *, as_of: int | None = None) ->
     place = place_of(database, name)
     span = span_of(database, source, place, database.get(SourceState, source=place), as_of=as_of)
     # Every row, not only the greatest: a damaged one may be it.
-    pushed = database.select(PushedRow, "WHERE source = ? AND n <= ?", (place, bound)) if span.ends is None else []
+    pushed = pushed_rows(database, place, up_to=bound) if span.ends is None else []
     events: list[Any] = [row.event for row in pushed if row.event is not None and row.event <= row.created]
     unclear = []
     for one in _segments(context, source, place, span, as_of):
@@ -351,9 +353,8 @@ def require_past(context: Context, as_of: int | None) -> int | None:
 def sources_after(context: Context, sequence: int) -> set[str]:
     """Return the places of the sources that have rows of a greater sequence."""
     database = context.environment.database
-    pushed = database.stored(PushedRow, "WHERE n > ?", (sequence,))
-    ingested = database.select(Segment, "WHERE dead_at IS NULL AND last > ?", (sequence,))
-    return {source for _, source, *_ in pushed} | {segment.source for segment in ingested}
+    ingested = {segment.source for segment in segments_after(database, sequence)}
+    return places_pushed_after(database, sequence) | ingested
 
 
 def _segments(context: Context, source: SourceSpec, place: str, span: Span, as_of: int | None) -> list[Segment]:
@@ -363,9 +364,7 @@ def _segments(context: Context, source: SourceSpec, place: str, span: Span, as_o
         bound = min(_GREATEST if as_of is None else as_of, _GREATEST if span.ends is None else span.ends - 1)
         every = database.list(Segment, where={"source": place}, order="id")
         found = [one for one in every if one.last <= bound and (one.until is None or bound < one.until)]
-        gone = not found and bool(
-            database.select(Ingestion, "WHERE source = ? AND sequence <= ? LIMIT 1", (place, bound))
-        )
+        gone = not found and was_ingested(database, place, up_to=bound)
     elif span.ends is not None:
         found = database.list(Segment, where={"source": place, "until": span.ends}, order="id")
         gone = not found

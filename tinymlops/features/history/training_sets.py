@@ -14,7 +14,6 @@ import numpy as np
 import polars as pl
 
 from tinymlops import _html
-from tinymlops._time import format_duration, from_micros, parse_instant, parse_zone, to_micros
 from tinymlops.errors import DataError, DefinitionError, IntegrityError
 from tinymlops.features.definitions import specs
 from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, OnDemandSpec, TrainingSetSpec
@@ -26,6 +25,7 @@ from tinymlops.features.history.stored import require_past
 from tinymlops.records import RequestField, Signature, TrainingSetBuild
 from tinymlops.schema import dtype_name
 from tinymlops.signature import build_signature
+from tinymlops.times import format_duration, from_micros, parse_instant, parse_zone, to_micros
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
@@ -389,11 +389,9 @@ def _record(context: Context, made: _Made) -> TrainingSetBuild:
             features=made.X.width,
             created_at=from_micros(context.now()),
         )
-        with environment.database.write(actor="local") as tx:
+        facts = {"id": record.id, "fingerprint": made.fingerprint, "sequence": recipe.sequence}
+        with context.scope.write("training_set.build", record.name, **facts) as tx:
             tx.insert(record)
-            tx.audit(
-                "training_set.build", record.name, id=record.id, fingerprint=made.fingerprint, sequence=recipe.sequence
-            )
     return record
 
 

@@ -86,7 +86,7 @@ def reproduce(context: Context, record: TrainingSetBuild) -> TrainingData:
         NotFoundError: If rows that it read are no longer kept.
     """
     manifest = read_manifest(context, record)
-    definitions = definitions_of(Catalog(context.environment.database).built_with(manifest.definitions))
+    definitions = definitions_of(Catalog(context.scope).built_with(manifest.definitions))
     return rebuild(context.with_definitions(definitions), record, manifest.recipe)
 
 

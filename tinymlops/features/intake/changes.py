@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
-from tinymlops._time import from_micros
 from tinymlops._widening import widened
 from tinymlops.errors import ConflictError
 from tinymlops.features.history.record_times import times_of
 from tinymlops.kernels.matching import unmatched
 from tinymlops.schema import schema_of
+from tinymlops.times import from_micros
 
 if TYPE_CHECKING:
     from tinymlops.features.definitions.specs import SourceSpec

@@ -7,20 +7,19 @@ from typing import TYPE_CHECKING
 import msgspec
 import polars as pl
 
-from tinymlops._time import from_micros
 from tinymlops.features.definitions.specs import SourceSpec
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.history.stored import live_segments, state_of
 from tinymlops.features.intake.changes import LEAP
 from tinymlops.features.intake.transforming import stored_whole
-from tinymlops.records import PushedRow, Segment
+from tinymlops.records import Segment
+from tinymlops.registry.pushes import pushed_ahead
+from tinymlops.times import from_micros
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
 
 __all__ = ["let_count_from_now"]
-
-_PATIENCE = 60.0
 
 
 def let_count_from_now(context: Context) -> int:
@@ -37,10 +36,9 @@ def let_count_from_now(context: Context) -> int:
 
 
 def _pushed(context: Context, source: SourceSpec) -> int:
-    database, now = context.environment.database, context.now()
-    place = place_of(database, source.name)
-    with database.write(actor="local") as tx:
-        ahead = tx.select(PushedRow, "WHERE source = ? AND created > ? ORDER BY n", (place, now + LEAP))
+    now, place = context.now(), place_of(context.environment.database, source.name)
+    with context.scope.write(audit="inside") as tx:
+        ahead = pushed_ahead(tx, place, now + LEAP)
         for row in ahead:
             tx.put(msgspec.structs.replace(row, created=now))
         if ahead:
@@ -56,7 +54,7 @@ def _ingested(context: Context, source: SourceSpec) -> int:
     if state is None or not live:
         return 0
     place = place_of(environment.database, source.name)
-    with environment.gc_lock.shared(deadline=_PATIENCE):
+    with context.scope.publishing():
         rows = stored_whole(context, source, state)
         ahead = (rows["__created"] > now + LEAP).fill_null(value=False)
         if not ahead.any():
@@ -65,7 +63,7 @@ def _ingested(context: Context, source: SourceSpec) -> int:
         created = pl.when(pl.col("__created") > now + LEAP).then(pl.lit(now, pl.Int64)).otherwise("__created")
         mended = in_files.with_columns(created.alias("__created")).rename({"__sequence": "__ordinal"})
         file = segments.write(mended, environment.segments_dir / place, environment.tmp)
-        with environment.database.write(actor="local") as tx:
+        with context.scope.write(audit="inside") as tx:
             if live != tx.list(Segment, where={"source": place, "dead_at": None}, order="id"):
                 return 0  # others stored rows meanwhile: the next repair finds them
             tx.insert(

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tinymlops._time import to_micros
 from tinymlops.features.definitions import specs
 from tinymlops.features.history.generations import dating_of, generations_of, place_of, query_of
 from tinymlops.records import Generation, Ingestion, MovedEvent, PushedRow, Schema, Segment, SourceState
+from tinymlops.times import to_micros
 
 if TYPE_CHECKING:
     import polars as pl
@@ -24,7 +24,6 @@ __all__ = ["Batch", "commit", "schemas_after"]
 
 _KEPT_ROWS = 1_000
 """Numbers of rows without an event time that the audit log keeps of an ingest."""
-_PATIENCE = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,12 +67,12 @@ def commit(context: Context, batch: Batch, before: list[Segment]) -> Ingestion |
 
     environment = context.environment
     place = place_of(environment.database, batch.source.name)
-    with environment.gc_lock.shared(deadline=_PATIENCE):
+    with context.scope.publishing():
         file = None
         # A rebuild is stored even if it is empty: its file says what it was computed from.
         if batch.rows.height or batch.replaces:
             file = segments.write(batch.rows, environment.segments_dir / place, environment.tmp)
-        with environment.database.write(actor="local") as tx:
+        with context.scope.write(audit="inside") as tx:
             if before != tx.list(Segment, where={"source": place, "dead_at": None}, order="id"):
                 return None
             if batch.begins and tx.list(PushedRow, where={"source": place}, limit=1):

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tinymlops._time import to_micros
 from tinymlops.features.definitions.specs import SourceSpec
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.history.payloads import read_pushed
 from tinymlops.features.history.stored import known_columns, live_segments
-from tinymlops.records import MovedEvent, PushedRow, Segment, SourceState
+from tinymlops.records import Segment, SourceState
+from tinymlops.registry.pushes import count_pushed, extent_of_pushed, move_pushed
+from tinymlops.times import to_micros
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +38,6 @@ _MOST_PUSHED = 100_000
 """Rows of a source in the table of pushed rows, which is read row by row."""
 _BATCHES_KEPT = 30 * 24 * 3_600_000_000
 """Microseconds that the digest of a batch is kept: sent again later, a batch of rows without ids is stored again."""
-_PATIENCE = 60.0
 
 
 class Compacted(msgspec.Struct, frozen=True):
@@ -91,10 +91,9 @@ def _compactable(context: Context) -> list[SourceSpec]:
 def _pushed(context: Context, name: str) -> tuple[int, int]:
     """Return how many pushed rows a source has in the table, and the greatest sequence of them."""
     # Without checksums: the rows themselves are read and counted again before they are moved.
-    sql = "SELECT count(*), coalesce(max(n), 0) FROM pushed_rows WHERE source = ?"
     database = context.environment.database
-    ((count, newest),) = database.rows(sql, (place_of(database, name),))
-    return int(count), int(newest)
+    count, newest = extent_of_pushed(database, place_of(database, name))
+    return count, newest or 0
 
 
 def _smallest(live: Sequence[Segment]) -> list[Segment]:
@@ -117,17 +116,17 @@ def _compact(context: Context, source: SourceSpec, merged: Sequence[Segment], mo
     environment = context.environment
     place = place_of(environment.database, source.name)
     directory = environment.segments_dir / place
-    with environment.gc_lock.shared(deadline=_PATIENCE):
+    with context.scope.publishing():
         pushed = None
         if moves:
             state = environment.database.get(SourceState, source=place)
             pushed = read_pushed(environment.database, place, known_columns(source, state), up_to=moves)
         parts = [(directory / one.sha256, one.base) for one in sorted(merged, key=lambda one: one.last)]
         file = segments.merge(parts, pushed, directory, environment.tmp)
-        with environment.database.write(actor="local") as tx:
+        with context.scope.write(audit="inside") as tx:
             if not _are_still_there(tx, place, merged, pushed):
                 return None
-            corrections = _forget_pushed(tx, place, moves, context.now())
+            corrections = move_pushed(tx, place, up_to=moves, batches_before=context.now() - _BATCHES_KEPT)
             tx.insert(_segment(context, place, file, merged, pushed, corrections))
             for one in merged:
                 tx.update(msgspec.structs.replace(one, dead_at=context.clock()))
@@ -142,24 +141,9 @@ def _are_still_there(tx: Transaction, source: str, merged: Sequence[Segment], pu
     live = {one.id for one in tx.list(Segment, where={"source": source, "dead_at": None})}
     if not ids <= live or pushed is None:
         return ids <= live
-    sql = "SELECT count(*) FROM pushed_rows WHERE source = ? AND n <= ?"
-    return tx.execute(sql, (source, pushed["__sequence"].max())) == [(pushed.height,)]
-
-
-def _forget_pushed(tx: Transaction, source: str, moves: int, now: int) -> int:
-    """Take moved rows out of their table, but for what later pushes are compared with; return the corrections."""
-    of = source, moves
-    ((before,),) = tx.execute("SELECT count(*) FROM moved_events WHERE source = ?", (source,))
-    moved = [
-        MovedEvent(source=source, event_id=row.event_id, digest=row.digest, deleted=row.deleted)
-        for row in tx.select(PushedRow, "WHERE source = ? AND n <= ? ORDER BY n", of)
-        if row.event_id is not None
-    ]
-    tx.put_many(moved)
-    ((after,),) = tx.execute("SELECT count(*) FROM moved_events WHERE source = ?", (source,))
-    tx.execute("DELETE FROM pushed_rows WHERE source = ? AND n <= ?", of)
-    tx.execute("DELETE FROM push_batches WHERE at < ?", (now - _BATCHES_KEPT,))
-    return len(moved) - (int(after) - int(before))
+    newest = pushed["__sequence"].max()
+    assert isinstance(newest, int), "every stored row has a sequence"
+    return count_pushed(tx, source, up_to=newest) == pushed.height
 
 
 def _segment(

@@ -14,10 +14,10 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tinymlops._time import ENDLESS, to_micros
 from tinymlops.errors import DataError
 from tinymlops.features.history.record_times import times_of
 from tinymlops.schema import dtype_name
+from tinymlops.times import ENDLESS, to_micros
 
 if TYPE_CHECKING:
     import polars as pl

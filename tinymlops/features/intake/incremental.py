@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from tinymlops._time import to_micros
 from tinymlops.errors import ConflictError
 from tinymlops.features.history.sources import read_source, with_times
 from tinymlops.features.history.stored import live_segments, since_of, state_of
@@ -24,6 +23,7 @@ from tinymlops.features.intake.taking_in import (
     tell_of_ids,
 )
 from tinymlops.records import Ingestion
+from tinymlops.times import to_micros
 
 if TYPE_CHECKING:
     import polars as pl

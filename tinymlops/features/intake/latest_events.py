@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from tinymlops.features.history.payloads import stored_dtype, to_ids, to_payloads
-from tinymlops.records import MovedEvent, PushedRow
+from tinymlops.registry.pushes import latest_versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.specs import SourceSpec
+    from tinymlops.records import MovedEvent
     from tinymlops.stores.transaction import Transaction
 
 __all__ = ["Event", "LatestEvents"]
-
-_WITH_IDS = "WHERE source = ? AND event_id IN (SELECT value FROM json_each(?))"
 
 
 class Event(NamedTuple):
@@ -48,11 +47,11 @@ class LatestEvents:
 
     def of(self, event_ids: Sequence[str | None]) -> dict[str | None, Event]:
         """Return the latest version of events, by their ids."""
-        bound = self._place, msgspec.json.encode(event_ids).decode()
+        pushed, left = latest_versions(self._tx, self._place, event_ids)
         found: dict[str | None, Event] = {}
-        for row in self._tx.select(PushedRow, f"{_WITH_IDS} ORDER BY n", bound):
+        for row in pushed:
             found[row.event_id] = Event(row.digest, row.deleted, row.created, row.payload)
-        moved = [one for one in self._tx.select(MovedEvent, _WITH_IDS, bound) if one.event_id not in found]
+        moved = [one for one in left if one.event_id not in found]
         return {**self._in_files(moved), **found} if moved else found
 
     def taken_back(self, known: Event, payload: bytes, keys: Sequence[str] | None) -> bytes | None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
-from tinymlops._time import from_micros
 from tinymlops.errors import ConflictError, DataError
 from tinymlops.features.definitions import specs
 from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, SourceSpec, ViewSpec
@@ -27,6 +26,7 @@ from tinymlops.features.intake.taking_in import entity_keys, has_row_wise, judge
 from tinymlops.features.online.materialization import catch_up
 from tinymlops.records import PushBatch, PushedRow, SourceState
 from tinymlops.schema import parse_dtype
+from tinymlops.times import from_micros
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -110,7 +110,7 @@ def push(context: Context, name: str, rows: Frame, *, batch_id: str | None = Non
     place = place_of(database, name)
     columns = _columns(context, source, database.get(SourceState, source=place))
     keys = None if has_row_wise(context, source) else entity_keys(context, source)
-    with database.write(actor="local") as tx:
+    with context.scope.write(audit="inside") as tx:
         state = tx.get(SourceState, source=place)
         if state is not None and state.columns != columns:
             columns = _columns(context, source, state)

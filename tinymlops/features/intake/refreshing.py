@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from tinymlops._progress import progress
 from tinymlops.errors import ConflictError
 from tinymlops.features.definitions.specs import SourceSpec
 from tinymlops.features.intake.transforming import recompute
 from tinymlops.features.online.materialization import Covered, materialize
-from tinymlops.kernels._threads import thread_count
+from tinymlops.kernels.threads import thread_count
+from tinymlops.progress import progress
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from tinymlops._time import to_micros
 from tinymlops._widening import widened
 from tinymlops.errors import DataError
 from tinymlops.features.definitions import specs
@@ -32,6 +31,7 @@ from tinymlops.features.intake.row_wise import check_row_wise
 from tinymlops.features.intake.taking_in import entity_keys, has_row_wise, judged_now, never_known, with_event_time
 from tinymlops.records import Ingestion, Schema
 from tinymlops.schema import parse_dtype
+from tinymlops.times import to_micros
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

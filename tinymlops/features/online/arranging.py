@@ -9,14 +9,14 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from tinymlops._keys import key_bytes
 from tinymlops.features.definitions.expressions import Aggregate, AnyOperand, aggregates_in, feature_of
 from tinymlops.features.history.computing import Array, History, history_of, kept_rows, operand_values
 from tinymlops.features.history.payloads import stored_dtype
 from tinymlops.features.online.entries import Layout, Rows, Slot, Variant, form_of
-from tinymlops.kernels._compile import frozen
+from tinymlops.kernels.compiling import frozen
 from tinymlops.kernels.entries import CREATED, EVENT, KIND, SEEN, SYSTEM, UNSEEN, merge
 from tinymlops.kernels.records import NEVER, Records, records_of
+from tinymlops.keys import key_bytes
 from tinymlops.schema import dtype_name, parse_dtype
 
 if TYPE_CHECKING:

@@ -7,20 +7,20 @@ import shutil
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tinymlops._progress import progress
 from tinymlops.errors import IntegrityError
 from tinymlops.features.context import definitions_of
 from tinymlops.features.definitions.specs import ViewSpec, fingerprint
 from tinymlops.features.in_force import end_change
 from tinymlops.features.online.entries import Covered, Variant, states
 from tinymlops.features.online.materialization import materialize
+from tinymlops.progress import progress
 from tinymlops.stores.locks import FileLock
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.definitions import Definitions
     from tinymlops.registry.models import Models
-    from tinymlops.stores._entries import Writer
+    from tinymlops.stores.online import Writer
 
 __all__ = ["drop_unused_views", "rebuild_derived", "restore_views"]
 

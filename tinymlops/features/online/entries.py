@@ -24,12 +24,12 @@ from tinymlops.features.definitions.definitions import Definitions
 from tinymlops.features.definitions.specs import AnySpec, EntitySpec, SourceSpec, ViewSpec
 from tinymlops.features.history.stored import Rebuilt
 from tinymlops.features.in_force import put_format
-from tinymlops.kernels._compile import frozen
+from tinymlops.kernels.compiling import frozen
 from tinymlops.kernels.entries import SYSTEM, empty_entry, pack, unpack
 
 if TYPE_CHECKING:
     from tinymlops.features.definitions.expressions import Aggregate, Operand
-    from tinymlops.stores._entries import Reader, Writer
+    from tinymlops.stores.online import Reader, Writer
 
 __all__ = ["Covered", "Entry", "Layout", "Moment", "Rows", "Slot", "State", "Stored", "Variant", "form_of", "states"]
 

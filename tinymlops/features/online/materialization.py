@@ -30,11 +30,12 @@ from tinymlops.features.online.arranging import arranged, filtered, merged, need
 from tinymlops.features.online.entries import Covered, Entry, Rows, State, Variant, states
 from tinymlops.kernels.entries import EVENT
 from tinymlops.records import SourceState
+from tinymlops.registry.pushes import brings_known_events
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.features.history.computing import Array
-    from tinymlops.stores._entries import Reader, Writer
+    from tinymlops.stores.online import Reader, Writer
 
 __all__ = ["Covered", "catch_up", "covered", "materialize"]
 
@@ -244,17 +245,7 @@ def _has_corrections(context: Context, name: str, source: str, after: int) -> bo
     """Say whether a row after a sequence may have the id of one before: cheap where none does."""
     if any(segment.corrections and segment.last > after for segment in live_segments(context, name)):
         return True
-    # A source that once was ingested has ids in files, where no index finds them. The new rows were read with their
-    # checksums before; of the old ones only the index is read, which `doctor` compares with them.
-    known = (
-        "EXISTS (SELECT 1 FROM ingestions WHERE source = ?1) "
-        "OR EXISTS (SELECT 1 FROM moved_events AS old WHERE old.source = new.source AND old.event_id = new.event_id) "
-        "OR EXISTS (SELECT 1 FROM pushed_rows AS old WHERE old.source = new.source "
-        "AND old.event_id = new.event_id AND old.n <= ?2)"
-    )
-    sql = f"SELECT EXISTS (SELECT 1 FROM pushed_rows AS new WHERE source = ?1 AND n > ?2 AND ({known}))"
-    ((found,),) = context.environment.database.rows(sql, (source, after))
-    return bool(found)
+    return brings_known_events(context.environment.database, source, after=after)
 
 
 def _trimmed(tx: Reader, variant: Variant, state: State, now: int) -> Iterator[_Part]:

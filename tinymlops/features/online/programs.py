@@ -9,11 +9,11 @@ import numpy as np
 
 from tinymlops.features.online.lone_rows import LoneRows
 from tinymlops.features.online.outputs import Output, output_of
-from tinymlops.kernels._compile import frozen
-from tinymlops.kernels._threads import in_chunks
+from tinymlops.kernels.compiling import frozen
 from tinymlops.kernels.entries import SYSTEM, empty_entry
 from tinymlops.kernels.online import IS_FLOAT, OPERATIONS, SPAN, WALK, cells
 from tinymlops.kernels.records import FOREVER
+from tinymlops.kernels.threads import in_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tinymlops._keys import key_bytes, plain_key_bytes
 from tinymlops.errors import DataError
 from tinymlops.features.definitions.expressions import aggregates_in
 from tinymlops.features.definitions.specs import EntitySpec, OnDemandSpec, SourceSpec, ViewSpec
@@ -23,13 +22,14 @@ from tinymlops.features.online.combined import Answer, CombinedCells
 from tinymlops.features.online.entries import Moment, Variant
 from tinymlops.features.online.programs import Program
 from tinymlops.kernels.records import FOREVER, NEVER
+from tinymlops.keys import key_bytes, plain_key_bytes
 from tinymlops.schema import parse_dtype
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.specs import FeatureRequest
     from tinymlops.features.online.requests import Request
-    from tinymlops.stores._entries import Reader
+    from tinymlops.stores.online import Reader
 
 __all__ = ["ReadPlan", "ViewPlan", "plan_for"]
 

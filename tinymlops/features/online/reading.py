@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from tinymlops._time import from_micros
 from tinymlops.errors import DataError
 from tinymlops.features.history.historical import Asked, Table, in_order, parse_features, same_name, view_columns
 from tinymlops.features.online.read_plans import ReadPlan, plan_for
 from tinymlops.features.online.requests import Request
+from tinymlops.times import from_micros
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tinymlops.features.history.stored import Rebuilt
     from tinymlops.features.online.combined import Answer
     from tinymlops.frames import Frame
-    from tinymlops.stores._entries import Reader
+    from tinymlops.stores.online import Reader
 
 __all__ = ["OnlineFeatures", "get_online_features", "read_features"]
 

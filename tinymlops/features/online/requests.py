@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tinymlops._keys import kind_of
-from tinymlops._presence import absent_columns
 from tinymlops.errors import DataError
 from tinymlops.frames import Frame, to_polars
+from tinymlops.keys import kind_of
+from tinymlops.presence import absent_columns
 
 if TYPE_CHECKING:
     import polars as pl

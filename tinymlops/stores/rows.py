@@ -17,10 +17,10 @@ from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_
 import msgspec
 from zlib_ng.zlib_ng import crc32
 
-from tinymlops._time import from_micros, to_micros
 from tinymlops.errors import DataError, DefinitionError, IntegrityError, near
 from tinymlops.records import Record
-from tinymlops.stores._json import spelled_float, to_json
+from tinymlops.stores.json_text import spelled_float, to_json
+from tinymlops.times import from_micros, to_micros
 
 __all__ = ["CHECK", "Plan", "check_of", "plan_for", "quoted"]
 

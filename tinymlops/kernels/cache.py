@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 
-from tinymlops._progress import is_watched
+from tinymlops.progress import is_watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,7 +8,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from tinymlops._printable import printable
+from tinymlops.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

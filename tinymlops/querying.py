@@ -14,20 +14,7 @@ from tinymlops.features.definitions.specs import EntitySpec, FeatureRequest, Sou
 from tinymlops.features.history.historical import features_for
 from tinymlops.features.history.sources import SYSTEM
 from tinymlops.features.history.stored import current_rows, stored_rows
-from tinymlops.records import (
-    AuditEntry,
-    Definition,
-    Ingestion,
-    Metric,
-    ModelAlias,
-    ModelVersion,
-    Outcome,
-    Prediction,
-    Record,
-    Run,
-    TrainingSetBuild,
-)
-from tinymlops.stores._rows import plan_for
+from tinymlops.records import TABLES, Record
 from tinymlops.stores.engine import SCHEMA, fold
 
 if TYPE_CHECKING:
@@ -39,18 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["sql"]
 
-_RECORDS: dict[str, type[Record]] = {
-    "audit": AuditEntry,
-    "definitions": Definition,
-    "ingestions": Ingestion,
-    "metrics": Metric,
-    "model_aliases": ModelAlias,
-    "models": ModelVersion,
-    "outcomes": Outcome,
-    "predictions": Prediction,
-    "runs": Run,
-    "training_sets": TrainingSetBuild,
-}
+_RECORDS = {cls.sql_name: cls for cls in TABLES if cls.sql_name is not None}
 _HISTORY = "_history"
 _SYSTEM = f"{SCHEMA}."
 _TABLES = "tables"
@@ -159,11 +135,10 @@ def _latest(context: Context, view: ViewSpec) -> pl.DataFrame:
 
 def _records(database: Database, cls: type[Record]) -> pl.DataFrame:
     """Return the records of a class: times as times, what has fields of its own as JSON text."""
-    plan, hints = plan_for(cls), get_type_hints(cls)
-    rows = database.stored(cls, plan.order(cls.key[0]))
-    columns = list(zip(*rows, strict=True)) or [()] * len(plan.names)
+    names, hints = cls.__struct_fields__, get_type_hints(cls)
+    columns = list(zip(*database.values(cls), strict=True)) or [()] * len(names)
     series: list[pl.Series] = []
-    for name, values in zip(plan.names, columns, strict=True):
+    for name, values in zip(names, columns, strict=True):
         series += _series(name, values, hints[name])
     return pl.DataFrame(series)
 

@@ -17,8 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinymlops._progress import is_watched
-from tinymlops.kernels._cache import cache_directory
+from tinymlops.kernels.cache import cache_directory
+from tinymlops.progress import is_watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """Compile a kernel with numba where its speed is needed, and keep the machine code.
 
 Compiling takes seconds for each kernel, once for a machine. A call for a few rows does not wait for it: the kernel is
-interpreted (`_interpreted`) while a process beside this one compiles (`_beside`). A call for many rows compiles.
+interpreted (`_interpreted`) while a process beside this one compiles (`beside`). A call for many rows compiles.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numba
 import numpy as np
 from numba.core import types
 
-from tinymlops.kernels import _beside
-from tinymlops.kernels._cache import KernelCache, NotCompiledError, cache_directory, only_looking
+from tinymlops.kernels import beside
 from tinymlops.kernels._interpreted import interpreted
+from tinymlops.kernels.cache import KernelCache, NotCompiledError, cache_directory, only_looking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -186,7 +186,7 @@ class _Choice:
     def _interpreted(self, arguments: tuple[Any, ...]) -> Callable[..., Any] | None:
         if _recorder.signatures is not None:
             _recorder.signatures[self._kernel, self._signature(arguments)] = None
-        elif not _how and not _beside.is_compiling() and self._spent > _PATIENCE:
+        elif not _how and not beside.is_compiling() and self._spent > _PATIENCE:
             return None
         return self._run
 

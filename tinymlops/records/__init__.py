@@ -1,0 +1,83 @@
+"""What tinymlops remembers: one Struct per record, the same in SQLite, over HTTP, in files and in Python.
+
+`TABLES` lists every record that has a table. Whoever deals with all of them (`doctor`, `gc`, `backup`, `restore`, `sql`) goes
+through it and by what each record declares; nothing else enumerates tables.
+"""
+
+from __future__ import annotations
+
+from tinymlops.records.audit import AuditEntry
+from tinymlops.records.counters import Counter
+from tinymlops.records.definitions import Definition
+from tinymlops.records.ingestions import Ingestion
+from tinymlops.records.models import (
+    Evaluation,
+    FeatureField,
+    LoggedModel,
+    ModelAlias,
+    ModelVersion,
+    RequestField,
+    Signature,
+)
+from tinymlops.records.predictions import Outcome, Prediction
+from tinymlops.records.pushes import MovedEvent, PushBatch, PushedRow
+from tinymlops.records.record import Record, Scalar
+from tinymlops.records.runs import Artifact, Metric, Run
+from tinymlops.records.segments import Segment
+from tinymlops.records.sources import Generation, RenamedSource, Schema, SourceState
+from tinymlops.records.training_sets import TrainingSetBuild
+
+__all__ = [
+    "TABLES",
+    "Artifact",
+    "AuditEntry",
+    "Counter",
+    "Definition",
+    "Evaluation",
+    "FeatureField",
+    "Generation",
+    "Ingestion",
+    "LoggedModel",
+    "Metric",
+    "ModelAlias",
+    "ModelVersion",
+    "MovedEvent",
+    "Outcome",
+    "Prediction",
+    "PushBatch",
+    "PushedRow",
+    "Record",
+    "RenamedSource",
+    "RequestField",
+    "Run",
+    "Scalar",
+    "Schema",
+    "Segment",
+    "Signature",
+    "SourceState",
+    "TrainingSetBuild",
+]
+
+TABLES: tuple[type[Record], ...] = (
+    Counter,
+    Definition,
+    Segment,
+    SourceState,
+    Ingestion,
+    PushedRow,
+    MovedEvent,
+    PushBatch,
+    TrainingSetBuild,
+    Run,
+    Metric,
+    Artifact,
+    LoggedModel,
+    ModelVersion,
+    ModelAlias,
+    Prediction,
+    Outcome,
+    AuditEntry,
+    Generation,
+    RenamedSource,
+)
+"""Every record, in the order in which the migrations make their tables."""

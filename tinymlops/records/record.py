@@ -1,0 +1,36 @@
+"""What a record is: one row of the workspace's database, and what others must know of its table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import msgspec
+
+__all__ = ["Record", "Scalar"]
+
+Scalar = bool | int | float | str | None
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of one table of the workspace's database.
+
+    `tinymlops.stores.database` reads and writes any of them. Times are aware UTC datetimes here and integer microseconds in
+    SQLite; what is not a scalar is JSON text there. Whoever deals with all tables goes by what the class says of its own.
+    """
+
+    table: ClassVar[str] = ""
+    """Its table."""
+    key: ClassVar[tuple[str, ...]] = ()
+    """The columns of its primary key."""
+    files: ClassVar[Mapping[str, str]] = {}
+    """Columns that name a file in `blobs/` by its SHA-256, or are null, each with what the file is: text with columns in
+    braces. `gc` keeps these files, `backup` and `restore` copy them, `doctor` reads them."""
+    subjects: ClassVar[tuple[str, ...]] = ()
+    """Columns that hold values of one data subject, such as an entity's key: what forgetting it must look through."""
+    small: ClassVar[bool] = False
+    """Whether the table does not grow with traffic, so that it is compared with its indexes whenever it is opened."""
+    sql_name: ClassVar[str | None] = None
+    """What `ws.sql` calls the table; None where it does not show it."""
+    search: ClassVar[tuple[str, ...]] = ()
+    """Columns whose text people look for: those of a full-text index."""

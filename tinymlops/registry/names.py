@@ -1,0 +1,50 @@
+"""Names for the Tab key, read from `meta.db` by sqlite3 alone: nothing heavy is imported, nothing is locked."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from tinymlops.records import Definition, ModelAlias, ModelVersion
+from tinymlops.stores.rows import quoted
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tinymlops.records import Record
+
+__all__ = ["definition_names", "model_references", "names_of"]
+
+
+def names_of(database: Path, cls: type[Record]) -> list[str]:
+    """Return the names of records: the values of the first column of their key, each once, in order.
+
+    Args:
+        database: The file; it is opened for reading only.
+        cls: Which kind.
+
+    Raises:
+        sqlite3.Error: If it cannot be read.
+    """
+    return _read(database, f"SELECT DISTINCT {quoted(cls.key[0])} FROM {quoted(cls.table)}")
+
+
+def definition_names(database: Path, kind: str) -> list[str]:
+    """Return the names of the definitions of a kind that are in force, as `names_of` does."""
+    sql = f"SELECT DISTINCT name FROM {Definition.table} WHERE kind = ? AND removed_at IS NULL"
+    return _read(database, sql, kind)
+
+
+def model_references(database: Path) -> list[str]:
+    """Return every way to name a model's version: by its name, an alias or its number."""
+    versions, aliases = ModelVersion.table, ModelAlias.table
+    sql = f"""SELECT name FROM {versions} UNION SELECT name || '@latest' FROM {versions}
+        UNION SELECT name || ':' || version FROM {versions} UNION SELECT name || '@' || alias FROM {aliases}"""
+    return _read(database, sql)
+
+
+def _read(database: Path, sql: str, *bound: str) -> list[str]:
+    # Opened for reading, so that closing it is never the checkpoint that `write.lock` guards.
+    with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+        return sorted(name for (name,) in connection.execute(sql, bound))

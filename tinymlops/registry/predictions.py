@@ -1,0 +1,125 @@
+"""Logged predictions and their outcomes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tinymlops.records import Outcome, Prediction
+from tinymlops.stores.json_text import to_json
+from tinymlops.stores.rows import plan_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from tinymlops.stores.database import Database
+    from tinymlops.stores.transaction import Transaction
+
+__all__ = [
+    "ids_known",
+    "ids_with_outcome",
+    "log_predictions",
+    "pages_of_served",
+    "sequences_read_at",
+    "versions_logged",
+    "without_outcome",
+]
+
+_PAGE = 20_000
+_PREDICTIONS, _OUTCOMES = plan_for(Prediction), plan_for(Outcome)
+_WIDTH = 1 + len(_PREDICTIONS.names) + 1
+_OF_VERSION = f"""FROM {Prediction.table} p LEFT JOIN {Outcome.table} o ON o.prediction_id = p.id
+    WHERE p.model = ? AND p.version = ?"""
+
+
+def log_predictions(database: Database, predictions: Iterable[Prediction]) -> None:
+    """Store predictions in one commit; the audit log says nothing of them."""
+    with database.write(actor=None) as tx:
+        tx.insert_many(predictions)
+
+
+def ids_known(tx: Transaction, ids: Iterable[str]) -> set[str]:
+    """Return which of these ids are predictions': out of an index, whose damage would be counted and nothing more."""
+    return _present(tx, Prediction.table, "id", ids)
+
+
+def ids_with_outcome(tx: Transaction, ids: Iterable[str]) -> set[str]:
+    """Return which of these predictions have an outcome: out of an index, as `ids_known`."""
+    return _present(tx, Outcome.table, "prediction_id", ids)
+
+
+def without_outcome(
+    database: Database, model: str, version: int, *, until: int, fields: Sequence[str]
+) -> list[tuple[Prediction, tuple[Any, ...]]]:
+    """Return the predictions of a version that have no outcome.
+
+    Args:
+        database: The workspace's.
+        model: Its name.
+        version: Its number.
+        until: Only predictions up to this moment, microseconds UTC.
+        fields: Which fields of the request to return beside each prediction.
+
+    Returns:
+        Each prediction, and the values of these fields as SQLite reads them.
+    """
+    taken = "".join("json_extract(p.request, ?), " for _ in fields)
+    found = database.rows(
+        f"SELECT {taken}{_PREDICTIONS.columns_of('p')} {_OF_VERSION} AND p.at <= ? AND o.prediction_id IS NULL",
+        (*(f'$."{field}"' for field in fields), model, version, until),
+    )
+    return [(_PREDICTIONS.decode(row[len(fields) :]), row[: len(fields)]) for row in found]
+
+
+def versions_logged(database: Database, *, since: int) -> list[tuple[str, int, int]]:
+    """Return (model, version, count) of the predictions from a moment on that read features: out of an index."""
+    sql = f"""SELECT model, version, count(*) FROM {Prediction.table} WHERE sequence IS NOT NULL AND at >= ?
+        GROUP BY model, version ORDER BY model, version"""
+    return [(model, version, count) for model, version, count in database.rows(sql, (since,))]
+
+
+def sequences_read_at(database: Database, model: str, version: int, *, since: int) -> list[int]:
+    """Return the sequences at which the predictions of a version from a moment on read features, in order."""
+    sql = f"""SELECT DISTINCT sequence FROM {Prediction.table}
+        WHERE model = ? AND version = ? AND sequence IS NOT NULL AND at >= ? ORDER BY sequence"""
+    return [sequence for (sequence,) in database.rows(sql, (model, version, since))]
+
+
+def pages_of_served(
+    database: Database, model: str, version: int, *, since: int, until: int
+) -> Iterator[list[tuple[int, int, str, str, int, float | str | None]]]:
+    """Read a version's predictions in order of time, a page at a time.
+
+    Args:
+        database: The workspace's.
+        model: Its name.
+        version: Its number.
+        since: From this moment on, microseconds UTC.
+        until: Before this moment.
+
+    Returns:
+        Pages of (time, row id, features, output, whether there is an outcome, its value).
+
+    Raises:
+        IntegrityError: If a row is not what was written.
+    """
+    sql = (
+        f"SELECT p.rowid, {_PREDICTIONS.columns_of('p')}, {_OUTCOMES.columns_of('o')} {_OF_VERSION} "
+        "AND p.at >= ? AND p.at < ? AND (p.at, p.rowid) > (?, ?) ORDER BY p.at, p.rowid LIMIT ?"
+    )
+    place = (since, -1)
+    while rows := database.rows(sql, (model, version, since, until, *place, _PAGE)):
+        page = [_served(row) for row in rows]
+        yield page
+        place = (page[-1][0], page[-1][1])
+
+
+def _served(row: tuple[Any, ...]) -> tuple[int, int, str, str, int, float | str | None]:
+    prediction = dict(zip(_PREDICTIONS.names, _PREDICTIONS.checked(row[1:_WIDTH]), strict=True))
+    joined = row[_WIDTH] is not None
+    value = _OUTCOMES.checked(row[_WIDTH:])[1] if joined else None
+    return prediction["at"], row[0], prediction["features"], prediction["output"], joined, value
+
+
+def _present(tx: Transaction, table: str, column: str, ids: Iterable[str]) -> set[str]:
+    sql = f'SELECT "{column}" FROM "{table}" WHERE "{column}" IN (SELECT value FROM json_each(?))'
+    return {row[0] for row in tx.execute(sql, (to_json(list(ids)),))}

@@ -1,0 +1,122 @@
+"""Pushed rows: what is in their table, what compaction moved out of it, and what a push is compared with.
+
+A source is named by its place, the name that its rows are stored under.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tinymlops.records import MovedEvent, PushBatch, PushedRow
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tinymlops.stores.database import Database
+    from tinymlops.stores.transaction import Transaction
+
+__all__ = [
+    "brings_known_events",
+    "count_pushed",
+    "extent_of_pushed",
+    "latest_versions",
+    "move_pushed",
+    "places_pushed_after",
+    "pushed_ahead",
+    "pushed_rows",
+    "pushed_values",
+]
+
+_GREATEST = 2**63 - 1
+_WITH_IDS = "WHERE source = ? AND event_id IN (SELECT value FROM json_each(?))"
+# A source that once was ingested has ids in files, where no index finds them.
+_BRINGS_KNOWN = f"""SELECT EXISTS (SELECT 1 FROM {PushedRow.table} AS new WHERE source = ?1 AND n > ?2 AND (
+    EXISTS (SELECT 1 FROM ingestions WHERE source = ?1)
+    OR EXISTS (SELECT 1 FROM {MovedEvent.table} AS old WHERE old.source = new.source AND old.event_id = new.event_id)
+    OR EXISTS (SELECT 1 FROM {PushedRow.table} AS old WHERE old.source = new.source AND old.event_id = new.event_id
+        AND old.n <= ?2)))"""
+
+
+def pushed_rows(database: Database, place: str, *, up_to: int) -> list[PushedRow]:
+    """Return a source's pushed rows up to a sequence."""
+    return database.select(PushedRow, "WHERE source = ? AND n <= ?", (place, up_to))
+
+
+def pushed_values(database: Database, place: str, *, after: int = 0, up_to: int | None = None) -> list[list[Any]]:
+    """Return a source's pushed rows after one sequence and up to another, in order, as values in the order of the fields."""
+    bound = place, after, _GREATEST if up_to is None else up_to
+    return database.stored(PushedRow, "WHERE source = ? AND n > ? AND n <= ? ORDER BY n", bound)
+
+
+def extent_of_pushed(database: Database, place: str) -> tuple[int, int | None]:
+    """Return how many pushed rows a source has, and the greatest sequence of them: out of an index, without checksums."""
+    sql = f"SELECT count(*), max(n) FROM {PushedRow.table} WHERE source = ?"
+    ((count, newest),) = database.rows(sql, (place,))
+    return count, newest
+
+
+def places_pushed_after(database: Database, sequence: int) -> set[str]:
+    """Return the places of the sources that have pushed rows of a greater sequence."""
+    return {source for _, source, *_ in database.stored(PushedRow, "WHERE n > ?", (sequence,))}
+
+
+def brings_known_events(database: Database, place: str, *, after: int) -> bool:
+    """Say whether a pushed row after a sequence may have the id of one before.
+
+    The new rows were read with their checksums before; of the old ones only the index is read, which `doctor` compares with
+    them.
+    """
+    ((found,),) = database.rows(_BRINGS_KNOWN, (place, after))
+    return bool(found)
+
+
+def latest_versions(
+    tx: Transaction, place: str, event_ids: Sequence[str | None]
+) -> tuple[list[PushedRow], list[MovedEvent]]:
+    """Return the pushed rows of events, in order, and what compaction left of events."""
+    bound = place, msgspec.json.encode(event_ids).decode()
+    return tx.select(PushedRow, f"{_WITH_IDS} ORDER BY n", bound), tx.select(MovedEvent, _WITH_IDS, bound)
+
+
+def pushed_ahead(tx: Transaction, place: str, moment: int) -> list[PushedRow]:
+    """Return the pushed rows of a source that count only after a moment, microseconds UTC, in order."""
+    return tx.select(PushedRow, "WHERE source = ? AND created > ? ORDER BY n", (place, moment))
+
+
+def count_pushed(tx: Transaction, place: str, *, up_to: int) -> int:
+    """Return how many pushed rows a source has up to a sequence."""
+    ((count,),) = tx.execute(f"SELECT count(*) FROM {PushedRow.table} WHERE source = ? AND n <= ?", (place, up_to))
+    return int(count)
+
+
+def move_pushed(tx: Transaction, place: str, *, up_to: int, batches_before: int) -> int:
+    """Take rows that were moved out of their table, but for what later pushes are compared with.
+
+    Args:
+        tx: The transaction that names the file which they are in now.
+        place: Of the source.
+        up_to: The greatest sequence of them.
+        batches_before: Batches of any source that came before this moment, microseconds UTC, are forgotten.
+
+    Returns:
+        How many of them are later versions of an event.
+    """
+    of = place, up_to
+    before = _count_moved(tx, place)
+    moved = [
+        MovedEvent(source=place, event_id=row.event_id, digest=row.digest, deleted=row.deleted)
+        for row in tx.select(PushedRow, "WHERE source = ? AND n <= ? ORDER BY n", of)
+        if row.event_id is not None
+    ]
+    tx.put_many(moved)
+    after = _count_moved(tx, place)
+    tx.execute(f"DELETE FROM {PushedRow.table} WHERE source = ? AND n <= ?", of)
+    tx.execute(f"DELETE FROM {PushBatch.table} WHERE at < ?", (batches_before,))
+    return len(moved) - (after - before)
+
+
+def _count_moved(tx: Transaction, place: str) -> int:
+    ((count,),) = tx.execute(f"SELECT count(*) FROM {MovedEvent.table} WHERE source = ?", (place,))
+    return int(count)

@@ -1,0 +1,86 @@
+"""Who works on which workspace, by which clock: the way into the registry, and the only one to write by."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from tinymlops.stores.environment import Environment
+    from tinymlops.stores.transaction import Transaction
+    from tinymlops.times import Clock
+
+__all__ = ["Scope", "system_user"]
+
+_PATIENCE = 60.0
+"""Seconds to wait for a collection."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """An open workspace, as somebody works on it."""
+
+    environment: Environment
+    clock: Clock
+    """The workspace's time."""
+    actor: str
+    """Who is written into the audit log."""
+
+    @overload
+    def write(self, action: str, subject: str, /, **detail: object) -> AbstractContextManager[Transaction]: ...
+    @overload
+    def write(self, /, *, audit: Literal["inside"] | None) -> AbstractContextManager[Transaction]: ...
+    def write(
+        self,
+        action: str = "",
+        subject: str = "",
+        /,
+        *,
+        audit: Any = "entry",
+        **detail: object,
+    ) -> AbstractContextManager[Transaction]:
+        """Write in one transaction, as `Database.write` does; what is done is said in the audit log by the same one.
+
+        Args:
+            action: What is done, such as "run.start".
+            subject: What it is done to.
+            audit: In place of an action: "inside" where the block finds out what it changes, and says so with `tx.audit`,
+                if it changes anything; None for a write that the audit log says nothing of.
+            detail: What else the entry says.
+
+        Returns:
+            A context manager that gives the transaction, and commits it.
+        """
+        if audit == "entry":
+            return self._audited(action, subject, detail)
+        return self.environment.database.write(actor=self.actor if audit else None)
+
+    def publishing(self) -> AbstractContextManager[None]:
+        """Let no collection come between the publishing of a file and the commit of the row that names it."""
+        return self.environment.gc_lock.shared(deadline=_PATIENCE)
+
+    @contextmanager
+    def _audited(self, action: str, subject: str, detail: dict[str, object]) -> Iterator[Transaction]:
+        with self.environment.database.write(actor=self.actor) as tx:
+            tx.audit(action, subject, **detail)
+            yield tx
+
+
+def system_user() -> str:
+    """Return the name of the user whom this process runs as, for whoever knows nobody better; "uid 1000" if it has no name."""
+    import getpass
+    import os
+
+    try:
+        name = getpass.getuser()
+    except (
+        OSError,
+        KeyError,
+        ImportError,
+    ):  # a container without an entry for its user; which of them, Python's version says
+        return f"uid {os.getuid()}"
+    return name.encode(errors="replace").decode()  # the environment may hold what is not text
