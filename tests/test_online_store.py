@@ -45,6 +45,25 @@ store.update(change)
 """
 )
 
+COUNTS = (
+    OPEN
+    + """
+import os
+from tinymlops.stores.coverage import Coverage
+from tinymlops.stores.online import Change, Newest
+view, done = b'v' * 16, 0
+sys.stdin.readline()
+while done < 40:
+    with store.read() as snapshot:
+        known = snapshot.coverage(view)
+    sequence = 1 if known is None else known.sequence + 1
+    entry = Newest(b'r' + view + b'%d %d' % (os.getpid(), done), bytes(12), None)
+    change = Change(Coverage(sequence, 0, 0, 0), [entry], (), (), None if known else b'layout', 'counting')
+    done += store.write({view: change}, if_covered={view: known})
+store.close()
+"""
+)
+
 
 @pytest.fixture
 def path(tmp_path, monkeypatch):
@@ -437,3 +456,15 @@ def test_views_lie_where_earlier_versions_look_for_them(store):
         b"g": b"token",
         b"v": (2).to_bytes(4, "big"),
     }
+
+
+def test_processes_that_write_at_once_lose_no_change(store, path):
+    with start(COUNTS, path) as first, start(COUNTS, path) as second, start(COUNTS, path) as third:
+        for process in (first, second, third):
+            process.stdin.write("\n")
+            process.stdin.flush()
+        assert [process.wait(60) for process in (first, second, third)] == [0, 0, 0]
+    view = b"v" * 16
+    with store.read() as snapshot:
+        assert snapshot.coverage(view).sequence == 120
+        assert len(list(snapshot.keys_of(view))) == 120

@@ -19,7 +19,7 @@ from tinymlops.errors import ConflictError, DataError, IntegrityError, TinyMLOps
 from tinymlops.stores import _lmdb_views as views
 from tinymlops.stores._boot import BootState
 from tinymlops.stores._gate import Gate
-from tinymlops.stores._lmdb_entries import Reader, Writer
+from tinymlops.stores._lmdb_entries import Writer
 from tinymlops.stores._names import Names
 from tinymlops.stores.directory import Directory
 from tinymlops.stores.forked import Owner
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tinymlops.stores.coverage import Coverage
     from tinymlops.stores.online import Change
 
-__all__ = ["LmdbStore", "Reader", "Writer"]
+__all__ = ["LmdbStore"]
 
 R = TypeVar("R")
 _FIRST_MAP = 2**30
