@@ -251,7 +251,7 @@ def test_an_online_store_that_was_behind_when_rows_moved_still_follows(pushing, 
     ws.push("clicks", [click(1)])
     ws.materialize()
     with monkeypatch.context() as patched:
-        patched.setattr(module, "catch_up", broken)
+        patched.setattr(module, "follow", broken)
         assert ws.push("clicks", [click(2, 8.0), click(1, 5.0)]).online == "behind"
     ws.compact()
     assert ws.push("clicks", [click(3, 9.0)]).online == "current"

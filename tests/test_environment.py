@@ -209,7 +209,7 @@ def test_a_connect_that_fails_keeps_nothing_open(path, monkeypatch):
         raise IntegrityError("the online store is damaged")
 
     connect(path, create=True).release()
-    monkeypatch.setattr(in_force, "mend", fails)
+    monkeypatch.setattr(in_force, "finish_change", fails)
     with pytest.raises(IntegrityError):
         tm.connect(path)
     assert not environments._open

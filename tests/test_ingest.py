@@ -122,7 +122,7 @@ def test_an_online_store_that_cannot_follow_is_no_failed_ingest(workspace, monke
     project.frames["orders"] = orders(("a", 1, 1.0), ("a", 2, 5.0))
     said = f"the rows are stored, but the online store could not follow: {reason}; .*`materialize` lets it follow"
     with monkeypatch.context() as patched:
-        patched.setattr(ingestion, "catch_up", broken)
+        patched.setattr(ingestion, "follow", broken)
         with pytest.warns(UserWarning, match=said):
             (report,) = workspace.ingest("orders")
     assert taken(report) == (1, 0, 1)

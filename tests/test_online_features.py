@@ -15,7 +15,7 @@ from tinymlops.errors import DataError
 from tinymlops.features import in_force
 from tinymlops.features.online import entries
 from tinymlops.features.online import reading as online
-from tinymlops.features.online.programs import warm_up
+from tinymlops.features.online.kernel_calls import warm_up
 from tinymlops.kernels.online import cells
 
 CUSTOMERS = ["a", "b", "c", None]
@@ -304,7 +304,7 @@ def test_values_of_every_type_are_those_of_history(workspace, monkeypatch, full)
         with workspace._environment.online.read() as tx:
             (state,) = entries.states(tx)
         if state.covered.at > 0:
-            workspace._environment.online.update(lambda tx, s=state: s.variant.clear(tx))
+            workspace._environment.online.write({state.variant.name: None})
             workspace.materialize()
         read = workspace.get_online_features(["everything"], {"customer": keys}, details=True)
         history = workspace.get_historical_features(spine, ["everything"], details=True).drop("timestamp")
@@ -392,16 +392,17 @@ def test_a_key_with_many_rows_takes_new_ones_without_being_rewritten(tmp_path, m
             minutes = [timedelta(minutes=n * 10 + i) for i in range(10)]
             ws.push("clicks", [{"click": n, "customer": "a", "at": START + m, "amount": 1.0} for m in minutes])
         written = []
-        put = entries.Variant.put_entries
+        store = ws._environment.online
+        write = store.write
 
-        def spy(self, tx, found):
-            written.extend(found := list(found))
-            put(self, tx, found)
+        def spy(batch, **known):
+            written.extend(batch.values())
+            return write(batch, **known)
 
-        monkeypatch.setattr(entries.Variant, "put_entries", spy)
+        monkeypatch.setattr(store, "write", spy)
         ws.push("clicks", [{"click": 99, "customer": "a", "at": START + timedelta(hours=2), "amount": 2.0}])
-        assert {entry.kind for entry in written} == {b"f", b"r"}
-        assert len(written) == 4, "of two views: the entry that was full, and the new row's"
+        entries_of = [(len(change.full), len(change.newest)) for change in written if change.newest]
+        assert entries_of == [(1, 1)] * 2, "of two views: the entry that was full, and the new row's"
         read = ws.get_online_features(["clicking:click_newest", "clicking:click_oldest"], {"customer": ["a"]})
         assert read.to_dict() == {"customer": ["a"], "click_newest": [2.0], "click_oldest": [1.0]}
 

@@ -16,17 +16,19 @@ import pytest
 
 from tinymlops import errors
 from tinymlops.errors import ConflictError, DataError, IntegrityError
-from tinymlops.stores import _boot, online
-from tinymlops.stores.online import LmdbStore
+from tinymlops.stores import _boot, lmdb_store
+from tinymlops.stores.coverage import Coverage
+from tinymlops.stores.lmdb_store import LmdbStore
+from tinymlops.stores.online import Change, Full, Newest
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 PYTHONPATH = {**os.environ, "PYTHONPATH": str(Path(errors.__file__).parents[1])}
 OPEN = """
 import sys
 from pathlib import Path
-from tinymlops.stores import online
-online._FIRST_MAP = 2**20
-store = online.LmdbStore(Path(sys.argv[1]))
+from tinymlops.stores import lmdb_store
+lmdb_store._FIRST_MAP = 2**20
+store = lmdb_store.LmdbStore(Path(sys.argv[1]))
 """
 GROWS = (
     OPEN + "store.update(lambda tx: [tx.put(b'%08d' % i, bytes(1000)) for i in range(5000)] and None); store.close()"
@@ -43,10 +45,29 @@ store.update(change)
 """
 )
 
+COUNTS = (
+    OPEN
+    + """
+import os
+from tinymlops.stores.coverage import Coverage
+from tinymlops.stores.online import Change, Newest
+view, done = b'v' * 16, 0
+sys.stdin.readline()
+while done < 40:
+    with store.read() as snapshot:
+        known = snapshot.coverage(view)
+    sequence = 1 if known is None else known.sequence + 1
+    entry = Newest(b'r' + view + b'%d %d' % (os.getpid(), done), bytes(12), None)
+    change = Change(Coverage(sequence, 0, 0, 0), [entry], (), (), None if known else b'layout', 'counting')
+    done += store.write({view: change}, if_covered={view: known})
+store.close()
+"""
+)
+
 
 @pytest.fixture
 def path(tmp_path, monkeypatch):
-    monkeypatch.setattr(online, "_FIRST_MAP", 2**20)
+    monkeypatch.setattr(lmdb_store, "_FIRST_MAP", 2**20)
     return tmp_path / "online"
 
 
@@ -417,3 +438,33 @@ def test_a_search_that_a_damaged_tree_leads_astray_is_noticed(tmp_path):
                     missed += 1
         store.close()
         assert 0 < missed < len(keys)
+
+
+def test_views_lie_where_earlier_versions_look_for_them(store):
+    view, key = b"v" * 16, b"r" + b"v" * 16 + b"key"
+    full = [Full(key, 3, b"full", b"beside it")]
+    change = Change(Coverage(1, 2, 3, 4), [Newest(key, b"newest", b"beside")], full, (), b"layout", "spending")
+    store.write({view: change})
+    store.put_token(b"token")
+    assert everything(store) == {
+        b"c" + view: b"".join(number.to_bytes(8, "little") for number in (1, 2, 3, 4)),
+        b"l" + view: b"layout",
+        key: b"newest",
+        b"o" + view + b"key": b"beside",
+        b"f" + view + b"key\0\0\0\3": b"full",
+        b"p" + view + b"key\0\0\0\3": b"beside it",
+        b"g": b"token",
+        b"v": (2).to_bytes(4, "big"),
+    }
+
+
+def test_processes_that_write_at_once_lose_no_change(store, path):
+    with start(COUNTS, path) as first, start(COUNTS, path) as second, start(COUNTS, path) as third:
+        for process in (first, second, third):
+            process.stdin.write("\n")
+            process.stdin.flush()
+        assert [process.wait(60) for process in (first, second, third)] == [0, 0, 0]
+    view = b"v" * 16
+    with store.read() as snapshot:
+        assert snapshot.coverage(view).sequence == 120
+        assert len(list(snapshot.keys_of(view))) == 120

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
     from tinymlops.serving.verifying import VerifiedOnline
     from tinymlops.stores.backup import Backup
     from tinymlops.stores.collection import Collected
-    from tinymlops.stores.online import Reader
+    from tinymlops.stores.online import Snapshot
     from tinymlops.training.tracking import ActiveRun
 
 __all__ = ["Workspace", "connect", "restore"]
@@ -424,8 +423,8 @@ class Workspace:
             from tinymlops.features.online.reading import get_online_features
 
             self._read_online = get_online_features
-        with self._environment.online.read() as tx:
-            return self._read_online(self._context_in(tx), tx, features, keys, details=details)
+        with self._environment.online.read() as snapshot:
+            return self._read_online(self._context_in(snapshot), snapshot, features, keys, details=details)
 
     def get_training_data(
         self,
@@ -703,12 +702,12 @@ class Workspace:
         return rebuild_derived(context)
 
     def _context(self) -> Context:
-        with self._environment.online.read() as tx:
-            return self._context_in(tx)
+        with self._environment.online.read() as snapshot:
+            return self._context_in(snapshot)
 
-    def _context_in(self, tx: Reader) -> Context:
-        """Return the state as of a transaction of the online store, the one from before if it is the same."""
-        definitions, known = self._in_force.read(tx), self._known
+    def _context_in(self, snapshot: Snapshot) -> Context:
+        """Return the state as of a snapshot of the online store, the one from before if it is the same."""
+        definitions, known = self._in_force.read(snapshot), self._known
         if known is None or known.definitions is not definitions or known.clock is not self._clock:
             from tinymlops.features.context import Context
 
@@ -718,21 +717,17 @@ class Workspace:
         return known
 
     def _recover(self) -> None:
-        """Do what a process that is gone left to be done: let the online store follow, and bring back what it lost."""
-        from tinymlops.features.in_force import drop_other_format, has_other_views, is_behind, mend
+        """Finish the work of a crashed process: let what is derived from the rows follow, and bring back what it lost."""
+        from tinymlops.features.in_force import finish_change
+        from tinymlops.features.intake.followers import followers_of, keep_up
 
-        drop_other_format(self._environment.online)
-        mend(self._environment)
-        if is_behind(self._environment):
-            from tinymlops.features.online.materialization import catch_up
-
-            with suppress(TinyMLOpsError):  # it stays behind, and whoever pushes, ingests or materializes is told
-                catch_up(self._context())
-        if has_other_views(self._environment):
-            from tinymlops.features.online.derived import restore_views
-
-            with suppress(TinyMLOpsError):  # reads come from history, and whoever connects next tries again
-                restore_views(self._context())
+        self._environment.online.drop_other_format()
+        finish_change(self._environment)
+        followers = followers_of(self._environment, self._context)
+        for error in keep_up(followers, self._environment.database.sequence, rebuild=True):
+            # It stays behind, or its reads come from history: whoever pushes, ingests or materializes is told.
+            if not isinstance(error, TinyMLOpsError):
+                raise error
 
 
 def _names(nouns: Sequence[Noun | str], context: Context) -> list[str]:

@@ -9,29 +9,16 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from tinymlops.errors import IntegrityError
 from tinymlops.features.context import load_definitions
 from tinymlops.features.definitions.definitions import Definitions
-from tinymlops.keys import FORMAT
 
 if TYPE_CHECKING:
     from tinymlops.registry.catalog import Catalog
     from tinymlops.stores.environment import Environment
-    from tinymlops.stores.online import OnlineStore, Reader, Writer
+    from tinymlops.stores.online import OnlineStore, Snapshot
 
-__all__ = [
-    "InForce",
-    "begin_change",
-    "drop_other_format",
-    "end_change",
-    "has_other_views",
-    "is_behind",
-    "mend",
-    "put_format",
-]
+__all__ = ["InForce", "begin_change", "end_change", "finish_change"]
 
-_TOKEN = b"g"
-_FORMAT = b"v"
 _PATIENCE = 60.0
 
 
@@ -46,79 +33,33 @@ class InForce:
         self._catalog = catalog
         self._kept: tuple[int, bytes, Definitions] = (-1, b"", Definitions([]))
 
-    def read(self, tx: Reader) -> Definitions:
-        """Return the definitions that are in force at the moment of a transaction, or later."""
+    def read(self, snapshot: Snapshot) -> Definitions:
+        """Return the definitions that are in force at the moment of a snapshot, or later."""
         version, kept, definitions = self._kept
-        if version == tx.version and kept:
+        if version == snapshot.version and kept:
             return definitions
-        token = tx.get(_TOKEN) or b""
+        token = snapshot.token
         if token != kept or not token:
             definitions = load_definitions(self._catalog)
         # A change that was committed meanwhile has another token, and is read the next time.
-        self._kept = (tx.version, token, definitions)
+        self._kept = (snapshot.version, token, definitions)
         return definitions
 
 
 def begin_change(online: OnlineStore) -> None:
     """Say that definitions are about to change: to be called before the commit, inside its transaction."""
-    online.update(lambda tx: tx.put(_TOKEN, b""))
+    online.put_token(b"")
 
 
 def end_change(online: OnlineStore) -> None:
     """Say that the change is committed."""
-    online.update(lambda tx: tx.put(_TOKEN, secrets.token_bytes(8)))
+    online.put_token(secrets.token_bytes(8))
 
 
-def put_format(tx: Writer) -> None:
-    """Say how the store's views are written: their keys, and what their expressions gave."""
-    tx.put(_FORMAT, FORMAT.to_bytes(4, "big"))
-
-
-def drop_other_format(online: OnlineStore) -> None:
-    """Throw away views that another version wrote in another way: they are then lost, and come back as such."""
-    with online.read() as tx:
-        if not _has_other_format(tx):
-            return
-    online.update(lambda tx: tx.clear() if _has_other_format(tx) else None)
-
-
-def _has_other_format(tx: Reader) -> bool:
-    written = tx.get(_FORMAT)
-    if written == FORMAT.to_bytes(4, "big"):
-        return False
-    return written is not None or any(True for _ in tx.scan(b"c", b"d"))
-
-
-def mend(environment: Environment) -> None:
-    """End what a process began that is gone, or begin with a token where there is none."""
-    with environment.online.read() as tx:
-        if tx.get(_TOKEN):
+def finish_change(environment: Environment) -> None:
+    """End the change of a process that crashed, or begin with a token where there is none."""
+    with environment.online.read() as snapshot:
+        if snapshot.token:
             return
     with environment.write_lock.exclusive(deadline=_PATIENCE):  # nobody is inside a change
         end_change(environment.online)
-
-
-def is_behind(environment: Environment) -> bool:
-    """Say whether some view in the online store has not all rows; known without loading what could bring them.
-
-    Raises:
-        IntegrityError: If a view has rows that the database no longer has.
-    """
-    with environment.online.read() as tx:
-        covered = [int.from_bytes(value[:8], "little") for _, value in tx.scan(b"c", b"d")]
-    sequence = environment.database.sequence()  # after the views, which may follow a commit in between
-    if max(covered, default=0) > sequence:
-        raise IntegrityError(
-            f"{environment.database.path} has come to sequence {sequence}, and the online store has rows up to "
-            f"{max(covered)}: what was committed after that is gone, most likely with a damaged write-ahead log",
-            hint="restore the workspace from a backup; to go on without what is lost, remove the directory "
-            f"{environment.online.path}",
-        )
-    return any(sequence != one for one in covered)
-
-
-def has_other_views(environment: Environment) -> bool:
-    """Say whether the online store holds others than are remembered, most likely none after a crash of the machine."""
-    with environment.online.read() as tx:
-        held = {key[1:].hex() for key, _ in tx.scan(b"c", b"d")}
-    return held != environment.online.remembered().keys()  # after the store, which is written after the file

@@ -31,7 +31,7 @@ def class_of(handler: HTTPRouteHandler) -> RouteClass:
         DefinitionError: If the handler does not say it.
     """
     found: RouteClass | None = handler.opt.get(_KEY)
-    if found not in get_args(RouteClass):
+    if found is None or found not in get_args(RouteClass):
         raise DefinitionError(
             f"the route {min(handler.paths)} does not say what it may do",
             hint="give its handler opt=READ, PREDICT, WRITE or ADMIN of tinymlops.server.route_class",

@@ -42,7 +42,7 @@ def serve(ws: Workspace, *, host: str = "127.0.0.1", port: int = 8000) -> None:
         ConflictError: If the port is taken.
     """
     address = _loopback(host)
-    from tinymlops.features.online.programs import warm_up
+    from tinymlops.features.online.kernel_calls import warm_up
 
     warm_up()
     with _listen(address, port) as listener:

@@ -29,8 +29,6 @@ __all__ = ["Finding", "Space", "bytes_to_read", "check", "space_of", "sqlite_not
 _PATIENCE = 60.0
 _A_DAY = 86_400_000_000
 _LEAST_FREE = 2**30
-_LAST_KEY = b"\xff" * 512
-"""Beyond every key of the online store."""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -175,9 +173,7 @@ def _files(root: Path, named: list[NamedFile], advance: Callable[[int], None]) -
 
 def _online(environment: Environment) -> Iterator[Finding]:
     try:
-        with environment.online.read() as reader:
-            # Each is looked for as well: a damaged tree leads a search astray, and a walk over all entries not.
-            entries = sum(reader.get(key) is not None for key, _ in reader.scan(b"", _LAST_KEY))
+        entries = environment.online.verify()
     except IntegrityError as error:
         yield Finding("online store", "damaged", error.message, str(environment.online.path))
     else:

@@ -14,11 +14,12 @@ from tinymlops.stores.blobs import Blobs
 from tinymlops.stores.database import Database
 from tinymlops.stores.directory import Directory
 from tinymlops.stores.forked import Owner
+from tinymlops.stores.lmdb_store import LmdbStore
 from tinymlops.stores.locks import FileLock
-from tinymlops.stores.online import LmdbStore, OnlineStore
 from tinymlops.stores.publish import fsync_directory, remove_stale, unwritable
 
 if TYPE_CHECKING:
+    from tinymlops.stores.online import OnlineStore
     from tinymlops.times import Clock
 
 __all__ = ["Environment", "open_environment"]

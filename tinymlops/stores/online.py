@@ -1,415 +1,160 @@
-"""The online store: the newest feature values under ordered byte keys, in LMDB.
+"""The seam of the online store: views under keys, with what is covered of each. `lmdb_store.py` is what ships.
 
-All of it is derived from the offline rows, so it is never synced: a process may die at any moment and lose
-nothing, and after a crash of the machine the store is made anew and says so by `needs_rebuild`. What was in it is then
-to be told from `views.json`, a few names that are synced.
+A store knows nothing of definitions, rows or features. It keeps, for each key of a view, a *newest* entry and maybe
+numbered *full* ones, each with bytes *beside* it; and for each view what is covered and a description. Whatever is to be
+written is computed before, and a write says from which coverage it was computed: no code of anybody else's ever runs
+inside a write.
+
+`tests/test_online_contract.py` says what every store must do, and runs on each.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
-import threading
-import weakref
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
-
-from tinymlops.errors import ConflictError, DataError, IntegrityError, TinyMLOpsError
-from tinymlops.stores._boot import BootState
-from tinymlops.stores._entries import Reader, Writer
-from tinymlops.stores._gate import Gate
-from tinymlops.stores._names import Names
-from tinymlops.stores.directory import Directory
-from tinymlops.stores.forked import Owner
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    import lmdb
+    from tinymlops.stores.coverage import Coverage
 
-__all__ = ["LmdbStore", "OnlineStore", "Reader", "Writer"]
+__all__ = ["Change", "Full", "Newest", "OnlineStore", "Snapshot", "prefix_of"]
 
-R = TypeVar("R")
-_FIRST_MAP = 2**30
-_READERS = 1024
+
+def prefix_of(view: bytes) -> bytes:
+    """Return what each key of a view begins with: keys carry it from the start, so that a read need not add it."""
+    return b"r" + view
+
+
+class Newest(NamedTuple):
+    """A key's newest entry."""
+
+    key: bytes
+    words: bytes | None
+    """Of a length that four more bytes make a multiple of eight; None to remove the key."""
+    beside: bytes | None
+
+
+class Full(NamedTuple):
+    """One of a key's full entries."""
+
+    key: bytes
+    number: int
+    """From 0 on, the oldest first."""
+    words: bytes
+    beside: bytes | None
+
+
+class Change(NamedTuple):
+    """What is to be written of a view."""
+
+    coverage: Coverage
+    newest: Sequence[Newest] = ()
+    full: Sequence[Full] = ()
+    gone: Sequence[tuple[bytes, int]] = ()
+    """Full entries to remove before the others are written: key and number."""
+    description: bytes | None = None
+    """Of a view that is written anew: whatever was there of it goes. None for a change of some keys."""
+    name: str = ""
+    """Of a view that is written anew, to be remembered should the store be lost."""
+
+
+class Snapshot(Protocol):
+    """The store as of one moment, for one thread, until the `with` block ends.
+
+    All that one `read` gives is of one moment. Whoever asks `full` and `beside` for keys that were read gets what belongs to
+    that answer: a store behind a network brings them in the same trip.
+    """
+
+    version: int
+    """Nothing in the store differs between two snapshots of the same version."""
+
+    @property
+    def token(self) -> bytes:
+        """What `put_token` put last; empty if nothing."""
+
+    def read(
+        self,
+        view: bytes,
+        keys: Sequence[bytes | None],
+        lasting: bool = ...,  # noqa: FBT001  # by position: a keyword costs more than what it says
+    ) -> tuple[Coverage | None, list[bytes | None]]:
+        """Return what is covered of a view and the newest entry of each key, in one trip.
+
+        Args:
+            view: Its sixteen bytes.
+            keys: Each begins with `prefix_of(view)`; None has no entry.
+            lasting: Whether the entries may be used after the snapshot.
+
+        Returns:
+            None for a view that is not there; the words of each entry and four bytes of the store's own, or None.
+
+        Raises:
+            IntegrityError: If what is read is not what was written.
+        """
+
+    def full(self, keys: Sequence[bytes | None], counts: Sequence[int], *, beside: bool = False) -> list[bytes]:
+        """Return the first so many full entries of each key, one after the other, or what lies beside them."""
+
+    def beside(self, keys: Sequence[bytes | None]) -> list[bytes | None]:
+        """Return what lies beside the newest entry of each key, and four bytes of the store's own."""
+
+    def keys_of(self, view: bytes, after: bytes = ...) -> Iterator[bytes]:
+        """Yield every key that has a newest entry, in order, and comes after a key."""
+
+    def coverage(self, view: bytes) -> Coverage | None:
+        """Return what is covered of a view; None if it is not there."""
+
+    def coverages(self) -> dict[bytes, Coverage]:
+        """Return what is covered of every view that is there."""
+
+    def description(self, view: bytes) -> bytes:
+        """Return the description of a view that is there."""
 
 
 class OnlineStore(Protocol):
-    """What an online store must do."""
+    """What an online store must do; any number of processes use it at once."""
 
     @property
     def path(self) -> Path:
-        """Its directory."""
+        """A directory of its own on this machine."""
 
-    def read(self) -> AbstractContextManager[Reader]:
+    def read(self) -> AbstractContextManager[Snapshot]:
         """Read as of one moment."""
 
-    def update(self, function: Callable[[Writer], R]) -> R:
-        """Change it in one transaction; `function` may be called more than once."""
+    def write(self, batch: Mapping[bytes, Change | None], *, if_covered: Mapping[bytes, Coverage | None] = ...) -> bool:
+        """Change views, all or none.
 
-    def needs_rebuild(self) -> bool:
-        """Whether it holds nothing, because it is new or could not be trusted."""
+        Args:
+            batch: The change of each view; None removes the view.
+            if_covered: What the writer read of views: where another is covered by now, nothing is written.
+
+        Returns:
+            Whether it was written.
+        """
+
+    def put_token(self, token: bytes) -> None:
+        """Set the token that every snapshot has."""
 
     def remembered(self) -> dict[str, str]:
-        """What its writers said is to be remembered, whatever happened to the store since."""
+        """Return the name of each view that was written, by its sixteen bytes in hex; it outlives the store's content."""
+
+    def remember(self, names: Mapping[str, str]) -> None:
+        """Forget what is remembered but for these and the views that are there."""
+
+    def drop_other_format(self) -> None:
+        """Throw away views if another version wrote their keys in another way."""
+
+    def verify(self) -> int:
+        """Read everything; return how many entries there are.
+
+        Raises:
+            IntegrityError: If something is not what was written.
+        """
 
     def reset(self) -> None:
         """Throw everything away, but for what is remembered."""
 
     def close(self) -> None:
         """Let go of the files."""
-
-
-class LmdbStore:
-    """An online store in a directory: any number of processes read while one writes.
-
-    Args:
-        path: The directory; made if need be. One store per directory and process.
-
-    Raises:
-        IntegrityError: If it is damaged while other processes use it; alone, it is made anew.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.name = path, str(path)
-        self.opened = 0
-        """How often: a file that was made anew counts its transactions from the beginning."""
-        self._owner = Owner(f"the online store {path}")
-        self._gate = Gate()
-        self._updating = _Updating()
-        self._one_updates = threading.Lock()
-        path.mkdir(mode=0o700, exist_ok=True)
-        self._directory = Directory(path)
-        self._state = BootState(self._directory)
-        self._names = Names(path / "views.json")
-        self._users = os.open(path / "users.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
-        _stores.add(self)
-        try:
-            self._environment: lmdb.Environment | None = self._open()
-        except BaseException:
-            os.close(self._users)
-            self._users = -1
-            raise
-
-    def read(self) -> AbstractContextManager[Reader]:
-        """Read as of one moment, in this thread; nested reads are fine.
-
-        Raises:
-            IntegrityError: If what is read is not what was written.
-        """
-        return _Reading(self)
-
-    def update(self, function: Callable[[Writer], R]) -> R:
-        """Change the store in one transaction; everything is undone if the function raises.
-
-        Args:
-            function: Called with the transaction, and called anew after its changes were undone when LMDB's
-                map was too small for them: it must do nothing that cannot be done twice.
-
-        Returns:
-            What the function returned.
-
-        Raises:
-            IntegrityError: If the store is damaged, or its directory was moved, removed or replaced.
-        """
-        import lmdb
-
-        if self._updating.now:
-            raise ConflictError("this thread is inside an update already", hint="use that update's transaction")
-        with self._one_updates:
-            while True:
-                size = self._opened().info()["map_size"]
-                try:
-                    return self._attempt(function)
-                except lmdb.MapFullError:
-                    self._grow(size)
-                except lmdb.Error as error:
-                    raise self.explained(error) from error
-
-    def needs_rebuild(self) -> bool:
-        """Whether it holds nothing: new, or thrown away as damaged or after a crash of the machine."""
-        transaction = self.begin(write=False)
-        try:
-            return not transaction.stat()["entries"]
-        finally:
-            transaction.abort()
-            self.end()
-
-    def remembered(self) -> dict[str, str]:
-        """Return what its writers said is to be remembered, whatever happened to the store since."""
-        return self._names.read()
-
-    def reset(self) -> None:
-        """Throw everything away, damaged or not, but for what is remembered.
-
-        Raises:
-            ConflictError: If LMDB cannot walk it any more and other processes use it.
-        """
-        self._owner.check()
-        self._directory.check()
-        if self._is_alone():
-            try:
-                with self._gate.alone():
-                    self._opened().close()
-                    self._remove()
-                    self._environment = self._new_environment()
-            finally:
-                fcntl.flock(self._users, fcntl.LOCK_SH)
-            return
-        try:
-            self.update(lambda writer: writer.clear())
-        except IntegrityError as error:
-            self._state.mark_damaged()
-            raise ConflictError(
-                f"the online store {self.path} is damaged and other processes use it",
-                hint="stop them: the next one to open the workspace makes it anew",
-            ) from error
-
-    def close(self) -> None:
-        """Sync and let go of the files; in a fork of the process, do nothing."""
-        if not self._owner.is_here or self._environment is None:
-            return
-        with self._gate.alone():
-            environment, self._environment = self._environment, None
-            if not self._state.is_clean():
-                self._end_cleanly(environment)
-            environment.close()
-        os.close(self._users)
-        self._users = -1
-
-    def begin(self, *, write: bool) -> lmdb.Transaction[Any]:
-        """Begin one of LMDB's transactions, in which what is read is views if nothing is written; `end` must follow."""
-        # Before the gate: in a fork, its lock may be held for ever by a thread that is not there.
-        self._owner.check()
-        readers_checked = False
-        while True:
-            self._gate.enter()
-            try:
-                environment = self._environment or self._opened()
-                return environment.begin(write=True) if write else environment.begin(buffers=True)
-            except BaseException as error:  # noqa: BLE001  # one that no second attempt can mend is raised again
-                self.end()
-                self._mend(error, readers_checked=readers_checked)
-                readers_checked = True
-
-    def _mend(self, error: BaseException, *, readers_checked: bool) -> None:
-        """Do what may let the next attempt to begin succeed, or raise what the error means."""
-        import lmdb
-
-        if isinstance(error, lmdb.MapResizedError):
-            self._adopt()
-        elif isinstance(error, lmdb.ReadersFullError) and not readers_checked:
-            self._opened().reader_check()  # those of killed processes
-        else:
-            self.raise_explained(error)
-            raise error
-
-    def end(self) -> None:
-        """Say that a transaction from `begin` is over."""
-        self._gate.leave()
-
-    def raise_explained(self, error: BaseException) -> None:
-        """Raise what one of LMDB's errors means; nothing for any other."""
-        import lmdb
-
-        if isinstance(error, lmdb.Error):
-            raise self.explained(error) from error
-
-    def explained(self, error: lmdb.Error) -> TinyMLOpsError:
-        """Turn one of LMDB's errors into ours."""
-        import lmdb
-
-        if isinstance(error, _damage()):
-            return IntegrityError(
-                f"the online store {self.path} is damaged: {error}",
-                hint="it is derived data: stop the other processes of the workspace and materialize again",
-            )
-        if isinstance(error, lmdb.ReadersFullError):
-            return ConflictError(
-                f"the online store {self.path} has {_READERS} readers already", hint="close some processes"
-            )
-        if isinstance(error, lmdb.BadValsizeError):
-            return DataError(f"the online store {self.path} takes no empty key")
-        if isinstance(error, lmdb.MemoryError):
-            return TinyMLOpsError(
-                f"the online store {self.path} cannot be mapped into memory: {error}",
-                hint="free some memory, or let the process have more address space (see ulimit -v)",
-            )
-        if isinstance(error, lmdb.DiskError) or "No space" in str(error):
-            return TinyMLOpsError(f"the online store {self.path}: {error}", hint="check the disk's free space")
-        return TinyMLOpsError(f"the online store {self.path}: {error}", hint="see what `tinymlops doctor` says")
-
-    def _attempt(self, function: Callable[[Writer], R]) -> R:
-        transaction = self.begin(write=True)
-        self._updating.now = True
-        try:
-            self._directory.check()
-            self._state.mark_written()
-            result = function(Writer(transaction, self.name, self._names))
-            transaction.commit()
-        except BaseException:
-            # py-lmdb's abort of a write waits, spinning, until no other thread is inside any call on the
-            # environment: busy readers keep it waiting for minutes.
-            with self._gate.quiet():
-                transaction.abort()
-            raise
-        else:
-            return result
-        finally:
-            self._updating.now = False
-            self.end()
-
-    def _end_cleanly(self, environment: lmdb.Environment) -> None:
-        import lmdb
-
-        # Inside a write transaction no other process writes; the next one to do so marks the state again.
-        # Where that fails, the next boot makes the store anew.
-        with suppress(lmdb.Error, TinyMLOpsError, OSError):
-            transaction = environment.begin(write=True)
-            try:
-                if self._state.is_trusted():
-                    environment.sync(force=True)
-                    self._state.mark_clean()
-            finally:
-                transaction.abort()
-
-    def _opened(self) -> lmdb.Environment:
-        self._owner.check()
-        if self._environment is None:
-            raise ConflictError(f"the online store {self.path} is closed", hint="connect to the workspace again")
-        return self._environment
-
-    def _open(self) -> lmdb.Environment:
-        import lmdb
-
-        alone = self._is_alone()
-        if not alone:
-            # Whoever is alone right now is opening, and is done in a moment.
-            fcntl.flock(self._users, fcntl.LOCK_SH)
-        try:
-            if alone and not self._state.is_trusted():
-                self._remove()
-            try:
-                return self._new_environment()
-            except (lmdb.Error, _TruncatedError) as error:
-                if isinstance(error, lmdb.Error) and not isinstance(error, _damage()):
-                    raise
-                if not alone:
-                    raise
-                self._remove()
-                return self._new_environment()
-        except lmdb.Error as error:
-            raise self.explained(error) from error
-        finally:
-            if alone:
-                fcntl.flock(self._users, fcntl.LOCK_SH)
-
-    def _new_environment(self) -> lmdb.Environment:
-        import lmdb
-
-        data = self.path / "data.mdb"
-        used = data.stat().st_size if data.exists() else 0
-        size = _FIRST_MAP
-        while size < used:
-            size *= 2
-        # The directory is there: LMDB would make it once more, and tell of a full disk in an error of its own kind.
-        environment = lmdb.open(
-            self.name, map_size=size, create=False, sync=False, metasync=False, writemap=False, max_readers=_READERS
-        )
-        pages = environment.info()["last_pgno"] + 1
-        # Reading a page beyond the end of the file would end the process (SIGBUS).
-        if data.stat().st_size < pages * environment.stat()["psize"]:
-            environment.close()
-            raise _TruncatedError(
-                f"the online store {self.path} is cut short",
-                hint="stop the other processes of the workspace: the next one to open it makes it anew",
-            )
-        environment.reader_check()
-        self.opened += 1
-        return environment
-
-    def _is_alone(self) -> bool:
-        """Take the directory for this process alone, if no other uses it; to be given back by LOCK_SH."""
-        try:
-            fcntl.flock(self._users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def _remove(self) -> None:
-        for name in ("data.mdb", "lock.mdb"):
-            (self.path / name).unlink(missing_ok=True)
-
-    def _grow(self, seen: int) -> None:
-        with self._gate.alone():
-            environment = self._opened()
-            if environment.info()["map_size"] > seen:
-                return
-            # Another process may have made it larger.
-            environment.set_mapsize(0)
-            if environment.info()["map_size"] <= seen:
-                environment.set_mapsize(seen * 2)
-
-    def _adopt(self) -> None:
-        with self._gate.alone():
-            self._opened().set_mapsize(0)
-
-    def _forget(self) -> None:
-        """Drop the parent's descriptor in its fork, which would else count as a user when that is gone."""
-        if self._users >= 0:
-            os.close(self._users)
-            self._users = -1
-
-
-class _Reading(Reader):
-    """A read transaction as a context manager; a class, because a generator costs more than the read."""
-
-    __slots__ = ("_store",)
-
-    def __init__(self, store: LmdbStore) -> None:
-        self._store, self._path = store, store.name
-
-    def __enter__(self) -> Reader:
-        store = self._store
-        self._transaction = transaction = store.begin(write=False)
-        self.version = store.opened << 48 | transaction.id()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        self._transaction.abort()
-        self._store._gate.leave()  # noqa: SLF001
-        if error is not None:
-            self._store.raise_explained(error)
-
-
-class _TruncatedError(IntegrityError):
-    """The file ends before its last page."""
-
-
-class _Updating(threading.local):
-    now = False
-
-
-def _damage() -> tuple[type[Exception], ...]:
-    import lmdb
-
-    return (
-        lmdb.CorruptedError,
-        lmdb.InvalidError,
-        lmdb.PageNotFoundError,
-        lmdb.PanicError,
-        lmdb.VersionMismatchError,
-    )
-
-
-_stores: weakref.WeakSet[LmdbStore] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for store in tuple(_stores):
-        store._forget()  # noqa: SLF001
-
-
-os.register_at_fork(after_in_child=_after_fork)

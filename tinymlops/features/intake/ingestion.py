@@ -10,10 +10,10 @@ from tinymlops.errors import DataError, TinyMLOpsError
 from tinymlops.features.definitions import specs
 from tinymlops.features.intake.attempts import Attempts
 from tinymlops.features.intake.compaction import compact_where_needed
+from tinymlops.features.intake.followers import follow
 from tinymlops.features.intake.incremental import ingest
 from tinymlops.features.intake.rebuilding import begin_generation
 from tinymlops.features.intake.transforming import recompute
-from tinymlops.features.online.materialization import catch_up
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,9 +86,11 @@ def ingest_all(
 def _follow(context: Context) -> None:
     """Let the online store follow; the rows are durable, so what goes wrong here may not look like a failed ingest."""
     try:
-        catch_up(context)
+        failed = follow(context)
     except Exception as error:  # noqa: BLE001  # of whatever kind: the caller would ingest committed rows again
-        reason = error.message if isinstance(error, TinyMLOpsError) else str(error) or type(error).__name__
+        failed = [error]
+    for first in failed[:1]:
+        reason = first.message if isinstance(first, TinyMLOpsError) else str(first) or type(first).__name__
         warn(
             f"the rows are stored, but the online store could not follow: {reason}; "
             "once that is put right, `materialize` lets it follow"

@@ -20,10 +20,10 @@ from tinymlops.features.intake.changes import require_clock
 from tinymlops.features.intake.committing import schemas_after
 from tinymlops.features.intake.computable import require_computable
 from tinymlops.features.intake.fitting import grown
+from tinymlops.features.intake.followers import follow
 from tinymlops.features.intake.latest_events import Event, LatestEvents
 from tinymlops.features.intake.row_wise import check_row_wise
 from tinymlops.features.intake.taking_in import entity_keys, has_row_wise, judged_now, refuse_other_dating
-from tinymlops.features.online.materialization import catch_up
 from tinymlops.records import PushBatch, PushedRow, SourceState
 from tinymlops.schema import parse_dtype
 from tinymlops.times import from_micros
@@ -296,7 +296,7 @@ def _is_replay(tx: Transaction, place: str, batch_id: str, rows: Sequence[_Row],
 def _follow(context: Context) -> Literal["current", "behind"]:
     """Let the online store follow; the rows are durable, so nothing that goes wrong here may look like a failed push."""
     try:
-        catch_up(context)
+        failed = follow(context)
     except Exception:  # noqa: BLE001  # of whatever kind: the caller would send committed rows again
         return "behind"
-    return "current"
+    return "behind" if failed else "current"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tinymlops.errors import ConflictError
 from tinymlops.features.definitions.specs import SourceSpec
+from tinymlops.features.intake.followers import follow
 from tinymlops.features.intake.transforming import recompute
 from tinymlops.features.online.materialization import Covered, materialize
 from tinymlops.kernels.threads import thread_count
@@ -37,6 +38,7 @@ def refresh(context: Context, views: Sequence[ViewSpec]) -> list[Covered]:
     with _alone(context):
         for source in _rebuilt(context, views):
             recompute(context, source)
+        follow(context)  # all views at once; why one that is asked for cannot, its own `materialize` says
         if len(views) == 1:
             return [materialize(context, views[0])]
         with progress("materializing", len(views)) as advance, ThreadPoolExecutor(thread_count()) as pool:

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tinymlops.features.online.entries import Stored
+    from tinymlops.features.online.kernel_calls import Found, KernelCall
     from tinymlops.features.online.outputs import Output
-    from tinymlops.features.online.programs import Found, Program
 
-__all__ = ["Cells", "LoneCells"]
+__all__ = ["Cells", "SingleRowCells"]
 
 Array = np.ndarray[Any, Any]
 
@@ -34,7 +34,9 @@ _ONE = (1).to_bytes(8, "little")
 class Cells:
     """The answer of one view."""
 
-    def __init__(self, program: Program, found: Found, stored: Stored, keys: Sequence[bytes | None], now: int) -> None:
+    def __init__(
+        self, program: KernelCall, found: Found, stored: Stored, keys: Sequence[bytes | None], now: int
+    ) -> None:
         self.names = program.names
         self._program, self._found, self._stored, self._keys = program, found, stored, keys
         self._now = now
@@ -187,7 +189,7 @@ class Cells:
         return deviation_of(values.tolist(), root=feature.function == "std")
 
 
-class LoneCells:
+class SingleRowCells:
     """The answer of one view about keys with one row each; in any other form than lists it is what `Cells` says.
 
     Args:

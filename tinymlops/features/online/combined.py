@@ -12,7 +12,7 @@ import polars as pl
 from tinymlops._status import Status
 from tinymlops.features.history.combining import combined
 from tinymlops.features.history.computing import window_statuses
-from tinymlops.features.online.cells import Cells, LoneCells
+from tinymlops.features.online.cells import Cells, SingleRowCells
 
 if TYPE_CHECKING:
     from tinymlops.features.definitions.expressions import Aggregate
@@ -36,7 +36,7 @@ class CombinedCells:
     """
 
     def __init__(
-        self, names: Sequence[str], features: Mapping[str, Aggregate], parts: Cells | LoneCells, now: int
+        self, names: Sequence[str], features: Mapping[str, Aggregate], parts: Cells | SingleRowCells, now: int
     ) -> None:
         self.names = names
         self._features, self._parts = features, parts
@@ -75,7 +75,7 @@ class CombinedCells:
         return details
 
 
-Answer = Cells | LoneCells | CombinedCells
+Answer = Cells | SingleRowCells | CombinedCells
 """What a view's read gives."""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-from functools import partial
 from typing import TYPE_CHECKING
 
 from tinymlops.errors import IntegrityError
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.definitions import Definitions
     from tinymlops.registry.models import Models
-    from tinymlops.stores.online import Writer
 
 __all__ = ["drop_unused_views", "rebuild_derived", "restore_views"]
 
@@ -54,7 +52,7 @@ def restore_views(context: Context) -> None:
         ConflictError: If another process is doing so.
     """
     with FileLock(context.environment.online.path / "restore.lock").exclusive(deadline=0.0):
-        lost = context.environment.online.update(partial(_remember, context.definitions))
+        lost = _remember(context)
         with progress("materializing again", len(lost)) as advance:
             for view in lost:
                 try:
@@ -62,7 +60,7 @@ def restore_views(context: Context) -> None:
                 except Exception as error:  # noqa: BLE001  # the user's code may raise anything, and reads need none of it
                     _log.warning(
                         "view %r was lost with the online store and cannot be materialized again: %s\n"
-                        "Hint: mend that and run `tinymlops materialize`; reads come from history until then",
+                        "Hint: put that right and run `tinymlops materialize`; reads come from history until then",
                         view.name,
                         getattr(error, "message", error),
                     )
@@ -80,28 +78,30 @@ def drop_unused_views(context: Context, models: Models) -> int:
         for version in models.versions(newest.name):
             used += _variants(definitions_of(models.manifest(version).definitions))
     known = {_content(variant) for variant in used}
-    with context.environment.online.read() as tx:
-        unused = [state.variant for state in states(tx) if _content(state.variant) not in known]
-    for variant in unused:
-        context.environment.online.update(variant.clear)
-    context.environment.online.update(partial(_remember, context.definitions))
+    online = context.environment.online
+    with online.read() as snapshot:
+        unused = [state.variant for state in states(snapshot) if _content(state.variant) not in known]
+    online.write(dict.fromkeys((variant.name for variant in unused), None))
+    _remember(context)
     return len(unused)
 
 
-def _remember(definitions: Definitions, tx: Writer) -> list[ViewSpec]:
+def _remember(context: Context) -> list[ViewSpec]:
     """Remember the views that are in the store, and those in force that were; return the latter."""
-    held = {state.variant.id: state.covered.view for state in states(tx)}
-    known = tx.remembered().keys() - held.keys()
-    lost = [variant for variant in _variants(definitions) if variant.id in known]
-    tx.remember(held | {variant.id: variant.view.name for variant in lost})
+    online = context.environment.online
+    with online.read() as snapshot:
+        held = {state.variant.id: state.variant.view.name for state in states(snapshot) if not state.coverage.is_hidden}
+    known = online.remembered().keys() - held.keys()
+    lost = [variant for variant in _variants(context.definitions) if variant.id in known]
+    online.remember(held | {variant.id: variant.view.name for variant in lost})
     return [variant.view for variant in lost]
 
 
 def _materialized(context: Context) -> list[Variant]:
     """Return the views that were materialized; where nobody can tell any more, those in force."""
     try:
-        with context.environment.online.read() as tx:
-            return [state.variant for state in states(tx)]
+        with context.environment.online.read() as snapshot:
+            return [state.variant for state in states(snapshot)]
     except IntegrityError:
         return _variants(context.definitions)
 

@@ -9,7 +9,6 @@ only rewritten for a row that came late. What fits no 64-bit word lies in an ent
 from __future__ import annotations
 
 import hashlib
-import struct
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate, islice
@@ -23,15 +22,28 @@ from tinymlops.features.definitions import specs
 from tinymlops.features.definitions.definitions import Definitions
 from tinymlops.features.definitions.specs import AnySpec, EntitySpec, SourceSpec, ViewSpec
 from tinymlops.features.history.stored import Rebuilt
-from tinymlops.features.in_force import put_format
 from tinymlops.kernels.compiling import frozen
 from tinymlops.kernels.entries import SYSTEM, empty_entry, pack, unpack
+from tinymlops.stores.online import Full, Newest, prefix_of
 
 if TYPE_CHECKING:
     from tinymlops.features.definitions.expressions import Aggregate, Operand
-    from tinymlops.stores.online import Reader, Writer
+    from tinymlops.stores.coverage import Coverage
+    from tinymlops.stores.online import Snapshot
 
-__all__ = ["Covered", "Entry", "Layout", "Moment", "Rows", "Slot", "State", "Stored", "Variant", "form_of", "states"]
+__all__ = [
+    "Covered",
+    "Description",
+    "Layout",
+    "Rows",
+    "Slot",
+    "State",
+    "Stored",
+    "Variant",
+    "form_of",
+    "packed",
+    "states",
+]
 
 Array = np.ndarray[Any, Any]
 Form = Literal["word", "number", "object"]
@@ -39,7 +51,6 @@ Form = Literal["word", "number", "object"]
 FULL = 512
 """Rows of a full entry."""
 
-_MOMENT = struct.Struct("<4q")
 _has_full = itemgetter(16)
 """Gives the first byte of an entry's number of full ones, which says whether there are any."""
 _WORDS = ("Boolean", "Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "Float32", "Float64", "Null")
@@ -56,16 +67,6 @@ class Covered(msgspec.Struct, frozen=True):
     at: int
     """Microseconds UTC: it answers reads at this time and later; an earlier one needs history."""
     keys: int
-
-
-class Moment(NamedTuple):
-    """What changes with every row, and is read with every answer."""
-
-    sequence: int
-    at: int
-    keys: int
-    stamp: int
-    """Of the layout: another one has another."""
 
 
 class Slot(msgspec.Struct, frozen=True):
@@ -117,10 +118,9 @@ def form_of(dtype: str, function: str) -> Form:
     return "number" if function in _NUMERIC else "object"
 
 
-class State(msgspec.Struct, frozen=True):
-    """What is covered, under which definitions, and how rows are laid out."""
+class Description(msgspec.Struct, frozen=True, array_like=True):
+    """What the store keeps of a view beside its rows: it changes only when the view is written anew."""
 
-    covered: Covered
     lineage: tuple[AnySpec, ...]
     segment: int
     """The newest segment of the source: one that is rebuilt gets another."""
@@ -131,21 +131,27 @@ class State(msgspec.Struct, frozen=True):
     begins: int = 0
     """After which sequence the generation of the source begins whose rows these are."""
 
+    def encoded(self) -> bytes:
+        """Return what the store is given."""
+        return msgspec.msgpack.encode(self)
+
+
+class State(NamedTuple):
+    """A view in the store: under which definitions it was materialized, how its rows are laid out, what is covered."""
+
+    variant: Variant
+    description: Description
+    coverage: Coverage
+
     @property
-    def variant(self) -> Variant:
-        """The view and what it stands on, as it was materialized."""
-        return Variant(self.lineage)
+    def layout(self) -> Layout:
+        """How its rows are laid out."""
+        return self.description.layout
 
-
-class _Kept(msgspec.Struct, frozen=True, array_like=True):
-    """What of a state changes only when a view is written anew."""
-
-    lineage: tuple[AnySpec, ...]
-    segment: int
-    layout: Layout
-    stamp: int
-    rebuilt: Rebuilt | None = None
-    begins: int = 0
+    @property
+    def covered(self) -> Covered:
+        """What is covered, for the user."""
+        return Covered(self.variant.view.name, *self.coverage[:3])
 
 
 class Rows(NamedTuple):
@@ -158,19 +164,6 @@ class Rows(NamedTuple):
     """int64[width, n]."""
     objects: list[list[Any]]
     """The values of each slot that is no word, as msgpack can hold them."""
-
-
-class Entry(NamedTuple):
-    """One entry to be written."""
-
-    kind: bytes
-    """`r` for a key's newest rows, `f` for a full entry."""
-    key: bytes
-    """What follows the kind."""
-    words: bytes | None
-    """None for a key without rows."""
-    beside: bytes | None
-    """What fits no word, if the layout has such a slot."""
 
 
 class Stored(NamedTuple):
@@ -198,9 +191,10 @@ class Variant:
         self.sources = list(self.definitions.of(SourceSpec).values())
         """The view's source first, the one whose times and ids the rows have last."""
         content = "".join(specs.fingerprint(spec) for spec in self.lineage)
-        self._name = hashlib.sha256(content.encode()).digest()[:16]
-        self.prefix = b"r" + self._name
-        """Before the bytes of a key, the name of its newest entry: what stands for the key in here."""
+        self.name = hashlib.sha256(content.encode()).digest()[:16]
+        """What the store knows it by."""
+        self.prefix = prefix_of(self.name)
+        """Before the bytes of a key: what stands for the key in here."""
 
     @classmethod
     def of(cls, definitions: Definitions, view: ViewSpec) -> Variant:
@@ -216,7 +210,7 @@ class Variant:
     @property
     def id(self) -> str:
         """What it is remembered as."""
-        return self._name.hex()
+        return self.name.hex()
 
     @property
     def key(self) -> list[str]:
@@ -224,48 +218,14 @@ class Variant:
         (entity,) = self.definitions.of(EntitySpec).values()
         return self.definitions.key_columns(entity, self.sources[0])
 
-    def moment(self, tx: Reader) -> Moment | None:
-        """Return what is covered; None if the view was never materialized like this."""
-        value = tx.get(b"c" + self._name)
-        return None if value is None else Moment._make(_MOMENT.unpack(value))
+    def state(self, snapshot: Snapshot) -> State | None:
+        """Return what the store has of it; None if the view was never materialized like this."""
+        coverage = snapshot.coverage(self.name)
+        return None if coverage is None else _state(snapshot, self.name, coverage)
 
-    def state(self, tx: Reader) -> State | None:
-        """Return all of it."""
-        moment = self.moment(tx)
-        return None if moment is None else _state(tx, self._name, moment)
-
-    def put_state(self, tx: Writer, state: State) -> None:
-        """Write the state of a view that was written anew, and remember the view should the store be lost."""
-        tx.remember(tx.remembered() | {self.id: self.view.name})
-        kept = _Kept(state.lineage, state.segment, state.layout, state.stamp, state.rebuilt, state.begins)
-        tx.put(b"l" + self._name, msgspec.msgpack.encode(kept))
-        put_format(tx)
-        self.put_moment(tx, state)
-
-    def put_moment(self, tx: Writer, state: State) -> None:
-        """Write what is covered."""
-        covered = state.covered
-        tx.put(b"c" + self._name, _MOMENT.pack(covered.sequence, covered.at, covered.keys, state.stamp))
-
-    def clear(self, tx: Writer) -> None:
-        """Remove all of the view."""
-        for kind in (b"c", b"l"):
-            tx.delete(kind + self._name)
-        for kind in (b"r", b"f", b"o", b"p"):
-            tx.delete_range(kind + self._name, kind + self._name + b"\xff")
-
-    def keys_in(self, tx: Reader) -> Iterator[bytes]:
-        """Yield every key that has rows."""
-        for key, _ in tx.scan(self.prefix, self.prefix + b"\xff"):
-            yield key
-
-    def has(self, tx: Reader, key: bytes) -> bool:
-        """Say whether a key has rows."""
-        return tx.get(key) is not None
-
-    def read(
+    def stored(
         self,
-        tx: Reader,
+        snapshot: Snapshot,
         layout: Layout,
         empty: bytes,
         keys: Sequence[bytes | None],
@@ -277,11 +237,11 @@ class Variant:
         """Return all entries of keys; a key that is None or unknown has an empty one.
 
         Args:
-            tx: The transaction.
+            snapshot: Of the store.
             layout: How they are laid out.
             empty: The entry of a key without rows.
             keys: As `key_bytes` writes them, after the prefix.
-            newest: What the transaction has for them: their newest entries.
+            newest: What the snapshot has for them: their newest entries.
             whole: bool[K], for which keys the full entries are read too; None for all.
             objects: Also return what lies beside the words.
         """
@@ -291,93 +251,52 @@ class Variant:
         if any(map(_has_full, values)):
             full = [int.from_bytes(value[16:24], "little") >> 1 for value in values]
             wanted = full if whole is None else [count * one for count, one in zip(full, whole.tolist(), strict=True)]
-            parts = self._in_order(tx, b"f", keys, wanted, values)
+            parts = _in_order(snapshot.full(keys, wanted), wanted, values)
             firsts = frozen([0, *accumulate(count + 1 for count in wanted)], np.int64)
         words = np.frombuffer(b"".join(parts) or bytes(8), np.int64)
-        beside = self._objects(tx, layout, keys, np.diff(firsts) - 1) if objects else []
+        beside = _objects(snapshot, layout, keys, np.diff(firsts) - 1) if objects else []
         return Stored(words, firsts, beside, full)
 
-    def rows(self, tx: Reader, layout: Layout, keys: list[bytes], *, whole: Array | None = None) -> tuple[Rows, Array]:
-        """Return the rows of keys, and how many full entries each has in the store; the arguments are those of `read`."""
-        stored = self.read(tx, layout, empty_entry(layout.width), keys, tx.get_many(keys), whole=whole)
+    def rows(
+        self, snapshot: Snapshot, layout: Layout, keys: list[bytes], *, whole: Array | None = None
+    ) -> tuple[Rows, Array]:
+        """Return the rows of keys, and how many full entries each has in the store; the arguments are those of `stored`."""
+        _, newest = snapshot.read(self.name, keys)
+        stored = self.stored(snapshot, layout, empty_entry(layout.width), keys, newest, whole=whole)
         full = np.array(stored.full or [0] * len(keys), np.int64)
         return Rows(keys, *unpack(stored.words, stored.firsts, layout.width), stored.objects), full
 
-    def put_rows(self, tx: Writer, rows: Rows, full: Array, before: Array) -> None:
-        """Write rows in place of those that their keys had, or of those in the newest entry.
 
-        Args:
-            tx: The transaction.
-            rows: What to write; a key without rows is removed.
-            full: int64[K], full entries of each key in the store.
-            before: int64[K], those of them that stay.
-        """
-        for place in np.flatnonzero(full > before):
-            for number in range(before[place], full[place]):
-                for kind in (b"f", b"p"):
-                    tx.delete(kind + rows.keys[place][1:] + int(number).to_bytes(4, "big"))
-        self.put_entries(tx, self.entries(rows, before))
+def packed(rows: Rows, before: Array) -> tuple[list[Newest], list[Full]]:
+    """Return the entries of rows.
 
-    def put_entries(self, tx: Writer, entries: Iterable[Entry]) -> None:
-        """Write entries, and remove those that hold nothing."""
-        for kind, key, words, beside in entries:
-            if words is None:
-                tx.delete(b"r" + key)
-                tx.delete(b"o" + key)
-                continue
-            tx.put(kind + key, words)
-            if beside is not None:
-                tx.put((b"o" if kind == b"r" else b"p") + key, beside)
-
-    def entries(self, rows: Rows, before: Array) -> Iterator[Entry]:
-        """Pack rows; the arguments are those of `put_rows`."""
-        counts = np.diff(rows.offsets)
-        pieces = np.maximum(-(-counts // FULL), 1)
-        key = np.repeat(np.arange(counts.size), pieces)
-        number = np.arange(key.size) - np.repeat(np.cumsum(pieces) - pieces, pieces)
-        begins = np.append(rows.offsets[key] + number * FULL, rows.offsets[-1])
-        words, starts = pack(begins, before[key] + number, rows.columns)
-        content = memoryview(words.data).cast("B")
-        encode = msgspec.msgpack.Encoder().encode
-        for entry, place in enumerate(key.tolist()):
-            begin, end = int(begins[entry]), int(begins[entry + 1])
-            if begin == end:
-                yield Entry(b"r", rows.keys[place][1:], None, None)
-                continue
-            newest = number[entry] == pieces[place] - 1
-            suffix = b"" if newest else int(before[place] + number[entry]).to_bytes(4, "big")
-            beside = encode([values[begin:end] for values in rows.objects]) if rows.objects else None
-            # Its last word is half of it the store's: the checksum.
-            part = bytes(content[8 * starts[entry] : 8 * starts[entry + 1] - 4])
-            yield Entry(b"r" if newest else b"f", rows.keys[place][1:] + suffix, part, beside)
-
-    def _in_order(
-        self, tx: Reader, kind: bytes, keys: Sequence[bytes | None], full: Sequence[int], newest: Sequence[bytes | None]
-    ) -> Iterator[bytes]:
-        """Yield each key's full entries and then its newest, where it has one."""
-        names = [
-            kind + key[1:] + number.to_bytes(4, "big")
-            for key, count in zip(keys, full, strict=True)
-            if key is not None
-            for number in range(count)
-        ]
-        found = iter(tx.get_many(names, lasting=False))
-        for count, last in zip(full, newest, strict=True):
-            for value in (*islice(found, count), last):
-                if value is not None:
-                    yield value
-
-    def _objects(self, tx: Reader, layout: Layout, keys: Sequence[bytes | None], full: Array) -> list[list[Any]]:
-        """Return the values of each slot that is no word, of all rows of the keys."""
-        objects: list[list[Any]] = [[] for _ in layout.objects]
-        if not objects:
-            return objects
-        decode = msgspec.msgpack.Decoder(list[list[Any]]).decode
-        newest = tx.get_many([None if key is None else b"o" + key[1:] for key in keys])
-        for part in self._in_order(tx, b"p", keys, full.tolist(), newest):
-            for values, more in zip(objects, decode(part[:-4]), strict=True):
-                values.extend(more)
-        return objects
+    Args:
+        rows: The rows; a key without any is to be removed.
+        before: int64[K], full entries of each key that come before these rows.
+    """
+    counts = np.diff(rows.offsets)
+    pieces = np.maximum(-(-counts // FULL), 1)
+    key = np.repeat(np.arange(counts.size), pieces)
+    number = np.arange(key.size) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    begins = np.append(rows.offsets[key] + number * FULL, rows.offsets[-1])
+    words, starts = pack(begins, before[key] + number, rows.columns)
+    content = memoryview(words.data).cast("B")
+    encode = msgspec.msgpack.Encoder().encode
+    newest, full = list[Newest](), list[Full]()
+    for entry, place in enumerate(key.tolist()):
+        begin, end = int(begins[entry]), int(begins[entry + 1])
+        name = rows.keys[place]
+        if begin == end:
+            newest.append(Newest(name, None, None))
+            continue
+        beside = encode([values[begin:end] for values in rows.objects]) if rows.objects else None
+        # Its last word is half of it the store's.
+        part = bytes(content[8 * starts[entry] : 8 * starts[entry + 1] - 4])
+        if number[entry] == pieces[place] - 1:
+            newest.append(Newest(name, part, beside))
+        else:
+            full.append(Full(name, int(before[place] + number[entry]), part, beside))
+    return newest, full
 
 
 @lru_cache(1024)
@@ -386,15 +305,38 @@ def _counted(count: int) -> Array:
     return frozen(np.arange(count + 1), np.int64)
 
 
-def states(tx: Reader) -> list[State]:
-    """Return what is covered of every view that was materialized."""
-    return [_state(tx, key[1:], Moment._make(_MOMENT.unpack(value))) for key, value in tx.scan(b"c", b"d")]
+def states(snapshot: Snapshot) -> list[State]:
+    """Return every view that was materialized."""
+    return [_state(snapshot, view, coverage) for view, coverage in snapshot.coverages().items()]
 
 
-def _state(tx: Reader, name: bytes, moment: Moment) -> State:
-    value = tx.get(b"l" + name)
-    assert value is not None, "what is covered is laid out"
-    kept = msgspec.msgpack.decode(value, type=_Kept)
-    (view,) = (spec for spec in kept.lineage if isinstance(spec, ViewSpec))
-    covered = Covered(view.name, *moment[:3])
-    return State(covered, kept.lineage, kept.segment, kept.layout, kept.stamp, kept.rebuilt, kept.begins)
+def _state(snapshot: Snapshot, view: bytes, coverage: Coverage) -> State:
+    return State(*_described(snapshot.description(view)), coverage)
+
+
+@lru_cache(256)
+def _described(data: bytes) -> tuple[Variant, Description]:
+    description = msgspec.msgpack.decode(data, type=Description)
+    return Variant(description.lineage), description
+
+
+def _in_order(full: Sequence[bytes], counts: Sequence[int], newest: Sequence[bytes | None]) -> Iterator[bytes]:
+    """Yield each key's full entries and then its newest, where it has one."""
+    found = iter(full)
+    for count, last in zip(counts, newest, strict=True):
+        yield from islice(found, count)
+        if last is not None:
+            yield last
+
+
+def _objects(snapshot: Snapshot, layout: Layout, keys: Sequence[bytes | None], full: Array) -> list[list[Any]]:
+    """Return the values of each slot that is no word, of all rows of the keys."""
+    objects: list[list[Any]] = [[] for _ in layout.objects]
+    if not objects:
+        return objects
+    decode = msgspec.msgpack.Decoder(list[list[Any]]).decode
+    counts = full.tolist()
+    for part in _in_order(snapshot.full(keys, counts, beside=True), counts, snapshot.beside(keys)):
+        for values, more in zip(objects, decode(part[:-4]), strict=True):
+            values.extend(more)
+    return objects

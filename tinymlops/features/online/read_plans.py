@@ -1,14 +1,15 @@
-"""What an online read has to do, worked out once: for each view that is asked for, the program of its kernel.
+"""What an online read has to do, worked out once: for each view that is asked for, the call of its kernel.
 
 A plan depends on nothing but definitions, which never change, and is kept with them. How the rows of a view are laid
-out is found with the first read, and again when the view was written anew.
+out is found with the first read, and again when the view was written anew: what is covered comes with the entries of
+each read, and its stamp says whether they are laid out as the plan thinks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,11 +18,10 @@ from tinymlops.features.definitions.expressions import aggregates_in
 from tinymlops.features.definitions.specs import EntitySpec, OnDemandSpec, SourceSpec, ViewSpec
 from tinymlops.features.history.historical import asked_of, is_strict, no_key, same_name
 from tinymlops.features.history.stored import Rebuilt, newest_rebuild
-from tinymlops.features.online.cells import Cells, LoneCells
+from tinymlops.features.online.cells import Cells, SingleRowCells
 from tinymlops.features.online.combined import Answer, CombinedCells
-from tinymlops.features.online.entries import Moment, Variant
-from tinymlops.features.online.programs import Program
-from tinymlops.kernels.records import FOREVER, NEVER
+from tinymlops.features.online.entries import Variant
+from tinymlops.features.online.kernel_calls import KernelCall
 from tinymlops.keys import key_bytes, plain_key_bytes
 from tinymlops.schema import parse_dtype
 
@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.specs import FeatureRequest
     from tinymlops.features.online.requests import Request
-    from tinymlops.stores.online import Reader
+    from tinymlops.stores.coverage import Coverage
+    from tinymlops.stores.online import Snapshot
 
-__all__ = ["ReadPlan", "ViewPlan", "plan_for"]
+__all__ = ["Found", "ReadPlan", "ViewPlan", "plan_for"]
 
 Array = np.ndarray[Any, Any]
 
@@ -41,18 +42,8 @@ _KEPT = 256
 """Plans that are kept with their definitions."""
 
 
-class Coverage(NamedTuple):
-    """What the online store holds of a request's views, as of one version of it."""
-
-    version: int
-    views: list[tuple[ViewPlan, Moment]]
-    """Those that were materialized."""
-    sequence: int
-    """The least that they cover."""
-    at: int
-    """Microseconds UTC: from when on it answers for all views; FOREVER if one was never materialized."""
-    rebuilt: dict[str, Rebuilt]
-    """Of when the rows are, of views on a rebuilt transformation."""
+Found = tuple["Coverage", Answer, Rebuilt | None]
+"""What one view answers, and of when its rows are if it stands on a rebuilt transformation."""
 
 
 class ReadPlan:
@@ -69,7 +60,6 @@ class ReadPlan:
         self.spine_source = spine_source
         self.views = [ViewPlan(context, request, spine_source) for request in requests if not request.on_demand]
         self.on_demand = len(self.views) < len(self.requests)
-        self._coverage = Coverage(-1, [], 0, 0, {})
         self.names = tuple(name for view in self.views for name in view.names)
         self.known_names = frozenset(self.names)
         for place, name in enumerate(self.names):
@@ -97,36 +87,6 @@ class ReadPlan:
                     f"row {absent[column]} has no column {column!r}, {what}, which other rows have",
                     hint="send it in every row; null where it is not known",
                 )
-
-    def coverage(self, tx: Reader) -> Coverage:
-        """Return what is covered of the views; as of the same version of the store it is the same."""
-        coverage = self._coverage
-        if coverage.version != tx.version:
-            found = [(view, moment) for view in self.views if (moment := view.variant.moment(tx))]
-            whole = len(found) == len(self.views)
-            self._coverage = coverage = Coverage(
-                tx.version,
-                found,
-                min((moment.sequence for _, moment in found), default=0),
-                max((moment.at for _, moment in found), default=NEVER) if whole else FOREVER,
-                {view.view.name: rebuilt for view, _ in found if (rebuilt := view.rebuilt(tx))},
-            )
-        return coverage
-
-    def rebuilt(self, context: Context, tx: Reader, covered: Collection[ViewPlan]) -> dict[str, Rebuilt]:
-        """Return of when the rows are of views on a rebuilt transformation, of those that are not covered as in history."""
-        found = dict(self.coverage(tx).rebuilt)
-        for view in self.views:
-            if view not in covered and view.origin.inputs:
-                rebuilt = newest_rebuild(context, view.origin.name)
-                found |= {} if rebuilt is None else {view.view.name: rebuilt}
-        return found
-
-    def require_young(self, rebuilt: Mapping[str, Rebuilt], now: int) -> None:
-        """Refuse rows that were computed longer ago than their transformation allows."""
-        for view in self.views:
-            if view.view.name in rebuilt:
-                view.require_young(rebuilt[view.view.name], now)
 
     def origin(self, name: str) -> str:
         """Return `view:feature` of a column; of the last, if several have the name."""
@@ -163,12 +123,11 @@ class ViewPlan:
         self.names = tuple(request.prefix + name for name in self.features)
         self._aggregates = aggregates_in(self.features)
         self._combines = self._aggregates.keys() != self.features.keys()
-        self._program: Program | None = None
+        self._call: KernelCall | None = None
 
-    def rebuilt(self, tx: Reader) -> Rebuilt | None:
-        """Return of when the view's rows are, if it stands on a rebuilt transformation."""
-        state = self.variant.state(tx) if self.origin.inputs else None
-        return None if state is None else state.rebuilt
+    def newest_rebuild(self, context: Context) -> Rebuilt | None:
+        """Return of when the view's rows in history are, if it stands on a rebuilt transformation."""
+        return newest_rebuild(context, self.origin.name) if self.origin.inputs else None
 
     def require_young(self, rebuilt: Rebuilt, now: int) -> None:
         """Refuse rows that were computed longer ago than their transformation allows.
@@ -184,57 +143,92 @@ class ViewPlan:
                 hint=f"tinymlops materialize {self.view.name}",
             )
 
-    def read(self, tx: Reader, moment: Moment, request: Request, now: int) -> Answer:
-        """Read the features of now.
+    def read(self, snapshot: Snapshot, request: Request, now: int) -> Found | None:
+        """Read the features of now; None where the online store cannot answer, and history can.
 
         Args:
-            tx: The transaction.
-            moment: What is covered in it.
+            snapshot: Of the store.
             request: The keys.
             now: Microseconds UTC.
 
         Raises:
-            DataError: If a key column is missing or of another kind, or a value is beyond its type.
+            DataError: If a key column is missing or of another kind, a value is beyond its type, or the rows are older than
+                their transformation allows.
         """
-        program = self._program
-        if program is None or program.stamp != moment.stamp:
-            state = self.variant.state(tx)
-            assert state is not None, "what is covered is laid out"
-            program = self._program = Program(
-                self._aggregates,
-                tuple(self.request.prefix + name for name in self._aggregates),
-                self.source,
-                state.layout,
-                moment.stamp,
-                ttl=self.view.ttl,
-                strict=self.strict,
-            )
-        keys = self._keys(program, request)
-        lone = program.lone if len(keys) <= _FEW else None
-        newest = tx.get_many(keys, lasting=lone is not None)
-        if lone is not None:
-            rows = lone.read(newest, now)
+        call = self._call or self._prepare(snapshot)
+        while call is not None:
+            keys = self._keys(snapshot, call, request)
+            if keys is not None:
+                coverage, newest = snapshot.read(self.variant.name, keys, call.single is not None and len(keys) <= _FEW)
+                if coverage is None or coverage.at > now:
+                    return None
+                if coverage.stamp == call.stamp:
+                    if call.rebuilt is not None:
+                        self.require_young(call.rebuilt, now)
+                    return coverage, self._answer(snapshot, call, keys, newest, now), call.rebuilt
+            call = self._prepare(snapshot)  # the view was written anew
+        return None
+
+    def _answer(
+        self,
+        snapshot: Snapshot,
+        call: KernelCall,
+        keys: Sequence[bytes | None],
+        newest: Sequence[bytes | None],
+        now: int,
+    ) -> Answer:
+        cells: Cells | SingleRowCells | None = None
+        if call.single is not None and len(keys) <= _FEW:
+            rows = call.single.read(newest, now)
             if rows is not None:
-                # The kernel would need no more of the transaction: these entries are all there is.
-                cells = LoneCells(program.names, rows, self._computed, (tx, program, keys, newest, now))
-                return CombinedCells(self.names, self.features, cells, now) if self._combines else cells
-        computed = self._computed(tx, program, keys, newest, now)
-        return CombinedCells(self.names, self.features, computed, now) if self._combines else computed
+                # The kernel would need no more of the snapshot: these entries are all there is.
+                cells = SingleRowCells(call.names, rows, self._computed, (snapshot, call, keys, newest, now))
+        if cells is None:
+            cells = self._computed(snapshot, call, keys, newest, now)
+        return CombinedCells(self.names, self.features, cells, now) if self._combines else cells
+
+    def _prepare(self, snapshot: Snapshot) -> KernelCall | None:
+        """Make the call for the layout in the store; None if the view is not there."""
+        state = self.variant.state(snapshot)
+        if state is None:
+            return None
+        names = tuple(self.request.prefix + name for name in self._aggregates)
+        self._call = call = KernelCall(
+            self._aggregates, names, self.source, state.description, ttl=self.view.ttl, strict=self.strict
+        )
+        return call
 
     def _computed(
-        self, tx: Reader, program: Program, keys: Sequence[bytes | None], newest: Sequence[bytes | None], now: int
+        self,
+        snapshot: Snapshot,
+        call: KernelCall,
+        keys: Sequence[bytes | None],
+        newest: Sequence[bytes | None],
+        now: int,
     ) -> Cells:
-        stored = self.variant.read(tx, program.layout, program.empty, keys, newest, objects=program.reads_objects)
-        answer = Cells(program, program.run(stored, now), stored, keys, now)
+        variant, layout = self.variant, call.layout
+        stored = variant.stored(snapshot, layout, call.empty, keys, newest, objects=call.reads_objects)
+        answer = Cells(call, call.run(stored, now), stored, keys, now)
         answer.settle()
         return answer
 
-    def _keys(self, program: Program, request: Request) -> list[bytes | None]:
-        if list(map(request.kinds.get, self.on)) == program.plain:
-            return plain_key_bytes(list(map(request.columns.__getitem__, self.on)), self.variant.prefix, program.plain)
+    def _keys(self, snapshot: Snapshot, call: KernelCall, request: Request) -> list[bytes | None] | None:
+        """Return the keys as the store has them; None if the view was written anew, with keys of another kind."""
+        try:
+            if list(map(request.kinds.get, self.on)) == call.plain:
+                columns = list(map(request.columns.__getitem__, self.on))
+                return plain_key_bytes(columns, self.variant.prefix, call.plain)
+            return self._typed_keys(call, request)
+        except DataError:
+            coverage = snapshot.coverage(self.variant.name)
+            if coverage is not None and coverage.stamp == call.stamp:
+                raise
+            return None
+
+    def _typed_keys(self, call: KernelCall, request: Request) -> list[bytes | None]:
         for column in self.on:
             if column not in request.columns:
                 raise no_key(column, self.view, list(request.columns))
         frame = request.frame()
-        dtypes = list(map(parse_dtype, program.layout.key))
+        dtypes = list(map(parse_dtype, call.layout.key))
         return key_bytes([frame[column] for column in self.on], dtypes, self.variant.key, self.variant.prefix)

@@ -14,6 +14,7 @@ from tinymlops.errors import DataError
 from tinymlops.features.history.historical import Asked, Table, in_order, parse_features, same_name, view_columns
 from tinymlops.features.online.read_plans import ReadPlan, plan_for
 from tinymlops.features.online.requests import Request
+from tinymlops.kernels.records import FOREVER
 from tinymlops.times import from_micros
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from tinymlops.features.history.stored import Rebuilt
     from tinymlops.features.online.combined import Answer
     from tinymlops.frames import Frame
-    from tinymlops.stores.online import Reader
+    from tinymlops.stores.online import Snapshot
 
 __all__ = ["OnlineFeatures", "get_online_features", "read_features"]
 
@@ -146,14 +147,16 @@ class OnlineFeatures:
         ]
 
 
-def get_online_features(context: Context, tx: Reader, asked: Asked, keys: Frame, *, details: bool) -> OnlineFeatures:
+def get_online_features(
+    context: Context, snapshot: Snapshot, asked: Asked, keys: Frame, *, details: bool
+) -> OnlineFeatures:
     """Read features as of the clock's time.
 
     A view that was never materialized, or only at a later time than the clock's, is read from history.
 
     Args:
         context: The workspace's state.
-        tx: The transaction in which that state is the one in force.
+        snapshot: Of the online store, in which that state is the one in force.
         asked: The features.
         keys: Entity keys and request fields: any table, rows or columns.
         details: Add `<feature>_status` and `<feature>_event_time`.
@@ -168,7 +171,7 @@ def get_online_features(context: Context, tx: Reader, asked: Asked, keys: Frame,
         plan = plan_for(context, requests, None)
         plans[name] = plan
     assert isinstance(plan, ReadPlan)
-    return _read(context, tx, plan, Request(keys), details=details)
+    return _read(context, snapshot, plan, Request(keys), details=details)
 
 
 def read_features(
@@ -189,41 +192,53 @@ def read_features(
         details: Add `<feature>_status` and `<feature>_event_time`.
     """
     plan = plan_for(context, requests, spine_source)
-    with context.environment.online.read() as tx:
-        return _read(context, tx, plan, Request(keys), details=details)
+    with context.environment.online.read() as snapshot:
+        return _read(context, snapshot, plan, Request(keys), details=details)
 
 
-def _read(context: Context, tx: Reader, plan: ReadPlan, keys: Request, *, details: bool) -> OnlineFeatures:
+def _read(context: Context, snapshot: Snapshot, plan: ReadPlan, keys: Request, *, details: bool) -> OnlineFeatures:
     if keys.absent:
         plan.require_present(context, keys.absent)
-    now, coverage = context.now(), plan.coverage(tx)
-    if plan.on_demand or now < coverage.at:
-        return _read_more(context, tx, plan, keys, now, details=details)
-    if coverage.rebuilt:
-        plan.require_young(coverage.rebuilt, now)
-    answer = [view.read(tx, moment, keys, now) for view, moment in coverage.views]
+    now = context.now()
+    if plan.on_demand:
+        return _read_more(context, snapshot, plan, keys, now, details=details)
+    sequence = FOREVER
+    answer: list[Answer] = []
+    rebuilt: dict[str, Rebuilt] = {}
+    for view in plan.views:
+        found = view.read(snapshot, keys, now)
+        if found is None:
+            return _read_more(context, snapshot, plan, keys, now, details=details)
+        coverage, cells, computed = found
+        sequence = min(sequence, coverage.sequence)
+        answer.append(cells)
+        if computed is not None:
+            rebuilt[view.view.name] = computed
     for name in keys.columns:
         if name in plan.known_names:
             raise same_name(name, plan.origin(name))
-    return OnlineFeatures(keys, now, coverage.sequence, plan.names, answer, coverage.rebuilt, details=details)
+    return OnlineFeatures(keys, now, sequence if answer else 0, plan.names, answer, rebuilt, details=details)
 
 
 def _read_more(
-    context: Context, tx: Reader, plan: ReadPlan, keys: Request, now: int, *, details: bool
+    context: Context, snapshot: Snapshot, plan: ReadPlan, keys: Request, now: int, *, details: bool
 ) -> OnlineFeatures:
     """Read what takes more than the online store: views that it does not cover at this moment, and those on demand."""
-    covered = {view: moment for view, moment in plan.coverage(tx).views if moment.at <= now}
-    sequences = [moment.sequence for moment in covered.values()]
+    online = {view: view.read(snapshot, keys, now) for view in plan.views}
+    sequences = [found[0].sequence for found in online.values() if found is not None]
     sequence = min(sequences) if sequences else context.environment.database.sequence()
-    rebuilt = plan.rebuilt(context, tx, covered)
-    plan.require_young(rebuilt, now)
+    rebuilt: dict[str, Rebuilt] = {}
     table = Table({}, {}, {}, {})
     time = np.full(keys.height, now, np.int64)
-    for view in plan.views:
-        if view in covered:
-            found = _table(view.names, [view.read(tx, covered[view], keys, now)], details)
+    for view, found in online.items():
+        computed = view.newest_rebuild(context) if found is None else found[2]
+        if computed is not None:
+            view.require_young(computed, now)
+            rebuilt[view.view.name] = computed
+        if found is not None:
+            part = _table(view.names, [found[1]], details)
         else:
-            found = view_columns(
+            part = view_columns(
                 context,
                 keys.frame(),
                 time,
@@ -232,8 +247,8 @@ def _read_more(
                 details=details,
                 as_of=sequence,
             )
-        table.columns.update(found.columns)
-        table.details.update(found.details)
+        table.columns.update(part.columns)
+        table.details.update(part.details)
     table = in_order(context, keys.frame(), time, plan.requests, table)
     return OnlineFeatures(keys, now, sequence, tuple(table.columns), table, rebuilt, details=details)
 

@@ -1,4 +1,4 @@
-"""What a view's read computes, as numbers for the kernel: its program, for one layout of the view's rows."""
+"""What a view's read asks of the kernel: its features as numbers, for one layout of the view's rows."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
-from tinymlops.features.online.lone_rows import LoneRows
 from tinymlops.features.online.outputs import Output, output_of
+from tinymlops.features.online.single_rows import SingleRowReader
 from tinymlops.kernels.compiling import frozen
 from tinymlops.kernels.entries import SYSTEM, empty_entry
 from tinymlops.kernels.online import IS_FLOAT, OPERATIONS, SPAN, WALK, cells
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tinymlops.features.definitions.expressions import Aggregate
-    from tinymlops.features.online.entries import Layout, Stored
+    from tinymlops.features.online.entries import Description, Stored
 
-__all__ = ["Found", "Program", "warm_up"]
+__all__ = ["Found", "KernelCall", "warm_up"]
 
 Array = np.ndarray[Any, Any]
 
@@ -33,9 +33,9 @@ _LEAST_WORDS = 32_768
 def warm_up() -> None:
     """Load the kernel, or compile it on a machine where nobody has, so that no read waits for it."""
     words, none = np.frombuffer(empty_entry(SYSTEM), np.int64), frozen([], np.int64)
-    program = frozen(np.empty((0, WALK + 1)), np.int64)
+    features = frozen(np.empty((0, WALK + 1)), np.int64)
     answer = np.zeros((3, 0, 1), np.int64)
-    cells(words, frozen([0, 1], np.int64), SYSTEM, none, _NOTHING, program, 0, True, 0, 1, answer)
+    cells(words, frozen([0, 1], np.int64), SYSTEM, none, _NOTHING, features, 0, True, 0, 1, answer)
 
 
 class Found(NamedTuple):
@@ -49,15 +49,14 @@ class Found(NamedTuple):
     """int64[F, K]: the row it comes from."""
 
 
-class Program:
+class KernelCall:
     """A view's features as numbers for the kernel, for one layout of its rows.
 
     Args:
         features: Name to expression, in order.
         names: What their columns are called.
         source: Of the rows, for errors.
-        layout: How rows are laid out.
-        stamp: Of the layout: another one has another.
+        description: How rows are laid out.
         ttl: Greatest age of a value without a window, microseconds.
         strict: Whether a row must be known before the moment, not just by it.
     """
@@ -67,28 +66,29 @@ class Program:
         features: Mapping[str, Aggregate],
         names: Sequence[str],
         source: str,
-        layout: Layout,
-        stamp: int,
+        description: Description,
         *,
         ttl: int | None,
         strict: bool,
     ) -> None:
         self.names, self.source, self.ttl, self.strict = names, source, ttl, strict
-        self.layout, self.stamp, self.width, self.empty = layout, stamp, layout.width, empty_entry(layout.width)
+        self.stamp, self.rebuilt = description.stamp, description.rebuilt
+        self.layout = layout = description.layout
+        self.width, self.empty = layout.width, empty_entry(layout.width)
         self.plain = [_plain(dtype) for dtype in layout.key]
         """The Python type of each part of a key that is taken as it is; `object` where none is."""
         self.outputs = [output_of(name, feature, layout) for name, feature in features.items()]
         rows = [self._row(place, output, ttl) for place, output in enumerate(self.outputs)]
         walks = {walk: number for number, walk in enumerate(dict.fromkeys(map(_walks_with, rows)))}
         numbered = [[*row, walks[_walks_with(row)]] for row in rows]
-        self._program = frozen(sorted(numbered, key=lambda row: (row[WALK], row[SPAN])), np.int64)
+        self._features = frozen(sorted(numbered, key=lambda row: (row[WALK], row[SPAN])), np.int64)
         counted = {output.slot for output in self.outputs if output.aggregate.function == "n_unique"}
         self._coded = [slot for slot in layout.objects if slot in counted]
         self._coded_columns = frozen([SYSTEM + 2 * slot for slot in self._coded], np.int64)
         self.all_floats = all(output.kind == "float" for output in self.outputs)
-        self.lone = None
-        if LoneRows.fit(self.outputs):
-            self.lone = LoneRows(self.outputs, layout.width, ttl=ttl, strict=strict)
+        self.single = None
+        if SingleRowReader.fit(self.outputs):
+            self.single = SingleRowReader(self.outputs, layout.width, ttl=ttl, strict=strict)
         taken = {output.slot for output in self.outputs if output.kind in ("text", "object")}
         self.reads_objects = bool(self._coded) or bool(taken & set(layout.objects))
 
@@ -101,7 +101,7 @@ class Program:
         words, firsts, _, _ = stored
         keys = firsts.size - 1
         answer = np.zeros((3, len(self.outputs), keys), np.int64)
-        asked = words, firsts, self.width, self._coded_columns, codes, self._program, now, self.strict
+        asked = words, firsts, self.width, self._coded_columns, codes, self._features, now, self.strict
         in_chunks(keys, lambda a, b: cells(*asked, a, b, answer), least=_LEAST_WORDS * keys // words.size + 1)
         return Found(*answer)
 

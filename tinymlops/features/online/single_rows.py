@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tinymlops.features.online.outputs import Output
 
-__all__ = ["LoneRows"]
+__all__ = ["SingleRowReader"]
 
 _LETTERS = {"float": "d", "int": "q"}
 """What `struct` reads a value of an output's kind as."""
@@ -39,7 +39,7 @@ class _Format(NamedTuple):
     """Gives the features, out of that."""
 
 
-class LoneRows:
+class SingleRowReader:
     """A view's features of keys with one row each.
 
     Args:

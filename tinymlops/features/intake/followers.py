@@ -1,0 +1,82 @@
+"""Followers: what is derived from the sequence of rows and kept up with it, and the one loop that drives them all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from tinymlops.features.online.views import OnlineViews
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tinymlops.features.context import Context
+    from tinymlops.stores.environment import Environment
+
+__all__ = ["Follower", "follow", "followers_of", "keep_up"]
+
+
+class Follower(Protocol):
+    """Something that is derived from the rows of the workspace, and can be made anew from them."""
+
+    def covers(self) -> int:
+        """Return the sequence up to which it has all rows; the workspace's where it holds nothing.
+
+        Raises:
+            IntegrityError: If it has rows that the workspace no longer has.
+        """
+
+    def follow(self) -> None:
+        """Take the rows that it does not have yet.
+
+        Raises:
+            TinyMLOpsError: If it cannot, wholly or in part; what it could take, it has.
+        """
+
+    def rebuild(self) -> None:
+        """Make anew from history what it had and lost; nothing if it lost nothing.
+
+        Raises:
+            TinyMLOpsError: If it cannot; whoever opens the workspace next tries again.
+        """
+
+
+def followers_of(environment: Environment, context: Callable[[], Context]) -> list[Follower]:
+    """Return all followers of a workspace.
+
+    Args:
+        environment: The workspace's stores.
+        context: Gives the workspace's state; called only where a follower has work to do.
+    """
+    return [OnlineViews(environment, context)]
+
+
+def keep_up(followers: Sequence[Follower], sequence: Callable[[], int], *, rebuild: bool = False) -> list[Exception]:
+    """Let followers take what has come; one that fails keeps no other from it.
+
+    Args:
+        followers: Which.
+        sequence: Gives the workspace's sequence.
+        rebuild: Also make anew what they lost.
+
+    Returns:
+        Why some could not.
+
+    Raises:
+        IntegrityError: If one has rows that the workspace no longer has.
+    """
+    failed = list[Exception]()
+    for follower in followers:
+        steps = [follower.follow] if follower.covers() != sequence() else []
+        steps += [follower.rebuild] if rebuild else []
+        for step in steps:
+            try:
+                step()
+            except Exception as error:  # noqa: BLE001  # of whatever kind: the user's code may raise anything
+                failed.append(error)
+    return failed
+
+
+def follow(context: Context) -> list[Exception]:
+    """Let all followers of a workspace take what was committed; return why some could not."""
+    followers = followers_of(context.environment, lambda: context)
+    return keep_up(followers, context.environment.database.sequence)

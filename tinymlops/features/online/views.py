@@ -1,0 +1,66 @@
+"""The views in the online store as one follower of the sequence; nothing is loaded for it before there is work."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tinymlops.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tinymlops.features.context import Context
+    from tinymlops.stores.environment import Environment
+
+__all__ = ["OnlineViews"]
+
+
+class OnlineViews:
+    """All views in the online store.
+
+    Args:
+        environment: The workspace's stores.
+        context: Gives the workspace's state, when there is something to do.
+    """
+
+    def __init__(self, environment: Environment, context: Callable[[], Context]) -> None:
+        self._environment, self._context = environment, context
+
+    def covers(self) -> int:
+        """Return the sequence up to which every view has all rows: the workspace's where there are no views.
+
+        Raises:
+            IntegrityError: If a view has rows that the database no longer has.
+        """
+        with self._environment.online.read() as snapshot:
+            covered = [one.sequence for one in snapshot.coverages().values() if not one.is_hidden]
+        sequence = self._environment.database.sequence()  # after the views, which may follow a commit in between
+        if max(covered, default=0) > sequence:
+            raise IntegrityError(
+                f"{self._environment.database.path} has come to sequence {sequence}, and the online store has rows up to "
+                f"{max(covered)}: what was committed after that is gone, most likely with a damaged write-ahead log",
+                hint="restore the workspace from a backup; to go on without what is lost, remove the directory "
+                f"{self._environment.online.path}",
+            )
+        return min(covered, default=sequence)
+
+    def follow(self) -> None:
+        """Let every view take the rows that it does not have yet.
+
+        Raises:
+            TinyMLOpsError: Why the first of those views that could not follow could not; the others did.
+        """
+        from tinymlops.features.online.following import follow_views
+
+        for error in follow_views(self._context()).values():
+            raise error
+
+    def rebuild(self) -> None:
+        """Materialize again what was lost with the store, most likely in a crash of the machine."""
+        with self._environment.online.read() as snapshot:
+            held = {view.hex() for view, one in snapshot.coverages().items() if not one.is_hidden}
+        if held == self._environment.online.remembered().keys():  # after the store, which is written after the file
+            return
+        from tinymlops.features.online.derived import restore_views
+
+        restore_views(self._context())
