@@ -139,6 +139,7 @@ from litestar import get
 from litestar.handlers import HTTPRouteHandler
 
 from tinymlops.records.notes import Note
+from tinymlops.server.route_class import READ
 from tinymlops.workspace import Workspace
 
 __all__ = ["note_routes"]
@@ -147,7 +148,7 @@ __all__ = ["note_routes"]
 def note_routes(ws: Workspace) -> list[HTTPRouteHandler]:
     """Make the handler."""
 
-    @get("/v1/notes", sync_to_thread=True)
+    @get("/v1/notes", opt=READ, sync_to_thread=True)
     def list_notes() -> list[Note]:
         """List the notes."""
         return ws.notes.list()
@@ -195,7 +196,7 @@ LINES = {
         ("import bench, ", "import bench, notes, "),
         ("doctor, bench)", "doctor, bench, notes)"),
     ],
-    "tinymlops/server/app.py": [
+    "tinymlops/server/routes/__init__.py": [
         ("health_routes)\n", "health_routes, note_routes)\n"),
         (
             "from tinymlops.server.routes.outcomes",
