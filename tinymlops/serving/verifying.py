@@ -10,6 +10,7 @@ import numpy as np
 
 from tinymlops._progress import progress
 from tinymlops._time import to_micros
+from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.specs import EntitySpec, SourceSpec, ViewSpec
 from tinymlops.features.history.historical import features_for
 from tinymlops.features.history.stored import stored_rows
@@ -149,7 +150,7 @@ class _Past:
         """Return the rows of a view's source that have one of these keys."""
         definitions = self.context.definitions
         source = definitions.get(SourceSpec, view.source)
-        if definitions.origin(source).inputs:  # rebuilt: its rows are not those of before and some more
+        if graph.origin(definitions, source).inputs:  # rebuilt: its rows are not those of before and some more
             found = stored_rows(self.context, source.name, as_of=sequence)
         else:
             if source.name not in self._newest:

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from tinymlops.errors import DataError, NotFoundError, near
+from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.applied import require_applied
 from tinymlops.features.definitions.expressions import columns_of
 from tinymlops.features.definitions.nouns import FeatureRole, FeatureView, OnDemandView, requests_of
@@ -156,9 +157,8 @@ def key_types(context: Context, asked: Asked) -> dict[str, str]:
             context.definitions.get(SourceSpec, view.source),
         )
         names = context.definitions.key_columns(entity, source)
-        while source.row_wise:
-            source = context.definitions.get(SourceSpec, source.inputs[0])
-        known = known_columns(source, state_of(context, source.name))
+        origin = graph.origin(context.definitions, source)
+        known = known_columns(origin, state_of(context, origin.name))
         found = zip(request.on or entity.key, names, strict=True)
         types |= {column: known[name] for column, name in found if name in known}
     return types
@@ -208,7 +208,7 @@ def view_columns(
         history = history_from_store(context, source, entity, keys, used, as_of=as_of)
     else:
         key = definitions.key_columns(entity, source)
-        history = history_of(rows(view, keys), definitions.origin(source), key, keys)
+        history = history_of(rows(view, keys), graph.origin(definitions, source), key, keys)
     strict = is_strict(context, source.name, spine_source)
     table = Table({}, {}, {}, {})
     for name, values in compute(history, features, time, strict=strict, ttl=view.ttl).items():
@@ -224,8 +224,7 @@ def view_columns(
 
 def is_strict(context: Context, source: str, spine_source: str | None) -> bool:
     """Say whether a row must not see itself: the spine and the feature share a source anywhere in their lineage."""
-    definitions = context.definitions
-    return spine_source is not None and bool(definitions.base_sources(spine_source) & definitions.base_sources(source))
+    return spine_source is not None and bool(graph.shared_sources(context.definitions, spine_source, source))
 
 
 def no_key(column: str, view: ViewSpec, columns: Sequence[str]) -> DataError:

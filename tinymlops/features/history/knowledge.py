@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import polars as pl
 
+from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.definitions import Definitions
 from tinymlops.features.definitions.specs import FeatureRequest, Known, SourceSpec, ViewSpec
 from tinymlops.features.history.commits import Commits
@@ -64,7 +65,7 @@ def knowledge_of(
         if request.on_demand:
             continue
         view = context.definitions.get(ViewSpec, request.view)
-        origin = context.definitions.origin(context.definitions.get(SourceSpec, view.source))
+        origin = graph.origin(context.definitions, context.definitions.get(SourceSpec, view.source))
         asked = _Asked(context, spine, time, request, table, spine_source)
         rows = stored_rows(context, view.source, as_of=as_of)
         changed, after = _changed(asked, origin, rows, as_of), _committed_after(asked, origin, rows)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.specs import OnDemandSpec, SourceSpec, TrainingSetSpec
 from tinymlops.features.history.computing import available_at
 from tinymlops.features.history.stored import current_rows, stored_rows
@@ -27,7 +28,7 @@ def spine_of(context: Context, training_set: TrainingSetSpec, *, as_of: int, fie
             first; if not, from the final one.
     """
     spine = current_rows(context, training_set.spine, as_of=as_of, role="spine")
-    source = context.definitions.origin(context.definitions.get(SourceSpec, training_set.spine))
+    source = graph.origin(context.definitions, context.definitions.get(SourceSpec, training_set.spine))
     views = [request.view for request in training_set.features if request.on_demand]
     fields = {name for view in views for name in context.definitions.get(OnDemandSpec, view).request}
     wanted = sorted(fields & set(spine.columns))

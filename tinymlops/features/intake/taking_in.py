@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = [
     "TakenIn",
     "entity_keys",
-    "has_row_wise",
     "history_for",
     "judged_now",
     "never_known",
@@ -134,12 +133,6 @@ def entity_keys(context: Context, source: SourceSpec) -> list[str]:
     """Return a source's columns that may hold the key of an entity."""
     entities = context.definitions.of(EntitySpec).values()
     return sorted({column for entity in entities for column in context.definitions.key_columns(entity, source)})
-
-
-def has_row_wise(context: Context, source: SourceSpec) -> bool:
-    """Say whether a row-wise transformation reads a source: it may leave the new version of a row out."""
-    every = context.definitions.of(SourceSpec).values()
-    return any(one.row_wise and one.inputs[0] == source.name for one in every)
 
 
 def never_known(frame: pl.DataFrame, source: SourceSpec) -> int:
