@@ -16,6 +16,8 @@ import polars as pl
 
 from tinymlops._keys import require_match
 from tinymlops.errors import AccessError, DataError, DefinitionError, near
+from tinymlops.features.compute.aggregates import compute
+from tinymlops.features.compute.arranged import history_of
 from tinymlops.features.definitions import graph, specs
 from tinymlops.features.definitions.expressions import with_window
 from tinymlops.features.definitions.on_demand import FEATURE, TIMESTAMP, check_row_by_row, inputs_of
@@ -27,7 +29,6 @@ from tinymlops.features.definitions.specs import (
     TrainingSetSpec,
     ViewSpec,
 )
-from tinymlops.features.history.computing import compute, history_of
 from tinymlops.features.history.sources import SYSTEM, with_times
 from tinymlops.features.history.storable import storable
 from tinymlops.features.history.stored import state_of

@@ -5,19 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tinymlops.errors import DataError, LeakageError
+from tinymlops.features.compute.aggregates import compute
 from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.expressions import columns_of, with_window
 from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, SourceSpec
-from tinymlops.features.history.computing import Array, compute
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.history.prepared import history_from_store
-from tinymlops.features.history.record_times import delay_micros
 from tinymlops.features.history.stored import known_columns, newest_progress, state_of, stored_rows
+from tinymlops.features.join.record_times import delay_micros
 from tinymlops.records import Ingestion
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from tinymlops.features.compute.arranged import Array
     from tinymlops.features.context import Context
 
 __all__ = ["complete_until", "outcomes_of"]

@@ -15,10 +15,10 @@ import numpy as np
 import polars as pl
 
 from tinymlops._keys import encode
+from tinymlops.features.compute.arranged import Array, History, arrange_rows, history_of, key_columns
 from tinymlops.features.definitions import graph, specs
 from tinymlops.features.definitions.expressions import columns_of
 from tinymlops.features.definitions.specs import EntitySpec, SourceSpec, ViewSpec
-from tinymlops.features.history.computing import Array, History, arrange_rows, history_of, key_columns
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.history.stored import live_segments, newest_sequence, segments_of, stored_rows
 from tinymlops.kernels._compile import frozen

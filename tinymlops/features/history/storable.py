@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinymlops._time import ENDLESS, FIRST_MICROS, LAST_MICROS
 from tinymlops.errors import DataError
-from tinymlops.features.history.record_times import times_of
+from tinymlops.features.history.source_times import times_of
 from tinymlops.schema import dtype_name, lasting_dtype
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from tinymlops.features.definitions.specs import SourceSpec
 from tinymlops.features.history.commits import Commits, with_observed_times
 from tinymlops.features.history.generations import place_of, span_of
 from tinymlops.features.history.payloads import read_pushed
-from tinymlops.features.history.record_times import times_of
+from tinymlops.features.history.source_times import times_of
 from tinymlops.features.history.sources import SYSTEM, run_transformation
 from tinymlops.records import Ingestion, PushedRow, Segment, SourceState
 from tinymlops.schema import parse_dtype
@@ -97,7 +97,7 @@ def stored_rows(
 
 
 def _row_wise(context: Context, source: SourceSpec, *, after: int, as_of: int | None, role: Role) -> pl.DataFrame:
-    from tinymlops.features.history.evaluating import all_finite
+    from tinymlops.features.compute.evaluating import all_finite
 
     parent = stored_rows(context, source.inputs[0], after=after, as_of=as_of, role=role)
     result = run_transformation(context, source, {source.inputs[0]: parent})

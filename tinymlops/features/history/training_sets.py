@@ -28,8 +28,8 @@ from tinymlops.schema import dtype_name
 from tinymlops.signature import build_signature
 
 if TYPE_CHECKING:
+    from tinymlops.features.compute.arranged import Array
     from tinymlops.features.context import Context
-    from tinymlops.features.history.computing import Array
 
 __all__ = [
     "BuildReport",

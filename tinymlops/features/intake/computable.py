@@ -34,7 +34,7 @@ def require_computable(context: Context, source: SourceSpec, frame: pl.DataFrame
     """
     import polars as pl
 
-    from tinymlops.features.history.evaluating import TooGreatError, evaluate
+    from tinymlops.features.compute.evaluating import TooGreatError, evaluate
 
     for where, operand in _that_can_fail(context, source.name):
         try:

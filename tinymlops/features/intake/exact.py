@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tinymlops._time import ENDLESS, to_micros
 from tinymlops.errors import DataError
-from tinymlops.features.history.record_times import times_of
+from tinymlops.features.history.source_times import times_of
 from tinymlops.schema import dtype_name
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import msgspec
 
 from tinymlops._time import from_micros
 from tinymlops.errors import ConflictError, DataError
+from tinymlops.features.compute.deletes import refuse_deletes
 from tinymlops.features.definitions import graph, specs
 from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, SourceSpec, ViewSpec
-from tinymlops.features.history.deletes import refuse_deletes
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.history.payloads import digest_of, to_ids, to_payloads
 from tinymlops.features.history.sources import with_times

@@ -17,11 +17,11 @@ import polars as pl
 from tinymlops._warn import warn
 from tinymlops._widening import widened, wider
 from tinymlops.errors import DataError
+from tinymlops.features.compute.deletes import refuse_deletes
 from tinymlops.features.definitions import graph
-from tinymlops.features.history.deletes import refuse_deletes
 from tinymlops.features.history.generations import generations_of, place_of
 from tinymlops.features.history.payloads import digest_of, to_ids, to_payloads
-from tinymlops.features.history.record_times import times_of
+from tinymlops.features.history.source_times import times_of
 from tinymlops.features.history.sources import read_source, with_times
 from tinymlops.features.history.stored import live_segments, state_of
 from tinymlops.features.intake.changes import (
@@ -37,7 +37,7 @@ from tinymlops.features.intake.committing import Batch, commit
 from tinymlops.features.intake.compaction import compact
 from tinymlops.features.intake.fitting import fitted
 from tinymlops.features.intake.incremental import busy, ingest
-from tinymlops.features.intake.taking_in import entity_keys, judged_now, never_known, take_in
+from tinymlops.features.intake.taking_in import TakenIn, entity_keys, judged_now, never_known, take_in
 from tinymlops.features.intake.transforming import stored_whole
 from tinymlops.records import Ingestion, MovedEvent, Schema
 
@@ -78,11 +78,8 @@ def begin_generation(context: Context, source: SourceSpec, *, drop_missing: bool
     for _ in range(_ATTEMPTS):
         if source.via == "push":
             compact(context, [source.name])
-        before, state, judged = (
-            live_segments(context, source.name),
-            state_of(context, source.name),
-            judged_now(context, source),
-        )
+        before, state = live_segments(context, source.name), state_of(context, source.name)
+        judged = judged_now(context, source)
         assert state is not None, "it had rows before"
         was = _as_it_was(context, source, state)
         stored = stored_whole(context, was, state)
@@ -93,24 +90,8 @@ def begin_generation(context: Context, source: SourceSpec, *, drop_missing: bool
             assert frame is not None, "it was read"
             had = _Before(was, held, stored, state, judged)
             next_rows = _next(context, had, source, rows, frame, drop_missing=drop_missing)
-        changes, carried = next_rows.changes, next_rows.carried
-        report = Ingestion(
-            source=source.name,
-            rows_read=0 if frame is None else frame.height,
-            rows_new=changes.new - next_rows.restarted,
-            rows_corrected=changes.corrected,
-            rows_known=changes.known,
-            rows_held_back=0 if read is None else read.held_back,
-            rows_quarantined=0 if read is None else len(read.timeless),
-            rows_never_known=0 if read is None else never_known(read.rows, source),
-            rows_ahead=0 if read is None else read.ahead,
-            rows_carried=carried.height,
-            rows_restarted=next_rows.restarted,
-            rows_dropped=next_rows.dropped,
-            seconds=time.perf_counter() - begun,
-            at=context.clock(),
-        )
-        ordered = in_order(changes.rows, after=carried)
+        report = _report(context, source, frame, read, next_rows, begun)
+        ordered = in_order(next_rows.changes.rows, after=next_rows.carried)
         refuse_deletes(context.definitions, source, ordered)
         columns = own_schema(ordered.drop("__ordinal"))
         batch = Batch(
@@ -128,6 +109,28 @@ def begin_generation(context: Context, source: SourceSpec, *, drop_missing: bool
             _tell(source, judged, committed)
             return committed
     raise busy(source)
+
+
+def _report(
+    context: Context, source: SourceSpec, frame: pl.DataFrame | None, read: TakenIn | None, rows: _Next, begun: float
+) -> Ingestion:
+    """Say what was read, if anything was, and what became of the rows that were stored."""
+    return Ingestion(
+        source=source.name,
+        rows_read=0 if frame is None else frame.height,
+        rows_new=rows.changes.new - rows.restarted,
+        rows_corrected=rows.changes.corrected,
+        rows_known=rows.changes.known,
+        rows_held_back=0 if read is None else read.held_back,
+        rows_quarantined=0 if read is None else len(read.timeless),
+        rows_never_known=0 if read is None else never_known(read.rows, source),
+        rows_ahead=0 if read is None else read.ahead,
+        rows_carried=rows.carried.height,
+        rows_restarted=rows.restarted,
+        rows_dropped=rows.dropped,
+        seconds=time.perf_counter() - begun,
+        at=context.clock(),
+    )
 
 
 class _Before(NamedTuple):

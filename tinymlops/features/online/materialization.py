@@ -32,8 +32,8 @@ from tinymlops.kernels.entries import EVENT
 from tinymlops.records import SourceState
 
 if TYPE_CHECKING:
+    from tinymlops.features.compute.arranged import Array
     from tinymlops.features.context import Context
-    from tinymlops.features.history.computing import Array
     from tinymlops.stores._entries import Reader, Writer
 
 __all__ = ["Covered", "catch_up", "covered", "materialize"]

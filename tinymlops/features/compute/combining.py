@@ -10,7 +10,7 @@ import polars as pl
 
 from tinymlops._time import from_micros
 from tinymlops.errors import DataError
-from tinymlops.features.history.evaluating import TooGreatError, Values, evaluate
+from tinymlops.features.compute.evaluating import TooGreatError, Values, evaluate
 
 if TYPE_CHECKING:
     from tinymlops.features.definitions.expressions import Aggregate
