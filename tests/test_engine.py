@@ -13,7 +13,7 @@ import pytest
 
 from tinymlops.errors import AccessError, DataError, DefinitionError, TinyMLOpsError
 from tinymlops.stores.engine import Limits, query, relation_columns, table_names
-from tinymlops.stores.pinned import Marks
+from tinymlops.stores.marks import Marks
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from oracle import oracle_expression
 
 import tinymlops as tm
 from tinymlops.errors import DataError, DefinitionError
-from tinymlops.features.history.evaluating import TooGreatError, evaluate
+from tinymlops.features.compute.evaluating import TooGreatError, evaluate
 
 rows = tm.Rows()
 

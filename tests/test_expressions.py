@@ -13,8 +13,8 @@ from polars.testing import assert_series_equal
 
 import tinymlops as tm
 from tinymlops.errors import DefinitionError
+from tinymlops.features.compute.evaluating import evaluate
 from tinymlops.features.definitions.expressions import Aggregate, Column, Constant, columns_of
-from tinymlops.features.history.evaluating import evaluate
 
 rows = tm.Rows()
 

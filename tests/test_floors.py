@@ -90,6 +90,21 @@ def test_a_cycle_of_siblings_inside_functions_breaks_them(tree):
     assert re.search(r"Siblings have no cycles\s+BROKEN", result.stdout)
 
 
+@pytest.mark.parametrize(
+    ("room", "module", "of"),
+    [
+        ("join/search.py", "tinymlops.features.compute.arranged", "tinymlops.features.compute"),
+        ("compute/views.py", "tinymlops.features.context", "tinymlops.features.context"),
+    ],
+)
+def test_a_room_of_features_imports_only_from_the_rooms_before_it(tree, room, module, of):
+    spoil(tree, f"tinymlops/features/{room}", f"def lazily() -> object:\n    import {module} as up\n    return up")
+    result = lint(tree)
+    assert result.returncode == 1
+    source = f"tinymlops.features.{room.partition('/')[0]}"
+    assert f"{source} is not allowed to import {of}" in result.stdout
+
+
 def test_every_package_of_the_library_stands_on_a_floor():
     config = tomllib.loads((ROOT / "pyproject.toml").read_text())
     layers = next(c["layers"] for c in config["tool"]["importlinter"]["contracts"] if c["type"] == "layers")

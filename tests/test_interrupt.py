@@ -23,7 +23,7 @@ fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # this terminal's Ctrl-C is for this proce
 import polars as pl
 import tinymlops as tm
 from tinymlops import progress
-from tinymlops.features.history import tables
+from tinymlops.features.join import tables
 progress._QUIET = 0.0
 tables._BATCH_ROWS = 100  # thousands of small reads: long enough to be interrupted anywhere
 spine = pl.read_parquet("spine.parquet")

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from tinymlops.errors import DataError
-from tinymlops.features.history import joins, tables
-from tinymlops.features.history.gathering import gather, gather_batches
-from tinymlops.features.history.joins import point_in_time_join
+from tinymlops.features.join import search, tables
+from tinymlops.features.join.gathering import gather, gather_batches
+from tinymlops.features.join.point_in_time import point_in_time_join
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -63,7 +63,7 @@ def join(left, right, **options):
 @pytest.fixture
 def few_rows_at_a_time(monkeypatch):
     monkeypatch.setattr(tables, "_BATCH_ROWS", 17)
-    monkeypatch.setattr(joins, "_CODED_ROWS", 5)
+    monkeypatch.setattr(search, "_CODED_ROWS", 5)
 
 
 @pytest.mark.parametrize(
@@ -130,12 +130,12 @@ def between_passes(monkeypatch):
     """Do something between the pass over keys and times and the one over values."""
 
     def arrange(deed):
-        def winners(search):
+        def winners(looking):
             deed()
-            return found(search)
+            return found(looking)
 
-        found = joins._Search.winners
-        monkeypatch.setattr(joins._Search, "winners", winners)
+        found = search.Search.winners
+        monkeypatch.setattr(search.Search, "winners", winners)
 
     return arrange
 
@@ -206,13 +206,13 @@ def test_a_file_is_left_as_it_was_when_the_join_is_interrupted(tmp_path, few_row
     rows(100).write_parquet(tmp_path / "rows.parquet")
     before = (tmp_path / "rows.parquet").read_bytes()
 
-    class Interrupting(joins.Coder):
+    class Interrupting(search.Coder):
         def number(self, records, *, first_row=0):
             if first_row > 50:
                 raise KeyboardInterrupt
             return super().number(records, first_row=first_row)
 
-    monkeypatch.setattr(joins, "Coder", Interrupting)
+    monkeypatch.setattr(search, "Coder", Interrupting)
     with pytest.raises(KeyboardInterrupt):
         join(spine(30), tmp_path / "rows.parquet")
     assert [Path(path).name for path in tmp_path.iterdir()] == ["rows.parquet"]

@@ -17,8 +17,8 @@ from streamed import latest_unsorted
 
 from tinymlops._status import Status
 from tinymlops.kernels import cache, compiling
-from tinymlops.kernels.asof import latest, status
-from tinymlops.kernels.records import RETRACTED, TOMBSTONE, VALUE, arrange
+from tinymlops.kernels.asof import in_window, latest, status
+from tinymlops.kernels.records import RETRACTED, TOMBSTONE, VALUE, arrange, available_from
 from tinymlops.kernels.threads import in_chunks, set_threads
 
 KEYS = 3
@@ -377,3 +377,34 @@ def test_a_broken_cache_file_is_compiled_anew(cache_home):
     for path in files:
         path.write_bytes(b"no pickle")
     assert compiling.compiled(double)(4) == 8
+
+
+@EXAMPLES
+@given(table=tables(), span=st.integers(1, 8))
+def test_a_window_takes_the_facts_before_its_moment(table, span):
+    rows, spine = table
+    records, order = arranged(rows)
+    for key, time in spine:
+        if key is None:
+            continue
+        part = slice(records.offsets[key], records.offsets[key + 1])
+        columns = records.event[part], records.visible_from[part], records.visible_to[part]
+        counts = np.array([rows[row].keep for row in order[part]], np.bool_)
+        inside = in_window(*columns, counts & (records.kind[part] == VALUE), time, span)
+        found = {rows[row].n for row in order[part][inside]}
+        facts = visible([row for row in rows if row.key == key], key, time, strict=True)
+        assert found == {row.n for row in facts if not row.deleted and row.keep and time - span <= row.e < time}
+
+
+@EXAMPLES
+@given(
+    event=st.one_of(st.integers(-(2**60), 2**60), st.just(FOREVER)),
+    wait=st.one_of(st.just(0), st.integers(0, 2**62)),
+    created=st.one_of(st.none(), st.just(NEVER), st.just(FOREVER), st.integers(-(2**60), 2**60)),
+)
+def test_a_record_is_known_after_its_delay_and_not_before_it_was_created(event, wait, created):
+    known = min(event + wait, FOREVER)
+    expected = known if created is None else max(known, created)
+    column, made = np.array([event], np.int64), None if created is None else np.array([created], np.int64)
+    for delay in (wait, np.array([wait], np.int64)):
+        assert available_from(column, delay, made).tolist() == [expected]

@@ -8,6 +8,7 @@ from conftest import START, at, shop
 from fuzzing import examples
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from oracle import oracle_aggregate
 from test_historical_features import every_feature, frame_of, orders_strategy
 
 import tinymlops as tm
@@ -471,3 +472,38 @@ def test_keys_of_another_kind_are_refused(workspace, keys):
     workspace.materialize()
     with pytest.raises(DataError):
         workspace.get_online_features(["spending"], keys)
+
+
+def test_a_deviation_that_double_double_leaves_open_is_that_of_history(workspace):
+    # The variance 2 * (2**27 - 1)**2 has 54 bits and is odd in the last: just halfway between two floats.
+    wide = float(2 * (2**27 - 1))
+    orders = frame_of(
+        [
+            ("a", 60, 0, 1, 7.0),  # too old
+            ("a", 100, 0, 2, 0.0),
+            ("a", 101, 0, 3, wide),
+            ("a", 102, 0, 4, 9.0),  # taken back before the read
+            ("a", 103, 0, 5, None),
+            ("a", 104, 0, 6, 3.0),  # left out by the condition
+            ("a", 110, 60, 7, 1.0),  # not yet available
+        ]
+    )
+    project = shop(
+        orders,
+        order_options={"id": "order", "created": "made"},
+        features=lambda rows: {
+            name: getattr(rows["amount"], name)(window="30m", where=rows["order"] != 6) for name in ("var", "std")
+        },
+    )
+    taken_back = orders.filter(pl.col("order") == 4).with_columns(pl.col("made").dt.offset_by("2m"), deleted=True)
+    project.frames["orders"] = pl.concat([orders.with_columns(deleted=False), taken_back])
+    workspace.apply(project)
+    workspace.ingest("orders")
+    workspace._clock = tm.ReplayClock(START + timedelta(minutes=120))
+    workspace.materialize()
+    read = workspace.get_online_features(["spending"], {"customer": ["a"]}).to_polars()
+    spine = pl.DataFrame({"customer": ["a"], "timestamp": [START + timedelta(minutes=120)]})
+    history = workspace.get_historical_features(spine, ["spending"])
+    assert read.to_dicts() == history.drop("timestamp").to_dicts()
+    assert read["var"].item() == oracle_aggregate("var", [0.0, wide])
+    assert read["std"].item() == oracle_aggregate("std", [0.0, wide])

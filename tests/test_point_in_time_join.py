@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from oracle import NEVER, Row, oracle_latest
 
 from tinymlops.errors import DataError, DefinitionError
-from tinymlops.features.history.joins import point_in_time_join
+from tinymlops.features.join.point_in_time import point_in_time_join
 
 UTC_TIME = pl.Datetime("us", "UTC")
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tinymlops.features.definitions.expressions import Features, Label, Rows
     from tinymlops.features.definitions.nouns import Inputs, Schema
     from tinymlops.features.definitions.project import Project
-    from tinymlops.features.history.joins import point_in_time_join
+    from tinymlops.features.join.point_in_time import point_in_time_join
     from tinymlops.server import create_app, serve
     from tinymlops.times import ReplayClock
     from tinymlops.workspace import Workspace, connect, restore
@@ -52,7 +52,7 @@ _HOMES = {
     "Workspace": "tinymlops.workspace",
     "connect": "tinymlops.workspace",
     "create_app": "tinymlops.server",
-    "point_in_time_join": "tinymlops.features.history.joins",
+    "point_in_time_join": "tinymlops.features.join.point_in_time",
     "restore": "tinymlops.workspace",
     "serve": "tinymlops.server",
 }

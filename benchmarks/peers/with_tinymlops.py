@@ -87,8 +87,9 @@ class MemoryWindows(Memory):
     """Windows over two frames, by the code that `get_historical_features` ends in."""
 
     def run(self) -> Any:
+        from tinymlops.features.compute.aggregates import compute
+        from tinymlops.features.compute.arranged import history_of
         from tinymlops.features.definitions.specs import SourceSpec
-        from tinymlops.features.history.computing import compute, history_of
 
         task = self.task
         rows = self.records.with_columns(

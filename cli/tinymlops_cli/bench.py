@@ -94,7 +94,7 @@ def _tables(rows: int) -> "tuple[pl.DataFrame, pl.DataFrame]":
 
 
 def _join(spine: "pl.DataFrame", records: "pl.DataFrame") -> "Callable[[], object]":
-    from tinymlops.features.history.joins import point_in_time_join
+    from tinymlops.features.join.point_in_time import point_in_time_join
 
     return lambda: point_in_time_join(spine, records, key="id", timestamp="at", ttl="7d")
 

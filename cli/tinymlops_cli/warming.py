@@ -80,6 +80,7 @@ def _walk(folder: Path) -> None:
     """Walk a small project from its sources to features of now and then, in a workspace that is thrown away."""
     rows = _rows()
     _sum_many_rows()
+    _look_into_a_window()
     for key in ("thing", "far", "text"):
         spine, facts = rows.select(key, "at"), rows.select(key, "at", "known_at", "x")
         for created in (None, "known_at"):
@@ -105,6 +106,16 @@ def _sum_many_rows() -> None:
     from tinymlops.kernels.totals import PAIR, add_on_threads
 
     add_on_threads(np.zeros((1, PAIR), np.uint64), np.zeros(PAIR, np.uint64))
+
+
+def _look_into_a_window() -> None:
+    """Mark the rows of one window, which only a deviation needs that could not be rounded for certain."""
+    import numpy as np
+
+    from tinymlops.kernels.asof import in_window
+
+    none = np.zeros(0, np.int64)
+    in_window(none, none, none, np.zeros(0, np.bool_), 0, 0)
 
 
 def _project() -> tm.Project:

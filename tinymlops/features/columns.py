@@ -15,7 +15,9 @@ import numpy as np
 import polars as pl
 
 from tinymlops.errors import AccessError, DataError, DefinitionError, near
-from tinymlops.features.definitions import specs
+from tinymlops.features.compute.aggregates import compute
+from tinymlops.features.compute.arranged import history_of
+from tinymlops.features.definitions import graph, specs
 from tinymlops.features.definitions.expressions import with_window
 from tinymlops.features.definitions.on_demand import FEATURE, TIMESTAMP, check_row_by_row, inputs_of
 from tinymlops.features.definitions.specs import (
@@ -26,7 +28,6 @@ from tinymlops.features.definitions.specs import (
     TrainingSetSpec,
     ViewSpec,
 )
-from tinymlops.features.history.computing import compute, history_of
 from tinymlops.features.history.sources import SYSTEM, with_times
 from tinymlops.features.history.storable import storable
 from tinymlops.features.history.stored import state_of
@@ -84,12 +85,10 @@ def check_readers(context: Context, source: SourceSpec, columns: Mapping[str, pl
     """
     frame = with_times(pl.DataFrame(schema=dict(columns)), source).with_columns(pl.lit(0, pl.Int64).alias("__sequence"))
     known = _Known(context, {source.name: frame})
-    for view in context.definitions.of(ViewSpec).values():
-        if view.source == source.name:
-            known.features_of(view)
-    for label in context.definitions.of(LabelSpec).values():
-        if label.source == source.name:
-            known.outcome_of(label)
+    for view in graph.views_reading(context.definitions, source.name):
+        known.features_of(view)
+    for label in graph.labels_reading(context.definitions, source.name):
+        known.outcome_of(label)
 
 
 class _Known:
@@ -109,7 +108,7 @@ class _Known:
             return
         sources = self._definitions.of(SourceSpec)
         plain = [source for source in sources.values() if not source.inputs]
-        for source in [*plain, *self._definitions.derived_in_order()]:
+        for source in [*plain, *graph.derived_in_order(self._definitions)]:
             self._frames[source.name] = self._read(source)
 
     def features_of(self, view: ViewSpec) -> dict[str, pl.DataType] | None:
@@ -179,7 +178,7 @@ class _Known:
         if on_demand.uses_timestamp:
             reads[TIMESTAMP] = pl.Datetime("us", "UTC")
         for request in training_set.features:
-            if request.on_demand or request.prefix + request.view not in on_demand.views:
+            if graph.parameter_of(request) not in on_demand.views:
                 continue
             known = dtypes[request.view]
             if known is None:
@@ -199,7 +198,7 @@ class _Known:
         key = self._definitions.key_columns(self._definitions.get(EntitySpec, entity), source)
         with _as_definition_error(f"the key {where}"):
             keys = [pl.Series(column, [], dtype=rows.schema.get(column, pl.Null())) for column in key]
-            history = history_of(rows, self._definitions.origin(source), key, keys)
+            history = history_of(rows, graph.origin(self._definitions, source), key, keys)
         found: dict[str, pl.Series] = {}
         for name, feature in features.items():
             with _as_definition_error(f"{name!r} {where}"):

@@ -11,20 +11,19 @@ from tinymlops.features.history.generations import (
     dating_of,
     generations_of,
     how_to_rebuild,
-    inputs_of,
     judge,
     place_of,
+    reads_others,
     span_of,
 )
 from tinymlops.records import RenamedSource, SourceState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.definitions import Definitions
-    from tinymlops.records import Generation
     from tinymlops.registry.models import Models
     from tinymlops.stores.database import Database
     from tinymlops.stores.transaction import Transaction
@@ -131,8 +130,8 @@ def _judged(context: Context) -> Iterator[str]:
         state = database.get(SourceState, source=place_of(database, source.name))
         if source.row_wise or state is None or not state.rows:
             continue
-        live = generations_of(database, place_of(database, source.name), state)[-1:]
-        judged = judge(source, live[0] if live else None, state.columns)
+        live = next(reversed(generations_of(database, place_of(database, source.name), state)), None)
+        judged = judge(source, live, state.columns)
         if judged.dating and source.inputs:
             yield f"transformation {source.name} begins anew: {' and '.join(judged.dating)} changed"
         elif judged.dating:
@@ -140,18 +139,13 @@ def _judged(context: Context) -> Iterator[str]:
                 f"the {' and '.join(judged.dating)} of source {source.name} changed under {state.rows:,} stored rows, which "
                 f"nothing reads by this definition before they are rebuilt; {how_to_rebuild(source.name)}"
             )
-        elif source.inputs and (judged.query or _reads_others(context.definitions, source, live)):
+        elif source.inputs and (judged.query or reads_others(context.definitions, source, live)):
             yield f"transformation {source.name} begins anew, for it is computed otherwise"
         elif judged.query:
             yield (
                 f"source {source.name} is read otherwise: if known rows differ, ingest refuses them until it is told to "
                 "--rebuild"
             )
-
-
-def _reads_others(definitions: Definitions, source: SourceSpec, live: Sequence[Generation]) -> bool:
-    """Say whether row-wise transformations that a rebuilt one reads are others than those it was computed from."""
-    return bool(live and live[0].inputs) and live[0].inputs != inputs_of(definitions, source)
 
 
 def _starving(context: Context, pinned: Definitions, renamed: Mapping[str, str]) -> Iterator[str]:

@@ -13,11 +13,11 @@ import numpy as np
 
 from tinymlops._status import Status
 from tinymlops.kernels._sort import group, parts_by_weight, put
-from tinymlops.kernels.compiling import compiled, frozen
+from tinymlops.kernels.compiling import YES, compiled, frozen
 from tinymlops.kernels.records import FOREVER, NEVER, RETRACTED, TOMBSTONE, Records
 from tinymlops.kernels.threads import in_chunks, thread_count
 
-__all__ = ["back", "first_at_least", "first_beyond", "is_visible", "latest", "scan", "status"]
+__all__ = ["back", "first_at_least", "first_beyond", "in_window", "is_visible", "latest", "scan", "status"]
 
 Array = np.ndarray[Any, Any]
 
@@ -223,6 +223,34 @@ def is_visible(visible_from: int, visible_to: int, time: int, strict: bool) -> b
         return visible_from < time <= visible_to
     # FOREVER is no moment: what is available then never is, and what lasts until then always does.
     return visible_from <= time and visible_from != FOREVER and (time < visible_to or visible_to == FOREVER)
+
+
+def in_window(event: Array, visible_from: Array, visible_to: Array, counts: Array, time: int, span: int) -> Array:
+    """Mark the rows of one key that a window up to a moment takes: its facts, by the rule of every other read.
+
+    Args:
+        event: int64[n] event times, in order.
+        visible_from: int64[n], as in `Records`.
+        visible_to: int64[n], as in `Records`.
+        counts: bool[n], the rows that may count.
+        time: The moment, microseconds UTC.
+        span: The window's length, microseconds.
+
+    Returns:
+        bool[n].
+    """
+    spans = frozen(event, np.int64), frozen(visible_from, np.int64), frozen(visible_to, np.int64)
+    marked: Array = _in_window(*spans, frozen(counts, np.bool_), time, span)
+    return marked
+
+
+@compiled
+def _in_window(event: Array, visible_from: Array, visible_to: Array, counts: Array, time: int, span: int) -> Array:
+    marked, since = np.zeros(event.size, np.bool_), back(time, span)
+    for i in range(event.size):
+        inside = since <= event[i] < time
+        marked[i] = inside and counts[i] and is_visible(visible_from[i], visible_to[i], time, YES)
+    return marked
 
 
 @compiled

@@ -15,6 +15,7 @@ import numpy as np
 from tinymlops.kernels._limbs import to_float, to_halves
 from tinymlops.kernels._pairs import pair_to_float, pair_to_integer
 from tinymlops.kernels._quotients import quotient, spread
+from tinymlops.kernels.asof import in_window
 from tinymlops.kernels.compiling import NO, YES, compiled, frozen
 from tinymlops.kernels.totals import PAIR, pair_between, total_between
 
@@ -107,11 +108,10 @@ def _values_of(column: Column, window: Window, place: int) -> list[float]:
     """Return the values of one window: the spine's row in working order."""
     records = column.timeline.records
     key, time = window.spine.key[place], int(window.spine.time[place])
-    rows = np.arange(records.offsets[key], records.offsets[key + 1])
-    event = records.event[rows]
-    seen = (records.visible_from[rows] < time) & (time <= records.visible_to[rows]) & (event < time)
-    rows = rows[seen & (event >= time - window.span) & column.valid[rows]]
-    values = column.bits[rows].view(np.float64) if column.is_float else column.bits[rows]
+    rows = slice(records.offsets[key], records.offsets[key + 1])
+    spans = records.event[rows], records.visible_from[rows], records.visible_to[rows]
+    bits = column.bits[rows][in_window(*spans, column.valid[rows], time, window.span)]
+    values = bits.view(np.float64) if column.is_float else bits
     found: list[float] = values.tolist()
     return found
 

@@ -16,7 +16,7 @@ from tinymlops.kernels._sort import as_rows, parts_by_weight, sort_leads, sort_r
 from tinymlops.kernels.compiling import compiled, frozen
 from tinymlops.kernels.threads import in_chunks, thread_count
 
-__all__ = ["FOREVER", "NEVER", "RETRACTED", "TOMBSTONE", "VALUE", "Records", "arrange", "records_of"]
+__all__ = ["FOREVER", "NEVER", "RETRACTED", "TOMBSTONE", "VALUE", "Records", "arrange", "available_from", "records_of"]
 
 Array = np.ndarray[Any, Any]
 
@@ -52,6 +52,23 @@ class Records(NamedTuple):
     """uint8[n]: VALUE, TOMBSTONE or RETRACTED."""
     monotone: Array
     """bool[K]: visible_from never decreases in row order, every visible_to is FOREVER, and nothing is RETRACTED."""
+
+
+def available_from(event: Array, wait: int | Array, created: Array | None = None) -> Array:
+    """Return when each record can first be known: after its delay, and not before it was created.
+
+    Args:
+        event: int64[n] event times; FOREVER for what never happens.
+        wait: Microseconds from the event until it can be known: for all, or int64[n].
+        created: int64[n] created times; None where they do not count.
+
+    Returns:
+        int64[n], at most FOREVER.
+    """
+    known = event
+    if not isinstance(wait, int) or wait:
+        known = np.minimum(event, FOREVER - wait) + wait
+    return known if created is None else np.maximum(known, created)
 
 
 def arrange(

@@ -12,6 +12,7 @@ import polars as pl
 from tinymlops._python_values import plain_value
 from tinymlops._texts import is_written_as_text
 from tinymlops.errors import DataError, near
+from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, SourceSpec
 from tinymlops.features.history.labels import complete_until, outcomes_of
 from tinymlops.features.history.stored import known_columns, state_of
@@ -175,7 +176,6 @@ def _sent_key(name: str, values: Sequence[Any], dtype: pl.DataType | None) -> pl
 def _key_dtypes(context: Context, entity: EntitySpec, source: SourceSpec) -> list[pl.DataType | None]:
     """Return the types of an entity's key at a source; None where only the rows themselves could tell."""
     names = context.definitions.key_columns(entity, source)
-    while source.row_wise:
-        source = context.definitions.get(SourceSpec, source.inputs[0])
-    known = known_columns(source, state_of(context, source.name))
+    origin = graph.origin(context.definitions, source)
+    known = known_columns(origin, state_of(context, origin.name))
     return [parse_dtype(known[name]) if name in known else None for name in names]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.specs import EntitySpec, SourceSpec, ViewSpec
 from tinymlops.features.history.historical import features_for
 from tinymlops.features.history.stored import stored_rows
@@ -142,7 +143,7 @@ class _Past:
         """Return the rows of a view's source that have one of these keys."""
         definitions = self.context.definitions
         source = definitions.get(SourceSpec, view.source)
-        if definitions.origin(source).inputs:  # rebuilt: its rows are not those of before and some more
+        if graph.origin(definitions, source).inputs:  # rebuilt: its rows are not those of before and some more
             found = stored_rows(self.context, source.name, as_of=sequence)
         else:
             if source.name not in self._newest:

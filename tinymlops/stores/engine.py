@@ -18,7 +18,7 @@ from tinymlops.errors import AccessError, DataError, DefinitionError, TinyMLOpsE
 from tinymlops.stores._arrow import as_polars, require_exact_types
 from tinymlops.stores._limits import Limits, within
 from tinymlops.stores._sql import SCHEMA, fold, located, parse, same_name
-from tinymlops.stores.pinned import Marks
+from tinymlops.stores.marks import Marks
 from tinymlops.stores.publish import scratch_directory
 
 if TYPE_CHECKING:

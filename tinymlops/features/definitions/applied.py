@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tinymlops.errors import DefinitionError, NotFoundError
+from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.definitions import Definitions, in_words, kind_of
 from tinymlops.features.definitions.nouns import FeatureRole, FeatureView, OnDemandView, Source, TrainingSet
 from tinymlops.features.definitions.specs import fingerprint
@@ -46,7 +47,7 @@ def require_applied(noun: Noun, definitions: Definitions) -> None:
         raise NotFoundError(f"{title} is not in this workspace", hint="apply the project first: ws.apply(project)")
     changed = [] if fingerprint(known) == fingerprint(spec) else [f"{kind_of(spec)}:{spec.name}"]
     if isinstance(noun, TrainingSet) and not changed:
-        now, then = Definitions(noun.siblings()).stands_on(noun.spec), definitions.stands_on(noun.spec)
+        now, then = graph.stands_on(Definitions(noun.siblings()), noun.spec), graph.stands_on(definitions, noun.spec)
         changed = sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))
     if changed:
         raise DefinitionError(

@@ -7,8 +7,9 @@ from graphlib import CycleError
 from typing import TYPE_CHECKING, Any
 
 from tinymlops.errors import DefinitionError, LeakageError
+from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.expressions import aggregates_in, feature_of
-from tinymlops.features.definitions.on_demand import check_expressions, inputs_of, reads_of
+from tinymlops.features.definitions.on_demand import check_expressions, inputs_of
 from tinymlops.features.definitions.specs import (
     EntitySpec,
     FeatureRequest,
@@ -51,7 +52,7 @@ def check(definitions: Definitions, functions: Functions) -> list[str]:
     for label in definitions.of(LabelSpec).values():
         _check_label(label, definitions)
     for on_demand in definitions.of(OnDemandSpec).values():
-        inputs = inputs_of(on_demand, reads_of(on_demand, definitions), definitions)
+        inputs = inputs_of(on_demand, graph.views_under(definitions, on_demand), definitions)
         check_expressions(on_demand, functions[on_demand.name], inputs)
     notes = _notes_on_sources(definitions)
     for training_set in definitions.of(TrainingSetSpec).values():
@@ -66,7 +67,7 @@ def _check_sources(definitions: Definitions) -> None:
         for parent in source.inputs:
             definitions.get(SourceSpec, parent, used_by=f"transformation {source.name!r}")
     try:
-        definitions.derived_in_order()
+        graph.derived_in_order(definitions)
     except CycleError as error:
         raise DefinitionError(
             f"transformations read each other in a circle: {' -> '.join(error.args[1])}", hint="break the circle"
@@ -74,7 +75,7 @@ def _check_sources(definitions: Definitions) -> None:
 
 
 def _is_static(source: SourceSpec, definitions: Definitions) -> bool:
-    return definitions.origin(source).timestamp is None
+    return graph.origin(definitions, source).timestamp is None
 
 
 def _check_view(view: ViewSpec, definitions: Definitions) -> None:
@@ -90,7 +91,7 @@ def _check_view(view: ViewSpec, definitions: Definitions) -> None:
                 f"{where} has {what}, but its source {source.name!r} is static",
                 hint="rows without a time are always visible: use .last() and no ttl, or give the source a timestamp",
             )
-    delay = definitions.origin(source).delay
+    delay = graph.origin(definitions, source).delay
     if view.ttl is not None and delay >= view.ttl:
         raise DefinitionError(
             f"{where}: the delay of {source.name!r} ({format_duration(delay)}) is not shorter than the ttl "
@@ -191,10 +192,9 @@ def _notes_on_sources(definitions: Definitions) -> list[str]:
 
 
 def _notes_on_training_set(training_set: TrainingSetSpec, definitions: Definitions) -> list[str]:
-    spine = definitions.base_sources(training_set.spine)
     label = definitions.get(LabelSpec, training_set.label)
     notes = []
-    shared = spine & definitions.base_sources(label.source)
+    shared = graph.shared_sources(definitions, training_set.spine, label.source)
     if shared:
         begins = f"t + {format_duration(label.gap)}" if label.gap else "t"
         notes.append(
@@ -202,7 +202,7 @@ def _notes_on_training_set(training_set: TrainingSetSpec, definitions: Definitio
             f"its own outcome, which lies in ({begins}, t + {format_duration(label.gap + label.horizon)}]"
         )
     for view in dict.fromkeys(request.view for request in training_set.features if not request.on_demand):
-        shared = spine & definitions.base_sources(definitions.get(ViewSpec, view).source)
+        shared = graph.shared_sources(definitions, training_set.spine, definitions.get(ViewSpec, view).source)
         if shared:
             notes.append(
                 f"{training_set.name}: {view} shares {', '.join(sorted(shared))} with the spine, so a row sees "

@@ -1,9 +1,8 @@
-"""`Definitions`: definitions by kind and name, and what follows from their names alone."""
+"""`Definitions`: definitions by kind and name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from graphlib import TopologicalSorter
 from typing import TypeVar
 
 from tinymlops.errors import DefinitionError, NotFoundError, near
@@ -16,7 +15,6 @@ from tinymlops.features.definitions.specs import (
     SourceSpec,
     TrainingSetSpec,
     ViewSpec,
-    fingerprint,
 )
 
 __all__ = ["Definitions", "in_words", "kind_of"]
@@ -69,23 +67,6 @@ class Definitions:
     def _hint(self) -> str:
         return "" if self.all else f"nothing is applied to this workspace yet: {_APPLY}"
 
-    def base_sources(self, name: str) -> set[str]:
-        """Return the sources that a source is, or is derived from, anywhere in its lineage."""
-        source = self.get(SourceSpec, name)
-        if not source.inputs:
-            return {name}
-        return {base for parent in source.inputs for base in self.base_sources(parent)}
-
-    def derived_in_order(self) -> list[SourceSpec]:
-        """Return the transformations, inputs before what reads them."""
-        sources = self.of(SourceSpec)
-        order = TopologicalSorter({name: source.inputs for name, source in sources.items()}).static_order()
-        return [sources[name] for name in order if sources[name].inputs]
-
-    def origin(self, source: SourceSpec) -> SourceSpec:
-        """Return the source whose times and id a source's rows have: a row-wise transformation keeps its input's."""
-        return self.origin(self.get(SourceSpec, source.inputs[0])) if source.row_wise else source
-
     def key_columns(self, entity: EntitySpec, source: SourceSpec) -> list[str]:
         """Return a source's columns that hold an entity's key."""
         return [source.keys.get(column, column) for column in entity.key]
@@ -93,37 +74,6 @@ class Definitions:
     def features_of(self, request: FeatureRequest) -> tuple[str, ...]:
         """Return the features of a view that a request asks for, in order, without its prefix."""
         return request.features or tuple(self.get(ViewSpec, request.view).features)
-
-    def stands_on(self, training_set: TrainingSetSpec) -> dict[str, str]:
-        """Return the fingerprint of every definition that a training set stands on, itself included.
-
-        Returns:
-            `kind:name` to fingerprint, in order.
-        """
-        label = self.get(LabelSpec, training_set.label)
-        found: list[AnySpec] = [training_set, label, self.get(EntitySpec, label.entity)]
-        sources = [training_set.spine, label.source]
-        for request in training_set.features:
-            if request.on_demand:
-                found.append(self.get(OnDemandSpec, request.view))
-                continue
-            view = self.get(ViewSpec, request.view)
-            found += [view, self.get(EntitySpec, view.entity)]
-            sources.append(view.source)
-        found += [self.get(SourceSpec, name) for name in self._with_inputs(sources)]
-        prints = {f"{kind_of(spec)}:{spec.name}": fingerprint(spec) for spec in found}
-        return dict(sorted(prints.items()))
-
-    def _with_inputs(self, names: Iterable[str]) -> set[str]:
-        """Return sources and all that they are derived from."""
-        found: set[str] = set()
-        todo = list(names)
-        while todo:
-            name = todo.pop()
-            if name not in found:
-                found.add(name)
-                todo += self.get(SourceSpec, name).inputs
-        return found
 
 
 def kind_of(spec: AnySpec) -> str:

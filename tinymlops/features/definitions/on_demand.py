@@ -10,16 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tinymlops.errors import DefinitionError, NotFoundError
+from tinymlops.features.definitions.graph import parameter_of
 from tinymlops.features.definitions.nouns import Inputs, check_name
-from tinymlops.features.definitions.specs import OnDemandSpec, ViewSpec
 
 if TYPE_CHECKING:
     import polars as pl
 
     from tinymlops.features.definitions.definitions import Definitions
-    from tinymlops.features.definitions.specs import FeatureRequest
+    from tinymlops.features.definitions.specs import FeatureRequest, OnDemandSpec
 
-__all__ = ["FEATURE", "TIMESTAMP", "check_expressions", "check_row_by_row", "expressions_of", "inputs_of", "reads_of"]
+__all__ = ["FEATURE", "TIMESTAMP", "check_expressions", "check_row_by_row", "expressions_of", "inputs_of"]
 
 Function = Callable[..., Any]
 
@@ -53,7 +53,7 @@ def inputs_of(spec: OnDemandSpec, requests: Sequence[FeatureRequest], definition
         columns = {
             feature: pl.col(f"{FEATURE}{request.prefix}{feature}")
             for request in requests
-            if not request.on_demand and request.prefix + request.view == parameter
+            if parameter_of(request) == parameter
             for feature in definitions.features_of(request)
         }
         if not columns:
@@ -98,23 +98,6 @@ def expressions_of(spec: OnDemandSpec, function: Function, inputs: Mapping[str, 
                 hint="compute it from the parameters; pl.lit(...) makes an expression of a constant",
             )
     return dict(found)
-
-
-def reads_of(spec: OnDemandSpec, definitions: Definitions) -> list[FeatureRequest]:
-    """Return the whole views that an on-demand view reads, each in the role its parameter says.
-
-    Raises:
-        NotFoundError: If a parameter names no view, with the near match.
-    """
-    from tinymlops.features.definitions.specs import FeatureRequest
-
-    views = definitions.of(ViewSpec)
-    requests = []
-    for parameter in spec.views:
-        named = max((name for name in views if parameter.endswith(name)), key=len, default=parameter)
-        view = definitions.get(ViewSpec, named, used_by=f"on-demand view {spec.name!r}")
-        requests.append(FeatureRequest(view=view.name, prefix=parameter.removesuffix(view.name)))
-    return requests
 
 
 def check_expressions(spec: OnDemandSpec, function: Function, inputs: Mapping[str, Inputs]) -> list[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from tinymlops.errors import DataError
-from tinymlops.features.definitions import specs
+from tinymlops.features.definitions import graph, specs
 from tinymlops.features.definitions.specs import SourceSpec
 from tinymlops.records import Definition, Generation, RenamedSource, SourceState
 
@@ -34,6 +34,7 @@ __all__ = [
     "judge",
     "place_of",
     "query_of",
+    "reads_others",
     "span_of",
 ]
 
@@ -87,14 +88,13 @@ def dating_of(source: SourceSpec, columns: Mapping[str, str]) -> str:
 
 def inputs_of(definitions: Definitions, source: SourceSpec) -> str:
     """Return the digest of the row-wise transformations between a rebuilt one and stored rows; empty if there are none."""
-    known = definitions.of(SourceSpec)
-    left, found = list(source.inputs), set[str]()
-    while left:
-        one = known[left.pop()]
-        if one.row_wise:
-            found.add(specs.fingerprint(one))
-            left += one.inputs
-    return hashlib.sha256("".join(sorted(found)).encode()).hexdigest() if found else ""
+    found = sorted(map(specs.fingerprint, graph.row_wise_inputs(definitions, source)))
+    return hashlib.sha256("".join(found).encode()).hexdigest() if found else ""
+
+
+def reads_others(definitions: Definitions, source: SourceSpec, live: Generation | None) -> bool:
+    """Say whether row-wise transformations that a rebuilt one reads are others than those it was computed from."""
+    return live is not None and bool(live.inputs) and live.inputs != inputs_of(definitions, source)
 
 
 def _is_local(dtype: str) -> bool:

@@ -9,29 +9,26 @@ import numpy as np
 import polars as pl
 
 from tinymlops.errors import DataError, NotFoundError, near
+from tinymlops.features.compute.evaluating import without_infinities
+from tinymlops.features.compute.views import asked_of, compute_arranged, compute_view, plan_view
+from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.applied import require_applied
-from tinymlops.features.definitions.expressions import columns_of
 from tinymlops.features.definitions.nouns import FeatureRole, FeatureView, OnDemandView, requests_of
 from tinymlops.features.definitions.on_demand import FEATURE, TIMESTAMP, expressions_of, inputs_of
 from tinymlops.features.definitions.specs import EntitySpec, FeatureRequest, OnDemandSpec, SourceSpec, ViewSpec
-from tinymlops.features.history.computing import Array, cell_statuses, compute, history_of
-from tinymlops.features.history.evaluating import without_infinities
 from tinymlops.features.history.prepared import history_from_store
 from tinymlops.features.history.stored import known_columns, state_of
 
 if TYPE_CHECKING:
+    from tinymlops.features.compute.arranged import Array
     from tinymlops.features.context import Context
-    from tinymlops.features.definitions.expressions import Aggregate
 
 __all__ = [
     "Asked",
     "Table",
-    "asked_of",
     "features_for",
     "in_order",
-    "is_strict",
     "key_types",
-    "no_key",
     "parse_features",
     "same_name",
     "view_columns",
@@ -156,9 +153,8 @@ def key_types(context: Context, asked: Asked) -> dict[str, str]:
             context.definitions.get(SourceSpec, view.source),
         )
         names = context.definitions.key_columns(entity, source)
-        while source.row_wise:
-            source = context.definitions.get(SourceSpec, source.inputs[0])
-        known = known_columns(source, state_of(context, source.name))
+        origin = graph.origin(context.definitions, source)
+        known = known_columns(origin, state_of(context, origin.name))
         found = zip(request.on or entity.key, names, strict=True)
         types |= {column: known[name] for column, name in found if name in known}
     return types
@@ -177,11 +173,6 @@ def _columns(context: Context, request: FeatureRequest) -> dict[str, str]:
     return {request.prefix + name: f"{view.name}:{name}" for name in asked_of(view, request)}
 
 
-def asked_of(view: ViewSpec, request: FeatureRequest) -> dict[str, Aggregate]:
-    """Return the features of a view that a request asks for."""
-    return {name: view.features[name] for name in request.features or view.features}
-
-
 def view_columns(
     context: Context,
     spine: pl.DataFrame,
@@ -194,43 +185,17 @@ def view_columns(
     as_of: int | None = None,
 ) -> Table:
     """Compute the features of one view, and why each cell holds what it holds; the arguments are those of `features_for`."""
-    definitions = context.definitions
-    view = definitions.get(ViewSpec, request.view)
-    entity = definitions.get(EntitySpec, view.entity)
-    source = definitions.get(SourceSpec, view.source)
-    for column in request.on or entity.key:
-        if column not in spine.columns:
-            raise no_key(column, view, spine.columns)
-    keys = [spine[column] for column in request.on or entity.key]
-    features = asked_of(view, request)
-    used = set().union(*map(columns_of, features.values()))
-    if rows is None:
-        history = history_from_store(context, source, entity, keys, used, as_of=as_of)
+    plan = plan_view(context.definitions, request, spine_source=spine_source)
+    keys = plan.keys_of(spine)
+    view = context.definitions.get(ViewSpec, request.view)
+    if rows is not None:
+        found = compute_view(plan, rows(view, keys), spine, time, details=details)
     else:
-        key = definitions.key_columns(entity, source)
-        history = history_of(rows(view, keys), definitions.origin(source), key, keys)
-    strict = is_strict(context, source.name, spine_source)
-    table = Table({}, {}, {}, {})
-    for name, values in compute(history, features, time, strict=strict, ttl=view.ttl).items():
-        column = request.prefix + name
-        table.columns[column] = values.alias(column)
-        if details:
-            status, event = cell_statuses(history, features[name], time, strict=strict, ttl=view.ttl)
-            table.details[f"{column}_status"] = status.alias(f"{column}_status")
-            table.details[f"{column}_event_time"] = event.alias(f"{column}_event_time")
-    table.not_finite.update({request.prefix + name: count for name, count in history.not_finite.items()})
-    return table
-
-
-def is_strict(context: Context, source: str, spine_source: str | None) -> bool:
-    """Say whether a row must not see itself: the spine and the feature share a source anywhere in their lineage."""
-    definitions = context.definitions
-    return spine_source is not None and bool(definitions.base_sources(spine_source) & definitions.base_sources(source))
-
-
-def no_key(column: str, view: ViewSpec, columns: Sequence[str]) -> DataError:
-    """Say that a spine lacks a column of a view's key."""
-    return DataError(f"the spine has no column {column!r}, the key of {view.name!r}", hint=near(column, columns))
+        entity = context.definitions.get(EntitySpec, view.entity)
+        source = context.definitions.get(SourceSpec, view.source)
+        history = history_from_store(context, source, entity, keys, plan.columns, as_of=as_of)
+        found = compute_arranged(plan, history, time, details=details)
+    return Table(found.columns, {}, found.details, found.not_finite)
 
 
 def _on_demand(

@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING
 import msgspec
 import polars as pl
 
+from tinymlops.features.compute.views import compute_view, plan_view
+from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.definitions import Definitions
 from tinymlops.features.definitions.specs import FeatureRequest, Known, SourceSpec, ViewSpec
 from tinymlops.features.history.commits import Commits
 from tinymlops.features.history.generations import place_of
-from tinymlops.features.history.historical import features_for
 from tinymlops.features.history.stored import stored_rows
 from tinymlops.kernels.records import NEVER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tinymlops.features.compute.arranged import Array
     from tinymlops.features.context import Context
-    from tinymlops.features.history.computing import Array
     from tinymlops.features.history.historical import Table
 
 __all__ = ["Knowledge", "knowledge_of"]
@@ -64,7 +65,7 @@ def knowledge_of(
         if request.on_demand:
             continue
         view = context.definitions.get(ViewSpec, request.view)
-        origin = context.definitions.origin(context.definitions.get(SourceSpec, view.source))
+        origin = graph.origin(context.definitions, context.definitions.get(SourceSpec, view.source))
         asked = _Asked(context, spine, time, request, table, spine_source)
         rows = stored_rows(context, view.source, as_of=as_of)
         changed, after = _changed(asked, origin, rows, as_of), _committed_after(asked, origin, rows)
@@ -88,16 +89,13 @@ class _Asked:
         spine_source: str,
     ) -> None:
         self.context, self.time, self.request = context, time, request
-        self._spine, self._table, self._spine_source = spine, table, spine_source
+        self._plan = plan_view(context.definitions, request, spine_source=spine_source)
+        self._spine, self._table = spine, table
 
     def differing(self, rows: pl.DataFrame, origin: SourceSpec) -> int:
         """Count the cells that other rows, read by another definition of their source, would change."""
-        known = self.context.definitions.all
-        every = [origin if isinstance(spec, SourceSpec) and spec.name == origin.name else spec for spec in known]
-        context = self.context.with_definitions(Definitions(every))
-        other = features_for(
-            context, self._spine, self.time, [self.request], spine_source=self._spine_source, rows=lambda *_: rows
-        )
+        plan = msgspec.structs.replace(self._plan, source=origin)
+        other = compute_view(plan, rows, self._spine, self.time)
         return sum(int(values.ne_missing(self._table.columns[name]).sum()) for name, values in other.columns.items())
 
 

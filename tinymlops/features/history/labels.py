@@ -5,18 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tinymlops.errors import DataError, LeakageError
+from tinymlops.features.compute.aggregates import compute
+from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.expressions import columns_of, with_window
 from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, SourceSpec
-from tinymlops.features.history.computing import Array, compute
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.history.prepared import history_from_store
-from tinymlops.features.history.record_times import delay_micros
 from tinymlops.features.history.stored import known_columns, newest_progress, state_of, stored_rows
+from tinymlops.features.join.record_times import delay_micros
 from tinymlops.registry.history import said_complete_until
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from tinymlops.features.compute.arranged import Array
     from tinymlops.features.context import Context
 
 __all__ = ["complete_until", "outcomes_of"]
@@ -59,7 +61,7 @@ def outcomes_of(
     end = time + (label.gap + label.horizon)
     # A window is [end - w, end) and the look-ahead (t + gap, end]: one microsecond later they are the same.
     outcome = compute(history, {label.name: windowed}, end + 1, strict=True, ttl=None)[label.name]
-    return outcome, end + _longest_delay(context, context.definitions.origin(source), as_of) <= complete
+    return outcome, end + _longest_delay(context, graph.origin(context.definitions, source), as_of) <= complete
 
 
 def _longest_delay(context: Context, origin: SourceSpec, as_of: int | None) -> int:
@@ -84,7 +86,7 @@ def complete_until(context: Context, label: LabelSpec, *, as_of: int | None = No
         NotFoundError: If a source under it was never ingested.
         LeakageError: If nobody can say.
     """
-    bases = context.definitions.base_sources(label.source)
+    bases = graph.base_sources(context.definitions, label.source)
     for name in bases:
         known_columns(context.definitions.get(SourceSpec, name), state_of(context, name))
     known = [

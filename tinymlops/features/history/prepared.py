@@ -14,10 +14,10 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from tinymlops.features.definitions import specs
+from tinymlops.features.compute.arranged import Array, History, arrange_rows, history_of, key_columns
+from tinymlops.features.definitions import graph, specs
 from tinymlops.features.definitions.expressions import columns_of
-from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, SourceSpec, ViewSpec
-from tinymlops.features.history.computing import Array, History, arrange_rows, history_of, key_columns
+from tinymlops.features.definitions.specs import EntitySpec, SourceSpec, ViewSpec
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.history.stored import live_segments, newest_sequence, segments_of, stored_rows
 from tinymlops.kernels.compiling import frozen
@@ -67,7 +67,7 @@ def history_from_store(
         DataError: If a key column is missing, or its type is not the spine's.
     """
     key = context.definitions.key_columns(entity, source)
-    origin = context.definitions.origin(source)
+    origin = graph.origin(context.definitions, source)
     if _rows_of(context, origin, segments_of(context, origin)) >= _MANY_ROWS and _has_all_by(context, source, as_of):
         tables = _image(context, source, entity, key, columns, outcome=outcome)
         if _has_all_by(context, source, as_of):  # still: no later row can be in the image
@@ -86,7 +86,7 @@ def ways_of_reading(context: Context) -> list[str]:
     notes = []
     for view in context.definitions.of(ViewSpec).values():
         source = context.definitions.get(SourceSpec, view.source)
-        origin = context.definitions.origin(source)
+        origin = graph.origin(context.definitions, source)
         rows = _rows_of(context, origin, live_segments(context, origin.name))
         if rows >= _MANY_ROWS:
             notes.append(
@@ -111,7 +111,7 @@ def _image(
     outcome: bool,
 ) -> dict[str, pl.DataFrame]:
     """Return the image of all of a source's rows, made if need be."""
-    origin = context.definitions.origin(source)
+    origin = graph.origin(context.definitions, source)
     wanted = sorted(_columns_in_force(context, source, entity) | set(columns))
     # One image is kept of each purpose; a column's name is no file name.
     purpose = hashlib.sha256(msgspec.json.encode((key, outcome))).hexdigest()[:16]
@@ -135,19 +135,16 @@ def _rows_of(context: Context, origin: SourceSpec, segments: Sequence[Segment]) 
 
 def _columns_in_force(context: Context, source: SourceSpec, entity: EntitySpec) -> set[str]:
     """Return the columns that the definitions in force read by this key, so that one image serves them all."""
-    of = source.name, entity.name
-    views = [view for view in context.definitions.of(ViewSpec).values() if (view.source, view.entity) == of]
-    labels = [label for label in context.definitions.of(LabelSpec).values() if (label.source, label.entity) == of]
-    expressions = [feature for view in views for feature in view.features.values()]
-    expressions += [label.expression for label in labels]
+    views = graph.views_reading(context.definitions, source.name)
+    labels = graph.labels_reading(context.definitions, source.name)
+    expressions = [one for view in views if view.entity == entity.name for one in view.features.values()]
+    expressions += [label.expression for label in labels if label.entity == entity.name]
     return set().union(*map(columns_of, expressions))
 
 
 def _name(context: Context, source: SourceSpec, key: Sequence[str], columns: Sequence[str], *, outcome: bool) -> str:
     """Return the digest of all that an image is made from."""
-    lineage = [source]
-    while lineage[-1].row_wise:
-        lineage.append(context.definitions.get(SourceSpec, lineage[-1].inputs[0]))
+    lineage = graph.lineage(context.definitions, source)
     origin = lineage[-1]
     database = context.environment.database
     pushed = extent_of_pushed(database, place_of(database, origin.name))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tinymlops.errors import DataError, near
-from tinymlops.features.history.record_times import delay_micros
 from tinymlops.features.history.storable import event_times, require_answerable, storable
 from tinymlops.features.history.user_code import reading
+from tinymlops.features.join.record_times import delay_micros
 from tinymlops.frames import to_polars
 
 if TYPE_CHECKING:

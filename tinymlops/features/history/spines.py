@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
+from tinymlops.features.compute.arranged import available_at, numbered
+from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.specs import OnDemandSpec, SourceSpec, TrainingSetSpec
-from tinymlops.features.history.computing import available_at
 from tinymlops.features.history.stored import current_rows, stored_rows
+from tinymlops.kernels.asof import latest
+from tinymlops.kernels.records import NEVER, arrange
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
@@ -27,7 +31,7 @@ def spine_of(context: Context, training_set: TrainingSetSpec, *, as_of: int, fie
             first; if not, from the final one.
     """
     spine = current_rows(context, training_set.spine, as_of=as_of, role="spine")
-    source = context.definitions.origin(context.definitions.get(SourceSpec, training_set.spine))
+    source = graph.origin(context.definitions, context.definitions.get(SourceSpec, training_set.spine))
     views = [request.view for request in training_set.features if request.on_demand]
     fields = {name for view in views for name in context.definitions.get(OnDemandSpec, view).request}
     wanted = sorted(fields & set(spine.columns))
@@ -40,16 +44,22 @@ def spine_of(context: Context, training_set: TrainingSetSpec, *, as_of: int, fie
 
 
 def _with_fields(spine: pl.DataFrame, versions: pl.DataFrame, source: SourceSpec, fields: list[str]) -> pl.DataFrame:
+    """Take fields from the version of each row that was visible at its time, or else the first; rows without id keep theirs."""
     assert source.id is not None, "versions are of events with ids"
-    event = versions["__event"].to_numpy()
-    versions = versions.select(source.id, "__created", "__sequence", *fields).with_columns(
-        __from=pl.Series(available_at(versions, source, event))
+    codes = numbered(pl.concat([versions[source.id], spine[source.id]]))
+    of_versions, of_spine = codes[: versions.height], codes[versions.height :]
+    records, order = arrange(
+        of_versions,
+        np.zeros(versions.height, np.int64),  # versions of one event are told apart by when they came
+        available_at(versions, source, versions["__event"].to_numpy()),
+        versions["__created"].fill_null(NEVER).to_numpy(),
+        versions["__sequence"].to_numpy(),
+        keys=int(codes.max(initial=-1)) + 1,
+        ids=of_versions,
     )
-    asked = spine.select(source.id, __at="__event").with_row_index("__row")
-    pairs = asked.join(versions, on=source.id).sort("__created", "__sequence", nulls_last=False)
-    visible = pairs.filter(pl.col("__from") <= pl.col("__at")).unique("__row", keep="last", maintain_order=True)
-    others = pairs.join(visible, on="__row", how="anti").unique("__row", keep="first", maintain_order=True)
-    chosen = pl.concat([visible, others]).select("__row", *fields)
-    kept = spine.with_row_index("__row").join(chosen.select("__row"), on="__row", how="anti")
-    found = pl.concat([chosen, kept.select("__row", *fields)]).sort("__row")
-    return spine.with_columns(found.select(fields))
+    visible = latest(records, of_spine, spine["__event"].to_numpy(), strict=False)
+    has_versions = (of_spine >= 0) & (np.diff(records.offsets)[of_spine] > 0)
+    chosen = np.where(visible >= 0, visible, records.offsets[of_spine])
+    place = np.arange(versions.height, versions.height + spine.height)
+    place[has_versions] = order[chosen[has_versions]]
+    return spine.with_columns(pl.concat([versions.select(fields), spine.select(fields)])[place])

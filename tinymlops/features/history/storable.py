@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tinymlops.errors import DataError
-from tinymlops.features.history.record_times import times_of
+from tinymlops.features.history.source_times import times_of
 from tinymlops.schema import dtype_name, lasting_dtype
 from tinymlops.times import ENDLESS, FIRST_MICROS, LAST_MICROS
 

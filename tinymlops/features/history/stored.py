@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tinymlops._widening import widened
 from tinymlops.errors import DataError, NotFoundError
+from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.specs import SourceSpec
 from tinymlops.features.history.commits import Commits, with_observed_times
 from tinymlops.features.history.generations import place_of, span_of
 from tinymlops.features.history.payloads import read_pushed
-from tinymlops.features.history.record_times import times_of
+from tinymlops.features.history.source_times import times_of
 from tinymlops.features.history.sources import SYSTEM, run_transformation
 from tinymlops.records import PushedRow, Segment, SourceState
 from tinymlops.registry.history import segments_after, was_ingested
@@ -98,7 +99,7 @@ def stored_rows(
 
 
 def _row_wise(context: Context, source: SourceSpec, *, after: int, as_of: int | None, role: Role) -> pl.DataFrame:
-    from tinymlops.features.history.evaluating import all_finite
+    from tinymlops.features.compute.evaluating import all_finite
 
     parent = stored_rows(context, source.inputs[0], after=after, as_of=as_of, role=role)
     result = run_transformation(context, source, {source.inputs[0]: parent})
@@ -193,7 +194,7 @@ def current_rows(context: Context, name: str, *, as_of: int | None = None, role:
     """
     import polars as pl
 
-    source = context.definitions.origin(context.definitions.get(SourceSpec, name))
+    source = graph.origin(context.definitions, context.definitions.get(SourceSpec, name))
     rows = stored_rows(context, name, as_of=as_of, role=role)
     if source.id is not None and rows[source.id].null_count() + rows[source.id].n_unique() < rows.height:
         final = rows.sort("__created", "__sequence", nulls_last=False).unique(source.id, keep="last")
@@ -287,15 +288,13 @@ def newest_sequence(context: Context, name: str) -> int | None:
 
     A row-wise transformation has its input's rows.
     """
-    source = context.definitions.get(SourceSpec, name)
-    if source.row_wise:
-        return newest_sequence(context, source.inputs[0])
+    source = graph.origin(context.definitions, context.definitions.get(SourceSpec, name))
     database = context.environment.database
-    place = place_of(database, name)
+    place = place_of(database, source.name)
     if source.via != "push" and database.get(SourceState, source=place) is None:
         return None
     pushed = database.list(PushedRow, where={"source": place}, order="-n", limit=1)
-    return max([0, *(row.n for row in pushed), *(segment.last for segment in live_segments(context, name))])
+    return max([0, *(row.n for row in pushed), *(segment.last for segment in live_segments(context, source.name))])
 
 
 def newest_progress(context: Context, name: str, *, as_of: int | None = None) -> int | None:

@@ -15,7 +15,7 @@ import polars as pl
 
 from tinymlops import _html
 from tinymlops.errors import DataError, DefinitionError, IntegrityError
-from tinymlops.features.definitions import specs
+from tinymlops.features.definitions import graph, specs
 from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, OnDemandSpec, TrainingSetSpec
 from tinymlops.features.history.historical import features_for
 from tinymlops.features.history.knowledge import Knowledge, knowledge_of
@@ -28,8 +28,8 @@ from tinymlops.signature import build_signature
 from tinymlops.times import format_duration, from_micros, parse_instant, parse_zone, to_micros
 
 if TYPE_CHECKING:
+    from tinymlops.features.compute.arranged import Array
     from tinymlops.features.context import Context
-    from tinymlops.features.history.computing import Array
 
 __all__ = [
     "BuildReport",
@@ -291,7 +291,7 @@ def _made(context: Context, recipe: Recipe) -> _Made:
         shown,
         parts,
         signature,
-        context.definitions.stands_on(spec),
+        graph.stands_on(context.definitions, spec),
         table_hash(X.filter(rows).with_columns(outcome.filter(rows).alias("__label"))),
     )
 

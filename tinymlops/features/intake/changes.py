@@ -14,7 +14,7 @@ import polars as pl
 
 from tinymlops._widening import widened
 from tinymlops.errors import ConflictError
-from tinymlops.features.history.record_times import times_of
+from tinymlops.features.history.source_times import times_of
 from tinymlops.kernels.matching import unmatched
 from tinymlops.schema import schema_of
 from tinymlops.times import from_micros

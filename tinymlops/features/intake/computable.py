@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tinymlops.errors import DataError
+from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.expressions import aggregates_in, can_fail, feature_of
-from tinymlops.features.definitions.specs import LabelSpec, SourceSpec, ViewSpec
 from tinymlops.features.history.sources import run_transformation
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.expressions import AnyOperand
+    from tinymlops.features.definitions.specs import SourceSpec
 
 __all__ = ["require_computable"]
 
@@ -33,7 +34,7 @@ def require_computable(context: Context, source: SourceSpec, frame: pl.DataFrame
     """
     import polars as pl
 
-    from tinymlops.features.history.evaluating import TooGreatError, evaluate
+    from tinymlops.features.compute.evaluating import TooGreatError, evaluate
 
     for where, operand in _that_can_fail(context, source.name):
         try:
@@ -50,8 +51,8 @@ def require_computable(context: Context, source: SourceSpec, frame: pl.DataFrame
                 f"computed of them: {error}",
                 hint="correct the rows, or the expression",
             ) from error
-    for derived in context.definitions.of(SourceSpec).values():
-        if derived.row_wise and derived.inputs[0] == source.name and _is_read(context, derived):
+    for derived in graph.row_wise_over(context.definitions, source.name):
+        if _is_read(context, derived):
             numbered = frame
             if "__sequence" not in frame.columns:
                 numbered = frame.with_columns(pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias("__sequence"))
@@ -60,16 +61,13 @@ def require_computable(context: Context, source: SourceSpec, frame: pl.DataFrame
 
 def _is_read(context: Context, source: SourceSpec) -> bool:
     """Say whether something that can fail is computed of a source, or of what is made of it."""
-    after = [
-        one for one in context.definitions.of(SourceSpec).values() if one.row_wise and one.inputs[0] == source.name
-    ]
-    return any(True for _ in _that_can_fail(context, source.name)) or any(_is_read(context, one) for one in after)
+    made = graph.downstream(context.definitions, source.name)
+    return any(True for name in made for _ in _that_can_fail(context, name))
 
 
 def _that_can_fail(context: Context, source: str) -> Iterator[tuple[str, AnyOperand]]:
     """Yield the operands over a source whose integers may be too great, and what reads each."""
-    views = [view for view in context.definitions.of(ViewSpec).values() if view.source == source]
-    labels = [label for label in context.definitions.of(LabelSpec).values() if label.source == source]
+    views, labels = graph.views_reading(context.definitions, source), graph.labels_reading(context.definitions, source)
     found = [
         (f"{view.name}:{feature_of(name)}", part)
         for view in views

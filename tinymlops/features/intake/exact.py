@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tinymlops.errors import DataError
-from tinymlops.features.history.record_times import times_of
+from tinymlops.features.history.source_times import times_of
 from tinymlops.schema import dtype_name
 from tinymlops.times import ENDLESS, to_micros
 

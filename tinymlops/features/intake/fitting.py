@@ -9,8 +9,8 @@ import polars as pl
 from tinymlops._warn import warn
 from tinymlops._widening import inexact, widened, wider
 from tinymlops.errors import DataError, near
+from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.expressions import columns_of
-from tinymlops.features.definitions.specs import LabelSpec, ViewSpec
 from tinymlops.features.history.stored import stored_batches
 from tinymlops.schema import dtype_name, parse_dtype
 
@@ -125,14 +125,9 @@ def _readers(definitions: Definitions, source: SourceSpec, column: str) -> list[
     """Name what reads a column of a source."""
     views = [
         f"feature {view.name}:{name}"
-        for view in definitions.of(ViewSpec).values()
-        if view.source == source.name
+        for view in graph.views_reading(definitions, source.name)
         for name, feature in view.features.items()
         if column in columns_of(feature)
     ]
-    labels = definitions.of(LabelSpec).values()
-    return views + [
-        f"label {label.name}"
-        for label in labels
-        if label.source == source.name and column in columns_of(label.expression)
-    ]
+    labels = graph.labels_reading(definitions, source.name)
+    return views + [f"label {label.name}" for label in labels if column in columns_of(label.expression)]

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from tinymlops.errors import ConflictError
+from tinymlops.features.definitions import graph
 from tinymlops.features.history.sources import read_source, with_times
 from tinymlops.features.history.stored import live_segments, since_of, state_of
 from tinymlops.features.intake.changes import Changes, compared, first, in_order, own_schema
@@ -13,7 +14,6 @@ from tinymlops.features.intake.committing import Batch, commit
 from tinymlops.features.intake.fitting import fitted, tell_of_columns
 from tinymlops.features.intake.taking_in import (
     entity_keys,
-    has_row_wise,
     history_for,
     judged_now,
     never_known,
@@ -134,7 +134,7 @@ def _changes(
     present: pl.Series | None,
     now: int,
 ) -> Changes:
-    keys, whole = entity_keys(context, source), has_row_wise(context, source)
+    keys, whole = entity_keys(context, source), bool(graph.row_wise_over(context.definitions, source.name))
     if state is None:
         return first(frame, source, keys=keys, whole=whole)
     history = history_for(context, source, state)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tinymlops._warn import warn
 from tinymlops.errors import DataError, TinyMLOpsError
-from tinymlops.features.definitions import specs
+from tinymlops.features.definitions import graph, specs
 from tinymlops.features.intake.attempts import Attempts
 from tinymlops.features.intake.compaction import compact_where_needed
 from tinymlops.features.intake.followers import follow
@@ -74,7 +74,7 @@ def ingest_all(
             if rebuild
             else partial(ingest, context, spec, full=full, complete_until=complete_until),
         )
-    for spec in context.definitions.derived_in_order():
+    for spec in graph.derived_in_order(context.definitions):
         if not spec.row_wise:
             attempts.make(spec.name, partial(recompute, context, spec))
     if attempts.reports:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import msgspec
 
 from tinymlops.errors import ConflictError, DataError
-from tinymlops.features.definitions import specs
+from tinymlops.features.compute.deletes import refuse_deletes
+from tinymlops.features.definitions import graph, specs
 from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, SourceSpec, ViewSpec
-from tinymlops.features.history.deletes import refuse_deletes
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.history.payloads import digest_of, to_ids, to_payloads
 from tinymlops.features.history.sources import with_times
@@ -23,7 +23,7 @@ from tinymlops.features.intake.fitting import grown
 from tinymlops.features.intake.followers import follow
 from tinymlops.features.intake.latest_events import Event, LatestEvents
 from tinymlops.features.intake.row_wise import check_row_wise
-from tinymlops.features.intake.taking_in import entity_keys, has_row_wise, judged_now, refuse_other_dating
+from tinymlops.features.intake.taking_in import entity_keys, judged_now, refuse_other_dating
 from tinymlops.records import PushBatch, PushedRow, SourceState
 from tinymlops.schema import parse_dtype
 from tinymlops.times import from_micros
@@ -109,7 +109,7 @@ def push(context: Context, name: str, rows: Frame, *, batch_id: str | None = Non
     database = context.environment.database
     place = place_of(database, name)
     columns = _columns(context, source, database.get(SourceState, source=place))
-    keys = None if has_row_wise(context, source) else entity_keys(context, source)
+    keys = None if graph.row_wise_over(context.definitions, source.name) else entity_keys(context, source)
     with context.scope.write(audit="inside") as tx:
         state = tx.get(SourceState, source=place)
         if state is not None and state.columns != columns:
@@ -166,8 +166,11 @@ def _pushed_source(context: Context, name: str) -> SourceSpec:
 def _key_columns(context: Context, source: SourceSpec) -> set[str]:
     """Return the source's columns that hold the key of an entity somebody reads it for."""
     definitions = context.definitions
-    readers: list[ViewSpec | LabelSpec] = [*definitions.of(ViewSpec).values(), *definitions.of(LabelSpec).values()]
-    entities = [definitions.get(EntitySpec, reader.entity) for reader in readers if reader.source == source.name]
+    readers: list[ViewSpec | LabelSpec] = [
+        *graph.views_reading(definitions, source.name),
+        *graph.labels_reading(definitions, source.name),
+    ]
+    entities = [definitions.get(EntitySpec, reader.entity) for reader in readers]
     return {column for entity in entities for column in definitions.key_columns(entity, source)} & set(source.columns)
 
 

@@ -17,10 +17,11 @@ import polars as pl
 from tinymlops._warn import warn
 from tinymlops._widening import widened, wider
 from tinymlops.errors import DataError
-from tinymlops.features.history.deletes import refuse_deletes
+from tinymlops.features.compute.deletes import refuse_deletes
+from tinymlops.features.definitions import graph
 from tinymlops.features.history.generations import generations_of, place_of
 from tinymlops.features.history.payloads import digest_of, to_ids, to_payloads
-from tinymlops.features.history.record_times import times_of
+from tinymlops.features.history.source_times import times_of
 from tinymlops.features.history.sources import read_source, with_times
 from tinymlops.features.history.stored import live_segments, state_of
 from tinymlops.features.intake.changes import (
@@ -36,7 +37,7 @@ from tinymlops.features.intake.committing import Batch, commit
 from tinymlops.features.intake.compaction import compact
 from tinymlops.features.intake.fitting import fitted
 from tinymlops.features.intake.incremental import busy, ingest
-from tinymlops.features.intake.taking_in import entity_keys, has_row_wise, judged_now, never_known, take_in
+from tinymlops.features.intake.taking_in import TakenIn, entity_keys, judged_now, never_known, take_in
 from tinymlops.features.intake.transforming import stored_whole
 from tinymlops.records import Ingestion, MovedEvent, Schema
 
@@ -203,8 +204,8 @@ def _next(
     *,
     drop_missing: bool,
 ) -> _Next:
-    keys, whole, judged = entity_keys(context, source), has_row_wise(context, source), before.judged
-    stored, state = before.held, before.state
+    keys, whole = entity_keys(context, source), bool(graph.row_wise_over(context.definitions, source.name))
+    stored, state, judged = before.held, before.state, before.judged
     if "id" in judged.dating or (source.id is None and judged.query):
         return _Next(rows.clear(), first(rows, source, keys=keys, whole=whole), 0, before.stored.height)
     if stored is None:

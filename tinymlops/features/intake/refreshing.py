@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from tinymlops.errors import ConflictError
-from tinymlops.features.definitions.specs import SourceSpec
+from tinymlops.features.definitions import graph
 from tinymlops.features.intake.followers import follow
 from tinymlops.features.intake.transforming import recompute
 from tinymlops.features.online.materialization import Covered, materialize
@@ -36,7 +36,7 @@ def refresh(context: Context, views: Sequence[ViewSpec]) -> list[Covered]:
         ConflictError: If somebody else is materializing in this workspace.
     """
     with _alone(context):
-        for source in _rebuilt(context, views):
+        for source in graph.rebuilt_under(context.definitions, views):
             recompute(context, source)
         follow(context)  # all views at once; why one that is asked for cannot, its own `materialize` says
         if len(views) == 1:
@@ -59,14 +59,3 @@ def _alone(context: Context) -> Iterator[None]:
                 hint="wait until that is done: it covers all that is stored by then",
             ) from error
         yield
-
-
-def _rebuilt(context: Context, views: Sequence[ViewSpec]) -> list[SourceSpec]:
-    """Return the transformations that views stand on and that are rebuilt, inputs before what reads them."""
-    known = context.definitions.of(SourceSpec)
-    needed, names = set[str](), [view.source for view in views]
-    while names:
-        name = names.pop()
-        needed.add(name)
-        names += known[name].inputs
-    return [one for one in context.definitions.derived_in_order() if one.name in needed and not one.row_wise]

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tinymlops.errors import DefinitionError
-from tinymlops.features.definitions.specs import SourceSpec
+from tinymlops.features.definitions import graph
 from tinymlops.features.history.sources import run_transformation
 
 if TYPE_CHECKING:
     import polars as pl
 
     from tinymlops.features.context import Context
+    from tinymlops.features.definitions.specs import SourceSpec
 
 __all__ = ["check_row_wise"]
 
@@ -32,8 +33,8 @@ def check_row_wise(context: Context, source: SourceSpec, rows: pl.DataFrame) -> 
     import polars as pl
 
     sample = rows.tail(_SAMPLE).with_columns(pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias("__sequence"))
-    for spec in context.definitions.of(SourceSpec).values():
-        if spec.row_wise and spec.inputs[0] == source.name and sample.height > 1:
+    for spec in graph.row_wise_over(context.definitions, source.name):
+        if sample.height > 1:
             _check(context, spec, sample)
 
 

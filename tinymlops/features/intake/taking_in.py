@@ -9,10 +9,10 @@ import polars as pl
 from tinymlops._warn import warn
 from tinymlops.errors import DataError
 from tinymlops.features.columns import check_readers
+from tinymlops.features.compute.deletes import refuse_deletes
 from tinymlops.features.definitions import specs
 from tinymlops.features.definitions.specs import EntitySpec, SourceSpec
 from tinymlops.features.history.commits import Commits
-from tinymlops.features.history.deletes import refuse_deletes
 from tinymlops.features.history.generations import (
     Judgement,
     generations_of,
@@ -20,11 +20,12 @@ from tinymlops.features.history.generations import (
     judge,
     place_of,
 )
-from tinymlops.features.history.record_times import delay_micros
 from tinymlops.features.history.stored import live_segments, state_of, stored_batches
 from tinymlops.features.intake.changes import Changes, History
 from tinymlops.features.intake.computable import require_computable
 from tinymlops.features.intake.row_wise import check_row_wise
+from tinymlops.features.join.record_times import delay_micros
+from tinymlops.kernels.records import NEVER, available_from
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 __all__ = [
     "TakenIn",
     "entity_keys",
-    "has_row_wise",
     "history_for",
     "judged_now",
     "never_known",
@@ -136,12 +136,6 @@ def entity_keys(context: Context, source: SourceSpec) -> list[str]:
     return sorted({column for entity in entities for column in context.definitions.key_columns(entity, source)})
 
 
-def has_row_wise(context: Context, source: SourceSpec) -> bool:
-    """Say whether a row-wise transformation reads a source: it may leave the new version of a row out."""
-    every = context.definitions.of(SourceSpec).values()
-    return any(one.row_wise and one.inputs[0] == source.name for one in every)
-
-
 def never_known(frame: pl.DataFrame, source: SourceSpec) -> int:
     """Count the rows without the created time that their source declares."""
     return frame["__created"].null_count() if source.created is not None else 0
@@ -184,9 +178,9 @@ def _available(context: Context, frame: pl.DataFrame, source: SourceSpec) -> tup
     """Under a replay clock, leave out rows that nobody could have known by then; return how many they were."""
     if not context.replays or source.timestamp is None:
         return frame, 0
-    wait = source.delay if source.delay_column is None else pl.Series(delay_micros(frame[source.delay_column]))
-    available = pl.max_horizontal(pl.col("__event") + wait, "__created")
-    kept = frame.filter(available <= context.now())
+    wait = source.delay if source.delay_column is None else delay_micros(frame[source.delay_column])
+    available = available_from(frame["__event"].to_numpy(), wait, frame["__created"].fill_null(NEVER).to_numpy())
+    kept = frame.filter(pl.Series(available <= context.now()))
     return kept, frame.height - kept.height
 
 

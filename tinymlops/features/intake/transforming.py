@@ -13,9 +13,9 @@ import polars as pl
 
 from tinymlops._widening import widened
 from tinymlops.errors import DataError
-from tinymlops.features.definitions import specs
+from tinymlops.features.definitions import graph, specs
 from tinymlops.features.history.commits import Commits, with_observed_times
-from tinymlops.features.history.generations import generations_of, inputs_of, place_of
+from tinymlops.features.history.generations import generations_of, inputs_of, place_of, reads_others
 from tinymlops.features.history.sources import run_transformation, with_times
 from tinymlops.features.history.stored import (
     current_rows,
@@ -28,7 +28,7 @@ from tinymlops.features.intake.changes import Changes, History, compared, first,
 from tinymlops.features.intake.committing import Batch, commit
 from tinymlops.features.intake.fitting import fitted
 from tinymlops.features.intake.row_wise import check_row_wise
-from tinymlops.features.intake.taking_in import entity_keys, has_row_wise, judged_now, never_known, with_event_time
+from tinymlops.features.intake.taking_in import entity_keys, judged_now, never_known, with_event_time
 from tinymlops.records import Ingestion, Schema
 from tinymlops.schema import parse_dtype
 from tinymlops.times import to_micros
@@ -117,7 +117,7 @@ def _is_another(context: Context, source: SourceSpec, live: Sequence[Segment]) -
     """Say whether the rows of before are those of another definition, or of inputs that began anew."""
     judged, database, definitions = judged_now(context, source), context.environment.database, context.definitions
     covers = live[-1].covers if live else None
-    origins = {definitions.origin(definitions.get(specs.SourceSpec, name)).name for name in source.inputs}
+    origins = {graph.origin(definitions, definitions.get(specs.SourceSpec, name)).name for name in source.inputs}
     begun = [
         generation.begins
         for name in origins
@@ -131,7 +131,7 @@ def _reads_others(context: Context, source: SourceSpec) -> bool:
     """Say whether row-wise transformations that it reads have changed since it was computed."""
     database = context.environment.database
     known = generations_of(database, place_of(database, source.name), state_of(context, source.name))
-    return bool(known and known[-1].inputs) and known[-1].inputs != inputs_of(context.definitions, source)
+    return reads_others(context.definitions, source, known[-1] if known else None)
 
 
 def _versions(context: Context, source: SourceSpec, state: SourceState) -> pl.DataFrame | None:
@@ -151,7 +151,7 @@ def _ordered(
     now: int,
 ) -> tuple[Changes, pl.DataFrame]:
     """Return what changed, and all rows in the order of their sequence."""
-    keys, whole = entity_keys(context, source), has_row_wise(context, source)
+    keys, whole = entity_keys(context, source), bool(graph.row_wise_over(context.definitions, source.name))
     if before is None or state is None or source.id is None:
         changes = first(rows, source, keys=keys, whole=whole)
         return changes, in_order(changes.rows)

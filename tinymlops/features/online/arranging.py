@@ -9,8 +9,10 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from tinymlops.features.compute.arranged import Array, History, history_of
+from tinymlops.features.compute.needed import kept_rows
+from tinymlops.features.compute.operands import operand_values
 from tinymlops.features.definitions.expressions import Aggregate, AnyOperand, aggregates_in, feature_of
-from tinymlops.features.history.computing import Array, History, history_of, kept_rows, operand_values
 from tinymlops.features.history.payloads import stored_dtype
 from tinymlops.features.online.entries import Layout, Rows, Slot, Variant, form_of
 from tinymlops.kernels.compiling import frozen

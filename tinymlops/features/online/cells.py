@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from tinymlops.features.history.computing import not_finite, statuses, too_great, window_statuses
+from tinymlops.features.compute.aggregates import too_great
+from tinymlops.features.compute.operands import not_finite
+from tinymlops.features.compute.statuses import statuses, window_statuses
 from tinymlops.features.history.payloads import stored_dtype
 from tinymlops.features.online.arranging import column_values
+from tinymlops.kernels.asof import in_window
 from tinymlops.kernels.entries import EVENT, KIND, SEEN, SYSTEM, UNSEEN, unpack
 from tinymlops.kernels.exact import deviation_of
 from tinymlops.kernels.online import FOUND, INFINITE, TOO_GREAT, UNCERTAIN
@@ -172,17 +175,15 @@ class Cells:
 
     def _deviation(self, output: Output, row: int) -> float:
         """Compute what could not be rounded for certain."""
-        (offsets, columns), feature, time = self._rows, output.aggregate, self._now
+        (offsets, columns), feature = self._rows, output.aggregate
         assert output.slot is not None
         assert feature.window is not None
-        part = columns[:, offsets[row] : offsets[row + 1]]
-        event, place = part[EVENT], SYSTEM + 2 * output.slot
-        inside = (part[SEEN] < time) & (time <= part[UNSEEN]) & (event < time) & (event >= time - feature.window)
-        inside &= (part[KIND] == VALUE) & (part[place + 1] != 0)
+        part, place = columns[:, offsets[row] : offsets[row + 1]], SYSTEM + 2 * output.slot
+        counts = (part[KIND] == VALUE) & (part[place + 1] != 0)
         if feature.where is not None:
             where = SYSTEM + 2 * self._program.layout.slot_of(feature.where, "word")
-            inside &= (part[where] != 0) & (part[where + 1] != 0)
-        values = part[place][inside]
+            counts &= (part[where] != 0) & (part[where + 1] != 0)
+        values = part[place][in_window(part[EVENT], part[SEEN], part[UNSEEN], counts, self._now, feature.window)]
         if self._program.layout.slots[output.slot].dtype.startswith("Float"):
             values = values.view(np.float64)
             values = values[~np.isnan(values)]

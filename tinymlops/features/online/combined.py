@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 
 from tinymlops._status import Status
-from tinymlops.features.history.combining import combined
-from tinymlops.features.history.computing import window_statuses
+from tinymlops.features.compute.combining import combined
+from tinymlops.features.compute.statuses import window_statuses
 from tinymlops.features.online.cells import Cells, SingleRowCells
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from tinymlops.errors import IntegrityError
 from tinymlops.features.context import definitions_of
-from tinymlops.features.definitions.specs import ViewSpec, fingerprint
+from tinymlops.features.definitions import graph
+from tinymlops.features.definitions.specs import ViewSpec
 from tinymlops.features.in_force import end_change
 from tinymlops.features.online.entries import Covered, Variant, states
 from tinymlops.features.online.materialization import materialize
@@ -112,4 +113,4 @@ def _variants(definitions: Definitions) -> list[Variant]:
 
 def _content(variant: Variant) -> tuple[str, ...]:
     # Expressions have an == of their own, which is no comparison.
-    return tuple(fingerprint(spec) for spec in variant.lineage)
+    return graph.fingerprints(variant.lineage)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import msgspec
 import numpy as np
 
-from tinymlops.features.definitions import specs
+from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.definitions import Definitions
 from tinymlops.features.definitions.specs import AnySpec, EntitySpec, SourceSpec, ViewSpec
 from tinymlops.features.history.stored import Rebuilt
@@ -190,8 +190,7 @@ class Variant:
         (self.view,) = self.definitions.of(ViewSpec).values()
         self.sources = list(self.definitions.of(SourceSpec).values())
         """The view's source first, the one whose times and ids the rows have last."""
-        content = "".join(specs.fingerprint(spec) for spec in self.lineage)
-        self.name = hashlib.sha256(content.encode()).digest()[:16]
+        self.name = hashlib.sha256("".join(graph.fingerprints(self.lineage)).encode()).digest()[:16]
         """What the store knows it by."""
         self.prefix = prefix_of(self.name)
         """Before the bytes of a key: what stands for the key in here."""
@@ -199,13 +198,7 @@ class Variant:
     @classmethod
     def of(cls, definitions: Definitions, view: ViewSpec) -> Variant:
         """Return a view as it is defined."""
-        lineage: list[AnySpec] = [view, definitions.get(EntitySpec, view.entity)]
-        source = definitions.get(SourceSpec, view.source)
-        lineage.append(source)
-        while source.row_wise:
-            source = definitions.get(SourceSpec, source.inputs[0])
-            lineage.append(source)
-        return cls(lineage)
+        return cls(graph.version_of(definitions, view))
 
     @property
     def id(self) -> str:

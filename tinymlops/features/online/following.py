@@ -31,8 +31,8 @@ from tinymlops.stores.coverage import Coverage
 from tinymlops.stores.online import Change
 
 if TYPE_CHECKING:
+    from tinymlops.features.compute.arranged import Array
     from tinymlops.features.context import Context
-    from tinymlops.features.history.computing import Array
     from tinymlops.stores.online import Snapshot
 
 __all__ = ["Part", "changed", "follow_views", "origin_of", "written_anew"]

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinymlops.errors import DataError
+from tinymlops.features.compute.views import asked_of, is_strict, no_key
 from tinymlops.features.definitions.expressions import aggregates_in
 from tinymlops.features.definitions.specs import EntitySpec, OnDemandSpec, SourceSpec, ViewSpec
-from tinymlops.features.history.historical import asked_of, is_strict, no_key, same_name
+from tinymlops.features.history.historical import same_name
 from tinymlops.features.history.stored import Rebuilt, newest_rebuild
 from tinymlops.features.online.cells import Cells, SingleRowCells
 from tinymlops.features.online.combined import Answer, CombinedCells
@@ -115,7 +116,7 @@ class ViewPlan:
         self.view = definitions.get(ViewSpec, request.view)
         self.source = definitions.get(SourceSpec, self.view.source).name
         self.on = request.on or definitions.get(EntitySpec, self.view.entity).key
-        self.strict = is_strict(context, self.source, spine_source)
+        self.strict = is_strict(definitions, self.source, spine_source)
         self.variant = Variant.of(definitions, self.view)
         self.origin = self.variant.sources[-1]
         """The source whose times and ids the rows have."""
@@ -228,7 +229,7 @@ class ViewPlan:
     def _typed_keys(self, call: KernelCall, request: Request) -> list[bytes | None]:
         for column in self.on:
             if column not in request.columns:
-                raise no_key(column, self.view, list(request.columns))
+                raise no_key(column, self.view.name, list(request.columns))
         frame = request.frame()
         dtypes = list(map(parse_dtype, call.layout.key))
         return key_bytes([frame[column] for column in self.on], dtypes, self.variant.key, self.variant.prefix)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from tinymlops.errors import DataError
+from tinymlops.features.join.pinned import Pinned, files_of
 from tinymlops.frames import Frame, to_polars
-from tinymlops.stores.pinned import Pinned, files_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -15,12 +15,11 @@ if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
-    from tinymlops.features.definitions.specs import SourceSpec
     from tinymlops.frames import Ambiguous, DateMeans, Role
 
     Array = np.ndarray[Any, Any]
 
-__all__ = ["Delay", "Names", "Rows", "Rule", "Zone", "delay_micros", "plus", "read_delay", "read_rows", "times_of"]
+__all__ = ["Delay", "Names", "Rows", "Rule", "Zone", "delay_micros", "read_delay", "read_rows"]
 
 _SHOWN_ROWS = 5
 _LONGEST_DELAY = 2**62
@@ -102,9 +101,7 @@ def read_delay(delay: str | timedelta | None, schema: Mapping[str, pl.DataType],
 
 def read_rows(batch: pl.DataFrame, names: Names, rule: Rule, first_row: int) -> Rows:
     """Read when each feature row happened, when it was known, and when it was created."""
-    import numpy as np
-
-    from tinymlops.kernels.records import FOREVER, NEVER
+    from tinymlops.kernels.records import FOREVER, NEVER, available_from
 
     def times(name: str) -> pl.Series:
         return rule.zone.micros(batch[name], role="feature", first_row=first_row)
@@ -119,22 +116,9 @@ def read_rows(batch: pl.DataFrame, names: Names, rule: Rule, first_row: int) -> 
         if names.delay.column is None
         else delay_micros(batch[names.delay.column], first_row=first_row)
     )
-    available = plus(happened, wait)
-    if created is not None and rule.by_event:
-        # What was created at no known time is never known.
-        available = np.maximum(available, _filled(created, FOREVER))
-    return Rows(happened, available, made)
-
-
-def plus(event: Array, wait: int | Array) -> Array:
-    """Add delays in microseconds to event times; what would be beyond all times is FOREVER."""
-    import numpy as np
-
-    from tinymlops.kernels.records import FOREVER
-
-    if isinstance(wait, int) and wait == 0:
-        return event
-    return np.where(event > FOREVER - wait, FOREVER, event + wait)
+    # What was created at no known time is never known.
+    known = None if created is None or not rule.by_event else _filled(created, FOREVER)
+    return Rows(happened, available_from(happened, wait, known), made)
 
 
 def _filled(values: pl.Series, null: int) -> Array:
@@ -174,25 +158,3 @@ def delay_micros(values: pl.Series, *, of: str = "", first_row: int = 0) -> Arra
             hint="a row cannot be known before it happened; use 0 where there is no delay",
         )
     return micros.to_numpy()
-
-
-def times_of(column: pl.Series, source: SourceSpec, *, role: Role = "feature") -> pl.Series:
-    """Return a source's times in microseconds UTC, read as its declaration says.
-
-    Args:
-        column: Of times or dates.
-        source: Whose column.
-        role: Whether they say when facts were, or the moments of a spine or of outcomes.
-
-    Raises:
-        DataError: If they are no times, or it does not say which.
-    """
-    return times_to_micros(
-        column,
-        role=role,
-        tz=source.tz,
-        name=column.name,
-        of=f" of source {source.name!r}",
-        ambiguous=source.ambiguous,
-        date_means=source.date_means,
-    )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tinymlops.errors import DataError
+from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.expressions import aggregates_of
-from tinymlops.features.definitions.specs import LabelSpec, ViewSpec
 
 if TYPE_CHECKING:
     import polars as pl
@@ -30,17 +30,14 @@ def refuse_deletes(definitions: Definitions, source: SourceSpec, frame: pl.DataF
         nameless = nameless & frame[source.id].is_null()
     if not nameless.any():
         return
+    made = graph.downstream(definitions, source.name)
     readers = [
-        *(
-            f"label {label.name!r}"
-            for label in definitions.of(LabelSpec).values()
-            if _reads(label, source, definitions)
-        ),
+        *(f"label {label.name!r}" for label in graph.labels_reading(definitions, *made)),
         *(
             f"feature {name!r} of view {view.name!r}"
-            for view in definitions.of(ViewSpec).values()
+            for view in graph.views_reading(definitions, *made)
             for name, feature in view.features.items()
-            if any(part.window is not None for part in aggregates_of(feature)) and _reads(view, source, definitions)
+            if any(part.window is not None for part in aggregates_of(feature))
         ),
     ]
     if readers:
@@ -54,7 +51,3 @@ def in_a_window(source: SourceSpec, where: str, reader: str) -> DataError:
         "of its rows they take back",
         hint="name the event that is taken back by the source's id=, or read the source by last and first only",
     )
-
-
-def _reads(reader: LabelSpec | ViewSpec, source: SourceSpec, definitions: Definitions) -> bool:
-    return definitions.origin(definitions.get(type(source), reader.source)).name == source.name

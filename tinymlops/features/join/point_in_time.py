@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from tinymlops._forks import require_threads
 from tinymlops._status import Status
 from tinymlops.errors import DataError, DefinitionError, near
 from tinymlops.features.definitions.source_options import local_times
-from tinymlops.features.history.gathering import gather, gather_batches
-from tinymlops.features.history.record_times import Names, Rule, Zone, read_delay, read_rows
-from tinymlops.features.history.tables import InMemory, OnDisk, open_table
+from tinymlops.features.join.gathering import gather, gather_batches
+from tinymlops.features.join.record_times import Names, Rule, Zone, read_delay
+from tinymlops.features.join.search import Points, Search
+from tinymlops.features.join.tables import InMemory, OnDisk, open_table
 from tinymlops.frames import Ambiguous, DateMeans, Frame, give_back, require_no_nulls, to_polars
-from tinymlops.keys import Coder
 from tinymlops.progress import progress
 from tinymlops.times import parse_duration
 
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 __all__ = ["point_in_time_join"]
-
-_CODED_ROWS = 1 << 22
-"""Feature rows whose keys are numbered at a time, so that the numbers of all are never held at once."""
 
 
 def point_in_time_join(
@@ -106,13 +103,7 @@ def point_in_time_join(
     require_threads()
     _check_choices(boundary, known, created)
     left, right = to_polars(spine), open_table(features)
-    keys = [key] if isinstance(key, str) else list(key)
-    right_keys = keys if feature_key is None else [feature_key] if isinstance(feature_key, str) else list(feature_key)
-    if not keys or len(keys) != len(right_keys):
-        raise DefinitionError(
-            f"key={keys} and feature_key={right_keys} must name as many columns",
-            hint="name at least one in each",
-        )
+    keys, right_keys = _key_columns(key, feature_key)
     limit = None if ttl is None else parse_duration(ttl, name="ttl")
     zone = Zone(**local_times(tz, ambiguous, date_means))
     names = Names(right_keys, feature_timestamp or timestamp, created, read_delay(delay, right.schema, limit))
@@ -120,94 +111,42 @@ def point_in_time_join(
     _check_columns(list(right.schema), names.used(), "features")
     values = [column for column in right.schema if column not in names.used()]
     _check_clashes(left.columns, values, prefix or "", details=details)
-
     time = zone.micros(left[timestamp], role="spine")
     require_no_nulls(time, name=timestamp)
-    rule = Rule(
-        strict=boundary == "<", ttl=limit, zone=zone, by_event=(known or "event") == "event" and created is not None
-    )
-    points = _Points([left[name] for name in keys], keys, time.to_numpy())
-    search = _Search(points, right.schema, names, rule, explain=details)
-    with progress("joining", 2 * right.height) as advance:
-        search.read(_told(right.batches(names.used()), advance))
-        winner = search.winners()
-        columns = _gathered(right, [*values, names.event] if details else values, winner, advance)
-    if details:
-        *columns, event = columns
-        columns += _explained(columns, event, winner, search.reasons(), zone)
+    by_event = (known or "event") == "event" and created is not None
+    rule = Rule(strict=boundary == "<", ttl=limit, zone=zone, by_event=by_event)
+    points = Points([left[name] for name in keys], keys, time.to_numpy())
+    columns = _joined(points, right, names, rule, values, details=details)
     result = left.with_columns(column.alias((prefix or "") + column.name) for column in columns)
     assert result.height == left.height, "a point-in-time join returns the spine's rows"
     return give_back(result, spine)
 
 
-class _Points(NamedTuple):
-    """The spine: its key columns, what to call them, and int64[m] times."""
-
-    key: list[pl.Series]
-    names: list[str]
-    time: Array
-
-
-class _Search:
-    """Spine rows that look for their feature rows in one pass over keys and times.
-
-    Args:
-        points: The spine.
-        schema: Of the features.
-        names: Which of their columns say whose and when a row is.
-        rule: Which rows count.
-        explain: Whether `reasons` will be asked for.
-    """
-
-    def __init__(self, points: _Points, schema: pl.Schema, names: Names, rule: Rule, *, explain: bool) -> None:
-        from tinymlops.kernels.first_events import FirstEvents
-        from tinymlops.kernels.streaming import Stream
-
-        self._points, self._names, self._rule = points, names, rule
-        self._coder = coder = Coder(points.key, [schema[name] for name in names.key], points.names)
-        one_delay = names.delay.column is None and not rule.by_event
-        self._stream = Stream(
-            coder.codes,
-            points.time,
-            keys=coder.count,
-            low=coder.low,
-            strict=rule.strict,
-            delay=names.delay.micros if one_delay else None,
-            created=names.created is not None,
+def _key_columns(key: str | Sequence[str], feature_key: str | Sequence[str] | None) -> tuple[list[str], list[str]]:
+    """Return the key columns of the spine and those of the features."""
+    keys = [key] if isinstance(key, str) else list(key)
+    right_keys = keys if feature_key is None else [feature_key] if isinstance(feature_key, str) else list(feature_key)
+    if not keys or len(keys) != len(right_keys):
+        raise DefinitionError(
+            f"key={keys} and feature_key={right_keys} must name as many columns",
+            hint="name at least one in each",
         )
-        self._firsts = FirstEvents(coder.count, low=coder.low) if explain else None
+    return keys, right_keys
 
-    def read(self, batches: Iterator[pl.DataFrame]) -> None:
-        """Take all feature rows, in their order."""
-        first = 0
-        for batch in batches:
-            rows = read_rows(batch, self._names, self._rule, first)
-            key = [batch[name] for name in self._names.key]
-            for start in range(0, batch.height, _CODED_ROWS):
-                column_parts = [column.slice(start, _CODED_ROWS) for column in key]
-                codes = self._coder.number(column_parts, first_row=first + start)
-                cut = slice(start, start + _CODED_ROWS)
-                available = None if rows.available is None else rows.available[cut]
-                created = None if rows.created is None else rows.created[cut]
-                self._stream.add(codes, rows.event[cut], available, created)
-                if self._firsts is not None:
-                    self._firsts.add(codes, rows.event[cut])
-            first += batch.height
 
-    def winners(self) -> Array:
-        """Return int64[m], the number of each spine row's feature row, -1 for none."""
-        return self._stream.winners(self._rule.ttl)
-
-    def reasons(self) -> Array:
-        """Return uint8[m], the `Status` of each spine row that has no winner; of the others, anything."""
-        import numpy as np
-
-        assert self._firsts is not None, "it was asked to explain"
-        happened = self._firsts.of(self._coder.codes) <= self._points.time
-        reason = np.where(happened, Status.NOT_YET_AVAILABLE, Status.NOT_FOUND).astype(np.uint8)
-        reason[self._stream.winners() >= 0] = Status.EXPIRED
-        reason[~self._firsts.knows(self._coder.codes)] = Status.NULL_KEY
-        return reason
+def _joined(
+    points: Points, table: InMemory | OnDisk, names: Names, rule: Rule, values: list[str], *, details: bool
+) -> list[pl.Series]:
+    """Return the values that each point gets from the features, and with details why."""
+    search = Search(points, table.schema, names, rule, explain=details)
+    with progress("joining", 2 * table.height) as advance:
+        search.read(_told(table.batches(names.used()), advance))
+        winner = search.winners()
+        columns = _gathered(table, [*values, names.event] if details else values, winner, advance)
+    if not details:
+        return columns
+    *columns, event = columns
+    return columns + _explained(columns, event, winner, search.reasons(), rule.zone)
 
 
 def _told(batches: Iterator[pl.DataFrame], advance: Callable[[int], None]) -> Iterator[pl.DataFrame]:

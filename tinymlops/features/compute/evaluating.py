@@ -13,9 +13,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 import polars as pl
 
+from tinymlops.features.compute import exact_integers as integers
+from tinymlops.features.compute.exact_integers import TooGreatError
 from tinymlops.features.definitions.expressions import Binary, Call, Column, Constant, Operand, Unary
-from tinymlops.features.history import exact_integers as integers
-from tinymlops.features.history.exact_integers import TooGreatError
 
 __all__ = ["TooGreatError", "Values", "all_finite", "evaluate", "without_infinities"]
 

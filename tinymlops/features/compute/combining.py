@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from tinymlops.errors import DataError
-from tinymlops.features.history.evaluating import TooGreatError, Values, evaluate
+from tinymlops.features.compute.evaluating import TooGreatError, Values, evaluate
 from tinymlops.times import from_micros
 
 if TYPE_CHECKING:

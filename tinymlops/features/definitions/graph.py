@@ -1,0 +1,190 @@
+"""Walks over definitions: what a source is made from, what is made from it, and what one version of a view stands on.
+
+A transformation's inputs are the edges between sources. A view or a label reads one source, an on-demand view reads
+views. Walks down to what reads a source follow row-wise transformations alone: whatever else is made of a source's
+rows has rows of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from graphlib import TopologicalSorter
+from typing import TYPE_CHECKING
+
+from tinymlops.features.definitions.definitions import kind_of
+from tinymlops.features.definitions.specs import (
+    AnySpec,
+    EntitySpec,
+    FeatureRequest,
+    LabelSpec,
+    OnDemandSpec,
+    SourceSpec,
+    TrainingSetSpec,
+    ViewSpec,
+    fingerprint,
+)
+
+if TYPE_CHECKING:
+    from tinymlops.features.definitions.definitions import Definitions
+
+__all__ = [
+    "base_sources",
+    "derived_in_order",
+    "downstream",
+    "fingerprints",
+    "labels_reading",
+    "lineage",
+    "origin",
+    "parameter_of",
+    "rebuilt_under",
+    "row_wise_inputs",
+    "row_wise_over",
+    "shared_sources",
+    "stands_on",
+    "upstream",
+    "version_of",
+    "views_reading",
+    "views_under",
+]
+
+
+def upstream(definitions: Definitions, names: Iterable[str]) -> dict[str, SourceSpec]:
+    """Return sources and all that they are derived from, by name.
+
+    Raises:
+        NotFoundError: If a name is no source's.
+    """
+    found: dict[str, SourceSpec] = {}
+    todo = list(names)
+    while todo:
+        name = todo.pop()
+        if name not in found:
+            found[name] = definitions.get(SourceSpec, name)
+            todo += found[name].inputs
+    return found
+
+
+def base_sources(definitions: Definitions, name: str) -> set[str]:
+    """Return the sources that a source is, or is derived from in the end: those that are derived from no other."""
+    return {one.name for one in upstream(definitions, [name]).values() if not one.inputs}
+
+
+def shared_sources(definitions: Definitions, one: str, other: str) -> set[str]:
+    """Return the sources that two sources have in common at the beginning of their lineages."""
+    return base_sources(definitions, one) & base_sources(definitions, other)
+
+
+def derived_in_order(definitions: Definitions) -> list[SourceSpec]:
+    """Return the transformations, inputs before what reads them.
+
+    Raises:
+        graphlib.CycleError: If they read each other in a circle.
+    """
+    sources = definitions.of(SourceSpec)
+    order = TopologicalSorter({name: source.inputs for name, source in sources.items()}).static_order()
+    return [sources[name] for name in order if sources[name].inputs]
+
+
+def rebuilt_under(definitions: Definitions, views: Iterable[ViewSpec]) -> list[SourceSpec]:
+    """Return the transformations that views stand on and that are rebuilt, inputs before what reads them."""
+    needed = upstream(definitions, [view.source for view in views])
+    return [one for one in derived_in_order(definitions) if one.name in needed and not one.row_wise]
+
+
+def lineage(definitions: Definitions, source: SourceSpec) -> list[SourceSpec]:
+    """Return a source, after a row-wise transformation its input, and so on: the last has the times and ids of all."""
+    found = [source]
+    while found[-1].row_wise:
+        found.append(definitions.get(SourceSpec, found[-1].inputs[0]))
+    return found
+
+
+def origin(definitions: Definitions, source: SourceSpec) -> SourceSpec:
+    """Return the source whose times and ids a source's rows have: a row-wise transformation keeps its input's."""
+    return lineage(definitions, source)[-1]
+
+
+def row_wise_inputs(definitions: Definitions, source: SourceSpec) -> list[SourceSpec]:
+    """Return the row-wise transformations between a rebuilt one and stored rows, each once."""
+    found: dict[str, SourceSpec] = {}
+    for name in source.inputs:
+        *row_wise, _ = lineage(definitions, definitions.get(SourceSpec, name))
+        found |= {one.name: one for one in row_wise}
+    return list(found.values())
+
+
+def row_wise_over(definitions: Definitions, name: str) -> list[SourceSpec]:
+    """Return the row-wise transformations that read a source itself, in the order of their definitions."""
+    return [one for one in definitions.of(SourceSpec).values() if one.row_wise and one.inputs[0] == name]
+
+
+def downstream(definitions: Definitions, name: str) -> list[str]:
+    """Return the names of a source and of all that is made of its rows one by one, a source before what reads it."""
+    found = [name]
+    for one in row_wise_over(definitions, name):
+        found += downstream(definitions, one.name)
+    return found
+
+
+def views_reading(definitions: Definitions, *names: str) -> list[ViewSpec]:
+    """Return the views that read one of these sources itself, in the order of their definitions."""
+    return [view for view in definitions.of(ViewSpec).values() if view.source in names]
+
+
+def labels_reading(definitions: Definitions, *names: str) -> list[LabelSpec]:
+    """Return the labels that read one of these sources itself, in the order of their definitions."""
+    return [label for label in definitions.of(LabelSpec).values() if label.source in names]
+
+
+def parameter_of(request: FeatureRequest) -> str | None:
+    """Return the name that a request's view has as a parameter of on-demand views: that of its role; None for these."""
+    return None if request.on_demand else request.prefix + request.view
+
+
+def views_under(definitions: Definitions, on_demand: OnDemandSpec) -> list[FeatureRequest]:
+    """Return the whole views that an on-demand view reads, each in the role that its parameter says.
+
+    Raises:
+        NotFoundError: If a parameter names no view, with the near match.
+    """
+    views, requests = definitions.of(ViewSpec), []
+    for parameter in on_demand.views:
+        named = max((name for name in views if parameter.endswith(name)), key=len, default=parameter)
+        view = definitions.get(ViewSpec, named, used_by=f"on-demand view {on_demand.name!r}")
+        requests.append(FeatureRequest(view=view.name, prefix=parameter.removesuffix(view.name)))
+    return requests
+
+
+def version_of(definitions: Definitions, view: ViewSpec) -> tuple[AnySpec, ...]:
+    """Return the definitions that make one version of a view: where one of them changes, its rows are others.
+
+    Returns:
+        The view, its entity, its source, and after a row-wise transformation its input, and so on.
+    """
+    entity = definitions.get(EntitySpec, view.entity)
+    return view, entity, *lineage(definitions, definitions.get(SourceSpec, view.source))
+
+
+def fingerprints(version: Sequence[AnySpec]) -> tuple[str, ...]:
+    """Return the identity of a view's version: two are the same if these are."""
+    return tuple(map(fingerprint, version))
+
+
+def stands_on(definitions: Definitions, training_set: TrainingSetSpec) -> dict[str, str]:
+    """Return the fingerprint of every definition that a training set stands on, itself included.
+
+    Returns:
+        `kind:name` to fingerprint, in order.
+    """
+    label = definitions.get(LabelSpec, training_set.label)
+    found: list[AnySpec] = [training_set, label, definitions.get(EntitySpec, label.entity)]
+    sources = [training_set.spine, label.source]
+    for request in training_set.features:
+        if request.on_demand:
+            found.append(definitions.get(OnDemandSpec, request.view))
+            continue
+        view = definitions.get(ViewSpec, request.view)
+        found += [view, definitions.get(EntitySpec, view.entity)]
+        sources.append(view.source)
+    found += upstream(definitions, sources).values()
+    return dict(sorted((f"{kind_of(spec)}:{spec.name}", fingerprint(spec)) for spec in found))
