@@ -15,6 +15,9 @@ from pathlib import Path
 from hypothesis import settings
 
 SCALE = float(os.environ.get("TINYMLOPS_FUZZ", "0"))
+settings.register_profile("patient", deadline=None)  # how long an example takes says nothing on a busy machine
+settings.load_profile("patient")
+
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results" / "fuzz.json"
 
 tried = Counter()
