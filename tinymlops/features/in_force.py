@@ -1,73 +1,31 @@
-"""The definitions in force, kept in memory as long as nobody changes them, and what the online store says of that.
-
-The online store holds a token that is another one after every change. It is empty while a change is being committed,
-and stays so if the process dies: then nobody keeps anything until the next one connects or applies.
-"""
+"""The definitions in force, kept in memory as long as nobody changes them, and what connecting finds in the online store."""
 
 from __future__ import annotations
 
-import secrets
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tinymlops._keys import FORMAT
 from tinymlops.errors import IntegrityError
 from tinymlops.features.context import load_definitions
-from tinymlops.features.definitions.definitions import Definitions
+from tinymlops.stores.generation import Kept, end_change, is_changing
 
 if TYPE_CHECKING:
+    from tinymlops.features.definitions.definitions import Definitions
     from tinymlops.registry.catalog import Catalog
     from tinymlops.stores._entries import Reader, Writer
     from tinymlops.stores.environment import Environment
     from tinymlops.stores.online import OnlineStore
 
-__all__ = [
-    "InForce",
-    "begin_change",
-    "drop_other_format",
-    "end_change",
-    "has_other_views",
-    "is_behind",
-    "mend",
-    "put_format",
-]
+__all__ = ["drop_other_format", "has_other_views", "in_force", "is_behind", "mend", "put_format"]
 
-_TOKEN = b"g"
 _FORMAT = b"v"
 _PATIENCE = 60.0
 
 
-class InForce:
-    """The definitions in force.
-
-    Args:
-        catalog: Where they are.
-    """
-
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
-        self._kept: tuple[int, bytes, Definitions] = (-1, b"", Definitions([]))
-
-    def read(self, tx: Reader) -> Definitions:
-        """Return the definitions that are in force at the moment of a transaction, or later."""
-        version, kept, definitions = self._kept
-        if version == tx.version and kept:
-            return definitions
-        token = tx.get(_TOKEN) or b""
-        if token != kept or not token:
-            definitions = load_definitions(self._catalog)
-        # A change that was committed meanwhile has another token, and is read the next time.
-        self._kept = (tx.version, token, definitions)
-        return definitions
-
-
-def begin_change(online: OnlineStore) -> None:
-    """Say that definitions are about to change: to be called before the commit, inside its transaction."""
-    online.update(lambda tx: tx.put(_TOKEN, b""))
-
-
-def end_change(online: OnlineStore) -> None:
-    """Say that the change is committed."""
-    online.update(lambda tx: tx.put(_TOKEN, secrets.token_bytes(8)))
+def in_force(catalog: Catalog) -> Kept[Definitions]:
+    """Return the definitions in force, read from the catalog when they have changed."""
+    return Kept(partial(load_definitions, catalog))
 
 
 def put_format(tx: Writer) -> None:
@@ -93,7 +51,7 @@ def _has_other_format(tx: Reader) -> bool:
 def mend(environment: Environment) -> None:
     """End what a process began that is gone, or begin with a token where there is none."""
     with environment.online.read() as tx:
-        if tx.get(_TOKEN):
+        if not is_changing(tx):
             return
     with environment.write_lock.exclusive(deadline=_PATIENCE):  # nobody is inside a change
         end_change(environment.online)

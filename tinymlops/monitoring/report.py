@@ -12,7 +12,7 @@ from tinymlops._time import from_micros, parse_instant, parse_zone, to_micros
 from tinymlops.monitoring.drift import Drift, drifts_of
 from tinymlops.monitoring.served import Period, Served, read_served
 from tinymlops.records import Evaluation
-from tinymlops.serving.outcomes import collect_outcomes
+from tinymlops.serving.outcomes import mature_outcomes
 from tinymlops.training.baseline import read_baseline
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def monitor(
 ) -> MonitorReport:
     """Compare a version's logged predictions with what happened, and their features with the training rows.
 
-    Outcomes that the label's source knows by now are joined first.
+    Outcomes that the label's source knows by now count as if they were stored; nothing is written.
 
     Args:
         context: The workspace's state.
@@ -130,11 +130,11 @@ def monitor(
         until: Only predictions before this moment.
     """
     period = _period(model, since, until)
-    collect_outcomes(context, model)
+    known = mature_outcomes(context, model)
     record, environment = model.manifest.model, context.environment
     sha256 = record.baseline_sha256
     baseline = read_baseline(environment.blobs.read(sha256)) if sha256 is not None else None
-    served = Served(model.signature, baseline)
+    served = Served(model.signature, baseline, known)
     for page in read_served(environment.database, model.name, model.version, period):
         served.add(page)
     live = served.evaluation()

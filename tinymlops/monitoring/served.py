@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -36,10 +36,14 @@ class Served:
     Args:
         signature: The model's.
         baseline: Its training rows' histograms, if it has some.
+        known: Prediction id to the outcome of predictions of which none is stored.
     """
 
-    def __init__(self, signature: Signature, baseline: Baseline | None) -> None:
+    def __init__(
+        self, signature: Signature, baseline: Baseline | None, known: Mapping[str, float | str | None]
+    ) -> None:
         self._signature = signature
+        self._known = known
         self._classes = {value: value for value in signature.classes or []}
         self._outcomes: list[Any] = []
         self._outputs: list[dict[str, Any]] = []
@@ -51,18 +55,21 @@ class Served:
         self.first: int | None = None
         self.last: int | None = None
 
-    def add(self, page: list[tuple[Any, ...]]) -> None:
+    def add(self, page: list[ServedRow]) -> None:
         """Count one page of `read_served`."""
-        features, outputs = _maps(row[2] for row in page), _maps(row[3] for row in page)
+        features, outputs = _maps(row.features for row in page), _maps(row.output for row in page)
         for name, counter in self.features.items():
             counter.add([values.get(name) for values in features])
         if self.prediction is not None:
             self.prediction.add([output.get("probability", output["prediction"]) for output in outputs])
         self.predictions += len(page)
-        self.first = page[0][0] if self.first is None else self.first
-        self.last = page[-1][0]
+        self.first = page[0].at if self.first is None else self.first
+        self.last = page[-1].at
         for row, output in zip(page, outputs, strict=True):
-            self._add_outcome(has=row[4], value=row[5], output=output)
+            if row.has_outcome:
+                self._add_outcome(has=True, value=row.outcome, output=output)
+            else:
+                self._add_outcome(has=row.id in self._known, value=self._known.get(row.id), output=output)
 
     def evaluation(self) -> Evaluation:
         """Compare the predictions with their outcomes, by the metrics that training used."""
@@ -76,7 +83,7 @@ class Served:
         predictions = pl.DataFrame(columns, strict=False)
         return Evaluation("live", len(y), metrics_for(signature.task, y, predictions, signature.classes))
 
-    def _add_outcome(self, *, has: int, value: float | str | None, output: dict[str, Any]) -> None:
+    def _add_outcome(self, *, has: bool, value: float | str | None, output: dict[str, Any]) -> None:
         if not has:
             self.waiting += 1
         elif value is None:
@@ -89,13 +96,20 @@ class Served:
             self._outputs.append(output)
 
 
-def read_served(
-    database: Database, model: str, version: int, period: Period
-) -> Iterator[list[tuple[int, int, str, str, int, float | str | None]]]:
-    """Read a version's predictions in order of time, a page at a time.
+class ServedRow(NamedTuple):
+    """A logged prediction and what is stored of its outcome."""
 
-    Returns:
-        Pages of (time, row id, features, output, whether there is an outcome, its value).
+    id: str
+    at: int
+    rowid: int
+    features: str
+    output: str
+    has_outcome: bool
+    outcome: float | str | None
+
+
+def read_served(database: Database, model: str, version: int, period: Period) -> Iterator[list[ServedRow]]:
+    """Read a version's predictions in order of time, a page at a time.
 
     Raises:
         IntegrityError: If a row is not what was written.
@@ -109,18 +123,20 @@ def read_served(
     while rows := database.rows(sql, (model, version, *period, *place, _PAGE)):
         page = [_served(row) for row in rows]
         yield page
-        place = (page[-1][0], page[-1][1])
+        place = (page[-1].at, page[-1].rowid)
 
 
 _PREDICTIONS, _OUTCOMES = plan_for(Prediction), plan_for(Outcome)
 _WIDTH = 1 + len(_PREDICTIONS.names) + 1
 
 
-def _served(row: tuple[Any, ...]) -> tuple[int, int, str, str, int, float | str | None]:
+def _served(row: tuple[Any, ...]) -> ServedRow:
     prediction = dict(zip(_PREDICTIONS.names, _PREDICTIONS.checked(row[1:_WIDTH]), strict=True))
     joined = row[_WIDTH] is not None
     value = _OUTCOMES.checked(row[_WIDTH:])[1] if joined else None
-    return prediction["at"], row[0], prediction["features"], prediction["output"], joined, value
+    return ServedRow(
+        prediction["id"], prediction["at"], row[0], prediction["features"], prediction["output"], joined, value
+    )
 
 
 def _maps(texts: Iterator[str]) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from tinymlops.records import Definition, LoggedModel, ModelAlias, ModelVersion,
 from tinymlops.registry.catalog import Catalog
 from tinymlops.registry.runs import Runs
 from tinymlops.stores._json import to_json
+from tinymlops.stores.generation import changing
 
 if TYPE_CHECKING:
     import builtins
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from tinymlops.stores.blobs import Blobs
     from tinymlops.stores.database import Database
     from tinymlops.stores.locks import FileLock
+    from tinymlops.stores.online import OnlineStore
     from tinymlops.stores.transaction import Transaction
 
 __all__ = ["CHAMPION", "LATEST", "Manifest", "Models"]
@@ -55,6 +57,7 @@ class Models:
         clock: The workspace's time.
         actor: Who is written into the audit log.
         gc_lock: Held shared while a manifest is published and committed, so that no collection comes in between.
+        online: Where processes that keep versions and aliases in memory are told of a change.
     """
 
     def __init__(
@@ -65,12 +68,14 @@ class Models:
         *,
         actor: str = "local",
         gc_lock: FileLock | None = None,
+        online: OnlineStore | None = None,
     ) -> None:
         self._database = database
         self._blobs = blobs
         self._clock = clock
         self._actor = actor
         self._gc_lock = gc_lock
+        self._online = online
 
     def __repr__(self) -> str:
         return f"<models: {', '.join(self._names()) or 'none'}>"
@@ -96,7 +101,7 @@ class Models:
         self._blobs.path(manifest.model.sha256)
         with self._publishing():
             sha256 = self._blobs.put(content)
-            with self._database.write(actor=self._actor) as tx:
+            with self._write() as tx:
                 newest = tx.list(ModelVersion, where={"name": name}, order="-version", limit=1)
                 version = ModelVersion(
                     name=name,
@@ -175,7 +180,7 @@ class Models:
         """
         _check_alias(name, alias)
         self._numbered(name, str(version), {one.version: one for one in self.versions(name)})
-        with self._database.write(actor=self._actor) as tx:
+        with self._write() as tx:
             current = tx.get(ModelAlias, name=name, alias=alias)
             at = current.version if current is not None else 0
             if expected is not None and at != expected:
@@ -194,7 +199,7 @@ class Models:
             NotFoundError: If there is no such alias, with the near match.
         """
         self.get(f"{name}@{alias}")
-        with self._database.write(actor=self._actor) as tx:
+        with self._write() as tx:
             current = tx.get(ModelAlias, name=name, alias=alias)
             if current is None or current.previous is None:
                 raise ConflictError(
@@ -283,6 +288,12 @@ class Models:
     def _names(self) -> builtins.list[str]:
         # Out of the index; the versions of each name are read with their checksums.
         return [row[0] for row in self._database.rows("SELECT DISTINCT name FROM model_versions ORDER BY name")]
+
+    def _write(self) -> AbstractContextManager[Transaction]:
+        """Write versions and aliases, which processes keep in memory."""
+        if self._online is None:
+            return self._database.write(actor=self._actor)
+        return changing(self._database, self._online, actor=self._actor)
 
     def _publishing(self) -> AbstractContextManager[None]:
         return self._gc_lock.shared(deadline=_PATIENCE) if self._gc_lock is not None else nullcontext()

@@ -12,6 +12,7 @@ import os
 import threading
 import weakref
 from contextlib import suppress
+from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tinymlops.errors import ConflictError, DataError, IntegrityError, TinyMLOpsError
@@ -75,7 +76,7 @@ class LmdbStore:
     def __init__(self, path: Path) -> None:
         self.path, self.name = path, str(path)
         self.opened = 0
-        """How often: a file that was made anew counts its transactions from the beginning."""
+        """Another number for each opening of any store: a file that is made anew counts its transactions from 1."""
         self._owner = Owner(f"the online store {path}")
         self._gate = Gate()
         self._updating = _Updating()
@@ -327,7 +328,7 @@ class LmdbStore:
                 hint="stop the other processes of the workspace: the next one to open it makes it anew",
             )
         environment.reader_check()
-        self.opened += 1
+        self.opened = next(_openings)
         return environment
 
     def _is_alone(self) -> bool:
@@ -405,6 +406,7 @@ def _damage() -> tuple[type[Exception], ...]:
 
 
 _stores: weakref.WeakSet[LmdbStore] = weakref.WeakSet()
+_openings = count(1)
 
 
 def _after_fork() -> None:

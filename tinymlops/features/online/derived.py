@@ -11,9 +11,9 @@ from tinymlops._progress import progress
 from tinymlops.errors import IntegrityError
 from tinymlops.features.context import definitions_of
 from tinymlops.features.definitions.specs import ViewSpec, fingerprint
-from tinymlops.features.in_force import end_change
 from tinymlops.features.online.entries import Covered, Variant, states
 from tinymlops.features.online.materialization import materialize
+from tinymlops.stores.generation import end_change
 from tinymlops.stores.locks import FileLock
 
 if TYPE_CHECKING:

@@ -216,7 +216,7 @@ class ViewPlan:
             rows = lone.read(newest, now)
             if rows is not None:
                 # The kernel would need no more of the transaction: these entries are all there is.
-                cells = LoneCells(program.names, rows, self._computed, (tx, program, keys, newest, now))
+                cells = LoneCells(program.names, program.dtypes, rows, self._computed, (tx, program, keys, newest, now))
                 return CombinedCells(self.names, self.features, cells, now) if self._combines else cells
         computed = self._computed(tx, program, keys, newest, now)
         return CombinedCells(self.names, self.features, computed, now) if self._combines else computed
