@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PEERS  ?= .venv-peers
+MLFLOW ?= .venv-mlflow
 # How many processes `make test` runs tests in.
 WORKERS ?= 2
 # How many times the examples of `make test`, and where the search begins.
@@ -11,7 +12,7 @@ SEED   ?= $(shell date +%s)
 RULES  := $(addprefix tests/test_,$(addsuffix .py,point_in_time_join historical_features training_data online_features prepared \
           compaction join_files keys exact_sums kernels_asof kernels_online kernels_streaming kernels_windows cross_check stateful stateful_generations sql_gate))
 
-.PHONY: demo test checks kernels fuzz torture bench bench-peers clean
+.PHONY: demo test checks kernels fuzz torture bench bench-peers bench-mlflow clean
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -48,6 +49,7 @@ bench: $(VENV)/.installed ## joins and windows against the peers that are there;
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/online.py
 	$(BIN)/python benchmarks/ingest.py
+	$(BIN)/python benchmarks/serving.py
 
 bench-peers: $(PEERS)/.installed ## Feast and ClickHouse for `make bench`, in an environment of their own
 
@@ -57,5 +59,13 @@ $(PEERS)/.installed: pyproject.toml
 	$(PEERS)/bin/python -m pip install --quiet --group bench
 	touch $@
 
+bench-mlflow: $(MLFLOW)/.installed ## MLflow's model server for `benchmarks/serving.py`, in an environment of its own
+
+$(MLFLOW)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(MLFLOW)
+	$(MLFLOW)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(MLFLOW)/bin/python -m pip install --quiet --group bench-mlflow
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(PEERS) build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(PEERS) $(MLFLOW) build dist .mypy_cache .ruff_cache .pytest_cache

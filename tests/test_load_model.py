@@ -1,8 +1,12 @@
 """Loading and registering: references, hashes, pinned definitions, and code that no server could find."""
 
 import importlib
+import os
+import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import polars as pl
@@ -13,8 +17,17 @@ from trained import orders_frame, project_of_orders, replay, train, visits_frame
 
 import tinymlops as tm
 from tinymlops.config import Config
-from tinymlops.errors import DataError, DefinitionError, IntegrityError, NotFoundError, UntrustedModelError
+from tinymlops.errors import (
+    ConflictError,
+    DataError,
+    DefinitionError,
+    IntegrityError,
+    NotFoundError,
+    UntrustedModelError,
+)
+from tinymlops.registry.models import Models
 from tinymlops.serving import model as module
+from tinymlops.stores.generation import begin_change
 from tinymlops.training.flavors import save
 
 ON_DEMAND = """
@@ -107,6 +120,98 @@ def test_an_alias_is_resolved_at_every_call_and_a_loaded_model_is_kept(ws):
     assert type(ws.load_model("buyer@champion").estimator).__name__ == "DummyClassifier"
     ws.models.rollback("buyer")
     assert ws.load_model("buyer@champion").estimator is first.estimator
+
+
+def test_a_reference_is_resolved_from_memory_until_something_changes(ws, monkeypatch):
+    train(ws, project_of_orders())
+    assert ws.load_model("buyer").version == 1
+    asked = []
+    get = Models.get
+    monkeypatch.setattr(Models, "get", lambda self, reference: (asked.append(reference), get(self, reference))[1])
+    for _ in range(3):
+        ws.predict("buyer", [{"customer": "a"}])
+        ws.ingest()
+    assert asked == []
+    train(ws, project_of_orders(), alias=None)
+    assert ws.load_model("buyer@latest").version == 2
+    ws.promote("buyer", 2)
+    assert [ws.predict("buyer", [{"customer": "a"}]).version for _ in range(3)] == [2, 2, 2]
+    ws.models.rollback("buyer")
+    assert [ws.predict("buyer", [{"customer": "a"}]).version for _ in range(3)] == [1, 1, 1]
+    assert asked.count("buyer") == 2
+
+
+def test_a_promotion_that_was_refused_changes_nothing_and_ends_nothing(ws):
+    train(ws, project_of_orders())
+    with pytest.raises(ConflictError):
+        ws.promote("buyer", 1, expected=7)
+    assert ws._context() is ws._context()  # kept, as the token is there
+
+
+def test_a_promotion_that_nobody_ended_is_asked_for_every_time(ws):
+    data = train(ws, project_of_orders())
+    assert ws.load_model("buyer").version == 1
+    begin_change(ws._environment.online)
+    with ws.start_run("other", data=data) as run:
+        run.log_model(DummyClassifier().fit(data.train.X, data.train.y))
+    quiet = Models(ws._environment.database, ws._environment.blobs, ws._clock)  # as a process that dies before it tells
+    quiet.register("buyer", run, alias="champion")
+    assert [ws.load_model("buyer").version for _ in range(2)] == [2, 2]
+
+
+def test_a_promotion_by_another_process_counts_for_the_next_request(ws, tmp_path):
+    train(ws, project_of_orders())
+    train(ws, project_of_orders(), alias=None)
+    with other_process(tmp_path / "shop.tm") as promote:
+        for version in (2, 1, 2, 2, 1):
+            promote(version)
+            assert ws.predict("buyer", [{"customer": "a"}]).version == version
+            assert ws.load_model("buyer@champion").version == version
+
+
+OTHER = """
+import sys
+import tinymlops as tm
+with tm.connect(sys.argv[1]) as ws:
+    for line in sys.stdin:
+        ws.promote("buyer", int(line))
+        print("done", flush=True)
+"""
+
+
+@contextmanager
+def other_process(path):
+    """A process that has the workspace open, and a function that lets it promote a version."""
+    command = [sys.executable, "-c", OTHER, str(path)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(tm.__file__).parents[1])}
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+
+        def promote(version):
+            process.stdin.write(f"{version}\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "done\n"
+
+        yield promote
+        process.stdin.close()
+
+
+def test_no_two_stores_have_a_version_in_common(ws, tmp_path):
+    """What was worked out of one store is never taken for another's: workspaces share the definitions of a model."""
+    train(ws, project_of_orders())
+    with tm.connect(tmp_path / "other.tm", create=True) as other:
+        seen = set()
+        for store in (ws._environment.online, other._environment.online):
+            for number in range(60):
+                store.update(lambda tx, number=number: tx.put(b"z", bytes([number])))
+                seen.add(version(store))
+        assert len(seen) == 120
+
+
+def version(store):
+    with store.read() as tx:
+        return tx.version
 
 
 def test_only_the_models_used_last_are_kept(ws, monkeypatch):

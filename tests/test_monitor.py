@@ -83,6 +83,22 @@ def test_outcomes_that_the_labels_source_knows_are_joined_first(ws):
     assert report.live.metrics.keys() >= {"accuracy", "log_loss"}
 
 
+def test_monitoring_writes_nothing_and_says_what_stored_outcomes_say(ws):
+    answers = served_for(ws, 6)
+    ws.log_outcomes([{"prediction_id": answers[0]["id"], "value": False}, {"prediction_id": "stranger", "value": True}])
+    ws._clock.advance("20h")
+    ws.ingest()
+    ws.flush()
+    before = ws._environment.database.commits()
+    reports = [ws.monitor("buyer", since=since) for since in (None, at(243))]
+    assert ws._environment.database.commits() == before
+    assert 0 < reports[0].with_outcome < reports[0].predictions
+    assert reports[0].waiting > 0
+    assert ws.collect_outcomes("buyer") == reports[0].with_outcome + reports[0].no_outcome + reports[0].unfit - 1
+    assert ws.collect_outcomes("buyer@champion") == 0
+    assert [ws.monitor("buyer", since=since) for since in (None, at(243))] == reports
+
+
 def test_a_period_takes_predictions_from_its_start_and_before_its_end(ws):
     served_for(ws, 5)
     assert ws.monitor("buyer", since=at(242)).predictions == 12

@@ -13,11 +13,11 @@ from test_historical_features import every_feature, frame_of, orders_strategy
 
 import tinymlops as tm
 from tinymlops.errors import DataError
-from tinymlops.features import in_force
 from tinymlops.features.online import entries
 from tinymlops.features.online import reading as online
 from tinymlops.features.online.kernel_calls import warm_up
 from tinymlops.kernels.online import cells
+from tinymlops.stores.generation import begin_change
 
 CUSTOMERS = ["a", "b", "c", None]
 
@@ -335,7 +335,7 @@ def test_a_change_that_nobody_ended_is_read_every_time_and_mended_by_who_connect
     small(workspace)
     online_store = workspace._environment.online
     assert workspace._context() is workspace._context()
-    in_force.begin_change(online_store)
+    begin_change(online_store)
     assert workspace._context() is not workspace._context()
     with tm.connect(tmp_path / "shop.tm"):
         assert workspace._context() is workspace._context()

@@ -12,8 +12,8 @@ from conftest import START
 import tinymlops as tm
 from tinymlops.errors import ConflictError, TinyMLOpsError
 from tinymlops.records import Prediction
-from tinymlops.serving import log as module
-from tinymlops.serving.log import PredictionLog
+from tinymlops.serving.log import prediction_log
+from tinymlops.stores import buffer as module
 from tinymlops.stores.environment import open_environment
 
 PYTHONPATH = {**os.environ, "PYTHONPATH": str(Path(tm.__file__).parents[1])}
@@ -92,7 +92,7 @@ def large(*ids):
 
 
 def test_what_is_appended_is_durable_after_a_flush(database):
-    log = PredictionLog(database)
+    log = prediction_log(database)
     log.append(made(1, 2))
     log.append([])
     log.flush()
@@ -101,7 +101,7 @@ def test_what_is_appended_is_durable_after_a_flush(database):
 
 
 def test_a_synchronous_append_returns_only_once_it_is_durable(database):
-    log = PredictionLog(database)
+    log = prediction_log(database)
     log.append(made(1), sync=True)
     assert database.count(Prediction) == 1
     log.append([], sync=True)
@@ -112,7 +112,7 @@ def test_threads_at_once_lose_nothing_and_share_commits(database, monkeypatch):
     commits = []
     write = database.write
     monkeypatch.setattr(database, "write", lambda **options: (commits.append(1), write(**options))[1])
-    log = PredictionLog(database)
+    log = prediction_log(database)
 
     def work(worker):
         for number in range(50):
@@ -127,7 +127,7 @@ def test_threads_at_once_lose_nothing_and_share_commits(database, monkeypatch):
 
 
 def test_no_thread_is_left_once_everything_is_written(database):
-    log = PredictionLog(database)
+    log = prediction_log(database)
     log.append(made(1), sync=True)
     log.close()
     assert [thread for thread in threading.enumerate() if thread.name == "tinymlops-predictions"] == []
@@ -135,7 +135,7 @@ def test_no_thread_is_left_once_everything_is_written(database):
 
 def test_whoever_brings_more_than_the_disk_takes_waits(database, monkeypatch):
     monkeypatch.setattr(module, "_MOST_PENDING", 10)
-    log = PredictionLog(database)
+    log = prediction_log(database)
     with Held(database):
         log.append(made(*range(10)))  # goes to the writer, which waits for the lock
         while log._writing is None:
@@ -144,7 +144,7 @@ def test_whoever_brings_more_than_the_disk_takes_waits(database, monkeypatch):
         waiting = started(log.append, made(20))
         waiting.join(0.2)
         assert waiting.is_alive()
-        assert len(log._collecting.predictions) == 10
+        assert len(log._collecting.records) == 10
     waiting.join(10)
     log.close()
     assert database.count(Prediction) == 21
@@ -152,7 +152,7 @@ def test_whoever_brings_more_than_the_disk_takes_waits(database, monkeypatch):
 
 def test_more_than_a_group_at_once_is_taken_all_the_same(database, monkeypatch):
     monkeypatch.setattr(module, "_MOST_PENDING", 10)
-    log = PredictionLog(database)
+    log = prediction_log(database)
     log.append(made(*range(25)), sync=True)
     assert database.count(Prediction) == 25
     log.close()
@@ -160,7 +160,7 @@ def test_more_than_a_group_at_once_is_taken_all_the_same(database, monkeypatch):
 
 def test_closing_wakes_who_waits_for_room_and_writes_the_rest(database, monkeypatch):
     monkeypatch.setattr(module, "_MOST_PENDING", 1)
-    log = PredictionLog(database)
+    log = prediction_log(database)
     errors = []
 
     def append(identifier):
@@ -188,7 +188,7 @@ def test_closing_wakes_who_waits_for_room_and_writes_the_rest(database, monkeypa
 
 
 def test_a_full_disk_is_said_to_who_waits_and_writing_goes_on_after_it(database):
-    log = PredictionLog(database)
+    log = prediction_log(database)
     with FullDisk(database), pytest.raises(TinyMLOpsError, match="1 predictions could not be logged: the disk of"):
         log.append(large("a"), sync=True)
     log.append(large("b"), sync=True)
@@ -197,7 +197,7 @@ def test_a_full_disk_is_said_to_who_waits_and_writing_goes_on_after_it(database)
 
 
 def test_a_loss_that_nobody_waited_for_is_said_once_by_the_next_append(database):
-    log = PredictionLog(database)
+    log = prediction_log(database)
     with FullDisk(database):
         log.append(large("a", "b"))
         while not log._unreported:
@@ -211,7 +211,7 @@ def test_a_loss_that_nobody_waited_for_is_said_once_by_the_next_append(database)
 
 
 def test_a_loss_that_nobody_was_told_of_is_said_by_close(database):
-    log = PredictionLog(database)
+    log = prediction_log(database)
     with FullDisk(database):
         log.append(large("a"))
         with pytest.raises(TinyMLOpsError, match="1 predictions could not be logged"):
@@ -220,7 +220,7 @@ def test_a_loss_that_nobody_was_told_of_is_said_by_close(database):
 
 
 def test_everybody_who_waits_for_a_lost_group_is_told(database):
-    log = PredictionLog(database)
+    log = prediction_log(database)
     told = []
 
     def append(identifier):
@@ -237,7 +237,7 @@ def test_everybody_who_waits_for_a_lost_group_is_told(database):
 
 
 def test_a_fork_is_refused_and_closes_nothing(database):
-    log = PredictionLog(database)
+    log = prediction_log(database)
     log.append(made(1), sync=True)
     read, write = os.pipe()
     child = os.fork()

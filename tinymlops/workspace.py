@@ -130,11 +130,12 @@ class Workspace:
     """
 
     def __init__(self, scope: Scope, root: Path, config: Config) -> None:
-        from tinymlops.features.in_force import InForce
+        from tinymlops.features.in_force import in_force
         from tinymlops.registry.catalog import Catalog
         from tinymlops.registry.models import Models
         from tinymlops.registry.runs import Runs
-        from tinymlops.serving.log import PredictionLog
+        from tinymlops.serving.log import prediction_log
+        from tinymlops.serving.resolve import Resolver
 
         self._scope = scope
         self._environment = scope.environment
@@ -145,11 +146,12 @@ class Workspace:
         self._known: Context | None = None
         self._read_online: Callable[..., OnlineFeatures] | None = None
         self._closed = False
-        self._log = PredictionLog(scope.environment.database)
+        self._log = prediction_log(scope.environment.database)
         self.catalog = Catalog(scope)
-        self._in_force = InForce(self.catalog)
+        self._in_force = in_force(self.catalog)
         self.runs = Runs(scope)
         self.models = Models(scope)
+        self._resolver = Resolver(self.models)
 
     def __enter__(self) -> Self:
         return self
@@ -558,9 +560,8 @@ class Workspace:
         Args:
             reference: "delay" (its champion, else its newest version), "delay@latest", "delay@challenger" or "delay:3".
         """
-        from tinymlops.serving.model import load_model
-
-        return load_model(self._context(), self.models, reference)
+        with self._environment.online.read() as tx:
+            return self._resolver.resolve(self._context_in(tx), tx, reference)
 
     def promote(self, name: str, version: int, alias: str = "champion", *, expected: int | None = None) -> ModelAlias:
         """Point an alias at a version.
@@ -591,11 +592,15 @@ class Workspace:
             NotFoundError: If there is no such model.
             DataError: If a key column or request field is missing or mistyped, naming it.
         """
+        from tinymlops.serving.one_row import read_row
         from tinymlops.serving.prediction import predict
 
         self._environment.check()  # an answer is given only where it can be logged
-        model = self.load_model(reference)
-        return predict(self._context(), model, rows, self._log, details=details, sync=sync)
+        with self._environment.online.read() as tx:
+            context = self._context_in(tx)
+            model = self._resolver.resolve(context, tx, reference)
+            row = None if details else read_row(context, tx, model, rows)
+        return predict(context, model, rows, self._log, row=row, details=details, sync=sync)
 
     def predict_batch(
         self, reference: str, rows: Frame | str | Path, output: str | Path, *, timestamp: str | None = None
@@ -630,6 +635,20 @@ class Workspace:
         self._log.flush()
         return log_outcomes(self._context(), rows)
 
+    def collect_outcomes(self, reference: str) -> int:
+        """Store the outcomes of a model version's predictions that the label's source knows by now; return how many.
+
+        `monitor` computes those that are not stored whenever it is asked.
+
+        Args:
+            reference: "delay" (its champion, else its newest version), "delay@latest", "delay@challenger" or "delay:3".
+        """
+        from tinymlops.serving.model import describe_model
+        from tinymlops.serving.outcomes import collect_outcomes
+
+        self._log.flush()
+        return collect_outcomes(self._context(), describe_model(self.models, reference))
+
     def monitor(
         self,
         reference: str,
@@ -639,7 +658,7 @@ class Workspace:
     ) -> MonitorReport:
         """Compare a model version's predictions with what happened, and their features with the training rows.
 
-        Outcomes that the label's source knows by now are joined first.
+        Outcomes that the label's source knows by now count, stored or not; nothing is written.
 
         Args:
             reference: "delay" (its champion, else its newest version), "delay@latest", "delay@challenger" or "delay:3".

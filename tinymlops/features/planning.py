@@ -15,9 +15,9 @@ from tinymlops.features.definitions.checks import check
 from tinymlops.features.definitions.code import is_importable
 from tinymlops.features.definitions.definitions import Definitions, in_words, kind_of
 from tinymlops.features.definitions.specs import SourceSpec
-from tinymlops.features.in_force import begin_change, end_change
 from tinymlops.features.standing import rename
 from tinymlops.records import Definition
+from tinymlops.stores.generation import begin_change, end_change
 
 if TYPE_CHECKING:
     from tinymlops.features.definitions.specs import AnySpec, CodeReference

@@ -12,7 +12,7 @@ from tinymlops.monitoring.drift import Drift, drifts_of
 from tinymlops.monitoring.served import Period, Served
 from tinymlops.records import Evaluation
 from tinymlops.registry.predictions import pages_of_served
-from tinymlops.serving.outcomes import collect_outcomes
+from tinymlops.serving.outcomes import mature_outcomes
 from tinymlops.times import from_micros, parse_instant, parse_zone, to_micros
 from tinymlops.training.baseline import read_baseline
 
@@ -122,7 +122,7 @@ def monitor(
 ) -> MonitorReport:
     """Compare a version's logged predictions with what happened, and their features with the training rows.
 
-    Outcomes that the label's source knows by now are joined first.
+    Outcomes that the label's source knows by now count as if they were stored; nothing is written.
 
     Args:
         context: The workspace's state.
@@ -131,11 +131,11 @@ def monitor(
         until: Only predictions before this moment.
     """
     period = _period(model, since, until)
-    collect_outcomes(context, model)
+    known = mature_outcomes(context, model)
     record, environment = model.manifest.model, context.environment
     sha256 = record.baseline_sha256
     baseline = read_baseline(environment.blobs.read(sha256)) if sha256 is not None else None
-    served = Served(model.signature, baseline)
+    served = Served(model.signature, baseline, known)
     for page in pages_of_served(
         environment.database, model.name, model.version, since=period.since, until=period.until
     ):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -13,6 +13,7 @@ from tinymlops.records import Evaluation, Signature
 from tinymlops.training.evaluation import metrics_for
 
 if TYPE_CHECKING:
+    from tinymlops.registry.predictions import ServedRow
     from tinymlops.training.baseline import Baseline
 
 __all__ = ["Period", "Served"]
@@ -33,10 +34,14 @@ class Served:
     Args:
         signature: The model's.
         baseline: Its training rows' histograms, if it has some.
+        known: Prediction id to the outcome of predictions of which none is stored.
     """
 
-    def __init__(self, signature: Signature, baseline: Baseline | None) -> None:
+    def __init__(
+        self, signature: Signature, baseline: Baseline | None, known: Mapping[str, float | str | None]
+    ) -> None:
         self._signature = signature
+        self._known = known
         self._classes = {value: value for value in signature.classes or []}
         self._outcomes: list[Any] = []
         self._outputs: list[dict[str, Any]] = []
@@ -48,18 +53,21 @@ class Served:
         self.first: int | None = None
         self.last: int | None = None
 
-    def add(self, page: list[tuple[Any, ...]]) -> None:
+    def add(self, page: list[ServedRow]) -> None:
         """Count one page of `registry.predictions.pages_of_served`."""
-        features, outputs = _maps(row[2] for row in page), _maps(row[3] for row in page)
+        features, outputs = _maps(row.features for row in page), _maps(row.output for row in page)
         for name, counter in self.features.items():
             counter.add([values.get(name) for values in features])
         if self.prediction is not None:
             self.prediction.add([output.get("probability", output["prediction"]) for output in outputs])
         self.predictions += len(page)
-        self.first = page[0][0] if self.first is None else self.first
-        self.last = page[-1][0]
+        self.first = page[0].at if self.first is None else self.first
+        self.last = page[-1].at
         for row, output in zip(page, outputs, strict=True):
-            self._add_outcome(has=row[4], value=row[5], output=output)
+            if row.has_outcome:
+                self._add_outcome(has=True, value=row.outcome, output=output)
+            else:
+                self._add_outcome(has=row.id in self._known, value=self._known.get(row.id), output=output)
 
     def evaluation(self) -> Evaluation:
         """Compare the predictions with their outcomes, by the metrics that training used."""
@@ -73,7 +81,7 @@ class Served:
         predictions = pl.DataFrame(columns, strict=False)
         return Evaluation("live", len(y), metrics_for(signature.task, y, predictions, signature.classes))
 
-    def _add_outcome(self, *, has: int, value: float | str | None, output: dict[str, Any]) -> None:
+    def _add_outcome(self, *, has: bool, value: float | str | None, output: dict[str, Any]) -> None:
         if not has:
             self.waiting += 1
         elif value is None:

@@ -11,10 +11,12 @@ from tinymlops.errors import ConflictError, DataError, IntegrityError, NotFoundE
 from tinymlops.records import Definition, LoggedModel, ModelAlias, ModelVersion, Run, TrainingSetBuild
 from tinymlops.registry.catalog import Catalog
 from tinymlops.registry.runs import Runs
+from tinymlops.stores.generation import changing
 from tinymlops.stores.json_text import to_json
 
 if TYPE_CHECKING:
     import builtins
+    from contextlib import AbstractContextManager
 
     from tinymlops.registry.scope import Scope
     from tinymlops.stores.transaction import Transaction
@@ -76,7 +78,7 @@ class Models:
         self._blobs.path(manifest.model.sha256)
         with self._scope.publishing():
             sha256 = self._blobs.put(content)
-            with self._scope.write(audit="inside") as tx:
+            with self._write() as tx:
                 newest = tx.list(ModelVersion, where={"name": name}, order="-version", limit=1)
                 version = ModelVersion(
                     name=name,
@@ -155,7 +157,7 @@ class Models:
         """
         _check_alias(name, alias)
         self._numbered(name, str(version), {one.version: one for one in self.versions(name)})
-        with self._scope.write(audit="inside") as tx:
+        with self._write() as tx:
             current = tx.get(ModelAlias, name=name, alias=alias)
             at = current.version if current is not None else 0
             if expected is not None and at != expected:
@@ -174,7 +176,7 @@ class Models:
             NotFoundError: If there is no such alias, with the near match.
         """
         self.get(f"{name}@{alias}")
-        with self._scope.write(audit="inside") as tx:
+        with self._write() as tx:
             current = tx.get(ModelAlias, name=name, alias=alias)
             if current is None or current.previous is None:
                 raise ConflictError(
@@ -263,6 +265,10 @@ class Models:
     def _names(self) -> builtins.list[str]:
         # Out of the index; the versions of each name are read with their checksums.
         return [row[0] for row in self._database.rows("SELECT DISTINCT name FROM model_versions ORDER BY name")]
+
+    def _write(self) -> AbstractContextManager[Transaction]:
+        """Write versions and aliases, which processes keep in memory."""
+        return changing(self._scope.write(audit="inside"), self._scope.environment.online)
 
 
 class _Protocol(msgspec.Struct):

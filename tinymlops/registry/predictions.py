@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tinymlops.records import Outcome, Prediction
 from tinymlops.stores.json_text import to_json
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tinymlops.stores.transaction import Transaction
 
 __all__ = [
+    "ServedRow",
     "ids_known",
     "ids_with_outcome",
     "log_predictions",
@@ -29,6 +30,19 @@ _PREDICTIONS, _OUTCOMES = plan_for(Prediction), plan_for(Outcome)
 _WIDTH = 1 + len(_PREDICTIONS.names) + 1
 _OF_VERSION = f"""FROM {Prediction.table} p LEFT JOIN {Outcome.table} o ON o.prediction_id = p.id
     WHERE p.model = ? AND p.version = ?"""
+
+
+class ServedRow(NamedTuple):
+    """A logged prediction and what is stored of its outcome."""
+
+    id: str
+    at: int
+    """Microseconds UTC."""
+    rowid: int
+    features: str
+    output: str
+    has_outcome: bool
+    outcome: float | str | None
 
 
 def log_predictions(database: Database, predictions: Iterable[Prediction]) -> None:
@@ -86,7 +100,7 @@ def sequences_read_at(database: Database, model: str, version: int, *, since: in
 
 def pages_of_served(
     database: Database, model: str, version: int, *, since: int, until: int
-) -> Iterator[list[tuple[int, int, str, str, int, float | str | None]]]:
+) -> Iterator[list[ServedRow]]:
     """Read a version's predictions in order of time, a page at a time.
 
     Args:
@@ -97,7 +111,7 @@ def pages_of_served(
         until: Before this moment.
 
     Returns:
-        Pages of (time, row id, features, output, whether there is an outcome, its value).
+        Its pages.
 
     Raises:
         IntegrityError: If a row is not what was written.
@@ -110,14 +124,16 @@ def pages_of_served(
     while rows := database.rows(sql, (model, version, since, until, *place, _PAGE)):
         page = [_served(row) for row in rows]
         yield page
-        place = (page[-1][0], page[-1][1])
+        place = (page[-1].at, page[-1].rowid)
 
 
-def _served(row: tuple[Any, ...]) -> tuple[int, int, str, str, int, float | str | None]:
+def _served(row: tuple[Any, ...]) -> ServedRow:
     prediction = dict(zip(_PREDICTIONS.names, _PREDICTIONS.checked(row[1:_WIDTH]), strict=True))
     joined = row[_WIDTH] is not None
     value = _OUTCOMES.checked(row[_WIDTH:])[1] if joined else None
-    return prediction["at"], row[0], prediction["features"], prediction["output"], joined, value
+    return ServedRow(
+        prediction["id"], prediction["at"], row[0], prediction["features"], prediction["output"], joined, value
+    )
 
 
 def _present(tx: Transaction, table: str, column: str, ids: Iterable[str]) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from tinymlops import _html
 from tinymlops.config import listing
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from tinymlops.records import Evaluation, ModelVersion
     from tinymlops.registry.models import Manifest, Models
 
-__all__ = ["Model", "describe_model", "load_model", "require_servable"]
+__all__ = ["Model", "describe_model", "load_version", "require_servable"]
 
 _KEPT = 8
 """Loaded models that a process keeps, the last used ones."""
 
 
-class _Loaded(NamedTuple):
+class _Loaded:
     """What is the same for every use of one manifest."""
 
-    manifest: Manifest
-    estimator: Any
-    definitions: Definitions
+    def __init__(self, manifest: Manifest, estimator: Any, definitions: Definitions) -> None:
+        self.manifest, self.estimator, self.definitions = manifest, estimator, definitions
+        self.prepared: dict[type, Any] = {}
 
 
 class Model:
@@ -49,6 +49,7 @@ class Model:
         estimator: The fitted estimator; None of a model that is only described. All of the process share it: do not fit
             it again.
         definitions: The definitions it was trained with, whatever is in force by now.
+        prepared: What was worked out of it for serving, by kind, for all uses in the process.
     """
 
     def __init__(self, version: ModelVersion, loaded: _Loaded) -> None:
@@ -58,6 +59,7 @@ class Model:
         self.signature = loaded.manifest.model.signature
         self.estimator = loaded.estimator
         self.definitions = loaded.definitions
+        self.prepared = loaded.prepared
 
     def __str__(self) -> str:
         return f"{self.name}:{self.version}"
@@ -127,24 +129,21 @@ class Model:
         return f"; {evaluation.split} {metrics}"
 
 
-def load_model(context: Context, models: Models, reference: str) -> Model:
-    """Return a registered model.
+def load_version(context: Context, models: Models, version: ModelVersion) -> Model:
+    """Return a version of a registered model.
 
-    The reference is resolved at every call, so a promotion counts at once; the files, checked against their hashes
-    when they are read, are kept in memory for the models used last.
+    The files, checked against their hashes when they are read, are kept in memory for the models used last.
 
     Args:
         context: The workspace's state.
         models: The registry.
-        reference: "delay" (its champion, else its newest version), "delay@latest", "delay@challenger" or "delay:3".
+        version: Which.
 
     Raises:
-        NotFoundError: If there is none, with the near match.
         IntegrityError: If a file is missing or damaged.
         UntrustedModelError: If the file holds a type that is neither reviewed nor in `trusted_types` of `tinymlops.toml`:
             what the manifest says of trust counts for nothing, for it may be a stranger's.
     """
-    version = models.get(reference)
     key = version.manifest_sha256, context.config.trusted_types
     with _lock:
         loaded = _loaded.get(key)

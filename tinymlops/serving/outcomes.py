@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.serving.model import Model
 
-__all__ = ["OutcomeReport", "collect_outcomes", "log_outcomes"]
+__all__ = ["OutcomeReport", "collect_outcomes", "log_outcomes", "mature_outcomes"]
 
 _COLUMNS = ("prediction_id", "value")
 
@@ -68,11 +68,32 @@ def log_outcomes(context: Context, rows: Frame) -> OutcomeReport:
     return report
 
 
-def collect_outcomes(context: Context, model: Model) -> int:
+def mature_outcomes(context: Context, model: Model) -> dict[str, float | str | None]:
     """Compute the label for every logged prediction of a version that has no outcome and whose window is mature.
 
     The definitions are those that the model was trained with. The label's entity key comes from the request, so a
-    prediction that was sent without it is left alone.
+    prediction that was sent without it is left alone. Nothing is stored.
+
+    Args:
+        context: The workspace's state.
+        model: Whose predictions.
+
+    Returns:
+        Prediction id to outcome; None where there is none.
+    """
+    pinned = model.context(context)
+    label = pinned.definitions.get(LabelSpec, model.training_set.label)
+    waiting = _waiting(pinned, model, label)
+    if not waiting.height:
+        return {}
+    complete = complete_until(pinned, label)
+    outcome, mature = outcomes_of(pinned, label, waiting, waiting["at"].to_numpy(), complete=complete)
+    found = waiting.select("id", outcome.alias("value")).filter(mature)
+    return {identifier: _value(value) for identifier, value in found.iter_rows()}
+
+
+def collect_outcomes(context: Context, model: Model) -> int:
+    """Store the outcomes that `mature_outcomes` computes.
 
     Args:
         context: The workspace's state.
@@ -81,15 +102,9 @@ def collect_outcomes(context: Context, model: Model) -> int:
     Returns:
         How many outcomes were stored, those without a value included.
     """
-    pinned = model.context(context)
-    label = pinned.definitions.get(LabelSpec, model.training_set.label)
-    waiting = _waiting(pinned, model, label)
-    if not waiting.height:
+    values = mature_outcomes(context, model)
+    if not values:
         return 0
-    complete = complete_until(pinned, label)
-    outcome, mature = outcomes_of(pinned, label, waiting, waiting["at"].to_numpy(), complete=complete)
-    found = waiting.select("id", outcome.alias("value")).filter(mature)
-    values = {identifier: _value(value) for identifier, value in found.iter_rows()}
     at = context.clock()
     with context.scope.write(audit="inside") as tx:
         # Somebody may have said it meanwhile, and then knows better.

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import html
-import secrets
-import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from tinymlops.features.online.reading import OnlineFeatures, read_features
 from tinymlops.records import Prediction
+from tinymlops.serving.log import identifiers
 from tinymlops.serving.request import has_features, json_rows, read_rows
 from tinymlops.signature import cast
 from tinymlops.times import from_micros
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from tinymlops.frames import Frame
     from tinymlops.serving.log import PredictionLog
     from tinymlops.serving.model import Model
+    from tinymlops.serving.one_row import ReadRow
 
 __all__ = ["Predictions", "features_of", "predict", "read_online"]
 
@@ -92,7 +92,14 @@ class Predictions(Sequence[Row]):
 
 
 def predict(
-    context: Context, model: Model, rows: Frame, log: PredictionLog, *, details: bool, sync: bool
+    context: Context,
+    model: Model,
+    rows: Frame,
+    log: PredictionLog,
+    *,
+    row: ReadRow | None = None,
+    details: bool,
+    sync: bool,
 ) -> Predictions:
     """Answer as of the clock's time, and log the answers.
 
@@ -101,12 +108,17 @@ def predict(
         model: Who answers; its features are read by the definitions it was trained with.
         rows: Entity keys and request fields, or full rows of features; other columns are logged with the request.
         log: Where the predictions are logged.
+        row: The one row that was sent, if its features were read already.
         details: Add the status of each feature.
         sync: Return only once the predictions are durable.
 
     Raises:
         DataError: If a column is missing or mistyped, naming it.
     """
+    output = None if row is None else row.answer()
+    if row is not None and output is not None:
+        answered = _Answered(from_micros(row.now), row.sequence, [row.request], [row.features], [output])
+        return _logged(model, answered, log, sync=sync)
     sent = read_rows(model, rows)
     if has_features(model.signature, sent.columns):
         timestamp, sequence, served = from_micros(context.now()), None, sent
@@ -115,6 +127,28 @@ def predict(
         timestamp, sequence, served = read.timestamp, read.sequence, read.to_polars()
     features = features_of(model, served)
     requests = json_rows(sent.drop(features.columns, strict=False))
+    outputs = json_rows(model.predict(features))
+    answered = _Answered(timestamp, sequence, requests, json_rows(features), outputs)
+    answers = _logged(model, answered, log, sync=sync)
+    if details:
+        for answer, status in zip(answers, _statuses(served, features.columns), strict=True):
+            answer["status"] = status
+    return answers
+
+
+class _Answered(NamedTuple):
+    """Answers, and what they were made from, as values that JSON can carry: a dict for each row."""
+
+    timestamp: datetime
+    sequence: int | None
+    requests: list[Row]
+    features: list[Row]
+    outputs: list[Row]
+
+
+def _logged(model: Model, answered: _Answered, log: PredictionLog, *, sync: bool) -> Predictions:
+    """Log answers, each with an id; return them with their ids."""
+    timestamp, sequence, requests, features, outputs = answered
     logged = [
         Prediction(
             id=identifier,
@@ -127,14 +161,11 @@ def predict(
             output=output,
         )
         for identifier, request, values, output in zip(
-            _identifiers(sent.height), requests, json_rows(features), json_rows(model.predict(features)), strict=True
+            identifiers(len(outputs)), requests, features, outputs, strict=True
         )
     ]
     log.append(logged, sync=sync)
     answers = [{"id": prediction.id, **prediction.output} for prediction in logged]
-    if details:
-        for answer, status in zip(answers, _statuses(served, features.columns), strict=True):
-            answer["status"] = status
     return Predictions(model, timestamp, sequence, answers)
 
 
@@ -168,9 +199,3 @@ def _statuses(served: pl.DataFrame, features: Sequence[str]) -> list[dict[str, s
 
     found = [pl.col(name + _STATUS).alias(name) for name in features if name + _STATUS in served.columns]
     return served.select(found).to_dicts() if found else [{} for _ in range(served.height)]
-
-
-def _identifiers(count: int) -> list[str]:
-    """Make ids that sort by time and, within one answer, by row: inserts then touch one end of the table's index."""
-    milliseconds = time.time_ns() // 1_000_000
-    return [f"{milliseconds:012x}{row:05x}{secrets.token_hex(8)[:15]}" for row in range(count)]

@@ -15,7 +15,7 @@ from tinymlops.features.history.stored import stored_rows
 from tinymlops.progress import progress
 from tinymlops.records import Prediction
 from tinymlops.registry.predictions import sequences_read_at, versions_logged
-from tinymlops.serving.model import Model, load_model
+from tinymlops.serving.model import Model, load_version
 from tinymlops.serving.prediction import features_of
 from tinymlops.serving.request import json_rows, read_rows
 from tinymlops.times import to_micros
@@ -86,7 +86,7 @@ def verify_online(context: Context, models: Models, *, since: int | None = None)
     compared, wrong, examples = 0, Counter[str](), []
     with progress("recomputing predictions", total) as advance:
         for name, version, _ in groups:
-            model = load_model(context, models, f"{name}:{version}")
+            model = load_version(context, models, models.get(f"{name}:{version}"))
             past = _Past(model.context(context))
             for logged in _by_sequence(context, model, since):
                 for mismatch in _compared(past, model, logged):

@@ -13,6 +13,7 @@ import threading
 import weakref
 from contextlib import suppress
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from tinymlops.errors import ConflictError, DataError, IntegrityError, TinyMLOpsError
@@ -55,7 +56,7 @@ class LmdbStore:
     def __init__(self, path: Path) -> None:
         self.path, self.name = path, str(path)
         self.opened = 0
-        """How often: a file that was made anew counts its transactions from the beginning."""
+        """Another number for each opening of any store: a file that is made anew counts its transactions from 1."""
         self.covered: tuple[int, dict[bytes, Coverage]] = (-1, {})
         """What readers found covered, of the version of the store they read last."""
         self._owner = Owner(f"the online store {path}")
@@ -351,7 +352,7 @@ class LmdbStore:
                 hint="stop the other processes of the workspace: the next one to open it makes it anew",
             )
         environment.reader_check()
-        self.opened += 1
+        self.opened = next(_openings)
         return environment
 
     def _is_alone(self) -> bool:
@@ -447,6 +448,7 @@ def _damage() -> tuple[type[Exception], ...]:
 
 
 _stores: weakref.WeakSet[LmdbStore] = weakref.WeakSet()
+_openings = count(1)
 
 
 def _after_fork() -> None:

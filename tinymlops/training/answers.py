@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinymlops.errors import DataError, TinyMLOpsError
 from tinymlops.signature import cast
+from tinymlops.training.deciding import decided, decides_by_probability
 
 if TYPE_CHECKING:
     import polars as pl
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from tinymlops.records import Scalar, Signature
 
 
-__all__ = ["class_values", "predict"]
+__all__ = ["class_values", "kind_of_table", "predict", "table_of", "threads_for"]
 
 _FEW_ROWS = 1_000
 
@@ -37,16 +38,27 @@ def predict(model: Any, frame: pl.DataFrame, signature: Signature) -> pl.DataFra
         DataError: If a feature is missing or mistyped, a null reaches a model that takes none, or the model's answer
             is not one number or one of the signature's classes for each row.
     """
+    import numpy as np
     import polars as pl
 
     features = cast(frame, signature)
     if not features.height:
         return _empty(model, signature)
-    columns = [_predictions(model, _call(model, "predict", features, signature), signature, features.height)]
-    if signature.task != "regression" and hasattr(model, "predict_proba"):
-        probabilities = _call(model, "predict_proba", features, signature)
-        columns.append(_probabilities(model, probabilities, signature, features.height))
-    return pl.DataFrame(columns)
+    if signature.task == "regression" or not hasattr(model, "predict_proba"):
+        answers = _call(model, "predict", features, signature)
+        return pl.DataFrame([_predictions(model, answers, signature, features.height)])
+    answers = None if decides_by_probability(model) else _call(model, "predict", features, signature)
+    probabilities = _call(model, "predict_proba", features, signature)
+    if answers is None and (places := decided(probabilities, len(model.classes_))) is not None:
+        answers = np.asarray(model.classes_)[places]
+    if answers is None:
+        answers = _call(model, "predict", features, signature)
+    return pl.DataFrame(
+        [
+            _predictions(model, answers, signature, features.height),
+            _probabilities(model, probabilities, signature, features.height),
+        ]
+    )
 
 
 def class_values(model: Any) -> list[Any] | None:
@@ -60,8 +72,8 @@ def _call(model: Any, method: str, features: pl.DataFrame, signature: Signature)
     import polars as pl
 
     def answer(frame: pl.DataFrame) -> Any:
-        table = _table(frame, model, signature.frame)
-        with _threads_for(features.height):
+        table = table_of(frame, model, kind_of_table(model, signature.frame))
+        with threads_for(features.height):
             return np.asarray(getattr(model, method)(table))
 
     # A model is its user's code: whatever it raises, its caller is told which features it was given.
@@ -80,15 +92,25 @@ def _call(model: Any, method: str, features: pl.DataFrame, signature: Signature)
         raise _refused(error, features) from error
 
 
-def _table(frame: pl.DataFrame, model: Any, kind: str | None) -> Any:
+def kind_of_table(model: Any, kind: str | None) -> str:
+    """Return the kind of table that a model was fitted to: `array`, `polars` or `pandas`.
+
+    Args:
+        model: A fitted estimator.
+        kind: What its signature says; None of models logged before that was kept.
+    """
+    if kind is not None:
+        return kind
+    named = getattr(model, "feature_names_in_", None) is not None
+    return "polars" if named or (hasattr(model, "steps") and not hasattr(model, "n_features_in_")) else "array"
+
+
+def table_of(frame: pl.DataFrame, model: Any, kind: str) -> Any:
     """Return the features as the kind of table that a model was fitted to."""
-    names = getattr(model, "feature_names_in_", None)
-    if kind is None:
-        unnamed = names is None and not (hasattr(model, "steps") and not hasattr(model, "n_features_in_"))
-        kind = "array" if unnamed else "polars"
     if kind == "array":
         return _matrix(frame)
-    chosen = frame if names is None else frame.select(list(names))
+    names = list(getattr(model, "feature_names_in_", frame.columns))
+    chosen = frame if names == frame.columns else frame.select(names)
     return chosen if kind == "polars" else _to_pandas(chosen)
 
 
@@ -109,16 +131,30 @@ def _to_pandas(frame: pl.DataFrame) -> Any:
         ) from error
 
 
-def _threads_for(rows: int) -> AbstractContextManager[Any]:
+def threads_for(rows: int) -> AbstractContextManager[Any]:
     """Keep OpenMP to this thread for a few rows: waking the others took a hundred times as long on a busy machine."""
-    return _pools().limit(limits=1, user_api="openmp") if rows < _FEW_ROWS else nullcontext()
+    return _OneThread() if rows < _FEW_ROWS else nullcontext()
+
+
+class _OneThread:
+    """OpenMP with one thread inside the block, and with as many as before after it."""
+
+    def __enter__(self) -> None:
+        self._before = [(library, library.num_threads) for library in _openmp()]
+        for library, _ in self._before:
+            library.set_num_threads(1)
+
+    def __exit__(self, *_: object) -> None:
+        for library, count in self._before:
+            library.set_num_threads(count)
 
 
 @cache
-def _pools() -> Any:
+def _openmp() -> list[Any]:
+    """Return the OpenMP libraries of the process."""
     from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]  # scikit-learn brings it
 
-    return ThreadpoolController()
+    return [library for library in ThreadpoolController().lib_controllers if library.user_api == "openmp"]
 
 
 def _refused(error: BaseException, features: pl.DataFrame) -> DataError:

@@ -195,21 +195,31 @@ class SingleRowCells:
 
     Args:
         names: Of the features' columns.
+        dtypes: Of the features.
         rows: The values of each key.
         compute: Gives the same answer by the kernel.
         given: Its arguments.
     """
 
     def __init__(
-        self, names: Sequence[str], rows: list[tuple[Any, ...]], compute: Callable[..., Cells], given: tuple[Any, ...]
+        self,
+        names: Sequence[str],
+        dtypes: Sequence[pl.DataType],
+        rows: list[tuple[Any, ...]],
+        compute: Callable[..., Cells],
+        given: tuple[Any, ...],
     ) -> None:
-        self.names, self._rows, self._compute, self._given = names, rows, compute, given
+        self.names, self._dtypes, self._rows, self._compute, self._given = names, dtypes, rows, compute, given
 
     def columns(self) -> dict[str, list[Any]]:
         """Return name to values as Python has them."""
         if len(self._rows) == 1:
             return {name: [value] for name, value in zip(self.names, self._rows[0])}  # noqa: B905 - as many as features
         return dict(zip(self.names, map(list, zip(*self._rows, strict=True)), strict=True))
+
+    def series(self, place: int) -> pl.Series:
+        """Return a feature's values as a Polars column."""
+        return pl.Series([row[place] for row in self._rows], dtype=self._dtypes[place])
 
     def all_series(self) -> list[pl.Series]:
         """Return every feature's values as a Polars column."""

@@ -47,6 +47,10 @@ class CombinedCells:
         """Return name to values as Python has them."""
         return {name: series.to_list() for name, series in zip(self.names, self._series, strict=True)}
 
+    def series(self, place: int) -> pl.Series:
+        """Return a feature's values as a Polars column."""
+        return self._series[place]
+
     def all_series(self) -> list[pl.Series]:
         """Return every feature's values as a Polars column."""
         return self._series

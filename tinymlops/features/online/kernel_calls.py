@@ -14,6 +14,7 @@ from tinymlops.kernels.entries import SYSTEM, empty_entry
 from tinymlops.kernels.online import IS_FLOAT, OPERATIONS, SPAN, WALK, cells
 from tinymlops.kernels.records import FOREVER
 from tinymlops.kernels.threads import in_chunks
+from tinymlops.schema import parse_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -78,6 +79,7 @@ class KernelCall:
         self.plain = [_plain(dtype) for dtype in layout.key]
         """The Python type of each part of a key that is taken as it is; `object` where none is."""
         self.outputs = [output_of(name, feature, layout) for name, feature in features.items()]
+        self.dtypes = [parse_dtype(output.dtype) for output in self.outputs]
         rows = [self._row(place, output, ttl) for place, output in enumerate(self.outputs)]
         walks = {walk: number for number, walk in enumerate(dict.fromkeys(map(_walks_with, rows)))}
         numbered = [[*row, walks[_walks_with(row)]] for row in rows]

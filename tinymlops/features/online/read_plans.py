@@ -183,7 +183,9 @@ class ViewPlan:
             rows = call.single.read(newest, now)
             if rows is not None:
                 # The kernel would need no more of the snapshot: these entries are all there is.
-                cells = SingleRowCells(call.names, rows, self._computed, (snapshot, call, keys, newest, now))
+                cells = SingleRowCells(
+                    call.names, call.dtypes, rows, self._computed, (snapshot, call, keys, newest, now)
+                )
         if cells is None:
             cells = self._computed(snapshot, call, keys, newest, now)
         return CombinedCells(self.names, self.features, cells, now) if self._combines else cells

@@ -1,0 +1,176 @@
+"""A buffer: whoever adds records goes on before they are durable, and a thread commits together what came meanwhile.
+
+It is for what the program says about itself, such as predictions, and never for what a user gave to be kept: whoever may
+only go on once a record is durable writes it in a transaction of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from tinymlops.errors import ConflictError, TinyMLOpsError
+from tinymlops.records import Record
+from tinymlops.stores.forked import Owner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+__all__ = ["Buffer"]
+
+T = TypeVar("T", bound=Record)
+
+_GROUP_SECONDS = 0.25
+"""How long a group collects records before it is committed."""
+_MOST_PENDING = 20_000
+"""Records of a group; whoever brings more waits until the disk has taken them."""
+
+
+class _Group(Generic[T]):
+    """Records that are committed together."""
+
+    def __init__(self) -> None:
+        self.records: list[T] = []
+        self.urgent = False
+        self.done = False
+        self.error: BaseException | None = None
+
+
+class Buffer(Generic[T]):
+    """Commits records of one class, from a thread that lives only while there is something to write.
+
+    The interpreter waits for that thread when it ends, so a script that never closes its workspace loses none.
+
+    Args:
+        workspace: Its path.
+        write: Commits a group of them.
+        what: The records, for errors and the thread's name, such as "predictions".
+        name: What to call the buffer in an error, such as "the prediction log".
+    """
+
+    def __init__(self, workspace: Path, write: Callable[[Sequence[T]], None], what: str, name: str) -> None:
+        self._write = write
+        self._what = what
+        self._owner = Owner(f"{name} of {workspace}")
+        self._changed = threading.Condition()
+        self._collecting = _Group[T]()
+        self._writing: _Group[T] | None = None
+        self._writer: threading.Thread | None = None
+        self._unreported: list[_Group[T]] = []
+        self._closed = False
+
+    def append(self, records: Sequence[T], *, sync: bool = False) -> None:
+        """Add records; where the disk cannot follow, wait for it.
+
+        Args:
+            records: With ids of their own.
+            sync: Return only once they are durable.
+
+        Raises:
+            ConflictError: If the workspace is closed, or this is a fork of the process that opened it.
+            TinyMLOpsError: If these, with `sync`, or earlier ones could not be written; the latter is said once,
+                and then these were not added.
+        """
+        self._owner.check()
+        with self._changed:
+            self._require_usable()
+            while self._collecting.records and not self._has_room(len(records)):
+                self._changed.wait()
+                self._require_usable()
+            group = self._collecting
+            group.records += records
+            if self._writer is None and records:
+                writer = threading.Thread(target=self._run, name=f"tinymlops-{self._what}", daemon=False)
+                writer.start()
+                self._writer = writer
+            if not self._has_room(1):
+                self._changed.notify_all()  # it is due
+            if sync and records:
+                self._wait_for(group)
+
+    def flush(self) -> None:
+        """Wait until everything appended so far is durable.
+
+        Raises:
+            TinyMLOpsError: If some of it could not be written.
+        """
+        self._owner.check()
+        with self._changed:
+            for group in (self._writing, self._collecting):
+                if group is not None and group.records:
+                    self._wait_for(group)
+            self._report()
+
+    def close(self) -> None:
+        """Write what is pending and take no more; in a fork of the process, do nothing.
+
+        Raises:
+            TinyMLOpsError: If something could not be written and nobody was told.
+        """
+        if not self._owner.is_here:
+            return
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+            while self._writer is not None:
+                self._changed.wait()
+            self._report()
+
+    def _run(self) -> None:
+        while (group := self._next()) is not None:
+            try:
+                self._write(group.records)
+            except BaseException as error:  # noqa: BLE001 - kept for whoever waits, or appends next
+                group.error = error
+            with self._changed:
+                self._writing = None
+                group.done = True
+                if group.error is not None:
+                    self._unreported.append(group)
+                self._changed.notify_all()
+
+    def _next(self) -> _Group[T] | None:
+        """Wait until a group is due and take it; None, and the end of the thread, if there is nothing to write."""
+        with self._changed:
+            if not self._collecting.records:
+                self._writer = None
+                self._changed.notify_all()
+                return None
+            self._changed.wait_for(self._is_due, timeout=_GROUP_SECONDS)
+            self._writing, self._collecting = self._collecting, _Group[T]()
+            self._changed.notify_all()
+            return self._writing
+
+    def _is_due(self) -> bool:
+        return self._collecting.urgent or self._closed or not self._has_room(1)
+
+    def _has_room(self, count: int) -> bool:
+        return len(self._collecting.records) + count <= _MOST_PENDING
+
+    def _wait_for(self, group: _Group[T]) -> None:
+        group.urgent = True
+        self._changed.notify_all()
+        while not group.done:
+            self._changed.wait()
+        if group.error is not None:
+            self._unreported = [other for other in self._unreported if other is not group]
+            raise self._lost([group])
+
+    def _require_usable(self) -> None:
+        if self._closed:
+            raise ConflictError("the workspace is closed", hint="connect to it again")
+        self._report()
+
+    def _report(self) -> None:
+        """Raise the error of groups that nobody waited for, once."""
+        groups, self._unreported = self._unreported, []
+        if groups:
+            raise self._lost(groups)
+
+    def _lost(self, groups: Sequence[_Group[T]]) -> TinyMLOpsError:
+        count, error = sum(len(group.records) for group in groups), groups[-1].error
+        known = error if isinstance(error, TinyMLOpsError) else TinyMLOpsError(str(error))
+        lost = TinyMLOpsError(f"{count} {self._what} could not be logged: {known.message}", hint=known.hint)
+        lost.__cause__ = error
+        return lost

@@ -1,0 +1,80 @@
+"""What processes keep in memory of the database, and the token that tells them to read it again.
+
+The online store holds the token, for there it is read in the same transaction as the features. It is another one after
+every change of what is kept: definitions, model versions and aliases. It is empty while a change is being committed, and
+stays so if the process dies: then nobody keeps anything until the next one connects or changes something.
+"""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from tinymlops.stores.database import Transaction
+    from tinymlops.stores.online import OnlineStore, Snapshot
+
+__all__ = ["Kept", "begin_change", "changing", "end_change", "is_changing"]
+
+T = TypeVar("T")
+
+
+class Kept(Generic[T]):
+    """Something made of the database's rows, kept as long as nobody changes what processes keep.
+
+    Args:
+        make: Makes it anew.
+    """
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._kept: tuple[int, bytes, T] | None = None
+
+    def read(self, snapshot: Snapshot) -> T:
+        """Return it as it is at the moment of a snapshot of the online store, or later."""
+        kept = self._kept
+        if kept is not None and kept[0] == snapshot.version and kept[1]:
+            return kept[2]
+        token = snapshot.token
+        made = kept[2] if kept is not None and token == kept[1] and token else self._make()
+        # A change that was committed meanwhile has another token, and is read the next time.
+        self._kept = (snapshot.version, token, made)
+        return made
+
+
+def begin_change(online: OnlineStore) -> None:
+    """Say that what is kept is about to change: to be called before the commit, inside its transaction."""
+    online.put_token(b"")
+
+
+def end_change(online: OnlineStore) -> None:
+    """Say that the change is committed."""
+    online.put_token(secrets.token_bytes(8))
+
+
+def is_changing(snapshot: Snapshot) -> bool:
+    """Say whether a change was begun and not ended: it is being committed, or its process is gone."""
+    return not snapshot.token
+
+
+@contextmanager
+def changing(write: AbstractContextManager[Transaction], online: OnlineStore) -> Iterator[Transaction]:
+    """Write in one transaction what processes keep: every read that begins after the block sees it.
+
+    Args:
+        write: Gives the transaction, and commits it.
+        online: Where the token is.
+    """
+    begun = False
+    try:
+        with write as tx:
+            yield tx
+            begin_change(online)
+            begun = True
+    finally:
+        if begun:
+            end_change(online)
