@@ -12,7 +12,7 @@ from command_line import ask, launch, run, succeed, train, write_shop
 
 import tinymlops as tm
 from tinymlops.features.history import prepared
-from tinymlops.stores.checks import sqlite_note
+from tinymlops.stores.doctor import sqlite_note
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ from tinymlops.stores import database as database_module
 from tinymlops.stores.database import Database
 from tinymlops.stores.locks import FileLock
 from tinymlops.stores.migrations import SCHEMA_VERSION
-from tinymlops.stores.rows import CHECK, plan_for
+from tinymlops.stores.rows import CHECK, codec_for
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 PYTHONPATH = {**os.environ, "PYTHONPATH": str(Path(errors.__file__).parents[1])}
@@ -153,7 +153,7 @@ def test_a_record_comes_back_as_it_went_in(database):
 
 @given(value=st.floats(), at=st.datetimes(timezones=st.just(UTC)), step=st.integers(-(2**63), 2**63 - 1))
 def test_floats_times_and_whole_numbers_are_exact(value, at, step):
-    plan = plan_for(Metric)
+    plan = codec_for(Metric)
     stored = plan.encode(metric(value=value, at=at, step=step))
     with contextlib.closing(sqlite3.connect(":memory:")) as connection:
         connection.execute(
@@ -522,4 +522,4 @@ def test_segments_keep_their_null_times(database):
 
 def test_every_field_type_of_every_record_is_understood():
     for cls in TABLES:
-        assert len(typing.get_type_hints(cls)) >= len(plan_for(cls).names)
+        assert len(typing.get_type_hints(cls)) >= len(codec_for(cls).names)

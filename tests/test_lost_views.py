@@ -13,7 +13,7 @@ import served_shop
 
 import tinymlops as tm
 from tinymlops.features.online import derived
-from tinymlops.features.online.entries import states
+from tinymlops.features.online.variants import states
 
 CLOCK = tm.ReplayClock(served_shop.NOW)
 CONNECTS = """

@@ -20,7 +20,7 @@ from tinymlops.records import (
     PushedRow,
     RenamedSource,
 )
-from tinymlops.stores.checks import check
+from tinymlops.stores.doctor import check
 from tinymlops.stores.migrations import SCHEMA_VERSION
 
 FIXTURES = Path(__file__).with_name("fixtures")

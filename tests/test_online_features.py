@@ -13,8 +13,8 @@ from test_historical_features import every_feature, frame_of, orders_strategy
 
 import tinymlops as tm
 from tinymlops.errors import DataError
-from tinymlops.features.online import entries
 from tinymlops.features.online import reading as online
+from tinymlops.features.online import variants
 from tinymlops.features.online.kernel_calls import warm_up
 from tinymlops.kernels.online import cells
 from tinymlops.stores.generation import begin_change
@@ -162,7 +162,7 @@ def assert_online_is_history(ws, clock, views):
 )
 def test_online_is_history_whatever_happens(tmp_path_factory, monkeypatch, ids, created, windows, deletes, full):
     monkeypatch.setattr(online, "view_columns", None)  # an online read must not fall back to history
-    monkeypatch.setattr(entries, "FULL", full)
+    monkeypatch.setattr(variants, "FULL", full)
 
     @examples(10, heavy=True, suppress_health_check=list(HealthCheck))
     @given(st.lists(operation, max_size=12))
@@ -289,7 +289,7 @@ TYPES = {
 @pytest.mark.parametrize("full", [1, 3, 512])
 def test_values_of_every_type_are_those_of_history(workspace, monkeypatch, full):
     monkeypatch.setattr(online, "view_columns", None)
-    monkeypatch.setattr(entries, "FULL", full)
+    monkeypatch.setattr(variants, "FULL", full)
     count = 12
     columns = [
         pl.Series(name, [[*values, None][(i * step) % (len(values) + 1)] for i in range(count)]).cast(dtype)
@@ -303,7 +303,7 @@ def test_values_of_every_type_are_those_of_history(workspace, monkeypatch, full)
         keys = [0, 1, 2, None, 0]
         spine = pl.DataFrame({"customer": keys, "timestamp": [now()] * len(keys)})
         with workspace._environment.online.read() as tx:
-            (state,) = entries.states(tx)
+            (state,) = variants.states(tx)
         if state.covered.at > 0:
             workspace._environment.online.write({state.variant.name: None})
             workspace.materialize()
@@ -349,7 +349,7 @@ def test_all_views_of_an_answer_are_of_one_sequence(workspace):
     for amount in (1.0, 2.0):
         pushed = workspace.push("clicks", [{"click": 1, "customer": "a", "at": at(1), "amount": amount}])
         with workspace._environment.online.read() as tx:
-            assert {state.covered.sequence for state in entries.states(tx)} == {pushed.sequence}
+            assert {state.covered.sequence for state in variants.states(tx)} == {pushed.sequence}
 
 
 def test_who_opens_a_workspace_lets_the_online_store_follow(tmp_path, monkeypatch):
@@ -384,7 +384,7 @@ def test_a_view_read_from_history_beside_others_is_as_of_their_sequence(tmp_path
 
 
 def test_a_key_with_many_rows_takes_new_ones_without_being_rewritten(tmp_path, monkeypatch):
-    monkeypatch.setattr(entries, "FULL", 10)
+    monkeypatch.setattr(variants, "FULL", 10)
     with tm.connect(tmp_path / "shop.tm", create=True) as ws:
         ws.apply(everything_follows({"orders": orders_frame([])}, ids=False, created=False, windows=True))
         ws.ingest()

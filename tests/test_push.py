@@ -13,7 +13,7 @@ from tinymlops.errors import ConflictError, DataError, DefinitionError, Integrit
 from tinymlops.features.definitions.specs import ViewSpec
 from tinymlops.features.history.stored import stored_rows
 from tinymlops.features.intake import pushing
-from tinymlops.features.online.entries import Variant
+from tinymlops.features.online.variants import Variant
 from tinymlops.kernels.entries import EVENT
 from tinymlops.keys import key_bytes
 from tinymlops.records import AuditEntry, PushBatch, PushedRow, SourceState

@@ -244,7 +244,7 @@ from litestar.testing import TestClient
 from typer.testing import CliRunner
 import tinymlops as tm
 from tinymlops.errors import IntegrityError
-from tinymlops.stores.checks import check
+from tinymlops.stores.doctor import check
 
 def levels(ws):
     return {one.check: one.detail for one in check(ws._environment, lambda _: None) if one.level == "damaged"}

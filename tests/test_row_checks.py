@@ -21,9 +21,9 @@ from tinymlops.records import (
     PushBatch,
     Run,
 )
-from tinymlops.stores.checks import check
 from tinymlops.stores.collection import collect
 from tinymlops.stores.database import Database
+from tinymlops.stores.doctor import check
 from tinymlops.stores.locks import FileLock
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)

@@ -6,7 +6,7 @@ from conftest import at, shop
 
 import tinymlops as tm
 from tinymlops.errors import DataError, NotFoundError
-from tinymlops.features.history import training_sets, verifying
+from tinymlops.features.history import reproducing, training_sets
 from tinymlops.features.history.stored import current_rows, stored_rows
 
 SPINE = pl.DataFrame({"customer": ["a", "b"], "timestamp": [at(60), at(60)]})
@@ -190,7 +190,7 @@ def test_a_build_is_named_by_its_id_or_its_beginning_and_an_unknown_build_gets_i
     workspace.apply(project)
     workspace.ingest()
     data = workspace.get_training_data("visits_to_orders")
-    assert verifying.find_build(workspace._context(), data.build_id[:8]).id == data.build_id
+    assert reproducing.find_build(workspace._context(), data.build_id[:8]).id == data.build_id
     with pytest.raises(NotFoundError, match="did you mean 'visits_to_orders'"):
         workspace.verify("visits_to_order")
 
@@ -202,7 +202,7 @@ def test_the_newest_build_was_built_last_where_the_clock_stands_still_or_was_set
     for number in range(9):
         workspace._clock = tm.ReplayClock(at(100 + number * hours))
         built = workspace.get_training_data("visits_to_orders")
-        assert verifying.find_build(workspace._context(), "visits_to_orders").id == built.build_id
+        assert reproducing.find_build(workspace._context(), "visits_to_orders").id == built.build_id
 
 
 def test_other_engine_versions_are_told(workspace, monkeypatch):
@@ -211,7 +211,7 @@ def test_other_engine_versions_are_told(workspace, monkeypatch):
     workspace.ingest()
     data = workspace.get_training_data("visits_to_orders")
     now = training_sets.engine_versions()
-    monkeypatch.setattr(verifying, "engine_versions", lambda: {**now, "polars": "99.0"})
+    monkeypatch.setattr(reproducing, "engine_versions", lambda: {**now, "polars": "99.0"})
     verified = workspace.verify(data.build_id)
     assert verified.engines == {"polars": (now["polars"], "99.0")}
     assert "polars" in repr(verified)

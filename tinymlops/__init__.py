@@ -11,24 +11,58 @@ from typing import TYPE_CHECKING
 from tinymlops import _forks as _forks
 
 if TYPE_CHECKING:
-    from tinymlops.errors import TinyMLOpsError
+    from tinymlops._status import Status
+    from tinymlops.errors import (
+        AccessError,
+        ConflictError,
+        DataError,
+        DefinitionError,
+        IngestError,
+        IntegrityError,
+        LeakageError,
+        MissingDependencyError,
+        NotFoundError,
+        TinyMLOpsError,
+        UntrustedModelError,
+    )
     from tinymlops.features.definitions.expressions import Features, Label, Rows
     from tinymlops.features.definitions.nouns import Inputs, Schema
     from tinymlops.features.definitions.project import Project
+    from tinymlops.features.history.training_sets import TrainingData
     from tinymlops.features.join.point_in_time import point_in_time_join
+    from tinymlops.features.online.reading import OnlineFeatures
+    from tinymlops.monitoring.report import MonitorReport
     from tinymlops.server import create_app, serve
+    from tinymlops.serving.model import Model
+    from tinymlops.serving.prediction import Predictions
     from tinymlops.times import ReplayClock
     from tinymlops.workspace import Workspace, connect, restore
 
 __all__ = [
+    "AccessError",
+    "ConflictError",
+    "DataError",
+    "DefinitionError",
     "Features",
+    "IngestError",
     "Inputs",
+    "IntegrityError",
     "Label",
+    "LeakageError",
+    "MissingDependencyError",
+    "Model",
+    "MonitorReport",
+    "NotFoundError",
+    "OnlineFeatures",
+    "Predictions",
     "Project",
     "ReplayClock",
     "Rows",
     "Schema",
+    "Status",
     "TinyMLOpsError",
+    "TrainingData",
+    "UntrustedModelError",
     "Workspace",
     "__version__",
     "connect",
@@ -41,14 +75,30 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AccessError": "tinymlops.errors",
+    "ConflictError": "tinymlops.errors",
+    "DataError": "tinymlops.errors",
+    "DefinitionError": "tinymlops.errors",
     "Features": "tinymlops.features.definitions.expressions",
+    "IngestError": "tinymlops.errors",
     "Inputs": "tinymlops.features.definitions.nouns",
+    "IntegrityError": "tinymlops.errors",
     "Label": "tinymlops.features.definitions.expressions",
+    "LeakageError": "tinymlops.errors",
+    "MissingDependencyError": "tinymlops.errors",
+    "Model": "tinymlops.serving.model",
+    "MonitorReport": "tinymlops.monitoring.report",
+    "NotFoundError": "tinymlops.errors",
+    "OnlineFeatures": "tinymlops.features.online.reading",
+    "Predictions": "tinymlops.serving.prediction",
     "Project": "tinymlops.features.definitions.project",
     "ReplayClock": "tinymlops.times",
     "Rows": "tinymlops.features.definitions.expressions",
     "Schema": "tinymlops.features.definitions.nouns",
+    "Status": "tinymlops._status",
     "TinyMLOpsError": "tinymlops.errors",
+    "TrainingData": "tinymlops.features.history.training_sets",
+    "UntrustedModelError": "tinymlops.errors",
     "Workspace": "tinymlops.workspace",
     "connect": "tinymlops.workspace",
     "create_app": "tinymlops.server",

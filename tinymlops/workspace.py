@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from tinymlops.features.definitions.nouns import FeatureView, Source, TrainingSet
     from tinymlops.features.definitions.project import Project
     from tinymlops.features.history.historical import Asked
+    from tinymlops.features.history.reproducing import VerifiedBuild
     from tinymlops.features.history.training_sets import TrainingData
-    from tinymlops.features.history.verifying import VerifiedBuild
     from tinymlops.features.intake.compaction import Compacted
     from tinymlops.features.intake.pushing import Pushed
     from tinymlops.features.online.materialization import Covered
@@ -465,7 +465,7 @@ class Workspace:
         Raises:
             DefinitionError: If Python code that it stands on has changed since.
         """
-        from tinymlops.features.history.verifying import find_build, reproduce
+        from tinymlops.features.history.reproducing import find_build, reproduce
 
         context = self._context()
         return reproduce(context, find_build(context, build))
@@ -479,7 +479,7 @@ class Workspace:
         Returns:
             Whether it is (`same`), and which engines have another version than then.
         """
-        from tinymlops.features.history.verifying import verify_build
+        from tinymlops.features.history.reproducing import verify_build
 
         return verify_build(self._context(), build)
 
@@ -684,7 +684,7 @@ class Workspace:
         """
         from tinymlops.progress import progress
         from tinymlops.stores.backup import backup
-        from tinymlops.stores.checks import bytes_to_read
+        from tinymlops.stores.doctor import bytes_to_read
 
         self.flush()
         with progress("copying", bytes_to_read(self._environment)) as advance:

@@ -17,7 +17,7 @@ from tinymlops_cli.output import Answer, Table
 from tinymlops_cli.session import Session
 
 if TYPE_CHECKING:
-    from tinymlops.stores.checks import Finding
+    from tinymlops.stores.doctor import Finding
     from tinymlops.stores.environment import Environment
 
 __all__ = ["add_to"]
@@ -39,7 +39,7 @@ def doctor(
     ] = False,
 ) -> Answer:
     """Check the workspace: every hash, the database, the audit log, locks, space. Without --repair nothing is changed."""
-    from tinymlops.stores.checks import space_of
+    from tinymlops.stores.doctor import space_of
 
     if compile_now:
         _compile()
@@ -96,7 +96,7 @@ def _opened(path: Path) -> "Iterator[Environment]":
 
 
 def _findings(environment: "Environment") -> "list[Finding]":
-    from tinymlops.stores.checks import bytes_to_read, check
+    from tinymlops.stores.doctor import bytes_to_read, check
 
     with progress("reading files", bytes_to_read(environment)) as advance:
         return list(check(environment, advance))
@@ -135,6 +135,6 @@ def _where(kernels: dict[str, object]) -> str:
 
 def _versions() -> dict[str, str]:
     from tinymlops.registry.surroundings import package_versions
-    from tinymlops.stores.checks import sqlite_note
+    from tinymlops.stores.doctor import sqlite_note
 
     return {**package_versions(), "sqlite": f"{sqlite3.sqlite_version}, {sqlite_note()}"}

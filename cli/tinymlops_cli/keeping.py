@@ -14,7 +14,7 @@ from tinymlops_cli.output import Answer, Table
 from tinymlops_cli.session import Session
 
 if TYPE_CHECKING:
-    from tinymlops.features.history.verifying import VerifiedBuild
+    from tinymlops.features.history.reproducing import VerifiedBuild
     from tinymlops.serving.verifying import VerifiedOnline
 
 __all__ = ["add_to"]

@@ -13,6 +13,7 @@ import typer
 
 from tinymlops.errors import DataError
 from tinymlops.printable import printable, printable_json
+from tinymlops.tables import text_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,9 +135,8 @@ def _write_plainly(table: Table, *, err: bool) -> None:
     lines = [[_cell(value) for value in row] for row in table.rows]
     if any(table.columns):
         lines.insert(0, [_cell(column) for column in table.columns])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        typer.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip(), err=err)
+    if lines:
+        typer.echo(text_table(lines), err=err)
 
 
 def _cell(value: Any) -> str:  # a cell of any type

@@ -272,7 +272,7 @@ def _read(ws, spine, view, sequence):
 
 
 def _whole(path):
-    from tinymlops.stores.checks import check
+    from tinymlops.stores.doctor import check
 
     with tm.connect(path) as ws:
         findings = list(check(ws._environment, lambda _: None))

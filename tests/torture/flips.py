@@ -17,7 +17,7 @@ def look(path):
     Returns:
         `answers`, a hash of each thing that is read, None where it failed; `errors`; and `doctor`, the files it names.
     """
-    from tinymlops.stores.checks import check
+    from tinymlops.stores.doctor import check
     from torture.child import named
 
     errors, answers, doctor = [], [None] * len(_READS), []

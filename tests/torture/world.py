@@ -307,7 +307,7 @@ def _records(connection):
 
 def invariants(path):
     """Open the workspace and return what does not hold, one sentence each."""
-    from tinymlops.stores.checks import check
+    from tinymlops.stores.doctor import check
 
     with connect(path) as ws:
         first = ws._environment.database.rows("SELECT action FROM audit ORDER BY n LIMIT 1")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tinymlops._html import listing, table
 from tinymlops.errors import ConflictError
 from tinymlops.features.definitions import specs
 from tinymlops.features.definitions.checks import check
@@ -18,6 +17,7 @@ from tinymlops.features.definitions.specs import SourceSpec
 from tinymlops.features.standing import rename
 from tinymlops.records import Definition
 from tinymlops.stores.generation import begin_change, end_change
+from tinymlops.tables import html_list, html_table
 
 if TYPE_CHECKING:
     from tinymlops.features.definitions.specs import AnySpec, CodeReference
@@ -78,7 +78,7 @@ class Plan:
         rows = [
             (_MARKS[change.action], in_words(change.kind), change.name, change.detail) for change in self._differing
         ]
-        return table(self._summary, rows) + listing(self.notes)
+        return html_table(self._summary, rows) + html_list(self.notes)
 
     @property
     def _differing(self) -> list[Change]:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tinymlops import _html
 from tinymlops.monitoring.drift import Drift, drifts_of
 from tinymlops.monitoring.served import Period, Served
 from tinymlops.records import Evaluation
 from tinymlops.registry.predictions import pages_of_served
 from tinymlops.serving.outcomes import mature_outcomes
+from tinymlops.tables import html_table, text_table
 from tinymlops.times import from_micros, parse_instant, parse_zone, to_micros
 from tinymlops.training.baseline import read_baseline
 
@@ -51,16 +51,16 @@ class MonitorReport(msgspec.Struct, frozen=True, kw_only=True):
     """The largest unexplained drift first."""
 
     def __str__(self) -> str:
-        parts = [self._title, self._outcomes, "", _text_table(self._metrics)]
+        parts = [self._title, self._outcomes, "", text_table(self._metrics, numbers=True)]
         if self.training_rows:
-            parts += ["", _text_table(self._drifts), self._note]
+            parts += ["", text_table(self._drifts, numbers=True), self._note]
         return "\n".join(parts)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        shown = _html.table(f"{self._title}; {self._outcomes}", self._metrics)
-        return shown + (_html.table(self._note, self._drifts) if self.training_rows else "")
+        shown = html_table(f"{self._title}; {self._outcomes}", self._metrics)
+        return shown + (html_table(self._note, self._drifts) if self.training_rows else "")
 
     @property
     def _title(self) -> str:
@@ -177,19 +177,3 @@ def _number(value: float | None) -> str:
 
 def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.2%}"
-
-
-def _text_table(rows: list[list[str]]) -> str:
-    """Write rows in columns of one width each.
-
-    Example:
-        >>> print(_text_table([["metric", "live"], ["auc", "0.7012"]]))
-        metric    live
-        auc     0.7012
-    """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for first, *others in rows:
-        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)

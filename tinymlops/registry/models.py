@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tinymlops.registry.scope import Scope
     from tinymlops.stores.transaction import Transaction
 
-__all__ = ["CHAMPION", "LATEST", "Manifest", "Models"]
+__all__ = ["CHAMPION", "LATEST", "ModelManifest", "Models"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 CHAMPION = "champion"
@@ -32,7 +32,7 @@ _PROTOCOL = 1
 """Raised when the manifest's meaning changes; the reader of an older one stays."""
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+class ModelManifest(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a registered version stands on, in one file named by its hash."""
 
     protocol: int
@@ -188,7 +188,7 @@ class Models:
             tx.audit("model.rollback", f"{name}@{alias}", version=back.version, previous=current.version)
         return back
 
-    def manifest(self, version: ModelVersion | str) -> Manifest:
+    def manifest(self, version: ModelVersion | str) -> ModelManifest:
         """Read what a version stands on, checked against its hash.
 
         Args:
@@ -212,7 +212,7 @@ class Models:
         """Return the model's file, checked against the hash in its manifest."""
         return self._blobs.read(self.manifest(version).model.sha256)
 
-    def manifest_of(self, run: Any, logged_name: str) -> Manifest:
+    def manifest_of(self, run: Any, logged_name: str) -> ModelManifest:
         """Return what a logged model would be registered with.
 
         Args:
@@ -232,7 +232,7 @@ class Models:
             hint = near(logged_name, known, otherwise="" if known else "log one first: run.log_model(model)")
             raise NotFoundError(f"run {record.name!r} logged no model {logged_name!r}", hint=hint)
         build = self._database.get(TrainingSetBuild, id=model.training_set) if model.training_set else None
-        return Manifest(
+        return ModelManifest(
             protocol=_PROTOCOL,
             model=model,
             run=record,
@@ -275,12 +275,12 @@ class _Protocol(msgspec.Struct):
     protocol: int
 
 
-def _decode(content: bytes) -> Manifest:
+def _decode(content: bytes) -> ModelManifest:
     try:
-        return msgspec.json.decode(content, type=Manifest)
+        return msgspec.json.decode(content, type=ModelManifest)
     except msgspec.ValidationError:
         # A metric that is NaN is the text 'NaN', which only this reads; second, for it also reads '1' as a number.
-        return msgspec.json.decode(content, type=Manifest, strict=False)
+        return msgspec.json.decode(content, type=ModelManifest, strict=False)
 
 
 def _split(reference: str) -> tuple[str, str, str]:

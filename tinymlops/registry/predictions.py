@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tinymlops.records import Outcome, Prediction
 from tinymlops.stores.json_text import to_json
-from tinymlops.stores.rows import plan_for
+from tinymlops.stores.rows import codec_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 _PAGE = 20_000
-_PREDICTIONS, _OUTCOMES = plan_for(Prediction), plan_for(Outcome)
+_PREDICTIONS, _OUTCOMES = codec_for(Prediction), codec_for(Outcome)
 _WIDTH = 1 + len(_PREDICTIONS.names) + 1
 _OF_VERSION = f"""FROM {Prediction.table} p LEFT JOIN {Outcome.table} o ON o.prediction_id = p.id
     WHERE p.model = ? AND p.version = ?"""

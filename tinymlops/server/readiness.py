@@ -22,14 +22,14 @@ def require_ready(ws: Workspace) -> None:
     """Load the model of every alias, and find every function that an answer may need.
 
     Raises:
-        TinyMLOpsError: If the workspace does not open, or of the kind of the first thing amiss, naming all.
+        TinyMLOpsError: If the workspace does not open, or of the kind of the first problem, naming all.
     """
     context = ws._context()  # noqa: SLF001 - the server stands on the facade, and this is no verb of a user
     context.environment.check()
-    amiss = dict(_amiss(ws, context))
-    if amiss:
-        message = "; ".join(f"{name}: {error.message}" for name, error in amiss.items())
-        first = next(iter(amiss.values()))
+    problems = dict(_problems(ws, context))
+    if problems:
+        message = "; ".join(f"{name}: {error.message}" for name, error in problems.items())
+        first = next(iter(problems.values()))
         raise type(first)(message, hint=first.hint or "see what `tinymlops doctor` says")
 
 
@@ -40,7 +40,7 @@ def starved_of(ws: Workspace) -> dict[str, str] | msgspec.UnsetType:
     return starved_models(ws._context(), ws.models) or msgspec.UNSET  # noqa: SLF001 - as above
 
 
-def _amiss(ws: Workspace, context: Context) -> Iterator[tuple[str, TinyMLOpsError]]:
+def _problems(ws: Workspace, context: Context) -> Iterator[tuple[str, TinyMLOpsError]]:
     yield from _other_code(context, "")
     for newest in ws.models.list():
         for alias in ws.models.aliases(newest.name):

@@ -6,13 +6,13 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
-from tinymlops import _html
 from tinymlops.config import listing
 from tinymlops.errors import DefinitionError, IntegrityError, UntrustedModelError
 from tinymlops.features.context import definitions_of
 from tinymlops.features.definitions.code import is_importable
 from tinymlops.features.definitions.specs import OnDemandSpec, SourceSpec, TrainingSetSpec
 from tinymlops.frames import Frame, to_polars
+from tinymlops.tables import html_table
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.features.planning import Definitions
     from tinymlops.records import Evaluation, ModelVersion
-    from tinymlops.registry.models import Manifest, Models
+    from tinymlops.registry.models import ModelManifest, Models
 
 __all__ = ["Model", "describe_model", "load_version", "require_servable"]
 
@@ -33,7 +33,7 @@ _KEPT = 8
 class _Loaded:
     """What is the same for every use of one manifest."""
 
-    def __init__(self, manifest: Manifest, estimator: Any, definitions: Definitions) -> None:
+    def __init__(self, manifest: ModelManifest, estimator: Any, definitions: Definitions) -> None:
         self.manifest, self.estimator, self.definitions = manifest, estimator, definitions
         self.prepared: dict[type, Any] = {}
 
@@ -77,7 +77,7 @@ class Model:
             ("metrics", self._measured.removeprefix("; ")),
             ("run", f"{run.name} {run.id[:8]}"),
         ]
-        return _html.table(f"model {self}", rows)
+        return html_table(f"model {self}", rows)
 
     @property
     def training_set(self) -> TrainingSetSpec:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tinymlops.stores._commits import LastCommit
 
-__all__ = ["bring_up", "build", "version_of"]
+__all__ = ["build", "upgrade", "version_of"]
 
 
 def build(path: Path, last: LastCommit, first: Callable[[Transaction], object]) -> None:
@@ -51,7 +51,7 @@ def build(path: Path, last: LastCommit, first: Callable[[Transaction], object]) 
     fsync_directory(path.parent)
 
 
-def bring_up(connection: sqlite3.Connection, path: Path, last: LastCommit) -> None:
+def upgrade(connection: sqlite3.Connection, path: Path, last: LastCommit) -> None:
     """Prepare the first connection of a process, bring an older schema up to date and look at what a flip may have changed.
 
     Raises:

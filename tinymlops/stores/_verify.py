@@ -12,7 +12,7 @@ import msgspec
 from tinymlops.errors import IntegrityError
 from tinymlops.records import TABLES, Counter, Record
 from tinymlops.stores._sqlite import RESTORE, translated
-from tinymlops.stores.rows import check_of, plan_for
+from tinymlops.stores.rows import check_of, codec_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -39,11 +39,11 @@ def read_counter(connection: sqlite3.Connection, name: str) -> int:
     Raises:
         IntegrityError: If it is damaged or gone.
     """
-    plan = plan_for(Counter)
-    row = connection.execute(f"{plan.select} WHERE name = ?", (name,)).fetchone()
+    codec = codec_for(Counter)
+    row = connection.execute(f"{codec.select} WHERE name = ?", (name,)).fetchone()
     if row is None:
         raise IntegrityError(f"counter {name!r} is missing", hint=RESTORE)
-    value: int = plan.decode(row).value
+    value: int = codec.decode(row).value
     return value
 
 
@@ -51,12 +51,12 @@ def row_problems(connection: sqlite3.Connection, path: Path, classes: Iterable[t
     """Compare every row of these records with its checksum and say which are damaged."""
     problems: list[str] = []
     for cls in classes:
-        plan = plan_for(cls)
+        codec = codec_for(cls)
         try:
             with translated(path, cls.table):
-                for row in connection.execute(plan.select):
+                for row in connection.execute(codec.select):
                     try:
-                        plan.checked(row)
+                        codec.checked(row)
                     except IntegrityError as error:
                         problems.append(error.message)
         except IntegrityError as error:  # of SQLite, which reads no further
@@ -66,8 +66,8 @@ def row_problems(connection: sqlite3.Connection, path: Path, classes: Iterable[t
 
 def seal_schema(connection: sqlite3.Connection) -> None:
     """Keep the checksum of the schema, which `require_schema` compares it with."""
-    plan = plan_for(Counter)
-    connection.execute(plan.put, plan.encode(Counter(name="schema", value=_schema_check(connection))))
+    codec = codec_for(Counter)
+    connection.execute(codec.put, codec.encode(Counter(name="schema", value=_schema_check(connection))))
 
 
 def require_schema(connection: sqlite3.Connection, path: Path) -> None:

@@ -21,7 +21,7 @@ import msgspec
 from tinymlops.errors import DataError, IntegrityError, NotFoundError
 from tinymlops.records import TABLES
 from tinymlops.stores._commits import LastCommit
-from tinymlops.stores._opening import bring_up
+from tinymlops.stores._opening import upgrade
 from tinymlops.stores._sqlite import RESTORE, connected, translated
 from tinymlops.stores._verify import read_counter, row_problems
 from tinymlops.stores.directory import Directory
@@ -175,7 +175,7 @@ def _brought_up(workspace: Path) -> dict[str, str]:
     """Bring a copied database up to date, as opening it would; return path to SHA-256 of every file that it names."""
     path = workspace / _DATABASE
     with translated(path, "the database"), closing(connected(path)) as connection:
-        bring_up(connection, path, LastCommit(path, Directory(workspace)))
+        upgrade(connection, path, LastCommit(path, Directory(workspace)))
         for problem in row_problems(connection, path, NAMING_FILES):
             raise IntegrityError(problem, hint="use another backup")
         return {file.name: file.sha256 for file in named_files(connection.execute)}

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tinymlops.errors import ConflictError, IntegrityError, NotFoundError
 from tinymlops.records import TABLES, Record
 from tinymlops.stores._commits import LastCommit
-from tinymlops.stores._opening import bring_up, build, version_of
+from tinymlops.stores._opening import build, upgrade, version_of
 from tinymlops.stores._sqlite import RESTORE, connected, prepare, translated
 from tinymlops.stores._verify import audit_problems, read_counter, row_problems
 from tinymlops.stores.forked import Owner
 from tinymlops.stores.migrations import refuse_second_sqlite
 from tinymlops.stores.publish import fsync
-from tinymlops.stores.rows import plan_for
+from tinymlops.stores.rows import codec_for
 from tinymlops.stores.transaction import Transaction, read_one
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Database:
         with self._lock.exclusive(deadline=_PATIENCE), translated(self.path, "the database"):
             connection = connected(self.path)
             try:
-                bring_up(connection, self.path, self._last)
+                upgrade(connection, self.path, self._last)
             except BaseException:
                 connection.close()
                 raise
@@ -128,10 +128,10 @@ class Database:
         Raises:
             DefinitionError: If a column does not exist.
         """
-        plan = plan_for(cls)
-        condition, bound = plan.condition(key)
-        rows = self.rows(f"{plan.select}{condition} ORDER BY rowid DESC LIMIT 1", bound)
-        return plan.decode(rows[0]) if rows else None
+        codec = codec_for(cls)
+        condition, bound = codec.condition(key)
+        rows = self.rows(f"{codec.select}{condition} ORDER BY rowid DESC LIMIT 1", bound)
+        return codec.decode(rows[0]) if rows else None
 
     def list(
         self,
@@ -153,21 +153,21 @@ class Database:
         Raises:
             DefinitionError: If a column does not exist.
         """
-        return self.select(cls, *plan_for(cls).listing(where, order, limit))
+        return self.select(cls, *codec_for(cls).listing(where, order, limit))
 
     def select(self, cls: type[T], rest: str, params: Sequence[Any] = ()) -> builtins.list[T]:
         """Return the records that a SELECT finds, of which this is what follows the table's name."""
-        plan = plan_for(cls)
-        return [plan.decode(row) for row in self.rows(f"{plan.select} {rest}", params)]
+        codec = codec_for(cls)
+        return [codec.decode(row) for row in self.rows(f"{codec.select} {rest}", params)]
 
     def stored(self, cls: type[Record], rest: str, params: Sequence[Any] = ()) -> builtins.list[builtins.list[Any]]:
         """Return what `select` does as values in the order of the record's fields, as SQLite has them: for many rows."""
-        plan = plan_for(cls)
-        return [plan.checked(row) for row in self.rows(f"{plan.select} {rest}", params)]
+        codec = codec_for(cls)
+        return [codec.checked(row) for row in self.rows(f"{codec.select} {rest}", params)]
 
     def values(self, cls: type[Record]) -> builtins.list[builtins.list[Any]]:
         """Return every record in the order of its key, as `stored` does."""
-        return self.stored(cls, plan_for(cls).order(cls.key[0]))
+        return self.stored(cls, codec_for(cls).order(cls.key[0]))
 
     def rows(self, sql: str, params: Sequence[Any] = ()) -> builtins.list[tuple[Any, ...]]:
         """Return the rows of one SELECT, compared with no checksum; the connection refuses to write."""
@@ -176,9 +176,9 @@ class Database:
 
     def count(self, cls: type[Record], where: Mapping[str, object] | None = None) -> int:
         """Return how many records there are; `where` as in `list`."""
-        plan = plan_for(cls)
-        condition, bound = plan.condition(where or {})
-        ((count,),) = self.rows(f"SELECT count(*) FROM {plan.table}{condition}", bound)
+        codec = codec_for(cls)
+        condition, bound = codec.condition(where or {})
+        ((count,),) = self.rows(f"SELECT count(*) FROM {codec.table}{condition}", bound)
         return int(count)
 
     def sequence(self) -> int:

@@ -1,4 +1,4 @@
-"""Records to SQLite rows and back: one plan per Struct class, made once.
+"""Records to SQLite rows and back: one codec per Struct class, made once.
 
 Times are microseconds in UTC, booleans 0 and 1, and what is no scalar is JSON text. SQLite cannot hold a
 non-finite float, so it is the text 'NaN', 'Infinity' or '-Infinity', inside JSON as well.
@@ -22,7 +22,7 @@ from tinymlops.records import Record
 from tinymlops.stores.json_text import spelled_float, to_json
 from tinymlops.times import from_micros, to_micros
 
-__all__ = ["CHECK", "Plan", "check_of", "plan_for", "quoted"]
+__all__ = ["CHECK", "RowCodec", "check_of", "codec_for", "quoted"]
 
 T = TypeVar("T", bound=Record)
 Value = int | float | str | bytes | None
@@ -35,7 +35,7 @@ _PACK = msgspec.msgpack.Encoder()
 _LISTED_AT_MOST = 500
 
 
-class Plan(Generic[T]):
+class RowCodec(Generic[T]):
     """How one class of records is stored.
 
     Args:
@@ -197,9 +197,9 @@ class Plan(Generic[T]):
 
 
 @cache
-def plan_for(cls: type[T]) -> Plan[T]:
-    """Return the plan of a class of records."""
-    return Plan(cls)
+def codec_for(cls: type[T]) -> RowCodec[T]:
+    """Return the codec of a class of records."""
+    return RowCodec(cls)
 
 
 def check_of(values: Sequence[Value]) -> int:

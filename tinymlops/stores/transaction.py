@@ -12,7 +12,7 @@ from tinymlops.errors import ConflictError, DataError, NotFoundError
 from tinymlops.records import AuditEntry, Counter, Record
 from tinymlops.stores._sqlite import translated
 from tinymlops.stores._verify import GENESIS, audit_hash, read_counter
-from tinymlops.stores.rows import Plan, plan_for, quoted
+from tinymlops.stores.rows import RowCodec, codec_for, quoted
 from tinymlops.times import from_micros, system_clock, to_micros
 
 if TYPE_CHECKING:
@@ -48,10 +48,10 @@ class Transaction:
         Raises:
             ConflictError: If its key exists.
         """
-        plan = plan_for(type(record))
-        if plan.assigned_id and getattr(record, plan.cls.key[0]) is None:
-            record = msgspec.structs.replace(record, **{plan.cls.key[0]: self._next_id(plan)})
-        self._change(plan, plan.insert, record)
+        codec = codec_for(type(record))
+        if codec.assigned_id and getattr(record, codec.cls.key[0]) is None:
+            record = msgspec.structs.replace(record, **{codec.cls.key[0]: self._next_id(codec)})
+        self._change(codec, codec.insert, record)
         return record
 
     def insert_many(self, records: Iterable[Record]) -> None:
@@ -60,16 +60,16 @@ class Transaction:
         Raises:
             ConflictError: If a key exists; then the transaction must be left.
         """
-        self._change_many(records, lambda plan: plan.insert)
+        self._change_many(records, lambda codec: codec.insert)
 
     def put(self, record: Record) -> None:
         """Add a record, or replace the one with its key."""
-        plan = plan_for(type(record))
-        self._change(plan, plan.put, record)
+        codec = codec_for(type(record))
+        self._change(codec, codec.put, record)
 
     def put_many(self, records: Iterable[Record]) -> None:
         """Add records of one class, or replace those with their keys; of two with the same key the later one stays."""
-        self._change_many(records, lambda plan: plan.put)
+        self._change_many(records, lambda codec: codec.put)
 
     def update(self, record: Record) -> None:
         """Replace the record with this key.
@@ -77,10 +77,10 @@ class Transaction:
         Raises:
             NotFoundError: If there is none.
         """
-        plan = plan_for(type(record))
-        key = [getattr(record, name) for name in plan.cls.key]
-        if not self._change(plan, plan.update, record, key).rowcount:
-            raise NotFoundError(f"{plan.cls.table} has no {_spelled(plan, key)}")
+        codec = codec_for(type(record))
+        key = [getattr(record, name) for name in codec.cls.key]
+        if not self._change(codec, codec.update, record, key).rowcount:
+            raise NotFoundError(f"{codec.cls.table} has no {_spelled(codec, key)}")
 
     def delete(self, cls: type[Record], **key: object) -> int:
         """Remove the records whose columns equal these; None is IS NULL and a list is IN.
@@ -90,10 +90,10 @@ class Transaction:
         """
         if not key:
             raise DataError(f"deleting from {cls.table} needs at least one column")
-        plan = plan_for(cls)
-        condition, bound = plan.condition(key)
+        codec = codec_for(cls)
+        condition, bound = codec.condition(key)
         with translated(self._path, cls.table):
-            return self._open().execute(f"DELETE FROM {plan.table}{condition}", bound).rowcount
+            return self._open().execute(f"DELETE FROM {codec.table}{condition}", bound).rowcount
 
     def get(self, cls: type[T], **key: object) -> T | None:
         """Read one record inside the transaction, which sees its own writes."""
@@ -102,8 +102,8 @@ class Transaction:
 
     def select(self, cls: type[T], rest: str, params: Sequence[Any] = ()) -> builtins.list[T]:
         """Return the records that a SELECT finds, of which this is what follows the table's name."""
-        plan = plan_for(cls)
-        return [plan.decode(row) for row in self.execute(f"{plan.select} {rest}", params)]
+        codec = codec_for(cls)
+        return [codec.decode(row) for row in self.execute(f"{codec.select} {rest}", params)]
 
     def list(
         self,
@@ -114,7 +114,7 @@ class Transaction:
         limit: int | None = None,
     ) -> builtins.list[T]:
         """Return records, as `Database.list` does."""
-        return self.select(cls, *plan_for(cls).listing(where, order, limit))
+        return self.select(cls, *codec_for(cls).listing(where, order, limit))
 
     def execute(self, sql: str, params: Sequence[Any] = ()) -> builtins.list[tuple[Any, ...]]:
         """Run one statement and return its rows; a change says what it touched with RETURNING."""
@@ -164,7 +164,7 @@ class Transaction:
             previous=last[0].hash if last else GENESIS,
             hash="",
         )
-        *values, _, _ = plan_for(AuditEntry).encode(entry)
+        *values, _, _ = codec_for(AuditEntry).encode(entry)
         entry = self.insert(msgspec.structs.replace(entry, hash=audit_hash(values)))
         self._set_counter("audit", entry.n)
         return entry
@@ -178,38 +178,38 @@ class Transaction:
             raise ConflictError("this write transaction has ended", hint="begin a new one")
         return self._connection
 
-    def _change(self, plan: Plan[Any], sql: str, record: Record, key: Sequence[Any] = ()) -> sqlite3.Cursor:
-        with translated(self._path, plan.cls.table):
-            return self._open().execute(sql, [*plan.encode(record), *key])
+    def _change(self, codec: RowCodec[Any], sql: str, record: Record, key: Sequence[Any] = ()) -> sqlite3.Cursor:
+        with translated(self._path, codec.cls.table):
+            return self._open().execute(sql, [*codec.encode(record), *key])
 
-    def _change_many(self, records: Iterable[Record], statement: Callable[[Plan[Any]], str]) -> None:
+    def _change_many(self, records: Iterable[Record], statement: Callable[[RowCodec[Any]], str]) -> None:
         remaining = iter(records)
         first = next(remaining, None)
         if first is None:
             return
-        plan = plan_for(type(first))
+        codec = codec_for(type(first))
         records = chain((first,), remaining)
-        if plan.assigned_id:
-            records = self._with_ids(plan, records)
-        with translated(self._path, plan.cls.table):
-            self._open().executemany(statement(plan), map(plan.encode, records))
+        if codec.assigned_id:
+            records = self._with_ids(codec, records)
+        with translated(self._path, codec.cls.table):
+            self._open().executemany(statement(codec), map(codec.encode, records))
 
-    def _with_ids(self, plan: Plan[Any], records: Iterable[Record]) -> Iterator[Record]:
-        key = plan.cls.key[0]
-        ids = count(self._next_id(plan))
+    def _with_ids(self, codec: RowCodec[Any], records: Iterable[Record]) -> Iterator[Record]:
+        key = codec.cls.key[0]
+        ids = count(self._next_id(codec))
         return (
             msgspec.structs.replace(one, **{key: next(ids)}) if getattr(one, key) is None else one for one in records
         )
 
-    def _next_id(self, plan: Plan[Any]) -> int:
+    def _next_id(self, codec: RowCodec[Any]) -> int:
         """Return the id that comes next, as SQLite would assign it: one that no record ever had.
 
         It is taken before the record is written, so that the checksum covers it.
         """
-        name = quoted(plan.cls.key[0])
+        name = quoted(codec.cls.key[0])
         ((greatest, used),) = self.execute(
-            f"SELECT (SELECT max({name}) FROM {plan.table}), (SELECT seq FROM sqlite_sequence WHERE name = ?)",
-            (plan.cls.table,),
+            f"SELECT (SELECT max({name}) FROM {codec.table}), (SELECT seq FROM sqlite_sequence WHERE name = ?)",
+            (codec.cls.table,),
         )
         return max(greatest or 0, used or 0) + 1
 
@@ -223,11 +223,11 @@ class Transaction:
 
 def read_one(connection: sqlite3.Connection, cls: type[T], key: Mapping[str, object]) -> T | None:
     """Read the record whose columns equal these, or None."""
-    plan = plan_for(cls)
-    condition, bound = plan.condition(key)
-    row = connection.execute(f"{plan.select}{condition} LIMIT 1", bound).fetchone()
-    return None if row is None else plan.decode(row)
+    codec = codec_for(cls)
+    condition, bound = codec.condition(key)
+    row = connection.execute(f"{codec.select}{condition} LIMIT 1", bound).fetchone()
+    return None if row is None else codec.decode(row)
 
 
-def _spelled(plan: Plan[Any], key: Sequence[Any]) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in zip(plan.cls.key, key, strict=True))
+def _spelled(codec: RowCodec[Any], key: Sequence[Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in zip(codec.cls.key, key, strict=True))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +12,7 @@ import msgspec
 
 from tinymlops.errors import DataError
 from tinymlops.records import Artifact, Evaluation, LoggedModel, Run, Signature
+from tinymlops.tables import html_table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from tinymlops.registry.runs import Runs
     from tinymlops.times import Clock
 
-__all__ = ["ActiveRun", "FittingData", "Rows"]
+__all__ = ["ActiveRun", "FittingData", "LabelledRows"]
 
 
-class Rows(Protocol):
-    """Rows to fit or to test on."""
+class LabelledRows(Protocol):
+    """LabelledRows to fit or to test on."""
 
     @property
     def X(self) -> pl.DataFrame:  # noqa: N802  # the field's name
@@ -43,12 +43,12 @@ class FittingData(Protocol):
     definitions: dict[str, str]
 
     @property
-    def train(self) -> Rows:
-        """Rows to fit on."""
+    def train(self) -> LabelledRows:
+        """LabelledRows to fit on."""
 
     @property
-    def test(self) -> Rows | None:
-        """Rows to test on."""
+    def test(self) -> LabelledRows | None:
+        """LabelledRows to test on."""
 
 
 class ActiveRun:
@@ -104,11 +104,7 @@ class ActiveRun:
         rows = [("status", run.status), ("id", run.id), ("commit", _commit(run))]
         rows += [(f"params.{name}", str(value)) for name, value in run.params.items()]
         rows += [(f"metrics.{name}", f"{value:.6g}") for name, value in run.metrics.items()]
-        cells = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
-            for name, value in rows
-        )
-        return f"<table><caption>run {html.escape(run.name)}</caption>{cells}</table>"
+        return html_table(f"run {run.name}", rows)
 
     @property
     def record(self) -> Run:

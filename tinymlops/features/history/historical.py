@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Asked",
-    "Table",
+    "FeatureColumns",
     "features_for",
     "in_order",
     "key_types",
@@ -42,7 +42,7 @@ RowsOf = Callable[[ViewSpec, Sequence[pl.Series]], pl.DataFrame]
 """Gives the rows that a view needs for some keys."""
 
 
-class Table(NamedTuple):
+class FeatureColumns(NamedTuple):
     """The features of a spine."""
 
     columns: dict[str, pl.Series]
@@ -88,7 +88,7 @@ def features_for(
     details: bool = False,
     rows: RowsOf | None = None,
     as_of: int | None = None,
-) -> Table:
+) -> FeatureColumns:
     """Compute every requested feature for every spine row.
 
     Args:
@@ -105,7 +105,7 @@ def features_for(
     Raises:
         DataError: If the spine lacks a key column or request field.
     """
-    table = Table({}, {}, {}, {})
+    table = FeatureColumns({}, {}, {}, {})
     for request in requests:
         if request.on_demand:
             continue
@@ -119,14 +119,14 @@ def features_for(
 
 
 def in_order(
-    context: Context, spine: pl.DataFrame, time: Array, requests: Sequence[FeatureRequest], table: Table
-) -> Table:
+    context: Context, spine: pl.DataFrame, time: Array, requests: Sequence[FeatureRequest], table: FeatureColumns
+) -> FeatureColumns:
     """Add the on-demand views to the features of a spine, and bring all into the order asked for.
 
     Raises:
         DataError: If two columns have one name.
     """
-    ordered = Table({}, {}, table.details, table.not_finite)
+    ordered = FeatureColumns({}, {}, table.details, table.not_finite)
     for request in requests:
         names = (
             _on_demand(context, spine, time, request, requests, table)
@@ -183,7 +183,7 @@ def view_columns(
     details: bool,
     rows: RowsOf | None = None,
     as_of: int | None = None,
-) -> Table:
+) -> FeatureColumns:
     """Compute the features of one view, and why each cell holds what it holds; the arguments are those of `features_for`."""
     plan = plan_view(context.definitions, request, spine_source=spine_source)
     keys = plan.keys_of(spine)
@@ -195,7 +195,7 @@ def view_columns(
         source = context.definitions.get(SourceSpec, view.source)
         history = history_from_store(context, source, entity, keys, plan.columns, as_of=as_of)
         found = compute_arranged(plan, history, time, details=details)
-    return Table(found.columns, {}, found.details, found.not_finite)
+    return FeatureColumns(found.columns, {}, found.details, found.not_finite)
 
 
 def _on_demand(
@@ -204,7 +204,7 @@ def _on_demand(
     time: Array,
     request: FeatureRequest,
     requests: Sequence[FeatureRequest],
-    table: Table,
+    table: FeatureColumns,
 ) -> dict[str, str]:
     """Compute an on-demand view into the table; return its columns and their origins."""
     spec = context.definitions.get(OnDemandSpec, request.view)

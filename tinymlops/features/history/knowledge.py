@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tinymlops.features.compute.arranged import Array
     from tinymlops.features.context import Context
-    from tinymlops.features.history.historical import Table
+    from tinymlops.features.history.historical import FeatureColumns
 
 __all__ = ["Knowledge", "knowledge_of"]
 
@@ -44,7 +44,7 @@ def knowledge_of(
     spine: pl.DataFrame,
     time: Array,
     requests: Sequence[FeatureRequest],
-    table: Table,
+    table: FeatureColumns,
     *,
     spine_source: str,
     as_of: int,
@@ -85,7 +85,7 @@ class _Asked:
         spine: pl.DataFrame,
         time: Array,
         request: FeatureRequest,
-        table: Table,
+        table: FeatureColumns,
         spine_source: str,
     ) -> None:
         self.context, self.time, self.request = context, time, request

@@ -13,7 +13,6 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from tinymlops import _html
 from tinymlops.errors import DataError, DefinitionError, IntegrityError
 from tinymlops.features.definitions import graph, specs
 from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, OnDemandSpec, TrainingSetSpec
@@ -25,6 +24,7 @@ from tinymlops.features.history.stored import require_past
 from tinymlops.records import RequestField, Signature, TrainingSetBuild
 from tinymlops.schema import dtype_name
 from tinymlops.signature import build_signature
+from tinymlops.tables import html_table
 from tinymlops.times import format_duration, from_micros, parse_instant, parse_zone, to_micros
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from tinymlops.features.context import Context
 
 __all__ = [
+    "BuildManifest",
     "BuildReport",
-    "Manifest",
     "Recipe",
     "Split",
     "TrainingData",
@@ -137,7 +137,7 @@ class TrainingData:
 
     def _repr_html_(self) -> str:
         rows = [(field.name, field.dtype, field.source) for field in self.signature.features]
-        return _html.table(repr(self).strip("<>"), rows)
+        return html_table(repr(self).strip("<>"), rows)
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,7 +156,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """Whether request fields are those that were known at each row's time; in the final version before there was a choice."""
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+class BuildManifest(msgspec.Struct, frozen=True, kw_only=True):
     """What a build wrote down about itself, in a file named by its hash: enough to make it again."""
 
     protocol: int = _PROTOCOL
@@ -223,7 +223,7 @@ def rebuild(context: Context, record: TrainingSetBuild, recipe: Recipe) -> Train
     return made.as_data(msgspec.structs.replace(record, fingerprint=made.fingerprint))
 
 
-def read_manifest(context: Context, record: TrainingSetBuild) -> Manifest:
+def read_manifest(context: Context, record: TrainingSetBuild) -> BuildManifest:
     """Read what a build wrote down about itself.
 
     Raises:
@@ -231,7 +231,7 @@ def read_manifest(context: Context, record: TrainingSetBuild) -> Manifest:
     """
     content = context.environment.blobs.read(record.manifest_sha256)
     try:
-        manifest = msgspec.json.decode(content, type=Manifest)
+        manifest = msgspec.json.decode(content, type=BuildManifest)
     except msgspec.MsgspecError as error:
         raise IntegrityError(f"the manifest of training set {record.id} cannot be read: {error}") from error
     if manifest.protocol > _PROTOCOL:
@@ -369,7 +369,7 @@ def _request_fields(context: Context, spec: TrainingSetSpec, spine: pl.DataFrame
 def _record(context: Context, made: _Made) -> TrainingSetBuild:
     """Publish the build's manifest and record the build."""
     environment, recipe, report = context.environment, made.recipe, made.parts.report
-    manifest = Manifest(
+    manifest = BuildManifest(
         recipe=recipe,
         fingerprint=made.fingerprint,
         definitions=made.definitions,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-__all__ = ["Delay", "Names", "Rows", "Rule", "Zone", "delay_micros", "read_delay", "read_rows"]
+__all__ = ["Delay", "Names", "RecordRows", "Rule", "Zone", "delay_micros", "read_delay", "read_rows"]
 
 _SHOWN_ROWS = 5
 _LONGEST_DELAY = 2**62
@@ -76,7 +76,7 @@ class Rule(NamedTuple):
     by_event: bool
 
 
-class Rows(NamedTuple):
+class RecordRows(NamedTuple):
     """The features' times in microseconds, UTC, one per row; available is None where it is the event plus one delay."""
 
     event: Array
@@ -99,7 +99,7 @@ def read_delay(delay: str | timedelta | None, schema: Mapping[str, pl.DataType],
     return Delay(micros)
 
 
-def read_rows(batch: pl.DataFrame, names: Names, rule: Rule, first_row: int) -> Rows:
+def read_rows(batch: pl.DataFrame, names: Names, rule: Rule, first_row: int) -> RecordRows:
     """Read when each feature row happened, when it was known, and when it was created."""
     from tinymlops.kernels.records import FOREVER, NEVER, available_from
 
@@ -110,7 +110,7 @@ def read_rows(batch: pl.DataFrame, names: Names, rule: Rule, first_row: int) -> 
     created = None if names.created is None else times(names.created)
     made = None if created is None else _filled(created, NEVER)
     if names.delay.column is None and not rule.by_event:
-        return Rows(happened, None, made)
+        return RecordRows(happened, None, made)
     wait = (
         names.delay.micros
         if names.delay.column is None
@@ -118,7 +118,7 @@ def read_rows(batch: pl.DataFrame, names: Names, rule: Rule, first_row: int) -> 
     )
     # What was created at no known time is never known.
     known = None if created is None or not rule.by_event else _filled(created, FOREVER)
-    return Rows(happened, available_from(happened, wait, known), made)
+    return RecordRows(happened, available_from(happened, wait, known), made)
 
 
 def _filled(values: pl.Series, null: int) -> Array:

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-__all__ = ["InMemory", "OnDisk", "Table", "open_table"]
+__all__ = ["InMemory", "JoinTable", "OnDisk", "open_table"]
 
 _BATCH_ROWS = 1 << 20
 """Rows read at a time. Polars skips pages outside of them, so row groups of other sizes do little harm."""
 
 
-class Table(Protocol):
+class JoinTable(Protocol):
     """Rows in an order that never changes."""
 
     @property

@@ -1,4 +1,4 @@
-"""Rows of a view on their way into the online store: laid out, merged with those that are there, and trimmed."""
+"""KeyRows of a view on their way into the online store: laid out, merged with those that are there, and trimmed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tinymlops.features.compute.needed import kept_rows
 from tinymlops.features.compute.operands import operand_values
 from tinymlops.features.definitions.expressions import Aggregate, AnyOperand, aggregates_in, feature_of
 from tinymlops.features.history.payloads import stored_dtype
-from tinymlops.features.online.entries import Layout, Rows, Slot, Variant, form_of
+from tinymlops.features.online.variants import KeyRows, Layout, Slot, Variant, form_of
 from tinymlops.kernels.compiling import frozen
 from tinymlops.kernels.entries import CREATED, EVENT, KIND, SEEN, SYSTEM, UNSEEN, merge
 from tinymlops.kernels.records import NEVER, Records, records_of
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 __all__ = ["arranged", "column_values", "filtered", "merged", "needed", "with_keys"]
 
 
-def arranged(variant: Variant, frame: pl.DataFrame, *, at: int | None = None) -> tuple[Layout, Rows]:
+def arranged(variant: Variant, frame: pl.DataFrame, *, at: int | None = None) -> tuple[Layout, KeyRows]:
     """Lay out rows as history has them, the expressions of the view evaluated.
 
     Args:
         variant: The view.
-        frame: Rows of its source; those whose key is null are left out.
+        frame: KeyRows of its source; those whose key is null are left out.
         at: Leave out the rows that no read at this moment or later can use, before anything is evaluated; None for none.
 
     Raises:
@@ -71,7 +71,7 @@ def arranged(variant: Variant, frame: pl.DataFrame, *, at: int | None = None) ->
     used_keys = [part.gather(first) for part in key]
     keys = key_bytes(used_keys, [part.dtype for part in key], variant.key, variant.prefix)
     offsets = np.append(records.offsets[used], records.event.size).astype(np.int64)
-    return layout, Rows([key for key in keys if key is not None], offsets, columns, objects)
+    return layout, KeyRows([key for key in keys if key is not None], offsets, columns, objects)
 
 
 def column_values(words: Array, found: Array, dtype: str) -> pl.Series:
@@ -84,17 +84,17 @@ def column_values(words: Array, found: Array, dtype: str) -> pl.Series:
     return series if found.all() else series.set(pl.Series(found == 0), None)
 
 
-def merged(old: Rows, new: Rows) -> Rows:
+def merged(old: KeyRows, new: KeyRows) -> KeyRows:
     """Merge rows with newer ones of the same keys."""
     offsets, columns, origin = merge(old.offsets, old.columns, new.offsets, new.columns)
     objects = [
         [before[row] if row >= 0 else after[~row] for row in origin.tolist()]
         for before, after in zip(old.objects, new.objects, strict=True)
     ]
-    return Rows(new.keys, offsets, columns, objects)
+    return KeyRows(new.keys, offsets, columns, objects)
 
 
-def needed(rows: Rows, layout: Layout, view: ViewSpec, at: int) -> Array:
+def needed(rows: KeyRows, layout: Layout, view: ViewSpec, at: int) -> Array:
     """Say which rows a read at a moment or later can use."""
     columns = rows.columns
     records = records_of(rows.offsets, columns[EVENT], columns[EVENT] + columns[SEEN], columns[UNSEEN], columns[KIND])
@@ -112,14 +112,14 @@ def needed(rows: Rows, layout: Layout, view: ViewSpec, at: int) -> Array:
     return kept_rows(records, aggregates_in(view.features).values(), keep_of, at, ttl=view.ttl)
 
 
-def filtered(rows: Rows, keep: Array) -> Rows:
+def filtered(rows: KeyRows, keep: Array) -> KeyRows:
     """Leave rows out; a key stays, also without any."""
     counts = np.append(0, np.cumsum(keep))
     objects = [[value for value, kept in zip(values, keep, strict=True) if kept] for values in rows.objects]
-    return Rows(rows.keys, counts[rows.offsets], np.ascontiguousarray(rows.columns[:, keep]), objects)
+    return KeyRows(rows.keys, counts[rows.offsets], np.ascontiguousarray(rows.columns[:, keep]), objects)
 
 
-def with_keys(rows: Rows, chosen: Array) -> Rows:
+def with_keys(rows: KeyRows, chosen: Array) -> KeyRows:
     """Return the rows of some keys.
 
     Args:

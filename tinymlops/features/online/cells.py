@@ -23,9 +23,9 @@ from tinymlops.schema import parse_dtype
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tinymlops.features.online.entries import Stored
     from tinymlops.features.online.kernel_calls import Found, KernelCall
     from tinymlops.features.online.outputs import Output
+    from tinymlops.features.online.variants import Stored
 
 __all__ = ["Cells", "SingleRowCells"]
 

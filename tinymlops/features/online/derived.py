@@ -10,8 +10,8 @@ from tinymlops.errors import IntegrityError
 from tinymlops.features.context import definitions_of
 from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.specs import ViewSpec
-from tinymlops.features.online.entries import Covered, Variant, states
 from tinymlops.features.online.materialization import materialize
+from tinymlops.features.online.variants import Covered, Variant, states
 from tinymlops.progress import progress
 from tinymlops.stores.generation import end_change
 from tinymlops.stores.locks import FileLock

@@ -23,7 +23,7 @@ from tinymlops.features.history.generations import place_of, span_of
 from tinymlops.features.history.sources import SYSTEM
 from tinymlops.features.history.stored import live_segments, newest_rebuild, segments_of, sources_after, stored_rows
 from tinymlops.features.online.arranging import arranged, filtered, merged, needed
-from tinymlops.features.online.entries import Description, Rows, State, Variant, packed, states
+from tinymlops.features.online.variants import Description, KeyRows, State, Variant, packed, states
 from tinymlops.kernels.entries import EVENT
 from tinymlops.records import SourceState
 from tinymlops.registry.pushes import brings_known_events
@@ -173,9 +173,9 @@ def _following(context: Context, state: State, origin: Origin, new: _New) -> Com
 
 
 class Part(NamedTuple):
-    """Rows to be written in place of those that their keys had, or of those in the newest entry."""
+    """KeyRows to be written in place of those that their keys had, or of those in the newest entry."""
 
-    rows: Rows
+    rows: KeyRows
     """A key without rows is removed."""
     full: Array
     """int64[K], full entries of each key in the store."""
@@ -185,7 +185,7 @@ class Part(NamedTuple):
     """How many of the keys had rows."""
 
 
-def _added(state: State, sequence: int, new: Sequence[Rows], whole: Rows | None, snapshot: Snapshot) -> Change:
+def _added(state: State, sequence: int, new: Sequence[KeyRows], whole: KeyRows | None, snapshot: Snapshot) -> Change:
     parts = [_appended(snapshot, state, rows) for rows in new]
     if whole is not None:
         old, full = _newest_rows(snapshot, state, whole.keys)
@@ -193,7 +193,7 @@ def _added(state: State, sequence: int, new: Sequence[Rows], whole: Rows | None,
     return changed(state, parts, sequence=sequence)
 
 
-def _appended(snapshot: Snapshot, state: State, new: Rows) -> Part:
+def _appended(snapshot: Snapshot, state: State, new: KeyRows) -> Part:
     """Add rows to the newest entries of their keys, or, for a row that comes before those, to all of the key's."""
     variant, layout = state.variant, state.layout
     old, full = _newest_rows(snapshot, state, new.keys)
@@ -208,11 +208,11 @@ def _appended(snapshot: Snapshot, state: State, new: Rows) -> Part:
     return Part(merged(old, new), full, before, _count_keys(old))
 
 
-def _newest_rows(snapshot: Snapshot, state: State, keys: list[bytes]) -> tuple[Rows, Array]:
+def _newest_rows(snapshot: Snapshot, state: State, keys: list[bytes]) -> tuple[KeyRows, Array]:
     return state.variant.rows(snapshot, state.layout, keys, whole=np.zeros(len(keys), np.bool_))
 
 
-def _count_keys(rows: Rows) -> int:
+def _count_keys(rows: KeyRows) -> int:
     """Return how many keys have rows."""
     return int((np.diff(rows.offsets) > 0).sum())
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tinymlops.features.definitions.expressions import Aggregate
-    from tinymlops.features.online.entries import Description, Stored
+    from tinymlops.features.online.variants import Description, Stored
 
 __all__ = ["Found", "KernelCall", "warm_up"]
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinymlops.features.online.arranging import filtered, needed, with_keys
-from tinymlops.features.online.entries import Covered, State, Variant
 from tinymlops.features.online.following import Part, changed, follow_views, origin_of, written_anew
+from tinymlops.features.online.variants import Covered, State, Variant
 from tinymlops.stores.coverage import HIDDEN
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from tinymlops.features.definitions.expressions import Aggregate
-    from tinymlops.features.online.entries import Layout
+    from tinymlops.features.online.variants import Layout
 
 __all__ = ["Output", "output_of"]
 

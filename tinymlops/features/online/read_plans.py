@@ -21,8 +21,8 @@ from tinymlops.features.history.historical import same_name
 from tinymlops.features.history.stored import Rebuilt, newest_rebuild
 from tinymlops.features.online.cells import Cells, SingleRowCells
 from tinymlops.features.online.combined import Answer, CombinedCells
-from tinymlops.features.online.entries import Variant
 from tinymlops.features.online.kernel_calls import KernelCall
+from tinymlops.features.online.variants import Variant
 from tinymlops.keys import key_bytes, plain_key_bytes
 from tinymlops.schema import parse_dtype
 

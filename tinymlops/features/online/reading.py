@@ -11,7 +11,14 @@ import numpy as np
 import polars as pl
 
 from tinymlops.errors import DataError
-from tinymlops.features.history.historical import Asked, Table, in_order, parse_features, same_name, view_columns
+from tinymlops.features.history.historical import (
+    Asked,
+    FeatureColumns,
+    in_order,
+    parse_features,
+    same_name,
+    view_columns,
+)
 from tinymlops.features.online.read_plans import ReadPlan, plan_for
 from tinymlops.features.online.requests import Request
 from tinymlops.kernels.records import FOREVER
@@ -53,7 +60,7 @@ class OnlineFeatures:
         now: int,
         sequence: int,
         features: tuple[str, ...],
-        answer: list[Answer] | Table,
+        answer: list[Answer] | FeatureColumns,
         rebuilt: Mapping[str, Rebuilt],
         *,
         details: bool,
@@ -97,7 +104,7 @@ class OnlineFeatures:
 
     def to_dict(self) -> dict[str, list[Any]]:
         """Return column name to values."""
-        if self._details or isinstance(self._answer, Table):
+        if self._details or isinstance(self._answer, FeatureColumns):
             return self._frame.to_dict(as_series=False)
         found = self._keys.lists()
         for cells in self._answer:
@@ -132,11 +139,15 @@ class OnlineFeatures:
 
     @cached_property
     def _frame(self) -> pl.DataFrame:
-        table = self._answer if isinstance(self._answer, Table) else _table(self.features, self._answer, self._details)
+        table = (
+            self._answer
+            if isinstance(self._answer, FeatureColumns)
+            else _table(self.features, self._answer, self._details)
+        )
         return self._keys.frame().with_columns(*table.columns.values(), *table.details.values())
 
     def _numbers(self) -> list[np.ndarray[Any, Any] | None]:
-        if not isinstance(self._answer, Table):
+        if not isinstance(self._answer, FeatureColumns):
             return [values for cells in self._answer for values in cells.numbers()]
         columns = [self._answer.columns[name] for name in self.features]
         return [
@@ -228,7 +239,7 @@ def _read_more(
     sequences = [found[0].sequence for found in online.values() if found is not None]
     sequence = min(sequences) if sequences else context.environment.database.sequence()
     rebuilt: dict[str, Rebuilt] = {}
-    table = Table({}, {}, {}, {})
+    table = FeatureColumns({}, {}, {}, {})
     time = np.full(keys.height, now, np.int64)
     for view, found in online.items():
         computed = view.newest_rebuild(context) if found is None else found[2]
@@ -253,7 +264,9 @@ def _read_more(
     return OnlineFeatures(keys, now, sequence, tuple(table.columns), table, rebuilt, details=details)
 
 
-def _table(names: Sequence[str], answer: Sequence[Answer], details: bool) -> Table:  # noqa: FBT001
+def _table(names: Sequence[str], answer: Sequence[Answer], details: bool) -> FeatureColumns:  # noqa: FBT001
     columns = [series for cells in answer for series in cells.all_series()]
     reasons = {name: series for cells in answer if details for name, series in cells.details().items()}
-    return Table({name: series.alias(name) for name, series in zip(names, columns, strict=True)}, {}, reasons, {})
+    return FeatureColumns(
+        {name: series.alias(name) for name, series in zip(names, columns, strict=True)}, {}, reasons, {}
+    )

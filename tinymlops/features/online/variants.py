@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Covered",
     "Description",
+    "KeyRows",
     "Layout",
-    "Rows",
     "Slot",
     "State",
     "Stored",
@@ -49,7 +49,7 @@ Array = np.ndarray[Any, Any]
 Form = Literal["word", "number", "object"]
 
 FULL = 512
-"""Rows of a full entry."""
+"""KeyRows of a full entry."""
 
 _has_full = itemgetter(16)
 """Gives the first byte of an entry's number of full ones, which says whether there are any."""
@@ -154,7 +154,7 @@ class State(NamedTuple):
         return Covered(self.variant.view.name, *self.coverage[:3])
 
 
-class Rows(NamedTuple):
+class KeyRows(NamedTuple):
     """Arranged rows of some keys."""
 
     keys: list[bytes]
@@ -252,15 +252,15 @@ class Variant:
 
     def rows(
         self, snapshot: Snapshot, layout: Layout, keys: list[bytes], *, whole: Array | None = None
-    ) -> tuple[Rows, Array]:
+    ) -> tuple[KeyRows, Array]:
         """Return the rows of keys, and how many full entries each has in the store; the arguments are those of `stored`."""
         _, newest = snapshot.read(self.name, keys)
         stored = self.stored(snapshot, layout, empty_entry(layout.width), keys, newest, whole=whole)
         full = np.array(stored.full or [0] * len(keys), np.int64)
-        return Rows(keys, *unpack(stored.words, stored.firsts, layout.width), stored.objects), full
+        return KeyRows(keys, *unpack(stored.words, stored.firsts, layout.width), stored.objects), full
 
 
-def packed(rows: Rows, before: Array) -> tuple[list[Newest], list[Full]]:
+def packed(rows: KeyRows, before: Array) -> tuple[list[Newest], list[Full]]:
     """Return the entries of rows.
 
     Args:
