@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from inside import database_of, environment_of
 
 import tinymlops as tm
 from tinymlops.errors import AccessError, ConflictError, DataError, DefinitionError
@@ -63,10 +64,10 @@ def refused(workspace, project, error, message, hint):
         workspace.apply(project)
     assert message in info.value.message, info.value.message
     assert hint in info.value.hint, info.value.hint
-    database = workspace._environment.database
+    database = database_of(workspace)
     assert database.list(Definition) == []
     assert database.sequence() == 0
-    assert not list(workspace._environment.segments_dir.rglob("*.parquet"))
+    assert not list(environment_of(workspace).segments_dir.rglob("*.parquet"))
 
 
 @pytest.fixture
@@ -445,7 +446,7 @@ def test_a_plan_that_another_process_has_overtaken_is_refused_and_its_change_sta
     assert (view.version, view.spec["ttl"]) == (2, 9 * 86_400_000_000)
     workspace.apply(shop_that_meanwhile("shop", "2d", lambda: None))
     assert workspace.catalog.get("feature_view", "spending").version == 3
-    assert workspace._environment.database.verify_audit() == []
+    assert database_of(workspace).verify_audit() == []
 
 
 def test_a_definition_that_another_project_has_taken_meanwhile_stays_that_projects(workspace, tmp_path):
@@ -474,7 +475,7 @@ def test_of_processes_that_apply_at_once_each_wins_or_is_refused(workspace, tmp_
     said = [process.communicate(timeout=120)[1] for process in started]
     won = sum(process.returncode == 0 for process in started)
     assert all("ConflictError" in text for text, process in zip(said, started, strict=True) if process.returncode)
-    versions = workspace._environment.database.list(Definition, where={"kind": "feature_view"}, order="version")
+    versions = database_of(workspace).list(Definition, where={"kind": "feature_view"}, order="version")
     assert [row.version for row in versions] == list(range(1, won + 1))
     assert [row.removed_at is None for row in versions] == [False] * (won - 1) + [True]
-    assert workspace._environment.database.verify_audit() == []
+    assert database_of(workspace).verify_audit() == []

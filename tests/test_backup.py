@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from command_line import put_instead
 from conftest import at, shop
+from inside import database_of, environment_of
 
 import tinymlops as tm
 from tinymlops.errors import DataError, DefinitionError, IntegrityError, NotFoundError, TinyMLOpsError
@@ -34,7 +35,7 @@ def filled(ws, count=3):
 
 
 def saved(ws, target):
-    return backup(ws._environment, target, advance=lambda _: None)
+    return backup(environment_of(ws), target, advance=lambda _: None)
 
 
 def spent(ws):
@@ -61,7 +62,7 @@ def test_a_restored_workspace_answers_like_the_one_that_was_backed_up(workspace,
     with tm.connect(tmp_path / "again.tm") as again:
         assert spent(again) == spent(workspace) == [3.0]
         assert again.runs.read_artifact(again.runs.get("r").id, "notes.txt") == b"some notes"
-        assert again._environment.database.verify_audit() == []
+        assert database_of(again).verify_audit() == []
         # It goes on from where it was.
         project = shop(orders(5))
         again.apply(project)
@@ -89,7 +90,7 @@ def test_what_is_committed_during_a_backup_is_in_it_whole_or_not_at_all(workspac
     for i, manifest in enumerate(manifests):
         restore(tmp_path / f"copy{i}", tmp_path / f"again{i}.tm", advance=lambda _: None)
         with tm.connect(tmp_path / f"again{i}.tm") as again:
-            assert again._environment.database.sequence() == manifest.sequence
+            assert database_of(again).sequence() == manifest.sequence
             assert spent(again) == [float(min(manifest.sequence, 20))]
 
 
@@ -213,7 +214,7 @@ def test_a_catalog_runs_no_code_that_lies_in_its_workspace(workspace, tmp_path):
     workspace.apply(project)
     script = tmp_path / "shop.tm" / "blobs" / "more.py"
     script.write_text(f"open({str(tmp_path / 'was_run')!r}, 'w')\n")
-    with workspace._environment.database.write(actor="x") as tx:
+    with database_of(workspace).write(actor="x") as tx:
         (row,) = tx.list(Definition, where={"kind": "on_demand"})
         code = row.spec["code"] | {"module": "__main__", "file": str(script), "name": "more"}
         tx.update(msgspec.structs.replace(row, spec=row.spec | {"code": code}))

@@ -8,6 +8,7 @@ from conftest import at, shop
 from fuzzing import examples
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from inside import clock_of, context_of, database_of, set_clock
 
 import tinymlops as tm
 from tinymlops.errors import ConflictError, DataError
@@ -51,11 +52,11 @@ def pushing(tmp_path):
 
 
 def history(ws, name, as_of=None):
-    return stored_rows(ws._context(), name, as_of=as_of).sort("__sequence")
+    return stored_rows(context_of(ws), name, as_of=as_of).sort("__sequence")
 
 
 def live(ws, name):
-    return live_segments(ws._context(), name)
+    return live_segments(context_of(ws), name)
 
 
 def test_many_ingests_leave_at_most_eight_segments_and_the_same_history(workspace):
@@ -70,12 +71,8 @@ def test_many_ingests_leave_at_most_eight_segments_and_the_same_history(workspac
         assert len(live(workspace, "orders")) <= 8
     for sequence, before in known.items():
         assert history(workspace, "orders", as_of=sequence).equals(before)
-        assert newest_progress(workspace._context(), "orders", as_of=sequence) == before["__event"].max()
-    assert (
-        workspace._environment.database.count(Segment, {"dead_at": None})
-        < 8
-        < workspace._environment.database.count(Segment)
-    )
+        assert newest_progress(context_of(workspace), "orders", as_of=sequence) == before["__event"].max()
+    assert database_of(workspace).count(Segment, {"dead_at": None}) < 8 < database_of(workspace).count(Segment)
     (report,) = workspace.ingest("orders")
     assert report.rows_new == 0
 
@@ -98,18 +95,18 @@ def test_compact_puts_all_into_one_segment(workspace):
     project.frames["orders"] = orders(("a", 1, 1.0)).with_columns(coupon=pl.lit(1))
     with pytest.raises(DataError, match="'coupon' of source 'orders' was String and is now Int32"):
         workspace.ingest("orders")
-    assert workspace._environment.database.verify_audit() == []
+    assert database_of(workspace).verify_audit() == []
 
 
 def test_pushed_rows_move_with_their_times_and_are_still_known(pushing):
     ws = pushing
     ws.push("clicks", [click(1), click(2)], batch_id="b1")
-    ws._clock.advance("1h")
+    clock_of(ws).advance("1h")
     ws.push("clicks", [click(2, 7.0), {"click": 1, "customer": "a", "at": at(1), "deleted": True}])
     before, online = history(ws, "clicks"), ws.materialize()
     (compacted,) = ws.compact("clicks")
     assert (compacted.pushed_rows, compacted.rows) == (4, 4)
-    assert ws._environment.database.count(PushedRow) == 0
+    assert database_of(ws).count(PushedRow) == 0
     assert history(ws, "clicks").equals(before)
     assert history(ws, "clicks", as_of=2).equals(before.head(2))
 
@@ -124,11 +121,11 @@ def test_pushed_rows_move_with_their_times_and_are_still_known(pushing):
         ws.push("clicks", [click(9)], batch_id="b1")
     assert history(ws, "clicks").height == 6
     (row,) = ws.get_online_features(["clicking"], [{"customer": "a"}]).to_polars().rows()
-    ws._clock.advance("1us")
+    clock_of(ws).advance("1us")
     assert (
-        ws.get_historical_features(pl.DataFrame({"customer": ["a"], "timestamp": [ws._clock()]}), ["clicking"]).row(0)[
-            2:
-        ]
+        ws.get_historical_features(pl.DataFrame({"customer": ["a"], "timestamp": [clock_of(ws)()]}), ["clicking"]).row(
+            0
+        )[2:]
         == row[1:]
     )
     assert online
@@ -138,7 +135,7 @@ def test_a_clock_set_back_after_a_move_does_not_make_a_correction_the_lesser(pus
     ws = pushing
     ws.push("clicks", [click(1)])
     ws.compact()
-    ws._clock = tm.ReplayClock(at(30))
+    set_clock(ws, tm.ReplayClock(at(30)))
     ws.push("clicks", [click(1, 5.0)])
     assert history(ws, "clicks")["__created"].to_list() == [int(at(50).timestamp() * 1e6)] * 2
 
@@ -147,11 +144,11 @@ def test_a_batch_is_forgotten_after_a_month(pushing):
     ws = pushing
     ws.apply(clicks_project(id=None))
     ws.push("clicks", [click(1)], batch_id="x")
-    ws._clock.advance(timedelta(days=29))
+    clock_of(ws).advance(timedelta(days=29))
     ws.compact()
     assert ws.push("clicks", [click(1)], batch_id="x").rows_known == 1
     ws.push("clicks", [click(2)])
-    ws._clock.advance(timedelta(days=2))
+    clock_of(ws).advance(timedelta(days=2))
     ws.compact()
     assert ws.push("clicks", [click(1)], batch_id="x").rows_new == 1
 
@@ -160,10 +157,10 @@ def test_pushed_rows_move_by_themselves_when_they_are_many(pushing, monkeypatch)
     monkeypatch.setattr(compaction, "_MOST_PUSHED", 5)
     ws = pushing
     ws.push("clicks", [click(n) for n in range(4)])
-    assert compact_where_needed(ws._context()) == []
+    assert compact_where_needed(context_of(ws)) == []
     ws.push("clicks", [click(9)])
     ws.ingest()
-    assert ws._environment.database.count(PushedRow) == 0
+    assert database_of(ws).count(PushedRow) == 0
     assert history(ws, "clicks").height == 5
 
 
@@ -173,7 +170,7 @@ def test_whoever_is_second_leaves_it(pushing, monkeypatch):
     real = compaction._are_still_there
     monkeypatch.setattr(compaction, "_are_still_there", lambda *_: False)
     assert ws.compact() == []
-    assert ws._environment.database.count(PushedRow) == 1
+    assert database_of(ws).count(PushedRow) == 1
     monkeypatch.setattr(compaction, "_are_still_there", real)
     assert len(ws.compact()) == 1
 
@@ -221,7 +218,7 @@ def test_with_or_without_compaction_the_same_rows_are_known(tmp_path_factory, st
             ws.apply(clicks_project())
         for number, step in enumerate(steps):
             if isinstance(step, str):
-                compacted.compact() if step == "compact" else compact_where_needed(compacted._context())
+                compacted.compact() if step == "compact" else compact_where_needed(context_of(compacted))
                 continue
             clock.advance("1h")
             rows = [click(n, float(amount), deleted=deleted) for n, amount, deleted in step]
@@ -233,7 +230,7 @@ def test_with_or_without_compaction_the_same_rows_are_known(tmp_path_factory, st
                 except ConflictError as error:
                     answers.append(str(error))
             assert answers[0] == answers[1]
-        for sequence in range(plain._environment.database.sequence() + 1):
+        for sequence in range(database_of(plain).sequence() + 1):
             assert history(plain, "clicks", as_of=sequence).equals(history(compacted, "clicks", as_of=sequence))
 
 
@@ -246,7 +243,7 @@ def test_an_online_store_that_was_behind_when_rows_moved_still_follows(pushing, 
         raise OSError("the disk is gone")
 
     # What another source took makes sequences greater than the number of this one's rows.
-    with ws._environment.database.write(actor="test") as tx:
+    with database_of(ws).write(actor="test") as tx:
         tx.take_sequence(100)
     ws.push("clicks", [click(1)])
     ws.materialize()
@@ -255,9 +252,9 @@ def test_an_online_store_that_was_behind_when_rows_moved_still_follows(pushing, 
         assert ws.push("clicks", [click(2, 8.0), click(1, 5.0)]).online == "behind"
     ws.compact()
     assert ws.push("clicks", [click(3, 9.0)]).online == "current"
-    ws._clock.advance("1us")
+    clock_of(ws).advance("1us")
     row = ws.get_online_features(["clicking"], [{"customer": "a"}]).to_polars().row(0)
-    spine = pl.DataFrame({"customer": ["a"], "timestamp": [ws._clock()]})
+    spine = pl.DataFrame({"customer": ["a"], "timestamp": [clock_of(ws)()]})
     assert row == ws.get_historical_features(spine, ["clicking"]).drop("timestamp").row(0)
     assert row[1] == 9.0
-    assert stored_rows(ws._context(), "clicks", as_of=102).height == 2
+    assert stored_rows(context_of(ws), "clicks", as_of=102).height == 2

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from conftest import START, at, shop
+from inside import context_of
 from polars.testing import assert_frame_equal
 from test_historical_features import every_feature
 
@@ -83,7 +84,7 @@ def spine(count=200):
 
 def asked(ws, points, **request):
     """The plan of a view, the rows of its source, and when each point is."""
-    context = ws._context()
+    context = context_of(ws)
     plan = plan_view(context.definitions, FeatureRequest(view="spending", **request), spine_source=None)
     return plan, stored_rows(context, "orders"), points["timestamp"].to_physical().to_numpy()
 

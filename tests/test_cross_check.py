@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from conftest import START, shop
 from fuzzing import cross_checks, running, scaled
+from inside import context_of
 
 import tinymlops as tm
 from tinymlops.features.history.stored import stored_rows
@@ -180,7 +181,7 @@ def test_features_are_what_sql_says(tmp_path, ids, created):
             ws.apply(shop(rows, order_options=options, features=every_feature, ttl="2d"))
             ws.ingest("orders")
             found = ws.get_historical_features(spine, ["spending"])
-            stored = stored_rows(ws._context(), "orders").with_columns(n=pl.col("__sequence"))
+            stored = stored_rows(context_of(ws), "orders").with_columns(n=pl.col("__sequence"))
         sql = features_in_sql(ids=ids, created=created)
         expected = answer(sql, rows=stored, spine=spine.with_row_index("row"))
         assert_alike(found.drop(spine.columns), expected)

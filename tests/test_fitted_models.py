@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from conftest import at
+from inside import clock_of
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, TransformerMixin
 from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
@@ -443,5 +444,5 @@ def test_a_model_logged_before_these_checks_is_served_by_what_its_manifest_says(
         X = data.train.X.head(5).fill_null(0)
         answers = ws.predict("old", X)
         assert [row["prediction"] for row in answers] == model.predict(X.to_numpy()).tolist()
-        ws._clock.advance(timedelta(hours=1))
+        clock_of(ws).advance(timedelta(hours=1))
         assert ws.monitor("old").predictions == 5

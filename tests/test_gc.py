@@ -6,6 +6,7 @@ import msgspec
 import polars as pl
 import pytest
 from conftest import at, shop
+from inside import context_of, database_of, environment_of
 
 import tinymlops as tm
 from tinymlops.errors import ConflictError, NotFoundError
@@ -32,7 +33,7 @@ def now():
 def test_orphans_go_once_they_are_old_enough_and_what_is_named_stays(workspace, tmp_path):
     workspace.apply(shop(orders(3)))
     workspace.ingest("orders")
-    environment = workspace._environment
+    environment = environment_of(workspace)
     kept = files(environment.path)
     fresh, old = environment.blobs.put(b"fresh"), environment.blobs.put(b"old")
     path = environment.blobs.path(old)
@@ -45,7 +46,7 @@ def test_orphans_go_once_they_are_old_enough_and_what_is_named_stays(workspace, 
 def test_a_segment_out_of_use_stays_for_its_grace_and_then_goes_with_its_row(workspace):
     workspace.apply(shop(orders(3)))
     workspace.ingest("orders")
-    environment = workspace._environment
+    environment = environment_of(workspace)
     with environment.database.write(actor="test") as tx:
         for segment in tx.list(Segment):
             tx.update(msgspec.structs.replace(segment, dead_at=from_micros(now() - HOUR)))
@@ -60,7 +61,7 @@ def test_a_segment_out_of_use_stays_for_its_grace_and_then_goes_with_its_row(wor
 def test_a_file_that_another_row_names_stays(workspace):
     workspace.apply(shop(orders(3)))
     workspace.ingest("orders")
-    environment = workspace._environment
+    environment = environment_of(workspace)
     with environment.database.write(actor="test") as tx:
         (segment,) = tx.list(Segment)
         tx.insert(msgspec.structs.replace(segment, id=None, dead_at=from_micros(1)))
@@ -69,7 +70,7 @@ def test_a_file_that_another_row_names_stays(workspace):
 
 
 def test_it_waits_for_readers_and_writers(workspace):
-    environment = workspace._environment
+    environment = environment_of(workspace)
     order = []
     import threading
 
@@ -124,20 +125,20 @@ def test_a_rebuild_stays_for_the_training_set_that_was_made_from_it(workspace):
     frames["sales"] = orders(21)
     workspace.ingest()
     data = workspace.get_training_data("sold")
-    built = workspace._environment.database.sequence()
+    built = database_of(workspace).sequence()
     for count in (22, 23):
         frames["sales"] = orders(count)
         workspace.ingest()
-    kept = stored_rows(workspace._context(), "totals", as_of=built)
-    workspace.backup(workspace._environment.path.parent / "copy")
+    kept = stored_rows(context_of(workspace), "totals", as_of=built)
+    workspace.backup(environment_of(workspace).path.parent / "copy")
     collected = workspace.gc(grace="1us")
     assert collected.segments == 2
-    assert stored_rows(workspace._context(), "totals", as_of=built).equals(kept)
+    assert stored_rows(context_of(workspace), "totals", as_of=built).equals(kept)
     assert workspace.verify(data.build_id).same
     with pytest.raises(NotFoundError, match="rows that transformation 'totals' had at Q=.* are no longer kept"):
-        stored_rows(workspace._context(), "totals", as_of=built - 1)
-    tm.restore(workspace._environment.path.parent / "copy", workspace._environment.path.parent / "again.tm")
-    with tm.connect(workspace._environment.path.parent / "again.tm") as again:
+        stored_rows(context_of(workspace), "totals", as_of=built - 1)
+    tm.restore(environment_of(workspace).path.parent / "copy", environment_of(workspace).path.parent / "again.tm")
+    with tm.connect(environment_of(workspace).path.parent / "again.tm") as again:
         assert again.verify(data.build_id).same
         assert again.gc(grace="1us").segments == 2
 
@@ -148,12 +149,12 @@ def test_what_compaction_replaced_goes_and_history_stays(workspace):
     workspace.ingest("orders")
     project.frames["orders"] = orders(5)
     workspace.ingest("orders")
-    before = stored_rows(workspace._context(), "orders")
+    before = stored_rows(context_of(workspace), "orders")
     workspace.compact()
-    assert len(files(workspace._environment.path)) == 3
+    assert len(files(environment_of(workspace).path)) == 3
     assert workspace.gc(grace="1us").segments == 2
-    assert stored_rows(workspace._context(), "orders").equals(before)
-    assert stored_rows(workspace._context(), "orders", as_of=3).height == 3
+    assert stored_rows(context_of(workspace), "orders").equals(before)
+    assert stored_rows(context_of(workspace), "orders", as_of=3).height == 3
 
 
 def test_views_that_nothing_reads_any_more_leave_the_online_store(workspace):
@@ -178,9 +179,12 @@ def test_a_reader_holds_its_files_until_they_are_read(workspace, monkeypatch):
     read = segments.read
 
     def collecting(*arguments):
-        with pytest.raises(ConflictError, match="held shared"), workspace._environment.gc_lock.exclusive(deadline=0.01):
+        with (
+            pytest.raises(ConflictError, match="held shared"),
+            environment_of(workspace).gc_lock.exclusive(deadline=0.01),
+        ):
             pass
         return read(*arguments)
 
     monkeypatch.setattr(segments, "read", collecting)
-    assert stored_rows(workspace._context(), "orders").height == 3
+    assert stored_rows(context_of(workspace), "orders").height == 3

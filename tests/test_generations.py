@@ -4,6 +4,7 @@ from datetime import datetime
 
 import polars as pl
 import pytest
+from inside import context_of
 from test_sources_that_change import Shop, day, orders
 
 import tinymlops as tm
@@ -75,7 +76,7 @@ def test_a_query_that_comes_back_reads_the_rows_that_stand_now_online_too(shop_o
 def test_a_definition_reads_as_of_a_sequence_what_it_read_then(made):
     shop = made()
     shop.ingest(orders((1, "a", 1, 10.0), paid=pl.Series([day(3)]), due=pl.Series([day(5)])))
-    first = shop.ws._context()
+    first = context_of(shop.ws)
     shop.define(timestamp="paid")
     sequence = shop.ingest(rebuild=True).sequence
     before = stored_rows(first, "orders", as_of=sequence)

@@ -8,6 +8,7 @@ from conftest import START, at, shop
 from fuzzing import examples
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from inside import context_of
 from oracle import Row, oracle_latest, oracle_window
 
 import tinymlops as tm
@@ -72,7 +73,7 @@ def stored(ws, *, ids, created, delay=0):
     from tinymlops.features.history.stored import stored_rows
 
     rows = []
-    for row in stored_rows(ws._context(), "orders").iter_rows(named=True):
+    for row in stored_rows(context_of(ws), "orders").iter_rows(named=True):
         available = row["__event"] + delay
         rows.append(
             {

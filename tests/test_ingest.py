@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 import polars as pl
 import pytest
 from conftest import at, shop
+from inside import context_of, database_of
 
 import tinymlops as tm
 from tinymlops.errors import DataError, DefinitionError, NotFoundError
@@ -66,7 +67,7 @@ def test_sequences_have_no_gap_and_follow_event_time(workspace):
     workspace.ingest("orders")
     project.frames["orders"] = orders(("a", 5, 1.0), ("a", 2, 7.0), ("a", 1, 3.0))
     workspace.ingest("orders")
-    segments = workspace._environment.database.list(Segment, order="id")
+    segments = database_of(workspace).list(Segment, order="id")
     assert [(segment.base, segment.rows) for segment in segments] == [(0, 2), (2, 1)]
 
 
@@ -89,7 +90,7 @@ def test_of_many_rows_without_event_time_the_first_are_named_and_kept(workspace)
     workspace.apply(shop(timeless(2_000)))
     with pytest.warns(UserWarning, match=r"2,000 of 2,001 rows .* rows 1, 2, 3, 4, 5, \.\.\., counted from 0$"):
         workspace.ingest("orders")
-    entry = workspace._environment.database.list(AuditEntry, order="-n", limit=1)[0]
+    entry = database_of(workspace).list(AuditEntry, order="-n", limit=1)[0]
     assert (entry.action, entry.subject) == ("ingest", "orders")
     assert entry.detail["rows_without_time"] == list(range(1, 1_001))
 
@@ -97,7 +98,7 @@ def test_of_many_rows_without_event_time_the_first_are_named_and_kept(workspace)
 def test_the_audit_log_says_nothing_of_rows_that_all_have_a_time(workspace):
     workspace.apply(shop(orders(("a", 1, 1.0))))
     workspace.ingest("orders")
-    entry = workspace._environment.database.list(AuditEntry, order="-n", limit=1)[0]
+    entry = database_of(workspace).list(AuditEntry, order="-n", limit=1)[0]
     assert set(entry.detail) == {"rows", "sha256"}
 
 
@@ -127,7 +128,7 @@ def test_an_online_store_that_cannot_follow_is_no_failed_ingest(workspace, monke
             (report,) = workspace.ingest("orders")
     assert taken(report) == (1, 0, 1)
     (covered,) = workspace.materialize()
-    assert covered.sequence == workspace._environment.database.sequence()
+    assert covered.sequence == database_of(workspace).sequence()
     assert workspace.get_online_features(["spending"], [{"customer": "a"}]).to_dict()["last_amount"] == [5.0]
 
 
@@ -155,7 +156,7 @@ def test_rows_that_cannot_be_accepted_store_nothing(workspace, frame, message):
     workspace.apply(shop(frame))
     with pytest.raises(DataError, match=message):
         workspace.ingest("orders")
-    assert workspace._environment.database.list(Segment) == []
+    assert database_of(workspace).list(Segment) == []
 
 
 def test_a_changed_type_is_refused_and_a_new_column_is_null_before(workspace):
@@ -280,7 +281,7 @@ def test_a_correction_of_a_row_that_came_back_counts_where_the_clock_was_ahead_a
             project.frames["orders"] = rows
             (report,) = ws.ingest("orders", full=True)
         assert taken(report) == (0, 1, 1)
-        assert sorted(current_rows(ws._context(), "orders")["amount"]) == [3.0, 4.0]
+        assert sorted(current_rows(context_of(ws), "orders")["amount"]) == [3.0, 4.0]
 
 
 def test_rows_held_back_have_not_vanished(tmp_path):
@@ -298,7 +299,7 @@ def test_without_an_id_nobody_knows_what_vanished(workspace):
     workspace.apply(shop(orders(("a", 1, 1.0))))
     with pytest.raises(DataError, match="source 'orders' has no id, so nobody could say which of its rows vanished"):
         workspace.ingest(full=True)
-    assert workspace._environment.database.list(Segment) == []
+    assert database_of(workspace).list(Segment) == []
 
 
 def test_rows_without_an_id_value_are_known_by_what_they_hold(workspace):
@@ -397,7 +398,7 @@ def test_sums_of_integers_come_back_as_integers(workspace):
 
     workspace.apply(project)
     workspace.ingest("totals")
-    rows = stored_rows(workspace._context(), "totals")
+    rows = stored_rows(context_of(workspace), "totals")
     assert (rows.schema["s"], rows["s"].to_list()) == (pl.Int64, [24])
     assert rows.schema["big"] == pl.Decimal(38, 0)  # does not fit
     assert rows.schema["price"] == pl.Decimal(10, 2)

@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 from command_line import ask, put_instead, run, succeed
 from conftest import at, shop
+from inside import environment_of
 
 import tinymlops as tm
 from tinymlops.errors import IntegrityError, TinyMLOpsError
@@ -55,7 +56,7 @@ def test_a_read_and_doctor_name_what_stands_in_place_of_a_file(filled, tmp_path,
     with tm.connect(filled) as ws:
         with pytest.raises(IntegrityError, match=f"{path} is (damaged: it is not a regular file|missing)"):
             ws.runs.read_artifact(ws.runs.get("r").id, "notes.txt") if part == "blobs" else ws.compact()
-            ws._environment.blobs.path(path.name) if part == "blobs" else list(ws.sql("select * from orders"))
+            environment_of(ws).blobs.path(path.name) if part == "blobs" else list(ws.sql("select * from orders"))
             prepared_anew(ws)
         with pytest.raises(IntegrityError):
             ws.backup(tmp_path / "copy")
@@ -63,7 +64,7 @@ def test_a_read_and_doctor_name_what_stands_in_place_of_a_file(filled, tmp_path,
 
 
 def prepared_anew(ws):
-    for image in images.listed(ws._environment.path / "images"):
+    for image in images.listed(environment_of(ws).path / "images"):
         images._remove(image)
     spent(ws)
 

@@ -15,6 +15,7 @@ from conftest import at
 from fuzzing import examples
 from hypothesis import given
 from hypothesis import strategies as st
+from inside import clock_of
 from litestar.testing import TestClient
 
 import tinymlops as tm
@@ -42,7 +43,7 @@ def pushed_to(path, dtype, rows, *, materialized=True):
         ws.materialize()
     times = pl.Series("ts", [at(hour) for hour in range(len(rows))], dtype=MOMENT)
     ws.push("events", pl.DataFrame([rows.alias("k"), times, pl.Series("v", range(len(rows)), dtype=pl.Int64)]))
-    ws._clock.advance("1h")
+    clock_of(ws).advance("1h")
     return ws
 
 
@@ -87,7 +88,7 @@ def test_online_is_history_for_keys_of_every_type(tmp_path_factory, kind, data):
     asked = pl.concat([rows, asked])
     with pushed_to(tmp_path_factory.mktemp("keys") / "w.tm", dtype, rows) as ws:
         online = ws.get_online_features(["view"], asked.to_frame()).to_polars()
-        spine = asked.to_frame().with_columns(timestamp=pl.lit(ws._clock()))
+        spine = asked.to_frame().with_columns(timestamp=pl.lit(clock_of(ws)()))
         assert online.equals(ws.get_historical_features(spine, ["view"]).drop("timestamp"))
     physical = [str(value) for value in rows.to_physical()]
     newest = {value: row for row, value in enumerate(physical)}
@@ -124,7 +125,7 @@ def test_a_key_may_be_text_wherever_it_is_asked_for(tmp_path, name, materialized
         assert answer["rows"] == [{"k": text, "v": 0, "n": 1}, {"k": None, "v": None, "n": 0}]
         for keys in ([{"k": text}], {"k": [text]}, pd.DataFrame({"k": [text]}), [{"k": value}]):
             assert ws.get_online_features(["view"], keys).to_dict()["v"] == [0]
-        spine = {"k": [text], "timestamp": [ws._clock()]}
+        spine = {"k": [text], "timestamp": [clock_of(ws)()]}
         assert ws.get_historical_features(spine, ["view"])["v"].to_list() == [0]
 
 

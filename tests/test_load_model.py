@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 from conftest import at
+from inside import clock_of, context_of, database_of, environment_of, log_of, online_of
 from sklearn.dummy import DummyClassifier
 from trained import orders_frame, project_of_orders, replay, train, visits_frame
 
@@ -145,16 +146,16 @@ def test_a_promotion_that_was_refused_changes_nothing_and_ends_nothing(ws):
     train(ws, project_of_orders())
     with pytest.raises(ConflictError):
         ws.promote("buyer", 1, expected=7)
-    assert ws._context() is ws._context()  # kept, as the token is there
+    assert context_of(ws) is context_of(ws)  # kept, as the token is there
 
 
 def test_a_promotion_that_nobody_ended_is_asked_for_every_time(ws):
     data = train(ws, project_of_orders())
     assert ws.load_model("buyer").version == 1
-    begin_change(ws._environment.online)
+    begin_change(online_of(ws))
     with ws.start_run("other", data=data) as run:
         run.log_model(DummyClassifier().fit(data.train.X, data.train.y))
-    quiet = Models(ws._environment.database, ws._environment.blobs, ws._clock)  # as a process that dies before it tells
+    quiet = Models(database_of(ws), environment_of(ws).blobs, clock_of(ws))  # as a process that dies before it tells
     quiet.register("buyer", run, alias="champion")
     assert [ws.load_model("buyer").version for _ in range(2)] == [2, 2]
 
@@ -202,7 +203,7 @@ def test_no_two_stores_have_a_version_in_common(ws, tmp_path):
     train(ws, project_of_orders())
     with tm.connect(tmp_path / "other.tm", create=True) as other:
         seen = set()
-        for store in (ws._environment.online, other._environment.online):
+        for store in (online_of(ws), online_of(other)):
             for number in range(60):
                 store.update(lambda tx, number=number: tx.put(b"z", bytes([number])))
                 seen.add(version(store))
@@ -233,7 +234,7 @@ def test_a_damaged_file_is_found_when_it_is_loaded(ws, file):
     train(ws, project_of_orders())
     version = ws.models.get("buyer")
     sha256 = version.manifest_sha256 if file == "manifest" else ws.models.manifest(version).model.sha256
-    path = ws._environment.blobs.path(sha256)
+    path = environment_of(ws).blobs.path(sha256)
     path.chmod(0o600)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -259,11 +260,11 @@ def test_a_model_whose_view_was_changed_still_sees_new_rows(ws):
     ws.materialize()
     changed = project_of_orders(features=lambda orders: {"last_amount": (orders["amount"] * 0 - 7).last()})
     ws.apply(changed)
-    ws._clock.advance("2d")
+    clock_of(ws).advance("2d")
     ws.ingest()
     ws.materialize()
     answers = ws.predict("buyer", {"customer": list("abc")})
-    known = orders_frame(range(1, 400)).filter(pl.col("at") <= ws._clock())
+    known = orders_frame(range(1, 400)).filter(pl.col("at") <= clock_of(ws)())
     newest = dict(known.group_by("customer").agg(pl.col("amount").sort_by("at").last()).iter_rows())
     logged = logged_features(ws, answers)
     assert [row["last_amount"] for row in logged] == [newest[customer] for customer in "abc"]
@@ -272,8 +273,8 @@ def test_a_model_whose_view_was_changed_still_sees_new_rows(ws):
 def logged_features(ws, answers):
     from tinymlops.records import Prediction
 
-    ws._log.flush()
-    database = ws._environment.database
+    log_of(ws).flush()
+    database = database_of(ws)
     return [database.get(Prediction, id=answer["id"]).features for answer in answers]
 
 
@@ -282,10 +283,10 @@ def test_on_demand_code_in_a_module_is_found_again_in_a_new_process_of_the_works
     data = train(ws, with_on_demand(features.extra))
     assert data.train.X.columns == ["last_amount", "spent_1d", "is_large", "hour", "is_a"]
     first = ws.predict("buyer", [{"customer": "a"}])
-    with tm.connect(tmp_path / "shop.tm", clock=ws._clock) as other:
+    with tm.connect(tmp_path / "shop.tm", clock=clock_of(ws)) as other:
         second = other.predict("buyer", [{"customer": "a"}])
         assert second[0]["probability"] == first[0]["probability"]
-        assert logged_features(other, second)[0]["hour"] == ws._clock().hour
+        assert logged_features(other, second)[0]["hour"] == clock_of(ws)().hour
 
 
 def test_code_that_is_no_longer_what_was_trained_with_is_refused(ws, module_of):
@@ -360,9 +361,11 @@ def test_trust_comes_from_the_projects_settings_and_not_with_the_model(workspace
     module.require_servable(models, "run", "model", (named,))
 
     content = save(FunctionTransformer(_same).fit([[1.0]]), [named])
-    record = SimpleNamespace(sha256=workspace._environment.blobs.put(content), trusted_types=[named], flavor="sklearn")
+    record = SimpleNamespace(
+        sha256=environment_of(workspace).blobs.put(content), trusted_types=[named], flavor="sklearn"
+    )
     models = SimpleNamespace(manifest=lambda version: SimpleNamespace(model=record, definitions=()))
-    context = workspace._context()
+    context = context_of(workspace)
     with pytest.raises(UntrustedModelError, match=r"list it in tinymlops\.toml|nobody has reviewed"):
         module._load(context, models, None)
     trusting = replace(context, config=Config(trusted_types=(named,)))

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import served_shop
+from inside import online_of
 
 import tinymlops as tm
 from tinymlops.features.online import derived
@@ -58,7 +59,7 @@ def remembered(path):
 
 
 def held(ws):
-    with ws._environment.online.read() as tx:
+    with online_of(ws).read() as tx:
         return sorted(state.covered.view for state in states(tx))
 
 
@@ -113,13 +114,13 @@ def rewrite_format(tx):
 @pytest.mark.parametrize("rewrite", [rewrite_keys, rewrite_format])
 def test_a_store_whose_keys_another_version_wrote_is_made_anew(path, rewrite):
     with connected(path) as ws:
-        ws._environment.online.update(rewrite)
+        online_of(ws).update(rewrite)
     for _ in range(2):
         with connected(path) as ws:
             assert held(ws) == ["interest", "spending"]
             read = ws.get_online_features(["interest:last_seconds"], {"shopper": ["ann"]})
             assert read.to_dict()["last_seconds"] == [2.5]
-            with ws._environment.online.read() as tx:
+            with online_of(ws).read() as tx:
                 assert all(tx.get(key) for state in states(tx) for key in tx.keys_of(state.variant.name))
                 assert not any(key[17:18] == b"?" for key, _ in tx.scan(b"r", b"s"))
     assert remembered(path) == ["interest", "spending"]

@@ -7,6 +7,7 @@ import corrected_shop
 import polars as pl
 import pytest
 import served_shop
+from inside import database_of, environment_of
 
 import tinymlops as tm
 from tinymlops.records import (
@@ -44,11 +45,11 @@ def connect(path):
 
 def test_a_workspace_of_schema_1_opens_with_all_its_records(old):
     with connect(old) as ws:
-        database = ws._environment.database
+        database = database_of(ws)
         assert database.rows("PRAGMA user_version") == [(SCHEMA_VERSION,)]
         since_schema_3 = {Generation, RenamedSource}
         assert all(database.list(cls) for cls in TABLES if cls not in since_schema_3)
-        assert [finding for finding in check(ws._environment, lambda _: None) if finding.level == "damaged"] == []
+        assert [finding for finding in check(environment_of(ws), lambda _: None) if finding.level == "damaged"] == []
         assert {one.name for one in database.list(Counter)} == {"sequence", "audit", "commits", "schema"}
         assert [one.event_id for one in database.list(MovedEvent)] == ["0", "1", "2", "3", "4", "5"]
         assert [one.event_id for one in database.list(PushedRow)] == ["6", "7", "8"]
@@ -65,8 +66,8 @@ def test_a_workspace_of_schema_1_goes_on(old):
         assert ws.predict("splurge@champion", [{"customer": 1, "budget": 20.0}])
         assert ws.verify_online().same
     with connect(old) as ws:
-        assert ws._environment.database.verify_audit() == []
-        assert ws._environment.database.damaged_rows() == []
+        assert database_of(ws).verify_audit() == []
+        assert database_of(ws).damaged_rows() == []
         clicks = pl.DataFrame({"shopper": ["b"], "timestamp": [served_shop.NOW]})
         assert ws.get_historical_features(clicks, ["interest"])["clicks_1d"].to_list() == [0]
 
@@ -117,4 +118,4 @@ def test_builds_and_models_of_schema_2_read_what_they_read_and_new_definitions_o
         assert (report.rows_corrected, report.rows_known) == (2, 2)  # one of them had vanished
         clock.advance("1d")
         assert known_of(ws, "b") == [70.0, 70.0, 73.0]
-        assert ws._environment.database.damaged_rows() == []
+        assert database_of(ws).damaged_rows() == []

@@ -10,6 +10,7 @@ from conftest import at
 from fuzzing import examples
 from hypothesis import given
 from hypothesis import strategies as st
+from inside import clock_of, database_of
 from sklearn.linear_model import LinearRegression
 from trained import orders_frame, project_of_orders, replay, train
 
@@ -32,7 +33,7 @@ def served_for(ws, hours):
     """Predict for every customer at every hour, ingesting as the clock goes."""
     answers = []
     for _ in range(hours):
-        ws._clock.advance("1h")
+        clock_of(ws).advance("1h")
         ws.ingest("orders")
         answers += ws.predict("buyer", {"customer": list("abc")})
     return answers
@@ -75,7 +76,7 @@ def test_a_report_puts_live_metrics_beside_those_of_training(ws):
 def test_outcomes_that_the_labels_source_knows_are_joined_first(ws):
     served_for(ws, 3)
     assert ws.monitor("buyer").waiting == 9
-    ws._clock.advance("2d")
+    clock_of(ws).advance("2d")
     ws.ingest()
     report = ws.monitor("buyer")
     assert report.waiting == 0
@@ -86,12 +87,12 @@ def test_outcomes_that_the_labels_source_knows_are_joined_first(ws):
 def test_monitoring_writes_nothing_and_says_what_stored_outcomes_say(ws):
     answers = served_for(ws, 6)
     ws.log_outcomes([{"prediction_id": answers[0]["id"], "value": False}, {"prediction_id": "stranger", "value": True}])
-    ws._clock.advance("20h")
+    clock_of(ws).advance("20h")
     ws.ingest()
     ws.flush()
-    before = ws._environment.database.commits()
+    before = database_of(ws).commits()
     reports = [ws.monitor("buyer", since=since) for since in (None, at(243))]
-    assert ws._environment.database.commits() == before
+    assert database_of(ws).commits() == before
     assert 0 < reports[0].with_outcome < reports[0].predictions
     assert reports[0].waiting > 0
     assert ws.collect_outcomes("buyer") == reports[0].with_outcome + reports[0].no_outcome + reports[0].unfit - 1

@@ -4,6 +4,7 @@ import shutil
 from datetime import UTC, datetime
 
 import pytest
+from inside import database_of, environment_of, online_of
 from litestar.testing import TestClient
 
 import tinymlops as tm
@@ -68,11 +69,11 @@ def removed(tmp_path):
         lambda ws: ws.gc(),
         lambda ws: ws.materialize(),
         lambda ws: ws.repair(),
-        lambda ws: ws.backup(ws._environment.path.with_name("another")),
+        lambda ws: ws.backup(environment_of(ws).path.with_name("another")),
         lambda ws: ws.predict("buy", click(3)),
         lambda ws: ws.log_outcomes([{"prediction_id": "p", "value": 1.0}]),
-        lambda ws: ws._environment.online.update(lambda tx: tx.put(b"k", b"v")),
-        lambda ws: ws._environment.blobs.put(b"content") and ws.runs.start("run"),
+        lambda ws: online_of(ws).update(lambda tx: tx.put(b"k", b"v")),
+        lambda ws: environment_of(ws).blobs.put(b"content") and ws.runs.start("run"),
     ],
     ids=[
         "push",
@@ -105,19 +106,19 @@ def test_what_was_moved_and_what_was_restored_are_both_whole(backed_up, tmp_path
     for name, found in (("shop.tm", [1]), ("old.tm", [1, 2])):
         with tm.connect(tmp_path / name) as ws:
             assert clicks(ws) == found
-            assert ws._environment.database.damaged_rows() == ws._environment.database.verify_audit() == []
+            assert database_of(ws).damaged_rows() == database_of(ws).verify_audit() == []
             ws.push("clicks", click(9))
             assert clicks(ws) == [*found, 9]
 
 
 def test_the_number_of_the_last_commit_stays_beside_its_database(backed_up, tmp_path):
     """A commit under way when the directory is moved ends where it began."""
-    with backed_up._environment.database.write(actor="x") as tx:
+    with database_of(backed_up).write(actor="x") as tx:
         tx.audit("a", "b")
         restored = tmp_path / "shop.tm"
         with pytest.raises(IntegrityError, match=MOVED):
             restored_in_place(tmp_path)
-            backed_up._environment.check()
+            environment_of(backed_up).check()
         restored.rename(tmp_path / "new.tm")
         (tmp_path / "old.tm").rename(restored)
     assert not (tmp_path / "new.tm" / "meta.db.last").exists()

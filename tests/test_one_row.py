@@ -10,6 +10,7 @@ from conftest import START, at
 from fuzzing import examples
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from inside import database_of, set_clock
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
@@ -172,7 +173,7 @@ def told(ws, model, rows):
     except TinyMLOpsError as error:
         return type(error), error.message, error.hint
     ws.flush()
-    (record,) = ws._environment.database.list(Prediction, where={"id": [answers[0]["id"]]})
+    (record,) = database_of(ws).list(Prediction, where={"id": [answers[0]["id"]]})
     rest = [{name: value for name, value in answer.items() if name != "id"} for answer in answers]
     kept = (record.request, record.features, record.output, record.at, record.sequence, record.version)
     return repr((rest, list(answers[0]), answers.timestamp, answers.sequence, kept))
@@ -194,12 +195,12 @@ def test_one_row_is_answered_logged_and_refused_as_a_frame_of_it(ws, model):
     @examples(25, heavy=True, suppress_health_check=list(HealthCheck))
     @given(st.dictionaries(st.sampled_from(names), st.sampled_from(SCALARS), max_size=3), st.sampled_from([0, 1, 200]))
     def check(changed, hours):
-        ws._clock = tm.ReplayClock(at(399.9 + hours))
+        set_clock(ws, tm.ReplayClock(at(399.9 + hours)))
         row = {**GOOD, **changed}
         assert told(ws, model, [row]) == told(ws, model, (row,))
 
     check()
-    ws._clock = tm.ReplayClock(at(399.9))
+    set_clock(ws, tm.ReplayClock(at(399.9)))
 
 
 @pytest.mark.parametrize("model", ["trees", "array"])
@@ -261,5 +262,5 @@ def test_what_is_not_covered_online_is_read_from_history(tmp_path):
         assert before == told(ws, "late", ({"customer": 1},))
         ws.materialize()
         assert told(ws, "late", [{"customer": 1}]) == before
-        ws._clock = tm.ReplayClock(START + timedelta(hours=50))  # before what the online store covers
+        set_clock(ws, tm.ReplayClock(START + timedelta(hours=50)))  # before what the online store covers
         assert told(ws, "late", [{"customer": 1}]) == told(ws, "late", ({"customer": 1},))

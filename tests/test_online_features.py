@@ -8,6 +8,7 @@ from conftest import START, at, shop
 from fuzzing import examples
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from inside import clock_of, context_of, database_of, online_of, set_clock
 from oracle import oracle_aggregate
 from test_historical_features import every_feature, frame_of, orders_strategy
 
@@ -36,7 +37,8 @@ def test_an_online_answer_is_the_historical_one(tmp_path_factory, monkeypatch, i
         with tm.connect(tmp_path_factory.mktemp("ws") / "shop.tm", create=True, clock=clock) as ws:
             ws.apply(project)
             ws.ingest("orders")
-            ws._clock = now = tm.ReplayClock(START + timedelta(minutes=minute))
+            now = tm.ReplayClock(START + timedelta(minutes=minute))
+            set_clock(ws, now)
             (state,) = ws.materialize()
             for _ in range(2):
                 read = ws.get_online_features(["spending"], {"customer": CUSTOMERS}, details=True)
@@ -148,7 +150,7 @@ def assert_online_is_history(ws, clock, views):
     spine = pl.DataFrame({"customer": CUSTOMERS, "timestamp": [clock()] * 4})
     history = ws.get_historical_features(spine, views, details=True)
     assert read.to_polars().equals(history.drop("timestamp"))
-    assert read.sequence <= ws._environment.database.sequence()
+    assert read.sequence <= database_of(ws).sequence()
     for view in views:  # a view alone may be read without the kernel
         alone = ws.get_online_features([view], {"customer": CUSTOMERS})
         assert repr(alone.to_dict()) == repr(alone.to_polars().to_dict(as_series=False))
@@ -217,7 +219,7 @@ def test_a_materialized_view_follows_an_ingest_and_a_second_materialize_does_not
 def test_a_clock_before_the_last_materialize_reads_history(workspace):
     small(workspace)
     workspace.materialize()
-    workspace._clock = tm.ReplayClock(at(1.5))
+    set_clock(workspace, tm.ReplayClock(at(1.5)))
     read = workspace.get_online_features(["spending"], [{"customer": "a"}, {"customer": "b"}])
     assert read.to_dict()["last_amount"] == [1.0, None]
 
@@ -299,13 +301,14 @@ def test_values_of_every_type_are_those_of_history(workspace, monkeypatch, full)
     typed(workspace, pl.DataFrame([pl.Series("customer", [i % 2 for i in range(count)]), times, *columns]))
     workspace.materialize()
     for minutes in (2, 4.5, 70):
-        workspace._clock = now = tm.ReplayClock(START + timedelta(minutes=minutes))
+        now = tm.ReplayClock(START + timedelta(minutes=minutes))
+        set_clock(workspace, now)
         keys = [0, 1, 2, None, 0]
         spine = pl.DataFrame({"customer": keys, "timestamp": [now()] * len(keys)})
-        with workspace._environment.online.read() as tx:
+        with online_of(workspace).read() as tx:
             (state,) = variants.states(tx)
         if state.covered.at > 0:
-            workspace._environment.online.write({state.variant.name: None})
+            online_of(workspace).write({state.variant.name: None})
             workspace.materialize()
         read = workspace.get_online_features(["everything"], {"customer": keys}, details=True)
         history = workspace.get_historical_features(spine, ["everything"], details=True).drop("timestamp")
@@ -333,12 +336,12 @@ def test_what_another_handle_applies_counts_at_once(workspace, tmp_path):
 
 def test_a_change_that_nobody_ended_is_read_every_time_and_mended_by_who_connects_next(workspace, tmp_path):
     small(workspace)
-    online_store = workspace._environment.online
-    assert workspace._context() is workspace._context()
+    online_store = online_of(workspace)
+    assert context_of(workspace) is context_of(workspace)
     begin_change(online_store)
-    assert workspace._context() is not workspace._context()
+    assert context_of(workspace) is not context_of(workspace)
     with tm.connect(tmp_path / "shop.tm"):
-        assert workspace._context() is workspace._context()
+        assert context_of(workspace) is context_of(workspace)
 
 
 def test_all_views_of_an_answer_are_of_one_sequence(workspace):
@@ -348,7 +351,7 @@ def test_all_views_of_an_answer_are_of_one_sequence(workspace):
     workspace.materialize()
     for amount in (1.0, 2.0):
         pushed = workspace.push("clicks", [{"click": 1, "customer": "a", "at": at(1), "amount": amount}])
-        with workspace._environment.online.read() as tx:
+        with online_of(workspace).read() as tx:
             assert {state.covered.sequence for state in variants.states(tx)} == {pushed.sequence}
 
 
@@ -358,14 +361,14 @@ def test_who_opens_a_workspace_lets_the_online_store_follow(tmp_path, monkeypatc
         ws.apply(everything_follows(frames, ids=True, created=False, windows=True))
         ws.ingest()
         ws.materialize()
-        monkeypatch.setattr(ws._environment.online, "update", None)
+        monkeypatch.setattr(online_of(ws), "update", None)
         row = {"click": 1, "customer": "a", "at": at(1), "amount": 5.0}
         assert ws.push("clicks", [row]).online == "behind"
     monkeypatch.undo()
     monkeypatch.setattr(online, "view_columns", None)
     with tm.connect(tmp_path / "shop.tm") as ws:
         read = ws.get_online_features(["clicking:click_newest"], {"customer": ["a"]})
-        assert (read.to_dict()["click_newest"], read.sequence) == ([5.0], ws._environment.database.sequence())
+        assert (read.to_dict()["click_newest"], read.sequence) == ([5.0], database_of(ws).sequence())
 
 
 def test_a_view_read_from_history_beside_others_is_as_of_their_sequence(tmp_path):
@@ -376,7 +379,7 @@ def test_a_view_read_from_history_beside_others_is_as_of_their_sequence(tmp_path
         ws.push("clicks", [{"click": 1, "customer": "a", "at": at(1), "amount": 5.0}])
         ws.materialize("spending")
         broken = pytest.MonkeyPatch()
-        broken.setattr(ws._environment.online, "update", None)
+        broken.setattr(online_of(ws), "update", None)
         ws.push("clicks", [{"click": 2, "customer": "a", "at": at(2), "amount": 6.0}])
         broken.undo()
         read = ws.get_online_features(["spending:newest", "clicking:click_newest"], {"customer": ["a"]})
@@ -393,7 +396,7 @@ def test_a_key_with_many_rows_takes_new_ones_without_being_rewritten(tmp_path, m
             minutes = [timedelta(minutes=n * 10 + i) for i in range(10)]
             ws.push("clicks", [{"click": n, "customer": "a", "at": START + m, "amount": 1.0} for m in minutes])
         written = []
-        store = ws._environment.online
+        store = online_of(ws)
         write = store.write
 
         def spy(batch, **known):
@@ -438,10 +441,10 @@ def test_infinite_results_are_null_and_not_counted_online_as_in_history(workspac
         return {function.__name__: function(window="1d") for function in functions}
 
     project = shop(pl.DataFrame(rows), features=shares)
-    workspace._clock = tm.ReplayClock(at(12))
+    set_clock(workspace, tm.ReplayClock(at(12)))
     workspace.apply(project)
     workspace.ingest("orders")
-    keys = pl.DataFrame({"customer": ["a"], "timestamp": [workspace._clock()]})
+    keys = pl.DataFrame({"customer": ["a"], "timestamp": [clock_of(workspace)()]})
     history = workspace.get_historical_features(keys, ["spending"]).drop("timestamp")
     workspace.materialize()
     assert workspace.get_online_features(["spending"], {"customer": ["a"]}).to_polars().equals(history)
@@ -499,7 +502,7 @@ def test_a_deviation_that_double_double_leaves_open_is_that_of_history(workspace
     project.frames["orders"] = pl.concat([orders.with_columns(deleted=False), taken_back])
     workspace.apply(project)
     workspace.ingest("orders")
-    workspace._clock = tm.ReplayClock(START + timedelta(minutes=120))
+    set_clock(workspace, tm.ReplayClock(START + timedelta(minutes=120)))
     workspace.materialize()
     read = workspace.get_online_features(["spending"], {"customer": ["a"]}).to_polars()
     spine = pl.DataFrame({"customer": ["a"], "timestamp": [START + timedelta(minutes=120)]})

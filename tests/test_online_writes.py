@@ -7,6 +7,7 @@ from datetime import datetime
 import polars as pl
 import pytest
 from conftest import at
+from inside import clock_of, database_of, environment_of, online_of
 
 import tinymlops as tm
 from tinymlops.errors import TinyMLOpsError
@@ -75,16 +76,16 @@ def inside(monkeypatch):
 def require_current(ws):
     read = ws.get_online_features(["halving", "clicking"], {"customer": ["a"]}, details=True)
     spine = pl.DataFrame({"customer": ["a"], "timestamp": [read.timestamp]})
-    assert read.sequence == ws._environment.database.sequence()
+    assert read.sequence == database_of(ws).sequence()
     assert read.to_polars().equals(
         ws.get_historical_features(spine, ["halving", "clicking"], details=True).drop("timestamp")
     )
 
 
 def forget(ws):
-    with ws._environment.online.read() as snapshot:
+    with online_of(ws).read() as snapshot:
         views = list(snapshot.coverages())
-    ws._environment.online.write(dict.fromkeys(views))
+    online_of(ws).write(dict.fromkeys(views))
 
 
 def follows(ws):
@@ -101,7 +102,7 @@ def test_another_thread_writes_while_the_users_function_takes_its_time(ws, insid
     seen = []
 
     def takes_time():
-        thread = threading.Thread(target=ws._environment.online.put_token, args=(b"from another thread",))
+        thread = threading.Thread(target=online_of(ws).put_token, args=(b"from another thread",))
         thread.start()
         thread.join(20)
         seen.append(thread.is_alive())
@@ -151,14 +152,14 @@ def warns():
 
 @pytest.mark.parametrize("hook", [raises, warns])
 def test_a_function_that_raises_leaves_the_store_as_it_was_and_open_to_all(ws, inside, hook):
-    with ws._environment.online.read() as snapshot:
+    with online_of(ws).read() as snapshot:
         before = snapshot.coverages()
     inside(hook)
     assert ws.push("clicks", [click(2, amount=6.0)]).online == "behind"
-    with ws._environment.online.read() as snapshot:
+    with online_of(ws).read() as snapshot:
         assert snapshot.coverages().keys() == before.keys()
         assert snapshot.coverage(min(before)) is not None
-    ws._environment.online.put_token(b"written")
+    online_of(ws).put_token(b"written")
     assert ws.push("clicks", [click(3)]).online == "current"
     require_current(ws)
 
@@ -169,7 +170,7 @@ def test_a_view_that_could_not_be_materialized_is_not_half_there(ws, inside, hoo
     inside(hook)
     with pytest.raises(TinyMLOpsError):
         ws.materialize("halving")
-    with ws._environment.online.read() as snapshot:
+    with online_of(ws).read() as snapshot:
         assert snapshot.coverages() == {}
     ws.materialize()
     require_current(ws)
@@ -188,11 +189,11 @@ def test_a_view_is_hidden_until_it_has_come_to_the_sequence_of_the_others(ws, in
         broken.setattr(materialization, "follow_views", dies)
         with pytest.raises(KeyboardInterrupt):
             ws.materialize("clicking")
-    with ws._environment.online.read() as snapshot:
+    with online_of(ws).read() as snapshot:
         assert [coverage.is_hidden for coverage in snapshot.coverages().values()] == [True]
     assert ws.push("clicks", [click(2, amount=6.0)]).online == "current"
     require_current(ws)
-    tm.connect(ws._environment.path, clock=ws._clock).close()
-    with ws._environment.online.read() as snapshot:
+    tm.connect(environment_of(ws).path, clock=clock_of(ws)).close()
+    with online_of(ws).read() as snapshot:
         assert [coverage.is_hidden for coverage in snapshot.coverages().values()] == [False]
     require_current(ws)

@@ -9,6 +9,7 @@ import pandas as pd
 import polars as pl
 import pytest
 from conftest import at, shop
+from inside import clock_of, context_of, database_of, log_of, set_clock
 from trained import orders_frame, project_of_orders, replay, train, visits_frame
 
 import tinymlops as tm
@@ -25,12 +26,12 @@ def ws(tmp_path):
 
 
 def stored(ws):
-    return {one.prediction_id: one for one in ws._environment.database.list(Outcome)}
+    return {one.prediction_id: one for one in database_of(ws).list(Outcome)}
 
 
 def collect(ws, reference="buyer"):
-    ws._log.flush()
-    return collect_outcomes(ws._context(), ws.load_model(reference))
+    log_of(ws).flush()
+    return collect_outcomes(context_of(ws), ws.load_model(reference))
 
 
 def to_pandas(rows):
@@ -58,8 +59,8 @@ def test_outcomes_come_in_any_table(ws, kind):
     found = stored(ws)
     assert [found[one].value for one in (first, second, "unknown")] == [1, None, 0]
     assert found[first].origin == "logged"
-    assert found[first].at == ws._clock()
-    assert ws._environment.database.list(AuditEntry, order="-n", limit=1)[0].action == "outcomes.log"
+    assert found[first].at == clock_of(ws)()
+    assert database_of(ws).list(AuditEntry, order="-n", limit=1)[0].action == "outcomes.log"
 
 
 def test_a_second_outcome_replaces_the_first(ws):
@@ -109,14 +110,14 @@ def test_no_outcomes_are_nothing_to_store(ws):
 
 def test_outcomes_are_computed_once_their_window_is_mature_as_training_does(ws):
     asked = {"customer": [*"abc", "nobody"]}
-    ws._clock.advance("30m")
+    clock_of(ws).advance("30m")
     answers = ws.predict("buyer", asked)
-    moment = ws._clock()
+    moment = clock_of(ws)()
     assert collect(ws) == 0
-    ws._clock.advance("1d")
+    clock_of(ws).advance("1d")
     ws.ingest()
     assert collect(ws) == 0  # nobody can say yet that no order of the last moment is missing
-    ws._clock.advance("2h")
+    clock_of(ws).advance("2h")
     ws.ingest()
     assert collect(ws) == 4
     assert collect(ws) == 0
@@ -129,7 +130,7 @@ def test_outcomes_are_computed_once_their_window_is_mature_as_training_does(ws):
         expected = None if not after.height else int(after.sort("at")["amount"][-1] > 0)
         assert found[identifier].value == expected
         assert found[identifier].origin == "label"
-    assert ws._environment.database.list(AuditEntry, order="-n", limit=1)[0].subject == "buyer:1"
+    assert database_of(ws).list(AuditEntry, order="-n", limit=1)[0].subject == "buyer:1"
 
 
 KEYS = {
@@ -159,13 +160,13 @@ def test_outcomes_are_found_by_keys_of_every_type_that_a_request_may_have(tmp_pa
         (tmp_path / str(place)).mkdir()
         with replay(tmp_path / str(place)) as ws:
             train(ws, project)
-            ws._clock = tm.ReplayClock(at(24 * 8))
+            set_clock(ws, tm.ReplayClock(at(24 * 8)))
             answers = ws.predict("buyer", asked)
             if isinstance(asked, pl.DataFrame) and dtype != pl.Binary:
                 sent = [{"customer": value} for value in msgspec.to_builtins(list(keys.values()))]
                 again = ws.predict("buyer", sent)
                 assert [one["probability"] for one in again] == [one["probability"] for one in answers]
-            ws._clock = tm.ReplayClock(at(24 * 15))
+            set_clock(ws, tm.ReplayClock(at(24 * 15)))
             collect(ws)
             counts.append([stored(ws)[one].value for one in ids(answers)])
     assert counts[0] == counts[1]
@@ -181,10 +182,10 @@ def test_training_and_collection_give_the_same_outcome(ws):
     data = ws.get_training_data("visits_to_orders")
     last = data.train.spine.height - 1
     row, truth = data.train.spine.row(last, named=True), data.train.y[last]
-    now = ws._clock
-    ws._clock = type(now)(row["timestamp"])
+    now = clock_of(ws)
+    set_clock(ws, type(now)(row["timestamp"]))
     (identifier,) = ids(ws.predict("buyer", [{"customer": row["customer"]}]))
-    ws._clock = now
+    set_clock(ws, now)
     assert collect(ws) == 1
     assert stored(ws)[identifier].value == int(truth)
 
@@ -192,7 +193,7 @@ def test_training_and_collection_give_the_same_outcome(ws):
 def test_what_a_user_said_stays(ws):
     first, second = ids(ws.predict("buyer", {"customer": ["a", "b"]}))
     ws.log_outcomes([{"prediction_id": first, "value": None}])
-    ws._clock.advance("3d")
+    clock_of(ws).advance("3d")
     ws.ingest()
     assert collect(ws) == 1
     assert stored(ws)[first].origin == "logged"
@@ -205,7 +206,7 @@ def test_only_the_predictions_of_that_version_are_looked_at(ws):
     train(ws, project_of_orders(), alias=None)
     ws.predict("buyer:1", [{"customer": "a"}])
     ws.predict("buyer:2", [{"customer": "a"}, {"customer": "b"}])
-    ws._clock.advance("3d")
+    clock_of(ws).advance("3d")
     ws.ingest()
     assert (collect(ws, "buyer:1"), collect(ws, "buyer:2")) == (1, 2)
 
@@ -241,12 +242,12 @@ def test_the_labels_key_may_be_sent_beside_the_request(tmp_path):
     project.training_set("visits_to_orders", spine=visits, label=worth, features=[spending])
     with replay(tmp_path) as ws:
         train(ws, project)
-        rows = visits_frame(range(10, 400)).filter(pl.col("at") > ws._clock()).head(3).select("customer", "visit")
+        rows = visits_frame(range(10, 400)).filter(pl.col("at") > clock_of(ws)()).head(3).select("customer", "visit")
         rows = [*rows.to_dicts(), {"customer": "a"}, {"customer": "a", "visit": None}]
         known = [row["visit"] for row in rows[:3]]
         answers = [ws.predict("buyer", [row])[0]["id"] for row in rows]
         answers.append(ws.predict("buyer", [{"customer": "a", "visit": "no number"}])[0]["id"])
-        ws._clock.advance("3d")
+        clock_of(ws).advance("3d")
         ws.ingest()
         assert collect(ws) == 3
         assert {name: one.value for name, one in stored(ws).items()} == {
@@ -262,6 +263,6 @@ def test_a_definition_changed_after_apply_does_not_change_what_counts(ws):
     label = project.definitions["buys"].spec
     project.definitions["buys"].spec = msgspec.structs.replace(label, horizon=label.horizon * 50)
     ws.apply(project)
-    ws._clock.advance("3d")
+    clock_of(ws).advance("3d")
     ws.ingest()
     assert collect(ws) == 3

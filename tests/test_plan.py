@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 import polars as pl
 import pytest
 from conftest import shop
+from inside import database_of
 
 import tinymlops as tm
 from tinymlops.errors import ConflictError, DefinitionError, LeakageError, NotFoundError
@@ -31,7 +32,7 @@ def test_a_plan_says_what_apply_will_do_and_apply_does_it_once(workspace):
     workspace.apply(project)
     assert not workspace.plan(project)
     workspace.apply(project)
-    assert {row.version for row in workspace._environment.database.list(Definition)} == {1}
+    assert {row.version for row in database_of(workspace).list(Definition)} == {1}
 
 
 def test_a_changed_definition_gets_a_new_version_that_names_what_changed(workspace):
@@ -49,7 +50,7 @@ def test_what_a_project_no_longer_has_is_removed_and_its_versions_kept(workspace
     smaller, _ = project_of()
     workspace.apply(smaller)
     assert [row.name for row in workspace.catalog.list()] == ["customer", "orders"]
-    assert len(workspace._environment.database.list(Definition, where={"name": "spending"})) == 1
+    assert len(database_of(workspace).list(Definition, where={"name": "spending"})) == 1
     with pytest.raises(NotFoundError, match="no feature view 'spending'"):
         workspace.catalog.get("feature_view", "spending")
 
@@ -57,7 +58,7 @@ def test_what_a_project_no_longer_has_is_removed_and_its_versions_kept(workspace
 def test_every_apply_is_in_an_unbroken_audit(workspace):
     workspace.apply(shop(None))
     workspace.apply(shop(None, ttl="3d"))
-    assert workspace._environment.database.verify_audit() == []
+    assert database_of(workspace).verify_audit() == []
 
 
 def test_a_misspelt_source_gets_its_near_match(workspace):

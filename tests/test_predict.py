@@ -10,6 +10,7 @@ from conftest import START, at
 from fuzzing import examples
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from inside import clock_of, database_of, log_of, set_clock
 from shop_views import about, calendar
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -29,8 +30,8 @@ def ws(tmp_path):
 
 
 def logged(ws, answers):
-    ws._log.flush()
-    return [ws._environment.database.get(Prediction, id=answer["id"]) for answer in answers]
+    log_of(ws).flush()
+    return [database_of(ws).get(Prediction, id=answer["id"]) for answer in answers]
 
 
 @pytest.mark.parametrize("materialized", [True, False])
@@ -43,19 +44,19 @@ def test_an_answer_is_the_models_on_the_features_of_history(tmp_path_factory, ma
         @examples(20, heavy=True, suppress_health_check=list(HealthCheck))
         @given(st.lists(st.sampled_from(["a", "b", "c", "nobody", None]), min_size=1, max_size=5), st.integers(1, 200))
         def check(customers, minutes):
-            ws._clock.advance(timedelta(minutes=minutes))
+            clock_of(ws).advance(timedelta(minutes=minutes))
             if minutes % 3 == 0:
                 ws.ingest("orders")
                 if materialized:
                     ws.materialize()
             answers = ws.predict("buyer", {"customer": customers})
             spine = pl.DataFrame(
-                {"customer": customers, "timestamp": [ws._clock()] * len(customers)},
+                {"customer": customers, "timestamp": [clock_of(ws)()] * len(customers)},
                 schema_overrides={"customer": pl.String},
             )
             features = ws.get_historical_features(spine, ["spending"])
             assert answers.to_polars().drop("id").equals(model.predict(features))
-            assert answers.timestamp == ws._clock()
+            assert answers.timestamp == clock_of(ws)()
             for record, values in zip(logged(ws, answers), features.drop(spine.columns).to_dicts(), strict=True):
                 assert record.features == values
 
@@ -87,7 +88,7 @@ def test_an_answer_is_what_training_saw_of_a_spine_that_shares_the_source(tmp_pa
         data = train(ws, project, test_from=None)
         row = data.train.spine.height - 1
         moment, customer_of = data.train.spine["timestamp"][row], data.train.spine["customer"][row]
-        ws._clock = tm.ReplayClock(moment)
+        set_clock(ws, tm.ReplayClock(moment))
         answers = ws.predict("buyer", [{"customer": customer_of}])
         assert logged(ws, answers)[0].features == data.train.X.row(row, named=True)
         path = tmp_path / "out.parquet"
@@ -113,8 +114,8 @@ def test_answers_are_a_list_with_what_they_stand_on(ws):
     answers = ws.predict(
         "buyer@champion", [{"customer": "a"}, {"customer": None}, {"customer": "nobody"}], details=True
     )
-    assert (answers.model, answers.version, answers.timestamp) == ("buyer", 1, ws._clock())
-    assert answers.sequence == ws._environment.database.sequence()
+    assert (answers.model, answers.version, answers.timestamp) == ("buyer", 1, clock_of(ws)())
+    assert answers.sequence == database_of(ws).sequence()
     assert len(answers) == 3
     assert [answer["id"] for answer in answers] == sorted({answer["id"] for answer in answers})
     assert set(answers[0]) == {"id", "prediction", "probability", "status"}
@@ -153,7 +154,7 @@ def test_the_whole_request_is_logged_and_is_exact(ws):
         "is_new": True,
     }
     answers = ws.predict("buyer", [row], sync=True)
-    (record,) = ws._environment.database.list(Prediction)
+    (record,) = database_of(ws).list(Prediction)
     assert record.id == answers[0]["id"]
     assert record.request == {
         **row,
@@ -161,7 +162,7 @@ def test_the_whole_request_is_logged_and_is_exact(ws):
         "day": "2024-05-01",
         "ratio": None,
     }
-    assert (record.model, record.version, record.at) == ("buyer", 1, ws._clock())
+    assert (record.model, record.version, record.at) == ("buyer", 1, clock_of(ws)())
     assert record.output == {name: answers[0][name] for name in ("prediction", "probability")}
 
 
@@ -205,8 +206,8 @@ def test_a_request_that_does_not_fit_is_refused_by_name_and_not_logged(ws, rows,
     with pytest.raises(DataError, match=message) as caught:
         ws.predict("buyer", rows)
     assert hint in caught.value.hint
-    ws._log.flush()
-    assert ws._environment.database.count(Prediction) == 0
+    log_of(ws).flush()
+    assert database_of(ws).count(Prediction) == 0
 
 
 DTYPES = {
@@ -303,7 +304,7 @@ def test_request_fields_are_cast_to_what_they_were_in_training(typed):
 def test_a_mistyped_request_field_is_named(typed, field, value):
     with pytest.raises(DataError, match=f"column '{field}' is .* and was .* in training"):
         typed.predict("typed", [{**SENT, field: value}])
-    assert typed._environment.database.count(Prediction) == 0
+    assert database_of(typed).count(Prediction) == 0
 
 
 def test_a_string_that_training_had_not_is_logged_as_it_was_sent(ws):
@@ -374,4 +375,4 @@ def test_a_closed_workspace_takes_no_predictions(tmp_path):
         ws.predict("buyer", [{"customer": "a"}])
     assert model.version == 1
     with tm.connect(tmp_path / "shop.tm") as again:
-        assert again._environment.database.count(Prediction) == 1
+        assert database_of(again).count(Prediction) == 1

@@ -5,6 +5,7 @@ from datetime import datetime
 import polars as pl
 import pytest
 from conftest import at
+from inside import clock_of, context_of, database_of, set_clock
 from trained import orders_frame, project_of_orders, replay, train, visits_frame
 
 from tinymlops.errors import DataError, NotFoundError, TinyMLOpsError
@@ -37,20 +38,20 @@ def test_a_batch_of_past_times_is_the_model_on_the_features_of_then(ws, output):
     assert (report.rows, report.version, report.path) == (180, 1, str(output))
     assert report.bytes == output.stat().st_size
     assert str(report).startswith("180 predictions of buyer:1 in ")
-    assert ws._environment.database.count(Prediction) == 0
+    assert database_of(ws).count(Prediction) == 0
 
 
 def test_a_batch_without_times_is_as_of_one_moment_for_all_chunks(ws, output, monkeypatch):
     monkeypatch.setattr(batch, "_CHUNK", 7)
-    clock = ws._clock
-    ws._clock = lambda: (clock.advance("1h"), clock())[1]  # a clock that does not stand still
+    clock = clock_of(ws)
+    set_clock(ws, lambda: (clock.advance("1h"), clock())[1])  # a clock that does not stand still
     visits = visits_frame(range(50))
     ws.predict_batch("buyer", visits, output)
     answers = pl.read_parquet(output)
     assert answers.drop("prediction", "probability").equals(visits)
     assert answers.group_by("customer").agg(pl.col("probability").n_unique())["probability"].to_list() == [1, 1, 1]
     # The batch was the last to ask the clock; one answer at that moment is the same.
-    ws._clock = clock
+    set_clock(ws, clock)
     single = {row["customer"]: row["probability"] for row in answers.to_dicts()}
     assert [one["probability"] for one in ws.predict("buyer", {"customer": list("abc")})] == [single[c] for c in "abc"]
 
@@ -225,7 +226,7 @@ def test_a_full_disk_is_said_and_nothing_is_left(ws):
 
 def ws_predict(ws, output):
     model = ws.load_model("buyer")
-    return batch.predict_batch(ws._context(), model, visits_frame(range(20, 2000)), output, timestamp=None)
+    return batch.predict_batch(context_of(ws), model, visits_frame(range(20, 2000)), output, timestamp=None)
 
 
 def test_times_before_any_row_have_no_features(ws, output):

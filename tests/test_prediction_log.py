@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import START
+from inside import database_of
 
 import tinymlops as tm
 from tinymlops.errors import ConflictError, TinyMLOpsError
@@ -261,4 +262,4 @@ def test_a_script_that_never_closes_its_workspace_loses_nothing(tmp_path):
     command = [sys.executable, "-c", FORGETFUL, str(tmp_path / "shop.tm")]
     subprocess.run(command, env=PYTHONPATH, check=True, timeout=60)
     with tm.connect(tmp_path / "shop.tm") as ws:
-        assert ws._environment.database.count(Prediction) == 100
+        assert database_of(ws).count(Prediction) == 100

@@ -8,6 +8,7 @@ from conftest import START, at, shop
 from fuzzing import examples
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from inside import environment_of
 from polars.testing import assert_frame_equal
 from test_historical_features import every_feature, frame_of, orders_strategy
 
@@ -70,7 +71,7 @@ def last_amount(ws):
 
 
 def images_of(ws):
-    return [path for path in (ws._environment.path / "images").rglob("*") if (path / "manifest").exists()]
+    return [path for path in (environment_of(ws).path / "images").rglob("*") if (path / "manifest").exists()]
 
 
 @pytest.mark.usefixtures("images_for_all")

@@ -7,6 +7,7 @@ import msgspec
 import polars as pl
 import pytest
 from conftest import START, at
+from inside import context_of, database_of, environment_of, online_of, set_clock
 
 import tinymlops as tm
 from tinymlops.errors import ConflictError, DataError, DefinitionError, IntegrityError, NotFoundError
@@ -67,7 +68,7 @@ def counts(pushed):
 
 
 def history(ws):
-    return stored_rows(ws._context(), "clicks")
+    return stored_rows(context_of(ws), "clicks")
 
 
 def features_at(ws, hour, customer="a"):
@@ -82,15 +83,15 @@ def test_pushed_rows_are_history_known_from_their_commit(ws):
     assert repr(pushed) == "<pushed to clicks: 2 new, 0 corrected, 0 known; Q=2, online current>"
     assert features_at(ws, 9) == (None, 0, 0.0)  # they had happened, and nobody knew
     assert features_at(ws, 11) == (5.0, 2, 7.0)
-    row = ws._environment.database.list(PushedRow)[0]
+    row = database_of(ws).list(PushedRow)[0]
     assert (row.n, row.event, row.created) == (1, at(1).timestamp() * 1e6, at(10).timestamp() * 1e6)
 
 
 def test_a_push_leaves_its_mark_in_state_and_audit(ws):
     ws.push("clicks", [click(1), click(2, hour=4)], batch_id="monday")
-    state = ws._environment.database.get(SourceState, source="clicks")
+    state = database_of(ws).get(SourceState, source="clicks")
     assert (state.rows, state.max_event, state.ingested_at) == (2, at(4).timestamp() * 1e6, at(10))
-    entry = ws._environment.database.list(AuditEntry, order="-n", limit=1)[0]
+    entry = database_of(ws).list(AuditEntry, order="-n", limit=1)[0]
     assert (entry.action, entry.subject, entry.detail) == ("push", "clicks", {"batch_id": "monday", "rows": 2})
 
 
@@ -137,7 +138,7 @@ def test_without_an_id_only_the_batch_is_known(tmp_path):
         assert counts(ws.push("clicks", [click(1)], batch_id="x")) == (0, 0, 1)
         with pytest.raises(ConflictError, match="with other rows"):
             ws.push("clicks", [click(1), click(1)], batch_id="x")
-        assert ws._environment.database.count(PushedRow) == 3
+        assert database_of(ws).count(PushedRow) == 3
 
 
 def test_without_an_id_a_batch_has_a_name_that_a_retry_can_pass(tmp_path):
@@ -149,13 +150,13 @@ def test_without_an_id_a_batch_has_a_name_that_a_retry_can_pass(tmp_path):
         assert repr(first).endswith(f"online current, batch {first.batch_id}>")
         again = ws.push("clicks", [click(1)], batch_id=first.batch_id)
         assert (counts(again), again.batch_id) == ((0, 0, 1), first.batch_id)
-        assert ws._environment.database.list(AuditEntry, order="-n", limit=1)[0].detail["batch_id"] == other.batch_id
+        assert database_of(ws).list(AuditEntry, order="-n", limit=1)[0].detail["batch_id"] == other.batch_id
 
 
 def test_with_an_id_no_batch_needs_a_name(ws):
     assert ws.push("clicks", [click(1)]).batch_id is None
     assert ws.push("clicks", [click(2)], batch_id="b1").batch_id == "b1"
-    assert ws._environment.database.count(PushBatch) == 1
+    assert database_of(ws).count(PushBatch) == 1
 
 
 def test_rows_from_json_are_taken_exactly(tmp_path):
@@ -195,7 +196,7 @@ def test_any_table_is_taken_and_nan_is_null(ws, kind):
 @pytest.mark.parametrize("rows", [[], {}, pl.DataFrame(schema={"click": pl.Int64})])
 def test_no_rows_are_no_push(ws, rows):
     assert counts(ws.push("clicks", rows)) == (0, 0, 0)
-    assert ws._environment.database.get(SourceState, source="clicks") is None
+    assert database_of(ws).get(SourceState, source="clicks") is None
 
 
 BAD = [
@@ -226,8 +227,8 @@ BAD = [
 def test_a_bad_row_is_named_and_stores_nothing(ws, bad, message):
     with pytest.raises(DataError, match=message):
         ws.push("clicks", [click(1, deleted=False) if "deleted" in bad else click(1), bad])
-    assert ws._environment.database.count(PushedRow) == 0
-    assert ws._environment.database.sequence() == 0
+    assert database_of(ws).count(PushedRow) == 0
+    assert database_of(ws).sequence() == 0
 
 
 def test_what_is_no_source_of_pushes_is_refused(ws):
@@ -290,7 +291,7 @@ def test_a_negative_delay_is_refused(tmp_path):
 
 def test_a_changed_payload_is_detected(ws):
     ws.push("clicks", [click(1)])
-    with sqlite3.connect(ws._environment.path / "meta.db") as connection:
+    with sqlite3.connect(environment_of(ws).path / "meta.db") as connection:
         connection.execute("update pushed_rows set payload = x'93010203'")
     connection.close()
     with pytest.raises(IntegrityError, match="the row with n=1 in table pushed_rows is not what was written"):
@@ -304,8 +305,8 @@ def test_a_failure_in_the_transaction_stores_nothing(ws, monkeypatch):
     monkeypatch.setattr(pushing, "digest_of", broken)
     with pytest.raises(OSError, match="no"):
         ws.push("clicks", [click(1)])
-    assert ws._environment.database.sequence() == 0
-    assert ws._environment.database.get(SourceState, source="clicks") is None
+    assert database_of(ws).sequence() == 0
+    assert database_of(ws).get(SourceState, source="clicks") is None
 
 
 def test_a_push_is_never_undone_by_the_online_store(ws, monkeypatch):
@@ -314,7 +315,7 @@ def test_a_push_is_never_undone_by_the_online_store(ws, monkeypatch):
     def broken(function):
         raise IntegrityError("the online store is damaged")
 
-    monkeypatch.setattr(ws._environment.online, "update", broken)
+    monkeypatch.setattr(online_of(ws), "update", broken)
     pushed = ws.push("clicks", [click(1)])
     assert (counts(pushed), pushed.online) == ((1, 0, 0), "behind")
     monkeypatch.undo()
@@ -325,7 +326,7 @@ def test_a_push_is_never_undone_by_the_online_store(ws, monkeypatch):
 
 def test_a_later_push_is_the_greater_even_where_the_clock_was_set_back(ws):
     ws.push("clicks", [click(1)])
-    ws._clock = tm.ReplayClock(at(5))
+    set_clock(ws, tm.ReplayClock(at(5)))
     ws.push("clicks", [click(1, amount=2.0)])
     assert features_at(ws, 11)[0] == 2.0
 
@@ -372,7 +373,7 @@ def test_pushed_rows_reach_labels_and_training_sets(tmp_path):
         assert data.train.y.to_list() == [3.0]
         assert (data.report.spine_rows, data.report.immature) == (2, 1)
         assert [report.source for report in ws.ingest()] == ["daily"]
-        rebuilt = stored_rows(ws._context(), "daily")
+        rebuilt = stored_rows(context_of(ws), "daily")
         assert rebuilt.select("customer", "n", "total").rows() == [("a", 4, 11)]
         assert rebuilt.schema["total"] == pl.Int64
         assert ws.ingest() == []
@@ -402,7 +403,7 @@ def test_twenty_thousand_rows_go_in_and_come_out(ws):
 def test_a_row_that_was_not_kept_online_may_win_again(ws, clock, change):
     ws.push("clicks", [click(1, hour=-40, amount=2.0), click(2, hour=3, amount=5.0)])
     ws.materialize("clicking")
-    context = ws._context()
+    context = context_of(ws)
     view = context.definitions.get(ViewSpec, "clicking")
     variant = Variant.of(context.definitions, view)
     with context.environment.online.read() as tx:

@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+from inside import database_of
 
 from tinymlops.records import TABLES
 from tinymlops.stores.rows import CHECK
@@ -18,13 +19,13 @@ OF_THE_TOOLS = {"_sqlite_migrations", "sqlite_sequence"}
 
 
 def test_every_table_has_a_record_and_every_record_a_table(workspace):
-    made = workspace._environment.database.rows("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY rowid")
+    made = database_of(workspace).rows("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY rowid")
     assert [name for (name,) in made if name not in OF_THE_TOOLS] == [cls.table for cls in TABLES]
 
 
 @pytest.mark.parametrize("cls", TABLES)
 def test_the_columns_of_a_table_are_the_fields_of_its_record(workspace, cls):
-    database = workspace._environment.database
+    database = database_of(workspace)
     info = database.rows("SELECT name, pk FROM pragma_table_info(?)", [cls.table])
     # Columns that a later schema added stand behind the checksum.
     assert [name for name, _ in info if name != CHECK] == [*cls.__struct_fields__]

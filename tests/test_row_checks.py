@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 from conftest import at, shop
+from inside import database_of, environment_of
 
 import tinymlops as tm
 from tinymlops.errors import DataError, IntegrityError
@@ -323,14 +324,14 @@ def test_an_online_store_that_is_ahead_of_the_database_is_noticed(shop_path, tmp
         tm.connect(shop_path)
     shutil.rmtree(shop_path / "online")
     with tm.connect(shop_path) as ws:
-        assert ws._environment.database.sequence() == 3
+        assert database_of(ws).sequence() == 3
 
 
 def test_nothing_is_collected_or_backed_up_by_the_word_of_a_damaged_row(shop_path, tmp_path):
     raw(shop_path / "meta.db", "UPDATE segments SET dead_at = 1")
     with tm.connect(shop_path) as ws:
         with pytest.raises(IntegrityError, match="the row with id=1 in table segments"):
-            collect(ws._environment, now=10, grace=0, actor="test")
+            collect(environment_of(ws), now=10, grace=0, actor="test")
         with pytest.raises(IntegrityError, match="nothing was backed up: the row with id=1 in table segments"):
             ws.backup(tmp_path / "saved")
         assert len(list((shop_path / "segments").rglob("*"))) == 2
@@ -357,7 +358,7 @@ def test_the_doctor_goes_on_after_a_look_that_ends_in_an_error(shop_path):
         connection.execute("UPDATE segments SET source = CAST(x'ff' AS TEXT)")
         connection.commit()
     with tm.connect(shop_path) as ws:
-        found = list(check(ws._environment, lambda _: None))
+        found = list(check(environment_of(ws), lambda _: None))
     damaged = {one.check: one.detail for one in found if one.level == "damaged"}
     assert damaged["audit log"] == "the row with name='audit' in table counters is not what was written"
     assert "Could not decode" in damaged["rows"]
@@ -367,7 +368,7 @@ def test_the_doctor_goes_on_after_a_look_that_ends_in_an_error(shop_path):
 def test_the_doctor_names_every_damaged_row(shop_path):
     raw(shop_path / "meta.db", "UPDATE ingestions SET rows_new = 7", "UPDATE source_states SET rows = 9")
     with tm.connect(shop_path) as ws:
-        found = [one.detail for one in check(ws._environment, lambda _: None) if one.level == "damaged"]
+        found = [one.detail for one in check(environment_of(ws), lambda _: None) if one.level == "damaged"]
     assert found == [
         "the row with source='orders' in table source_states is not what was written",
         "the row with id=1 in table ingestions is not what was written",

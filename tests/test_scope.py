@@ -4,6 +4,7 @@ import getpass
 import os
 
 import pytest
+from inside import database_of, environment_of
 
 import tinymlops as tm
 from tinymlops.records import AuditEntry, PushBatch, Run
@@ -12,7 +13,7 @@ from tinymlops.registry.scope import Scope, system_user
 
 @pytest.fixture
 def scope(workspace):
-    return Scope(workspace._environment, tm.ReplayClock("2024-01-01T00:00:00Z"), "anna")
+    return Scope(environment_of(workspace), tm.ReplayClock("2024-01-01T00:00:00Z"), "anna")
 
 
 def entries(scope):
@@ -53,8 +54,8 @@ def test_a_write_that_is_not_audited_cannot_be(scope):
 def test_the_actor_of_a_workspace_is_the_user_of_the_system(workspace, monkeypatch):
     with workspace.start_run("baseline"):
         pass
-    actions = {one.action: one.actor for one in workspace._environment.database.list(AuditEntry)}
-    assert workspace._environment.database.count(Run) == 1
+    actions = {one.action: one.actor for one in database_of(workspace).list(AuditEntry)}
+    assert database_of(workspace).count(Run) == 1
     assert actions == {"workspace.create": "tinymlops", "run.start": system_user(), "run.finish": system_user()}
     monkeypatch.setenv("LOGNAME", "anna")
     assert system_user() == getpass.getuser() == "anna"

@@ -7,6 +7,7 @@ from datetime import datetime
 
 import msgspec
 import pytest
+from inside import database_of, environment_of
 from litestar.testing import TestClient
 from served_shop import NOW
 from sklearn.dummy import DummyClassifier
@@ -80,7 +81,7 @@ def test_every_answer_has_an_id_under_which_it_is_logged_with_its_features(clien
     body = client.post(PREDICT, json={"rows": [ROW, ROW], "sync": True}).json()
     ids = [row["id"] for row in body["predictions"]]
     assert len(set(ids)) == 2
-    logged = served._environment.database.get(Prediction, id=ids[0])
+    logged = database_of(served).get(Prediction, id=ids[0])
     assert (logged.model, logged.version, logged.at) == ("splurge", 1, NOW)
     assert logged.features["last_amount"] == served.get_online_features(["spending"], [ROW]).to_dict()["last_amount"][0]
     assert logged.request == ROW
@@ -89,7 +90,7 @@ def test_every_answer_has_an_id_under_which_it_is_logged_with_its_features(clien
 def test_a_prediction_that_is_not_synchronous_is_durable_once_the_application_has_ended(served):
     with TestClient(tm.create_app(served), base_url=LOCAL) as client:
         body = client.post(PREDICT, json={"rows": [ROW]}).json()
-    assert served._environment.database.get(Prediction, id=body["predictions"][0]["id"]) is not None
+    assert database_of(served).get(Prediction, id=body["predictions"][0]["id"]) is not None
 
 
 def test_champion_answers_by_default_and_the_newest_where_there_is_none(client, served):
@@ -278,14 +279,14 @@ def test_a_batch_without_ids_is_known_by_its_name(client):
 
 
 def test_a_batch_without_ids_and_without_a_name_is_refused(client, served):
-    before = served._environment.database.sequence()
+    before = database_of(served).sequence()
     rows = [{"shopper": "ann", "at": "2024-01-31T23:00:00Z", "strength": 3}]
     for body in ({"rows": rows}, {"rows": rows, "batch_id": None}):
         response = client.post("/v1/sources/pings/push", json=body)
         assert response.status_code == 422
         assert "source 'pings' has no id, so a push to it needs a batch_id" in response.json()["error"]
         assert "the same one when you try again" in response.json()["hint"]
-    assert served._environment.database.sequence() == before
+    assert database_of(served).sequence() == before
 
 
 @pytest.mark.parametrize(
@@ -301,12 +302,12 @@ def test_a_batch_without_ids_and_without_a_name_is_refused(client, served):
     ],
 )
 def test_rows_that_do_not_fit_are_refused_and_none_is_stored(client, served, name, row, status, names):
-    before = served._environment.database.sequence()
+    before = database_of(served).sequence()
     good = {"click": 20, "shopper": "a", "at": "2024-01-31T23:00:00Z", "seconds": 1.0}
     response = client.post(f"/v1/sources/{name}/push", json={"rows": [good, row]})
     assert response.status_code == status, response.text
     assert repr(names) in response.json()["error"]
-    assert served._environment.database.sequence() == before
+    assert database_of(served).sequence() == before
 
 
 # Outcomes
@@ -316,7 +317,7 @@ def test_outcomes_come_back_to_their_predictions(client, served):
     ids = [row["id"] for row in client.post(PREDICT, json={"rows": [ROW, ROW, ROW]}).json()["predictions"]]
     outcomes = [{"prediction_id": one, "value": value} for one, value in zip(ids, [True, False, None], strict=True)]
     assert client.post(OUTCOMES, json={"outcomes": outcomes}).json() == {"outcomes": 3, "unknown": 0, "replaced": 0}
-    stored = [served._environment.database.get(Outcome, prediction_id=one).value for one in ids]
+    stored = [database_of(served).get(Outcome, prediction_id=one).value for one in ids]
     assert stored == [1, 0, None]
 
 
@@ -372,7 +373,7 @@ def test_a_damaged_model_makes_it_unready_and_is_named(client, served):
     with served.start_run("mean", data=data) as run:
         run.log_model(DummyClassifier().fit(data.train.X, data.train.y))
     version = served.register_model("torn", run=run, alias="champion")
-    file = served._environment.blobs.path(version.manifest_sha256)
+    file = environment_of(served).blobs.path(version.manifest_sha256)
     content = file.read_bytes()
     file.chmod(0o600)
     file.write_bytes(content.replace(b"protocol", b"protokol"))

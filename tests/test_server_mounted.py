@@ -2,6 +2,7 @@
 
 import fastapi
 import pytest
+from inside import database_of
 from litestar.testing import TestClient
 from test_server import LOCAL, ONLINE, PREDICT, WRITES
 
@@ -27,7 +28,7 @@ def test_it_answers_under_its_prefix(outer, served):
     assert outer.get("/ml/readyz").json() == {"status": "ready"}
     assert outer.get("/ml/v1/models/splurge").json()["version"] == 1
     body = outer.post(f"/ml{PREDICT}", json={**WRITES[PREDICT], "sync": True}).json()
-    assert served._environment.database.get(Prediction, id=body["predictions"][0]["id"]).version == 1
+    assert database_of(served).get(Prediction, id=body["predictions"][0]["id"]).version == 1
     assert outer.post(f"/ml{ONLINE}", json=WRITES[ONLINE]).status_code == 200
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 import served_shop
+from inside import database_of
 from test_server import ONLINE, PREDICT, ROW, WRITES
 
 import tinymlops as tm
@@ -77,7 +78,7 @@ def server(shop_path):
 
 def logged(shop_path, identifier):
     with tm.connect(shop_path) as ws:
-        return ws._environment.database.get(Prediction, id=identifier)
+        return database_of(ws).get(Prediction, id=identifier)
 
 
 def test_a_process_serves_every_route(running):

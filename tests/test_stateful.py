@@ -15,6 +15,7 @@ from fuzzing import SCALE, count_steps, scaled
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from inside import context_of
 from oracle import NEVER, Row, oracle_binary, oracle_latest, oracle_window
 
 import tinymlops as tm
@@ -295,7 +296,7 @@ class Shop(RuleBasedStateMachine):
 
     @rule(everything=st.booleans())
     def compact(self, everything):
-        self.ws.compact() if everything else compact_where_needed(self.ws._context())
+        self.ws.compact() if everything else compact_where_needed(context_of(self.ws))
 
     @rule()
     def collect_garbage(self):

@@ -8,6 +8,7 @@ import pandas as pd
 import polars as pl
 import pytest
 from conftest import at, shop
+from inside import database_of
 from litestar.testing import TestClient
 
 import tinymlops as tm
@@ -48,7 +49,7 @@ def test_a_column_that_no_read_could_answer_is_refused_by_name_and_stores_nothin
     workspace.apply(shop(frame))
     with pytest.raises(DataError, match=f"column 'extra' of source 'orders' {message}"):
         workspace.ingest("orders")
-    assert workspace._environment.database.list(Segment) == []
+    assert database_of(workspace).list(Segment) == []
 
 
 def test_not_a_number_within_lists_is_null(workspace):

@@ -3,6 +3,7 @@
 import polars as pl
 import pytest
 from conftest import at, shop
+from inside import context_of, database_of, set_clock
 
 import tinymlops as tm
 from tinymlops.errors import DataError, NotFoundError
@@ -72,7 +73,7 @@ def test_a_read_as_of_a_sequence_sees_no_later_row(workspace):
     assert read(workspace, as_of=second.sequence) == [(9.0, 13.0), (2.0, 2.0)]
     assert read(workspace, as_of=third.sequence) == read(workspace) == [(9.0, 13.0), (None, 0.0)]
     assert read(workspace, as_of=0) == [(None, 0.0), (None, 0.0)]
-    assert [current_rows(workspace._context(), "orders", as_of=q).height for q in (0, 1, 2, 4, 5)] == [0, 1, 2, 3, 2]
+    assert [current_rows(context_of(workspace), "orders", as_of=q).height for q in (0, 1, 2, 4, 5)] == [0, 1, 2, 3, 2]
 
 
 def test_a_sequence_that_never_was_is_refused(workspace):
@@ -147,13 +148,13 @@ def test_a_rebuilt_transformation_is_read_as_it_stood(workspace):
     workspace.apply(derived(frames))
     reports = workspace.ingest()
     data = workspace.get_training_data("days")
-    then = stored_rows(workspace._context(), "daily")
+    then = stored_rows(context_of(workspace), "daily")
     frames["orders"] = orders(*((i, "a", 2 * i, -float(i)) for i in range(70)))
     workspace.ingest()
-    assert not stored_rows(workspace._context(), "daily").equals(then)
-    assert stored_rows(workspace._context(), "daily", as_of=data.sequence).equals(then)
+    assert not stored_rows(context_of(workspace), "daily").equals(then)
+    assert stored_rows(context_of(workspace), "daily", as_of=data.sequence).equals(then)
     built = next(report.sequence for report in reports if report.source == "daily")
-    assert stored_rows(workspace._context(), "daily", as_of=built - 1).height == 0
+    assert stored_rows(context_of(workspace), "daily", as_of=built - 1).height == 0
     assert workspace.verify(data.build_id).same
 
 
@@ -162,25 +163,25 @@ def test_rebuilds_without_rows_stand_one_after_the_other(workspace):
     project = derived(frames)
     workspace.apply(project)
     workspace.ingest()
-    q = workspace._environment.database.sequence()
+    q = database_of(workspace).sequence()
     frames["orders"] = orders()
     workspace.ingest("orders", full=True)
-    gone = workspace._environment.database.sequence()
-    assert stored_rows(workspace._context(), "daily").height == 0
-    assert stored_rows(workspace._context(), "daily", as_of=gone).height == 0
-    assert stored_rows(workspace._context(), "daily", as_of=q).height == 1
-    assert stored_rows(workspace._context(), "daily", as_of=gone - 1).height == 1
+    gone = database_of(workspace).sequence()
+    assert stored_rows(context_of(workspace), "daily").height == 0
+    assert stored_rows(context_of(workspace), "daily", as_of=gone).height == 0
+    assert stored_rows(context_of(workspace), "daily", as_of=q).height == 1
+    assert stored_rows(context_of(workspace), "daily", as_of=gone - 1).height == 1
 
 
 def test_a_transformation_whose_definition_changed_is_rebuilt(workspace):
     frames = {"orders": orders((1, "a", 1, 1.0)), "visits": visits((1, "a", 30))}
     workspace.apply(derived(frames))
     workspace.ingest()
-    q = workspace._environment.database.sequence()
+    q = database_of(workspace).sequence()
     workspace.apply(derived(frames, amount="max(amount) + 1"))
     workspace.ingest()
-    assert stored_rows(workspace._context(), "daily")["amount"].to_list() == [2.0]
-    assert stored_rows(workspace._context(), "daily", as_of=q)["amount"].to_list() == [1.0]
+    assert stored_rows(context_of(workspace), "daily")["amount"].to_list() == [2.0]
+    assert stored_rows(context_of(workspace), "daily", as_of=q)["amount"].to_list() == [1.0]
 
 
 def test_a_build_is_named_by_its_id_or_its_beginning_and_an_unknown_build_gets_its_near_match(workspace):
@@ -190,7 +191,7 @@ def test_a_build_is_named_by_its_id_or_its_beginning_and_an_unknown_build_gets_i
     workspace.apply(project)
     workspace.ingest()
     data = workspace.get_training_data("visits_to_orders")
-    assert reproducing.find_build(workspace._context(), data.build_id[:8]).id == data.build_id
+    assert reproducing.find_build(context_of(workspace), data.build_id[:8]).id == data.build_id
     with pytest.raises(NotFoundError, match="did you mean 'visits_to_orders'"):
         workspace.verify("visits_to_order")
 
@@ -200,9 +201,9 @@ def test_the_newest_build_was_built_last_where_the_clock_stands_still_or_was_set
     workspace.apply(shop(orders((1, "a", 1, 5.0), (2, "a", 60, 1.0)), visits((0, "a", 0))))
     workspace.ingest()
     for number in range(9):
-        workspace._clock = tm.ReplayClock(at(100 + number * hours))
+        set_clock(workspace, tm.ReplayClock(at(100 + number * hours)))
         built = workspace.get_training_data("visits_to_orders")
-        assert reproducing.find_build(workspace._context(), "visits_to_orders").id == built.build_id
+        assert reproducing.find_build(context_of(workspace), "visits_to_orders").id == built.build_id
 
 
 def test_other_engine_versions_are_told(workspace, monkeypatch):

@@ -9,6 +9,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
+from inside import clock_of, database_of, environment_of
 
 import tinymlops as tm
 from tinymlops.errors import ConflictError
@@ -147,7 +148,7 @@ def story(path, *, seed, steps):
     steps_to_do = chance.choices(list(_STEPS), [often for often, _ in _STEPS.values()], k=steps)
     for step, does in enumerate(steps_to_do):
         said["set_back"] += wall.jump(chance)
-        latest = max(latest, ws._clock())
+        latest = max(latest, clock_of(ws)())
         if does == "reopen":
             ws.close()
             ws = tm.connect(path)
@@ -226,7 +227,7 @@ def _by_order(ws, source):
 
 def _has_rows(ws, source):
     sql = "SELECT count(*) FROM source_states WHERE source = ?"
-    return ws._environment.database.rows(sql, (source,)) == [(1,)]
+    return database_of(ws).rows(sql, (source,)) == [(1,)]
 
 
 def _last_amounts(ws, told, moment):
@@ -275,5 +276,5 @@ def _whole(path):
     from tinymlops.stores.doctor import check
 
     with tm.connect(path) as ws:
-        findings = list(check(ws._environment, lambda _: None))
+        findings = list(check(environment_of(ws), lambda _: None))
         return [*world.sequences(ws), *(f"doctor: {one.detail}" for one in findings if one.level == "damaged")]

@@ -7,6 +7,8 @@ import threading
 import time
 from functools import partial
 
+from inside import context_of, database_of, environment_of
+
 from torture import world
 
 _LONGEST_LOOK = 20.0
@@ -17,7 +19,7 @@ _A_PUSH_EVERY = 10
 def create(path):
     """Open the workspace, or make it."""
     with world.connect(path, create=True) as ws:
-        return {"sequence": ws._environment.database.sequence()}
+        return {"sequence": database_of(ws).sequence()}
 
 
 def register(path, *, times):
@@ -48,7 +50,7 @@ def checkpoint(path):
     chance, done, seen = random.Random(1), 0, 0
     while not path.with_name("committed").exists():
         with world.connect(path) as ws:
-            ((now,),) = ws._environment.database.rows("SELECT max(id) FROM metrics")
+            ((now,),) = database_of(ws).rows("SELECT max(id) FROM metrics")
         assert (now or 0) >= seen, f"after {seen} metrics there were {now}"
         seen, done = now or 0, done + 1
         time.sleep(chance.uniform(0.0, _LONGEST_PAUSE))
@@ -99,7 +101,7 @@ _USES = {
     "history": lambda ws: ws.get_training_data("visits_to_orders"),
     "predict": lambda ws: ws.predict("splurge@champion", [{"customer": 1}], sync=True),
     "sql": lambda ws: ws.sql("select count(*) from orders"),
-    "connect": lambda ws: world.connect(ws._environment.path),
+    "connect": lambda ws: world.connect(environment_of(ws).path),
 }
 
 
@@ -180,7 +182,7 @@ def _backup(ws, target):
 
     from tinymlops.stores.backup import backup
 
-    backup(ws._environment, target, advance=lambda _: None)
+    backup(environment_of(ws), target, advance=lambda _: None)
     shutil.rmtree(target)
 
 
@@ -189,7 +191,7 @@ def count(path):
     from tinymlops.features.history.stored import stored_rows
 
     with world.connect(path) as ws:
-        context, rows = ws._context(), ws._environment.database.rows
+        context, rows = context_of(ws), database_of(ws).rows
         ((metrics, different),) = rows("SELECT count(*), count(DISTINCT value) FROM metrics WHERE name = 'loss'")
         ((predictions,),) = rows("SELECT count(*) FROM predictions")
         return {

@@ -5,9 +5,10 @@ import os
 from datetime import timedelta
 
 import polars as pl
+from inside import database_of, environment_of
 
 from tinymlops.features.history import prepared
-from tinymlops.records import Record
+from tinymlops.records import TABLES
 from torture import world
 
 
@@ -24,7 +25,7 @@ def look(path):
     try:
         with world.connect(path) as ws:
             try:
-                doctor = [one.file for one in check(ws._environment, lambda _: None) if one.level == "damaged"]
+                doctor = [one.file for one in check(environment_of(ws), lambda _: None) if one.level == "damaged"]
             except Exception as error:
                 errors.append(named(error))
             for number, read in enumerate(_READS):
@@ -45,8 +46,8 @@ def _history(ws):
 
 _READS = (
     # First, before a later one adds rows.
-    lambda ws: [ws._environment.database.list(cls) for cls in Record.__subclasses__()],
-    lambda ws: ws._environment.database.sequence(),
+    lambda ws: [database_of(ws).list(cls) for cls in TABLES],
+    lambda ws: database_of(ws).sequence(),
     lambda ws: ws.get_online_features(list(world.VIEWS), {"customer": list(range(world.CUSTOMERS))}).to_polars().rows(),
     _history,
     lambda ws: [ws.models.read(f"splurge:{one.version}") for one in ws.models.versions("splurge")],

@@ -6,6 +6,8 @@ import time
 from collections import Counter
 from itertools import count
 
+from inside import context_of, database_of
+
 from torture import world
 
 _A_PUSH = 5
@@ -35,7 +37,7 @@ def mix_until_killed(path, *, seed, say):
     """
     chance = random.Random(seed)
     with world.connect(path) as ws:
-        ((orders,),) = ws._environment.database.rows("SELECT rows FROM source_states WHERE source = 'orders'")
+        ((orders,),) = database_of(ws).rows("SELECT rows FROM source_states WHERE source = 'orders'")
         while True:
             verb = chance.choice(("ingest", "promote", "promote", "artifact", "materialize", "compact", "gc"))
             if verb == "ingest":
@@ -75,7 +77,7 @@ def look(path, *, clicks, orders, runs, champion):
     from tinymlops.features.history.stored import stored_rows
 
     with world.connect(path) as ws:
-        context, lost = ws._context(), []
+        context, lost = context_of(ws), []
         there = set(stored_rows(context, "clicks")["click"].to_list())
         gone = [n for first, last in clicks for n in range(first, last) if n not in there]
         if gone:

@@ -13,6 +13,7 @@ from itertools import takewhile
 from pathlib import Path
 
 import polars as pl
+from inside import context_of, database_of, environment_of
 
 import tinymlops as tm
 from tinymlops.records import Prediction
@@ -118,7 +119,7 @@ def build(path):
             ws.register_model("splurge", run=training, alias=alias)
         ws.predict("splurge@champion", [{"customer": number} for number in range(CUSTOMERS)])
     with connect(path) as ws:  # which the log of predictions has reached
-        known = ws._environment.database.list(Prediction)
+        known = database_of(ws).list(Prediction)
         ws.log_outcomes([{"prediction_id": one.id, "value": True} for one in known[:3]])
     orphan = path / "blobs" / "ab" / ("ab" + "0" * 62)
     orphan.parent.mkdir(exist_ok=True)
@@ -149,14 +150,14 @@ def collect_garbage(ws):
     """Remove whatever nothing needs now, without any grace."""
     from tinymlops.stores.collection import collect
 
-    return collect(ws._environment, now=int(time.time() * 1e6) + 10**9, grace=0, actor="test").bytes
+    return collect(environment_of(ws), now=int(time.time() * 1e6) + 10**9, grace=0, actor="test").bytes
 
 
 def _backup(ws):
     from tinymlops.stores.backup import backup
 
-    path = ws._environment.path
-    return backup(ws._environment, path.with_name("copy"), advance=lambda _: None).sequence
+    path = environment_of(ws).path
+    return backup(environment_of(ws), path.with_name("copy"), advance=lambda _: None).sequence
 
 
 def _artifact(ws):
@@ -167,12 +168,12 @@ def _artifact(ws):
 
 def _create(path):
     with connect(path.with_name("new.tm"), create=True) as ws:
-        yield ws._environment.database.sequence()
+        yield database_of(ws).sequence()
 
 
 def _migrate(path):
     with connect(path.with_name("old.tm")) as ws:
-        yield ws._environment.database.rows("PRAGMA user_version")[0][0]
+        yield database_of(ws).rows("PRAGMA user_version")[0][0]
 
 
 def _restore(path):
@@ -208,7 +209,7 @@ def measure(verb, path):
     if verb in ELSEWHERE:
         return _copy_state(verb, path.with_name(ELSEWHERE[verb]))
     with connect(path) as ws:
-        database = ws._environment.database
+        database = database_of(ws)
         if verb in ("ingest", "push"):
             return database.sequence()
         if verb == "rebuild":
@@ -216,7 +217,7 @@ def measure(verb, path):
         if verb == "materialize":
             from tinymlops.features.online.materialization import covered
 
-            context = ws._context()
+            context = context_of(ws)
             return sum(covered(context, view) is not None for view in context.definitions.of(_view_spec()).values())
         if verb == "compact":
             return (
@@ -239,7 +240,7 @@ def _view_spec():
 
 
 def _garbage(ws):
-    environment = ws._environment
+    environment = environment_of(ws)
     from tinymlops.stores.references import named_files
 
     named = {environment.path / file.name for file in named_files(environment.database.rows)}
@@ -310,17 +311,17 @@ def invariants(path):
     from tinymlops.stores.doctor import check
 
     with connect(path) as ws:
-        first = ws._environment.database.rows("SELECT action FROM audit ORDER BY n LIMIT 1")
+        first = database_of(ws).rows("SELECT action FROM audit ORDER BY n LIMIT 1")
         if first != [("workspace.create",)]:
             return [f"the audit log begins with {first}"]
-        findings = check(ws._environment, lambda _: None)
+        findings = check(environment_of(ws), lambda _: None)
         problems = [f"doctor: {one.check}: {one.detail} {one.file}" for one in findings if one.level == "damaged"]
         if problems:
             return problems
         problems += sequences(ws)
         problems += _twice(ws)
         problems += _versions(ws)
-        if ws._environment.database.sequence():
+        if database_of(ws).sequence():
             problems += _parity(ws)
         return problems
 
@@ -331,17 +332,17 @@ def sequences(ws):
     from tinymlops.features.history.stored import stored_rows
     from tinymlops.records import SourceState
 
-    context, numbers, problems = ws._context(), [], []
+    context, numbers, problems = context_of(ws), [], []
     for source in context.definitions.of(SourceSpec):
-        state = ws._environment.database.get(SourceState, source=source)
+        state = database_of(ws).get(SourceState, source=source)
         if state is None:
             continue
         rows = stored_rows(context, source)
         numbers += rows["__sequence"].to_list()
         if state.rows != rows.height:
             problems.append(f"{source} counts {state.rows} rows and has {rows.height}")
-    last = ws._environment.database.sequence()
-    ended = ws._environment.database.rows("SELECT count(*) FROM generations WHERE ends IS NOT NULL") != [(0,)]
+    last = database_of(ws).sequence()
+    ended = database_of(ws).rows("SELECT count(*) FROM generations WHERE ends IS NOT NULL") != [(0,)]
     if len(set(numbers)) < len(numbers) if ended else sorted(numbers) != list(range(1, last + 1)):
         problems.append(f"the rows have {len(numbers)} sequence numbers, and the last is {last}")
     return problems
@@ -352,9 +353,9 @@ def _twice(ws):
     from tinymlops.features.definitions.specs import SourceSpec
     from tinymlops.features.history.stored import stored_rows
 
-    for source in ws._context().definitions.of(SourceSpec).values():
-        if ws._environment.database.rows("SELECT 1 FROM source_states WHERE source = ?", (source.name,)):
-            ids = stored_rows(ws._context(), source.name, [source.id])[source.id]
+    for source in context_of(ws).definitions.of(SourceSpec).values():
+        if database_of(ws).rows("SELECT 1 FROM source_states WHERE source = ?", (source.name,)):
+            ids = stored_rows(context_of(ws), source.name, [source.id])[source.id]
             if ids.n_unique() != len(ids):
                 yield f"{source.name} has rows twice: {ids.filter(ids.is_duplicated()).unique().to_list()[:10]}"
 
@@ -377,14 +378,14 @@ def _versions(ws):
 
 def _parity(ws):
     problems = []
-    old = ws._environment.path.name == ELSEWHERE["migrate"]
+    old = environment_of(ws).path.name == ELSEWHERE["migrate"]
     for view, entity in (OLD_VIEWS if old else dict.fromkeys(VIEWS, "customer")).items():
         keys = KEYS[entity]
         online = ws.get_online_features([view], {entity: keys})
         spine = pl.DataFrame({entity: keys, "timestamp": [online.timestamp] * len(keys)})
         offline = ws.get_historical_features(spine, [view], as_of=online.sequence).drop("timestamp")
         answer = online.to_polars()
-        if online.sequence != ws._environment.database.sequence():
+        if online.sequence != database_of(ws).sequence():
             problems.append(f"{view} is behind: {online.sequence}")
         if not answer.equals(offline.select(answer.columns)):
             problems.append(f"{view} as of {online.sequence}: online {answer.rows()}, history {offline.rows()}")
