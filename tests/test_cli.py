@@ -73,6 +73,7 @@ def invocations(tmp_path):
         ("promote",): ["buy", 1, "challenger"],
         ("predict",): ["buy@champion", ROW],
         ("outcomes", "log"): [outcomes],
+        ("outcomes", "collect"): ["buy@champion"],
         ("monitor",): ["buy@champion"],
         ("doctor",): [],
         ("bench",): ["--rows", 1_000],

@@ -26,7 +26,7 @@ from tinymlops.training.row_answers import RowAnswers
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
-    pytest.mark.filterwarnings("ignore:The default value for l1_ratios:FutureWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
 
 DRAW = np.random.default_rng(3)

@@ -32,6 +32,7 @@ def add_to(app: typer.Typer) -> None:
     command(app)(serve)
     outcomes = group(app, "outcomes", "What really happened.")
     command(outcomes, "log")(log_outcomes)
+    command(outcomes, "collect")(collect_outcomes)
     command(app)(monitor)
 
 
@@ -95,6 +96,12 @@ def log_outcomes(
     report = session.workspace.log_outcomes(read_file(file))
     kept = f", {report.unknown:,} of them for predictions that are not known yet" if report.unknown else ""
     return Answer(report, [f"{report.outcomes:,} outcomes, {report.replaced:,} in the place of an earlier one{kept}"])
+
+
+def collect_outcomes(session: Session, model: Reference) -> Answer:
+    """Store the outcomes that the label's source knows by now; `monitor` counts them without."""
+    stored = session.workspace.collect_outcomes(model)
+    return Answer({"outcomes": stored}, [f"{stored:,} outcomes of {model} stored"])
 
 
 def monitor(
