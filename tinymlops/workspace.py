@@ -185,7 +185,7 @@ class Workspace:
         """
         from tinymlops.features.context import definitions_of
         from tinymlops.features.definitions.definitions import Definitions
-        from tinymlops.features.history.prepared import ways_of_reading
+        from tinymlops.features.history.reading_notes import ways_of_reading
         from tinymlops.features.planning import plan
         from tinymlops.features.standing import check_renames, notes_on_stored_rows
 

@@ -17,13 +17,12 @@ import polars as pl
 from tinymlops.features.compute.arranged import Array, History, arrange_rows, history_of, key_columns
 from tinymlops.features.definitions import graph, specs
 from tinymlops.features.definitions.expressions import columns_of
-from tinymlops.features.definitions.specs import EntitySpec, SourceSpec, ViewSpec
 from tinymlops.features.history.generations import place_of
-from tinymlops.features.history.stored import live_segments, newest_sequence, segments_of, stored_rows
+from tinymlops.features.history.reading_notes import MANY_ROWS, rows_of
+from tinymlops.features.history.stored import newest_sequence, segments_of, stored_rows
 from tinymlops.kernels.compiling import frozen
 from tinymlops.kernels.records import Records
 from tinymlops.keys import encode
-from tinymlops.records import PushedRow, Segment
 from tinymlops.registry.pushes import extent_of_pushed
 from tinymlops.stores import images
 
@@ -31,12 +30,12 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from tinymlops.features.context import Context
+    from tinymlops.features.definitions.specs import EntitySpec, SourceSpec
     from tinymlops.frames import Role
 
-__all__ = ["history_from_store", "ways_of_reading"]
+__all__ = ["history_from_store"]
 
-_MANY_ROWS = 200_000
-"""Fewer are arranged faster than an image is checked and mapped."""
+_MANY_ROWS = MANY_ROWS
 _FORMAT = 4
 """Raised when an image's meaning changes: images of another format have another name."""
 
@@ -68,7 +67,7 @@ def history_from_store(
     """
     key = context.definitions.key_columns(entity, source)
     origin = graph.origin(context.definitions, source)
-    if _rows_of(context, origin, segments_of(context, origin)) >= _MANY_ROWS and _has_all_by(context, source, as_of):
+    if rows_of(context, origin, segments_of(context, origin)) >= _MANY_ROWS and _has_all_by(context, source, as_of):
         tables = _image(context, source, entity, key, columns, outcome=outcome)
         if _has_all_by(context, source, as_of):  # still: no later row can be in the image
             return _opened(tables, origin, key, spine_keys)
@@ -79,20 +78,6 @@ def history_from_store(
 def _role(*, outcome: bool) -> Role:
     """Return how event times are read: an outcome lies after its spine row only if no rounding moved it there."""
     return "spine" if outcome else "feature"
-
-
-def ways_of_reading(context: Context) -> list[str]:
-    """Say of each view how its rows are read from history, and why: from a join image, or arranged at each read."""
-    notes = []
-    for view in context.definitions.of(ViewSpec).values():
-        source = context.definitions.get(SourceSpec, view.source)
-        origin = graph.origin(context.definitions, source)
-        rows = _rows_of(context, origin, live_segments(context, origin.name))
-        if rows >= _MANY_ROWS:
-            notes.append(
-                f"{view.name} reads {source.name} from a join image: it has {rows:,} rows, {_MANY_ROWS:,} or more"
-            )
-    return notes
 
 
 def _has_all_by(context: Context, source: SourceSpec, as_of: int | None) -> bool:
@@ -123,14 +108,6 @@ def _image(
         if name == _name(context, source, key, wanted, outcome=outcome):  # nothing was committed while it was made
             images.store(directory, name, tables, context.environment.tmp)
     return tables
-
-
-def _rows_of(context: Context, origin: SourceSpec, segments: Sequence[Segment]) -> int:
-    """Return how many rows history has in segments and by push, replaced ones counted too."""
-    # Without checksums: a damaged number gives a name that no image has, and the rows are read for a new one.
-    database = context.environment.database
-    pushed = database.count(PushedRow, {"source": place_of(database, origin.name)}) if origin.via == "push" else 0
-    return pushed + sum(segment.rows for segment in segments)
 
 
 def _columns_in_force(context: Context, source: SourceSpec, entity: EntitySpec) -> set[str]:
