@@ -11,7 +11,7 @@ import pytest
 from command_line import ask, launch, run, succeed, train, write_shop
 
 import tinymlops as tm
-from tinymlops.features.history import prepared
+from tinymlops.features.history import reading_notes
 from tinymlops.stores.doctor import sqlite_note
 
 
@@ -136,7 +136,7 @@ def test_repair_makes_the_online_store_anew_and_touches_nothing_else(shop):
 
 
 def test_one_flipped_byte_in_a_join_image_is_found_and_the_next_read_makes_it_anew(shop, monkeypatch):
-    monkeypatch.setattr(prepared, "_MANY_ROWS", 0)
+    monkeypatch.setattr(reading_notes, "MANY_ROWS", 0)
     asked = ("features", "historical", "spending", "customer_id=1", "timestamp=2024-02-02T00:00:00Z", "--project", shop)
     before = ask(*asked)
     for path in sorted((shop / "shop.tm" / "images").rglob("*")):

@@ -10,7 +10,7 @@ from inside import environment_of
 
 import tinymlops as tm
 from tinymlops.errors import IntegrityError, TinyMLOpsError
-from tinymlops.features.history import prepared
+from tinymlops.features.history import reading_notes
 from tinymlops.stores import images
 from tinymlops.stores.blobs import Blobs
 from tinymlops.stores.publish import unreadable, unwritable
@@ -22,7 +22,7 @@ KINDS = ("pipe", "directory", "link", "dangling link", "socket")
 def filled(tmp_path, monkeypatch):
     """A closed workspace with a segment, a blob, a join image, and an online view."""
     monkeypatch.chdir(tmp_path)  # the path of a socket has a limit
-    monkeypatch.setattr(prepared, "_MANY_ROWS", 0)
+    monkeypatch.setattr(reading_notes, "MANY_ROWS", 0)
     (tmp_path / "tinymlops.toml").write_text('workspace = "shop.tm"\n')
     rows = pl.DataFrame({"customer": ["a"] * 3, "at": [at(i) for i in range(3)], "amount": [1.0] * 3})
     with tm.connect(tmp_path / "shop.tm", create=True) as ws:

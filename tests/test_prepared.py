@@ -14,12 +14,12 @@ from test_historical_features import every_feature, frame_of, orders_strategy
 
 import tinymlops as tm
 from tinymlops.errors import DataError
-from tinymlops.features.history import prepared
+from tinymlops.features.history import reading_notes
 
 
 @pytest.fixture
 def images_for_all(monkeypatch):
-    monkeypatch.setattr(prepared, "_MANY_ROWS", 0)
+    monkeypatch.setattr(reading_notes, "MANY_ROWS", 0)
 
 
 def both_ways(monkeypatch, ask):
@@ -27,7 +27,7 @@ def both_ways(monkeypatch, ask):
     answers = []
     for rows in (10**9, 0, 0):
         with monkeypatch.context() as patch:
-            patch.setattr(prepared, "_MANY_ROWS", rows)
+            patch.setattr(reading_notes, "MANY_ROWS", rows)
             answers.append(ask())
     return answers
 
@@ -135,7 +135,7 @@ def test_the_plan_says_which_way_a_view_is_read(workspace, monkeypatch):
     workspace.apply(project)
     workspace.ingest("orders")
     assert not any("join image" in note for note in workspace.plan(project).notes)
-    monkeypatch.setattr(prepared, "_MANY_ROWS", 2)
+    monkeypatch.setattr(reading_notes, "MANY_ROWS", 2)
     assert "spending reads orders from a join image: it has 2 rows, 2 or more" in workspace.plan(project).notes
 
 

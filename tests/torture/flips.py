@@ -7,7 +7,7 @@ from datetime import timedelta
 import polars as pl
 from inside import database_of, environment_of
 
-from tinymlops.features.history import prepared
+from tinymlops.features.history import reading_notes
 from tinymlops.records import TABLES
 from torture import world
 
@@ -78,13 +78,13 @@ def look_at_backup(path):
 
 def look_at_images(path):
     """Read everything, history from join images."""
-    prepared._MANY_ROWS = 0
+    reading_notes.MANY_ROWS = 0
     return look(path)
 
 
 def make_images(path):
     """Read history by join images, which makes them."""
-    prepared._MANY_ROWS = 0
+    reading_notes.MANY_ROWS = 0
     with world.connect(path) as ws:
         _history(ws)
         ws.get_training_data("visits_to_orders")

@@ -17,8 +17,9 @@ import polars as pl
 from tinymlops.features.compute.arranged import Array, History, arrange_rows, history_of, key_columns
 from tinymlops.features.definitions import graph, specs
 from tinymlops.features.definitions.expressions import columns_of
+from tinymlops.features.history import reading_notes
 from tinymlops.features.history.generations import place_of
-from tinymlops.features.history.reading_notes import MANY_ROWS, rows_of
+from tinymlops.features.history.reading_notes import rows_of
 from tinymlops.features.history.stored import newest_sequence, segments_of, stored_rows
 from tinymlops.kernels.compiling import frozen
 from tinymlops.kernels.records import Records
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["history_from_store"]
 
-_MANY_ROWS = MANY_ROWS
 _FORMAT = 4
 """Raised when an image's meaning changes: images of another format have another name."""
 
@@ -67,7 +67,9 @@ def history_from_store(
     """
     key = context.definitions.key_columns(entity, source)
     origin = graph.origin(context.definitions, source)
-    if rows_of(context, origin, segments_of(context, origin)) >= _MANY_ROWS and _has_all_by(context, source, as_of):
+    if rows_of(context, origin, segments_of(context, origin)) >= reading_notes.MANY_ROWS and _has_all_by(
+        context, source, as_of
+    ):
         tables = _image(context, source, entity, key, columns, outcome=outcome)
         if _has_all_by(context, source, as_of):  # still: no later row can be in the image
             return _opened(tables, origin, key, spine_keys)
