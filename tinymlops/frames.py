@@ -5,6 +5,7 @@ Columns move by the Arrow C stream interface wherever a library has it, without 
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -20,7 +21,17 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-__all__ = ["Ambiguous", "DateMeans", "Frame", "Role", "give_back", "require_no_nulls", "times_to_micros", "to_polars"]
+__all__ = [
+    "Ambiguous",
+    "DateMeans",
+    "Frame",
+    "Role",
+    "give_back",
+    "has_only_finite",
+    "require_no_nulls",
+    "times_to_micros",
+    "to_polars",
+]
 
 Frame = Any
 """A table of whatever library; what counts as one, `to_polars` says."""
@@ -402,3 +413,11 @@ def _replace_rows(numbers: pl.Series, rows: pl.Series, values: list[int]) -> pl.
     import polars as pl
 
     return numbers.clone().scatter(rows, pl.Series(values, dtype=pl.Int64)) if len(rows) else numbers
+
+
+def has_only_finite(series: pl.Series) -> bool:
+    """Say whether no value of a column of floats is NaN or infinite, by one addition; False may be a false alarm.
+
+    NaN and infinities stay in a sum, and nulls are left out of it; a sum of great numbers may overflow.
+    """
+    return math.isfinite(series.sum())

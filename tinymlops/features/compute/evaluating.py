@@ -16,6 +16,7 @@ import polars as pl
 from tinymlops.features.compute import exact_integers as integers
 from tinymlops.features.compute.exact_integers import TooGreatError
 from tinymlops.features.definitions.expressions import Binary, Call, Column, Constant, Operand, Unary
+from tinymlops.frames import has_only_finite
 
 __all__ = ["TooGreatError", "Values", "all_finite", "evaluate", "without_infinities"]
 
@@ -107,8 +108,10 @@ def _finite(series: pl.Series) -> tuple[pl.Series, pl.Series | None]:
     """Make NaN and infinities null; return also in which rows there were any, None for no row."""
     if not series.dtype.is_float():
         return series, None
+    if has_only_finite(series):
+        return series, None
     fine = series.is_finite()
-    if fine.all():  # nulls are left out of it
+    if fine.all():
         return series, None
     return series.set(~fine, None), (~fine).fill_null(value=False)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinymlops.errors import DataError
 from tinymlops.features.history.source_times import times_of
+from tinymlops.frames import has_only_finite
 from tinymlops.schema import dtype_name, lasting_dtype
 from tinymlops.times import ENDLESS, FIRST_MICROS, LAST_MICROS
 
@@ -59,12 +60,14 @@ def require_answerable(frame: pl.DataFrame, source: SourceSpec) -> pl.DataFrame:
     for column in frame:
         flat, rows = _flat(column)
         if flat.dtype.is_float():
+            if has_only_finite(flat):
+                continue
             _refuse(column, source, "is infinite", flat.is_infinite(), rows, "make it null, or cap it, in the source")
             if flat.is_nan().any():
                 answerable.append(_without_nan(column))
         elif flat.dtype.is_temporal():
             _refuse_times(column, source, flat, rows)
-    return frame.with_columns(answerable)
+    return frame.with_columns(answerable) if answerable else frame
 
 
 def event_times(frame: pl.DataFrame, column: str, source: SourceSpec) -> pl.Series:
