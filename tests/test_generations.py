@@ -1,6 +1,6 @@
 """Generations of a source's rows: what a rebuild carries over, and which rows each definition reads, online and in history."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import polars as pl
 import pytest
@@ -285,3 +285,38 @@ def test_a_rebuilt_transformation_begins_anew_with_the_row_wise_ones_and_the_sou
         frames["orders"] = frames["orders"].with_columns(amount=pl.lit(7.0))
         ws.ingest("orders_", rebuild=True)
         assert totals() == [21.0, 21.0]
+
+
+def test_a_repair_of_the_clock_keeps_the_order_of_versions(made):
+    """Found by a long story of a clock set back: a version of the next hours stood before one that came later."""
+    shop = made()
+    for at, amount in ((day(10), 1.0), (day(10, hours=2), 2.0), (day(50), 3.0)):
+        shop.clock = tm.ReplayClock(at)
+        shop.ingest(orders((1, "a", 1, amount)))
+    shop.clock = tm.ReplayClock(day(10, hours=1))
+    shop.ws.repair()
+    assert shop.at(10.5) == [(3.0, 1)]
+    assert shop.ws.sql("select amount from orders")["amount"].to_list() == [3.0]
+
+
+def test_a_repair_of_the_clock_gives_pushed_and_compacted_rows_one_moment(tmp_path):
+    project = tm.Project("shop")
+
+    @project.source(timestamp="at", id="click")
+    def clicks() -> tm.Schema:
+        return {"click": int, "at": "Datetime[us, UTC]", "seconds": float}
+
+    moment = [day(50)]
+
+    def clock():
+        moment[0] += timedelta(seconds=1)  # as a clock that runs
+        return moment[0]
+
+    with tm.connect(tmp_path / "clicks.tm", create=True, clock=clock) as ws:
+        ws.apply(project)
+        ws.push("clicks", [{"click": 1, "at": day(1), "seconds": 1.0}])
+        ws.compact()
+        ws.push("clicks", [{"click": 1, "at": day(1), "seconds": 2.0}])
+        moment[0] = day(10)
+        ws.repair()
+        assert ws.sql("select seconds from clicks")["seconds"].to_list() == [2.0]

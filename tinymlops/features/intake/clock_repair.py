@@ -25,20 +25,28 @@ __all__ = ["let_count_from_now"]
 def let_count_from_now(context: Context) -> int:
     """Let rows whose commit the clock dated far ahead count from now on; return how many there were.
 
-    Created times that a source sends itself are not touched.
+    Where there are such rows, all of the source that are dated after now count from now on: were those of the next hours
+    left, a row that came after them would count before. Created times that a source sends itself are not touched.
     """
-    count = 0
+    count, now = 0, context.now()  # one moment for all: of two versions at one moment the one stored later counts
     for source in context.definitions.of(SourceSpec).values():
-        if source.inputs or source.created is not None:
-            continue
-        count += _pushed(context, source) + _ingested(context, source)
+        if not source.inputs and source.created is None and _is_far_ahead(context, source, now):
+            count += _pushed(context, source, now) + _ingested(context, source, now)
     return count
 
 
-def _pushed(context: Context, source: SourceSpec) -> int:
-    now, place = context.now(), place_of(context.environment.database, source.name)
+def _is_far_ahead(context: Context, source: SourceSpec, now: int) -> bool:
+    state = state_of(context, source.name)
+    if state is None:
+        return False
+    latest = stored_whole(context, source, state)["__created"].max()
+    return isinstance(latest, int) and latest > now + LEAP
+
+
+def _pushed(context: Context, source: SourceSpec, now: int) -> int:
+    place = place_of(context.environment.database, source.name)
     with context.scope.write(audit="inside") as tx:
-        ahead = pushed_ahead(tx, place, now + LEAP)
+        ahead = pushed_ahead(tx, place, now)
         for row in ahead:
             tx.put(msgspec.structs.replace(row, created=now))
         if ahead:
@@ -46,21 +54,21 @@ def _pushed(context: Context, source: SourceSpec) -> int:
     return len(ahead)
 
 
-def _ingested(context: Context, source: SourceSpec) -> int:
+def _ingested(context: Context, source: SourceSpec, now: int) -> int:
     from tinymlops.stores import segments
 
-    environment, now = context.environment, context.now()
+    environment = context.environment
     state, live = state_of(context, source.name), live_segments(context, source.name)
     if state is None or not live:
         return 0
     place = place_of(environment.database, source.name)
     with context.scope.publishing():
         rows = stored_whole(context, source, state)
-        ahead = (rows["__created"] > now + LEAP).fill_null(value=False)
+        ahead = (rows["__created"] > now).fill_null(value=False)
         if not ahead.any():
             return 0
         in_files = rows.filter(pl.col("__sequence") <= max(one.last for one in live))
-        created = pl.when(pl.col("__created") > now + LEAP).then(pl.lit(now, pl.Int64)).otherwise("__created")
+        created = pl.when(pl.col("__created") > now).then(pl.lit(now, pl.Int64)).otherwise("__created")
         mended = in_files.with_columns(created.alias("__created")).rename({"__sequence": "__ordinal"})
         file = segments.write(mended, environment.segments_dir / place, environment.tmp)
         with context.scope.write(audit="inside") as tx:
