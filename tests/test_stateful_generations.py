@@ -144,7 +144,7 @@ class Shop(RuleBasedStateMachine):
         begun = Generation(timestamp, self.sequence, [])
         known = self.live.versions
         self.generations.append(begun)
-        carried = [v for v in known if not drop or v.id in self.available()]
+        carried = [v for v in known if not drop or v.id in self.at_source]
         self.store(begun, carried + self.in_order(self.fresh(carried)))
         if self.sequence == begun.begins:
             self.sequence += 1  # no two stand at one
