@@ -10,6 +10,7 @@ from test_sources_that_change import Shop, day, orders
 import tinymlops as tm
 from tinymlops.errors import DataError
 from tinymlops.features.history.stored import stored_rows
+from tinymlops.features.intake import clock_repair
 
 
 @pytest.fixture
@@ -299,7 +300,8 @@ def test_a_repair_of_the_clock_keeps_the_order_of_versions(made):
     assert shop.ws.sql("select amount from orders")["amount"].to_list() == [3.0]
 
 
-def test_a_repair_of_the_clock_gives_pushed_and_compacted_rows_one_moment(tmp_path):
+@pytest.mark.parametrize("ends_in_between", [False, True])
+def test_a_repair_of_the_clock_keeps_the_order_of_pushed_and_compacted_rows(tmp_path, monkeypatch, ends_in_between):
     project = tm.Project("shop")
 
     @project.source(timestamp="at", id="click")
@@ -318,5 +320,9 @@ def test_a_repair_of_the_clock_gives_pushed_and_compacted_rows_one_moment(tmp_pa
         ws.compact()
         ws.push("clicks", [{"click": 1, "at": day(1), "seconds": 2.0}])
         moment[0] = day(10)
+        if ends_in_between:
+            with monkeypatch.context() as broken, pytest.raises(TypeError):
+                broken.setattr(clock_repair, "_pushed", None)
+                ws.repair()
         ws.repair()
         assert ws.sql("select seconds from clicks")["seconds"].to_list() == [2.0]

@@ -560,8 +560,8 @@ class Workspace:
         Args:
             reference: "delay" (its champion, else its newest version), "delay@latest", "delay@challenger" or "delay:3".
         """
-        with self._environment.online.read() as tx:
-            return self._resolver.resolve(self._context_in(tx), tx, reference)
+        with self._environment.online.read() as snapshot:
+            return self._resolver.resolve(self._context_in(snapshot), snapshot, reference)
 
     def promote(self, name: str, version: int, alias: str = "champion", *, expected: int | None = None) -> ModelAlias:
         """Point an alias at a version.
@@ -596,10 +596,10 @@ class Workspace:
         from tinymlops.serving.prediction import predict
 
         self._environment.check()  # an answer is given only where it can be logged
-        with self._environment.online.read() as tx:
-            context = self._context_in(tx)
-            model = self._resolver.resolve(context, tx, reference)
-            row = None if details else read_row(context, tx, model, rows)
+        with self._environment.online.read() as snapshot:
+            context = self._context_in(snapshot)
+            model = self._resolver.resolve(context, snapshot, reference)
+            row = None if details else read_row(context, snapshot, model, rows)
         return predict(context, model, rows, self._log, row=row, details=details, sync=sync)
 
     def predict_batch(

@@ -24,7 +24,7 @@ __all__ = ["ActiveRun", "FittingData", "LabelledRows"]
 
 
 class LabelledRows(Protocol):
-    """LabelledRows to fit or to test on."""
+    """Rows to fit or to test on."""
 
     @property
     def X(self) -> pl.DataFrame:  # noqa: N802  # the field's name
@@ -44,11 +44,11 @@ class FittingData(Protocol):
 
     @property
     def train(self) -> LabelledRows:
-        """LabelledRows to fit on."""
+        """Rows to fit on."""
 
     @property
     def test(self) -> LabelledRows | None:
-        """LabelledRows to test on."""
+        """Rows to test on."""
 
 
 class ActiveRun:

@@ -31,7 +31,9 @@ def let_count_from_now(context: Context) -> int:
     count, now = 0, context.now()  # one moment for all: of two versions at one moment the one stored later counts
     for source in context.definitions.of(SourceSpec).values():
         if not source.inputs and source.created is None and _is_far_ahead(context, source, now):
-            count += _pushed(context, source, now) + _ingested(context, source, now)
+            # Files first: what is pushed comes later, and must not count before them if this ends in between.
+            in_files = _ingested(context, source, now)
+            count += 0 if in_files is None else in_files + _pushed(context, source, now)
     return count
 
 
@@ -54,7 +56,8 @@ def _pushed(context: Context, source: SourceSpec, now: int) -> int:
     return len(ahead)
 
 
-def _ingested(context: Context, source: SourceSpec, now: int) -> int:
+def _ingested(context: Context, source: SourceSpec, now: int) -> int | None:
+    """Write the rows of a source's files anew; None if others stored rows meanwhile, which the next repair finds."""
     from tinymlops.stores import segments
 
     environment = context.environment
@@ -73,7 +76,7 @@ def _ingested(context: Context, source: SourceSpec, now: int) -> int:
         file = segments.write(mended, environment.segments_dir / place, environment.tmp)
         with context.scope.write(audit="inside") as tx:
             if live != tx.list(Segment, where={"source": place, "dead_at": None}, order="id"):
-                return 0  # others stored rows meanwhile: the next repair finds them
+                return None
             tx.insert(
                 Segment(
                     source=place,

@@ -1,4 +1,4 @@
-"""KeyRows of a view on their way into the online store: laid out, merged with those that are there, and trimmed."""
+"""Rows of a view on their way into the online store: laid out, merged with those that are there, and trimmed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def arranged(variant: Variant, frame: pl.DataFrame, *, at: int | None = None) ->
 
     Args:
         variant: The view.
-        frame: KeyRows of its source; those whose key is null are left out.
+        frame: Rows of its source; those whose key is null are left out.
         at: Leave out the rows that no read at this moment or later can use, before anything is evaluated; None for none.
 
     Raises:

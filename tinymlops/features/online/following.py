@@ -173,7 +173,7 @@ def _following(context: Context, state: State, origin: Origin, new: _New) -> Com
 
 
 class Part(NamedTuple):
-    """KeyRows to be written in place of those that their keys had, or of those in the newest entry."""
+    """Rows to be written in place of those that their keys had, or of those in the newest entry."""
 
     rows: KeyRows
     """A key without rows is removed."""

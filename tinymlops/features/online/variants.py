@@ -49,7 +49,7 @@ Array = np.ndarray[Any, Any]
 Form = Literal["word", "number", "object"]
 
 FULL = 512
-"""KeyRows of a full entry."""
+"""Rows of a full entry."""
 
 _has_full = itemgetter(16)
 """Gives the first byte of an entry's number of full ones, which says whether there are any."""
