@@ -673,7 +673,7 @@ def test_what_a_route_takes_in_its_query_is_read_from_its_signature(served):
     def runs(name: FromPath[str], limit: FromQuery[int] = 3) -> dict[str, int]:
         return {name: limit}
 
-    app = Litestar([runs], guards=[refuse_unknown_parameters], exception_handlers=HANDLERS, openapi_config=None)
+    app = Litestar([runs], before_request=refuse_unknown_parameters, exception_handlers=HANDLERS, openapi_config=None)
     with TestClient(app, base_url=LOCAL) as client:
         assert client.get("/runs/a?limit=7").json() == {"a": 7}
         failed(client.get("/runs/a?limt=7"), 422, "/runs/a takes no query parameter 'limt'", "did you mean 'limit'?")

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 import served_shop
-from inside import database_of
+from inside import database_of, environment_of
 from test_server import ONLINE, PREDICT, ROW, WRITES
 
 import tinymlops as tm
@@ -56,8 +57,8 @@ class Running:
 def running(shop_path):
     started = []
 
-    def start(*arguments):
-        started.append(Running(shop_path, *arguments))
+    def start(*arguments, path=shop_path):
+        started.append(Running(path, *arguments))
         return started[-1]
 
     yield start
@@ -95,6 +96,18 @@ def test_a_process_serves_every_route(running):
         assert (answer["version"], answer["timestamp"]) == (1, "2024-02-01T00:00:00Z")
         assert client.get("/healthz", headers={"host": "evil.example"}).status_code == 403
     assert server.end() == (0, "the workspace is closed\n", "")
+
+
+def test_what_keeps_it_from_being_ready_is_said_before_it_serves(running, shop_path, tmp_path):
+    path = shutil.copytree(shop_path, tmp_path / "torn.tm")
+    with tm.connect(path) as ws:
+        file = environment_of(ws).blobs.path(ws.models.get("splurge").manifest_sha256)
+    file.chmod(0o600)
+    file.write_bytes(b"torn")
+    server = running(path=path)
+    assert server.said.startswith("not ready: splurge@champion: ")
+    assert any("serving on" in server.process.stderr.readline() for _ in range(5))
+    server.process.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

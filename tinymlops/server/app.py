@@ -50,7 +50,7 @@ def create_app(ws: Workspace, *, allowed_hosts: Iterable[str] = ()) -> Litestar:
     app = Litestar(
         handlers,
         request_class=StrictRequest,
-        guards=[refuse_unknown_parameters],
+        before_request=refuse_unknown_parameters,
         request_max_body_size=MAX_BODY,
         exception_handlers=HANDLERS,
         openapi_config=openapi_config(),

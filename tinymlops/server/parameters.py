@@ -10,26 +10,27 @@ from litestar.exceptions import ValidationException
 from tinymlops.errors import near
 
 if TYPE_CHECKING:
-    from litestar.connection import ASGIConnection
-    from litestar.handlers import BaseRouteHandler
+    from litestar import Request
 
 __all__ = ["refuse_unknown_parameters"]
 
 
-def refuse_unknown_parameters(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Compare a request's query with the parameters of the function that answers it; one guard for every route.
+async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
+    """Compare a request's query with the parameters of the function that answers it, before it is called.
+
+    It is not one of Litestar's guards: that copies the handler for every request, and sends a plain function to a thread.
 
     Raises:
         ValidationException: If one of the query's names is not among them.
     """
-    if not connection.scope["query_string"]:
+    if not request.scope["query_string"]:
         return
-    named = set(handler.parsed_fn_signature.parameters) - RESERVED_KWARGS - set(connection.path_params)
-    for name in connection.query_params:
+    named = set(request.route_handler.parsed_fn_signature.parameters) - RESERVED_KWARGS - set(request.path_params)
+    for name in request.query_params:
         if name not in named:
             taken = ", ".join(sorted(named)) or "none"
             # Of Litestar's class for parameters: no route has an answer of its own for that.
             raise ValidationException(
-                f"{connection.scope['path']} takes no query parameter {name[:100]!r}",
+                f"{request.scope['path']} takes no query parameter {name[:100]!r}",
                 extra={"hint": near(name, named, otherwise=f"it takes {taken}")},
             )

@@ -43,6 +43,8 @@ class RowAnswers:
         names = list(fields) if self._kind == "array" else list(getattr(model, "feature_names_in_", fields))
         self._order = [list(fields).index(name) for name in names]
         self._schema = {name: _dtype(fields[name]) for name in names}
+        self._names = names
+        self._is_numbers = all(dtype == pl.Float64 for dtype in self._schema.values())
         self._categories = [_categories(field) for field in fields.values()]
         self._has_categories = any(known is not None for known in self._categories)
         kinds = set(map(type, self._named))
@@ -77,7 +79,11 @@ class RowAnswers:
                 for value, known in zip(values, self._categories, strict=True)
             ]
         row = [values[place] for place in self._order]
-        return table_of(pl.DataFrame([row], schema=self._schema, orient="row"), self._model, self._kind)
+        if self._is_numbers and None not in row:  # columns side by side, which become an array without a copy of each
+            frame = pl.from_numpy(np.array([row], order="F"), schema=self._names, orient="row")
+        else:
+            frame = pl.DataFrame([row], schema=self._schema, orient="row")
+        return frame if self._kind == "polars" else table_of(frame, self._model, self._kind)
 
     def _row(self, probabilities: Any) -> list[float]:
         if probabilities.shape != (1, len(self._known)) or probabilities.dtype.kind != "f":

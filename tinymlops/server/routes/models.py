@@ -1,6 +1,7 @@
 """`/v1/models`: what is registered, and predictions."""
 
 import re
+from functools import partial
 
 from litestar import get, post
 from litestar.handlers import HTTPRouteHandler
@@ -9,6 +10,7 @@ from litestar.params import FromPath, JSONBody
 from tinymlops.errors import DefinitionError, NotFoundError, near
 from tinymlops.records import ModelVersion
 from tinymlops.server.errors import documented, unavailable
+from tinymlops.server.lanes import Lanes
 from tinymlops.server.messages import (
     NAME,
     ModelAnswer,
@@ -26,6 +28,7 @@ __all__ = ["model_routes"]
 
 def model_routes(ws: Workspace) -> list[HTTPRouteHandler]:
     """Make the handlers."""
+    lanes = Lanes()
 
     @get("/v1/models", opt=READ, sync_to_thread=True, operation_id="list_models", responses=documented())
     def list_models() -> ModelsAnswer:
@@ -50,24 +53,28 @@ def model_routes(ws: Workspace) -> list[HTTPRouteHandler]:
         "/v1/models/{name:str}/predict",
         opt=PREDICT,
         status_code=200,
-        sync_to_thread=True,
         operation_id="predict",
         responses=documented(404, body=True),
         exception_handlers={DefinitionError: unavailable},
     )
-    def predict(name: FromPath[str], data: JSONBody[PredictRequest]) -> PredictAnswer:
+    async def predict(name: FromPath[str], data: JSONBody[PredictRequest]) -> PredictAnswer:
         """Predict as of now, and log the predictions with the features they were made from."""
-        reference = _reference(ws, name, alias=data.alias, version=data.version)
-        answer = ws.predict(reference, data.rows, details=data.details, sync=data.sync)
-        return PredictAnswer(
-            model=answer.model,
-            version=answer.version,
-            timestamp=answer.timestamp,
-            sequence=answer.sequence,
-            predictions=answer.to_rows(),
-        )
+        kind = f"{name}@{data.alias}:{data.version}" + (" of many rows" if len(data.rows) > 1 or data.sync else "")
+        return await lanes.run(kind, partial(_predict, ws, name, data))
 
     return [list_models, get_model, predict]
+
+
+def _predict(ws: Workspace, name: str, data: PredictRequest) -> PredictAnswer:
+    reference = _reference(ws, name, alias=data.alias, version=data.version)
+    answer = ws.predict(reference, data.rows, details=data.details, sync=data.sync)
+    return PredictAnswer(
+        model=answer.model,
+        version=answer.version,
+        timestamp=answer.timestamp,
+        sequence=answer.sequence,
+        predictions=answer.to_rows(),
+    )
 
 
 def _reference(ws: Workspace, name: str, *, alias: str | None = None, version: int | None = None) -> str:
