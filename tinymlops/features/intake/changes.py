@@ -66,7 +66,7 @@ class Changes(NamedTuple):
     incomplete: int = 0
     """Known rows stored before a column came for which the read has a value."""
     unmatched: int = 0
-    """Rows of history, of a source without ids, that the read does not have though it spans their time."""
+    """Rows of history, of a source without ids, that a read with new rows does not have though it spans their time."""
 
     @property
     def new(self) -> int:
@@ -105,8 +105,8 @@ def compared(
     versions = pl.concat(read)
     if source.id is None:
         fresh, incomplete = _fresh(frame, versions, epochs)
-        changes = Changes(fresh, 0, frame.height - fresh.height, incomplete=incomplete)
-        return changes._replace(unmatched=_unmatched_in_time(frame, versions, epochs))
+        unread = _unmatched_in_time(frame, versions, epochs) if fresh.height else 0
+        return Changes(fresh, 0, frame.height - fresh.height, incomplete=incomplete, unmatched=unread)
     latest = _latest(versions, source.id)
     fresh, incomplete = _fresh(frame, _comparable(frame, latest, versions, source.id), epochs)
     touched = latest.join(fresh, on=source.id, how="semi")
@@ -376,7 +376,7 @@ def _with_moves(
     """
     assert source.id is not None, "asked of rows with ids"
     keys = [name for name in keys if name in rows.columns]
-    if not (keys or whole):
+    if not (keys or whole) or (not touched.height and rows[source.id].n_unique() == rows.height):
         return rows
     again = pl.col(source.id).is_duplicated() | pl.col(source.id).is_in(touched[source.id].implode())
     later = rows.filter(again & pl.col(source.id).is_not_null())

@@ -160,6 +160,8 @@ def tell_of_ids(source: SourceSpec, rows: pl.DataFrame, changes: Changes) -> Non
     """Warn where rows of one read share an id, if some of them are stored: each is a version of one event."""
     if source.id is None or source.created is not None or "deleted" in rows.columns:
         return  # a change log says what it is
+    if not changes.rows.height or rows[source.id].n_unique() == rows.height:
+        return
     stored = changes.rows.select(pl.col(source.id).drop_nulls().unique())
     among = rows.select(source.id).join(stored, on=source.id, how="semi")
     if among[source.id].n_unique() == among.height:
