@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,8 @@ WINDOWS = ("100m", "500m", "1000m")
 FUNCTIONS = ("count", "sum", "mean", "max")
 FEAST_KEYS = 100_000
 TURNS = 9
+THREADS = 8
+"""That push at the same time."""
 
 
 def state_rows(keys: int, each: int = 1) -> pl.DataFrame:
@@ -176,7 +179,19 @@ def pushes(ws: tm.Workspace, clock: tm.ReplayClock) -> dict[str, float]:
         begun = time.perf_counter()
         ws.push("clicks", [row])
         singles.append(time.perf_counter() - begun)
+    clock.advance(timedelta(seconds=1))
+    at = clock()
+
+    def push(thread: int) -> None:
+        for number in range(50):
+            ws.push("clicks", [{"user": 1_000 * thread + number, "at": at, **dict.fromkeys(COLUMNS, 2.0)}])
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        begun = time.perf_counter()
+        list(pool.map(push, range(THREADS)))
+        together = time.perf_counter() - begun
     return {
+        "pushes_together_per_second": THREADS * 50 / together,
         "push_rows_per_second": 1000 / statistics.median(batches),
         "single_push_median_ms": statistics.median(singles) * 1e3,
         "single_push_p99_ms": sorted(singles)[-3] * 1e3,
@@ -284,6 +299,7 @@ def tell(report: Report, row: dict[str, float]) -> None:
     line("push, batches of 1,000 rows", row["push_rows_per_second"], "rows/s")
     line("push, one row: median", row["single_push_median_ms"], "ms")
     line("push, one row: p99", row["single_push_p99_ms"], "ms")
+    line(f"pushes of one row by {THREADS} threads", row["pushes_together_per_second"], "pushes/s")
     line("materialize 1,000,000 rows of 10,000 keys", row["materialize_many"] * 1e3, "ms")
     if "feast_materialize_many" in row:
         report.say(

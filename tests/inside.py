@@ -34,3 +34,8 @@ def clock_of(ws):
 def set_clock(ws, clock):
     """Let its time be told by another clock from now on."""
     ws._clock = clock
+
+
+def waiting_in(shared):
+    """Return how many threads wait for a shared commit."""
+    return len(shared._queue)

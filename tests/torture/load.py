@@ -2,8 +2,12 @@
 
 import os
 import random
+import sys
+import threading
 import time
+import traceback
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from itertools import count
 
 from inside import context_of, database_of
@@ -11,20 +15,30 @@ from inside import context_of, database_of
 from torture import world
 
 _A_PUSH = 5
+_THREADS = 3
 
 
 def push_until_killed(path, *, first, say):
-    """Push rows, five at a time: ids from a multiple of five.
+    """Push rows from several threads, five at a time: ids from a multiple of five.
 
     Args:
         path: The workspace.
         first: The id of the first click.
         say: Is told what is acknowledged.
     """
-    with world.connect(path) as ws:
-        for n in count(first, _A_PUSH):
+    one_at_a_time = threading.Lock()
+
+    def push(number):
+        for n in count(first + number * _A_PUSH, _THREADS * _A_PUSH):
             ws.push("clicks", world.click_rows(n, _A_PUSH))
-            say({"clicks": [n, n + _A_PUSH]})
+            with one_at_a_time:
+                say({"clicks": [n, n + _A_PUSH]})
+
+    with world.connect(path) as ws, ThreadPoolExecutor(_THREADS) as pool:
+        for ended in as_completed([pool.submit(push, number) for number in range(_THREADS)]):
+            traceback.print_exception(ended.exception())
+            sys.stderr.flush()
+            os._exit(1)
 
 
 def mix_until_killed(path, *, seed, say):

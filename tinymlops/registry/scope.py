@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from tinymlops.stores.environment import Environment
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Scope", "system_user"]
 
+T = TypeVar("T")
 _PATIENCE = 60.0
 """Seconds to wait for a collection."""
 
@@ -58,6 +59,17 @@ class Scope:
         if audit == "entry":
             return self._audited(action, subject, detail)
         return self.environment.database.write(actor=self.actor if audit else None)
+
+    def write_together(self, work: Callable[[Transaction], T]) -> T:
+        """Do some work in a transaction that threads of this process share, as `Database.write_together` does.
+
+        Args:
+            work: Finds out what it changes, and says so with `tx.audit`, if it changes anything.
+
+        Returns:
+            What the work returned.
+        """
+        return self.environment.database.write_together(work, actor=self.actor)
 
     def publishing(self) -> AbstractContextManager[None]:
         """Let no collection come between the publishing of a file and the commit of the row that names it."""

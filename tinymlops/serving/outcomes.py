@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from tinymlops.features.context import Context
     from tinymlops.serving.model import Model
+    from tinymlops.stores.transaction import Transaction
 
 __all__ = ["OutcomeReport", "collect_outcomes", "log_outcomes", "mature_outcomes"]
 
@@ -57,7 +58,8 @@ def log_outcomes(context: Context, rows: Frame) -> OutcomeReport:
     """
     values = _read(rows)
     at = context.clock()
-    with context.scope.write(audit="inside") as tx:
+
+    def store(tx: Transaction) -> OutcomeReport:
         known = ids_known(tx, values)
         replaced = ids_with_outcome(tx, values)
         for identifier, value in values.items():
@@ -65,7 +67,9 @@ def log_outcomes(context: Context, rows: Frame) -> OutcomeReport:
         report = OutcomeReport(len(values), len(values) - len(known), len(replaced))
         if values:
             tx.audit("outcomes.log", "outcomes", **msgspec.structs.asdict(report))
-    return report
+        return report
+
+    return context.scope.write_together(store)
 
 
 def mature_outcomes(context: Context, model: Model) -> dict[str, float | str | None]:

@@ -26,6 +26,7 @@ from tinymlops.stores.forked import Owner
 from tinymlops.stores.migrations import refuse_second_sqlite
 from tinymlops.stores.publish import fsync
 from tinymlops.stores.rows import codec_for
+from tinymlops.stores.shared_commit import SharedCommit
 from tinymlops.stores.transaction import Transaction, read_one
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["Database", "Transaction"]
 
 T = TypeVar("T", bound=Record)
+R = TypeVar("R")
 _PATIENCE = 60.0
 """Seconds to wait for the writers before: each holds the lock for milliseconds."""
 _WAL_LIMIT = 8 * 2**20
@@ -62,6 +64,7 @@ class Database:
         self._retirements: builtins.list[weakref.finalize[Any, Any]] = []
         self._retiring = threading.Lock()
         self._writing: int | None = None
+        self._shared = SharedCommit(lambda actor: self.write(actor=actor), _PATIENCE)
 
     def create(self, first: Callable[[Transaction], object]) -> None:
         """Make the file, complete or not at all, and open it; one that is there is only opened.
@@ -245,11 +248,7 @@ class Database:
             IntegrityError: If a newer tinymlops has changed the schema meanwhile, or the workspace was moved, removed
                 or replaced.
         """
-        self._owner.check()
-        if self._writing == threading.get_ident():
-            raise ConflictError(
-                "this thread is inside a write transaction already", hint="use that transaction's methods"
-            )
+        self._require_outside()
         with self._lock.exclusive(deadline=_PATIENCE):
             connection = self._open_writer()
             self._writing = threading.get_ident()
@@ -270,6 +269,30 @@ class Database:
                 self._checkpoint(connection)
             finally:
                 self._writing = None
+
+    def write_together(self, work: Callable[[Transaction], R], *, actor: str | None) -> R:
+        """Do some work in a transaction that threads of this process share: durable when this returns.
+
+        Args:
+            work: As for the block of `write`, and called more than once where a commit of several fails: `SharedCommit.run`.
+            actor: As for `write`.
+
+        Returns:
+            What the work returned.
+
+        Raises:
+            ConflictError: As `write` does.
+            IntegrityError: As `write` does.
+        """
+        self._require_outside()
+        return self._shared.run(actor, work)
+
+    def _require_outside(self) -> None:
+        self._owner.check()
+        if self._writing == threading.get_ident():
+            raise ConflictError(
+                "this thread is inside a write transaction already", hint="use that transaction's methods"
+            )
 
     @contextmanager
     def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:

@@ -43,6 +43,7 @@ class Environment:
         write_lock: Serialises commits. Taken after `gc_lock`, never before.
         gc_lock: Held shared from before a publish until after its commit.
         materialize_lock: Held while views are brought up to date, before any other.
+        following: Held by the thread of this process that lets the online store follow: all of them would do the same.
     """
 
     def __init__(self, path: Path) -> None:
@@ -56,6 +57,7 @@ class Environment:
         self.database = Database(path / _DATABASE, self.write_lock)
         self.blobs = Blobs(path / "blobs", self.tmp)
         self.online: OnlineStore
+        self.following = threading.RLock()
         self.users = 0
         self._owner = Owner(f"the workspace {path}")
 

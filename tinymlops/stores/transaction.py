@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import contextmanager
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -38,6 +39,33 @@ class Transaction:
         self._connection: sqlite3.Connection | None = connection
         self._path = path
         self._actor = actor
+
+    @contextmanager
+    def part(self, actor: str | None) -> Iterator[Transaction]:
+        """Give somebody a part of the transaction, of which nothing stays if the block raises.
+
+        Args:
+            actor: As for the whole.
+        """
+        connection = self._open()
+        connection.execute("SAVEPOINT part")
+        part = Transaction(connection, self._path, actor=actor)
+        try:
+            yield part
+        except BaseException:
+            if connection.in_transaction:  # a full disk may have rolled all of it back
+                connection.execute("ROLLBACK TO part")
+                connection.execute("RELEASE part")
+            raise
+        else:
+            connection.execute("RELEASE part")
+        finally:
+            part.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it goes on: after some errors SQLite has rolled it back."""
+        return self._connection is not None and self._connection.in_transaction
 
     def insert(self, record: T) -> T:
         """Add a record.

@@ -77,6 +77,10 @@ def keep_up(followers: Sequence[Follower], sequence: Callable[[], int], *, rebui
 
 
 def follow(context: Context) -> list[Exception]:
-    """Let all followers of a workspace take what was committed; return why some could not."""
+    """Let all followers of a workspace take what was committed; return why some could not.
+
+    One thread does it for those that wait for it meanwhile: when their turn comes, nothing is left to do.
+    """
     followers = followers_of(context.environment, lambda: context)
-    return keep_up(followers, context.environment.database.sequence)
+    with context.environment.following:
+        return keep_up(followers, context.environment.database.sequence)

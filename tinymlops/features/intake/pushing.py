@@ -110,13 +110,15 @@ def push(context: Context, name: str, rows: Frame, *, batch_id: str | None = Non
     place = place_of(database, name)
     columns = _columns(context, source, database.get(SourceState, source=place))
     keys = None if graph.row_wise_over(context.definitions, source.name) else entity_keys(context, source)
-    with context.scope.write(audit="inside") as tx:
+
+    def store(tx: Transaction) -> tuple[tuple[int, int, int], int]:
         state = tx.get(SourceState, source=place)
-        if state is not None and state.columns != columns:
-            columns = _columns(context, source, state)
+        changed = state is not None and state.columns != columns
+        own = _columns(context, source, state) if changed else columns
         refuse_other_dating(source, judged_now(context, source, state))
-        counts = _Writing(context, tx, source, place, state, columns).store(frame, batch_id, keys)
-        sequence = tx.sequence()
+        return _Writing(context, tx, source, place, state, own).store(frame, batch_id, keys), tx.sequence()
+
+    counts, sequence = context.scope.write_together(store)
     return Pushed(name, *counts, sequence=sequence, online=_follow(context), batch_id=batch_id)
 
 
