@@ -12,6 +12,7 @@ from inside import database_of, environment_of
 import tinymlops as tm
 from tinymlops.records import (
     TABLES,
+    CheckResult,
     Counter,
     Generation,
     MovedEvent,
@@ -19,6 +20,7 @@ from tinymlops.records import (
     Prediction,
     PushBatch,
     PushedRow,
+    Quarantine,
     RenamedSource,
 )
 from tinymlops.stores.doctor import check
@@ -47,7 +49,7 @@ def test_a_workspace_of_schema_1_opens_with_all_its_records(old):
     with connect(old) as ws:
         database = database_of(ws)
         assert database.rows("PRAGMA user_version") == [(SCHEMA_VERSION,)]
-        since_schema_3 = {Generation, RenamedSource}
+        since_schema_3 = {Generation, RenamedSource, CheckResult, Quarantine}
         assert all(database.list(cls) for cls in TABLES if cls not in since_schema_3)
         assert [finding for finding in check(environment_of(ws), lambda _: None) if finding.level == "damaged"] == []
         assert {one.name for one in database.list(Counter)} == {"sequence", "audit", "commits", "schema"}

@@ -125,12 +125,14 @@ class Workspace:
 
     Attributes:
         catalog: The definitions in force.
+        checks: Checks on data: `list`, `results`, `quarantined`, `release`, `drop`, `run`, `infer`.
         runs: Experiment runs: `list`, `get`, `metrics`, `artifacts`, ...
         models: Registered models: `versions`, `aliases`, `rollback`, `manifest`, ...
     """
 
     def __init__(self, scope: Scope, root: Path, config: Config) -> None:
         from tinymlops.features.in_force import in_force
+        from tinymlops.features.law.data_checks import Checks
         from tinymlops.registry.catalog import Catalog
         from tinymlops.registry.models import Models
         from tinymlops.registry.runs import Runs
@@ -149,6 +151,7 @@ class Workspace:
         self._log = prediction_log(scope.environment.database)
         self.catalog = Catalog(scope)
         self._in_force = in_force(self.catalog)
+        self.checks = Checks(self._context)
         self.runs = Runs(scope)
         self.models = Models(scope)
         self._resolver = Resolver(self.models)

@@ -17,10 +17,12 @@ import polars as pl
 from tinymlops.errors import AccessError, DataError, DefinitionError, near
 from tinymlops.features.compute.aggregates import compute
 from tinymlops.features.compute.arranged import history_of
+from tinymlops.features.compute.rules import require_fits
 from tinymlops.features.definitions import graph, specs
 from tinymlops.features.definitions.expressions import with_window
 from tinymlops.features.definitions.on_demand import FEATURE, TIMESTAMP, check_row_by_row, inputs_of
 from tinymlops.features.definitions.specs import (
+    CheckSpec,
     EntitySpec,
     LabelSpec,
     OnDemandSpec,
@@ -69,6 +71,8 @@ def check_columns(context: Context) -> list[str]:
         known.check_keys(entity)
     for training_set in definitions.of(TrainingSetSpec).values():
         known.check_training_set(training_set, dtypes)
+    for check in definitions.of(CheckSpec).values():
+        known.check_rules(check, dtypes)
     return known.notes
 
 
@@ -158,6 +162,21 @@ class _Known:
                     f"{where} has a feature named {name!r}, and so has its spine {training_set.spine!r} a column",
                     hint='rename the feature, use its view in a role, .on(..., prefix="..."), or leave the column out',
                 )
+
+    def check_rules(self, check: CheckSpec, dtypes: dict[str, dict[str, pl.DataType] | None]) -> None:
+        """Check that the rules of a check on data fit the columns that it is on."""
+        frame = self._frames.get(check.target)
+        if check.of_view:
+            view = self._definitions.get(ViewSpec, check.target)
+            features = dtypes[view.name]
+            if features is None:
+                return
+            names = self._definitions.get(EntitySpec, view.entity).key
+            frame = pl.DataFrame([*(key.alias(name) for key, name in zip(self._key(view), names, strict=True))])
+            frame = frame.with_columns(pl.Series(name, [], dtype=dtype) for name, dtype in features.items())
+        if frame is not None:
+            with _as_definition_error(f"check {check.name!r}"):
+                require_fits(check.rules, frame, where=f"check on {check.target!r}")
 
     def _check_spine_key(
         self, spine: pl.DataFrame, columns: Sequence[str], user: ViewSpec | LabelSpec, where: str

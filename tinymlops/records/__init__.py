@@ -7,6 +7,7 @@ through it and by what each record declares; nothing else enumerates tables.
 from __future__ import annotations
 
 from tinymlops.records.audit import AuditEntry
+from tinymlops.records.checks import CheckResult, Quarantine
 from tinymlops.records.counters import Counter
 from tinymlops.records.definitions import Definition
 from tinymlops.records.ingestions import Ingestion
@@ -31,6 +32,7 @@ __all__ = [
     "TABLES",
     "Artifact",
     "AuditEntry",
+    "CheckResult",
     "Counter",
     "Definition",
     "Evaluation",
@@ -46,6 +48,7 @@ __all__ = [
     "Prediction",
     "PushBatch",
     "PushedRow",
+    "Quarantine",
     "Record",
     "RenamedSource",
     "RequestField",
@@ -79,5 +82,7 @@ TABLES: tuple[type[Record], ...] = (
     AuditEntry,
     Generation,
     RenamedSource,
+    CheckResult,
+    Quarantine,
 )
 """Every record, in the order in which the migrations make their tables."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -86,6 +86,11 @@ def _steps() -> Migrations:
         for table in ("segments", "source_states", "ingestions"):
             _renew_checksum(db, table)
 
+    @steps()
+    def m004_checks_on_data(db: Database) -> None:
+        for statement in _CHECKS:
+            db.execute(statement)
+
     return steps
 
 
@@ -137,6 +142,39 @@ _GENERATIONS = (
         at INTEGER NOT NULL,
         {CHECK} INTEGER NOT NULL
     ) STRICT""",
+)
+
+_CHECKS = (
+    f"""CREATE TABLE check_results (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        target TEXT NOT NULL,
+        definition TEXT NOT NULL,
+        rule TEXT NOT NULL,
+        action TEXT NOT NULL,
+        moment TEXT NOT NULL,
+        rows INTEGER NOT NULL,
+        failed INTEGER NOT NULL,
+        passed INTEGER,
+        detail TEXT NOT NULL,
+        sequence INTEGER NOT NULL,
+        at INTEGER NOT NULL,
+        {CHECK} INTEGER NOT NULL
+    ) STRICT""",
+    "CREATE INDEX check_results_target ON check_results (target, id)",
+    f"""CREATE TABLE quarantines (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        source TEXT NOT NULL,
+        status TEXT NOT NULL,
+        rows INTEGER NOT NULL,
+        rows_sha256 TEXT NOT NULL,
+        columns TEXT NOT NULL,
+        rules TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        settled_at INTEGER,
+        settled_by TEXT,
+        {CHECK} INTEGER NOT NULL
+    ) STRICT""",
+    "CREATE INDEX quarantines_source ON quarantines (source, status)",
 )
 
 # Floats are ANY: STRICT REAL refuses the text that stands for NaN and the infinities.

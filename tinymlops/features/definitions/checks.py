@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from tinymlops.errors import DefinitionError, LeakageError
 from tinymlops.features.definitions import graph
+from tinymlops.features.definitions.data_checks import require_sound
 from tinymlops.features.definitions.expressions import aggregates_in, feature_of
 from tinymlops.features.definitions.on_demand import check_expressions, inputs_of
 from tinymlops.features.definitions.specs import (
+    CheckSpec,
     EntitySpec,
     FeatureRequest,
     LabelSpec,
@@ -54,6 +56,8 @@ def check(definitions: Definitions, functions: Functions) -> list[str]:
     for on_demand in definitions.of(OnDemandSpec).values():
         inputs = inputs_of(on_demand, graph.views_under(definitions, on_demand), definitions)
         check_expressions(on_demand, functions[on_demand.name], inputs)
+    for spec in definitions.of(CheckSpec).values():
+        require_sound(spec, definitions)
     notes = _notes_on_sources(definitions)
     for training_set in definitions.of(TrainingSetSpec).values():
         _check_spine(training_set, definitions)

@@ -8,6 +8,7 @@ from typing import TypeVar
 from tinymlops.errors import DefinitionError, NotFoundError, near
 from tinymlops.features.definitions.specs import (
     AnySpec,
+    CheckSpec,
     EntitySpec,
     FeatureRequest,
     LabelSpec,
@@ -21,7 +22,7 @@ __all__ = ["Definitions", "in_words", "kind_of"]
 
 _APPLY = "apply the project first: tinymlops apply, or ws.apply(project)"
 
-S = TypeVar("S", EntitySpec, SourceSpec, ViewSpec, OnDemandSpec, LabelSpec, TrainingSetSpec)
+S = TypeVar("S", EntitySpec, SourceSpec, ViewSpec, OnDemandSpec, LabelSpec, TrainingSetSpec, CheckSpec)
 
 
 class Definitions:

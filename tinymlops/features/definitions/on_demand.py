@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from tinymlops.features.definitions.definitions import Definitions
     from tinymlops.features.definitions.specs import FeatureRequest, OnDemandSpec
 
-__all__ = ["FEATURE", "TIMESTAMP", "check_expressions", "check_row_by_row", "expressions_of", "inputs_of"]
+__all__ = [
+    "FEATURE",
+    "TIMESTAMP",
+    "check_expressions",
+    "check_row_by_row",
+    "expressions_of",
+    "inputs_of",
+    "is_row_wise",
+]
 
 Function = Callable[..., Any]
 
@@ -127,7 +135,7 @@ def check_expressions(spec: OnDemandSpec, function: Function, inputs: Mapping[st
                 f"{where} depends on the moment it is defined{' by ' + min(clock) + '()' if clock else ''}",
                 hint="add the parameter timestamp: pl.Expr, which is the time of each prediction",
             )
-        if not _is_row_wise(expression):
+        if not is_row_wise(expression):
             raise _sees_others(where)
     return list(expressions)
 
@@ -173,7 +181,7 @@ def _sees_others(where: str) -> DefinitionError:
     )
 
 
-def _is_row_wise(expression: pl.Expr) -> bool:
+def is_row_wise(expression: pl.Expr) -> bool:
     """Say whether each value comes from its own row, as far as the parts of the expression tell."""
     import polars as pl
 
@@ -183,7 +191,7 @@ def _is_row_wise(expression: pl.Expr) -> bool:
     except pl.exceptions.PolarsError:  # a Python function: only its values can tell
         alone = True
     # What is done to the elements of a list is done within a row.
-    return alone and all(_is_row_wise(part) for part in meta.pop() if "element()" not in str(part))
+    return alone and all(is_row_wise(part) for part in meta.pop() if "element()" not in str(part))
 
 
 def _made_up(name: str, dtype: pl.DataType, turn: int) -> pl.Series:

@@ -11,6 +11,7 @@ import msgspec
 
 from tinymlops.errors import ConflictError, DefinitionError
 from tinymlops.features.definitions.code import is_interactive, reference_of
+from tinymlops.features.definitions.data_checks import Check, check_of
 from tinymlops.features.definitions.expressions import (
     Aggregate,
     Features,
@@ -42,12 +43,14 @@ from tinymlops.features.definitions.nouns import (
 from tinymlops.features.definitions.source_options import check_pushed, incremental, known_of, local_times
 from tinymlops.features.definitions.specs import (
     AnySpec,
+    CheckAction,
     EntitySpec,
     LabelSpec,
     OnDemandSpec,
     SourceSpec,
     TrainingSetSpec,
     ViewSpec,
+    fingerprint,
 )
 from tinymlops.times import parse_duration, parse_zone
 
@@ -59,7 +62,13 @@ __all__ = ["Project"]
 P = ParamSpec("P")
 R = TypeVar("R")
 Definition = (
-    Entity | Source[..., Any] | FeatureView[..., Any] | OnDemandView[..., Any] | LabelDefinition[..., Any] | TrainingSet
+    Entity
+    | Source[..., Any]
+    | FeatureView[..., Any]
+    | OnDemandView[..., Any]
+    | LabelDefinition[..., Any]
+    | TrainingSet
+    | Check
 )
 
 
@@ -109,7 +118,9 @@ class Project:
     def functions(self) -> dict[str, Callable[..., Any]]:
         """Return the Python functions that definitions were made from, by name."""
         return {
-            name: noun.function for name, noun in self.definitions.items() if not isinstance(noun, Entity | TrainingSet)
+            name: noun.function
+            for name, noun in self.definitions.items()
+            if not isinstance(noun, Entity | TrainingSet | Check)
         }
 
     def entity(self, name: str, *, key: str | Sequence[str], description: str = "") -> Entity:
@@ -491,6 +502,41 @@ class Project:
         )
         return self._add(TrainingSet(spec, self.specs), "training set")
 
+    def check(
+        self,
+        target: Source[..., Any] | FeatureView[..., Any],
+        *rules: object,
+        action: CheckAction = "warn",
+        name: str | None = None,
+    ) -> Check:
+        """Say what rows must be like: of a source or a transformation when they come, of a view when it is materialized.
+
+        Args:
+            target: A source, a transformation or a feature view.
+            rules: `tm.not_null`, `tm.between`, `tm.one_of`, `tm.matches`, an expression over `tm.Rows()` or a Polars expression
+                ask each row; `tm.unique`, `tm.fresh`, `tm.volume` and `tm.same_distribution` ask the batch.
+            action: What becomes of rows that do not pass: they are stored ("warn"), kept aside until somebody releases or
+                drops them ("quarantine"), or refused with all that came with them ("fail").
+            name: By default `<target>_<action>_checks`.
+
+        Returns:
+            The check.
+
+        Raises:
+            DefinitionError: If a rule is none, or the action is unknown.
+            ConflictError: If the project has another definition of this name.
+
+        Example:
+            >>> import tinymlops as tm
+            >>> project = Project("shop")
+            >>> @project.source(timestamp="at")
+            ... def orders() -> str:
+            ...     return "select * from read_parquet('orders.parquet')"
+            >>> project.check(orders, tm.not_null("customer"), tm.Rows()["amount"] >= 0, action="quarantine")
+            <check orders_quarantine_checks on orders, quarantine: not_null("customer"), rows['amount'] >= 0>
+        """
+        return self._add(check_of(target, rules, action=action, name=name), "check")
+
     def _add(self, definition: D, what: str) -> D:
         name = check_name(definition.spec.name, what)
         known = self.definitions.get(name)
@@ -511,6 +557,7 @@ D = TypeVar(
     OnDemandView[Any, Any],
     LabelDefinition[Any, Any],
     TrainingSet,
+    Check,
 )
 
 
@@ -521,8 +568,8 @@ def _is_again(known: Definition, new: Definition) -> bool:
     """
     if type(known) is not type(new):
         return False
-    if isinstance(new, Entity | TrainingSet):
-        return known.spec == new.spec or is_interactive("__main__")
+    if isinstance(new, Entity | TrainingSet | Check):
+        return fingerprint(known.spec) == fingerprint(new.spec) or is_interactive("__main__")
     return is_interactive(new.function.__module__)
 
 

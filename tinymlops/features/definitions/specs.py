@@ -11,10 +11,13 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from tinymlops.features.definitions.expressions import Aggregate
+from tinymlops.features.definitions.rules import AnyRule
 from tinymlops.frames import Ambiguous, DateMeans
 
 __all__ = [
     "AnySpec",
+    "CheckAction",
+    "CheckSpec",
     "CodeReference",
     "EntitySpec",
     "FeatureRequest",
@@ -161,7 +164,23 @@ class TrainingSetSpec(msgspec.Struct, frozen=True, kw_only=True, tag="training_s
     description: str = ""
 
 
-AnySpec: TypeAlias = EntitySpec | SourceSpec | ViewSpec | OnDemandSpec | LabelSpec | TrainingSetSpec
+CheckAction: TypeAlias = Literal["warn", "quarantine", "fail"]
+"""What becomes of rows that do not pass: they are stored, kept aside, or refused with their whole batch."""
+
+
+class CheckSpec(msgspec.Struct, frozen=True, kw_only=True, tag="check", tag_field="kind"):
+    """What the rows of a source, a transformation or a feature view must be like."""
+
+    name: str
+    target: str
+    of_view: bool = False
+    """Whether the target is a feature view."""
+    rules: tuple[AnyRule, ...]
+    action: CheckAction
+    description: str = ""
+
+
+AnySpec: TypeAlias = EntitySpec | SourceSpec | ViewSpec | OnDemandSpec | LabelSpec | TrainingSetSpec | CheckSpec
 
 
 def encode(spec: AnySpec) -> bytes:

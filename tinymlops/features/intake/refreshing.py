@@ -11,6 +11,7 @@ from tinymlops.errors import ConflictError
 from tinymlops.features.definitions import graph
 from tinymlops.features.intake.followers import follow
 from tinymlops.features.intake.transforming import recompute
+from tinymlops.features.intake.view_checks import check_view
 from tinymlops.features.online.materialization import Covered, materialize
 from tinymlops.kernels.threads import thread_count
 from tinymlops.progress import progress
@@ -33,11 +34,14 @@ def refresh(context: Context, views: Sequence[ViewSpec]) -> list[Covered]:
         What the online store holds of each.
 
     Raises:
+        DataError: If a check refuses what would be materialized.
         ConflictError: If somebody else is materializing in this workspace.
     """
     with _alone(context):
         for source in graph.rebuilt_under(context.definitions, views):
             recompute(context, source)
+        for view in views:
+            check_view(context, view)
         follow(context)  # all views at once; why one that is asked for cannot, its own `materialize` says
         if len(views) == 1:
             return [materialize(context, views[0])]

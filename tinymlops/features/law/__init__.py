@@ -1,0 +1,1 @@
+"""What is said about definitions and about the rows that they bring: checks on data."""
