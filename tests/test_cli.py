@@ -45,6 +45,24 @@ def backed_up(tmp_path):
     return target
 
 
+class HeldBack:
+    """The number of a quarantine, which is made when it is typed: a row that a check of another project keeps aside."""
+
+    def __str__(self):
+        other = tm.Project("other")
+
+        @other.source(static=True, id="n")
+        def numbers() -> tm.Schema:
+            return {"n": int}
+
+        other.check(numbers, tm.between("n", high=0), action="quarantine")
+        with tm.connect("shop.tm") as ws:
+            ws.apply(other)
+            with pytest.warns(match="quarantine"):
+                ws.push("numbers", [{"n": len(ws.checks.quarantined(status=None)) + 1}])
+            return str(ws.checks.quarantined()[-1].id)
+
+
 def invocations(tmp_path):
     """One use of every command that ends by itself."""
     outcomes = tmp_path / "outcomes.json"
@@ -64,6 +82,13 @@ def invocations(tmp_path):
         ("gc",): ["--grace", "1h"],
         ("backup",): [tmp_path / "copy"],
         ("restore",): [backed_up(tmp_path), "--workspace", tmp_path / "again.tm"],
+        ("checks", "list"): [],
+        ("checks", "results"): [],
+        ("checks", "quarantined"): [],
+        ("checks", "release"): [HeldBack()],
+        ("checks", "drop"): [HeldBack()],
+        ("checks", "infer"): ["orders"],
+        ("checks", "run"): [],
         ("runs", "list"): [],
         ("runs", "search"): ["metrics.auc > 0.5"],
         ("runs", "show"): ["baseline"],

@@ -176,7 +176,11 @@ class _Known:
             frame = frame.with_columns(pl.Series(name, [], dtype=dtype) for name, dtype in features.items())
         if frame is not None:
             with _as_definition_error(f"check {check.name!r}"):
-                require_fits(check.rules, frame, where=f"check on {check.target!r}")
+                require_fits(
+                    check.rules,
+                    frame,
+                    where=f"check on {'feature view' if check.of_view else 'source'} {check.target!r}",
+                )
 
     def _check_spine_key(
         self, spine: pl.DataFrame, columns: Sequence[str], user: ViewSpec | LabelSpec, where: str

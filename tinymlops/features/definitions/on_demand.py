@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tinymlops.errors import DefinitionError, NotFoundError
 from tinymlops.features.definitions.graph import parameter_of
 from tinymlops.features.definitions.nouns import Inputs, check_name
+from tinymlops.features.definitions.row_by_row import is_row_wise
 
 if TYPE_CHECKING:
     import polars as pl
@@ -26,7 +27,6 @@ __all__ = [
     "check_row_by_row",
     "expressions_of",
     "inputs_of",
-    "is_row_wise",
 ]
 
 Function = Callable[..., Any]
@@ -179,19 +179,6 @@ def _sees_others(where: str) -> DefinitionError:
         f"{where} depends on other rows, and a prediction has only its own",
         hint="write it without aggregates, shifts, ranks or filters; what needs many rows is a feature view with a window",
     )
-
-
-def is_row_wise(expression: pl.Expr) -> bool:
-    """Say whether each value comes from its own row, as far as the parts of the expression tell."""
-    import polars as pl
-
-    meta = expression.meta
-    try:
-        alone = meta.is_row_separable() and (meta.is_length_preserving() or meta.is_scalar())
-    except pl.exceptions.PolarsError:  # a Python function: only its values can tell
-        alone = True
-    # What is done to the elements of a list is done within a row.
-    return alone and all(is_row_wise(part) for part in meta.pop() if "element()" not in str(part))
 
 
 def _made_up(name: str, dtype: pl.DataType, turn: int) -> pl.Series:

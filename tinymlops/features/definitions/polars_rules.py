@@ -12,7 +12,7 @@ import msgspec
 import polars as pl
 
 from tinymlops.errors import DataError, DefinitionError
-from tinymlops.features.definitions.on_demand import is_row_wise
+from tinymlops.features.definitions.row_by_row import is_row_wise
 
 __all__ = ["read", "written"]
 

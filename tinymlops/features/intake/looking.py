@@ -242,7 +242,7 @@ class Looked:
         others = f" (and {len(refused) - 1} more checks do not pass)" if len(refused) > 1 else ""
         return DataError(
             f"{self._told(refused[0])}{others}: nothing of it is {'materialized' if refused[0].spec.of_view else 'stored'}",
-            hint=_cure(refused[0].spec),
+            hint=self._cure(refused[0]),
         )
 
     def _told(self, verdict: Verdict) -> str:
@@ -255,6 +255,13 @@ class Looked:
             f"{where}: {self._count(verdict):,} of {verdict.asked:,} rows do not pass {in_code(verdict.rule)}: "
             f"{self._first(verdict)}"
         )
+
+    def _cure(self, verdict: Verdict) -> str:
+        if verdict.spec.of_view:
+            return "correct the rows that it is computed from; the online store holds what it held before"
+        if verdict.is_of_batch and self._kind(verdict.spec) == "transformation":
+            return "correct the rows that it is computed from; what was computed before stays"
+        return f'correct the rows, or let the check {verdict.spec.name!r} keep them aside: action="quarantine"'
 
     def _kind(self, spec: CheckSpec) -> str:
         if spec.of_view:
@@ -356,7 +363,7 @@ def asked(
     Raises:
         DataError: As for `look`.
     """
-    where = _where(target)
+    where = _where(target, of_view=specs[0].of_view)
     frame = frame.filter(~pl.col("__deleted")) if frame["__deleted"].any() else frame
     of_rows = [(spec, rule) for spec in specs for rule in spec.rules if isinstance(rule, RowRule)]
     found = iter(broken([rule for _, rule in of_rows], frame, where=where) if of_rows else [])
@@ -417,12 +424,6 @@ def _placed(rows: pl.Series | None, frame: pl.DataFrame, height: int) -> pl.Seri
     return pl.Series([False]).new_from_index(0, height).scatter(places.unique(), True)
 
 
-def _cure(spec: CheckSpec) -> str:
-    if spec.of_view:
-        return "correct the rows that it is computed from; the online store holds what it held before"
-    return f'correct the rows, or let the check {spec.name!r} keep them aside: action="quarantine"'
-
-
 def _without(verdict: Verdict, rows: pl.Series) -> Verdict:
     return verdict if verdict.rows is None else _replaced(verdict, verdict.rows & ~rows)
 
@@ -433,5 +434,5 @@ def _replaced(verdict: Verdict, rows: pl.Series) -> Verdict:
     )
 
 
-def _where(target: str) -> str:
-    return f"check on {target!r}"
+def _where(target: str, *, of_view: bool = False) -> str:
+    return f"check on {'feature view' if of_view else 'source'} {target!r}"

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tinymlops.stores.database import Database
     from tinymlops.stores.transaction import Transaction
 
-__all__ = ["REASONS", "Kept", "Settled", "Settling", "kept_before", "quarantined_rows", "waiting"]
+__all__ = ["REASONS", "Kept", "Settled", "Settling", "kept_before", "quarantined_rows", "released_alike", "waiting"]
 
 _DIGEST = "__digest"
 REASONS = "__rules"
@@ -193,6 +193,18 @@ def quarantined_rows(context: Context, quarantine: Quarantine) -> pl.DataFrame:
     """Return the rows of a quarantine that waits: the source's columns, and `__rules`."""
     rows = _read(context, waiting(quarantine), None).drop(_DIGEST)
     return rows.with_columns(pl.col(name).cast(parse_dtype(dtype)) for name, dtype in quarantine.columns.items())
+
+
+def released_alike(context: Context, quarantine: Quarantine, rows: pl.DataFrame) -> pl.DataFrame:
+    """Return for each row of a quarantine the same rows that were released before.
+
+    Rows without ids are compared with history as often as they are there: these are there already, and are not it.
+    """
+    digests = _digests(rows, quarantine.columns)
+    places = {digest: place for place, digest in enumerate(digests)}
+    others = list_quarantines(context.environment.database, place=quarantine.source, status="released")
+    again = [digest for other in others for digest in _read(context, other, [_DIGEST])[_DIGEST] if digest in places]
+    return rows[[places[digest] for digest in again]]
 
 
 def _digests(rows: pl.DataFrame, columns: dict[str, str]) -> list[bytes]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from tinymlops.errors import DefinitionError
 from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.specs import SourceSpec
@@ -11,13 +13,11 @@ from tinymlops.features.history.generations import place_of
 from tinymlops.features.intake.followers import follow
 from tinymlops.features.intake.incremental import busy, take_released
 from tinymlops.features.intake.pushing import Pushed, push
-from tinymlops.features.intake.quarantine import REASONS, Settling, quarantined_rows, waiting
+from tinymlops.features.intake.quarantine import REASONS, Settling, quarantined_rows, released_alike, waiting
 from tinymlops.features.intake.transforming import recompute
 from tinymlops.registry.checks import get_quarantine
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from tinymlops.features.context import Context
     from tinymlops.records import Ingestion, Quarantine
 
@@ -62,7 +62,8 @@ def release(context: Context, number: int) -> Ingestion | Pushed:
         if source.inputs:
             report = recompute(context, source, settling=settling)
         else:
-            report = take_released(context, source, rows, settling)
+            before = rows.clear() if source.id is not None else released_alike(context, quarantine, rows)
+            report = take_released(context, source, pl.concat([rows, before]), settling)
     if report is None:
         raise busy(source)
     for derived in graph.derived_in_order(context.definitions):
