@@ -1,6 +1,8 @@
 """Checks on data: asked of rows when they come, and what becomes of rows that do not pass."""
 
-from datetime import datetime
+import threading
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 
 import polars as pl
 import pytest
@@ -356,3 +358,174 @@ def test_a_push_that_waits_as_a_whole_keeps_its_deletes(workspace):
     assert amounts(workspace) == [1.0]
     workspace.checks.release(1)
     assert amounts(workspace) == [5.0, 6.0]
+
+
+# What may go wrong
+
+
+EVERY_TYPE = {
+    "order": pl.UInt64(),
+    "at": pl.Datetime("us", "UTC"),
+    "amount": pl.Float64(),
+    "price": pl.Decimal(9, 2),
+    "day": pl.Date(),
+    "clock": pl.Time(),
+    "took": pl.Duration("us"),
+    "kind": pl.Enum(["a", "b"]),
+    "label": pl.Categorical(),
+    "tags": pl.List(pl.String()),
+    "raw": pl.Binary(),
+    "größe 😀": pl.Int8(),
+    "small": pl.Float32(),
+    "nothing": pl.Null(),
+}
+
+
+def one_of_every_type(amount):
+    row = {
+        "order": 2**64 - 1,
+        "at": at(0),
+        "amount": amount,
+        "price": Decimal("1.50"),
+        "day": date(2024, 1, 1),
+        "clock": time(1, 2, 3),
+        "took": timedelta(seconds=5),
+        "kind": "b",
+        "label": "x",
+        "tags": ["a", None],
+        "raw": b"\x00\xff",
+        "größe 😀": -7,
+        "small": 0.1,
+        "nothing": None,
+    }
+    return pl.DataFrame([row], schema=EVERY_TYPE)
+
+
+def test_values_of_every_type_wait_and_are_released_as_they_were(workspace):
+    project = tm.Project("shop")
+    frames = [one_of_every_type(-1.0)]
+
+    @project.source(timestamp="at", id="order")
+    def orders() -> pl.DataFrame:
+        return frames[0]
+
+    project.check(orders, POSITIVE, tm.not_null("nothing"), action="quarantine")
+    workspace.apply(project)
+    with pytest.warns(match="quarantine"):
+        workspace.ingest()
+    kept = workspace.checks.rows(1)
+    assert kept.drop("__rules").equals(frames[0].cast({"label": pl.String()}))
+    assert kept["__rules"].to_list() == ['between("amount", 0); not_null("nothing")']
+    workspace.ingest()
+    assert len(workspace.checks.quarantined()) == 1
+    workspace.checks.release(1)
+    (report,) = workspace.ingest()
+    assert (report.rows_known, report.rows_quarantined) == (1, 0)
+
+
+def test_an_empty_read_can_be_too_few_rows_and_too_old(workspace):
+    workspace.apply(shop(POSITIVE, tm.volume(1), tm.fresh("1h"), action="quarantine", orders=orders_of()))
+    with pytest.warns(match="does not pass"):
+        (report,) = workspace.ingest()
+    assert report.rows_quarantined == 0
+    assert workspace.checks.quarantined() == []
+    assert {one.rule: one.passed for one in workspace.checks.results()} == {
+        'between("amount", 0)': True,
+        "volume(1)": False,
+        'fresh("1h")': False,
+    }
+
+
+def test_a_rebuild_checks_every_row_and_lets_released_ones_pass(workspace):
+    workspace.apply(shop(POSITIVE, action="quarantine", orders=orders_of(1.0, -2.0)))
+    with pytest.warns(match="quarantine"):
+        workspace.ingest()
+    (report,) = workspace.ingest("orders", rebuild=True)
+    assert report.rows_quarantined == 1
+    assert amounts(workspace) == [1.0]
+    workspace.checks.release(1)
+    (report,) = workspace.ingest("orders", rebuild=True)
+    assert report.rows_quarantined == 0
+    assert amounts(workspace) == [-2.0, 1.0]
+
+
+def test_rows_of_a_renamed_source_are_released_into_it(workspace):
+    workspace.apply(shop(POSITIVE, action="quarantine", orders=orders_of(1.0, -2.0)))
+    with pytest.warns(match="quarantine"):
+        workspace.ingest()
+    project = tm.Project("shop")
+
+    @project.source(timestamp="at", id="order", was="orders")
+    def sales() -> pl.DataFrame:
+        return orders_of(1.0, -2.0)
+
+    workspace.apply(project)
+    assert workspace.checks.release(1).rows_new == 1
+    assert workspace.sql("select count(*) as n from sales")["n"].item() == 2
+
+
+def test_rows_of_a_source_that_is_gone_can_only_be_dropped(workspace):
+    workspace.apply(shop(POSITIVE, action="quarantine", orders=orders_of(-2.0)))
+    with pytest.warns(match="quarantine"):
+        workspace.ingest()
+    workspace.apply(tm.Project("shop"))
+    with pytest.raises(tm.DefinitionError, match="is not defined any more"):
+        workspace.checks.release(1)
+    assert workspace.checks.drop(1).status == "dropped"
+
+
+def test_pushed_rows_are_released_under_a_schema_that_has_grown(workspace):
+    workspace.apply(pushed_shop(POSITIVE, action="quarantine"))
+    with pytest.warns(match="quarantine"):
+        workspace.push("orders", rows(-2.0))
+    project = tm.Project("shop")
+
+    @project.source(timestamp="at", id="order")
+    def orders() -> tm.Schema:
+        return {"order": int, "customer": str, "at": datetime, "amount": float, "note": str}
+
+    workspace.apply(project)
+    assert workspace.checks.release(1).rows_new == 1
+    assert workspace.sql("select note from orders")["note"].to_list() == [None]
+
+
+def test_of_two_who_release_at_once_one_does(tmp_path):
+    with tm.connect(tmp_path / "shop.tm", create=True) as ws:
+        ws.apply(pushed_shop(POSITIVE, action="quarantine", id=None))
+        with pytest.warns(match="quarantine"):
+            ws.push("orders", rows(-2.0, -3.0))
+        said = []
+
+        def release():
+            try:
+                said.append(ws.checks.release(1).rows_new)
+            except tm.ConflictError as error:
+                said.append(error.message)
+
+        threads = [threading.Thread(target=release) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert said.count(2) == 1
+        assert amounts(ws) == [-3.0, -2.0]
+
+
+def test_a_number_that_is_no_quarantine_is_not_found(workspace):
+    for do in (workspace.checks.release, workspace.checks.drop, workspace.checks.rows):
+        with pytest.raises(tm.NotFoundError, match="no quarantine 7"):
+            do(7)
+
+
+def test_no_value_of_a_row_is_in_the_audit_log_or_the_results(workspace):
+    workspace.apply(shop(tm.one_of("customer", ["b"]), action="quarantine", orders=orders_of(1.0, customer="Ada")))
+    with pytest.warns(match="quarantine"):
+        workspace.ingest()
+    workspace.checks.drop(1)
+    workspace.apply(shop(tm.one_of("customer", ["b"]), action="fail", orders=orders_of(1.0, start=5, customer="Ada")))
+    with pytest.raises(tm.DataError, match="'Ada'"):
+        workspace.ingest()
+    for table in ("audit", "check_results", "quarantines"):
+        assert "Ada" not in str(workspace.sql(f"select * from tinymlops.{table}").to_dicts())
+    actions = workspace.sql("select action from audit where action like 'checks%' order by n")["action"].to_list()
+    assert actions == ["checks.quarantine", "checks.drop", "checks.refuse"]

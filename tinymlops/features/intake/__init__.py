@@ -1,1 +1,1 @@
-"""How rows come in: ingest and push, and the files that they end up in."""
+"""How rows come in: ingest and push, the checks on them, and the files that they end up in."""

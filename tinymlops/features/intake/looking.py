@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
@@ -24,7 +24,7 @@ from tinymlops.features.definitions.specs import SourceSpec, ViewSpec
 from tinymlops.features.history.sources import run_transformation
 from tinymlops.features.history.stored import newest_progress
 from tinymlops.features.intake.distribution import compared, known_then
-from tinymlops.features.intake.quarantine import Kept, kept_before
+from tinymlops.features.intake.quarantine import Before, Kept, kept_before
 from tinymlops.records import CheckResult
 from tinymlops.times import format_duration, from_micros
 
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["Decision", "Looked", "Verdict", "asked", "look", "look_at_stored"]
 
 _SHOWN_ROWS = 5
+_LONGEST = 60
+"""Characters of a value in an error."""
 
 
 @dataclass(frozen=True)
@@ -140,72 +142,69 @@ class Looked:
             known: bool[n]: rows that history has; None for none.
             releasing: The quarantine that is released with this batch: its rows pass.
         """
-        fresh = None if known is None else ~known
-        verdicts = [self._of_fresh(verdict, known, fresh) for verdict in self._verdicts]
         before = kept_before(self._context, reader, self._target, releasing=releasing)
-        failing = [verdict for verdict in verdicts if verdict.fails and verdict.spec.action != "warn"]
-        union = self._union(failing, fresh)
-        if union is not None and before.any:
-            settled = before.settled(self._rows, union)
-            verdicts = [_without(verdict, settled.released) for verdict in verdicts]
-            failing = [verdict for verdict in verdicts if verdict.fails and verdict.spec.action != "warn"]
-            union = self._union(failing, fresh)
-            union = None if union is None else union & ~settled.released
-            new = None if union is None else union & ~settled.kept
-        else:
-            new = union
-        refused = [verdict for verdict in failing if verdict.spec.action == "fail"]
-        if union is not None and before.any:
-            refused = [verdict for verdict in refused if verdict.is_of_batch or self._is_new(verdict, settled.dropped)]
-        refusal = self._refusal(refused) if refused else None
+        weighed = self._weighed(before, known)
+        failing = [verdict for verdict in weighed.verdicts if verdict.fails]
+        refusal = self._refusal(weighed.refused) if weighed.refused else None
+        new = weighed.new if refusal is None and weighed.new is not None and weighed.new.any() else None
         at = self._context.clock()
-        results = [self._result(verdict, at) for verdict in verdicts]
-        rows = self._rows.filter(new) if new is not None and new.any() and refusal is None else None
-        rules = {in_code(one.rule): self._count(one) for one in failing if one.spec.action == "quarantine"}
+        results = [self._result(verdict, at) for verdict in weighed.verdicts]
         kept = Kept(
             source=self._target.name,
             results=[one for one in results if self._moment != "push" or one.passed is False],
-            rows=rows,
-            reasons=None if rows is None or new is None else self._reasons(failing, new),
-            rules=rules,
+            rows=None if new is None else self._rows.filter(new),
+            reasons=None if new is None else self._reasons(failing, new),
+            rules={in_code(one.rule): self._count(one) for one in failing if one.spec.action == "quarantine"},
             seen=before.seen,
             at=at,
         )
-        holds = any(one.is_of_batch for one in failing)
-        held = union if union is not None and union.any() else None
-        warned = [verdict for verdict in verdicts if verdict.fails and verdict.spec.action == "warn"]
-        told = [self._told(verdict) for verdict in warned]
-        if rows is not None:
-            names = ", ".join(rules)
-            told.append(
-                f"source {self._target.name!r}: {rows.height:,} of {self._rows.height:,} rows do not pass {names} and are in "
-                "quarantine: ws.checks.quarantined(), or: tinymlops checks quarantined"
-            )
-        return Decision(held, kept, refusal, [in_code(one.rule) for one in refused], told, holds)
+        return Decision(
+            held=weighed.held,
+            kept=kept,
+            refusal=refusal,
+            failed=[in_code(one.rule) for one in weighed.refused],
+            warnings=self._warnings(failing, kept),
+            holds_batch=any(one.is_of_batch and one.spec.action != "warn" for one in failing),
+        )
 
-    def _of_fresh(self, verdict: Verdict, known: pl.Series | None, fresh: pl.Series | None) -> Verdict:
+    def _weighed(self, before: Before, known: pl.Series | None) -> _Weighed:
+        """Say which rows are held back, and which of them for the first time."""
+        fresh = pl.Series([True]).new_from_index(0, self._rows.height) if known is None else ~known
+        verdicts = self._verdicts if known is None else [self._of_fresh(one, known) for one in self._verdicts]
+        held = _union(verdicts, fresh)
+        if held is None:
+            return _Weighed(verdicts, None, None, [])
+        settled = before.settled(self._rows, held)
+        verdicts = [_without(verdict, settled.released) for verdict in verdicts]
+        held = _union(verdicts, fresh & ~settled.released)
+        refused = [
+            one
+            for one in verdicts
+            if one.spec.action == "fail" and one.fails and (one.rows is None or (one.rows & ~settled.dropped).any())
+        ]
+        if held is None or not held.any():
+            return _Weighed(verdicts, None, None, refused)
+        return _Weighed(verdicts, held, held & ~settled.kept, refused)
+
+    def _warnings(self, failing: Sequence[Verdict], kept: Kept) -> list[str]:
+        told = [self._told(verdict) for verdict in failing if verdict.spec.action == "warn"]
+        if kept.rows is None:  # there is nothing to keep aside, and still the batch does not pass
+            return told + [self._told(one) for one in failing if one.is_of_batch and one.spec.action == "quarantine"]
+        aside = (
+            f"source {self._target.name!r}: {kept.rows.height:,} of {self._rows.height:,} rows do not pass "
+            f"{', '.join(kept.rules)} and are in quarantine: ws.checks.quarantined(), or: tinymlops checks quarantined"
+        )
+        return [*told, aside]
+
+    def _of_fresh(self, verdict: Verdict, known: pl.Series) -> Verdict:
         """Leave out the rows that history has."""
-        if known is None or fresh is None or verdict.rows is None:
-            return verdict
         rows = verdict.rows
+        if rows is None:
+            return verdict
         if isinstance(verdict.rule, Unique) and verdict.spec.target == self._target.name:
             again = repeated(verdict.rule, self._rows, where=_where(verdict.spec.target), first=known)
             rows = rows & False if again is None else again & ~self._rows["__deleted"]
-        rows = rows & fresh
-        return _replaced(verdict, rows)
-
-    def _union(self, verdicts: Sequence[Verdict], fresh: pl.Series | None) -> pl.Series | None:
-        """Return the rows that some rule holds back; of a rule about the batch all that history does not have."""
-        found: pl.Series | None = None
-        every = pl.Series([True]).new_from_index(0, self._rows.height) if fresh is None else fresh
-        for verdict in verdicts:
-            rows = every if verdict.is_of_batch else verdict.rows
-            if rows is not None:
-                found = rows if found is None else found | rows
-        return found
-
-    def _is_new(self, verdict: Verdict, dropped: pl.Series) -> bool:
-        return verdict.rows is not None and bool((verdict.rows & ~dropped).any())
+        return _replaced(verdict, rows & ~known)
 
     def _count(self, verdict: Verdict) -> int:
         if verdict.is_of_batch:
@@ -222,7 +221,7 @@ class Looked:
             rows=verdict.asked,
             failed=self._count(verdict),
             passed=False if verdict.fails else verdict.passed,
-            detail=verdict.detail if verdict.rows is None else self._first(verdict),
+            detail=verdict.detail if verdict.rows is None else _numbers(verdict.rows),
             at=at,  # type: ignore[arg-type]  # the clock's
         )
 
@@ -278,7 +277,8 @@ class Looked:
         names = list(dict.fromkeys([*([identifier] if identifier else []), *read]))
         shown = self._rows.select(names)[places]
         rows = [
-            f"row {place}" + (f" ({', '.join(f'{name}={value!r}' for name, value in row.items())})" if row else "")
+            f"row {place}"
+            + (f" ({', '.join(f'{name}={_short(value)}' for name, value in row.items())})" if row else "")
             for place, row in zip(places, shown.iter_rows(named=True) if names else [{}] * len(places), strict=True)
         ]
         return ", ".join(rows) + (", ..." if int(verdict.rows.sum()) > len(rows) else "")
@@ -424,6 +424,28 @@ def _placed(rows: pl.Series | None, frame: pl.DataFrame, height: int) -> pl.Seri
     return pl.Series([False]).new_from_index(0, height).scatter(places.unique(), True)
 
 
+class _Weighed(NamedTuple):
+    """What becomes of the rows of a batch, before it is put into words."""
+
+    verdicts: list[Verdict]
+    """Without rows that history has, or that were released."""
+    held: pl.Series | None
+    """Rows that are not stored; None for none."""
+    new: pl.Series | None
+    """Those of them that are not in quarantine yet."""
+    refused: list[Verdict]
+
+
+def _union(verdicts: Sequence[Verdict], fresh: pl.Series) -> pl.Series | None:
+    """Return the rows that some rule holds back; of a rule about the batch all that are new."""
+    found: pl.Series | None = None
+    for verdict in verdicts:
+        if verdict.fails and verdict.spec.action != "warn":
+            rows = fresh if verdict.rows is None else verdict.rows
+            found = rows if found is None else found | rows
+    return found
+
+
 def _without(verdict: Verdict, rows: pl.Series) -> Verdict:
     return verdict if verdict.rows is None else _replaced(verdict, verdict.rows & ~rows)
 
@@ -432,6 +454,18 @@ def _replaced(verdict: Verdict, rows: pl.Series) -> Verdict:
     return Verdict(
         verdict.spec, verdict.rule, verdict.asked, rows if rows.any() else None, verdict.passed, verdict.detail
     )
+
+
+def _numbers(rows: pl.Series) -> str:
+    """Say which rows do not pass, without their values: what is kept of a batch is in quarantine or in history."""
+    places = rows.arg_true()
+    more = ", ..." if len(places) > _SHOWN_ROWS else ""
+    return f"row{'s' if len(places) > 1 else ''} {', '.join(map(str, places.head(_SHOWN_ROWS)))}{more}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _where(target: str, *, of_view: bool = False) -> str:

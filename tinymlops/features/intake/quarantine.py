@@ -32,7 +32,17 @@ if TYPE_CHECKING:
     from tinymlops.stores.database import Database
     from tinymlops.stores.transaction import Transaction
 
-__all__ = ["REASONS", "Kept", "Settled", "Settling", "kept_before", "quarantined_rows", "released_alike", "waiting"]
+__all__ = [
+    "REASONS",
+    "Before",
+    "Kept",
+    "Settled",
+    "Settling",
+    "kept_before",
+    "quarantined_rows",
+    "released_alike",
+    "waiting",
+]
 
 _DIGEST = "__digest"
 REASONS = "__rules"
@@ -109,11 +119,6 @@ class Before:
         self._context, self._found, self._releasing = context, found, releasing
 
     @property
-    def any(self) -> bool:
-        """Whether there is any."""
-        return bool(self._found)
-
-    @property
     def seen(self) -> list[tuple[int | None, str]]:
         """Each with its status."""
         return [(one.id, one.status) for one in self._found]
@@ -125,7 +130,7 @@ class Before:
             rows: n rows.
             among: bool[n]: those to look at.
         """
-        places, asked = among.arg_true().to_list(), rows.filter(among)
+        places, asked = among.arg_true().to_list(), rows.filter(among) if self._found else rows.clear()
         status: dict[int, str] = {}
         for known in self._found:
             left = Counter(_read(self._context, known, [_DIGEST])[_DIGEST].to_list())

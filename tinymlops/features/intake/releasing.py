@@ -16,6 +16,7 @@ from tinymlops.features.intake.pushing import Pushed, push
 from tinymlops.features.intake.quarantine import REASONS, Settling, quarantined_rows, released_alike, waiting
 from tinymlops.features.intake.transforming import recompute
 from tinymlops.registry.checks import get_quarantine
+from tinymlops.schema import parse_dtype
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
@@ -58,6 +59,8 @@ def release(context: Context, number: int) -> Ingestion | Pushed:
     with context.scope.publishing():
         settling = Settling.of(context, quarantine)
         if source.via == "push":
+            lacking = [name for name in source.columns if name not in rows.columns]  # they have come since
+            rows = rows.with_columns(pl.lit(None, parse_dtype(source.columns[name])).alias(name) for name in lacking)
             return push(context, source.name, rows, settling=settling)
         if source.inputs:
             report = recompute(context, source, settling=settling)
