@@ -46,7 +46,7 @@ def backed_up(tmp_path):
 
 
 class HeldBack:
-    """The number of a quarantine, which is made when it is typed: a row that a check of another project keeps aside."""
+    """The number of a quarantine, which is made when it is typed: rows that a check of another project keeps aside."""
 
     def __str__(self):
         other = tm.Project("other")
@@ -55,11 +55,12 @@ class HeldBack:
         def numbers() -> tm.Schema:
             return {"n": int}
 
-        other.check(numbers, tm.between("n", high=0), action="quarantine")
+        other.check(numbers, tm.volume(max_rows=1), action="quarantine")
         with tm.connect("shop.tm") as ws:
             ws.apply(other)
             with pytest.warns(match="quarantine"):
-                ws.push("numbers", [{"n": len(ws.checks.quarantined(status=None)) + 1}])
+                first = 2 * len(ws.checks.quarantined(status=None))
+                ws.push("numbers", [{"n": first}, {"n": first + 1}])
             return str(ws.checks.quarantined()[-1].id)
 
 

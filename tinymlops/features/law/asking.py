@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from tinymlops.errors import NotFoundError
 from tinymlops.features.definitions.data_checks import checks_on
 from tinymlops.features.definitions.specs import CheckSpec, SourceSpec, ViewSpec
@@ -36,8 +38,9 @@ def ask(context: Context, target: str | None) -> list[CheckResult]:
     looked = [_looked(context, name, named=target is not None) for name in names if target in (None, name)]
     results = [result for one in looked if one is not None for result in one.results()]
     with context.scope.write("checks.run", target or "all", results=len(results)) as tx:
-        tx.insert_many(results)
-    return results
+        stored = [msgspec.structs.replace(one, sequence=tx.sequence()) for one in results]
+        tx.insert_many(stored)
+    return stored
 
 
 def _looked(context: Context, target: str, *, named: bool) -> Looked | None:

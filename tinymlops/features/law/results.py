@@ -60,7 +60,9 @@ class CheckResults(Sequence["CheckResult"]):
     @property
     def _summary(self) -> str:
         failed = sum(one.passed is False for one in self._results)
-        return f"{len(self):,} results, {failed:,} not passed" if self._results else "no results of checks yet"
+        if not self._results:
+            return "no results of checks yet"
+        return f"{len(self):,} result{'s' if len(self) > 1 else ''}, {failed:,} not passed"
 
 
 _LEFT = "'text-align:left'"
