@@ -58,8 +58,8 @@ class HeldBack:
         other.check(numbers, tm.volume(max_rows=1), action="quarantine")
         with tm.connect("shop.tm") as ws:
             ws.apply(other)
+            first = 2 * len(ws.checks.quarantined(status=None))
             with pytest.warns(match="quarantine"):
-                first = 2 * len(ws.checks.quarantined(status=None))
                 ws.push("numbers", [{"n": first}, {"n": first + 1}])
             return str(ws.checks.quarantined()[-1].id)
 
