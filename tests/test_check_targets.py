@@ -1,7 +1,9 @@
 """Checks on transformations and feature views, over HTTP, in SQL, drawn, inferred, and typed at the command line."""
 
 import json
+import re
 from datetime import datetime
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -196,6 +198,7 @@ def test_a_proposed_suite_passes_on_the_rows_it_was_learnt_from(workspace):
 
 FEATURES = """
 from datetime import datetime
+from pathlib import Path
 import tinymlops as tm
 
 project = tm.Project("shop")
@@ -231,3 +234,22 @@ def test_checks_at_the_command_line(tmp_path, monkeypatch):
     failed = run("checks", "run", "orders")
     assert failed.exit_code == 1
     assert "1 of 2 rows" in failed.stdout
+
+
+def test_the_suite_of_the_guide_can_be_applied_and_asked(workspace):
+    guide = (Path(__file__).parent.parent / "docs" / "guide" / "checks.md").read_text()
+    (suite,) = re.findall(r"```python\n(project\.check.*?)```", guide, re.DOTALL)
+    project = tm.Project("shop")
+
+    @project.source(timestamp="at", id="order_id")
+    def orders() -> tm.Schema:
+        words = dict.fromkeys(["customer_id", "status", "email", "note"], str)
+        return {"order_id": int, "at": datetime, "amount": float, "paid_amount": float, **words}
+
+    exec(suite, {"tm": tm, "pl": pl, "project": project, "orders": orders})
+    workspace.apply(project)
+    row = {"order_id": 1, "at": datetime.now().astimezone(), "amount": 1.0, "paid_amount": 1.0, "customer_id": "a"}
+    row |= {"status": "open", "email": "a@b", "note": None}
+    with pytest.raises(tm.DataError, match=r"volume\(1000, 100000\)"):
+        workspace.push("orders", [row])
+    assert [one.rule for one in workspace.checks.results()] == ["volume(1000, 100000)"]

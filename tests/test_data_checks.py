@@ -10,7 +10,9 @@ from conftest import at
 from inside import database_of, environment_of
 
 import tinymlops as tm
+from tinymlops.records import Counter
 from tinymlops.stores.doctor import check as doctor
+from tinymlops.stores.transaction import Transaction
 
 
 def orders_of(*amounts, customer="a", start=0):
@@ -529,3 +531,33 @@ def test_no_value_of_a_row_is_in_the_audit_log_or_the_results(workspace):
         assert "Ada" not in str(workspace.sql(f"select * from tinymlops.{table}").to_dicts())
     actions = workspace.sql("select action from audit where action like 'checks%' order by n")["action"].to_list()
     assert actions == ["checks.quarantine", "checks.drop", "checks.refuse"]
+
+
+def test_rows_and_those_that_are_kept_aside_are_one_commit(workspace):
+    def commits():
+        return database_of(workspace).get(Counter, name="commits").value
+
+    workspace.apply(shop(POSITIVE, action="quarantine", orders=orders_of(1.0, -2.0)))
+    before = commits()
+    with pytest.warns(match="quarantine"):
+        workspace.ingest()
+    assert commits() == before + 1
+    workspace.checks.release(1)
+    assert commits() == before + 2
+    workspace.apply(pushed_shop(POSITIVE, action="quarantine"))
+    before = commits()
+    with pytest.warns(match="quarantine"):
+        workspace.push("orders", rows(5.0, -6.0, start=7))
+    assert commits() == before + 1
+
+
+def test_what_is_not_committed_keeps_nothing_aside(workspace, monkeypatch):
+    workspace.apply(pushed_shop(POSITIVE, action="quarantine"))
+    monkeypatch.setattr(Transaction, "audit", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        workspace.push("orders", rows(1.0, -2.0))
+    monkeypatch.undo()
+    assert workspace.checks.quarantined() == []
+    assert list(workspace.checks.results()) == []
+    assert amounts(workspace) == []
+    assert workspace.gc(grace="1us").orphans == 1

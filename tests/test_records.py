@@ -194,7 +194,7 @@ LINES = {
         ),
     ],
     "cli/tinymlops_cli/app.py": [
-        ("import bench, ", "import bench, notes, "),
+        ("    bench,\n", "    bench,\n    notes,\n"),
         ("doctor, bench)", "doctor, bench, notes)"),
     ],
     "tinymlops/server/routes/__init__.py": [

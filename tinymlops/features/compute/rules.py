@@ -34,6 +34,7 @@ from tinymlops.features.definitions.rules import (
     Unique,
     Volume,
     in_code,
+    shortened,
     value_of,
 )
 from tinymlops.schema import dtype_name
@@ -99,6 +100,8 @@ def repeated(rule: Unique, frame: pl.DataFrame, *, where: str, first: pl.Series 
     """
     for column in rule.columns:
         _dtype(column, frame, rule, where)
+    if first is None and len(rule.columns) == 1 and frame[rule.columns[0]].n_unique() == frame.height:
+        return None  # which is told faster than which row is the first
     key = pl.col(rule.columns[0]) if len(rule.columns) == 1 else pl.struct(rule.columns)
     known = pl.all_horizontal(pl.col(column).is_not_null() for column in rule.columns)
     ordered = frame.select(*rule.columns).with_row_index("__place")
@@ -184,7 +187,7 @@ def _held(rule: Holds, frame: pl.DataFrame, where: str) -> pl.Series:
         series = evaluate(rule.operand, frame).series
     except TooGreatError as error:
         raise DataError(
-            f"{where}: {in_code(rule)} does not fit 64 bits in row {error.args[0]}",
+            f"{where}: {shortened(in_code(rule))} does not fit 64 bits in row {error.args[0]}",
             hint="make one side of the expression a float, for example by * 1.0",
         ) from error
     except pl.exceptions.PolarsError as error:
@@ -211,7 +214,8 @@ def _dtype(column: str, frame: pl.DataFrame, rule: AnyRule, where: str) -> pl.Da
     if column not in frame.columns or column.startswith("__"):
         known = [name for name in frame.columns if not name.startswith("__")]
         raise DataError(
-            f"{where}: {in_code(rule)} reads {column!r}, and there is no such column", hint=near(column, known)
+            f"{where}: {shortened(in_code(rule))} reads {column!r}, and there is no such column",
+            hint=near(column, known),
         )
     return frame.schema[column]
 
@@ -364,15 +368,20 @@ def _nearest(number: Fraction, *, up: bool) -> float:
 
 
 def _unfit(rule: AnyRule, dtype: pl.DataType, where: str, hint: str) -> DataError:
-    return DataError(f"{where}: {in_code(rule)} does not fit a column of type {dtype_name(dtype)}", hint=hint)
+    return DataError(
+        f"{where}: {shortened(in_code(rule))} does not fit a column of type {dtype_name(dtype)}", hint=hint
+    )
 
 
 def _no_answer(rule: AnyRule, dtype: pl.DataType, where: str) -> DataError:
-    return DataError(f"{where}: {in_code(rule)} gives {dtype}, not true or false", hint="compare it with something")
+    return DataError(
+        f"{where}: {shortened(in_code(rule))} gives {dtype}, not true or false", hint="compare it with something"
+    )
 
 
 def _uncomputable(rule: AnyRule, where: str, error: BaseException) -> DataError:
     said = str(error).strip().partition("\n")[0]
     return DataError(
-        f"{where}: {in_code(rule)} cannot be computed: {said}", hint="correct the rows or the check; nothing was stored"
+        f"{where}: {shortened(in_code(rule))} cannot be computed: {said}",
+        hint="correct the rows or the check; nothing was stored",
     )

@@ -42,10 +42,15 @@ __all__ = [
     "one_of",
     "rule_of",
     "same_distribution",
+    "shortened",
     "unique",
     "value_of",
     "volume",
 ]
+
+
+_LONGEST = 84
+"""Characters of a rule that people are shown."""
 
 
 class Typed(msgspec.Struct, frozen=True):
@@ -366,6 +371,16 @@ def in_code(rule: AnyRule) -> str:
         case HoldsInPolars():
             return rule.text
     return repr(rule.operand)[1:-1]
+
+
+def shortened(rule: str) -> str:
+    """Write a rule in code for people, who need not see a long list to know it.
+
+    Example:
+        >>> shortened(in_code(one_of("status", [f"status {number}" for number in range(100)])))
+        'one_of("status", ["status 0", "status 1", "status 2", "status 3", "status 4", ...'
+    """
+    return rule if len(rule) <= _LONGEST else f"{rule[: _LONGEST - 4].rpartition(' ')[0] or rule[: _LONGEST - 4]} ..."
 
 
 def _quoted(value: Value | None) -> str:

@@ -19,7 +19,7 @@ from tinymlops.errors import DataError
 from tinymlops.features.compute.rules import Broken, broken, columns_read, repeated, require_fits
 from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.data_checks import checks_on
-from tinymlops.features.definitions.rules import Fresh, RowRule, SameDistribution, Unique, Volume, in_code
+from tinymlops.features.definitions.rules import Fresh, RowRule, SameDistribution, Unique, Volume, in_code, shortened
 from tinymlops.features.definitions.specs import SourceSpec, ViewSpec
 from tinymlops.features.history.sources import run_transformation
 from tinymlops.features.history.stored import newest_progress
@@ -190,9 +190,10 @@ class Looked:
         told = [self._told(verdict) for verdict in failing if verdict.spec.action == "warn"]
         if kept.rows is None:  # there is nothing to keep aside, and still the batch does not pass
             return told + [self._told(one) for one in failing if one.is_of_batch and one.spec.action == "quarantine"]
+        count, names = f"{kept.rows.height:,} of {self._rows.height:,}", ", ".join(map(shortened, kept.rules))
         aside = (
-            f"source {self._target.name!r}: {kept.rows.height:,} of {self._rows.height:,} rows do not pass "
-            f"{', '.join(kept.rules)} and are in quarantine: ws.checks.quarantined(), or: tinymlops checks quarantined"
+            f"source {self._target.name!r}: {count} rows do not pass {names} and are in quarantine: "
+            "ws.checks.quarantined(), or: tinymlops checks quarantined"
         )
         return [*told, aside]
 
@@ -246,14 +247,11 @@ class Looked:
 
     def _told(self, verdict: Verdict) -> str:
         where = f"{self._kind(verdict.spec)} {verdict.spec.target!r}"
+        rule = shortened(in_code(verdict.rule))
         if verdict.is_of_batch:
-            return (
-                f"{where}: the batch of {verdict.asked:,} rows does not pass {in_code(verdict.rule)}, {verdict.detail}"
-            )
-        return (
-            f"{where}: {self._count(verdict):,} of {verdict.asked:,} rows do not pass {in_code(verdict.rule)}: "
-            f"{self._first(verdict)}"
-        )
+            return f"{where}: the batch of {verdict.asked:,} rows does not pass {rule}, {verdict.detail}"
+        count = f"{self._count(verdict):,} of {verdict.asked:,}"
+        return f"{where}: {count} rows do not pass {rule}: {self._first(verdict)}"
 
     def _cure(self, verdict: Verdict) -> str:
         if verdict.spec.of_view:

@@ -6,6 +6,7 @@ import html
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, overload
 
+from tinymlops.features.definitions.rules import shortened
 from tinymlops.tables import text_table
 
 if TYPE_CHECKING:
@@ -45,13 +46,13 @@ class CheckResults(Sequence["CheckResult"]):
 
     def __repr__(self) -> str:
         shown = self._results[:_SHOWN]
-        rows = [[one.target, one.rule, _bar(one), _word(one), _counts(one)] for one in shown]
+        rows = [[one.target, shortened(one.rule), _bar(one), _word(one), _counts(one)] for one in shown]
         more = [f"... and {len(self) - len(shown):,} more"] if len(self) > len(shown) else []
         return "\n".join([self._summary, *([text_table(rows)] if rows else []), *more])
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr>{''.join(f'<td style={_LEFT}>{html.escape(text)}</td>' for text in (one.target, one.rule))}"
+            f"<tr>{''.join(f'<td style={_LEFT}>{html.escape(text)}</td>' for text in (one.target, shortened(one.rule)))}"
             f"<td>{_picture(one)}</td><td style={_LEFT}>{html.escape(f'{_word(one)} {_counts(one)}')}</td></tr>"
             for one in self._results[:_SHOWN]
         )
