@@ -2,7 +2,8 @@
 
 import json
 import re
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
@@ -197,7 +198,8 @@ def test_a_proposed_suite_passes_on_the_rows_it_was_learnt_from(workspace):
 
 
 FEATURES = """
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 import tinymlops as tm
 
@@ -253,3 +255,54 @@ def test_the_suite_of_the_guide_can_be_applied_and_asked(workspace):
     with pytest.raises(tm.DataError, match=r"volume\(1000, 100000\)"):
         workspace.push("orders", [row])
     assert [one.rule for one in workspace.checks.results()] == ["volume(1000, 100000)"]
+
+
+def test_what_is_proposed_for_dates_and_decimals_can_be_pasted(workspace):
+    frame = orders_of(1.0, 2.0).with_columns(
+        day=pl.Series([date(2024, 1, 1), date(2024, 2, 1)]), price=pl.Series([Decimal("1.50"), Decimal("2.00")])
+    )
+    workspace.apply(shop(orders=frame))
+    workspace.ingest()
+    code = str(workspace.checks.infer("orders"))
+    assert 'between("day", datetime.date(2024, 1, 1), datetime.date(2024, 2, 1))' in code
+    project = shop(orders=frame)
+    exec(code, {"tm": tm, "project": project, "orders": project.definitions["orders"]})
+    workspace.apply(project)
+    assert all(one.passed for one in workspace.checks.run())
+
+
+def test_a_view_that_fails_keeps_no_other_from_being_materialized(workspace):
+    project = shop(orders=orders_of(1.0))
+
+    @project.feature_view(entity=project.definitions["customer"])
+    def other(orders: tm.Rows) -> tm.Features:
+        return {"last": orders["amount"].last()}
+
+    project.check(project.definitions["spending"], tm.volume(2), action="fail")
+    workspace.apply(project)
+    workspace.ingest()
+    with pytest.raises(tm.DataError, match="feature view 'spending'"):
+        workspace.materialize("spending", "other")
+    assert workspace.checks.results("spending")[0].detail == "it has 1 key"
+    assert workspace.materialize("other")[0].keys == 1
+
+
+def test_a_view_of_another_project_with_the_name_of_a_source_has_checks_of_its_own(workspace):
+    workspace.apply(shop(POSITIVE, orders=orders_of(1.0)))
+    workspace.ingest()
+    project = tm.Project("other")
+    customer = project.entity("buyer", key="customer")
+
+    @project.source(timestamp="at")
+    def sales() -> pl.DataFrame:
+        return orders_of(1.0)
+
+    @project.feature_view(entity=customer)
+    def orders(sales: tm.Rows) -> tm.Features:
+        return {"spent": sales["amount"].last()}
+
+    project.check(orders, tm.not_null("spent"), name="of_the_view")
+    workspace.apply(project)
+    workspace.ingest("sales")
+    assert [one.rule for one in workspace.checks.results()] == ['between("amount", 0)']
+    assert {one.rule for one in workspace.checks.run()} == {'between("amount", 0)', 'not_null("spent")'}

@@ -561,3 +561,14 @@ def test_what_is_not_committed_keeps_nothing_aside(workspace, monkeypatch):
     assert list(workspace.checks.results()) == []
     assert amounts(workspace) == []
     assert workspace.gc(grace="1us").orphans == 1
+
+
+def test_a_quarantine_counts_the_rows_that_it_has(workspace):
+    project = shop(POSITIVE, action="quarantine", orders=orders_of(-1.0))
+    workspace.apply(project)
+    with pytest.warns(match="1 of 1"):
+        workspace.ingest()
+    project.frames["orders"] = orders_of(-1.0, -2.0)
+    with pytest.warns(match="1 of 2"):
+        workspace.ingest()
+    assert [(one.rows, one.rules) for one in workspace.checks.quarantined()] == [(1, {'between("amount", 0)': 1})] * 2

@@ -81,9 +81,11 @@ def check_of(target: object, rules: Sequence[object], *, action: CheckAction, na
     return Check(spec)
 
 
-def checks_on(definitions: Definitions, target: str) -> list[CheckSpec]:
+def checks_on(definitions: Definitions, target: SourceSpec | ViewSpec) -> list[CheckSpec]:
     """Return the checks on a source, a transformation or a view, in the order of their definitions."""
-    return [spec for spec in definitions.of(CheckSpec).values() if spec.target == target]
+    of_view = isinstance(target, ViewSpec)  # which another project may have called as this one its source
+    every = definitions.of(CheckSpec).values()
+    return [spec for spec in every if spec.target == target.name and spec.of_view == of_view]
 
 
 def require_sound(spec: CheckSpec, definitions: Definitions) -> None:
@@ -124,7 +126,7 @@ def _require_of_view(spec: CheckSpec, where: str) -> None:
     if spec.action == "quarantine":
         raise DefinitionError(
             f"{where}: features are computed, and only rows of a source can be kept aside",
-            hint='use action="fail", which keeps what was materialized before, or check its source',
+            hint='use action="fail", which does not materialize the view, or check its source',
         )
     for rule in spec.rules:
         if isinstance(rule, Fresh):

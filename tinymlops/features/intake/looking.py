@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tinymlops.stores.database import Database
     from tinymlops.stores.transaction import Transaction
 
-__all__ = ["Decision", "Looked", "Verdict", "asked", "look", "look_at_stored"]
+__all__ = ["Decision", "Looked", "Verdict", "asked", "look", "look_at_stored", "numbered"]
 
 _SHOWN_ROWS = 5
 _LONGEST = 60
@@ -154,7 +154,7 @@ class Looked:
             results=[one for one in results if self._moment != "push" or one.passed is False],
             rows=None if new is None else self._rows.filter(new),
             reasons=None if new is None else self._reasons(failing, new),
-            rules={in_code(one.rule): self._count(one) for one in failing if one.spec.action == "quarantine"},
+            rules={} if new is None else _counts(failing, new),
             seen=before.seen,
             at=at,
         )
@@ -255,7 +255,7 @@ class Looked:
 
     def _cure(self, verdict: Verdict) -> str:
         if verdict.spec.of_view:
-            return "correct the rows that it is computed from; the online store holds what it held before"
+            return "correct the rows that it is computed from; what is in the online store already goes on following its source"
         if verdict.is_of_batch and self._kind(verdict.spec) == "transformation":
             return "correct the rows that it is computed from; what was computed before stays"
         return f'correct the rows, or let the check {verdict.spec.name!r} keep them aside: action="quarantine"'
@@ -300,7 +300,7 @@ def look(context: Context, source: SourceSpec, rows: pl.DataFrame, *, moment: st
     verdicts: list[Verdict] = []
     batch = partial(_of_batch, context)
     for target in graph.downstream(context.definitions, source.name):
-        specs = checks_on(context.definitions, target)
+        specs = checks_on(context.definitions, context.definitions.get(SourceSpec, target))
         if specs:
             verdicts += asked(target, specs, _made(context, source, target, rows), rows.height, batch)
     return Looked(context, source, rows, verdicts, moment) if verdicts else None
@@ -387,7 +387,7 @@ def _of_batch(context: Context, spec: CheckSpec, rule: AnyRule, frame: pl.DataFr
     if isinstance(rule, Volume):
         low, high = rule.min_rows, rule.max_rows
         passed = (low is None or frame.height >= low) and (high is None or frame.height <= high)
-        return Verdict(spec, rule, frame.height, passed=passed, detail=f"it has {frame.height:,} rows")
+        return Verdict(spec, rule, frame.height, passed=passed, detail=f"it has {numbered(frame.height, 'row')}")
     if isinstance(rule, Fresh):
         return _of_age(context, spec, rule, frame)
     assert isinstance(rule, SameDistribution)
@@ -434,6 +434,16 @@ class _Weighed(NamedTuple):
     refused: list[Verdict]
 
 
+def _counts(failing: Sequence[Verdict], new: pl.Series) -> dict[str, int]:
+    """Count for each rule the rows that are kept aside by it for the first time."""
+    counts = {
+        in_code(one.rule): int((new if one.rows is None else one.rows & new).sum())
+        for one in failing
+        if one.spec.action == "quarantine"
+    }
+    return {rule: count for rule, count in counts.items() if count}
+
+
 def _union(verdicts: Sequence[Verdict], fresh: pl.Series) -> pl.Series | None:
     """Return the rows that some rule holds back; of a rule about the batch all that are new."""
     found: pl.Series | None = None
@@ -459,6 +469,11 @@ def _numbers(rows: pl.Series) -> str:
     places = rows.arg_true()
     more = ", ..." if len(places) > _SHOWN_ROWS else ""
     return f"row{'s' if len(places) > 1 else ''} {', '.join(map(str, places.head(_SHOWN_ROWS)))}{more}"
+
+
+def numbered(count: int, what: str) -> str:
+    """Write a number of things."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _short(value: object) -> str:

@@ -34,22 +34,25 @@ def refresh(context: Context, views: Sequence[ViewSpec]) -> list[Covered]:
         What the online store holds of each.
 
     Raises:
-        DataError: If a check refuses what would be materialized.
+        DataError: If a check refuses what a view would give; the others are materialized.
         ConflictError: If somebody else is materializing in this workspace.
     """
     with _alone(context):
         for source in graph.rebuilt_under(context.definitions, views):
             recompute(context, source)
-        for view in views:
-            check_view(context, view)
         follow(context)  # all views at once; why one that is asked for cannot, its own `materialize` says
         if len(views) == 1:
-            return [materialize(context, views[0])]
+            return [_materialize(context, views[0])]
         with progress("materializing", len(views)) as advance, ThreadPoolExecutor(thread_count()) as pool:
-            parts = [pool.submit(materialize, context, view) for view in views]
+            parts = [pool.submit(_materialize, context, view) for view in views]
             for _ in as_completed(parts):
                 advance(1)
         return [part.result() for part in parts]
+
+
+def _materialize(context: Context, view: ViewSpec) -> Covered:
+    check_view(context, view)
+    return materialize(context, view)
 
 
 @contextmanager

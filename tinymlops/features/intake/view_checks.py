@@ -13,7 +13,7 @@ from tinymlops.features.definitions.specs import EntitySpec, FeatureRequest, Sou
 from tinymlops.features.history.historical import features_for
 from tinymlops.features.history.stored import stored_rows
 from tinymlops.features.intake.distribution import compared
-from tinymlops.features.intake.looking import Looked, Verdict, asked
+from tinymlops.features.intake.looking import Looked, Verdict, asked, numbered
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
@@ -42,7 +42,7 @@ def check_view(context: Context, view: ViewSpec) -> None:
 
 def look_at_view(context: Context, view: ViewSpec, *, moment: str) -> Looked | None:
     """Ask the checks on a view; None if there are none. The arguments and errors are those of `check_view`."""
-    specs = checks_on(context.definitions, view.name)
+    specs = checks_on(context.definitions, view)
     if not specs:
         return None
     keys = _keys(context, view)
@@ -51,7 +51,7 @@ def look_at_view(context: Context, view: ViewSpec, *, moment: str) -> Looked | N
         if isinstance(rule, Volume):
             low, high = rule.min_rows, rule.max_rows
             passed = (low is None or frame.height >= low) and (high is None or frame.height <= high)
-            return Verdict(spec, rule, frame.height, passed=passed, detail=f"it has {frame.height:,} keys")
+            return Verdict(spec, rule, frame.height, passed=passed, detail=f"it has {numbered(frame.height, 'key')}")
         assert isinstance(rule, SameDistribution), "a view has no events to be fresh"
         said = compared(frame[rule.column], _features(context, view, keys, context.now() - rule.as_of)[rule.column])
         return Verdict(spec, rule, frame.height, passed=said.passed, detail=said.detail)

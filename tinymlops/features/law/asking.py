@@ -32,10 +32,14 @@ def ask(context: Context, target: str | None) -> list[CheckResult]:
         NotFoundError: If it has no checks, or was never ingested.
         DataError: If a check cannot be computed.
     """
-    names = list(dict.fromkeys(spec.target for spec in context.definitions.of(CheckSpec).values()))
-    if target is not None and target not in names:
+    definitions = context.definitions
+    specs = [spec for spec in definitions.of(CheckSpec).values() if target in (None, spec.target)]
+    if target is not None and not specs:
         raise NotFoundError(f"there are no checks on {target!r}", hint=f'project.check({target}, tm.not_null("..."))')
-    looked = [_looked(context, name, named=target is not None) for name in names if target in (None, name)]
+    views = {spec.target: definitions.get(ViewSpec, spec.target) for spec in specs if spec.of_view}
+    sources = {spec.target: definitions.get(SourceSpec, spec.target) for spec in specs if not spec.of_view}
+    targets: list[ViewSpec | SourceSpec] = [*sources.values(), *views.values()]
+    looked = [_looked(context, one, named=target is not None) for one in targets]
     results = [result for one in looked if one is not None for result in one.results()]
     with context.scope.write("checks.run", target or "all", results=len(results)) as tx:
         stored = [msgspec.structs.replace(one, sequence=tx.sequence()) for one in results]
@@ -43,13 +47,11 @@ def ask(context: Context, target: str | None) -> list[CheckResult]:
     return stored
 
 
-def _looked(context: Context, target: str, *, named: bool) -> Looked | None:
+def _looked(context: Context, target: ViewSpec | SourceSpec, *, named: bool) -> Looked | None:
     """Ask about one target; None if it has no rows and was not named."""
-    view = context.definitions.of(ViewSpec).get(target)
-    source = view.source if view is not None else target
+    source = target.source if isinstance(target, ViewSpec) else target.name
     if not named and newest_sequence(context, source) is None:
         return None
-    if view is not None:
-        return look_at_view(context, view, moment="run")
-    spec = context.definitions.get(SourceSpec, target)
-    return look_at_stored(context, spec, checks_on(context.definitions, target), current_rows(context, target))
+    if isinstance(target, ViewSpec):
+        return look_at_view(context, target, moment="run")
+    return look_at_stored(context, target, checks_on(context.definitions, target), current_rows(context, target.name))

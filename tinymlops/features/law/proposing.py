@@ -40,18 +40,22 @@ class Proposal(msgspec.Struct, frozen=True):
         if not self.rules:
             return f"# nothing holds for all {self.rows:,} rows of {self.source}"
         lines = [f"    tm.{rule}," for rule in self.rules]
-        return "\n".join(
-            [
-                f"# What holds for {self.rows:,} rows.",
-                "project.check(",
-                f"    {self.source},",
-                *lines,
-                '    action="warn",',
-                ")",
-            ]
-        )
+        code = [
+            f"# What holds for {self.rows:,} rows.",
+            "project.check(",
+            f"    {self.source},",
+            *lines,
+            '    action="warn",',
+            ")",
+        ]
+        return "\n".join([*self._imports, *code])
 
     __repr__ = __str__
+
+    @property
+    def _imports(self) -> list[str]:
+        needed = {"datetime.": "import datetime", "Decimal(": "from decimal import Decimal"}
+        return [line for word, line in needed.items() if any(word in rule for rule in self.rules)]
 
 
 def propose(context: Context, name: str) -> Proposal:
