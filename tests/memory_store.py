@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from tinymlops.errors import ConflictError
 from tinymlops.stores.forked import Owner
-from tinymlops.stores.online import prefix_of
+from tinymlops.stores.online_store import prefix_of
 
 OWN = bytes(4)
 """What the store adds to the words of an entry."""

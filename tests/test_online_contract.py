@@ -13,7 +13,7 @@ from tinymlops.errors import ConflictError
 from tinymlops.stores import environment
 from tinymlops.stores.coverage import HIDDEN, Coverage, decode, encode
 from tinymlops.stores.lmdb_store import LmdbStore
-from tinymlops.stores.online import Change, Full, Newest, prefix_of
+from tinymlops.stores.online_store import Change, Full, Newest, prefix_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 STORES = {"lmdb": LmdbStore, "memory": MemoryStore}

@@ -8,7 +8,7 @@ from conftest import START, at, shop
 
 import tinymlops as tm
 from tinymlops.errors import DataError, DefinitionError, NotFoundError
-from tinymlops.features.history.knowledge import Knowledge
+from tinymlops.features.history.knowledge_report import Knowledge
 
 NEW_YORK = "America/New_York"
 

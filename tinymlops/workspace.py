@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from tinymlops.serving.verifying import VerifiedOnline
     from tinymlops.stores.backup import Backup
     from tinymlops.stores.collection import Collected
-    from tinymlops.stores.online import Snapshot
+    from tinymlops.stores.online_store import Snapshot
     from tinymlops.training.tracking import ActiveRun
 
 __all__ = ["Workspace", "connect", "restore"]

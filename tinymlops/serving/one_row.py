@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tinymlops.frames import Frame
     from tinymlops.records import RequestField
     from tinymlops.serving.model import Model
-    from tinymlops.stores.online import Snapshot
+    from tinymlops.stores.online_store import Snapshot
 
 __all__ = ["ReadRow", "RowEndpoint", "read_row"]
 

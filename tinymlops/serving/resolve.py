@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tinymlops.records import ModelVersion
     from tinymlops.registry.models import Models
     from tinymlops.serving.model import Model
-    from tinymlops.stores.online import Snapshot
+    from tinymlops.stores.online_store import Snapshot
 
 __all__ = ["Resolver"]
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from tinymlops.keys import FORMAT
 from tinymlops.stores._lmdb_entries import Reader, Writer
 from tinymlops.stores.coverage import Coverage, decode, encode
-from tinymlops.stores.online import prefix_of
+from tinymlops.stores.online_store import prefix_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from tinymlops.stores.online import Change
+    from tinymlops.stores.online_store import Change
 
 __all__ = ["LAST_KEY", "ViewReader", "clear_other_format", "has_other_format", "put_token", "remember", "write"]
 

@@ -19,7 +19,7 @@ from tinymlops.stores.locks import FileLock
 from tinymlops.stores.publish import fsync_directory, remove_stale, unwritable
 
 if TYPE_CHECKING:
-    from tinymlops.stores.online import OnlineStore
+    from tinymlops.stores.online_store import OnlineStore
     from tinymlops.times import Clock
 
 __all__ = ["Environment", "open_environment"]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from tinymlops.stores.database import Transaction
-    from tinymlops.stores.online import OnlineStore, Snapshot
+    from tinymlops.stores.online_store import OnlineStore, Snapshot
 
 __all__ = ["Kept", "begin_change", "changing", "end_change", "is_changing"]
 

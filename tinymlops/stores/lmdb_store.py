@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import lmdb
 
     from tinymlops.stores.coverage import Coverage
-    from tinymlops.stores.online import Change
+    from tinymlops.stores.online_store import Change
 
 __all__ = ["LmdbStore"]
 

@@ -8,7 +8,7 @@ from tinymlops._widening import widened
 from tinymlops.errors import DataError, NotFoundError
 from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.specs import SourceSpec
-from tinymlops.features.history.commits import Commits, with_observed_times
+from tinymlops.features.history.corrections import Commits, with_observed_times
 from tinymlops.features.history.generations import place_of, span_of
 from tinymlops.features.history.payloads import read_pushed
 from tinymlops.features.history.source_times import times_of

@@ -17,7 +17,7 @@ from tinymlops.errors import DataError, DefinitionError, IntegrityError
 from tinymlops.features.definitions import graph, specs
 from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, OnDemandSpec, TrainingSetSpec
 from tinymlops.features.history.historical import features_for
-from tinymlops.features.history.knowledge import Knowledge, knowledge_of
+from tinymlops.features.history.knowledge_report import Knowledge, knowledge_of
 from tinymlops.features.history.labels import complete_until, outcomes_of
 from tinymlops.features.history.spines import spine_of
 from tinymlops.features.history.stored import require_past

@@ -21,7 +21,7 @@ from tinymlops.times import from_micros
 
 if TYPE_CHECKING:
     from tinymlops.features.definitions.specs import SourceSpec
-    from tinymlops.features.history.commits import Commits
+    from tinymlops.features.history.corrections import Commits
     from tinymlops.records import Schema
 
 __all__ = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from tinymlops.features.online.views import OnlineViews
+from tinymlops.features.online.follower import OnlineViews
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,7 +11,7 @@ from tinymlops.features.definitions import graph, specs
 from tinymlops.features.intake.attempts import Attempts
 from tinymlops.features.intake.compaction import compact_where_needed
 from tinymlops.features.intake.followers import follow
-from tinymlops.features.intake.incremental import ingest
+from tinymlops.features.intake.ingest_one import ingest
 from tinymlops.features.intake.rebuilding import begin_generation
 from tinymlops.features.intake.transforming import recompute
 

@@ -36,7 +36,7 @@ from tinymlops.features.intake.changes import (
 from tinymlops.features.intake.committing import Batch, commit
 from tinymlops.features.intake.compaction import compact
 from tinymlops.features.intake.fitting import fitted
-from tinymlops.features.intake.incremental import busy, ingest
+from tinymlops.features.intake.ingest_one import busy, ingest
 from tinymlops.features.intake.taking_in import TakenIn, entity_keys, judged_now, never_known, take_in
 from tinymlops.features.intake.transforming import stored_whole
 from tinymlops.records import Ingestion, MovedEvent, Schema

@@ -12,7 +12,7 @@ from tinymlops.features.columns import check_readers
 from tinymlops.features.compute.deletes import refuse_deletes
 from tinymlops.features.definitions import specs
 from tinymlops.features.definitions.specs import EntitySpec, SourceSpec
-from tinymlops.features.history.commits import Commits
+from tinymlops.features.history.corrections import Commits
 from tinymlops.features.history.generations import (
     Judgement,
     generations_of,

@@ -14,7 +14,7 @@ import polars as pl
 from tinymlops._widening import widened
 from tinymlops.errors import DataError
 from tinymlops.features.definitions import graph, specs
-from tinymlops.features.history.commits import Commits, with_observed_times
+from tinymlops.features.history.corrections import Commits, with_observed_times
 from tinymlops.features.history.generations import generations_of, inputs_of, place_of, reads_others
 from tinymlops.features.history.sources import run_transformation, with_times
 from tinymlops.features.history.stored import (

@@ -28,12 +28,12 @@ from tinymlops.kernels.entries import EVENT
 from tinymlops.records import SourceState
 from tinymlops.registry.pushes import brings_known_events
 from tinymlops.stores.coverage import Coverage
-from tinymlops.stores.online import Change
+from tinymlops.stores.online_store import Change
 
 if TYPE_CHECKING:
     from tinymlops.features.compute.arranged import Array
     from tinymlops.features.context import Context
-    from tinymlops.stores.online import Snapshot
+    from tinymlops.stores.online_store import Snapshot
 
 __all__ = ["Part", "changed", "follow_views", "origin_of", "written_anew"]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.specs import ViewSpec
     from tinymlops.stores.coverage import Coverage
-    from tinymlops.stores.online import Snapshot
+    from tinymlops.stores.online_store import Snapshot
 
 __all__ = ["Covered", "covered", "materialize"]
 

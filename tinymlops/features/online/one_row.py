@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tinymlops.features.definitions.specs import FeatureRequest
     from tinymlops.features.online.combined import Answer
     from tinymlops.features.online.read_plans import ReadPlan
-    from tinymlops.stores.online import Snapshot
+    from tinymlops.stores.online_store import Snapshot
 
 __all__ = ["FoundRow", "RowPlan"]
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tinymlops.features.definitions.specs import FeatureRequest
     from tinymlops.features.online.requests import Request
     from tinymlops.stores.coverage import Coverage
-    from tinymlops.stores.online import Snapshot
+    from tinymlops.stores.online_store import Snapshot
 
 __all__ = ["Found", "ReadPlan", "ViewPlan", "plan_for"]
 

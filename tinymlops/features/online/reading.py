@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tinymlops.features.history.stored import Rebuilt
     from tinymlops.features.online.combined import Answer
     from tinymlops.frames import Frame
-    from tinymlops.stores.online import Snapshot
+    from tinymlops.stores.online_store import Snapshot
 
 __all__ = ["OnlineFeatures", "get_online_features", "read_features"]
 

@@ -24,12 +24,12 @@ from tinymlops.features.definitions.specs import AnySpec, EntitySpec, SourceSpec
 from tinymlops.features.history.stored import Rebuilt
 from tinymlops.kernels.compiling import frozen
 from tinymlops.kernels.entries import SYSTEM, empty_entry, pack, unpack
-from tinymlops.stores.online import Full, Newest, prefix_of
+from tinymlops.stores.online_store import Full, Newest, prefix_of
 
 if TYPE_CHECKING:
     from tinymlops.features.definitions.expressions import Aggregate, Operand
     from tinymlops.stores.coverage import Coverage
-    from tinymlops.stores.online import Snapshot
+    from tinymlops.stores.online_store import Snapshot
 
 __all__ = [
     "Covered",

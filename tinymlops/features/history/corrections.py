@@ -1,4 +1,8 @@
-"""When the rows of a source were committed, and what follows for versions that were stored without that time."""
+"""Since when corrections count: a later version of an id counts from the ingest that brought it.
+
+New corrections are stored with that time (`intake/changes.py` for ingests, `intake/pushing.py` for pushes). For versions that
+were stored without it, it is found here, from the ingests of the source.
+"""
 
 from __future__ import annotations
 

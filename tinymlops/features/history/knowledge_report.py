@@ -11,7 +11,7 @@ from tinymlops.features.compute.views import compute_view, plan_view
 from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.definitions import Definitions
 from tinymlops.features.definitions.specs import FeatureRequest, Known, SourceSpec, ViewSpec
-from tinymlops.features.history.commits import Commits
+from tinymlops.features.history.corrections import Commits
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.history.stored import stored_rows
 from tinymlops.kernels.records import NEVER
