@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tinymlops.records.audit import AuditEntry
 from tinymlops.records.counters import Counter
-from tinymlops.records.definitions import Definition
+from tinymlops.records.definitions import Definition, Mark, Note
 from tinymlops.records.ingestions import Ingestion
 from tinymlops.records.models import (
     Evaluation,
@@ -38,10 +38,12 @@ __all__ = [
     "Generation",
     "Ingestion",
     "LoggedModel",
+    "Mark",
     "Metric",
     "ModelAlias",
     "ModelVersion",
     "MovedEvent",
+    "Note",
     "Outcome",
     "Prediction",
     "PushBatch",
@@ -79,5 +81,7 @@ TABLES: tuple[type[Record], ...] = (
     AuditEntry,
     Generation,
     RenamedSource,
+    Note,
+    Mark,
 )
 """Every record, in the order in which the migrations make their tables."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -86,6 +86,13 @@ def _steps() -> Migrations:
         for table in ("segments", "source_states", "ingestions"):
             _renew_checksum(db, table)
 
+    @steps()
+    def m004_why_and_who(db: Database) -> None:
+        for statement in _WHY_AND_WHO:
+            db.execute(statement)
+        db.conn.create_function(check_of.__name__, -1, lambda *values: check_of(values), deterministic=True)
+        _renew_checksum(db, "definitions")
+
     return steps
 
 
@@ -136,6 +143,33 @@ _GENERATIONS = (
         place TEXT NOT NULL,
         at INTEGER NOT NULL,
         {CHECK} INTEGER NOT NULL
+    ) STRICT""",
+)
+
+_WHY_AND_WHO = (
+    "ALTER TABLE definitions ADD COLUMN logic TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE definitions ADD COLUMN below TEXT NOT NULL DEFAULT '{}'",
+    "ALTER TABLE definitions ADD COLUMN author TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE definitions ADD COLUMN message TEXT NOT NULL DEFAULT ''",
+    f"""CREATE TABLE notes (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        kind TEXT NOT NULL,
+        name TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        text TEXT NOT NULL,
+        author TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        {CHECK} INTEGER NOT NULL
+    ) STRICT""",
+    f"""CREATE TABLE marks (
+        kind TEXT NOT NULL,
+        name TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        mark TEXT NOT NULL,
+        author TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        {CHECK} INTEGER NOT NULL,
+        PRIMARY KEY (kind, name, version)
     ) STRICT""",
 )
 

@@ -14,6 +14,7 @@ from tinymlops.features.definitions.expressions import Aggregate
 from tinymlops.frames import Ambiguous, DateMeans
 
 __all__ = [
+    "About",
     "AnySpec",
     "CodeReference",
     "EntitySpec",
@@ -27,6 +28,7 @@ __all__ = [
     "decode",
     "encode",
     "fingerprint",
+    "logic",
 ]
 
 
@@ -46,12 +48,29 @@ class CodeReference(msgspec.Struct, frozen=True, kw_only=True):
     """SHA-256 of the function's source text: tells whether the imported code is the applied code."""
 
 
+class About(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What people say about a definition, and what becomes of it: no part of what it computes, and in neither of its hashes."""
+
+    owner: str = ""
+    """Who answers for it, such as "ana" or "team-risk"."""
+    tags: tuple[str, ...] = ()
+    units: dict[str, str] = {}
+    """Feature, or column, to the unit of its values."""
+    variant: str = ""
+    """A name for this version, beside its number."""
+    keep: bool = False
+    """Whether the version stays when nothing reads it and a newer one has come."""
+    enabled: bool = True
+    """False to refuse new readers, and to tell the others."""
+
+
 class EntitySpec(msgspec.Struct, frozen=True, kw_only=True, tag="entity", tag_field="kind"):
     """What features describe, and the columns that identify it."""
 
     name: str
     key: tuple[str, ...]
     description: str = ""
+    about: About | msgspec.UnsetType = msgspec.UNSET
 
 
 class SourceSpec(msgspec.Struct, frozen=True, kw_only=True, tag="source", tag_field="kind"):
@@ -89,6 +108,7 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True, tag="source", tag_fi
     """Microseconds that `since` lies before the greatest cursor in history."""
     code: CodeReference | None = None
     description: str = ""
+    about: About | msgspec.UnsetType = msgspec.UNSET
     known: Literal["observed"] | msgspec.UnsetType = msgspec.UNSET
     """Unset is what held before there was a choice; `knowledge` spells it out."""
 
@@ -110,6 +130,7 @@ class ViewSpec(msgspec.Struct, frozen=True, kw_only=True, tag="feature_view", ta
     """Microseconds a value stays valid; for expressions without a window."""
     features: dict[str, Aggregate]
     description: str = ""
+    about: About | msgspec.UnsetType = msgspec.UNSET
 
 
 class OnDemandSpec(msgspec.Struct, frozen=True, kw_only=True, tag="on_demand", tag_field="kind"):
@@ -123,6 +144,7 @@ class OnDemandSpec(msgspec.Struct, frozen=True, kw_only=True, tag="on_demand", t
     uses_timestamp: bool
     code: CodeReference
     description: str = ""
+    about: About | msgspec.UnsetType = msgspec.UNSET
 
 
 class LabelSpec(msgspec.Struct, frozen=True, kw_only=True, tag="label", tag_field="kind"):
@@ -135,6 +157,7 @@ class LabelSpec(msgspec.Struct, frozen=True, kw_only=True, tag="label", tag_fiel
     gap: int = 0
     expression: Aggregate
     description: str = ""
+    about: About | msgspec.UnsetType = msgspec.UNSET
 
 
 class FeatureRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,6 +182,7 @@ class TrainingSetSpec(msgspec.Struct, frozen=True, kw_only=True, tag="training_s
     tz: str = "UTC"
     """Zone of the dates of a time split."""
     description: str = ""
+    about: About | msgspec.UnsetType = msgspec.UNSET
 
 
 AnySpec: TypeAlias = EntitySpec | SourceSpec | ViewSpec | OnDemandSpec | LabelSpec | TrainingSetSpec
@@ -176,10 +200,24 @@ def decode(data: bytes) -> AnySpec:
 
 
 def fingerprint(spec: AnySpec) -> str:
-    """Return the SHA-256 of a definition's content; its description and its file's place are no part of it."""
-    plain = msgspec.structs.replace(spec, description="")
+    """Return the SHA-256 of a definition's content; prose and its file's place are not part of it."""
+    plain = _without_prose(spec)
+    return hashlib.sha256(encode(plain)).hexdigest()
+
+
+def logic(spec: AnySpec) -> str:
+    """Return the SHA-256 of a definition's content without its own name: two with the same one compute the same.
+
+    What a definition reads is told apart by name. The name of a Python function is part of its source text, so it counts.
+    """
+    plain = msgspec.structs.replace(_without_prose(spec), name="")
+    return hashlib.sha256(encode(plain)).hexdigest()
+
+
+def _without_prose(spec: AnySpec) -> AnySpec:
+    plain = msgspec.structs.replace(spec, description="", about=msgspec.UNSET)
     if isinstance(plain, SourceSpec | OnDemandSpec) and plain.code is not None:
-        # Where the project lies on this machine is no part of what it defines.
+        # Where the project lies on this machine is not part of what it defines.
         code = msgspec.structs.replace(plain.code, file=None, module="")
         plain = msgspec.structs.replace(plain, code=code)
-    return hashlib.sha256(encode(plain)).hexdigest()
+    return plain
