@@ -99,7 +99,7 @@ def test_builds_and_models_of_schema_2_read_what_they_read_and_new_definitions_o
         assert ws.verify_online().same
         assert known_of(ws, "a") == [12.0, 12.0, 12.0]
         plan = ws.apply(corrected_shop.project())
-        assert "known: latest -> observed" in str(plan)  # and where its code lies, in another checkout
+        assert "known latest -> observed" in str(plan)  # and where its code lies, in another checkout
         # Corrections count from the ingest that brought them, also those that were compacted.
         assert known_of(ws, "a") == [30.0, 31.0, 12.0]
         assert known_of(ws, "b") == [70.0, 70.0, 73.0]

@@ -39,7 +39,7 @@ def test_a_changed_definition_gets_a_new_version_that_names_what_changed(workspa
     workspace.apply(shop(None))
     changed = shop(None, ttl="3d")
     (change,) = [change for change in workspace.plan(changed).changes if change.action != "keep"]
-    assert (change.action, change.name, change.detail) == ("change", "spending", "ttl")
+    assert (change.action, change.name, change.detail) == ("change", "spending", "ttl none -> 3d")
     workspace.apply(changed)
     assert workspace.catalog.get("feature_view", "spending").version == 2
     assert "1 to apply" not in str(workspace.plan(changed))
@@ -165,11 +165,11 @@ def test_a_changed_feature_is_named_and_a_changed_order_is_one(workspace):
         return [change.detail for change in changed]
 
     last, spent = (lambda rows: rows["amount"].last()), (lambda rows, window: rows["amount"].sum(window=window))
-    assert detail(lambda rows: {"last_amount": last(rows), "spent_1d": spent(rows, "2d")}) == ["features.spent_1d"]
-    assert detail(lambda rows: {"spent_1d": spent(rows, "1d"), "last_amount": last(rows)}) == ["order of features"]
-    assert detail(lambda rows: {"n": rows.count(window="1d"), "spent_1d": spent(rows, "1d")}) == [
-        "features.last_amount, features.n"
+    assert detail(lambda rows: {"last_amount": last(rows), "spent_1d": spent(rows, "2d")}) == [
+        "spent_1d.window 1d -> 2d"
     ]
+    assert detail(lambda rows: {"spent_1d": spent(rows, "1d"), "last_amount": last(rows)}) == ["order of features"]
+    assert detail(lambda rows: {"n": rows.count(window="1d"), "spent_1d": spent(rows, "1d")}) == ["+n, -last_amount"]
 
 
 def test_a_name_that_another_project_of_the_workspace_has_is_refused(workspace):

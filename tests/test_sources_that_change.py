@@ -249,7 +249,7 @@ def test_latest_reads_final_versions_as_said(tmp_path):
     made.ingest(orders((1, "a", 1, -10.0)))
     assert made.at(5) == [(-10.0, 1)]
     note = made.define()  # and a source that says nothing observes from then on what it always stored
-    assert "known: latest -> observed" in str(note)
+    assert "known latest -> observed" in str(note)
     assert made.at(5) == [(10.0, 1)]
     made.ws.close()
 

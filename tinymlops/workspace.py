@@ -186,6 +186,7 @@ class Workspace:
         from tinymlops.features.context import definitions_of
         from tinymlops.features.definitions.definitions import Definitions
         from tinymlops.features.history.reading_notes import ways_of_reading
+        from tinymlops.features.law.blast_radius import blast_radius
         from tinymlops.features.planning import plan
         from tinymlops.features.standing import check_renames, notes_on_stored_rows
 
@@ -196,13 +197,19 @@ class Workspace:
         others = definitions_of(row for row in self.catalog.list() if row.project != project.name)
         everything = context.with_definitions(Definitions([*project.specs(), *others.all]))
         planned.notes += [*ways_of_reading(context), *notes_on_stored_rows(everything, self.models, renamed)]
+        changed = [(one.kind, one.name) for one in planned.changes if one.action in ("change", "remove")]
+        planned.reach = blast_radius(self._context(), self.models, changed) if changed else []
         return planned
 
-    def apply(self, project: Project) -> Plan:
+    def apply(self, project: Project, *, message: str = "") -> Plan:
         """Make a project's definitions the ones in force, after checking their columns and types where those are known.
 
         The columns of SQL, of lazy frames and of pushes are known without reading a row; those of other functions
         only once they were ingested. A definition that does not fit is refused, and nothing is written.
+
+        Args:
+            project: The definitions.
+            message: Why; it is kept with every version that this writes, and `why` shows it.
 
         Returns:
             What was changed, with a note for each source whose columns are not known yet.
@@ -225,6 +232,7 @@ class Workspace:
             self.catalog,
             project=project.name,
             renamed=project.renamed(),
+            message=message,
         )
         self._functions.update(functions)
         return planned

@@ -13,7 +13,7 @@ from tinymlops.features.definitions import specs
 from tinymlops.features.definitions.checks import check
 from tinymlops.features.definitions.code import is_importable
 from tinymlops.features.definitions.definitions import Definitions, in_words, kind_of
-from tinymlops.features.definitions.specs import SourceSpec
+from tinymlops.features.law.differences import differences
 from tinymlops.features.standing import rename
 from tinymlops.records import Definition
 from tinymlops.stores.generation import begin_change, end_change
@@ -21,6 +21,7 @@ from tinymlops.tables import html_list, html_table
 
 if TYPE_CHECKING:
     from tinymlops.features.definitions.specs import AnySpec, CodeReference
+    from tinymlops.features.law.blast_radius import BlastRadius
     from tinymlops.registry.catalog import Catalog
     from tinymlops.registry.scope import Scope
 
@@ -37,7 +38,7 @@ class Change(msgspec.Struct, frozen=True):
     kind: str
     name: str
     detail: str = ""
-    """Of a change: the fields that differ, such as "ttl, features.spent_1d"."""
+    """Of a change: the fields that differ, such as "ttl 7d -> 14d, spent.window 1d -> 2d"."""
 
     def __str__(self) -> str:
         detail = f"  ({self.detail})" if self.detail else ""
@@ -51,6 +52,7 @@ class Plan:
         changes: One for each definition of the project or the workspace.
         notes: Facts about them: static sources, boundaries, modes of transformations, columns not yet known.
         base: Kind and name to version of the definitions in force that it was compared with.
+        reach: What reads each definition that changes or goes.
 
     Example:
         >>> print(Plan([Change("change", "feature_view", "sky", "ttl"), Change("keep", "source", "weather")], []))
@@ -64,12 +66,14 @@ class Plan:
         self.changes = changes
         self.notes = notes
         self.base = dict(base or {})
+        self.reach: list[BlastRadius] = []
 
     def __bool__(self) -> bool:
         return bool(self._differing)
 
     def __str__(self) -> str:
         lines = [self._summary, *(f"  {change}" for change in self._differing)]
+        lines += [f"  reach: {radius}" for radius in self.reach if radius]
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
     __repr__ = __str__
@@ -78,7 +82,13 @@ class Plan:
         rows = [
             (_MARKS[change.action], in_words(change.kind), change.name, change.detail) for change in self._differing
         ]
-        return html_table(self._summary, rows) + html_list(self.notes)
+        reached = [str(radius) for radius in self.reach if radius]
+        return html_table(self._summary, rows) + html_list([*reached, *self.notes])
+
+    @property
+    def breaks(self) -> list[str]:
+        """Those of the notes that say that something would stop working."""
+        return [note for note in self.notes if note.startswith("model ")]
 
     @property
     def _differing(self) -> list[Change]:
@@ -145,6 +155,7 @@ def apply(
     *,
     project: str,
     renamed: Mapping[str, str],
+    message: str = "",
 ) -> None:
     """Write what a plan said, in one transaction; nothing is written where nothing differs.
 
@@ -187,9 +198,12 @@ def apply(
                         spec=msgspec.json.decode(specs.encode(spec)),
                         project=project,
                         applied_at=at,
+                        author=scope.actor,
+                        message=message,
                     ),
                 )
-            tx.audit(f"definition.{change.action}", f"{change.kind}:{change.name}", project=project)
+            said = {"message": message} if message else {}
+            tx.audit(f"definition.{change.action}", f"{change.kind}:{change.name}", project=project, **said)
     end_change(scope.environment.online)
 
 
@@ -199,28 +213,10 @@ def _change(spec: AnySpec, known: Definition | None) -> Change:
         return Change("add", kind, spec.name)
     before = specs.decode(msgspec.json.encode(known.spec))
     if known.fingerprint != specs.fingerprint(spec):
-        return Change("change", kind, spec.name, ", ".join(_differences(before, spec)))
+        return Change("change", kind, spec.name, ", ".join(differences(before, spec)))
     if _has_moved(getattr(before, "code", None), getattr(spec, "code", None)):
         return Change("change", kind, spec.name, "where its code is")
     return Change("keep", kind, spec.name)
-
-
-def _differences(before: AnySpec, after: AnySpec) -> list[str]:
-    """Name the fields that differ; of features, columns and keys, which ones."""
-    found = []
-    plain_before, plain_after = (msgspec.to_builtins(spec) for spec in (before, after))
-    for name in after.__struct_fields__:
-        old, new = plain_before.get(name), plain_after.get(name)
-        if msgspec.json.encode(old) == msgspec.json.encode(new):  # where the order of features counts
-            continue
-        if isinstance(old, dict) and isinstance(new, dict) and name != "code":
-            parts = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-            found += [f"{name}.{key}" for key in parts] or [f"order of {name}"]
-        elif name == "known" and isinstance(before, SourceSpec) and isinstance(after, SourceSpec):
-            found.append(f"known: {before.knowledge} -> {after.knowledge}")
-        else:
-            found.append(name)
-    return found
 
 
 def _has_moved(before: CodeReference | None, after: CodeReference | None) -> bool:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "base_sources",
+    "below",
     "derived_in_order",
     "downstream",
     "fingerprints",
@@ -153,6 +154,38 @@ def views_under(definitions: Definitions, on_demand: OnDemandSpec) -> list[Featu
         view = definitions.get(ViewSpec, named, used_by=f"on-demand view {on_demand.name!r}")
         requests.append(FeatureRequest(view=view.name, prefix=parameter.removesuffix(view.name)))
     return requests
+
+
+def below(definitions: Definitions, spec: AnySpec) -> list[AnySpec]:
+    """Return every definition that one stands on, directly or through others, each once; itself is not among them."""
+    found: dict[tuple[str, str], AnySpec] = {}
+    todo = _directly_below(definitions, spec)
+    while todo:
+        one = todo.pop()
+        if (kind_of(one), one.name) not in found:
+            found[kind_of(one), one.name] = one
+            todo += _directly_below(definitions, one)
+    return [found[key] for key in sorted(found)]
+
+
+def _directly_below(definitions: Definitions, spec: AnySpec) -> list[AnySpec]:
+    if isinstance(spec, SourceSpec):
+        return [definitions.get(SourceSpec, name) for name in spec.inputs]
+    if isinstance(spec, ViewSpec | LabelSpec):
+        return [definitions.get(EntitySpec, spec.entity), definitions.get(SourceSpec, spec.source)]
+    if isinstance(spec, OnDemandSpec):
+        return [definitions.get(ViewSpec, request.view) for request in views_under(definitions, spec)]
+    if isinstance(spec, TrainingSetSpec):
+        return [
+            definitions.get(SourceSpec, spec.spine),
+            definitions.get(LabelSpec, spec.label),
+            *(_requested(definitions, request) for request in spec.features),
+        ]
+    return []
+
+
+def _requested(definitions: Definitions, request: FeatureRequest) -> AnySpec:
+    return definitions.get(OnDemandSpec, request.view) if request.on_demand else definitions.get(ViewSpec, request.view)
 
 
 def version_of(definitions: Definitions, view: ViewSpec) -> tuple[AnySpec, ...]:
