@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from tinymlops.features.history.training_sets import TrainingData
     from tinymlops.features.intake.compaction import Compacted
     from tinymlops.features.intake.pushing import Pushed
+    from tinymlops.features.law.planning import Plan
+    from tinymlops.features.law.status import WorkspaceStatus
     from tinymlops.features.online.materialization import Covered
     from tinymlops.features.online.reading import OnlineFeatures
-    from tinymlops.features.planning import Plan
     from tinymlops.frames import Frame
     from tinymlops.monitoring.report import MonitorReport
     from tinymlops.records import Ingestion, ModelAlias, ModelVersion, Run
@@ -187,7 +188,7 @@ class Workspace:
         from tinymlops.features.definitions.definitions import Definitions
         from tinymlops.features.history.reading_notes import ways_of_reading
         from tinymlops.features.law.blast_radius import blast_radius
-        from tinymlops.features.planning import plan
+        from tinymlops.features.law.planning import plan
         from tinymlops.features.standing import check_renames, notes_on_stored_rows
 
         functions, renamed = project.functions(), project.renamed()
@@ -200,6 +201,17 @@ class Workspace:
         changed = [(one.kind, one.name) for one in planned.changes if one.action in ("change", "remove")]
         planned.reach = blast_radius(self._context(), self.models, changed) if changed else []
         return planned
+
+    def status(self, project: Project | None = None) -> WorkspaceStatus:
+        """Say where the workspace stands: what is not applied yet, sources, online views, and models in use.
+
+        Args:
+            project: The project that the workspace should follow, if it is at hand.
+        """
+        from tinymlops.features.law.status import status
+
+        planned = None if project is None else self.plan(project)
+        return status(self._context(), self.models, planned)
 
     def apply(self, project: Project, *, message: str = "") -> Plan:
         """Make a project's definitions the ones in force, after checking their columns and types where those are known.
@@ -220,7 +232,7 @@ class Workspace:
             ConflictError: If somebody else applied between the plan and the change.
         """
         from tinymlops.features.columns import check_columns
-        from tinymlops.features.planning import apply
+        from tinymlops.features.law.planning import apply
 
         planned = self.plan(project)
         functions = project.functions()
@@ -571,7 +583,9 @@ class Workspace:
         with self._environment.online.read() as snapshot:
             return self._resolver.resolve(self._context_in(snapshot), snapshot, reference)
 
-    def promote(self, name: str, version: int, alias: str = "champion", *, expected: int | None = None) -> ModelAlias:
+    def promote(
+        self, name: str, version: int, alias: str = "champion", *, expected: int | None = None, force: bool = False
+    ) -> ModelAlias:
         """Point an alias at a version.
 
         Args:
@@ -579,9 +593,10 @@ class Workspace:
             version: To point at.
             alias: To move, made if need be.
             expected: Move it only from this version (0: only if it does not exist); None moves it from anywhere.
+            force: Let a version that is marked experimental be the champion.
         """
         self._environment.check()
-        return self.models.promote(name, version, alias, expected=expected)
+        return self.models.promote(name, version, alias, expected=expected, force=force)
 
     def predict(self, reference: str, rows: Frame, *, details: bool = False, sync: bool = False) -> Predictions:
         """Predict as of now, by the workspace's clock, and log the answers with the features they were made from.

@@ -5,13 +5,17 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from tinymlops.errors import TinyMLOpsError
 from tinymlops_cli.session import Session
 
-__all__ = ["completing", "features", "models", "sources", "versions", "views"]
+if TYPE_CHECKING:
+    from tinymlops.records import Record
+
+__all__ = ["completing", "features", "models", "named", "sources", "versions", "views"]
 
 Complete = Callable[[typer.Context, str], list[str]]
 
@@ -36,9 +40,8 @@ def _definitions(kind: str) -> Callable[[Path], list[str]]:
 
 def _models(database: Path) -> list[str]:
     from tinymlops.records import ModelVersion
-    from tinymlops.registry.names import names_of
 
-    return names_of(database, ModelVersion)
+    return _names_in(database, ModelVersion)
 
 
 def _references(database: Path) -> list[str]:
@@ -47,10 +50,23 @@ def _references(database: Path) -> list[str]:
     return model_references(database)
 
 
+def _named(database: Path) -> list[str]:
+    from tinymlops.records import Definition
+
+    return sorted({*_models(database), *_names_in(database, Definition)})
+
+
+def _names_in(database: Path, cls: type[Record]) -> list[str]:
+    from tinymlops.registry.names import names_of
+
+    return names_of(database, cls)
+
+
 sources = completing(_definitions("source"))
 views = completing(_definitions("feature_view"))
 models = completing(_models)
 versions = completing(_references)
+named = completing(_named)
 
 
 def features(ctx: typer.Context, incomplete: str) -> list[str]:

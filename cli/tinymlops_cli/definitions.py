@@ -9,7 +9,7 @@ from tinymlops_cli.output import Answer
 from tinymlops_cli.session import Session
 
 if TYPE_CHECKING:
-    from tinymlops.features.planning import Plan
+    from tinymlops.features.law.planning import Plan
 
 __all__ = ["add_to"]
 

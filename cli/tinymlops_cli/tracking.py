@@ -147,9 +147,12 @@ def promote(
     expected: Annotated[
         int | None, typer.Option(min=0, help="Move it only from this version; 0: only if it does not exist.")
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Let a version that is marked experimental be the champion.")
+    ] = False,
 ) -> Answer:
     """Point an alias at a version."""
-    moved = session.workspace.promote(name, version, alias, expected=expected)
+    moved = session.workspace.promote(name, version, alias, expected=expected, force=force)
     before = f", before that {moved.previous}" if moved.previous is not None else ""
     return Answer(moved, [f"{name}@{alias} is version {moved.version}{before}"])
 

@@ -8,12 +8,15 @@ import msgspec
 
 from tinymlops.errors import NotFoundError, near
 from tinymlops.records import Definition
+from tinymlops.registry.remarks import Remarks
 
 if TYPE_CHECKING:
     import builtins
     from collections.abc import Mapping
     from datetime import datetime
 
+    from tinymlops.records import Mark, Note
+    from tinymlops.registry.remarks import VersionStory
     from tinymlops.registry.scope import Scope
     from tinymlops.stores.transaction import Transaction
 
@@ -29,6 +32,8 @@ class Catalog:
 
     def __init__(self, scope: Scope) -> None:
         self._database = scope.environment.database
+        self.remarks = Remarks(scope)
+        """Notes and marks: `note`, `mark` and `why` are its ways in."""
 
     def __repr__(self) -> str:
         return f"<catalog: {len(self.list())} definitions>"
@@ -61,6 +66,22 @@ class Catalog:
                 hint=near(name, known, otherwise="apply the project first: ws.apply(project)"),
             )
         return known[name]
+
+    def note(self, reference: str, text: str, *, kind: str | None = None) -> Note:
+        """Keep a note about a version of a definition or a model: `Remarks.note`."""
+        return self.remarks.note(reference, text, kind=kind)
+
+    def mark(self, reference: str, mark: str | None, *, kind: str | None = None) -> Mark | None:
+        """Mark a version as "golden", "silver" or "experimental"; None takes the mark away: `Remarks.mark`."""
+        return self.remarks.mark(reference, mark, kind=kind)
+
+    def why(self, reference: str, *, kind: str | None = None) -> builtins.list[VersionStory]:
+        """Return every version of a definition or a model, newest first, with who, when and why: `Remarks.story`."""
+        return self.remarks.story(reference, kind=kind)
+
+    def versions(self, kind: str, name: str) -> builtins.list[Definition]:
+        """Return every version of a definition that was ever applied, oldest first."""
+        return self._database.list(Definition, where={"kind": kind, "name": name}, order="version")
 
     def built_with(self, fingerprints: Mapping[str, str]) -> builtins.list[Definition]:
         """Return the versions of definitions that something was built with, in force or not.

@@ -10,6 +10,7 @@ import msgspec
 from tinymlops.errors import ConflictError, DataError, IntegrityError, NotFoundError, near
 from tinymlops.records import Definition, LoggedModel, ModelAlias, ModelVersion, Run, TrainingSetBuild
 from tinymlops.registry.catalog import Catalog
+from tinymlops.registry.remarks import refuse_experimental
 from tinymlops.registry.runs import Runs
 from tinymlops.stores.generation import changing
 from tinymlops.stores.json_text import to_json
@@ -142,7 +143,9 @@ class Models:
         """Return the aliases of a model, by name."""
         return self._database.list(ModelAlias, where={"name": name}, order="alias")
 
-    def promote(self, name: str, version: int, alias: str = CHAMPION, *, expected: int | None = None) -> ModelAlias:
+    def promote(
+        self, name: str, version: int, alias: str = CHAMPION, *, expected: int | None = None, force: bool = False
+    ) -> ModelAlias:
         """Point an alias at a version; it keeps in mind where it pointed before.
 
         Args:
@@ -150,9 +153,10 @@ class Models:
             version: To point at.
             alias: To move, made if need be.
             expected: Move it only from this version (0: only if it does not exist); None moves it from anywhere.
+            force: Let a version that is marked experimental be the champion.
 
         Raises:
-            ConflictError: If the alias points somewhere else than expected.
+            ConflictError: If the alias points somewhere else than expected, or the version is marked experimental.
             NotFoundError: If there is no such version.
         """
         _check_alias(name, alias)
@@ -166,7 +170,7 @@ class Models:
                     f"{name}@{alias} points at {where}, not at {expected or 'none'}: somebody moved it first",
                     hint=f"look at it again, then promote with expected={at}",
                 )
-            return self._point(tx, name, alias, version, current)
+            return self._point(tx, name, alias, version, current, force=force)
 
     def rollback(self, name: str, alias: str = CHAMPION) -> ModelAlias:
         """Point an alias back at the version before its last move; once, so that two people do not undo each other.
@@ -240,9 +244,13 @@ class Models:
             definitions=Catalog(self._scope).built_with(model.definitions),
         )
 
-    def _point(self, tx: Transaction, name: str, alias: str, version: int, current: ModelAlias | None) -> ModelAlias:
+    def _point(
+        self, tx: Transaction, name: str, alias: str, version: int, current: ModelAlias | None, *, force: bool = False
+    ) -> ModelAlias:
         if current is not None and current.version == version:
             return current
+        if alias == CHAMPION and not force:
+            refuse_experimental(tx, name, version, alias=alias)
         moved = ModelAlias(
             name=name,
             alias=alias,

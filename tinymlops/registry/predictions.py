@@ -20,6 +20,7 @@ __all__ = [
     "ids_with_outcome",
     "log_predictions",
     "pages_of_served",
+    "predictions_by_version",
     "sequences_read_at",
     "versions_logged",
     "without_outcome",
@@ -89,6 +90,12 @@ def versions_logged(database: Database, *, since: int) -> list[tuple[str, int, i
     sql = f"""SELECT model, version, count(*) FROM {Prediction.table} WHERE sequence IS NOT NULL AND at >= ?
         GROUP BY model, version ORDER BY model, version"""
     return [(model, version, count) for model, version, count in database.rows(sql, (since,))]
+
+
+def predictions_by_version(database: Database) -> list[tuple[str, int, int]]:
+    """Return (model, version, count) of all logged predictions: out of an index."""
+    sql = f"SELECT model, version, count(*) FROM {Prediction.table} GROUP BY model, version ORDER BY model, version"
+    return [(model, version, count) for model, version, count in database.rows(sql)]
 
 
 def sequences_read_at(database: Database, model: str, version: int, *, since: int) -> list[int]:

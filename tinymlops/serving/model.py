@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from tinymlops.features.context import Context
-    from tinymlops.features.planning import Definitions
+    from tinymlops.features.law.planning import Definitions
     from tinymlops.records import Evaluation, ModelVersion
     from tinymlops.registry.models import ModelManifest, Models
 
