@@ -1,7 +1,7 @@
 """`ingest`, `push` and `materialize`: rows into history, and from there into the online store."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -12,6 +12,9 @@ from tinymlops_cli.commands import command
 from tinymlops_cli.output import Answer, Table
 from tinymlops_cli.rows import rows_from
 from tinymlops_cli.session import Session
+
+if TYPE_CHECKING:
+    from tinymlops.records import Ingestion
 
 __all__ = ["add_to"]
 
@@ -54,28 +57,27 @@ def ingest(
     reports = session.workspace.ingest(
         *sources or [], full=full, complete_until=complete_until, rebuild=rebuild, drop_missing=drop_missing
     )
-    rows = [
-        {
-            "source": report.source,
-            "read": report.rows_read,
-            "new": report.rows_new,
-            "corrected": report.rows_corrected,
-            "deleted": report.rows_deleted,
-            "known": report.rows_known,
-            "held back": report.rows_held_back,
-            "quarantined": report.rows_quarantined,
-            "never known": report.rows_never_known,
-            "ahead": report.rows_ahead,
-            **(
-                {"carried": report.rows_carried, "restarted": report.rows_restarted, "dropped": report.rows_dropped}
-                if rebuild
-                else {}
-            ),
-            "seconds": report.seconds,
-        }
-        for report in reports
-    ]
+    rows = [_shown(report, rebuilt=rebuild) for report in reports]
     return Answer(reports, [Table.of(rows) if rows else "there is no source to ingest: all of them take pushes"])
+
+
+def _shown(report: "Ingestion", *, rebuilt: bool) -> dict[str, object]:
+    """Return what a table shows of the ingest of one source."""
+    kept = {"carried": report.rows_carried, "restarted": report.rows_restarted, "dropped": report.rows_dropped}
+    return {
+        "source": report.source,
+        "read": report.rows_read,
+        "new": report.rows_new,
+        "corrected": report.rows_corrected,
+        "deleted": report.rows_deleted,
+        "known": report.rows_known,
+        "held back": report.rows_held_back,
+        "quarantined": report.rows_quarantined,
+        "never known": report.rows_never_known,
+        "ahead": report.rows_ahead,
+        **(kept if rebuilt else {}),
+        "seconds": report.seconds,
+    }
 
 
 def push(

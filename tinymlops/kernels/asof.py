@@ -35,10 +35,9 @@ def latest(
 ) -> Array:
     """Find for each spine row the record that is the fact at its time.
 
-    Candidates are the visible rows that are not RETRACTED and are kept, or are a TOMBSTONE. A winning
-    tombstone is
-    returned as any row: the caller makes it null. With `oldest`, state starts anew after the last visible tombstone;
-    where nothing came after it, the tombstone itself is returned.
+    Candidates are the visible rows that are not RETRACTED and are kept, or are a TOMBSTONE. A winning tombstone is
+    returned as any row: the caller makes it null. With `oldest`, state starts anew after the last visible tombstone,
+    which itself is returned where nothing came after it.
 
     Args:
         records: K keys, n rows.

@@ -177,11 +177,7 @@ def _reduce(
     operand, is_float = program[first, OPERAND], program[first, IS_FLOAT] != 0
     bits = columns[max(operand, EVENT)]
     infinite = _mark_usable(columns, rows, operand, program[first, WHERE], is_float, time, usable)
-    most, compares, collects = _COUNT, False, False
-    for f in range(first, last):
-        most = max(most, program[f, OPERATION])
-        compares |= program[f, OPERATION] in (_MIN, _MAX)
-        collects |= program[f, OPERATION] in (_UNIQUE, _QUANTILE)
+    most, compares, collects = _needed(program, first, last)
     i = first_at_least(event, _START, rows, time)
     low = first_at_least(event, _START, i, back(time, program[last - 1, SPAN]))
     adds, squares_too = most >= _ANY and infinite < 0, most >= _VAR and infinite < 0
@@ -215,18 +211,21 @@ def _reduce(
             answer[1, place, k] = FOUND if count else NULL
             answer[0, place, k] = in_order(lowest if operation == _MIN else highest, is_float) if count else 0
         else:
+            share = _number(program[f, QUANTILE], YES)
             answer[0, place, k], answer[1, place, k] = _answer(
-                operation,
-                is_float,
-                _number(program[f, QUANTILE], YES),
-                values[:count],
-                count,
-                newest,
-                time,
-                sums,
-                squares,
-                scale,
+                operation, is_float, share, values[:count], count, newest, time, sums, squares, scale
             )
+
+
+@compiled
+def _needed(program: Array, first: int, last: int) -> tuple[int, bool, bool]:
+    """Return the greatest operation of some features, whether any compares values, and whether any needs them all."""
+    most, compares, collects = _COUNT, False, False
+    for f in range(first, last):
+        most = max(most, program[f, OPERATION])
+        compares |= program[f, OPERATION] in (_MIN, _MAX)
+        collects |= program[f, OPERATION] in (_UNIQUE, _QUANTILE)
+    return most, compares, collects
 
 
 @compiled

@@ -166,14 +166,9 @@ class ActiveRun:
             )
         data = self._data
         content = save(model, trust)
-        signature, answers = answer_training_rows(
-            fitted_signature(data.signature, model, data.train.y), model, data.train.X
-        )
-        if not predict(load(content, trust), data.train.X, signature).equals(answers, null_equal=True):
-            raise DataError(
-                f"the {type(model).__name__} answers differently once it is read back",
-                hint="leave out steps with random answers or a state of their own",
-            )
+        fitted = fitted_signature(data.signature, model, data.train.y)
+        signature, answers = answer_training_rows(fitted, model, data.train.X)
+        _require_same(model, predict(load(content, trust), data.train.X, signature), answers)
         baseline = msgspec.json.encode(baseline_of(data.train.X, answers))
         record = LoggedModel(
             run=self.id,
@@ -195,6 +190,15 @@ class ActiveRun:
     def finish(self) -> Run:
         """End the run where no `with` block does."""
         return self._runs.finish(self.id)
+
+
+def _require_same(model: Any, again: pl.DataFrame, answers: pl.DataFrame) -> None:
+    """Refuse a model that answers otherwise once it is read back."""
+    if not again.equals(answers, null_equal=True):
+        raise DataError(
+            f"the {type(model).__name__} answers differently once it is read back",
+            hint="leave out steps with random answers or a state of their own",
+        )
 
 
 def _evaluation(model: Any, data: FittingData, signature: Signature, answers: pl.DataFrame) -> Evaluation:

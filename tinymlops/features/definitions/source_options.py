@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import msgspec
 
@@ -14,9 +15,85 @@ from tinymlops.times import parse_duration, parse_zone
 if TYPE_CHECKING:
     from tinymlops.features.definitions.specs import SourceSpec
 
-__all__ = ["check_pushed", "incremental", "known_of", "local_times"]
+__all__ = [
+    "SourceOptions",
+    "check_pushed",
+    "check_row_wise",
+    "check_times",
+    "incremental",
+    "known_of",
+    "local_times",
+]
 
 _LOOKBACK = "1d"
+
+
+class SourceOptions(NamedTuple):
+    """What a source and a transformation can both be given, as the user gave it; see `project.source`."""
+
+    timestamp: str | None
+    id: str | None
+    created: str | None
+    delay: str | timedelta | None
+    tz: str | None
+    ambiguous: Ambiguous
+    date_means: DateMeans | None
+    keys: Mapping[str, str] | None
+    known: Literal["observed", "latest"] | None
+
+    def fields(self) -> dict[str, Any]:
+        """Return them as fields of the source's definition, but for `known`, which the others decide with it.
+
+        Raises:
+            DefinitionError: If one has another value than it may.
+        """
+        return {
+            "timestamp": self.timestamp,
+            "id": self.id,
+            "created": self.created,
+            **_delay(self.delay),
+            **local_times(self.tz, self.ambiguous, self.date_means),
+            "keys": dict(self.keys or {}),
+        }
+
+
+def check_times(name: str, options: SourceOptions, *, static: bool) -> None:
+    """Check that a source has times, or that it is static and has none.
+
+    Raises:
+        DefinitionError: If not.
+    """
+    timestamp, _, created, delay, *_ = options
+    if static and (timestamp or created or delay):
+        raise DefinitionError(f"source {name!r} is static and has times", hint="leave out timestamp, created and delay")
+    if not static and not timestamp:
+        raise DefinitionError(
+            f"source {name!r} has no timestamp",
+            hint='name its event-time column, timestamp="at", or say static=True if its rows have no time',
+        )
+
+
+def check_row_wise(name: str, options: SourceOptions, *, inputs: int, max_age: str | timedelta | None) -> None:
+    """Check that a row-wise transformation has one input, whose times and id it keeps.
+
+    Raises:
+        DefinitionError: If not.
+    """
+    timestamp, event_id, created, delay, *_ = options
+    if inputs != 1 or timestamp or event_id or created or delay or max_age or options.known:
+        raise DefinitionError(
+            f"row-wise transformation {name!r} must have one input and keep its times and id",
+            hint="leave out timestamp, id, created, delay, max_age and known, or row_wise=True",
+        )
+
+
+def _delay(delay: str | timedelta | None) -> dict[str, Any]:
+    """Split a delay into microseconds or the name of a column."""
+    if delay is None:
+        return {}
+    if isinstance(delay, str) and delay[:1] not in "+-.0123456789":  # no column's name begins like a number
+        return {"delay_column": delay}
+    return {"delay": parse_duration(delay, name="delay")}
 
 
 def incremental(source: SourceSpec, *, cursor: str | None, lookback: str | timedelta | None) -> tuple[str | None, int]:

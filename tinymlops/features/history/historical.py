@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -17,19 +17,24 @@ from tinymlops.features.definitions.nouns import FeatureRole, FeatureView, OnDem
 from tinymlops.features.definitions.on_demand import FEATURE, TIMESTAMP, expressions_of, inputs_of
 from tinymlops.features.definitions.specs import EntitySpec, FeatureRequest, OnDemandSpec, SourceSpec, ViewSpec
 from tinymlops.features.history.prepared import history_from_store
-from tinymlops.features.history.stored import known_columns, state_of
+from tinymlops.features.history.stored import known_columns, require_past, state_of
+from tinymlops.frames import give_back, require_no_nulls, times_to_micros, to_polars
+from tinymlops.presence import absent_columns
 
 if TYPE_CHECKING:
     from tinymlops.features.compute.arranged import Array
     from tinymlops.features.context import Context
+    from tinymlops.frames import Frame
 
 __all__ = [
     "Asked",
     "FeatureColumns",
     "features_for",
+    "get_historical_features",
     "in_order",
     "key_types",
     "parse_features",
+    "require_present",
     "same_name",
     "view_columns",
 ]
@@ -52,6 +57,82 @@ class FeatureColumns(NamedTuple):
     """`<column>_status` and `<column>_event_time`, if they were asked for."""
     not_finite: dict[str, int]
     """Column to how many values are null because what was computed is NaN or infinite; of those that have any."""
+
+
+def get_historical_features(
+    context: Context,
+    spine: Frame,
+    asked: Asked,
+    *,
+    timestamp: str,
+    tz: str | None,
+    details: bool,
+    as_of: int | None,
+) -> Frame:
+    """Give each row of a user's spine the features as they were known at its time.
+
+    Args:
+        context: The workspace's state.
+        spine: Key columns, request fields and a time column: any table.
+        asked: The features.
+        timestamp: The spine's time column.
+        tz: Zone of times that carry none; None if there must be no such times.
+        details: Add `<feature>_status` and `<feature>_event_time`.
+        as_of: Of history only the rows with a sequence up to this one; None for all.
+
+    Returns:
+        The spine's rows, in their order, with a column for each feature; the kind of frame the spine is.
+
+    Raises:
+        DataError: If the spine lacks its time column, a key column or a request field, or a time is null or has no zone.
+    """
+    rows = to_polars(spine)
+    if timestamp not in rows.columns:
+        raise DataError(
+            f"the spine has no time column {timestamp!r}",
+            hint=near(timestamp, rows.columns) + ' Name it with timestamp="..."',
+        )
+    time = times_to_micros(rows[timestamp], role="spine", tz=tz, name=timestamp)
+    require_no_nulls(time, name=timestamp)
+    requests = parse_features(context, asked)
+    absent = absent_columns(spine)
+    if absent:
+        require_present(context, requests, absent)
+    past = require_past(context, as_of)
+    table = features_for(context, rows, time.to_numpy(), requests, details=details, as_of=past)
+    result = rows.with_columns(*table.columns.values(), *table.details.values())
+    assert result.height == rows.height, "a spine row has exactly one row of features"
+    return give_back(result, spine)
+
+
+def require_present(context: Context, requests: Sequence[FeatureRequest], absent: Mapping[str, int]) -> None:
+    """Refuse a row that lacks a key column or request field which others have: alone it would be refused as well.
+
+    Args:
+        context: The workspace's state.
+        requests: What is asked for.
+        absent: Column to the first row that lacks it.
+
+    Raises:
+        DataError: If there is such a row, naming it and the column.
+    """
+    views = [request for request in requests if not request.on_demand]
+    needed = [(column, f"the key of {request.view!r}") for request in views for column in _key_of(context, request)]
+    for request in requests:
+        if request.on_demand:
+            fields = context.definitions.get(OnDemandSpec, request.view).request
+            needed += [(name, f"a request field of on-demand view {request.view!r}") for name in fields]
+    for column, what in needed:
+        if column in absent:
+            raise DataError(
+                f"row {absent[column]} has no column {column!r}, {what}, which other rows have",
+                hint="send it in every row; null where it is not known",
+            )
+
+
+def _key_of(context: Context, request: FeatureRequest) -> tuple[str, ...]:
+    view = context.definitions.get(ViewSpec, request.view)
+    return request.on or context.definitions.get(EntitySpec, view.entity).key
 
 
 def parse_features(context: Context, asked: Asked) -> tuple[FeatureRequest, ...]:

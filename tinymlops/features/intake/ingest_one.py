@@ -73,11 +73,8 @@ def _attempt(
 
     What they read may be newer than what was read here, so that only another read tells what holds now.
     """
-    before, state, judged = (
-        live_segments(context, source.name),
-        state_of(context, source.name),
-        judged_now(context, source),
-    )
+    before = live_segments(context, source.name)
+    state, judged = state_of(context, source.name), judged_now(context, source)
     refuse_other_dating(source, judged)
     frame = with_times(read_source(context, source, since=None if full else since_of(context, source)), source)
     present = frame[source.id] if full and source.id else None

@@ -59,21 +59,14 @@ def ingest_all(
             "a rebuild is for named sources" if rebuild else "drop_missing goes with rebuild",
             hint='ws.ingest("orders", rebuild=True), or: tinymlops ingest orders --rebuild',
         )
-    known = context.definitions.of(specs.SourceSpec)
-    chosen = [context.definitions.get(specs.SourceSpec, name) for name in names] or [
-        spec for spec in known.values() if not spec.inputs and spec.via != "push"
-    ]
-    chosen = [spec for spec in chosen if not spec.inputs]
+    chosen = _chosen(context, names)
     if full:
         _require_ids(chosen)
     attempts = Attempts(context.root)
     for spec in chosen:
-        attempts.make(
-            spec.name,
-            partial(begin_generation, context, spec, drop_missing=drop_missing)
-            if rebuild
-            else partial(ingest, context, spec, full=full, complete_until=complete_until),
-        )
+        read = partial(ingest, context, spec, full=full, complete_until=complete_until)
+        read_anew = partial(begin_generation, context, spec, drop_missing=drop_missing)
+        attempts.make(spec.name, read_anew if rebuild else read)
     for spec in graph.derived_in_order(context.definitions):
         if not spec.row_wise:
             attempts.make(spec.name, partial(recompute, context, spec))
@@ -81,6 +74,13 @@ def ingest_all(
         _follow(context)
     compact_where_needed(context)
     return attempts.give(asked=len(chosen))
+
+
+def _chosen(context: Context, names: Sequence[str]) -> list[SourceSpec]:
+    """Return the sources to read: of the named ones, or of all that are not pushed, those that have no inputs."""
+    named = [context.definitions.get(specs.SourceSpec, name) for name in names]
+    every = context.definitions.of(specs.SourceSpec).values()
+    return [spec for spec in named or every if not spec.inputs and (named or spec.via != "push")]
 
 
 def _follow(context: Context) -> None:

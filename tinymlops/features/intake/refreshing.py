@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tinymlops.errors import ConflictError
 from tinymlops.features.definitions import graph
+from tinymlops.features.definitions.specs import ViewSpec
 from tinymlops.features.intake.followers import follow
 from tinymlops.features.intake.transforming import recompute
 from tinymlops.features.online.materialization import Covered, materialize
@@ -17,24 +18,26 @@ from tinymlops.progress import progress
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
-    from tinymlops.features.definitions.specs import ViewSpec
 
 __all__ = ["refresh"]
 
 
-def refresh(context: Context, views: Sequence[ViewSpec]) -> list[Covered]:
+def refresh(context: Context, names: Sequence[str]) -> list[Covered]:
     """Bring views up to date in the online store; what is done of one stays done if another fails.
 
     Args:
         context: The workspace's state.
-        views: Which.
+        names: Of views; none for all.
 
     Returns:
         What the online store holds of each.
 
     Raises:
+        NotFoundError: If a name is unknown, with the near match.
         ConflictError: If somebody else is materializing in this workspace.
     """
+    definitions = context.definitions
+    views = [definitions.get(ViewSpec, name) for name in names] or list(definitions.of(ViewSpec).values())
     with _alone(context):
         for source in graph.rebuilt_under(context.definitions, views):
             recompute(context, source)

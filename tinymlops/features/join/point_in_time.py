@@ -53,14 +53,12 @@ def point_in_time_join(
     A feature row is known at its event time plus `delay`, and with `created` not before it was created. Among
     the known rows the greatest (event time, created time, row number) wins, even if its values are null.
     Feature rows without an event time, or under `known="event"` without a created time, are never known.
-    Nanoseconds round so that nothing is known early; a feature's date is the end of its day, a spine's the
-    start.
+    Nanoseconds round so that nothing is known early; a spine's date is the start of its day.
 
     Args:
         spine: The rows to answer for: any table that `tinymlops.frames.to_polars` reads.
-        features: The feature rows, in any order: a table as well, or the path of Parquet files (`*` stands
-            for several), or a Polars scan of them. Files are read twice, some rows at a time, key and times first
-            and then the values: memory is that of the spine.
+        features: The feature rows, in any order: a table as well, or the path of Parquet files (`*` stands for several),
+            or a Polars scan of them. Files are read twice, some rows at a time: memory is that of the spine.
         key: The key column or columns of the spine; a null in any of them matches nothing.
         timestamp: The spine's time column; no nulls.
         feature_key: The features' key columns where their names differ.
@@ -77,15 +75,14 @@ def point_in_time_join(
             "earliest" or the "latest"; or an error.
         date_means: Whether a feature's date is the "start" or the "end" of its day; None for the end.
         prefix: Put before the name of each feature column.
-        details: Add the columns `status` (as in `Status`; NULL_VALUE where the match's values are all null)
-            and `event_time` (of the match, UTC), with the prefix.
+        details: Add `status` (as in `Status`; NULL_VALUE where the match's values are all null) and `event_time` (of the
+            match, UTC), with the prefix.
 
     Returns:
         The spine's rows, in their order, with the feature columns; as the kind of frame that the spine is.
 
     Raises:
-        DataError: If keys, times or delays cannot be used, a column name would occur twice, or a file changes while it is
-            read.
+        DataError: If keys, times or delays cannot be used, a column name would occur twice, or a file changes meanwhile.
         DefinitionError: If an option is not possible.
         ConflictError: In a forked child of a process that had used Polars.
 

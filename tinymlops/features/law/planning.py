@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from tinymlops.errors import ConflictError
+from tinymlops.features.context import definitions_of
 from tinymlops.features.definitions import specs
 from tinymlops.features.definitions.checks import check
 from tinymlops.features.definitions.code import is_importable
 from tinymlops.features.definitions.definitions import Definitions, in_words, kind_of
+from tinymlops.features.law.blast_radius import BlastRadius, blast_radius
 from tinymlops.features.law.differences import differences
-from tinymlops.features.standing import rename
+from tinymlops.features.standing import check_renames, notes_on_stored_rows, rename
 from tinymlops.records import Definition
 from tinymlops.stores.generation import begin_change, end_change
 from tinymlops.tables import html_list, html_table
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from tinymlops.features.context import Context
+    from tinymlops.features.definitions.project import Project
     from tinymlops.features.definitions.specs import AnySpec, CodeReference
-    from tinymlops.features.law.blast_radius import BlastRadius
     from tinymlops.registry.catalog import Catalog
+    from tinymlops.registry.models import Models
     from tinymlops.registry.scope import Scope
 
 __all__ = ["Change", "Definitions", "Plan", "apply", "plan"]
@@ -100,33 +106,40 @@ class Plan:
         return f"{differing} to apply, {len(self.changes) - differing} unchanged"
 
 
-def plan(
-    new: Iterable[AnySpec],
-    catalog: Catalog,
-    *,
-    project: str,
-    functions: Mapping[str, Callable[..., Any]],
-) -> Plan:
+def plan(project: Project, context: Context, catalog: Catalog, models: Models) -> Plan:
     """Check a project's definitions and compare them with those in force.
 
     All that can be told without data is checked: names, kinds, times, and on-demand views, which are called for
     their expressions. No source is read; columns and their types are `apply`'s to check.
 
     Args:
-        new: The project's definitions.
+        project: Only its own definitions count as removed.
+        context: The workspace's state.
         catalog: What is applied.
-        project: The project's name: only its own definitions count as removed.
-        functions: Its Python functions by definition name.
+        models: Registered ones.
 
     Raises:
         NotFoundError: If a name resolves to nothing.
         DefinitionError: If definitions do not fit together.
         LeakageError: If a label has no time.
-        ConflictError: If another project of the workspace has a definition of the same kind and name.
+        ConflictError: If another project of the workspace has a definition of the same kind and name, or a renamed
+            source would share the rows of another.
     """
+    from tinymlops.features.history.reading_notes import ways_of_reading
+
+    new, functions, renamed = project.specs(), project.functions(), project.renamed()
     definitions = Definitions(new)
     notes = check(definitions, functions)
-    return _compared(definitions, catalog.list(), notes, project)
+    in_force = catalog.list()
+    planned = _compared(definitions, in_force, notes, project.name)
+    changed = [(one.kind, one.name) for one in planned.changes if one.action in ("change", "remove")]
+    planned.reach = blast_radius(context, models, changed) if changed else []
+    context = context.with_project(new, functions)
+    check_renames(context, renamed)
+    others = definitions_of(row for row in in_force if row.project != project.name)
+    everything = context.with_definitions(Definitions([*new, *others.all]))
+    planned.notes += [*ways_of_reading(context), *notes_on_stored_rows(everything, models, renamed)]
+    return planned
 
 
 def _compared(definitions: Definitions, in_force: Iterable[Definition], notes: list[str], project: str) -> Plan:
@@ -147,64 +160,76 @@ def _compared(definitions: Definitions, in_force: Iterable[Definition], notes: l
     return Plan(changes, notes, own)
 
 
-def apply(
-    planned: Plan,
-    new: Iterable[AnySpec],
-    scope: Scope,
-    catalog: Catalog,
-    *,
-    project: str,
-    renamed: Mapping[str, str],
-    message: str = "",
-) -> None:
-    """Write what a plan said, in one transaction; nothing is written where nothing differs.
+def apply(project: Project, context: Context, catalog: Catalog, models: Models, *, message: str = "") -> Plan:
+    """Plan, check the columns and types that are known, and write what differs, in one transaction.
 
-    The catalog is read again in that transaction, where no other writer can come in between. Sources that were renamed
-    keep the rows that they had under the name before.
+    Args:
+        project: As for `plan`.
+        context: As for `plan`.
+        catalog: As for `plan`.
+        models: As for `plan`.
+        message: Why; it is kept with every version that is written.
+
+    Returns:
+        What was changed, with a note for each source whose columns are not known yet.
 
     Raises:
-        ConflictError: If the definitions that it was compared with are others by now, or another project has one of
-            the same kind and name.
+        DefinitionError: If a column does not exist or is of a type that does not fit, and all that `plan` raises.
+        DataError: If a source's times have no zone.
+        ConflictError: If the definitions that it was compared with are others by now.
     """
-    if not planned and not renamed:
-        return
-    definitions = Definitions(new)
-    by_name = {(kind_of(spec), spec.name): spec for spec in definitions.all}
-    at = scope.clock()
+    from tinymlops.features.columns import check_columns
+
+    planned = plan(project, context, catalog, models)
+    planned.notes += check_columns(context.with_project(project.specs(), project.functions()))
+    if planned or project.renamed():
+        _write(planned, project, context.scope, catalog, message)
+    return planned
+
+
+def _write(planned: Plan, project: Project, scope: Scope, catalog: Catalog, message: str) -> None:
+    """Write what a plan said.
+
+    The catalog is read again in the transaction, where no other writer can come in between. Sources that were renamed
+    keep the rows that they had under the name before.
+    """
+    definitions = Definitions(project.specs())
+    at, said = scope.clock(), {"message": message} if message else {}
     with scope.write(audit="inside") as tx:
         in_force = catalog.list(tx=tx)
-        if _compared(definitions, in_force, [], project).base != planned.base:
+        if _compared(definitions, in_force, [], project.name).base != planned.base:
             raise ConflictError(
-                f"somebody else has applied to this workspace since project {project!r} was planned; nothing was changed",
+                f"somebody else has applied to this workspace since project {project.name!r} was planned; "
+                "nothing was changed",
                 hint="plan again, look at what would change now, and apply that",
             )
         begin_change(scope.environment.online)
-        rename(tx, renamed, at)
+        rename(tx, project.renamed(), at)
+        applied = {(row.kind, row.name): row for row in in_force}
+        new = {(kind_of(spec), spec.name): spec for spec in definitions.all}
         for change in planned.changes:
             if change.action == "keep":
                 continue
             if change.action == "remove":
-                (gone,) = (row for row in in_force if (row.kind, row.name) == (change.kind, change.name))
-                catalog.remove(tx, gone, at=at)
+                catalog.remove(tx, applied[change.kind, change.name], at=at)
             else:
-                spec = by_name[change.kind, change.name]
-                catalog.put(
-                    tx,
-                    Definition(
-                        kind=change.kind,
-                        name=change.name,
-                        version=0,
-                        fingerprint=specs.fingerprint(spec),
-                        spec=msgspec.json.decode(specs.encode(spec)),
-                        project=project,
-                        applied_at=at,
-                        author=scope.actor,
-                        message=message,
-                    ),
-                )
-            said = {"message": message} if message else {}
-            tx.audit(f"definition.{change.action}", f"{change.kind}:{change.name}", project=project, **said)
+                row = _row(new[change.kind, change.name], project.name, at)
+                catalog.put(tx, msgspec.structs.replace(row, author=scope.actor, message=message))
+            tx.audit(f"definition.{change.action}", f"{change.kind}:{change.name}", project=project.name, **said)
     end_change(scope.environment.online)
+
+
+def _row(spec: AnySpec, project: str, at: datetime) -> Definition:
+    """Return a definition as the catalog takes it; the catalog counts its versions."""
+    return Definition(
+        kind=kind_of(spec),
+        name=spec.name,
+        version=0,
+        fingerprint=specs.fingerprint(spec),
+        spec=msgspec.json.decode(specs.encode(spec)),
+        project=project,
+        applied_at=at,
+    )
 
 
 def _change(spec: AnySpec, known: Definition | None) -> Change:

@@ -6,6 +6,8 @@ import logging
 import shutil
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from tinymlops.errors import IntegrityError
 from tinymlops.features.context import definitions_of
 from tinymlops.features.definitions import graph
@@ -13,6 +15,7 @@ from tinymlops.features.definitions.specs import ViewSpec
 from tinymlops.features.online.materialization import materialize
 from tinymlops.features.online.variants import Covered, Variant, states
 from tinymlops.progress import progress
+from tinymlops.stores.collection import Collected, collect
 from tinymlops.stores.generation import end_change
 from tinymlops.stores.locks import FileLock
 
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from tinymlops.features.definitions.definitions import Definitions
     from tinymlops.registry.models import Models
 
-__all__ = ["drop_unused_views", "rebuild_derived", "restore_views"]
+__all__ = ["rebuild_derived", "remove_unused", "restore_views"]
 
 _log = logging.getLogger("tinymlops")
 
@@ -68,12 +71,21 @@ def restore_views(context: Context) -> None:
                 advance(1)
 
 
-def drop_unused_views(context: Context, models: Models) -> int:
-    """Remove from the online store the views that neither the definitions in force nor a registered model reads.
+def remove_unused(context: Context, models: Models, *, grace: int) -> Collected:
+    """Remove the views of the online store that nothing reads any more, and the files that nothing needs.
 
-    Returns:
-        How many there were.
+    Args:
+        context: The workspace's state.
+        models: Registered ones.
+        grace: As for `collect`, microseconds.
     """
+    views = _drop_unused_views(context, models)
+    collected = collect(context.environment, now=context.now(), grace=grace, actor=context.scope.actor)
+    return msgspec.structs.replace(collected, views=views)
+
+
+def _drop_unused_views(context: Context, models: Models) -> int:
+    """Remove the views that neither the definitions in force nor a registered model reads; return how many."""
     used = _variants(context.definitions)
     for newest in models.list():
         for version in models.versions(newest.name):

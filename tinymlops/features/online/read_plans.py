@@ -7,7 +7,7 @@ each read, and its stamp says whether they are laid out as the plan thinks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from tinymlops.errors import DataError
 from tinymlops.features.compute.views import asked_of, is_strict, no_key
 from tinymlops.features.definitions.expressions import aggregates_in
-from tinymlops.features.definitions.specs import EntitySpec, OnDemandSpec, SourceSpec, ViewSpec
+from tinymlops.features.definitions.specs import EntitySpec, SourceSpec, ViewSpec
 from tinymlops.features.history.historical import same_name
 from tinymlops.features.history.stored import Rebuilt, newest_rebuild
 from tinymlops.features.online.cells import Cells, SingleRowCells
@@ -66,28 +66,6 @@ class ReadPlan:
         for place, name in enumerate(self.names):
             if name in self.names[:place]:
                 raise same_name(name, self.origin(name))
-
-    def require_present(self, context: Context, absent: Mapping[str, int]) -> None:
-        """Refuse a row that lacks a key column or request field which others have: alone it would be refused as well.
-
-        Args:
-            context: The workspace's state.
-            absent: Column to the first row that lacks it.
-
-        Raises:
-            DataError: If there is such a row, naming it and the column.
-        """
-        needed = [(column, f"the key of {view.view.name!r}") for view in self.views for column in view.on]
-        for request in self.requests:
-            if request.on_demand:
-                fields = context.definitions.get(OnDemandSpec, request.view).request
-                needed += [(name, f"a request field of on-demand view {request.view!r}") for name in fields]
-        for column, what in needed:
-            if column in absent:
-                raise DataError(
-                    f"row {absent[column]} has no column {column!r}, {what}, which other rows have",
-                    hint="send it in every row; null where it is not known",
-                )
 
     def origin(self, name: str) -> str:
         """Return `view:feature` of a column; of the last, if several have the name."""

@@ -16,6 +16,7 @@ from tinymlops.features.history.historical import (
     FeatureColumns,
     in_order,
     parse_features,
+    require_present,
     same_name,
     view_columns,
 )
@@ -209,7 +210,7 @@ def read_features(
 
 def _read(context: Context, snapshot: Snapshot, plan: ReadPlan, keys: Request, *, details: bool) -> OnlineFeatures:
     if keys.absent:
-        plan.require_present(context, keys.absent)
+        require_present(context, plan.requests, keys.absent)
     now = context.now()
     if plan.on_demand:
         return _read_more(context, snapshot, plan, keys, now, details=details)
