@@ -19,7 +19,7 @@ os.environ.setdefault("TINYMLOPS_KERNELS", "compiled")
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
-if not hasattr(sys.modules["__main__"], "__file__"):  # a worker of pytest-xdist, which is no notebook
+if not hasattr(sys.modules["__main__"], "__file__"):  # a worker of pytest-xdist, which is not a notebook
     sys.modules["__main__"].__file__ = __file__
 
 

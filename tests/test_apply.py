@@ -238,7 +238,7 @@ def test_an_on_demand_view_that_fails_only_on_made_up_values_is_taken(workspace,
     project = with_on_demand(
         make(),
         lambda spending, friend, timestamp: {
-            "number": friend.cast(pl.Int64),  # the made-up text is no number
+            "number": friend.cast(pl.Int64),  # the made-up text is not a number
             "python": spending["amount_last"].map_elements(lambda value: value + 1, return_dtype=pl.Float64),
             "hour": timestamp.dt.hour(),
         },

@@ -236,7 +236,7 @@ def test_a_settings_file_without_workspace_says_which_line_is_missing(tmp_path):
 
 def test_a_mistyped_workspace_has_its_near_match(in_shop):
     said = refused(4, "runs", "list", "--workspace", "shopp.tm")
-    assert "shopp.tm is no workspace" in said
+    assert "shopp.tm is not a workspace" in said
     assert "did you mean 'shop.tm'?" in said
 
 
@@ -274,9 +274,9 @@ def test_a_project_that_a_second_module_imports_is_one_project(shop, tmp_path):
         (4, ["features", "online", "spendin", ROW], "spending"),
         (2, ["features", "online", "spending"], "there are no rows"),
         (2, ["features", "online", ",", ROW], "no feature is named"),
-        (6, ["features", "online", "spending", '{"customer_id": '], "is no JSON"),
-        (6, ["features", "online", "spending", "[1]"], "holds 1, which is no row"),
-        (6, ["features", "online", "spending", "customer"], "'customer' is no row"),
+        (6, ["features", "online", "spending", '{"customer_id": '], "is not JSON"),
+        (6, ["features", "online", "spending", "[1]"], "holds 1, which is not a row"),
+        (6, ["features", "online", "spending", "customer"], "'customer' is not a row"),
         (6, ["features", "online", "spending", "customer_id=1", "customer_id=2"], "'customer_id' is given twice"),
         (6, ["features", "historical", "spending", ROW], "no time column 'timestamp'"),
         (

@@ -235,7 +235,7 @@ def test_a_window_that_is_no_duration_is_refused(window):
         (2**63, "9223372036854775808 is beyond 64 bits", "write it as a float"),
         (np.uint64(2**63), "9223372036854775808 is beyond 64 bits", "write it as a float"),
         (-(2**63) - 1, "is beyond 64 bits", "write it as a float"),
-        ("half \ud83d", "is no valid text", "correct its encoding"),
+        ("half \ud83d", "is not valid text", "correct its encoding"),
     ],
 )
 @pytest.mark.parametrize("write", [operator.gt, lambda a, b: a.fill_null(b)], ids=["compared", "filled"])

@@ -329,7 +329,7 @@ def test_a_view_that_the_training_set_does_not_list_is_refused(workspace):
     def rest(spending: tm.Inputs) -> dict[str, pl.Expr]:
         return {"x": spending["last_amount"]}
 
-    with pytest.raises(NotFoundError, match="reads 'spending', which is no feature view of this list") as info:
+    with pytest.raises(NotFoundError, match="reads 'spending', which is not a feature view of this list") as info:
         workspace.plan(with_view(rest, features=()))
     assert "list that view too" in info.value.hint
 

@@ -370,8 +370,8 @@ SOURCE_HINT = "write `-> str` for SQL, `-> pl.LazyFrame` for a frame, `-> tm.Sch
 @pytest.mark.parametrize(
     ("function", "message", "hint"),
     [
-        (gives_a_number, "source 'gives_a_number' is hinted to return int, which is no table", SOURCE_HINT),
-        (gives_nothing, "source 'gives_nothing' is hinted to return NoneType, which is no table", SOURCE_HINT),
+        (gives_a_number, "source 'gives_a_number' is hinted to return int, which is not a table", SOURCE_HINT),
+        (gives_nothing, "source 'gives_nothing' is hinted to return NoneType, which is not a table", SOURCE_HINT),
         (
             sql_with_since,
             "source 'sql_with_since' takes `since` and returns SQL, which is stored as text and has no `since`",

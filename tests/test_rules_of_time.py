@@ -122,7 +122,7 @@ def days(*numbers):
 
 
 def test_a_spine_of_dates_asks_at_the_start_of_its_days_and_is_never_its_own_outcome(workspace):
-    """A day's order is no feature of the visit that day, and the visit's own day no outcome of it."""
+    """A day's order is not a feature of the visit that day, and the visit's own day is not an outcome of it."""
     table = pl.DataFrame({"customer": ["a"] * 4, "at": days(1, 2, 3, 9), "amount": [1.0, -2.0, 3.0, 4.0]})
     visits = pl.DataFrame({"visit": [0], "customer": ["a"], "at": days(2)})
     project = tm.Project("shop")

@@ -80,9 +80,9 @@ def test_a_sequence_that_never_was_is_refused(workspace):
     workspace.apply(shop(orders((1, "a", 50, 1.0))))
     workspace.ingest("orders")
     for wrong in (2, -1, True, "1", 1.0):
-        with pytest.raises(DataError, match="is no sequence of this workspace, which has come to 1"):
+        with pytest.raises(DataError, match="is not a sequence of this workspace, which has come to 1"):
             read(workspace, as_of=wrong)
-    with pytest.raises(DataError, match="is no sequence"):
+    with pytest.raises(DataError, match="is not a sequence"):
         workspace.get_training_data("visits_to_orders", as_of=7)
 
 

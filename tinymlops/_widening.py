@@ -107,6 +107,6 @@ def _wider_decimal(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
         elif dtype.is_integer():
             digits.append((20 if dtype == pl.UInt64 else 19, 0))
         else:
-            return None  # a float is no decimal, and a decimal no float
+            return None  # a float is not a decimal, nor a decimal a float
     whole, scale = (max(parts) for parts in zip(*digits, strict=True))
     return pl.Decimal(min(whole + scale, _MOST_DIGITS), scale)

@@ -59,7 +59,7 @@ def read_config(root: Path) -> Config:
     """Read the settings of a directory; one without `tinymlops.toml` has the defaults.
 
     Raises:
-        DefinitionError: If the file says something that is no setting.
+        DefinitionError: If the file says something that is not a setting.
         AccessError: If it, or its directory, may not be read.
     """
     path = root / FILE_NAME
@@ -159,6 +159,6 @@ def _check(config: Config, path: Path) -> None:
     for module in config.modules:
         if not all(part.isidentifier() for part in module.split(".")) or module.endswith(".py"):
             raise DefinitionError(
-                f"{path} lists {module!r}, which is no name of a module",
+                f"{path} lists {module!r}, which is not a name of a module",
                 hint='write it as an import does, such as modules = ["features"] or ["shop.features"]',
             )

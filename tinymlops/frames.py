@@ -218,7 +218,7 @@ def _failures() -> tuple[type[BaseException], ...]:
 
     return (
         pl.exceptions.PolarsError,
-        pl.exceptions.PanicException,  # of Rust, which is no Exception
+        pl.exceptions.PanicException,  # of Rust, which is not an Exception
         TypeError,
         ValueError,
         ArithmeticError,

@@ -60,7 +60,7 @@ def parse_duration(value: str | timedelta, *, name: str) -> int:
         Microseconds, greater than zero.
 
     Raises:
-        DefinitionError: If it is no duration, zero or negative.
+        DefinitionError: If it is not a duration, zero or negative.
 
     Example:
         >>> parse_duration("1h30m", name="window")

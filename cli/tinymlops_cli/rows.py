@@ -62,7 +62,7 @@ def parse_rows(arguments: Sequence[str]) -> list[Row]:
             continue
         name, equals, value = argument.partition("=")
         if not equals or not name:
-            raise DataError(f"{argument!r} is no row", hint=_EXAMPLE)
+            raise DataError(f"{argument!r} is not a row", hint=_EXAMPLE)
         if name in pairs:
             raise DataError(f"{name!r} is given twice", hint="write several rows as JSON objects")
         pairs[name] = _scalar(value)
@@ -125,14 +125,14 @@ def _decoded(content: bytes, where: str) -> Any:  # parsed JSON
     try:
         return msgspec.json.decode(content)
     except msgspec.DecodeError as error:
-        raise DataError(f"{where} is no JSON: {error}", hint=_EXAMPLE) from error
+        raise DataError(f"{where} is not JSON: {error}", hint=_EXAMPLE) from error
 
 
 def _objects(value: Any, where: str) -> list[Row]:
     rows = value if isinstance(value, list) else [value]
     for row in rows:
         if not isinstance(row, dict):
-            raise DataError(f"{where} holds {row!r}, which is no row", hint=_EXAMPLE)
+            raise DataError(f"{where} holds {row!r}, which is not a row", hint=_EXAMPLE)
     return rows
 
 

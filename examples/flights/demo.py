@@ -77,7 +77,7 @@ def learn_from_the_year() -> None:
         print(f"{sum(view.keys for view in covered):,} keys in the online store")
         runs = ws.search_runs(order_by="-metrics.auc").select("name", "metrics.auc", "metrics.log_loss")
     print(pl.concat([runs, pl.DataFrame([leaky])], how="diagonal_relaxed"))
-    print("The last line is no better model: it saw, by a join on the date, flights that had not landed yet.")
+    print("The last line is not a better model: it saw, by a join on the date, flights that had not landed yet.")
 
 
 def log_run(ws: tm.Workspace, name: str, data: Any, model: Any) -> Any:

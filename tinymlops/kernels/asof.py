@@ -221,7 +221,7 @@ def is_visible(visible_from: int, visible_to: int, time: int, strict: bool) -> b
     """Say whether a row is the fact at the time."""
     if strict:
         return visible_from < time <= visible_to
-    # FOREVER is no moment: what is available then never is, and what lasts until then always does.
+    # FOREVER is not a moment: what is available then never is, and what lasts until then always does.
     return visible_from <= time and visible_from != FOREVER and (time < visible_to or visible_to == FOREVER)
 
 

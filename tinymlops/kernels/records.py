@@ -30,7 +30,7 @@ VALUE = 0
 TOMBSTONE = 1
 """A delete without id: state is null from its event time on."""
 RETRACTED = 2
-"""A delete with id: the event it replaces never was. It is no candidate, but explains the missing value."""
+"""A delete with id: the event it replaces never was. It is not a candidate, but explains the missing value."""
 
 
 class Records(NamedTuple):

@@ -74,9 +74,9 @@ def _parse(where: str) -> list[_Sql]:
             raise _unreadable(where, "it ends too early")
         (field, operator, value), tokens = tokens[:3], tokens[3:]
         if field.kind != "word":
-            raise _unreadable(where, f"{field.text} is no field")
+            raise _unreadable(where, f"{field.text} is not a field")
         if operator.kind != "operator":
-            raise _unreadable(where, f"{operator.text} is no operator")
+            raise _unreadable(where, f"{operator.text} is not an operator")
         conditions.append(_condition(where, field.text, _OPERATORS[operator.text], value))
         if len(conditions) > _MOST_CONDITIONS:
             raise _unreadable(where, f"it has more than {_MOST_CONDITIONS} conditions")
@@ -124,7 +124,7 @@ def _value(where: str, token: _Token) -> tuple[Bound, tuple[str, ...]]:
         return _number(where, token.text), ("integer", "real")
     if token.text.lower() in ("true", "false"):
         return int(token.text.lower() == "true"), ("true", "false")
-    raise _unreadable(where, f"{token.text} is no value; text stands in quotes")
+    raise _unreadable(where, f"{token.text} is not a value; text stands in quotes")
 
 
 def _number(where: str, text: str) -> int | float:

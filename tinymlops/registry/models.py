@@ -224,7 +224,7 @@ class Models:
         """
         reference = run if isinstance(run, str) else getattr(run, "id", None)
         if not isinstance(reference, str):
-            raise DataError(f"{run!r} is no run", hint="pass the run, its id or its name")
+            raise DataError(f"{run!r} is not a run", hint="pass the run, its id or its name")
         record = Runs(self._scope).get(reference)
         model = self._database.get(LoggedModel, run=record.id, name=logged_name)
         if model is None:

@@ -264,7 +264,7 @@ def _scalars(params: Mapping[str, object]) -> dict[str, Scalar]:
     return {_checked(name, "a parameter's name"): _scalar(value) for name, value in params.items()}
 
 
-def _scalar(value: Any) -> Scalar:  # a parameter of any type; what is no scalar is kept as its text
+def _scalar(value: Any) -> Scalar:  # a parameter of any type; what is not a scalar is kept as its text
     value = _unboxed(value)
     if value is None or type(value) in (bool, int, float, str):
         scalar: Scalar = value
@@ -275,11 +275,11 @@ def _scalar(value: Any) -> Scalar:  # a parameter of any type; what is no scalar
 def _number(name: str, value: Any) -> float:  # NumPy's numbers, too
     plain = _unboxed(value)
     if isinstance(plain, str) or plain is None:
-        raise DataError(f"metric {name!r} is {value!r}, which is no number", hint="log text as a parameter or a tag")
+        raise DataError(f"metric {name!r} is {value!r}, which is not a number", hint="log text as a parameter or a tag")
     try:
         return float(plain)
     except (TypeError, ValueError, OverflowError) as error:
-        raise DataError(f"metric {name!r} is no number: {error}", hint="pass one number") from error
+        raise DataError(f"metric {name!r} is not a number: {error}", hint="pass one number") from error
 
 
 def _unboxed(value: Any) -> Any:  # NumPy's scalars have `item`, and so has an array of one value

@@ -172,7 +172,7 @@ def _tree(connection: duckdb.DuckDBPyConnection, text: str) -> list[Any]:
 
 
 def _check(part: dict[str, Any]) -> None:
-    """Refuse a node that is not known; what is no node may have known fields only."""
+    """Refuse a node that is not known; what is not a node may have known fields only."""
     if isinstance(part.get("class"), str):
         unknown = {part["class"]} - EXPRESSIONS
     elif isinstance(part.get("type"), str):

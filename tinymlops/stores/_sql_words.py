@@ -38,7 +38,7 @@ PARTS = _words(
     catalog schema table column then_expr when_expr
     """
 )
-"""Names of the fields of what is no node itself: lists of names and expressions, constants, samples, types."""
+"""Names of the fields of what is not a node itself: lists of names and expressions, constants, samples, types."""
 
 READS_FILES = _words(
     """

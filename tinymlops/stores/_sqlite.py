@@ -19,7 +19,7 @@ _LARGEST_INT = 2**63 - 1
 _LARGEST_WAL_KEPT = 4 * 2**20
 _ROW_EXISTS = (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE)
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-# Of a text that is none, which is Python's own error and has no code; of a text that is no JSON; of a header; of a schema.
+# Of a text that is none, which is Python's own error and has no code; of a text that is not JSON; of a header; of a schema.
 _SAID_OF_DAMAGE = ("Could not decode to UTF-8", "malformed JSON", "unsupported file format", "no such ")
 
 
@@ -55,7 +55,7 @@ def translated(path: Path, subject: str) -> Iterator[None]:
             f"a whole number for {subject} is outside -2^63 to {_LARGEST_INT}", hint="store it as text"
         ) from error
     except UnicodeEncodeError as error:
-        raise DataError(f"a text for {subject} is no valid Unicode: {error.reason}") from error
+        raise DataError(f"a text for {subject} is not valid Unicode: {error.reason}") from error
     except UnicodeDecodeError as error:  # of a message that quotes a damaged schema
         raise _damaged(path, error) from error
     except sqlite3.OperationalError as error:

@@ -117,7 +117,7 @@ def restore(source: Path, target: Path, *, advance: Callable[[int], None]) -> Ba
         What was restored.
 
     Raises:
-        NotFoundError: If the source is no backup.
+        NotFoundError: If the source is not a backup.
         IntegrityError: If a file of it is missing or damaged; nothing is restored then.
         DataError: If there is something at the target.
     """
@@ -141,12 +141,14 @@ def read_manifest(source: Path) -> Backup:
     """Read what a backup holds.
 
     Raises:
-        NotFoundError: If the directory is no backup.
+        NotFoundError: If the directory is not a backup.
         IntegrityError: If its manifest cannot be read.
     """
     path = source / _MANIFEST
     if not path.is_file():
-        raise NotFoundError(f"{source} is no backup: it has no {_MANIFEST}", hint="name the directory that backup made")
+        raise NotFoundError(
+            f"{source} is not a backup: it has no {_MANIFEST}", hint="name the directory that backup made"
+        )
     try:
         with open_regular(path) as file:
             manifest = msgspec.json.decode(file.read(), type=Backup)

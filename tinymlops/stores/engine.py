@@ -61,7 +61,7 @@ def query(
         DefinitionError: If it is not one SELECT, or names a table, column or function that does not exist, or a table
             with columns that differ only by case.
         AccessError: If it reads outside these directories, or by a function that is not on the list.
-        DataError: If the data does not allow it, such as a text that is no number, or a limit is passed.
+        DataError: If the data does not allow it, such as a text that is not a number, or a limit is passed.
     """
     limits = limits or Limits()
     run = _prepared(sql, tables or {}, root, data_dirs, threads, tmp)

@@ -116,7 +116,7 @@ def open_environment(path: Path, *, create: bool, clock: Clock) -> Environment:
         clock: The workspace's clock; the audit log notes where it stood at the creation.
 
     Raises:
-        NotFoundError: If it is no workspace and `create` is false.
+        NotFoundError: If it is not a workspace and `create` is false.
         DataError: If it is to be made where something else is.
         ConflictError: If this process is a fork of one that has it open.
         AccessError: If it may not be written.
@@ -221,7 +221,7 @@ def _refuse(path: Path) -> None:
     known = [sibling.name for sibling in siblings if (sibling / _DATABASE).exists()]
     create = "connect with create=True, or `tinymlops init`, makes a new one"
     similar = near(path.name, known)
-    raise NotFoundError(f"{path} is no workspace", hint=f"{similar}; {create}" if similar else create)
+    raise NotFoundError(f"{path} is not a workspace", hint=f"{similar}; {create}" if similar else create)
 
 
 _open: set[Environment] = set()

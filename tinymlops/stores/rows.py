@@ -1,6 +1,6 @@
 """Records to SQLite rows and back: one codec per Struct class, made once.
 
-Times are microseconds in UTC, booleans 0 and 1, and what is no scalar is JSON text. SQLite cannot hold a
+Times are microseconds in UTC, booleans 0 and 1, and what is not a scalar is JSON text. SQLite cannot hold a
 non-finite float, so it is the text 'NaN', 'Infinity' or '-Infinity', inside JSON as well.
 
 Every row ends with a checksum of its other stored values: `encode` writes it, `checked` compares it, and nothing else does.

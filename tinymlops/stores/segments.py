@@ -163,7 +163,7 @@ def _of_types(rows: pl.LazyFrame, schema: Mapping[str, Any], dtypes: Mapping[str
 
 
 def _added(rows: pl.DataFrame | None, directory: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """Return the schema of rows that are no file yet."""
+    """Return the schema of rows that are not in a file yet."""
     if rows is None:
         return []
     own = {name: dtype for name, dtype in rows.schema.items() if name not in SYSTEM_COLUMNS}
@@ -176,7 +176,7 @@ def _schema(path: Path) -> dict[str, Any]:
     try:
         schema = pl.scan_parquet(path, glob=False, hive_partitioning=False).collect_schema()
     except (pl.exceptions.ComputeError, OSError) as error:
-        raise IntegrityError(f"{path} is no segment: {error}") from error
+        raise IntegrityError(f"{path} is not a segment: {error}") from error
     return {name: lasting_dtype(dtype) for name, dtype in schema.items() if name not in _STORED}
 
 

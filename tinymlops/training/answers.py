@@ -187,7 +187,7 @@ def _predictions(model: Any, array: Any, signature: Signature, rows: int) -> pl.
     answers = array.tolist()
     try:
         found = [named[value] for value in answers]
-    except (KeyError, TypeError) as error:  # a list is no key
+    except (KeyError, TypeError) as error:  # a list is not a key
         row, value = next((row, value) for row, value in enumerate(answers) if value not in classes)
         raise DataError(
             f"the {type(model).__name__} answers {value!r:.100} in row {row}, which is none of {classes!r:.200}, its label's",

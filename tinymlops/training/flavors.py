@@ -63,7 +63,7 @@ def load(data: bytes, trusted: Sequence[str] = (), *, flavor: str = "sklearn") -
 
     Raises:
         UntrustedModelError: If it holds a type that is neither reviewed nor listed.
-        IntegrityError: If it is no model file, or its trees point outside themselves.
+        IntegrityError: If it is not a model file, or its trees point outside themselves.
     """
     if flavor not in FLAVORS:
         raise IntegrityError(f"there is no model flavour {flavor!r}", hint="pip install --upgrade tinymlops")
@@ -72,7 +72,7 @@ def load(data: bytes, trusted: Sequence[str] = (), *, flavor: str = "sklearn") -
 
 def _listed(trusted: Sequence[str]) -> frozenset[str]:
     if isinstance(trusted, str) or not all(isinstance(name, str) for name in trusted):
-        raise DataError(f"trust={trusted!r} is no list of type names", hint='write trust=["package.module.Type"]')
+        raise DataError(f"trust={trusted!r} is not a list of type names", hint='write trust=["package.module.Type"]')
     return frozenset(trusted)
 
 

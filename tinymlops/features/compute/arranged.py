@@ -252,7 +252,7 @@ def available_at(rows: pl.DataFrame, source: SourceSpec, event: Array) -> Array:
         wait = delay_micros(rows[source.delay_column], of=f" of source {source.name!r}")
     if source.knowledge == "latest":
         return available_from(event, wait)
-    # A row without a created time was never known by event, and is no correction where these are observed.
+    # A row without a created time was never known by event, and is not a correction where these are observed.
     unknown = FOREVER if source.knowledge == "event" else NEVER
     return available_from(event, wait, rows["__created"].fill_null(unknown).to_numpy())
 

@@ -100,7 +100,7 @@ def comparable(left: Any, right: Any) -> tuple[Any, Any]:
 
 
 def beside_float(name: str, left: Any, right: Any) -> tuple[Any, Any] | None:
-    """Return an integer and a float as two integers that compare alike; None where floats do, or it is no such pair.
+    """Return an integer and a float as two integers that compare alike; None where floats do, or it is not such a pair.
 
     A float is between two whole numbers: `i < x` where `i` is less than the one above, `i <= x` where it is not more
     than the one below.

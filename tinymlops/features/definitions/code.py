@@ -159,7 +159,7 @@ def _module_of(code: CodeReference, root: Path) -> ModuleType:
             raise
         raise DefinitionError(
             f"the script {file} cannot be run to find its functions: {error}",
-            hint='correct it, and put what is no definition under if __name__ == "__main__":',
+            hint='correct it, and put what is not a definition under if __name__ == "__main__":',
         ) from error
     return module
 

@@ -182,7 +182,7 @@ class Rows:
         """Return one column as an operand.
 
         Raises:
-            DefinitionError: If it is no text, or begins with two underscores.
+            DefinitionError: If it is not a text, or begins with two underscores.
         """
         if not isinstance(column, str) or not column or column.startswith("__"):
             raise DefinitionError(

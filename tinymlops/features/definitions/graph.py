@@ -52,7 +52,7 @@ def upstream(definitions: Definitions, names: Iterable[str]) -> dict[str, Source
     """Return sources and all that they are derived from, by name.
 
     Raises:
-        NotFoundError: If a name is no source's.
+        NotFoundError: If a name is not a source's.
     """
     found: dict[str, SourceSpec] = {}
     todo = list(names)

@@ -76,7 +76,7 @@ def require_table(function: Callable[..., Any], what: str, returns: Any) -> None
     """
     if returns in _NO_TABLES:
         raise DefinitionError(
-            f"{what} {function.__name__!r} is hinted to return {returns.__name__}, which is no table",
+            f"{what} {function.__name__!r} is hinted to return {returns.__name__}, which is not a table",
             hint=_INSTEAD[what],
         )
 
@@ -98,7 +98,7 @@ def check_features(view: str, features: object) -> dict[str, Aggregate]:
     """Return what a feature view's function gave, if it is features.
 
     Raises:
-        DefinitionError: If there are none, or one has no name, is no aggregate, or lacks a window.
+        DefinitionError: If there are none, or one has no name, is not an aggregate, or lacks a window.
     """
     if not isinstance(features, Mapping) or not features:
         raise DefinitionError(

@@ -125,7 +125,7 @@ class Source(_Defined[P, R_co]):
 
     Attributes:
         spec: The definition as data.
-        was: The name that it had before; it is no part of what it defines.
+        was: The name that it had before; it is not part of what it defines.
     """
 
     def __init__(self, function: Callable[P, R_co], spec: SourceSpec, *, was: str | None = None) -> None:
@@ -258,7 +258,7 @@ def requests_of(
     """Return the list of a training set or a read as data.
 
     Raises:
-        DefinitionError: If something in it is no noun of features.
+        DefinitionError: If something in it is not a noun of features.
     """
     requests = []
     for item in features:

@@ -44,7 +44,7 @@ def inputs_of(spec: OnDemandSpec, requests: Sequence[FeatureRequest], definition
         Parameter to the features that were asked for.
 
     Raises:
-        NotFoundError: If a parameter is no view of the list.
+        NotFoundError: If a parameter is not a view of the list.
     """
     import polars as pl
 
@@ -58,7 +58,7 @@ def inputs_of(spec: OnDemandSpec, requests: Sequence[FeatureRequest], definition
         }
         if not columns:
             raise NotFoundError(
-                f"on-demand view {spec.name!r} reads {parameter!r}, which is no feature view of this list",
+                f"on-demand view {spec.name!r} reads {parameter!r}, which is not a feature view of this list",
                 hint="list that view too, or name the parameter as the view, after its role's prefix",
             )
         inputs[parameter] = Inputs(parameter, columns)
@@ -107,7 +107,7 @@ def check_expressions(spec: OnDemandSpec, function: Function, inputs: Mapping[st
         The names of the features.
 
     Raises:
-        DefinitionError: If one reads what is no parameter, sees other rows, or differs from call to call.
+        DefinitionError: If one reads what is not a parameter, sees other rows, or differs from call to call.
         NotFoundError: If the function reads a feature that is not there.
     """
     expressions = expressions_of(spec, function, inputs)
@@ -119,7 +119,7 @@ def check_expressions(spec: OnDemandSpec, function: Function, inputs: Mapping[st
         unknown = {column for column in expression.meta.root_names() if not column.startswith(FEATURE)} - known
         if unknown or expression.meta.has_multiple_outputs():
             raise DefinitionError(
-                f"{where} reads {', '.join(sorted(unknown)) or 'several columns at once'}, which is no parameter",
+                f"{where} reads {', '.join(sorted(unknown)) or 'several columns at once'}, which is not a parameter",
                 hint=f"add a parameter for each, such as {min(unknown, default='distance')}: pl.Expr, and use that",
             )
         if clock or str(expression) != str(again.get(name)):
@@ -160,7 +160,7 @@ def check_row_by_row(
         try:
             whole = rows.with_columns(value=expression)["value"]
             single = pl.concat([rows[i : i + 1].with_columns(value=expression)["value"] for i in range(rows.height)])
-        except pl.exceptions.PolarsError:  # the made-up values do not suit it, such as text that is no number
+        except pl.exceptions.PolarsError:  # the made-up values do not suit it, such as text that is not a number
             continue
         if not whole.equals(single, null_equal=True):
             raise _sees_others(f"feature {name!r} of on-demand view {spec.name!r}")

@@ -332,7 +332,7 @@ def scalar_of(value: Any) -> Scalar:
     """Return a constant as a definition can hold it: exactly, or not at all.
 
     Raises:
-        DefinitionError: If it is no number, text or boolean that JSON and 64 bits can hold.
+        DefinitionError: If it is not a number, text or boolean that JSON and 64 bits can hold.
     """
     if getattr(value, "shape", None) == ():
         value = value.item()  # a NumPy number
@@ -349,7 +349,7 @@ def scalar_of(value: Any) -> Scalar:
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise DefinitionError(f"{value!r} is beyond 64 bits", hint="write it as a float")
     if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
-        raise DefinitionError(f"{value!r} is no valid text: it has half a character", hint="correct its encoding")
+        raise DefinitionError(f"{value!r} is not valid text: it has half a character", hint="correct its encoding")
     return value
 
 

@@ -65,7 +65,7 @@ class Reductions(Generic[Condition, R]):
             The feature, of the operand's dtype; null when there is no such row.
 
         Raises:
-            DefinitionError: If the window is no duration, or the condition no expression over rows.
+            DefinitionError: If the window is not a duration, or the condition is not an expression over rows.
 
         Example:
             >>> from tinymlops import Rows
@@ -102,7 +102,7 @@ class Reductions(Generic[Condition, R]):
             The feature, Int64; 0 when there is no such row.
 
         Raises:
-            DefinitionError: If the window is no duration, or the condition no expression over rows.
+            DefinitionError: If the window is not a duration, or the condition is not an expression over rows.
 
         Example:
             >>> from tinymlops import Rows
@@ -200,7 +200,7 @@ class Reductions(Generic[Condition, R]):
             <quantile of ['delay'] over 7d>
         """
         if isinstance(q, bool) or not isinstance(q, int | float) or not 0 <= q <= 1:
-            raise DefinitionError(f"q={q!r} is no quantile", hint="use a number from 0.0 to 1.0, such as 0.5")
+            raise DefinitionError(f"q={q!r} is not a quantile", hint="use a number from 0.0 to 1.0, such as 0.5")
         return self._reduce("quantile", window, where, q=float(q))
 
     def median(self, *, window: str | timedelta | None = None, where: Condition | None = None) -> R:

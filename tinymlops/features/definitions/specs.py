@@ -176,10 +176,10 @@ def decode(data: bytes) -> AnySpec:
 
 
 def fingerprint(spec: AnySpec) -> str:
-    """Return the SHA-256 of a definition's content; its description and its file's place are no part of it."""
+    """Return the SHA-256 of a definition's content; its description and its file's place are not part of it."""
     plain = msgspec.structs.replace(spec, description="")
     if isinstance(plain, SourceSpec | OnDemandSpec) and plain.code is not None:
-        # Where the project lies on this machine is no part of what it defines.
+        # Where the project lies on this machine is not part of what it defines.
         code = msgspec.structs.replace(plain.code, file=None, module="")
         plain = msgspec.structs.replace(plain, code=code)
     return hashlib.sha256(encode(plain)).hexdigest()

@@ -100,7 +100,7 @@ def _image(
     """Return the image of all of a source's rows, made if need be."""
     origin = graph.origin(context.definitions, source)
     wanted = sorted(_columns_in_force(context, source, entity) | set(columns))
-    # One image is kept of each purpose; a column's name is no file name.
+    # One image is kept of each purpose; a column's name is not a file name.
     purpose = hashlib.sha256(msgspec.json.encode((key, outcome))).hexdigest()[:16]
     directory = context.environment.path / "images" / source.name / purpose
     name = _name(context, source, key, wanted, outcome=outcome)

@@ -24,7 +24,7 @@ def times_of(column: pl.Series, source: SourceSpec, *, role: Role = "feature") -
         role: Whether they say when facts were, or the moments of a spine or of outcomes.
 
     Raises:
-        DataError: If they are no times, or it does not say which.
+        DataError: If they are not times, or it does not say which.
     """
     return times_to_micros(
         column,

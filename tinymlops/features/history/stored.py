@@ -164,7 +164,7 @@ def _spans(dtype: str) -> bool:
 
 
 def stored_batches(context: Context, name: str) -> Iterator[pl.DataFrame]:
-    """Read the rows of a source that is no transformation as they lie, some at a time.
+    """Read the rows of a source that is not a transformation as they lie, some at a time.
 
     At least one frame comes, so that the columns are known. A column that is not in all files is missing where it is
     not, types are those of the files, and `__created` is null where none was stored.
@@ -205,7 +205,7 @@ def current_rows(context: Context, name: str, *, as_of: int | None = None, role:
 def since_of(context: Context, source: SourceSpec) -> datetime | None:
     """Return what an incremental read passes as `since`: the greatest cursor in history less the lookback.
 
-    A cursor later than the clock of the ingest that brought it is no progress.
+    A cursor later than the clock of the ingest that brought it is not progress.
 
     Returns:
         None if history holds nothing yet, or the function does not ask.
@@ -336,14 +336,14 @@ def require_past(context: Context, as_of: int | None) -> int | None:
     """Return a sequence that a user asks for, if the workspace has come that far.
 
     Raises:
-        DataError: If it has not, or it is no sequence.
+        DataError: If it has not, or it is not a sequence.
     """
     if as_of is None:
         return None
     newest = context.environment.database.sequence()
     if isinstance(as_of, bool) or not isinstance(as_of, int) or not 0 <= as_of <= newest:
         raise DataError(
-            f"as_of={as_of!r} is no sequence of this workspace, which has come to {newest}",
+            f"as_of={as_of!r} is not a sequence of this workspace, which has come to {newest}",
             hint="answers, pushes, ingests and training sets name theirs: Q, or `sequence`",
         )
     return as_of

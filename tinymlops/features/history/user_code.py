@@ -38,7 +38,7 @@ def reading(source: SourceSpec, root: Path) -> Iterator[None]:
         if f"source {source.name!r}" not in error.message and what not in error.message:
             error.args = (f"{what}: {error.message}",)
         raise
-    # A panic of Polars is no Exception, and would end whatever runs this.
+    # A panic of Polars is not an Exception, and would end whatever runs this.
     except (Exception, pl.exceptions.PanicException) as error:
         raise DataError(
             f"{what} failed: {told(error, root)}",

@@ -118,7 +118,7 @@ def refuse_other_rows(source: SourceSpec, changes: Changes, rows: pl.DataFrame) 
         return
     raise DataError(
         f"source {source.name!r} is read by another {'query' if source.sql is not None else 'function'} now, and {what}",
-        hint=f"these are no corrections: {how_to_rebuild(source.name)}",
+        hint=f"these are not corrections: {how_to_rebuild(source.name)}",
     )
 
 

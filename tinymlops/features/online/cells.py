@@ -106,7 +106,7 @@ class Cells:
         return column_values(self._found.out[place], self._found.state[place], output.dtype)
 
     def numbers(self) -> list[Array | None]:
-        """Return each feature's values as float64, null as NaN; None for what is no number."""
+        """Return each feature's values as float64, null as NaN; None for what is not a number."""
         found = self._found
         numbers: list[Array | None] = []
         for place, output in enumerate(self._program.outputs):

@@ -56,7 +56,7 @@ class CombinedCells:
         return self._series
 
     def numbers(self) -> list[Array | None]:
-        """Return each feature's values as float64, null as NaN; None for what is no number."""
+        """Return each feature's values as float64, null as NaN; None for what is not a number."""
         return [
             series.cast(pl.Float64).to_numpy()
             if series.dtype.is_numeric() or series.dtype in (pl.Boolean, pl.Null)

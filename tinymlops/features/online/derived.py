@@ -112,5 +112,5 @@ def _variants(definitions: Definitions) -> list[Variant]:
 
 
 def _content(variant: Variant) -> tuple[str, ...]:
-    # Expressions have an == of their own, which is no comparison.
+    # Expressions have an == of their own, which is not a comparison.
     return graph.fingerprints(variant.lineage)

@@ -32,7 +32,7 @@ class Request:
         absent: Column that some rows have to the first row that lacks it.
 
     Raises:
-        DataError: If there are no keys, or they are no table.
+        DataError: If there are no keys, or they are not a table.
     """
 
     __slots__ = ("_frame", "_given", "absent", "columns", "kinds")

@@ -163,7 +163,7 @@ class KeyRows(NamedTuple):
     columns: Array
     """int64[width, n]."""
     objects: list[list[Any]]
-    """The values of each slot that is no word, as msgpack can hold them."""
+    """The values of each slot that is not a word, as msgpack can hold them."""
 
 
 class Stored(NamedTuple):
@@ -323,7 +323,7 @@ def _in_order(full: Sequence[bytes], counts: Sequence[int], newest: Sequence[byt
 
 
 def _objects(snapshot: Snapshot, layout: Layout, keys: Sequence[bytes | None], full: Array) -> list[list[Any]]:
-    """Return the values of each slot that is no word, of all rows of the keys."""
+    """Return the values of each slot that is not a word, of all rows of the keys."""
     objects: list[list[Any]] = [[] for _ in layout.objects]
     if not objects:
         return objects
