@@ -217,7 +217,7 @@ def planted(path, mark):
 
 
 def said(tmp_path, **place):
-    """Look for a function whose digest is right, as whoever wrote the catalog would make it."""
+    """Look for a function whose digest is right, as the author of the catalog would make it."""
     digest = hashlib.sha256(REST.encode()).hexdigest()
     code = CodeReference(**{"module": "__main__", "name": "rest", "file": None, "digest": digest} | place)
     with pytest.raises(DefinitionError) as info:

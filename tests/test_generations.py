@@ -139,7 +139,7 @@ def test_rows_without_an_id_are_not_counted_twice_in_a_rebuild_after_a_column_ca
     shop.ingest(rows)
     wide = rows.with_columns(channel=pl.lit("web"))
     if known_before:
-        with pytest.warns(UserWarning, match="--rebuild reads them anew"):
+        with pytest.warns(UserWarning, match="--rebuild reads them again"):
             shop.ingest(wide)
     for _ in range(2):
         report = shop.ingest(wide[1:], rebuild=True)  # the row that is gone stays
@@ -277,7 +277,7 @@ def test_a_rebuilt_transformation_begins_anew_with_the_row_wise_ones_and_the_sou
         ws.ingest()
         assert totals() == [2.0, 2.0]
         clock.advance("1d")
-        assert "transformation totals begins anew" in str(ws.apply(project("at", 3)))
+        assert "transformation totals starts over" in str(ws.apply(project("at", 3)))
         assert [report.generation for report in ws.ingest()] == [0, 1]
         assert totals() == [3.0, 3.0]
         assert [report.source for report in ws.ingest()] == ["orders_"]

@@ -46,7 +46,7 @@ def entry(text, number, view=VIEW, beside=None):
 
 
 def put(store, view=VIEW, coverage=None, *newest, full=(), description=b"laid out", name="spending"):
-    """Write a view anew."""
+    """Rewrite a view."""
     change = Change(coverage or covering(), newest, full, (), description, name)
     assert store.write({view: change})
 

@@ -562,7 +562,7 @@ def test_a_changed_transformation_begins_a_generation_by_itself(tmp_path):
             reports = {report.source: report for report in ws.ingest()}
             assert ws.get_historical_features(spine, ["spending"])["total"].to_list() == [float(factor)]
             clock.advance("1d")
-        assert "transformation totals begins anew" in str(plan)
+        assert "transformation totals starts over" in str(plan)
         assert (reports["totals"].generation, reports["totals"].rows_corrected) == (1, 0)
 
 

@@ -126,7 +126,7 @@ def _nulls(name: str, values: Sequence[Any]) -> pl.Series:
 
 
 def _objects(name: str, values: Sequence[Any]) -> pl.Series:
-    """Return what no column type has: whoever needs the column says so, and others leave it alone."""
+    """Return what no column type has: a reader of the column reports it, and others leave it alone."""
     import polars as pl
 
     return pl.Series(name, values, dtype=pl.Object)

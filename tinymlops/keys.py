@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT", "Coder", "encode", "key_bytes", "kind_of", "plain_key_bytes", "require_match"]
 
 FORMAT = 2
-"""Of the bytes that `key_bytes` writes: raised when they change, and what was stored under others is made anew."""
+"""Of the bytes that `key_bytes` writes: raised when they change, and what was stored under others is rebuilt."""
 
 _INT64 = struct.Struct(">q")
 _INT64_HEAD = b"i" + (8).to_bytes(4, "big")
@@ -79,7 +79,7 @@ class Coder:
         columns = [_canonical(column, kind, name) for column, kind, name in zip(spine, self._kinds, names, strict=True)]
         self._dtypes = [column.dtype for column in columns]
         self._numberings = [_numbering(column, dense=True) for column in columns]
-        # Where the numbers of several parts would not fit into one integer, those so far are numbered anew.
+        # Where the numbers of several parts would not fit into one integer, those so far are numbered again.
         self._anew: dict[int, _Numbering] = {}
         self.codes, self.low, self.count = self._join(columns, learn=True)
 

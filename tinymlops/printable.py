@@ -1,6 +1,6 @@
 """Text that a terminal can be shown: what would command it is written out, never sent.
 
-Values, names and messages come from whoever pushes rows. A terminal obeys control characters: they clear the screen,
+Values, names and messages come from clients that push rows. A terminal obeys control characters: they clear the screen,
 set its title, hide lines, fill the clipboard.
 """
 

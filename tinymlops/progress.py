@@ -75,7 +75,7 @@ def _draw(what: str, total: int) -> _InTerminal | _InNotebook | None:
 
 
 class _InTerminal:
-    """A line that is written anew, by this thread alone.
+    """A line that is rewritten, by this thread alone.
 
     It starts no thread, hides no cursor and puts nothing in the place of standard output, as rich's own display does:
     Ctrl-C can come twice in a row, from a library and from Python, and the second time keep a clean-up from running.

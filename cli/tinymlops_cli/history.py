@@ -31,7 +31,7 @@ def ingest(
     ] = None,
     *,
     full: Annotated[
-        bool, typer.Option("--full", help="Read everything anew; record as deleted what is no longer there.")
+        bool, typer.Option("--full", help="Read everything again; record as deleted what is no longer there.")
     ] = False,
     complete_until: Annotated[
         str | None,
@@ -40,7 +40,7 @@ def ingest(
     rebuild: Annotated[
         bool,
         typer.Option(
-            "--rebuild", help="Read the named sources anew, and date their stored rows by the definition they have now."
+            "--rebuild", help="Read the named sources again, and date their stored rows by the definition they have now."
         ),
     ] = False,
     drop_missing: Annotated[

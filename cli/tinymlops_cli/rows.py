@@ -118,7 +118,7 @@ def _read_table(path: Path, text: Collection[str]) -> pl.DataFrame:
             return table
         return pl.read_parquet(path, glob=False, hive_partitioning=False)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"{path} cannot be read: {error}", hint="write it anew as Parquet") from error
+        raise DataError(f"{path} cannot be read: {error}", hint="rewrite it as Parquet") from error
 
 
 def _decoded(content: bytes, where: str) -> Any:  # parsed JSON

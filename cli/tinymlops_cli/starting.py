@@ -62,7 +62,7 @@ def _write(directory: Path, template: str) -> list[str]:
     for name, content in files.items():
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        # "x": whoever was quicker keeps what they wrote.
+        # "x": a file that another process wrote first is kept.
         with path.open("xb") as file:
             file.write(content)
     return list(files)

@@ -55,7 +55,7 @@ def compile_beside(parent: int) -> None:
         home = cache_directory()
         if not alone or home is None:
             return
-        # At one place, which whoever comes next clears: this process may be killed at any moment.
+        # A fixed place, which the next process clears: this one may be killed at any moment.
         folder = Path(home, "warming")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700)

@@ -205,7 +205,7 @@ def prepare(folder: Path, say: Callable[[str], object] = print) -> dict[str, dic
     def write(name: str, make: Callable[[], tuple[pl.DataFrame, dict[str, int]]]) -> None:
         start = time.perf_counter()
         table, counts = make()
-        # Beside its place and then into it: whoever reads meanwhile sees the old table or the new one.
+        # Write beside it, then rename: a concurrent reader sees the old table or the new one.
         temporary = folder / f"{name}.parquet.part"
         table.write_parquet(temporary)
         temporary.replace(folder / f"{name}.parquet")

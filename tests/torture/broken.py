@@ -1,4 +1,4 @@
-"""Mistakes on purpose, made in a child: whoever looks for such a mistake must find these."""
+"""Deliberate mistakes, made in a child process: a check for such mistakes must find these."""
 
 from contextlib import contextmanager
 

@@ -157,7 +157,7 @@ def story(path, *, seed, steps):
         try:
             _STEPS[does][1](ws, told, chance)
         except ConflictError as error:
-            # More than a day behind what was stored last: refused, and mended or waited out.
+            # More than a day behind what was stored last: refused, and repaired or waited out.
             assert "was last stored at" in error.message, error
             said["refused"] += 1
             told.rows = before

@@ -25,7 +25,7 @@ class Kind(NamedTuple):
     named: bool = False
     """The database names each file by its hash, so `doctor` has to name the very file."""
     derived: bool = False
-    """Made anew without a word: every answer has to be right."""
+    """Rebuilt silently: every answer has to be right."""
 
 
 KINDS = {

@@ -70,7 +70,7 @@ def starved_models(context: Context, models: Models, renamed: Mapping[str, str] 
             try:
                 pinned = definitions_of(models.manifest(reference).definitions)
             except TinyMLOpsError:
-                continue  # whoever loads the model is told
+                continue  # loading the model reports it
             reasons = list(_starving(context, pinned, renamed or {}))
             if reasons:
                 found[shown] = "; ".join(reasons)
@@ -133,14 +133,14 @@ def _judged(context: Context) -> Iterator[str]:
         live = next(reversed(generations_of(database, place_of(database, source.name), state)), None)
         judged = judge(source, live, state.columns)
         if judged.dating and source.inputs:
-            yield f"transformation {source.name} begins anew: {' and '.join(judged.dating)} changed"
+            yield f"transformation {source.name} starts over: {' and '.join(judged.dating)} changed"
         elif judged.dating:
             yield (
                 f"the {' and '.join(judged.dating)} of source {source.name} changed under {state.rows:,} stored rows, which "
                 f"nothing reads by this definition before they are rebuilt; {how_to_rebuild(source.name)}"
             )
         elif source.inputs and (judged.query or reads_others(context.definitions, source, live)):
-            yield f"transformation {source.name} begins anew, for it is computed otherwise"
+            yield f"transformation {source.name} starts over, for it is computed otherwise"
         elif judged.query:
             yield (
                 f"source {source.name} is read otherwise: if known rows differ, ingest refuses them until it is told to "

@@ -37,7 +37,7 @@ def latest(
 
     Candidates are the visible rows that are not RETRACTED and are kept, or are a TOMBSTONE. A winning
     tombstone is
-    returned as any row: the caller makes it null. With `oldest`, state starts anew after the last visible tombstone;
+    returned as any row: the caller makes it null. With `oldest`, state starts over after the last visible tombstone;
     where nothing came after it, the tombstone itself is returned.
 
     Args:

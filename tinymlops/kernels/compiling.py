@@ -109,7 +109,7 @@ class _Part:
 def frozen(values: object, dtype: type[np.generic] | np.dtype[Any]) -> np.ndarray[Any, Any]:
     """View an array as contiguous, of one dtype and read-only.
 
-    Numba compiles anew for each of read-only, writable and strided; inputs that all look alike need one
+    Numba compiles again for each of read-only, writable and strided; inputs that all look alike need one
     version.
 
     Args:

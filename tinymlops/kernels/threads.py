@@ -21,7 +21,7 @@ _CHUNKS_PER_THREAD = 4
 
 
 class _State:
-    """The pool and its size; made anew in a forked child, where the parent's threads do not exist."""
+    """The pool and its size. A forked child makes its own: the parent's threads do not exist there."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()

@@ -83,7 +83,7 @@ class Scope:
 
 
 def system_user() -> str:
-    """Return the name of the user whom this process runs as, for whoever knows nobody better; "uid 1000" if it has no name."""
+    """Return the name of the user that runs this process; "uid 1000" if there is no name."""
     import getpass
     import os
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["BatchReport", "predict_batch"]
 
 _CHUNK = 200_000
-"""Rows: each chunk arranges history for its keys anew."""
+"""Rows: each chunk arranges history for its keys again."""
 _ANSWERS = ("prediction", "probability", "probabilities")
 
 Served = Callable[[pl.DataFrame], pl.DataFrame]
@@ -155,7 +155,7 @@ def _opened(model: Model, rows: Frame | str | Path, timestamp: str | None) -> pl
             require_whole_lines(path, table)
             return table.lazy()
     except pl.exceptions.PolarsError as error:
-        raise DataError(f"{path} cannot be read: {error}", hint="write it anew as Parquet") from error
+        raise DataError(f"{path} cannot be read: {error}", hint="rewrite it as Parquet") from error
     raise DataError(f"{path} is neither a Parquet nor a CSV file", hint="name it .parquet or .csv, or pass a frame")
 
 

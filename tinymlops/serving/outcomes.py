@@ -187,7 +187,7 @@ def _sent_key(name: str, values: Sequence[Any], dtype: pl.DataType | None) -> pl
     """Return a part of the keys of logged requests, which are JSON."""
     if dtype == pl.Binary:
         values = [None if value is None else b64decode(value) for value in values]
-    if dtype is None or is_written_as_text(dtype):  # text stands for the type: whoever looks the key up reads it
+    if dtype is None or is_written_as_text(dtype):  # stored as text: the lookup of the key parses it
         return pl.Series(name, values, strict=False)
     return pl.Series(name, values, dtype=dtype, strict=False)
 

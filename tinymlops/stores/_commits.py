@@ -52,7 +52,7 @@ class LastCommit:
                 os.close(descriptor)
 
     def read(self) -> int | None:
-        """Return the number; None if nothing was written, or it is damaged: the next commit writes it anew."""
+        """Return the number; None if nothing was written, or it is damaged: the next commit rewrites it."""
         try:
             content = self._directory.read(self.path.name)
         except IntegrityError:
@@ -63,7 +63,7 @@ class LastCommit:
         return int(digits) if digits.isdigit() and content == _spelled(int(digits)) else None
 
     def forget(self) -> None:
-        """Begin anew, with a new database."""
+        """Start over, with a new database."""
         self._directory.remove(self.path.name)
 
     def require(self, found: int) -> None:

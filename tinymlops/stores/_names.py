@@ -28,7 +28,7 @@ class Names:
         self._path = path
 
     def read(self) -> dict[str, str]:
-        """Return all of them; none if the file cannot be read, which is made anew by whoever compares."""
+        """Return all of them; none if the file cannot be read: the next comparison rewrites it."""
         try:
             with open_regular(self._path) as file:
                 return msgspec.json.decode(file.read(), type=dict[str, str])

@@ -27,7 +27,7 @@ def build(path: Path, last: LastCommit, first: Callable[[Transaction], object]) 
 
     Args:
         path: Where it appears once it is complete.
-        last: The number beside it, which begins anew.
+        last: The number beside it, which starts over.
         first: Writes what must be in it from the beginning.
     """
     building = path.with_name(path.name + ".building")

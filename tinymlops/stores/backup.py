@@ -1,7 +1,7 @@
 """`backup` and `restore`: a workspace as of one commit, copied while others go on working.
 
 SQLite's own online backup comes first, then the files that this copy names: whatever is committed meanwhile is simply not
-in it. What is derived (the online store, join images) is left out and made anew after a restore.
+in it. What is derived (the online store, join images) is left out and rebuilt after a restore.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A buffer: whoever adds records goes on before they are durable, and a thread commits together what came meanwhile.
 
-It is for what the program says about itself, such as predictions, and never for what a user gave to be kept: whoever may
+It is for what the software says about itself, such as predictions, and never for what a user gave to be kept: whoever may
 only go on once a record is durable writes it in a transaction of its own.
 """
 

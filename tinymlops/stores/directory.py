@@ -1,6 +1,6 @@
 """A directory as it was opened: told from another that takes its place, and used by descriptor where that matters.
 
-A path is looked up anew at every call. If a workspace is moved away and a backup restored in its place while a process has
+A path is looked up again at every call. If a workspace is moved away and a backup restored in its place while a process has
 it open, the database that is open would be the old one, and every file opened by its path the new one's.
 """
 

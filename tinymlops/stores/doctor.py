@@ -154,7 +154,7 @@ def _files(root: Path, named: list[NamedFile], advance: Callable[[int], None]) -
     intact = 0
     for file in named:
         path = root / file.name
-        # Read anew, whatever this process has verified before: a disk decays without touching the time of a file.
+        # Read again, whatever this process has verified before: a disk decays without touching the time of a file.
         error: TinyMLOpsError | None
         try:
             error = None if hash_file(path) == file.sha256 else damaged(path)

@@ -27,7 +27,7 @@ class Kept(Generic[T]):
     """Something made of the database's rows, kept as long as nobody changes what processes keep.
 
     Args:
-        make: Makes it anew.
+        make: Rebuilds it.
     """
 
     def __init__(self, make: Callable[[], T]) -> None:

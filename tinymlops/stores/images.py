@@ -2,7 +2,7 @@
 
 An image is derived from segments, may be thrown away at any time, and is named by what it was made from. Its tables are
 uncompressed Arrow files, whose columns are used where they lie on the disk: nothing is decoded or copied. It is not
-synced, so each file is compared with its hash before its first use in a process, and one that fails is made anew.
+synced, so each file is compared with its hash before its first use in a process, and one that fails is rebuilt.
 
 Why not the segments themselves: they are sorted by one order, and a source has as many entity keys as views ask for; and
 on real rows with text they are eight times as large in this form as in Parquet (`benchmarks/segment_format.py`).

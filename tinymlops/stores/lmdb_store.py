@@ -1,7 +1,7 @@
 """The online store of one machine: views under ordered byte keys, in LMDB.
 
 All of it is derived from the offline rows, so it is never synced: a process may die at any moment and lose
-nothing, and after a crash of the machine the store is made anew and says so by `needs_rebuild`. What was in it is then
+nothing, and after a crash of the machine the store is rebuilt and says so by `needs_rebuild`. What was in it is then
 to be told from `views.json`, a few names that are synced.
 """
 
@@ -50,13 +50,13 @@ class LmdbStore:
         path: The directory; made if need be. One store per directory and process.
 
     Raises:
-        IntegrityError: If it is damaged while other processes use it; alone, it is made anew.
+        IntegrityError: If it is damaged while other processes use it; alone, it is rebuilt.
     """
 
     def __init__(self, path: Path) -> None:
         self.path, self.name = path, str(path)
         self.opened = 0
-        """Another number for each opening of any store: a file that is made anew counts its transactions from 1."""
+        """Another number for each opening of any store: a file that is rebuilt counts its transactions from 1."""
         self.covered: tuple[int, dict[bytes, Coverage]] = (-1, {})
         """What readers found covered, of the version of the store they read last."""
         self._owner = Owner(f"the online store {path}")
@@ -88,7 +88,7 @@ class LmdbStore:
         """Change the store in one transaction; everything is undone if the function raises.
 
         Args:
-            function: Called with the transaction, and called anew after its changes were undone when LMDB's
+            function: Called with the transaction, and called again after its changes were undone when LMDB's
                 map was too small for them: it must do nothing that cannot be done twice.
 
         Returns:
@@ -189,7 +189,7 @@ class LmdbStore:
             self._state.mark_damaged()
             raise ConflictError(
                 f"the online store {self.path} is damaged and other processes use it",
-                hint="stop them: the next one to open the workspace makes it anew",
+                hint="stop them: the next one to open the workspace rebuilds it",
             ) from error
 
     def close(self) -> None:
@@ -290,7 +290,7 @@ class LmdbStore:
         import lmdb
 
         # Inside a write transaction no other process writes; the next one to do so marks the state again.
-        # Where that fails, the next boot makes the store anew.
+        # Where that fails, the next boot rebuilds the store.
         with suppress(lmdb.Error, TinyMLOpsError, OSError):
             transaction = environment.begin(write=True)
             try:
@@ -349,7 +349,7 @@ class LmdbStore:
             environment.close()
             raise _TruncatedError(
                 f"the online store {self.path} is cut short",
-                hint="stop the other processes of the workspace: the next one to open it makes it anew",
+                hint="stop the other processes of the workspace: the next one to open it rebuilds it",
             )
         environment.reader_check()
         self.opened = next(_openings)

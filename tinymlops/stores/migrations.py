@@ -1,7 +1,7 @@
 """The schema of `meta.db`, forward only: a released step is never edited, a new one is added below.
 
 The last one's number is in `user_version`, which every write transaction compares first. A step that adds a column computes
-the checksums of its table anew, over the columns in the order of the record's fields.
+the checksums of its table again, over the columns in the order of the record's fields.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _add_checksum(db: Database, table: str) -> None:
 
 
 def _renew_checksum(db: Database, table: str) -> None:
-    """Compute the checksums anew: new columns stand behind that of the checksum, and count as the last fields."""
+    """Recompute the checksums: new columns stand behind that of the checksum, and count as the last fields."""
     columns = db.execute("SELECT name FROM pragma_table_info(?) WHERE name <> ?", (table, CHECK))
     names = ", ".join(quoted(name) for (name,) in columns)
     db.execute(f"UPDATE {quoted(table)} SET {CHECK} = {check_of.__name__}({names})")

@@ -55,9 +55,9 @@ class Change(NamedTuple):
     gone: Sequence[tuple[bytes, int]] = ()
     """Full entries to remove before the others are written: key and number."""
     description: bytes | None = None
-    """Of a view that is written anew: whatever was there of it goes. None for a change of some keys."""
+    """Of a view that is rewritten: whatever was there of it goes. None for a change of some keys."""
     name: str = ""
-    """Of a view that is written anew, to be remembered should the store be lost."""
+    """Of a view that is rewritten, to be remembered should the store be lost."""
 
 
 class Snapshot(Protocol):

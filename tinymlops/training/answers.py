@@ -191,7 +191,7 @@ def _predictions(model: Any, array: Any, signature: Signature, rows: int) -> pl.
         row, value = next((row, value) for row, value in enumerate(answers) if value not in classes)
         raise DataError(
             f"the {type(model).__name__} answers {value!r:.100} in row {row}, which is none of {classes!r:.200}, its label's",
-            hint="fit it to data.train.y as it is, and log it anew",
+            hint="fit it to data.train.y as it is, and log it again",
         ) from error
     return pl.Series("prediction", found, dtype=_class_dtype(classes))
 

@@ -37,7 +37,7 @@ def kept_rows(
 
     Returns:
         bool[n]: rows not yet available, of a window that is still open, or the winner of an expression now; the
-        last delete, for an expression that begins anew after it; and all rows of a key whose availability is not in
+        last delete, for an expression that starts over after it; and all rows of a key whose availability is not in
         order of its events.
     """
     keys = np.arange(len(records.offsets) - 1, dtype=np.int64)

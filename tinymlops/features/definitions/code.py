@@ -54,7 +54,7 @@ def reference_of(function: Callable[..., Any]) -> CodeReference:
 
 
 def is_interactive(module: str) -> bool:
-    """Say whether a module is a notebook or a prompt, where a definition is made anew whenever a cell runs again."""
+    """Say whether a module is a notebook or a prompt, where every run of a cell defines its nouns again."""
     return module == "__main__" and getattr(sys.modules.get("__main__"), "__file__", None) is None
 
 
@@ -198,7 +198,7 @@ def _source(spec: ModuleSpec) -> str | None:
 
 
 def _require_elsewhere(file: Path, code: CodeReference) -> None:
-    """Refuse code from inside a workspace or a backup: whoever made that may have put it there.
+    """Refuse code from inside a workspace or a backup: its author may have put it there.
 
     Raises:
         DefinitionError: If it is.

@@ -88,7 +88,7 @@ def known_of(source: SourceSpec, known: str | None) -> Literal["observed"] | msg
             "event": "its rows come with the time when each became known",
             "latest": "it has no timestamp"
             if source.timestamp is None
-            else "its rows are computed anew and have no id",
+            else "its rows are recomputed and have no id",
         }[usual]
         raise DefinitionError(
             f"known={known!r} is not possible for source {source.name!r}: {reason}",

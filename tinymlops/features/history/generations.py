@@ -158,10 +158,10 @@ def span_of(
 def _needs_rebuild(source: SourceSpec, differing: tuple[str, ...]) -> DataError:
     said = f"the rows of source {source.name!r} were stored under another {' and '.join(differing)}"
     if source.inputs:
-        return DataError(said, hint="compute them anew: tinymlops ingest")
+        return DataError(said, hint="recompute them: tinymlops ingest")
     return DataError(said, hint=how_to_rebuild(source.name))
 
 
 def how_to_rebuild(name: str) -> str:
     """Return the hint that names the verb."""
-    return f"read and date them anew: tinymlops ingest {name} --rebuild, or ws.ingest({name!r}, rebuild=True)"
+    return f"read and date them again: tinymlops ingest {name} --rebuild, or ws.ingest({name!r}, rebuild=True)"

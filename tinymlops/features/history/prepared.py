@@ -1,8 +1,8 @@
-"""A source's rows as a view needs them, out of history: from a join image where rows are many, else arranged anew.
+"""A source's rows as a view needs them, out of history: from a join image where rows are many, else arranged for this read.
 
 Reading a large source costs the most in decoding its segments and sorting its rows by the entity's key. Both are done
 once: the arranged rows are kept as an image (`tinymlops.stores.images`), named by everything that it was made from, and
-mapped into memory by whoever asks next. A source that has changed since has another name, and so another image.
+mapped into memory by the next read. A source that has changed since has another name, and so another image.
 """
 
 from __future__ import annotations

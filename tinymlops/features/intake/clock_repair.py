@@ -57,7 +57,7 @@ def _pushed(context: Context, source: SourceSpec, now: int) -> int:
 
 
 def _ingested(context: Context, source: SourceSpec, now: int) -> int | None:
-    """Write the rows of a source's files anew; None if others stored rows meanwhile, which the next repair finds."""
+    """Rewrite the rows of a source's files; None if others stored rows meanwhile, which the next repair finds."""
     from tinymlops.stores import segments
 
     environment = context.environment
@@ -72,8 +72,8 @@ def _ingested(context: Context, source: SourceSpec, now: int) -> int | None:
             return 0
         in_files = rows.filter(pl.col("__sequence") <= max(one.last for one in live))
         created = pl.when(pl.col("__created") > now).then(pl.lit(now, pl.Int64)).otherwise("__created")
-        mended = in_files.with_columns(created.alias("__created")).rename({"__sequence": "__ordinal"})
-        file = segments.write(mended, environment.segments_dir / place, environment.tmp)
+        repaired = in_files.with_columns(created.alias("__created")).rename({"__sequence": "__ordinal"})
+        file = segments.write(repaired, environment.segments_dir / place, environment.tmp)
         with context.scope.write(audit="inside") as tx:
             if live != tx.list(Segment, where={"source": place, "dead_at": None}, order="id"):
                 return None

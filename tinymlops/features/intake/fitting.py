@@ -86,7 +86,7 @@ def tell_of_columns(context: Context, source: SourceSpec, frame: pl.DataFrame, s
         names = ", ".join(map(repr, new))
         warn(
             f"source {source.name!r} has new columns, {names}: {state.rows:,} rows stored before have null there; "
-            f"tinymlops ingest {source.name} --rebuild reads them anew"
+            f"tinymlops ingest {source.name} --rebuild reads them again"
         )
 
 

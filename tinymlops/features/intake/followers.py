@@ -16,7 +16,7 @@ __all__ = ["Follower", "follow", "followers_of", "keep_up"]
 
 
 class Follower(Protocol):
-    """Something that is derived from the rows of the workspace, and can be made anew from them."""
+    """Something that is derived from the rows of the workspace, and can be rebuilt from them."""
 
     def covers(self) -> int:
         """Return the sequence up to which it has all rows; the workspace's where it holds nothing.
@@ -33,10 +33,10 @@ class Follower(Protocol):
         """
 
     def rebuild(self) -> None:
-        """Make anew from history what it had and lost; nothing if it lost nothing.
+        """Rebuild from history what it had and lost; do nothing if it lost nothing.
 
         Raises:
-            TinyMLOpsError: If it cannot; whoever opens the workspace next tries again.
+            TinyMLOpsError: If it cannot; the next process to open the workspace tries again.
         """
 
 
@@ -56,7 +56,7 @@ def keep_up(followers: Sequence[Follower], sequence: Callable[[], int], *, rebui
     Args:
         followers: Which.
         sequence: Gives the workspace's sequence.
-        rebuild: Also make anew what they lost.
+        rebuild: Also rebuild what they lost.
 
     Returns:
         Why some could not.

@@ -1,6 +1,6 @@
 """`ingest(rebuild=True)`: begin another generation of a source whose definition has changed under its stored rows.
 
-Versions that hold what the new definition needs are dated anew and keep the time since when they count. A row whose
+Versions that hold what the new definition needs are dated again and keep the time since when they count. A row whose
 versions do not, because it is read by another query now or a column was never stored, counts as it is read, from the
 last correction of its id on and never earlier. What ends stays for whatever reads as of an earlier sequence, or was
 pinned to the definition of before.
@@ -54,7 +54,7 @@ _ATTEMPTS = 5
 
 
 def begin_generation(context: Context, source: SourceSpec, *, drop_missing: bool = False) -> Ingestion:
-    """Read a source anew, date its stored rows by its definition, and let both stand in place of what was stored.
+    """Read a source again, date its stored rows by its definition, and let both stand in place of what was stored.
 
     Args:
         context: The workspace's state.
@@ -188,7 +188,7 @@ class _Next(NamedTuple):
     """The rows of a generation to be."""
 
     carried: pl.DataFrame
-    """Versions of before, dated anew, in their order."""
+    """Versions of before, dated again, in their order."""
     changes: Changes
     """What the read brings beside them."""
     restarted: int = 0
@@ -332,13 +332,13 @@ def _restarted(rows: pl.DataFrame, stored: pl.DataFrame, restart: pl.DataFrame, 
 
 
 def _of_pushes(source: SourceSpec, was: SourceSpec, stored: pl.DataFrame, judged: Judgement) -> _Next:
-    """Date all pushed rows anew: nothing else has them."""
+    """Date all pushed rows again: nothing else has them."""
     dated = _dated(stored, source, was)
     wrong = dated["__event"].is_null() & pl.Series(~stored["__deleted"]) if source.timestamp is not None else None
     if wrong is not None and wrong.any():
         raise DataError(
             f"{int(wrong.sum()):,} pushed rows of source {source.name!r} have no {source.timestamp!r}, which is its timestamp",
-            hint="keep the timestamp it had, or push these rows anew to a source of another name",
+            hint="keep the timestamp it had, or push these rows again to a source of another name",
         )
     if "id" in judged.dating and source.id is not None:
         twice = dated.filter(pl.col(source.id).is_duplicated() & pl.col(source.id).is_not_null())
@@ -383,7 +383,7 @@ def _tell(source: SourceSpec, judged: Judgement, report: Ingestion) -> None:
     if report.rows_restarted:
         told.append(
             f"{report.rows_restarted:,} rows count as they are read now, from the last correction of their id on: their "
-            "versions cannot be dated anew"
+            "versions cannot be dated again"
         )
     if report.rows_dropped:
         told.append(f"{report.rows_dropped:,} stored events are not in it")

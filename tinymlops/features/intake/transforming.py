@@ -1,4 +1,4 @@
-"""Compute a transformation anew from all rows of its inputs.
+"""Recompute a transformation from all rows of its inputs.
 
 Where its rows have an id, what comes of it is compared with what it held before: a row that is another now, or is gone,
 counts as such from this rebuild on, and the versions before it are carried along.
@@ -44,7 +44,7 @@ __all__ = ["recompute", "stored_whole"]
 
 
 def recompute(context: Context, source: SourceSpec) -> Ingestion | None:
-    """Compute a rebuilt transformation anew if its inputs have changed since; its new rows replace the old.
+    """Recompute a rebuilt transformation if its inputs have changed since; its new rows replace the old.
 
     Returns:
         What was stored; None if it is up to date or an input was never ingested.
@@ -114,7 +114,7 @@ def stored_whole(context: Context, source: SourceSpec, state: SourceState) -> pl
 
 
 def _is_another(context: Context, source: SourceSpec, live: Sequence[Segment]) -> bool:
-    """Say whether the rows of before are those of another definition, or of inputs that began anew."""
+    """Say whether the rows of before are those of another definition, or of inputs that started over."""
     judged, database, definitions = judged_now(context, source), context.environment.database, context.definitions
     covers = live[-1].covers if live else None
     origins = {graph.origin(definitions, definitions.get(specs.SourceSpec, name)).name for name in source.inputs}

@@ -59,11 +59,11 @@ class Pinned:
                 schemas[path] = pl.Schema(pl.read_parquet_schema(path))
             except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as damage:
                 return DataError(
-                    f"{path} cannot be read as Parquet: {_line(damage)}", hint="write it anew, or leave it out"
+                    f"{path} cannot be read as Parquet: {_line(damage)}", hint="rewrite it, or leave it out"
                 )
         first = next(iter(schemas), "")
         differ = (_difference((first, schemas[first]), other) for other in schemas.items())
-        unreadable = DataError(f"{self._name} cannot be read: {_line(error)}", hint="write its files anew")
+        unreadable = DataError(f"{self._name} cannot be read: {_line(error)}", hint="rewrite its files")
         return next((found for found in differ if found is not None), unreadable)
 
 

@@ -1,4 +1,4 @@
-"""What is derived from history: made anew where it is damaged or lost, and dropped where nothing reads it any more."""
+"""What is derived from history: rebuilt where it is damaged or lost, and dropped where nothing reads it any more."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def rebuild_derived(context: Context) -> list[Covered]:
 def restore_views(context: Context) -> None:
     """Materialize again what the online store held when it was lost, as far as the definitions in force have it.
 
-    A view that cannot be computed stays away, with a warning, and is tried again by whoever connects next.
+    A view that cannot be computed is left out, with a warning; the next connection tries it again.
 
     Raises:
         ConflictError: If another process is doing so.

@@ -1,7 +1,7 @@
 """How views in the online store take the rows that came since: computed first, then written if nothing has moved.
 
 All views move to one sequence in one write. New rows are added to their keys. A row that takes back or replaces another
-may let one win again that was not kept, so its key is written anew from history. What runs the user's code (transformations
+may let one win again that was not kept, so its key is rewritten from history. What runs the user's code (transformations
 that are row-wise) runs before anything of the store is open; where another process has moved a view meanwhile, nothing
 is written, and it begins again.
 """
@@ -92,7 +92,7 @@ class _New(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """Which rows of its source a view reads; where that is another by now, the view is written anew."""
+    """Which rows of its source a view reads; where that is another by now, the view is rewritten."""
 
     segment: int
     """The newest file of a source that is rebuilt, which has one at a time; 0 for any other."""
@@ -137,7 +137,7 @@ class _Work:
             if _is_in_force(self._context, state.variant):
                 self.failed[state.variant.name] = error
             else:
-                # Its code is gone, so nobody can bring it up to date: whoever still asks for it reads history.
+                # Its code is gone, so it cannot be brought up to date: a request for it reads history.
                 self.computed[state.variant.name] = _removed
             return None
 

@@ -1,7 +1,7 @@
 """What an online read has to do, worked out once: for each view that is asked for, the call of its kernel.
 
 A plan depends on nothing but definitions, which never change, and is kept with them. How the rows of a view are laid
-out is found with the first read, and again when the view was written anew: what is covered comes with the entries of
+out is found with the first read, and again when the view was rewritten: what is covered comes with the entries of
 each read, and its stamp says whether they are laid out as the plan thinks.
 """
 
@@ -167,7 +167,7 @@ class ViewPlan:
                     if call.rebuilt is not None:
                         self.require_young(call.rebuilt, now)
                     return coverage, self._answer(snapshot, call, keys, newest, now), call.rebuilt
-            call = self._prepare(snapshot)  # the view was written anew
+            call = self._prepare(snapshot)  # the view was rewritten
         return None
 
     def _answer(
@@ -216,7 +216,7 @@ class ViewPlan:
         return answer
 
     def _keys(self, snapshot: Snapshot, call: KernelCall, request: Request) -> list[bytes | None] | None:
-        """Return the keys as the store has them; None if the view was written anew, with keys of another kind."""
+        """Return the keys as the store has them; None if the view was rewritten, with keys of another kind."""
         try:
             if list(map(request.kinds.get, self.on)) == call.plain:
                 columns = list(map(request.columns.__getitem__, self.on))

@@ -47,7 +47,7 @@ class Request:
             columns = dict(self.frame().to_dict())
             kinds = dict.fromkeys(columns)
         else:
-            self._given = columns  # what was given may be filled anew by its owner
+            self._given = columns  # their owner may fill them again
         if not columns:
             raise DataError("no keys were given", hint='write [{"customer": 7}], or {"customer": [7, 8]}')
         self.columns: Mapping[str, Sequence[Any]] = columns

@@ -119,7 +119,7 @@ def form_of(dtype: str, function: str) -> Form:
 
 
 class Description(msgspec.Struct, frozen=True, array_like=True):
-    """What the store keeps of a view beside its rows: it changes only when the view is written anew."""
+    """What the store keeps of a view beside its rows: it changes only when the view is rewritten."""
 
     lineage: tuple[AnySpec, ...]
     segment: int
