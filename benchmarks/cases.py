@@ -32,7 +32,7 @@ class Case:
         spine: Keys and `at`; `row` is added.
         records: Keys, `at`, `x` and what the options need.
         right: `x` of each spine row in their order, or `REFUSED`.
-        options: Of the `Task`.
+        options: The options of the `Task`.
     """
 
     name: str

@@ -62,7 +62,7 @@ def version_of(entry: Entry) -> str:
 
 
 def verdict(row: Mapping[str, Any], spine: int) -> str:
-    """Say how an answer differs from ours; empty if in nothing."""
+    """Return how an answer differs from ours; empty if it does not."""
     if row["rows"] != spine:
         return f"WRONG: {row['rows']:,} of {spine:,} rows"
     if row["differing"] and (row["error"] is None or row["error"] > ROUNDING):
@@ -75,7 +75,7 @@ class Report:
     """Prints as it goes, and keeps text and rows for the files.
 
     Args:
-        name: Of the files under `results/`.
+        name: The name of the files under `results/`.
     """
 
     name: str

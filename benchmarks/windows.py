@@ -52,7 +52,7 @@ def run(report: Report, shape: Shape, runs: int, most_pairs: float) -> None:
 
 
 def flatness(report: Report) -> None:
-    """Say how much slower many events per key are than few."""
+    """Print how much slower many events per key are than few."""
     for entry in WINDOWS:
         rows = [row for row in report.rows if row["peer"] == entry.name and "seconds" in row]
         if len(rows) > 1:

@@ -107,7 +107,7 @@ def rewrite_keys(tx):
 
 
 def rewrite_format(tx):
-    """Say that a later version wrote the store."""
+    """Mark the store as written by a later version."""
     tx.put(b"v", (2**31).to_bytes(4, "big"))
 
 

@@ -37,7 +37,7 @@ def key_of(text, view=VIEW):
 
 
 def words(number):
-    """Of a length that four bytes make whole."""
+    """Return bytes whose length is a multiple of eight with four more."""
     return number.to_bytes(4, "little") * 3
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["MOST_DIGITS", "decimal_scale", "from_text", "in_a_unit", "is_written_as_text"]
 
 MOST_DIGITS = 38
-"""Of a decimal, before and after its point."""
+"""The most digits of a decimal, before and after its point."""
 _SHOWN_ROWS = 5
 _CLOCK = re.compile(r"(.*?)(?:[.,](\d{1,9}))?(Z|[+-]\d\d:?\d\d)?", re.ASCII)
 """A time without its fraction of a second, of which Python would drop the nanoseconds; the fraction; and an offset."""
@@ -42,7 +42,7 @@ _HINTS = {
 
 
 def is_written_as_text(dtype: pl.DataType) -> bool:
-    """Say whether values of a type are text in JSON, and `from_text` reads them."""
+    """Return whether values of a type are text in JSON, and `from_text` reads them."""
     import polars as pl
 
     return isinstance(dtype, pl.Date | pl.Datetime | pl.Time | pl.Duration | pl.Decimal)

@@ -51,7 +51,7 @@ def widened(column: pl.Series, dtype: pl.DataType) -> pl.Series:
 
 
 def inexact(column: pl.Series, dtype: pl.DataType) -> pl.Series:
-    """Say which values another type does not hold as they are, such as 2**53 + 1 as a float.
+    """Return which values another type cannot hold exactly, such as 2**53 + 1 as a float.
 
     Returns:
         Booleans, one a row.

@@ -153,7 +153,7 @@ class IngestError(ExceptionGroup[TinyMLOpsError], TinyMLOpsError):
 
 
 def is_fault(error: BaseException) -> bool:
-    """Say whether something went wrong, rather than that somebody interrupts or cancels the work.
+    """Return whether an exception is a failure, not an interrupt or a cancellation.
 
     Besides `Exception` that is a panic, which libraries written in Rust raise beside it, and user code that exits.
     """
@@ -161,7 +161,7 @@ def is_fault(error: BaseException) -> bool:
 
 
 def near(name: str, known: Iterable[str], *, otherwise: str = "") -> str:
-    """Say which known name a mistyped one most likely meant.
+    """Return the known name that a mistyped one most likely meant.
 
     Args:
         name: The name as typed.

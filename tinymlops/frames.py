@@ -309,7 +309,7 @@ def _pandas_column(column: pl.Series) -> Any:
 
 
 def _is_exact(column: pl.Series) -> bool:
-    """Say whether a column's values are what they are in pandas, which makes floats of integers beside nulls."""
+    """Return whether a column's values are what they are in pandas, which makes floats of integers beside nulls."""
     if not column.dtype.is_integer() or not column.null_count():
         return True
     low, high = column.min(), column.max()
@@ -416,7 +416,7 @@ def _replace_rows(numbers: pl.Series, rows: pl.Series, values: list[int]) -> pl.
 
 
 def has_only_finite(series: pl.Series) -> bool:
-    """Say whether no value of a column of floats is NaN or infinite, by one addition; False may be a false alarm.
+    """Return whether no value of a column of floats is NaN or infinite, by one addition; False may be a false alarm.
 
     NaN and infinities stay in a sum, and nulls are left out of it; a sum of great numbers may overflow.
     """

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT", "Coder", "encode", "key_bytes", "kind_of", "plain_key_bytes", "require_match"]
 
 FORMAT = 2
-"""Of the bytes that `key_bytes` writes: raised when they change, and what was stored under others is rebuilt."""
+"""The version of the bytes that `key_bytes` writes: raised when they change; a store with another version is rebuilt."""
 
 _INT64 = struct.Struct(">q")
 _INT64_HEAD = b"i" + (8).to_bytes(4, "big")
@@ -40,7 +40,7 @@ _TAGS = {
 }
 _NANOSECONDS = {"ns": 1, "us": 1_000, "ms": 1_000_000}
 _MOST_DIGITS = 38
-"""Of a decimal, before and after its point."""
+"""The most digits of a decimal, before and after its point."""
 _EXACT = 2.0**53
 """From here on a float may stand for several integers."""
 _LARGEST_CODE = 2**62
@@ -386,7 +386,7 @@ def _common_kind(left: pl.DataType, right: pl.DataType, name: str, column: str) 
 
 
 def _way_out(spine: pl.DataType, records: pl.DataType) -> str:
-    """Say what to do about types that cannot match."""
+    """Return a hint about types that cannot match."""
     import polars as pl
 
     if spine.is_float() and isinstance(records, pl.Decimal):

@@ -21,7 +21,7 @@ def printable(text: str, *, line: bool = False) -> str:
     r"""Write out the control characters of a text, as Python's `repr` does.
 
     Args:
-        text: Of any origin.
+        text: Text from anywhere.
         line: Whether tabs and line ends are written out as well, as a cell of a table needs it.
 
     Example:

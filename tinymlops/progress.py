@@ -63,7 +63,7 @@ class _Bar:
 
 
 def is_watched() -> bool:
-    """Say whether somebody looks at standard error: a terminal or a notebook, no pipe and no file."""
+    """Return whether somebody looks at standard error: a terminal or a notebook, no pipe and no file."""
     return "ipykernel" in sys.modules or sys.stderr.isatty()
 
 

@@ -48,7 +48,7 @@ def build_signature(
 
 
 def task_of(y: pl.Series) -> tuple[str, list[Scalar] | None]:
-    """Say what kind of learning a label asks for, and its classes in order; the last of two is the positive one.
+    """Return the task that a label asks for, and its classes in order; the last of two is the positive one.
 
     An Enum is text: its classes are those that there are, in the order of text.
     """
@@ -124,7 +124,7 @@ def _dtype(field: FeatureField) -> pl.DataType:
 
 
 def _mistyped(series: pl.Series, field: FeatureField, first_row: int, row: int | None = None) -> DataError:
-    """Say which value is of another type: that of a row, or the first that is not null."""
+    """Return the error that names a value of another type: that of a row, or the first that is not null."""
     import polars as pl
 
     kind = "String" if field.dtype == "Enum" else field.dtype

@@ -37,7 +37,7 @@ class Timing(msgspec.Struct, frozen=True):
         work: What was done.
         first_seconds: The first time, with loading and compiling.
         seconds: The median of the times after it; the first where it can be done once only.
-        nanoseconds_per_record: Of `seconds`.
+        nanoseconds_per_record: The time per record of `seconds`.
     """
 
     work: str

@@ -83,7 +83,7 @@ def command(app: typer.Typer, name: str | None = None) -> Callable[[Command[P]],
 
 
 def _is_of_a_reader(error: BaseException) -> bool:
-    """Say whether a reader of our output went away, which is typer's to deal with."""
+    """Return whether a reader of our output went away, which is typer's to deal with."""
     return isinstance(error, OSError) and error.errno == errno.EPIPE
 
 

@@ -16,7 +16,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def plan(session: Session) -> Answer:
-    """Say what apply would change."""
+    """Show what apply would change."""
     project = session.project
     found = session.workspace.plan(project)
     return Answer({"project": project.name, "changes": found.changes, "notes": found.notes}, [str(found)])

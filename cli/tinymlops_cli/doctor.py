@@ -103,7 +103,7 @@ def _findings(environment: "Environment") -> "list[Finding]":
 
 
 def _of_the_machine() -> Answer:
-    """Say what there is where no workspace is."""
+    """Report on the machine alone, where there is no workspace."""
     kernels, versions = _kernels(compiled=True), _versions()
     lines: list[str | Table] = [
         Table(["version of", ""], list(versions.items())),

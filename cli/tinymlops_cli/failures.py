@@ -51,10 +51,10 @@ def exit_code(error: TinyMLOpsError) -> int:
 
 
 def ours(error: BaseException, root: Path) -> TinyMLOpsError:
-    """Say plainly what the system refused, the user's code raised, or another library gave up on.
+    """Turn what the system, the user's code or another library raised into an error of ours, in plain words.
 
     Args:
-        error: Of any kind.
+        error: Any exception.
         root: The project's directory: the line of its code is told.
     """
     if isinstance(error, TinyMLOpsError):

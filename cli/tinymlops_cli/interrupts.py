@@ -12,13 +12,13 @@ INTERRUPTED = 130
 
 
 def wants_json(arguments: Sequence[str]) -> bool:
-    """Say whether a command line asks for JSON, before or without its being understood."""
+    """Return whether a command line asks for JSON, before or without its being understood."""
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     return "--json" in options
 
 
 def tell_interrupt(arguments: Sequence[str]) -> None:
-    """Say on standard error that the command was interrupted."""
+    """Report on standard error that the command was interrupted."""
     told = "interrupted"
     if wants_json(arguments):
         told = f'{{"error":{{"class":"KeyboardInterrupt","message":"{told}","hint":"","exit_code":{INTERRUPTED}}}}}'

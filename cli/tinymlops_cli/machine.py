@@ -13,13 +13,13 @@ __all__ = ["cores", "machine", "memory_speed"]
 
 _PACKAGES = ("numba", "numpy", "polars", "duckdb", "pyarrow", "pandas")
 _BYTES = 256 * 2**20
-"""Of each thread: many times what a cache holds."""
+"""Bytes for each thread: many times the size of a cache."""
 _PROBES = 2**22
 _ATTEMPTS = 5
 
 
 def machine() -> dict[str, Any]:
-    """Say what the machine is and what runs on it."""
+    """Describe the machine and the versions that run on it."""
     return {
         "cpu": _cpu(),
         "cores": cores(),

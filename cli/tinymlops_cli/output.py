@@ -32,7 +32,7 @@ class Table:
 
     Args:
         columns: Their names; all empty for a table without a head.
-        rows: Of as many cells.
+        rows: Each with one cell for each column.
     """
 
     columns: Sequence[str]
@@ -75,7 +75,7 @@ def show_table(table: Table, *, err: bool = False) -> None:
     """Draw a table in a terminal, or write plain columns into a pipe.
 
     Args:
-        table: Of values of any origin: control characters are written out.
+        table: Its values may come from anywhere: control characters are written out.
         err: To standard error.
     """
     if (sys.stderr if err else sys.stdout).isatty():

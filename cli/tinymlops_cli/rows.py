@@ -30,7 +30,7 @@ def rows_from(
 
     Args:
         arguments: JSON, or `key=value` pairs.
-        file: Of rows.
+        file: A file of rows.
         text: The columns of a CSV file that are text, whatever they look like.
 
     Raises:
@@ -90,7 +90,7 @@ def read_file(path: Path, text: Collection[str] = ()) -> list[Row] | pl.DataFram
 
 
 def is_table(path: Path | None) -> bool:
-    """Say whether a file's name is that of a table, which Polars reads."""
+    """Return whether a file's name is that of a table, which Polars reads."""
     return path is not None and path.suffix.lower() in (".csv", ".parquet")
 
 

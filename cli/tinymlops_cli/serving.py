@@ -92,7 +92,7 @@ def log_outcomes(
         typer.Argument(metavar="FILE", resolve_path=True, help="prediction_id and value as JSON, CSV or Parquet."),
     ],
 ) -> Answer:
-    """Say what really happened: rows of prediction_id and value."""
+    """Record what really happened: rows of prediction_id and value."""
     report = session.workspace.log_outcomes(read_file(file))
     kept = f", {report.unknown:,} of them for predictions that are not known yet" if report.unknown else ""
     return Answer(report, [f"{report.outcomes:,} outcomes, {report.replaced:,} in the place of an earlier one{kept}"])

@@ -128,7 +128,7 @@ def story(path, *, seed, steps):
 
     Args:
         path: Where the workspace is to be.
-        seed: Of the story.
+        seed: The seed of the story.
         steps: How many.
 
     Returns:
@@ -213,7 +213,7 @@ _STEPS = {
 
 
 def _facts(ws, told):
-    """Say where what is the fact by now is not what was told last."""
+    """Yield where the present fact differs from the last answer."""
     for source, rows in told.taken.items():
         found = {} if not _has_rows(ws, source) else _by_order(ws, source)
         wanted = {order: row["amount"] for order, row in rows.items()}
@@ -231,7 +231,7 @@ def _has_rows(ws, source):
 
 
 def _last_amounts(ws, told, moment):
-    """Say where history, read after everything, does not know what was told."""
+    """Yield where history, read at the end, differs from an earlier answer."""
     for source, rows in told.taken.items():
         if not _has_rows(ws, source):
             continue
@@ -245,7 +245,7 @@ def _last_amounts(ws, told, moment):
 
 
 def _online(ws, answers, said):
-    """Say where the online store and history differ; keep the answer."""
+    """Yield where the online store and history differ; keep the answer."""
     for source in ("noted", "plain", "pushed"):
         if not _has_rows(ws, source):
             continue
@@ -260,7 +260,7 @@ def _online(ws, answers, said):
 
 
 def _again(ws, answers, chance, said):
-    """Say where an answer of before is another one now."""
+    """Yield where an earlier answer has changed."""
     for asked, before in chance.sample(answers, min(3, len(answers))):
         now = _read(ws, *asked)
         said["compared"] += 1

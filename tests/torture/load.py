@@ -46,7 +46,7 @@ def mix_until_killed(path, *, seed, say):
 
     Args:
         path: The workspace.
-        seed: Of the order.
+        seed: The seed of the order.
         say: Is told what is acknowledged, and where an alias is about to move.
     """
     chance = random.Random(seed)
@@ -76,7 +76,7 @@ def mix_until_killed(path, *, seed, say):
 
 
 def look(path, *, clicks, orders, runs, champion):
-    """Say what was acknowledged and is not there, and what is not whole.
+    """Return what was acknowledged and is missing, and what is damaged.
 
     Args:
         path: The workspace.

@@ -95,7 +95,7 @@ def test_a_flipped_byte_is_detected_or_harmless(fleet, bases, tmp_path, chance, 
 
 
 def judged(looked, right, file, kind):
-    """Say what became of a flip."""
+    """Return the effect of a flipped bit."""
     if looked.status or not looked.said or "error" in looked.said[-1]:
         return "crashes"
     found = looked.said[-1]

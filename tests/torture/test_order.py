@@ -84,7 +84,7 @@ def test_a_commit_is_durable_only_after_every_file_that_it_names(fleet, place, v
 
 
 def online_before_its_state(traced):
-    """Say whether the online store is written to before its state says durably that it is not synced."""
+    """Return whether the online store is written to before its state says durably that it is not synced."""
     written = _first(traced, lambda call: call.name.startswith("pwrite") and "data.mdb>" in call.text)
     synced = _first(traced, lambda call: _syncs(call, "online/state"))
     return written is not None and (synced is None or synced > written)

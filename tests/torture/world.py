@@ -203,7 +203,7 @@ ELSEWHERE = {"backup": "copy", "restore": "restored.tm", "create": "new.tm", "mi
 
 
 def measure(verb, path):
-    """Say how far a verb has come: what a second look at the disk, not the verb itself, finds."""
+    """Return how far a verb has come, as the files on the disk show it."""
     if verb == "migrate":
         return _schema_state(path.with_name(ELSEWHERE[verb]))
     if verb in ELSEWHERE:
@@ -267,7 +267,7 @@ def _copy_state(verb, target):
 
 
 def _schema_state(target):
-    """Say how far a migration of schema 1 has come: the version, and how many counters, steps and checksums there are.
+    """Return how far a migration of schema 1 has come: the version, and how many counters, steps and checksums there are.
 
     tinymlops is not asked, for it would go on where it was stopped. A migration that was committed by halves has the
     numbers of neither end, or other records: `broken.migrate_without_transaction` is found by that.
@@ -349,7 +349,7 @@ def sequences(ws):
 
 
 def _twice(ws):
-    """Say which rows are there more than once: nothing in the shop is ever corrected."""
+    """Yield the rows that are stored more than once: nothing in the shop is ever corrected."""
     from tinymlops.features.definitions.specs import SourceSpec
     from tinymlops.features.history.stored import stored_rows
 

@@ -290,7 +290,7 @@ def _require(spine: pl.DataFrame, columns: Sequence[str], where: str, needed_by:
 
 @contextmanager
 def _as_definition_error(where: str) -> Iterator[None]:
-    """Say which definition it is that rows cannot be computed for."""
+    """Add the definition's name to an error while its rows are computed."""
     try:
         yield
     except DataError as error:

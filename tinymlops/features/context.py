@@ -116,7 +116,7 @@ class Context:
         return Limits(rows=rows, time=parse_duration(timeout or self.config.sql.timeout, name="timeout"))
 
     def _reach(self) -> dict[str, Any]:
-        """Say what the user's SQL may read and use."""
+        """Return the arguments that limit what the user's SQL may read and use."""
         return {
             "root": self.root,
             "data_dirs": [Path(directory) for directory in self.config.data_dirs],

@@ -37,7 +37,7 @@ class Change(msgspec.Struct, frozen=True):
     kind: str
     name: str
     detail: str = ""
-    """Of a change: the fields that differ, such as "ttl, features.spent_1d"."""
+    """For a change: the fields that differ, such as "ttl, features.spent_1d"."""
 
     def __str__(self) -> str:
         detail = f"  ({self.detail})" if self.detail else ""
@@ -224,7 +224,7 @@ def _differences(before: AnySpec, after: AnySpec) -> list[str]:
 
 
 def _has_moved(before: CodeReference | None, after: CodeReference | None) -> bool:
-    """Say whether unchanged code must be looked for elsewhere: it was in a notebook, or in another file."""
+    """Return whether unchanged code must be looked for elsewhere: it was in a notebook, or in another file."""
     if before is None or after is None or not is_importable(after):
         return False
     same_file = before.file == after.file and Path(str(before.file)).is_file()

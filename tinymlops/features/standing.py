@@ -32,7 +32,7 @@ __all__ = ["check_renames", "notes_on_stored_rows", "rename", "starved_models"]
 
 
 def notes_on_stored_rows(context: Context, models: Models, renamed: Mapping[str, str]) -> list[str]:
-    """Say what a project's definitions mean for the rows and the models of a workspace.
+    """Return what a project's definitions mean for the rows and the models of a workspace.
 
     Args:
         context: The workspace's state, read by the project's definitions.

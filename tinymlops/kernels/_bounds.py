@@ -96,7 +96,7 @@ class Spine:
         """Find an answer for each spine row, on threads.
 
         Args:
-            dtype: Of an answer.
+            dtype: The type of an answer.
             work: `work(start, stop, part)` writes the answers of rows start to stop, in the order of work.
 
         Returns:

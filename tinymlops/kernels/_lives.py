@@ -73,7 +73,7 @@ def late_totals(
         lives: The rows.
         spine: int64[m] keys and times of spine rows by (key, time), and the length of their windows.
         source: bits int64[n], whether they are floats, valid bool[n] and scale of the column of values.
-        limbs: Of each total.
+        limbs: The limbs of each total.
         squared: Add squares.
 
     Returns:

@@ -153,7 +153,7 @@ def _scatter(
 
 @compiled
 def _after(lead_a: int, row_a: int, lead_b: int, row_b: int, created: Array, sequence: Array) -> bool:
-    """Say whether row a sorts strictly after row b; rows that compare equal keep their first order."""
+    """Return whether row a sorts strictly after row b; rows that compare equal keep their first order."""
     return lead_a > lead_b or (lead_a == lead_b and _ranks_after(row_a, row_b, created, sequence))
 
 

@@ -88,7 +88,7 @@ def status(
     ttl: int | None,
     value_is_null: Array,
 ) -> tuple[Array, Array]:
-    """Say for each spine row why its cell holds what it holds.
+    """Return the status of each spine row's cell: why it holds what it holds.
 
     Args:
         records: K keys, n rows.
@@ -218,7 +218,7 @@ def back(time: int, span: int) -> int:
 
 @compiled
 def is_visible(visible_from: int, visible_to: int, time: int, strict: bool) -> bool:  # noqa: FBT001 - a kernel
-    """Say whether a row is the fact at the time."""
+    """Return whether a row is the fact at the time."""
     if strict:
         return visible_from < time <= visible_to
     # FOREVER is not a moment: what is available then never is, and what lasts until then always does.

@@ -54,7 +54,7 @@ os.register_at_fork(after_in_child=_state.reset_after_fork)
 
 
 def is_compiling() -> bool:
-    """Say whether the kernels are being compiled beside this process, which is begun if nobody does."""
+    """Return whether the kernels are being compiled beside this process, which is begun if nobody does."""
     with _state.lock:
         if not _state.started:
             _state.started = True
@@ -127,7 +127,7 @@ def _start() -> None:
 
 
 def _is_python(program: str | None) -> bool:
-    """Say whether a program takes code to run; where Python is embedded or frozen it is another one."""
+    """Return whether a program takes code to run; where Python is embedded or frozen it is another one."""
     return Path(program or "").name.startswith("python") and not getattr(sys, "frozen", False)
 
 

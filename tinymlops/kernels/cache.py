@@ -62,7 +62,7 @@ def _roots() -> Iterator[Path]:
 
 
 def _is_private(path: Path) -> bool:
-    """Say whether only the user can write a directory, and nobody else can put another one in its place."""
+    """Return whether only the user can write a directory, and nobody else can put another one in its place."""
     if not path.is_absolute():  # no home directory is known
         return False
     found = path.lstat()
@@ -71,7 +71,7 @@ def _is_private(path: Path) -> bool:
 
 
 def _keeps_entries(found: os.stat_result) -> bool:
-    """Say whether strangers cannot replace what is in a directory: in a sticky one only owners can."""
+    """Return whether strangers cannot replace what is in a directory: in a sticky one only owners can."""
     return not found.st_mode & stat.S_IWOTH or bool(found.st_mode & stat.S_ISVTX)
 
 
@@ -158,7 +158,7 @@ def _load(self: object, signature: object, context: object) -> object:
 
 @functools.cache
 def _announce() -> None:
-    """Say once per process what takes so long, to whoever looks."""
+    """Print once per process, on a terminal, what takes so long."""
     if is_watched():
         print("tinymlops: compiling its kernels, once for this machine ...", file=sys.stderr, flush=True)
 

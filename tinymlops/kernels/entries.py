@@ -174,7 +174,7 @@ def pack(offsets: Array, before: Array, columns: Array) -> tuple[Array, Array]:
 
 @compiled
 def _how(values: Array, start: int, stop: int, standard: int) -> int:
-    """Say how a column of an entry is written."""
+    """Return the code for how a column of an entry is written."""
     for i in range(start + 1, stop):
         if values[i] != values[start]:
             return VARIES
@@ -210,7 +210,7 @@ def merge(offsets: Array, old: Array, new_offsets: Array, new: Array) -> tuple[A
 
 @compiled
 def _is_after(left: Array, i: int, right: Array, j: int) -> bool:
-    """Say whether a row comes after another in the order of (event, created)."""
+    """Return whether a row comes after another in the order of (event, created)."""
     if left[EVENT, i] != right[EVENT, j]:
         return bool(left[EVENT, i] > right[EVENT, j])
     return _created(left, i) > _created(right, j)

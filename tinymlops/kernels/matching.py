@@ -16,7 +16,7 @@ _U = np.uint64
 
 
 def unmatched(first: Array, second: Array, known_first: Array, known_second: Array) -> Array:
-    """Say which rows are not among the known ones, or are there not as often.
+    """Return which rows are not among the known ones, or occur more often than there.
 
     Args:
         first: uint64[n], half of each row's hash.

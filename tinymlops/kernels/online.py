@@ -160,7 +160,7 @@ def _mark_usable(columns: Array, rows: int, operand: int, where: int, is_float: 
 
 @compiled
 def _has_special(bits: Array, rows: int) -> bool:
-    """Say whether any float is infinite or NaN; without a way out, so that many are looked at at once."""
+    """Return whether any float is infinite or NaN; without a way out, so that many are looked at at once."""
     found = False
     for i in range(rows):
         found |= (bits[i] >> 52) & 0x7FF == 0x7FF

@@ -249,7 +249,7 @@ def _keep(best: Array, at: int, event: int, record: int, created: int, ties: boo
 
 @compiled
 def _is_better(best: Array, at: int, event: int, created: int, record: int) -> bool:
-    """Say whether best[at] comes after another record in the order of (event, created, number)."""
+    """Return whether best[at] comes after another record in the order of (event, created, number)."""
     if best[at, 1] < 0 or record < 0:
         return bool(record < 0 <= best[at, 1])
     if best[at, 0] != event:

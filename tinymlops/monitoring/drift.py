@@ -23,9 +23,9 @@ class Drift(msgspec.Struct, frozen=True):
     rows: int
     """Served rows."""
     bins: int
-    """That have rows, now or in training."""
+    """The bins that have rows, now or in training."""
     null_rate: float | None
-    """Of the served rows; None without any."""
+    """The share of nulls in the served rows; None without any."""
     training_null_rate: float
     psi: float | None
     """Population stability index; None without served rows."""
@@ -52,7 +52,7 @@ class DriftCounter:
     """Counts a column's served values over the bins of its training histogram.
 
     Args:
-        histogram: Of the training rows.
+        histogram: The histogram of the training rows.
     """
 
     def __init__(self, histogram: Histogram) -> None:

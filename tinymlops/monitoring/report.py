@@ -44,9 +44,9 @@ class MonitorReport(msgspec.Struct, frozen=True, kw_only=True):
     trained: Evaluation | None
     """Those of the test rows, or of the training rows where there were no others."""
     training_rows: int
-    """That the histograms of training are of; 0 without them."""
+    """The rows behind the histograms of training; 0 without them."""
     prediction: Drift | None
-    """Of the probability, or of the prediction where there is none."""
+    """The drift of the probability, or of the prediction where there is none."""
     features: list[Drift]
     """The largest unexplained drift first."""
 

@@ -40,13 +40,13 @@ class Ingestion(Record, frozen=True, kw_only=True):
     rows_ahead: int = 0
     """Dated later than the clock: stored, and neither labels nor `since` go by them."""
     rows_incomplete: int = 0
-    """Known rows that were stored before a column came for which the source has a value now."""
+    """Known rows, stored before a column was added, for which the source has a value in it now."""
     rows_carried: int = 0
-    """Of a rebuild: versions taken over from the generation before."""
+    """In a rebuild: versions taken over from the generation before."""
     rows_restarted: int = 0
-    """Of a rebuild: rows that count as read now, from the last correction of their id on."""
+    """In a rebuild: rows that count as read now, from the last correction of their id on."""
     rows_dropped: int = 0
-    """Of a rebuild: events of the generation before that it does not have."""
+    """In a rebuild: events of the generation before that it does not have."""
     generation: int = 0
 
     def __repr__(self) -> str:

@@ -69,7 +69,7 @@ class LoggedModel(Record, frozen=True, kw_only=True):
     name: str
     flavor: str
     sha256: str
-    """Of the model file."""
+    """The hash of the model file."""
     bytes: int
     model_class: str
     signature: Signature

@@ -52,6 +52,6 @@ class PushBatch(Record, frozen=True, kw_only=True):
     source: str
     batch_id: str
     digest: bytes
-    """Of all its rows."""
+    """The hash of all its rows."""
     at: int
     """Microseconds since 1970, UTC."""

@@ -23,7 +23,7 @@ def ingests_of(database: Database, place: str) -> list[Ingestion]:
 
 
 def was_ingested(database: Database, place: str, *, up_to: int) -> bool:
-    """Say whether a source was ingested by a sequence."""
+    """Return whether a source was ingested by a sequence."""
     return bool(database.select(Ingestion, "WHERE source = ? AND sequence <= ? LIMIT 1", (place, up_to)))
 
 

@@ -61,7 +61,7 @@ class Models:
         """Make a logged model the next version of a name: 1, 2, 3, ... without gap.
 
         Args:
-            name: Of the model, such as "delay".
+            name: The name of the model, such as "delay".
             run: A run, its id, the beginning of it, or its name; or anything that has an `id`.
             logged_name: What the run logged it as.
             alias: Point this alias at it in the same transaction.
@@ -146,7 +146,7 @@ class Models:
         """Point an alias at a version; it keeps in mind where it pointed before.
 
         Args:
-            name: Of the model.
+            name: The name of the model.
             version: To point at.
             alias: To move, made if need be.
             expected: Move it only from this version (0: only if it does not exist); None moves it from anywhere.

@@ -63,7 +63,7 @@ def places_pushed_after(database: Database, sequence: int) -> set[str]:
 
 
 def brings_known_events(database: Database, place: str, *, after: int) -> bool:
-    """Say whether a pushed row after a sequence may have the id of one before.
+    """Return whether a pushed row after a sequence may have the id of one before.
 
     The new rows were read with their checksums before; of the old ones only the index is read, which `doctor` compares with
     them.
@@ -96,7 +96,7 @@ def move_pushed(tx: Transaction, place: str, *, up_to: int, batches_before: int)
 
     Args:
         tx: The transaction that names the file which they are in now.
-        place: Of the source.
+        place: The place of the source.
         up_to: The greatest sequence of them.
         batches_before: Batches of any source that came before this moment, microseconds UTC, are forgotten.
 

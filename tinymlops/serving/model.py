@@ -42,7 +42,7 @@ class Model:
     """A version of a registered model; made by `ws.load_model`.
 
     Attributes:
-        name: Of the model, such as "delay".
+        name: The name of the model, such as "delay".
         version: Its number.
         signature: What it takes and gives.
         manifest: Everything it stands on: the run, the training set, every definition.

@@ -102,7 +102,7 @@ def read_row(context: Context, snapshot: Snapshot, model: Model, rows: Frame) ->
 
     Args:
         context: The workspace's state.
-        snapshot: Of the online store, to read in.
+        snapshot: A snapshot of the online store, to read in.
         model: Who is asked.
         rows: What the caller sent.
 

@@ -38,11 +38,11 @@ class OutcomeReport(msgspec.Struct, frozen=True):
     """What became of the outcomes that were logged."""
 
     outcomes: int
-    """Stored, one for each prediction id."""
+    """How many were stored, one for each prediction id."""
     unknown: int
-    """Of them, for predictions that are not known: kept, and joined when they are."""
+    """How many are for unknown predictions: kept, and joined once the prediction is stored."""
     replaced: int
-    """Of them, in the place of an earlier one."""
+    """How many replaced an earlier one."""
 
 
 def log_outcomes(context: Context, rows: Frame) -> OutcomeReport:

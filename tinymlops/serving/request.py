@@ -64,7 +64,7 @@ def require_columns(model: Signed, rows: Frame) -> None:
 
 
 def has_features(signature: Signature, columns: Collection[str]) -> bool:
-    """Say whether there is a column for every feature of a model."""
+    """Return whether there is a column for every feature of a model."""
     return all(field.name in columns for field in signature.features)
 
 
@@ -73,7 +73,7 @@ _KEYS = "entity keys and request fields"
 
 
 def _form(model: Signed, columns: Collection[str], row: int | None = None) -> str:
-    """Say what columns are: full features, or keys and request fields.
+    """Return what the columns hold: full features, or keys and request fields.
 
     Raises:
         DataError: If they are neither, or a feature is sent that the model reads itself.
@@ -105,7 +105,7 @@ def _form(model: Signed, columns: Collection[str], row: int | None = None) -> st
 
 
 def _ways(model: Signed) -> str:
-    """Say in one sentence what may be sent."""
+    """Return one sentence about what may be sent."""
     request = ", ".join(field.name for field in model.signature.request) or "nothing"
     return f"send {request} and the features are read, or send all {len(model.signature.features)} features"
 
@@ -204,7 +204,7 @@ def _from_text(series: pl.Series, dtype: pl.DataType, field: RequestField, first
 
 
 def _mistyped(series: pl.Series, field: RequestField, first_row: int, row: int | None = None) -> DataError:
-    """Say which value is of another type: that of a row, or the first that is not null."""
+    """Return the error that names a value of another type: that of a row, or the first that is not null."""
     import polars as pl
 
     if row is None:

@@ -35,7 +35,7 @@ class Resolver:
 
         Args:
             context: The workspace's state.
-            snapshot: Of the online store.
+            snapshot: A snapshot of the online store.
             reference: "delay" (its champion, else its newest version), "delay@latest", "delay@challenger" or "delay:3".
 
         Raises:

@@ -30,7 +30,7 @@ def require_exact_types(names: Iterable[str], types: Iterable[object]) -> None:
     """Refuse columns of DuckDB that Arrow would hold other values of.
 
     Args:
-        names: Of the columns.
+        names: The names of the columns.
         types: DuckDB's.
 
     Raises:
@@ -147,7 +147,7 @@ def _holds_interval(kind: pa.DataType) -> bool:
 
 
 def _unknown_type(columns: list[pa.ChunkedArray], table: pa.Table, error: BaseException) -> DataError:
-    """Say which column Polars does not take."""
+    """Return the error that names the column that Polars does not take."""
     import polars as pl
 
     for name, column in zip(table.column_names, columns, strict=True):

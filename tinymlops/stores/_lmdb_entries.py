@@ -38,8 +38,8 @@ class Reader:
     """The entries as of one moment, for one thread, until the transaction ends.
 
     Args:
-        transaction: Of LMDB; what it reads may be bytes, or views of them that end with it.
-        path: Of the store, for errors.
+        transaction: A transaction of LMDB; what it reads may be bytes, or views of them that end with it.
+        path: The path of the store, for errors.
     """
 
     __slots__ = ("_path", "_transaction", "version")
@@ -48,7 +48,7 @@ class Reader:
         self._transaction = transaction
         self._path = path
         self.version = version
-        """Of the store: nothing in it has changed between two reads of the same version; -1 for a write."""
+        """The version of the store: nothing has changed between two reads of the same version; -1 for a write."""
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of a key, or None.
@@ -155,8 +155,8 @@ class Writer(Reader):
     """The entries inside a write transaction, which sees its own changes.
 
     Args:
-        transaction: Of LMDB.
-        path: Of the store, for errors.
+        transaction: A transaction of LMDB.
+        path: The path of the store, for errors.
         names: What is remembered even when the store is lost.
     """
 

@@ -105,7 +105,7 @@ def remember(names: Mapping[str, str], tx: Writer) -> None:
 
 
 def has_other_format(tx: Reader) -> bool:
-    """Say whether another version wrote the views in another way."""
+    """Return whether another version wrote the views in another way."""
     written = tx.get(_FORMAT)
     if written == _THIS_FORMAT:
         return False

@@ -22,7 +22,7 @@ class Coverage(NamedTuple):
     """Microseconds UTC: it answers reads at this time and later; an earlier one needs history."""
     keys: int
     stamp: int
-    """Of the layout: another one has another."""
+    """Identifies the layout: another layout has another stamp."""
 
     @property
     def is_hidden(self) -> bool:

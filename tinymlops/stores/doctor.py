@@ -100,7 +100,7 @@ def space_of(environment: Environment) -> list[Space]:
 
 
 def sqlite_note(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> str:
-    """Say what is worth knowing of a version of SQLite."""
+    """Return a note about a version of SQLite."""
     fixed = version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
     if fixed:
         return "without the write-ahead log race"

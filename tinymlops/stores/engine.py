@@ -125,7 +125,7 @@ class _Run:
 
     @contextmanager
     def _unchanged(self) -> Iterator[None]:
-        """Say of a file that another one took its place meanwhile, which DuckDB reads with what it knew of the first."""
+        """Report a file that was replaced during the read: DuckDB would read the new one with metadata of the old one."""
         try:
             yield
         except TinyMLOpsError:
@@ -338,7 +338,7 @@ _CANNOT_RUN = {"Not implemented", "Invalid Input", "Missing Extension", "Transac
 
 
 def _explained(kind: str, message: str, directories: list[Path]) -> TinyMLOpsError:
-    """Say in our words what DuckDB raised; the kind is the first word of its message."""
+    """Turn an error of DuckDB into one of ours; the kind is the first word of its message."""
     message = message.strip()
     if kind == "Permission":
         return AccessError(

@@ -28,14 +28,14 @@ def kind_of(path: Path) -> str:
 
 
 def network_note(kind: str) -> str:
-    """Say what is wrong with a kind of file system; nothing if it is a local one."""
+    """Return what is wrong with a kind of file system; empty for a local one."""
     if kind.startswith(_NETWORK):
         return f"{kind} is a network file system: keep the workspace on a local disk"
     return ""
 
 
 def privacy_note(path: Path) -> str:
-    """Say who else may enter a directory; nothing if only its owner may."""
+    """Return who else may enter a directory; empty if only its owner may."""
     mode = stat.S_IMODE(path.stat().st_mode)
     if not mode & (stat.S_IRWXG | stat.S_IRWXO):
         return ""

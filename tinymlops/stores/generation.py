@@ -47,17 +47,17 @@ class Kept(Generic[T]):
 
 
 def begin_change(online: OnlineStore) -> None:
-    """Say that what is kept is about to change: to be called before the commit, inside its transaction."""
+    """Mark a change of what is kept as begun; called inside its transaction, before the commit."""
     online.put_token(b"")
 
 
 def end_change(online: OnlineStore) -> None:
-    """Say that the change is committed."""
+    """Mark the change as committed."""
     online.put_token(secrets.token_bytes(8))
 
 
 def is_changing(snapshot: Snapshot) -> bool:
-    """Say whether a change was begun and not ended: it is being committed, or its process is gone."""
+    """Return whether a change was begun and not ended: it is being committed, or its process has crashed."""
     return not snapshot.token
 
 

@@ -232,7 +232,7 @@ class LmdbStore:
             raise error
 
     def end(self) -> None:
-        """Say that a transaction from `begin` is over."""
+        """Mark a transaction from `begin` as over."""
         self._gate.leave()
 
     def raise_explained(self, error: BaseException) -> None:

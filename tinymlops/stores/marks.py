@@ -29,7 +29,7 @@ class Marks:
     """What files are told by, as they were when this was made; those that do not exist are left out.
 
     Args:
-        paths: Of the files.
+        paths: The paths of the files.
     """
 
     def __init__(self, paths: Iterable[str]) -> None:

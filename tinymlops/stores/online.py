@@ -32,7 +32,7 @@ class Newest(NamedTuple):
 
     key: bytes
     words: bytes | None
-    """Of a length that four more bytes make a multiple of eight; None to remove the key."""
+    """With four more bytes the length is a multiple of eight; None to remove the key."""
     beside: bytes | None
 
 
@@ -55,15 +55,15 @@ class Change(NamedTuple):
     gone: Sequence[tuple[bytes, int]] = ()
     """Full entries to remove before the others are written: key and number."""
     description: bytes | None = None
-    """Of a view that is rewritten: whatever was there of it goes. None for a change of some keys."""
+    """For a view that is rewritten: all that was there of it is removed. None for a change of some keys."""
     name: str = ""
-    """Of a view that is rewritten, to be remembered should the store be lost."""
+    """The name of a view that is rewritten, remembered in case the store is lost."""
 
 
 class Snapshot(Protocol):
     """The store as of one moment, for one thread, until the `with` block ends.
 
-    All that one `read` gives is of one moment. Whoever asks `full` and `beside` for keys that were read gets what belongs to
+    All that one `read` gives is of one moment. `full` and `beside` of keys that were read return what belongs to
     that answer: a store behind a network brings them in the same trip.
     """
 

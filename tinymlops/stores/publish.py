@@ -140,7 +140,7 @@ def open_regular(path: Path, *, within: int | None = None) -> BufferedReader:
     """Open a file for reading; whatever stands in its place neither blocks nor leads elsewhere.
 
     Args:
-        path: Of the file.
+        path: The path of the file.
         within: The descriptor of its directory, in which its name is looked up instead.
 
     Raises:

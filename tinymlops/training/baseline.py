@@ -18,7 +18,7 @@ class Histogram(msgspec.Struct, frozen=True):
     """How the values of one column are spread."""
 
     counts: list[int]
-    """Of the bins from low to high or of the categories, then of the nulls."""
+    """Counts of the bins from low to high or of the categories, then of the nulls."""
     edges: list[float] | None = None
     """The cuts between the bins of numbers, as `tinymlops.kernels.drift.bin_edges` makes them."""
     categories: list[str] | None = None
@@ -30,7 +30,7 @@ class Baseline(msgspec.Struct, frozen=True):
     rows: int
     features: dict[str, Histogram]
     prediction: Histogram | None = None
-    """Of the model's own answers to them: the probability for two classes, else the number or the class."""
+    """The histogram of the model's own answers: the probability for two classes, else the number or the class."""
 
 
 def baseline_of(X: pl.DataFrame, predictions: pl.DataFrame | None = None) -> Baseline:

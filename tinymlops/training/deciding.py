@@ -45,7 +45,7 @@ _SEARCHES = ("sklearn.model_selection._search.GridSearchCV", "sklearn.model_sele
 
 
 def decides_by_probability(model: Any) -> bool:
-    """Say whether a fitted model's `predict` is the class of the greatest of its `predict_proba`.
+    """Return whether a fitted model's `predict` is the class of the greatest of its `predict_proba`.
 
     Args:
         model: A fitted estimator; of a pipeline the last step decides, of a search the best estimator.

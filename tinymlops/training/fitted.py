@@ -28,7 +28,7 @@ def fitted_signature(signature: Signature, model: Any, y: pl.Series) -> Signatur
     """Return the signature with the task that the model learnt: its user chose it, within what the label can be.
 
     Args:
-        signature: Of the training data.
+        signature: The signature of the training data.
         model: A fitted estimator.
         y: The label that it was fitted to.
 
@@ -175,7 +175,7 @@ def _first_taken(
 
 
 def _needs_pandas(model: Any, X: pl.DataFrame, as_polars: Signature, as_pandas: Signature) -> bool:
-    """Say whether a model that takes both kinds of frame was fitted to a pandas frame."""
+    """Return whether a model that takes both kinds of frame was fitted to a pandas frame."""
     import polars as pl
 
     holes = X.filter(pl.any_horizontal(pl.all().is_null()))
@@ -188,7 +188,7 @@ def _needs_pandas(model: Any, X: pl.DataFrame, as_polars: Signature, as_pandas: 
 
 
 def _alike(left: pl.DataFrame, right: pl.DataFrame) -> bool:
-    """Say whether answers are the same but for the order in which BLAS sums."""
+    """Return whether answers are the same but for the order in which BLAS sums."""
     from polars.testing import assert_frame_equal
 
     try:
@@ -199,7 +199,7 @@ def _alike(left: pl.DataFrame, right: pl.DataFrame) -> bool:
 
 
 def _expects_none(model: Any) -> bool:
-    """Say whether a null of text is None in what a model's encoders and imputers were fitted to, or NaN."""
+    """Return whether a null of text is None in what a model's encoders and imputers were fitted to, or NaN."""
     from tinymlops.training._guards import parts
 
     every = [part for part, _ in parts(model)]

@@ -19,7 +19,7 @@ __all__ = ["RowAnswers"]
 
 _DTYPES = {"Float64": pl.Float64(), "Int64": pl.Int64(), "Boolean": pl.Boolean()}
 _KINDS = (bool, int, str)
-"""Of classes that are in a column what they are in Python."""
+"""Types of classes that are the same in a column and in Python."""
 
 
 class RowAnswers:

@@ -140,7 +140,7 @@ def _reduce(reduction: windows.Reduction, name: str, feature: Aggregate, time: A
 
 
 def too_great(name: str, feature: Aggregate, row: int, time: int) -> DataError:
-    """Say that a feature has no value of its type, for a row of the spine."""
+    """Return the error for a spine row whose value does not fit the feature's type."""
     assert feature.window is not None
     return DataError(
         f"{feature.function} {feature_of(name)!r} over {format_duration(feature.window)} does not fit 64 bits at spine row "

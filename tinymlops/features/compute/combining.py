@@ -24,7 +24,7 @@ def combined(name: str, feature: Aggregate, parts: Sequence[pl.Series], time: Ar
     """Compute a feature from its parts.
 
     Args:
-        name: Of the feature, for errors.
+        name: The name of the feature, for errors.
         feature: What combines them.
         parts: Their values, m each.
         time: int64[m], the moments of the rows.

@@ -45,7 +45,7 @@ def refuse_deletes(definitions: Definitions, source: SourceSpec, frame: pl.DataF
 
 
 def in_a_window(source: SourceSpec, where: str, reader: str) -> DataError:
-    """Say that a window reads deletes that name no event."""
+    """Return the error for a window that reads deletes without an id."""
     return DataError(
         f"source {source.name!r} has deletes without an id {where}, and {reader} is a window: nobody can say which "
         "of its rows they take back",

@@ -226,7 +226,7 @@ def _call(call: Call, value: pl.Series) -> pl.Series:
 
 
 def _is_in(value: pl.Series, among: tuple[bool | int | float | str, ...]) -> pl.Series:
-    """Say which values equal one of these, each compared as `==` does; null stays null."""
+    """Return which values equal one of these, each compared as `==` does; null stays null."""
     if isinstance(value.dtype, pl.Enum | pl.Categorical):
         value = value.cast(pl.String)  # which has an answer for words that are none of the categories
     if value.dtype == pl.String and all(isinstance(one, str) for one in among):

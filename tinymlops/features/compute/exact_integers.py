@@ -19,7 +19,7 @@ _EXACT_IN_FLOATS = 2**53
 _BEYOND = 2.0**64
 """Beyond every integer there is, and within 128 bits."""
 _POWERS = 64
-"""Of 0, 1 and -1 this power and the next tell all greater ones, and no other number has one within 64 bits."""
+"""For 0, 1 and -1 this power and the next tell all greater ones; no other number has such a power within 64 bits."""
 
 _WIDE = {pl.UInt64(), pl.Int128(), pl.UInt128()}
 """What has integers that do not fit."""
@@ -42,12 +42,12 @@ class TooGreatError(ArithmeticError):
 
 
 def are_whole(*values: object) -> bool:
-    """Say whether all are integers or booleans."""
+    """Return whether all are integers or booleans."""
     return all(map(_is_whole, values))
 
 
 def are_flags(*values: object) -> bool:
-    """Say whether all are booleans."""
+    """Return whether all are booleans."""
     return all((value.dtype if isinstance(value, pl.Series) else type(value)) in (pl.Boolean, bool) for value in values)
 
 
@@ -69,7 +69,7 @@ def computed(name: str, left: Any, right: Any) -> pl.Series:
     """Compute integers, as Python does; by zero nothing can be divided, and the result is null.
 
     Args:
-        name: Of the operator.
+        name: The name of the operator.
         left: n integers or booleans, or one for all.
         right: The same, at least one of them n; of a power one, not negative; of `neg` and `abs` anything.
 
@@ -144,7 +144,7 @@ def _bounds(value: Any) -> tuple[int, int]:
 
 
 def _fits(name: str, left: Any, right: Any) -> bool:
-    """Say whether every result is within 64 bits, as far as the least and greatest values tell."""
+    """Return whether every result is within 64 bits, as far as the least and greatest values tell."""
     lefts = _bounds(left)
     if name not in ("+", "-", "*"):
         return lefts[0] > _LEAST

@@ -26,7 +26,7 @@ def kept_rows(
     *,
     ttl: int | None,
 ) -> Array:
-    """Say which arranged rows a read at `now` or later can use.
+    """Return which arranged rows a read at `now` or later can use.
 
     Args:
         records: The rows of every key of interest.

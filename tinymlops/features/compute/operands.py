@@ -74,7 +74,7 @@ def _numbers(series: pl.Series, aggregate: Aggregate, source: str) -> Array:
 
 
 def not_finite(aggregate: Aggregate, source: str, event: int) -> DataError:
-    """Say that a window cannot take a value, in the row of an event time."""
+    """Return the error for a value that a window cannot aggregate."""
     return DataError(
         f"{aggregate!r} of source {source!r} has an infinite value, in the row of {from_micros(event).isoformat()}",
         hint="leave the row out with where=, for example where the divisor is not 0",

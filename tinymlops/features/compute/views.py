@@ -89,7 +89,7 @@ def plan_view(definitions: Definitions, request: FeatureRequest, *, spine_source
 
     Args:
         definitions: Those that the request is read by.
-        request: Of a feature view.
+        request: A request for a feature view.
         spine_source: The source that the spine comes from, if any: a view that shares a base source with it sees only
             what was known strictly before each row.
 
@@ -150,10 +150,10 @@ def asked_of(view: ViewSpec, request: FeatureRequest) -> dict[str, Aggregate]:
 
 
 def is_strict(definitions: Definitions, source: str, spine_source: str | None) -> bool:
-    """Say whether a row must not see itself: the spine and the feature share a source anywhere in their lineage."""
+    """Return whether a row must not see itself: the spine and the feature share a source anywhere in their lineage."""
     return spine_source is not None and bool(graph.shared_sources(definitions, spine_source, source))
 
 
 def no_key(column: str, view: str, columns: Sequence[str]) -> DataError:
-    """Say that a spine lacks a column of a view's key."""
+    """Return the error for a spine without a column of a view's key."""
     return DataError(f"the spine has no column {column!r}, the key of {view!r}", hint=near(column, columns))

@@ -35,7 +35,7 @@ def check(definitions: Definitions, functions: Functions) -> list[str]:
     On-demand views are called for their expressions; no other function of the user's is.
 
     Args:
-        definitions: Of one project.
+        definitions: The definitions of one project.
         functions: Its Python functions by definition name.
 
     Returns:

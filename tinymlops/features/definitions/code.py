@@ -43,7 +43,7 @@ _SHOWN = 300
 
 
 def reference_of(function: Callable[..., Any]) -> CodeReference:
-    """Say where a function is found again, and what its source text is now."""
+    """Return where a function can be found again, with the digest of its source text."""
     file = getattr(sys.modules.get(function.__module__), "__file__", None)
     return CodeReference(
         module=function.__module__,
@@ -54,12 +54,12 @@ def reference_of(function: Callable[..., Any]) -> CodeReference:
 
 
 def is_interactive(module: str) -> bool:
-    """Say whether a module is a notebook or a prompt, where every run of a cell defines its nouns again."""
+    """Return whether a module is a notebook or a prompt, where every run of a cell defines its nouns again."""
     return module == "__main__" and getattr(sys.modules.get("__main__"), "__file__", None) is None
 
 
 def is_importable(code: CodeReference) -> bool:
-    """Say whether another process can find the function: not if it lives in a notebook, in a function, or is a lambda."""
+    """Return whether another process can find the function: not if it lives in a notebook, in a function, or is a lambda."""
     return "<" not in code.name and (code.module != "__main__" or code.file is not None)
 
 
@@ -121,7 +121,7 @@ def import_modules(names: Iterable[str], root: Path) -> list[ModuleType]:
 
 
 def told(error: BaseException, root: Path) -> str:
-    """Say what a user's code raised, and at which line of the project's own."""
+    """Describe what the user's code raised, with the line of the project."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if Path(frame.filename).parent.is_relative_to(root)]
     place = f" ({Path(own[-1].filename).relative_to(root)}, line {own[-1].lineno})" if own else ""

@@ -167,7 +167,7 @@ class Rows:
     """The rows of a source, inside a definition: `rows["column"]` is an operand, `rows.count()` counts them.
 
     Args:
-        name: Of the source, for errors.
+        name: The name of the source, for errors.
 
     Example:
         >>> late = Rows()["arr_delay"] > 15
@@ -239,7 +239,7 @@ def columns_of(expression: Aggregate | Operand) -> set[str]:
 
 
 def can_fail(operand: Operand) -> bool:
-    """Say whether an operand may give an integer that does not fit its type, as far as its operators tell."""
+    """Return whether an operand may give an integer that does not fit its type, as far as its operators tell."""
     return any(
         (isinstance(node, Binary) and node.operator in _GROWING)
         or (isinstance(node, Unary) and node.operator in ("neg", "abs"))

@@ -52,7 +52,7 @@ def check_name(name: str, what: str) -> str:
     """Return the name if it may be one.
 
     Args:
-        name: Of a definition, a feature or a project.
+        name: The name of a definition, a feature or a project.
         what: What it is the name of, for the error.
 
     Raises:

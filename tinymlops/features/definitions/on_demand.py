@@ -174,7 +174,7 @@ def _sees_others(where: str) -> DefinitionError:
 
 
 def _is_row_wise(expression: pl.Expr) -> bool:
-    """Say whether each value comes from its own row, as far as the parts of the expression tell."""
+    """Return whether each value comes from its own row, as far as the parts of the expression tell."""
     import polars as pl
 
     meta = expression.meta

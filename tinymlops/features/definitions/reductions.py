@@ -214,7 +214,7 @@ class Reductions(Generic[Condition, R]):
         return self.quantile(0.5, window=window, where=where)
 
     def any(self, *, window: str | timedelta | None = None, where: Condition | None = None) -> R:
-        """Say whether a condition holds for any row of the window; arguments and errors are those of `count`.
+        """Return whether a condition holds for any row of the window; arguments and errors are those of `count`.
 
         Returns:
             The feature, Boolean; false when there is no value.
@@ -227,7 +227,7 @@ class Reductions(Generic[Condition, R]):
         return self._reduce("any", window, where)
 
     def all(self, *, window: str | timedelta | None = None, where: Condition | None = None) -> R:
-        """Say whether a condition holds for all rows of the window; arguments and errors are those of `count`.
+        """Return whether a condition holds for all rows of the window; arguments and errors are those of `count`.
 
         Returns:
             The feature, Boolean; true when there is no value.

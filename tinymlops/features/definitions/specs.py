@@ -76,15 +76,15 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True, tag="source", tag_fi
     """Entity key column to this source's column, where the names differ."""
     sql: str | None = None
     columns: dict[str, str] = {}
-    """Of a pushed source: column to Polars dtype."""
+    """For a pushed source: column to Polars dtype."""
     inputs: tuple[str, ...] = ()
-    """Of a transformation: the sources it is derived from."""
+    """For a transformation: the sources it is derived from."""
     row_wise: bool = False
     max_age: int | msgspec.UnsetType = msgspec.UNSET
-    """Of a rebuilt transformation: microseconds after which online reads refuse its rows."""
+    """For a rebuilt transformation: microseconds after which online reads refuse its rows."""
     takes_since: bool = False
     cursor: str | None = None
-    """Of a function that takes `since`: the column of times that it is compared with."""
+    """For a function that takes `since`: the column of times that it is compared with."""
     lookback: int = 0
     """Microseconds that `since` lies before the greatest cursor in history."""
     code: CodeReference | None = None

@@ -51,7 +51,7 @@ def with_observed_times(rows: pl.DataFrame, source: SourceSpec, commits: Commits
     Args:
         rows: All versions of the ids among them, with id, `__created` and `__sequence`.
         source: Theirs.
-        commits: Of the source.
+        commits: The commits of the source.
     """
     assert source.id is not None, "rows without ids have one version each"
     numbers, at = commits.numbers_of(rows["__sequence"]), commits.times_of(rows["__sequence"])

@@ -93,7 +93,7 @@ def inputs_of(definitions: Definitions, source: SourceSpec) -> str:
 
 
 def reads_others(definitions: Definitions, source: SourceSpec, live: Generation | None) -> bool:
-    """Say whether row-wise transformations that a rebuilt one reads are others than those it was computed from."""
+    """Return whether row-wise transformations that a rebuilt one reads are others than those it was computed from."""
     return live is not None and bool(live.inputs) and live.inputs != inputs_of(definitions, source)
 
 

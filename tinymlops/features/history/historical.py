@@ -100,7 +100,7 @@ def features_for(
             was known strictly before each row.
         details: Also say why each cell holds what it holds.
         rows: Where a view's rows for some keys come from; None for history.
-        as_of: Of history only the rows with a sequence up to this one; None for all.
+        as_of: Read only rows with a sequence up to this one; None for all.
 
     Raises:
         DataError: If the spine lacks a key column or request field.
@@ -161,7 +161,7 @@ def key_types(context: Context, asked: Asked) -> dict[str, str]:
 
 
 def same_name(name: str, origin: str) -> DataError:
-    """Say that a feature has the name of another column."""
+    """Return the error for a feature with the name of another column."""
     return DataError(
         f"feature {name!r} ({origin}) has the name of another column",
         hint='use the view in a role, .on(..., prefix="..."), or rename the spine column',

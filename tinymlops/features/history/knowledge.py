@@ -49,7 +49,7 @@ def knowledge_of(
     spine_source: str,
     as_of: int,
 ) -> dict[str, Knowledge]:
-    """Say for each view what its rows were known by, and compare its features with those of other modes.
+    """Return how each view's rows were dated (`known=`), and compare its features with those of other modes.
 
     Args:
         context: The workspace's state.

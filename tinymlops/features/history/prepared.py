@@ -83,7 +83,7 @@ def _role(*, outcome: bool) -> Role:
 
 
 def _has_all_by(context: Context, source: SourceSpec, as_of: int | None) -> bool:
-    """Say whether a source has no row with a greater sequence."""
+    """Return whether a source has no row with a greater sequence."""
     newest = newest_sequence(context, source.name) if as_of is not None else None
     return as_of is None or (newest is not None and newest <= as_of)
 

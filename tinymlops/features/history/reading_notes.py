@@ -23,7 +23,7 @@ MANY_ROWS = 200_000
 
 
 def ways_of_reading(context: Context) -> list[str]:
-    """Say of each view whose source has many rows that they are read from a join image."""
+    """Return a note for each view whose source has many rows: they are read from a join image."""
     notes = []
     for view in context.definitions.of(ViewSpec).values():
         source = context.definitions.get(SourceSpec, view.source)

@@ -19,7 +19,7 @@ def times_of(column: pl.Series, source: SourceSpec, *, role: Role = "feature") -
     """Return a source's times in microseconds UTC, read as its declaration says.
 
     Args:
-        column: Of times or dates.
+        column: A column of times or dates.
         source: Whose column.
         role: Whether they say when facts were, or the moments of a spine or of outcomes.
 

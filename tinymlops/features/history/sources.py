@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 SYSTEM = ("__event", "__created", "__sequence", "__deleted")
-"""Of every stored row: event and created time (microseconds UTC), workspace sequence, whether it is a delete."""
+"""Columns of every stored row: event and created time (microseconds UTC), workspace sequence, whether it is a delete."""
 
 
 def read_source(context: Context, source: SourceSpec, *, since: datetime | None = None) -> pl.DataFrame:

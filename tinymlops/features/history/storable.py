@@ -113,7 +113,7 @@ def _happened(column: pl.Series) -> pl.Series:
 
 
 def _cure(column: pl.Series) -> str:
-    """Say what makes a column of an unknown type one that can be stored."""
+    """Return a hint how to make a column of an unknown type storable."""
     import polars as pl
 
     dtype = column.dtype

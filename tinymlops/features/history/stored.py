@@ -159,7 +159,7 @@ class _Part:
 
 
 def _spans(dtype: str) -> bool:
-    """Say whether times of a type are more or less than a microsecond: they are read as its beginning or its end."""
+    """Return whether times of a type are more or less than a microsecond: they are read as its beginning or its end."""
     return dtype == "Date" or dtype.startswith("Datetime[ns")
 
 
@@ -235,7 +235,7 @@ def known_columns(source: SourceSpec, state: SourceState | None, *, as_of: int |
     Args:
         source: The source.
         state: What is known of its rows.
-        as_of: Of the rows up to this sequence, whose types may have been narrower; None for all.
+        as_of: The types of the rows up to this sequence, which may have been narrower; None for all.
 
     Raises:
         NotFoundError: If the source was never ingested: nobody knows.

@@ -89,8 +89,8 @@ class TrainingData:
     """A training set as it was built.
 
     Attributes:
-        name: Of the training set.
-        build_id: Of this build.
+        name: The name of the training set.
+        build_id: The id of this build.
         sequence: `Q`: it saw only rows with a sequence up to this one.
         fingerprint: SHA-256 over schema and values of features and label, in row order.
         train: Rows to fit on.

@@ -51,7 +51,7 @@ class History(NamedTuple):
 
     stored: Stored
     schemas: Sequence[Schema]
-    """Of the stored rows, oldest first."""
+    """The schemas of the stored rows, oldest first."""
     commits: Commits | None
     """When they were ingested, for versions that do not say since when they count; None if all say."""
 
@@ -193,7 +193,7 @@ def require_clock(since: int, now: int, identifier: object, source: str) -> None
     Args:
         since: When the version before it was stored, by the clock then.
         now: The clock.
-        identifier: Of the event.
+        identifier: The id of the event.
         source: Its source's name.
 
     Raises:
@@ -442,7 +442,7 @@ def _marked(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _unmatched(new: pl.DataFrame, old: pl.DataFrame) -> pl.Series:
-    """Say which rows hold what history does not, or not as often."""
+    """Return which rows history does not hold, or does not hold as often."""
     return pl.Series(unmatched(*(frame[name].to_numpy() for frame in (new, old) for name in _HASHES)))
 
 

@@ -41,9 +41,9 @@ class Batch:
     timeless: pl.Series
     """The numbers of rows that were left out, for they have no event time."""
     covers: int | None = None
-    """Of a rebuilt transformation: the sequence that its inputs were read at."""
+    """For a rebuilt transformation: the sequence that its inputs were read at."""
     inputs: str = ""
-    """Of a rebuilt transformation: the digest of the row-wise ones that it reads."""
+    """For a rebuilt transformation: the digest of the row-wise ones that it reads."""
     events: list[MovedEvent] | None = None
     """What later pushes are compared with, where pushed rows begin a generation; None for what was there."""
     begins: bool = False
@@ -133,7 +133,7 @@ def _progress(batch: Batch) -> int | None:
 
 
 def _is_taken_up(tx: Transaction, batch: Batch, place: str, state: SourceState | None) -> bool:
-    """Say whether a definition that read an ended generation reads the live one from now on."""
+    """Return whether a definition that read an ended generation reads the live one from now on."""
     known = generations_of(tx, place, state)
     return len(known) > 1 and known[-1].queries[-1:] != [query_of(batch.source)]
 

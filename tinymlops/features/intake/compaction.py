@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Compacted", "compact", "compact_where_needed"]
 
 _MOST_SEGMENTS = 8
-"""Of a source; a read opens every one."""
+"""The most segments of a source; a read opens every one."""
 _LEFT = 4
 """Segments that a merge leaves, so that not every ingest is followed by one."""
 _MOST_PUSHED = 100_000
@@ -136,7 +136,7 @@ def _compact(context: Context, source: SourceSpec, merged: Sequence[Segment], mo
 
 
 def _are_still_there(tx: Transaction, source: str, merged: Sequence[Segment], pushed: pl.DataFrame | None) -> bool:
-    """Say whether nobody has merged or moved these meanwhile."""
+    """Return whether these were neither merged nor moved meanwhile."""
     ids = {one.id for one in merged}
     live = {one.id for one in tx.list(Segment, where={"source": source, "dead_at": None})}
     if not ids <= live or pushed is None:

@@ -60,7 +60,7 @@ def require_computable(context: Context, source: SourceSpec, frame: pl.DataFrame
 
 
 def _is_read(context: Context, source: SourceSpec) -> bool:
-    """Say whether something that can fail is computed of a source, or of what is made of it."""
+    """Return whether something that can fail is computed of a source, or of what is made of it."""
     made = graph.downstream(context.definitions, source.name)
     return any(True for name in made for _ in _that_can_fail(context, name))
 

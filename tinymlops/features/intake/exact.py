@@ -134,7 +134,7 @@ def _regrouped(flat: pl.Series | Values, full: pl.Series, lengths: pl.Series, ta
     Args:
         flat: The values.
         full: The rows whose lists are not empty.
-        lengths: Of the list in every row, null where there is none.
+        lengths: The length of the list in every row, null where there is none.
         target: The column of lists.
     """
     import polars as pl

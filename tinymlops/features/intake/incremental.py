@@ -120,7 +120,7 @@ def _attempt(
 
 
 def busy(source: SourceSpec) -> ConflictError:
-    """Say that others keep coming first."""
+    """Return the error for an ingest that others overtake again and again."""
     return ConflictError(
         f"source {source.name!r} is being ingested by others all the time", hint="ingest it from one place"
     )

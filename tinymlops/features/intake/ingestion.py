@@ -41,11 +41,11 @@ def ingest_all(
 
     Args:
         context: The workspace's state.
-        names: Of sources.
+        names: The names of sources.
         full: Read everything again, and record as deleted what is no longer there.
         complete_until: The user's word that no row with an earlier event time is missing, microseconds UTC.
         rebuild: Begin another generation of each named source: read it again, and date its stored rows by its definition.
-        drop_missing: Of a rebuild: leave out events that the source does not have any more.
+        drop_missing: In a rebuild, leave out events that the source does not have any more.
 
     Raises:
         NotFoundError: If a name is unknown, with the near match.

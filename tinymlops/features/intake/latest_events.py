@@ -59,7 +59,7 @@ class LatestEvents:
 
         Args:
             known: The version before.
-            payload: Of the new one.
+            payload: The payload of the new one.
             keys: The columns that hold keys; None to take back whatever changes.
         """
         width = len(self._columns)

@@ -73,7 +73,7 @@ class _Row(NamedTuple):
     event: int | None
     deleted: bool
     created: int = 0
-    """Of the commit: when it counts from."""
+    """The time of the commit, from which it counts."""
     moved: bool = False
     """Takes an event back under a key that it has no more."""
 
@@ -281,7 +281,7 @@ def _rows(frame: pl.DataFrame, source: SourceSpec, columns: Iterable[str]) -> li
 
 
 def _is_replay(tx: Transaction, place: str, batch_id: str, rows: Sequence[_Row], at: int) -> bool:
-    """Say whether the batch was pushed before; if not, keep in mind that it was now.
+    """Return whether the batch was pushed before; if not, keep in mind that it was now.
 
     Raises:
         ConflictError: If it was, with other rows: taking it for a replay would lose these.

@@ -114,7 +114,7 @@ def stored_whole(context: Context, source: SourceSpec, state: SourceState) -> pl
 
 
 def _is_another(context: Context, source: SourceSpec, live: Sequence[Segment]) -> bool:
-    """Say whether the rows of before are those of another definition, or of inputs that started over."""
+    """Return whether the rows of before are those of another definition, or of inputs that started over."""
     judged, database, definitions = judged_now(context, source), context.environment.database, context.definitions
     covers = live[-1].covers if live else None
     origins = {graph.origin(definitions, definitions.get(specs.SourceSpec, name)).name for name in source.inputs}
@@ -128,7 +128,7 @@ def _is_another(context: Context, source: SourceSpec, live: Sequence[Segment]) -
 
 
 def _reads_others(context: Context, source: SourceSpec) -> bool:
-    """Say whether row-wise transformations that it reads have changed since it was computed."""
+    """Return whether row-wise transformations that it reads have changed since it was computed."""
     database = context.environment.database
     known = generations_of(database, place_of(database, source.name), state_of(context, source.name))
     return reads_others(context.definitions, source, known[-1] if known else None)

@@ -19,9 +19,9 @@ class Pinned:
     """The files of a scan, as they were when it was opened.
 
     Args:
-        scan: Of Parquet files.
+        scan: A scan of Parquet files.
         name: What to call it in an error.
-        paths: Of its files, as `files_of` returns them: before the scan has looked at any of them.
+        paths: The paths of its files, as `files_of` returns them: before the scan has looked at any of them.
     """
 
     def __init__(self, scan: pl.LazyFrame, name: str, paths: Sequence[str]) -> None:
@@ -50,7 +50,7 @@ class Pinned:
         self._marks.check()
 
     def explained(self, error: BaseException) -> DataError:
-        """Say in which file and column several files differ, if that is why they cannot be read."""
+        """Name the file and column in which several files differ, if that is why they cannot be read."""
         import polars as pl
 
         schemas: dict[str, pl.Schema] = {}

@@ -35,7 +35,7 @@ class Search:
 
     Args:
         points: The spine.
-        schema: Of the features.
+        schema: The schema of the features.
         names: Which of their columns say whose and when a row is.
         rule: Which rows count.
         explain: Whether `reasons` will be asked for.

@@ -95,7 +95,7 @@ def merged(old: KeyRows, new: KeyRows) -> KeyRows:
 
 
 def needed(rows: KeyRows, layout: Layout, view: ViewSpec, at: int) -> Array:
-    """Say which rows a read at a moment or later can use."""
+    """Return which rows a read at a time or later can use."""
     columns = rows.columns
     records = records_of(rows.offsets, columns[EVENT], columns[EVENT] + columns[SEEN], columns[UNSEEN], columns[KIND])
 

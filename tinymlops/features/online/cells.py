@@ -194,8 +194,8 @@ class SingleRowCells:
     """The answer of one view about keys with one row each; in any other form than lists it is what `Cells` says.
 
     Args:
-        names: Of the features' columns.
-        dtypes: Of the features.
+        names: The names of the features' columns.
+        dtypes: The types of the features.
         rows: The values of each key.
         compute: Gives the same answer by the kernel.
         given: Its arguments.

@@ -26,7 +26,7 @@ class CombinedCells:
     """The answer of one view.
 
     Args:
-        names: Of the features' columns.
+        names: The names of the features' columns.
         features: The features, in the same order.
         parts: The answer about the aggregates that they read, in the order of `aggregates_in`.
         now: Microseconds UTC.

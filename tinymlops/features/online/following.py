@@ -48,7 +48,7 @@ def follow_views(context: Context, reveal: Mapping[int, int] = _NOTHING) -> dict
 
     Args:
         context: The workspace's state.
-        reveal: Of hidden views that are to be read from now on: the stamp, and from when on reads are answered.
+        reveal: Hidden views that are to be read from now on: the stamp, and from when on reads are answered.
 
     Returns:
         Why a view could not follow, by its name in the store.
@@ -222,7 +222,7 @@ def changed(state: State, parts: Sequence[Part], **moved: int) -> Change:
 
     Args:
         state: The view.
-        parts: Of different keys.
+        parts: Parts with different keys.
         moved: Fields of the coverage that change.
     """
     keys, gone, newest, full = state.coverage.keys, [], [], []
@@ -283,7 +283,7 @@ def _changed_keys(context: Context, variant: Variant, new: pl.DataFrame, after: 
 
 
 def _has_corrections(context: Context, name: str, source: str, after: int) -> bool:
-    """Say whether a row after a sequence may have the id of one before: cheap where none does."""
+    """Return whether a row after a sequence may have the id of one before: cheap where none does."""
     if any(segment.corrections and segment.last > after for segment in live_segments(context, name)):
         return True
     return brings_known_events(context.environment.database, source, after=after)
@@ -310,7 +310,7 @@ def origin_of(context: Context, variant: Variant) -> Origin:
 
 
 def _reads_others(state: State, origin: Origin) -> bool:
-    """Say whether the view's source was rebuilt, or has begun another generation of rows, since it was written."""
+    """Return whether the view's source was rebuilt, or has begun another generation of rows, since it was written."""
     description = state.description
     if state.variant.sources[-1].inputs:
         return description.segment != origin.segment

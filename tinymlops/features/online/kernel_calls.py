@@ -28,11 +28,11 @@ Array = np.ndarray[Any, Any]
 
 _NOTHING = frozen(np.empty((0, 0), np.int64), np.int64)
 _LEAST_WORDS = 32_768
-"""Of entries: below them another thread is not worth it."""
+"""Words of entries below which another thread is not worth it."""
 
 
 def warm_up() -> None:
-    """Load the kernel, or compile it on a machine where nobody has, so that no read waits for it."""
+    """Load the kernel, or compile it if this machine has not yet, so that no read waits for it."""
     words, none = np.frombuffer(empty_entry(SYSTEM), np.int64), frozen([], np.int64)
     features = frozen(np.empty((0, WALK + 1)), np.int64)
     answer = np.zeros((3, 0, 1), np.int64)
@@ -56,7 +56,7 @@ class KernelCall:
     Args:
         features: Name to expression, in order.
         names: What their columns are called.
-        source: Of the rows, for errors.
+        source: The source of the rows, for errors.
         description: How rows are laid out.
         ttl: Greatest age of a value without a window, microseconds.
         strict: Whether a row must be known before the moment, not just by it.

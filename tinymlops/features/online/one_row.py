@@ -62,7 +62,7 @@ class RowPlan:
         self._on_demand = [_OnDemand(context, request, plan, dtypes) for request in requests]
         names = [*plan.names, *(name for view in self._on_demand for name in view.names)]
         self.names = frozenset(names)
-        """Of all features."""
+        """The names of all features."""
         needed = {*self._on, *(name for view in self._on_demand for name in view.fields)}
         self.is_usable = bool(plan.views) and len(self.names) == len(names) and needed <= dtypes.keys()
         """Whether a row can be read by it at all."""
@@ -72,7 +72,7 @@ class RowPlan:
 
         Args:
             context: The workspace's state.
-            snapshot: Of the online store, to read in.
+            snapshot: A snapshot of the online store, to read in.
             row: Keys and request fields, of their types and plain, and any other columns.
 
         Raises:

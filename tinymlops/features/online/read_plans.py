@@ -148,7 +148,7 @@ class ViewPlan:
         """Read the features of now; None where the online store cannot answer, and history can.
 
         Args:
-            snapshot: Of the store.
+            snapshot: A snapshot of the store.
             request: The keys.
             now: Microseconds UTC.
 

@@ -38,7 +38,7 @@ __all__ = ["OnlineFeatures", "get_online_features", "read_features"]
 
 
 class Rebuild(NamedTuple):
-    """Of when the rows of a rebuilt transformation are."""
+    """When the rows of a rebuilt transformation were computed."""
 
     sequence: int
     """`Q` of the inputs that they were computed from."""
@@ -76,7 +76,7 @@ class OnlineFeatures:
 
     @property
     def rebuilt(self) -> dict[str, Rebuild]:
-        """Of each view on a transformation that is rebuilt: what its rows were computed from, and how long ago."""
+        """For each view on a rebuilt transformation: what its rows were computed from, and how long ago."""
         return {
             name: Rebuild(sequence, timedelta(microseconds=self._now - at))
             for name, (sequence, at) in self._rebuilt.items()
@@ -167,7 +167,7 @@ def get_online_features(
 
     Args:
         context: The workspace's state.
-        snapshot: Of the online store, in which that state is the one in force.
+        snapshot: A snapshot of the online store, in which that state is the one in force.
         asked: The features.
         keys: Entity keys and request fields: any table, rows or columns.
         details: Add `<feature>_status` and `<feature>_event_time`.

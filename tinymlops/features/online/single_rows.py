@@ -57,7 +57,7 @@ class SingleRowReader:
 
     @staticmethod
     def fit(outputs: Sequence[Output]) -> bool:
-        """Say whether features are of the kind that this can read."""
+        """Return whether features are of the kind that this can read."""
         return all(
             output.aggregate.function in ("first", "last")
             and output.aggregate.window is None

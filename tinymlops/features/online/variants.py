@@ -112,7 +112,7 @@ class Layout(msgspec.Struct, frozen=True):
 
 
 def form_of(dtype: str, function: str) -> Form:
-    """Say how a function's operand of some type is stored."""
+    """Return how a function's operand of some type is stored."""
     if dtype in _WORDS or dtype.startswith(_TIMES):
         return "word"
     return "number" if function in _NUMERIC else "object"
@@ -127,7 +127,7 @@ class Description(msgspec.Struct, frozen=True, array_like=True):
     layout: Layout
     stamp: int
     rebuilt: Rebuilt | None = None
-    """Of when the rows are, of a source that is rebuilt."""
+    """When the rows of a rebuilt source were computed."""
     begins: int = 0
     """After which sequence the generation of the source begins whose rows these are."""
 
@@ -230,7 +230,7 @@ class Variant:
         """Return all entries of keys; a key that is None or unknown has an empty one.
 
         Args:
-            snapshot: Of the store.
+            snapshot: A snapshot of the store.
             layout: How they are laid out.
             empty: The entry of a key without rows.
             keys: As `key_bytes` writes them, after the prefix.
