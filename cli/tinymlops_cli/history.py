@@ -40,7 +40,8 @@ def ingest(
     rebuild: Annotated[
         bool,
         typer.Option(
-            "--rebuild", help="Read the named sources again, and date their stored rows by the definition they have now."
+            "--rebuild",
+            help="Read the named sources again, and date their stored rows by the definition they have now.",
         ),
     ] = False,
     drop_missing: Annotated[

@@ -25,7 +25,7 @@ _PATIENCE = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a query may take; None for no limit."""
+    """The limits of a query; None for no limit."""
 
     rows: int | None = None
     bytes: int | None = None
@@ -33,7 +33,7 @@ class Limits:
     time: int | None = None
     """Microseconds."""
     setting: str = "timeout"
-    """What sets the time under [sql] in tinymlops.toml, for the error."""
+    """The setting of the time under [sql] in tinymlops.toml, for the error."""
 
 
 def within(limits: Limits, work: Callable[[], T], *, stop: Callable[[], None]) -> T:

@@ -1,4 +1,4 @@
-"""Where a workspace lies: locks and fsync mean what they say on a local file system only, and others are to be kept out."""
+"""The place of a workspace: locks and fsync are reliable on a local file system only, and others must be kept out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NETWORK = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "afs", "ceph", "gluster", 
 
 
 def kind_of(path: Path) -> str:
-    """Return the type of the nearest mount point above a path; nothing where the system does not list them."""
+    """Return the type of the nearest mount point above a path; empty where the system does not list them."""
     mounts = Path("/proc/self/mounts")
     if sys.platform != "linux" or not mounts.exists():
         return ""

@@ -1,8 +1,8 @@
 """What processes keep in memory of the database, and the token that tells them to read it again.
 
-The online store holds the token, for there it is read in the same transaction as the features. It is another one after
-every change of what is kept: definitions, model versions and aliases. It is empty while a change is being committed, and
-stays so if the process dies: then nobody keeps anything until the next one connects or changes something.
+The online store holds the token, so that it is read in the same transaction as the features. It changes with every
+change of what is kept: definitions, model versions and aliases. It is empty while a change is being committed, and
+stays so if the process dies: then nothing is kept in memory until the next process connects or changes something.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class Kept(Generic[T]):
-    """Something made of the database's rows, kept as long as nobody changes what processes keep.
+    """A value made from the database's rows, kept until a process changes those rows.
 
     Args:
         make: Rebuilds it.
@@ -35,7 +35,7 @@ class Kept(Generic[T]):
         self._kept: tuple[int, bytes, T] | None = None
 
     def read(self, snapshot: Snapshot) -> T:
-        """Return it as it is at the moment of a snapshot of the online store, or later."""
+        """Return the value as of a snapshot of the online store, or later."""
         kept = self._kept
         if kept is not None and kept[0] == snapshot.version and kept[1]:
             return kept[2]

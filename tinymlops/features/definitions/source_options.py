@@ -86,9 +86,7 @@ def known_of(source: SourceSpec, known: str | None) -> Literal["observed"] | msg
     if known is not None and known not in possible:
         reason = {
             "event": "its rows come with the time when each became known",
-            "latest": "it has no timestamp"
-            if source.timestamp is None
-            else "its rows are recomputed and have no id",
+            "latest": "it has no timestamp" if source.timestamp is None else "its rows are recomputed and have no id",
         }[usual]
         raise DefinitionError(
             f"known={known!r} is not possible for source {source.name!r}: {reason}",
