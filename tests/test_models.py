@@ -197,7 +197,7 @@ def test_rollback_goes_back_once(models, run, environment):
         models.register("delay", run, alias="champion")
     assert models.rollback("delay", "champion").version == 1
     assert models.get("delay@champion").version == 1
-    with pytest.raises(ConflictError, match="no version before"):
+    with pytest.raises(ConflictError, match="no earlier version"):
         models.rollback("delay", "champion")
     with pytest.raises(NotFoundError, match="did you mean 'champion'"):
         models.rollback("delay", "champio")

@@ -1,4 +1,4 @@
-"""Values that JSON and CSV have no type for, read from text: exactly, or refused with their rows.
+"""Read values that JSON and CSV have no type for from text: exactly, or refuse them with their rows.
 
 Dates and times are ISO 8601, down to the nanosecond; durations are ISO 8601 without years and months, which have no
 fixed length; decimals have digits and a point.
@@ -54,7 +54,7 @@ def from_text(texts: pl.Series, dtype: pl.DataType, *, name: str) -> pl.Series:
     Args:
         texts: Text, or null.
         dtype: A type that `is_written_as_text`; times with a zone need an offset, others must have none.
-        name: What to call the column in an error.
+        name: The name of the column in an error.
 
     Returns:
         The same values, in a unit or scale that holds all of them; not necessarily that of `dtype`.

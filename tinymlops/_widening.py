@@ -1,4 +1,4 @@
-"""Column types that hold every value of two others: what a column's type may become when its source changes."""
+"""Find the column type that holds every value of two others: a column may become it when its source changes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST_DIGITS = 38
 def wider(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
     """Return the type that holds the values of both, or None if there is none.
 
-    Some of them hold only most values, as floats hold integers: `inexact` says which not.
+    Some hold only most values, as floats hold integers: `inexact` finds the others.
 
     Args:
         one: A column's type.
@@ -46,7 +46,7 @@ def wider(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
 
 
 def widened(column: pl.Series, dtype: pl.DataType) -> pl.Series:
-    """Cast a column to a type that `wider` gave; what that does not hold becomes null."""
+    """Cast a column to a type that `wider` returned; a value that it cannot hold becomes null."""
     return column if column.dtype == dtype else column.cast(dtype, strict=False)
 
 
@@ -54,7 +54,7 @@ def inexact(column: pl.Series, dtype: pl.DataType) -> pl.Series:
     """Return which values another type cannot hold exactly, such as 2**53 + 1 as a float.
 
     Returns:
-        Booleans, one a row.
+        Booleans, one for each row.
     """
     import polars as pl
 

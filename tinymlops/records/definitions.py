@@ -28,4 +28,4 @@ class Definition(Record, frozen=True, kw_only=True):
     project: str
     applied_at: datetime
     removed_at: datetime | None = None
-    """When a later apply no longer had it."""
+    """The time of the apply that removed or replaced it."""

@@ -1,4 +1,4 @@
-"""Reports of what was ingested."""
+"""Reports of ingests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Ingestion"]
 
 
 class Ingestion(Record, frozen=True, kw_only=True):
-    """One ingest of one source: what came, what was already there, what was refused."""
+    """One ingest of one source: rows that were new, known, or refused."""
 
     table: ClassVar[str] = "ingestions"
     key: ClassVar[tuple[str, ...]] = ("id",)
@@ -32,7 +32,7 @@ class Ingestion(Record, frozen=True, kw_only=True):
     rows_never_known: int = 0
     """Without a created time where the source declares one: stored, and visible to labels only."""
     complete_until: int | None = None
-    """Said by the user with it: no row with an earlier event time is missing, microseconds UTC."""
+    """Declared by the user: no row with an earlier event time is missing, microseconds UTC."""
     sequence: int = 0
     """The workspace's sequence after it."""
     seconds: float = 0.0

@@ -87,7 +87,7 @@ class Reader:
         return [None if value is None else value + bytes(_CHECK) for value in values]
 
     def _get_short(self, keys: Sequence[bytes], lasting: bool) -> list[bytes | None] | None:  # noqa: FBT001
-        """Check all values at once, without a Python loop; None where they must be checked one by one."""
+        """Return the checked values of all keys at once, without a Python loop; None where each needs a closer look."""
         found: Any = list(map(self._transaction.get, keys))
         if not all(found) or set(map(crc32, found, map(crc32, keys))) - {_RIGHT}:
             return None
