@@ -164,7 +164,7 @@ def test_a_listed_type_is_loaded_and_only_that_one():
     assert np.array_equal(back.predict(X), model.predict(X))
     with pytest.raises(UntrustedModelError, match="Own"):
         load(save(model, both), both[:1])
-    with pytest.raises(DataError, match="no list"):
+    with pytest.raises(DataError, match="is not a list"):
         save(model, "double")
 
 

@@ -165,7 +165,7 @@ def test_what_is_not_there_is_not_registered(models, run, environment):
         models.register("delay", run, logged_name="modl")
     with pytest.raises(NotFoundError):
         models.register("delay", "nobody")
-    with pytest.raises(DataError, match="no run"):
+    with pytest.raises(DataError, match="not a run"):
         models.register("delay", 3)
     log(runs, run.id, "lost", definitions={"feature_view:gone": "f"})
     with pytest.raises(NotFoundError, match="feature view 'gone'"):

@@ -60,7 +60,7 @@ def read_csv(path: Path, text: Collection[str]) -> pl.DataFrame:
 
 
 def written_as_text(dtypes: Mapping[str, str]) -> set[str]:
-    """Return the columns to read as text, by dtype names: all except numbers; decimals too, which would be rounded."""
+    """Return the columns to read as text, by dtype names: decimals, which would be rounded, and all that are not numbers."""
     return {name for name, dtype in dtypes.items() if not dtype.startswith(_TYPED)}
 
 

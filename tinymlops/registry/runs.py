@@ -202,7 +202,7 @@ class Runs:
         return [found[one] for one in ids if one in found]
 
     def metrics(self, run: str, name: str | None = None) -> builtins.list[Metric]:
-        """Return every value of a metric that a run logged, in the order of logging."""
+        """Return the metric values that a run logged, of one name or all, in the order of logging."""
         where: dict[str, object] = {"run": run} if name is None else {"run": run, "name": name}
         return self._database.list(Metric, where=where, order="id")
 
