@@ -530,7 +530,7 @@ def view_of(features):
         (
             lambda orders: {"amount": orders["amount"]},
             "feature 'amount' of 'spending' is a column, not an aggregate",
-            'say which row or rows: .last(), .mean(window="7d"), ...',
+            'aggregate it: .last(), .mean(window="7d"), ...',
         ),
         (
             lambda orders: {"same": orders["amount"].last() == orders.count()},
@@ -726,7 +726,7 @@ def test_an_on_demand_view_knows_its_views_fields_and_time(calendar):
 
 def test_inputs_name_the_near_feature():
     inputs = tm.Inputs("sky", {"visib": pl.col("visib")})
-    refused(NotFoundError, "view 'sky' gives no feature 'visb'", "did you mean 'visib'?", lambda: inputs["visb"])
+    refused(NotFoundError, "view 'sky' has no feature 'visb'", "did you mean 'visib'?", lambda: inputs["visb"])
 
 
 # Labels and training sets

@@ -32,7 +32,7 @@ Function = Literal[
 
 
 class Reductions(Generic[Condition, R]):
-    """The aggregates of an operand; each gives an `R`, for rows that meet a `Condition`."""
+    """The aggregates of an operand; each returns an `R`, for rows that meet a `Condition`."""
 
     __slots__ = ()
 
@@ -148,7 +148,7 @@ class Reductions(Generic[Condition, R]):
         return self._reduce("min", window, where)
 
     def max(self, *, window: str | timedelta | None = None, where: Condition | None = None) -> R:
-        """Take the window's greatest value; arguments and errors are those of `count`, the result is as of `min`."""
+        """Take the window's greatest value; arguments and errors are those of `count`, the result is like that of `min`."""
         return self._reduce("max", window, where)
 
     def var(self, *, window: str | timedelta | None = None, where: Condition | None = None) -> R:
@@ -214,7 +214,7 @@ class Reductions(Generic[Condition, R]):
         return self.quantile(0.5, window=window, where=where)
 
     def any(self, *, window: str | timedelta | None = None, where: Condition | None = None) -> R:
-        """Return whether a condition holds for any row of the window; arguments and errors are those of `count`.
+        """Check whether a condition holds for any row of the window; arguments and errors are those of `count`.
 
         Returns:
             The feature, Boolean; false when there is no value.
@@ -227,7 +227,7 @@ class Reductions(Generic[Condition, R]):
         return self._reduce("any", window, where)
 
     def all(self, *, window: str | timedelta | None = None, where: Condition | None = None) -> R:
-        """Return whether a condition holds for all rows of the window; arguments and errors are those of `count`.
+        """Check whether a condition holds for all rows of the window; arguments and errors are those of `count`.
 
         Returns:
             The feature, Boolean; true when there is no value.
