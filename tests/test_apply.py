@@ -439,7 +439,7 @@ def other_process(path, name="shop", ttl="9d"):
 def test_a_plan_that_another_process_has_overtaken_is_refused_and_its_change_stays(workspace, tmp_path):
     workspace.apply(shop_that_meanwhile("shop", "1d", lambda: None))
     behind = shop_that_meanwhile("shop", "2d", lambda: other_process(tmp_path / "shop.tm"))
-    with pytest.raises(ConflictError, match="somebody else has applied to this workspace") as caught:
+    with pytest.raises(ConflictError, match="another process has applied to this workspace") as caught:
         workspace.apply(behind)
     assert "plan again" in caught.value.hint
     view = workspace.catalog.get("feature_view", "spending")

@@ -30,7 +30,7 @@ _MARKS = {"add": "+", "change": "~", "remove": "-"}
 
 
 class Change(msgspec.Struct, frozen=True):
-    """What apply would do with one definition."""
+    """What `apply` would do with one definition."""
 
     action: str
     """`add`, `change`, `remove` or `keep`."""
@@ -45,7 +45,7 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Plan:
-    """What `apply` would change, and what is worth knowing about the definitions; true if anything would.
+    """What `apply` would change, and notes about the definitions; true if there is any change.
 
     Attributes:
         changes: One for each definition of the project or the workspace.
@@ -99,12 +99,12 @@ def plan(
 ) -> Plan:
     """Check a project's definitions and compare them with those in force.
 
-    All that can be told without data is checked: names, kinds, times, and on-demand views, which are called for
-    their expressions. No source is read; columns and their types are `apply`'s to check.
+    Everything that needs no data is checked: names, kinds, times, and on-demand views, which are called for their
+    expressions. No source is read; `apply` checks columns and their types.
 
     Args:
         new: The project's definitions.
-        catalog: What is applied.
+        catalog: The applied definitions.
         project: The project's name: only its own definitions count as removed.
         functions: Its Python functions by definition name.
 
@@ -146,14 +146,14 @@ def apply(
     project: str,
     renamed: Mapping[str, str],
 ) -> None:
-    """Write what a plan said, in one transaction; nothing is written where nothing differs.
+    """Apply a plan in one transaction; nothing is written if nothing differs.
 
-    The catalog is read again in that transaction, where no other writer can come in between. Sources that were renamed
-    keep the rows that they had under the name before.
+    The catalog is read again in that transaction, where no other writer can interfere. Renamed sources keep the rows of
+    their earlier name.
 
     Raises:
-        ConflictError: If the definitions that it was compared with are others by now, or another project has one of
-            the same kind and name.
+        ConflictError: If the definitions that it was compared with have changed since, or another project has one of the same
+            kind and name.
     """
     if not planned and not renamed:
         return
@@ -164,7 +164,7 @@ def apply(
         in_force = catalog.list(tx=tx)
         if _compared(definitions, in_force, [], project).base != planned.base:
             raise ConflictError(
-                f"somebody else has applied to this workspace since project {project!r} was planned; nothing was changed",
+                f"another process has applied to this workspace since project {project!r} was planned; nothing was changed",
                 hint="plan again, look at what would change now, and apply that",
             )
         begin_change(scope.environment.online)
@@ -206,12 +206,12 @@ def _change(spec: AnySpec, known: Definition | None) -> Change:
 
 
 def _differences(before: AnySpec, after: AnySpec) -> list[str]:
-    """Name the fields that differ; of features, columns and keys, which ones."""
+    """Name the fields that differ; for features, columns and keys, name each one."""
     found = []
     plain_before, plain_after = (msgspec.to_builtins(spec) for spec in (before, after))
     for name in after.__struct_fields__:
         old, new = plain_before.get(name), plain_after.get(name)
-        if msgspec.json.encode(old) == msgspec.json.encode(new):  # where the order of features counts
+        if msgspec.json.encode(old) == msgspec.json.encode(new):  # here the order of features counts
             continue
         if isinstance(old, dict) and isinstance(new, dict) and name != "code":
             parts = [key for key in {**old, **new} if old.get(key) != new.get(key)]
@@ -224,7 +224,7 @@ def _differences(before: AnySpec, after: AnySpec) -> list[str]:
 
 
 def _has_moved(before: CodeReference | None, after: CodeReference | None) -> bool:
-    """Return whether unchanged code must be looked for elsewhere: it was in a notebook, or in another file."""
+    """Return whether unchanged code has moved: it was in a notebook, or in another file."""
     if before is None or after is None or not is_importable(after):
         return False
     same_file = before.file == after.file and Path(str(before.file)).is_file()
