@@ -38,7 +38,7 @@ class Ingestion(Record, frozen=True, kw_only=True):
     seconds: float = 0.0
     at: datetime
     rows_ahead: int = 0
-    """Dated later than the clock: stored, and neither labels nor `since` go by them."""
+    """Dated later than the clock: stored, but labels and `since` ignore them."""
     rows_incomplete: int = 0
     """Known rows, stored before a column was added, for which the source has a value in it now."""
     rows_carried: int = 0

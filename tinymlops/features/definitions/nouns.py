@@ -91,7 +91,7 @@ class Inputs:
         """
         if feature not in self._columns:
             raise NotFoundError(
-                f"view {self._view!r} has no feature {feature!r} here", hint=near(str(feature), self._columns)
+                f"view {self._view!r} has no feature {feature!r}", hint=near(str(feature), self._columns)
             )
         return self._columns[feature]
 

@@ -1,4 +1,4 @@
-"""Rows that were stored by a clock far ahead of now: nobody would see them before that time comes."""
+"""Repair rows that were stored with a clock far ahead: they would not be seen before that time."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ __all__ = ["let_count_from_now"]
 def let_count_from_now(context: Context) -> int:
     """Let rows whose commit the clock dated far ahead count from now on; return how many there were.
 
-    Where there are such rows, all of the source that are dated after now count from now on: were those of the next hours
-    left, a row that came after them would count before. Created times that a source sends itself are not touched.
+    If there are such rows, all rows of the source dated after now count from now on: if those of the next hours were left,
+    a later row would count before them. Created times that a source sends itself are not changed.
     """
-    count, now = 0, context.now()  # one moment for all: of two versions at one moment the one stored later counts
+    count, now = 0, context.now()  # the same time for all: of two versions at the same time the one stored later counts
     for source in context.definitions.of(SourceSpec).values():
         if not source.inputs and source.created is None and _is_far_ahead(context, source, now):
-            # Files first: what is pushed comes later, and must not count before them if this ends in between.
+            # Files first: pushed rows come later, and must not count before them if this ends in between.
             in_files = _ingested(context, source, now)
             count += 0 if in_files is None else in_files + _pushed(context, source, now)
     return count

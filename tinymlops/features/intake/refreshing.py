@@ -1,4 +1,4 @@
-"""`materialize`: bring views up to date, with the rebuilt transformations that they stand on, several at once."""
+"""`materialize`: bring views up to date, with the rebuilt transformations that they depend on, several at once."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ __all__ = ["refresh"]
 
 
 def refresh(context: Context, views: Sequence[ViewSpec]) -> list[Covered]:
-    """Bring views up to date in the online store; what is done of one stays done if another fails.
+    """Bring views up to date in the online store; one that is done stays done if another fails.
 
     Args:
         context: The workspace's state.
-        views: Which.
+        views: The views.
 
     Returns:
         What the online store holds of each.
 
     Raises:
-        ConflictError: If somebody else is materializing in this workspace.
+        ConflictError: If another process is materializing in this workspace.
     """
     with _alone(context):
         for source in graph.rebuilt_under(context.definitions, views):
             recompute(context, source)
-        follow(context)  # all views at once; why one that is asked for cannot, its own `materialize` says
+        follow(context)  # all views at once; if a requested one cannot, its own `materialize` raises the reason
         if len(views) == 1:
             return [materialize(context, views[0])]
         with progress("materializing", len(views)) as advance, ThreadPoolExecutor(thread_count()) as pool:
