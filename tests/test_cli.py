@@ -287,7 +287,7 @@ def test_a_project_that_a_second_module_imports_is_one_project(shop, tmp_path):
         (4, ["features", "online", "spending", "--input", "gone.json"], "there is no file"),
         (2, ["features", "online", "spending", ROW, "--input", "gone.json"], "both rows and --input"),
         (4, ["outcomes", "log", "gone.json"], "there is no file"),
-        (6, ["outcomes", "log", "features.py"], "is none of .json"),
+        (6, ["outcomes", "log", "features.py"], "is not one of .json"),
         (6, ["runs", "search", "auc >"], "auc >"),
         (4, ["runs", "show", "baselin"], "baseline"),
         (4, ["promote", "buy", "9"], "has no version 9"),

@@ -365,7 +365,7 @@ def test_trust_comes_from_the_projects_settings_and_not_with_the_model(workspace
     )
     models = SimpleNamespace(manifest=lambda version: SimpleNamespace(model=record, definitions=()))
     context = context_of(workspace)
-    with pytest.raises(UntrustedModelError, match=r"list it in tinymlops\.toml|nobody has reviewed"):
+    with pytest.raises(UntrustedModelError, match=r"list it in tinymlops\.toml|were not reviewed"):
         module._load(context, models, None)
     trusting = replace(context, config=Config(trusted_types=(named,)))
     assert module._load(trusting, models, None).estimator is not None

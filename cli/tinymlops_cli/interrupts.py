@@ -1,4 +1,4 @@
-"""Ctrl-C: an exit code of its own, and the one JSON object that every error is with `--json`."""
+"""Ctrl-C: an exit code of its own, and one JSON object with `--json`, as for every error."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Sequence
 __all__ = ["INTERRUPTED", "tell_interrupt", "wants_json"]
 
 INTERRUPTED = 130
-"""What shells take for an end by SIGINT."""
+"""The exit code after SIGINT, as shells expect it."""
 
 
 def wants_json(arguments: Sequence[str]) -> bool:
-    """Return whether a command line asks for JSON, before or without its being understood."""
+    """Return whether a command line asks for JSON, even if it cannot be parsed."""
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     return "--json" in options
 

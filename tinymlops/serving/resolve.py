@@ -1,4 +1,4 @@
-"""From a name to a version to a loaded model, out of memory: the database is asked only after somebody changed something."""
+"""Resolve a name to a version and a loaded model, from memory: the database is read only after a change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Resolver"]
 
 _MOST = 1_000
-"""References that are kept."""
+"""The most references that are kept."""
 
 
 class Resolver:
@@ -31,7 +31,7 @@ class Resolver:
         self._versions = Kept(dict[str, "ModelVersion"])
 
     def resolve(self, context: Context, snapshot: Snapshot, reference: str) -> Model:
-        """Return a registered model: the version that the reference stands for at the moment of a snapshot, or later.
+        """Return a registered model: the version that the reference means as of a snapshot, or later.
 
         Args:
             context: The workspace's state.
@@ -41,7 +41,7 @@ class Resolver:
         Raises:
             NotFoundError: If there is none, with the near match.
             IntegrityError: If a file is missing or damaged.
-            UntrustedModelError: As `load_version` says.
+            UntrustedModelError: As for `load_version`.
         """
         from tinymlops.serving.model import load_version
 
