@@ -42,7 +42,7 @@ def run(report: Report, shape: Shape, runs: int, most_pairs: float) -> None:
     for entry in WINDOWS:
         if pairs(entry, shape) > most_pairs:
             report.say(f"{entry.name:34}left out: {pairs(entry, shape):.1e} pairs")
-    # The least that anybody can do: read every event and spine row once, and write every answer.
+    # The minimum: read every event and spine row once, and write every answer.
     least = shape.records * 24 + shape.spine * (16 + 8 * len(task.columns))
     report.compare(
         [entry for entry in WINDOWS if pairs(entry, shape) <= most_pairs], task, runs=runs, spine=shape.spine,

@@ -1,4 +1,4 @@
-"""Apply: columns and types are checked where they are known without reading a row, and nothing is written if not."""
+"""Apply: columns and types are checked where they are known without reading a row; after an error nothing is written."""
 
 import subprocess
 import sys
@@ -218,7 +218,7 @@ def with_on_demand(shop, write):
 @pytest.mark.parametrize(
     "write",
     [
-        lambda e: (e * 3).is_in(e),  # which Polars takes for row-wise, though it compares with all rows
+        lambda e: (e * 3).is_in(e),  # Polars treats it as row-wise, although it compares with all rows
         lambda e: e.map_batches(lambda series: series.shift(1), return_dtype=pl.Float64),
         lambda e: e.map_batches(lambda series: series * 0 + (series.mean() or 0.0), return_dtype=pl.Float64),
     ],

@@ -141,7 +141,7 @@ def test_a_manifest_that_leads_outside_is_refused(workspace, tmp_path):
         restore(tmp_path / "copy", tmp_path / "again.tm", advance=lambda _: None)
 
 
-# A backup that somebody else made
+# A backup from a stranger
 
 
 def remade(copy, change):

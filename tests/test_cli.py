@@ -1,4 +1,4 @@
-"""The command line as a whole: the same options everywhere, documents a program can read, exit codes that say what."""
+"""The command line as a whole: the same options everywhere, JSON documents for programs, an exit code per error class."""
 
 import json
 
@@ -93,7 +93,7 @@ def test_every_command_and_option_says_what_it_is_for():
 
 
 def test_every_command_is_tried_below(tmp_path):
-    # `serve` ends only when it is told to, and has a test of its own.
+    # `serve` ends only on a signal, and has a test of its own.
     assert {words for words, _ in leaves()} == {*invocations(tmp_path), ("serve",)}
 
 

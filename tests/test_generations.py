@@ -84,7 +84,7 @@ def test_a_definition_reads_as_of_a_sequence_what_it_read_then(made):
     shop.define(timestamp="due")
     shop.ingest(rebuild=True)
     assert stored_rows(first, "orders", as_of=sequence).equals(before)
-    assert shop.at(2, 4, as_of=sequence) == [(None, 0), (10.0, 1)]  # no definition says due: what stood then
+    assert shop.at(2, 4, as_of=sequence) == [(None, 0), (10.0, 1)]  # no definition reads `due`: the rows in force then
 
 
 def test_a_rebuild_that_comes_while_another_reads_is_not_mixed_with_its_rows(made):
@@ -289,7 +289,7 @@ def test_a_rebuilt_transformation_begins_anew_with_the_row_wise_ones_and_the_sou
 
 
 def test_a_repair_of_the_clock_keeps_the_order_of_versions(made):
-    """Found by a long story of a clock set back: a version of the next hours stood before one that came later."""
+    """Found by a long run with a clock set back: a version dated hours ahead was before one that came later."""
     shop = made()
     for at, amount in ((day(10), 1.0), (day(10, hours=2), 2.0), (day(50), 3.0)):
         shop.clock = tm.ReplayClock(at)

@@ -1,4 +1,4 @@
-"""Ingest: what is new comes into history once."""
+"""Ingest: new rows are stored in history once."""
 
 from datetime import datetime, timedelta
 
@@ -72,7 +72,7 @@ def test_sequences_have_no_gap_and_follow_event_time(workspace):
 
 
 def timeless(count):
-    """Orders of which the first has a time and the others none."""
+    """Orders; only the first one has a time."""
     none = orders(*[("a", 2, float(i)) for i in range(count)]).with_columns(at=pl.lit(None, pl.Datetime("us", "UTC")))
     return orders(("a", 1, 1.0)).vstack(none)
 

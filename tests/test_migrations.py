@@ -1,4 +1,4 @@
-"""Workspaces of older schemas open as they are, and have what the newest schema asks for."""
+"""Workspaces of older schemas open as they are, and are migrated to the newest schema."""
 
 import zipfile
 from pathlib import Path
@@ -96,7 +96,7 @@ def test_builds_and_models_of_schema_2_read_what_they_read_and_new_definitions_o
         assert ws.verify_online().same
         assert known_of(ws, "a") == [12.0, 12.0, 12.0]
         plan = ws.apply(corrected_shop.project())
-        assert "known: latest -> observed" in str(plan)  # and where its code lies, in another checkout
+        assert "known: latest -> observed" in str(plan)  # and the place of its code, in another checkout
         # Corrections count from the ingest that brought them, also those that were compacted.
         assert known_of(ws, "a") == [30.0, 31.0, 12.0]
         assert known_of(ws, "b") == [70.0, 70.0, 73.0]

@@ -1,4 +1,4 @@
-"""The model registry: versions without gap, aliases that move by compare-and-swap, manifests that are checked."""
+"""The model registry: versions without gaps, aliases that move by compare-and-swap, manifests that are checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every online store must do, held against the one that ships and against one in memory: the same answers."""
+"""The contract of every online store, tested on LMDB and on one in memory: the same answers."""
 
 import os
 import random
@@ -67,7 +67,7 @@ def keys_in(store, view=VIEW):
 
 
 def everything(store):
-    """Return all that a reader can see."""
+    """Return everything that a reader can see."""
     with store.read() as snapshot:
         found = {}
         for view, coverage in snapshot.coverages().items():
@@ -358,7 +358,7 @@ def test_a_closed_store_says_so(store):
 
 
 def answers_on(store, path, monkeypatch):
-    """Return what a workspace answers online, read by read."""
+    """Return the online answers of a workspace, read by read."""
     monkeypatch.setattr(environment, "LmdbStore", store)
     clock, answers = tm.ReplayClock(served_shop.START), []
     views = ["spending", "interest"]

@@ -1,4 +1,4 @@
-"""No code of the user's runs inside a write of the online store: it may write itself, take its time, or raise."""
+"""No user code runs inside a write of the online store: it may write itself, be slow, or raise."""
 
 import threading
 import warnings

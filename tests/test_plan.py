@@ -1,4 +1,4 @@
-"""Plan and apply: names resolved, definitions checked, differences written once."""
+"""Plan and apply: names are resolved, definitions checked, differences written once."""
 
 import random
 import time

@@ -1,4 +1,4 @@
-"""Definitions: what a project takes, what it refuses at the decorator and with which words, and what it stores."""
+"""Definitions: what a project accepts, what it refuses at the decorator and with which error, and what it stores."""
 
 import re
 import sys

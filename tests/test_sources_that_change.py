@@ -1,4 +1,4 @@
-"""Sources that change: corrections, definitions over stored rows, columns that come and go, clocks that were wrong."""
+"""Sources that change: corrections, changed definitions, columns that come and go, wrong clocks."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -248,7 +248,7 @@ def test_latest_reads_final_versions_as_said(tmp_path):
     made.clock.advance("30d")
     made.ingest(orders((1, "a", 1, -10.0)))
     assert made.at(5) == [(-10.0, 1)]
-    note = made.define()  # and a source that says nothing observes from then on what it always stored
+    note = made.define()  # and a source without the option observes from then on what it always stored
     assert "known: latest -> observed" in str(note)
     assert made.at(5) == [(10.0, 1)]
     made.ws.close()

@@ -1,4 +1,4 @@
-"""Time travel: a read as of a sequence answers as if nothing had come since; what was built can be built again."""
+"""Time travel: a read as of a sequence ignores later rows; a build can be repeated."""
 
 import polars as pl
 import pytest
@@ -32,7 +32,7 @@ def read(ws, as_of=None):
 
 
 def derived(frames, amount="sum(amount)"):
-    """A project whose view and spine stand on a rebuilt transformation of orders."""
+    """A project whose view and spine read a rebuilt transformation of orders."""
     project = tm.Project("shop")
     customer = project.entity("customer", key="customer")
 
@@ -118,7 +118,7 @@ def test_what_is_complete_is_what_was_known_to_be_complete_then(workspace):
     workspace.apply(project)
     workspace.ingest()
     data = workspace.get_training_data("visits_to_orders")
-    (said,) = workspace.ingest("orders", complete_until=at(100))  # no row: only a word, which takes a number
+    (said,) = workspace.ingest("orders", complete_until=at(100))  # no row: only a declaration, which takes a number
     assert said.sequence == data.sequence + 1
     assert data.report.immature == 1
     assert workspace.get_training_data("visits_to_orders").report.immature == 0

@@ -1,4 +1,4 @@
-"""What children do to a workspace until they are killed; they say what was acknowledged, and nothing before."""
+"""The work of children on a workspace until they are killed; they report writes only once acknowledged."""
 
 import os
 import random
@@ -24,7 +24,7 @@ def push_until_killed(path, *, first, say):
     Args:
         path: The workspace.
         first: The id of the first click.
-        say: Is told what is acknowledged.
+        say: Called with what is acknowledged.
     """
     one_at_a_time = threading.Lock()
 
@@ -42,12 +42,12 @@ def push_until_killed(path, *, first, say):
 
 
 def mix_until_killed(path, *, seed, say):
-    """Do anything else.
+    """Run random other verbs.
 
     Args:
         path: The workspace.
         seed: The seed of the order.
-        say: Is told what is acknowledged, and where an alias is about to move.
+        say: Called with what is acknowledged, and where an alias is about to move.
     """
     chance = random.Random(seed)
     with world.connect(path) as ws:

@@ -46,7 +46,7 @@ def violations(log, path, files):
 
 
 def _commit_of(traced, sha256):
-    """Return where the log of the commit that names a file is synced."""
+    """Return the position of the sync of the commit that names a file."""
     written = _first(traced, lambda call: "meta.db-wal>" in call.text and sha256 in call.text)
     return None if written is None else _first(traced, lambda call: _syncs(call, "meta.db-wal"), after=written)
 
