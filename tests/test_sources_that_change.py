@@ -433,9 +433,9 @@ def test_another_query_that_gives_the_same_rows_is_taken(tmp_path):
     made.define(text)
     made.ingest()
     plan = made.define(f"select * from ({text})")
-    assert "the query of source orders changed: if known rows differ, ingest refuses them" in str(plan)
+    assert "the query or function of source orders changed: if known rows differ, ingest refuses them" in str(plan)
     assert made.ingest().rows_known == 1
-    assert "the query of source orders" not in str(made.define(f"select * from ({text})"))
+    assert "function of source orders changed" not in str(made.define(f"select * from ({text})"))
     made.ws.close()
 
 

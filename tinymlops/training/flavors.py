@@ -122,9 +122,7 @@ def _load_sklearn(data: bytes, trusted: Collection[str]) -> Any:
     except IntegrityError:
         raise
     except Exception as error:
-        raise IntegrityError(
-            f"the model file is incomplete: {_said(error)}", hint="refit it and log it again"
-        ) from error
+        raise IntegrityError(f"the model file is damaged: {_said(error)}", hint="refit it and log it again") from error
     return model
 
 

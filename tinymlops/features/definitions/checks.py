@@ -113,7 +113,7 @@ def _check_label(label: LabelSpec, definitions: Definitions) -> None:
     source = definitions.get(SourceSpec, label.source, used_by=where)
     if _is_static(source, definitions):
         raise LeakageError(
-            f"{where} reads {source.name!r}, which has no event time: so it is unknown when the outcome was known",
+            f"{where} reads {source.name!r}, which has no event time, so it is unknown when the outcome was known",
             hint=f'give the source one: @project.source(timestamp="...") on {source.name}',
         )
 
