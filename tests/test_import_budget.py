@@ -1,4 +1,4 @@
-"""What importing tinymlops costs: nothing heavy is loaded until a verb needs it."""
+"""The cost of importing tinymlops: nothing heavy is loaded until a verb needs it."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""`materialize`: what views stand on is rebuilt first, several are brought up to date at once, and one caller at a time."""
+"""`materialize`: inputs of views are rebuilt first, several views are updated at once, and one caller runs at a time."""
 
 import threading
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""Workspaces of older schemas open as they are, and have what the newest schema asks for."""
+"""Workspaces of older schemas open as they are, and are migrated to the newest schema."""
 
 import zipfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Plan and apply: names resolved, definitions checked, differences written once."""
+"""Plan and apply: names are resolved, definitions checked, differences written once."""
 
 import random
 import time
@@ -278,7 +278,7 @@ def of_chance(timestamp: pl.Expr) -> dict[str, pl.Expr]:
 
 @pytest.mark.parametrize("function", [of_now, of_today, of_the_clock, of_chance])
 def test_an_on_demand_view_that_depends_on_when_it_is_defined_is_refused(workspace, function):
-    with pytest.raises(DefinitionError, match="'age' of on-demand view 'of_.*' depends on the moment") as info:
+    with pytest.raises(DefinitionError, match="'age' of on-demand view 'of_.*' depends on the time") as info:
         workspace.plan(with_view(function))
     assert info.value.hint == "add the parameter timestamp: pl.Expr, which is the time of each prediction"
 
@@ -320,7 +320,7 @@ def test_an_unknown_feature_gets_the_near_match(workspace):
     def rest(spending: tm.Inputs) -> dict[str, pl.Expr]:
         return {"x": spending["last_amont"]}
 
-    with pytest.raises(NotFoundError, match="view 'spending' gives no feature 'last_amont'") as info:
+    with pytest.raises(NotFoundError, match="view 'spending' has no feature 'last_amont'") as info:
         workspace.plan(with_view(rest))
     assert info.value.hint == "did you mean 'last_amount'?"
 
@@ -329,7 +329,7 @@ def test_a_view_that_the_training_set_does_not_list_is_refused(workspace):
     def rest(spending: tm.Inputs) -> dict[str, pl.Expr]:
         return {"x": spending["last_amount"]}
 
-    with pytest.raises(NotFoundError, match="reads 'spending', which is no feature view of this list") as info:
+    with pytest.raises(NotFoundError, match="reads 'spending', which is not a feature view of this list") as info:
         workspace.plan(with_view(rest, features=()))
     assert "list that view too" in info.value.hint
 
@@ -343,7 +343,7 @@ def test_a_feature_that_the_training_set_does_not_pick_is_refused(workspace):
 
     visits, buys, spending = (project.definitions[name] for name in ("visits", "buys", "spending"))
     project.training_set("picks", spine=visits, label=buys, features=[spending["spent_1d"], rest])
-    with pytest.raises(NotFoundError, match="gives no feature 'last_amount'\nHint: known names: spent_1d"):
+    with pytest.raises(NotFoundError, match="has no feature 'last_amount'\nHint: known names: spent_1d"):
         workspace.plan(project)
 
 

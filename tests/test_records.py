@@ -1,4 +1,4 @@
-"""Records: each has a table and each table a record, and what a record declares is all that the others need to know."""
+"""Records: each has a table and each table a record, and other code needs only what a record declares."""
 
 import shutil
 import string

@@ -1,4 +1,4 @@
-"""Sources that change: corrections, definitions over stored rows, columns that come and go, clocks that were wrong."""
+"""Sources that change: corrections, changed definitions, columns that come and go, wrong clocks."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -433,9 +433,9 @@ def test_another_query_that_gives_the_same_rows_is_taken(tmp_path):
     made.define(text)
     made.ingest()
     plan = made.define(f"select * from ({text})")
-    assert "source orders is read otherwise: if known rows differ, ingest refuses them" in str(plan)
+    assert "the query or function of source orders changed: if known rows differ, ingest refuses them" in str(plan)
     assert made.ingest().rows_known == 1
-    assert "read otherwise" not in str(made.define(f"select * from ({text})"))
+    assert "function of source orders changed" not in str(made.define(f"select * from ({text})"))
     made.ws.close()
 
 
@@ -562,7 +562,7 @@ def test_a_changed_transformation_begins_a_generation_by_itself(tmp_path):
             reports = {report.source: report for report in ws.ingest()}
             assert ws.get_historical_features(spine, ["spending"])["total"].to_list() == [float(factor)]
             clock.advance("1d")
-        assert "transformation totals begins anew" in str(plan)
+        assert "transformation totals starts over" in str(plan)
         assert (reports["totals"].generation, reports["totals"].rows_corrected) == (1, 0)
 
 

@@ -1,4 +1,4 @@
-"""`sql`: one SELECT over everything in a workspace. Only the tables that it names are made."""
+"""`sql`: one SELECT over everything in a workspace. Only the tables that it names are created."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def sql(context: Context, text: str, *, limits: Limits | None = None) -> pl.Data
     Args:
         context: The workspace's state.
         text: The SELECT.
-        limits: What it may take; by default as `tinymlops.toml` says.
+        limits: The limits of the query; by default those of `tinymlops.toml`.
 
     Raises:
         NotFoundError: If it names no such table, with the near match.
         DefinitionError: If it is not one SELECT, or wrong.
         AccessError: If it reads outside of the project's directories.
-        DataError: If it takes more than it may.
+        DataError: If it exceeds a limit.
     """
     from tinymlops.stores.engine import table_names
 
@@ -66,7 +66,7 @@ def sql(context: Context, text: str, *, limits: Limits | None = None) -> pl.Data
 
 
 def _known(context: Context) -> dict[str, str]:
-    """Return the kind of everything that has a name in SQL; those in the schema are what no definition can hide."""
+    """Return the kind of everything that has a name in SQL; no definition can hide those in the schema."""
     sources, views = context.definitions.of(SourceSpec), context.definitions.of(ViewSpec)
     histories = dict.fromkeys([name + _HISTORY for name in sources], "history")
     system = dict.fromkeys([*_RECORDS, _TABLES], "system")
@@ -76,7 +76,7 @@ def _known(context: Context) -> dict[str, str]:
 
 
 def _meant(name: str, known: Collection[str]) -> str:
-    """Return the name of the table that is meant; all of them are in lower case, and SQL may write them in any.
+    """Return the name of the table that is meant: names are in lower case, and SQL may write them in any case.
 
     Raises:
         NotFoundError: If there is none.
@@ -89,7 +89,7 @@ def _meant(name: str, known: Collection[str]) -> str:
 
 
 def _table(context: Context, name: str) -> pl.DataFrame:
-    """Return the table of a name that is known."""
+    """Return the table with a known name."""
     sources, views = context.definitions.of(SourceSpec), context.definitions.of(ViewSpec)
     short = name.removeprefix(_SYSTEM)
     if short == name and name in sources:
@@ -105,7 +105,7 @@ def _table(context: Context, name: str) -> pl.DataFrame:
 
 
 def _listed(known: Mapping[str, str]) -> pl.DataFrame:
-    """Return each thing once, under the shortest name that means it."""
+    """Return each table once, under its shortest name."""
     kinds = ["source", "history", "feature view", "system"]
     rows = [
         (name, kind)
@@ -134,7 +134,7 @@ def _latest(context: Context, view: ViewSpec) -> pl.DataFrame:
 
 
 def _records(database: Database, cls: type[Record]) -> pl.DataFrame:
-    """Return the records of a class: times as times, what has fields of its own as JSON text."""
+    """Return the records of a class: times as times, values with fields of their own as JSON text."""
     names, hints = cls.__struct_fields__, get_type_hints(cls)
     columns = list(zip(*database.values(cls), strict=True)) or [()] * len(names)
     series: list[pl.Series] = []

@@ -1,4 +1,4 @@
-"""Names for the Tab key, read from the workspace's database without opening the workspace."""
+"""Shell completion of names, read from the workspace's database without opening the workspace."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Complete = Callable[[typer.Context, str], list[str]]
 
 
 def completing(read: Callable[[Path], list[str]]) -> Complete:
-    """Make what typer calls for the Tab key of a function that reads names from a database."""
+    """Make typer's completion callback from a function that reads names from a database."""
 
     def complete(ctx: typer.Context, incomplete: str) -> list[str]:
         return [name for name in _names(ctx, read) if name.startswith(incomplete)]
@@ -77,10 +77,10 @@ def features(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def _names(ctx: typer.Context, read: Callable[[Path], list[str]]) -> list[str]:
-    """Return the names that can be shown; none where there is no workspace, for a shell wants no errors."""
+    """Return the names that can be shown; none without a workspace, because completion must not print errors."""
     try:
         with Session(ctx.params.get("project_dir"), ctx.params.get("workspace_path")) as session:
-            # What a shell could not show as it is was not defined with our own names: they are letters and digits.
+            # A name that a shell could not show is not one of ours: those are letters and digits.
             return [name for name in read(session.path / "meta.db") if name.isprintable()]
     except (TinyMLOpsError, sqlite3.Error, OSError):
         return []

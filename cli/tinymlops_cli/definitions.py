@@ -1,4 +1,4 @@
-"""`plan` and `apply`: from the project's code to the definitions in force."""
+"""`plan` and `apply`: put the definitions of the project's code in force."""
 
 from typing import TYPE_CHECKING, Annotated
 

@@ -1,9 +1,9 @@
-"""One view's features for the keys of one request, from rows as the online store keeps them: no setup.
+"""One view's features for the keys of one request, from rows in the form of the online store, without setup.
 
 Keys are answered one after the other, each in the same few kilobytes of memory: the rows of a key are read
-(`tinymlops.kernels.entries`), and windows over one operand are answered together from their end back, each adding what it
-reaches beyond the one before. The rule of the winner, exact sums and their rounding are those of the kernels that read
-history, and so a cell is the same bit for bit.
+(`tinymlops.kernels.entries`), and windows over one operand are answered together from their end back: each adds what it
+covers beyond the shorter one. The rule of the winner, exact sums and their rounding are those of the kernels that read
+history, so a cell is the same bit for bit.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ stand together: of `first` or `last` those that choose alike, of the others thos
 their windows."""
 
 NULL, FOUND, UNCERTAIN, INFINITE, TOO_GREAT = range(5)
-"""What a cell holds: nothing, a value, one to be computed in Python's integers, or why there is none."""
+"""What a cell holds: nothing, a value, one to compute in Python's integers, or the reason why there is none."""
 
 _START: Any = np.int64(0)
 """A plain 0 would be compiled for itself."""
@@ -53,7 +53,7 @@ def cells(
     words: Array, firsts: Array, width: int, coded: Array, codes: Array, program: Array,
     time: int, strict: bool, begin: int, end: int, answer: Array,  # noqa: FBT001
 ) -> None:  # fmt: skip
-    """Compute features of keys begin to end at a moment.
+    """Compute the features of keys begin to end at a time.
 
     Args:
         words: The entries of K keys, one after the other.
@@ -62,8 +62,8 @@ def cells(
         coded: int64[X], columns that hold no values of their own.
         codes: int64[X, n], what to take in their place: equal numbers for equal values.
         program: int64[F, 10].
-        time: The moment, microseconds UTC.
-        strict: Whether what became known at the moment itself is left out; windows always leave it out.
+        time: The time, microseconds UTC.
+        strict: Whether to leave out what became known at exactly this time; windows always leave it out.
         begin: The first key.
         end: The key after the last.
         answer: int64[3, F, K] of zeros, to be written: values, floats as their bits; what each cell holds; and the row
@@ -160,7 +160,7 @@ def _mark_usable(columns: Array, rows: int, operand: int, where: int, is_float: 
 
 @compiled
 def _has_special(bits: Array, rows: int) -> bool:
-    """Say whether any float is infinite or NaN; without a way out, so that many are looked at at once."""
+    """Return whether any float is infinite or NaN; without an early exit, so that many are checked at once."""
     found = False
     for i in range(rows):
         found |= (bits[i] >> 52) & 0x7FF == 0x7FF
@@ -172,7 +172,7 @@ def _reduce(
     columns: Array, rows: int, program: Array, first: int, last: int, time: int, k: int, before: int,
     usable: Array, answer: Array,
 ) -> None:  # fmt: skip
-    """Take in the rows of a key span by span, back from the moment, and answer for each span when it is in."""
+    """Add the rows of a key span by span, back from the time, and answer each span when it is complete."""
     event = columns[EVENT]
     operand, is_float = program[first, OPERAND], program[first, IS_FLOAT] != 0
     bits = columns[max(operand, EVENT)]
@@ -230,7 +230,7 @@ def _needed(program: Array, first: int, last: int) -> tuple[int, bool, bool]:
 
 @compiled
 def _extent(bits: Array, is_float: bool, usable: Array) -> tuple[int, int, int]:  # noqa: FBT001
-    """Return the least exponent, the power of two that all values are whole multiples of, and the bits they need."""
+    """Return the least exponent (all values are whole multiples of that power of two), and the bits they need."""
     if not is_float:
         return 0, 0, 64
     least, greatest = exponents_of(bits, usable)

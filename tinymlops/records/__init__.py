@@ -1,7 +1,7 @@
-"""What tinymlops remembers: one Struct per record, the same in SQLite, over HTTP, in files and in Python.
+"""What tinymlops stores: one Struct per record, the same in SQLite, over HTTP, in files and in Python.
 
-`TABLES` lists every record that has a table. Whoever deals with all of them (`doctor`, `gc`, `backup`, `restore`, `sql`) goes
-through it and by what each record declares; nothing else enumerates tables.
+`TABLES` lists every record that has a table. `doctor`, `gc`, `backup`, `restore` and `sql` iterate over it and use what
+each record declares; nothing else enumerates tables.
 """
 
 from __future__ import annotations
@@ -84,4 +84,4 @@ TABLES: tuple[type[Record], ...] = (
     Note,
     Mark,
 )
-"""Every record, in the order in which the migrations make their tables."""
+"""Every record, in the order in which the migrations create their tables."""

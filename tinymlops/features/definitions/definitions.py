@@ -34,9 +34,9 @@ class Definitions:
     def __init__(self, all_specs: Iterable[AnySpec]) -> None:
         self.all = list(all_specs)
         self.plans: dict[object, object] = {}
-        """What was worked out from them for online reads."""
+        """Plans for online reads, made from them."""
         self.checked: set[str] = set()
-        """Sources whose row-wise transformations this process has seen to be so."""
+        """Sources whose row-wise transformations this process has verified as row-wise."""
 
     def of(self, cls: type[S]) -> dict[str, S]:
         """Return the definitions of one kind by name."""
@@ -56,7 +56,7 @@ class Definitions:
         return known[name]
 
     def require_any(self) -> None:
-        """Refuse to work on nothing.
+        """Refuse to go on without any definitions.
 
         Raises:
             DefinitionError: If no project was applied.
@@ -72,12 +72,12 @@ class Definitions:
         return [source.keys.get(column, column) for column in entity.key]
 
     def features_of(self, request: FeatureRequest) -> tuple[str, ...]:
-        """Return the features of a view that a request asks for, in order, without its prefix."""
+        """Return the requested features of a view, in order, without its prefix."""
         return request.features or tuple(self.get(ViewSpec, request.view).features)
 
 
 def kind_of(spec: AnySpec) -> str:
-    """Return the word for a definition's kind, as the catalog has it."""
+    """Return the word for a definition's kind in the catalog."""
     return str(spec.__struct_config__.tag)
 
 

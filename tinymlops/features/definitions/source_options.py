@@ -1,4 +1,4 @@
-"""What the options of a source must agree on: checked at the decorator, from the definition alone."""
+"""Check that the options of a source agree: at the decorator, from the definition alone."""
 
 from __future__ import annotations
 
@@ -100,12 +100,12 @@ def incremental(source: SourceSpec, *, cursor: str | None, lookback: str | timed
     """Return how far an incremental read goes back: the cursor column, and microseconds before its greatest value.
 
     Args:
-        source: The source, all else declared.
+        source: The source, with all other options.
         cursor: As the user gave it; None for `created`, or else `timestamp`.
         lookback: As the user gave it; None for a day.
 
     Raises:
-        DefinitionError: If the source is not incremental, or its rows could not be told apart.
+        DefinitionError: If the source is not incremental, or its rows have no id.
     """
     if not source.takes_since:
         given = [name for name, value in (("cursor", cursor), ("lookback", lookback)) if value is not None]
@@ -117,20 +117,20 @@ def incremental(source: SourceSpec, *, cursor: str | None, lookback: str | timed
         return None, 0
     if source.id is None:
         raise DefinitionError(
-            f"source {source.name!r} takes `since` and has no id, so rows that are read again could not be known",
+            f"source {source.name!r} takes `since` and has no id, so rows that are read again could not be recognized",
             hint='name the column that tells its rows apart: id="order_id"',
         )
     column = cursor or source.created or source.timestamp
     if column is None:
         raise DefinitionError(
-            f"source {source.name!r} takes `since`, and nothing says which column it is compared with",
+            f"source {source.name!r} takes `since`, and no option names the column that it is compared with",
             hint='name a column of times: cursor="updated_at"',
         )
     return column, parse_duration(lookback if lookback is not None else _LOOKBACK, name="lookback")
 
 
 def local_times(tz: str | None, ambiguous: Ambiguous, date_means: DateMeans | None) -> dict[str, Any]:
-    """Return how times without a zone and dates are read, as fields of the source's definition.
+    """Return how to read times without a zone, and dates, as fields of the source's definition.
 
     Raises:
         DefinitionError: If there is no such zone, or an option has another value.
@@ -148,24 +148,22 @@ def local_times(tz: str | None, ambiguous: Ambiguous, date_means: DateMeans | No
 
 
 def known_of(source: SourceSpec, known: str | None) -> Literal["observed"] | msgspec.UnsetType:
-    """Return by what a source's rows count as known, as a field of its definition: unset but for "observed".
+    """Return how a source's rows become known, as a field of its definition: unset except for "observed".
 
     Args:
-        source: The source, all else declared.
-        known: As the user gave it; None for "observed" wherever rows come without a created time and can change.
+        source: The source, with all other options.
+        known: As the user gave it; None for "observed" where rows have no created time and can change.
 
     Raises:
-        DefinitionError: If the source's rows cannot be known by it.
+        DefinitionError: If it is not possible for the source's rows.
     """
-    usual = source.knowledge  # of a source that says nothing: "event" where rows have a created time
+    usual = source.knowledge  # without the option: "event" where rows have a created time
     can_be_observed = usual == "latest" and source.timestamp is not None and not (source.inputs and source.id is None)
     possible = (usual, "observed") if can_be_observed else (usual,)
     if known is not None and known not in possible:
         reason = {
             "event": "its rows come with the time when each became known",
-            "latest": "it has no timestamp"
-            if source.timestamp is None
-            else "its rows are computed anew and have no id",
+            "latest": "it has no timestamp" if source.timestamp is None else "its rows are recomputed and have no id",
         }[usual]
         raise DefinitionError(
             f"known={known!r} is not possible for source {source.name!r}: {reason}",

@@ -40,11 +40,11 @@ __all__ = [
 ]
 
 Asked = Sequence[FeatureView[..., object] | FeatureRole | OnDemandView[..., object] | str]
-"""Features as a user asks for them: objects, or "view" and "view:feature"."""
+"""Features as a user requests them: objects, or "view" and "view:feature"."""
 
 
 RowsOf = Callable[[ViewSpec, Sequence[pl.Series]], pl.DataFrame]
-"""Gives the rows that a view needs for some keys."""
+"""Returns the rows that a view needs for some keys."""
 
 
 class FeatureColumns(NamedTuple):
@@ -54,9 +54,9 @@ class FeatureColumns(NamedTuple):
     origins: dict[str, str]
     """Column to `view:feature`."""
     details: dict[str, pl.Series]
-    """`<column>_status` and `<column>_event_time`, if they were asked for."""
+    """`<column>_status` and `<column>_event_time`, if requested."""
     not_finite: dict[str, int]
-    """Column to how many values are null because what was computed is NaN or infinite; of those that have any."""
+    """Column to the number of values that are null because the result is NaN or infinite; only columns with any."""
 
 
 def get_historical_features(
@@ -136,7 +136,7 @@ def _key_of(context: Context, request: FeatureRequest) -> tuple[str, ...]:
 
 
 def parse_features(context: Context, asked: Asked) -> tuple[FeatureRequest, ...]:
-    """Read what a user asks for: the nouns themselves, or names.
+    """Resolve the features that a user requests: nouns or names.
 
     Raises:
         NotFoundError: If a name is unknown, with the near match, or a noun was not applied.
@@ -176,12 +176,12 @@ def features_for(
         context: The workspace's state.
         spine: Key columns and request fields.
         time: int64[m] spine times, microseconds UTC.
-        requests: What to compute, in order.
+        requests: The features to compute, in order.
         spine_source: The source the spine comes from: a view that shares a base source with it sees only what
             was known strictly before each row.
-        details: Also say why each cell holds what it holds.
-        rows: Where a view's rows for some keys come from; None for history.
-        as_of: Of history only the rows with a sequence up to this one; None for all.
+        details: Whether to return the status of each cell as well.
+        rows: Returns a view's rows for some keys; None for history.
+        as_of: Read only rows with a sequence up to this one; None for all.
 
     Raises:
         DataError: If the spine lacks a key column or request field.
@@ -202,7 +202,7 @@ def features_for(
 def in_order(
     context: Context, spine: pl.DataFrame, time: Array, requests: Sequence[FeatureRequest], table: FeatureColumns
 ) -> FeatureColumns:
-    """Add the on-demand views to the features of a spine, and bring all into the order asked for.
+    """Add the on-demand views to the features of a spine, and put all in the requested order.
 
     Raises:
         DataError: If two columns have one name.
@@ -242,7 +242,7 @@ def key_types(context: Context, asked: Asked) -> dict[str, str]:
 
 
 def same_name(name: str, origin: str) -> DataError:
-    """Say that a feature has the name of another column."""
+    """Return the error for a feature with the name of another column."""
     return DataError(
         f"feature {name!r} ({origin}) has the name of another column",
         hint='use the view in a role, .on(..., prefix="..."), or rename the spine column',
@@ -265,7 +265,7 @@ def view_columns(
     rows: RowsOf | None = None,
     as_of: int | None = None,
 ) -> FeatureColumns:
-    """Compute the features of one view, and why each cell holds what it holds; the arguments are those of `features_for`."""
+    """Compute the features of one view and the status of each cell; the arguments are those of `features_for`."""
     plan = plan_view(context.definitions, request, spine_source=spine_source)
     keys = plan.keys_of(spine)
     view = context.definitions.get(ViewSpec, request.view)
@@ -301,7 +301,9 @@ def _on_demand(
     read = [series.alias(FEATURE + name) for name, series in table.columns.items()]
     frame = pl.DataFrame([moments, *(spine[name] for name in spec.request), *read])
     try:
-        computed = frame.with_columns(**expressions)  # beside the others, so that a constant is one for each row
+        computed = frame.with_columns(
+            **expressions
+        )  # together with the other columns, so that a constant has a value for each row
     except pl.exceptions.PolarsError as error:
         raise DataError(
             f"on-demand view {spec.name!r} cannot be computed: {error}",

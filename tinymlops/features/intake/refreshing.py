@@ -1,4 +1,4 @@
-"""`materialize`: bring views up to date, with the rebuilt transformations that they stand on, several at once."""
+"""`materialize`: bring views up to date, with the rebuilt transformations that they depend on, several at once."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def refresh(context: Context, names: Sequence[str]) -> list[Covered]:
     with _alone(context):
         for source in graph.rebuilt_under(context.definitions, views):
             recompute(context, source)
-        follow(context)  # all views at once; why one that is asked for cannot, its own `materialize` says
+        follow(context)  # all views at once; if a requested one cannot, its own `materialize` raises the reason
         if len(views) == 1:
             return [materialize(context, views[0])]
         with progress("materializing", len(views)) as advance, ThreadPoolExecutor(thread_count()) as pool:

@@ -1,4 +1,4 @@
-"""The point-in-time join as a function of two tables: what every training set is made with, on its own."""
+"""The point-in-time join as a function of two tables: the core of every training set, on its own."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def point_in_time_join(
         known: "event" leaves out rows created after the spine's time, "latest" uses every row; None is
             "event" where `created` is given, else "latest".
         tz: The zone of times and dates that carry none.
-        ambiguous: What a time without a zone is that a clock change skipped or repeated: of its two readings the
-            "earliest" or the "latest"; or an error.
+        ambiguous: How to read a time without a zone that a clock change skipped or repeated: as the "earliest" or the
+            "latest" of its two readings; or as an error.
         date_means: Whether a feature's date is the "start" or the "end" of its day; None for the end.
         prefix: Put before the name of each feature column.
         details: Add `status` (as in `Status`; NULL_VALUE where the match's values are all null) and `event_time` (of the
@@ -134,7 +134,7 @@ def _key_columns(key: str | Sequence[str], feature_key: str | Sequence[str] | No
 def _joined(
     points: Points, table: InMemory | OnDisk, names: Names, rule: Rule, values: list[str], *, details: bool
 ) -> list[pl.Series]:
-    """Return the values that each point gets from the features, and with details why."""
+    """Return the values that each point gets from the features, and with details the reasons."""
     search = Search(points, table.schema, names, rule, explain=details)
     with progress("joining", 2 * table.height) as advance:
         search.read(_told(table.batches(names.used()), advance))
@@ -147,7 +147,7 @@ def _joined(
 
 
 def _told(batches: Iterator[pl.DataFrame], advance: Callable[[int], None]) -> Iterator[pl.DataFrame]:
-    """Pass batches on, and tell of each that is done."""
+    """Pass batches on, and report each one that is done."""
     for batch in batches:
         yield batch
         advance(batch.height)
@@ -156,7 +156,7 @@ def _told(batches: Iterator[pl.DataFrame], advance: Callable[[int], None]) -> It
 def _gathered(
     table: InMemory | OnDisk, columns: list[str], winner: Array, advance: Callable[[int], None]
 ) -> list[pl.Series]:
-    """Return some columns of the winners, in a second pass where the table is not in one piece."""
+    """Return some columns of the winners, in a second pass if the table is not in one piece."""
     if isinstance(table, InMemory) and table.frame.n_chunks() == 1:
         return gather(table.frame.select(columns), winner)
     schema = {name: table.schema[name] for name in columns}
@@ -164,7 +164,7 @@ def _gathered(
 
 
 def _explained(values: list[pl.Series], event: pl.Series, winner: Array, reason: Array, zone: Zone) -> list[pl.Series]:
-    """Return why each row's values are what they are, and the event time (UTC) of its match."""
+    """Return the status of each row's values, and the event time (UTC) of its match."""
     import numpy as np
     import polars as pl
 

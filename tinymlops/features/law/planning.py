@@ -37,7 +37,7 @@ _MARKS = {"add": "+", "change": "~", "remove": "-"}
 
 
 class Change(msgspec.Struct, frozen=True):
-    """What apply would do with one definition."""
+    """What `apply` would do with one definition."""
 
     action: str
     """`add`, `change`, `remove` or `keep`."""
@@ -52,7 +52,7 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Plan:
-    """What `apply` would change, and what is worth knowing about the definitions; true if anything would.
+    """What `apply` would change, and notes about the definitions; true if there is any change.
 
     Attributes:
         changes: One for each definition of the project or the workspace.
@@ -109,8 +109,8 @@ class Plan:
 def plan(project: Project, context: Context, catalog: Catalog, models: Models) -> Plan:
     """Check a project's definitions and compare them with those in force.
 
-    All that can be told without data is checked: names, kinds, times, and on-demand views, which are called for
-    their expressions. No source is read; columns and their types are `apply`'s to check.
+    Everything that needs no data is checked: names, kinds, times, and on-demand views, which are called for their
+    expressions. No source is read; `apply` checks columns and their types.
 
     Args:
         project: Only its own definitions count as removed.
@@ -245,7 +245,7 @@ def _change(spec: AnySpec, known: Definition | None) -> Change:
 
 
 def _has_moved(before: CodeReference | None, after: CodeReference | None) -> bool:
-    """Say whether unchanged code must be looked for elsewhere: it was in a notebook, or in another file."""
+    """Return whether unchanged code has moved: it was in a notebook, or in another file."""
     if before is None or after is None or not is_importable(after):
         return False
     same_file = before.file == after.file and Path(str(before.file)).is_file()
