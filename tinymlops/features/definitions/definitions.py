@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Iterable, Mapping
+from typing import TypeVar, cast
 
 from tinymlops.errors import DefinitionError, NotFoundError, near
 from tinymlops.features.definitions.specs import (
@@ -32,15 +32,18 @@ class Definitions:
     """
 
     def __init__(self, all_specs: Iterable[AnySpec]) -> None:
-        self.all = list(all_specs)
+        self.all = tuple(all_specs)
+        self._by_kind: dict[type[AnySpec], dict[str, AnySpec]] = {}
+        for spec in self.all:
+            self._by_kind.setdefault(type(spec), {})[spec.name] = spec
         self.plans: dict[object, object] = {}
         """Plans for online reads, made from them."""
         self.checked: set[str] = set()
         """Sources whose row-wise transformations this process has verified as row-wise."""
 
-    def of(self, cls: type[S]) -> dict[str, S]:
+    def of(self, cls: type[S]) -> Mapping[str, S]:
         """Return the definitions of one kind by name."""
-        return {spec.name: spec for spec in self.all if isinstance(spec, cls)}
+        return cast("Mapping[str, S]", self._by_kind.get(cls, {}))
 
     def get(self, cls: type[S], name: str, *, used_by: str = "") -> S:
         """Return one definition.
