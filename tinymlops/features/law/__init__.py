@@ -1,0 +1,1 @@
+"""Definitions as law: what a change touches, and what may not pass."""
