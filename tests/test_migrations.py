@@ -19,6 +19,7 @@ from tinymlops.records import (
     Prediction,
     PushBatch,
     PushedRow,
+    Reader,
     RenamedSource,
 )
 from tinymlops.stores.doctor import check
@@ -47,8 +48,8 @@ def test_a_workspace_of_schema_1_opens_with_all_its_records(old):
     with connect(old) as ws:
         database = database_of(ws)
         assert database.rows("PRAGMA user_version") == [(SCHEMA_VERSION,)]
-        since_schema_3 = {Generation, RenamedSource}
-        assert all(database.list(cls) for cls in TABLES if cls not in since_schema_3)
+        later = {Generation, RenamedSource, Reader}
+        assert all(database.list(cls) for cls in TABLES if cls not in later)
         assert [finding for finding in check(environment_of(ws), lambda _: None) if finding.level == "damaged"] == []
         assert {one.name for one in database.list(Counter)} == {"sequence", "audit", "commits", "schema"}
         assert [one.event_id for one in database.list(MovedEvent)] == ["0", "1", "2", "3", "4", "5"]

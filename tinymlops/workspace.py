@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tinymlops.features.history.training_sets import TrainingData
     from tinymlops.features.intake.compaction import Compacted
     from tinymlops.features.intake.pushing import Pushed
+    from tinymlops.features.law.lineage_answer import Lineage
     from tinymlops.features.online.materialization import Covered
     from tinymlops.features.online.reading import OnlineFeatures
     from tinymlops.features.planning import Plan
@@ -133,6 +134,7 @@ class Workspace:
         from tinymlops.features.in_force import in_force
         from tinymlops.registry.catalog import Catalog
         from tinymlops.registry.models import Models
+        from tinymlops.registry.readers import ReaderLog
         from tinymlops.registry.runs import Runs
         from tinymlops.serving.log import prediction_log
         from tinymlops.serving.resolve import Resolver
@@ -147,6 +149,7 @@ class Workspace:
         self._read_online: Callable[..., OnlineFeatures] | None = None
         self._closed = False
         self._log = prediction_log(scope.environment.database)
+        self._readers = ReaderLog(scope.environment.database)
         self.catalog = Catalog(scope)
         self._in_force = in_force(self.catalog)
         self.runs = Runs(scope)
@@ -171,7 +174,10 @@ class Workspace:
             try:
                 self._log.close()
             finally:
-                self._environment.release()
+                try:
+                    self._readers.close()
+                finally:
+                    self._environment.release()
 
     def plan(self, project: Project) -> Plan:
         """Say what `apply` would change, after checking that the definitions fit together; no source is read.
@@ -312,6 +318,7 @@ class Workspace:
         tz: str | None = None,
         details: bool = False,
         as_of: int | None = None,
+        consumer: str | None = None,
     ) -> Frame:
         """Give each spine row the features as they were known at its time.
 
@@ -323,6 +330,7 @@ class Workspace:
             tz: Zone of times that carry none.
             details: Add `<feature>_status` and `<feature>_event_time`.
             as_of: `Q`: only by rows with a sequence up to this one, as if nothing had come since.
+            consumer: Who reads, such as "billing": `ws.lineage` names it.
 
         Returns:
             The spine's rows, in their order, with a column for each feature; the kind of frame the spine is.
@@ -333,6 +341,7 @@ class Workspace:
         from tinymlops.frames import give_back, require_no_nulls, times_to_micros, to_polars
         from tinymlops.presence import absent_columns
 
+        reader = self._reader(consumer)
         context = self._context()
         rows = to_polars(spine)
         if timestamp not in rows.columns:
@@ -350,6 +359,8 @@ class Workspace:
         table = features_for(context, rows, time.to_numpy(), requests, details=details, as_of=past)
         result = rows.with_columns(*table.columns.values(), *table.details.values())
         assert result.height == rows.height, "a spine row has exactly one row of features"
+        if reader is not None:
+            self._note_features(reader, "historical", features)
         return give_back(result, spine)
 
     def key_types(self, features: Asked) -> dict[str, str]:
@@ -365,8 +376,8 @@ class Workspace:
             query: It may name a source (its rows as they are the facts by now), `<source>_history` (every version of every
                 row, with `__event`, `__created`, `__sequence` and `__deleted`), a feature view (the features of every known
                 key as of now), and `runs`, `metrics`, `models`, `model_aliases`, `training_sets`, `predictions`,
-                `outcomes`, `definitions`, `ingestions` and `audit`. Where a definition has one of these names it is the
-                definition; `tinymlops.runs` is always the runs. `show tables` lists all of them.
+                `outcomes`, `definitions`, `ingestions`, `audit`, `readers` and `lineage`. Where a definition has one of these
+                names it is the definition; `tinymlops.runs` is always the runs. `show tables` lists all of them.
             max_rows: More rows are an error; by default what `tinymlops.toml` says under `[sql]`, else 10,000,000.
             timeout: More time is an error, such as "30s"; by default what `tinymlops.toml` says, else "5m".
 
@@ -379,8 +390,30 @@ class Workspace:
         from tinymlops.querying import sql
 
         self._log.flush()
+        self._readers.flush()
         context = self._context()
         return sql(context, query, limits=context.sql_limits(max_rows=max_rows, timeout=timeout))
+
+    def lineage(self, reference: str | None = None, *, downstream: bool = False, upstream: bool = False) -> Lineage:
+        """Say what is made of something and what it is made of, by column; `ws.sql` has all of it as `lineage`.
+
+        Args:
+            reference: A definition, column, feature, model, run, build or consumer: "orders", "orders.amount",
+                "spending:last", "delay:3", "delay@champion"; where kinds share a name, "training_set:delay". None for
+                everything.
+            downstream: Only what is made of it.
+            upstream: Only what it is made of.
+
+        Returns:
+            Nodes and edges; its text is a tree, in a notebook it is a picture.
+
+        Raises:
+            NotFoundError: If there is no such thing, with the near match.
+        """
+        from tinymlops.features.law.lineage import lineage
+
+        self._readers.flush()
+        return lineage(self._context(), reference, downstream=downstream, upstream=upstream)
 
     def materialize(self, *views: FeatureView[..., Any] | str) -> list[Covered]:
         """Bring views up to date in the online store, and the rebuilt transformations that they stand on.
@@ -409,6 +442,7 @@ class Workspace:
         keys: Frame,
         *,
         details: bool = False,
+        consumer: str | None = None,
     ) -> OnlineFeatures:
         """Read features as of now, by the workspace's clock.
 
@@ -417,6 +451,7 @@ class Workspace:
             keys: Entity keys and request fields: any table, rows or columns. Dates, times, durations and decimals may
                 be text, as in JSON.
             details: Add `<feature>_status` and `<feature>_event_time`.
+            consumer: Who reads, such as "billing": `ws.lineage` names it. No read waits for that.
 
         Returns:
             A row for each key, with the time and the sequence of the answer.
@@ -425,8 +460,12 @@ class Workspace:
             from tinymlops.features.online.reading import get_online_features
 
             self._read_online = get_online_features
+        reader = self._reader(consumer)
         with self._environment.online.read() as snapshot:
-            return self._read_online(self._context_in(snapshot), snapshot, features, keys, details=details)
+            found = self._read_online(self._context_in(snapshot), snapshot, features, keys, details=details)
+        if reader is not None:
+            self._note_features(reader, "online", features)
+        return found
 
     def get_training_data(
         self,
@@ -575,7 +614,15 @@ class Workspace:
         self._environment.check()
         return self.models.promote(name, version, alias, expected=expected)
 
-    def predict(self, reference: str, rows: Frame, *, details: bool = False, sync: bool = False) -> Predictions:
+    def predict(
+        self,
+        reference: str,
+        rows: Frame,
+        *,
+        details: bool = False,
+        sync: bool = False,
+        consumer: str | None = None,
+    ) -> Predictions:
         """Predict as of now, by the workspace's clock, and log the answers with the features they were made from.
 
         Args:
@@ -584,6 +631,7 @@ class Workspace:
                 table, or a list of dicts.
             details: Add the status of each feature.
             sync: Return only once the predictions are durable; otherwise they are within half a second.
+            consumer: Who asks, such as "billing": `ws.lineage` names it. No answer waits for that.
 
         Returns:
             A prediction for each row, in order, each with its id.
@@ -595,12 +643,16 @@ class Workspace:
         from tinymlops.serving.one_row import read_row
         from tinymlops.serving.prediction import predict
 
+        reader = self._reader(consumer)
         self._environment.check()  # an answer is given only where it can be logged
         with self._environment.online.read() as snapshot:
             context = self._context_in(snapshot)
             model = self._resolver.resolve(context, snapshot, reference)
             row = None if details else read_row(context, snapshot, model, rows)
-        return predict(context, model, rows, self._log, row=row, details=details, sync=sync)
+        answer = predict(context, model, rows, self._log, row=row, details=details, sync=sync)
+        if reader is not None:
+            self._readers.note(reader, "model", (f"{answer.model}:{answer.version}",), self._clock)
+        return answer
 
     def predict_batch(
         self, reference: str, rows: Frame | str | Path, output: str | Path, *, timestamp: str | None = None
@@ -719,6 +771,18 @@ class Workspace:
         context = self._context()
         let_count_from_now(context)
         return rebuild_derived(context)
+
+    def _reader(self, consumer: str | None) -> str | None:
+        if consumer is None:
+            return None
+        from tinymlops.registry.readers import check_consumer
+
+        return check_consumer(consumer)
+
+    def _note_features(self, consumer: str, how: Literal["online", "historical"], features: Asked) -> None:
+        from tinymlops.features.history.historical import names_of
+
+        self._readers.note(consumer, how, names_of(features), self._clock)
 
     def _context(self) -> Context:
         with self._environment.online.read() as snapshot:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -86,6 +86,10 @@ def _steps() -> Migrations:
         for table in ("segments", "source_states", "ingestions"):
             _renew_checksum(db, table)
 
+    @steps()
+    def m004_readers(db: Database) -> None:
+        db.execute(_READERS)
+
     return steps
 
 
@@ -138,6 +142,17 @@ _GENERATIONS = (
         {CHECK} INTEGER NOT NULL
     ) STRICT""",
 )
+
+_READERS = f"""CREATE TABLE readers (
+    consumer TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    calls INTEGER NOT NULL,
+    first_at INTEGER NOT NULL,
+    last_at INTEGER NOT NULL,
+    {CHECK} INTEGER NOT NULL,
+    PRIMARY KEY (consumer, kind, name)
+) STRICT"""
 
 # Floats are ANY: STRICT REAL refuses the text that stands for NaN and the infinities.
 _FIRST_SCHEMA = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tinymlops.errors import DefinitionError, NotFoundError, near
 from tinymlops.features.definitions.specs import (
@@ -37,10 +37,11 @@ class Definitions:
         """What was worked out from them for online reads."""
         self.checked: set[str] = set()
         """Sources whose row-wise transformations this process has seen to be so."""
+        self._of: dict[type[AnySpec], dict[str, Any]] = {}
 
     def of(self, cls: type[S]) -> dict[str, S]:
         """Return the definitions of one kind by name."""
-        return {spec.name: spec for spec in self.all if isinstance(spec, cls)}
+        return dict(self._known(cls))
 
     def get(self, cls: type[S], name: str, *, used_by: str = "") -> S:
         """Return one definition.
@@ -48,12 +49,17 @@ class Definitions:
         Raises:
             NotFoundError: If there is none, with the near match.
         """
-        known = self.of(cls)
+        known = self._known(cls)
         if name not in known:
             where = f", which {used_by} names" if used_by else ""
             kind = in_words(str(cls.__struct_config__.tag))
             raise NotFoundError(f"there is no {kind} {name!r}{where}", hint=near(name, known) or self._hint())
         return known[name]
+
+    def _known(self, cls: type[S]) -> dict[str, S]:
+        if cls not in self._of:
+            self._of[cls] = {spec.name: spec for spec in self.all if isinstance(spec, cls)}
+        return self._of[cls]
 
     def require_any(self) -> None:
         """Refuse to work on nothing.
