@@ -1,5 +1,6 @@
 """`lineage`: what is made of a column, a feature or a model, and what it is made of."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -11,6 +12,9 @@ from tinymlops_cli.output import Answer
 from tinymlops_cli.session import Session
 
 __all__ = ["add_to"]
+
+_PLAIN = str.maketrans("│├└─", "|+`-")
+"""How a tree is drawn in a pipe."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -38,5 +42,7 @@ def lineage(
     if dot and openlineage:
         raise DefinitionError("--dot and --openlineage were both said", hint="ask for one of them")
     found = session.workspace.lineage(reference, downstream=downstream, upstream=upstream)
-    text = found.to_dot() if dot else found.to_openlineage() if openlineage else str(found)
-    return Answer(found.to_dict(), [text])
+    if dot or openlineage:
+        return Answer(found.to_dict(), [found.to_dot() if dot else found.to_openlineage()])
+    tree = str(found)
+    return Answer(found.to_dict(), [tree if sys.stdout.isatty() else tree.translate(_PLAIN)])

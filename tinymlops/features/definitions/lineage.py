@@ -75,62 +75,83 @@ class Graph:
     def __init__(self) -> None:
         self.notes: dict[Node, str] = {}
         self.titles: dict[Node, str] = {}
-        self._out: dict[Node, dict[Edge, None]] = {}
-        self._into: dict[Node, dict[Edge, None]] = {}
+        self._places: dict[Node, int] = {}
+        self.nodes: list[Node] = []
+        """Every node, in the order in which they were added."""
+        # By the place of the node at the one end, the other ends: numbers, for there are tens of thousands of edges.
+        self._out: list[list[tuple[int, Kind, str]]] = []
+        self._into: list[list[tuple[int, Kind, str]]] = []
+        self._known: set[tuple[int, int, str]] = set()
 
     def __contains__(self, node: Node) -> bool:
-        return node in self._out
+        return node in self._places
 
     def __len__(self) -> int:
-        return len(self._out)
+        return len(self.nodes)
 
-    @property
-    def nodes(self) -> list[Node]:
-        """Every node, in the order in which they were added."""
-        return list(self._out)
+    def copy(self) -> Graph:
+        """Return a graph to which more can be added without this one being changed."""
+        other = Graph()
+        other.notes, other.titles = dict(self.notes), dict(self.titles)
+        other._places, other.nodes, other._known = dict(self._places), list(self.nodes), set(self._known)
+        other._out, other._into = list(map(list, self._out)), list(map(list, self._into))
+        return other
 
     @property
     def edges(self) -> list[Edge]:
         """Every edge."""
-        return [edge for edges in self._out.values() for edge in edges]
+        return [edge for node in self.nodes for edge in self.after(node)]
 
     def add(self, node: Node) -> Node:
         """Add a node, and the whole that it is a part of."""
-        if node not in self._out:
-            self._out[node], self._into[node] = {}, {}
-            if node.part:
-                self.connect(node.whole, node, "DIRECT", PART)
+        self._place(node)
         return node
 
     def connect(self, source: Node, target: Node, kind: Kind, subtype: str) -> None:
         """Add an edge and its nodes; a second time it changes nothing."""
-        edge = Edge(self.add(source), self.add(target), kind, subtype)
-        self._out[source][edge] = self._into[target][edge] = None
+        before, after = self._place(source), self._place(target)
+        if (before, after, subtype) not in self._known:
+            self._known.add((before, after, subtype))
+            self._out[before].append((after, kind, subtype))
+            self._into[after].append((before, kind, subtype))
 
     def after(self, node: Node) -> list[Edge]:
         """Return the edges that lead from a node."""
-        return list(self._out[node])
+        return [Edge(node, self.nodes[other], kind, subtype) for other, kind, subtype in self._out[self._places[node]]]
 
     def before(self, node: Node) -> list[Edge]:
         """Return the edges that lead to a node."""
-        return list(self._into[node])
+        return [Edge(self.nodes[other], node, kind, subtype) for other, kind, subtype in self._into[self._places[node]]]
 
     def parts(self, node: Node) -> list[Node]:
         """Return the columns or features of a definition that the graph has."""
-        return [edge.target for edge in self._out.get(node, ()) if edge.subtype == PART]
+        place = self._places.get(node)
+        if place is None:
+            return []
+        return [self.nodes[other] for other, _, subtype in self._out[place] if subtype == PART]
 
-    def reached(self, starts: Iterable[Node], *, downstream: bool) -> dict[Node, None]:
+    def reached(self, starts: Iterable[Node], *, downstream: bool) -> list[Node]:
         """Return what is made of nodes, or what they are made of, these included, in the order of a walk by breadth."""
-        edges, place = (self._out, 1) if downstream else (self._into, 0)
-        found = dict.fromkeys(starts)
+        edges = self._out if downstream else self._into
+        found = dict.fromkeys(self._places[node] for node in starts)
         todo = list(found)
-        for node in todo:
-            for edge in edges[node]:
-                other: Node = edge[place]  # type: ignore[assignment]  # source or target
+        for place in todo:
+            for other, _, _ in edges[place]:
                 if other not in found:
                     found[other] = None
                     todo.append(other)
-        return found
+        return [self.nodes[place] for place in todo]
+
+    def _place(self, node: Node) -> int:
+        place = self._places.get(node)
+        if place is None:
+            place = self._places[node] = len(self.nodes)
+            self.nodes.append(node)
+            self._out.append([])
+            self._into.append([])
+            if node.part:
+                self.connect(node.whole, node, "DIRECT", PART)
+        return place
 
 
 def add_definitions(

@@ -80,9 +80,9 @@ def lineage(
         return Lineage(whole, None, whole.nodes, whole.nodes)
     starts = _find(whole, context, reference)
     both = downstream == upstream
-    after = whole.reached(starts, downstream=True) if downstream or both else {}
-    before = whole.reached(starts, downstream=False) if upstream or both else {}
-    return Lineage(whole, starts, list(after), list(before))
+    after = whole.reached(starts, downstream=True) if downstream or both else []
+    before = whole.reached(starts, downstream=False) if upstream or both else []
+    return Lineage(whole, starts, after, before)
 
 
 def affected_by(context: Context, changed: Iterable[tuple[str, str, str]]) -> Affected:
@@ -133,11 +133,24 @@ def lineage_table(context: Context) -> dict[str, list[str]]:
 
 def whole_graph(context: Context) -> Graph:
     """Return the graph of a workspace."""
-    found = Graph()
-    add_definitions(found, context.definitions, _columns(context), lambda spec: _reads(context, spec))
+    found = _of_definitions(context).copy()
     _add_builds(found, context)
     _add_models(found, context)
     _add_readers(found, context)
+    return found
+
+
+def _of_definitions(context: Context) -> Graph:
+    """Return the part of the graph that is worked out from definitions, again only where these or their columns changed."""
+    columns = _columns(context)
+    stands_on = (columns, set(context.functions))
+    known = context.definitions.plans.get(_KEY)
+    if isinstance(known, tuple) and known[0] == stands_on:
+        graph_of: Graph = known[1]
+        return graph_of
+    found = Graph()
+    add_definitions(found, context.definitions, columns, lambda spec: _reads(context, spec))
+    context.definitions.plans[_KEY] = (stands_on, found)
     return found
 
 
@@ -325,7 +338,9 @@ def _unknown(whole: Graph, reference: str) -> NotFoundError:
             return NotFoundError(
                 f"{in_words(owner.kind)} {name!r} has no {what} {part!r} that is known", hint=near(part, parts)
             )
-    known = [str(node) for node in whole.nodes]
+    kind = reference.partition(":")[0]
+    of_kind = [f"{kind}:{node.name}" for node in whole.nodes if node.kind == kind and not node.part]
+    known = of_kind or [str(node) for node in whole.nodes]
     otherwise = "" if known else "apply a project first: ws.apply(project)"
     return NotFoundError(
         f"there is no {reference!r} in this workspace", hint=near(reference, known, otherwise=otherwise)

@@ -22,6 +22,8 @@ _LONGEST = 34
 _MOST_PARTS = 12
 """Columns that are drawn of one box; the others share a row."""
 _MOST_BOXES = 150
+_INK, _LINE, _PAPER, _HEAD = "#1f2937", "#7b8794", "#fbfcfd", "#e4e9f0"
+"""Colours that can be read on a light page and on a dark one: text stands on its own ground."""
 
 
 class _Box(NamedTuple):
@@ -61,7 +63,7 @@ def picture(graph: Graph, nodes: Sequence[Node], edges: Sequence[Edge], starts: 
     drawn = [_drawn(box, *corners[box.whole], starts) for box in boxes.values()]
     return (
         f"<svg xmlns='http://www.w3.org/2000/svg' width='{width:.0f}' height='{height:.0f}' "
-        "style='max-width:none;font:12px monospace;color:currentColor' role='img'>"
+        "style='max-width:none;font:12px monospace' role='img'>"
         f"<title>lineage</title>{''.join(lines)}{''.join(drawn)}</svg>"
     )
 
@@ -113,17 +115,18 @@ def _layers(boxes: dict[Node, _Box], edges: Sequence[Edge]) -> list[list[_Box]]:
 
 
 def _placed(layers: Sequence[Sequence[_Box]]) -> tuple[dict[Node, tuple[float, float]], float, float]:
-    """Return the corner of each box, and the size of the picture."""
+    """Return the corner of each box, each layer in the middle of the height, and the size of the picture."""
+    heights = [sum(box.height + _BELOW for box in layer) - _BELOW for layer in layers]
+    highest = max(heights, default=0)
     corners: dict[Node, tuple[float, float]] = {}
-    x = bottom = float(_PADDING)
-    for layer in layers:
-        y = float(_PADDING)
+    x = float(_PADDING)
+    for layer, height in zip(layers, heights, strict=True):
+        y = _PADDING + (highest - height) / 2
         for box in layer:
             corners[box.whole] = x, y
             y += box.height + _BELOW
-        bottom = max(bottom, y)
         x += max(box.width for box in layer) + _BESIDE
-    return corners, max(x - _BESIDE, 0) + _PADDING, bottom
+    return corners, max(x - _BESIDE, 0) + _PADDING, highest + 2 * _PADDING
 
 
 def _lines(boxes: dict[Node, _Box], edges: Iterable[Edge], corners: dict[Node, tuple[float, float]]) -> list[str]:
@@ -134,9 +137,9 @@ def _lines(boxes: dict[Node, _Box], edges: Iterable[Edge], corners: dict[Node, t
         x1, y1 = left + source.width, top + _ROW * (source.places[edge.source] + 0.5)
         x2, y2 = right, below + _ROW * (target.places[edge.target] + 0.5)
         bend = (x1 + x2) / 2
-        dashes = " stroke-dasharray='4 3' opacity='0.45'" if edge.kind == "INDIRECT" else " opacity='0.8'"
+        dashes = " stroke-dasharray='4 3' opacity='0.6'" if edge.kind == "INDIRECT" else ""
         path = f"M{x1:.0f} {y1:.0f}C{bend:.0f} {y1:.0f} {bend:.0f} {y2:.0f} {x2:.0f} {y2:.0f}"
-        drawn[f"<path d='{path}' fill='none' stroke='currentColor'{dashes}/>"] = None
+        drawn[f"<path d='{path}' fill='none' stroke='{_LINE}'{dashes}/>"] = None
     return list(drawn)
 
 
@@ -144,13 +147,13 @@ def _drawn(box: _Box, x: float, y: float, starts: Collection[Node]) -> str:
     chosen = {box.places[node] for node in starts if node in box.places}
     where = f"x='{x:.0f}' y='{y:.0f}' width='{box.width:.0f}'"
     parts = [
-        f"<rect {where} height='{box.height}' rx='4' fill='none' stroke='currentColor'/>",
-        f"<rect {where} height='{_ROW}' rx='4' fill='currentColor' opacity='0.12'/>",
+        f"<rect {where} height='{box.height}' rx='4' fill='{_PAPER}' stroke='{_LINE}'/>",
+        f"<rect {where} height='{_ROW}' rx='4' fill='{_HEAD}' stroke='{_LINE}'/>",
     ]
     for place, text in enumerate([box.title, *box.rows]):
         strong = " font-weight='bold'" if place in chosen else ""
         parts.append(
-            f"<text x='{x + _PADDING:.0f}' y='{y + _ROW * (place + 0.7):.0f}' fill='currentColor'{strong}>"
+            f"<text x='{x + _PADDING:.0f}' y='{y + _ROW * (place + 0.7):.0f}' fill='{_INK}'{strong}>"
             f"{html.escape(text)}</text>"
         )
     return "".join(parts)
