@@ -289,7 +289,7 @@ def test_what_a_change_touches_is_told_by_kind(ws):
     assert (found.views, found.on_demand, found.training_sets, len(found.builds)) == ([], ["room"], ["buyers"], 2)
     assert found.models == [AffectedModel("buyer", 1, ["champion"], []), AffectedModel("buyer", 2, [], [])]
     everything = affected_by(context_of(ws), [("source", "orders", "")])
-    assert everything.transformations == ["taxed", "daily", "scored", "picked"]
+    assert everything.transformations == ["daily", "picked", "scored", "taxed"]
     assert everything.labels == ["buys"]
     assert not affected_by(context_of(ws), [("source", "prices", ""), ("source", "new", ""), ("label", "other", "x")])
 
@@ -496,29 +496,27 @@ def test_a_consumer_has_a_name_like_other_things(ws, name):
         read(ws, name)
 
 
-def test_a_read_neither_fails_nor_waits_where_readers_cannot_be_stored(ws, monkeypatch):
-    fill(ws)
-    ws.materialize()
-    held, went_on = threading.Event(), threading.Event()
+def test_a_read_neither_fails_nor_waits_where_readers_cannot_be_stored(tmp_path, monkeypatch):
+    held = threading.Event()
 
     def fails(*_):
         held.wait(20)
         raise TinyMLOpsError("the disk is full")
 
     monkeypatch.setattr(readers, "INTERVAL", 0.0)
-    monkeypatch.setattr(readers.Reader, "__post_init__", lambda _: None, raising=False)
-    buffer = ws._readers._buffer
-    monkeypatch.setattr(buffer, "_write", fails)
-    for _ in range(50):
-        read(ws, "billing")
-    went_on.set()
-    held.set()
-    with pytest.raises(TinyMLOpsError, match="could not be logged: the disk is full"):
-        ws.lineage()
-    monkeypatch.undo()
-    read(ws, "billing")
-    ws.lineage()
-    assert stored(ws) == {("billing", "online", "spending"): 1}
+    monkeypatch.setattr(readers, "_store", fails)
+    with tm.connect(tmp_path / "shop.tm", create=True, clock=tm.ReplayClock(NOW)) as ws:
+        ws.apply(make_project())
+        fill(ws)
+        ws.materialize()
+        for _ in range(50):
+            read(ws, "billing")
+        held.set()
+        with pytest.raises(TinyMLOpsError, match="could not be logged: the disk is full"):
+            ws.lineage()
+        assert read(ws, "billing").to_dict()["n_7d"] == [0]
+        with pytest.raises(TinyMLOpsError, match="could not be logged: the disk is full"):
+            ws.close()
 
 
 def test_more_readers_than_can_be_held_are_left_out_and_no_read_fails(ws, monkeypatch):

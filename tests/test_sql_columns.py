@@ -116,6 +116,9 @@ ANSWERS = {
     "select id, rank() over (order by amount) as r from orders qualify r < 3":
         "id: o.id; r: o.amount?window; *: o.amount?window",
     # Order, distinct, limits
+    "select id, paid as amount from orders order by -amount::int": "id: o.id; amount: o.paid; *: o.amount?sort o.paid?sort",
+    "select distinct on (k) id, status as k from orders order by seen":
+        "id: o.id; k: o.status; *: o.status?group o.seen?sort",
     "select id from orders order by seen desc limit 2": "id: o.id; *: o.seen?sort",
     "select distinct status, paid from orders": "status: o.status; paid: o.paid; *: o.status?group o.paid?group",
     "select distinct on (customer) customer, amount from orders order by customer, seen":
@@ -324,6 +327,21 @@ def test_what_is_not_understood_depends_on_every_column_and_says_so(sql, why):
 def test_other_outputs_than_were_found_are_not_believed():
     found = read_columns("select id, amount from orders", INPUTS, ["id", "amount", "more"])
     assert found.unread == "it gives other columns than were found in it"
+
+
+def test_names_go_before_places():
+    grown = ["amount", "id", "count_star() OVER ()"]  # of a table that got its columns in another order
+    assert of("select id, count(*) over (), amount from orders", "id", outputs=grown) == [
+        ("orders", "id", "DIRECT", "identity")
+    ]
+    found = read_columns("select k, count(*), * from 'a.csv'", {}, ["count_star()", "k", "p"])
+    assert found.unread == "it gives its columns in another order than they were found in it"
+
+
+def test_a_column_that_a_file_may_have_may_be_one_of_the_query_around():
+    sql = "select id from orders where exists (from 'a.csv' where x = amount)"
+    assert ("orders", "amount", "INDIRECT", "filter") in of(sql, "id")
+    assert ("a.csv", "amount", "INDIRECT", "filter") in of(sql, "id")
 
 
 def test_the_struct_that_a_table_is_comes_from_all_its_columns():

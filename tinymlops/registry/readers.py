@@ -13,6 +13,7 @@ import msgspec
 from tinymlops.errors import DataError, TinyMLOpsError
 from tinymlops.records import Reader
 from tinymlops.stores.buffer import Buffer
+from tinymlops.stores.forked import Owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -55,6 +56,7 @@ class ReaderLog:
     def __init__(self, database: Database) -> None:
         write = partial(_store, database)
         self._buffer: Buffer[Reader] = Buffer(database.path.parent, write, "readers", "the log of readers")
+        self._owner = Owner(f"the log of readers of {database.path.parent}")
         self._alone = threading.Lock()
         self._counted: dict[tuple[str, How, tuple[str, ...]], Reader] = {}
         self._records = 0
@@ -96,11 +98,13 @@ class ReaderLog:
         self._report()
 
     def close(self) -> None:
-        """Store what was counted and take no more.
+        """Store what was counted and take no more; in a fork of the process, do nothing.
 
         Raises:
             TinyMLOpsError: If some could not be stored.
         """
+        if not self._owner.is_here:
+            return
         try:
             self._hand_over()
         finally:

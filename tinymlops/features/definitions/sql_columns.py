@@ -15,6 +15,7 @@ from functools import lru_cache
 from tinymlops.features.definitions.sql_scopes import (
     EVERY,
     Dependency,
+    Item,
     NotReadError,
     Relation,
     Rest,
@@ -119,39 +120,41 @@ def _read(
     return SqlColumns(columns, relation.rows, rest, tuple(reader.tables), frozenset(reader.files))
 
 
-def _named(relation: Relation, outputs: Sequence[str]) -> list[tuple[str, Value] | Rest]:
+def _named(relation: Relation, outputs: Sequence[str]) -> list[Item]:
     """Give the columns of a result the names that DuckDB gives them.
 
     Raises:
         NotReadError: If these are not the columns that were found.
     """
     names = {fold(name) for name in outputs}
-    guessed = [
-        place for place, item in enumerate(relation.items) if not isinstance(item, Rest) and fold(item[0]) not in names
-    ]
-    if not relation.rests and len(outputs) == len(relation.items):
-        return [(name, item[1]) for name, item in zip(outputs, relation.items, strict=True)]  # type: ignore[misc]
-    if guessed or not relation.rests:
+    guessed = [item for item in relation.items if not isinstance(item, Rest) and fold(item[0]) not in names]
+    if guessed and relation.rests:
         return _named_by_place(relation, outputs)
-    found = [(name, relation.column(name)) for name in outputs]
-    unknown = next((name for name, value in found if value is None), None)
-    if unknown is not None:
-        raise NotReadError(f"it gives a column {unknown}, which was not found in it")
-    return [(name, value) for name, value in found if value is not None]
+    of = {name: relation.column(name) for name in outputs}
+    new = [name for name, value in of.items() if value is None]
+    if len(new) != len(guessed):
+        raise NotReadError("it gives other columns than were found in it")
+    # DuckDB makes up names for expressions that have none: these are in the same order.
+    of.update(zip(new, (value for _, value in guessed), strict=True))
+    return [(name, value) for name, value in of.items() if value is not None]
 
 
-def _named_by_place(relation: Relation, outputs: Sequence[str]) -> list[tuple[str, Value] | Rest]:
+def _named_by_place(relation: Relation, outputs: Sequence[str]) -> list[Item]:
     """Name columns around one star of unknown columns, some of which have names that DuckDB makes up."""
     more = len(outputs) - len(relation.items)
     if len(relation.rests) != 1 or more < -1:
         raise NotReadError("it gives other columns than were found in it")
-    found: list[tuple[str, Value] | Rest] = []
+    known = {fold(name) for name in outputs}
+    found: list[Item] = []
     names = iter(outputs)
     for item in relation.items:
         if isinstance(item, Rest):
             found += [(name, item.column(name)) for _, name in zip(range(more + 1), names, strict=False)]
-        else:
-            found.append((next(names), item[1]))
+            continue
+        name = next(names)
+        if fold(item[0]) in known and fold(item[0]) != fold(name):
+            raise NotReadError("it gives its columns in another order than they were found in it")
+        found.append((name, item[1]))
     return found
 
 

@@ -14,6 +14,7 @@ from sqlglot import exp
 
 from tinymlops.features.definitions.sql_scopes import (
     Dependency,
+    Item,
     NotReadError,
     Relation,
     Rest,
@@ -48,7 +49,17 @@ _AGGREGATES = _words(
 """Aggregates of DuckDB that sqlglot takes for plain functions."""
 
 
+_SET = _words("this expression distinct by_name with_ order limit offset")
 _PARTS = {
+    exp.Union: _SET,
+    exp.Intersect: _SET,
+    exp.Except: _SET,
+    exp.With: _words("expressions recursive"),
+    exp.CTE: _words("this alias materialized"),
+    exp.Subquery: _words("this alias pivots joins order limit offset with_ sample"),
+    exp.Window: _words("this partition_by order spec alias over"),
+    exp.Unnest: _words("expressions alias"),
+    exp.Lateral: _words("this alias"),
     exp.Select: _words(
         "expressions from_ joins windows where having qualify group order limit offset distinct with_ sample"
     ),
@@ -150,7 +161,7 @@ class Reader:
     def _set(self, node: Any, outer: Scope | None, ctes: Mapping[str, Relation]) -> Relation:
         left, right = (self.query(side, outer, ctes) for side in (node.this, node.expression))
         rows = left.rows | right.rows
-        items: list[tuple[str, Value] | Rest]
+        items: list[Item]
         if node.args.get("by_name") or left.rests or right.rests:
             names = {fold(item[0]): item[0] for item in (*left.items, *right.items) if not isinstance(item, Rest)}
             sides = [(name, (left.column(name), right.column(name))) for name in names.values()]
@@ -197,7 +208,7 @@ class Reader:
         rows |= self._distinct(node, scope, items)
         return Relation(items, rows)
 
-    def _grouped(self, node: Any, scope: Scope, items: list[tuple[str, Value] | Rest]) -> Value:
+    def _grouped(self, node: Any, scope: Scope, items: list[Item]) -> Value:
         group = node.args.get("group")
         if group is None:
             return _NONE
@@ -206,7 +217,7 @@ class Reader:
             return indirect(Relation(self._items(plain, scope)).every(), "group")
         return indirect(self._referred(group.iter_expressions(), scope, items, aliases_first=False), "group")
 
-    def _sorted(self, node: Any, scope: Scope, items: list[tuple[str, Value] | Rest]) -> Value:
+    def _sorted(self, node: Any, scope: Scope, items: list[Item]) -> Value:
         order = node.args.get("order")
         if order is None:
             return _NONE
@@ -215,9 +226,7 @@ class Reader:
             return indirect(Relation(items).every(), "sort")
         return indirect(self._referred(keys, scope, items, aliases_first=True), "sort")
 
-    def _referred(
-        self, keys: Iterable[Any], scope: Scope, items: list[tuple[str, Value] | Rest], *, aliases_first: bool
-    ) -> Value:
+    def _referred(self, keys: Iterable[Any], scope: Scope, items: list[Item], *, aliases_first: bool) -> Value:
         """Return what the keys of GROUP BY or ORDER BY depend on: a number is a place in the select list."""
         found: list[Value] = []
         for key in keys:
@@ -231,6 +240,9 @@ class Reader:
                 found.append(scope.aliases[fold(key.name)])
             else:
                 found.append(self.value(key, scope))
+                if aliases_first:  # inside an expression, either may be meant
+                    names = {fold(one.name) for one in key.find_all(exp.Column) if not one.table}
+                    found += [scope.aliases[name] for name in names & scope.aliases.keys()]
         return frozenset().union(*found)
 
     def _limits(self, node: Any, scope: Scope) -> Value:
@@ -238,20 +250,20 @@ class Reader:
         found = [self.value(part.expression, scope) for part in parts if part is not None and part.expression]
         return indirect(frozenset().union(*found), "filter")
 
-    def _distinct(self, node: Any, scope: Scope, items: list[tuple[str, Value] | Rest]) -> Value:
+    def _distinct(self, node: Any, scope: Scope, items: list[Item]) -> Value:
         distinct = node.args.get("distinct")
         if distinct is None:
             return _NONE
         on = distinct.args.get("on")
         keys = (
-            Relation(items).every() if on is None else self._referred(on.expressions, scope, items, aliases_first=False)
+            Relation(items).every() if on is None else self._referred(on.expressions, scope, items, aliases_first=True)
         )
         return indirect(keys, "group")
 
     # The select list
 
-    def _items(self, expressions: Iterable[Any], scope: Scope) -> list[tuple[str, Value] | Rest]:
-        found: list[tuple[str, Value] | Rest] = []
+    def _items(self, expressions: Iterable[Any], scope: Scope) -> list[Item]:
+        found: list[Item] = []
         for one in expressions:
             plain = one.unalias()
             pattern = plain.this if isinstance(plain, exp.Like | exp.ILike | exp.Glob | exp.SimilarTo) else None
@@ -268,7 +280,7 @@ class Reader:
                 found.append((_name_of(one), value))
         return found
 
-    def _each_column(self, one: Any, columns: Any, scope: Scope) -> Iterator[tuple[str, Value] | Rest]:
+    def _each_column(self, one: Any, columns: Any, scope: Scope) -> Iterator[Item]:
         """Give a column for each that COLUMNS stands for."""
         chosen = self._chosen(columns, scope)
         plain = one.unalias()
@@ -282,7 +294,7 @@ class Reader:
             inner = replace(scope, relations={**scope.relations, "": Relation([("", item[1])])})
             yield one.alias if isinstance(one, exp.Alias) else item[0], self.value(copied, inner)
 
-    def _chosen(self, columns: Any, scope: Scope) -> list[tuple[str, Value] | Rest]:
+    def _chosen(self, columns: Any, scope: Scope) -> list[Item]:
         what = columns.this
         if _is_star(what):
             return self._star(scope, what).items
@@ -306,7 +318,7 @@ class Reader:
         without = {fold(one.name) for one in arguments.get("except_") or ()}
         other = {fold(one.alias): self.value(one.this, scope) for one in arguments.get("replace") or ()}
         names = {fold(one.this.name): one.alias for one in arguments.get("rename") or ()}
-        items: list[tuple[str, Value] | Rest] = []
+        items: list[Item] = []
         rows: Value = _NONE
         for alias, relation in scope.relations.items():
             rows |= relation.rows
@@ -683,7 +695,7 @@ def _name_of(node: Any) -> str:
     if isinstance(node, exp.Dot) and isinstance(node.expression, exp.Identifier):
         return str(node.expression.name)
     name: str = node.alias_or_name if isinstance(node, exp.Alias | exp.Column) else ""
-    return name or node.sql(dialect="duckdb").lower()
+    return name or _text_of(node).lower()
 
 
 def _alias_of(node: Any) -> tuple[str, list[str]]:
@@ -721,6 +733,11 @@ def _combinations(lists: list[list[str]]) -> list[str]:
     return found
 
 
+def _text_of(node: Any) -> str:
+    text: str = node.sql(dialect="duckdb", unsupported_level=sqlglot.ErrorLevel.IGNORE)
+    return text
+
+
 def _shown(node: Any) -> str:
-    text = " ".join(node.sql(dialect="duckdb").split())
+    text = " ".join(_text_of(node).split())
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -11,6 +11,7 @@ from tinymlops.stores.engine import fold
 __all__ = [
     "EVERY",
     "Dependency",
+    "Item",
     "Kind",
     "NotReadError",
     "Relation",
@@ -157,8 +158,11 @@ class Scope:
         values = [value for value in found if value is not None]
         if values:
             value = frozenset[Dependency]().union(*values)
-            # Where it is not known whether a table has the column, an alias of the list may be meant as well.
-            return value if exact else value | self.aliases.get(key, frozenset())
+            if exact:
+                return value
+            # It is not known whether a table has the column: an alias of the list, or the query around, may be meant as well.
+            around = None if self.outer is None else self.outer.plain(name)
+            return value | self.aliases.get(key, frozenset()) | (around or frozenset())
         if key in self.aliases:
             return self.aliases[key]
         if key in self.relations:

@@ -25,8 +25,6 @@ class Lineage:
 
     Attributes:
         nodes: Everything that is part of the answer, what was asked for included.
-        edges: What leads from one of them to another.
-        notes: What is worth knowing: node in words to note.
     """
 
     def __init__(self, graph: Graph, starts: list[Node] | None, after: list[Node], before: list[Node]) -> None:
@@ -34,14 +32,23 @@ class Lineage:
         self._starts = starts
         self._after, self._before = set(after), set(before)
         self.nodes: list[Node] = list(dict.fromkeys([*before, *after]))
-        self.edges: list[Edge] = list(self._edges())
-        self.notes = {title_of(graph, node): graph.notes[node] for node in self.nodes if node in graph.notes}
 
-    def _edges(self) -> Iterator[Edge]:
-        for node in self.nodes:
-            for edge in self._graph.after(node):
-                if any(edge.source in side and edge.target in side for side in (self._after, self._before)):
-                    yield edge
+    @cached_property
+    def edges(self) -> list[Edge]:
+        """What leads from one of the nodes to another."""
+        return [
+            edge
+            for node in self.nodes
+            for edge in self._graph.after(node)
+            if (node in self._after and edge.target in self._after)
+            or (node in self._before and edge.target in self._before)
+        ]
+
+    @cached_property
+    def notes(self) -> dict[str, str]:
+        """What is worth knowing: node in words to note."""
+        known = self._graph.notes
+        return {title_of(self._graph, node): known[node] for node in self.nodes if node in known}
 
     def __len__(self) -> int:
         return len(self.nodes)
