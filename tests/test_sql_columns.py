@@ -2,6 +2,9 @@
 
 import duckdb
 import pytest
+from fuzzing import examples
+from hypothesis import event, given
+from hypothesis import strategies as st
 
 from tinymlops.features.definitions.sql_columns import read_columns
 from tinymlops.features.definitions.sql_scopes import Dependency
@@ -227,24 +230,125 @@ def values_of(database, sql):
     return {name: sorted(repr(row[place]) for row in rows) for place, name in enumerate(names)}
 
 
-@pytest.mark.parametrize("sql", ANSWERS)
-def test_a_column_that_is_not_named_may_be_changed_and_nothing_is_another(sql, database):
+def missed(database, sql):
+    """Change one column after the other; return those that another value is made of, and that the answer leaves out."""
     before = values_of(database, sql)
     found = read_columns(sql, INPUTS, list(before))
+    assert found.unread == ""
+    wrong = []
     for table, columns in TABLES.items():
         for column, kind in columns.items():
-            free = [
+            named = {
                 name
                 for name in before
-                if not any((one.input, one.column.partition(".")[0]) == (table, column) for one in found.of(name))
-            ]
+                if any((one.input, one.column.partition(".")[0]) == (table, column) for one in found.of(name))
+            }
             database.execute("begin")
             try:
                 database.execute(f"update {table} set {column} = {OTHERWISE[kind].format(column)}")
                 after = values_of(database, sql)
             finally:
                 database.execute("rollback")
-            assert {name: after.get(name) for name in free} == {name: before[name] for name in free}, (table, column)
+            wrong += [(table, column, name) for name in before.keys() - named if after.get(name) != before[name]]
+    return wrong
+
+
+@pytest.mark.parametrize("sql", ANSWERS)
+def test_a_column_that_is_not_named_may_be_changed_and_nothing_is_another(sql, database):
+    assert missed(database, sql) == []
+
+
+def test_the_changes_would_show_a_column_that_is_left_out(database, monkeypatch):
+    short = read_columns("select id from orders", INPUTS)
+    monkeypatch.setattr(f"{__name__}.read_columns", lambda *_: short)
+    assert ("orders", "paid", "id") in missed(database, "select id from orders where paid")
+    assert ("rates", "rate", "id") in missed(database, "select id from orders where id < (select max(rate) from rates)")
+
+
+NUMBERS = {"orders": ["id", "amount"], "customers": ["tier"], "rates": ["rate"]}
+
+
+class Writer:
+    """Writes random queries: nested, joined, grouped, correlated, over the columns of numbers."""
+
+    def __init__(self, random):
+        self.random = random
+        self.pick = random.choice
+
+    def number(self, tables, depth):
+        columns = [f"{alias}.{column}" for alias, names in tables.items() for column in names]
+        kind = self.random.randrange(9)
+        if kind == 0:
+            return str(self.random.randrange(5))
+        if depth and kind < 4:
+            return f"({self.number(tables, depth - 1)} {self.pick('+-*')} {self.number(tables, depth - 1)})"
+        if depth and kind == 4:
+            sides = [self.number(tables, depth - 1) for _ in range(2)]
+            return f"case when {self.condition(tables, depth - 1)} then {sides[0]} else {sides[1]} end"
+        if depth and kind == 5:
+            table = self.pick(list(NUMBERS))
+            inner = {f"s{depth}": NUMBERS[table]}
+            where = self.condition({**tables, **inner}, depth - 1)
+            return f"(select {self.pick(['max', 'sum'])}({self.number(inner, 0)}) from {table} s{depth} where {where})"
+        return self.pick(columns)
+
+    def condition(self, tables, depth):
+        kind, table = self.random.randrange(6), self.pick(list(NUMBERS))
+        if depth and kind == 0:
+            inner = {f"e{depth}": NUMBERS[table]}
+            return f"exists (from {table} e{depth} where {self.condition({**tables, **inner}, depth - 1)})"
+        if depth and kind == 1:
+            return f"{self.number(tables, 0)} in (select {self.pick(NUMBERS[table])} from {table})"
+        if depth and kind == 2:
+            return (
+                f"({self.condition(tables, depth - 1)} {self.pick(['and', 'or'])} {self.condition(tables, depth - 1)})"
+            )
+        return f"{self.number(tables, 0)} {self.pick(['<', '>', '=', '<='])} {self.number(tables, 0)}"
+
+    def table(self, alias, depth):
+        if depth and self.random.random() < 0.4:
+            sql, columns = self.query(depth - 1)
+            return f"({sql}) {alias}", columns
+        name = self.pick(list(NUMBERS))
+        return f"{name} {alias}", NUMBERS[name]
+
+    def query(self, depth=2):
+        first, second = f"a{depth}", f"b{depth}"
+        text, columns = self.table(first, depth)
+        tables = {first: columns}
+        if self.random.random() < 0.4:
+            other, columns = self.table(second, depth)
+            join = self.pick(["join", "left join", "full join", "semi join", "anti join"])
+            text += f" {join} {other} on {self.condition({**tables, second: columns}, 0)}"
+            tables |= {} if join.startswith(("semi", "anti")) else {second: columns}
+        text += f" where {self.condition(tables, 2)}" if self.random.random() < 0.5 else ""
+        x, y, z = (self.number(tables, 2) for _ in range(3))
+        kind = self.random.randrange(4)
+        if kind == 0:
+            having = f" having max({z}) > 1" if self.random.random() < 0.4 else ""
+            return (
+                f"select {x} + 0 as x, {self.pick(['sum', 'count'])}({y}) as y from {text} group by {x} + 0{having}",
+                ["x", "y"],
+            )
+        if kind == 1:
+            qualify = " qualify y > 1" if self.random.random() < 0.4 else ""
+            return f"select {x} as x, sum({y}) over (partition by {z} order by {x}) as y from {text}{qualify}", [
+                "x",
+                "y",
+            ]
+        if kind == 2:
+            return f"select distinct {x} as x from {text}", ["x"]
+        return f"select {x} as x, {y} as y from {text}", ["x", "y"]
+
+
+@examples(60)
+@given(st.randoms(use_true_random=False))
+def test_random_queries_leave_no_column_out(database, random):
+    sql, _ = Writer(random).query()
+    try:
+        assert missed(database, sql) == [], sql
+    except duckdb.Error as error:  # such as a number that grows too large
+        event(type(error).__name__)
 
 
 # What is not known before it runs
