@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from tinymlops._forks import require_threads
 from tinymlops.errors import TinyMLOpsError
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from tinymlops.config import Config
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.applied import Noun
+    from tinymlops.features.history.historical import Asked
     from tinymlops.registry.scope import Scope
     from tinymlops.stores.online_store import Snapshot
     from tinymlops.times import Clock
@@ -35,6 +37,7 @@ class OpenWorkspace:
     def __init__(self, scope: Scope, root: Path, config: Config) -> None:
         from tinymlops.features.in_force import in_force
         from tinymlops.registry.catalog import Catalog
+        from tinymlops.registry.readers import ReaderLog
         from tinymlops.serving.log import prediction_log
 
         self._scope = scope
@@ -46,6 +49,7 @@ class OpenWorkspace:
         self._known: Context | None = None
         self._closed = False
         self._log = prediction_log(scope.environment.database)
+        self._readers = ReaderLog(scope.environment.database)
         self.catalog = Catalog(scope)
         self._in_force = in_force(self.catalog)
 
@@ -85,10 +89,22 @@ class OpenWorkspace:
         """Give the directory back; closing twice does nothing."""
         if not self._closed:
             self._closed = True
-            try:
-                self._log.close()
-            finally:
-                self._environment.release()
+            with ExitStack() as stack:
+                stack.callback(self._environment.release)
+                stack.callback(self._readers.close)
+                stack.callback(self._log.close)
+
+    def _reader(self, consumer: str | None) -> str | None:
+        if consumer is None:
+            return None
+        from tinymlops.registry.readers import check_consumer
+
+        return check_consumer(consumer)
+
+    def _note_features(self, consumer: str, how: Literal["online", "historical"], features: Asked) -> None:
+        from tinymlops.features.history.historical import names_of
+
+        self._readers.note(consumer, how, names_of(features), self._clock)
 
     def _context(self) -> Context:
         with self._environment.online.read() as snapshot:

@@ -14,6 +14,7 @@ from tinymlops.features.definitions.specs import EntitySpec, FeatureRequest, Sou
 from tinymlops.features.history.historical import features_for
 from tinymlops.features.history.sources import SYSTEM
 from tinymlops.features.history.stored import current_rows, stored_rows
+from tinymlops.features.law.lineage import lineage_table
 from tinymlops.records import TABLES, Record
 from tinymlops.stores.engine import SCHEMA, fold
 
@@ -30,6 +31,7 @@ _RECORDS = {cls.sql_name: cls for cls in TABLES if cls.sql_name is not None}
 _HISTORY = "_history"
 _SYSTEM = f"{SCHEMA}."
 _TABLES = "tables"
+_LINEAGE = "lineage"
 _TIME = pl.Datetime("us", "UTC")
 _SHOW_TABLES = re.compile(r"\s*show\s+(all\s+)?tables\s*;?\s*", re.IGNORECASE)
 
@@ -39,8 +41,9 @@ def sql(context: Context, text: str, *, limits: Limits | None = None) -> pl.Data
 
     It may name a source (its rows as they are the facts by now), `<source>_history` (every version of every row, with
     `__event`, `__created`, `__sequence` and `__deleted`), a feature view (the features of every known key as of now), and
-    `runs`, `metrics`, `models`, `model_aliases`, `training_sets`, `predictions`, `outcomes`, `definitions`, `ingestions`
-    and `audit`; where a definition has such a name, it is the definition, and `tinymlops.runs` is always the runs.
+    `runs`, `metrics`, `models`, `model_aliases`, `training_sets`, `predictions`, `outcomes`, `definitions`, `ingestions`,
+    `audit`, `readers` and `lineage`; where a definition has such a name, it is the definition, and `tinymlops.runs` is
+    always the runs.
     `show tables`, or `from tinymlops.tables`, lists them all. What has fields of its own is JSON text. Files of the
     project's directory may be read too, as in a source's SQL.
 
@@ -69,7 +72,7 @@ def _known(context: Context) -> dict[str, str]:
     """Return the kind of everything that has a name in SQL; no definition can hide those in the schema."""
     sources, views = context.definitions.of(SourceSpec), context.definitions.of(ViewSpec)
     histories = dict.fromkeys([name + _HISTORY for name in sources], "history")
-    system = dict.fromkeys([*_RECORDS, _TABLES], "system")
+    system = dict.fromkeys([*_RECORDS, _TABLES, _LINEAGE], "system")
     qualified = {_SYSTEM + name: kind for name, kind in {**histories, **system}.items()}
     plain = {**system, **histories, **dict.fromkeys(views, "feature view"), **dict.fromkeys(sources, "source")}
     return {**qualified, **plain}
@@ -100,6 +103,9 @@ def _table(context: Context, name: str) -> pl.DataFrame:
         return _records(context.environment.database, _RECORDS[short])
     if short == _TABLES:
         return _listed(_known(context))
+    if short == _LINEAGE:
+        edges = lineage_table(context)
+        return pl.DataFrame(edges, schema=dict.fromkeys(edges, pl.String))
     times = pl.col("__event", "__created").cast(_TIME)
     return stored_rows(context, short.removesuffix(_HISTORY)).with_columns(times).sort("__sequence")
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tinymlops.features.history.training_sets import TrainingData
     from tinymlops.features.intake.compaction import Compacted
     from tinymlops.features.intake.pushing import Pushed
+    from tinymlops.features.law.lineage_answer import Lineage
     from tinymlops.features.law.planning import Plan
     from tinymlops.features.law.status import WorkspaceStatus
     from tinymlops.features.online.materialization import Covered
@@ -196,6 +197,7 @@ class Workspace(OpenWorkspace):
         tz: str | None = None,
         details: bool = False,
         as_of: int | None = None,
+        consumer: str | None = None,
     ) -> Frame:
         """Give each spine row, in order and in the spine's kind of frame, the features as they were known at its time.
 
@@ -206,12 +208,17 @@ class Workspace(OpenWorkspace):
             tz: Zone of times that carry none.
             details: Add `<feature>_status` and `<feature>_event_time`.
             as_of: `Q`: only by rows with a sequence up to this one, as if nothing had come since.
+            consumer: Who reads, such as "billing": `ws.lineage` names it.
         """
         from tinymlops.features.history.historical import get_historical_features
 
-        return get_historical_features(
+        reader = self._reader(consumer)
+        found = get_historical_features(
             self._context(), spine, features, timestamp=timestamp, tz=tz, details=details, as_of=as_of
         )
+        if reader is not None:
+            self._note_features(reader, "historical", features)
+        return found
 
     def key_types(self, features: Asked) -> dict[str, str]:
         """Return the key columns that a read of features needs, and the type of each, such as "Int64" or "Date"."""
@@ -235,8 +242,30 @@ class Workspace(OpenWorkspace):
         from tinymlops.querying import sql
 
         self._log.flush()
+        self._readers.flush()
         context = self._context()
         return sql(context, query, limits=context.sql_limits(max_rows=max_rows, timeout=timeout))
+
+    def lineage(self, reference: str | None = None, *, downstream: bool = False, upstream: bool = False) -> Lineage:
+        """Say what is made of something and what it is made of, by column; `ws.sql` has all of it as `lineage`.
+
+        Args:
+            reference: A definition, column, feature, model, run, build or consumer: "orders", "orders.amount",
+                "spending:last", "delay:3", "delay@champion"; where kinds share a name, "training_set:delay". None for
+                everything.
+            downstream: Only what is made of it.
+            upstream: Only what it is made of.
+
+        Returns:
+            Nodes and edges; its text is a tree, in a notebook it is a picture.
+
+        Raises:
+            NotFoundError: If there is no such thing, with the near match.
+        """
+        from tinymlops.features.law.lineage import lineage
+
+        self._readers.flush()
+        return lineage(self._context(), reference, downstream=downstream, upstream=upstream)
 
     def materialize(self, *views: FeatureView[..., Any] | str) -> list[Covered]:
         """Bring these views, or all, up to date in the online store, and the rebuilt transformations that they stand on.
@@ -249,20 +278,27 @@ class Workspace(OpenWorkspace):
         self._context().definitions.require_any()
         return refresh(*self._named(views))
 
-    def get_online_features(self, features: Asked, keys: Frame, *, details: bool = False) -> OnlineFeatures:
+    def get_online_features(
+        self, features: Asked, keys: Frame, *, details: bool = False, consumer: str | None = None
+    ) -> OnlineFeatures:
         """Read features as of now, by the workspace's clock: a row for each key, with the time and sequence of the answer.
 
         Args:
             features: As for `get_historical_features`.
             keys: Entity keys and request fields: any table, rows or columns; values may be text as in JSON.
             details: Add `<feature>_status` and `<feature>_event_time`.
+            consumer: Who reads, such as "billing": `ws.lineage` names it. No read waits for that.
         """
         if self._read_online is None:  # asked once: an import statement takes longer than it takes to find a key
             from tinymlops.features.online.reading import get_online_features
 
             self._read_online = get_online_features
+        reader = self._reader(consumer)
         with self._environment.online.read() as snapshot:
-            return self._read_online(self._context_in(snapshot), snapshot, features, keys, details=details)
+            found = self._read_online(self._context_in(snapshot), snapshot, features, keys, details=details)
+        if reader is not None:
+            self._note_features(reader, "online", features)
+        return found
 
     def get_training_data(
         self,
@@ -397,7 +433,15 @@ class Workspace(OpenWorkspace):
         self._environment.check()
         return self.models.promote(name, version, alias, expected=expected, force=force)
 
-    def predict(self, reference: str, rows: Frame, *, details: bool = False, sync: bool = False) -> Predictions:
+    def predict(
+        self,
+        reference: str,
+        rows: Frame,
+        *,
+        details: bool = False,
+        sync: bool = False,
+        consumer: str | None = None,
+    ) -> Predictions:
         """Predict as of now, by the workspace's clock, and log the answers with the features they were made from.
 
         Args:
@@ -405,16 +449,21 @@ class Workspace(OpenWorkspace):
             rows: Entity keys and request fields (the features are read online), or full rows of features: any table or dicts.
             details: Add the status of each feature.
             sync: Return only once the predictions are durable; otherwise they are within half a second.
+            consumer: Who asks, such as "billing": `ws.lineage` names it. No answer waits for that.
         """
         from tinymlops.serving.one_row import read_row
         from tinymlops.serving.prediction import predict
 
+        reader = self._reader(consumer)
         self._environment.check()  # an answer is given only where it can be logged
         with self._environment.online.read() as snapshot:
             context = self._context_in(snapshot)
             model = self._resolver.resolve(context, snapshot, reference)
             row = None if details else read_row(context, snapshot, model, rows)
-        return predict(context, model, rows, self._log, row=row, details=details, sync=sync)
+        answer = predict(context, model, rows, self._log, row=row, details=details, sync=sync)
+        if reader is not None:
+            self._readers.note(reader, "model", (f"{answer.model}:{answer.version}",), self._clock)
+        return answer
 
     def predict_batch(
         self, reference: str, rows: Frame | str | Path, output: str | Path, *, timestamp: str | None = None

@@ -14,6 +14,7 @@ from tinymlops_cli import (
     features,
     history,
     keeping,
+    lineage,
     querying,
     serving,
     starting,
@@ -54,7 +55,20 @@ def root(
     """The whole machine-learning workflow of a small team in one process on one machine."""
 
 
-for module in (starting, definitions, catalog, history, features, tracking, serving, querying, keeping, doctor, bench):
+for module in (
+    starting,
+    definitions,
+    catalog,
+    history,
+    features,
+    tracking,
+    serving,
+    querying,
+    lineage,
+    keeping,
+    doctor,
+    bench,
+):
     module.add_to(app)
 
 

@@ -38,6 +38,11 @@ def _definitions(kind: str) -> Callable[[Path], list[str]]:
     return read
 
 
+def _all_definitions(database: Path) -> list[str]:
+    kinds = ("source", "feature_view", "on_demand", "label", "training_set", "entity")
+    return sorted({name for kind in kinds for name in _definitions(kind)(database)})
+
+
 def _models(database: Path) -> list[str]:
     from tinymlops.records import ModelVersion
 
@@ -64,6 +69,7 @@ def _names_in(database: Path, cls: type[Record]) -> list[str]:
 
 sources = completing(_definitions("source"))
 views = completing(_definitions("feature_view"))
+definitions = completing(_all_definitions)
 models = completing(_models)
 versions = completing(_references)
 named = completing(_named)

@@ -21,6 +21,7 @@ from tinymlops.records.models import (
 )
 from tinymlops.records.predictions import Outcome, Prediction
 from tinymlops.records.pushes import MovedEvent, PushBatch, PushedRow
+from tinymlops.records.readers import Reader
 from tinymlops.records.record import Record, Scalar
 from tinymlops.records.runs import Artifact, Metric, Run
 from tinymlops.records.segments import Segment
@@ -48,6 +49,7 @@ __all__ = [
     "Prediction",
     "PushBatch",
     "PushedRow",
+    "Reader",
     "Record",
     "RenamedSource",
     "RequestField",
@@ -83,5 +85,6 @@ TABLES: tuple[type[Record], ...] = (
     RenamedSource,
     Note,
     Mark,
+    Reader,
 )
 """Every record, in the order in which the migrations create their tables."""

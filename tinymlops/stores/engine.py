@@ -18,6 +18,7 @@ from tinymlops.errors import AccessError, DataError, DefinitionError, TinyMLOpsE
 from tinymlops.stores._arrow import as_polars, require_exact_types
 from tinymlops.stores._limits import Limits, within
 from tinymlops.stores._sql import SCHEMA, fold, located, parse, same_name
+from tinymlops.stores._sql_words import FUNCTIONS, READS_FILES
 from tinymlops.stores.marks import Marks
 from tinymlops.stores.publish import scratch_directory
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-__all__ = ["SCHEMA", "Limits", "fold", "query", "relation_columns", "table_names"]
+__all__ = ["FUNCTIONS", "READS_FILES", "SCHEMA", "Limits", "fold", "query", "relation_columns", "table_names"]
 
 _UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _BATCH = 100_000

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -92,6 +92,10 @@ def _steps() -> Migrations:
             db.execute(statement)
         db.conn.create_function(check_of.__name__, -1, lambda *values: check_of(values), deterministic=True)
         _renew_checksum(db, "definitions")
+
+    @steps()
+    def m005_readers(db: Database) -> None:
+        db.execute(_READERS)
 
     return steps
 
@@ -172,6 +176,16 @@ _WHY_AND_WHO = (
         PRIMARY KEY (kind, name, version)
     ) STRICT""",
 )
+_READERS = f"""CREATE TABLE readers (
+    consumer TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    calls INTEGER NOT NULL,
+    first_at INTEGER NOT NULL,
+    last_at INTEGER NOT NULL,
+    {CHECK} INTEGER NOT NULL,
+    PRIMARY KEY (consumer, kind, name)
+) STRICT"""
 
 # Floats are ANY: STRICT REAL refuses the text that stands for NaN and the infinities.
 _FIRST_SCHEMA = (

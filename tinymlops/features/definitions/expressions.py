@@ -234,8 +234,18 @@ def columns_of(expression: Aggregate | Operand) -> set[str]:
         >>> sorted(columns_of(rows["amount"].last(where=rows["paid"])))
         ['amount', 'paid']
     """
-    parts = aggregates_of(expression) if isinstance(expression, Aggregate) else [expression]
-    return {node.name for part in parts for node in _walk(part) if isinstance(node, Column)}
+    parts = aggregates_of(expression) if isinstance(expression, Aggregate) else None
+    todo: list[Any] = [expression] if parts is None else [one for part in parts for one in (part.operand, part.where)]
+    found = set()
+    while todo:  # the names alone, for thousands of expressions
+        node = todo.pop()
+        if isinstance(node, Column):
+            found.add(node.name)
+        elif isinstance(node, Binary):
+            todo += (node.left, node.right)
+        elif isinstance(node, Unary | Call):
+            todo.append(node.operand)
+    return found
 
 
 def can_fail(operand: Operand) -> bool:

@@ -33,6 +33,7 @@ __all__ = [
     "get_historical_features",
     "in_order",
     "key_types",
+    "names_of",
     "parse_features",
     "require_present",
     "same_name",
@@ -157,6 +158,18 @@ def parse_features(context: Context, asked: Asked) -> tuple[FeatureRequest, ...]
             raise NotFoundError(f"feature view {view!r} has no feature {feature!r}", hint=near(feature, spec.features))
         requests.append(FeatureRequest(view=view, features=(feature,) if feature else None))
     return tuple(requests)
+
+
+def names_of(asked: Asked) -> list[str]:
+    """Return what a user asks for by name: "view", "view:feature"."""
+    names: list[str] = []
+    for item in asked:
+        if isinstance(item, str):
+            names.append(item)
+        else:
+            for request in requests_of([item]):
+                names += [f"{request.view}:{name}" for name in request.features or ()] or [request.view]
+    return names
 
 
 def features_for(
