@@ -198,7 +198,7 @@ LINES = {
         ),
     ],
     "cli/tinymlops_cli/app.py": [
-        ("    bench,\n", "    bench,\n    letters,\n"),
+        ("from tinymlops_cli import (\n", "from tinymlops_cli import (\n    letters,\n"),
         ("doctor, bench)", "doctor, bench, letters)"),
     ],
     "tinymlops/server/routes/__init__.py": [
