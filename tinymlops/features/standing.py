@@ -143,8 +143,8 @@ def _judged(context: Context) -> Iterator[str]:
             yield f"transformation {source.name} starts over, because its computation changed"
         elif judged.query:
             yield (
-                f"the query or function of source {source.name} changed: if known rows differ, ingest refuses them until it is told to "
-                "--rebuild"
+                f"the query or function of source {source.name} changed: if known rows differ, ingest refuses them "
+                "until it is told to --rebuild"
             )
 
 
