@@ -300,7 +300,7 @@ def test_a_project_that_a_second_module_imports_is_one_project(shop, tmp_path):
         (6, ["runs", "search", "auc >"], "auc >"),
         (4, ["runs", "show", "baselin"], "baseline"),
         (4, ["promote", "buy", "9"], "has no version 9"),
-        (5, ["promote", "buy", "1", "--expected", "7"], "somebody moved it first"),
+        (5, ["promote", "buy", "1", "--expected", "7"], "another process moved it first"),
         (4, ["predict", "buy@champio", ROW], "champion"),
         (2, ["predict", "buy", ROW, "--timestamp", "at"], "--timestamp goes with --output"),
     ],

@@ -397,7 +397,7 @@ def test_a_zone_says_nothing_about_times_that_carry_one(shop):
 def test_another_id_carries_nothing_over_and_says_so(shop):
     shop.ingest(orders((1, "a", 1, 10.0), (2, "a", 2, 5.0), line=pl.Series([7, 8])))
     shop.define(id="line")
-    with pytest.warns(UserWarning, match="its id changed, so no version of before is carried over"):
+    with pytest.warns(UserWarning, match="its id changed, so no earlier version is carried over"):
         report = shop.ingest(rebuild=True)
     assert (report.rows_carried, report.rows_new, report.rows_dropped) == (0, 2, 2)
     assert shop.at(9) == [(5.0, 2)]

@@ -34,7 +34,7 @@ _PROTOCOL = 1
 
 
 class ModelManifest(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that a registered version stands on, in one file named by its hash."""
+    """Everything that a registered version depends on, in one file named by its hash."""
 
     protocol: int
     model: LoggedModel
@@ -167,7 +167,7 @@ class Models:
             if expected is not None and at != expected:
                 where = f"version {at}" if at else "no version"
                 raise ConflictError(
-                    f"{name}@{alias} points at {where}, not at {expected or 'none'}: somebody moved it first",
+                    f"{name}@{alias} points at {where}, not at {expected or 'none'}: another process moved it first",
                     hint=f"look at it again, then promote with expected={at}",
                 )
             return self._point(tx, name, alias, version, current, force=force)

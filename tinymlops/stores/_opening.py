@@ -46,7 +46,7 @@ def build(path: Path, last: LastCommit, first: Callable[[Transaction], object]) 
         connection.execute("COMMIT")
         # Closing does so too, but reports nothing where the disk is full: the renamed file would lack its content.
         ((busy, *_),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        assert not busy, "nobody else knows the file"
+        assert not busy, "no other process knows the file"
     building.rename(path)
     fsync_directory(path.parent)
 

@@ -379,7 +379,7 @@ def _events(context: Context, source: SourceSpec, rows: pl.DataFrame, columns: d
 def _tell(source: SourceSpec, judged: Judgement, report: Ingestion) -> None:
     told = []
     if "id" in judged.dating:
-        told.append("its id changed, so no version of before is carried over")
+        told.append("its id changed, so no earlier version is carried over")
     if report.rows_restarted:
         told.append(
             f"{report.rows_restarted:,} rows count as they are read now, from the last correction of their id on: their "
