@@ -199,7 +199,7 @@ LINES = {
     ],
     "cli/tinymlops_cli/app.py": [
         ("from tinymlops_cli import (\n", "from tinymlops_cli import (\n    letters,\n"),
-        ("doctor, bench)", "doctor, bench, letters)"),
+        ("    bench,\n)", "    bench,\n    letters,\n)"),
     ],
     "tinymlops/server/routes/__init__.py": [
         ("health_routes)\n", "health_routes, letter_routes)\n"),

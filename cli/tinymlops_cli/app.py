@@ -55,7 +55,7 @@ def root(
     """The whole machine-learning workflow of a small team in one process on one machine."""
 
 
-for module in (
+COMMANDS = (
     starting,
     definitions,
     catalog,
@@ -68,7 +68,10 @@ for module in (
     keeping,
     doctor,
     bench,
-):
+)
+"""The modules that add the commands, in the order of the help."""
+
+for module in COMMANDS:
     module.add_to(app)
 
 
