@@ -197,10 +197,17 @@ def test_a_change_of_a_check_is_planned(workspace):
     workspace.apply(shop(POSITIVE, orders=orders_of(1.0)))
     assert not workspace.plan(shop(POSITIVE, orders=orders_of(1.0))).changes[-1].detail
     changed = workspace.plan(shop(tm.between("amount", 1), orders=orders_of(1.0)))
-    assert "~ check orders_warn_checks  (rules)" in str(changed)
+    told = f"+{in_code(rule_of(tm.between('amount', 1)))}, -{in_code(rule_of(POSITIVE))}"
+    assert f"~ check orders_warn_checks  ({told})" in str(changed)
     assert "- check orders_warn_checks" in str(workspace.plan(shop(orders=orders_of(1.0))))
     assert [spec.name for spec in workspace.checks.list()] == ["orders_warn_checks"]
     assert msgspec.to_builtins(workspace.checks.list()[0])["action"] == "warn"
+
+
+def test_a_changed_source_reaches_the_checks_on_it(workspace):
+    workspace.apply(shop(POSITIVE, orders=orders_of(1.0)))
+    planned = workspace.plan(tm.Project("shop"))
+    assert "check orders_warn_checks" in {one.name: one.definitions for one in planned.reach}["orders"]
 
 
 def test_a_view_is_checked_against_its_features_by_apply(workspace):

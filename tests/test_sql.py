@@ -1,4 +1,4 @@
-"""`ws.sql`: one SELECT over everything, with the types that things have."""
+"""`ws.sql`: one SELECT over everything, with the right types."""
 
 from datetime import UTC, datetime
 
@@ -53,7 +53,7 @@ def test_a_source_is_its_rows_as_they_are_now_and_its_history_every_version(ws):
 
 def test_a_feature_view_is_the_features_of_every_key_now(ws):
     corrected(ws)
-    # The delete counts from this very moment, and a window sees what was known strictly before it.
+    # The delete counts from exactly this time, and a window sees what was known strictly before it.
     assert ws.sql("select * from spending order by customer").rows() == [("a", 5.0, 1), ("b", None, 1)]
 
 

@@ -11,7 +11,7 @@ __all__ = ["bin_counts", "bin_edges", "expected_psi", "psi"]
 Array = np.ndarray[Any, Any]
 
 _EMPTY_SHARE = 1e-4
-"""What an empty bin's share is taken for."""
+"""The share that an empty bin counts as."""
 
 
 def bin_edges(values: Array, bins: int = 10) -> Array:
@@ -63,9 +63,8 @@ def psi(expected_counts: Array, actual_counts: Array) -> float:
     """Compute the population stability index of two histograms over the same bins.
 
     It is the sum over bins of `(actual - expected) * ln(actual / expected)` of the shares (Siddiqi, "Credit Risk
-    Scorecards", 2006; the symmetric divergence of Kullback and Leibler, 1951). An empty bin's share is taken for
-    0.0001 and the others are left as they are, which is what Evidently does. Below 0.1 is read as stable, above 0.25
-    as a shift.
+    Scorecards", 2006; the symmetric divergence of Kullback and Leibler, 1951). An empty bin's share counts as 0.0001
+    and the others are left as they are, as in Evidently. Below 0.1 is read as stable, above 0.25 as a shift.
 
     Args:
         expected_counts: float64[k], the baseline's counts.
@@ -91,8 +90,8 @@ def expected_psi(bins: int, training_rows: int, rows: int) -> float:
     """Return the population stability index that sampling alone gives on average.
 
     Without drift the index divided by `1/n + 1/m` follows a chi-square distribution with `bins - 1` degrees of
-    freedom (Yurdakul, "Statistical Properties of Population Stability Index", 2018), whose mean that is. Rows so few
-    that bins stay empty show more.
+    freedom (Yurdakul, "Statistical Properties of Population Stability Index", 2018); this is its mean. With so few rows
+    that bins stay empty, the index is greater.
 
     Args:
         bins: How many bins have rows in either sample.
@@ -107,6 +106,6 @@ def expected_psi(bins: int, training_rows: int, rows: int) -> float:
 
 
 def _shares(counts: Array) -> Array:
-    """Return each bin's share; a bin that is empty on both sides gets two equal shares, and so says nothing."""
+    """Return each bin's share; a bin that is empty on both sides gets equal shares, and so adds nothing."""
     shares = counts / counts.sum()
     return np.where(shares == 0, _EMPTY_SHARE, shares)

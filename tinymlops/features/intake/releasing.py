@@ -11,7 +11,7 @@ from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.specs import SourceSpec
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.intake.followers import follow
-from tinymlops.features.intake.incremental import busy, take_released
+from tinymlops.features.intake.ingest_one import busy, take_released
 from tinymlops.features.intake.pushing import Pushed, push
 from tinymlops.features.intake.quarantine import REASONS, Settling, quarantined_rows, released_alike, waiting
 from tinymlops.features.intake.transforming import recompute

@@ -1,1 +1,1 @@
-"""What is said about definitions and about the rows that they bring: checks on data."""
+"""What definitions mean for everything that reads them: what a change reaches, why things are as they are, what checks say."""

@@ -1,6 +1,6 @@
 """What the catalog and the checks on data cost: one function for each figure.
 
-Run it alone: `python benchmarks/catalog.py [ROWS]`.
+Run it alone: `python benchmarks/catalog_checks.py [ROWS]`.
 """
 
 from __future__ import annotations
