@@ -146,7 +146,7 @@ def _of_transformation(context: Context, source: SourceSpec, label: LabelSpec) -
                 yield _Loss(
                     "time-before-rows",
                     f"transformation {source.name!r} dates what it puts together by {earlier}, which lies before its rows",
-                    f"date it by max({time}), or say with delay= how long after {source.timestamp!r} it is complete",
+                    f"say with delay= how long after {source.timestamp!r} its last row comes, or use a window of a feature view",
                 )
         elif puts_together(context, source) or not names(context, source, time):
             how = "puts rows together" if puts_together(context, source) else "joins rows"
@@ -154,7 +154,7 @@ def _of_transformation(context: Context, source: SourceSpec, label: LabelSpec) -
                 "group-without-time",
                 f"transformation {source.name!r} {how} of {name!r} and dates the result by {source.timestamp!r}, which says "
                 f"nothing of {time!r}",
-                f"date it by max({time}), return created= with it, or use a window of a feature view over {name!r}",
+                f"use a window of a feature view over {name!r}, or date each row by the end of the time that it sums up",
             )
 
 
