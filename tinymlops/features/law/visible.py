@@ -6,7 +6,7 @@ created time `c` or None, a sequence `n`, and perhaps an id; of the records of o
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -37,8 +37,8 @@ class Records(NamedTuple):
     id: Sequence[Hashable]
     """None for a record that replaces nothing and is never replaced."""
     deleted: Sequence[bool]
-    versions: Counter[Hashable]
-    """How many records each id has."""
+    repeated: frozenset[Hashable]
+    """The ids of several records."""
 
 
 def available(event: int | None, created: int | None, delay: int, known: str) -> float:
@@ -80,7 +80,10 @@ def of_rows(rows: pl.DataFrame, source: SourceSpec) -> Records:
     first = [available(e, c, delay, known) for e, c, delay in zip(events, created, delays, strict=True)]
     # What is observed to have changed is so from then on, also if the event that it has now is still to come.
     observed = known == "observed" and source.timestamp is not None
+    counted = Counter[Hashable]()
     ids = rows[source.id].to_list() if source.id is not None else [None] * rows.height
+    if source.id is not None and rows[source.id].drop_nulls().is_duplicated().any():
+        counted.update(ids)
     return Records(
         event=[ALWAYS if e is None else e for e in events],
         available=first,
@@ -88,7 +91,7 @@ def of_rows(rows: pl.DataFrame, source: SourceSpec) -> Records:
         order=[(ALWAYS if c is None else c, n) for c, n in zip(created, rows["__sequence"].to_list(), strict=True)],
         id=ids,
         deleted=rows["__deleted"].to_list(),
-        versions=Counter(one for one in ids if one is not None) if source.id is not None else Counter(),
+        repeated=frozenset(one for one, count in counted.items() if one is not None and count > 1),
     )
 
 
@@ -102,19 +105,18 @@ def visible(records: Records, places: Iterable[int], time: int, *, strict: bool)
         strict: Whether a record that becomes known at that very time is left out.
 
     Example:
-        >>> two = Records([1, 1], [1, 5], [1, 5], [(1, 1), (5, 2)], ["a", "a"], [False, False], Counter(a=2))
+        >>> two = Records([1, 1], [1, 5], [1, 5], [(1, 1), (5, 2)], ["a", "a"], [False, False], frozenset("a"))
         >>> visible(two, [0, 1], 4, strict=True), visible(two, [0, 1], 5, strict=True), visible(two, [0, 1], 6, strict=True)
         ([0], [0], [1])
     """
+    since, ids, deleted, repeated = records.available, records.id, records.deleted, records.repeated
     places = list(places)
-    since, ids, deleted = records.available, records.id, records.deleted
     seen = [i for i in places if (since[i] < time if strict else since[i] <= time)]
-    newest: dict[Hashable, tuple[float, int]] = defaultdict(lambda: (ALWAYS, -1))
+    seen = [i for i in seen if not deleted[i] or ids[i] is None]  # with an id, it takes that event back
+    if not repeated:
+        return seen
+    newest: dict[Hashable, tuple[float, int]] = {}
     for i in places:
-        if records.versions[ids[i]] > 1 and (records.replaces[i] < time if strict else records.replaces[i] <= time):
-            newest[ids[i]] = max(newest[ids[i]], records.order[i])
-    return [
-        i
-        for i in seen
-        if ids[i] is None or (not deleted[i] and (records.versions[ids[i]] == 1 or records.order[i] >= newest[ids[i]]))
-    ]
+        if ids[i] in repeated and (records.replaces[i] < time if strict else records.replaces[i] <= time):
+            newest[ids[i]] = max(newest.get(ids[i], records.order[i]), records.order[i])
+    return [i for i in seen if ids[i] not in newest or records.order[i] >= newest[ids[i]]]
