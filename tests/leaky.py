@@ -19,9 +19,13 @@ def tables(folder):
         predicted = START + timedelta(hours=number // 3, minutes=number % 3)
         delay = chance.choice([-10.0, -5.0, 0.0, 20.0, 30.0, 45.0])
         landed = predicted + timedelta(hours=4, minutes=delay)
-        rows.append((f"f{number}", "ab"[number % 2], predicted, landed, delay, landed.date(), landed.replace(tzinfo=None)))
+        rows.append(
+            (f"f{number}", "ab"[number % 2], predicted, landed, delay, landed.date(), landed.replace(tzinfo=None))
+        )
     names = ["flight", "carrier", "predicted_at", "landed_at", "arr_delay", "landed_on", "landed_local"]
-    frame = pl.DataFrame(rows, schema=names, orient="row").with_columns(pl.col("^.*_at$").cast(pl.Datetime("us", "UTC")))
+    frame = pl.DataFrame(rows, schema=names, orient="row").with_columns(
+        pl.col("^.*_at$").cast(pl.Datetime("us", "UTC"))
+    )
     (folder / "data").mkdir()
     frame.select("flight", "carrier", "predicted_at").write_parquet(folder / "data" / "departures.parquet")
     frame.drop("predicted_at").write_parquet(folder / "data" / "landings.parquet")

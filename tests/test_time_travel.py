@@ -44,7 +44,7 @@ def derived(frames, amount="sum(amount)"):
     def visits() -> pl.DataFrame:
         return frames["visits"]
 
-    @project.transformation(timestamp="at", delay="1d")
+    @project.transformation(timestamp="at")
     def daily(orders: tm.Rows) -> str:
         return f"""select customer, date_trunc('day', "at") + interval 1 day as "at", {amount} as amount
                    from orders group by all"""

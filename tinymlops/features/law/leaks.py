@@ -23,6 +23,9 @@ __all__ = ["static_findings"]
 _EARLIER = frozenset({"date_trunc()", "datetrunc()", "time_bucket()", "min()", "first()", "any_value()", "arbitrary()"})
 """Functions that give a time that lies before those of the rows that are put together."""
 
+_LATER = frozenset({"+()", "date_add()", "greatest()", "max()", "last_day()", "arg_max()", "max_by()"})
+"""Functions that may bring it behind them again, so that only a replay can tell."""
+
 
 class _Loss(NamedTuple):
     """How a source loses the time of a label's rows."""
@@ -174,7 +177,8 @@ def _earlier(source: SourceSpec) -> str | None:
     read = facts(source)
     if read is None or source.timestamp is None or source.created or source.delay or source.delay_column:
         return None
-    return min(read.traced(source.timestamp) & _EARLIER, default=None)
+    made_by = read.traced(source.timestamp)
+    return None if made_by & _LATER else min(made_by & _EARLIER, default=None)
 
 
 def _of_request_fields(context: Context, training_set: TrainingSetSpec, label: LabelSpec) -> Iterator[Finding]:
