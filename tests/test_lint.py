@@ -58,7 +58,10 @@ FOLDER = []
 def with_other_time(airline):
     @airline.project.source(timestamp="predicted_at", id="flight")
     def dated() -> str:
-        return "select flight, carrier, predicted_at, arr_delay as planted from 'data/landings.parquet' join 'data/departures.parquet' using (flight, carrier)"
+        return (
+            "select flight, carrier, predicted_at, arr_delay as planted "
+            "from 'data/landings.parquet' join 'data/departures.parquet' using (flight, carrier)"
+        )
 
     airline.view("dated", "planted")
 
@@ -223,7 +226,8 @@ def test_a_sum_of_all_that_is_dated_by_the_latest_row_is_found_for_later_rows_re
 def test_the_running_sum_of_sql_is_clean(folder):
     airline = Airline()
     airline.sql(
-        "select flight, carrier, landed_at, sum(arr_delay) over (partition by carrier order by landed_at) as planted from landings",
+        "select flight, carrier, landed_at, sum(arr_delay) over (partition by carrier order by landed_at) as planted "
+        "from landings",
         timestamp="landed_at",
         id="flight",
     )
