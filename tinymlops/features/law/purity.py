@@ -50,9 +50,9 @@ _WHAT = {
 _FIXES = {
     "clock": "leave it out: take the time from a column, or in an on-demand view from timestamp",
     "chance": "give it a fixed seed, or compute it from the row's key",
-    "row-order": "say which row with ORDER BY, down to a column that tells all rows apart",
+    "row-order": "say which row with an order by, down to a column that tells all rows apart",
     "hash-seed": "walk through sorted(...) instead of a set, and use hashlib instead of hash()",
-    "threads": "sort before what takes rows as they come: group_by(..., maintain_order=True), ORDER BY",
+    "threads": "sort before what takes rows as they come: group_by(..., maintain_order=True), or an order by",
     "unstable": "find what it reads beside its inputs: a file, a service, something it remembers between calls",
 }
 
