@@ -141,7 +141,7 @@ class StoredPast(Past):
     def seen(self, row: int) -> list[int]:
         """Return the places that a row sees and that its features reach."""
         time = self.times[row]
-        found = visible(self.records, self.places_of(row), time, strict=self.plan.strict)
+        found = _seen_by(self.plan, self.records, self.places_of(row), time)
         reach = _reach(self.plan)
         return found if reach is None else [place for place in found if time - self.records.event[place] <= reach]
 
@@ -268,11 +268,12 @@ class _Rebuilt(Past):
         own = [place for place, one in enumerate(_tuples([rows[name] for name in self.plan.key])) if one == key]
         own = [] if None in key else own
         records = of_rows(rows, self.plan.source)
-        return self._computed(row, rows[visible(records, own, self.times[row], strict=self.plan.strict)])
+        return self._computed(row, rows[_seen_by(self.plan, records, own, self.times[row])])
 
     def _seen(self, name: str, row: int) -> list[int]:
         records = self._inputs[name].records
-        return visible(records, range(len(records.event)), self.times[row], strict=self.plan.strict)
+        strict = all(_boundaries(self.plan))
+        return visible(records, range(len(records.event)), self.times[row], strict=strict)
 
     def _rebuilt(self, source: SourceSpec, seen: dict[str, list[int]]) -> pl.DataFrame:
         """Run a transformation as a rebuild does, on these rows of its inputs."""
@@ -352,8 +353,37 @@ def _marked(places: Sequence[int], height: int) -> list[bool]:
     return marked
 
 
+def _boundaries(plan: ComputePlan) -> set[bool]:
+    """Say whether the expressions of a view leave out what becomes known at the very time: windows always do."""
+    return {plan.strict or part.window is not None for part in aggregates_in(plan.features).values()}
+
+
+def _seen_by(plan: ComputePlan, records: Records, places: Sequence[int], time: int) -> list[int]:
+    """Return the records that some expression of a view sees at a time.
+
+    Where one that leaves out what becomes known at that very time stands beside one that does not, both need all that was
+    known of the events that changed then.
+    """
+    first, *others = (visible(records, places, time, strict=strict) for strict in sorted(_boundaries(plan)))
+    found = set(first)
+    for other in others:
+        moved = {records.id[place] for place in found.symmetric_difference(other)} - {None}
+        found |= {*other}
+        found |= {
+            place
+            for place in places
+            if records.id[place] in moved and min(records.available[place], records.replaces[place]) <= time
+        }
+    return sorted(found)
+
+
 def _reach(plan: ComputePlan) -> int | None:
-    """Return how far back the features of a view look, microseconds; None for all of history."""
+    """Return how far back the features of a view look, microseconds; None for all of history.
+
+    Where features differ in what they see at the very time, no version is left out that may have moved far back.
+    """
+    if len(_boundaries(plan)) > 1:
+        return None
     spans = [part.window if part.window is not None else plan.ttl for part in aggregates_in(plan.features).values()]
     return None if None in spans else max((span for span in spans if span is not None), default=None)
 
