@@ -80,6 +80,7 @@ def invocations(tmp_path):
         ("note",): ["spending", "as marketing asked"],
         ("mark",): ["spending", "golden"],
         ("marks",): [],
+        ("lint",): ["--replay", 10],
         ("ingest",): [],
         ("push",): ["clicks", '{"click_id": "a", "customer_id": 1, "at": "2024-02-01T00:00:00Z", "seconds": 2.5}'],
         ("materialize",): [],

@@ -12,7 +12,7 @@ import msgspec
 from tinymlops.errors import AccessError, DefinitionError, NotFoundError, near
 from tinymlops.times import parse_duration
 
-__all__ = ["FILE_NAME", "Config", "SqlConfig", "find_config", "listing", "read_config"]
+__all__ = ["FILE_NAME", "Allowed", "Config", "LintConfig", "SqlConfig", "find_config", "listing", "read_config"]
 
 FILE_NAME = "tinymlops.toml"
 _REPOSITORY = (".git", ".hg", ".jj")
@@ -27,6 +27,21 @@ class SqlConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """The time limit of `ws.sql`, and of `apply` when it asks for columns."""
     ingest_timeout: str = "6h"
     """The time limit of the SQL of a source or transformation when it is ingested or rebuilt."""
+
+
+class Allowed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A finding of the linter that the project lives with."""
+
+    finding: str
+    """Its name, such as "auc:delays.taxi"."""
+    reason: str
+
+
+class LintConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The table `[lint]`: what the leak linter is told."""
+
+    allow: tuple[Allowed, ...] = ()
+    """Findings that are no errors here, each with the reason."""
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,6 +68,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """
     sql: SqlConfig = SqlConfig()
     """The limits of one SELECT."""
+    lint: LintConfig = LintConfig()
+    """The settings of the leak linter."""
 
 
 def read_config(root: Path) -> Config:
@@ -69,8 +86,9 @@ def read_config(root: Path) -> Config:
     try:
         config = msgspec.toml.decode(content, type=Config)
     except (msgspec.MsgspecError, ValueError) as error:
-        in_sql = str(error).endswith("`$.sql`")
-        known = (SqlConfig if in_sql else Config).__struct_fields__
+        place = str(error).rpartition("`$")[2].rstrip("`")
+        table = {".sql": SqlConfig, ".lint": LintConfig}.get(place, Allowed if ".allow" in place else Config)
+        known = table.__struct_fields__
         unknown = str(error).partition("unknown field `")[2].partition("`")[0]
         raise DefinitionError(
             f"{path} cannot be used: {error}",
@@ -151,6 +169,12 @@ def _check(config: Config, path: Path) -> None:
         raise DefinitionError(f"{path} says threads = {config.threads}", hint="use 1 or more, or leave it out")
     if config.sql.max_rows < 1:
         raise DefinitionError(f"{path} says max_rows = {config.sql.max_rows}", hint="use 1 or more, or leave it out")
+    for one in config.lint.allow:
+        if not one.reason.strip():
+            raise DefinitionError(
+                f"{path} allows the finding {one.finding!r} without a reason",
+                hint='say why it is no leak: allow = [{finding = "auc:...", reason = "..."}]',
+            )
     for name in ("timeout", "ingest_timeout"):
         try:
             parse_duration(getattr(config.sql, name), name=name)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tinymlops.features.law.status import WorkspaceStatus
     from tinymlops.features.online.materialization import Covered
     from tinymlops.features.online.reading import OnlineFeatures
+    from tinymlops.findings import LintReport
     from tinymlops.frames import Frame
     from tinymlops.monitoring.report import MonitorReport
     from tinymlops.records import Ingestion, ModelAlias, ModelVersion, Run
@@ -320,10 +321,37 @@ class Workspace(OpenWorkspace):
             as_of: As for `get_historical_features`.
             immature: Rows whose outcome cannot be known yet are left out and counted ("drop"), or kept with a null label.
         """
-        from tinymlops.features.history.training_sets import build
+        from tinymlops.features.law.building import build
 
         context, (name,) = self._named([training_set])
         return build(context, name, test_from=test_from, as_of=as_of, immature=immature)
+
+    def lint(
+        self,
+        *training_sets: TrainingSet | str,
+        project: Project | None = None,
+        replay: int = 200,
+        seed: int = 0,
+        pure: bool = False,
+    ) -> LintReport:
+        """Look for leaks, and on request for definitions that do not give the same twice; nothing is recorded.
+
+        Args:
+            training_sets: Which; none for all.
+            project: Whose definitions, applied or not; None for those in force.
+            replay: How many rows of each are computed again from what was visible at their time.
+            seed: Which rows these are.
+            pure: Also run every definition twice: rows shuffled, one thread and several, another hash seed.
+
+        Returns:
+            What was found, each with its fix (`clean` if nothing but notes was), and what `tinymlops.toml` allows.
+        """
+        from tinymlops.features.law.linting import lint
+
+        context, names = self._named(training_sets)
+        if project is not None:
+            context = context.with_project(project.specs(), project.functions())
+        return lint(context, names, rows=replay, seed=seed, pure=pure)
 
     def reproduce(self, build: str) -> TrainingData:
         """Build a training set again, by the rows and definitions of a build; nothing is recorded.

@@ -1,4 +1,4 @@
-"""`plan` and `apply`: put the definitions of the project's code in force."""
+"""`plan`, `apply` and `lint`: what the project's definitions change, put in force, and what is wrong with them."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,11 +13,15 @@ if TYPE_CHECKING:
 
 __all__ = ["add_to"]
 
+_FOUND = 1
+"""The exit code of `lint` where there is a finding that is no note and that the project does not allow."""
+
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     command(app)(plan)
     command(app)(apply)
+    command(app)(lint)
 
 
 def plan(
@@ -48,3 +52,32 @@ def apply(
 def _answer(session: Session, plan: "Plan", code: int = 0) -> Answer:
     data = {"project": session.project.name, "changes": plan.changes, "reach": plan.reach, "notes": plan.notes}
     return Answer(data, [str(plan)], code)
+
+
+def lint(
+    session: Session,
+    names: Annotated[list[str] | None, typer.Argument(metavar="TRAINING_SETS", help="Which; none for all.")] = None,
+    *,
+    replay: Annotated[int, typer.Option(min=0, metavar="ROWS", help="Rows of each to compute again.")] = 200,
+    seed: Annotated[int, typer.Option(help="Which rows these are.")] = 0,
+    pure: Annotated[bool, typer.Option("--pure", help="Also run every definition twice.")] = False,
+) -> Answer:
+    """Look for leaks in the project's definitions and in what they make; exits with 1 if there is any."""
+    project = session.project if session.config.modules else None
+    report = session.workspace.lint(*(names or ()), project=project, replay=replay, seed=seed, pure=pure)
+    data = {
+        "clean": report.clean,
+        "findings": [{"name": one.name, **_fields(one)} for one in report.findings],
+        "allowed": [{"name": one.name, **_fields(one)} for one in report.allowed],
+        "training_sets": report.training_sets,
+        "replayed": report.replayed,
+        "run_twice": report.run_twice,
+    }
+    return Answer(data, [str(report)], code=0 if report.clean else _FOUND)
+
+
+def _fields(struct: object) -> dict[str, object]:
+    import msgspec
+
+    found: dict[str, object] = msgspec.structs.asdict(struct)  # type: ignore[arg-type]  # a finding is a Struct
+    return found

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
-__all__ = ["SCHEMA", "Select", "fold", "located", "parse", "same_name"]
+__all__ = ["SCHEMA", "Select", "fold", "located", "parse", "same_name", "syntax_tree"]
 
 SCHEMA = "tinymlops"
 """The one schema besides the default that a table may be in."""
@@ -85,6 +85,17 @@ def parse(sql: str, tables: Collection[str] = ()) -> Select:
     connection, alone = _parser(os.getpid())
     with alone:
         return _parse(connection, sql, {fold(name) for name in tables})
+
+
+def syntax_tree(sql: str) -> list[Any]:
+    """Return the syntax tree of a text that must be one SELECT, as DuckDB writes it in JSON.
+
+    Raises:
+        DefinitionError: If it is another statement, or not exactly one.
+    """
+    connection, alone = _parser(os.getpid())
+    with alone:
+        return _tree(connection, _one_select(connection, sql))
 
 
 @cache

@@ -183,7 +183,8 @@ def _directly_below(definitions: Definitions, spec: AnySpec) -> list[AnySpec]:
             *(_requested(definitions, request) for request in spec.features),
         ]
     if isinstance(spec, CheckSpec):
-        return [definitions.get(ViewSpec if spec.of_view else SourceSpec, spec.target)]
+        of_view, target = spec.of_view, spec.target
+        return [definitions.get(ViewSpec, target) if of_view else definitions.get(SourceSpec, target)]
     return []
 
 

@@ -30,6 +30,7 @@ from tinymlops.times import format_duration, from_micros, parse_instant, parse_z
 if TYPE_CHECKING:
     from tinymlops.features.compute.arranged import Array
     from tinymlops.features.context import Context
+    from tinymlops.findings import Finding
 
 __all__ = [
     "BuildManifest",
@@ -98,6 +99,7 @@ class TrainingData:
         signature: The signature of a model fitted to it.
         definitions: `kind:name` to fingerprint of everything it depends on.
         report: Row counts.
+        findings: What the checks for leaks found that every build has.
     """
 
     def __init__(
@@ -118,6 +120,7 @@ class TrainingData:
         self.signature = signature
         self.definitions = dict(definitions)
         self.report = report
+        self.findings: list[Finding] = []
 
     def __repr__(self) -> str:
         test = f", test {self.report.test_rows:,}" if self.test else ""
@@ -132,7 +135,8 @@ class TrainingData:
         )
         return (
             f"<training data {self.name}: {self.train.X.width} features, train {self.report.train_rows:,}{test} rows"
-            f"{'; left out ' + left_out if left_out else ''}; {self.fingerprint[:12]} at Q={self.sequence}>"
+            f"{'; left out ' + left_out if left_out else ''}; {self.fingerprint[:12]} at Q={self.sequence}"
+            f"{'; found ' + ', '.join(one.name for one in self.findings) if self.findings else ''}>"
         )
 
     def _repr_html_(self) -> str:
