@@ -359,7 +359,7 @@ def of(sql, column, inputs=INPUTS, outputs=None):
 
 
 def test_a_file_is_an_input_by_its_name():
-    for text in ("read_parquet('data/o.parquet')", "'data/o.parquet'"):
+    for text in ("read_parquet('data/o.parquet')", "'data/o.parquet'", "'./data/o.parquet'"):
         found = read_columns(f"select a * 2 as b from {text} where c", {})
         assert found.files == {"data/o.parquet"}
         assert of(f"select a * 2 as b from {text} where c", "b", {}) == [

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from itertools import zip_longest
+from posixpath import normpath
 from typing import Any
 
 import sqlglot
@@ -509,7 +510,8 @@ class Reader:
             return Relation([Rest((name,))])
         return Relation([(one, frozenset({Dependency(name, one, "DIRECT", "identity")})) for one in columns])
 
-    def _files(self, names: list[str]) -> Relation:
+    def _files(self, paths: list[str]) -> Relation:
+        names = list(map(normpath, paths))
         for name in names:
             self.tables[name] = None
             self.files.add(name)
