@@ -112,6 +112,8 @@ ANSWERS = {
         "q: o.amount+; f: o.amount+",
     "select id, sum(amount) over (partition by customer order by seen rows 2 preceding) as s from orders":
         "id: o.id; s: o.amount+ o.customer?window o.seen?window",
+    "select id, sum(amount) over (order by seen rows between id preceding and current row) as s from orders":
+        "id: o.id; s: o.amount+ o.seen?window o.id?window",
     "select id, lag(amount) over w as l from orders window w as (partition by customer order by seen)":
         "id: o.id; l: o.amount+ o.customer?window o.seen?window",
     "select id, amount from orders qualify row_number() over (partition by customer order by seen desc) = 1":

@@ -423,7 +423,7 @@ class Reader:
     def _over_elements(self, node: Any, scope: Scope) -> Value:
         """Return what a lambda or a comprehension depends on besides the elements that it is called with."""
         names = node.expressions if isinstance(node, exp.Lambda) else [node.expression, node.args.get("position")]
-        elements = [one.name for one in names if one is not None]
+        elements = [one.name for one in names if isinstance(one, exp.Identifier | exp.Column)]
         inner = replace(scope, hidden=scope.hidden | {fold(name) for name in elements})
         parts = [node.this, node.args.get("condition")]
         found = [self.value(part, inner) for part in parts if part is not None]
