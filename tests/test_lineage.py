@@ -177,6 +177,30 @@ def test_a_file_is_an_input_and_so_are_its_columns(ws):
     assert ("prices.csv.valid", "INDIRECT", "filter") in edges_to(ws, "prices")
 
 
+def test_fields_of_structs_and_names_of_any_letters_are_followed_from_a_file(workspace, tmp_path):
+    project = tm.Project("odd")
+    customer = project.entity("customer", key="k")
+    columns = {"k": ["a"], "seen": [at(1)], "betrag.süß": [1.0], "info": [{"city": "x", "zip": 1}], "Upper": [1]}
+    pl.DataFrame(columns).write_parquet(tmp_path / "o.parquet")
+
+    @project.source(timestamp="seen")
+    def orders() -> str:
+        return "select * exclude (info), info.city, info.zip + 1 as z from read_parquet('./o.parquet')"
+
+    @project.feature_view(entity=customer)
+    def sums(orders: tm.Rows) -> tm.Features:
+        ratio = orders["betrag.süß"].sum(window="1d") / orders["z"].sum(window="2d")
+        return {"ratio": ratio, "upper": orders["Upper"].last()}
+
+    workspace.apply(project)
+    for _ in range(2):  # before its columns are known, and after
+        assert names(workspace, "o.parquet.info", downstream=True) >= {"o.parquet.info.zip", "orders.z", "sums:ratio"}
+        assert "sums:upper" not in names(workspace, "o.parquet.info", downstream=True)
+        assert names(workspace, "orders.betrag.süß") >= {"o.parquet.betrag.süß", "sums:ratio"}
+        assert "orders.city" in names(workspace, "o.parquet.info.city", downstream=True)
+        workspace.ingest()
+
+
 @pytest.mark.parametrize(("name", "feature"), [("scored", "scores:score"), ("picked", "picks:picked")])
 def test_what_is_not_read_depends_on_every_column_and_says_so(ws, name, feature):
     assert {source for source, _, subtype in edges_to(ws, name) if subtype == "opaque"} == {

@@ -376,15 +376,17 @@ def test_a_build_of_what_leaks_is_refused_and_names_the_line_that_allows_it(fold
         assert ws.get_training_data("delays").findings == []
 
 
-def test_a_feature_that_tells_the_outcome_is_a_warning_of_the_build(folder):
+def test_a_feature_that_tells_the_outcome_is_found_by_the_build(folder):
     airline = Airline()
     with_copy(airline)
     with tm.connect(folder / "airline.tm", create=True, root=folder) as ws:
         ws.apply(airline.done())
         ws.ingest()
-        with pytest.warns(UserWarning, match="'planted' alone tells 'late' with an AUC of 1.0000"):
-            data = ws.get_training_data("delays")
-    assert [one.name for one in data.findings] == ["auc:delays.planted"]
+        data = ws.get_training_data("delays")
+    (found,) = data.findings
+    assert (found.name, found.level) == ("auc:delays.planted", "warning")
+    assert "'planted' alone tells 'late' with an AUC of 1.0000" in found.message
+    assert "auc:delays.planted" in repr(data)
 
 
 def allow(folder, finding, reason):

@@ -112,6 +112,8 @@ ANSWERS = {
         "q: o.amount+; f: o.amount+",
     "select id, sum(amount) over (partition by customer order by seen rows 2 preceding) as s from orders":
         "id: o.id; s: o.amount+ o.customer?window o.seen?window",
+    "select id, sum(amount) over (order by seen rows between id preceding and current row) as s from orders":
+        "id: o.id; s: o.amount+ o.seen?window o.id?window",
     "select id, lag(amount) over w as l from orders window w as (partition by customer order by seen)":
         "id: o.id; l: o.amount+ o.customer?window o.seen?window",
     "select id, amount from orders qualify row_number() over (partition by customer order by seen desc) = 1":
@@ -359,7 +361,7 @@ def of(sql, column, inputs=INPUTS, outputs=None):
 
 
 def test_a_file_is_an_input_by_its_name():
-    for text in ("read_parquet('data/o.parquet')", "'data/o.parquet'"):
+    for text in ("read_parquet('data/o.parquet')", "'data/o.parquet'", "'./data/o.parquet'"):
         found = read_columns(f"select a * 2 as b from {text} where c", {})
         assert found.files == {"data/o.parquet"}
         assert of(f"select a * 2 as b from {text} where c", "b", {}) == [

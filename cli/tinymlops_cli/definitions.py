@@ -28,7 +28,8 @@ def plan(
     session: Session,
     *,
     check: Annotated[
-        bool, typer.Option("--check", help="Exit with 1 if something is not applied yet, or a model would starve.")
+        bool,
+        typer.Option("--check", help="Exit with 1 if something is not applied yet, leaks, or a model would starve."),
     ] = False,
 ) -> Answer:
     """Say what apply would change, and what that reaches."""
@@ -50,7 +51,13 @@ def apply(
 
 
 def _answer(session: Session, plan: "Plan", code: int = 0) -> Answer:
-    data = {"project": session.project.name, "changes": plan.changes, "reach": plan.reach, "notes": plan.notes}
+    data = {
+        "project": session.project.name,
+        "changes": plan.changes,
+        "reach": plan.reach,
+        "leaks": plan.leaks,
+        "notes": plan.notes,
+    }
     return Answer(data, [str(plan)], code)
 
 

@@ -277,8 +277,9 @@ class _Builder:
         inputs = {name: self._inputs_of(source, name) for name in source.inputs}
         found = read_columns(source.sql or "", inputs, None if source.row_wise else known)
         self._read[source.name] = found
+        named = [name for name in found.columns if not name.startswith("__")]
         if known is None and not found.rest and not found.unread:
-            self._columns[source.name] = [name for name in found.columns if not name.startswith("__")]
+            self._columns[source.name] = named
         for table in found.tables:
             self._graph.connect(self._table(found, table), node, "INDIRECT", ROWS)
         if found.unread:
@@ -286,8 +287,10 @@ class _Builder:
             for table in found.tables:
                 self._depend_on_every(self._table(found, table), node, "DIRECT", _OPAQUE)
             return
-        for one in found.rows:
+        for one in sorted(found.rows):
             self._depend(found, one.input, one.column, node, one.kind, one.subtype)
+        for name in named:
+            self._column(source.name, name)
 
     def _inputs_of(self, source: SourceSpec, name: str) -> Sequence[str] | None:
         known = self._columns[name]
@@ -346,6 +349,9 @@ class _Builder:
             self._graph.add(node)
             for reader in self._readers.get(node.whole, ()):
                 self._graph.connect(node, *reader)
+            head, _, field = column.partition(".")
+            if field:  # of a struct, as far as the name tells
+                self._graph.connect(self._file_column(file, head), node, "DIRECT", PART)
         return node
 
     def _table(self, found: SqlColumns, name: str) -> Node:

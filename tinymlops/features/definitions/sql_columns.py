@@ -101,8 +101,6 @@ def read_columns(
 def _read(
     sql: str, inputs: tuple[tuple[str, tuple[str, ...] | None], ...], outputs: tuple[str, ...] | None
 ) -> SqlColumns:
-    from sqlglot.errors import SqlglotError
-
     from tinymlops.features.definitions.sql_queries import Reader
 
     reader: Reader | None = None
@@ -110,7 +108,7 @@ def _read(
         reader = Reader(sql, dict(inputs))
         relation = reader.query(reader.tree, None, {})
         items = relation.items if outputs is None else _named(relation, outputs)
-    except (NotReadError, SqlglotError, RecursionError) as error:
+    except Exception as error:  # noqa: BLE001 - another release of sqlglot may shape its tree otherwise: then it is not read
         found = reader.tables if reader is not None else ()
         files = reader.files if reader is not None else ()
         tables = tuple(dict.fromkeys([*found, *(name for name, _ in inputs)]))
@@ -159,10 +157,14 @@ def _named_by_place(relation: Relation, outputs: Sequence[str]) -> list[Item]:
 
 
 def _reason(error: Exception) -> str:
+    from sqlglot.errors import SqlglotError
+
     if isinstance(error, NotReadError):
         return str(error)
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
+    if not isinstance(error, SqlglotError):
+        return f"its tree is not understood ({type(error).__name__})"
     places = getattr(error, "errors", None) or [{}]
     where = f" at line {places[0]['line']}, column {places[0]['col']}" if "line" in places[0] else ""
     return f"sqlglot does not read it{where}"

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from itertools import zip_longest
+from posixpath import normpath
 from typing import Any
 
 import sqlglot
@@ -422,7 +423,7 @@ class Reader:
     def _over_elements(self, node: Any, scope: Scope) -> Value:
         """Return what a lambda or a comprehension depends on besides the elements that it is called with."""
         names = node.expressions if isinstance(node, exp.Lambda) else [node.expression, node.args.get("position")]
-        elements = [one.name for one in names if one is not None]
+        elements = [one.name for one in names if isinstance(one, exp.Identifier | exp.Column)]
         inner = replace(scope, hidden=scope.hidden | {fold(name) for name in elements})
         parts = [node.this, node.args.get("condition")]
         found = [self.value(part, inner) for part in parts if part is not None]
@@ -509,7 +510,8 @@ class Reader:
             return Relation([Rest((name,))])
         return Relation([(one, frozenset({Dependency(name, one, "DIRECT", "identity")})) for one in columns])
 
-    def _files(self, names: list[str]) -> Relation:
+    def _files(self, paths: list[str]) -> Relation:
+        names = list(map(normpath, paths))
         for name in names:
             self.tables[name] = None
             self.files.add(name)

@@ -105,7 +105,6 @@ def affected_by(context: Context, changed: Iterable[tuple[str, str, str]]) -> Af
     for node in reached:
         if node.whole not in named:
             found.setdefault(node.kind, {})[node.name] = None
-    models = {str(Node("model", f"{one.name}:{one.version}")): one for one in _models(context)}
     return Affected(
         transformations=list(found.get("source", ())),
         views=list(found.get("feature_view", ())),
@@ -113,7 +112,7 @@ def affected_by(context: Context, changed: Iterable[tuple[str, str, str]]) -> Af
         labels=list(found.get("label", ())),
         training_sets=list(found.get("training_set", ())),
         builds=list(found.get("build", ())),
-        models=[models[name] for name in found.get("model", ()) if name in models],
+        models=[one for one in _models(context) if f"{one.name}:{one.version}" in found.get("model", ())],
         readers=list(found.get("reader", ())),
     )
 

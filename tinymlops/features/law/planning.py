@@ -14,9 +14,12 @@ from tinymlops.features.definitions import specs
 from tinymlops.features.definitions.checks import check
 from tinymlops.features.definitions.code import is_importable
 from tinymlops.features.definitions.definitions import Definitions, in_words, kind_of
+from tinymlops.features.definitions.specs import TrainingSetSpec
 from tinymlops.features.law.blast_radius import BlastRadius, blast_radius
 from tinymlops.features.law.differences import differences
+from tinymlops.features.law.leaks import static_findings
 from tinymlops.features.standing import check_renames, notes_on_stored_rows, rename
+from tinymlops.findings import Finding, sorted_out
 from tinymlops.records import Definition
 from tinymlops.stores.generation import begin_change, end_change
 from tinymlops.tables import html_list, html_table
@@ -59,6 +62,7 @@ class Plan:
         notes: Facts about them: static sources, boundaries, modes of transformations, columns not yet known.
         base: Kind and name to version of the definitions in force that it was compared with.
         reach: What reads each definition that changes or goes.
+        leaks: What the definitions show to be a leak, and the project does not allow.
 
     Example:
         >>> print(Plan([Change("change", "feature_view", "sky", "ttl"), Change("keep", "source", "weather")], []))
@@ -73,6 +77,7 @@ class Plan:
         self.notes = notes
         self.base = dict(base or {})
         self.reach: list[BlastRadius] = []
+        self.leaks: list[Finding] = []
 
     def __bool__(self) -> bool:
         return bool(self._differing)
@@ -80,6 +85,7 @@ class Plan:
     def __str__(self) -> str:
         lines = [self._summary, *(f"  {change}" for change in self._differing)]
         lines += [f"  reach: {radius}" for radius in self.reach if radius]
+        lines += [f"  leak: {leak.name}: {leak.message}" for leak in self.leaks]
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
     __repr__ = __str__
@@ -89,12 +95,13 @@ class Plan:
             (_MARKS[change.action], in_words(change.kind), change.name, change.detail) for change in self._differing
         ]
         reached = [str(radius) for radius in self.reach if radius]
-        return html_table(self._summary, rows) + html_list([*reached, *self.notes])
+        leaks = [f"leak: {leak.name}: {leak.message}" for leak in self.leaks]
+        return html_table(self._summary, rows) + html_list([*reached, *leaks, *self.notes])
 
     @property
     def breaks(self) -> list[str]:
-        """Those of the notes that say that something would stop working."""
-        return [note for note in self.notes if note.startswith("model ")]
+        """Those of the notes that say that something would stop working, and the names of leaks."""
+        return [note for note in self.notes if note.startswith("model ")] + [leak.name for leak in self.leaks]
 
     @property
     def _differing(self) -> list[Change]:
@@ -135,6 +142,8 @@ def plan(project: Project, context: Context, catalog: Catalog, models: Models) -
     changed = [(one.kind, one.name) for one in planned.changes if one.action in ("change", "remove")]
     planned.reach = blast_radius(context, models, changed) if changed else []
     context = context.with_project(new, functions)
+    found = static_findings(context, list(definitions.of(TrainingSetSpec).values()))
+    planned.leaks = [one for one in sorted_out(found, context.config.lint.allow)[0] if one.level == "leak"]
     check_renames(context, renamed)
     others = definitions_of(row for row in in_force if row.project != project.name)
     everything = context.with_definitions(Definitions([*new, *others.all]))
@@ -199,7 +208,7 @@ def _write(planned: Plan, project: Project, scope: Scope, catalog: Catalog, mess
         in_force = catalog.list(tx=tx)
         if _compared(definitions, in_force, [], project.name).base != planned.base:
             raise ConflictError(
-                f"somebody else has applied to this workspace since project {project.name!r} was planned; "
+                f"another process has applied to this workspace since project {project.name!r} was planned; "
                 "nothing was changed",
                 hint="plan again, look at what would change now, and apply that",
             )

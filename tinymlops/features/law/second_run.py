@@ -51,7 +51,7 @@ class Ran(msgspec.Struct, frozen=True):
 
 class _Job(msgspec.Struct, frozen=True):
     root: str
-    definitions: list[AnySpec]
+    definitions: tuple[AnySpec, ...]
     sources: dict[str, dict[str, str]]
     """Source to the files of its inputs."""
     on_demand: list[str]
