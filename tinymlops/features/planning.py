@@ -10,6 +10,7 @@ import msgspec
 
 from tinymlops.errors import ConflictError
 from tinymlops.features.definitions import specs
+from tinymlops.features.definitions.about import changes_of
 from tinymlops.features.definitions.checks import check
 from tinymlops.features.definitions.code import is_importable
 from tinymlops.features.definitions.definitions import Definitions, in_words, kind_of
@@ -26,14 +27,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Change", "Definitions", "Plan", "apply", "plan"]
 
-_MARKS = {"add": "+", "change": "~", "remove": "-"}
+_MARKS = {"add": "+", "change": "~", "describe": "*", "remove": "-"}
 
 
 class Change(msgspec.Struct, frozen=True):
     """What apply would do with one definition."""
 
     action: str
-    """`add`, `change`, `remove` or `keep`."""
+    """`add`, `change`, `remove` or `keep`; `describe` where what it computes is the same and it is stored in place."""
     kind: str
     name: str
     detail: str = ""
@@ -175,6 +176,10 @@ def apply(
             if change.action == "remove":
                 (gone,) = (row for row in in_force if (row.kind, row.name) == (change.kind, change.name))
                 catalog.remove(tx, gone, at=at)
+            elif change.action == "describe":
+                (same,) = (row for row in in_force if (row.kind, row.name) == (change.kind, change.name))
+                spec = by_name[change.kind, change.name]
+                tx.update(msgspec.structs.replace(same, spec=msgspec.json.decode(specs.encode(spec))))
             else:
                 spec = by_name[change.kind, change.name]
                 catalog.put(
@@ -201,8 +206,11 @@ def _change(spec: AnySpec, known: Definition | None) -> Change:
     if known.fingerprint != specs.fingerprint(spec):
         return Change("change", kind, spec.name, ", ".join(_differences(before, spec)))
     if _has_moved(getattr(before, "code", None), getattr(spec, "code", None)):
-        return Change("change", kind, spec.name, "where its code is")
-    return Change("keep", kind, spec.name)
+        return Change("describe", kind, spec.name, "where its code is")
+    said = changes_of(before.about, spec.about)
+    if before.description != spec.description:
+        said.append("description")
+    return Change("describe" if said else "keep", kind, spec.name, ", ".join(said))
 
 
 def _differences(before: AnySpec, after: AnySpec) -> list[str]:
@@ -210,6 +218,9 @@ def _differences(before: AnySpec, after: AnySpec) -> list[str]:
     found = []
     plain_before, plain_after = (msgspec.to_builtins(spec) for spec in (before, after))
     for name in after.__struct_fields__:
+        if name == "about":
+            found += changes_of(before.about, after.about)
+            continue
         old, new = plain_before.get(name), plain_after.get(name)
         if msgspec.json.encode(old) == msgspec.json.encode(new):  # where the order of features counts
             continue

@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, Unpack, overload
 
 import msgspec
 
 from tinymlops.errors import ConflictError, DefinitionError
+from tinymlops.features.definitions.about import AboutOptions, about_of
 from tinymlops.features.definitions.code import is_interactive, reference_of
 from tinymlops.features.definitions.expressions import (
     Aggregate,
@@ -112,13 +113,16 @@ class Project:
             name: noun.function for name, noun in self.definitions.items() if not isinstance(noun, Entity | TrainingSet)
         }
 
-    def entity(self, name: str, *, key: str | Sequence[str], description: str = "") -> Entity:
+    def entity(
+        self, name: str, *, key: str | Sequence[str], description: str = "", **about: Unpack[AboutOptions]
+    ) -> Entity:
         """Name what features describe, and the column or columns that identify one.
 
         Args:
             name: The entity's name.
             key: Its key column, or columns in order; a source where one has another name says so in `keys=`.
             description: What it is, in a sentence.
+            about: `owner=`, `tags=`, `unit=` of its key columns; see `AboutOptions`.
 
         Returns:
             The entity, for `feature_view` and `label`.
@@ -140,7 +144,8 @@ class Project:
             raise DefinitionError(
                 f"entity {name!r} needs different key columns, not {key!r}", hint='write key="customer_id"'
             )
-        return self._add(Entity(EntitySpec(name=name, key=columns, description=description)), "entity")
+        said = about_of(name, about, values=columns, what="key column")
+        return self._add(Entity(EntitySpec(name=name, key=columns, description=description, about=said)), "entity")
 
     def source(
         self,
@@ -158,6 +163,7 @@ class Project:
         lookback: str | timedelta | None = None,
         known: Literal["observed", "latest"] | None = None,
         was: str | None = None,
+        **about: Unpack[AboutOptions],
     ) -> Callable[[Callable[P, R]], Source[P, R]]:
         """Declare rows by a function that returns SQL, a frame, or (for pushes) a schema.
 
@@ -182,6 +188,7 @@ class Project:
                 the ingest that brought it, so a correction never rewrites what a past row saw, and the rows that first
                 bring an id count from their event times. "latest": the final version counts, whenever it came.
             was: The name that the source had before: its rows stay with it.
+            about: `owner=`, `tags=`, `unit=` of its columns, `variant=`, `keep=`, `enabled=`; see `AboutOptions`.
 
         Returns:
             A decorator: the function becomes the `Source` of its name.
@@ -216,6 +223,7 @@ class Project:
                 takes_since=takes_since,
                 code=reference_of(function) if via == "function" else None,
                 description=_description(function),
+                about=about_of(function.__name__, about, values=columns or None, what="column"),
             )
             if via == "push":
                 check_pushed(spec)
@@ -239,6 +247,7 @@ class Project:
         keys: Mapping[str, str] | None = None,
         max_age: str | timedelta | None = None,
         known: Literal["observed", "latest"] | None = None,
+        **about: Unpack[AboutOptions],
     ) -> Callable[[Callable[P, R]], Source[P, R]]:
         """Derive a source from others, which are its parameters: in SQL (returns `str`) or in Polars.
 
@@ -256,6 +265,7 @@ class Project:
             max_age: Of one that is rebuilt, at ingest and materialize: how old its rows may be for an online read, such
                 as "1d"; None for any age.
             known: As for `source`, of one that is rebuilt and has an id: a row that a rebuild changes counts from then on.
+            about: As for `source`.
 
         Returns:
             A decorator: the function becomes the `Source` of its name.
@@ -304,6 +314,7 @@ class Project:
                 max_age=msgspec.UNSET if max_age is None else parse_duration(max_age, name="max_age"),
                 code=None if sql is not None else reference_of(function),
                 description=_description(function),
+                about=about_of(function.__name__, about, values=None, what="column"),
             )
             spec = msgspec.structs.replace(spec, known=known_of(spec, known))
             return self._add(Source(function, spec), "transformation")
@@ -311,13 +322,14 @@ class Project:
         return declare
 
     def feature_view(
-        self, *, entity: Entity, ttl: str | timedelta | None = None
+        self, *, entity: Entity, ttl: str | timedelta | None = None, **about: Unpack[AboutOptions]
     ) -> Callable[[Callable[P, Features]], FeatureView[P, Features]]:
         """Define features as expressions over the rows of one source: the function's one parameter.
 
         Args:
             entity: What the features describe.
             ttl: How old a value without a window may be, such as "3h"; without it, any age.
+            about: `owner=`, `tags=`, `unit=` of its features, `variant=`, `keep=`, `enabled=`; see `AboutOptions`.
 
         Returns:
             A decorator: the function, called once on symbolic rows, becomes the `FeatureView` of its name.
@@ -345,6 +357,7 @@ class Project:
                 ttl=None if ttl is None else parse_duration(ttl, name="ttl"),
                 features=check_features(function.__name__, features),
                 description=_description(function),
+                about=about_of(function.__name__, about, values=features),
             )
             if view.ttl is not None and all(part.window for part in aggregates_in(view.features).values()):
                 raise DefinitionError(
@@ -355,7 +368,15 @@ class Project:
 
         return declare
 
-    def on_demand(self, function: Callable[P, R]) -> OnDemandView[P, R]:
+    @overload
+    def on_demand(self, function: Callable[P, R]) -> OnDemandView[P, R]: ...
+
+    @overload
+    def on_demand(
+        self, function: None = None, **about: Unpack[AboutOptions]
+    ) -> Callable[[Callable[P, R]], OnDemandView[P, R]]: ...
+
+    def on_demand(self, function: Callable[..., Any] | None = None, **about: Unpack[AboutOptions]) -> Any:
         """Define row-level Polars expressions of features, request fields and `timestamp`.
 
         A parameter hinted `tm.Inputs` is a feature view (of that name, after a role's prefix if any); one
@@ -365,9 +386,10 @@ class Project:
 
         Args:
             function: Returns feature name to expression.
+            about: `owner=`, `tags=`, `unit=` of its features, `variant=`, `keep=`, `enabled=`; see `AboutOptions`.
 
         Returns:
-            The `OnDemandView` of the function's name.
+            The `OnDemandView` of the function's name; with options alone, the decorator that makes it.
 
         Raises:
             DefinitionError: If its hints do not fit.
@@ -382,28 +404,38 @@ class Project:
             >>> calendar
             <on-demand view calendar of distance>
         """
-        hints, parameters = read_hints(function, "on-demand view")
-        views = tuple(name for name in parameters if hints[name] is Inputs)
-        others = tuple(name for name in parameters if name not in views)
-        for name in others:
-            if getattr(hints[name], "__name__", "") != "Expr":
-                raise DefinitionError(
-                    f"parameter {name!r} of on-demand view {function.__name__!r} is hinted {hints[name]!r}",
-                    hint="hint a feature view as tm.Inputs and a request field as pl.Expr",
-                )
-        require_expressions(function, hints["return"])
-        spec = OnDemandSpec(
-            name=function.__name__,
-            views=views,
-            request=tuple(name for name in others if name != "timestamp"),
-            uses_timestamp="timestamp" in others,
-            code=reference_of(function),
-            description=_description(function),
-        )
-        return self._add(OnDemandView(function, spec), "on-demand view")
+
+        def declare(function: Callable[..., Any]) -> OnDemandView[..., Any]:
+            hints, parameters = read_hints(function, "on-demand view")
+            views = tuple(name for name in parameters if hints[name] is Inputs)
+            others = tuple(name for name in parameters if name not in views)
+            for name in others:
+                if getattr(hints[name], "__name__", "") != "Expr":
+                    raise DefinitionError(
+                        f"parameter {name!r} of on-demand view {function.__name__!r} is hinted {hints[name]!r}",
+                        hint="hint a feature view as tm.Inputs and a request field as pl.Expr",
+                    )
+            require_expressions(function, hints["return"])
+            spec = OnDemandSpec(
+                name=function.__name__,
+                views=views,
+                request=tuple(name for name in others if name != "timestamp"),
+                uses_timestamp="timestamp" in others,
+                code=reference_of(function),
+                description=_description(function),
+                about=about_of(function.__name__, about, values=None),
+            )
+            return self._add(OnDemandView(function, spec), "on-demand view")
+
+        return declare if function is None else declare(function)
 
     def label(
-        self, *, entity: Entity, horizon: str | timedelta, gap: str | timedelta | None = None
+        self,
+        *,
+        entity: Entity,
+        horizon: str | timedelta,
+        gap: str | timedelta | None = None,
+        **about: Unpack[AboutOptions],
     ) -> Callable[[Callable[P, Label]], LabelDefinition[P, Label]]:
         """Define an outcome over the source rows with an event time in `(t + gap, t + gap + horizon]`.
 
@@ -411,6 +443,7 @@ class Project:
             entity: Whose outcome it is.
             horizon: How far ahead of the prediction the outcome may lie.
             gap: How long after the prediction the look-ahead begins.
+            about: `owner=`, `tags=`, `unit=`, `variant=`, `keep=`, `enabled=`; see `AboutOptions`.
 
         Returns:
             A decorator: the function, called once on symbolic rows, becomes the `LabelDefinition` of its name.
@@ -449,6 +482,7 @@ class Project:
                 gap=0 if gap is None else parse_duration(gap, name="gap"),
                 expression=expression,
                 description=_description(function),
+                about=about_of(function.__name__, about, values=(function.__name__,), what="label"),
             )
             return self._add(LabelDefinition(function, spec), "label")
 
@@ -461,6 +495,7 @@ class Project:
         spine: Source[..., Any],
         label: LabelDefinition[..., Any],
         features: Sequence[FeatureView[..., Any] | FeatureRole | OnDemandView[..., Any]],
+        **about: Unpack[AboutOptions],
     ) -> TrainingSet:
         """Put together spine, label and features.
 
@@ -470,6 +505,7 @@ class Project:
             label: The outcome to learn.
             features: Views, picked features (`sky["visib"]`), roles (`sky.on("dest", prefix="dest_")`) and
                 on-demand views, in the order of the columns of `X`.
+            about: `owner=`, `tags=`, `variant=`, `keep=`, `enabled=`; see `AboutOptions`.
 
         Returns:
             The training set, for `ws.get_training_data`.
@@ -487,7 +523,12 @@ class Project:
         if not features:
             raise DefinitionError(f"training set {name!r} has no features", hint="list at least one view")
         spec = TrainingSetSpec(
-            name=name, spine=spine.spec.name, label=label.spec.name, features=requests_of(features), tz=self.tz
+            name=name,
+            spine=spine.spec.name,
+            label=label.spec.name,
+            features=requests_of(features),
+            tz=self.tz,
+            about=about_of(name, about),
         )
         return self._add(TrainingSet(spec, self.specs), "training set")
 
