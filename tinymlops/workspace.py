@@ -186,15 +186,16 @@ class Workspace:
         from tinymlops.features.context import definitions_of
         from tinymlops.features.definitions.definitions import Definitions
         from tinymlops.features.history.reading_notes import ways_of_reading
-        from tinymlops.features.planning import plan
+        from tinymlops.features.planning import definitions_to_apply, plan
         from tinymlops.features.standing import check_renames, notes_on_stored_rows
 
         functions, renamed = project.functions(), project.renamed()
-        planned = plan(project.specs(), self.catalog, project=project.name, functions=functions)
-        context = self._context().with_project(project.specs(), functions)
+        new = definitions_to_apply(project.specs(), self.catalog)
+        planned = plan(new, self.catalog, project=project.name, functions=functions)
+        context = self._context().with_project(new, functions)
         check_renames(context, renamed)
         others = definitions_of(row for row in self.catalog.list() if row.project != project.name)
-        everything = context.with_definitions(Definitions([*project.specs(), *others.all]))
+        everything = context.with_definitions(Definitions([*new.all, *others.all], older=new.older))
         planned.notes += [*ways_of_reading(context), *notes_on_stored_rows(everything, self.models, renamed)]
         return planned
 
@@ -213,11 +214,12 @@ class Workspace:
             ConflictError: If somebody else applied between the plan and the change.
         """
         from tinymlops.features.columns import check_columns
-        from tinymlops.features.planning import apply
+        from tinymlops.features.planning import apply, definitions_to_apply
 
         planned = self.plan(project)
         functions = project.functions()
-        planned.notes += check_columns(self._context().with_project(project.specs(), functions))
+        new = definitions_to_apply(project.specs(), self.catalog)
+        planned.notes += check_columns(self._context().with_project(new, functions))
         apply(
             planned,
             project.specs(),

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tinymlops.errors import AccessError, DataError, DefinitionError
-from tinymlops.features.definitions import specs
+from tinymlops.errors import AccessError, DataError, DefinitionError, NotFoundError
+from tinymlops.features.definitions import graph, specs
 from tinymlops.features.definitions.code import find_function, require_same
-from tinymlops.features.definitions.definitions import Definitions
+from tinymlops.features.definitions.definitions import Definitions, in_words
+from tinymlops.registry.catalog import variant_of
 from tinymlops.times import Clock, parse_duration, system_clock, to_micros
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from tinymlops.config import Config
+    from tinymlops.features.definitions.definitions import Older
     from tinymlops.features.definitions.specs import AnySpec, CodeReference
     from tinymlops.records import Definition
     from tinymlops.registry.catalog import Catalog
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
     from tinymlops.stores.engine import Limits
     from tinymlops.stores.environment import Environment
 
-__all__ = ["Context", "definitions_of", "load_definitions"]
+__all__ = ["Context", "closure", "definitions_of", "filled", "load_definitions", "older_in", "spec_of"]
 
 
 @dataclass(frozen=True)
@@ -124,9 +127,9 @@ class Context:
             "tmp": self.environment.tmp,
         }
 
-    def with_project(self, new: Iterable[AnySpec], functions: Mapping[str, Callable[..., Any]]) -> Context:
+    def with_project(self, new: Definitions, functions: Mapping[str, Callable[..., Any]]) -> Context:
         """Return the same state read by a project's definitions that are not applied yet."""
-        return replace(self, definitions=Definitions(new), functions=functions)
+        return replace(self, definitions=new, functions=functions)
 
     def with_definitions(self, definitions: Definitions) -> Context:
         """Return the same state read by other definitions: those that a model was registered with."""
@@ -146,9 +149,91 @@ def _naming(name: str) -> Iterator[None]:
 
 def load_definitions(catalog: Catalog) -> Definitions:
     """Read the definitions in force from the catalog."""
-    return definitions_of(catalog.list())
+    return definitions_of(catalog.list(), older=partial(older_in, catalog))
 
 
-def definitions_of(rows: Iterable[Definition]) -> Definitions:
-    """Read definitions as they were stored: in the catalog, or in a model's manifest."""
-    return Definitions(specs.decode(msgspec.json.encode(row.spec)) for row in rows)
+def definitions_of(
+    rows: Iterable[Definition], variants: Iterable[Definition] = (), *, older: Older | None = None
+) -> Definitions:
+    """Read definitions as they were stored: in the catalog, or in a model's manifest.
+
+    Args:
+        rows: Each kind and name once.
+        variants: Versions that requests name, with all that they stand on.
+        older: Gives such versions otherwise.
+    """
+    rows, pinned = list(rows), list(variants)
+    return Definitions(
+        map(spec_of, rows),
+        versions={f"{row.kind}:{row.name}": row.version for row in rows},
+        older=partial(_pinned, pinned) if pinned else older,
+    )
+
+
+def spec_of(row: Definition) -> AnySpec:
+    """Return the definition that a row of the catalog holds."""
+    return specs.decode(msgspec.json.encode(row.spec))
+
+
+def closure(row: Definition, version: Callable[[str, str, int], Definition]) -> Definitions:
+    """Return one version of a definition with all that it stands on.
+
+    Args:
+        row: The version.
+        version: Gives others by kind, name and number.
+
+    Raises:
+        NotFoundError: If nobody recorded what it stands on.
+    """
+    if not row.below:
+        raise NotFoundError(
+            f"{in_words(row.kind)} {row.name} v{row.version} is from before versions recorded what they stand on",
+            hint="apply that definition again: it becomes the newest version",
+        )
+    found = [row]
+    for key, number in row.below.items():
+        kind, _, name = key.partition(":")
+        found.append(version(kind, name, number))
+    return definitions_of(found)
+
+
+def filled(rows: Sequence[Definition]) -> list[Definition]:
+    """Return definitions in force with what those of before schema 4 stand on, which nobody had recorded."""
+    definitions = definitions_of(rows)
+    return [row if row.logic else _filled(row, definitions) for row in rows]
+
+
+def _filled(row: Definition, definitions: Definitions) -> Definition:
+    spec = spec_of(row)
+    below = {key: definitions.versions[key] for key in graph.below(definitions, spec)}
+    return msgspec.structs.replace(row, below=below, logic=specs.logic(spec))
+
+
+def older_in(catalog: Catalog, kind: str, name: str, chosen: int | str) -> Definitions:
+    """Return a version of a definition with all that it stands on, as the catalog has them.
+
+    Args:
+        catalog: What was applied.
+        kind: Of the definition.
+        name: Its name.
+        chosen: The version's number, or the name of a variant.
+
+    Raises:
+        NotFoundError: If there is none, or nobody recorded what it stands on.
+    """
+    row = catalog.version(kind, name, chosen)
+    if not row.below and row.removed_at is None:
+        row = next(one for one in filled(catalog.list()) if (one.kind, one.name) == (kind, name))
+    return closure(row, catalog.version)
+
+
+def _pinned(rows: Sequence[Definition], kind: str, name: str, chosen: int | str) -> Definitions:
+    def version(kind: str, name: str, number: int | str) -> Definition:
+        found = [
+            row for row in rows if (row.kind, row.name) == (kind, name) and number in (row.version, variant_of(row))
+        ]
+        if not found:
+            raise NotFoundError(f"{in_words(kind)} {name}@{number} was not kept with what was built with it")
+        return found[-1]
+
+    return closure(version(kind, name, chosen), version)

@@ -9,23 +9,28 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tinymlops.errors import ConflictError
+from tinymlops.features.context import filled, spec_of
 from tinymlops.features.definitions import specs
 from tinymlops.features.definitions.about import changes_of
 from tinymlops.features.definitions.checks import check
 from tinymlops.features.definitions.code import is_importable
-from tinymlops.features.definitions.definitions import Definitions, in_words, kind_of
-from tinymlops.features.definitions.specs import SourceSpec
+from tinymlops.features.definitions.definitions import Definitions, in_words, key_of, kind_of, labelled
+from tinymlops.features.definitions.differences import differences
+from tinymlops.features.definitions.specs import EntitySpec, SourceSpec
+from tinymlops.features.numbering import Numbered, causes, check_variants, definitions_to_apply, number
 from tinymlops.features.standing import rename
 from tinymlops.records import Definition
 from tinymlops.stores.generation import begin_change, end_change
 from tinymlops.tables import html_list, html_table
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from tinymlops.features.definitions.specs import AnySpec, CodeReference
     from tinymlops.registry.catalog import Catalog
     from tinymlops.registry.scope import Scope
 
-__all__ = ["Change", "Definitions", "Plan", "apply", "plan"]
+__all__ = ["Change", "Definitions", "Plan", "apply", "definitions_to_apply", "plan"]
 
 _MARKS = {"add": "+", "change": "~", "describe": "*", "remove": "-"}
 
@@ -92,7 +97,7 @@ class Plan:
 
 
 def plan(
-    new: Iterable[AnySpec],
+    definitions: Definitions,
     catalog: Catalog,
     *,
     project: str,
@@ -104,7 +109,7 @@ def plan(
     their expressions. No source is read; columns and their types are `apply`'s to check.
 
     Args:
-        new: The project's definitions.
+        definitions: The project's, as `definitions_to_apply` gives them.
         catalog: What is applied.
         project: The project's name: only its own definitions count as removed.
         functions: Its Python functions by definition name.
@@ -113,29 +118,35 @@ def plan(
         NotFoundError: If a name resolves to nothing.
         DefinitionError: If definitions do not fit together.
         LeakageError: If a label has no time.
-        ConflictError: If another project of the workspace has a definition of the same kind and name.
+        ConflictError: If another project of the workspace has a definition of the same kind and name, or the name of a
+            variant stands for other content.
     """
-    definitions = Definitions(new)
     notes = check(definitions, functions)
-    return _compared(definitions, catalog.list(), notes, project)
+    in_force = catalog.list()
+    _require_own(definitions, in_force, project)
+    numbered = number(definitions, in_force, catalog.newest())
+    check_variants(numbered.values(), catalog)
+    changes = [_change(numbered[key_of(spec)], numbered) for spec in definitions.all]
+    own = _base(in_force, project)
+    changes += [Change("remove", *key) for key in own if ":".join(key) not in numbered]
+    others = [row for row in filled(in_force) if row.project != project]
+    return Plan(changes, [*notes, *_alike(numbered, others)], own)
 
 
-def _compared(definitions: Definitions, in_force: Iterable[Definition], notes: list[str], project: str) -> Plan:
-    applied = {(row.kind, row.name): row for row in in_force}
-    changes = []
+def _base(in_force: Iterable[Definition], project: str) -> dict[tuple[str, str], int]:
+    return {(row.kind, row.name): row.version for row in in_force if row.project == project}
+
+
+def _require_own(definitions: Definitions, in_force: Iterable[Definition], project: str) -> None:
+    others = {f"{row.kind}:{row.name}": row for row in in_force if row.project != project}
     for spec in definitions.all:
-        known = applied.get((kind_of(spec), spec.name))
-        if known is not None and known.project != project:
+        known = others.get(key_of(spec))
+        if known is not None:
             raise ConflictError(
                 f"{in_words(known.kind)} {spec.name!r} is already defined by project {known.project!r} of this "
                 "workspace",
                 hint="rename one of the two, or give each project a workspace of its own",
             )
-        changes.append(_change(spec, known))
-    names = {(kind_of(spec), spec.name) for spec in definitions.all}
-    own = {key: row.version for key, row in applied.items() if row.project == project}
-    changes += [Change("remove", *key) for key in own if key not in names]
-    return Plan(changes, notes, own)
 
 
 def apply(
@@ -150,88 +161,96 @@ def apply(
     """Write what a plan said, in one transaction; nothing is written where nothing differs.
 
     The catalog is read again in that transaction, where no other writer can come in between. Sources that were renamed
-    keep the rows that they had under the name before.
+    keep the rows that they had under the name before. Of what was applied before schema 4, what it stands on is recorded.
 
     Raises:
         ConflictError: If the definitions that it was compared with are others by now, or another project has one of
             the same kind and name.
     """
-    if not planned and not renamed:
+    if not planned and not renamed and all(row.logic for row in catalog.list()):
         return
-    definitions = Definitions(new)
-    by_name = {(kind_of(spec), spec.name): spec for spec in definitions.all}
+    definitions = definitions_to_apply(new, catalog)
     at = scope.clock()
     with scope.write(audit="inside") as tx:
         in_force = catalog.list(tx=tx)
-        if _compared(definitions, in_force, [], project).base != planned.base:
+        _require_own(definitions, in_force, project)
+        if _base(in_force, project) != planned.base:
             raise ConflictError(
                 f"somebody else has applied to this workspace since project {project!r} was planned; nothing was changed",
                 hint="plan again, look at what would change now, and apply that",
             )
         begin_change(scope.environment.online)
         rename(tx, renamed, at)
+        for before, after in zip(in_force, filled(in_force), strict=True):
+            if not before.logic:
+                tx.update(after)
+        by_key = {f"{row.kind}:{row.name}": row for row in filled(in_force)}
+        numbered = number(definitions, in_force, catalog.newest(tx=tx))
         for change in planned.changes:
+            key = f"{change.kind}:{change.name}"
             if change.action == "keep":
                 continue
             if change.action == "remove":
-                (gone,) = (row for row in in_force if (row.kind, row.name) == (change.kind, change.name))
-                catalog.remove(tx, gone, at=at)
+                catalog.remove(tx, by_key[key], at=at)
             elif change.action == "describe":
-                (same,) = (row for row in in_force if (row.kind, row.name) == (change.kind, change.name))
-                spec = by_name[change.kind, change.name]
-                tx.update(msgspec.structs.replace(same, spec=msgspec.json.decode(specs.encode(spec))))
+                tx.update(msgspec.structs.replace(by_key[key], spec=_stored(numbered[key].spec)))
             else:
-                spec = by_name[change.kind, change.name]
-                catalog.put(
-                    tx,
-                    Definition(
-                        kind=change.kind,
-                        name=change.name,
-                        version=0,
-                        fingerprint=specs.fingerprint(spec),
-                        spec=msgspec.json.decode(specs.encode(spec)),
-                        project=project,
-                        applied_at=at,
-                    ),
-                )
-            tx.audit(f"definition.{change.action}", f"{change.kind}:{change.name}", project=project)
+                catalog.put(tx, _row(numbered[key], project, scope.actor, at))
+            tx.audit(f"definition.{change.action}", key, project=project)
     end_change(scope.environment.online)
 
 
-def _change(spec: AnySpec, known: Definition | None) -> Change:
-    kind = kind_of(spec)
-    if known is None:
+def _row(one: Numbered, project: str, author: str, at: datetime) -> Definition:
+    return Definition(
+        kind=kind_of(one.spec),
+        name=one.spec.name,
+        version=one.version,
+        fingerprint=specs.fingerprint(one.spec),
+        spec=_stored(one.spec),
+        project=project,
+        applied_at=at,
+        logic=specs.logic(one.spec),
+        below=one.below,
+        author=author,
+    )
+
+
+def _stored(spec: AnySpec) -> dict[str, Any]:
+    stored: dict[str, Any] = msgspec.json.decode(specs.encode(spec))
+    return stored
+
+
+def _change(one: Numbered, everything: Mapping[str, Numbered]) -> Change:
+    spec, kind = one.spec, kind_of(one.spec)
+    if one.known is None:
         return Change("add", kind, spec.name)
-    before = specs.decode(msgspec.json.encode(known.spec))
-    if known.fingerprint != specs.fingerprint(spec):
-        return Change("change", kind, spec.name, ", ".join(_differences(before, spec)))
-    if _has_moved(getattr(before, "code", None), getattr(spec, "code", None)):
-        return Change("describe", kind, spec.name, "where its code is")
+    before = spec_of(one.known)
+    if one.has_new_content:
+        return Change("change", kind, spec.name, ", ".join(differences(before, spec)))
+    if one.is_new:
+        return Change("change", kind, spec.name, f"below: {', '.join(causes(one, everything))}")
     said = changes_of(before.about, spec.about)
     if before.description != spec.description:
         said.append("description")
+    if _has_moved(getattr(before, "code", None), getattr(spec, "code", None)):
+        said.append("where its code is")
     return Change("describe" if said else "keep", kind, spec.name, ", ".join(said))
 
 
-def _differences(before: AnySpec, after: AnySpec) -> list[str]:
-    """Name the fields that differ; of features, columns and keys, which ones."""
-    found = []
-    plain_before, plain_after = (msgspec.to_builtins(spec) for spec in (before, after))
-    for name in after.__struct_fields__:
-        if name == "about":
-            found += changes_of(before.about, after.about)
-            continue
-        old, new = plain_before.get(name), plain_after.get(name)
-        if msgspec.json.encode(old) == msgspec.json.encode(new):  # where the order of features counts
-            continue
-        if isinstance(old, dict) and isinstance(new, dict) and name != "code":
-            parts = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-            found += [f"{name}.{key}" for key in parts] or [f"order of {name}"]
-        elif name == "known" and isinstance(before, SourceSpec) and isinstance(after, SourceSpec):
-            found.append(f"known: {before.knowledge} -> {after.knowledge}")
-        else:
-            found.append(name)
-    return found
+def _alike(numbered: Mapping[str, Numbered], others: Iterable[Definition]) -> list[str]:
+    """Name definitions that compute the same under several names, where one of them is new."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in others:
+        found.setdefault((row.kind, row.logic), []).append(labelled(f"{row.kind}:{row.name}"))
+    fresh = set()
+    for key, one in numbered.items():
+        if isinstance(one.spec, EntitySpec) or (isinstance(one.spec, SourceSpec) and one.spec.via == "push"):
+            continue  # what these are is told apart by name alone
+        alike = (kind_of(one.spec), specs.logic(one.spec))
+        found.setdefault(alike, []).append(labelled(key))
+        if one.has_new_content:
+            fresh.add(alike)
+    return [f"equal logic: {' and '.join(found[alike])}" for alike in found if alike in fresh and len(found[alike]) > 1]
 
 
 def _has_moved(before: CodeReference | None, after: CodeReference | None) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeAlias, TypeVar
+
+import msgspec
 
 from tinymlops.errors import DefinitionError, NotFoundError, near
 from tinymlops.features.definitions.specs import (
@@ -17,11 +19,15 @@ from tinymlops.features.definitions.specs import (
     ViewSpec,
 )
 
-__all__ = ["Definitions", "in_words", "kind_of"]
+__all__ = ["Definitions", "Older", "in_words", "key_of", "kind_of", "labelled"]
 
 _APPLY = "apply the project first: tinymlops apply, or ws.apply(project)"
 
 S = TypeVar("S", EntitySpec, SourceSpec, ViewSpec, OnDemandSpec, LabelSpec, TrainingSetSpec)
+
+Older: TypeAlias = Callable[[str, str, int | str], "Definitions"]
+"""Gives a version of a definition, by kind, name and number or name of a variant, with all that it stands on."""
+_NONE: Mapping[str, int] = {}
 
 
 class Definitions:
@@ -29,10 +35,18 @@ class Definitions:
 
     Args:
         all_specs: The definitions of a project, or those in force in a workspace.
+        versions: `kind:name` to version, where they are known.
+        older: Gives other versions than these.
     """
 
-    def __init__(self, all_specs: Iterable[AnySpec]) -> None:
+    def __init__(
+        self, all_specs: Iterable[AnySpec], *, versions: Mapping[str, int] = _NONE, older: Older | None = None
+    ) -> None:
         self.all = list(all_specs)
+        self.versions = dict(versions)
+        self.older = older
+        self._by_name: dict[type[AnySpec], dict[str, AnySpec]] = {}
+        self._variants: dict[tuple[str, str, int | str], Definitions] = {}
         self.plans: dict[object, object] = {}
         """What was worked out from them for online reads."""
         self.checked: set[str] = set()
@@ -40,7 +54,34 @@ class Definitions:
 
     def of(self, cls: type[S]) -> dict[str, S]:
         """Return the definitions of one kind by name."""
-        return {spec.name: spec for spec in self.all if isinstance(spec, cls)}
+        return dict(self._named(cls))
+
+    def _named(self, cls: type[S]) -> dict[str, S]:
+        known: dict[str, S] | None = self._by_name.get(cls)  # type: ignore[assignment]  # each class has its own specs
+        if known is None:
+            known = {spec.name: spec for spec in self.all if isinstance(spec, cls)}
+            self._by_name[cls] = known  # type: ignore[assignment]
+        return known
+
+    def for_request(self, request: FeatureRequest) -> Definitions:
+        """Return what a request is read by: these, or the version of its view that it names with all that it stands on.
+
+        Raises:
+            NotFoundError: If there is no such version.
+        """
+        if request.version is msgspec.UNSET:
+            return self
+        kind = "on_demand" if request.on_demand else "feature_view"
+        key = (kind, request.view, request.version)
+        found = self._variants.get(key)
+        if found is None:
+            if self.older is None:
+                raise NotFoundError(
+                    f"no other version of {in_words(kind)} {request.view!r} can be read here",
+                    hint="versions are in the workspace that they were applied to",
+                )
+            found = self._variants[key] = self.older(*key)
+        return found
 
     def get(self, cls: type[S], name: str, *, used_by: str = "") -> S:
         """Return one definition.
@@ -48,7 +89,7 @@ class Definitions:
         Raises:
             NotFoundError: If there is none, with the near match.
         """
-        known = self.of(cls)
+        known = self._named(cls)
         if name not in known:
             where = f", which {used_by} names" if used_by else ""
             kind = in_words(str(cls.__struct_config__.tag))
@@ -73,12 +114,28 @@ class Definitions:
 
     def features_of(self, request: FeatureRequest) -> tuple[str, ...]:
         """Return the features of a view that a request asks for, in order, without its prefix."""
-        return request.features or tuple(self.get(ViewSpec, request.view).features)
+        return request.features or tuple(self.for_request(request).get(ViewSpec, request.view).features)
 
 
 def kind_of(spec: AnySpec) -> str:
     """Return the word for a definition's kind, as the catalog has it."""
     return str(spec.__struct_config__.tag)
+
+
+def key_of(spec: AnySpec) -> str:
+    """Return `kind:name`, by which closures and manifests name a definition."""
+    return f"{kind_of(spec)}:{spec.name}"
+
+
+def labelled(key: str) -> str:
+    """Write a key of a closure for people.
+
+    Example:
+        >>> labelled("feature_view:spending@v1")
+        'feature view spending@v1'
+    """
+    kind, _, name = key.partition(":")
+    return f"{in_words(kind)} {name}"
 
 
 def in_words(kind: str) -> str:

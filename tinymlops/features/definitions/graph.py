@@ -11,7 +11,9 @@ from collections.abc import Iterable, Sequence
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
-from tinymlops.features.definitions.definitions import kind_of
+import msgspec
+
+from tinymlops.features.definitions.definitions import key_of
 from tinymlops.features.definitions.specs import (
     AnySpec,
     EntitySpec,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "base_sources",
+    "below",
     "derived_in_order",
     "downstream",
     "fingerprints",
@@ -155,6 +158,49 @@ def views_under(definitions: Definitions, on_demand: OnDemandSpec) -> list[Featu
     return requests
 
 
+def below(definitions: Definitions, spec: AnySpec) -> dict[str, AnySpec]:
+    """Return every definition that one stands on, directly or through others.
+
+    Returns:
+        `kind:name` to definition, in order; `kind:name@v1` for what stands there in a version that is named.
+
+    Raises:
+        NotFoundError: If a name resolves to nothing.
+    """
+    found: dict[str, AnySpec] = {}
+    if isinstance(spec, SourceSpec):
+        found = _keyed(upstream(definitions, spec.inputs).values())
+    elif isinstance(spec, ViewSpec | LabelSpec):
+        entity = definitions.get(EntitySpec, spec.entity)
+        found = _keyed([entity, *upstream(definitions, [spec.source]).values()])
+    elif isinstance(spec, OnDemandSpec):
+        for request in views_under(definitions, spec):
+            found |= _with_below(definitions, definitions.get(ViewSpec, request.view))
+    elif isinstance(spec, TrainingSetSpec):
+        found = _with_below(definitions, definitions.get(LabelSpec, spec.label))
+        found |= _keyed(upstream(definitions, [spec.spine]).values())
+        for request in spec.features:
+            found |= _requested(definitions, request)
+    return dict(sorted(found.items()))
+
+
+def _with_below(definitions: Definitions, spec: AnySpec) -> dict[str, AnySpec]:
+    return {key_of(spec): spec, **below(definitions, spec)}
+
+
+def _requested(definitions: Definitions, request: FeatureRequest) -> dict[str, AnySpec]:
+    reader = definitions.for_request(request)
+    spec = reader.get(OnDemandSpec, request.view) if request.on_demand else reader.get(ViewSpec, request.view)
+    found = _with_below(reader, spec)
+    if reader is definitions:
+        return found
+    return {f"{key}@v{reader.versions[key]}": spec for key, spec in found.items()}
+
+
+def _keyed(found: Iterable[AnySpec]) -> dict[str, AnySpec]:
+    return {key_of(spec): spec for spec in found}
+
+
 def version_of(definitions: Definitions, view: ViewSpec) -> tuple[AnySpec, ...]:
     """Return the definitions that make one version of a view: where one of them changes, its rows are others.
 
@@ -174,17 +220,13 @@ def stands_on(definitions: Definitions, training_set: TrainingSetSpec) -> dict[s
     """Return the fingerprint of every definition that a training set stands on, itself included.
 
     Returns:
-        `kind:name` to fingerprint, in order.
+        `kind:name` to fingerprint, in order; `kind:name@v1` for what stands there in a version that is named.
     """
-    label = definitions.get(LabelSpec, training_set.label)
-    found: list[AnySpec] = [training_set, label, definitions.get(EntitySpec, label.entity)]
-    sources = [training_set.spine, label.source]
+    found = _with_below(definitions, definitions.get(LabelSpec, training_set.label))
+    found |= {key_of(training_set): training_set} | _keyed(upstream(definitions, [training_set.spine]).values())
     for request in training_set.features:
-        if request.on_demand:
-            found.append(definitions.get(OnDemandSpec, request.view))
-            continue
-        view = definitions.get(ViewSpec, request.view)
-        found += [view, definitions.get(EntitySpec, view.entity)]
-        sources.append(view.source)
-    found += upstream(definitions, sources).values()
-    return dict(sorted((f"{kind_of(spec)}:{spec.name}", fingerprint(spec)) for spec in found))
+        if request.on_demand and request.version is msgspec.UNSET:  # the views that it reads are in the list themselves
+            found[f"on_demand:{request.view}"] = definitions.get(OnDemandSpec, request.view)
+        else:
+            found |= _requested(definitions, request)
+    return dict(sorted((key, fingerprint(spec)) for key, spec in found.items()))
