@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tinymlops.config import Config
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.applied import Noun
-    from tinymlops.features.definitions.nouns import FeatureView, Source, TrainingSet
+    from tinymlops.features.definitions.nouns import FeatureRole, FeatureView, Source, TrainingSet
     from tinymlops.features.definitions.project import Project
     from tinymlops.features.history.historical import Asked
     from tinymlops.features.history.reproducing import VerifiedBuild
@@ -384,11 +384,11 @@ class Workspace:
         context = self._context()
         return sql(context, query, limits=context.sql_limits(max_rows=max_rows, timeout=timeout))
 
-    def materialize(self, *views: FeatureView[..., Any] | str) -> list[Covered]:
+    def materialize(self, *views: FeatureView[..., Any] | FeatureRole | str) -> list[Covered]:
         """Bring views up to date in the online store, and the rebuilt transformations that they stand on.
 
         Args:
-            views: Which; none for all.
+            views: Which, or versions such as "spending@v1"; none for all in force, and the versions that stay beside them.
 
         Returns:
             What the online store holds of each now.
@@ -397,13 +397,11 @@ class Workspace:
             DefinitionError: If nothing was applied yet.
             ConflictError: If somebody else is materializing in this workspace.
         """
-        from tinymlops.features.definitions.specs import ViewSpec
         from tinymlops.features.intake.refreshing import refresh
 
         context = self._context()
         context.definitions.require_any()
-        chosen = [context.definitions.get(ViewSpec, name) for name in _names(views, context)]
-        return refresh(context, chosen or list(context.definitions.of(ViewSpec).values()))
+        return refresh(context, views)
 
     def get_online_features(
         self,

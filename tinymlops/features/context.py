@@ -14,8 +14,10 @@ import msgspec
 
 from tinymlops.errors import AccessError, DataError, DefinitionError, NotFoundError
 from tinymlops.features.definitions import graph, specs
-from tinymlops.features.definitions.code import find_function, require_same
+from tinymlops.features.definitions.code import find_function, is_same, require_same
 from tinymlops.features.definitions.definitions import Definitions, in_words
+from tinymlops.features.definitions.nouns import title_of
+from tinymlops.features.definitions.specs import OnDemandSpec, SourceSpec, ViewSpec
 from tinymlops.registry.catalog import variant_of
 from tinymlops.times import Clock, parse_duration, system_clock, to_micros
 
@@ -26,12 +28,14 @@ if TYPE_CHECKING:
 
     from tinymlops.config import Config
     from tinymlops.features.definitions.definitions import Older
-    from tinymlops.features.definitions.specs import AnySpec, CodeReference
+    from tinymlops.features.definitions.specs import AnySpec, CodeReference, FeatureRequest
     from tinymlops.records import Definition
     from tinymlops.registry.catalog import Catalog
     from tinymlops.registry.scope import Scope
     from tinymlops.stores.engine import Limits
     from tinymlops.stores.environment import Environment
+
+_NOWHERE: Mapping[str, str] = {}
 
 __all__ = ["Context", "closure", "definitions_of", "filled", "load_definitions", "older_in", "spec_of"]
 
@@ -135,6 +139,40 @@ class Context:
         """Return the same state read by other definitions: those that a model was registered with."""
         return replace(self, definitions=definitions)
 
+    def for_request(self, request: FeatureRequest) -> Context:
+        """Return the same state read by the version that a request names, with all that it stands on.
+
+        Raises:
+            NotFoundError: If there is no such version.
+            DefinitionError: If it needs Python code that has changed since.
+        """
+        reader = self.definitions.for_request(request)
+        if reader is self.definitions:
+            return self
+        functions = {}
+        for spec in _run_at_reads(reader, request):
+            assert spec.code is not None, "it is what runs"
+            try:
+                known = self.functions.get(spec.name)
+                same = known is not None and is_same(known, spec.code)
+                functions[spec.name] = known if known and same else find_function(spec.code, self.root)
+            except DefinitionError as error:
+                raise DefinitionError(
+                    f"{title_of(request)} cannot be read beside its successor: {error.message}",
+                    hint=f"keep its module as it is and write the new {spec.name} in another one, or write both in SQL or "
+                    "as expressions",
+                ) from error
+        return replace(self, definitions=reader, functions=functions)
+
+
+def _run_at_reads(definitions: Definitions, request: FeatureRequest) -> list[SourceSpec | OnDemandSpec]:
+    """Return the definitions whose Python code runs when a request is read."""
+    if request.on_demand:
+        return [definitions.get(OnDemandSpec, request.view)]
+    view = definitions.get(ViewSpec, request.view)
+    sources = graph.lineage(definitions, definitions.get(SourceSpec, view.source))
+    return [source for source in sources if source.row_wise and source.code is not None]
+
 
 @contextmanager
 def _naming(name: str) -> Iterator[None]:
@@ -149,11 +187,15 @@ def _naming(name: str) -> Iterator[None]:
 
 def load_definitions(catalog: Catalog) -> Definitions:
     """Read the definitions in force from the catalog."""
-    return definitions_of(catalog.list(), older=partial(older_in, catalog))
+    return definitions_of(catalog.list(), older=partial(older_in, catalog), places=catalog.places())
 
 
 def definitions_of(
-    rows: Iterable[Definition], variants: Iterable[Definition] = (), *, older: Older | None = None
+    rows: Iterable[Definition],
+    variants: Iterable[Definition] = (),
+    *,
+    older: Older | None = None,
+    places: Mapping[str, str] = _NOWHERE,
 ) -> Definitions:
     """Read definitions as they were stored: in the catalog, or in a model's manifest.
 
@@ -161,12 +203,14 @@ def definitions_of(
         rows: Each kind and name once.
         variants: Versions that requests name, with all that they stand on.
         older: Gives such versions otherwise.
+        places: Renamed source to the name that its rows are stored under.
     """
     rows, pinned = list(rows), list(variants)
     return Definitions(
         map(spec_of, rows),
         versions={f"{row.kind}:{row.name}": row.version for row in rows},
         older=partial(_pinned, pinned) if pinned else older,
+        places=places,
     )
 
 

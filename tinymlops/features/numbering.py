@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from tinymlops.errors import ConflictError
+from tinymlops.errors import ConflictError, DefinitionError
 from tinymlops.features.context import filled, older_in, spec_of
 from tinymlops.features.definitions import graph, specs
 from tinymlops.features.definitions.definitions import Definitions, in_words, key_of, kind_of, labelled
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tinymlops.records import Definition
     from tinymlops.registry.catalog import Catalog
 
-__all__ = ["Numbered", "causes", "check_variants", "definitions_to_apply", "number", "variant_name"]
+__all__ = ["Numbered", "causes", "check_enabled", "check_variants", "definitions_to_apply", "number", "variant_name"]
 
 
 class Numbered(NamedTuple):
@@ -111,6 +111,29 @@ def check_variants(numbered: Iterable[Numbered], catalog: Catalog) -> None:
         name = variant_name(one.spec)
         if name:
             _check_variant(one, name, catalog.versions(kind_of(one.spec), one.spec.name))
+
+
+def check_enabled(numbered: Mapping[str, Numbered], definitions: Definitions) -> list[str]:
+    """Refuse new readers of what is not enabled.
+
+    Returns:
+        A note for each definition that read it before.
+
+    Raises:
+        DefinitionError: If something new reads it, or something reads it that did not.
+    """
+    notes = []
+    for key, one in numbered.items():
+        for under, spec in graph.below(definitions, one.spec).items():
+            if spec.about is msgspec.UNSET or spec.about.enabled:
+                continue
+            if one.known is None or under not in one.known.below:
+                raise DefinitionError(
+                    f"{labelled(key)} would read {labelled(under)}, which is not enabled: it takes no new readers",
+                    hint=f"read another version of it, or ask {spec.about.owner or 'its owner'} to enable it",
+                )
+            notes.append(f"{labelled(key)} reads {labelled(under)}, which is not enabled: move on from it")
+    return notes
 
 
 def variant_name(spec: AnySpec) -> str:

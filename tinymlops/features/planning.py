@@ -17,7 +17,7 @@ from tinymlops.features.definitions.code import is_importable
 from tinymlops.features.definitions.definitions import Definitions, in_words, key_of, kind_of, labelled
 from tinymlops.features.definitions.differences import differences
 from tinymlops.features.definitions.specs import EntitySpec, SourceSpec
-from tinymlops.features.numbering import Numbered, causes, check_variants, definitions_to_apply, number
+from tinymlops.features.numbering import Numbered, causes, check_enabled, check_variants, definitions_to_apply, number
 from tinymlops.features.standing import rename
 from tinymlops.records import Definition
 from tinymlops.stores.generation import begin_change, end_change
@@ -126,6 +126,7 @@ def plan(
     _require_own(definitions, in_force, project)
     numbered = number(definitions, in_force, catalog.newest())
     check_variants(numbered.values(), catalog)
+    notes += check_enabled(numbered, definitions)
     changes = [_change(numbered[key_of(spec)], numbered) for spec in definitions.all]
     own = _base(in_force, project)
     changes += [Change("remove", *key) for key in own if ":".join(key) not in numbered]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tinymlops.errors import NotFoundError, near
-from tinymlops.records import Definition
+from tinymlops.records import Definition, RenamedSource
 
 if TYPE_CHECKING:
     import builtins
@@ -101,6 +101,10 @@ class Catalog:
             said = f"version {chosen}" if isinstance(chosen, int) else f"variant {chosen!r}"
             raise NotFoundError(f"{kind.replace('_', ' ')} {name!r} has no {said}", hint=hint)
         return found[-1]
+
+    def places(self) -> dict[str, str]:
+        """Return the sources that have another name now, each with the name that its rows are stored under."""
+        return {row.name: row.place for row in self._database.list(RenamedSource)}
 
     def kept(self) -> builtins.list[Definition]:
         """Return the versions out of force that say `keep=True`."""

@@ -42,6 +42,8 @@ class ModelManifest(msgspec.Struct, frozen=True, kw_only=True):
     training_set: TrainingSetBuild | None
     definitions: list[Definition]
     """In full, by kind and name, as they were when the training set was built."""
+    variants: list[Definition] = []
+    """Versions that it names beside those, each with all that it stands on."""
 
 
 class Models:
@@ -240,13 +242,15 @@ class Models:
             known = [one.name for one in self._database.list(LoggedModel, where={"run": record.id})]
             hint = near(logged_name, known, otherwise="" if known else "log one first: run.log_model(model)")
             raise NotFoundError(f"run {record.name!r} logged no model {logged_name!r}", hint=hint)
+        catalog = Catalog(self._scope)
         build = self._database.get(TrainingSetBuild, id=model.training_set) if model.training_set else None
         return ModelManifest(
             protocol=_PROTOCOL,
             model=model,
             run=record,
             training_set=build,
-            definitions=Catalog(self._scope).built_with(model.definitions),
+            definitions=catalog.built_with(model.definitions),
+            variants=catalog.variants_in(model.definitions),
         )
 
     def _point(self, tx: Transaction, name: str, alias: str, version: int, current: ModelAlias | None) -> ModelAlias:

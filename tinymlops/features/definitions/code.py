@@ -32,6 +32,7 @@ __all__ = [
     "import_modules",
     "is_importable",
     "is_interactive",
+    "is_same",
     "reference_of",
     "require_same",
     "told",
@@ -90,13 +91,18 @@ def find_function(code: CodeReference, root: Path) -> Callable[..., Any]:
     return function
 
 
+def is_same(function: Callable[..., Any], code: CodeReference) -> bool:
+    """Say whether a function's source text is the one that was applied."""
+    return _digest(function) == code.digest
+
+
 def require_same(function: Callable[..., Any], code: CodeReference) -> None:
     """Refuse a function whose source text is not the one that was applied.
 
     Raises:
         DefinitionError: If it differs.
     """
-    if _digest(function) != code.digest:
+    if not is_same(function, code):
         raise _changed(code)
 
 

@@ -28,6 +28,7 @@ S = TypeVar("S", EntitySpec, SourceSpec, ViewSpec, OnDemandSpec, LabelSpec, Trai
 Older: TypeAlias = Callable[[str, str, int | str], "Definitions"]
 """Gives a version of a definition, by kind, name and number or name of a variant, with all that it stands on."""
 _NONE: Mapping[str, int] = {}
+_NOWHERE: Mapping[str, str] = {}
 
 
 class Definitions:
@@ -37,14 +38,21 @@ class Definitions:
         all_specs: The definitions of a project, or those in force in a workspace.
         versions: `kind:name` to version, where they are known.
         older: Gives other versions than these.
+        places: Renamed source to the name that its rows are stored under.
     """
 
     def __init__(
-        self, all_specs: Iterable[AnySpec], *, versions: Mapping[str, int] = _NONE, older: Older | None = None
+        self,
+        all_specs: Iterable[AnySpec],
+        *,
+        versions: Mapping[str, int] = _NONE,
+        older: Older | None = None,
+        places: Mapping[str, str] = _NOWHERE,
     ) -> None:
         self.all = list(all_specs)
         self.versions = dict(versions)
         self.older = older
+        self.places = places
         self._by_name: dict[type[AnySpec], dict[str, AnySpec]] = {}
         self._variants: dict[tuple[str, str, int | str], Definitions] = {}
         self.plans: dict[object, object] = {}

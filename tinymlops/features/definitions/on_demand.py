@@ -32,13 +32,16 @@ _NUMBERS = [3, 1, None, 1, 7, -2]
 _WORDS = ["b", "a", None, "a", "c", ""]
 
 
-def inputs_of(spec: OnDemandSpec, requests: Sequence[FeatureRequest], definitions: Definitions) -> dict[str, Inputs]:
+def inputs_of(
+    spec: OnDemandSpec, requests: Sequence[FeatureRequest], definitions: Definitions, *, prefix: str = ""
+) -> dict[str, Inputs]:
     """Find the views that the parameters name, each after its role's prefix, among what is asked for.
 
     Args:
         spec: The on-demand view.
         requests: What is asked for beside it.
         definitions: Where the views are.
+        prefix: Of another version of the on-demand view: it reads views with that prefix first, such as `v1_spending`.
 
     Returns:
         Parameter to the features that were asked for.
@@ -49,11 +52,13 @@ def inputs_of(spec: OnDemandSpec, requests: Sequence[FeatureRequest], definition
     import polars as pl
 
     inputs = {}
+    given = set(map(parameter_of, requests))
     for parameter in spec.views:
+        named = prefix + parameter if prefix + parameter in given else parameter
         columns = {
             feature: pl.col(f"{FEATURE}{request.prefix}{feature}")
             for request in requests
-            if parameter_of(request) == parameter
+            if parameter_of(request) == named
             for feature in definitions.features_of(request)
         }
         if not columns:

@@ -16,6 +16,7 @@ import numpy as np
 from tinymlops.errors import DataError
 from tinymlops.features.compute.views import asked_of, is_strict, no_key
 from tinymlops.features.definitions.expressions import aggregates_in
+from tinymlops.features.definitions.nouns import title_of
 from tinymlops.features.definitions.specs import EntitySpec, OnDemandSpec, SourceSpec, ViewSpec
 from tinymlops.features.history.historical import same_name
 from tinymlops.features.history.stored import Rebuilt, newest_rebuild
@@ -80,8 +81,8 @@ class ReadPlan:
         needed = [(column, f"the key of {view.view.name!r}") for view in self.views for column in view.on]
         for request in self.requests:
             if request.on_demand:
-                fields = context.definitions.get(OnDemandSpec, request.view).request
-                needed += [(name, f"a request field of on-demand view {request.view!r}") for name in fields]
+                fields = context.definitions.for_request(request).get(OnDemandSpec, request.view).request
+                needed += [(name, f"a request field of on-demand view {title_of(request)!r}") for name in fields]
         for column, what in needed:
             if column in absent:
                 raise DataError(
@@ -92,7 +93,7 @@ class ReadPlan:
     def origin(self, name: str) -> str:
         """Return `view:feature` of a column; of the last, if several have the name."""
         (*_, view) = (view for view in self.views if name in view.names)
-        return f"{view.view.name}:{name.removeprefix(view.request.prefix)}"
+        return f"{view.title}:{name.removeprefix(view.request.prefix)}"
 
 
 def plan_for(context: Context, requests: Sequence[FeatureRequest], spine_source: str | None) -> ReadPlan:
@@ -111,12 +112,13 @@ class ViewPlan:
     """One view of a request: whose rows to read, and what to make of them."""
 
     def __init__(self, context: Context, request: FeatureRequest, spine_source: str | None) -> None:
-        definitions = context.definitions
+        definitions = context.for_request(request).definitions
         self.request = request
+        self.title = title_of(request)
         self.view = definitions.get(ViewSpec, request.view)
         self.source = definitions.get(SourceSpec, self.view.source).name
         self.on = request.on or definitions.get(EntitySpec, self.view.entity).key
-        self.strict = is_strict(definitions, self.source, spine_source)
+        self.strict = is_strict(context.definitions, request, spine_source)
         self.variant = Variant.of(definitions, self.view)
         self.origin = self.variant.sources[-1]
         """The source whose times and ids the rows have."""
@@ -128,7 +130,7 @@ class ViewPlan:
 
     def newest_rebuild(self, context: Context) -> Rebuilt | None:
         """Return of when the view's rows in history are, if it stands on a rebuilt transformation."""
-        return newest_rebuild(context, self.origin.name) if self.origin.inputs else None
+        return newest_rebuild(context.for_request(self.request), self.origin.name) if self.origin.inputs else None
 
     def require_young(self, rebuilt: Rebuilt, now: int) -> None:
         """Refuse rows that were computed longer ago than their transformation allows.
@@ -141,7 +143,7 @@ class ViewPlan:
             age, most = (timedelta(microseconds=micros) for micros in (now - rebuilt.at, limit))
             raise DataError(
                 f"the rows of {self.origin.name!r} were computed {age} ago, and {most} is the most that it allows",
-                hint=f"tinymlops materialize {self.view.name}",
+                hint=f"tinymlops materialize {self.title}",
             )
 
     def read(self, snapshot: Snapshot, request: Request, now: int) -> Found | None:

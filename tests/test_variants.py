@@ -1,0 +1,315 @@
+"""Versions of a view stand beside its newest: in one training set, one historical read, one online read."""
+
+import math
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from inside import context_of, database_of, online_of, set_clock
+
+import tinymlops as tm
+from tinymlops.errors import NotFoundError
+from tinymlops.features.online.pinned import version_states
+from tinymlops.features.online.variants import states
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+def at(hours):
+    return START + timedelta(hours=hours)
+
+
+def shop(window="30d", *, features=None, both=None, minimum=None, variant=None, keep=False, enabled=True, when="at"):
+    """A shop whose view, transformation and source can be made differently; `both` names a version for the training set."""
+    project = tm.Project("shop")
+    customer = project.entity("customer", key="customer")
+
+    @project.source(timestamp=when, id="order")
+    def orders() -> tm.Schema:
+        return {"order": int, "customer": str, "at": datetime, "paid": datetime, "amount": float}
+
+    @project.source(timestamp="at", id="visit")
+    def visits() -> tm.Schema:
+        return {"visit": int, "customer": str, "at": datetime}
+
+    def large(orders: tm.Rows) -> str:
+        return f"select * from orders where amount >= {minimum or 0}"
+
+    project.transformation(row_wise=True)(large)
+    said = {"keep": keep, "enabled": enabled} | ({"variant": variant} if variant else {})
+
+    @project.feature_view(entity=customer, **said)
+    def spending(large: tm.Rows) -> tm.Features:
+        if features is not None:
+            return features(large)
+        return {"spent": large["amount"].sum(window=window), "last": large["amount"].last()}
+
+    @project.label(entity=customer, horizon="1d")
+    def buys(orders: tm.Rows) -> tm.Label:
+        return orders.count()
+
+    asked = [spending] if both is None else [spending, spending.variant(both)]
+    project.training_set("buyers", spine=visits, label=buys, features=asked)
+    return project
+
+
+def order(number, customer, hours, amount):
+    return {"order": number, "customer": customer, "at": at(hours), "paid": at(hours + 1), "amount": amount}
+
+
+def spent(rows, customer, moment, hours):
+    """The oracle: what a customer spent in the hours before a moment; the last row of each order counts."""
+    newest = {row["order"]: row for row in rows}
+    found = [
+        row["amount"]
+        for row in newest.values()
+        if row["customer"] == customer and moment - timedelta(hours=hours) <= row["at"] < moment
+    ]
+    return math.fsum(found)
+
+
+KEYS = ["a", "b", "nobody"]
+
+
+def read_both(ws, features):
+    """Read online and as of now from history; they must be the same."""
+    online = ws.get_online_features(features, {"customer": KEYS})
+    spine = pl.DataFrame({"customer": KEYS, "timestamp": [online.timestamp] * len(KEYS)})
+    offline = ws.get_historical_features(spine, features, as_of=online.sequence)
+    assert online.to_polars().equals(offline.select(online.to_polars().columns))
+    return online
+
+
+@pytest.fixture
+def ws(tmp_path):
+    with tm.connect(tmp_path / "shop.tm", create=True, clock=tm.ReplayClock(at(100))) as workspace:
+        yield workspace
+
+
+def test_two_versions_stand_in_one_read(ws):
+    ws.apply(shop("48h"))
+    rows = [order(1, "a", 10, 1.0), order(2, "a", 60, 2.0), order(3, "b", 90, 4.0)]
+    ws.push("orders", rows)
+    ws.materialize()
+    ws.apply(shop("24h"))
+    rows += [order(4, "a", 80, 8.0), order(3, "b", 90, 16.0)]  # pushed after the change, and a correction
+    ws.push("orders", rows[3:])
+    set_clock(ws, tm.ReplayClock(at(101)))
+    found = read_both(ws, ["spending", "spending@v1", "spending@v2:last"]).to_dict()
+    assert list(found) == ["customer", "spent", "last", "v1_spent", "v1_last", "v2_last"]
+    assert found["spent"] == [spent(rows, key, at(101), 24) for key in KEYS]
+    assert found["v1_spent"] == [spent(rows, key, at(101), 48) for key in KEYS]
+    ws.materialize("spending", "spending@v1")
+    again = read_both(ws, ["spending", "spending@v1", "spending@v2:last"]).to_dict()
+    assert again == found
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 4), st.sampled_from("ab"), st.integers(1, 99), st.integers(1, 64), st.booleans()),
+        min_size=1,
+        max_size=8,
+    ),
+    st.integers(0, 8),
+    st.booleans(),
+)
+def test_a_version_answers_by_its_own_rule_whatever_comes(tmp_path_factory, pushes, change, online):
+    path = tmp_path_factory.mktemp("variants") / "shop.tm"
+    rows = []
+    with tm.connect(path, create=True, clock=tm.ReplayClock(at(100))) as ws:
+        ws.apply(shop("40h", minimum=0))
+        if online:
+            ws.materialize()
+        for place, (number, customer, hours, amount, _) in enumerate(pushes):
+            if place == change:
+                ws.apply(shop("10h", minimum=2))
+                if online:
+                    ws.materialize("spending", "spending@v1")
+            ws.push("orders", [order(number, customer, hours, float(amount))])
+            rows.append(order(number, customer, hours, float(amount)))
+        set_clock(ws, tm.ReplayClock(at(100) + timedelta(seconds=1)))
+        found = read_both(ws, ["spending@v1"]).to_dict()
+        assert found["v1_spent"] == [spent(rows, key, at(100) + timedelta(seconds=1), 40) for key in KEYS]
+
+
+def test_a_version_is_read_by_all_that_it_stands_on(ws):
+    ws.apply(shop("48h", minimum=3))
+    rows = [order(1, "a", 90, 1.0), order(2, "a", 91, 5.0)]
+    ws.push("orders", rows)
+    ws.apply(shop("48h", minimum=0))  # the view itself is the same
+    set_clock(ws, tm.ReplayClock(at(101)))
+    found = read_both(ws, ["spending", "spending@v1"]).to_dict()
+    assert (found["spent"][0], found["v1_spent"][0]) == (6.0, 5.0)
+
+
+def test_prefixes_and_names(ws):
+    ws.apply(shop("48h", variant="ana"))
+    newest = shop("24h")
+    ws.apply(newest)
+    ws.push("orders", [order(1, "a", 90, 1.0)])
+    spending = newest.definitions["spending"]
+    read = ws.get_online_features(
+        [
+            spending,
+            spending.variant("v1"),
+            spending.variant("ana"),
+            spending.variant("v1", prefix="old_")["last"],
+            spending["last"].variant("v2"),
+            "spending@ana:last",
+        ][:5],
+        {"customer": ["a"]},
+    )
+    assert read.features == ("spent", "last", "v1_spent", "v1_last", "ana_spent", "ana_last", "old_last", "v2_last")
+    assert ws.get_online_features(["spending@ana:last"], {"customer": ["a"]}).features == ("ana_last",)
+    assert repr(spending.variant("v1")) == "<features spending@v1>"
+    with pytest.raises(tm.DataError, match="has the name of another column"):
+        ws.get_online_features([spending, spending.variant("v1", prefix="")], {"customer": ["a"]})
+    for odd in ("3", "", "v0", "Ana", "v1:last"):
+        with pytest.raises(NotFoundError):
+            spending.variant(odd) if odd != "v1:last" else ws.get_online_features(
+                ["spending:last@v1"], {"customer": ["a"]}
+            )
+
+
+def test_what_is_not_there_is_named(ws):
+    ws.apply(shop(variant="ana"))
+    for name, said in [
+        ("spending@v2", "feature view 'spending' has no version 2\nHint: it has v1 to v1"),
+        ("spending@anna", "feature view 'spending' has no variant 'anna'\nHint: did you mean 'ana'"),
+        ("spending@v1:lst", "feature view 'spending@v1' has no feature 'lst'\nHint: did you mean 'last'"),
+        ("spendin@v1", "there is no feature view 'spendin'"),
+        ("spending:last@v1", "is not a reference\nHint: write spending@v1:last"),
+    ]:
+        with pytest.raises(NotFoundError, match=said):
+            ws.get_online_features([name], {"customer": ["a"]})
+
+
+def fill(ws, hours=range(1, 90)):
+    rows = [order(hour, "ab"[hour % 2], hour, float(hour % 7)) for hour in hours]
+    ws.push("orders", rows)
+    return rows
+
+
+def test_two_versions_stand_in_one_training_set_that_is_reproduced(ws):
+    set_clock(ws, tm.ReplayClock(at(0)))
+    ws.apply(shop("48h", variant="ana"))
+    rows = []
+    for hour in range(1, 100, 3):
+        set_clock(ws, tm.ReplayClock(at(hour)))
+        ws.push("orders", [order(hour, "ab"[hour % 2], hour, float(hour % 7))])
+        rows.append(order(hour, "ab"[hour % 2], hour, float(hour % 7)))
+        ws.push("visits", [{"visit": hour, "customer": "a", "at": at(hour)}])
+    set_clock(ws, tm.ReplayClock(at(200)))
+    both = shop("24h", both="ana")
+    assert "training set buyers" in str(ws.plan(both))
+    ws.apply(both)
+    assert ws.catalog.get("training_set", "buyers").below["feature_view:spending@v1"] == 1
+    data = ws.get_training_data("buyers")
+    assert data.train.X.columns == ["spent", "last", "ana_spent", "ana_last"]
+    for row, moment in zip(data.train.X.iter_rows(named=True), data.train.spine["timestamp"], strict=True):
+        assert (row["spent"], row["ana_spent"]) == (spent(rows, "a", moment, 24), spent(rows, "a", moment, 48))
+    assert data.definitions["feature_view:spending@v1"] != data.definitions["feature_view:spending"]
+    assert {"source:orders@v1", "source:large@v1", "entity:customer@v1"} <= data.definitions.keys()
+    assert [field.source for field in data.signature.features][2] == "spending@v1:spent"
+    ws.apply(shop("24h", variant="bob"))  # another name, and the training set names no variant any more
+    ws.apply(shop("12h"))
+    assert ws.verify(data.build_id).same
+    assert ws.reproduce(data.build_id).fingerprint == data.fingerprint
+
+
+def names_online(ws):
+    """What the online store holds: feature view and windows of each."""
+    with online_of(ws).read() as snapshot:
+        return sorted(
+            str(state.variant.view.features["spent"].window // 3_600_000_000) + "h" for state in states(snapshot)
+        )
+
+
+def test_gc_keeps_what_something_pins_and_drops_the_others(ws):
+    ws.apply(shop("48h"))
+    fill(ws)
+    ws.materialize()
+    ws.apply(shop("24h", both="v1"))
+    ws.materialize()
+    assert names_online(ws) == ["24h", "48h"]
+    ws.gc()
+    assert names_online(ws) == ["24h", "48h"]
+    (state,) = version_states(context_of(ws), ws.models)
+    assert (state.version, state.pinned_by, state.ended) == ("spending@v1", ("training set buyers",), None)
+    assert state.covered == database_of(ws).sequence()
+    fill(ws, [95])  # and it follows
+    (state,) = version_states(context_of(ws), ws.models)
+    assert state.covered == database_of(ws).sequence()
+    ws.apply(shop("24h"))
+    assert version_states(context_of(ws), ws.models) == []
+    ws.gc()
+    assert names_online(ws) == ["24h"]
+    assert read_both(ws, ["spending@v1"]).to_dict()["v1_spent"]  # from history
+
+
+def test_a_version_that_says_keep_stays(ws):
+    ws.apply(shop("48h", keep=True))
+    fill(ws)
+    ws.apply(shop("24h"))
+    assert {one.view for one in ws.materialize()} == {"spending"}
+    assert names_online(ws) == ["24h", "48h"]
+    ws.gc()
+    assert names_online(ws) == ["24h", "48h"]
+    (state,) = version_states(context_of(ws), ws.models)
+    assert state.pinned_by == ("keep=True",)
+
+
+def test_a_lost_version_is_materialized_again(tmp_path):
+    import shutil
+
+    path = tmp_path / "shop.tm"
+    with tm.connect(path, create=True, clock=tm.ReplayClock(at(100))) as ws:
+        ws.apply(shop("48h", keep=True))
+        fill(ws)
+        ws.apply(shop("24h"))
+        ws.materialize()
+        online = online_of(ws).path
+    for file in online.glob("*.mdb"):
+        file.unlink() if file.is_file() else shutil.rmtree(file)
+    with tm.connect(path, clock=tm.ReplayClock(at(100))) as ws:
+        assert names_online(ws) == ["24h", "48h"]
+
+
+def test_a_model_serves_the_versions_that_it_was_trained_on(ws):
+    sklearn = pytest.importorskip("sklearn.ensemble")
+    set_clock(ws, tm.ReplayClock(at(0)))
+    ws.apply(shop("48h"))
+    for hour in range(1, 100):
+        set_clock(ws, tm.ReplayClock(at(hour)))
+        ws.push("orders", [order(hour, "ab"[hour % 2], hour, float(hour % 7))])
+        ws.push("visits", [{"visit": hour, "customer": "ab"[hour % 3 == 0], "at": at(hour)}])
+    set_clock(ws, tm.ReplayClock(at(200)))
+    ws.apply(shop("24h", both="v1"))
+    ws.materialize()
+    data = ws.get_training_data("buyers")
+    with ws.start_run("linear", data=data) as run:
+        run.log_model(sklearn.HistGradientBoostingRegressor().fit(data.train.X, data.train.y))
+    ws.register_model("buyer", run=run)
+    model = ws.load_model("buyer")
+    assert {f"{row.kind}:{row.name}@v{row.version}" for row in model.manifest.variants} == {
+        "feature_view:spending@v1",
+        "source:large@v1",
+        "source:orders@v1",
+        "entity:customer@v1",
+    }
+    fill(ws, [190, 195])
+    answer = ws.get_online_features(["spending", "spending@v1"], {"customer": ["a", "b"]}).to_polars()
+    frame = answer.drop("customer")
+    predicted = ws.predict("buyer", [{"customer": "a"}, {"customer": "b"}]).to_rows()
+    assert [row["prediction"] for row in predicted] == pytest.approx(model.estimator.predict(frame))
+    ws.apply(shop("12h"))
+    ws.gc()
+    assert names_online(ws) == ["24h", "48h"]  # the model's two; the newest was never materialized
+    (state,) = version_states(context_of(ws), ws.models)
+    assert state.pinned_by == ("model buyer@v1",)
+    again = ws.predict("buyer", [{"customer": "a"}, {"customer": "b"}]).to_rows()
+    assert [row["prediction"] for row in again] == [row["prediction"] for row in predicted]
+    assert ws.verify_online().same
