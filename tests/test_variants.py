@@ -1,6 +1,8 @@
 """Versions of a view stand beside its newest: in one training set, one historical read, one online read."""
 
 import math
+import sys
+import textwrap
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -10,7 +12,8 @@ from hypothesis import strategies as st
 from inside import context_of, database_of, online_of, set_clock
 
 import tinymlops as tm
-from tinymlops.errors import NotFoundError
+from tinymlops.errors import DefinitionError, NotFoundError
+from tinymlops.features.definitions.code import import_modules
 from tinymlops.features.online.pinned import version_states
 from tinymlops.features.online.variants import states
 
@@ -313,3 +316,272 @@ def test_a_model_serves_the_versions_that_it_was_trained_on(ws):
     again = ws.predict("buyer", [{"customer": "a"}, {"customer": "b"}]).to_rows()
     assert [row["prediction"] for row in again] == [row["prediction"] for row in predicted]
     assert ws.verify_online().same
+
+
+# A source that is read anew
+
+
+ORDERS = 'select "order", customer, "at", amount::double as amount from read_csv(\'orders.csv\')'
+
+
+def read_by(text, *, both=None, days=90):
+    """A shop that reads a file by SQL."""
+    project = tm.Project("shop")
+    customer = project.entity("customer", key="customer")
+
+    def orders() -> str:
+        return text
+
+    project.source(timestamp="at", id="order", tz="UTC")(orders)
+
+    @project.source(timestamp="at", id="visit")
+    def visits() -> tm.Schema:
+        return {"visit": int, "customer": str, "at": datetime}
+
+    @project.feature_view(entity=customer)
+    def spending(orders: tm.Rows) -> tm.Features:
+        return {"last": orders["amount"].last(), "n": orders.count(window=f"{days}d")}
+
+    @project.label(entity=customer, horizon="1d")
+    def buys(visits: tm.Rows) -> tm.Label:
+        return visits.count()
+
+    project.training_set("buyers", spine=visits, label=buys, features=[spending.variant(both)] if both else [spending])
+    return project
+
+
+def write_orders(tmp_path, *rows):
+    lines = [f"{number},a,{when:%Y-%m-%d %H:%M:%S},{amount}" for number, when, amount in rows]
+    (tmp_path / "orders.csv").write_text("\n".join(["order,customer,at,amount", *lines, ""]))
+
+
+def test_a_version_reads_the_rows_that_its_definitions_name_and_says_since_when_they_ended(ws, tmp_path):
+    write_orders(tmp_path, (1, at(2), 10.0))
+    ws.apply(read_by(ORDERS))
+    ws.ingest("orders")
+    ws.materialize()
+    first = database_of(ws).sequence()
+    ws.apply(read_by(ORDERS.replace("amount::double", "10 * amount::double")))
+    assert ws.catalog.get("feature_view", "spending").version == 2
+    assert ws.get_online_features(["spending@v1"], {"customer": ["a"]}, details=True).ended == {}
+    set_clock(ws, tm.ReplayClock(at(110)))
+    with pytest.warns(UserWarning, match="1 rows count as they are read now"):
+        ws.ingest("orders", rebuild=True)
+    ws.materialize("spending", "spending@v1")
+    write_orders(tmp_path, (1, at(2), 10.0), (2, at(105), 20.0))
+    set_clock(ws, tm.ReplayClock(at(120)))
+    ws.ingest("orders")
+    read = read_both(ws, ["spending", "spending@v1"]).to_dict()
+    assert (read["last"][0], read["n"][0]) == (200.0, 2)
+    assert (read["v1_last"][0], read["v1_n"][0]) == (10.0, 1)
+    online = ws.get_online_features(["spending", "spending@v1"], {"customer": ["a"]}, details=True)
+    (ended,) = online.ended.items()
+    assert ended[0] == "spending@v1"
+    assert (ended[1].source, ended[1].at) == ("orders", at(110))
+    assert ended[1].sequence > first
+    pinned = read_by(ORDERS.replace("amount::double", "10 * amount::double"), both="v1")
+    said = (
+        f"training set buyers reads spending@v1, which gets no new rows: source orders ended at Q={ended[1].sequence}"
+    )
+    assert any(note.startswith(said) for note in ws.plan(pinned).notes)
+    ws.apply(pinned)
+    assert version_states(context_of(ws), ws.models)[0].ended == ended[1]
+    for hour in (119, 130):
+        ws.push("visits", [{"visit": hour, "customer": "a", "at": at(hour)}])
+    set_clock(ws, tm.ReplayClock(at(200)))
+    ws.push("visits", [{"visit": 200, "customer": "a", "at": at(199)}])
+    assert ws.get_training_data("buyers").report.ended == {"spending@v1": ended[1]}
+
+
+def test_a_version_as_of_a_sequence_is_what_it_was(ws, tmp_path):
+    write_orders(tmp_path, (1, at(2), 10.0))
+    ws.apply(read_by(ORDERS))
+    ws.ingest("orders")
+    first = database_of(ws).sequence()
+    spine = pl.DataFrame({"customer": ["a"], "timestamp": [at(100)]})
+    before = ws.get_historical_features(spine, ["spending@v1"])
+    ws.apply(read_by(ORDERS, days=1))
+    write_orders(tmp_path, (1, at(2), 10.0), (2, at(50), 20.0))
+    ws.ingest("orders")
+    assert ws.get_historical_features(spine, ["spending@v1"], as_of=first).equals(before)
+    assert ws.get_historical_features(spine, ["spending@v1"])["v1_last"].to_list() == [20.0]
+
+
+def test_a_version_of_a_source_with_another_name_by_now_sees_no_row_of_its_own_spine(ws):
+    """A row must not see itself, whatever its source was called."""
+
+    def named(name, was=None, both=None):
+        project = tm.Project("shop")
+        customer = project.entity("customer", key="customer")
+
+        def orders() -> tm.Schema:
+            return {"order": int, "customer": str, "at": datetime, "amount": float}
+
+        orders.__name__ = name
+        source = project.source(timestamp="at", id="order", was=was)(orders)
+        names = {"orders": "def spending(orders: tm.Rows) -> tm.Features:"}
+        text = names["orders"].replace("orders", name) + f"\n    return {{'last': {name}['amount'].last()}}\n"
+        text += f"def buys({name}: tm.Rows) -> tm.Label:\n    return {name}.count()\n"
+        scope = {"tm": tm}
+        exec(text, scope)
+        view = project.feature_view(entity=customer)(scope["spending"])
+        label = project.label(entity=customer, horizon="1h")(scope["buys"])
+        project.training_set("own", spine=source, label=label, features=[view.variant(both)] if both else [view])
+        return project
+
+    set_clock(ws, tm.ReplayClock(at(0)))
+    ws.apply(named("orders"))
+    for hour in (10, 20, 30):
+        set_clock(ws, tm.ReplayClock(at(hour)))
+        ws.push("orders", [{"order": hour, "customer": "a", "at": at(hour), "amount": float(hour)}])
+    set_clock(ws, tm.ReplayClock(at(200)))
+    ws.apply(named("purchases", was="orders", both="v1"))
+    ws.push("purchases", [{"order": 200, "customer": "a", "at": at(200), "amount": 200.0}])
+    data = ws.get_training_data("own")
+    assert data.train.X["v1_last"].to_list() == [None, 10.0, 20.0]
+    assert ws.verify(data.build_id).same
+
+
+# Python code
+
+
+SHOP = """
+    from datetime import datetime
+
+    import polars as pl
+
+    import tinymlops as tm
+
+    project = tm.Project("shop")
+    customer = project.entity("customer", key="customer")
+
+
+    @project.source(timestamp="at")
+    def orders() -> tm.Schema:
+        return {"customer": str, "at": datetime, "amount": float}
+
+
+    @project.transformation(row_wise=True)
+    def doubled(orders: pl.LazyFrame) -> pl.LazyFrame:
+        return orders.with_columns(amount=pl.col("amount") * 2)
+
+
+    @project.feature_view(entity=customer)
+    def spending(doubled: tm.Rows) -> tm.Features:
+        return {"last": doubled["amount"].last()}
+
+
+    @project.on_demand
+    def rest(spending: tm.Inputs, budget: pl.Expr) -> dict[str, pl.Expr]:
+        return {"rest": budget - spending["last"]}
+"""
+
+
+@pytest.fixture
+def module(ws, monkeypatch):
+    """Write a module beside the workspace, and import it."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    names, root = [], context_of(ws).root
+
+    def write(name, text):
+        names.append(name)
+        (root / f"{name}.py").write_text(textwrap.dedent(text))
+        sys.modules.pop(name, None)
+        return import_modules([name], root)[0].project
+
+    yield write
+    for name in names:
+        sys.modules.pop(name, None)
+
+
+def test_python_code_stands_beside_its_successor_where_its_module_is_kept(ws, module):
+    ws.apply(module("first_shop", SHOP))
+    ws.push("orders", [{"customer": "a", "at": at(90), "amount": 3.0}])
+    ws.materialize()
+    changed = SHOP.replace("* 2", "* 3").replace("budget - spending", "2 * budget - spending")
+    ws.apply(module("second_shop", changed))
+    features = ["spending", "spending@v1", "rest", "rest@v1"]
+    set_clock(ws, tm.ReplayClock(at(101)))
+    row = [{"customer": "a", "budget": 10.0}]
+    read = ws.get_online_features(features, row)
+    assert read.to_dict() == {
+        "customer": ["a"],
+        "budget": [10.0],
+        "last": [9.0],
+        "v1_last": [6.0],
+        "rest": [11.0],
+        "v1_rest": [4.0],  # of v1_spending, which stands beside it
+    }
+    spine = pl.DataFrame({**row[0], "timestamp": [at(101)]})
+    assert ws.get_historical_features(spine, features).drop("timestamp").equals(read.to_polars())
+
+
+def test_python_code_cannot_stand_beside_its_successor_in_one_module(ws, module):
+    ws.apply(module("only_shop", SHOP))
+    ws.push("orders", [{"customer": "a", "at": at(90), "amount": 3.0}])
+    ws.apply(module("only_shop", SHOP.replace("* 2", "* 3").replace("budget - spending", "2 * budget - spending")))
+    for features, name in ((["spending", "spending@v1"], "doubled"), (["spending", "rest@v1"], "rest")):
+        with pytest.raises(DefinitionError, match=f"beside its successor: the code of '{name}' has changed") as info:
+            ws.get_online_features(features, [{"customer": "a", "budget": 10.0}])
+        assert f"keep its module as it is and write the new {name} in another one" in info.value.hint
+    assert ws.get_online_features(["spending"], [{"customer": "a"}]).to_dict()["last"] == [9.0]
+
+
+def test_a_kept_version_refuses_a_successor_in_its_module(ws, module):
+    kept = SHOP.replace("@project.feature_view(entity=customer)", "@project.feature_view(entity=customer, keep=True)")
+    ws.apply(module("kept_shop", kept))
+    with pytest.raises(DefinitionError, match="spending@v1 cannot be read beside its successor"):
+        ws.plan(module("kept_shop", kept.replace("* 2", "* 3")))
+
+
+# What is not enabled
+
+
+def test_what_is_not_enabled_takes_no_new_readers_and_tells_the_others(ws):
+    set_clock(ws, tm.ReplayClock(at(0)))
+    ws.apply(shop("48h"))
+    for hour in range(1, 100, 3):
+        set_clock(ws, tm.ReplayClock(at(hour)))
+        ws.push("orders", [order(hour, "a", hour, 1.0)])
+        ws.push("visits", [{"visit": hour, "customer": "a", "at": at(hour)}])
+    set_clock(ws, tm.ReplayClock(at(200)))
+    ws.push("orders", [order(200, "a", 199, 1.0)])
+    closed = shop("48h", enabled=False)
+    assert "training set buyers reads feature view spending, which is not enabled: move on from it" in (
+        ws.plan(closed).notes
+    )
+    ws.apply(closed)
+    for asked in (["spending"], ["spending:last"], ["spending@v1"], [closed.definitions["spending"]]):
+        with pytest.raises(DefinitionError, match="is not enabled: it takes no new readers"):
+            ws.get_online_features(asked, {"customer": ["a"]})
+    with pytest.warns(UserWarning, match="training set buyers reads feature view spending, which is not enabled"):
+        ws.get_training_data("buyers")
+    closed.training_set(
+        "others",
+        spine=closed.definitions["visits"],
+        label=closed.definitions["buys"],
+        features=[closed.definitions["spending"]],
+    )
+    with pytest.raises(DefinitionError, match="training set others would read feature view spending") as info:
+        ws.apply(closed)
+    assert "read another version of it" in info.value.hint
+    ws.apply(shop("24h"))  # the next version is open
+    assert ws.get_online_features(["spending"], {"customer": ["a"]}).features == ("spent", "last")
+
+
+def test_a_model_of_what_is_not_enabled_still_serves(ws):
+    sklearn = pytest.importorskip("sklearn.ensemble")
+    set_clock(ws, tm.ReplayClock(at(0)))
+    ws.apply(shop("48h"))
+    for hour in range(1, 100):
+        set_clock(ws, tm.ReplayClock(at(hour)))
+        ws.push("orders", [order(hour, "a", hour, float(hour % 5))])
+        ws.push("visits", [{"visit": hour, "customer": "a", "at": at(hour)}])
+    set_clock(ws, tm.ReplayClock(at(200)))
+    data = ws.get_training_data("buyers")
+    with ws.start_run("trees", data=data) as run:
+        run.log_model(sklearn.HistGradientBoostingRegressor().fit(data.train.X, data.train.y))
+    ws.register_model("buyer", run=run)
+    before = ws.predict("buyer", [{"customer": "a"}]).to_rows()[0]["prediction"]
+    ws.apply(shop("48h", enabled=False))
+    assert ws.predict("buyer", [{"customer": "a"}]).to_rows()[0]["prediction"] == before
