@@ -723,3 +723,13 @@ def test_control_characters_of_a_client_do_not_reach_the_log(client, served, mon
     assert "failed" in caplog.text
     assert not set(caplog.text) & {"\x1b", "\x07", "\x9b"}
     assert "\\x1b]0;title\\x07" in caplog.text
+
+
+def test_features_of_a_version_are_read_by_its_reference(client):
+    asked = {"features": ["spending", "spending@v1:last_amount"], "keys": [{"customer": 1}], "details": True}
+    answer = client.post(ONLINE, json=asked).json()
+    (row,) = answer["rows"]
+    assert row["v1_last_amount"] == row["last_amount"]
+    assert answer["ended"] == {}
+    wrong = client.post(ONLINE, json={**asked, "features": ["spending:last_amount@v1"]})
+    assert (wrong.status_code, wrong.json()["hint"]) == (404, "write spending@v1:last_amount")

@@ -5,6 +5,7 @@ import sys
 import textwrap
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -16,6 +17,7 @@ from tinymlops.errors import DefinitionError, NotFoundError
 from tinymlops.features.definitions.code import import_modules
 from tinymlops.features.online.pinned import version_states
 from tinymlops.features.online.variants import states
+from tinymlops.records import Definition
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -210,7 +212,7 @@ def test_two_versions_stand_in_one_training_set_that_is_reproduced(ws):
     assert "training set buyers" in str(ws.plan(both))
     ws.apply(both)
     assert ws.catalog.get("training_set", "buyers").below["feature_view:spending@v1"] == 1
-    data = ws.get_training_data("buyers")
+    data = ws.get_training_data(both.definitions["buyers"])
     assert data.train.X.columns == ["spent", "last", "ana_spent", "ana_last"]
     for row, moment in zip(data.train.X.iter_rows(named=True), data.train.spine["timestamp"], strict=True):
         assert (row["spent"], row["ana_spent"]) == (spent(rows, "a", moment, 24), spent(rows, "a", moment, 48))
@@ -253,11 +255,22 @@ def test_gc_keeps_what_something_pins_and_drops_the_others(ws):
     assert read_both(ws, ["spending@v1"]).to_dict()["v1_spent"]  # from history
 
 
+def test_a_training_set_may_name_the_version_that_it_comes_with(ws):
+    ws.apply(shop("48h", both="v1"))
+    assert not ws.plan(shop("48h", both="v1"))
+    ws.apply(shop("24h", both="v1"))
+    below = ws.catalog.get("training_set", "buyers").below
+    assert (below["feature_view:spending"], below["feature_view:spending@v1"]) == (2, 1)
+    named = shop("12h", variant="ana", both="ana")
+    ws.apply(named)
+    assert ws.catalog.get("training_set", "buyers").below["feature_view:spending@v3"] == 3
+
+
 def test_a_version_that_says_keep_stays(ws):
     ws.apply(shop("48h", keep=True))
     fill(ws)
     ws.apply(shop("24h"))
-    assert {one.view for one in ws.materialize()} == {"spending"}
+    assert [one.view for one in ws.materialize()] == ["spending", "spending@v1"]
     assert names_online(ws) == ["24h", "48h"]
     ws.gc()
     assert names_online(ws) == ["24h", "48h"]
@@ -585,3 +598,70 @@ def test_a_model_of_what_is_not_enabled_still_serves(ws):
     before = ws.predict("buyer", [{"customer": "a"}]).to_rows()[0]["prediction"]
     ws.apply(shop("48h", enabled=False))
     assert ws.predict("buyer", [{"customer": "a"}]).to_rows()[0]["prediction"] == before
+
+
+# Transformations that are rebuilt, and rows of before
+
+
+def totals(factor, *, days=30):
+    """A shop whose view stands on a rebuilt transformation."""
+    project = tm.Project("shop")
+    customer = project.entity("customer", key="customer")
+
+    @project.source(timestamp="at", id="order")
+    def orders() -> tm.Schema:
+        return {"order": int, "customer": str, "at": datetime, "amount": float}
+
+    def grown(orders: tm.Rows) -> str:
+        return f'select "order", customer, "at", {factor} * amount as amount from orders'
+
+    project.transformation(timestamp="at", id="order")(grown)
+
+    @project.feature_view(entity=customer)
+    def spending(grown: tm.Rows) -> tm.Features:
+        return {"last": grown["amount"].last(), "n": grown.count(window=f"{days}d")}
+
+    return project
+
+
+@pytest.mark.parametrize("materialized", [True, False])
+def test_a_version_of_a_rebuilt_transformation_keeps_the_rows_that_it_had(ws, materialized):
+    ws.apply(totals(2))
+    ws.push("orders", [{"order": 1, "customer": "a", "at": at(90), "amount": 1.0}])
+    ws.materialize()
+    ws.apply(totals(3))
+    set_clock(ws, tm.ReplayClock(at(110)))
+    ws.push("orders", [{"order": 2, "customer": "a", "at": at(105), "amount": 10.0}])
+    ws.materialize(*(["spending", "spending@v1"] if materialized else ["spending"]))
+    set_clock(ws, tm.ReplayClock(at(120)))
+    read = ws.get_online_features(["spending", "spending@v1"], {"customer": ["a"]}, details=True)
+    assert read.to_dict()["last"] == [30.0]
+    assert read.to_dict()["v1_last"] == [2.0]
+    assert read.ended["spending@v1"].source == "grown"
+    assert set(read.rebuilt) == {"spending", "spending@v1"}
+
+
+def test_a_version_shares_the_transformation_that_is_still_in_force(ws):
+    ws.apply(totals(2))
+    ws.push("orders", [{"order": 1, "customer": "a", "at": at(90), "amount": 1.0}])
+    ws.apply(totals(2, days=1))
+    set_clock(ws, tm.ReplayClock(at(110)))
+    ws.materialize("spending@v1")
+    ws.push("orders", [{"order": 2, "customer": "a", "at": at(109), "amount": 10.0}])
+    ws.materialize("spending@v1")
+    set_clock(ws, tm.ReplayClock(at(120)))
+    read = ws.get_online_features(["spending", "spending@v1"], {"customer": ["a"]}, details=True)
+    assert read.to_dict()["v1_n"] == [2]
+    assert read.ended == {}
+
+
+def test_a_version_of_before_closures_were_recorded_is_refused(ws):
+    ws.apply(shop("48h"))
+    ws.apply(shop("24h"))
+    with database_of(ws).write(actor="test") as tx:
+        for row in tx.list(Definition):
+            tx.update(msgspec.structs.replace(row, below={}, logic=""))
+    assert ws.get_online_features(["spending@v2"], {"customer": ["a"]}).features == ("v2_spent", "v2_last")
+    with pytest.raises(NotFoundError, match="feature view spending v1 is from before versions recorded") as info:
+        ws.get_online_features(["spending@v1"], {"customer": ["a"]})
+    assert info.value.hint == "apply that definition again: it becomes the newest version"

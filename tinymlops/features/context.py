@@ -243,6 +243,8 @@ def closure(row: Definition, version: Callable[[str, str, int], Definition]) -> 
 
 def filled(rows: Sequence[Definition]) -> list[Definition]:
     """Return definitions in force with what those of before schema 4 stand on, which nobody had recorded."""
+    if all(row.logic for row in rows):
+        return list(rows)
     definitions = definitions_of(rows)
     return [row if row.logic else _filled(row, definitions) for row in rows]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tinymlops.features.definitions.specs import AnySpec, CodeReference
     from tinymlops.registry.catalog import Catalog
     from tinymlops.registry.scope import Scope
+    from tinymlops.stores.transaction import Transaction
 
 __all__ = ["Change", "Definitions", "Plan", "apply", "definitions_to_apply", "plan"]
 
@@ -182,23 +183,35 @@ def apply(
             )
         begin_change(scope.environment.online)
         rename(tx, renamed, at)
-        for before, after in zip(in_force, filled(in_force), strict=True):
-            if not before.logic:
-                tx.update(after)
-        by_key = {f"{row.kind}:{row.name}": row for row in filled(in_force)}
         numbered = number(definitions, in_force, catalog.newest(tx=tx))
+        rows = _fill(tx, in_force, numbered)
         for change in planned.changes:
             key = f"{change.kind}:{change.name}"
             if change.action == "keep":
                 continue
             if change.action == "remove":
-                catalog.remove(tx, by_key[key], at=at)
+                catalog.remove(tx, rows[key], at=at)
             elif change.action == "describe":
-                tx.update(msgspec.structs.replace(by_key[key], spec=_stored(numbered[key].spec)))
+                spec = numbered[key].spec
+                tx.update(msgspec.structs.replace(rows[key], spec=_stored(spec), logic=specs.logic(spec)))
             else:
                 catalog.put(tx, _row(numbered[key], project, scope.actor, at))
             tx.audit(f"definition.{change.action}", key, project=project)
     end_change(scope.environment.online)
+
+
+def _fill(tx: Transaction, in_force: Sequence[Definition], numbered: Mapping[str, Numbered]) -> dict[str, Definition]:
+    """Record what definitions of before schema 4 stand on, and their logic; return those in force by key."""
+    found = {}
+    for before, row in zip(in_force, filled(in_force), strict=True):
+        key = f"{row.kind}:{row.name}"
+        found[key] = row
+        if before.logic:
+            continue
+        if key in numbered and not numbered[key].has_new_content:
+            found[key] = msgspec.structs.replace(row, logic=specs.logic(numbered[key].spec))
+        tx.update(found[key])
+    return found
 
 
 def _row(one: Numbered, project: str, author: str, at: datetime) -> Definition:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tinymlops.errors import ConflictError, DefinitionError, TinyMLOpsError
 from tinymlops.features.context import definitions_of
+from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.specs import FeatureRequest, SourceSpec, TrainingSetSpec
 from tinymlops.features.history.ended import ended_views
 from tinymlops.features.history.generations import (
@@ -75,7 +76,8 @@ def starved_models(context: Context, models: Models, renamed: Mapping[str, str] 
                 pinned = definitions_of(manifest.definitions, manifest.variants)
             except TinyMLOpsError:
                 continue  # whoever loads the model is told
-            reasons = list(_starving(context, pinned, renamed or {}))
+            every = [pinned, *graph.named_versions(pinned)]
+            reasons = list(dict.fromkeys(why for one in every for why in _starving(context, one, renamed or {})))
             if reasons:
                 found[shown] = "; ".join(reasons)
     return found

@@ -37,6 +37,7 @@ __all__ = [
     "fingerprints",
     "labels_reading",
     "lineage",
+    "named_versions",
     "origin",
     "parameter_of",
     "rebuilt_under",
@@ -199,6 +200,12 @@ def _requested(definitions: Definitions, request: FeatureRequest) -> dict[str, A
 
 def _keyed(found: Iterable[AnySpec]) -> dict[str, AnySpec]:
     return {key_of(spec): spec for spec in found}
+
+
+def named_versions(definitions: Definitions) -> list[Definitions]:
+    """Return the versions that training sets name beside the definitions, each as all that it stands on."""
+    requests = [request for one in definitions.of(TrainingSetSpec).values() for request in one.features]
+    return [definitions.for_request(request) for request in requests if request.version is not msgspec.UNSET]
 
 
 def version_of(definitions: Definitions, view: ViewSpec) -> tuple[AnySpec, ...]:

@@ -12,7 +12,7 @@ import msgspec
 from tinymlops.errors import ConflictError
 from tinymlops.features.definitions import graph, specs
 from tinymlops.features.definitions.applied import require_applied
-from tinymlops.features.definitions.nouns import requests_of
+from tinymlops.features.definitions.nouns import requests_of, title_of
 from tinymlops.features.definitions.specs import FeatureRequest, SourceSpec, ViewSpec
 from tinymlops.features.intake.followers import follow
 from tinymlops.features.intake.transforming import recompute
@@ -53,12 +53,16 @@ def refresh(context: Context, views: Sequence[FeatureView[..., object] | Feature
             recompute(context, source)
         follow(context)  # all views at once; why one that is asked for cannot, its own `materialize` says
         if len(chosen) == 1:
-            return [materialize(readers[0], chosen[0])]
+            return [_titled(requests[0], materialize(readers[0], chosen[0]))]
         with progress("materializing", len(chosen)) as advance, ThreadPoolExecutor(thread_count()) as pool:
             parts = [pool.submit(materialize, reader, view) for reader, view in zip(readers, chosen, strict=True)]
             for _ in as_completed(parts):
                 advance(1)
-        return [part.result() for part in parts]
+        return [_titled(request, part.result()) for request, part in zip(requests, parts, strict=True)]
+
+
+def _titled(request: FeatureRequest, covered: Covered) -> Covered:
+    return msgspec.structs.replace(covered, view=title_of(request))
 
 
 def _request_for(context: Context, view: FeatureView[..., object] | FeatureRole | str) -> FeatureRequest:
