@@ -163,8 +163,7 @@ def test_prefixes_and_names(ws):
             spending.variant("ana"),
             spending.variant("v1", prefix="old_")["last"],
             spending["last"].variant("v2"),
-            "spending@ana:last",
-        ][:5],
+        ],
         {"customer": ["a"]},
     )
     assert read.features == ("spent", "last", "v1_spent", "v1_last", "ana_spent", "ana_last", "old_last", "v2_last")
@@ -172,11 +171,9 @@ def test_prefixes_and_names(ws):
     assert repr(spending.variant("v1")) == "<features spending@v1>"
     with pytest.raises(tm.DataError, match="has the name of another column"):
         ws.get_online_features([spending, spending.variant("v1", prefix="")], {"customer": ["a"]})
-    for odd in ("3", "", "v0", "Ana", "v1:last"):
-        with pytest.raises(NotFoundError):
-            spending.variant(odd) if odd != "v1:last" else ws.get_online_features(
-                ["spending:last@v1"], {"customer": ["a"]}
-            )
+    for odd in ("3", "", "v0", "Ana", "v1@v2"):
+        with pytest.raises(NotFoundError, match="is not a reference"):
+            spending.variant(odd)
 
 
 def test_what_is_not_there_is_named(ws):
@@ -279,8 +276,6 @@ def test_a_version_that_says_keep_stays(ws):
 
 
 def test_a_lost_version_is_materialized_again(tmp_path):
-    import shutil
-
     path = tmp_path / "shop.tm"
     with tm.connect(path, create=True, clock=tm.ReplayClock(at(100))) as ws:
         ws.apply(shop("48h", keep=True))
@@ -289,7 +284,7 @@ def test_a_lost_version_is_materialized_again(tmp_path):
         ws.materialize()
         online = online_of(ws).path
     for file in online.glob("*.mdb"):
-        file.unlink() if file.is_file() else shutil.rmtree(file)
+        file.unlink()
     with tm.connect(path, clock=tm.ReplayClock(at(100))) as ws:
         assert names_online(ws) == ["24h", "48h"]
 
