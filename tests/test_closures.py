@@ -60,7 +60,7 @@ def test_what_stands_on_a_changed_source_becomes_the_next_version(workspace):
     changed = shop(amount=int)
     assert str(workspace.plan(changed)).splitlines()[:6] == [
         "5 to apply, 3 unchanged",
-        "  ~ source orders  (columns.amount)",
+        "  ~ source orders  (columns.amount Float64 -> Int64)",
         "  ~ source large  (below: source orders v1 -> v2)",
         "  ~ feature view spending  (below: source orders v1 -> v2)",
         "  ~ label buys  (below: source orders v1 -> v2)",
@@ -212,7 +212,8 @@ def test_a_named_variant_is_not_applied_again_with_other_content(workspace):
     with pytest.raises(ConflictError) as info:
         workspace.apply(shop(variant="ana", feature="20d"))
     assert info.value.message == (
-        "variant 'ana' of feature view 'spending' is version 1 already, and differs from this one in features.spent"
+        "variant 'ana' of feature view 'spending' is version 1 already, and differs from this one in "
+        "spent.window 30d -> 20d"
     )
     assert "give this one another name" in info.value.hint
     with pytest.raises(ConflictError, match="differs from this one in source large v1 -> v2, source orders v1 -> v2"):

@@ -1,4 +1,4 @@
-"""A notebook: definitions are made anew when a cell runs again, answers are shown as tables, and what lives only in
+"""A notebook: a cell that runs again defines its nouns again, answers are shown as tables, and what lives only in
 the notebook is trained with but not registered."""
 
 import contextlib
@@ -151,7 +151,7 @@ def test_a_changed_cell_is_a_change_of_the_plan(trained):
     trained.run(VIEWS.replace('ttl="2d"', 'ttl="3d"').replace("* discount", "* discount * 2"))
     planned = trained.printed("print(ws.plan(project))")
     assert planned.startswith("4 to apply")
-    assert "~ feature view spending  (ttl)" in planned
+    assert "~ feature view spending  (ttl 2d -> 3d)" in planned
     assert "~ on-demand view rest  (code)" in planned
     assert "~ training set plain  (below: feature view spending v1 -> v2)" in planned
     assert "~ training set with_code  (below: feature view spending v1 -> v2, on-demand view rest v1 -> v2)" in planned

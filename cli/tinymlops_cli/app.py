@@ -6,7 +6,20 @@ from typing import Annotated
 import typer
 
 import tinymlops
-from tinymlops_cli import bench, definitions, doctor, features, history, keeping, querying, serving, starting, tracking
+from tinymlops_cli import (
+    bench,
+    catalog,
+    definitions,
+    doctor,
+    features,
+    history,
+    keeping,
+    lineage,
+    querying,
+    serving,
+    starting,
+    tracking,
+)
 from tinymlops_cli.failures import EXIT_CODES, UsageError, report
 from tinymlops_cli.interrupts import wants_json
 
@@ -17,9 +30,9 @@ _EPILOG = f"""\b
 Exit codes: 0 when all went well, 130 when interrupted, and for each class of error
 {_CODES}
 
-With --json, standard output is one JSON document and an error is one JSON object on standard error, the last line of it:
-warnings are lines before it that begin with "warning: ". With TYPER_STANDARD_TRACEBACK=1 in the environment an error is
-told after its traceback.
+With --json, standard output is one JSON document. An error is one JSON object, the last line of standard error; lines
+before it that begin with "warning: " are warnings. With TYPER_STANDARD_TRACEBACK=1 in the environment a traceback is
+printed before the error.
 """
 
 
@@ -42,18 +55,34 @@ def root(
     """The whole machine-learning workflow of a small team in one process on one machine."""
 
 
-for module in (starting, definitions, history, features, tracking, serving, querying, keeping, doctor, bench):
+COMMANDS = (
+    starting,
+    definitions,
+    catalog,
+    history,
+    features,
+    tracking,
+    serving,
+    querying,
+    lineage,
+    keeping,
+    doctor,
+    bench,
+)
+"""The modules that add the commands, in the order of the help."""
+
+for module in COMMANDS:
     module.add_to(app)
 
 
 def run() -> None:
-    """Run the command line; with `--json` also what is wrong with the line itself is told as one object."""
+    """Run the command line; with `--json`, errors in the command line itself are one JSON object too."""
     if not wants_json(sys.argv[1:]):
         app()
     try:
         sys.exit(app(standalone_mode=False))
     except Exception as error:
-        message = getattr(error, "format_message", None)  # of typer's own errors alone
+        message = getattr(error, "format_message", None)  # only for typer's own errors
         if message is None:
             raise
         report(UsageError(message(), hint="see tinymlops --help"), as_json=True)

@@ -1,4 +1,4 @@
-"""What every step on features needs: who works on which workspace, the definitions in force and the user's code."""
+"""The context of every step on features: the workspace, the definitions in force and the user's code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from tinymlops.features.definitions.code import find_function, is_same, require_
 from tinymlops.features.definitions.definitions import Definitions, in_words
 from tinymlops.features.definitions.nouns import title_of
 from tinymlops.features.definitions.specs import OnDemandSpec, SourceSpec, ViewSpec
-from tinymlops.registry.catalog import variant_of
 from tinymlops.times import Clock, parse_duration, system_clock, to_micros
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ class Context:
     functions: Mapping[str, Callable[..., Any]]
     """The user's Python functions by definition name, of the projects applied in this process."""
     root: Path
-    """Relative paths in SQL start here, and the project's modules are looked for here."""
+    """The directory where relative paths in SQL start, and where the project's modules are."""
     config: Config
 
     @property
@@ -68,14 +67,14 @@ class Context:
 
     @property
     def replays(self) -> bool:
-        """Whether the clock is not the machine's: then ingest takes only rows available by it."""
+        """Whether the clock is not the machine's: then ingest accepts only rows available by it."""
         return self.clock is not system_clock
 
     def function(self, name: str, code: CodeReference) -> Callable[..., Any]:
         """Return the Python function of a definition, as it was applied.
 
         Raises:
-            DefinitionError: If it is nowhere to be found, or has changed since.
+            DefinitionError: If it cannot be found, or has changed since.
         """
         function = self.functions.get(name)
         if function is None:
@@ -91,13 +90,13 @@ class Context:
         limits: Limits | None = None,
         name: str = "",
     ) -> pl.DataFrame:
-        """Run one SELECT of the user's over files and these tables.
+        """Run one SELECT of the user over files and these tables.
 
         Args:
             sql: The SELECT.
             tables: Frames that it may name.
-            limits: What it may take; by default what the SQL of a source or transformation may.
-            name: The definition whose SQL it is, for the errors.
+            limits: Its limits; by default those for the SQL of a source or transformation.
+            name: The definition with this SQL, for the errors.
         """
         from tinymlops.stores.engine import Limits, query
 
@@ -108,13 +107,13 @@ class Context:
             return query(sql, tables=tables, limits=limits, **self._reach())
 
     def query_columns(self, sql: str, tables: Mapping[str, Any] | None = None) -> dict[str, pl.DataType]:
-        """Return the columns that one SELECT of the user's would have, without running it."""
+        """Return the columns that one SELECT of the user would have, without running it."""
         from tinymlops.stores.engine import relation_columns
 
         return relation_columns(sql, tables=tables, limits=self.sql_limits(), **self._reach())
 
     def sql_limits(self, *, max_rows: int | None = None, timeout: str | timedelta | None = None) -> Limits:
-        """Return what a question in SQL may take: as given, else as `tinymlops.toml` says."""
+        """Return the limits of a query in SQL: as given, else those of `tinymlops.toml`."""
         from tinymlops.stores.engine import Limits
 
         rows = self.config.sql.max_rows if max_rows is None else max_rows
@@ -123,7 +122,7 @@ class Context:
         return Limits(rows=rows, time=parse_duration(timeout or self.config.sql.timeout, name="timeout"))
 
     def _reach(self) -> dict[str, Any]:
-        """Say what the user's SQL may read and use."""
+        """Return the arguments that limit what the user's SQL may read and use."""
         return {
             "root": self.root,
             "data_dirs": [Path(directory) for directory in self.config.data_dirs],
@@ -176,7 +175,7 @@ def _run_at_reads(definitions: Definitions, request: FeatureRequest) -> list[Sou
 
 @contextmanager
 def _naming(name: str) -> Iterator[None]:
-    """Put a definition's name before what is wrong with its SQL."""
+    """Put a definition's name before the error of its SQL."""
     try:
         yield
     except (AccessError, DataError, DefinitionError) as error:
@@ -197,7 +196,7 @@ def definitions_of(
     older: Older | None = None,
     places: Mapping[str, str] = _NOWHERE,
 ) -> Definitions:
-    """Read definitions as they were stored: in the catalog, or in a model's manifest.
+    """Read definitions as stored in the catalog or in a model's manifest.
 
     Args:
         rows: Each kind and name once.
@@ -275,9 +274,7 @@ def older_in(catalog: Catalog, kind: str, name: str, chosen: int | str) -> Defin
 
 def _pinned(rows: Sequence[Definition], kind: str, name: str, chosen: int | str) -> Definitions:
     def version(kind: str, name: str, number: int | str) -> Definition:
-        found = [
-            row for row in rows if (row.kind, row.name) == (kind, name) and number in (row.version, variant_of(row))
-        ]
+        found = [row for row in rows if (row.kind, row.name) == (kind, name) and number in (row.version, row.variant)]
         if not found:
             raise NotFoundError(f"{in_words(kind)} {name}@{number} was not kept with what was built with it")
         return found[-1]

@@ -1,7 +1,7 @@
-"""The schema of `meta.db`, forward only: a released step is never edited, a new one is added below.
+"""The schema of `meta.db`, forward only: a released step is never edited; a new one is added below.
 
-The last one's number is in `user_version`, which every write transaction compares first. A step that adds a column computes
-the checksums of its table anew, over the columns in the order of the record's fields.
+The number of the last step is in `user_version`, which every write transaction compares first. A step that adds a
+column recomputes the checksums of its table, over the columns in the order of the record's fields.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Bring a database to `SCHEMA_VERSION`; the caller holds the write lock.
+    """Migrate a database to `SCHEMA_VERSION`; the caller holds the write lock.
 
     Args:
         connection: In autocommit mode, outside a transaction.
@@ -93,6 +93,10 @@ def _steps() -> Migrations:
         db.conn.create_function(check_of.__name__, -1, lambda *values: check_of(values), deterministic=True)
         _renew_checksum(db, "definitions")
 
+    @steps()
+    def m005_readers(db: Database) -> None:
+        db.execute(_READERS)
+
     return steps
 
 
@@ -110,7 +114,7 @@ def _add_checksum(db: Database, table: str) -> None:
 
 
 def _renew_checksum(db: Database, table: str) -> None:
-    """Compute the checksums anew: new columns stand behind that of the checksum, and count as the last fields."""
+    """Recompute the checksums: new columns follow the checksum's column, and count as the last fields."""
     columns = db.execute("SELECT name FROM pragma_table_info(?) WHERE name <> ?", (table, CHECK))
     names = ", ".join(quoted(name) for (name,) in columns)
     db.execute(f"UPDATE {quoted(table)} SET {CHECK} = {check_of.__name__}({names})")
@@ -172,6 +176,16 @@ _WHY_AND_WHO = (
         PRIMARY KEY (kind, name, version)
     ) STRICT""",
 )
+_READERS = f"""CREATE TABLE readers (
+    consumer TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    calls INTEGER NOT NULL,
+    first_at INTEGER NOT NULL,
+    last_at INTEGER NOT NULL,
+    {CHECK} INTEGER NOT NULL,
+    PRIMARY KEY (consumer, kind, name)
+) STRICT"""
 
 # Floats are ANY: STRICT REAL refuses the text that stands for NaN and the infinities.
 _FIRST_SCHEMA = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar, cast
 
 import msgspec
 
@@ -49,27 +49,22 @@ class Definitions:
         older: Older | None = None,
         places: Mapping[str, str] = _NOWHERE,
     ) -> None:
-        self.all = list(all_specs)
+        self.all = tuple(all_specs)
         self.versions = dict(versions)
         self.older = older
         self.places = places
-        self._by_name: dict[type[AnySpec], dict[str, AnySpec]] = {}
+        self._by_kind: dict[type[AnySpec], dict[str, AnySpec]] = {}
+        for spec in self.all:
+            self._by_kind.setdefault(type(spec), {})[spec.name] = spec
         self._variants: dict[tuple[str, str, int | str], Definitions] = {}
         self.plans: dict[object, object] = {}
-        """What was worked out from them for online reads."""
+        """Plans for online reads, made from them."""
         self.checked: set[str] = set()
-        """Sources whose row-wise transformations this process has seen to be so."""
+        """Sources whose row-wise transformations this process has verified as row-wise."""
 
-    def of(self, cls: type[S]) -> dict[str, S]:
+    def of(self, cls: type[S]) -> Mapping[str, S]:
         """Return the definitions of one kind by name."""
-        return dict(self._named(cls))
-
-    def _named(self, cls: type[S]) -> dict[str, S]:
-        known: dict[str, S] | None = self._by_name.get(cls)  # type: ignore[assignment]  # each class has its own specs
-        if known is None:
-            known = {spec.name: spec for spec in self.all if isinstance(spec, cls)}
-            self._by_name[cls] = known  # type: ignore[assignment]
-        return known
+        return cast("Mapping[str, S]", self._by_kind.get(cls, {}))
 
     def for_request(self, request: FeatureRequest) -> Definitions:
         """Return what a request is read by: these, or the version of its view that it names with all that it stands on.
@@ -97,7 +92,7 @@ class Definitions:
         Raises:
             NotFoundError: If there is none, with the near match.
         """
-        known = self._named(cls)
+        known = self.of(cls)
         if name not in known:
             where = f", which {used_by} names" if used_by else ""
             kind = in_words(str(cls.__struct_config__.tag))
@@ -105,7 +100,7 @@ class Definitions:
         return known[name]
 
     def require_any(self) -> None:
-        """Refuse to work on nothing.
+        """Refuse to go on without any definitions.
 
         Raises:
             DefinitionError: If no project was applied.
@@ -121,12 +116,12 @@ class Definitions:
         return [source.keys.get(column, column) for column in entity.key]
 
     def features_of(self, request: FeatureRequest) -> tuple[str, ...]:
-        """Return the features of a view that a request asks for, in order, without its prefix."""
+        """Return the requested features of a view, in order, without its prefix."""
         return request.features or tuple(self.for_request(request).get(ViewSpec, request.view).features)
 
 
 def kind_of(spec: AnySpec) -> str:
-    """Return the word for a definition's kind, as the catalog has it."""
+    """Return the word for a definition's kind in the catalog."""
     return str(spec.__struct_config__.tag)
 
 

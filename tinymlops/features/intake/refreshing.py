@@ -1,4 +1,4 @@
-"""`materialize`: bring views up to date, with the rebuilt transformations that they stand on, several at once."""
+"""`materialize`: bring views up to date, with the rebuilt transformations that they depend on, several at once."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ def refresh(context: Context, views: Sequence[FeatureView[..., object] | Feature
         What the online store holds of each.
 
     Raises:
+        NotFoundError: If a name is unknown, with the near match.
         ConflictError: If somebody else is materializing in this workspace.
     """
     requests = [_request_for(context, view) for view in views]
@@ -51,7 +52,7 @@ def refresh(context: Context, views: Sequence[FeatureView[..., object] | Feature
     with _alone(context):
         for source in _rebuilt_under(context, readers, chosen):
             recompute(context, source)
-        follow(context)  # all views at once; why one that is asked for cannot, its own `materialize` says
+        follow(context)  # all views at once; if a requested one cannot, its own `materialize` raises the reason
         if len(chosen) == 1:
             return [_titled(requests[0], materialize(readers[0], chosen[0]))]
         with progress("materializing", len(chosen)) as advance, ThreadPoolExecutor(thread_count()) as pool:
