@@ -244,6 +244,14 @@ def test_a_relative_path_in_an_argument_means_where_the_command_was_typed(shop, 
     assert found["rows"][0]["last_amount"] == 39.5
 
 
+def test_a_version_is_read_and_materialized_by_its_reference(shop, monkeypatch):
+    monkeypatch.chdir(shop)
+    found = ask("features", "online", "spending,spending@v1:last_amount", ROW)
+    assert found["rows"][0]["v1_last_amount"] == found["rows"][0]["last_amount"]
+    assert [row["view"] for row in ask("materialize", "spending@v1")] == ["spending@v1"]
+    assert "write spending@v1:last_amount" in refused(4, "features", "online", "spending:last_amount@v1", ROW)
+
+
 def test_the_options_stand_above_what_the_directory_says(shop, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     by_project = ask("models", "list", "--project", shop)

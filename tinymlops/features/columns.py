@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import polars as pl
 
@@ -19,6 +20,7 @@ from tinymlops.features.compute.arranged import history_of
 from tinymlops.features.compute.rules import require_fits
 from tinymlops.features.definitions import graph, specs
 from tinymlops.features.definitions.expressions import with_window
+from tinymlops.features.definitions.nouns import title_of
 from tinymlops.features.definitions.on_demand import FEATURE, TIMESTAMP, check_row_by_row, inputs_of
 from tinymlops.features.definitions.specs import (
     CheckSpec,
@@ -148,13 +150,17 @@ class _Known:
         self._check_spine_key(spine, key, label, f"{where}, spine {training_set.spine!r}")
         for request in training_set.features:
             if request.on_demand:
-                on_demand = self._definitions.get(OnDemandSpec, request.view)
+                on_demand = self._definitions.for_request(request).get(OnDemandSpec, request.view)
                 _require(spine, on_demand.request, f"{where}, spine {training_set.spine!r}", on_demand.name)
                 self._check_on_demand(on_demand, training_set, spine, dtypes)
                 continue
-            view = self._definitions.get(ViewSpec, request.view)
-            entity = self._definitions.get(EntitySpec, view.entity)
-            self._check_spine_key(spine, request.on or entity.key, view, f"{where}, spine {training_set.spine!r}")
+            reader = self._definitions.for_request(request)
+            view = reader.get(ViewSpec, request.view)
+            columns = request.on or reader.get(EntitySpec, view.entity).key
+            if reader is self._definitions:
+                self._check_spine_key(spine, columns, view, f"{where}, spine {training_set.spine!r}")
+            else:  # the types of its rows are checked when they are joined
+                _require(spine, columns, f"{where}, spine {training_set.spine!r}", title_of(request))
             clash = [request.prefix + name for name in self._definitions.features_of(request)]
             for name in set(clash) & set(spine.columns):
                 raise DefinitionError(
@@ -202,7 +208,7 @@ class _Known:
         for request in training_set.features:
             if graph.parameter_of(request) not in on_demand.views:
                 continue
-            known = dtypes[request.view]
+            known = dtypes[request.view] if request.version is msgspec.UNSET else None
             if known is None:
                 return
             for name in self._definitions.features_of(request):

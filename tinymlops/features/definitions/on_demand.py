@@ -40,13 +40,16 @@ _NUMBERS = [3, 1, None, 1, 7, -2]
 _WORDS = ["b", "a", None, "a", "c", ""]
 
 
-def inputs_of(spec: OnDemandSpec, requests: Sequence[FeatureRequest], definitions: Definitions) -> dict[str, Inputs]:
+def inputs_of(
+    spec: OnDemandSpec, requests: Sequence[FeatureRequest], definitions: Definitions, *, prefix: str = ""
+) -> dict[str, Inputs]:
     """Find the views that the parameters name, each with its role's prefix, among the requested ones.
 
     Args:
         spec: The on-demand view.
         requests: The views requested with it.
         definitions: The definitions that hold the views.
+        prefix: Of another version of the on-demand view: it reads views with that prefix first, such as `v1_spending`.
 
     Returns:
         Parameter to the requested features.
@@ -57,11 +60,13 @@ def inputs_of(spec: OnDemandSpec, requests: Sequence[FeatureRequest], definition
     import polars as pl
 
     inputs = {}
+    given = set(map(parameter_of, requests))
     for parameter in spec.views:
+        named = prefix + parameter if prefix + parameter in given else parameter
         columns = {
             feature: pl.col(f"{FEATURE}{request.prefix}{feature}")
             for request in requests
-            if parameter_of(request) == parameter
+            if parameter_of(request) == named
             for feature in definitions.features_of(request)
         }
         if not columns:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, Unpack, overload
 
 from tinymlops.errors import ConflictError, DefinitionError
+from tinymlops.features.definitions.about import AboutOptions, about_of
 from tinymlops.features.definitions.code import is_interactive
 from tinymlops.features.definitions.data_checks import Check, check_of
 from tinymlops.features.definitions.nouns import (
@@ -105,13 +106,16 @@ class Project:
             if not isinstance(noun, Entity | TrainingSet | Check)
         }
 
-    def entity(self, name: str, *, key: str | Sequence[str], description: str = "") -> Entity:
+    def entity(
+        self, name: str, *, key: str | Sequence[str], description: str = "", **about: Unpack[AboutOptions]
+    ) -> Entity:
         """Name what features describe, and the column or columns that identify one.
 
         Args:
             name: The entity's name.
             key: Its key column, or columns in order; a source where one has another name says so in `keys=`.
             description: What it is, in a sentence.
+            about: `owner=`, `tags=`, `unit=` of its key columns; see `AboutOptions`.
 
         Returns:
             The entity, for `feature_view` and `label`.
@@ -133,7 +137,8 @@ class Project:
             raise DefinitionError(
                 f"entity {name!r} needs different key columns, not {key!r}", hint='write key="customer_id"'
             )
-        return self._add(Entity(EntitySpec(name=name, key=columns, description=description)), "entity")
+        said = about_of(name, about, values=columns, what="key column")
+        return self._add(Entity(EntitySpec(name=name, key=columns, description=description, about=said)), "entity")
 
     def source(
         self,
@@ -151,6 +156,7 @@ class Project:
         lookback: str | timedelta | None = None,
         known: Literal["observed", "latest"] | None = None,
         was: str | None = None,
+        **about: Unpack[AboutOptions],
     ) -> Callable[[Callable[P, R]], Source[P, R]]:
         """Declare rows by a function that returns SQL, a frame, or (for pushes) a schema.
 
@@ -175,6 +181,7 @@ class Project:
                 the ingest that brought it, so a correction never rewrites what a past row saw, and the rows that first
                 bring an id count from their event times. "latest": the final version counts, whenever it came.
             was: The name that the source had before: its rows stay with it.
+            about: `owner=`, `tags=`, `unit=` of its columns, `variant=`, `keep=`, `enabled=`; see `AboutOptions`.
 
         Returns:
             A decorator: the function becomes the `Source` of its name.
@@ -186,7 +193,7 @@ class Project:
         options = SourceOptions(timestamp, id, created, delay, tz, ambiguous, date_means, keys, known)
 
         def declare(function: Callable[P, R]) -> Source[P, R]:
-            spec = source_spec(function, options, static=static, cursor=cursor, lookback=lookback)
+            spec = source_spec(function, options, about, static=static, cursor=cursor, lookback=lookback)
             return self._add(Source(function, spec, was=None if was is None else check_name(was, "source")), "source")
 
         return declare
@@ -205,6 +212,7 @@ class Project:
         keys: Mapping[str, str] | None = None,
         max_age: str | timedelta | None = None,
         known: Literal["observed", "latest"] | None = None,
+        **about: Unpack[AboutOptions],
     ) -> Callable[[Callable[P, R]], Source[P, R]]:
         """Derive a source from others, which are its parameters: in SQL (returns `str`) or in Polars.
 
@@ -222,6 +230,7 @@ class Project:
             max_age: Of one that is rebuilt, at ingest and materialize: how old its rows may be for an online read, such
                 as "1d"; None for any age.
             known: As for `source`, of one that is rebuilt and has an id: a row that a rebuild changes counts from then on.
+            about: As for `source`.
 
         Returns:
             A decorator: the function becomes the `Source` of its name.
@@ -242,19 +251,20 @@ class Project:
         options = SourceOptions(timestamp, id, created, delay, tz, ambiguous, date_means, keys, known)
 
         def declare(function: Callable[P, R]) -> Source[P, R]:
-            spec = transformation_spec(function, options, row_wise=row_wise, max_age=max_age)
+            spec = transformation_spec(function, options, about, row_wise=row_wise, max_age=max_age)
             return self._add(Source(function, spec), "transformation")
 
         return declare
 
     def feature_view(
-        self, *, entity: Entity, ttl: str | timedelta | None = None
+        self, *, entity: Entity, ttl: str | timedelta | None = None, **about: Unpack[AboutOptions]
     ) -> Callable[[Callable[P, Features]], FeatureView[P, Features]]:
         """Define features as expressions over the rows of one source: the function's one parameter.
 
         Args:
             entity: What the features describe.
             ttl: How old a value without a window may be, such as "3h"; without it, any age.
+            about: `owner=`, `tags=`, `unit=` of its features, `variant=`, `keep=`, `enabled=`; see `AboutOptions`.
 
         Returns:
             A decorator: the function, called once on symbolic rows, becomes the `FeatureView` of its name.
@@ -275,11 +285,19 @@ class Project:
         """
 
         def declare(function: Callable[P, Features]) -> FeatureView[P, Features]:
-            return self._add(FeatureView(function, view_spec(function, entity, ttl)), "feature view")
+            return self._add(FeatureView(function, view_spec(function, entity, ttl, about)), "feature view")
 
         return declare
 
-    def on_demand(self, function: Callable[P, R]) -> OnDemandView[P, R]:
+    @overload
+    def on_demand(self, function: Callable[P, R]) -> OnDemandView[P, R]: ...
+
+    @overload
+    def on_demand(
+        self, function: None = None, **about: Unpack[AboutOptions]
+    ) -> Callable[[Callable[P, R]], OnDemandView[P, R]]: ...
+
+    def on_demand(self, function: Callable[..., Any] | None = None, **about: Unpack[AboutOptions]) -> Any:
         """Define row-level Polars expressions of features, request fields and `timestamp`.
 
         A parameter hinted `tm.Inputs` is a feature view (of that name, after a role's prefix if any); one
@@ -289,9 +307,10 @@ class Project:
 
         Args:
             function: Returns feature name to expression.
+            about: `owner=`, `tags=`, `unit=` of its features, `variant=`, `keep=`, `enabled=`; see `AboutOptions`.
 
         Returns:
-            The `OnDemandView` of the function's name.
+            The `OnDemandView` of the function's name; with options alone, the decorator that makes it.
 
         Raises:
             DefinitionError: If its hints do not fit.
@@ -306,10 +325,19 @@ class Project:
             >>> calendar
             <on-demand view calendar of distance>
         """
-        return self._add(OnDemandView(function, on_demand_spec(function)), "on-demand view")
+
+        def declare(function: Callable[..., Any]) -> OnDemandView[..., Any]:
+            return self._add(OnDemandView(function, on_demand_spec(function, about)), "on-demand view")
+
+        return declare if function is None else declare(function)
 
     def label(
-        self, *, entity: Entity, horizon: str | timedelta, gap: str | timedelta | None = None
+        self,
+        *,
+        entity: Entity,
+        horizon: str | timedelta,
+        gap: str | timedelta | None = None,
+        **about: Unpack[AboutOptions],
     ) -> Callable[[Callable[P, Label]], LabelDefinition[P, Label]]:
         """Define an outcome over the source rows with an event time in `(t + gap, t + gap + horizon]`.
 
@@ -317,6 +345,7 @@ class Project:
             entity: Whose outcome it is.
             horizon: How far ahead of the prediction the outcome may lie.
             gap: How long after the prediction the look-ahead begins.
+            about: `owner=`, `tags=`, `unit=`, `variant=`, `keep=`, `enabled=`; see `AboutOptions`.
 
         Returns:
             A decorator: the function, called once on symbolic rows, becomes the `LabelDefinition` of its name.
@@ -337,7 +366,8 @@ class Project:
         """
 
         def declare(function: Callable[P, Label]) -> LabelDefinition[P, Label]:
-            return self._add(LabelDefinition(function, label_spec(function, entity, horizon=horizon, gap=gap)), "label")
+            spec = label_spec(function, entity, about, horizon=horizon, gap=gap)
+            return self._add(LabelDefinition(function, spec), "label")
 
         return declare
 
@@ -348,6 +378,7 @@ class Project:
         spine: Source[..., Any],
         label: LabelDefinition[..., Any],
         features: Sequence[FeatureView[..., Any] | FeatureRole | OnDemandView[..., Any]],
+        **about: Unpack[AboutOptions],
     ) -> TrainingSet:
         """Put together spine, label and features.
 
@@ -357,6 +388,7 @@ class Project:
             label: The outcome to learn.
             features: Views, picked features (`sky["visib"]`), roles (`sky.on("dest", prefix="dest_")`) and
                 on-demand views, in the order of the columns of `X`.
+            about: `owner=`, `tags=`, `variant=`, `keep=`, `enabled=`; see `AboutOptions`.
 
         Returns:
             The training set, for `ws.get_training_data`.
@@ -374,7 +406,12 @@ class Project:
         if not features:
             raise DefinitionError(f"training set {name!r} has no features", hint="list at least one view")
         spec = TrainingSetSpec(
-            name=name, spine=spine.spec.name, label=label.spec.name, features=requests_of(features), tz=self.tz
+            name=name,
+            spine=spine.spec.name,
+            label=label.spec.name,
+            features=requests_of(features),
+            tz=self.tz,
+            about=about_of(name, about),
         )
         return self._add(TrainingSet(spec, self.specs), "training set")
 

@@ -49,6 +49,8 @@ class CodeReference(msgspec.Struct, frozen=True, kw_only=True):
     """The script's file; null when the function exists only in an interactive session."""
     digest: str
     """SHA-256 of the function's source text: tells whether the imported code is the applied code."""
+    logic: str | msgspec.UnsetType = msgspec.UNSET
+    """SHA-256 of the text without the function's name, prose and layout; in no fingerprint, for it follows from the text."""
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -173,6 +175,8 @@ class FeatureRequest(msgspec.Struct, frozen=True, kw_only=True):
     on: tuple[str, ...] | None = None
     """Spine columns that hold the entity's key; null for the entity's own names."""
     prefix: str = ""
+    version: int | str | msgspec.UnsetType = msgspec.UNSET
+    """The number of a version, or the name of a variant; unset for the newest."""
 
 
 class TrainingSetSpec(msgspec.Struct, frozen=True, kw_only=True, tag="training_set", tag_field="kind"):
@@ -226,11 +230,14 @@ def fingerprint(spec: AnySpec) -> str:
 
 
 def logic(spec: AnySpec) -> str:
-    """Return the SHA-256 of a definition's content without its own name: two with the same one compute the same.
+    """Return the SHA-256 of a definition's content without its own name and prose: two with the same one compute the same.
 
-    What a definition reads is told apart by name. The name of a Python function is part of its source text, so it counts.
+    What a definition reads is told apart by name.
     """
     plain = msgspec.structs.replace(_without_prose(spec), name="")
+    if isinstance(spec, SourceSpec | OnDemandSpec) and isinstance(plain, SourceSpec | OnDemandSpec) and spec.code:
+        digest = spec.code.digest if spec.code.logic is msgspec.UNSET else spec.code.logic
+        plain = msgspec.structs.replace(plain, code=CodeReference(module="", name="", file=None, digest=digest))
     return hashlib.sha256(encode(plain)).hexdigest()
 
 
@@ -238,6 +245,6 @@ def _without_prose(spec: AnySpec) -> AnySpec:
     plain = msgspec.structs.replace(spec, description="", about=msgspec.UNSET)
     if isinstance(plain, SourceSpec | OnDemandSpec) and plain.code is not None:
         # Where the project lies on this machine is not part of what it defines.
-        code = msgspec.structs.replace(plain.code, file=None, module="")
+        code = msgspec.structs.replace(plain.code, file=None, module="", logic=msgspec.UNSET)
         plain = msgspec.structs.replace(plain, code=code)
     return plain

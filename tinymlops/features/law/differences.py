@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from tinymlops.features.definitions.about import changes_of
 from tinymlops.features.definitions.rules import in_code
 from tinymlops.features.definitions.specs import FeatureRequest, SourceSpec
 from tinymlops.times import format_duration
@@ -51,7 +52,7 @@ def differences(before: AnySpec, after: AnySpec) -> list[str]:
         elif isinstance(old, Mapping):
             found += _of_mapping(name, old, new)
         elif name == "about":
-            found += _of_mapping(name, *(msgspec.to_builtins(side) if side else {} for side in (old, new)))
+            found += changes_of(old, new)
         elif name in _TEXTS:
             found.append(name)
         else:
