@@ -182,6 +182,9 @@ def _check_variant(one: Numbered, name: str, versions: Sequence[Definition]) -> 
             )
 
 
+_ORDERED = (EntitySpec, SourceSpec, ViewSpec, LabelSpec, OnDemandSpec, TrainingSetSpec)
+
+
 def _in_order(definitions: Definitions) -> list[AnySpec]:
     """Return definitions, what one stands on before it."""
     derived = graph.derived_in_order(definitions)
@@ -192,6 +195,7 @@ def _in_order(definitions: Definitions) -> list[AnySpec]:
         *definitions.of(ViewSpec).values(),
         *definitions.of(LabelSpec).values(),
         *definitions.of(OnDemandSpec).values(),
+        *(spec for spec in definitions.all if not isinstance(spec, _ORDERED)),
         *definitions.of(TrainingSetSpec).values(),
     ]
 
