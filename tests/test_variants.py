@@ -660,3 +660,25 @@ def test_a_version_of_before_closures_were_recorded_is_refused(ws):
     with pytest.raises(NotFoundError, match="feature view spending v1 is from before versions recorded") as info:
         ws.get_online_features(["spending@v1"], {"customer": ["a"]})
     assert info.value.hint == "apply that definition again: it becomes the newest version"
+
+
+def test_lineage_and_lint_know_a_version_that_a_training_set_names(ws):
+    ws.apply(shop())
+    ws.apply(shop("1d", both="v1"))
+    ws.push("orders", [order(1, "a", 1, 10.0), order(2, "a", 50, 5.0)])
+    ws.push("visits", [{"visit": 1, "customer": "a", "at": at(60)}, {"visit": 2, "customer": "a", "at": at(200)}])
+    upstream = str(ws.lineage("buyers", upstream=True))
+    assert "spending:spent" in upstream
+    assert "spending@v1:spent" in upstream
+    assert "spending@v1:last" in str(ws.lineage("orders.amount", downstream=True))
+    assert "buyers" in str(ws.lineage("spending@v1:spent", downstream=True))
+    ws.get_historical_features(
+        pl.DataFrame({"customer": ["a"], "timestamp": [at(70)]}), ["spending@v1:last"], consumer="billing"
+    )
+    assert "billing" in str(ws.lineage("spending@v1:last", downstream=True))
+    report = ws.lint(replay=2, pure=True)
+    assert [finding for finding in report.findings if finding.level == "leak"] == []
+    reach = ws.plan(shop("2d", both="v1")).reach
+    assert [(one.name, one.training_sets) for one in reach] == [
+        ("spending", {"buyers": 0}),
+    ]
