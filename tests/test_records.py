@@ -198,7 +198,7 @@ LINES = {
         ),
     ],
     "cli/tinymlops_cli/app.py": [
-        ("import bench, ", "import bench, letters, "),
+        ("    keeping,\n", "    keeping,\n    letters,\n"),
         ("doctor, bench)", "doctor, bench, letters)"),
     ],
     "tinymlops/server/routes/__init__.py": [

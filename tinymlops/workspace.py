@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from tinymlops.monitoring.report import MonitorReport
     from tinymlops.records import Ingestion, ModelAlias, ModelVersion, Run
     from tinymlops.registry.scope import Scope
+    from tinymlops.registry.search import SearchResult
     from tinymlops.serving.batch import BatchReport
     from tinymlops.serving.model import Model
     from tinymlops.serving.outcomes import OutcomeReport
@@ -498,6 +499,17 @@ class Workspace:
         start = None if since is None else to_micros(parse_instant(since, name="since"))
         return verify_online(self._context(), self.models, since=start)
 
+    def search(self, text: str, *, limit: int = 20) -> SearchResult:
+        """Find definitions, terms, models, runs, builds and notes by words, also by misspelled ones.
+
+        Args:
+            text: Words in any order, such as "late arrivals".
+            limit: At most so many.
+        """
+        from tinymlops.registry.search import Search
+
+        return Search(self._scope).find(text, limit=limit)
+
     def start_run(
         self,
         name: str,
@@ -705,7 +717,7 @@ class Workspace:
         return msgspec.structs.replace(collected, views=views)
 
     def repair(self) -> list[Covered]:
-        """Make anew what is derived from history: the online store and the join images.
+        """Make anew what is derived: the online store, the join images and the search index.
 
         Rows that were stored while the clock was more than a day ahead count from now on, and not only from the time it
         said. Nothing else is touched.

@@ -15,6 +15,7 @@ from tinymlops.features.online.variants import Covered, Variant, states
 from tinymlops.progress import progress
 from tinymlops.stores.generation import end_change
 from tinymlops.stores.locks import FileLock
+from tinymlops.stores.text_index import TextIndex
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
@@ -27,7 +28,7 @@ _log = logging.getLogger("tinymlops")
 
 
 def rebuild_derived(context: Context) -> list[Covered]:
-    """Throw the online store and the join images away, and materialize again what was materialized.
+    """Throw the online store, the join images and the search index away, and materialize again what was materialized.
 
     Returns:
         What the online store holds of each view.
@@ -36,6 +37,7 @@ def rebuild_derived(context: Context) -> list[Covered]:
     context.environment.online.reset()
     end_change(context.environment.online)
     shutil.rmtree(context.environment.path / "images", ignore_errors=True)
+    TextIndex(context.environment.path).drop()
     rebuilt = []
     with progress("materializing", len(variants)) as advance:
         for variant in variants:
