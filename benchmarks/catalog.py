@@ -40,26 +40,8 @@ STEMS = [
 ]
 ENDINGS = ["", "ly", "ness", "able", "er", "ward"]
 NOUNS = [
-    "arrival",
-    "departure",
-    "flight",
-    "airport",
-    "customer",
-    "order",
-    "payment",
-    "refund",
-    "basket",
-    "click",
-    "session",
-    "weather",
-    "carrier",
-    "plane",
-    "route",
-    "booking",
-    "seat",
-    "crew",
-    "gate",
-    "delay",
+    *("arrival", "departure", "flight", "airport", "customer", "order", "payment", "refund", "basket", "click"),
+    *("session", "weather", "carrier", "plane", "route", "booking", "seat", "crew", "gate", "delay"),
 ]
 QUESTIONS = {
     "two words": "late arrivals",
