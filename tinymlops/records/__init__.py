@@ -25,12 +25,14 @@ from tinymlops.records.record import Record, Scalar
 from tinymlops.records.runs import Artifact, Metric, Run
 from tinymlops.records.segments import Segment
 from tinymlops.records.sources import Generation, RenamedSource, Schema, SourceState
+from tinymlops.records.statistics import ColumnStatistics
 from tinymlops.records.training_sets import TrainingSetBuild
 
 __all__ = [
     "TABLES",
     "Artifact",
     "AuditEntry",
+    "ColumnStatistics",
     "Counter",
     "Definition",
     "Evaluation",
@@ -83,5 +85,6 @@ TABLES: tuple[type[Record], ...] = (
     RenamedSource,
     Note,
     Mark,
+    ColumnStatistics,
 )
 """Every record, in the order in which the migrations make their tables."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -93,6 +93,10 @@ def _steps() -> Migrations:
         db.conn.create_function(check_of.__name__, -1, lambda *values: check_of(values), deterministic=True)
         _renew_checksum(db, "definitions")
 
+    @steps()
+    def m005_column_statistics(db: Database) -> None:
+        db.execute(_COLUMN_STATISTICS)
+
     return steps
 
 
@@ -145,6 +149,26 @@ _GENERATIONS = (
         {CHECK} INTEGER NOT NULL
     ) STRICT""",
 )
+
+_COLUMN_STATISTICS = f"""CREATE TABLE column_statistics (
+    source TEXT NOT NULL,
+    name TEXT NOT NULL,
+    dtype TEXT NOT NULL,
+    rows INTEGER NOT NULL,
+    nulls INTEGER NOT NULL,
+    "distinct" INTEGER,
+    minimum ANY,
+    maximum ANY,
+    mean ANY,
+    quantiles TEXT NOT NULL,
+    histogram TEXT NOT NULL,
+    top TEXT NOT NULL,
+    sampled INTEGER NOT NULL,
+    sequence INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    {CHECK} INTEGER NOT NULL,
+    PRIMARY KEY (source, name)
+) STRICT"""
 
 _WHY_AND_WHO = (
     "ALTER TABLE definitions ADD COLUMN logic TEXT NOT NULL DEFAULT ''",
