@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from tinymlops.features.history.training_sets import TrainingData
     from tinymlops.features.intake.compaction import Compacted
     from tinymlops.features.intake.pushing import Pushed
+    from tinymlops.features.law.documented import Documented
+    from tinymlops.features.law.page_text import Page
     from tinymlops.features.online.materialization import Covered
     from tinymlops.features.online.reading import OnlineFeatures
     from tinymlops.features.planning import Plan
@@ -509,6 +511,32 @@ class Workspace:
         from tinymlops.registry.search import Search
 
         return Search(self._scope).find(text, limit=limit)
+
+    def docs(self, name: str) -> Page:
+        """Return the page of a definition: docstring, owner, types, statistics, readers, versions.
+
+        Args:
+            name: The definition's, or a term's.
+
+        Raises:
+            NotFoundError: If there is none, with the near match.
+        """
+        from tinymlops.features.law.pages import page
+
+        return page(self._context(), self.catalog.list(), name)
+
+    def build_docs(self, directory: str | Path) -> list[Path]:
+        """Write a Markdown page for every definition into a directory, and an index; return the files."""
+        from tinymlops.features.law.pages import pages
+        from tinymlops.features.law.publishing import publish_pages
+
+        return publish_pages(pages(self._context(), self.catalog.list()), Path(directory))
+
+    def check_docs(self) -> Documented:
+        """Say which definitions and features lack a docstring, an owner, or a unit of a number."""
+        from tinymlops.features.law.documented import documented
+
+        return documented(self._context())
 
     def start_run(
         self,

@@ -36,7 +36,7 @@ _VERSIONED = ("definitions", "source_states", "model_versions", "training_sets")
 """Tables whose rows are found once for each name: the version in force, else the one that fits best."""
 _NAMES = ("aliases",)
 _PROSE = ("description", "text")
-_UNSPOKEN = frozenset(("kind", "op", "via", "digest", "file", "fingerprint", "dtype"))
+_UNSPOKEN = frozenset(("kind", "op", "via", "digest", "file", "fingerprint", "ambiguous", "date_means", "known"))
 """Fields of a definition whose values are not words of its author's."""
 _NAMING = frozenset(("features", "columns", "keys", "units", "params", "tags"))
 """Fields whose keys are names of their own."""
@@ -192,7 +192,7 @@ def _texts(value: Any, field: str = "") -> list[str]:
                 found += _texts(one, str(key) if field not in _NAMING else "")
         return found
     if isinstance(value, list | tuple):
-        return [text for one in value for text in _texts(one, field)]
+        return [text for one in value for text in _texts(one)]
     return []
 
 
