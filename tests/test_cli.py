@@ -60,6 +60,7 @@ def invocations(tmp_path):
         ("features", "historical"): ["spending", "customer_id=1", "timestamp=2024-01-20T00:00:00Z", "--as-of", "1"],
         ("sql",): ["select customer_id, count(*) as n from orders group by all"],
         ("search",): ["spendin", "amount"],
+        ("health",): [],
         ("docs", "show"): ["spending"],
         ("docs", "build"): [tmp_path / "pages"],
         ("docs", "check"): ["--min", 0],

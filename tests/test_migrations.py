@@ -15,6 +15,7 @@ from tinymlops.records import (
     ColumnStatistics,
     Counter,
     Definition,
+    FailedIngest,
     Generation,
     Mark,
     MovedEvent,
@@ -51,7 +52,7 @@ def test_a_workspace_of_schema_1_opens_with_all_its_records(old):
     with connect(old) as ws:
         database = database_of(ws)
         assert database.rows("PRAGMA user_version") == [(SCHEMA_VERSION,)]
-        newer = {Generation, RenamedSource, Note, Mark, ColumnStatistics}
+        newer = {Generation, RenamedSource, Note, Mark, ColumnStatistics, FailedIngest}
         assert all(database.list(cls) for cls in TABLES if cls not in newer)
         assert [finding for finding in check(environment_of(ws), lambda _: None) if finding.level == "damaged"] == []
         assert {one.name for one in database.list(Counter)} == {"sequence", "audit", "commits", "schema"}

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tinymlops.features.intake.compaction import Compacted
     from tinymlops.features.intake.pushing import Pushed
     from tinymlops.features.law.documented import Documented
+    from tinymlops.features.law.health import HealthReport
     from tinymlops.features.law.page_text import Page
     from tinymlops.features.online.materialization import Covered
     from tinymlops.features.online.reading import OnlineFeatures
@@ -537,6 +538,13 @@ class Workspace:
         from tinymlops.features.law.documented import documented
 
         return documented(self._context())
+
+    def health(self) -> HealthReport:
+        """Say which definitions stand on sources that are late or failed, and which were unused for 90 days."""
+        from tinymlops.features.law.health import health
+
+        self._log.flush()
+        return health(self._context(), self.catalog.list())
 
     def start_run(
         self,

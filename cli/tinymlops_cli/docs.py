@@ -1,4 +1,4 @@
-"""`search` and `docs`: what the workspace says of itself in words."""
+"""`search`, `health` and `docs`: what the workspace says of itself in words."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +15,7 @@ __all__ = ["add_to"]
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     command(app)(search)
+    command(app)(health)
     docs = group(app, "docs", "Documentation from code.")
     command(docs, "show")(show_page)
     command(docs, "build")(build)
@@ -31,6 +32,12 @@ def search(
     result = session.workspace.search(" ".join(words), limit=limit)
     table = Table(["found", "words"], [(str(one), one.excerpt) for one in result])
     return Answer(result, [*result.corrections, table if result.found else "nothing found"])
+
+
+def health(session: Session) -> Answer:
+    """Say which definitions stand on sources that are late or failed, and which were unused for 90 days."""
+    report = session.workspace.health()
+    return Answer(report, [str(report)])
 
 
 def show_page(session: Session, name: Annotated[str, typer.Argument(help="Of a definition or a term.")]) -> Answer:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from tinymlops.records.audit import AuditEntry
 from tinymlops.records.counters import Counter
 from tinymlops.records.definitions import Definition, Mark, Note
-from tinymlops.records.ingestions import Ingestion
+from tinymlops.records.ingestions import FailedIngest, Ingestion
 from tinymlops.records.models import (
     Evaluation,
     FeatureField,
@@ -36,6 +36,7 @@ __all__ = [
     "Counter",
     "Definition",
     "Evaluation",
+    "FailedIngest",
     "FeatureField",
     "Generation",
     "Ingestion",
@@ -86,5 +87,6 @@ TABLES: tuple[type[Record], ...] = (
     Note,
     Mark,
     ColumnStatistics,
+    FailedIngest,
 )
 """Every record, in the order in which the migrations make their tables."""

@@ -68,7 +68,7 @@ class SearchResult(msgspec.Struct, frozen=True):
     Example:
         >>> SearchResult([Found("feature_view", "delays", 2, True, "late arrivals a day")], {"arival": ["arrival"]})
         no word 'arival'; searched for arrival
-        feature view delays@v2   late arrivals a day
+        feature view delays@v2  late arrivals a day
     """
 
     found: list[Found]

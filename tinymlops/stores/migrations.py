@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -97,6 +97,10 @@ def _steps() -> Migrations:
     def m005_column_statistics(db: Database) -> None:
         db.execute(_COLUMN_STATISTICS)
 
+    @steps()
+    def m006_failed_ingests(db: Database) -> None:
+        db.execute(_FAILED_INGESTS)
+
     return steps
 
 
@@ -168,6 +172,13 @@ _COLUMN_STATISTICS = f"""CREATE TABLE column_statistics (
     at INTEGER NOT NULL,
     {CHECK} INTEGER NOT NULL,
     PRIMARY KEY (source, name)
+) STRICT"""
+
+_FAILED_INGESTS = f"""CREATE TABLE failed_ingests (
+    source TEXT PRIMARY KEY,
+    error TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    {CHECK} INTEGER NOT NULL
 ) STRICT"""
 
 _WHY_AND_WHO = (

@@ -10,8 +10,9 @@ import msgspec
 
 from tinymlops.errors import NotFoundError, near
 from tinymlops.features.columns import known_types
-from tinymlops.features.definitions import graph, specs
+from tinymlops.features.definitions import specs
 from tinymlops.features.definitions.definitions import in_words, kind_of
+from tinymlops.features.definitions.reads import reads
 from tinymlops.features.definitions.specs import (
     About,
     EntitySpec,
@@ -25,6 +26,7 @@ from tinymlops.features.definitions.specs import (
 from tinymlops.features.definitions.terms import terms_in
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.history.stored import state_of
+from tinymlops.features.law.health import health
 from tinymlops.features.law.page_text import Page, Picture, Section
 from tinymlops.registry.documentation import marks_of, models_by_definition, notes_of, statistics_of, versions_of
 from tinymlops.schema import dtype_name
@@ -34,11 +36,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tinymlops.features.context import Context
-    from tinymlops.features.definitions.definitions import Definitions
     from tinymlops.features.definitions.specs import AnySpec
+    from tinymlops.features.law.health import Health
     from tinymlops.records import ColumnStatistics, Definition
 
-__all__ = ["about_said", "page", "pages", "reads"]
+__all__ = ["about_said", "page", "pages"]
 
 _SHOWN = 10
 """Versions, notes and frequent values that a page shows."""
@@ -54,6 +56,7 @@ class _Known:
     specs: list[AnySpec]
     types: Mapping[str, Mapping[str, str]]
     models: Mapping[str, list[str]]
+    health: Mapping[tuple[str, str], Health]
 
     @property
     def terms(self) -> list[TermSpec]:
@@ -87,22 +90,6 @@ def pages(context: Context, rows: list[Definition]) -> list[Page]:
     return [_page(known, row, spec) for row, spec in zip(rows, known.specs, strict=True)]
 
 
-def reads(definitions: Definitions, spec: AnySpec) -> list[tuple[str, str]]:
-    """Return the kind and name of what a definition reads itself."""
-    match spec:
-        case SourceSpec():
-            return [("source", name) for name in spec.inputs]
-        case ViewSpec() | LabelSpec():
-            return [("source", spec.source), ("entity", spec.entity)]
-        case TrainingSetSpec():
-            asked = [("on_demand" if one.on_demand else "feature_view", one.view) for one in spec.features]
-            return list(dict.fromkeys([("source", spec.spine), ("label", spec.label), *asked]))
-        case OnDemandSpec():
-            views = [request.view for request in graph.views_under(definitions, spec)]
-            return [("feature_view", name) for name in dict.fromkeys(views)]
-    return []
-
-
 def about_said(spec: AnySpec) -> About:
     """Return what was said about a definition."""
     return About() if spec.about is msgspec.UNSET else spec.about
@@ -114,7 +101,9 @@ def _known(context: Context, rows: list[Definition]) -> _Known:
         for name, found in known_types(context).items()
     }
     models = models_by_definition(context.environment.database)
-    return _Known(context, rows, [specs.decode(msgspec.json.encode(row.spec)) for row in rows], types, models)
+    every = [specs.decode(msgspec.json.encode(row.spec)) for row in rows]
+    healthy = {(one.kind, one.name): one for one in health(context, rows).definitions}
+    return _Known(context, rows, every, types, models, healthy)
 
 
 def _page(known: _Known, row: Definition, spec: AnySpec) -> Page:
@@ -129,6 +118,7 @@ def _page(known: _Known, row: Definition, spec: AnySpec) -> Page:
         "project": row.project,
         "applied": f"{row.applied_at:%Y-%m-%d %H:%M} UTC" + (f" by {row.author}" if row.author else ""),
         **_facts(spec),
+        **_health(known.health.get((row.kind, row.name))),
     }
     sections = [
         _values(known, spec, about),
@@ -157,6 +147,13 @@ def _page(known: _Known, row: Definition, spec: AnySpec) -> Page:
         facts={name: fact for name, fact in facts.items() if fact},
         sections=[section for section in sections if section.rows],
     )
+
+
+def _health(one: Health | None) -> dict[str, str]:
+    if one is None:
+        return {}
+    built = "" if one.last_build is None else f"{one.last_build:%Y-%m-%d %H:%M} UTC"
+    return {"last ingest" if one.kind == "source" else "last build": built, "health": "; ".join(one.problems)}
 
 
 def _facts(spec: AnySpec) -> dict[str, str]:
