@@ -95,10 +95,11 @@ def model(workspace, ingested):
 
 
 def contents(directory: Path):
-    """Everything that a workspace holds: its rows, counted by table, and its files."""
+    """Everything that a workspace holds but the note that an ingest failed: its rows, counted by table, and its files."""
     with contextlib.closing(sqlite3.connect(f"file:{directory / 'meta.db'}?mode=ro", uri=True)) as database:
         tables = [name for (name,) in database.execute("select name from sqlite_master where type = 'table'")]
         rows = {name: database.execute(f'select count(*) from "{name}"').fetchone()[0] for name in tables}
+        del rows["failed_ingests"]
     files = {
         str(path.relative_to(directory))
         for part in ("segments", "blobs", "tmp")

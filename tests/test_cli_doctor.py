@@ -70,6 +70,7 @@ def test_a_sound_workspace_passes_every_check(shop):
             "files",
             "online store",
             "join images",
+            "search index",
             "orphans",
             "disk",
         )
