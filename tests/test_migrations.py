@@ -1,4 +1,4 @@
-"""Workspaces of older schemas open as they are, and have what the newest schema asks for."""
+"""Workspaces of older schemas open as they are, and are migrated to the newest schema."""
 
 import zipfile
 from pathlib import Path
@@ -24,6 +24,7 @@ from tinymlops.records import (
     Prediction,
     PushBatch,
     PushedRow,
+    Reader,
     RenamedSource,
 )
 from tinymlops.stores.doctor import check
@@ -52,7 +53,7 @@ def test_a_workspace_of_schema_1_opens_with_all_its_records(old):
     with connect(old) as ws:
         database = database_of(ws)
         assert database.rows("PRAGMA user_version") == [(SCHEMA_VERSION,)]
-        newer = {Generation, RenamedSource, Note, Mark, ColumnStatistics, FailedIngest}
+        newer = {Generation, RenamedSource, Note, Mark, Reader, ColumnStatistics, FailedIngest}
         assert all(database.list(cls) for cls in TABLES if cls not in newer)
         assert [finding for finding in check(environment_of(ws), lambda _: None) if finding.level == "damaged"] == []
         assert {one.name for one in database.list(Counter)} == {"sequence", "audit", "commits", "schema"}
@@ -101,7 +102,7 @@ def test_builds_and_models_of_schema_2_read_what_they_read_and_new_definitions_o
         assert ws.verify_online().same
         assert known_of(ws, "a") == [12.0, 12.0, 12.0]
         plan = ws.apply(corrected_shop.project())
-        assert "known: latest -> observed" in str(plan)  # and where its code lies, in another checkout
+        assert "known latest -> observed" in str(plan)  # and where its code lies, in another checkout
         # Corrections count from the ingest that brought them, also those that were compacted.
         assert known_of(ws, "a") == [30.0, 31.0, 12.0]
         assert known_of(ws, "b") == [70.0, 70.0, 73.0]

@@ -193,7 +193,7 @@ def test_the_map_grows_without_being_noticed(store):
             tx.put(b"%08d" % i, bytes(1000))
 
     store.update(change)
-    assert len(calls) == 4, "it ran anew for each of 1, 2 and 4 MiB"
+    assert len(calls) == 4, "it ran again for each of 1, 2 and 4 MiB"
     assert len(everything(store)) == 3000
 
 

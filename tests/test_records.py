@@ -1,4 +1,4 @@
-"""Records: each has a table and each table a record, and what a record declares is all that the others need to know."""
+"""Records: each has a table and each table a record, and other code needs only what a record declares."""
 
 import shutil
 import string
@@ -198,8 +198,8 @@ LINES = {
         ),
     ],
     "cli/tinymlops_cli/app.py": [
-        ("    keeping,\n", "    keeping,\n    letters,\n"),
-        ("doctor, bench)", "doctor, bench, letters)"),
+        ("from tinymlops_cli import (\n", "from tinymlops_cli import (\n    letters,\n"),
+        ("    bench,\n)", "    bench,\n    letters,\n)"),
     ],
     "tinymlops/server/routes/__init__.py": [
         ("health_routes)\n", "health_routes, letter_routes)\n"),

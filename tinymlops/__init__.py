@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tinymlops.features.definitions.project import Project
     from tinymlops.features.history.training_sets import TrainingData
     from tinymlops.features.join.point_in_time import point_in_time_join
+    from tinymlops.features.law.lineage_answer import Lineage
     from tinymlops.features.online.reading import OnlineFeatures
     from tinymlops.monitoring.report import MonitorReport
     from tinymlops.server import create_app, serve
@@ -49,6 +50,7 @@ __all__ = [
     "IntegrityError",
     "Label",
     "LeakageError",
+    "Lineage",
     "MissingDependencyError",
     "Model",
     "MonitorReport",
@@ -87,6 +89,7 @@ _HOMES = {
     "LeakageError": "tinymlops.errors",
     "MissingDependencyError": "tinymlops.errors",
     "Model": "tinymlops.serving.model",
+    "Lineage": "tinymlops.features.law.lineage_answer",
     "MonitorReport": "tinymlops.monitoring.report",
     "NotFoundError": "tinymlops.errors",
     "OnlineFeatures": "tinymlops.features.online.reading",

@@ -8,12 +8,14 @@ import typer
 import tinymlops
 from tinymlops_cli import (
     bench,
+    catalog,
     definitions,
     docs,
     doctor,
     features,
     history,
     keeping,
+    lineage,
     querying,
     serving,
     starting,
@@ -29,9 +31,9 @@ _EPILOG = f"""\b
 Exit codes: 0 when all went well, 130 when interrupted, and for each class of error
 {_CODES}
 
-With --json, standard output is one JSON document and an error is one JSON object on standard error, the last line of it:
-warnings are lines before it that begin with "warning: ". With TYPER_STANDARD_TRACEBACK=1 in the environment an error is
-told after its traceback.
+With --json, standard output is one JSON document. An error is one JSON object, the last line of standard error; lines
+before it that begin with "warning: " are warnings. With TYPER_STANDARD_TRACEBACK=1 in the environment a traceback is
+printed before the error.
 """
 
 
@@ -54,18 +56,35 @@ def root(
     """The whole machine-learning workflow of a small team in one process on one machine."""
 
 
-for module in (starting, definitions, history, features, tracking, serving, querying, docs, keeping, doctor, bench):
+COMMANDS = (
+    starting,
+    definitions,
+    catalog,
+    history,
+    features,
+    tracking,
+    serving,
+    querying,
+    lineage,
+    docs,
+    keeping,
+    doctor,
+    bench,
+)
+"""The modules that add the commands, in the order of the help."""
+
+for module in COMMANDS:
     module.add_to(app)
 
 
 def run() -> None:
-    """Run the command line; with `--json` also what is wrong with the line itself is told as one object."""
+    """Run the command line; with `--json`, errors in the command line itself are one JSON object too."""
     if not wants_json(sys.argv[1:]):
         app()
     try:
         sys.exit(app(standalone_mode=False))
     except Exception as error:
-        message = getattr(error, "format_message", None)  # of typer's own errors alone
+        message = getattr(error, "format_message", None)  # only for typer's own errors
         if message is None:
             raise
         report(UsageError(message(), hint="see tinymlops --help"), as_json=True)

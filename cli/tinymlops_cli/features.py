@@ -1,4 +1,4 @@
-"""`features online` and `features historical`: what a model would be given."""
+"""`features online` and `features historical`: the features that a model would get."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -36,7 +36,7 @@ Details = Annotated[bool, typer.Option("--details", help="Add the status and the
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    inner = group(app, "features", "Features of now, or as they were known.")
+    inner = group(app, "features", "Features as of now, or as known at earlier times.")
     command(inner)(online)
     command(inner)(historical)
 
@@ -73,13 +73,13 @@ def historical(
         Path | None, typer.Option(metavar="FILE", resolve_path=True, help="Write the rows to this Parquet or CSV file.")
     ] = None,
     timestamp: Annotated[str, typer.Option(metavar="COLUMN", help="The time column of the rows.")] = "timestamp",
-    tz: Annotated[str | None, typer.Option(metavar="ZONE", help="Zone of times that carry none.")] = None,
+    tz: Annotated[str | None, typer.Option(metavar="ZONE", help="The zone of times without one.")] = None,
     details: Details = False,
     as_of: Annotated[
-        int | None, typer.Option(metavar="Q", help="As if no row with a greater sequence had come yet.")
+        int | None, typer.Option(metavar="Q", help="Use only rows with a sequence up to this one.")
     ] = None,
 ) -> Answer:
-    """Give each row the features as they were known at its time."""
+    """Add to each row the features as known at its time."""
     from tinymlops.frames import to_polars
 
     features = split_names(names)
@@ -102,7 +102,7 @@ def _text(session: Session, features: list[str], file: Path | None) -> set[str]:
 
 
 def _with_times(spine: "pl.DataFrame", timestamp: str, tz: str | None) -> "pl.DataFrame":
-    """Read a time column of text, which is all that JSON and arguments have."""
+    """Read a time column that is text, as it is in JSON and arguments."""
     import polars as pl
 
     from tinymlops.times import parse_instant, parse_zone

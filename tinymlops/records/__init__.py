@@ -1,7 +1,7 @@
-"""What tinymlops remembers: one Struct per record, the same in SQLite, over HTTP, in files and in Python.
+"""What tinymlops stores: one Struct per record, the same in SQLite, over HTTP, in files and in Python.
 
-`TABLES` lists every record that has a table. Whoever deals with all of them (`doctor`, `gc`, `backup`, `restore`, `sql`) goes
-through it and by what each record declares; nothing else enumerates tables.
+`TABLES` lists every record that has a table. `doctor`, `gc`, `backup`, `restore` and `sql` iterate over it and use what
+each record declares; nothing else enumerates tables.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from tinymlops.records.models import (
 )
 from tinymlops.records.predictions import Outcome, Prediction
 from tinymlops.records.pushes import MovedEvent, PushBatch, PushedRow
+from tinymlops.records.readers import Reader
 from tinymlops.records.record import Record, Scalar
 from tinymlops.records.runs import Artifact, Metric, Run
 from tinymlops.records.segments import Segment
@@ -51,6 +52,7 @@ __all__ = [
     "Prediction",
     "PushBatch",
     "PushedRow",
+    "Reader",
     "Record",
     "RenamedSource",
     "RequestField",
@@ -86,7 +88,8 @@ TABLES: tuple[type[Record], ...] = (
     RenamedSource,
     Note,
     Mark,
+    Reader,
     ColumnStatistics,
     FailedIngest,
 )
-"""Every record, in the order in which the migrations make their tables."""
+"""Every record, in the order in which the migrations create their tables."""

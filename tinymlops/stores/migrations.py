@@ -1,7 +1,7 @@
-"""The schema of `meta.db`, forward only: a released step is never edited, a new one is added below.
+"""The schema of `meta.db`, forward only: a released step is never edited; a new one is added below.
 
-The last one's number is in `user_version`, which every write transaction compares first. A step that adds a column computes
-the checksums of its table anew, over the columns in the order of the record's fields.
+The number of the last step is in `user_version`, which every write transaction compares first. A step that adds a
+column recomputes the checksums of its table, over the columns in the order of the record's fields.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SCHEMA_VERSION = 6
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Bring a database to `SCHEMA_VERSION`; the caller holds the write lock.
+    """Migrate a database to `SCHEMA_VERSION`; the caller holds the write lock.
 
     Args:
         connection: In autocommit mode, outside a transaction.
@@ -94,11 +94,12 @@ def _steps() -> Migrations:
         _renew_checksum(db, "definitions")
 
     @steps()
-    def m005_column_statistics(db: Database) -> None:
-        db.execute(_COLUMN_STATISTICS)
+    def m005_readers(db: Database) -> None:
+        db.execute(_READERS)
 
     @steps()
-    def m006_failed_ingests(db: Database) -> None:
+    def m008_statistics_and_failed_ingests(db: Database) -> None:
+        db.execute(_COLUMN_STATISTICS)
         db.execute(_FAILED_INGESTS)
 
     return steps
@@ -118,7 +119,7 @@ def _add_checksum(db: Database, table: str) -> None:
 
 
 def _renew_checksum(db: Database, table: str) -> None:
-    """Compute the checksums anew: new columns stand behind that of the checksum, and count as the last fields."""
+    """Recompute the checksums: new columns follow the checksum's column, and count as the last fields."""
     columns = db.execute("SELECT name FROM pragma_table_info(?) WHERE name <> ?", (table, CHECK))
     names = ", ".join(quoted(name) for (name,) in columns)
     db.execute(f"UPDATE {quoted(table)} SET {CHECK} = {check_of.__name__}({names})")
@@ -207,6 +208,16 @@ _WHY_AND_WHO = (
         PRIMARY KEY (kind, name, version)
     ) STRICT""",
 )
+_READERS = f"""CREATE TABLE readers (
+    consumer TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    calls INTEGER NOT NULL,
+    first_at INTEGER NOT NULL,
+    last_at INTEGER NOT NULL,
+    {CHECK} INTEGER NOT NULL,
+    PRIMARY KEY (consumer, kind, name)
+) STRICT"""
 
 # Floats are ANY: STRICT REAL refuses the text that stands for NaN and the infinities.
 _FIRST_SCHEMA = (

@@ -34,17 +34,17 @@ __all__ = [
 
 
 Known = Literal["event", "observed", "latest"]
-"""By what rows count as known: their created time; the commit of each correction; or nothing but their event time."""
+"""How rows become known: by their created time; by the commit of each correction; or by their event time only."""
 
 
 class CodeReference(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a definition's Python function is found again."""
+    """Where to find a definition's Python function again."""
 
     module: str
     """`__main__` for a script or a notebook."""
     name: str
     file: str | None
-    """The script's file; null when it lives only in an interactive session."""
+    """The script's file; null when the function exists only in an interactive session."""
     digest: str
     """SHA-256 of the function's source text: tells whether the imported code is the applied code."""
 
@@ -66,7 +66,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class EntitySpec(msgspec.Struct, frozen=True, kw_only=True, tag="entity", tag_field="kind"):
-    """What features describe, and the columns that identify it."""
+    """The thing that features describe, and the columns that identify it."""
 
     name: str
     key: tuple[str, ...]
@@ -75,7 +75,7 @@ class EntitySpec(msgspec.Struct, frozen=True, kw_only=True, tag="entity", tag_fi
 
 
 class SourceSpec(msgspec.Struct, frozen=True, kw_only=True, tag="source", tag_field="kind"):
-    """Rows with an event time, and how they are had: by SQL, by a function, by push, or from other sources."""
+    """Rows with an event time, and where they come from: SQL, a function, pushes, or other sources."""
 
     name: str
     via: str
@@ -89,33 +89,33 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True, tag="source", tag_fi
     delay_column: str | None = None
     tz: str | None = None
     ambiguous: Ambiguous = "raise"
-    """What a naive time is that a clock change skipped or repeated."""
+    """How to read a naive time that a clock change skipped or repeated."""
     date_means: DateMeans | None = None
-    """Which moment of its day a date is; null for the last as a fact, the first as a moment of prediction."""
+    """The moment of its day that a date means; null for the last as a fact, the first as a prediction time."""
     keys: dict[str, str] = {}
     """Entity key column to this source's column, where the names differ."""
     sql: str | None = None
     columns: dict[str, str] = {}
-    """Of a pushed source: column to Polars dtype."""
+    """For a pushed source: column to Polars dtype."""
     inputs: tuple[str, ...] = ()
-    """Of a transformation: the sources it is derived from."""
+    """For a transformation: the sources it is derived from."""
     row_wise: bool = False
     max_age: int | msgspec.UnsetType = msgspec.UNSET
-    """Of a rebuilt transformation: microseconds after which online reads refuse its rows."""
+    """For a rebuilt transformation: microseconds after which online reads refuse its rows."""
     takes_since: bool = False
     cursor: str | None = None
-    """Of a function that takes `since`: the column of times that it is compared with."""
+    """For a function that takes `since`: the column of times that it is compared with."""
     lookback: int = 0
-    """Microseconds that `since` lies before the greatest cursor in history."""
+    """Microseconds from `since` to the greatest cursor in history."""
     code: CodeReference | None = None
     description: str = ""
     about: About | msgspec.UnsetType = msgspec.UNSET
     known: Literal["observed"] | msgspec.UnsetType = msgspec.UNSET
-    """Unset is what held before there was a choice; `knowledge` spells it out."""
+    """Unset for definitions from before there was a choice; `knowledge` resolves it."""
 
     @property
     def knowledge(self) -> Known:
-        """By what the rows count as known, where they are not a row-wise transformation's."""
+        """How the rows become known, if they are not those of a row-wise transformation."""
         if self.via == "push" or self.created is not None:
             return "event"
         return "latest" if self.known is msgspec.UNSET else "observed"
@@ -128,7 +128,7 @@ class ViewSpec(msgspec.Struct, frozen=True, kw_only=True, tag="feature_view", ta
     entity: str
     source: str
     ttl: int | None = None
-    """Microseconds a value stays valid; for expressions without a window."""
+    """Microseconds that a value stays valid; for expressions without a window."""
     features: dict[str, Aggregate]
     description: str = ""
     about: About | msgspec.UnsetType = msgspec.UNSET

@@ -1,1 +1,1 @@
-"""What holds of all definitions together: their pages, and what is missing from them."""
+"""What definitions mean for everything that reads them: what a change reaches, and why things are as they are."""
