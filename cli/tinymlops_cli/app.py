@@ -9,6 +9,7 @@ import tinymlops
 from tinymlops_cli import (
     bench,
     catalog,
+    checks,
     definitions,
     docs,
     doctor,
@@ -61,6 +62,7 @@ COMMANDS = (
     definitions,
     catalog,
     history,
+    checks,
     features,
     tracking,
     serving,

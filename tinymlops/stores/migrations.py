@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -96,6 +96,11 @@ def _steps() -> Migrations:
     @steps()
     def m005_readers(db: Database) -> None:
         db.execute(_READERS)
+
+    @steps()
+    def m006_checks_on_data(db: Database) -> None:
+        for statement in _CHECKS:
+            db.execute(statement)
 
     @steps()
     def m008_statistics_and_failed_ingests(db: Database) -> None:
@@ -218,6 +223,39 @@ _READERS = f"""CREATE TABLE readers (
     {CHECK} INTEGER NOT NULL,
     PRIMARY KEY (consumer, kind, name)
 ) STRICT"""
+
+_CHECKS = (
+    f"""CREATE TABLE check_results (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        target TEXT NOT NULL,
+        definition TEXT NOT NULL,
+        rule TEXT NOT NULL,
+        action TEXT NOT NULL,
+        moment TEXT NOT NULL,
+        rows INTEGER NOT NULL,
+        failed INTEGER NOT NULL,
+        passed INTEGER,
+        detail TEXT NOT NULL,
+        sequence INTEGER NOT NULL,
+        at INTEGER NOT NULL,
+        {CHECK} INTEGER NOT NULL
+    ) STRICT""",
+    "CREATE INDEX check_results_target ON check_results (target, id)",
+    f"""CREATE TABLE quarantines (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        source TEXT NOT NULL,
+        status TEXT NOT NULL,
+        rows INTEGER NOT NULL,
+        rows_sha256 TEXT NOT NULL,
+        columns TEXT NOT NULL,
+        rules TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        settled_at INTEGER,
+        settled_by TEXT,
+        {CHECK} INTEGER NOT NULL
+    ) STRICT""",
+    "CREATE INDEX quarantines_source ON quarantines (source, status)",
+)
 
 # Floats are ANY: STRICT REAL refuses the text that stands for NaN and the infinities.
 _FIRST_SCHEMA = (

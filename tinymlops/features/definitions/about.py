@@ -13,10 +13,10 @@ import msgspec
 
 from tinymlops.errors import DefinitionError, near
 from tinymlops.features.definitions.specs import About
+from tinymlops.references import is_number
 
 __all__ = ["AboutOptions", "about_of", "changes_of"]
 
-_NUMBER = re.compile(r"v?[0-9]+")
 _VARIANT = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
 
@@ -118,7 +118,7 @@ def _units(name: str, value: object, values: Collection[str] | None, what: str) 
 
 
 def _variant(name: str, value: object) -> str:
-    if isinstance(value, str) and _NUMBER.fullmatch(value):
+    if isinstance(value, str) and is_number(value):
         raise DefinitionError(
             f"variant={value!r} of {name!r} would stand for a number: versions have theirs already",
             hint='name it after what is different, such as variant="ana"',

@@ -11,9 +11,12 @@ from collections.abc import Iterable, Sequence
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
-from tinymlops.features.definitions.definitions import kind_of
+import msgspec
+
+from tinymlops.features.definitions.definitions import key_of
 from tinymlops.features.definitions.specs import (
     AnySpec,
+    CheckSpec,
     EntitySpec,
     FeatureRequest,
     LabelSpec,
@@ -35,6 +38,7 @@ __all__ = [
     "fingerprints",
     "labels_reading",
     "lineage",
+    "named_versions",
     "origin",
     "parameter_of",
     "rebuilt_under",
@@ -156,36 +160,57 @@ def views_under(definitions: Definitions, on_demand: OnDemandSpec) -> list[Featu
     return requests
 
 
-def below(definitions: Definitions, spec: AnySpec) -> list[AnySpec]:
-    """Return every definition that one stands on, directly or through others, each once; itself is not among them."""
-    found: dict[tuple[str, str], AnySpec] = {}
-    todo = _directly_below(definitions, spec)
-    while todo:
-        one = todo.pop()
-        if (kind_of(one), one.name) not in found:
-            found[kind_of(one), one.name] = one
-            todo += _directly_below(definitions, one)
-    return [found[key] for key in sorted(found)]
+def below(definitions: Definitions, spec: AnySpec) -> dict[str, AnySpec]:
+    """Return every definition that one stands on, directly or through others.
 
+    Returns:
+        `kind:name` to definition, in order; `kind:name@v1` for what stands there in a version that is named.
 
-def _directly_below(definitions: Definitions, spec: AnySpec) -> list[AnySpec]:
+    Raises:
+        NotFoundError: If a name resolves to nothing.
+    """
+    found: dict[str, AnySpec] = {}
     if isinstance(spec, SourceSpec):
-        return [definitions.get(SourceSpec, name) for name in spec.inputs]
-    if isinstance(spec, ViewSpec | LabelSpec):
-        return [definitions.get(EntitySpec, spec.entity), definitions.get(SourceSpec, spec.source)]
-    if isinstance(spec, OnDemandSpec):
-        return [definitions.get(ViewSpec, request.view) for request in views_under(definitions, spec)]
-    if isinstance(spec, TrainingSetSpec):
-        return [
-            definitions.get(SourceSpec, spec.spine),
-            definitions.get(LabelSpec, spec.label),
-            *(_requested(definitions, request) for request in spec.features),
-        ]
-    return []
+        found = _keyed(upstream(definitions, spec.inputs).values())
+    elif isinstance(spec, ViewSpec | LabelSpec):
+        entity = definitions.get(EntitySpec, spec.entity)
+        found = _keyed([entity, *upstream(definitions, [spec.source]).values()])
+    elif isinstance(spec, OnDemandSpec):
+        for request in views_under(definitions, spec):
+            found |= _with_below(definitions, definitions.get(ViewSpec, request.view))
+    elif isinstance(spec, TrainingSetSpec):
+        found = _with_below(definitions, definitions.get(LabelSpec, spec.label))
+        found |= _keyed(upstream(definitions, [spec.spine]).values())
+        for request in spec.features:
+            found |= _requested(definitions, request)
+    elif isinstance(spec, CheckSpec):
+        target = spec.target
+        checked = definitions.get(ViewSpec, target) if spec.of_view else definitions.get(SourceSpec, target)
+        found = _with_below(definitions, checked)
+    return dict(sorted(found.items()))
 
 
-def _requested(definitions: Definitions, request: FeatureRequest) -> AnySpec:
-    return definitions.get(OnDemandSpec, request.view) if request.on_demand else definitions.get(ViewSpec, request.view)
+def _with_below(definitions: Definitions, spec: AnySpec) -> dict[str, AnySpec]:
+    return {key_of(spec): spec, **below(definitions, spec)}
+
+
+def _requested(definitions: Definitions, request: FeatureRequest) -> dict[str, AnySpec]:
+    reader = definitions.for_request(request)
+    spec = reader.get(OnDemandSpec, request.view) if request.on_demand else reader.get(ViewSpec, request.view)
+    found = _with_below(reader, spec)
+    if reader is definitions:
+        return found
+    return {f"{key}@v{reader.versions[key]}": spec for key, spec in found.items()}
+
+
+def _keyed(found: Iterable[AnySpec]) -> dict[str, AnySpec]:
+    return {key_of(spec): spec for spec in found}
+
+
+def named_versions(definitions: Definitions) -> list[Definitions]:
+    """Return the versions that training sets name beside the definitions, each as all that it stands on."""
+    requests = [request for one in definitions.of(TrainingSetSpec).values() for request in one.features]
+    return [definitions.for_request(request) for request in requests if request.version is not msgspec.UNSET]
 
 
 def version_of(definitions: Definitions, view: ViewSpec) -> tuple[AnySpec, ...]:
@@ -207,17 +232,13 @@ def stands_on(definitions: Definitions, training_set: TrainingSetSpec) -> dict[s
     """Return the fingerprint of every definition that a training set depends on, itself included.
 
     Returns:
-        `kind:name` to fingerprint, in order.
+        `kind:name` to fingerprint, in order; `kind:name@v1` for what stands there in a version that is named.
     """
-    label = definitions.get(LabelSpec, training_set.label)
-    found: list[AnySpec] = [training_set, label, definitions.get(EntitySpec, label.entity)]
-    sources = [training_set.spine, label.source]
+    found = _with_below(definitions, definitions.get(LabelSpec, training_set.label))
+    found |= {key_of(training_set): training_set} | _keyed(upstream(definitions, [training_set.spine]).values())
     for request in training_set.features:
-        if request.on_demand:
-            found.append(definitions.get(OnDemandSpec, request.view))
-            continue
-        view = definitions.get(ViewSpec, request.view)
-        found += [view, definitions.get(EntitySpec, view.entity)]
-        sources.append(view.source)
-    found += upstream(definitions, sources).values()
-    return dict(sorted((f"{kind_of(spec)}:{spec.name}", fingerprint(spec)) for spec in found))
+        if request.on_demand and request.version is msgspec.UNSET:  # the views that it reads are in the list themselves
+            found[f"on_demand:{request.view}"] = definitions.get(OnDemandSpec, request.view)
+        else:
+            found |= _requested(definitions, request)
+    return dict(sorted((key, fingerprint(spec)) for key, spec in found.items()))

@@ -22,6 +22,7 @@ from tinymlops.features.definitions.specs import (
     TrainingSetSpec,
     ViewSpec,
 )
+from tinymlops.references import Reference
 
 if TYPE_CHECKING:
     import polars as pl
@@ -38,6 +39,7 @@ __all__ = [
     "TrainingSet",
     "check_name",
     "requests_of",
+    "title_of",
 ]
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -157,7 +159,7 @@ class FeatureRole:
         Raises:
             NotFoundError: If the view has none of this name, with the near match.
         """
-        if feature not in self.view.features:
+        if self.request.version is msgspec.UNSET and feature not in self.view.features:
             raise NotFoundError(
                 f"feature view {self.view.name!r} has no feature {feature!r}",
                 hint=near(str(feature), self.view.features),
@@ -184,10 +186,27 @@ class FeatureRole:
         check_name(prefix, "prefix")
         return FeatureRole(self.view, msgspec.structs.replace(self.request, on=columns, prefix=prefix))
 
+    def variant(self, name: str, *, prefix: str | None = None) -> FeatureRole:
+        """Read another version of the view, beside the newest or in its place.
+
+        Args:
+            name: "v1" for a number, or the name of a variant.
+            prefix: Put before each feature's name; by default the version and an underscore: `v1_`. "" for none.
+
+        Raises:
+            NotFoundError: If the name cannot be one, with the right form.
+            DefinitionError: If the prefix cannot begin a name.
+        """
+        chosen = Reference.parse(f"{self.view.name}@{name}").chosen
+        before = f"{name}_{self.request.prefix}" if prefix is None else prefix
+        if before:
+            check_name(before, "prefix")
+        return FeatureRole(self.view, msgspec.structs.replace(self.request, version=chosen, prefix=before))
+
     def __repr__(self) -> str:
         picked = "" if self.request.features is None else f"[{', '.join(self.request.features)}]"
         role = f" on {', '.join(self.request.on)}" if self.request.on else ""
-        return f"<features {self.view.name}{picked}{role}>"
+        return f"<features {title_of(self.request)}{picked}{role}>"
 
 
 class FeatureView(_Defined[P, R_co]):
@@ -208,6 +227,10 @@ class FeatureView(_Defined[P, R_co]):
     def on(self, *columns: str, prefix: str) -> FeatureRole:
         """Use the entity in another role: `sky.on("dest", prefix="dest_")`; see `FeatureRole.on`."""
         return self.as_role().on(*columns, prefix=prefix)
+
+    def variant(self, name: str, *, prefix: str | None = None) -> FeatureRole:
+        """Read another version: `spending.variant("v1")`, `spending.variant("ana", prefix="")`; see `FeatureRole.variant`."""
+        return self.as_role().variant(name, prefix=prefix)
 
     def __repr__(self) -> str:
         return f"<feature view {self.spec.name} of {self.spec.entity}: {', '.join(self.spec.features)}>"
@@ -248,8 +271,24 @@ class TrainingSet:
         self.siblings = siblings
 
     def __repr__(self) -> str:
-        views = ", ".join(request.prefix + request.view for request in self.spec.features)
+        views = ", ".join(
+            request.prefix + request.view if request.version is msgspec.UNSET else title_of(request)
+            for request in self.spec.features
+        )
         return f"<training set {self.spec.name}: spine={self.spec.spine}, label={self.spec.label}, {views}>"
+
+
+def title_of(request: FeatureRequest) -> str:
+    """Return the reference to what a request reads: `spending`, or `spending@v1`.
+
+    Example:
+        >>> title_of(FeatureRequest(view="spending", version=1))
+        'spending@v1'
+    """
+    version = request.version
+    if isinstance(version, int):
+        return str(Reference(request.view, version))
+    return str(Reference(request.view, mark=version if isinstance(version, str) else None))
 
 
 def requests_of(

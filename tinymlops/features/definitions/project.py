@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, Unpack, over
 from tinymlops.errors import ConflictError, DefinitionError
 from tinymlops.features.definitions.about import AboutOptions, about_of
 from tinymlops.features.definitions.code import is_interactive
+from tinymlops.features.definitions.data_checks import Check, check_of
 from tinymlops.features.definitions.nouns import (
     Entity,
     FeatureRole,
@@ -27,7 +28,7 @@ from tinymlops.features.definitions.recording import (
     view_spec,
 )
 from tinymlops.features.definitions.source_options import SourceOptions
-from tinymlops.features.definitions.specs import EntitySpec, TrainingSetSpec
+from tinymlops.features.definitions.specs import EntitySpec, TrainingSetSpec, fingerprint
 from tinymlops.features.definitions.terms import Term, term_of
 from tinymlops.times import parse_zone
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from tinymlops.features.definitions.expressions import Features, Label
-    from tinymlops.features.definitions.specs import AnySpec
+    from tinymlops.features.definitions.specs import AnySpec, CheckAction
     from tinymlops.frames import Ambiguous, DateMeans
 
 __all__ = ["Project"]
@@ -44,7 +45,13 @@ __all__ = ["Project"]
 P = ParamSpec("P")
 R = TypeVar("R")
 Definition = (
-    Entity | Source[..., Any] | FeatureView[..., Any] | OnDemandView[..., Any] | LabelDefinition[..., Any] | TrainingSet
+    Entity
+    | Source[..., Any]
+    | FeatureView[..., Any]
+    | OnDemandView[..., Any]
+    | LabelDefinition[..., Any]
+    | TrainingSet
+    | Check
 )
 
 
@@ -97,7 +104,9 @@ class Project:
     def functions(self) -> dict[str, Callable[..., Any]]:
         """Return the Python functions that definitions were made from, by name."""
         return {
-            name: noun.function for name, noun in self.definitions.items() if not isinstance(noun, Entity | TrainingSet)
+            name: noun.function
+            for name, noun in self.definitions.items()
+            if not isinstance(noun, Entity | TrainingSet | Check)
         }
 
     def entity(
@@ -213,10 +222,10 @@ class Project:
             DefinitionError: If the options or the function's hints do not fit.
             ConflictError: If the project has another definition of this name.
         """
-        options = SourceOptions(timestamp, id, created, delay, tz, ambiguous, date_means, keys, known, about)
+        options = SourceOptions(timestamp, id, created, delay, tz, ambiguous, date_means, keys, known)
 
         def declare(function: Callable[P, R]) -> Source[P, R]:
-            spec = source_spec(function, options, static=static, cursor=cursor, lookback=lookback)
+            spec = source_spec(function, options, about, static=static, cursor=cursor, lookback=lookback)
             return self._add(Source(function, spec, was=None if was is None else check_name(was, "source")), "source")
 
         return declare
@@ -271,10 +280,10 @@ class Project:
             >>> large_orders.spec.inputs
             ('orders',)
         """
-        options = SourceOptions(timestamp, id, created, delay, tz, ambiguous, date_means, keys, known, about)
+        options = SourceOptions(timestamp, id, created, delay, tz, ambiguous, date_means, keys, known)
 
         def declare(function: Callable[P, R]) -> Source[P, R]:
-            spec = transformation_spec(function, options, row_wise=row_wise, max_age=max_age)
+            spec = transformation_spec(function, options, about, row_wise=row_wise, max_age=max_age)
             return self._add(Source(function, spec), "transformation")
 
         return declare
@@ -438,6 +447,41 @@ class Project:
         )
         return self._add(TrainingSet(spec, self.specs), "training set")
 
+    def check(
+        self,
+        target: Source[..., Any] | FeatureView[..., Any],
+        *rules: object,
+        action: CheckAction = "warn",
+        name: str | None = None,
+    ) -> Check:
+        """Say what rows must be like: of a source or a transformation when they come, of a view when it is materialized.
+
+        Args:
+            target: A source, a transformation or a feature view.
+            rules: `tm.not_null`, `tm.between`, `tm.one_of`, `tm.matches`, an expression over `tm.Rows()` or a Polars expression
+                ask each row; `tm.unique`, `tm.fresh`, `tm.volume` and `tm.same_distribution` ask the batch.
+            action: What becomes of rows that do not pass: they are stored ("warn"), kept aside until somebody releases or
+                drops them ("quarantine"), or refused with all that came with them ("fail").
+            name: By default `<target>_<action>_checks`.
+
+        Returns:
+            The check.
+
+        Raises:
+            DefinitionError: If a rule is none, or the action is unknown.
+            ConflictError: If the project has another definition of this name.
+
+        Example:
+            >>> import tinymlops as tm
+            >>> project = Project("shop")
+            >>> @project.source(timestamp="at")
+            ... def orders() -> str:
+            ...     return "select * from read_parquet('orders.parquet')"
+            >>> project.check(orders, tm.not_null("customer"), tm.Rows()["amount"] >= 0, action="quarantine")
+            <check orders_quarantine_checks on orders, quarantine: not_null("customer"), rows['amount'] >= 0>
+        """
+        return self._add(check_of(target, rules, action=action, name=name), "check")
+
     def _add(self, definition: D, what: str) -> D:
         name = check_name(definition.spec.name, what)
         known = self.definitions.get(name)
@@ -458,6 +502,7 @@ D = TypeVar(
     OnDemandView[Any, Any],
     LabelDefinition[Any, Any],
     TrainingSet,
+    Check,
 )
 
 
@@ -468,6 +513,6 @@ def _is_again(known: Definition, new: Definition) -> bool:
     """
     if type(known) is not type(new):
         return False
-    if isinstance(new, Entity | TrainingSet):
-        return known.spec == new.spec or is_interactive("__main__")
+    if isinstance(new, Entity | TrainingSet | Check):
+        return fingerprint(known.spec) == fingerprint(new.spec) or is_interactive("__main__")
     return is_interactive(new.function.__module__)

@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tinymlops.features.definitions import graph
-from tinymlops.features.definitions.specs import LabelSpec, OnDemandSpec, SourceSpec, TrainingSetSpec, ViewSpec
+from tinymlops.features.definitions.specs import (
+    CheckSpec,
+    LabelSpec,
+    OnDemandSpec,
+    SourceSpec,
+    TrainingSetSpec,
+    ViewSpec,
+)
 
 if TYPE_CHECKING:
     from tinymlops.features.definitions.definitions import Definitions
@@ -24,6 +31,8 @@ def reads(definitions: Definitions, spec: AnySpec) -> list[tuple[str, str]]:
         case TrainingSetSpec():
             asked = [("on_demand" if one.on_demand else "feature_view", one.view) for one in spec.features]
             return list(dict.fromkeys([("source", spec.spine), ("label", spec.label), *asked]))
+        case CheckSpec():
+            return [("feature_view" if spec.of_view else "source", spec.target)]
         case OnDemandSpec():
             views = [request.view for request in graph.views_under(definitions, spec)]
             return [("feature_view", name) for name in dict.fromkeys(views)]

@@ -49,6 +49,7 @@ __all__ = ["label_spec", "on_demand_spec", "source_spec", "transformation_spec",
 def source_spec(
     function: Callable[..., Any],
     options: SourceOptions,
+    about: AboutOptions,
     *,
     static: bool,
     cursor: str | None,
@@ -77,7 +78,7 @@ def source_spec(
         takes_since=takes_since,
         code=reference_of(function) if via == "function" else None,
         description=_description(function),
-        about=about_of(function.__name__, options.about, values=columns or None, what="column"),
+        about=about_of(function.__name__, about, values=columns or None, what="column"),
     )
     if via == "push":
         check_pushed(spec)
@@ -86,7 +87,12 @@ def source_spec(
 
 
 def transformation_spec(
-    function: Callable[..., Any], options: SourceOptions, *, row_wise: bool, max_age: str | timedelta | None
+    function: Callable[..., Any],
+    options: SourceOptions,
+    about: AboutOptions,
+    *,
+    row_wise: bool,
+    max_age: str | timedelta | None,
 ) -> SourceSpec:
     """Return the definition of a transformation; the arguments are those of `project.transformation`.
 
@@ -114,7 +120,7 @@ def transformation_spec(
         max_age=msgspec.UNSET if max_age is None else parse_duration(max_age, name="max_age"),
         code=None if sql is not None else reference_of(function),
         description=_description(function),
-        about=about_of(function.__name__, options.about, values=None, what="column"),
+        about=about_of(function.__name__, about, values=None, what="column"),
     )
     return msgspec.structs.replace(spec, known=known_of(spec, options.known))
 

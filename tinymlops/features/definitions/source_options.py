@@ -13,7 +13,6 @@ from tinymlops.frames import Ambiguous, DateMeans
 from tinymlops.times import parse_duration, parse_zone
 
 if TYPE_CHECKING:
-    from tinymlops.features.definitions.about import AboutOptions
     from tinymlops.features.definitions.specs import SourceSpec
 
 __all__ = [
@@ -41,10 +40,9 @@ class SourceOptions(NamedTuple):
     date_means: DateMeans | None
     keys: Mapping[str, str] | None
     known: Literal["observed", "latest"] | None
-    about: AboutOptions
 
     def fields(self) -> dict[str, Any]:
-        """Return them as fields of the source's definition, without `known` and `about`, which need other fields.
+        """Return them as fields of the source's definition, but for `known`, which the others decide with it.
 
         Raises:
             DefinitionError: If one has another value than it may.

@@ -8,7 +8,7 @@ import msgspec
 
 from tinymlops.features.columns import known_types
 from tinymlops.features.definitions.definitions import in_words, kind_of
-from tinymlops.features.definitions.specs import LabelSpec, TrainingSetSpec, ViewSpec
+from tinymlops.features.definitions.specs import CheckSpec, LabelSpec, TrainingSetSpec, ViewSpec
 from tinymlops.features.law.pages import about_said
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def documented(context: Context) -> Documented:
 
 def _looked_at(spec: AnySpec, types: Mapping[str, pl.DataType]) -> list[Lack]:
     about = about_said(spec)
-    has_text = bool(spec.description.strip()) or isinstance(spec, TrainingSetSpec)
+    has_text = bool(spec.description.strip()) or isinstance(spec, CheckSpec | TrainingSetSpec)
     lacks = [*([] if has_text else ["docstring"]), *([] if about.owner else ["owner"])]
 
     def without_unit(name: str) -> list[str]:

@@ -10,7 +10,7 @@ import msgspec
 
 from tinymlops.features.definitions.definitions import in_words, kind_of
 from tinymlops.features.definitions.reads import reads
-from tinymlops.features.definitions.specs import TermSpec
+from tinymlops.features.definitions.specs import CheckSpec, TermSpec
 from tinymlops.features.history.generations import place_of
 from tinymlops.registry.documentation import last_builds, last_predictions
 from tinymlops.registry.history import failed_ingests, newest_ingests
@@ -80,7 +80,7 @@ def health(context: Context, rows: Iterable[Definition]) -> HealthReport:
         rows: The definitions in force, as the catalog has them.
     """
     database, now = context.environment.database, from_micros(context.now())
-    specs = {_key(spec): spec for spec in context.definitions.all if not isinstance(spec, TermSpec)}
+    specs = {_key(spec): spec for spec in context.definitions.all if not isinstance(spec, CheckSpec | TermSpec)}
     below = {key: _below(context, key, specs) for key in specs}
     troubles = {name: _trouble(database, name, now) for kind, name in specs if kind == "source"}
     builds, predictions = last_builds(database), last_predictions(database)

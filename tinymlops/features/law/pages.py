@@ -13,8 +13,10 @@ from tinymlops.features.columns import known_types
 from tinymlops.features.definitions import specs
 from tinymlops.features.definitions.definitions import in_words, kind_of
 from tinymlops.features.definitions.reads import reads
+from tinymlops.features.definitions.rules import in_code
 from tinymlops.features.definitions.specs import (
     About,
+    CheckSpec,
     EntitySpec,
     LabelSpec,
     OnDemandSpec,
@@ -171,6 +173,8 @@ def _facts(spec: AnySpec) -> dict[str, str]:
             return {"request": ", ".join(spec.request)}
         case TrainingSetSpec():
             return {"time zone": spec.tz}
+        case CheckSpec():
+            return {"rules": ", ".join(map(in_code, spec.rules)), "action": spec.action}
         case SourceSpec():
             return {
                 "comes by": "rows of its inputs, each by itself" if spec.row_wise else spec.via,
