@@ -1,6 +1,6 @@
 """What definitions cost once there are many of them; each figure beside what it may be.
 
-Run it alone: `python benchmarks/catalog.py`.
+Run it alone: `python benchmarks/catalog_lineage.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the catalog and the law over definitions cost: one function a figure.
 
-Run it alone: `python benchmarks/catalog.py` (needs `examples/flights/data`, which `make demo` writes).
+Run it alone: `python benchmarks/catalog_lint.py` (needs `examples/flights/data`, which `make demo` writes).
 """
 
 from __future__ import annotations

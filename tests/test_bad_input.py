@@ -95,10 +95,11 @@ def model(workspace, ingested):
 
 
 def contents(directory: Path):
-    """Return the whole content of a workspace: its rows, counted by table, and its files."""
+    """Return the content of a workspace without the note of a failed ingest: its rows, counted by table, and its files."""
     with contextlib.closing(sqlite3.connect(f"file:{directory / 'meta.db'}?mode=ro", uri=True)) as database:
         tables = [name for (name,) in database.execute("select name from sqlite_master where type = 'table'")]
         rows = {name: database.execute(f'select count(*) from "{name}"').fetchone()[0] for name in tables}
+        del rows["failed_ingests"]
     files = {
         str(path.relative_to(directory))
         for part in ("segments", "blobs", "tmp")

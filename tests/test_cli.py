@@ -87,6 +87,11 @@ def invocations(tmp_path):
         ("features", "online"): ["spending", ROW],
         ("features", "historical"): ["spending", "customer_id=1", "timestamp=2024-01-20T00:00:00Z", "--as-of", "1"],
         ("sql",): ["select customer_id, count(*) as n from orders group by all"],
+        ("search",): ["spendin", "amount"],
+        ("health",): [],
+        ("docs", "show"): ["spending"],
+        ("docs", "build"): [tmp_path / "pages"],
+        ("docs", "check"): ["--min", 0],
         ("lineage",): ["orders.amount", "--downstream"],
         ("verify",): ["buyers"],
         ("compact",): [],
@@ -343,3 +348,11 @@ def test_a_project_that_a_second_module_imports_is_one_project(shop, tmp_path):
 )
 def test_bad_input_is_refused_by_name(in_shop, code, arguments, said):
     assert said in refused(code, *arguments)
+
+
+def test_too_little_documentation_fails_the_check(in_shop):
+    result = run("docs", "check", "--json")
+    found = json.loads(result.stdout)
+    assert (result.exit_code, found["least"]) == (1, 0.9)
+    assert {"kind": "feature_view", "name": "spending", "lacks": ["docstring", "owner"]} in found["lacking"]
+    assert run("docs", "check", "--min", found["share"]).exit_code == 0

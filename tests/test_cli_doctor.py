@@ -70,12 +70,14 @@ def test_a_sound_workspace_passes_every_check(shop):
             "files",
             "online store",
             "join images",
+            "search index",
             "orphans",
             "disk",
         )
     ]
     assert {space["kind"]: space["bytes"] > 0 for space in report["space"]} == {
         "database": True,
+        "search index": False,
         "segments": True,
         "images": False,
         "blobs": True,

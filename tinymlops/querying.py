@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import polars as pl
@@ -42,8 +43,8 @@ def sql(context: Context, text: str, *, limits: Limits | None = None) -> pl.Data
     It may name a source (its rows as they are the facts by now), `<source>_history` (every version of every row, with
     `__event`, `__created`, `__sequence` and `__deleted`), a feature view (the features of every known key as of now), and
     `runs`, `metrics`, `models`, `model_aliases`, `training_sets`, `predictions`, `outcomes`, `definitions`, `ingestions`,
-    `check_results`, `quarantines`, `audit`, `readers` and `lineage`; where a definition has such a name, it is the
-    definition, and `tinymlops.runs` is always the runs.
+    `column_statistics`, `failed_ingests`, `check_results`, `quarantines`, `audit`, `readers` and `lineage`; where a
+    definition has such a name, it is the definition, and `tinymlops.runs` is always the runs.
     `show tables`, or `from tinymlops.tables`, lists them all. What has fields of its own is JSON text. Files of the
     project's directory may be read too, as in a source's SQL.
 
@@ -151,7 +152,8 @@ def _records(database: Database, cls: type[Record]) -> pl.DataFrame:
 
 def _series(name: str, values: tuple[Any, ...], hint: Any) -> list[pl.Series]:
     """Return a column; two, `name` and `name_text`, where a value is a number or text."""
-    kinds = set(get_args(hint) or (hint,)) - {type(None)}
+    is_union = get_origin(hint) in (Union, UnionType)
+    kinds = set(get_args(hint) if is_union else (hint,)) - {type(None)}
     if kinds == {float, str}:
         numbers = [None if isinstance(value, str) else value for value in values]
         texts = [value if isinstance(value, str) else None for value in values]

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from tinymlops.features.history.training_sets import TrainingData
     from tinymlops.features.intake.compaction import Compacted
     from tinymlops.features.intake.pushing import Pushed
+    from tinymlops.features.law.documented import Documented
+    from tinymlops.features.law.health import HealthReport
     from tinymlops.features.law.lineage_answer import Lineage
+    from tinymlops.features.law.page_text import Page
     from tinymlops.features.law.planning import Plan
     from tinymlops.features.law.status import WorkspaceStatus
     from tinymlops.features.online.materialization import Covered
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from tinymlops.monitoring.report import MonitorReport
     from tinymlops.records import Ingestion, ModelAlias, ModelVersion, Run
     from tinymlops.registry.scope import Scope
+    from tinymlops.registry.search import SearchResult
     from tinymlops.serving.batch import BatchReport
     from tinymlops.serving.model import Model
     from tinymlops.serving.outcomes import OutcomeReport
@@ -389,6 +393,50 @@ class Workspace(OpenWorkspace):
         start = None if since is None else to_micros(parse_instant(since, name="since"))
         return verify_online(self._context(), self.models, since=start)
 
+    def search(self, text: str, *, limit: int = 20) -> SearchResult:
+        """Find definitions, terms, models, runs, builds and notes by words, also by misspelled ones.
+
+        Args:
+            text: Words in any order, such as "late arrivals".
+            limit: At most so many.
+        """
+        from tinymlops.registry.search import Search
+
+        return Search(self._scope).find(text, limit=limit)
+
+    def docs(self, name: str) -> Page:
+        """Return the page of a definition: docstring, owner, types, statistics, readers, versions.
+
+        Args:
+            name: The definition's, or a term's.
+
+        Raises:
+            NotFoundError: If there is none, with the near match.
+        """
+        from tinymlops.features.law.pages import page
+
+        return page(self._context(), self.catalog.list(), name)
+
+    def build_docs(self, directory: str | Path) -> list[Path]:
+        """Write a Markdown page for every definition into a directory, and an index; return the files."""
+        from tinymlops.features.law.pages import pages
+        from tinymlops.features.law.publishing import publish_pages
+
+        return publish_pages(pages(self._context(), self.catalog.list()), Path(directory))
+
+    def check_docs(self) -> Documented:
+        """Say which definitions and features lack a docstring, an owner, or a unit of a number."""
+        from tinymlops.features.law.documented import documented
+
+        return documented(self._context())
+
+    def health(self) -> HealthReport:
+        """Say which definitions stand on sources that are late or failed, and which were unused for 90 days."""
+        from tinymlops.features.law.health import health
+
+        self._log.flush()
+        return health(self._context(), self.catalog.list())
+
     def start_run(
         self,
         name: str,
@@ -581,7 +629,7 @@ class Workspace(OpenWorkspace):
         return remove_unused(self._context(), self.models, grace=parse_duration(grace, name="grace"))
 
     def repair(self) -> list[Covered]:
-        """Make the online store and the join images anew from history, and return what the store holds of each view.
+        """Make the online store, the join images and the search index anew, and return what the store holds of each view.
 
         Rows that were stored while the clock was more than a day ahead count from now on, and not only from the time it said.
         """

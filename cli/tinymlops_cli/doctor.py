@@ -35,7 +35,7 @@ def doctor(
         bool, typer.Option("--compile", help="Compile the kernels now, so that no first call waits for it.")
     ] = False,
     repair: Annotated[
-        bool, typer.Option("--repair", help="First rebuild derived data: the online store and join images.")
+        bool, typer.Option("--repair", help="First rebuild derived data: online store, join images, search index.")
     ] = False,
 ) -> Answer:
     """Check the workspace: every hash, the database, the audit log, locks, space. Without --repair nothing is changed."""
@@ -79,7 +79,7 @@ def _verdict(damaged: "list[Finding]") -> str:
     if not damaged:
         return "nothing is damaged"
     where = dict.fromkeys(finding.check for finding in damaged)
-    if where.keys() <= {"online store", "join images"}:
+    if where.keys() <= {"online store", "join images", "search index"}:
         return f"damaged and derived: {', '.join(where)}; tinymlops doctor --repair rebuilds that"
     return f"{len(damaged)} damaged: restore the workspace from a backup"
 

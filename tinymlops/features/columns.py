@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 import polars as pl
 
-from tinymlops.errors import AccessError, DataError, DefinitionError, near
+from tinymlops.errors import AccessError, DataError, DefinitionError, TinyMLOpsError, near
 from tinymlops.features.compute.aggregates import compute
 from tinymlops.features.compute.arranged import history_of
 from tinymlops.features.compute.rules import require_fits
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.expressions import Aggregate
 
-__all__ = ["check_columns", "check_readers"]
+__all__ = ["check_columns", "check_readers", "known_types"]
 
 _NO_TIMES = np.zeros(0, np.int64)
 
@@ -96,6 +96,43 @@ def check_readers(context: Context, source: SourceSpec, columns: Mapping[str, pl
         known.outcome_of(label)
 
 
+def known_types(context: Context) -> dict[str, dict[str, pl.DataType]]:
+    """Return the types of the features of views, and of labels, as far as stored rows say them; nothing is read or called.
+
+    Args:
+        context: The workspace's state.
+
+    Returns:
+        Name of a view or a label to feature (of a label its own name) to type.
+    """
+    found: dict[str, dict[str, pl.DataType]] = {}
+    sources = context.definitions.of(SourceSpec)
+    known = _Known(context, {name: _stored_frame(context, source) for name, source in sources.items()})
+    for view in context.definitions.of(ViewSpec).values():
+        with suppress(DefinitionError, DataError):  # rows that were read by an earlier definition may not fit
+            found[view.name] = known.features_of(view) or {}
+    for label in context.definitions.of(LabelSpec).values():
+        with suppress(DefinitionError, DataError):
+            found[label.name] = known.outcome_of(label) or {}
+    return found
+
+
+def _stored_frame(context: Context, source: SourceSpec) -> pl.DataFrame | None:
+    """Return the columns of a source's stored rows, or of those that its row-wise transformation is made of."""
+    *steps, origin = graph.lineage(context.definitions, source)
+    state = state_of(context, origin.name)
+    columns = state.columns if state is not None else origin.columns
+    if not columns or any(step.sql is None for step in steps):
+        return None
+    frame = pl.DataFrame(schema={name: parse_dtype(dtype) for name, dtype in columns.items()})
+    with suppress(TinyMLOpsError, pl.exceptions.PolarsError):
+        rows = with_times(frame, origin).with_columns(pl.lit(0, pl.Int64).alias("__sequence"))
+        for step in reversed(steps):
+            rows = pl.DataFrame(schema=context.query_columns(str(step.sql), {step.inputs[0]: rows}))
+        return rows
+    return None
+
+
 class _Known:
     """The known columns of each source: a frame without rows, as history would return it.
 
@@ -104,7 +141,7 @@ class _Known:
         frames: Only these frames; None to find the columns of every source.
     """
 
-    def __init__(self, context: Context, frames: Mapping[str, pl.DataFrame] | None = None) -> None:
+    def __init__(self, context: Context, frames: Mapping[str, pl.DataFrame | None] | None = None) -> None:
         self.notes: list[str] = []
         self._context = context
         self._definitions = context.definitions
@@ -121,10 +158,10 @@ class _Known:
         where = f"of feature view {view.name!r}"
         return self._computed(view.source, view.entity, view.features, where, ttl=view.ttl)
 
-    def outcome_of(self, label: LabelSpec) -> None:
+    def outcome_of(self, label: LabelSpec) -> dict[str, pl.DataType] | None:
         """Check a label as a window that ends at its horizon, as it is read."""
         windowed = with_window(label.expression, label.horizon)
-        self._computed(label.source, label.entity, {label.name: windowed}, "as a label", ttl=None)
+        return self._computed(label.source, label.entity, {label.name: windowed}, "as a label", ttl=None)
 
     def check_keys(self, entity: EntitySpec) -> None:
         """Refuse an entity whose key has different kinds in different sources."""

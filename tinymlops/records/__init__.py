@@ -10,7 +10,7 @@ from tinymlops.records.audit import AuditEntry
 from tinymlops.records.checks import CheckResult, Quarantine
 from tinymlops.records.counters import Counter
 from tinymlops.records.definitions import Definition, Mark, Note
-from tinymlops.records.ingestions import Ingestion
+from tinymlops.records.ingestions import FailedIngest, Ingestion
 from tinymlops.records.models import (
     Evaluation,
     FeatureField,
@@ -27,6 +27,7 @@ from tinymlops.records.record import Record, Scalar
 from tinymlops.records.runs import Artifact, Metric, Run
 from tinymlops.records.segments import Segment
 from tinymlops.records.sources import Generation, RenamedSource, Schema, SourceState
+from tinymlops.records.statistics import ColumnStatistics
 from tinymlops.records.training_sets import TrainingSetBuild
 
 __all__ = [
@@ -34,9 +35,11 @@ __all__ = [
     "Artifact",
     "AuditEntry",
     "CheckResult",
+    "ColumnStatistics",
     "Counter",
     "Definition",
     "Evaluation",
+    "FailedIngest",
     "FeatureField",
     "Generation",
     "Ingestion",
@@ -91,5 +94,7 @@ TABLES: tuple[type[Record], ...] = (
     Reader,
     CheckResult,
     Quarantine,
+    ColumnStatistics,
+    FailedIngest,
 )
 """Every record, in the order in which the migrations create their tables."""

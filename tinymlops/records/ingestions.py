@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from tinymlops.records.record import Record
 
-__all__ = ["Ingestion"]
+__all__ = ["FailedIngest", "Ingestion"]
 
 
 class Ingestion(Record, frozen=True, kw_only=True):
@@ -55,3 +55,17 @@ class Ingestion(Record, frozen=True, kw_only=True):
         told = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count) or "nothing new"
         begun = f"; generation {self.generation}" if self.generation else ""
         return f"<ingested {self.source}: {self.rows_read:,} read, {told}; Q={self.sequence}{begun}>"
+
+
+class FailedIngest(Record, frozen=True, kw_only=True):
+    """The last attempt to ingest a source, where it failed; the next one that does not removes it."""
+
+    table: ClassVar[str] = "failed_ingests"
+    key: ClassVar[tuple[str, ...]] = ("source",)
+    small: ClassVar[bool] = True
+    sql_name: ClassVar[str | None] = "failed_ingests"
+
+    source: str
+    error: str
+    """The class of the error; its message may quote values."""
+    at: datetime

@@ -27,6 +27,7 @@ class SourceState(Record, frozen=True, kw_only=True):
     table: ClassVar[str] = "source_states"
     key: ClassVar[tuple[str, ...]] = ("source",)
     small: ClassVar[bool] = True
+    search: ClassVar[tuple[str, ...]] = ("columns",)
 
     source: str
     definition: str

@@ -18,6 +18,7 @@ from tinymlops.stores.locks import FileLock
 from tinymlops.stores.migrations import SCHEMA_VERSION
 from tinymlops.stores.publish import damaged, hash_file, scratch_directory, unreadable
 from tinymlops.stores.references import NamedFile, named_files, orphans
+from tinymlops.stores.text_index import TextIndex
 from tinymlops.times import from_micros, system_clock, to_micros
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def check(environment: Environment, advance: Callable[[int], None]) -> Iterator[
         yield from _files(environment.path, _named(environment), advance)
         yield from _online(environment)
         yield from _images(environment.path, advance)
+        yield from _search_index(environment.path)
         yield _orphans(environment)
         yield _free(environment.path)
 
@@ -94,6 +96,7 @@ def space_of(environment: Environment) -> list[Space]:
     path = environment.path
     kinds = {
         "database": [*path.glob("meta.db*")],
+        "search index": [*path.glob("search.db*")],
         **{name: _files_below(path / name) for name in ("segments", "images", "blobs", "online", "tmp")},
     }
     return [Space(kind, len(files), sum(map(_occupied, files))) for kind, files in kinds.items()]
@@ -189,6 +192,15 @@ def _images(root: Path, advance: Callable[[int], None]) -> Iterator[Finding]:
         yield Finding("join images", "damaged", f"{file} is not what was written", str(file))
     if not broken:
         yield Finding("join images", "ok", f"{len(every)} images are what was written")
+
+
+def _search_index(root: Path) -> Iterator[Finding]:
+    index = TextIndex(root)
+    problems = index.problems()
+    for problem in problems:
+        yield Finding("search index", "damaged", problem, str(index.path))
+    if not problems:
+        yield Finding("search index", "ok", "every page fits" if index.path.exists() else "there is none yet")
 
 
 def _orphans(environment: Environment) -> Finding:

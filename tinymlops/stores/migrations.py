@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -102,6 +102,11 @@ def _steps() -> Migrations:
         for statement in _CHECKS:
             db.execute(statement)
 
+    @steps()
+    def m008_statistics_and_failed_ingests(db: Database) -> None:
+        db.execute(_COLUMN_STATISTICS)
+        db.execute(_FAILED_INGESTS)
+
     return steps
 
 
@@ -154,6 +159,33 @@ _GENERATIONS = (
         {CHECK} INTEGER NOT NULL
     ) STRICT""",
 )
+
+_COLUMN_STATISTICS = f"""CREATE TABLE column_statistics (
+    source TEXT NOT NULL,
+    name TEXT NOT NULL,
+    dtype TEXT NOT NULL,
+    rows INTEGER NOT NULL,
+    nulls INTEGER NOT NULL,
+    "distinct" INTEGER,
+    minimum ANY,
+    maximum ANY,
+    mean ANY,
+    quantiles TEXT NOT NULL,
+    histogram TEXT NOT NULL,
+    top TEXT NOT NULL,
+    sampled INTEGER NOT NULL,
+    sequence INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    {CHECK} INTEGER NOT NULL,
+    PRIMARY KEY (source, name)
+) STRICT"""
+
+_FAILED_INGESTS = f"""CREATE TABLE failed_ingests (
+    source TEXT PRIMARY KEY,
+    error TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    {CHECK} INTEGER NOT NULL
+) STRICT"""
 
 _WHY_AND_WHO = (
     "ALTER TABLE definitions ADD COLUMN logic TEXT NOT NULL DEFAULT ''",

@@ -19,9 +19,11 @@ from tinymlops.features.definitions.specs import (
     LabelSpec,
     OnDemandSpec,
     SourceSpec,
+    TermSpec,
     TrainingSetSpec,
     ViewSpec,
 )
+from tinymlops.features.definitions.terms import check_terms
 from tinymlops.times import format_duration
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ def check(definitions: Definitions, functions: Functions) -> list[str]:
         DefinitionError: If definitions do not fit together.
         LeakageError: If a label or a spine has no time.
     """
+    check_terms(definitions.of(TermSpec).values())
     _check_sources(definitions)
     for view in definitions.of(ViewSpec).values():
         _check_view(view, definitions)

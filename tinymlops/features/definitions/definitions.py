@@ -16,6 +16,7 @@ from tinymlops.features.definitions.specs import (
     LabelSpec,
     OnDemandSpec,
     SourceSpec,
+    TermSpec,
     TrainingSetSpec,
     ViewSpec,
 )
@@ -24,7 +25,7 @@ __all__ = ["Definitions", "Older", "in_words", "key_of", "kind_of", "labelled"]
 
 _APPLY = "apply the project first: tinymlops apply, or ws.apply(project)"
 
-S = TypeVar("S", EntitySpec, SourceSpec, ViewSpec, OnDemandSpec, LabelSpec, TrainingSetSpec, CheckSpec)
+S = TypeVar("S", EntitySpec, SourceSpec, ViewSpec, OnDemandSpec, LabelSpec, TrainingSetSpec, CheckSpec, TermSpec)
 
 Older: TypeAlias = Callable[[str, str, int | str], "Definitions"]
 """Gives a version of a definition, by kind, name and number or name of a variant, with all that it stands on."""

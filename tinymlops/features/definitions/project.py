@@ -29,6 +29,7 @@ from tinymlops.features.definitions.recording import (
 )
 from tinymlops.features.definitions.source_options import SourceOptions
 from tinymlops.features.definitions.specs import EntitySpec, TrainingSetSpec, fingerprint
+from tinymlops.features.definitions.terms import Term, term_of
 from tinymlops.times import parse_zone
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Project:
 
     Attributes:
         definitions: Name to noun.
+        terms: Name to term of the glossary; these names are apart from those of definitions.
 
     Raises:
         DefinitionError: If the name cannot be one, or there is no such zone.
@@ -85,13 +87,14 @@ class Project:
         self.name = check_name(name, "project")
         self.tz = parse_zone(tz).key
         self.definitions: dict[str, Definition] = {}
+        self.terms: dict[str, Term] = {}
 
     def __repr__(self) -> str:
         return f"<project {self.name}: {len(self.definitions)} definitions>"
 
     def specs(self) -> list[AnySpec]:
         """Return the definitions as data, in order."""
-        return [definition.spec for definition in self.definitions.values()]
+        return [noun.spec for noun in (*self.definitions.values(), *self.terms.values())]
 
     def renamed(self) -> dict[str, str]:
         """Return the sources that had another name before, each with that name."""
@@ -139,6 +142,35 @@ class Project:
             )
         said = about_of(name, about, values=columns, what="key column")
         return self._add(Entity(EntitySpec(name=name, key=columns, description=description, about=said)), "entity")
+
+    def term(self, name: str, text: str, *, aliases: Sequence[str] = (), **about: Unpack[AboutOptions]) -> Term:
+        """Say what a word means that docstrings, features and columns use; pages link it, and search knows its aliases.
+
+        Args:
+            name: In words, such as "late arrival".
+            text: What it means.
+            aliases: Other names of the same thing.
+            about: `owner=` and `tags=`; see `AboutOptions`.
+
+        Returns:
+            The term.
+
+        Raises:
+            DefinitionError: If a name cannot be one, or there is no text.
+            ConflictError: If the project has another term of this name.
+
+        Example:
+            >>> Project("flights").term("late arrival", "More than 15 minutes after the plan.", aliases=["delay"])
+            <term late arrival (delay)>
+        """
+        term = term_of(name, text, aliases, about_of(name, about))
+        known = self.terms.get(name)
+        if known is not None and known.spec != term.spec and not is_interactive("__main__"):
+            raise ConflictError(
+                f"project {self.name!r} already says what {name!r} means", hint="keep one of the two, or rename one"
+            )
+        self.terms[name] = term
+        return term
 
     def source(
         self,

@@ -26,6 +26,7 @@ __all__ = [
     "LabelSpec",
     "OnDemandSpec",
     "SourceSpec",
+    "TermSpec",
     "TrainingSetSpec",
     "ViewSpec",
     "decode",
@@ -209,7 +210,25 @@ class CheckSpec(msgspec.Struct, frozen=True, kw_only=True, tag="check", tag_fiel
     about: About | msgspec.UnsetType = msgspec.UNSET
 
 
-AnySpec: TypeAlias = EntitySpec | SourceSpec | ViewSpec | OnDemandSpec | LabelSpec | TrainingSetSpec | CheckSpec
+class TermSpec(msgspec.Struct, frozen=True, kw_only=True, tag="term", tag_field="kind"):
+    """A term of the glossary; what it means is its content."""
+
+    name: str
+    """In words, such as "late arrival"."""
+    text: str
+    aliases: tuple[str, ...] = ()
+    """Other names of the same thing."""
+    about: About | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def description(self) -> str:
+        """What it means."""
+        return self.text
+
+
+AnySpec: TypeAlias = (
+    EntitySpec | SourceSpec | ViewSpec | OnDemandSpec | LabelSpec | TrainingSetSpec | CheckSpec | TermSpec
+)
 
 
 def encode(spec: AnySpec) -> bytes:
@@ -242,6 +261,8 @@ def logic(spec: AnySpec) -> str:
 
 
 def _without_prose(spec: AnySpec) -> AnySpec:
+    if isinstance(spec, TermSpec):
+        return msgspec.structs.replace(spec, about=msgspec.UNSET)
     plain = msgspec.structs.replace(spec, description="", about=msgspec.UNSET)
     if isinstance(plain, SourceSpec | OnDemandSpec) and plain.code is not None:
         # Where the project lies on this machine is not part of what it defines.

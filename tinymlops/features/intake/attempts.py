@@ -26,6 +26,7 @@ class Attempts:
     def __init__(self, root: Path) -> None:
         self.reports: list[Ingestion] = []
         self.errors: dict[str, TinyMLOpsError] = {}
+        self.done: list[str] = []
         self._root = root
 
     def make(self, source: str, work: Callable[[], Ingestion | None]) -> None:
@@ -37,6 +38,7 @@ class Attempts:
                 raise
             self.errors[source] = self._named(source, error)
         else:
+            self.done.append(source)
             self.reports += [] if report is None else [report]
 
     def give(self, *, asked: int) -> list[Ingestion]:

@@ -9,7 +9,18 @@ import msgspec
 
 from tinymlops.features.definitions import specs
 from tinymlops.features.history.generations import dating_of, generations_of, place_of, query_of
-from tinymlops.records import Generation, Ingestion, MovedEvent, PushedRow, Schema, Segment, SourceState
+from tinymlops.features.intake.statistics import describe
+from tinymlops.features.intake.taking_in import entity_keys
+from tinymlops.records import (
+    ColumnStatistics,
+    Generation,
+    Ingestion,
+    MovedEvent,
+    PushedRow,
+    Schema,
+    Segment,
+    SourceState,
+)
 from tinymlops.times import to_micros
 
 if TYPE_CHECKING:
@@ -78,6 +89,7 @@ def commit(context: Context, batch: Batch, before: list[Segment]) -> Ingestion |
         # A rebuild is stored even if it is empty: its file records what it was computed from.
         if batch.rows.height or batch.replaces:
             file = segments.write(batch.rows, environment.segments_dir / place, environment.tmp)
+        statistics = _statistics(context, batch, place)
         quarantine = None if batch.kept is None else batch.kept.publish(context)
         with context.scope.write(audit="inside") as tx:
             if batch.kept is not None and not batch.kept.is_current(tx, place):
@@ -86,7 +98,10 @@ def commit(context: Context, batch: Batch, before: list[Segment]) -> Ingestion |
                 return None
             if batch.begins and tx.list(PushedRow, where={"source": place}, limit=1):
                 return None  # pushed while the rows before it were read
+            if statistics:
+                tx.delete(ColumnStatistics, source=place)
             report = _named(context, tx, batch, place, file, before)
+            tx.put_many(msgspec.structs.replace(one, sequence=report.sequence) for one in statistics)
             _settle(context, tx, batch, quarantine, report.sequence)
             return report
 
@@ -117,6 +132,12 @@ def _named(
         begun = {"generation": number} if batch.begins else {}
         tx.audit("ingest", batch.source.name, rows=file.rows, sha256=file.sha256, **begun, **left_out)
     return stored
+
+
+def _statistics(context: Context, batch: Batch, place: str) -> list[ColumnStatistics]:
+    source = batch.source
+    identifying = {*entity_keys(context, source), *([source.id] if source.id is not None else [])}
+    return describe(batch.rows, source=place, identifying=identifying, at=batch.report.at)
 
 
 def _settle(context: Context, tx: Transaction, batch: Batch, quarantine: Quarantine | None, sequence: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from tinymlops.features.intake.followers import follow
 from tinymlops.features.intake.ingest_one import ingest
 from tinymlops.features.intake.rebuilding import begin_generation
 from tinymlops.features.intake.transforming import recompute
+from tinymlops.registry.history import remember_attempts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,6 +72,9 @@ def ingest_all(
     for spec in graph.derived_in_order(context.definitions):
         if not spec.row_wise:
             attempts.make(spec.name, partial(recompute, context, spec))
+    # Whether it can be remembered changes nothing about what was ingested, or why it could not be.
+    with suppress(TinyMLOpsError):
+        remember_attempts(context.scope, attempts.errors, attempts.done)
     if attempts.reports:
         _follow(context)
     compact_where_needed(context)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["differences"]
 
 _DURATIONS = {"ttl", "delay", "horizon", "gap", "lookback", "max_age", "window"}
-_TEXTS = {"sql", "code", "description"}
+_TEXTS = {"sql", "code", "description", "text"}
 """Too long to be shown on one line."""
 _NOTHING: tuple[Any, ...] = (None, msgspec.UNSET, "", (), {})
 

@@ -19,6 +19,7 @@ from tinymlops.progress import progress
 from tinymlops.stores.collection import Collected, collect
 from tinymlops.stores.generation import end_change
 from tinymlops.stores.locks import FileLock
+from tinymlops.stores.text_index import TextIndex
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
@@ -30,7 +31,7 @@ _log = logging.getLogger("tinymlops")
 
 
 def rebuild_derived(context: Context) -> list[Covered]:
-    """Remove the online store and the join images, and materialize again the views that were materialized.
+    """Remove the online store, the join images and the search index, and materialize again what was materialized.
 
     Returns:
         What the online store holds of each view.
@@ -39,6 +40,7 @@ def rebuild_derived(context: Context) -> list[Covered]:
     context.environment.online.reset()
     end_change(context.environment.online)
     shutil.rmtree(context.environment.path / "images", ignore_errors=True)
+    TextIndex(context.environment.path).drop()
     rebuilt = []
     with progress("materializing", len(variants)) as advance:
         for variant in variants:

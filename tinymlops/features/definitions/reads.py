@@ -1,0 +1,39 @@
+"""What one definition reads itself: the edges of lineage, one level."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tinymlops.features.definitions import graph
+from tinymlops.features.definitions.specs import (
+    CheckSpec,
+    LabelSpec,
+    OnDemandSpec,
+    SourceSpec,
+    TrainingSetSpec,
+    ViewSpec,
+)
+
+if TYPE_CHECKING:
+    from tinymlops.features.definitions.definitions import Definitions
+    from tinymlops.features.definitions.specs import AnySpec
+
+__all__ = ["reads"]
+
+
+def reads(definitions: Definitions, spec: AnySpec) -> list[tuple[str, str]]:
+    """Return the kind and name of what a definition reads itself."""
+    match spec:
+        case SourceSpec():
+            return [("source", name) for name in spec.inputs]
+        case ViewSpec() | LabelSpec():
+            return [("source", spec.source), ("entity", spec.entity)]
+        case TrainingSetSpec():
+            asked = [("on_demand" if one.on_demand else "feature_view", one.view) for one in spec.features]
+            return list(dict.fromkeys([("source", spec.spine), ("label", spec.label), *asked]))
+        case CheckSpec():
+            return [("feature_view" if spec.of_view else "source", spec.target)]
+        case OnDemandSpec():
+            views = [request.view for request in graph.views_under(definitions, spec)]
+            return [("feature_view", name) for name in dict.fromkeys(views)]
+    return []

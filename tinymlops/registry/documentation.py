@@ -1,0 +1,93 @@
+"""What the workspace knows of one definition beside its content: versions, marks, notes, statistics, models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tinymlops.records import (
+    ColumnStatistics,
+    Definition,
+    LoggedModel,
+    Mark,
+    ModelAlias,
+    ModelVersion,
+    Note,
+    TrainingSetBuild,
+)
+from tinymlops.times import from_micros
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from tinymlops.stores.database import Database
+
+__all__ = [
+    "last_builds",
+    "last_predictions",
+    "marks_of",
+    "models_by_definition",
+    "notes_of",
+    "statistics_of",
+    "versions_of",
+]
+
+
+def versions_of(database: Database, kind: str, name: str) -> list[Definition]:
+    """Return the versions of a definition, the newest first."""
+    return database.list(Definition, where={"kind": kind, "name": name}, order="-version")
+
+
+def marks_of(database: Database, kind: str, name: str) -> dict[int, str]:
+    """Return version to mark."""
+    return {one.version: one.mark for one in database.list(Mark, where={"kind": kind, "name": name})}
+
+
+def notes_of(database: Database, kind: str, name: str) -> list[Note]:
+    """Return the notes on a definition, the newest first."""
+    return database.list(Note, where={"kind": kind, "name": name}, order="-id")
+
+
+def last_builds(database: Database) -> dict[str, datetime]:
+    """Return name of a training set to when it was last built."""
+    return {one.name: one.created_at for one in database.list(TrainingSetBuild, order="created_at")}
+
+
+def last_predictions(database: Database) -> dict[str, datetime]:
+    """Return `kind:name` to when a model that stands on it last predicted and logged the answer."""
+    sql = "SELECT max(at) FROM predictions WHERE model = ? AND version = ?"
+    found: dict[str, datetime] = {}
+    for version, model in _registered(database):
+        ((at,),) = database.rows(sql, (version.name, version.version))
+        for key in model.definitions if at is not None else ():
+            found[key] = max(found.get(key, from_micros(at)), from_micros(at))
+    return found
+
+
+def _registered(database: Database) -> list[tuple[ModelVersion, LoggedModel]]:
+    logged = {(one.run, one.name): one for one in database.list(LoggedModel)}
+    versions = database.list(ModelVersion)
+    return [(one, logged[one.run, one.logged_name]) for one in versions if (one.run, one.logged_name) in logged]
+
+
+def statistics_of(database: Database, place: str) -> dict[str, ColumnStatistics]:
+    """Return the statistics of a source's columns, by name.
+
+    Args:
+        database: The workspace's.
+        place: The name that the source's rows are stored under.
+    """
+    return {one.name: one for one in database.list(ColumnStatistics, where={"source": place})}
+
+
+def models_by_definition(database: Database) -> dict[str, list[str]]:
+    """Return `kind:name` to the registered versions that stand on it, such as "delay:3 (champion)"."""
+    aliases: dict[tuple[str, int], list[str]] = {}
+    for alias in database.list(ModelAlias):
+        aliases.setdefault((alias.name, alias.version), []).append(alias.alias)
+    found: dict[str, list[str]] = {}
+    for version, model in _registered(database):
+        names = ", ".join(aliases.get((version.name, version.version), []))
+        told = f"{version.name}:{version.version}" + (f" ({names})" if names else "")
+        for key in model.definitions:
+            found.setdefault(key, []).append(told)
+    return found
