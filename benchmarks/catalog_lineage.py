@@ -24,7 +24,7 @@ from s{number} where c4 > 0
 
 
 def main() -> None:
-    report = Report("catalog")
+    report = Report("catalog_lineage")
     lineage(report)
     report.save()
 

@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works")
     parser.add_argument("--runs", type=int, default=9, help="timed runs of each")
     options = parser.parse_args()
-    report = Report("catalog")
+    report = Report("catalog_search")
     search(report, 200 if options.quick else 10_000, options.runs)
     statistics(report, 20_000 if options.quick else 2_000_000, 3)
     report.save()

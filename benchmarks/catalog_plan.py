@@ -1,0 +1,68 @@
+"""What `plan` and `apply` cost for 1,000 definitions; a plan may take a second.
+
+Run it alone: `python benchmarks/catalog_plan.py`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from statistics import median
+
+import tinymlops as tm
+from harness import Report
+
+SOURCES, VIEWS, RUNS = 100, 9, 9
+ALLOWED_MS = 1_000.0
+
+
+def project_of(window: str = "7d") -> tm.Project:
+    """Return sources with nine views each; the first view has this window."""
+    lines = ['project = tm.Project("big")', 'customer = project.entity("customer", key="customer")']
+    for number in range(SOURCES):
+        lines += [
+            '@project.source(timestamp="at", id="id")',
+            f"def source_{number}() -> tm.Schema:",
+            '    return {"id": int, "customer": int, "at": datetime, "amount": float}',
+        ]
+        for view in range(VIEWS):
+            chosen = window if number == view == 0 else "7d"
+            lines += [
+                "@project.feature_view(entity=customer)",
+                f"def view_{number}_{view}(source_{number}: tm.Rows) -> tm.Features:",
+                f'    return {{"spent_{number}_{view}": source_{number}["amount"].sum(window="{chosen}")}}',
+            ]
+    names: dict[str, object] = {"tm": tm, "datetime": datetime}
+    exec("\n".join(lines), names)  # a view's source is named by its parameter
+    project = names["project"]
+    assert isinstance(project, tm.Project)
+    return project
+
+
+def milliseconds(work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    work()
+    return (time.perf_counter() - begun) * 1e3
+
+
+def main() -> None:
+    """Run the benchmark."""
+    report = Report("catalog_plan")
+    first, changed = project_of(), project_of("8d")
+    with tempfile.TemporaryDirectory() as folder, tm.connect(Path(folder) / "big.tm", create=True) as ws:
+        figures = {"plan of all as new": milliseconds(lambda: ws.plan(first))}
+        figures["apply of all"] = milliseconds(lambda: ws.apply(first))
+        for what, project in (("plan, nothing changed", first), ("plan, one view changed", changed)):
+            figures[what] = median(milliseconds(lambda project=project: ws.plan(project)) for _ in range(RUNS))
+        report.say(f"{len(ws.catalog.list()):,} definitions; a plan may take {ALLOWED_MS:.0f} ms")
+    for what, taken in figures.items():
+        report.rows.append({"what": what, "ms": taken})
+        report.say(f"  {what:28}{taken:9.1f} ms")
+    report.save()
+
+
+if __name__ == "__main__":
+    main()
