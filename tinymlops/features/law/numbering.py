@@ -17,12 +17,10 @@ from tinymlops.features.definitions import graph, specs
 from tinymlops.features.definitions.definitions import Definitions, in_words, key_of, kind_of, labelled
 from tinymlops.features.definitions.specs import (
     AnySpec,
-    CheckSpec,
     EntitySpec,
     LabelSpec,
     OnDemandSpec,
     SourceSpec,
-    TermSpec,
     TrainingSetSpec,
     ViewSpec,
 )
@@ -199,8 +197,6 @@ def _in_order(definitions: Definitions) -> list[AnySpec]:
         *definitions.of(OnDemandSpec).values(),
         *(spec for spec in definitions.all if not isinstance(spec, _ORDERED)),
         *definitions.of(TrainingSetSpec).values(),
-        *definitions.of(CheckSpec).values(),
-        *definitions.of(TermSpec).values(),
     ]
 
 
