@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from tinymlops.config import Config
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.applied import Noun
+    from tinymlops.features.definitions.asking import Asked
     from tinymlops.features.definitions.nouns import FeatureView, Source, TrainingSet
     from tinymlops.features.definitions.project import Project
-    from tinymlops.features.history.historical import Asked
     from tinymlops.features.history.reproducing import VerifiedBuild
     from tinymlops.features.history.training_sets import TrainingData
     from tinymlops.features.intake.compaction import Compacted
@@ -318,7 +318,7 @@ class Workspace:
         Args:
             spine: Key columns, request fields and a time column: any table. Keys may be text as in JSON where the rows
                 have dates, times, durations or decimals.
-            features: Views, picked features, roles and on-demand views, or "view" and "view:feature".
+            features: Views, picked features, roles, on-demand views and services, or "view", "view:feature" and "service".
             timestamp: The spine's time column.
             tz: Zone of times that carry none.
             details: Add `<feature>_status` and `<feature>_event_time`.
@@ -413,7 +413,7 @@ class Workspace:
         """Read features as of now, by the workspace's clock.
 
         Args:
-            features: Views, picked features, roles and on-demand views, or "view" and "view:feature".
+            features: Views, picked features, roles, on-demand views and services, or "view", "view:feature" and "service".
             keys: Entity keys and request fields: any table, rows or columns. Dates, times, durations and decimals may
                 be text, as in JSON.
             details: Add `<feature>_status` and `<feature>_event_time`.

@@ -56,7 +56,7 @@ versions = completing(_references)
 def features(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete the last name of "sky,carrier_delays"."""
     before, comma, last = incomplete.rpartition(",")
-    found = [name for kind in ("feature_view", "on_demand") for name in _names(ctx, _definitions(kind))]
+    found = [name for kind in ("feature_view", "on_demand", "service") for name in _names(ctx, _definitions(kind))]
     return [f"{before}{comma}{name}" for name in found if name.startswith(last)]
 
 

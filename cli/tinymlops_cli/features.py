@@ -20,7 +20,7 @@ Names = Annotated[
     str,
     typer.Argument(
         metavar="FEATURES",
-        help="Views, on-demand views or view:feature, joined by commas.",
+        help="Views, on-demand views, services or view:feature, joined by commas.",
         autocompletion=completion.features,
     ),
 ]

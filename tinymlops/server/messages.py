@@ -93,7 +93,7 @@ class FeaturesRequest(_Body, frozen=True, kw_only=True):
     """Keys to read features for."""
 
     features: Annotated[list[Annotated[str, Meta(max_length=200)]], Meta(min_length=1, max_length=MAX_COLUMNS)]
-    """Views and on-demand views, such as `sky`, and single features, such as `sky:visib`."""
+    """Views, on-demand views and services, such as `sky`, and single features, such as `sky:visib`."""
     keys: Rows | Columns
     """Entity keys and request fields: a list of rows, or an object of columns."""
     details: bool = False

@@ -12,6 +12,7 @@ from tinymlops.features.definitions.specs import (
     FeatureRequest,
     LabelSpec,
     OnDemandSpec,
+    ServiceSpec,
     SourceSpec,
     TrainingSetSpec,
     ViewSpec,
@@ -21,7 +22,7 @@ __all__ = ["Definitions", "in_words", "kind_of"]
 
 _APPLY = "apply the project first: tinymlops apply, or ws.apply(project)"
 
-S = TypeVar("S", EntitySpec, SourceSpec, ViewSpec, OnDemandSpec, LabelSpec, TrainingSetSpec)
+S = TypeVar("S", EntitySpec, SourceSpec, ViewSpec, OnDemandSpec, LabelSpec, TrainingSetSpec, ServiceSpec)
 
 
 class Definitions:

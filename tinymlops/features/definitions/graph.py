@@ -18,6 +18,7 @@ from tinymlops.features.definitions.specs import (
     FeatureRequest,
     LabelSpec,
     OnDemandSpec,
+    ServiceSpec,
     SourceSpec,
     TrainingSetSpec,
     ViewSpec,
@@ -170,16 +171,19 @@ def fingerprints(version: Sequence[AnySpec]) -> tuple[str, ...]:
     return tuple(map(fingerprint, version))
 
 
-def stands_on(definitions: Definitions, training_set: TrainingSetSpec) -> dict[str, str]:
-    """Return the fingerprint of every definition that a training set stands on, itself included.
+def stands_on(definitions: Definitions, asking: TrainingSetSpec | ServiceSpec) -> dict[str, str]:
+    """Return the fingerprint of every definition that a training set or a service stands on, itself included.
 
     Returns:
         `kind:name` to fingerprint, in order.
     """
-    label = definitions.get(LabelSpec, training_set.label)
-    found: list[AnySpec] = [training_set, label, definitions.get(EntitySpec, label.entity)]
-    sources = [training_set.spine, label.source]
-    for request in training_set.features:
+    found: list[AnySpec] = [asking]
+    sources: list[str] = []
+    if isinstance(asking, TrainingSetSpec):
+        label = definitions.get(LabelSpec, asking.label)
+        found += [label, definitions.get(EntitySpec, label.entity)]
+        sources += [asking.spine, label.source]
+    for request in asking.features:
         if request.on_demand:
             found.append(definitions.get(OnDemandSpec, request.view))
             continue

@@ -6,7 +6,7 @@ Each stays callable as the function it was made from.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Generic, ParamSpec, TypeAlias, TypeVar
 
 import msgspec
@@ -18,6 +18,7 @@ from tinymlops.features.definitions.specs import (
     FeatureRequest,
     LabelSpec,
     OnDemandSpec,
+    ServiceSpec,
     SourceSpec,
     TrainingSetSpec,
     ViewSpec,
@@ -34,10 +35,10 @@ __all__ = [
     "LabelDefinition",
     "OnDemandView",
     "Schema",
+    "Service",
     "Source",
     "TrainingSet",
     "check_name",
-    "requests_of",
 ]
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -252,25 +253,17 @@ class TrainingSet:
         return f"<training set {self.spec.name}: spine={self.spec.spine}, label={self.spec.label}, {views}>"
 
 
-def requests_of(
-    features: Sequence[FeatureView[..., object] | FeatureRole | OnDemandView[..., object]],
-) -> tuple[FeatureRequest, ...]:
-    """Return the list of a training set or a read as data.
+class Service:
+    """A named set of features; made by `project.service`.
 
-    Raises:
-        DefinitionError: If something in it is no noun of features.
+    Attributes:
+        spec: The definition as data.
+        siblings: Gives all definitions of its project as they are now: it names them and does not hold them.
     """
-    requests = []
-    for item in features:
-        if isinstance(item, FeatureView):
-            requests.append(item.as_role().request)
-        elif isinstance(item, FeatureRole):
-            requests.append(item.request)
-        elif isinstance(item, OnDemandView):
-            requests.append(FeatureRequest(view=item.spec.name, on_demand=True))
-        else:
-            raise DefinitionError(
-                f"{item!r} is not a feature view, a feature of one or an on-demand view",
-                hint="list the views themselves: features=[sky, sky.on('dest', prefix='dest_'), calendar]",
-            )
-    return tuple(requests)
+
+    def __init__(self, spec: ServiceSpec, siblings: Callable[[], list[AnySpec]]) -> None:
+        self.spec = spec
+        self.siblings = siblings
+
+    def __repr__(self) -> str:
+        return f"<service {self.spec.name}: {', '.join(one.prefix + one.view for one in self.spec.features)}>"

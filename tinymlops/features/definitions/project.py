@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 import msgspec
 
 from tinymlops.errors import ConflictError, DefinitionError
+from tinymlops.features.definitions.asking import Asked, requests_of
 from tinymlops.features.definitions.code import is_interactive, reference_of
+from tinymlops.features.definitions.definitions import Definitions
 from tinymlops.features.definitions.expressions import (
     Aggregate,
     Features,
@@ -28,23 +30,24 @@ from tinymlops.features.definitions.hints import (
 )
 from tinymlops.features.definitions.nouns import (
     Entity,
-    FeatureRole,
     FeatureView,
     Inputs,
     LabelDefinition,
     OnDemandView,
     Schema,
+    Service,
     Source,
     TrainingSet,
     check_name,
-    requests_of,
 )
 from tinymlops.features.definitions.source_options import check_pushed, incremental, known_of, local_times
 from tinymlops.features.definitions.specs import (
     AnySpec,
     EntitySpec,
+    FeatureRequest,
     LabelSpec,
     OnDemandSpec,
+    ServiceSpec,
     SourceSpec,
     TrainingSetSpec,
     ViewSpec,
@@ -59,7 +62,13 @@ __all__ = ["Project"]
 P = ParamSpec("P")
 R = TypeVar("R")
 Definition = (
-    Entity | Source[..., Any] | FeatureView[..., Any] | OnDemandView[..., Any] | LabelDefinition[..., Any] | TrainingSet
+    Entity
+    | Source[..., Any]
+    | FeatureView[..., Any]
+    | OnDemandView[..., Any]
+    | LabelDefinition[..., Any]
+    | TrainingSet
+    | Service
 )
 
 
@@ -109,7 +118,9 @@ class Project:
     def functions(self) -> dict[str, Callable[..., Any]]:
         """Return the Python functions that definitions were made from, by name."""
         return {
-            name: noun.function for name, noun in self.definitions.items() if not isinstance(noun, Entity | TrainingSet)
+            name: noun.function
+            for name, noun in self.definitions.items()
+            if not isinstance(noun, Entity | TrainingSet | Service)
         }
 
     def entity(self, name: str, *, key: str | Sequence[str], description: str = "") -> Entity:
@@ -460,7 +471,7 @@ class Project:
         *,
         spine: Source[..., Any],
         label: LabelDefinition[..., Any],
-        features: Sequence[FeatureView[..., Any] | FeatureRole | OnDemandView[..., Any]],
+        features: Asked,
     ) -> TrainingSet:
         """Put together spine, label and features.
 
@@ -468,14 +479,15 @@ class Project:
             name: The training set's name.
             spine: The source whose rows are the moments of prediction.
             label: The outcome to learn.
-            features: Views, picked features (`sky["visib"]`), roles (`sky.on("dest", prefix="dest_")`) and
-                on-demand views, in the order of the columns of `X`.
+            features: Views, picked features (`sky["visib"]`), roles (`sky.on("dest", prefix="dest_")`), on-demand
+                views and services, or their names, in the order of the columns of `X`.
 
         Returns:
             The training set, for `ws.get_training_data`.
 
         Raises:
             DefinitionError: If one of them is not what it should be, or there are no features.
+            NotFoundError: If a name is not one that the project has so far.
             ConflictError: If the project has another definition of this name.
         """
         if not isinstance(spine, Source):
@@ -487,9 +499,42 @@ class Project:
         if not features:
             raise DefinitionError(f"training set {name!r} has no features", hint="list at least one view")
         spec = TrainingSetSpec(
-            name=name, spine=spine.spec.name, label=label.spec.name, features=requests_of(features), tz=self.tz
+            name=name, spine=spine.spec.name, label=label.spec.name, features=self._requests(features), tz=self.tz
         )
         return self._add(TrainingSet(spec, self.specs), "training set")
+
+    def service(self, name: str, *, features: Asked, description: str = "") -> Service:
+        """Name a set of features, to be asked for by this name wherever features are.
+
+        Args:
+            name: The service's name.
+            features: As for `training_set`.
+            description: What it is for, in a sentence.
+
+        Returns:
+            The service: `features=[service]` or `features=["delay_inputs"]` means all that it lists, in order.
+
+        Raises:
+            DefinitionError: If something in the list is not features, or nothing is.
+            NotFoundError: If a name is not one that the project has so far.
+            ConflictError: If the project has another definition of this name.
+
+        Example:
+            >>> project = Project("flights")
+            >>> airport = project.entity("airport", key="origin")
+            >>> @project.feature_view(entity=airport, ttl="3h")
+            ... def sky(weather: Rows) -> Features:
+            ...     return {"wind": weather["wind"].last(), "rain_1d": weather["rain"].sum(window="1d")}
+            >>> project.service("delay_inputs", features=[sky["wind"], sky.on("dest", prefix="dest_")])
+            <service delay_inputs: sky, dest_sky>
+        """
+        if not features:
+            raise DefinitionError(f"service {name!r} has no features", hint="list at least one view")
+        spec = ServiceSpec(name=name, features=self._requests(features), description=description)
+        return self._add(Service(spec, self.specs), "service")
+
+    def _requests(self, asked: Asked) -> tuple[FeatureRequest, ...]:
+        return requests_of(asked, Definitions(self.specs()))
 
     def _add(self, definition: D, what: str) -> D:
         name = check_name(definition.spec.name, what)
@@ -511,17 +556,18 @@ D = TypeVar(
     OnDemandView[Any, Any],
     LabelDefinition[Any, Any],
     TrainingSet,
+    Service,
 )
 
 
 def _is_again(known: Definition, new: Definition) -> bool:
     """Say whether a notebook cell is merely run again: the same kind of definition, made in the notebook itself.
 
-    Where an entity or a training set was made is not known, so that one is taken again when it is the same.
+    Where an entity, a training set or a service was made is not known, so that one is taken again when it is the same.
     """
     if type(known) is not type(new):
         return False
-    if isinstance(new, Entity | TrainingSet):
+    if isinstance(new, Entity | TrainingSet | Service):
         return known.spec == new.spec or is_interactive("__main__")
     return is_interactive(new.function.__module__)
 

@@ -21,6 +21,7 @@ __all__ = [
     "Known",
     "LabelSpec",
     "OnDemandSpec",
+    "ServiceSpec",
     "SourceSpec",
     "TrainingSetSpec",
     "ViewSpec",
@@ -161,7 +162,15 @@ class TrainingSetSpec(msgspec.Struct, frozen=True, kw_only=True, tag="training_s
     description: str = ""
 
 
-AnySpec: TypeAlias = EntitySpec | SourceSpec | ViewSpec | OnDemandSpec | LabelSpec | TrainingSetSpec
+class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True, tag="service", tag_field="kind"):
+    """A named set of features."""
+
+    name: str
+    features: tuple[FeatureRequest, ...]
+    description: str = ""
+
+
+AnySpec: TypeAlias = EntitySpec | SourceSpec | ViewSpec | OnDemandSpec | LabelSpec | TrainingSetSpec | ServiceSpec
 
 
 def encode(spec: AnySpec) -> bytes:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import polars as pl
 
-from tinymlops.errors import DataError, NotFoundError, near
+from tinymlops.errors import DataError, near
 from tinymlops.features.compute.evaluating import without_infinities
 from tinymlops.features.compute.views import asked_of, compute_arranged, compute_view, plan_view
 from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.applied import require_applied
-from tinymlops.features.definitions.nouns import FeatureRole, FeatureView, OnDemandView, requests_of
+from tinymlops.features.definitions.asking import Asked, requests_of
 from tinymlops.features.definitions.on_demand import FEATURE, TIMESTAMP, expressions_of, inputs_of
 from tinymlops.features.definitions.specs import EntitySpec, FeatureRequest, OnDemandSpec, SourceSpec, ViewSpec
 from tinymlops.features.history.prepared import history_from_store
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from tinymlops.features.context import Context
 
 __all__ = [
-    "Asked",
     "FeatureColumns",
     "features_for",
     "in_order",
@@ -33,10 +32,6 @@ __all__ = [
     "same_name",
     "view_columns",
 ]
-
-Asked = Sequence[FeatureView[..., object] | FeatureRole | OnDemandView[..., object] | str]
-"""Features as a user asks for them: objects, or "view" and "view:feature"."""
-
 
 RowsOf = Callable[[ViewSpec, Sequence[pl.Series]], pl.DataFrame]
 """Gives the rows that a view needs for some keys."""
@@ -61,21 +56,8 @@ def parse_features(context: Context, asked: Asked) -> tuple[FeatureRequest, ...]
         NotFoundError: If a name is unknown, with the near match, or a noun was not applied.
         DefinitionError: If a noun has changed since it was applied.
     """
-    requests: list[FeatureRequest] = []
-    for item in asked:
-        if not isinstance(item, str):
-            requests += requests_of([item])
-            require_applied(item, context.definitions)
-            continue
-        view, _, feature = item.partition(":")
-        if view in context.definitions.of(OnDemandSpec):
-            requests.append(FeatureRequest(view=view, on_demand=True))
-            continue
-        spec = context.definitions.get(ViewSpec, view)
-        if feature and feature not in spec.features:
-            raise NotFoundError(f"feature view {view!r} has no feature {feature!r}", hint=near(feature, spec.features))
-        requests.append(FeatureRequest(view=view, features=(feature,) if feature else None))
-    return tuple(requests)
+    definitions = context.definitions
+    return requests_of(asked, definitions, check=lambda noun: require_applied(noun, definitions))
 
 
 def features_for(

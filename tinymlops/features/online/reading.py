@@ -12,7 +12,6 @@ import polars as pl
 
 from tinymlops.errors import DataError
 from tinymlops.features.history.historical import (
-    Asked,
     FeatureColumns,
     in_order,
     parse_features,
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from tinymlops.features.context import Context
+    from tinymlops.features.definitions.asking import Asked
     from tinymlops.features.definitions.specs import FeatureRequest
     from tinymlops.features.history.stored import Rebuilt
     from tinymlops.features.online.combined import Answer
