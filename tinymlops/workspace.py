@@ -305,35 +305,56 @@ class Workspace:
 
     def get_historical_features(
         self,
-        spine: Frame,
-        features: Asked,
+        spine: Frame | None = None,
+        features: Asked = (),
         *,
+        start: datetime | date | str | None = None,
+        end: datetime | date | str | None = None,
+        every: str | timedelta | None = None,
         timestamp: str = "timestamp",
         tz: str | None = None,
         details: bool = False,
         as_of: int | None = None,
     ) -> Frame:
-        """Give each spine row the features as they were known at its time.
+        """Give each spine row the features as they were known at its time; without a spine, over a range of time.
+
+        In a range there is a row for each key and event time of the views' own rows in `[start, end)`; with `every`, for each
+        key and each of `start, start + every, ...` before `end`, from the key's first event time on. Event times are those of
+        final versions. A feature is what was known at that moment, as if the moment were in a spine: a row counts at its own
+        event time if it has no delay, and not yet in a window.
 
         Args:
             spine: Key columns, request fields and a time column: any table. Keys may be text as in JSON where the rows
                 have dates, times, durations or decimals.
             features: Views, picked features, roles, on-demand views and services, or "view", "view:feature" and "service".
-            timestamp: The spine's time column.
+            start: Without a spine: the first moment, a datetime, a date (its midnight) or ISO 8601 text.
+            end: Without a spine: the first moment that is not in the range.
+            every: Without a spine: from one moment to the next, such as "1d" (24 hours); None for those at which a row is.
+            timestamp: The time column, of the spine or of the answer.
             tz: Zone of times that carry none.
             details: Add `<feature>_status` and `<feature>_event_time`.
             as_of: `Q`: only by rows with a sequence up to this one, as if nothing had come since.
 
         Returns:
-            The spine's rows, in their order, with a column for each feature; the kind of frame the spine is.
+            The spine's rows, in their order, with a column for each feature; the kind of frame the spine is. Of a range a
+            Polars frame of keys, time and features, sorted by time and then by key.
+
+        Raises:
+            DefinitionError: If there are both a spine and a range, or neither; or the views of a range have different keys.
         """
         from tinymlops.features.history.historical import features_for, parse_features
+        from tinymlops.features.history.ranges import range_asked_for, spine_of_range
         from tinymlops.features.history.stored import require_past
         from tinymlops.features.online.read_plans import plan_for
         from tinymlops.frames import give_back, require_no_nulls, times_to_micros, to_polars
         from tinymlops.presence import absent_columns
 
         context = self._context()
+        requests, past = parse_features(context, features), require_past(context, as_of)
+        within = range_asked_for(start, end, every, tz=tz, has_spine=spine is not None)
+        if within is not None:
+            past = self._environment.database.sequence() if past is None else past
+            spine = spine_of_range(context, requests, within, timestamp=timestamp, as_of=past)
         rows = to_polars(spine)
         if timestamp not in rows.columns:
             raise DataError(
@@ -342,11 +363,9 @@ class Workspace:
             )
         time = times_to_micros(rows[timestamp], role="spine", tz=tz, name=timestamp)
         require_no_nulls(time, name=timestamp)
-        requests = parse_features(context, features)
         absent = absent_columns(spine)
         if absent:
             plan_for(context, requests, None).require_present(context, absent)
-        past = require_past(context, as_of)
         table = features_for(context, rows, time.to_numpy(), requests, details=details, as_of=past)
         result = rows.with_columns(*table.columns.values(), *table.details.values())
         assert result.height == rows.height, "a spine row has exactly one row of features"

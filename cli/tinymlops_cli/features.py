@@ -72,6 +72,16 @@ def historical(
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", resolve_path=True, help="Write the rows to this Parquet or CSV file.")
     ] = None,
+    start: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Without rows: the first moment of a range of time (ISO 8601).")
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Without rows: the first moment that is not in the range.")
+    ] = None,
+    every: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION", help="Of a range: from one moment to the next; else where rows are."),
+    ] = None,
     timestamp: Annotated[str, typer.Option(metavar="COLUMN", help="The time column of the rows.")] = "timestamp",
     tz: Annotated[str | None, typer.Option(metavar="ZONE", help="Zone of times that carry none.")] = None,
     details: Details = False,
@@ -79,14 +89,23 @@ def historical(
         int | None, typer.Option(metavar="Q", help="As if no row with a greater sequence had come yet.")
     ] = None,
 ) -> Answer:
-    """Give each row the features as they were known at its time."""
+    """Give each row the features as they were known at its time; with --start and --end, those of a range of time."""
     from tinymlops.frames import to_polars
 
-    features = split_names(names)
-    given = rows_from(rows, input_file, {*_text(session, features, input_file), timestamp})
-    spine = _with_times(to_polars(given), timestamp, tz)
+    features, spine = split_names(names), None
+    if rows or input_file or (start, end, every) == (None, None, None):
+        given = rows_from(rows, input_file, {*_text(session, features, input_file), timestamp})
+        spine = _with_times(to_polars(given), timestamp, tz)
     frame: Any = session.workspace.get_historical_features(
-        spine, features, timestamp=timestamp, tz=tz, details=details, as_of=as_of
+        spine,
+        features,
+        start=start,
+        end=end,
+        every=every,
+        timestamp=timestamp,
+        tz=tz,
+        details=details,
+        as_of=as_of,
     )
     if output is None:
         return Answer({"rows": frame.to_dicts()}, head_of(frame))
