@@ -13,6 +13,8 @@ import tinymlops as tm
 from tinymlops.records import (
     TABLES,
     Counter,
+    Dataset,
+    DatasetPart,
     Generation,
     MovedEvent,
     Outcome,
@@ -47,8 +49,8 @@ def test_a_workspace_of_schema_1_opens_with_all_its_records(old):
     with connect(old) as ws:
         database = database_of(ws)
         assert database.rows("PRAGMA user_version") == [(SCHEMA_VERSION,)]
-        since_schema_3 = {Generation, RenamedSource}
-        assert all(database.list(cls) for cls in TABLES if cls not in since_schema_3)
+        since_schema_2 = {Generation, RenamedSource, Dataset, DatasetPart}
+        assert all(database.list(cls) for cls in TABLES if cls not in since_schema_2)
         assert [finding for finding in check(environment_of(ws), lambda _: None) if finding.level == "damaged"] == []
         assert {one.name for one in database.list(Counter)} == {"sequence", "audit", "commits", "schema"}
         assert [one.event_id for one in database.list(MovedEvent)] == ["0", "1", "2", "3", "4", "5"]

@@ -158,7 +158,7 @@ def note_routes(ws: Workspace) -> list[HTTPRouteHandler]:
 '''
 MIGRATION = '''
     @steps()
-    def m004_notes(db: Database) -> None:
+    def m005_notes(db: Database) -> None:
         db.execute(
             f"""CREATE TABLE notes (
                 name TEXT PRIMARY KEY,
@@ -180,11 +180,11 @@ NEW = {
 LINES = {
     "tinymlops/records/__init__.py": [
         ("from tinymlops.records.pushes", "from tinymlops.records.notes import Note\nfrom tinymlops.records.pushes"),
-        ("    RenamedSource,\n)", "    RenamedSource,\n    Note,\n)"),
+        ("    DatasetPart,\n)", "    DatasetPart,\n    Note,\n)"),
     ],
     "tinymlops/stores/migrations.py": [
         ("\n    return steps\n", MIGRATION),
-        ("SCHEMA_VERSION = 3", "SCHEMA_VERSION = 4"),
+        ("SCHEMA_VERSION = 4", "SCHEMA_VERSION = 5"),
     ],
     "tinymlops/workspace.py": [
         ("        self.models = ", "        self.notes = Notes(scope)\n        self.models = "),
@@ -194,7 +194,7 @@ LINES = {
         ),
     ],
     "cli/tinymlops_cli/app.py": [
-        ("import bench, ", "import bench, notes, "),
+        ("    bench,\n", "    bench,\n    notes,\n"),
         ("doctor, bench)", "doctor, bench, notes)"),
     ],
     "tinymlops/server/routes/__init__.py": [

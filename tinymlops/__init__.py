@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tinymlops.features.definitions.expressions import Features, Label, Rows
     from tinymlops.features.definitions.nouns import Inputs, Schema
     from tinymlops.features.definitions.project import Project
+    from tinymlops.features.history.dataset_rows import SavedDataset
     from tinymlops.features.history.training_sets import TrainingData
     from tinymlops.features.join.point_in_time import point_in_time_join
     from tinymlops.features.online.reading import OnlineFeatures
@@ -58,6 +59,7 @@ __all__ = [
     "Project",
     "ReplayClock",
     "Rows",
+    "SavedDataset",
     "Schema",
     "Status",
     "TinyMLOpsError",
@@ -94,6 +96,7 @@ _HOMES = {
     "Project": "tinymlops.features.definitions.project",
     "ReplayClock": "tinymlops.times",
     "Rows": "tinymlops.features.definitions.expressions",
+    "SavedDataset": "tinymlops.features.history.dataset_rows",
     "Schema": "tinymlops.features.definitions.nouns",
     "Status": "tinymlops._status",
     "TinyMLOpsError": "tinymlops.errors",

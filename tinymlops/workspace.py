@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from tinymlops.features.definitions.asking import Asked
     from tinymlops.features.definitions.nouns import FeatureView, Source, TrainingSet
     from tinymlops.features.definitions.project import Project
+    from tinymlops.features.definitions.specs import FeatureRequest
+    from tinymlops.features.history.dataset_rows import SavedDataset
     from tinymlops.features.history.reproducing import VerifiedBuild
+    from tinymlops.features.history.saving import Datasets
     from tinymlops.features.history.training_sets import TrainingData
     from tinymlops.features.intake.compaction import Compacted
     from tinymlops.features.intake.pushing import Pushed
@@ -345,9 +348,7 @@ class Workspace:
         from tinymlops.features.history.historical import features_for, parse_features
         from tinymlops.features.history.ranges import range_asked_for, spine_of_range
         from tinymlops.features.history.stored import require_past
-        from tinymlops.features.online.read_plans import plan_for
         from tinymlops.frames import give_back, require_no_nulls, times_to_micros, to_polars
-        from tinymlops.presence import absent_columns
 
         context = self._context()
         requests, past = parse_features(context, features), require_past(context, as_of)
@@ -363,13 +364,56 @@ class Workspace:
             )
         time = times_to_micros(rows[timestamp], role="spine", tz=tz, name=timestamp)
         require_no_nulls(time, name=timestamp)
-        absent = absent_columns(spine)
-        if absent:
-            plan_for(context, requests, None).require_present(context, absent)
+        _require_whole_rows(context, requests, spine)
         table = features_for(context, rows, time.to_numpy(), requests, details=details, as_of=past)
         result = rows.with_columns(*table.columns.values(), *table.details.values())
         assert result.height == rows.height, "a spine row has exactly one row of features"
         return give_back(result, spine)
+
+    @property
+    def datasets(self) -> Datasets:
+        """What `save_dataset` saved: `list`, `get`, `verify`, `remove`."""
+        from tinymlops.features.history.saving import Datasets
+
+        return Datasets(self._context)
+
+    def save_dataset(
+        self,
+        name: str,
+        spine: Frame | str | Path,
+        features: Asked,
+        *,
+        timestamp: str = "timestamp",
+        tz: str | None = None,
+        as_of: int | None = None,
+    ) -> SavedDataset:
+        """Compute the features of a spine and keep both: read back in batches, as Parquet or as tensors, and verified later.
+
+        Neither the spine nor the result need fit in memory. The same name again is a newer dataset beside the one before.
+
+        Args:
+            name: Of the dataset.
+            spine: As for `get_historical_features`, or the path of Parquet files, or a Polars scan of them.
+            features: As for `get_historical_features`.
+            timestamp: The spine's time column.
+            tz: Zone of times that carry none.
+            as_of: `Q`: only by rows with a sequence up to this one, as if nothing had come since.
+
+        Returns:
+            The dataset: `batches`, `to_parquet`, `to_torch`.
+
+        Raises:
+            DataError: If the spine cannot be read, or lacks a column.
+        """
+        from tinymlops.features.history.historical import parse_features
+        from tinymlops.features.history.saving import save_dataset
+        from tinymlops.features.history.stored import require_past
+
+        context = self._context()
+        requests, past = parse_features(context, features), require_past(context, as_of)
+        _require_whole_rows(context, requests, spine)
+        past = self._environment.database.sequence() if past is None else past
+        return save_dataset(context, name, spine, requests, timestamp=timestamp, tz=tz, as_of=past)
 
     def key_types(self, features: Asked) -> dict[str, str]:
         """Return the key columns that a read of features needs, and the type of each, such as "Int64" or "Date"."""
@@ -383,7 +427,7 @@ class Workspace:
         Args:
             query: It may name a source (its rows as they are the facts by now), `<source>_history` (every version of every
                 row, with `__event`, `__created`, `__sequence` and `__deleted`), a feature view (the features of every known
-                key as of now), and `runs`, `metrics`, `models`, `model_aliases`, `training_sets`, `predictions`,
+                key as of now), and `runs`, `metrics`, `models`, `model_aliases`, `training_sets`, `datasets`, `predictions`,
                 `outcomes`, `definitions`, `ingestions` and `audit`. Where a definition has one of these names it is the
                 definition; `tinymlops.runs` is always the runs. `show tables` lists all of them.
             max_rows: More rows are an error; by default what `tinymlops.toml` says under `[sql]`, else 10,000,000.
@@ -766,6 +810,16 @@ class Workspace:
             # It stays behind, or its reads come from history: whoever pushes, ingests or materializes is told.
             if not isinstance(error, TinyMLOpsError):
                 raise error
+
+
+def _require_whole_rows(context: Context, requests: Sequence[FeatureRequest], spine: Frame | str | Path) -> None:
+    """Refuse a spine of dicts in which a row lacks a column that its features need and others have."""
+    from tinymlops.features.online.read_plans import plan_for
+    from tinymlops.presence import absent_columns
+
+    absent = {} if isinstance(spine, str | Path) else absent_columns(spine)
+    if absent:
+        plan_for(context, requests, None).require_present(context, absent)
 
 
 def _names(nouns: Sequence[Noun | str], context: Context) -> list[str]:

@@ -6,7 +6,19 @@ from typing import Annotated
 import typer
 
 import tinymlops
-from tinymlops_cli import bench, definitions, doctor, features, history, keeping, querying, serving, starting, tracking
+from tinymlops_cli import (
+    bench,
+    datasets,
+    definitions,
+    doctor,
+    features,
+    history,
+    keeping,
+    querying,
+    serving,
+    starting,
+    tracking,
+)
 from tinymlops_cli.failures import EXIT_CODES, UsageError, report
 from tinymlops_cli.interrupts import wants_json
 
@@ -42,7 +54,7 @@ def root(
     """The whole machine-learning workflow of a small team in one process on one machine."""
 
 
-for module in (starting, definitions, history, features, tracking, serving, querying, keeping, doctor, bench):
+for module in (starting, definitions, history, features, datasets, tracking, serving, querying, keeping, doctor, bench):
     module.add_to(app)
 
 

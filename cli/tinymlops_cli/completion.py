@@ -11,7 +11,7 @@ import typer
 from tinymlops.errors import TinyMLOpsError
 from tinymlops_cli.session import Session
 
-__all__ = ["completing", "features", "models", "sources", "versions", "views"]
+__all__ = ["completing", "datasets", "features", "models", "sources", "versions", "views"]
 
 Complete = Callable[[typer.Context, str], list[str]]
 
@@ -41,6 +41,12 @@ def _models(database: Path) -> list[str]:
     return names_of(database, ModelVersion)
 
 
+def _datasets(database: Path) -> list[str]:
+    from tinymlops.registry.names import dataset_names
+
+    return dataset_names(database)
+
+
 def _references(database: Path) -> list[str]:
     from tinymlops.registry.names import model_references
 
@@ -50,6 +56,7 @@ def _references(database: Path) -> list[str]:
 sources = completing(_definitions("source"))
 views = completing(_definitions("feature_view"))
 models = completing(_models)
+datasets = completing(_datasets)
 versions = completing(_references)
 
 

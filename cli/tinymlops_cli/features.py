@@ -1,7 +1,7 @@
 """`features online` and `features historical`: what a model would be given."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -10,9 +10,7 @@ from tinymlops_cli.commands import command, group
 from tinymlops_cli.output import Answer, head_of, write_frame
 from tinymlops_cli.rows import is_table, rows_from, split_names
 from tinymlops_cli.session import Session
-
-if TYPE_CHECKING:
-    import polars as pl
+from tinymlops_cli.spines import with_times
 
 __all__ = ["add_to"]
 
@@ -95,7 +93,7 @@ def historical(
     features, spine = split_names(names), None
     if rows or input_file or (start, end, every) == (None, None, None):
         given = rows_from(rows, input_file, {*_text(session, features, input_file), timestamp})
-        spine = _with_times(to_polars(given), timestamp, tz)
+        spine = with_times(to_polars(given), timestamp, tz)
     frame: Any = session.workspace.get_historical_features(
         spine,
         features,
@@ -118,16 +116,3 @@ def _text(session: Session, features: list[str], file: Path | None) -> set[str]:
     from tinymlops.table_files import written_as_text
 
     return written_as_text(session.workspace.key_types(features)) if file is not None and is_table(file) else set()
-
-
-def _with_times(spine: "pl.DataFrame", timestamp: str, tz: str | None) -> "pl.DataFrame":
-    """Read a time column of text, which is all that JSON and arguments have."""
-    import polars as pl
-
-    from tinymlops.times import parse_instant, parse_zone
-
-    if timestamp not in spine.columns or spine[timestamp].dtype != pl.String:
-        return spine
-    zone = parse_zone(tz) if tz is not None else None
-    moments = [None if text is None else parse_instant(text, name=timestamp, zone=zone) for text in spine[timestamp]]
-    return spine.with_columns(pl.Series(timestamp, moments, dtype=pl.Datetime("us", "UTC")))

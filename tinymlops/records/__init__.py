@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tinymlops.records.audit import AuditEntry
 from tinymlops.records.counters import Counter
+from tinymlops.records.datasets import Dataset, DatasetPart
 from tinymlops.records.definitions import Definition
 from tinymlops.records.ingestions import Ingestion
 from tinymlops.records.models import (
@@ -32,6 +33,8 @@ __all__ = [
     "Artifact",
     "AuditEntry",
     "Counter",
+    "Dataset",
+    "DatasetPart",
     "Definition",
     "Evaluation",
     "FeatureField",
@@ -79,5 +82,7 @@ TABLES: tuple[type[Record], ...] = (
     AuditEntry,
     Generation,
     RenamedSource,
+    Dataset,
+    DatasetPart,
 )
 """Every record, in the order in which the migrations make their tables."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -86,6 +86,11 @@ def _steps() -> Migrations:
         for table in ("segments", "source_states", "ingestions"):
             _renew_checksum(db, table)
 
+    @steps()
+    def m004_datasets(db: Database) -> None:
+        for statement in _DATASETS:
+            db.execute(statement)
+
     return steps
 
 
@@ -136,6 +141,31 @@ _GENERATIONS = (
         place TEXT NOT NULL,
         at INTEGER NOT NULL,
         {CHECK} INTEGER NOT NULL
+    ) STRICT""",
+)
+
+_DATASETS = (
+    f"""CREATE TABLE datasets (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL,
+        sequence INTEGER NOT NULL,
+        fingerprint TEXT NOT NULL,
+        manifest_sha256 TEXT NOT NULL,
+        rows INTEGER NOT NULL,
+        features INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        created_at INTEGER NOT NULL,
+        {CHECK} INTEGER NOT NULL
+    ) STRICT""",
+    "CREATE INDEX datasets_name ON datasets (name, created_at)",
+    "CREATE INDEX datasets_sequence ON datasets (sequence)",
+    f"""CREATE TABLE dataset_parts (
+        dataset TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        sha256 TEXT NOT NULL,
+        rows INTEGER NOT NULL,
+        {CHECK} INTEGER NOT NULL,
+        PRIMARY KEY (dataset, number)
     ) STRICT""",
 )
 

@@ -32,6 +32,7 @@ __all__ = [
     "base_sources",
     "derived_in_order",
     "downstream",
+    "features_stand_on",
     "fingerprints",
     "labels_reading",
     "lineage",
@@ -183,7 +184,15 @@ def stands_on(definitions: Definitions, asking: TrainingSetSpec | ServiceSpec) -
         label = definitions.get(LabelSpec, asking.label)
         found += [label, definitions.get(EntitySpec, label.entity)]
         sources += [asking.spine, label.source]
-    for request in asking.features:
+    found += upstream(definitions, sources).values()
+    return dict(sorted({**_named(found), **features_stand_on(definitions, asking.features)}.items()))
+
+
+def features_stand_on(definitions: Definitions, requests: Iterable[FeatureRequest]) -> dict[str, str]:
+    """Return the fingerprint of every definition that some features stand on: `kind:name` to fingerprint, in order."""
+    found: list[AnySpec] = []
+    sources: list[str] = []
+    for request in requests:
         if request.on_demand:
             found.append(definitions.get(OnDemandSpec, request.view))
             continue
@@ -191,4 +200,8 @@ def stands_on(definitions: Definitions, asking: TrainingSetSpec | ServiceSpec) -
         found += [view, definitions.get(EntitySpec, view.entity)]
         sources.append(view.source)
     found += upstream(definitions, sources).values()
-    return dict(sorted((f"{kind_of(spec)}:{spec.name}", fingerprint(spec)) for spec in found))
+    return dict(sorted(_named(found).items()))
+
+
+def _named(found: Iterable[AnySpec]) -> dict[str, str]:
+    return {f"{kind_of(spec)}:{spec.name}": fingerprint(spec) for spec in found}

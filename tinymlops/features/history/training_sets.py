@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Mapping
 from datetime import date, datetime
@@ -16,6 +15,7 @@ import polars as pl
 from tinymlops.errors import DataError, DefinitionError, IntegrityError
 from tinymlops.features.definitions import graph, specs
 from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, OnDemandSpec, TrainingSetSpec
+from tinymlops.features.history.content import table_hash
 from tinymlops.features.history.historical import features_for
 from tinymlops.features.history.knowledge import Knowledge, knowledge_of
 from tinymlops.features.history.labels import complete_until, outcomes_of
@@ -41,7 +41,6 @@ __all__ = [
     "engine_versions",
     "read_manifest",
     "rebuild",
-    "table_hash",
 ]
 
 
@@ -398,22 +397,3 @@ def _record(context: Context, made: _Made) -> TrainingSetBuild:
 def engine_versions() -> dict[str, str]:
     """Return the versions of the packages that compute a training set's values."""
     return {name: metadata.version(name) for name in ("tinymlops", "duckdb", "numba", "numpy", "polars")}
-
-
-def table_hash(frame: pl.DataFrame) -> str:
-    """Return the SHA-256 over a frame's schema and values, in row order; null has no value of its own.
-
-    Args:
-        frame: Columns of numbers, booleans, strings or enums.
-    """
-    digest = hashlib.sha256()
-    for column in frame.get_columns():
-        digest.update(f"{column.name}\0{dtype_name(column.dtype)}\0{len(column)}\0".encode())
-        digest.update(np.packbits(column.is_null().to_numpy()).tobytes())
-        if column.dtype.is_numeric() or column.dtype == pl.Boolean:
-            digest.update(column.fill_null(strategy="zero").to_numpy().tobytes())
-            continue
-        text = column.cast(pl.String).fill_null("")
-        digest.update(text.str.len_bytes().to_numpy().tobytes())
-        digest.update("".join(text.to_list()).encode())
-    return digest.hexdigest()
