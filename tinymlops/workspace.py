@@ -187,6 +187,7 @@ class Workspace:
                 source would share the rows of another.
         """
         from tinymlops.features.context import definitions_of
+        from tinymlops.features.definitions.aliases import check_aliases
         from tinymlops.features.definitions.definitions import Definitions
         from tinymlops.features.history.reading_notes import ways_of_reading
         from tinymlops.features.planning import plan
@@ -198,6 +199,7 @@ class Workspace:
         check_renames(context, renamed)
         others = definitions_of(row for row in self.catalog.list() if row.project != project.name)
         everything = context.with_definitions(Definitions([*project.specs(), *others.all]))
+        check_aliases(everything.definitions)
         planned.notes += [*ways_of_reading(context), *notes_on_stored_rows(everything, self.models, renamed)]
         return planned
 
@@ -414,6 +416,12 @@ class Workspace:
         _require_whole_rows(context, requests, spine)
         past = self._environment.database.sequence() if past is None else past
         return save_dataset(context, name, spine, requests, timestamp=timestamp, tz=tz, as_of=past)
+
+    def key_aliases(self) -> dict[str, str]:
+        """Return the names that HTTP clients may send for key columns, each with its column."""
+        from tinymlops.features.definitions.aliases import aliases_of
+
+        return aliases_of(self._context().definitions)
 
     def key_types(self, features: Asked) -> dict[str, str]:
         """Return the key columns that a read of features needs, and the type of each, such as "Int64" or "Date"."""

@@ -200,6 +200,8 @@ def _change(spec: AnySpec, known: Definition | None) -> Change:
     before = specs.decode(msgspec.json.encode(known.spec))
     if known.fingerprint != specs.fingerprint(spec):
         return Change("change", kind, spec.name, ", ".join(_differences(before, spec)))
+    if getattr(before, "aliases", None) != getattr(spec, "aliases", None):
+        return Change("change", kind, spec.name, "aliases")
     if _has_moved(getattr(before, "code", None), getattr(spec, "code", None)):
         return Change("change", kind, spec.name, "where its code is")
     return Change("keep", kind, spec.name)

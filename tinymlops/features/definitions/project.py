@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 import msgspec
 
 from tinymlops.errors import ConflictError, DefinitionError
+from tinymlops.features.definitions.aliases import parse_aliases
 from tinymlops.features.definitions.asking import Asked, requests_of
 from tinymlops.features.definitions.code import is_interactive, reference_of
 from tinymlops.features.definitions.definitions import Definitions
@@ -123,19 +124,29 @@ class Project:
             if not isinstance(noun, Entity | TrainingSet | Service)
         }
 
-    def entity(self, name: str, *, key: str | Sequence[str], description: str = "") -> Entity:
+    def entity(
+        self,
+        name: str,
+        *,
+        key: str | Sequence[str],
+        description: str = "",
+        aliases: Mapping[str, Sequence[str]] | Sequence[str] = (),
+    ) -> Entity:
         """Name what features describe, and the column or columns that identify one.
 
         Args:
             name: The entity's name.
             key: Its key column, or columns in order; a source where one has another name says so in `keys=`.
             description: What it is, in a sentence.
+            aliases: Names that HTTP clients may send in place of the key column, such as ["customerId"]; of several key
+                columns a mapping from column to names. The answer has the name that was sent.
 
         Returns:
             The entity, for `feature_view` and `label`.
 
         Raises:
-            DefinitionError: If the name cannot be one, or the key columns are none or not different.
+            DefinitionError: If the name cannot be one, the key columns are none or not different, or an alias is not a
+                name of its own.
             ConflictError: If the project has another definition of this name.
 
         Example:
@@ -151,7 +162,8 @@ class Project:
             raise DefinitionError(
                 f"entity {name!r} needs different key columns, not {key!r}", hint='write key="customer_id"'
             )
-        return self._add(Entity(EntitySpec(name=name, key=columns, description=description)), "entity")
+        named = parse_aliases(name, columns, aliases)
+        return self._add(Entity(EntitySpec(name=name, key=columns, description=description, aliases=named)), "entity")
 
     def source(
         self,

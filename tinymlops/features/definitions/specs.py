@@ -53,6 +53,8 @@ class EntitySpec(msgspec.Struct, frozen=True, kw_only=True, tag="entity", tag_fi
     name: str
     key: tuple[str, ...]
     description: str = ""
+    aliases: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+    """What clients may send in place of a key column, to that column; no part of what is defined."""
 
 
 class SourceSpec(msgspec.Struct, frozen=True, kw_only=True, tag="source", tag_field="kind"):
@@ -185,8 +187,10 @@ def decode(data: bytes) -> AnySpec:
 
 
 def fingerprint(spec: AnySpec) -> str:
-    """Return the SHA-256 of a definition's content; its description and its file's place are no part of it."""
+    """Return the SHA-256 of a definition's content; its description, aliases and its file's place are no part of it."""
     plain = msgspec.structs.replace(spec, description="")
+    if isinstance(plain, EntitySpec):
+        plain = msgspec.structs.replace(plain, aliases=msgspec.UNSET)
     if isinstance(plain, SourceSpec | OnDemandSpec) and plain.code is not None:
         # Where the project lies on this machine is no part of what it defines.
         code = msgspec.structs.replace(plain.code, file=None, module="")

@@ -10,6 +10,7 @@ from litestar.params import FromPath, JSONBody
 from tinymlops.errors import DefinitionError, NotFoundError, near
 from tinymlops.records import ModelVersion
 from tinymlops.server.errors import documented, unavailable
+from tinymlops.server.key_names import KeyNames
 from tinymlops.server.lanes import Lanes
 from tinymlops.server.messages import (
     NAME,
@@ -67,7 +68,8 @@ def model_routes(ws: Workspace) -> list[HTTPRouteHandler]:
 
 def _predict(ws: Workspace, name: str, data: PredictRequest) -> PredictAnswer:
     reference = _reference(ws, name, alias=data.alias, version=data.version)
-    answer = ws.predict(reference, data.rows, details=data.details, sync=data.sync)
+    rows = KeyNames(ws.key_aliases(), data.rows).rows
+    answer = ws.predict(reference, rows, details=data.details, sync=data.sync)
     return PredictAnswer(
         model=answer.model,
         version=answer.version,
