@@ -12,6 +12,7 @@ import msgspec
 from tinymlops.errors import ConflictError, DefinitionError
 from tinymlops.features.definitions.aliases import parse_aliases
 from tinymlops.features.definitions.asking import Asked, requests_of
+from tinymlops.features.definitions.class_views import ViewDecorator, read_class
 from tinymlops.features.definitions.code import is_interactive, reference_of
 from tinymlops.features.definitions.definitions import Definitions
 from tinymlops.features.definitions.expressions import (
@@ -333,17 +334,18 @@ class Project:
 
         return declare
 
-    def feature_view(
-        self, *, entity: Entity, ttl: str | timedelta | None = None
-    ) -> Callable[[Callable[P, Features]], FeatureView[P, Features]]:
+    def feature_view(self, *, entity: Entity, ttl: str | timedelta | None = None) -> ViewDecorator:
         """Define features as expressions over the rows of one source: the function's one parameter.
+
+        A class says the same: an attribute that is `tm.Rows()` is named as the source, the others are the features, and
+        `CarrierDelays` becomes `carrier_delays`.
 
         Args:
             entity: What the features describe.
             ttl: How old a value without a window may be, such as "3h"; without it, any age.
 
         Returns:
-            A decorator: the function, called once on symbolic rows, becomes the `FeatureView` of its name.
+            A decorator: the function, called once on symbolic rows, or the class becomes the `FeatureView` of its name.
 
         Raises:
             DefinitionError: If its hints do not fit, or what it returns is no features.
@@ -357,10 +359,19 @@ class Project:
             ...     return {"wind": weather["wind"].last(), "rain_1d": weather["rain"].sum(window="1d")}
             >>> sky["wind"], sky.on("dest", prefix="dest_")
             (<features sky[wind]>, <features sky on dest>)
+            >>> @project.feature_view(entity=airport)
+            ... class Rain:
+            ...     weather = Rows()
+            ...     rain_1d = weather["rain"].sum(window="1d")
+            >>> Rain
+            <feature view rain of airport: rain_1d>
         """
 
-        def declare(function: Callable[P, Features]) -> FeatureView[P, Features]:
-            source, features = evaluated(function, "feature view", Features)
+        def declare(written: Any) -> FeatureView[Any, Features]:
+            if isinstance(written, type):
+                source, features, function = read_class(written)
+            else:
+                (source, features), function = evaluated(written, "feature view", Features), written
             view = ViewSpec(
                 name=function.__name__,
                 entity=_entity_name(entity, function.__name__),
