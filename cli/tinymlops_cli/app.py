@@ -13,6 +13,7 @@ from tinymlops_cli import (
     doctor,
     features,
     history,
+    importing,
     keeping,
     querying,
     serving,
@@ -54,7 +55,9 @@ def root(
     """The whole machine-learning workflow of a small team in one process on one machine."""
 
 
-for module in (starting, definitions, history, features, datasets, tracking, serving, querying, keeping, doctor, bench):
+_GROUPS = (starting, importing, definitions, history, features, datasets, tracking, serving, querying, keeping)
+
+for module in (*_GROUPS, doctor, bench):
     module.add_to(app)
 
 
