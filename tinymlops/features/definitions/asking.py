@@ -78,7 +78,8 @@ def _named(text: str, definitions: Definitions) -> Sequence[FeatureRequest]:
             )
         return services[name].features
     known: Mapping[str, object] = {**views, **on_demand, **services}
-    definitions.require_any()
+    if not definitions.all:
+        definitions.get(ViewSpec, name)  # which says to apply first
     raise NotFoundError(f"there is no feature view {name!r}", hint=near(name, known))
 
 
