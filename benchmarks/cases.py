@@ -1,4 +1,4 @@
-"""Twenty small point-in-time joins that go wrong somewhere, each with the answer that the rule gives.
+"""Twenty small point-in-time joins that some tool gets wrong, each with the right answer.
 
 Read by peers in other environments, so nothing here imports tinymlops.
 """
@@ -27,12 +27,12 @@ class Case:
     """Two tables and a question.
 
     Args:
-        name: A line of the table in the docs.
+        name: The name of its line in the docs' table.
         why: What is right, in one sentence.
         spine: Keys and `at`; `row` is added.
         records: Keys, `at`, `x` and what the options need.
         right: `x` of each spine row in their order, or `REFUSED`.
-        options: Of the `Task`.
+        options: The options of the `Task`.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Case:
 
 
 def at(*hours: float | None) -> pl.Series:
-    """Moments so many hours after noon, to the microsecond."""
+    """Return the times this many hours after noon, to the microsecond."""
     return pl.Series([None if hour is None else NOON + timedelta(hours=hour) for hour in hours], dtype=UTC_TIME)
 
 

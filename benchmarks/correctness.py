@@ -4,8 +4,8 @@
     python benchmarks/correctness.py --print  # leaves the page alone
 
 Every peer is asked by the same code that is timed in `point_in_time.py`, three times, in a process of its own. A peer
-that has no word for what a case is about (created times, deletes, a strict boundary) answers without it: what its join
-would put into a training set.
+without a feature that a case needs (created times, deletes, a strict boundary) answers without it, as its join would in a
+training set.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def answer(entry: Entry, case: Case, folder: Path) -> Any:
     """Return what a peer answers: the values by spine row, "lost" for a row that did not come back, or an error."""
     task = case.write(folder)
     if task.deletes and entry is OURS:
-        entry = SEGMENTS  # a delete is something that a source tells; two bare frames have none
+        entry = SEGMENTS  # only a source can have deletes; two bare frames have none
     told: list[Any] = []
     for _ in range(ASKED):
         try:

@@ -1,4 +1,4 @@
-"""Draw curves into an SVG, with nothing but text."""
+"""Draw curves as an SVG, written as plain text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the benchmarks share: peers measured one process at a time, a table of how they compare, and files of it."""
+"""Shared parts of the benchmarks: measure peers one process at a time, compare them in a table, and write files."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ ROUNDING = 1e-9
 
 
 def measure(entry: Entry, task: Task, *, runs: int, reference: Path, cpus: int | None = None) -> dict[str, Any]:
-    """Measure one peer in a process of its own; `failed` says why there are no figures.
+    """Measure one peer in a process of its own; `failed` holds the reason if there are no figures.
 
     Args:
         entry: The peer.
-        task: What it shall do.
-        runs: How often after the first.
-        reference: The right answer; written by this peer if it is not there.
-        cpus: How many cores it may use; None for all.
+        task: The task.
+        runs: The number of runs after the first.
+        reference: The right answer; written by this peer if it does not exist.
+        cpus: The number of cores it may use; None for all.
     """
     request = {"peer": entry.name, "task": asdict(task), "runs": runs, "reference": str(reference), "cpus": cpus}
     command = [str(entry.python), str(HERE / "worker.py"), json.dumps(request)]
@@ -62,7 +62,7 @@ def version_of(entry: Entry) -> str:
 
 
 def verdict(row: Mapping[str, Any], spine: int) -> str:
-    """Say how an answer differs from ours; empty if in nothing."""
+    """Return how an answer differs from ours; empty if it does not."""
     if row["rows"] != spine:
         return f"WRONG: {row['rows']:,} of {spine:,} rows"
     if row["differing"] and (row["error"] is None or row["error"] > ROUNDING):
@@ -75,7 +75,7 @@ class Report:
     """Prints as it goes, and keeps text and rows for the files.
 
     Args:
-        name: Of the files under `results/`.
+        name: The name of the files under `results/`.
     """
 
     name: str
@@ -110,12 +110,12 @@ class Report:
         """Measure peers at one task, the first being the reference, and print a table of them.
 
         Args:
-            entries: Who.
-            task: What.
-            runs: How often.
+            entries: The peers.
+            task: The task.
+            runs: The number of runs after the first.
             spine: Rows of the spine.
             least_bytes: Bytes touched by those of our paths for which they are known.
-            about: Goes into each row.
+            about: Fields to add to each row.
         """
         self.say(f"{'':34}{'seconds':>9}{'ratio':>8}{'first':>8}{'cold':>8}{'loaded MB':>11}{'peak MB':>9}")
         with tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,7 @@
 """Ingest against DuckDB sorting and copying the same Parquet file: seconds and peak memory, each in a process of its own.
 
 Run it alone: `python benchmarks/ingest.py [ROWS]`. DuckDB reads the file, sorts it by key and time and writes it to Parquet,
-with compression as ours: what anybody would do who wanted the file in order, without a history. Ingest is measured three
+with the same compression as ours: the simplest way to get the file in order, without a history. Ingest is measured three
 times: the first, the same file again unchanged, and the same rows in another file beside 1 % new ones, which must all be
 compared with history.
 """
@@ -35,7 +35,7 @@ def write_rows(path: Path, rows: int, *, more: int = 0) -> None:
 
 
 def sort_and_copy(folder: Path) -> None:
-    """Do what anybody would do in DuckDB."""
+    """Sort and copy the file with DuckDB."""
     import duckdb
 
     source, target = folder / "rows.parquet", folder / "sorted.parquet"
@@ -45,7 +45,7 @@ def sort_and_copy(folder: Path) -> None:
 
 
 def ingest(folder: Path, *, with_id: bool) -> None:
-    """Take what is new into a workspace, made if need be."""
+    """Ingest into a workspace, created if needed."""
     import tinymlops as tm
 
     project = tm.Project("bench")

@@ -1,4 +1,4 @@
-"""What the online store costs: reads beside a bare LMDB get, windows beside state, pushes, materialize and opening.
+"""The cost of the online store: reads compared with a bare LMDB get, windows, pushes, materialize and opening.
 
 Run it alone: `python benchmarks/online.py`. Every figure stands beside one of the same run: medians of calls that are
 taken in turns, in the process, each for other keys; what is read is turned into Python's values. Feast runs in an
@@ -117,7 +117,7 @@ def median_micros(calls: dict[str, tuple[Callable[[int], object], int]]) -> dict
 
 
 def bare_store(path: Path, keys: int) -> lmdb.Environment[bytes]:
-    """Write 8 floats for each key, as somebody would who has nothing but LMDB."""
+    """Write 8 floats for each key, with LMDB alone."""
     environment = lmdb.open(str(path), map_size=2**31, sync=False)
     values = np.random.default_rng(7).normal(size=(keys, 8))
     with environment.begin(write=True) as tx:
@@ -164,7 +164,7 @@ def reads(ws: tm.Workspace, bare: lmdb.Environment[bytes], keys: int) -> dict[st
 
 
 def pushes(ws: tm.Workspace, clock: tm.ReplayClock) -> dict[str, float]:
-    """Measure pushes that are durable and followed online when they return."""
+    """Measure pushes that are durable and visible online when they return."""
     batches, singles = [], []
     rows = state_rows(1000)
     for number in range(30):

@@ -31,7 +31,7 @@ LINE = 64
 
 
 def touched(shape: Shape, task: Task) -> dict[str, float]:
-    """Say how many bytes each of our paths must move to and from memory, lines that are read at random as whole lines.
+    """Return how many bytes each of our paths must move to and from memory; a random read costs a whole cache line.
 
     In memory: each record's key and time, once as given and twice as dealt out to parts of the spine; the spine's own,
     the same, and its best record so far, written and read; per answer and column one line of the records and eight

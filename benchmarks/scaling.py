@@ -5,7 +5,7 @@
     python benchmarks/scaling.py --peers    # DuckDB beside it, up to 20M
 
 The tables are written to disk a row group at a time and read from there, by a process of its own for each size and number
-of cores: once to warm up, then the median. Sizes differ in nothing but the number of records, keys and spine rows. Draws
+of cores: once to warm up, then the median. Sizes differ only in the number of records, keys and spine rows. Draws
 `results/scaling.svg`.
 """
 

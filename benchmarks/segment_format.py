@@ -1,4 +1,4 @@
-"""What form rows of a source should have on disk: Parquet or Arrow, by size, writing, SQL and a point-in-time gather.
+"""Compare formats for the rows of a source on disk: Parquet or Arrow, by size, writing, SQL and a point-in-time gather.
 
     python benchmarks/segment_format.py [--rows 10000000]
 

@@ -1,4 +1,4 @@
-"""What a prediction costs: one row by key, four features from the online store, a logistic pipeline, logged.
+"""The cost of a prediction: one row by key, four features from the online store, a logistic pipeline, logged.
 
 Run it alone: `python benchmarks/serving.py`. In the process, ours stands beside the bare `predict_proba` of the same model on
 a frame that is there already: medians of calls that are taken in turns. Over HTTP, on loopback, `wrk` (Debian's package) asks
@@ -167,7 +167,7 @@ def parts(ws: tm.Workspace) -> dict[str, float]:
 
 @contextmanager
 def server(command: list[str], port: int, url: str, body: str) -> Iterator[None]:
-    """Run a server in a process of its own, from its first good answer on."""
+    """Run a server in a process of its own; yield after its first good answer."""
     with tempfile.TemporaryFile() as told:
         process = subprocess.Popen(command, stdout=told, stderr=told, start_new_session=True)
         try:

@@ -1,5 +1,5 @@
-"""What starting costs: the interpreter, `import tinymlops` and the command; and the first minute, in which the kernels
-are compiled: README's first page, a first table of real size, the flights demo.
+"""The cost of starting: the interpreter, `import tinymlops` and the command; and the first minute, in which the kernels
+are compiled: the README's first page, a first table of real size, the flights demo.
 
 Run it alone: `python benchmarks/startup.py` (a few minutes; `--demo` runs the flights example too). Every process starts
 with a cache of its own, in one of four states:
@@ -102,7 +102,7 @@ while is_compiling():
 
 
 def start(command: list[str]) -> float:
-    """Return how many milliseconds a process lives."""
+    """Return the run time of a process in milliseconds."""
     begun = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return (time.perf_counter() - begun) * 1000
@@ -125,7 +125,7 @@ def starts() -> dict[str, float]:
 
 @contextmanager
 def state(name: str, warm: Path) -> Iterator[tuple[Path, dict[str, str]]]:
-    """Lend an empty folder to work in, and the variables of a user in one of the states."""
+    """Yield an empty folder to work in, and the environment of a user in one of the states."""
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         (work := folder / "work").mkdir()
@@ -151,7 +151,7 @@ def first_page() -> str:
 
 
 def run(name: str, warm: Path, script: str | None = None) -> dict[str, float]:
-    """Run a script in a state, or else the first page; return what it tells of itself."""
+    """Run a script, by default the first page, in a state; return the figures that it prints."""
     with state(name, warm) as (folder, variables):
         path = folder / "shop.py"
         if script is not None:
@@ -171,7 +171,7 @@ def told(path: Path, folder: Path, variables: dict[str, str]) -> dict[str, float
 
 
 def first_minute(warm: Path, *, demo: bool) -> dict[str, dict[str, float]]:
-    """Measure what waits for the compiler, and how long."""
+    """Measure the time of each run, and its wait for the compiler."""
     found: dict[str, dict[str, float]] = {}
 
     def say(name: str, figures: dict[str, float]) -> None:

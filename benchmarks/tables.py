@@ -1,4 +1,4 @@
-"""The tables that are measured: made once, chunk by chunk, on disk, so that every process and environment reads the same.
+"""The tables of the benchmarks: written once, chunk by chunk, so that every process and environment reads the same.
 
 Keys are uniform and so are times over a year; nothing is sorted and nothing is null.
 """
@@ -47,7 +47,7 @@ class Shape:
 
 
 def make(shape: Shape) -> Path:
-    """Return the folder of `spine.parquet` and `records.parquet`, written first if need be."""
+    """Return the folder of `spine.parquet` and `records.parquet`, written first if needed."""
     if not shape.folder.exists():
         DATA.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(dir=DATA))
@@ -58,7 +58,7 @@ def make(shape: Shape) -> Path:
 
 
 def remove(shape: Shape) -> None:
-    """Give the disk its space back."""
+    """Free the disk space."""
     shutil.rmtree(shape.folder, ignore_errors=True)
 
 

@@ -42,7 +42,7 @@ def run(report: Report, shape: Shape, runs: int, most_pairs: float) -> None:
     for entry in WINDOWS:
         if pairs(entry, shape) > most_pairs:
             report.say(f"{entry.name:34}left out: {pairs(entry, shape):.1e} pairs")
-    # The least that anybody can do: read every event and spine row once, and write every answer.
+    # The minimum: read every event and spine row once, and write every answer.
     least = shape.records * 24 + shape.spine * (16 + 8 * len(task.columns))
     report.compare(
         [entry for entry in WINDOWS if pairs(entry, shape) <= most_pairs], task, runs=runs, spine=shape.spine,
@@ -52,7 +52,7 @@ def run(report: Report, shape: Shape, runs: int, most_pairs: float) -> None:
 
 
 def flatness(report: Report) -> None:
-    """Say how much slower many events per key are than few."""
+    """Print how much slower many events per key are than few."""
     for entry in WINDOWS:
         rows = [row for row in report.rows if row["peer"] == entry.name and "seconds" in row]
         if len(rows) > 1:

@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def measure(peer: Peer, task: Task, runs: int, reference: str) -> dict[str, Any]:
-    """Time a peer and say whether it is right."""
+    """Time a peer and compare its answer."""
     begun = time.perf_counter()
     peer.load(task)
     load_seconds = time.perf_counter() - begun
@@ -73,7 +73,7 @@ def measure(peer: Peer, task: Task, runs: int, reference: str) -> dict[str, Any]
 
 
 def cold_seconds(peer: Peer) -> float | None:
-    """Time one run whose files the system has to read from the disk."""
+    """Time one run with files out of the system's cache."""
     files = peer.files()
     if not files or not hasattr(os, "posix_fadvise"):
         return None

@@ -102,7 +102,7 @@ def run(*arguments):
 
 @contextlib.contextmanager
 def projects_forgotten():
-    """Import nothing for good: a program sees one project, a test process many with modules of one name."""
+    """Undo imports: a program has one project, a test process has many with modules of one name."""
     path, modules = list(sys.path), set(sys.modules)
     try:
         yield
@@ -161,7 +161,7 @@ def registered_shop(folder):
 
 
 def put_instead(path, what, kept):
-    """Put something else in the place of a file, which was moved away."""
+    """Replace a file by something else; the file is moved away."""
     if what == "pipe":
         os.mkfifo(path)
     elif what == "directory":

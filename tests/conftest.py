@@ -14,23 +14,23 @@ from tinymlops.stores import environment
 
 __all__ = ["pytest_terminal_summary"]
 
-# Tests mean the machine code, and leave no process running; what is said of the others, `test_startup.py` says.
+# Tests run the machine code and leave no process running; `test_startup.py` tests interpreted kernels.
 os.environ.setdefault("TINYMLOPS_KERNELS", "compiled")
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
-if not hasattr(sys.modules["__main__"], "__file__"):  # a worker of pytest-xdist, which is no notebook
+if not hasattr(sys.modules["__main__"], "__file__"):  # a worker of pytest-xdist, which is not a notebook
     sys.modules["__main__"].__file__ = __file__
 
 
 def at(hours):
-    """A moment so many hours after the start."""
+    """Return the time this many hours after the start."""
     return START + timedelta(hours=hours)
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _nothing_is_left_open():
-    """What a module leaves open fails the tests of others, by the order in which they happen to run."""
+    """Check that a module leaves nothing open: that would fail tests of other modules, depending on their order."""
     yield
     assert [open_one.path for open_one in environment._open] == []
 
@@ -73,7 +73,7 @@ def shop(orders, visits=None, *, order_options=None, features=None, ttl=None):
 
 @pytest.fixture(scope="session")
 def shop_path(tmp_path_factory):
-    """A workspace of `served_shop`, with a model; what a test pushes has ids of its own."""
+    """A workspace of `served_shop`, with a model; each test pushes ids of its own."""
     path = tmp_path_factory.mktemp("served") / "shop.tm"
     served_shop.build(path)
     return path

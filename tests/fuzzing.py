@@ -1,6 +1,6 @@
-"""How many examples a property is tried with, and the account of a long run: `make fuzz`.
+"""The number of examples for a property, and the report of a long run: `make fuzz`.
 
-`TINYMLOPS_FUZZ=8` tries eight times as many as `make test`, and reports what each property was tried with.
+`TINYMLOPS_FUZZ=8` runs eight times as many as `make test`, and reports the number for each property.
 """
 
 import functools
@@ -15,7 +15,7 @@ from pathlib import Path
 from hypothesis import settings
 
 SCALE = float(os.environ.get("TINYMLOPS_FUZZ", "0"))
-settings.register_profile("patient", deadline=None)  # how long an example takes says nothing on a busy machine
+settings.register_profile("patient", deadline=None)  # the time of an example means nothing on a busy machine
 settings.load_profile("patient")
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results" / "fuzz.json"
@@ -29,13 +29,13 @@ cross_checks = Counter()
 
 
 def scaled(count, *, heavy=False):
-    """So many in `make test`, and that many times more in `make fuzz`; of what is heavy, the root of that."""
+    """Return the number of examples in `make test`, multiplied in `make fuzz`; for heavy ones, by the square root."""
     times = SCALE**0.5 if heavy and SCALE > 1 else SCALE or 1
     return max(1, round(count * times))
 
 
 def examples(count, *, heavy=False, **options):
-    """Try a property with that many examples, however long each takes; it stands above `@given`.
+    """Run a property with that many examples, without a deadline; placed above `@given`.
 
     `heavy` ones make a workspace each, which takes as long as a hundred others.
     """

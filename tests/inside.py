@@ -1,4 +1,4 @@
-"""What tests see of a workspace below its public face, and how they set its clock: here alone they reach inside."""
+"""Access for tests to a workspace below its public face, and to its clock: only this module reaches inside."""
 
 
 def environment_of(ws):
@@ -32,7 +32,7 @@ def clock_of(ws):
 
 
 def set_clock(ws, clock):
-    """Let its time be told by another clock from now on."""
+    """Replace its clock."""
     ws._clock = clock
 
 

@@ -1,4 +1,4 @@
-"""An online store in the memory of one process: the least that a store must do, and how little that is."""
+"""An online store in the memory of one process: the minimum that a store must do."""
 
 import threading
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from tinymlops.errors import ConflictError
 from tinymlops.stores.forked import Owner
-from tinymlops.stores.online import prefix_of
+from tinymlops.stores.online_store import prefix_of
 
 OWN = bytes(4)
 """What the store adds to the words of an entry."""
@@ -14,7 +14,7 @@ OWN = bytes(4)
 
 @dataclass(frozen=True)
 class View:
-    """A view; a change makes another one."""
+    """A view; immutable, a change makes a new one."""
 
     coverage: tuple
     description: bytes
@@ -31,7 +31,7 @@ class View:
 
 @dataclass(frozen=True)
 class State:
-    """All that the store holds; a snapshot is one of these."""
+    """The whole content of the store; a snapshot is one of these."""
 
     version: int = 0
     token: bytes = b""
@@ -75,7 +75,7 @@ def _with_own(entry, part):
 
 
 class MemoryStore:
-    """One per directory and process; closing it loses what it holds, as a crash of the machine would."""
+    """One store per directory and process; closing it loses its content, as a crash of the machine would."""
 
     def __init__(self, path):
         self.path = path

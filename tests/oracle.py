@@ -1,4 +1,4 @@
-"""The point-in-time rule in plain Python, row by row: slow, and plain enough to be checked by eye.
+"""The point-in-time rule in plain Python, row by row: slow, and simple enough to be checked by eye.
 
 `t` is a spine time, `e` an event time, `c` a created time, `n` an ingest sequence; all are integers. A null `c` is NEVER.
 """
@@ -114,7 +114,9 @@ def exact_int_sum(values):
 def exact_float_sum(values):
     total = float(sum(map(Fraction, values)))  # rounds once, half to even; OverflowError beyond float64
     if all(isinstance(value, float) and abs(value) < 1e300 for value in values):
-        assert total == math.fsum(values)  # the same thing said twice; fsum fails if an intermediate sum is too great
+        assert total == math.fsum(
+            values
+        )  # the same computed in two ways; fsum fails if an intermediate sum is too great
     return total
 
 
@@ -170,7 +172,7 @@ def oracle_unary(operator, value):
 def oracle_binary(operator, left, right):
     if operator == "fill_null":
         return right if left is None else left
-    if operator in ("&", "|"):  # Kleene's: what decides alone decides
+    if operator in ("&", "|"):  # Kleene's logic: a value that decides alone decides
         decides = operator == "|"
         return decides if decides in (left, right) else None if None in (left, right) else not decides
     if left is None or right is None or (operator in ("/", "//", "%") and right == 0):

@@ -1,4 +1,4 @@
-"""The stream as one call, for comparison with the other algorithm."""
+"""The streaming join as one call, for comparison with the other algorithm."""
 
 from tinymlops.kernels.streaming import Stream
 

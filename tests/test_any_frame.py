@@ -19,7 +19,7 @@ FOUND = [2.5, 1.5, None]
 
 
 class Stream:
-    """A table of a library that nobody here knows: it has the Arrow C stream and nothing else."""
+    """A table of an unknown library: it has the Arrow C stream and nothing else."""
 
     def __init__(self, table):
         self._table = table

@@ -1,4 +1,4 @@
-"""Apply: columns and types are checked where they are known without reading a row, and nothing is written if not."""
+"""Apply: columns and types are checked where they are known without reading a row; after an error nothing is written."""
 
 import subprocess
 import sys
@@ -218,7 +218,7 @@ def with_on_demand(shop, write):
 @pytest.mark.parametrize(
     "write",
     [
-        lambda e: (e * 3).is_in(e),  # which Polars takes for row-wise, though it compares with all rows
+        lambda e: (e * 3).is_in(e),  # Polars treats it as row-wise, although it compares with all rows
         lambda e: e.map_batches(lambda series: series.shift(1), return_dtype=pl.Float64),
         lambda e: e.map_batches(lambda series: series * 0 + (series.mean() or 0.0), return_dtype=pl.Float64),
     ],
@@ -238,7 +238,7 @@ def test_an_on_demand_view_that_fails_only_on_made_up_values_is_taken(workspace,
     project = with_on_demand(
         make(),
         lambda spending, friend, timestamp: {
-            "number": friend.cast(pl.Int64),  # the made-up text is no number
+            "number": friend.cast(pl.Int64),  # the made-up text is not a number
             "python": spending["amount_last"].map_elements(lambda value: value + 1, return_dtype=pl.Float64),
             "hour": timestamp.dt.hour(),
         },
@@ -439,7 +439,7 @@ def other_process(path, name="shop", ttl="9d"):
 def test_a_plan_that_another_process_has_overtaken_is_refused_and_its_change_stays(workspace, tmp_path):
     workspace.apply(shop_that_meanwhile("shop", "1d", lambda: None))
     behind = shop_that_meanwhile("shop", "2d", lambda: other_process(tmp_path / "shop.tm"))
-    with pytest.raises(ConflictError, match="somebody else has applied to this workspace") as caught:
+    with pytest.raises(ConflictError, match="another process has applied to this workspace") as caught:
         workspace.apply(behind)
     assert "plan again" in caught.value.hint
     view = workspace.catalog.get("feature_view", "spending")

@@ -127,7 +127,7 @@ def test_nothing_is_overwritten(workspace, tmp_path):
         restore(tmp_path / "copy", tmp_path / "shop.tm", advance=lambda _: None)
 
 
-@pytest.mark.parametrize(("source", "message"), [("shop.tm", "is no backup"), ("nowhere", "is no backup")])
+@pytest.mark.parametrize(("source", "message"), [("shop.tm", "is not a backup"), ("nowhere", "is not a backup")])
 def test_what_is_no_backup_is_refused(workspace, tmp_path, source, message):
     with pytest.raises(NotFoundError, match=message):
         restore(tmp_path / source, tmp_path / "again.tm", advance=lambda _: None)
@@ -141,7 +141,7 @@ def test_a_manifest_that_leads_outside_is_refused(workspace, tmp_path):
         restore(tmp_path / "copy", tmp_path / "again.tm", advance=lambda _: None)
 
 
-# A backup that somebody else made
+# A backup from a stranger
 
 
 def remade(copy, change):

@@ -1,4 +1,4 @@
-"""Mistakes that everybody makes: each a clear error with what to type next, and nothing half written."""
+"""Common mistakes: each gives a clear error with what to type next, and nothing is half written."""
 
 import contextlib
 import sqlite3
@@ -95,7 +95,7 @@ def model(workspace, ingested):
 
 
 def contents(directory: Path):
-    """Everything that a workspace holds: its rows, counted by table, and its files."""
+    """Return the whole content of a workspace: its rows, counted by table, and its files."""
     with contextlib.closing(sqlite3.connect(f"file:{directory / 'meta.db'}?mode=ro", uri=True)) as database:
         tables = [name for (name,) in database.execute("select name from sqlite_master where type = 'table'")]
         rows = {name: database.execute(f'select count(*) from "{name}"').fetchone()[0] for name in tables}

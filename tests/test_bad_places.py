@@ -1,4 +1,4 @@
-"""A workspace in a place where it cannot work: said when it is opened, with what to do."""
+"""A workspace in a place where it cannot work: opening it reports that, with what to do."""
 
 import errno
 import os
@@ -24,7 +24,7 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize("name", ["shop.tm", "shop.tm/meta.db"])
 def test_a_read_only_workspace_is_refused(folder, monkeypatch, name):
-    # A superuser may write whatever the mode says, so the system's answer is given here.
+    # A superuser may write regardless of the mode, so the system's answer is faked here.
     allowed = environment.os.access
     monkeypatch.setattr(
         environment.os, "access", lambda path, mode: path != (folder / name).resolve() and allowed(path, mode)

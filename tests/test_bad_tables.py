@@ -1,4 +1,4 @@
-"""Tables as they should not be: the right answer, or an error that names the column and the rows."""
+"""Irregular tables: the right answer, or an error that names the column and the rows."""
 
 import warnings
 from datetime import UTC, datetime, timedelta
@@ -84,7 +84,7 @@ def test_null_spine_times_are_refused_with_their_rows(ask):
         ask(spine, rows_of(1))
 
 
-@pytest.mark.filterwarnings("ignore:source 'orders'. 1 of 2 rows have no time")  # said by ingest alone
+@pytest.mark.filterwarnings("ignore:source 'orders'. 1 of 2 rows have no time")  # reported only by ingest
 def test_null_event_times_are_left_out(ask):
     rows = rows_of(1, 1).with_columns(at=pl.Series([at(1), None]))
     assert ask(spine_of(1), rows)["amount"].to_list() == [0.0]

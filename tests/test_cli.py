@@ -1,4 +1,4 @@
-"""The command line as a whole: the same options everywhere, documents a program can read, exit codes that say what."""
+"""The command line as a whole: the same options everywhere, JSON documents for programs, an exit code per error class."""
 
 import json
 from datetime import UTC, datetime
@@ -71,7 +71,16 @@ def invocations(tmp_path):
         ("init",): [tmp_path / "new"],
         ("import", "feast"): [feast_repository(tmp_path), "--output", tmp_path / "imported"],
         ("plan",): [],
-        ("apply",): [],
+        ("apply",): ["-m", "why not"],
+        ("status",): [],
+        ("show",): ["spending"],
+        ("log",): ["spending"],
+        ("diff",): ["spending@v1", "spending"],
+        ("why",): ["spending"],
+        ("note",): ["spending", "as marketing asked"],
+        ("mark",): ["spending", "golden"],
+        ("marks",): [],
+        ("lint",): ["--replay", 10],
         ("ingest",): [],
         ("push",): ["clicks", '{"click_id": "a", "customer_id": 1, "at": "2024-02-01T00:00:00Z", "seconds": 2.5}'],
         ("materialize",): [],
@@ -83,6 +92,7 @@ def invocations(tmp_path):
         ("datasets", "verify"): ["kept"],
         ("datasets", "remove"): ["spare"],
         ("sql",): ["select customer_id, count(*) as n from orders group by all"],
+        ("lineage",): ["orders.amount", "--downstream"],
         ("verify",): ["buyers"],
         ("compact",): [],
         ("gc",): ["--grace", "1h"],
@@ -117,7 +127,7 @@ def test_every_command_and_option_says_what_it_is_for():
 
 
 def test_every_command_is_tried_below(tmp_path):
-    # `serve` ends only when it is told to, and has a test of its own.
+    # `serve` ends only on a signal, and has a test of its own.
     assert {words for words, _ in leaves()} == {*invocations(tmp_path), ("serve",)}
 
 
@@ -260,7 +270,7 @@ def test_a_settings_file_without_workspace_says_which_line_is_missing(tmp_path):
 
 def test_a_mistyped_workspace_has_its_near_match(in_shop):
     said = refused(4, "runs", "list", "--workspace", "shopp.tm")
-    assert "shopp.tm is no workspace" in said
+    assert "shopp.tm is not a workspace" in said
     assert "did you mean 'shop.tm'?" in said
 
 
@@ -298,9 +308,9 @@ def test_a_project_that_a_second_module_imports_is_one_project(shop, tmp_path):
         (4, ["features", "online", "spendin", ROW], "spending"),
         (2, ["features", "online", "spending"], "there are no rows"),
         (2, ["features", "online", ",", ROW], "no feature is named"),
-        (6, ["features", "online", "spending", '{"customer_id": '], "is no JSON"),
-        (6, ["features", "online", "spending", "[1]"], "holds 1, which is no row"),
-        (6, ["features", "online", "spending", "customer"], "'customer' is no row"),
+        (6, ["features", "online", "spending", '{"customer_id": '], "is not JSON"),
+        (6, ["features", "online", "spending", "[1]"], "holds 1, which is not a row"),
+        (6, ["features", "online", "spending", "customer"], "'customer' is not a row"),
         (6, ["features", "online", "spending", "customer_id=1", "customer_id=2"], "'customer_id' is given twice"),
         (6, ["features", "historical", "spending", ROW], "no time column 'timestamp'"),
         (
@@ -311,11 +321,11 @@ def test_a_project_that_a_second_module_imports_is_one_project(shop, tmp_path):
         (4, ["features", "online", "spending", "--input", "gone.json"], "there is no file"),
         (2, ["features", "online", "spending", ROW, "--input", "gone.json"], "both rows and --input"),
         (4, ["outcomes", "log", "gone.json"], "there is no file"),
-        (6, ["outcomes", "log", "features.py"], "is none of .json"),
+        (6, ["outcomes", "log", "features.py"], "is not one of .json"),
         (6, ["runs", "search", "auc >"], "auc >"),
         (4, ["runs", "show", "baselin"], "baseline"),
         (4, ["promote", "buy", "9"], "has no version 9"),
-        (5, ["promote", "buy", "1", "--expected", "7"], "somebody moved it first"),
+        (5, ["promote", "buy", "1", "--expected", "7"], "another process moved it first"),
         (4, ["predict", "buy@champio", ROW], "champion"),
         (2, ["predict", "buy", ROW, "--timestamp", "at"], "--timestamp goes with --output"),
     ],

@@ -1,4 +1,4 @@
-"""The Tab key: names come from the workspace, and a shell never sees an error."""
+"""Shell completion: names come from the workspace, and a shell never sees an error."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""`tinymlops doctor`: every stored byte is looked at, and a damaged file is named."""
+"""`tinymlops doctor`: every stored byte is checked, and a damaged file is named."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def flip(path, place):
 
 
 def flip_all(path, text):
-    """Flip a bit wherever a text is: a page that LMDB has written again leaves the one of before in the file."""
+    """Flip a bit at each occurrence of a text: a page that LMDB has rewritten leaves the old one in the file."""
     for found in re.finditer(re.escape(text), path.read_bytes()):
         flip(path, found.start())
 

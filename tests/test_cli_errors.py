@@ -24,7 +24,7 @@ OF_A_WORKSPACE = [words for words, _ in leaves() if words not in {*WITHOUT_PROJE
 
 
 def told(result, *, code=None):
-    """The one object of a command that failed, after checking all that --help promises of it."""
+    """Return the one object of a command that failed, after checking everything that --help promises about it."""
     stdout, stderr = result.stdout, result.stderr
     status = result.exit_code if hasattr(result, "exit_code") else result.returncode
     assert status == code or (code is None and status in EXIT_CODES.values()), (status, stderr)

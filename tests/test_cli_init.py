@@ -1,4 +1,4 @@
-"""`tinymlops init`: what it writes works as it is, and nothing is ever overwritten."""
+"""`tinymlops init`: its project works as it is, and nothing is ever overwritten."""
 
 import json
 

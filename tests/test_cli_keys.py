@@ -1,4 +1,4 @@
-"""Keys and tables on the command line: every type of key can be written, and files are what their names say."""
+"""Keys and tables on the command line: every type of key can be written, and files have the format of their suffix."""
 
 import itertools
 import json

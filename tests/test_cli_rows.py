@@ -1,4 +1,4 @@
-"""Rows from the command line: what is JSON, what is text, and what is no row."""
+"""Rows from the command line: what is JSON, what is text, and what is not a row."""
 
 import msgspec
 import pytest

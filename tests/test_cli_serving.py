@@ -37,7 +37,7 @@ def test_an_answer_is_durable_when_the_command_returns_and_takes_an_outcome(tmp_
     found = ask("outcomes", "log", tmp_path / "outcomes.csv")
     assert (found["outcomes"], found["unknown"], found["replaced"]) == (1, 0, 0)
     again = succeed("outcomes", "log", tmp_path / "outcomes.csv")
-    assert again == "1 outcomes, 1 in the place of an earlier one\n"
+    assert again == "1 outcomes, 1 replaced an earlier one\n"
 
 
 @pytest.mark.parametrize("name", ["rows.json", "rows.jsonl", "rows.csv", "rows.parquet"])

@@ -1,4 +1,4 @@
-"""Users' functions: found again by module or by script from another process, and only while they are the same."""
+"""Users' functions: found again by module or by script from another process, and only if they are unchanged."""
 
 import hashlib
 import importlib
@@ -69,14 +69,14 @@ def run(directory, *arguments):
 
 
 def served(directory):
-    """What another process answers."""
+    """Return the answer of another process."""
     (directory / "reader.py").write_text(READER)
     return msgspec.json.decode(run(directory, "reader.py"))
 
 
 @pytest.fixture
 def module(tmp_path, monkeypatch):
-    """Write a module beside nothing else, and import it as a project's."""
+    """Write a module into a directory of its own, and import it as a project's."""
     monkeypatch.setattr(sys, "path", list(sys.path))
     names = []
 
@@ -195,7 +195,7 @@ def test_code_that_changed_since_is_not_run_to_find_that_out(tmp_path):
     assert not (tmp_path / "was_run").exists()
 
 
-# What a catalog says that somebody else wrote
+# A catalog from a stranger
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ def planted(path, mark):
 
 
 def said(tmp_path, **place):
-    """Look for a function whose digest is right, as whoever wrote the catalog would make it."""
+    """Look for a function whose digest is right, as the author of the catalog would make it."""
     digest = hashlib.sha256(REST.encode()).hexdigest()
     code = CodeReference(**{"module": "__main__", "name": "rest", "file": None, "digest": digest} | place)
     with pytest.raises(DefinitionError) as info:

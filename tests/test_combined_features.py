@@ -382,7 +382,7 @@ def test_a_view_that_cannot_follow_says_so_where_it_is_materialized_and_stays_as
     workspace.ingest("orders")
     workspace.materialize()
     project.frames["orders"] = orders
-    monkeypatch.setattr(taking_in, "require_computable", lambda *_: None)  # rows of before this was checked
+    monkeypatch.setattr(taking_in, "require_computable", lambda *_: None)  # rows from before this was checked
     with pytest.warns(UserWarning, match="store could not follow.*does not fit"):
         workspace.ingest("orders")
     with pytest.raises(DataError, match=r"in feature 'x' does not fit 64 bits in the row of 2024-01-01T02:00"):

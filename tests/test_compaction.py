@@ -164,7 +164,7 @@ def test_pushed_rows_move_by_themselves_when_they_are_many(pushing, monkeypatch)
     assert history(ws, "clicks").height == 5
 
 
-def test_whoever_is_second_leaves_it(pushing, monkeypatch):
+def test_the_second_compaction_does_nothing(pushing, monkeypatch):
     ws = pushing
     ws.push("clicks", [click(1)])
     real = compaction._are_still_there
@@ -242,7 +242,7 @@ def test_an_online_store_that_was_behind_when_rows_moved_still_follows(pushing, 
     def broken(*_):
         raise OSError("the disk is gone")
 
-    # What another source took makes sequences greater than the number of this one's rows.
+    # Rows of another source make sequences greater than the number of this one's rows.
     with database_of(ws).write(actor="test") as tx:
         tx.take_sequence(100)
     ws.push("clicks", [click(1)])

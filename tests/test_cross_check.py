@@ -1,4 +1,4 @@
-"""The same features in plain SQL, by DuckDB: joins of ranges, one row at a time, that share nothing with our kernels."""
+"""The same features in plain SQL, by DuckDB: range joins that share nothing with our kernels."""
 
 from datetime import timedelta
 

@@ -117,7 +117,7 @@ def start(code, *arguments):
 
 
 def raw(database, sql):
-    """Change the file behind the database's back."""
+    """Change the file without the database."""
     with contextlib.closing(sqlite3.connect(database.path)) as connection:
         connection.execute(sql)
         connection.commit()

@@ -244,7 +244,7 @@ def test_a_backup_has_the_datasets(workspace, tmp_path):
         ("buys", spine().with_columns(timestamp=None), ["spending"], {}, DataError, "timestamp"),
         ("buys", [{"customer": "a", "timestamp": at(1)}, {"timestamp": at(1)}], ["spending"], {}, DataError, "row 1"),
         ("buys", "no.parquet", ["spending"], {}, DataError, "cannot be read as Parquet"),
-        ("buys", spine(), ["spending"], {"as_of": 99}, DataError, "is no sequence"),
+        ("buys", spine(), ["spending"], {"as_of": 99}, DataError, "is not a sequence"),
     ],
 )
 def test_what_cannot_be_saved_is_refused_and_nothing_is_kept(workspace, name, rows, features, options, error, message):

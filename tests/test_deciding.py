@@ -1,4 +1,4 @@
-"""A classifier is asked once where its prediction is the class of its greatest probability, and twice where it is not."""
+"""A classifier is asked once if its prediction is the class of its greatest probability, and twice if not."""
 
 import importlib
 

@@ -375,7 +375,7 @@ def test_a_part_that_the_select_names_is_told_from_a_table(root):
 
 
 def test_a_select_may_open_the_files_that_it_names_and_no_others(root, tmp_path):
-    """What runs below the gate, should a part ever pass it."""
+    """Run a statement below the gate, as if a part had passed it."""
     (root / "features.py").write_text("secret")
     assert query("from read_text('features.py')", root=root)["content"].item() == "secret"
     (root / "loop").symlink_to(root / "loop")

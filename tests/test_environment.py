@@ -185,7 +185,7 @@ def test_a_creation_that_died_half_way_is_finished_by_the_next(path):
 
 
 def test_a_database_whose_content_stays_in_its_log_is_not_given_its_name(path):
-    """As on a full disk, which closing says nothing of; here somebody reads what is replaced."""
+    """As on a full disk, which closing does not report; here a reader has the replaced file open."""
     reading = []
 
     def first(transaction):

@@ -410,11 +410,11 @@ def test_a_median_is_the_half_quantile():
         (lambda: rows["a"].str.lower(), "expressions have no 'lower'", "transformation or an on-demand view"),
         (lambda: tm.Rows("orders").amount, "rows have no attribute 'amount'", 'orders["amount"]'),
         (lambda: rows["a"].is_in("abc"), "is_in('abc') names no values", '.is_in(["AA", "UA"])'),
-        (lambda: rows["a"].is_in([None]), "None cannot stand", "numbers, strings and booleans"),
+        (lambda: rows["a"].is_in([None]), "None cannot be part", "numbers, strings and booleans"),
         (lambda: rows["a"].log(1), "1 cannot be the base", "positive number"),
         (lambda: rows["a"].str.contains(3), "3 is not text", ".str.contains"),
         (lambda: rows["a"].dt.convert_time_zone("Mars"), "there is no time zone 'Mars'", "IANA"),
-        (lambda: list(rows["a"]), "cannot be walked through", "one value of each row"),
+        (lambda: list(rows["a"]), "cannot be iterated", "one value of each row"),
     ],
 )
 def test_what_expressions_do_not_have_is_answered_with_what_to_write(write, message, hint):

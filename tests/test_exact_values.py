@@ -1,4 +1,4 @@
-"""What is pushed is stored as it was, or refused with its column and rows: no digit, bit or offset is dropped."""
+"""Pushed values are stored exactly, or refused with their column and rows: no digit, bit or offset is dropped."""
 
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -165,7 +165,7 @@ def test_a_decimal_is_what_it_was_or_is_refused(number, precision, scale):
 
 
 def round_down(number, scale, digits):
-    """Cut a decimal after so many digits, without the rounding of a context."""
+    """Truncate a decimal after a number of digits, without the rounding of a context."""
     sign, _, exponent = number.as_tuple()
     cut = max(-exponent - scale, 0)
     kept = digits[: max(len(digits) - cut, 0)] or [0]

@@ -1,4 +1,4 @@
-"""What a run logs as a model: one that answers with its label's values, as the kind of table that it was fitted to."""
+"""The models that a run logs: they answer with their label's values, for the kind of table that they were fitted to."""
 
 import hashlib
 import json
@@ -379,7 +379,7 @@ def with_holes(rows=400):
     ids=["unknown are none", "unknown are refused", "ordinal", "imputed", "imputed where None"],
 )
 def test_a_null_of_text_is_what_it_was_in_the_frame_that_the_model_was_fitted_to(steps, fitted_to):
-    """NaN in pandas, None in Polars: an encoder takes the other for a category it never saw, and may not say so."""
+    """NaN in pandas, None in Polars: an encoder treats the other as an unknown category, perhaps silently."""
     if steps[0].get_params().get("missing_values", "") is None and fitted_to == "pandas":
         pytest.skip("scikit-learn takes no NaN for it")
     X, y = with_holes()
@@ -415,7 +415,7 @@ def test_a_model_of_pandas_says_which_package_is_missing(monkeypatch):
     assert "pip install pandas" in caught.value.hint
 
 
-# Models of before
+# Models from earlier versions
 
 
 def test_a_signature_of_before_decodes_and_says_nothing_of_its_kind_of_table():

@@ -1,4 +1,4 @@
-"""Model files: bit for bit the same answers, and nothing is loaded that nobody reviewed."""
+"""Model files: bit for bit the same answers, and only reviewed types are loaded."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_a_listed_type_is_loaded_and_only_that_one():
     assert np.array_equal(back.predict(X), model.predict(X))
     with pytest.raises(UntrustedModelError, match="Own"):
         load(save(model, both), both[:1])
-    with pytest.raises(DataError, match="no list"):
+    with pytest.raises(DataError, match="is not a list"):
         save(model, "double")
 
 
@@ -340,7 +340,7 @@ def _schema(change):
 
 
 def _nested(schema, *, times, whole):
-    """Lists in lists: as JSON that is cut off, or whole around the model."""
+    """Lists in lists: as truncated JSON, or complete around the model."""
     opening = '{"__class__": "list", "__module__": "builtins", "__loader__": "ListNode", "__id__": 7, "content": ['
     rest = json.dumps({name: schema[name] for name in ("protocol", "_skops_version") if name in schema})[1:-1]
     return opening * times + (json.dumps(schema) + "]}" * (times - 1) + f"], {rest}}}" if whole else "")

@@ -1,4 +1,4 @@
-"""The example's tables, from the real data: what they hold, and that their times are instants in the right zone."""
+"""The example's tables, from the real data: their content, and that their times are instants in the right zone."""
 
 import importlib.util
 import sys

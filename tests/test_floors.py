@@ -35,7 +35,7 @@ def lint(folder):
 
 @pytest.fixture
 def tree(tmp_path):
-    """A copy of the two packages that a test may spoil."""
+    """A copy of the two packages that a test may change."""
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "tinymlops", tmp_path / "tinymlops", ignore=ignore)
     shutil.copytree(ROOT / "cli", tmp_path / "cli", ignore=ignore)
@@ -120,7 +120,7 @@ def test_the_architecture_page_names_every_floor_there_is():
 
 
 def sql_outside(folder):
-    """Return where SQL over the database, or a write that passes by `Scope`, stands above the registry."""
+    """Return the places above the registry with SQL over the database, or a write that bypasses `Scope`."""
     found = []
     for path in [*(folder / "tinymlops").rglob("*.py"), *(folder / "cli").rglob("*.py")]:
         name = path.relative_to(folder).as_posix()

@@ -1,4 +1,4 @@
-"""A forked child works with tables, or is told that it cannot; it never hangs."""
+"""A forked child works with tables, or gets an error that it cannot; it never hangs."""
 
 import os
 import subprocess
@@ -37,7 +37,7 @@ def threads():
 
 
 def in_fork(function):
-    """Run it in a forked child and return whether it came to its end."""
+    """Run it in a forked child and return whether it ended."""
     pid = os.fork()
     if pid == 0:
         try:

@@ -1,4 +1,4 @@
-"""Collection: what nothing needs goes, after its grace; everything else stays."""
+"""`gc`: files that are not needed are removed after their grace period; everything else stays."""
 
 import os
 

@@ -84,7 +84,7 @@ def test_a_definition_reads_as_of_a_sequence_what_it_read_then(made):
     shop.define(timestamp="due")
     shop.ingest(rebuild=True)
     assert stored_rows(first, "orders", as_of=sequence).equals(before)
-    assert shop.at(2, 4, as_of=sequence) == [(None, 0), (10.0, 1)]  # no definition says due: what stood then
+    assert shop.at(2, 4, as_of=sequence) == [(None, 0), (10.0, 1)]  # no definition reads `due`: the rows in force then
 
 
 def test_a_rebuild_that_comes_while_another_reads_is_not_mixed_with_its_rows(made):
@@ -139,7 +139,7 @@ def test_rows_without_an_id_are_not_counted_twice_in_a_rebuild_after_a_column_ca
     shop.ingest(rows)
     wide = rows.with_columns(channel=pl.lit("web"))
     if known_before:
-        with pytest.warns(UserWarning, match="--rebuild reads them anew"):
+        with pytest.warns(UserWarning, match="--rebuild reads them again"):
             shop.ingest(wide)
     for _ in range(2):
         report = shop.ingest(wide[1:], rebuild=True)  # the row that is gone stays
@@ -277,7 +277,7 @@ def test_a_rebuilt_transformation_begins_anew_with_the_row_wise_ones_and_the_sou
         ws.ingest()
         assert totals() == [2.0, 2.0]
         clock.advance("1d")
-        assert "transformation totals begins anew" in str(ws.apply(project("at", 3)))
+        assert "transformation totals starts over" in str(ws.apply(project("at", 3)))
         assert [report.generation for report in ws.ingest()] == [0, 1]
         assert totals() == [3.0, 3.0]
         assert [report.source for report in ws.ingest()] == ["orders_"]
@@ -289,7 +289,7 @@ def test_a_rebuilt_transformation_begins_anew_with_the_row_wise_ones_and_the_sou
 
 
 def test_a_repair_of_the_clock_keeps_the_order_of_versions(made):
-    """Found by a long story of a clock set back: a version of the next hours stood before one that came later."""
+    """Found by a long run with a clock set back: a version dated hours ahead was before one that came later."""
     shop = made()
     for at, amount in ((day(10), 1.0), (day(10, hours=2), 2.0), (day(50), 3.0)):
         shop.clock = tm.ReplayClock(at)

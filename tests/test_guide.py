@@ -1,4 +1,4 @@
-"""The first guide works as it is written: its files, its commands and a server, in an empty directory, and what it shows."""
+"""The first guide works as written: its files, its commands and a server, in an empty directory, and its output."""
 
 import json
 import os
@@ -19,7 +19,7 @@ PORT = "127.0.0.1:8000"
 
 
 class Block(NamedTuple):
-    """What stands between two fences."""
+    """A block between two fences."""
 
     language: str
     option: str
@@ -27,7 +27,7 @@ class Block(NamedTuple):
 
 
 class Reader:
-    """Somebody who reads the guide from top to bottom in an empty directory, and does what it says."""
+    """A reader who follows the guide from top to bottom in an empty directory."""
 
     def __init__(self, directory):
         self.directory = directory
@@ -37,7 +37,7 @@ class Reader:
         self.environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
     def follow(self, block):
-        """Do what a block says, and return what was printed."""
+        """Run a block, and return what was printed."""
         if block.option == "server":
             return self.serve(block.text)
         if block.language == "sh":
@@ -72,7 +72,7 @@ class Reader:
         return said.replace(str(self.directory), "/home/you/churn")
 
     def note(self, shown, printed):
-        """Keep which ids one got oneself in the place of those that the guide shows."""
+        """Remember the ids that were printed in place of those that the guide shows."""
         self.ids.update(zip(*(re.findall(r'"id": ?"(\w+)"', text) for text in (shown, printed)), strict=True))
 
     def serve(self, text):
@@ -96,7 +96,7 @@ def blocks(text):
 
 
 def with_line(content, line):
-    """Put a line in the place of the one that differs from it only in what is quoted."""
+    """Replace the line that differs from this one only in what is quoted."""
     shape = re.sub(r'"\w+"', '""', line)
     (before,) = [one for one in content.splitlines() if re.sub(r'"\w+"', '""', one) == shape]
     return content.replace(before, line)
@@ -106,7 +106,7 @@ STABLE = re.compile(r"\d+ orders|orders +\d|\d+ to apply|churn version")
 
 
 def normal(text):
-    """Leave of what was printed what is the same on every day: words, and the numbers of stable lines."""
+    """Reduce output to what is the same on every day: words, and the numbers of stable lines."""
     if text.startswith("{"):
         text = json.dumps(json.loads(text))
     lines = [re.sub(r"\s+", " ", line).strip() for line in text.strip().splitlines()]

@@ -1,4 +1,4 @@
-"""Join images: mapped as they were stored, thrown away when they are not what was written."""
+"""Join images: mapped as they were stored, removed when they are not what was written."""
 
 import polars as pl
 import pytest

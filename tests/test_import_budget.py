@@ -1,4 +1,4 @@
-"""What importing tinymlops costs: nothing heavy is loaded until a verb needs it."""
+"""The cost of importing tinymlops: nothing heavy is loaded until a verb needs it."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ import tinymlops as tm
 
 HEAVY = {
     *("numpy", "pandas", "pyarrow", "duckdb", "polars", "numba", "lmdb"),
-    *("lancedb", "sqlite_utils", "litestar", "uvicorn", "sklearn", "skops", "rich"),
+    *("lancedb", "sqlite_utils", "sqlglot", "litestar", "uvicorn", "sklearn", "skops", "rich"),
 }
 
 DEFINITIONS = """

@@ -1,6 +1,7 @@
 """`import feast`: a repository of the structure of Feast's template becomes a project, and every definition has a line."""
 
 import re
+import sys
 
 import polars as pl
 import pytest
@@ -104,7 +105,8 @@ def repository(tmp_path):
         }
     ).with_columns(pl.col("ended", "seen").dt.replace_time_zone(None))
     naive.write_parquet(root / "data" / "trips.parquet")
-    return root
+    yield root
+    sys.modules.pop("features", None)  # the code of its on-demand views, which the next project has under that name too
 
 
 def test_every_definition_is_taken_changed_or_not_possible_and_why(repository, tmp_path):

@@ -1,4 +1,4 @@
-"""Ingest: what is new comes into history once."""
+"""Ingest: new rows are stored in history once."""
 
 from datetime import datetime, timedelta
 
@@ -72,7 +72,7 @@ def test_sequences_have_no_gap_and_follow_event_time(workspace):
 
 
 def timeless(count):
-    """Orders of which the first has a time and the others none."""
+    """Orders; only the first one has a time."""
     none = orders(*[("a", 2, float(i)) for i in range(count)]).with_columns(at=pl.lit(None, pl.Datetime("us", "UTC")))
     return orders(("a", 1, 1.0)).vstack(none)
 
@@ -121,7 +121,7 @@ def test_an_online_store_that_cannot_follow_is_no_failed_ingest(workspace, monke
     workspace.ingest("orders")
     workspace.materialize()
     project.frames["orders"] = orders(("a", 1, 1.0), ("a", 2, 5.0))
-    said = f"the rows are stored, but the online store could not follow: {reason}; .*`materialize` lets it follow"
+    said = f"the rows are stored, but the online store could not follow: {reason}; .*then run `materialize`"
     with monkeypatch.context() as patched:
         patched.setattr(ingestion, "follow", broken)
         with pytest.warns(UserWarning, match=said):
@@ -297,7 +297,7 @@ def test_rows_held_back_have_not_vanished(tmp_path):
 
 def test_without_an_id_nobody_knows_what_vanished(workspace):
     workspace.apply(shop(orders(("a", 1, 1.0))))
-    with pytest.raises(DataError, match="source 'orders' has no id, so nobody could say which of its rows vanished"):
+    with pytest.raises(DataError, match="source 'orders' has no id, so its vanished rows cannot be found"):
         workspace.ingest(full=True)
     assert database_of(workspace).list(Segment) == []
 

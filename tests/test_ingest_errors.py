@@ -1,4 +1,4 @@
-"""`ingest` of several sources of which some fail: the others finish, then every error is raised under its source's name."""
+"""`ingest` of several sources when some fail: the others finish, then every error is raised under its source's name."""
 
 import copy
 import pickle
@@ -15,14 +15,14 @@ NOW = START + timedelta(days=10)
 
 
 def sold(count):
-    """So many sales of customer 1, an hour apart."""
+    """A number of sales of customer 1, an hour apart."""
     return pl.DataFrame(
         {"id": range(count), "customer": [1] * count, "at": [at(hour) for hour in range(count)], "amount": range(count)}
     )
 
 
 def market(vendor="a_vendor"):
-    """A source that a view and a transformation stand on, between two that can fail; `state` says what they do."""
+    """A source with a view and a transformation, between two that can fail; `state` controls them."""
     state = {"sales": 1, "fail": None, "fail_late": None}
     project = tm.Project("market")
     customer = project.entity("customer", key="customer")

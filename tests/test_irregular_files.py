@@ -1,4 +1,4 @@
-"""What is not a regular file in place of one: neither believed nor waited for, and named."""
+"""Something else in place of a regular file: it is neither trusted nor waited for, and the error names it."""
 
 import os
 

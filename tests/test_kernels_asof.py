@@ -1,4 +1,4 @@
-"""Which record is the fact at a moment: both algorithms against the oracle, and against each other."""
+"""Which record is the fact at a time: both algorithms against the oracle, and against each other."""
 
 from __future__ import annotations
 
@@ -333,7 +333,7 @@ def test_a_forked_child_makes_a_pool_of_its_own():
 
 @pytest.fixture
 def cache_home(tmp_path, monkeypatch):
-    """The only place for a cache: elsewhere something is in the way."""
+    """The only possible place for a cache: the others are blocked."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     (tmp_path / f"tinymlops-{os.getuid()}").touch()

@@ -26,7 +26,7 @@ INTEGERS = st.one_of(st.integers(-(2**63), 2**63 - 1), st.integers(-5, 5))
 
 
 def answer(keys, dtype, *, parts=1, full=512):
-    """Ask for every function over every span at the moment after the last row; a row is a value or None, a tick apart."""
+    """Read every function over every span just after the last row; rows are values or None, one tick apart."""
     rows = [row for key in keys for row in key]
     columns = np.array([[usual(column)] * len(rows) for column in range(SYSTEM + 2)], np.int64)
     columns[EVENT] = [1000 - len(key) + i for key in keys for i in range(len(key))]

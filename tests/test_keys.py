@@ -1,4 +1,4 @@
-"""Keys match by typed value, and by nothing else."""
+"""Keys match by typed value only."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ def test_a_promotion_that_was_refused_changes_nothing_and_ends_nothing(ws):
 def test_a_promotion_that_nobody_ended_is_asked_for_every_time(ws, monkeypatch):
     data = train(ws, project_of_orders())
     assert ws.load_model("buyer").version == 1
-    monkeypatch.setattr(generation, "end_change", lambda _: None)  # as a process that dies before it tells
+    monkeypatch.setattr(generation, "end_change", lambda _: None)  # as a process that dies before it reports
     with ws.start_run("other", data=data) as run:
         run.log_model(DummyClassifier().fit(data.train.X, data.train.y))
     ws.models.register("buyer", run, alias="champion")
@@ -198,7 +198,7 @@ def other_process(path):
 
 
 def test_no_two_stores_have_a_version_in_common(ws, tmp_path):
-    """What was worked out of one store is never taken for another's: workspaces share the definitions of a model."""
+    """Plans made for one store are never used for another: workspaces share the definitions of a model."""
     train(ws, project_of_orders())
     with tm.connect(tmp_path / "other.tm", create=True) as other:
         seen = set()
@@ -253,7 +253,7 @@ def test_a_model_keeps_to_the_definitions_it_was_trained_with(ws):
 
 
 def test_a_model_whose_view_was_changed_still_sees_new_rows(ws):
-    """The variant of a view that only a model uses must not stand still in the online store."""
+    """The variant of a view that only a model uses must stay up to date in the online store."""
     project = project_of_orders()
     train(ws, project)
     ws.materialize()
@@ -365,7 +365,7 @@ def test_trust_comes_from_the_projects_settings_and_not_with_the_model(workspace
     )
     models = SimpleNamespace(manifest=lambda version: SimpleNamespace(model=record, definitions=()))
     context = context_of(workspace)
-    with pytest.raises(UntrustedModelError, match=r"list it in tinymlops\.toml|nobody has reviewed"):
+    with pytest.raises(UntrustedModelError, match=r"list it in tinymlops\.toml|were not reviewed"):
         module._load(context, models, None)
     trusting = replace(context, config=Config(trusted_types=(named,)))
     assert module._load(trusting, models, None).estimator is not None

@@ -60,7 +60,7 @@ def in_thread(function):
 
 
 def in_fork(function):
-    """Run it in a forked child and return whether it came to its end."""
+    """Run it in a forked child and return whether it ended."""
     pid = os.fork()
     if pid == 0:
         try:

@@ -1,4 +1,4 @@
-"""Views that the online store lost, in a crash of the machine or by damage, and that `connect` brings back."""
+"""Views that the online store lost, in a crash of the machine or by damage, and that `connect` restores."""
 
 import logging
 import os
@@ -98,7 +98,7 @@ def test_who_connects_after_the_store_was_lost_has_the_views_again(path, lose):
 
 
 def rewrite_keys(tx):
-    """Bring the store to how an earlier version wrote it: other bytes for the same keys, and no word on how."""
+    """Rewrite the store as an earlier version: other bytes for the same keys, and no format number."""
     for kind in (b"r", b"o"):
         for key, value in list(tx.scan(kind, kind + b"\xff")):
             tx.delete(key)
@@ -107,7 +107,7 @@ def rewrite_keys(tx):
 
 
 def rewrite_format(tx):
-    """Say that a later version wrote the store."""
+    """Mark the store as written by a later version."""
     tx.put(b"v", (2**31).to_bytes(4, "big"))
 
 

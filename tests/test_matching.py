@@ -1,4 +1,4 @@
-"""Matching: the rows that another table does not have, or not as often."""
+"""Matching: the rows that another table does not have, or has less often."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""`materialize`: what views stand on is rebuilt first, several are brought up to date at once, and one caller at a time."""
+"""`materialize`: inputs of views are rebuilt first, several views are updated at once, and one caller runs at a time."""
 
 import threading
 from datetime import datetime, timedelta
@@ -115,7 +115,7 @@ def test_rows_older_than_their_limit_are_refused_online_and_not_in_history(ws, c
 def test_another_limit_is_a_change_that_plan_names(ws):
     ws.apply(summed())
     changes = {change.name: change for change in ws.plan(summed(max_age="2h")).changes}
-    assert (changes["sums"].action, changes["sums"].detail) == ("change", "max_age")
+    assert (changes["sums"].action, changes["sums"].detail) == ("change", "max_age none -> 2h")
 
 
 def test_only_what_is_rebuilt_has_a_greatest_age():

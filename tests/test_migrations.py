@@ -1,4 +1,4 @@
-"""Workspaces of older schemas open as they are, and have what the newest schema asks for."""
+"""Workspaces of older schemas open as they are, and are migrated to the newest schema."""
 
 import zipfile
 from pathlib import Path
@@ -15,12 +15,16 @@ from tinymlops.records import (
     Counter,
     Dataset,
     DatasetPart,
+    Definition,
     Generation,
+    Mark,
     MovedEvent,
+    Note,
     Outcome,
     Prediction,
     PushBatch,
     PushedRow,
+    Reader,
     RenamedSource,
 )
 from tinymlops.stores.doctor import check
@@ -49,8 +53,8 @@ def test_a_workspace_of_schema_1_opens_with_all_its_records(old):
     with connect(old) as ws:
         database = database_of(ws)
         assert database.rows("PRAGMA user_version") == [(SCHEMA_VERSION,)]
-        since_schema_2 = {Generation, RenamedSource, Dataset, DatasetPart}
-        assert all(database.list(cls) for cls in TABLES if cls not in since_schema_2)
+        newer = {Generation, RenamedSource, Note, Mark, Reader, Dataset, DatasetPart}
+        assert all(database.list(cls) for cls in TABLES if cls not in newer)
         assert [finding for finding in check(environment_of(ws), lambda _: None) if finding.level == "damaged"] == []
         assert {one.name for one in database.list(Counter)} == {"sequence", "audit", "commits", "schema"}
         assert [one.event_id for one in database.list(MovedEvent)] == ["0", "1", "2", "3", "4", "5"]
@@ -98,7 +102,7 @@ def test_builds_and_models_of_schema_2_read_what_they_read_and_new_definitions_o
         assert ws.verify_online().same
         assert known_of(ws, "a") == [12.0, 12.0, 12.0]
         plan = ws.apply(corrected_shop.project())
-        assert "known: latest -> observed" in str(plan)  # and where its code lies, in another checkout
+        assert "known latest -> observed" in str(plan)  # and where its code lies, in another checkout
         # Corrections count from the ingest that brought them, also those that were compacted.
         assert known_of(ws, "a") == [30.0, 31.0, 12.0]
         assert known_of(ws, "b") == [70.0, 70.0, 73.0]
@@ -121,3 +125,19 @@ def test_builds_and_models_of_schema_2_read_what_they_read_and_new_definitions_o
         clock.advance("1d")
         assert known_of(ws, "b") == [70.0, 70.0, 73.0]
         assert database_of(ws).damaged_rows() == []
+
+
+def test_a_workspace_of_schema_3_goes_on_and_its_definitions_keep_their_fingerprints(tmp_path):
+    with zipfile.ZipFile(FIXTURES / "schema_3.zip") as packed:
+        packed.extractall(tmp_path / "shop.tm")
+    (tmp_path / "shop.tm").chmod(0o700)
+    with connect(tmp_path / "shop.tm") as ws:
+        found = database_of(ws).list(Definition)
+        assert found
+        assert all((one.logic, one.author, one.message, one.below) == ("", "", "", {}) for one in found)
+        assert [finding for finding in check(environment_of(ws), lambda _: None) if finding.level == "damaged"] == []
+        planned = ws.plan(served_shop.project)
+        assert {change.detail for change in planned.changes if change.action == "change"} <= {"where its code is"}
+        ws.materialize()
+        assert ws.predict("splurge@champion", [{"customer": 1, "budget": 20.0}])
+        assert ws.verify_online().same

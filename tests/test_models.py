@@ -1,4 +1,4 @@
-"""The model registry: versions without gap, aliases that move by compare-and-swap, manifests that are checked."""
+"""The model registry: versions without gaps, aliases that move by compare-and-swap, manifests that are checked."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_what_is_not_there_is_not_registered(models, run, environment):
         models.register("delay", run, logged_name="modl")
     with pytest.raises(NotFoundError):
         models.register("delay", "nobody")
-    with pytest.raises(DataError, match="no run"):
+    with pytest.raises(DataError, match="not a run"):
         models.register("delay", 3)
     log(runs, run.id, "lost", definitions={"feature_view:gone": "f"})
     with pytest.raises(NotFoundError, match="feature view 'gone'"):
@@ -197,7 +197,7 @@ def test_rollback_goes_back_once(models, run, environment):
         models.register("delay", run, alias="champion")
     assert models.rollback("delay", "champion").version == 1
     assert models.get("delay@champion").version == 1
-    with pytest.raises(ConflictError, match="no version before"):
+    with pytest.raises(ConflictError, match="no earlier version"):
         models.rollback("delay", "champion")
     with pytest.raises(NotFoundError, match="did you mean 'champion'"):
         models.rollback("delay", "champio")

@@ -1,4 +1,4 @@
-"""Monitoring: live metrics beside training's, counts that add up, and drift that tells chance from change."""
+"""Monitoring: live metrics and those of training, counts that add up, and drift that separates chance from change."""
 
 import json
 
@@ -30,7 +30,7 @@ def ws(tmp_path):
 
 
 def served_for(ws, hours):
-    """Predict for every customer at every hour, ingesting as the clock goes."""
+    """Predict for every customer at every hour, with an ingest at each step of the clock."""
     answers = []
     for _ in range(hours):
         clock_of(ws).advance("1h")
@@ -54,7 +54,7 @@ def test_a_report_puts_live_metrics_beside_those_of_training(ws):
     report = ws.monitor("buyer@champion")
     assert (report.model, report.version, report.predictions) == ("buyer", 1, 90)
     assert report.predictions == report.with_outcome + report.no_outcome + report.waiting + report.unfit
-    # Beside what was said, the label's source knows by now what came within a day of the first hours.
+    # In addition to logged outcomes, the label's source has those within a day of the first hours.
     assert (report.with_outcome, report.no_outcome, report.unfit) == (60, 1, 0)
     predictions = pl.DataFrame(answers[:60])
     truth = pl.Series([n % 3 == 0 for n in range(60)])

@@ -1,4 +1,4 @@
-"""A workspace that is moved, removed or replaced while it is open: nothing is written, and it says so."""
+"""A workspace that is moved, removed or replaced while it is open: nothing is written, and there is an error."""
 
 import shutil
 from datetime import UTC, datetime

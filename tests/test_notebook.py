@@ -1,4 +1,4 @@
-"""A notebook: definitions are made anew when a cell runs again, answers are shown as tables, and what lives only in
+"""A notebook: a cell that runs again defines its nouns again, answers are shown as tables, and what lives only in
 the notebook is trained with but not registered."""
 
 import contextlib

@@ -54,7 +54,7 @@ def test_a_parameter_reads_a_view_in_the_role_that_its_prefix_says(workspace, sh
     found = read(workspace, gap, spending, spending.on("friend", prefix="friend_"))
     assert found["gap"].to_list() == [-1.0, 1.0, None]
     assert found.columns[-3:] == ["gap", "amount", "friend_amount"]
-    with pytest.raises(NotFoundError, match="'gap' reads 'friend_spending', which is no feature view of this list"):
+    with pytest.raises(NotFoundError, match="'gap' reads 'friend_spending', which is not a feature view of this list"):
         read(workspace, gap, spending)
 
 

@@ -1,4 +1,4 @@
-"""One row takes a way of its own to its answer: the same bits, log and errors as the way of frames, and no frames."""
+"""A request of one row takes a path without frames: the same bits, log and errors as the path with frames."""
 
 import math
 from datetime import UTC, date, datetime, timedelta
@@ -167,7 +167,7 @@ GOOD = {
 
 
 def told(ws, model, rows):
-    """Return all that an answer says, its log included, or the error."""
+    """Return the whole answer, its log included, or the error."""
     try:
         answers = ws.predict(model, rows)
     except TinyMLOpsError as error:

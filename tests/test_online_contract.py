@@ -1,4 +1,4 @@
-"""What every online store must do, held against the one that ships and against one in memory: the same answers."""
+"""The contract of every online store, tested on LMDB and on one in memory: the same answers."""
 
 import os
 import random
@@ -13,7 +13,7 @@ from tinymlops.errors import ConflictError
 from tinymlops.stores import environment
 from tinymlops.stores.coverage import HIDDEN, Coverage, decode, encode
 from tinymlops.stores.lmdb_store import LmdbStore
-from tinymlops.stores.online import Change, Full, Newest, prefix_of
+from tinymlops.stores.online_store import Change, Full, Newest, prefix_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 STORES = {"lmdb": LmdbStore, "memory": MemoryStore}
@@ -37,7 +37,7 @@ def key_of(text, view=VIEW):
 
 
 def words(number):
-    """Of a length that four bytes make whole."""
+    """Return bytes whose length is a multiple of eight with four more."""
     return number.to_bytes(4, "little") * 3
 
 
@@ -46,7 +46,7 @@ def entry(text, number, view=VIEW, beside=None):
 
 
 def put(store, view=VIEW, coverage=None, *newest, full=(), description=b"laid out", name="spending"):
-    """Write a view anew."""
+    """Rewrite a view."""
     change = Change(coverage or covering(), newest, full, (), description, name)
     assert store.write({view: change})
 
@@ -67,7 +67,7 @@ def keys_in(store, view=VIEW):
 
 
 def everything(store):
-    """Return all that a reader can see."""
+    """Return everything that a reader can see."""
     with store.read() as snapshot:
         found = {}
         for view, coverage in snapshot.coverages().items():
@@ -358,7 +358,7 @@ def test_a_closed_store_says_so(store):
 
 
 def answers_on(store, path, monkeypatch):
-    """Return what a workspace answers online, read by read."""
+    """Return the online answers of a workspace, read by read."""
     monkeypatch.setattr(environment, "LmdbStore", store)
     clock, answers = tm.ReplayClock(served_shop.START), []
     views = ["spending", "interest"]

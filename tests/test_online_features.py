@@ -117,7 +117,7 @@ def everything_follows(frames, *, ids, created, windows):
 
 
 def orders_frame(rows):
-    """One version of each order: what a table shows that knows only the present."""
+    """One version of each order: a table that shows only the present."""
     return frame_of(list({row[3]: row for row in rows}.values()))
 
 
@@ -156,7 +156,7 @@ def assert_online_is_history(ws, clock, views):
         assert repr(alone.to_dict()) == repr(alone.to_polars().to_dict(as_series=False))
 
 
-# Deletes without an id are refused where a window reads the source: there they come without windows, and windows without.
+# Deletes without an id are refused where a window reads the source, so the two never occur together.
 @pytest.mark.parametrize("full", [2, 512])
 @pytest.mark.parametrize(
     ("ids", "created", "windows", "deletes"),
@@ -183,7 +183,7 @@ def test_online_is_history_whatever_happens(tmp_path_factory, monkeypatch, ids, 
 
 
 def test_a_late_row_from_before_a_delete_is_not_the_first(tmp_path):
-    """Found by the test above: the delete itself wins nothing, and must stay for what comes late."""
+    """Found by the test above: the delete itself wins nothing, and must stay for late rows."""
     clock = tm.ReplayClock(START + timedelta(minutes=5))
     with tm.connect(tmp_path / "shop.tm", create=True, clock=clock) as ws:
         frames = {"orders": orders_frame([])}

@@ -19,7 +19,7 @@ from tinymlops.errors import ConflictError, DataError, IntegrityError
 from tinymlops.stores import _boot, lmdb_store
 from tinymlops.stores.coverage import Coverage
 from tinymlops.stores.lmdb_store import LmdbStore
-from tinymlops.stores.online import Change, Full, Newest
+from tinymlops.stores.online_store import Change, Full, Newest
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 PYTHONPATH = {**os.environ, "PYTHONPATH": str(Path(errors.__file__).parents[1])}
@@ -50,7 +50,7 @@ COUNTS = (
     + """
 import os
 from tinymlops.stores.coverage import Coverage
-from tinymlops.stores.online import Change, Newest
+from tinymlops.stores.online_store import Change, Newest
 view, done = b'v' * 16, 0
 sys.stdin.readline()
 while done < 40:
@@ -193,7 +193,7 @@ def test_the_map_grows_without_being_noticed(store):
             tx.put(b"%08d" % i, bytes(1000))
 
     store.update(change)
-    assert len(calls) == 4, "it ran anew for each of 1, 2 and 4 MiB"
+    assert len(calls) == 4, "it ran again for each of 1, 2 and 4 MiB"
     assert len(everything(store)) == 3000
 
 

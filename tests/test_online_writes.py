@@ -1,4 +1,4 @@
-"""No code of the user's runs inside a write of the online store: it may write itself, take its time, or raise."""
+"""No user code runs inside a write of the online store: it may write itself, be slow, or raise."""
 
 import threading
 import warnings
@@ -58,7 +58,7 @@ def ws(tmp_path):
 
 @pytest.fixture
 def inside(monkeypatch):
-    """Let a hook run where a view follows or is written anew, and nowhere before."""
+    """Let a hook run where a view follows or is rewritten, and nowhere before."""
 
     def arm(hook):
         real = following.stored_rows
@@ -177,7 +177,7 @@ def test_a_view_that_could_not_be_materialized_is_not_half_there(ws, inside, hoo
 
 
 def test_a_view_is_hidden_until_it_has_come_to_the_sequence_of_the_others(ws, inside, monkeypatch):
-    """A process that dies between leaves a view that nobody reads, and that whoever connects next makes anew."""
+    """A process that dies in between leaves a view that nobody reads; the next connection rebuilds it."""
     forget(ws)
 
     def dies(*_):

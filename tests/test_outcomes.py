@@ -1,4 +1,4 @@
-"""Outcomes: said by a user, or computed from the label's source once they are mature."""
+"""Outcomes: logged by a user, or computed from the label's source once they are mature."""
 
 from datetime import date, time, timedelta
 from decimal import Decimal
@@ -116,7 +116,7 @@ def test_outcomes_are_computed_once_their_window_is_mature_as_training_does(ws):
     assert collect(ws) == 0
     clock_of(ws).advance("1d")
     ws.ingest()
-    assert collect(ws) == 0  # nobody can say yet that no order of the last moment is missing
+    assert collect(ws) == 0  # an order of the last moment may still be missing
     clock_of(ws).advance("2h")
     ws.ingest()
     assert collect(ws) == 4

@@ -1,4 +1,4 @@
-"""Plan and apply: names resolved, definitions checked, differences written once."""
+"""Plan and apply: names are resolved, definitions checked, differences written once."""
 
 import random
 import time
@@ -39,7 +39,7 @@ def test_a_changed_definition_gets_a_new_version_that_names_what_changed(workspa
     workspace.apply(shop(None))
     changed = shop(None, ttl="3d")
     (change,) = [change for change in workspace.plan(changed).changes if change.action != "keep"]
-    assert (change.action, change.name, change.detail) == ("change", "spending", "ttl")
+    assert (change.action, change.name, change.detail) == ("change", "spending", "ttl none -> 3d")
     workspace.apply(changed)
     assert workspace.catalog.get("feature_view", "spending").version == 2
     assert "1 to apply" not in str(workspace.plan(changed))
@@ -165,11 +165,11 @@ def test_a_changed_feature_is_named_and_a_changed_order_is_one(workspace):
         return [change.detail for change in changed]
 
     last, spent = (lambda rows: rows["amount"].last()), (lambda rows, window: rows["amount"].sum(window=window))
-    assert detail(lambda rows: {"last_amount": last(rows), "spent_1d": spent(rows, "2d")}) == ["features.spent_1d"]
-    assert detail(lambda rows: {"spent_1d": spent(rows, "1d"), "last_amount": last(rows)}) == ["order of features"]
-    assert detail(lambda rows: {"n": rows.count(window="1d"), "spent_1d": spent(rows, "1d")}) == [
-        "features.last_amount, features.n"
+    assert detail(lambda rows: {"last_amount": last(rows), "spent_1d": spent(rows, "2d")}) == [
+        "spent_1d.window 1d -> 2d"
     ]
+    assert detail(lambda rows: {"spent_1d": spent(rows, "1d"), "last_amount": last(rows)}) == ["order of features"]
+    assert detail(lambda rows: {"n": rows.count(window="1d"), "spent_1d": spent(rows, "1d")}) == ["+n, -last_amount"]
 
 
 def test_a_name_that_another_project_of_the_workspace_has_is_refused(workspace):
@@ -278,7 +278,7 @@ def of_chance(timestamp: pl.Expr) -> dict[str, pl.Expr]:
 
 @pytest.mark.parametrize("function", [of_now, of_today, of_the_clock, of_chance])
 def test_an_on_demand_view_that_depends_on_when_it_is_defined_is_refused(workspace, function):
-    with pytest.raises(DefinitionError, match="'age' of on-demand view 'of_.*' depends on the moment") as info:
+    with pytest.raises(DefinitionError, match="'age' of on-demand view 'of_.*' depends on the time") as info:
         workspace.plan(with_view(function))
     assert info.value.hint == "add the parameter timestamp: pl.Expr, which is the time of each prediction"
 
@@ -320,7 +320,7 @@ def test_an_unknown_feature_gets_the_near_match(workspace):
     def rest(spending: tm.Inputs) -> dict[str, pl.Expr]:
         return {"x": spending["last_amont"]}
 
-    with pytest.raises(NotFoundError, match="view 'spending' gives no feature 'last_amont'") as info:
+    with pytest.raises(NotFoundError, match="view 'spending' has no feature 'last_amont'") as info:
         workspace.plan(with_view(rest))
     assert info.value.hint == "did you mean 'last_amount'?"
 
@@ -329,7 +329,7 @@ def test_a_view_that_the_training_set_does_not_list_is_refused(workspace):
     def rest(spending: tm.Inputs) -> dict[str, pl.Expr]:
         return {"x": spending["last_amount"]}
 
-    with pytest.raises(NotFoundError, match="reads 'spending', which is no feature view of this list") as info:
+    with pytest.raises(NotFoundError, match="reads 'spending', which is not a feature view of this list") as info:
         workspace.plan(with_view(rest, features=()))
     assert "list that view too" in info.value.hint
 
@@ -343,7 +343,7 @@ def test_a_feature_that_the_training_set_does_not_pick_is_refused(workspace):
 
     visits, buys, spending = (project.definitions[name] for name in ("visits", "buys", "spending"))
     project.training_set("picks", spine=visits, label=buys, features=[spending["spent_1d"], rest])
-    with pytest.raises(NotFoundError, match="gives no feature 'last_amount'\nHint: known names: spent_1d"):
+    with pytest.raises(NotFoundError, match="has no feature 'last_amount'\nHint: known names: spent_1d"):
         workspace.plan(project)
 
 

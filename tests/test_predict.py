@@ -66,7 +66,7 @@ def test_an_answer_is_the_models_on_the_features_of_history(tmp_path_factory, ma
 
 
 def test_an_answer_is_what_training_saw_of_a_spine_that_shares_the_source(tmp_path):
-    """The order of this very moment is no feature of itself, neither in training nor now."""
+    """The order at exactly this time is not a feature of itself, neither in training nor now."""
     project = tm.Project("shop")
     customer = project.entity("customer", key="customer")
     frame = orders_frame(range(1, 400)).with_row_index("order").cast({"order": pl.Int64})

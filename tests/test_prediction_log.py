@@ -1,4 +1,4 @@
-"""The prediction log: written in groups, bounded, durable on request, and never silent about what is lost."""
+"""The prediction log: written in groups, bounded, durable on request, and every loss is reported."""
 
 import os
 import subprocess
@@ -50,7 +50,7 @@ def started(target, *arguments):
 
 
 class Held:
-    """The workspace's write lock, held by another thread until it is let go."""
+    """The workspace's write lock, held by another thread until it is released."""
 
     def __init__(self, database):
         self._database, self._taken, self._enough = database, threading.Event(), threading.Event()
@@ -70,7 +70,7 @@ class Held:
 
 
 class FullDisk:
-    """A database that may grow no more."""
+    """A database that may not grow any more."""
 
     def __init__(self, database):
         self._connection = database._writer
@@ -134,7 +134,7 @@ def test_no_thread_is_left_once_everything_is_written(database):
     assert [thread for thread in threading.enumerate() if thread.name == "tinymlops-predictions"] == []
 
 
-def test_whoever_brings_more_than_the_disk_takes_waits(database, monkeypatch):
+def test_a_caller_with_more_than_the_disk_takes_waits(database, monkeypatch):
     monkeypatch.setattr(module, "_MOST_PENDING", 10)
     log = prediction_log(database)
     with Held(database):

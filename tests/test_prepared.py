@@ -1,4 +1,4 @@
-"""Join images: the same answers as rows arranged anew, and never those of an older history."""
+"""Join images: the same answers as rows arranged at each read, and never those of an older history."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""The progress bar: drawn after two seconds where somebody looks, never into a file, and gone afterwards."""
+"""The progress bar: drawn after two seconds on a terminal, never into a file, and gone afterwards."""
 
 import os
 import pty

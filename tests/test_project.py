@@ -1,4 +1,4 @@
-"""Definitions: what a project takes, what it refuses at the decorator and with which words, and what it stores."""
+"""Definitions: what a project accepts, what it refuses at the decorator and with which error, and what it stores."""
 
 import re
 import sys
@@ -370,8 +370,8 @@ SOURCE_HINT = "write `-> str` for SQL, `-> pl.LazyFrame` for a frame, `-> tm.Sch
 @pytest.mark.parametrize(
     ("function", "message", "hint"),
     [
-        (gives_a_number, "source 'gives_a_number' is hinted to return int, which is no table", SOURCE_HINT),
-        (gives_nothing, "source 'gives_nothing' is hinted to return NoneType, which is no table", SOURCE_HINT),
+        (gives_a_number, "source 'gives_a_number' is hinted to return int, which is not a table", SOURCE_HINT),
+        (gives_nothing, "source 'gives_nothing' is hinted to return NoneType, which is not a table", SOURCE_HINT),
         (
             sql_with_since,
             "source 'sql_with_since' takes `since` and returns SQL, which is stored as text and has no `since`",
@@ -530,7 +530,7 @@ def view_of(features):
         (
             lambda orders: {"amount": orders["amount"]},
             "feature 'amount' of 'spending' is a column, not an aggregate",
-            'say which row or rows: .last(), .mean(window="7d"), ...',
+            'aggregate it: .last(), .mean(window="7d"), ...',
         ),
         (
             lambda orders: {"same": orders["amount"].last() == orders.count()},
@@ -726,7 +726,7 @@ def test_an_on_demand_view_knows_its_views_fields_and_time(calendar):
 
 def test_inputs_name_the_near_feature():
     inputs = tm.Inputs("sky", {"visib": pl.col("visib")})
-    refused(NotFoundError, "view 'sky' gives no feature 'visb'", "did you mean 'visib'?", lambda: inputs["visb"])
+    refused(NotFoundError, "view 'sky' has no feature 'visb'", "did you mean 'visib'?", lambda: inputs["visb"])
 
 
 # Labels and training sets

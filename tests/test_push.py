@@ -1,4 +1,4 @@
-"""Push: rows that arrive by themselves, once, all or none."""
+"""Push: rows that clients send, stored once, all or none."""
 
 import sqlite3
 from datetime import UTC, date, datetime, timedelta
@@ -81,7 +81,7 @@ def test_pushed_rows_are_history_known_from_their_commit(ws):
     assert counts(pushed) == (2, 0, 0)
     assert (pushed.sequence, pushed.online) == (2, "current")
     assert repr(pushed) == "<pushed to clicks: 2 new, 0 corrected, 0 known; Q=2, online current>"
-    assert features_at(ws, 9) == (None, 0, 0.0)  # they had happened, and nobody knew
+    assert features_at(ws, 9) == (None, 0, 0.0)  # they had happened but were not known
     assert features_at(ws, 11) == (5.0, 2, 7.0)
     row = database_of(ws).list(PushedRow)[0]
     assert (row.n, row.event, row.created) == (1, at(1).timestamp() * 1e6, at(10).timestamp() * 1e6)
@@ -145,7 +145,7 @@ def test_without_an_id_a_batch_has_a_name_that_a_retry_can_pass(tmp_path):
     with tm.connect(tmp_path / "shop.tm", create=True) as ws:
         ws.apply(clicks_project(id=None))
         first, other = (ws.push("clicks", [click(1)]) for _ in range(2))
-        assert counts(first) == counts(other) == (1, 0, 0)  # two batches, as far as anybody can tell
+        assert counts(first) == counts(other) == (1, 0, 0)  # two different batches without an id
         assert first.batch_id != other.batch_id
         assert repr(first).endswith(f"online current, batch {first.batch_id}>")
         again = ws.push("clicks", [click(1)], batch_id=first.batch_id)

@@ -1,4 +1,4 @@
-"""Records: each has a table and each table a record, and what a record declares is all that the others need to know."""
+"""Records: each has a table and each table a record, and other code needs only what a record declares."""
 
 import shutil
 import string
@@ -11,6 +11,7 @@ import pytest
 from inside import database_of
 
 from tinymlops.records import TABLES
+from tinymlops.stores.migrations import SCHEMA_VERSION
 from tinymlops.stores.rows import CHECK
 
 ROOT = Path(__file__).parent.parent
@@ -46,7 +47,7 @@ def test_no_two_records_have_one_table_or_one_name_in_sql():
 
 
 RECORD = '''
-"""Notes about customers."""
+"""Letters about customers."""
 
 from __future__ import annotations
 
@@ -56,18 +57,18 @@ from typing import ClassVar
 
 from tinymlops.records.record import Record
 
-__all__ = ["Note"]
+__all__ = ["Letter"]
 
 
-class Note(Record, frozen=True, kw_only=True):
-    """A note about a customer, with a scan of the letter."""
+class Letter(Record, frozen=True, kw_only=True):
+    """A letter about a customer, with a scan of the letter."""
 
-    table: ClassVar[str] = "notes"
+    table: ClassVar[str] = "letters"
     key: ClassVar[tuple[str, ...]] = ("name",)
-    files: ClassVar[Mapping[str, str]] = {"scan_sha256": "scan of note {name}"}
+    files: ClassVar[Mapping[str, str]] = {"scan_sha256": "scan of letter {name}"}
     subjects: ClassVar[tuple[str, ...]] = ("customer",)
     small: ClassVar[bool] = True
-    sql_name: ClassVar[str | None] = "notes"
+    sql_name: ClassVar[str | None] = "letters"
     search: ClassVar[tuple[str, ...]] = ("name",)
 
     name: str
@@ -76,42 +77,42 @@ class Note(Record, frozen=True, kw_only=True):
     at: datetime
 '''
 REGISTRY = '''
-"""The notes of a workspace."""
+"""The letters of a workspace."""
 
 from __future__ import annotations
 
-from tinymlops.records.notes import Note
+from tinymlops.records.letters import Letter
 
-__all__ = ["Notes"]
+__all__ = ["Letters"]
 
 
-class Notes:
-    """Notes, each with a scan."""
+class Letters:
+    """Letters, each with a scan."""
 
     def __init__(self, scope):
         self._scope = scope
 
     def add(self, name, customer, scan):
-        """Keep a note."""
+        """Keep a letter."""
         with self._scope.publishing():
             sha256 = self._scope.environment.blobs.put(scan)
-            note = Note(name=name, customer=customer, scan_sha256=sha256, at=self._scope.clock())
-            with self._scope.write("note.add", name) as tx:
-                tx.insert(note)
-        return note
+            letter = Letter(name=name, customer=customer, scan_sha256=sha256, at=self._scope.clock())
+            with self._scope.write("letter.add", name) as tx:
+                tx.insert(letter)
+        return letter
 
     def list(self):
-        """Return all notes."""
-        return self._scope.environment.database.list(Note)
+        """Return all letters."""
+        return self._scope.environment.database.list(Letter)
 '''
 CLI = '''
-"""`notes`: what was noted."""
+"""`letters`: what was noted."""
 
 from functools import partial
 
 import typer
 
-from tinymlops.records.notes import Note
+from tinymlops.records.letters import Letter
 from tinymlops.registry.names import names_of
 from tinymlops_cli.commands import command, group
 from tinymlops_cli.completion import completing
@@ -120,47 +121,47 @@ from tinymlops_cli.session import Session
 
 __all__ = ["add_to", "names"]
 
-names = completing(partial(names_of, cls=Note))
+names = completing(partial(names_of, cls=Letter))
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the command."""
-    command(group(app, "notes", "Notes."), "list")(list_notes)
+    command(group(app, "letters", "Letters."), "list")(list_letters)
 
 
-def list_notes(session: Session) -> Answer:
-    """List the notes."""
-    notes = session.workspace.notes.list()
-    return Answer({"notes": notes}, [note.name for note in notes])
+def list_letters(session: Session) -> Answer:
+    """List the letters."""
+    letters = session.workspace.letters.list()
+    return Answer({"letters": letters}, [letter.name for letter in letters])
 '''
 ROUTE = '''
-"""`/v1/notes`: what was noted."""
+"""`/v1/letters`: what was noted."""
 
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
 
-from tinymlops.records.notes import Note
+from tinymlops.records.letters import Letter
 from tinymlops.server.route_class import READ
 from tinymlops.workspace import Workspace
 
-__all__ = ["note_routes"]
+__all__ = ["letter_routes"]
 
 
-def note_routes(ws: Workspace) -> list[HTTPRouteHandler]:
+def letter_routes(ws: Workspace) -> list[HTTPRouteHandler]:
     """Make the handler."""
 
-    @get("/v1/notes", opt=READ, sync_to_thread=True)
-    def list_notes() -> list[Note]:
-        """List the notes."""
-        return ws.notes.list()
+    @get("/v1/letters", opt=READ, sync_to_thread=True)
+    def list_letters() -> list[Letter]:
+        """List the letters."""
+        return ws.letters.list()
 
-    return [list_notes]
+    return [list_letters]
 '''
 MIGRATION = '''
     @steps()
-    def m005_notes(db: Database) -> None:
+    def m_letters(db: Database) -> None:
         db.execute(
-            f"""CREATE TABLE notes (
+            f"""CREATE TABLE letters (
                 name TEXT PRIMARY KEY,
                 customer TEXT NOT NULL,
                 scan_sha256 TEXT,
@@ -172,36 +173,39 @@ MIGRATION = '''
     return steps
 '''
 NEW = {
-    "tinymlops/records/notes.py": RECORD,
-    "tinymlops/registry/notes.py": REGISTRY,
-    "cli/tinymlops_cli/notes.py": CLI,
-    "tinymlops/server/routes/notes.py": ROUTE,
+    "tinymlops/records/letters.py": RECORD,
+    "tinymlops/registry/letters.py": REGISTRY,
+    "cli/tinymlops_cli/letters.py": CLI,
+    "tinymlops/server/routes/letters.py": ROUTE,
 }
 LINES = {
     "tinymlops/records/__init__.py": [
-        ("from tinymlops.records.pushes", "from tinymlops.records.notes import Note\nfrom tinymlops.records.pushes"),
-        ("    DatasetPart,\n)", "    DatasetPart,\n    Note,\n)"),
+        (
+            "from tinymlops.records.pushes",
+            "from tinymlops.records.letters import Letter\nfrom tinymlops.records.pushes",
+        ),
+        ('\n)\n"""Every record, in the order', '\n    Letter,\n)\n"""Every record, in the order'),
     ],
     "tinymlops/stores/migrations.py": [
         ("\n    return steps\n", MIGRATION),
-        ("SCHEMA_VERSION = 4", "SCHEMA_VERSION = 5"),
+        (f"SCHEMA_VERSION = {SCHEMA_VERSION}", f"SCHEMA_VERSION = {SCHEMA_VERSION + 1}"),
     ],
     "tinymlops/workspace.py": [
-        ("        self.models = ", "        self.notes = Notes(scope)\n        self.models = "),
+        ("        self.models = ", "        self.letters = Letters(scope)\n        self.models = "),
         (
             "        from tinymlops.registry.runs",
-            "        from tinymlops.registry.notes import Notes\n        from tinymlops.registry.runs",
+            "        from tinymlops.registry.letters import Letters\n        from tinymlops.registry.runs",
         ),
     ],
     "cli/tinymlops_cli/app.py": [
-        ("    bench,\n", "    bench,\n    notes,\n"),
-        ("doctor, bench)", "doctor, bench, notes)"),
+        ("from tinymlops_cli import (\n", "from tinymlops_cli import (\n    letters,\n"),
+        ("    bench,\n)", "    bench,\n    letters,\n)"),
     ],
     "tinymlops/server/routes/__init__.py": [
-        ("health_routes)\n", "health_routes, note_routes)\n"),
+        ("health_routes)\n", "health_routes, letter_routes)\n"),
         (
             "from tinymlops.server.routes.outcomes",
-            "from tinymlops.server.routes.notes import note_routes\nfrom tinymlops.server.routes.outcomes",
+            "from tinymlops.server.routes.letters import letter_routes\nfrom tinymlops.server.routes.outcomes",
         ),
     ],
 }
@@ -251,41 +255,41 @@ def levels(ws):
     return {one.check: one.detail for one in check(ws._environment, lambda _: None) if one.level == "damaged"}
 
 with tm.connect("shop.tm", create=True) as ws:
-    note = ws.notes.add("letter", "Ada", b"scanned")
-    path = ws._environment.blobs.path(note.scan_sha256)
+    letter = ws.letters.add("letter", "Ada", b"scanned")
+    path = ws._environment.blobs.path(letter.scan_sha256)
     os.utime(path, (0, 0))
     assert ws.gc(grace="1us").orphans == 0 and path.exists()
     assert levels(ws) == {}
-    assert ws.sql("select name, customer from notes").rows() == [("letter", "Ada")]
-    assert ("notes", "system") in ws.sql("show tables").rows()
+    assert ws.sql("select name, customer from letters").rows() == [("letter", "Ada")]
+    assert ("letters", "system") in ws.sql("show tables").rows()
     assert path.name in {Path(file.path).name for file in ws.backup("kept").files}
     client = TestClient(tm.create_app(ws, allowed_hosts=["testserver.local"]))
-    assert [one["name"] for one in client.get("/v1/notes").json()] == ["letter"]
+    assert [one["name"] for one in client.get("/v1/letters").json()] == ["letter"]
 
 tm.restore("kept", "again.tm")
 with tm.connect("again.tm") as ws:
-    assert [one.customer for one in ws.notes.list()] == ["Ada"]
+    assert [one.customer for one in ws.letters.list()] == ["Ada"]
 
-from tinymlops_cli import notes
+from tinymlops_cli import letters
 from tinymlops_cli.app import app
-done = CliRunner().invoke(app, ["notes", "list", "--workspace", "shop.tm"])
+done = CliRunner().invoke(app, ["letters", "list", "--workspace", "shop.tm"])
 assert (done.exit_code, done.stdout) == (0, "letter\\n"), done.output
 context = typer.Context(typer.main.get_command(app))
 context.params = {"workspace_path": Path("shop.tm")}
-assert notes.names(context, "l") == ["letter"]
+assert letters.names(context, "l") == ["letter"]
 
 with tm.connect("shop.tm") as ws:
     path.write_bytes(b"another")
-    assert "scan of note letter" in levels(ws)["files"]
+    assert "scan of letter letter" in levels(ws)["files"]
     path.write_bytes(b"scanned")
     with closing(sqlite3.connect("shop.tm/meta.db")) as other, other:
-        other.execute("UPDATE notes SET customer = 'Eve'")
-    assert levels(ws) == {"rows": "the row with name='letter' in table notes is not what was written"}
+        other.execute("UPDATE letters SET customer = 'Eve'")
+    assert levels(ws) == {"rows": "the row with name='letter' in table letters is not what was written"}
     for refused in (lambda: ws.backup("damaged"), lambda: ws.gc()):
         try:
             refused()
         except IntegrityError as error:
-            assert "table notes" in str(error)
+            assert "table letters" in str(error)
         else:
             raise AssertionError("it was not noticed")
 """

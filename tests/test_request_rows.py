@@ -1,4 +1,4 @@
-"""Rows of a request: each is judged as if it came alone, by every door, and odd values are refused by row and never crash."""
+"""Rows of a request: each is checked as if it came alone, in every interface; odd values are refused by row, never crash."""
 
 import json
 import math

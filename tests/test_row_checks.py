@@ -40,7 +40,7 @@ def database(tmp_path):
 
 
 def raw(path, *statements):
-    """Change the file behind the database's back."""
+    """Change the file without the database."""
     with contextlib.closing(sqlite3.connect(path)) as connection:
         for statement in statements:
             connection.execute(statement)
@@ -204,7 +204,7 @@ def test_a_table_whose_index_does_not_fit_is_noticed_when_it_is_opened(database)
 
 
 def abandoned(database, tmp_path):
-    """Copy the files as a process leaves them that is killed."""
+    """Copy the files as a killed process leaves them."""
     left = tmp_path / "left"
     left.mkdir()
     for file in database.path.parent.glob("meta.db*"):

@@ -1,4 +1,4 @@
-"""The rules of time, one by one, where a workspace keeps them: each test fails if its rule is broken."""
+"""The rules of time, one by one, in a workspace: each test fails if its rule is broken."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -8,7 +8,7 @@ from conftest import START, at, shop
 
 import tinymlops as tm
 from tinymlops.errors import DataError, DefinitionError, NotFoundError
-from tinymlops.features.history.knowledge import Knowledge
+from tinymlops.features.history.knowledge_report import Knowledge
 
 NEW_YORK = "America/New_York"
 
@@ -122,7 +122,7 @@ def days(*numbers):
 
 
 def test_a_spine_of_dates_asks_at_the_start_of_its_days_and_is_never_its_own_outcome(workspace):
-    """A day's order is no feature of the visit that day, and the visit's own day no outcome of it."""
+    """A day's order is not a feature of the visit that day, and the visit's own day is not an outcome of it."""
     table = pl.DataFrame({"customer": ["a"] * 4, "at": days(1, 2, 3, 9), "amount": [1.0, -2.0, 3.0, 4.0]})
     visits = pl.DataFrame({"visit": [0], "customer": ["a"], "at": days(2)})
     project = tm.Project("shop")
@@ -502,7 +502,7 @@ def test_a_build_report_says_what_rows_were_known_by_and_what_the_other_mode_wou
     data = workspace.get_training_data("visits_to_orders")
     assert ask(workspace, [at(2), at(5), at(10)])["newest"].to_list() == [1.0, 1.0, 2.0]
     # By `latest` they would be 1.0, -2.0 and -2.0: the order of hour 4, in its last version, as soon as it happened.
-    # Everything was ingested after the fact, so all that is not null rests on later commits.
+    # Everything was ingested after the fact, so every value that is not null depends on later commits.
     assert data.report.knowledge == {"spending": Knowledge("event", 2, committed_after=3)}
     other = shop(orders, visits, features=newest)
     with tm.connect(tmp_path / "other.tm", create=True) as ws:

@@ -1,4 +1,4 @@
-"""Runs: what is logged is kept at once, and found again."""
+"""Runs: everything that is logged is stored at once, and found again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who acts is always said: every write is audited in its own transaction, or says that it is not."""
+"""Every write is audited in its own transaction with its actor, or declares that it is not."""
 
 import getpass
 import os

@@ -1,4 +1,4 @@
-"""Segment files: what goes in comes out, with its sequence."""
+"""Segment files: rows are read back as they were written, with their sequence."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tinymlops.stores import segments
 
 @pytest.fixture
 def directory(tmp_path):
-    # Characters that Polars would take for a pattern or a partition.
+    # Characters that Polars would read as a pattern or a partition.
     root = tmp_path / "a [b]*=1"
     for path in (root, root / "tmp", root / "segments"):
         path.mkdir()

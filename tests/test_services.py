@@ -103,12 +103,28 @@ def test_a_service_of_services_is_all_that_they_list():
 
 def test_plan_says_what_becomes_of_a_service(workspace):
     workspace.apply(project_of())
-    assert "~ service inputs  (features)" in str(workspace.plan(project_of(lambda view: [view])))
+    reached = "~ service inputs  (+spending, -spending as friend_, -spending:newest)"
+    assert reached in str(workspace.plan(project_of(lambda view: [view])))
     assert not workspace.plan(project_of())
     without = shop(ORDERS, VISITS)
     assert "- service inputs" in str(workspace.plan(without))
     assert workspace.catalog.get("service", "inputs").spec["features"][0]["features"] == ["newest"]
     assert repr(project_of().definitions["inputs"]) == "<service inputs: spending, friend_spending>"
+
+
+def test_lineage_leads_from_features_to_the_services_that_name_them(workspace):
+    workspace.apply(project_of())
+    assert "inputs" in str(workspace.lineage("spending:newest", downstream=True))
+    assert "spending:newest" in str(workspace.lineage("service:inputs", upstream=True))
+
+
+def test_a_service_read_by_a_consumer_is_its_features(workspace):
+    project = project_of()
+    workspace.apply(project)
+    workspace.ingest()
+    for asked in ("inputs", project.definitions["inputs"]):
+        workspace.get_online_features([asked], {"customer": ["a"], "friend": ["b"]}, consumer="billing")
+    assert set(workspace.sql("select name from readers")["name"]) == {"spending:newest", "spending"}
 
 
 def test_a_service_survives_json_and_its_description_is_not_hashed():

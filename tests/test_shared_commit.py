@@ -1,4 +1,4 @@
-"""A shared commit: what threads write at the same time is durable by one commit, and each of them fails alone."""
+"""A shared commit: concurrent writes of threads become durable by one commit, and each of them fails alone."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +35,7 @@ def stored(database):
 
 
 class Held:
-    """A commit that does not end before it is let go, so that what comes meanwhile is committed after it, together."""
+    """A commit that is held until it is released, so that writes that come meanwhile are committed together after it."""
 
     def __init__(self, shared, pool):
         self.begun, self.free = threading.Event(), threading.Event()

@@ -1,4 +1,4 @@
-"""What a model takes and gives: the types that it was fitted to, at every prediction; and runs that log it."""
+"""The signature of a model: the types that it was fitted to, at every prediction; and runs that log it."""
 
 from __future__ import annotations
 

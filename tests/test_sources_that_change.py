@@ -1,4 +1,4 @@
-"""Sources that change: corrections, definitions over stored rows, columns that come and go, clocks that were wrong."""
+"""Sources that change: corrections, changed definitions, columns that come and go, wrong clocks."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -249,7 +249,7 @@ def test_latest_reads_final_versions_as_said(tmp_path):
     made.ingest(orders((1, "a", 1, -10.0)))
     assert made.at(5) == [(-10.0, 1)]
     note = made.define()  # and a source that says nothing observes from then on what it always stored
-    assert "known: latest -> observed" in str(note)
+    assert "known latest -> observed" in str(note)
     assert made.at(5) == [(10.0, 1)]
     made.ws.close()
 
@@ -397,7 +397,7 @@ def test_a_zone_says_nothing_about_times_that_carry_one(shop):
 def test_another_id_carries_nothing_over_and_says_so(shop):
     shop.ingest(orders((1, "a", 1, 10.0), (2, "a", 2, 5.0), line=pl.Series([7, 8])))
     shop.define(id="line")
-    with pytest.warns(UserWarning, match="its id changed, so no version of before is carried over"):
+    with pytest.warns(UserWarning, match="its id changed, so no earlier version is carried over"):
         report = shop.ingest(rebuild=True)
     assert (report.rows_carried, report.rows_new, report.rows_dropped) == (0, 2, 2)
     assert shop.at(9) == [(5.0, 2)]
@@ -433,9 +433,9 @@ def test_another_query_that_gives_the_same_rows_is_taken(tmp_path):
     made.define(text)
     made.ingest()
     plan = made.define(f"select * from ({text})")
-    assert "source orders is read otherwise: if known rows differ, ingest refuses them" in str(plan)
+    assert "the query or function of source orders changed: if known rows differ, ingest refuses them" in str(plan)
     assert made.ingest().rows_known == 1
-    assert "read otherwise" not in str(made.define(f"select * from ({text})"))
+    assert "function of source orders changed" not in str(made.define(f"select * from ({text})"))
     made.ws.close()
 
 
@@ -562,7 +562,7 @@ def test_a_changed_transformation_begins_a_generation_by_itself(tmp_path):
             reports = {report.source: report for report in ws.ingest()}
             assert ws.get_historical_features(spine, ["spending"])["total"].to_list() == [float(factor)]
             clock.advance("1d")
-        assert "transformation totals begins anew" in str(plan)
+        assert "transformation totals starts over" in str(plan)
         assert (reports["totals"].generation, reports["totals"].rows_corrected) == (1, 0)
 
 

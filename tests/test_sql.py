@@ -1,4 +1,4 @@
-"""`ws.sql`: one SELECT over everything, with the types that things have."""
+"""`ws.sql`: one SELECT over everything, with the right types."""
 
 from datetime import UTC, datetime
 
@@ -53,7 +53,7 @@ def test_a_source_is_its_rows_as_they_are_now_and_its_history_every_version(ws):
 
 def test_a_feature_view_is_the_features_of_every_key_now(ws):
     corrected(ws)
-    # The delete counts from this very moment, and a window sees what was known strictly before it.
+    # The delete counts from exactly this time, and a window sees what was known strictly before it.
     assert ws.sql("select * from spending order by customer").rows() == [("a", 5.0, 1), ("b", None, 1)]
 
 
@@ -131,7 +131,7 @@ def test_the_tables_are_listed_and_described(ws):
     corrected(ws)
     listed = ws.sql("show tables")
     assert listed.rows()[:3] == [("orders", "source"), ("orders_history", "history"), ("spending", "feature view")]
-    assert set(listed.filter(kind="system")["name"]) == {*querying._RECORDS, "tables"}
+    assert set(listed.filter(kind="system")["name"]) == {*querying._RECORDS, "tables", "lineage"}
     assert ws.sql(" SHOW  TABLES; ").equals(listed)
     assert ws.sql("select name from tinymlops.tables where kind = 'source'")["name"].to_list() == ["orders"]
     for name in listed["name"]:

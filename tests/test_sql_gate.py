@@ -1,4 +1,4 @@
-"""No statement writes: every kind of them in every place, by every door, with the directories compared before and after."""
+"""No statement writes: every kind in every place, by every interface, with the directories compared before and after."""
 
 import os
 import re
@@ -86,7 +86,7 @@ def calls(name):
 
 @st.composite
 def statements(draw):
-    """A statement, and whether it holds a part that must be refused wherever it stands."""
+    """A statement, and whether it holds a part that must be refused in any place."""
     kind = draw(st.integers(0, 9))
     if kind < 5:
         text, refused = draw(st.sampled_from(WRITES)), True
@@ -110,7 +110,7 @@ def statements(draw):
 
 
 def snapshot(folder):
-    """Every name below a directory with what is in it."""
+    """Return every name below a directory with its content."""
     found = {}
     for place, folders, files in os.walk(folder):
         for name in [*folders, *files]:
@@ -170,7 +170,7 @@ WITH_COPY = "with x as (copy (select 1 as a) to 'features.py') select 1 as a, ti
 
 
 def test_a_with_that_writes_writes_at_no_door(tmp_path, workspace):
-    """What once overwrote the project's code at `apply` already."""
+    """A statement that once overwrote the project's code at `apply`."""
     project = tm.Project("shop")
 
     @project.source(timestamp="at")

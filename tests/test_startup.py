@@ -44,7 +44,7 @@ def is_machine_code(kernel):
 
 
 def compiles(directory):
-    """Whether a process holds the lock of who compiles everything."""
+    """Return whether a process holds the lock for compiling everything."""
     with open(directory, "a+b") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -60,7 +60,7 @@ def eventually(condition, seconds=120):
         time.sleep(0.05)
 
 
-# What runs when there is no machine code.
+# Without machine code.
 
 
 def test_a_few_rows_are_answered_without_machine_code_while_somebody_compiles(empty_cache):
@@ -122,7 +122,7 @@ def test_interpreted_kernels_keep_every_rule_bit_for_bit():
     assert result.returncode == 0, result.stdout
 
 
-# Where compiled code is kept.
+# The place of compiled code.
 
 
 def test_where_the_home_cannot_be_written_a_directory_for_temporary_files_is_used(tmp_path, monkeypatch):
@@ -158,7 +158,7 @@ signal.pause()
 
 
 def environment(cache):
-    """The variables of a user, whose kernels nobody has compiled."""
+    """The environment of a user without compiled kernels."""
     mine = {name: value for name, value in os.environ.items() if name != "TINYMLOPS_KERNELS"}
     return mine | {"XDG_CACHE_HOME": str(cache), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 

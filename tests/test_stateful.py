@@ -1,8 +1,8 @@
 """Rows pushed, ingested, corrected and deleted in any order: offline = online = a plain reading of the rule.
 
 The machine keeps every version of every row that was ever accepted, with its sequence, and answers from that list. After
-each step what the workspace says must be the same: at the clock's time from the online store, and at any earlier time and
-sequence from history. `TINYMLOPS_FUZZ=50` tries fifty times as many stories, and longer ones.
+each step the workspace must give the same answers: at the clock's time from the online store, and at any earlier time and
+sequence from history. `TINYMLOPS_FUZZ=50` runs fifty times as many sequences, and longer ones.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -51,7 +51,7 @@ class Version(NamedTuple):
 
 
 class Rebuild(NamedTuple):
-    """What a rebuilt transformation held from a sequence on; no rows once they were collected."""
+    """The rows of a rebuilt transformation from a sequence on; none once `gc` removed them."""
 
     sequence: int
     covers: int
@@ -152,7 +152,7 @@ pushed_rows = st.lists(
 
 @count_steps
 class Shop(RuleBasedStateMachine):
-    """A workspace beside the list of all that it was told."""
+    """A workspace, and the list of everything that was sent to it."""
 
     @initialize()
     def begin(self):
@@ -205,7 +205,7 @@ class Shop(RuleBasedStateMachine):
                 self.at_source.pop(identifier, None)
             else:
                 customer, hours, amount = row
-                # No two rows at one instant: which of them came first would be for a hash to say.
+                # No two rows at the same time: a hash would decide which of them came first.
                 self.at_source[identifier] = (customer, self.now + hours * HOUR + identifier, amount)
 
     @rule(full=st.booleans())
@@ -246,7 +246,7 @@ class Shop(RuleBasedStateMachine):
         self.rebuilds[view].append(Rebuild(self.sequence, self.newest_input(view), self.now, rows))
 
     def carried(self, totals):
-        """The versions of before, then what is another now or gone: a total has its customer for an id."""
+        """The earlier versions, then changed or removed ones: the id of a total is its customer."""
         before = self.rebuilds["totalling"][-1].rows if self.rebuilds["totalling"] else []
         latest = {version.customer: version for version in before}
         fresh = []
@@ -423,7 +423,7 @@ def content(version):
 
 
 def transformed(versions):
-    """What the chain of row-wise transformations makes of pushed rows."""
+    """Return the result of the chain of row-wise transformations for pushed rows."""
     return [
         version._replace(amount=None if version.amount is None else 2 * (version.amount * 100))
         for version in versions

@@ -1,7 +1,7 @@
 """A source whose rows and whose timestamp change in any order, with clocks set back: offline = online = a list of versions.
 
 The machine keeps every version that the source was ever read in, by generation, and answers from these lists.
-`TINYMLOPS_FUZZ=50` tries fifty times as many stories, and longer ones.
+`TINYMLOPS_FUZZ=50` runs fifty times as many sequences, and longer ones.
 """
 
 import warnings
@@ -89,7 +89,7 @@ rows = st.tuples(
 
 @count_steps
 class Shop(RuleBasedStateMachine):
-    """A workspace beside the list of all versions of its orders."""
+    """A workspace, and the list of all versions of its orders."""
 
     @initialize()
     def begin(self):
@@ -116,7 +116,7 @@ class Shop(RuleBasedStateMachine):
                 self.at_source.pop(identifier, None)
             else:
                 key, at, paid, amount = row
-                # No two rows at one instant: which of them came first would be for a hash to say.
+                # No two rows at the same time: a hash would decide which of them came first.
                 times = (self.now + hours * HOUR + identifier for hours in (at, paid))
                 self.at_source[identifier] = Version(identifier, key, *times, amount)
 
@@ -209,7 +209,7 @@ class Shop(RuleBasedStateMachine):
 
     @rule()
     def collect_garbage(self):
-        self.now += 1  # what ended at this moment has ended before it
+        self.now += 1  # a generation that ended at this time has ended before it
         self.ws.gc(grace="1us")
         if self.now > self.greatest:
             self.gone |= set(range(len(self.generations) - 1))

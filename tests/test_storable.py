@@ -1,4 +1,4 @@
-"""What a source brings is checked before it is stored: no later read meets a value or a type that it cannot answer."""
+"""Rows of a source are checked before they are stored: no later read meets a value or a type that it cannot return."""
 
 import json
 from datetime import UTC, date, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Time travel: a read as of a sequence answers as if nothing had come since; what was built can be built again."""
+"""Time travel: a read as of a sequence ignores later rows; a build can be repeated."""
 
 import polars as pl
 import pytest
@@ -32,7 +32,7 @@ def read(ws, as_of=None):
 
 
 def derived(frames, amount="sum(amount)"):
-    """A project whose view and spine stand on a rebuilt transformation of orders."""
+    """A project whose view and spine read a rebuilt transformation of orders."""
     project = tm.Project("shop")
     customer = project.entity("customer", key="customer")
 
@@ -80,9 +80,9 @@ def test_a_sequence_that_never_was_is_refused(workspace):
     workspace.apply(shop(orders((1, "a", 50, 1.0))))
     workspace.ingest("orders")
     for wrong in (2, -1, True, "1", 1.0):
-        with pytest.raises(DataError, match="is no sequence of this workspace, which has come to 1"):
+        with pytest.raises(DataError, match="is not a sequence of this workspace, which has come to 1"):
             read(workspace, as_of=wrong)
-    with pytest.raises(DataError, match="is no sequence"):
+    with pytest.raises(DataError, match="is not a sequence"):
         workspace.get_training_data("visits_to_orders", as_of=7)
 
 
@@ -118,7 +118,7 @@ def test_what_is_complete_is_what_was_known_to_be_complete_then(workspace):
     workspace.apply(project)
     workspace.ingest()
     data = workspace.get_training_data("visits_to_orders")
-    (said,) = workspace.ingest("orders", complete_until=at(100))  # no row: only a word, which takes a number
+    (said,) = workspace.ingest("orders", complete_until=at(100))  # no row: only a declaration, which takes a number
     assert said.sequence == data.sequence + 1
     assert data.report.immature == 1
     assert workspace.get_training_data("visits_to_orders").report.immature == 0

@@ -1,4 +1,4 @@
-"""Tracking through the workspace: a run while it runs, and runs side by side."""
+"""Tracking through the workspace: a run in progress, and the comparison of runs."""
 
 import math
 import re

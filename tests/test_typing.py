@@ -157,7 +157,7 @@ MISTAKES = {
 
 @pytest.fixture(scope="module")
 def complaints(tmp_path_factory):
-    """What mypy says of a module with every mistake, by mistake."""
+    """Return mypy's errors for a module with every mistake, by mistake."""
     text = DEFINITIONS
     first_lines = {}
     for mistake, (code, _) in MISTAKES.items():

@@ -1,4 +1,4 @@
-"""`verify_online`: what predictions were made from is what history says of their moment."""
+"""`verify_online`: the features of predictions are those of history at their time."""
 
 import msgspec
 import pytest

@@ -1,4 +1,4 @@
-"""The wheel: what a user gets is the library and the command, and nothing else at the top level."""
+"""The wheel: it holds the library and the command, and nothing else at the top level."""
 
 import subprocess
 import sys

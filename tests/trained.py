@@ -1,4 +1,4 @@
-"""A small workspace with a registered model, for tests of what comes after training."""
+"""A small workspace with a registered model, for tests of later steps."""
 
 import random
 
@@ -36,7 +36,7 @@ def project_of_orders(**options):
 
 
 def replay(path, clock=None):
-    """Open a new workspace whose clock stands where the training data ends."""
+    """Open a new workspace with its clock at the end of the training data."""
     return tm.connect(path / "shop.tm", create=True, clock=clock or tm.ReplayClock(TRAINED_AT))
 
 

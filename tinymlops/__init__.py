@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tinymlops.features.history.dataset_rows import SavedDataset
     from tinymlops.features.history.training_sets import TrainingData
     from tinymlops.features.join.point_in_time import point_in_time_join
+    from tinymlops.features.law.lineage_answer import Lineage
     from tinymlops.features.online.reading import OnlineFeatures
     from tinymlops.monitoring.report import MonitorReport
     from tinymlops.server import create_app, serve
@@ -50,6 +51,7 @@ __all__ = [
     "IntegrityError",
     "Label",
     "LeakageError",
+    "Lineage",
     "MissingDependencyError",
     "Model",
     "MonitorReport",
@@ -89,6 +91,7 @@ _HOMES = {
     "LeakageError": "tinymlops.errors",
     "MissingDependencyError": "tinymlops.errors",
     "Model": "tinymlops.serving.model",
+    "Lineage": "tinymlops.features.law.lineage_answer",
     "MonitorReport": "tinymlops.monitoring.report",
     "NotFoundError": "tinymlops.errors",
     "OnlineFeatures": "tinymlops.features.online.reading",

@@ -1,4 +1,4 @@
-"""Polars in a forked child: its threads stay with the parent, and the first work that needs them would wait for ever.
+"""Polars in a forked child: its threads stay with the parent, and the first work that needs them would wait forever.
 
 Loaded with the package, so that it sees each fork.
 """
@@ -14,7 +14,7 @@ _TASKS = "/proc/self/task"
 
 
 class _Fork:
-    """Whether Polars had threads when this process was forked; it makes them at its first real work, and never again."""
+    """Whether Polars had threads when this process was forked; it starts them once, at its first real work."""
 
     def __init__(self) -> None:
         self.runs = self.stranded = False
@@ -27,10 +27,10 @@ class _Fork:
 
 
 def require_threads() -> None:
-    """Refuse to work with tables in a forked child of a process that had done so.
+    """Refuse to work with tables in a forked child of a process that had used Polars.
 
     Raises:
-        ConflictError: There.
+        ConflictError: In such a child.
     """
     if _fork.stranded:
         from tinymlops.errors import ConflictError

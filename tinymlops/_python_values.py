@@ -1,7 +1,7 @@
 """Columns of Python values: one type that holds every value exactly, or an error that names column and rows.
 
-Polars and PyArrow guess a type from the first values, and then cut what does not fit: a datetime beside dates loses its
-hours, a Timestamp its nanoseconds, an integer beside floats its last digits, a long decimal becomes null.
+Polars and PyArrow infer a type from the first values and lose what does not fit: a datetime beside dates loses its
+hours, a Timestamp its nanoseconds, an integer beside floats its last digits, and a long decimal becomes null.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _EXACT = 2**53
 """Up to here every integer is a float64."""
 _MICROSECOND = timedelta(microseconds=1)
 _MISSING = ("NaTType", "NAType")
-"""What pandas has where a value is missing."""
+"""Pandas' missing values."""
 _UNITS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "D": 86_400 * 10**9}
 """Nanoseconds."""
 _OWN = frozenset((bool, int, float, str, bytes, Decimal, datetime, date, time, timedelta, list, dict))
 
 
 def columns_of_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Turn rows into columns; what a row lacks is None."""
+    """Turn rows into columns; a missing value is None."""
     first = rows[0].keys() if rows else ()
     names = first if all(row.keys() == first for row in rows) else dict.fromkeys(name for row in rows for name in row)
     return {name: [row.get(name) for row in rows] for name in names}
@@ -45,7 +45,7 @@ def column_of(name: str, values: Sequence[Any]) -> pl.Series:
 
     Args:
         name: The column's name.
-        values: Values of one kind, and None; scalars of NumPy and pandas are what they hold, and UUIDs their text.
+        values: Values of one kind, and None; scalars of NumPy and pandas count as their values, and UUIDs as text.
 
     Raises:
         DataError: If they are of several kinds, or no type holds them exactly.
@@ -79,7 +79,7 @@ def column_of(name: str, values: Sequence[Any]) -> pl.Series:
 
 
 def _plain_values(values: Sequence[Any]) -> list[Any]:
-    """Return values of another library or class as Python's own, and a column of its times as `_Finer`."""
+    """Convert values of another library or class to Python's own, and its times to `_Finer`."""
     present = [None if type(value).__name__ in _MISSING else value for value in values]
     times = [_finer(value) for value in present]
     if all(value is None or time is not None for value, time in zip(present, times, strict=True)):
@@ -88,7 +88,7 @@ def _plain_values(values: Sequence[Any]) -> list[Any]:
 
 
 def plain_value(value: Any) -> Any:
-    """Return what a value of another library or class holds; what is missing is None.
+    """Return the plain value of a value of another library or class; None if it is missing.
 
     Example:
         >>> import numpy as np
@@ -126,7 +126,7 @@ def _nulls(name: str, values: Sequence[Any]) -> pl.Series:
 
 
 def _objects(name: str, values: Sequence[Any]) -> pl.Series:
-    """Return what no column type has: whoever needs the column says so, and others leave it alone."""
+    """Return what no column type has: a reader of the column reports it, and others leave it alone."""
     import polars as pl
 
     return pl.Series(name, values, dtype=pl.Object)
@@ -147,7 +147,7 @@ def _datetimes(name: str, values: Sequence[datetime | None]) -> pl.Series:
 
 
 def _integers(name: str, values: Sequence[int | None]) -> pl.Series:
-    """Return 64 bits where they are enough, as nearly always."""
+    """Return a column of 64 bits where they are enough, which is nearly always."""
     import polars as pl
 
     for dtype in (pl.Int64, pl.UInt64, pl.Int128):
@@ -191,7 +191,7 @@ def _lists(name: str, values: Sequence[list[Any] | None]) -> pl.Series:
 
 
 def _finer_times(name: str, values: Sequence[Any]) -> pl.Series:
-    """Return times or durations, some of which know nanoseconds."""
+    """Return times or durations, some of which have nanoseconds."""
     import polars as pl
 
     kinds = {value.kind for value in values if value is not None}

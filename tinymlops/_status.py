@@ -1,4 +1,4 @@
-"""Why a feature cell holds what it holds."""
+"""The status of a feature cell: why it holds what it holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values that JSON and CSV have no type for, read from text: exactly, or refused with their rows.
+"""Read values that JSON and CSV have no type for from text: exactly, or refuse them with their rows.
 
 Dates and times are ISO 8601, down to the nanosecond; durations are ISO 8601 without years and months, which have no
 fixed length; decimals have digits and a point.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["MOST_DIGITS", "decimal_scale", "from_text", "in_a_unit", "is_written_as_text"]
 
 MOST_DIGITS = 38
-"""Of a decimal, before and after its point."""
+"""The most digits of a decimal, before and after its point."""
 _SHOWN_ROWS = 5
 _CLOCK = re.compile(r"(.*?)(?:[.,](\d{1,9}))?(Z|[+-]\d\d:?\d\d)?", re.ASCII)
 """A time without its fraction of a second, of which Python would drop the nanoseconds; the fraction; and an offset."""
@@ -42,7 +42,7 @@ _HINTS = {
 
 
 def is_written_as_text(dtype: pl.DataType) -> bool:
-    """Say whether values of a type are text in JSON, and `from_text` reads them."""
+    """Return whether values of a type are text in JSON, and `from_text` reads them."""
     import polars as pl
 
     return isinstance(dtype, pl.Date | pl.Datetime | pl.Time | pl.Duration | pl.Decimal)
@@ -54,7 +54,7 @@ def from_text(texts: pl.Series, dtype: pl.DataType, *, name: str) -> pl.Series:
     Args:
         texts: Text, or null.
         dtype: A type that `is_written_as_text`; times with a zone need an offset, others must have none.
-        name: What to call the column in an error.
+        name: The name of the column in an error.
 
     Returns:
         The same values, in a unit or scale that holds all of them; not necessarily that of `dtype`.

@@ -11,7 +11,7 @@ __all__ = ["warn"]
 
 
 def warn(text: str) -> None:
-    """Warn of something that went on all the same; where the user's code called this package is what is shown."""
+    """Warn; the warning shows the line of the user's code that called this package."""
     level, frame = 1, sys._getframe()  # noqa: SLF001 - what the standard library's own warnings do
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "tinymlops":
         level, frame = level + 1, frame.f_back

@@ -1,4 +1,4 @@
-"""Column types that hold every value of two others: what a column's type may become when its source changes."""
+"""Find the column type that holds every value of two others: a column may become it when its source changes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST_DIGITS = 38
 def wider(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
     """Return the type that holds the values of both, or None if there is none.
 
-    Some of them hold only most values, as floats hold integers: `inexact` says which not.
+    Some hold only most values, as floats hold integers: `inexact` finds the others.
 
     Args:
         one: A column's type.
@@ -51,15 +51,15 @@ def wider(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
 
 
 def widened(column: pl.Series, dtype: pl.DataType) -> pl.Series:
-    """Cast a column to a type that `wider` gave; what that does not hold becomes null."""
+    """Cast a column to a type that `wider` returned; a value that it cannot hold becomes null."""
     return column if column.dtype == dtype else column.cast(dtype, strict=False)
 
 
 def inexact(column: pl.Series, dtype: pl.DataType) -> pl.Series:
-    """Say which values another type does not hold as they are, such as 2**53 + 1 as a float.
+    """Return which values another type cannot hold exactly, such as 2**53 + 1 as a float.
 
     Returns:
-        Booleans, one a row.
+        Booleans, one for each row.
     """
     import polars as pl
 
@@ -125,6 +125,6 @@ def _wider_decimal(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
         elif dtype.is_integer():
             digits.append((20 if dtype == pl.UInt64 else 19, 0))
         else:
-            return None  # a float is no decimal, and a decimal no float
+            return None  # a float is not a decimal, nor a decimal a float
     whole, scale = (max(parts) for parts in zip(*digits, strict=True))
     return pl.Decimal(min(whole + scale, _MOST_DIGITS), scale)

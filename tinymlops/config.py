@@ -12,25 +12,40 @@ import msgspec
 from tinymlops.errors import AccessError, DefinitionError, NotFoundError, near
 from tinymlops.times import parse_duration
 
-__all__ = ["FILE_NAME", "Config", "SqlConfig", "find_config", "listing", "read_config"]
+__all__ = ["FILE_NAME", "Allowed", "Config", "LintConfig", "SqlConfig", "find_config", "listing", "read_config"]
 
 FILE_NAME = "tinymlops.toml"
 _REPOSITORY = (".git", ".hg", ".jj")
 
 
 class SqlConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The table `[sql]`: what one SELECT may take before it is ended with an error."""
+    """The table `[sql]`: the limits of one SELECT, which is ended with an error beyond them."""
 
     max_rows: int = 10_000_000
-    """Rows that `ws.sql` answers."""
+    """The most rows of a result of `ws.sql`."""
     timeout: str = "5m"
-    """Time that `ws.sql` takes, and `apply` to ask for columns."""
+    """The time limit of `ws.sql`, and of `apply` when it asks for columns."""
     ingest_timeout: str = "6h"
-    """Time that the SQL of a source or transformation takes when it is ingested or rebuilt."""
+    """The time limit of the SQL of a source or transformation when it is ingested or rebuilt."""
+
+
+class Allowed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A finding of the linter that the project lives with."""
+
+    finding: str
+    """Its name, such as "auc:delays.taxi"."""
+    reason: str
+
+
+class LintConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The table `[lint]`: what the leak linter is told."""
+
+    allow: tuple[Allowed, ...] = ()
+    """Findings that are no errors here, each with the reason."""
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What `tinymlops.toml` may say; relative paths start at its directory."""
+    """The settings in `tinymlops.toml`; relative paths start at its directory."""
 
     workspace: str | None = None
     """The workspace's directory, such as "flights.tm"."""
@@ -39,27 +54,29 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     data_dirs: tuple[str, ...] = ()
     """Directories beside the file's own whose files SQL may read."""
     trusted_types: tuple[str, ...] = ()
-    """Types in model files that you reviewed yourself, by full name, beside those that tinymlops trusts.
+    """Types in model files that you reviewed yourself, by full name, in addition to those that tinymlops trusts.
 
-    They stand here, because a workspace may be somebody else's: a model is never loaded on the word of what came with it.
+    They are set here because a workspace may come from others: what comes with a model never decides whether it is loaded.
     """
     threads: int | None = None
-    """At most so many for each query of DuckDB, and for our kernels; by default one per core.
+    """The most threads of each query of DuckDB, and of our kernels; by default one per core.
 
-    The kernels have one pool per process: what the workspace connected last says holds for all of it, and one that
-    says nothing changes nothing. Polars is not capped: it reads POLARS_MAX_THREADS from the environment once, when it
-    is imported, and cannot be capped later. `tinymlops serve` sets that before the import; in a program or notebook of
-    your own, set it before anything imports Polars.
+    The kernels have one pool per process: the setting of the workspace connected last holds for all of it, and a
+    workspace without the setting changes nothing. Polars is not capped: it reads POLARS_MAX_THREADS from the environment
+    once, when it is imported, and cannot be capped later. `tinymlops serve` sets that before the import; in your own
+    program or notebook, set it before anything imports Polars.
     """
     sql: SqlConfig = SqlConfig()
-    """What one SELECT may take."""
+    """The limits of one SELECT."""
+    lint: LintConfig = LintConfig()
+    """The settings of the leak linter."""
 
 
 def read_config(root: Path) -> Config:
     """Read the settings of a directory; one without `tinymlops.toml` has the defaults.
 
     Raises:
-        DefinitionError: If the file says something that is no setting.
+        DefinitionError: If the file holds something that is not a setting.
         AccessError: If it, or its directory, may not be read.
     """
     path = root / FILE_NAME
@@ -69,8 +86,9 @@ def read_config(root: Path) -> Config:
     try:
         config = msgspec.toml.decode(content, type=Config)
     except (msgspec.MsgspecError, ValueError) as error:
-        in_sql = str(error).endswith("`$.sql`")
-        known = (SqlConfig if in_sql else Config).__struct_fields__
+        place = str(error).rpartition("`$")[2].rstrip("`")
+        table = {".sql": SqlConfig, ".lint": LintConfig}.get(place, Allowed if ".allow" in place else Config)
+        known = table.__struct_fields__
         unknown = str(error).partition("unknown field `")[2].partition("`")[0]
         raise DefinitionError(
             f"{path} cannot be used: {error}",
@@ -108,7 +126,7 @@ def listing(trusted: Iterable[str]) -> str:
 
 
 def _upwards(start: Path) -> Iterator[Path]:
-    """Yield a directory and those above it whose files may be meant for it."""
+    """Yield a directory and those above it whose files may apply to it."""
     home = Path(os.path.realpath(os.path.expanduser("~")))  # as it is, where there is none
     for directory in (start, *start.parents):
         yield directory
@@ -117,7 +135,7 @@ def _upwards(start: Path) -> Iterator[Path]:
 
 
 def _require_own(path: Path) -> None:
-    """Refuse a file that somebody else may have left where it is found."""
+    """Refuse a file that another user may have left there."""
     trusted = {os.geteuid(), 0}
     if os.geteuid() == 0 and os.environ.get("SUDO_UID", "").isdigit():
         trusted.add(int(os.environ["SUDO_UID"]))
@@ -130,7 +148,7 @@ def _require_own(path: Path) -> None:
             continue
         raise AccessError(
             f"{path} is not used, because {place} {why}, and the modules that it lists would be run",
-            hint=f"if you trust it, say so: --project {path.parent}",
+            hint=f"if you trust it, name it: --project {path.parent}",
         )
 
 
@@ -151,6 +169,12 @@ def _check(config: Config, path: Path) -> None:
         raise DefinitionError(f"{path} says threads = {config.threads}", hint="use 1 or more, or leave it out")
     if config.sql.max_rows < 1:
         raise DefinitionError(f"{path} says max_rows = {config.sql.max_rows}", hint="use 1 or more, or leave it out")
+    for one in config.lint.allow:
+        if not one.reason.strip():
+            raise DefinitionError(
+                f"{path} allows the finding {one.finding!r} without a reason",
+                hint='say why it is no leak: allow = [{finding = "auc:...", reason = "..."}]',
+            )
     for name in ("timeout", "ingest_timeout"):
         try:
             parse_duration(getattr(config.sql, name), name=name)
@@ -159,6 +183,6 @@ def _check(config: Config, path: Path) -> None:
     for module in config.modules:
         if not all(part.isidentifier() for part in module.split(".")) or module.endswith(".py"):
             raise DefinitionError(
-                f"{path} lists {module!r}, which is no name of a module",
+                f"{path} lists {module!r}, which is not a module name",
                 hint='write it as an import does, such as modules = ["features"] or ["shop.features"]',
             )

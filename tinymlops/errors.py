@@ -3,11 +3,11 @@
 TinyMLOpsError
 ├── DefinitionError            a definition is wrong, or differs from what was applied
 ├── NotFoundError              no such name (with the near match)
-├── ConflictError              somebody else holds it or changed it first
+├── ConflictError              another process holds it or changed it first
 ├── DataError                  rows, keys or times that cannot be accepted
 ├── LeakageError               the future would reach a training set
 ├── IntegrityError             a stored file or row is not what was written
-├── UntrustedModelError        a model holds a type that nobody reviewed
+├── UntrustedModelError        a model holds a type that was not reviewed
 ├── MissingDependencyError     an optional package is not installed
 ├── AccessError                refused by an address, a host or a directory rule
 └── IngestError               an exception group: what went wrong at some of several sources
@@ -43,14 +43,14 @@ __all__ = [
 ]
 
 _COMPARED = 100
-"""Characters of a name that are compared and shown: it may be a client's, and as long as a request."""
+"""The most characters of a name that are compared and shown: it may come from a client, as long as a request."""
 
 
 class TinyMLOpsError(Exception):
     """The root: catch this one to catch all of them.
 
     Args:
-        message: What is wrong, naming the thing it is wrong with.
+        message: What is wrong, and with what.
         hint: What to do or type next; empty if there is nothing to add.
     """
 
@@ -131,7 +131,7 @@ class IngestError(ExceptionGroup[TinyMLOpsError], TinyMLOpsError):
     def __init__(self, errors: Mapping[str, TinyMLOpsError], reports: Sequence[Ingestion] = ()) -> None:
         self.errors = dict(errors)
         self.reports = list(reports)
-        self.hint = "the other sources are ingested; put these right, and ingest them again"
+        self.hint = "the other sources are ingested; correct these, and ingest them again"
 
     def __str__(self) -> str:
         lines = [f"{name}: {error.message}" for name, error in self.errors.items()]
@@ -141,27 +141,27 @@ class IngestError(ExceptionGroup[TinyMLOpsError], TinyMLOpsError):
         return type(self), (self.errors, self.reports)
 
     def derive(self, excs: Sequence[TinyMLOpsError]) -> IngestError:  # type: ignore[override]  # of our errors alone
-        """Make a group of some of the errors, as `except*` asks for."""
+        """Make a group of some of the errors, as `except*` requires."""
         chosen = {name: error for name, error in self.errors.items() if any(error is one for one in excs)}
         return IngestError(chosen, self.reports)
 
     def common_class(self) -> type[TinyMLOpsError]:
-        """Return the nearest class that all the errors are of."""
+        """Return the nearest common class of all the errors."""
         first, *others = self.errors.values()
         classes = [cls for cls in type(first).__mro__ if all(isinstance(other, cls) for other in others)]
         return next(cls for cls in classes if issubclass(cls, TinyMLOpsError))
 
 
 def is_fault(error: BaseException) -> bool:
-    """Say whether something went wrong, rather than that somebody interrupts or cancels the work.
+    """Return whether an exception is a failure, not an interrupt or a cancellation.
 
-    Besides `Exception` that is a panic, which libraries written in Rust raise beside it, and user code that exits.
+    A failure is any `Exception`, a panic of a library written in Rust, or user code that exits.
     """
     return isinstance(error, Exception | SystemExit) or type(error).__module__ == "pyo3_runtime"
 
 
 def near(name: str, known: Iterable[str], *, otherwise: str = "") -> str:
-    """Say which known name a mistyped one most likely meant.
+    """Return the known name that a mistyped one most likely meant.
 
     Args:
         name: The name as typed.

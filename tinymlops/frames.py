@@ -1,4 +1,4 @@
-"""Tables and times at the edge: any frame in, Polars inside, the caller's own kind of frame out.
+"""Tables and times at the boundary: any frame in, Polars inside, the caller's own kind of frame out.
 
 Columns move by the Arrow C stream interface wherever a library has it, without a copy where Arrow allows.
 """
@@ -34,13 +34,13 @@ __all__ = [
 ]
 
 Frame = Any
-"""A table of whatever library; what counts as one, `to_polars` says."""
+"""A table of any library that `to_polars` accepts."""
 Role = Literal["feature", "spine"]
-"""Whether a time says when a fact was, or the moment it is asked for: they are rounded in opposite directions."""
+"""Whether a time is that of a fact, or that of a request: they are rounded in opposite directions."""
 Ambiguous = Literal["raise", "earliest", "latest"]
-"""What a local time is that a clock change skipped or repeated."""
+"""How to read a local time that a clock change skipped or repeated."""
 DateMeans = Literal["start", "end"]
-"""Which moment of its day a date is: the first or the last microsecond."""
+"""The moment of its day that a date means: the first or the last microsecond."""
 
 _SHOWN_ROWS = 5
 _DAY = 86_400_000_000
@@ -90,7 +90,7 @@ def to_polars(frame: Frame) -> pl.DataFrame:
 
 
 def give_back(result: pl.DataFrame, like: Frame) -> Frame:
-    """Return a frame as the kind that the caller works with.
+    """Return a frame in the library that the caller works with.
 
     Args:
         result: The rows to return.
@@ -132,13 +132,13 @@ def times_to_micros(
 
     Args:
         series: Dates, or datetimes with or without a zone.
-        role: Whose times they are.
+        role: Whether they are the times of features or of a spine.
         tz: IANA name of the zone of times that carry none; None if there must be no such times.
-        name: What to call the column in an error.
-        of: What to say after its name in an error, such as " of source 'orders'".
-        ambiguous: What a time is that a clock change skipped or repeated in `tz`: of the two moments that the
-            offsets before and after the change give, the earliest or the latest; or an error.
-        date_means: Which moment of its day a date is; None for what the role says.
+        name: The name of the column in an error.
+        of: The text after its name in an error, such as " of source 'orders'".
+        ambiguous: How to read a time that a clock change skipped or repeated in `tz`: as the earlier or the later of
+            the two moments that the offsets before and after the change give; or as an error.
+        date_means: The moment of its day that a date means; None to decide by the role.
         first_row: How many rows of the table came before the series, for an error.
 
     Returns:
@@ -162,7 +162,7 @@ def times_to_micros(
     if tz is None:
         raise DataError(
             f"{column} holds {'dates' if series.dtype == pl.Date else 'times'} without a time zone",
-            hint='say which zone they are in, such as tz="America/New_York" or tz="UTC"',
+            hint='name their zone, such as tz="America/New_York" or tz="UTC"',
         )
     zone = parse_zone(tz)
     if series.dtype == pl.Date:
@@ -171,7 +171,7 @@ def times_to_micros(
 
 
 def require_no_nulls(times: pl.Series, *, name: str) -> None:
-    """Refuse a spine time that is null: there is no moment to answer for.
+    """Refuse a spine time that is null.
 
     Raises:
         DataError: With the first row numbers.
@@ -179,19 +179,19 @@ def require_no_nulls(times: pl.Series, *, name: str) -> None:
     if times.null_count():
         rows = times.is_null().arg_true()
         raise DataError(
-            f"{name!r} is null in {len(rows)} rows of the spine, the first are {rows.head(_SHOWN_ROWS).to_list()}",
+            f"{name!r} is null in {len(rows)} rows of the spine, first in rows {rows.head(_SHOWN_ROWS).to_list()}",
             hint="drop these rows or fill in the moment they are asked for",
         )
 
 
 def _is_pandas(frame: Frame) -> bool:
-    # Looked up, not imported: where nobody imported pandas, no frame is of pandas.
+    # Looked up, not imported: without an import of pandas there is no pandas frame.
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(frame, pandas.DataFrame)
 
 
 def _read(frame: Frame) -> pl.DataFrame | None:
-    """Read what is known to be a table; None for anything else."""
+    """Read a table of a known library; None for anything else."""
     import polars as pl
 
     if isinstance(frame, pl.LazyFrame):
@@ -213,12 +213,12 @@ def _read(frame: Frame) -> pl.DataFrame | None:
 
 
 def _failures() -> tuple[type[BaseException], ...]:
-    """Return what the libraries that read tables raise."""
+    """Return the exceptions of the libraries that read tables."""
     import polars as pl
 
     return (
         pl.exceptions.PolarsError,
-        pl.exceptions.PanicException,  # of Rust, which is no Exception
+        pl.exceptions.PanicException,  # of Rust, which is not an Exception
         TypeError,
         ValueError,
         ArithmeticError,
@@ -267,7 +267,7 @@ def _from_pandas_column(name: str, values: Any) -> pl.Series:
 
 
 def _without_missing(values: list[Any]) -> list[Any]:
-    """Return values with None for NaN, which is how pandas has what is missing among objects."""
+    """Return values with None for NaN, which marks missing objects in pandas."""
     return [None if isinstance(value, float) and value != value else value for value in values]
 
 
@@ -309,7 +309,7 @@ def _pandas_column(column: pl.Series) -> Any:
 
 
 def _is_exact(column: pl.Series) -> bool:
-    """Say whether a column's values are what they are in pandas, which makes floats of integers beside nulls."""
+    """Return whether a column has the same values in pandas, which makes floats of integers beside nulls."""
     if not column.dtype.is_integer() or not column.null_count():
         return True
     low, high = column.min(), column.max()
@@ -333,7 +333,7 @@ def _round(series: pl.Series, role: Role) -> pl.Series:
 
 
 def _saturated(micros: pl.Series, numbers: pl.Series, low: int, high: int) -> pl.Series:
-    """Put the least or the greatest microsecond where the given numbers are below or above what it can say."""
+    """Put the least or the greatest microsecond where the given numbers are out of its range."""
     if _is_within(numbers, low, high):
         return micros
     for beyond, value in ((numbers < low, -ENDLESS), (numbers > high, ENDLESS)):
@@ -356,7 +356,7 @@ def _local_to_micros(numbers: pl.Series, zone: ZoneInfo, name: str, ambiguous: A
 
 
 def _in_calendar(numbers: pl.Series, zone: ZoneInfo, name: str, ambiguous: Ambiguous, first_row: int) -> pl.Series:
-    """Convert microseconds of local time in the years 1 to 9999; beyond them a look at the zone ends in a panic."""
+    """Convert microseconds of local time in the years 1 to 9999; beyond them, the zone lookup panics."""
     import polars as pl
 
     local = numbers.cast(pl.Datetime("us"))
@@ -416,7 +416,7 @@ def _replace_rows(numbers: pl.Series, rows: pl.Series, values: list[int]) -> pl.
 
 
 def has_only_finite(series: pl.Series) -> bool:
-    """Say whether no value of a column of floats is NaN or infinite, by one addition; False may be a false alarm.
+    """Return whether no value of a column of floats is NaN or infinite, by one addition; False may be a false alarm.
 
     NaN and infinities stay in a sum, and nulls are left out of it; a sum of great numbers may overflow.
     """

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT", "Coder", "encode", "key_bytes", "kind_of", "plain_key_bytes", "require_match"]
 
 FORMAT = 2
-"""Of the bytes that `key_bytes` writes: raised when they change, and what was stored under others is made anew."""
+"""The version of the bytes that `key_bytes` writes: raised when they change; a store with another version is rebuilt."""
 
 _INT64 = struct.Struct(">q")
 _INT64_HEAD = b"i" + (8).to_bytes(4, "big")
@@ -40,9 +40,9 @@ _TAGS = {
 }
 _NANOSECONDS = {"ns": 1, "us": 1_000, "ms": 1_000_000}
 _MOST_DIGITS = 38
-"""Of a decimal, before and after its point."""
+"""The most digits of a decimal, before and after its point."""
 _EXACT = 2.0**53
-"""From here on a float may stand for several integers."""
+"""From here on several integers have the same float."""
 _LARGEST_CODE = 2**62
 _LEAST_INT64 = -(2**63)
 _SHOWN_ROWS = 5
@@ -58,10 +58,10 @@ class Coder:
     Args:
         spine: The key columns of the spine, m rows each.
         records: The types of the same columns of the records.
-        names: What to call the columns in an error.
+        names: The names of the columns in an error.
 
     Attributes:
-        codes: int64[m], the spine's keys. What is not in `low` to `low + count - 1` has a null part.
+        codes: int64[m], the spine's keys. A code outside `low` to `low + count - 1` has a null part.
         low: The least code.
         count: How many codes there are.
 
@@ -79,7 +79,7 @@ class Coder:
         columns = [_canonical(column, kind, name) for column, kind, name in zip(spine, self._kinds, names, strict=True)]
         self._dtypes = [column.dtype for column in columns]
         self._numberings = [_numbering(column, dense=True) for column in columns]
-        # Where the numbers of several parts would not fit into one integer, those so far are numbered anew.
+        # If the numbers of several parts would not fit into one integer, those so far are renumbered.
         self._anew: dict[int, _Numbering] = {}
         self.codes, self.low, self.count = self._join(columns, learn=True)
 
@@ -93,7 +93,7 @@ class Coder:
         columns = []
         for column, kind, dtype, name in zip(records, self._kinds, self._dtypes, self._names, strict=True):
             values = _canonical(column, kind, name, first_row=first_row)
-            # What does not fit the spine's type equals nothing there.
+            # A value that does not fit the spine's type matches nothing.
             columns.append(values if values.dtype == dtype else values.cast(dtype, strict=False))
         return self._join(columns, learn=False)[0]
 
@@ -120,7 +120,7 @@ def encode(spine: Sequence[pl.Series], records: Sequence[pl.Series], names: Sequ
     Args:
         spine: The key columns of the spine, m rows each.
         records: The same columns of the records, n rows each.
-        names: What to call the columns in an error.
+        names: The names of the columns in an error.
 
     Returns:
         int64[m] and int64[n] codes, -1 where a part is null, and the number of codes. A record whose key no
@@ -139,7 +139,7 @@ def require_match(left: Sequence[pl.DataType], right: Sequence[pl.DataType], nam
     """Refuse key columns of two tables whose types cannot match as they are.
 
     Raises:
-        DataError: Naming the column.
+        DataError: If there are any; it names the column.
     """
     for one, other, name in zip(left, right, names, strict=True):
         _common_kind(one, other, name, name)
@@ -148,12 +148,12 @@ def require_match(left: Sequence[pl.DataType], right: Sequence[pl.DataType], nam
 def key_bytes(
     columns: Sequence[pl.Series], records: Sequence[pl.DataType], names: Sequence[str], prefix: bytes = b""
 ) -> list[bytes | None]:
-    """Write the key of each row as bytes for a key-value store: keys that `encode` takes for equal, and no others, alike.
+    """Write the key of each row as bytes for a key-value store: the same bytes exactly for keys that `encode` treats as equal.
 
     Args:
         columns: The parts, n rows each: of the records themselves, or of a spine.
         records: The types of the records' columns.
-        names: What to call the columns in an error.
+        names: The names of the columns in an error.
         prefix: Put before each key.
 
     Returns:
@@ -177,7 +177,7 @@ def key_bytes(
 
 
 def plain_key_bytes(columns: Sequence[Sequence[Any]], prefix: bytes, kinds: Sequence[type]) -> list[bytes | None]:
-    """Write keys as `key_bytes` does, of Python values: requests hold nothing else as a rule.
+    """Write keys as `key_bytes` does, from Python values: most requests hold nothing else.
 
     Args:
         columns: The parts, a column for each.
@@ -201,7 +201,7 @@ def kind_of(values: Sequence[Any]) -> type | None:
 
 
 def _plain_parts(column: Sequence[Any], prefix: bytes, kind: type) -> list[bytes | None]:
-    """Write one part of every key, in a line where that can be."""
+    """Write one part of every key, in one expression where possible."""
     try:
         if kind is int:
             head, pack = prefix + _INT64_HEAD, _INT64.pack
@@ -260,7 +260,7 @@ def _text_bytes(text: str) -> bytes:
 
 
 def _read(column: pl.Series, records: pl.DataType, name: str) -> pl.Series:
-    """Read what JSON and CSV have no type for: text and integers of a spine where the records have another type.
+    """Read values that JSON and CSV have no type for: text and integers of a spine where the records have another type.
 
     Raises:
         DataError: If a value is not of that type.
@@ -288,7 +288,7 @@ def _dense_limit(rows: int) -> int:
 
 
 class _Numbering(NamedTuple):
-    """How the values of one column get numbers: `low` to `low + size - 1`, anything else for none."""
+    """The numbering of the values of one column: `low` to `low + size - 1`; any other number means none."""
 
     find: Callable[[pl.Series], Array]
     low: int
@@ -299,7 +299,7 @@ class _Numbering(NamedTuple):
 
 
 def _from_zero(codes: Array, low: int, count: int) -> Array:
-    """Bring numbers to 0 and up, and -1 for none."""
+    """Shift numbers to 0 and up, with -1 for none."""
     import numpy as np
 
     if low == 0 and (not codes.size or (codes.max() < count and codes.min() >= -1)):
@@ -359,7 +359,7 @@ def _look_up(values: pl.Series, known: pl.DataFrame) -> Array:
 
 
 class _Kind(NamedTuple):
-    """What both sides of a key column are brought to."""
+    """The common kind to which both sides of a key column are converted."""
 
     family: str
     same_unit: bool = True
@@ -386,7 +386,7 @@ def _common_kind(left: pl.DataType, right: pl.DataType, name: str, column: str) 
 
 
 def _way_out(spine: pl.DataType, records: pl.DataType) -> str:
-    """Say what to do about types that cannot match."""
+    """Return a hint about types that cannot match."""
     import polars as pl
 
     if spine.is_float() and isinstance(records, pl.Decimal):
@@ -401,7 +401,7 @@ def _way_out(spine: pl.DataType, records: pl.DataType) -> str:
 
 
 def _canonical(values: pl.Series, kind: _Kind, name: str, *, first_row: int = 0) -> pl.Series:
-    """Bring one side of a key column to the type in which it is compared."""
+    """Convert one side of a key column to the type in which it is compared."""
     import polars as pl
 
     if kind.family == "null":
@@ -420,7 +420,7 @@ def _canonical(values: pl.Series, kind: _Kind, name: str, *, first_row: int = 0)
 
 
 def _family(dtype: pl.DataType) -> str:
-    """Name the kind of values that may equal each other; empty for what cannot be a key."""
+    """Return the kind of values that may equal each other; empty for a type that cannot be a key."""
     import polars as pl
 
     if dtype.is_integer() or dtype.is_float():
@@ -441,7 +441,7 @@ def _family(dtype: pl.DataType) -> str:
 
 
 def _whole(values: pl.Series, name: str, first_row: int) -> pl.Series:
-    """Bring numbers to Int64, or to Int128 where an unsigned one does not fit.
+    """Convert numbers to Int64, or to Int128 where an unsigned one does not fit.
 
     Raises:
         DataError: If a float is not a whole number.
@@ -459,14 +459,14 @@ def _whole(values: pl.Series, name: str, first_row: int) -> pl.Series:
                 hint="a float is a key only where it is whole and below 2**53, as pandas makes them of integers beside "
                 'nulls; read the column as integers (in pandas, dtype="Int64"), or key by text',
             )
-    for dtype in (pl.Int64, pl.Int128):  # beyond int64: found by trying, for almost none is
+    for dtype in (pl.Int64, pl.Int128):  # beyond int64: found by trying, because almost none is
         with suppress(pl.exceptions.InvalidOperationError):
             return values.cast(dtype)
     raise DataError(f"key column {name!r} has integers beyond 128 bits", hint="key by text")
 
 
 def _digits(values: pl.Series) -> pl.Series:
-    """Write decimals as text that is the same whatever their scale: no common scale has room for all of them."""
+    """Write decimals as text that does not depend on their scale: no common scale has room for all of them."""
     import polars as pl
 
     if not getattr(values.dtype, "scale", 0):
@@ -475,7 +475,7 @@ def _digits(values: pl.Series) -> pl.Series:
 
 
 def _instants(values: pl.Series, *, same_unit: bool) -> pl.Series:
-    """Bring times to integers, of one unit where the two sides' differ."""
+    """Convert times to integers, in one unit where the two sides' units differ."""
     import polars as pl
 
     numbers = values.to_physical()

@@ -1,4 +1,4 @@
-"""Which columns each row has: a dict or a line of CSV may lack what its neighbours have, and a frame would say null."""
+"""Find the columns that each row has: a dict or a line of CSV may lack a column, where a frame would show null."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def require_whole_lines(path: Path, frame: pl.DataFrame) -> None:
 
     Args:
         path: The file.
-        frame: What was read from it; where its last column has no null, every line was whole.
+        frame: The rows read from it; if its last column has no null, every line is complete.
 
     Raises:
         DataError: If there is such a line, with its number.
@@ -73,7 +73,7 @@ def require_whole_lines(path: Path, frame: pl.DataFrame) -> None:
         try:
             width = len(next(lines))
             short = next((line for line in lines if len(line) < width), None)
-        except csv.Error:  # it has a limit to a field's length, where Polars has none
+        except csv.Error:  # it limits a field's length, and Polars does not
             return
     if short is not None:
         raise DataError(

@@ -1,6 +1,6 @@
-"""Text that a terminal can be shown: what would command it is written out, never sent.
+"""Make text safe for a terminal: control characters are written out, never sent.
 
-Values, names and messages come from whoever pushes rows. A terminal obeys control characters: they clear the screen,
+Values, names and messages come from clients that push rows. A terminal obeys control characters: they clear the screen,
 set its title, hide lines, fill the clipboard.
 """
 
@@ -10,8 +10,8 @@ import re
 
 __all__ = ["printable", "printable_json"]
 
-# Controls of ASCII and of Latin-1 (U+009B alone begins a command), line and paragraph separators, what turns the direction
-# of writing, and halves of surrogate pairs, which cannot be encoded.
+# Controls of ASCII and of Latin-1 (U+009B alone begins a command), line and paragraph separators, marks that change the
+# writing direction, and halves of surrogate pairs, which cannot be encoded.
 _COMMANDS = "\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
 _IN_TEXT = re.compile(f"[{_COMMANDS}]")
 _IN_LINE = re.compile(f"[{_COMMANDS}\t\n]")
@@ -21,8 +21,8 @@ def printable(text: str, *, line: bool = False) -> str:
     r"""Write out the control characters of a text, as Python's `repr` does.
 
     Args:
-        text: Of any origin.
-        line: Whether tabs and line ends are written out as well, as a cell of a table needs it.
+        text: Text from anywhere.
+        line: Whether tabs and line ends are written out as well, as a cell of a table requires.
 
     Example:
         >>> print(printable("\x1b[2Jgone"))
@@ -32,7 +32,7 @@ def printable(text: str, *, line: bool = False) -> str:
 
 
 def printable_json(document: str) -> str:
-    r"""Write out what JSON allows to stand in a text as it is; the document says the same.
+    r"""Escape control characters that JSON allows in a text; the document keeps its meaning.
 
     Example:
         >>> print(printable_json('"a\x9bb"'))

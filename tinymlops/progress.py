@@ -1,4 +1,4 @@
-"""A progress bar on standard error for work that takes long, in a terminal and in a notebook."""
+"""A progress bar on standard error for long work, in a terminal and in a notebook."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["is_watched", "progress"]
 _QUIET = 2.0
 """Seconds before a bar is drawn: short work needs none."""
 _SHOWN_EVERY = 0.1
-"""Seconds between two looks of it."""
+"""Seconds between two updates of the bar."""
 _ANEW = "\r\x1b[2K"
-"""Back to the beginning of the line, which is wiped."""
+"""Return to the beginning of the line and clear it."""
 
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Lend a function that is told how much more is done; a bar appears once two seconds have passed.
+    """Yield a function to call with the work done since the last call; a bar appears after two seconds.
 
     Args:
         what: What is being done, for the bar.
@@ -63,22 +63,22 @@ class _Bar:
 
 
 def is_watched() -> bool:
-    """Say whether somebody looks at standard error: a terminal or a notebook, no pipe and no file."""
+    """Return whether standard error is a terminal or a notebook, not a pipe or a file."""
     return "ipykernel" in sys.modules or sys.stderr.isatty()
 
 
 def _draw(what: str, total: int) -> _InTerminal | _InNotebook | None:
-    """Begin a bar where somebody looks; None where output is piped or kept."""
+    """Start a bar on a terminal or in a notebook; None where output is piped or kept."""
     if "ipykernel" in sys.modules:
         return _InNotebook(what, total)
     return _InTerminal(what, total) if sys.stderr.isatty() else None
 
 
 class _InTerminal:
-    """A line that is written anew, by this thread alone.
+    """A line that is rewritten in place, by this thread alone.
 
-    It starts no thread, hides no cursor and puts nothing in the place of standard output, as rich's own display does:
-    Ctrl-C can come twice in a row, from a library and from Python, and the second time keep a clean-up from running.
+    Unlike rich's own display it starts no thread, hides no cursor and does not replace standard output: Ctrl-C can come
+    twice in a row, from a library and from Python, and the second one would keep a clean-up from running.
     """
 
     def __init__(self, what: str, total: int) -> None:

@@ -1,4 +1,4 @@
-"""`sql`: one SELECT over everything in a workspace. Only the tables that it names are made."""
+"""`sql`: one SELECT over everything in a workspace. Only the tables that it names are created."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tinymlops.features.definitions.specs import EntitySpec, FeatureRequest, Sou
 from tinymlops.features.history.historical import features_for
 from tinymlops.features.history.sources import SYSTEM
 from tinymlops.features.history.stored import current_rows, stored_rows
+from tinymlops.features.law.lineage import lineage_table
 from tinymlops.records import TABLES, Record
 from tinymlops.stores.engine import SCHEMA, fold
 
@@ -30,6 +31,7 @@ _RECORDS = {cls.sql_name: cls for cls in TABLES if cls.sql_name is not None}
 _HISTORY = "_history"
 _SYSTEM = f"{SCHEMA}."
 _TABLES = "tables"
+_LINEAGE = "lineage"
 _TIME = pl.Datetime("us", "UTC")
 _SHOW_TABLES = re.compile(r"\s*show\s+(all\s+)?tables\s*;?\s*", re.IGNORECASE)
 
@@ -40,20 +42,21 @@ def sql(context: Context, text: str, *, limits: Limits | None = None) -> pl.Data
     It may name a source (its rows as they are the facts by now), `<source>_history` (every version of every row, with
     `__event`, `__created`, `__sequence` and `__deleted`), a feature view (the features of every known key as of now), and
     `runs`, `metrics`, `models`, `model_aliases`, `training_sets`, `datasets`, `predictions`, `outcomes`, `definitions`,
-    `ingestions` and `audit`; where a definition has such a name, it is the definition, and `tinymlops.runs` is always the runs.
+    `ingestions`, `audit`, `readers` and `lineage`; where a definition has such a name, it is the definition, and
+    `tinymlops.runs` is always the runs.
     `show tables`, or `from tinymlops.tables`, lists them all. What has fields of its own is JSON text. Files of the
     project's directory may be read too, as in a source's SQL.
 
     Args:
         context: The workspace's state.
         text: The SELECT.
-        limits: What it may take; by default as `tinymlops.toml` says.
+        limits: The limits of the query; by default those of `tinymlops.toml`.
 
     Raises:
         NotFoundError: If it names no such table, with the near match.
         DefinitionError: If it is not one SELECT, or wrong.
         AccessError: If it reads outside of the project's directories.
-        DataError: If it takes more than it may.
+        DataError: If it exceeds a limit.
     """
     from tinymlops.stores.engine import table_names
 
@@ -66,17 +69,17 @@ def sql(context: Context, text: str, *, limits: Limits | None = None) -> pl.Data
 
 
 def _known(context: Context) -> dict[str, str]:
-    """Return the kind of everything that has a name in SQL; those in the schema are what no definition can hide."""
+    """Return the kind of everything that has a name in SQL; no definition can hide those in the schema."""
     sources, views = context.definitions.of(SourceSpec), context.definitions.of(ViewSpec)
     histories = dict.fromkeys([name + _HISTORY for name in sources], "history")
-    system = dict.fromkeys([*_RECORDS, _TABLES], "system")
+    system = dict.fromkeys([*_RECORDS, _TABLES, _LINEAGE], "system")
     qualified = {_SYSTEM + name: kind for name, kind in {**histories, **system}.items()}
     plain = {**system, **histories, **dict.fromkeys(views, "feature view"), **dict.fromkeys(sources, "source")}
     return {**qualified, **plain}
 
 
 def _meant(name: str, known: Collection[str]) -> str:
-    """Return the name of the table that is meant; all of them are in lower case, and SQL may write them in any.
+    """Return the name of the table that is meant: names are in lower case, and SQL may write them in any case.
 
     Raises:
         NotFoundError: If there is none.
@@ -89,7 +92,7 @@ def _meant(name: str, known: Collection[str]) -> str:
 
 
 def _table(context: Context, name: str) -> pl.DataFrame:
-    """Return the table of a name that is known."""
+    """Return the table with a known name."""
     sources, views = context.definitions.of(SourceSpec), context.definitions.of(ViewSpec)
     short = name.removeprefix(_SYSTEM)
     if short == name and name in sources:
@@ -100,12 +103,15 @@ def _table(context: Context, name: str) -> pl.DataFrame:
         return _records(context.environment.database, _RECORDS[short])
     if short == _TABLES:
         return _listed(_known(context))
+    if short == _LINEAGE:
+        edges = lineage_table(context)
+        return pl.DataFrame(edges, schema=dict.fromkeys(edges, pl.String))
     times = pl.col("__event", "__created").cast(_TIME)
     return stored_rows(context, short.removesuffix(_HISTORY)).with_columns(times).sort("__sequence")
 
 
 def _listed(known: Mapping[str, str]) -> pl.DataFrame:
-    """Return each thing once, under the shortest name that means it."""
+    """Return each table once, under its shortest name."""
     kinds = ["source", "history", "feature view", "system"]
     rows = [
         (name, kind)
@@ -134,7 +140,7 @@ def _latest(context: Context, view: ViewSpec) -> pl.DataFrame:
 
 
 def _records(database: Database, cls: type[Record]) -> pl.DataFrame:
-    """Return the records of a class: times as times, what has fields of its own as JSON text."""
+    """Return the records of a class: times as times, values with fields of their own as JSON text."""
     names, hints = cls.__struct_fields__, get_type_hints(cls)
     columns = list(zip(*database.values(cls), strict=True)) or [()] * len(names)
     series: list[pl.Series] = []

@@ -68,7 +68,7 @@ def dtype_name(dtype: pl.DataType) -> str:
 
 
 def lasting_dtype(dtype: pl.DataType) -> pl.DataType:
-    """Return a dtype without categories that the next table may not have: Categorical is String, in lists and structs too.
+    """Return a dtype without categories, which the next table may not have: Categorical is String, in lists and structs too.
 
     Example:
         >>> import polars as pl
@@ -124,7 +124,7 @@ def parse_schema(columns: Mapping[str, object], *, where: str) -> dict[str, str]
 
     Args:
         columns: Column to type.
-        where: What it belongs to, for the error.
+        where: Its owner, for the error.
 
     Returns:
         Column to dtype name.

@@ -1,8 +1,8 @@
-"""The signature of a model: what it takes and gives, worked out once from its training rows, kept to ever after.
+"""The signature of a model: its inputs and outputs, derived once from its training rows and fixed from then on.
 
 scikit-learn 1.9 takes Polars frames as they are (measured): null becomes NaN, a Boolean with nulls an object
 column that estimators turn to 0, 1 and NaN, and HistGradientBoosting with `categorical_features="from_dtype"`
-makes an Enum a category. So a prediction hands over the very types that `fit` saw.
+makes an Enum a category. So a prediction passes exactly the types that `fit` saw.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MOST_CLASSES = 20
 def build_signature(
     X: pl.DataFrame, y: pl.Series, origins: Mapping[str, str], request: Sequence[RequestField] = ()
 ) -> Signature:
-    """Describe what a model fitted to these rows takes.
+    """Derive the signature of a model fitted to these rows.
 
     Args:
         X: Features only: Float64, Int64, Boolean or Enum.
@@ -48,7 +48,7 @@ def build_signature(
 
 
 def task_of(y: pl.Series) -> tuple[str, list[Scalar] | None]:
-    """Say what kind of learning a label asks for, and its classes in order; the last of two is the positive one.
+    """Return the task that a label asks for, and its classes in order; the last of two is the positive one.
 
     An Enum is text: its classes are those that there are, in the order of text.
     """
@@ -65,7 +65,7 @@ def task_of(y: pl.Series) -> tuple[str, list[Scalar] | None]:
 
 
 def cast(frame: pl.DataFrame, signature: Signature, *, first_row: int = 0) -> pl.DataFrame:
-    """Give a frame the columns and types that the model was fitted to, each value as it is or not at all.
+    """Convert a frame to the columns and types that the model was fitted to, with every value unchanged, or refuse it.
 
     Args:
         frame: A column for each feature; others are dropped.
@@ -73,7 +73,7 @@ def cast(frame: pl.DataFrame, signature: Signature, *, first_row: int = 0) -> pl
         first_row: How many rows came before this frame, for an error.
 
     Returns:
-        The features in order: Float64, Int64, Boolean or Enum. A category that training had not is null.
+        The features in order: Float64, Int64, Boolean or Enum. A category that training did not have is null.
 
     Raises:
         DataError: If a feature is missing, or a value is not of its type, naming the row.
@@ -94,7 +94,7 @@ def _cast(series: pl.Series, field: FeatureField, first_row: int) -> pl.Series:
     dtype, target = series.dtype, _dtype(field)
     if dtype == target:
         return series
-    if series.null_count() == len(series):  # pandas gives nulls alone the type of text
+    if series.null_count() == len(series):  # in pandas a column of nulls alone is text
         return pl.repeat(None, len(series), dtype=target, eager=True).alias(series.name)
     if field.dtype == "Enum":
         if dtype != pl.String and not isinstance(dtype, pl.Enum | pl.Categorical):
@@ -104,7 +104,7 @@ def _cast(series: pl.Series, field: FeatureField, first_row: int) -> pl.Series:
         raise _mistyped(series, field, first_row)
     sent = series.fill_nan(None) if dtype.is_float() and field.dtype != "Float64" else series
     found = (sent.cast(pl.Float64) if field.dtype == "Boolean" else sent).cast(target, strict=False)
-    # What a cast changes is not cast: 1.5 to 1, 2 to true, 2**53 + 1 to the float beside it. Decimals have no float.
+    # No cast may change a value: 1.5 to 1, 2 to true, 2**53 + 1 to the nearest float. Decimals have no float.
     if not (field.dtype == "Float64" and dtype.is_decimal()):
         changed = found.cast(dtype, strict=False).ne_missing(sent).arg_true()
         if len(changed):
@@ -124,7 +124,7 @@ def _dtype(field: FeatureField) -> pl.DataType:
 
 
 def _mistyped(series: pl.Series, field: FeatureField, first_row: int, row: int | None = None) -> DataError:
-    """Say which value is of another type: that of a row, or the first that is not null."""
+    """Return the error that names a value of another type: that of a row, or the first that is not null."""
     import polars as pl
 
     kind = "String" if field.dtype == "Enum" else field.dtype

@@ -1,4 +1,4 @@
-"""Tables in files whose names say what they are: CSV, or Parquet."""
+"""Tables in files whose suffix is the format: CSV or Parquet."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ class TableWriter(Protocol):
     """Adds rows to a file."""
 
     def write(self, frame: pl.DataFrame) -> None:
-        """Add rows, of the same columns each time."""
+        """Add rows, with the same columns each time."""
 
     def close(self) -> None:
-        """Write what ends the file."""
+        """Write the end of the file."""
 
 
 def table_writer(path: Path, file: IO[bytes]) -> TableWriter:
-    """Return what writes a table into a file in the format that a name stands for.
+    """Return a writer of tables in the format that a file's name stands for.
 
     Args:
         path: `.csv`, or for Parquet `.parquet`, `.pq` or nothing.
         file: Open for writing.
 
     Raises:
-        DataError: If the name says something else.
+        DataError: If the suffix is another one.
     """
     kind = path.suffix.lower()
     if kind == ".csv":
@@ -60,7 +60,7 @@ def read_csv(path: Path, text: Collection[str]) -> pl.DataFrame:
 
 
 def written_as_text(dtypes: Mapping[str, str]) -> set[str]:
-    """Return the columns that are to be read as text: all but numbers, for a decimal would be rounded, by dtype names."""
+    """Return the columns to read as text, by dtype names: decimals, which would be rounded, and all that are not numbers."""
     return {name for name, dtype in dtypes.items() if not dtype.startswith(_TYPED)}
 
 
@@ -76,10 +76,10 @@ class _CsvWriter:
         pass
 
     def _cell(self, column: pl.Series) -> pl.Series:
-        """Return what CSV can hold: ISO 8601 for times and durations.
+        """Convert a column to what CSV can hold: ISO 8601 for times and durations.
 
         Raises:
-            DataError: If the column holds what has no place in a cell.
+            DataError: If the column holds values that do not fit in a cell.
         """
         import polars as pl
 

@@ -20,7 +20,7 @@ def html_table(caption: str, rows: Iterable[Sequence[str]]) -> str:
 
 
 def html_list(items: Sequence[str]) -> str:
-    """Write texts as an HTML list; nothing for none.
+    """Write texts as an HTML list; empty for no texts.
 
     Example:
         >>> html_list(["<b>"])
@@ -30,11 +30,11 @@ def html_list(items: Sequence[str]) -> str:
 
 
 def text_table(rows: Sequence[Sequence[str]], *, numbers: bool = False) -> str:
-    """Write rows in columns of one width each, a line for each row.
+    """Write rows as aligned columns, a line for each row.
 
     Args:
-        rows: Each of as many texts.
-        numbers: Whether all columns but the first hold numbers, which stand at the right.
+        rows: Each with the same number of texts.
+        numbers: Whether all columns but the first hold numbers, which are aligned right.
 
     Example:
         >>> print(text_table([["metric", "live"], ["auc", "0.7012"]], numbers=True))

@@ -38,15 +38,15 @@ _UNITS = {
 }
 _DURATION = re.compile(r"(\d+)(us|ms|s|m|h|d|w)")
 _LONGEST = 100
-"""Characters of a value in an error."""
+"""The most characters of a value in an error."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 FIRST_MICROS = -62_135_596_800_000_000
-"""The first microsecond of the year 1 in UTC: neither Python nor JSON says an earlier time."""
+"""The first microsecond of the year 1 in UTC: neither Python nor JSON can write an earlier time."""
 LAST_MICROS = 253_402_300_799_999_999
-"""The last microsecond of the year 9999 in UTC: neither Python nor JSON says a later time."""
+"""The last microsecond of the year 9999 in UTC: neither Python nor JSON can write a later time."""
 ENDLESS = 2**63 - 1
-"""What SQL writes as 'infinity', in whatever unit: a moment after all others."""
+"""SQL's 'infinity', in any unit: a moment after all others."""
 
 
 def parse_duration(value: str | timedelta, *, name: str) -> int:
@@ -60,7 +60,7 @@ def parse_duration(value: str | timedelta, *, name: str) -> int:
         Microseconds, greater than zero.
 
     Raises:
-        DefinitionError: If it is no duration, zero or negative.
+        DefinitionError: If it is not a duration, zero or negative.
 
     Example:
         >>> parse_duration("1h30m", name="window")
@@ -100,7 +100,7 @@ def format_duration(micros: int) -> str:
 
 
 def parse_zone(name: str) -> ZoneInfo:
-    """Return the zone of that IANA name.
+    """Return the zone with an IANA name.
 
     Raises:
         DefinitionError: If there is no such zone.
@@ -130,7 +130,7 @@ def parse_instant(value: datetime | date | str, *, name: str, zone: ZoneInfo | N
     Args:
         value: A datetime, also of pandas or NumPy, or ISO 8601 text; a date alone is its first instant.
         name: The argument's name, for the error.
-        zone: The zone of a moment that carries none.
+        zone: The zone of a moment without one.
 
     Returns:
         The same moment in UTC.
@@ -190,7 +190,7 @@ def system_clock() -> datetime:
 
 
 class ReplayClock:
-    """A clock that stands still until it is moved, to serve the past as it was.
+    """A clock that stands still until it is moved, to replay the past.
 
     Args:
         start: The first moment: an aware datetime or ISO 8601 text with an offset.
@@ -206,7 +206,7 @@ class ReplayClock:
         self._now = parse_instant(start, name="start")
 
     def __call__(self) -> datetime:
-        """Return the moment the clock stands at."""
+        """Return the moment that the clock shows."""
         return self._now
 
     def advance(self, duration: str | timedelta) -> None:
@@ -217,7 +217,7 @@ class ReplayClock:
         """Move forward to a moment.
 
         Raises:
-            DataError: If the moment lies before the clock: what was known cannot be unlearnt.
+            DataError: If the moment is before the clock's.
         """
         target = parse_instant(moment, name="moment")
         if target < self._now:

@@ -1,4 +1,4 @@
-"""Waiting for other threads so that Ctrl-C is noticed."""
+"""Wait for other threads in such a way that Ctrl-C is noticed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["result_of"]
 T = TypeVar("T")
 
 _SECONDS = 0.1
-"""How late Ctrl-C is noticed at most."""
+"""The longest time until Ctrl-C is noticed, in seconds."""
 
 
 def result_of(future: Future[T], *, timeout: float | None = None) -> T:
@@ -33,5 +33,5 @@ def result_of(future: Future[T], *, timeout: float | None = None) -> T:
         try:
             return future.result(left)
         except TimeoutError:
-            continue  # its own, or that of a step; if it is its own, the future is done
+            continue  # the future's own, or that of a step; if it is its own, the future is done
     return future.result(0)

@@ -1,4 +1,4 @@
-"""What each peer must be able to do, and who they are.
+"""The interface of a peer, and the list of peers.
 
 A peer is a class that takes a task; it runs in a process of its own, in the environment that has its package. To add one:
 write the class, and enter it below.
@@ -69,7 +69,7 @@ class Task:
 
     @property
     def record_order(self) -> list[str]:
-        """What a user sorts the records by before an as-of join that wants it."""
+        """The columns by which a user sorts the records before an as-of join that needs it."""
         return ["at", "created"] if self.created else ["at"]
 
 
@@ -96,7 +96,7 @@ class Peer(Protocol):
 
 @dataclass(frozen=True)
 class Entry:
-    """A peer by name: where its class is, whose version counts, and which Python has it."""
+    """A peer by name: the place of its class, the package whose version counts, and its Python."""
 
     name: str
     code: str

@@ -48,7 +48,7 @@ class Sorting:
 
 
 class Sorted(Sorting):
-    """Somebody else has paid for the sort."""
+    """The sort was done before and is not timed."""
 
     def load(self, task: Task) -> None:
         super().load(task)

@@ -1,4 +1,4 @@
-"""tinymlops itself, by its public functions alone."""
+"""tinymlops itself, by its public functions only."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Memory:
 
 
 class Files(Memory):
-    """The same, straight from a Parquet file that nobody prepared."""
+    """The same, directly from a raw Parquet file."""
 
     def load(self, task: Task) -> None:
         self.task = task
@@ -84,7 +84,7 @@ class Segments(Memory):
 
 
 class MemoryWindows(Memory):
-    """Windows over two frames, by the code that `get_historical_features` ends in."""
+    """Windows over two frames, by the code behind `get_historical_features`."""
 
     def run(self) -> Any:
         from tinymlops.features.compute.aggregates import compute

@@ -8,6 +8,7 @@ import typer
 import tinymlops
 from tinymlops_cli import (
     bench,
+    catalog,
     datasets,
     definitions,
     doctor,
@@ -15,6 +16,7 @@ from tinymlops_cli import (
     history,
     importing,
     keeping,
+    lineage,
     querying,
     serving,
     starting,
@@ -30,9 +32,9 @@ _EPILOG = f"""\b
 Exit codes: 0 when all went well, 130 when interrupted, and for each class of error
 {_CODES}
 
-With --json, standard output is one JSON document and an error is one JSON object on standard error, the last line of it:
-warnings are lines before it that begin with "warning: ". With TYPER_STANDARD_TRACEBACK=1 in the environment an error is
-told after its traceback.
+With --json, standard output is one JSON document. An error is one JSON object, the last line of standard error; lines
+before it that begin with "warning: " are warnings. With TYPER_STANDARD_TRACEBACK=1 in the environment a traceback is
+printed before the error.
 """
 
 
@@ -55,20 +57,36 @@ def root(
     """The whole machine-learning workflow of a small team in one process on one machine."""
 
 
-_GROUPS = (starting, importing, definitions, history, features, datasets, tracking, serving, querying, keeping)
+COMMANDS = (
+    starting,
+    importing,
+    definitions,
+    catalog,
+    history,
+    features,
+    datasets,
+    tracking,
+    serving,
+    querying,
+    lineage,
+    keeping,
+    doctor,
+    bench,
+)
+"""The modules that add the commands, in the order of the help."""
 
-for module in (*_GROUPS, doctor, bench):
+for module in COMMANDS:
     module.add_to(app)
 
 
 def run() -> None:
-    """Run the command line; with `--json` also what is wrong with the line itself is told as one object."""
+    """Run the command line; with `--json`, errors in the command line itself are one JSON object too."""
     if not wants_json(sys.argv[1:]):
         app()
     try:
         sys.exit(app(standalone_mode=False))
     except Exception as error:
-        message = getattr(error, "format_message", None)  # of typer's own errors alone
+        message = getattr(error, "format_message", None)  # only for typer's own errors
         if message is None:
             raise
         report(UsageError(message(), hint="see tinymlops --help"), as_json=True)

@@ -1,4 +1,4 @@
-"""`bench`: how fast the join and the windows are on this machine, on rows made up for it."""
+"""`bench`: measure the join and the windows on this machine, on generated rows."""
 
 import time
 from pathlib import Path
@@ -31,13 +31,13 @@ _RUNS = 3
 
 
 class Timing(msgspec.Struct, frozen=True):
-    """How long a piece of work took.
+    """The time of a piece of work.
 
     Args:
-        work: What was done.
-        first_seconds: The first time, with loading and compiling.
-        seconds: The median of the times after it; the first where it can be done once only.
-        nanoseconds_per_record: Of `seconds`.
+        work: The name of the work.
+        first_seconds: The first run, with loading and compiling.
+        seconds: The median of the later runs; the first one if there is only one.
+        nanoseconds_per_record: `seconds` per record.
     """
 
     work: str
@@ -58,7 +58,7 @@ def bench(
         1_000_000
     ),
 ) -> Answer:
-    """Time a point-in-time join and sliding windows on made-up rows; nothing of yours is read or written."""
+    """Time a point-in-time join and sliding windows on generated rows; your own data is neither read nor written."""
     from tempfile import TemporaryDirectory
 
     facts = {**machine(), **memory_speed()}
@@ -78,7 +78,7 @@ def bench(
 
 
 def _tables(rows: int) -> "tuple[pl.DataFrame, pl.DataFrame]":
-    """Make a spine and records of uniform keys and times over a year, in no order."""
+    """Make a spine and records with uniform keys and times over a year, in random order."""
     import numpy as np
     import polars as pl
 

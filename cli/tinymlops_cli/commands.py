@@ -1,4 +1,4 @@
-"""How a command is made of a function: the options that all of them have, one way to answer and one to fail."""
+"""Make commands of functions: the common options, one way to answer and one way to fail."""
 
 from __future__ import annotations
 
@@ -26,13 +26,19 @@ _COMMON = {
     "project_dir": Annotated[
         Path | None,
         typer.Option(
-            "--project", metavar="DIR", resolve_path=True, help="The directory of tinymlops.toml, if not this or above."
+            "--project",
+            metavar="DIR",
+            resolve_path=True,
+            help="The directory of tinymlops.toml; by default this one or the nearest above.",
         ),
     ],
     "workspace_path": Annotated[
         Path | None,
         typer.Option(
-            "--workspace", metavar="PATH", resolve_path=True, help="The workspace, if not what tinymlops.toml says."
+            "--workspace",
+            metavar="PATH",
+            resolve_path=True,
+            help="The workspace; by default the one in tinymlops.toml.",
         ),
     ],
     "as_json": Annotated[bool, typer.Option("--json", help="Print one JSON document.")],
@@ -40,20 +46,20 @@ _COMMON = {
 
 
 def group(app: typer.Typer, name: str, help: str) -> typer.Typer:  # noqa: A002 - typer's word
-    """Add a command that only holds others."""
+    """Add a command group."""
     inner = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help=help)
     app.add_typer(inner, name=name)
     return inner
 
 
 def command(app: typer.Typer, name: str | None = None) -> Callable[[Command[P]], Command[P]]:
-    """Make a command of a function from a session and its own options to an answer.
+    """Make a command of a function that takes a session and its own options and returns an answer.
 
     The command also has `--json`, `--project` and `--workspace`; the function's docstring is its help.
 
     Args:
-        app: Where to add it.
-        name: By default the function's.
+        app: The application to add it to.
+        name: The command's name; by default the function's.
     """
 
     def register(function: Command[P]) -> Command[P]:
@@ -83,12 +89,12 @@ def command(app: typer.Typer, name: str | None = None) -> Callable[[Command[P]],
 
 
 def _is_of_a_reader(error: BaseException) -> bool:
-    """Say whether a reader of our output went away, which is typer's to deal with."""
+    """Return whether a reader of our output went away; typer handles that."""
     return isinstance(error, OSError) and error.errno == errno.EPIPE
 
 
 def _root(project: Path | None, workspace: Path | None) -> Path:
-    """Return the project's directory, or where the command was typed if there is none."""
+    """Return the project's directory; without a project, the current directory."""
     try:
         return locate(project, workspace)
     except TinyMLOpsError:
@@ -96,7 +102,7 @@ def _root(project: Path | None, workspace: Path | None) -> Path:
 
 
 def _describe(run: Callable[..., None], function: Callable[..., Answer]) -> None:
-    """Give typer the function's own parameters, without the session, and the common ones."""
+    """Show typer the function's own parameters, without the session, and the common ones."""
     own = list(inspect.signature(function).parameters.values())[1:]
     common = [
         inspect.Parameter(

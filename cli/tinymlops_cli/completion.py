@@ -1,23 +1,27 @@
-"""Names for the Tab key, read from the workspace's database without opening the workspace."""
+"""Shell completion of names, read from the workspace's database without opening the workspace."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from tinymlops.errors import TinyMLOpsError
 from tinymlops_cli.session import Session
 
-__all__ = ["completing", "datasets", "features", "models", "sources", "versions", "views"]
+if TYPE_CHECKING:
+    from tinymlops.records import Record
+
+__all__ = ["completing", "datasets", "features", "models", "named", "sources", "versions", "views"]
 
 Complete = Callable[[typer.Context, str], list[str]]
 
 
 def completing(read: Callable[[Path], list[str]]) -> Complete:
-    """Make what typer calls for the Tab key of a function that reads names from a database."""
+    """Make typer's completion callback from a function that reads names from a database."""
 
     def complete(ctx: typer.Context, incomplete: str) -> list[str]:
         return [name for name in _names(ctx, read) if name.startswith(incomplete)]
@@ -34,11 +38,15 @@ def _definitions(kind: str) -> Callable[[Path], list[str]]:
     return read
 
 
+def _all_definitions(database: Path) -> list[str]:
+    kinds = ("source", "feature_view", "on_demand", "label", "training_set", "service", "entity")
+    return sorted({name for kind in kinds for name in _definitions(kind)(database)})
+
+
 def _models(database: Path) -> list[str]:
     from tinymlops.records import ModelVersion
-    from tinymlops.registry.names import names_of
 
-    return names_of(database, ModelVersion)
+    return _names_in(database, ModelVersion)
 
 
 def _datasets(database: Path) -> list[str]:
@@ -53,11 +61,25 @@ def _references(database: Path) -> list[str]:
     return model_references(database)
 
 
+def _named(database: Path) -> list[str]:
+    from tinymlops.records import Definition
+
+    return sorted({*_models(database), *_names_in(database, Definition)})
+
+
+def _names_in(database: Path, cls: type[Record]) -> list[str]:
+    from tinymlops.registry.names import names_of
+
+    return names_of(database, cls)
+
+
 sources = completing(_definitions("source"))
 views = completing(_definitions("feature_view"))
+definitions = completing(_all_definitions)
 models = completing(_models)
 datasets = completing(_datasets)
 versions = completing(_references)
+named = completing(_named)
 
 
 def features(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -68,10 +90,10 @@ def features(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def _names(ctx: typer.Context, read: Callable[[Path], list[str]]) -> list[str]:
-    """Return the names that can be shown; none where there is no workspace, for a shell wants no errors."""
+    """Return the names that can be shown; none without a workspace, because completion must not print errors."""
     try:
         with Session(ctx.params.get("project_dir"), ctx.params.get("workspace_path")) as session:
-            # What a shell could not show as it is was not defined with our own names: they are letters and digits.
+            # A name that a shell could not show is not one of ours: those are letters and digits.
             return [name for name in read(session.path / "meta.db") if name.isprintable()]
     except (TinyMLOpsError, sqlite3.Error, OSError):
         return []

@@ -1,4 +1,4 @@
-"""`doctor`: what there is, whether it works here, and whether every stored byte is what was written."""
+"""`doctor`: check the machine, whether locks work here, and that every stored byte is what was written."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ def doctor(
         bool, typer.Option("--compile", help="Compile the kernels now, so that no first call waits for it.")
     ] = False,
     repair: Annotated[
-        bool, typer.Option("--repair", help="First make anew what is derived: the online store and join images.")
+        bool, typer.Option("--repair", help="First rebuild derived data: the online store and join images.")
     ] = False,
 ) -> Answer:
     """Check the workspace: every hash, the database, the audit log, locks, space. Without --repair nothing is changed."""
@@ -80,7 +80,7 @@ def _verdict(damaged: "list[Finding]") -> str:
         return "nothing is damaged"
     where = dict.fromkeys(finding.check for finding in damaged)
     if where.keys() <= {"online store", "join images"}:
-        return f"damaged and derived: {', '.join(where)}; tinymlops doctor --repair makes that anew"
+        return f"damaged and derived: {', '.join(where)}; tinymlops doctor --repair rebuilds that"
     return f"{len(damaged)} damaged: restore the workspace from a backup"
 
 
@@ -103,7 +103,7 @@ def _findings(environment: "Environment") -> "list[Finding]":
 
 
 def _of_the_machine() -> Answer:
-    """Say what there is where no workspace is."""
+    """Report on the machine alone, where there is no workspace."""
     kernels, versions = _kernels(compiled=True), _versions()
     lines: list[str | Table] = [
         Table(["version of", ""], list(versions.items())),
@@ -119,7 +119,7 @@ def _compile() -> None:
     from tinymlops_cli.warming import compile_kernels
 
     typer.echo("compiling the kernels, which takes up to a minute where none are compiled yet", err=True)
-    with only_one():  # where another process is at it already, each takes from the cache what the other has done
+    with only_one():  # if another process is compiling too, each takes from the cache what the other has done
         compile_kernels()
 
 

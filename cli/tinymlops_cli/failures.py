@@ -1,4 +1,4 @@
-"""Errors as a shell sees them: two lines on standard error, and an exit code for each class; warnings as one line."""
+"""Errors in a shell: two lines on standard error, and an exit code for each class; a warning is one line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tinymlops_cli.output import Table, show_table
 __all__ = ["EXIT_CODES", "UsageError", "exit_code", "ours", "report", "show_traceback", "warnings_as_lines"]
 
 _TRACEBACK = "TYPER_STANDARD_TRACEBACK"
-"""The variable of the environment with which a program made with Typer is asked for tracebacks."""
+"""The environment variable that makes a Typer program print tracebacks."""
 
 
 class UsageError(TinyMLOpsError):
@@ -45,17 +45,17 @@ EXIT_CODES: dict[type[TinyMLOpsError], int] = {
 
 
 def exit_code(error: TinyMLOpsError) -> int:
-    """Return the exit code of the nearest class in the table; for sources that failed, of what all failed with."""
+    """Return the exit code of the nearest class in the table; for several errors, of their common class."""
     cls = error.common_class() if isinstance(error, IngestError) else type(error)
     return next(EXIT_CODES[base] for base in cls.__mro__ if base in EXIT_CODES)
 
 
 def ours(error: BaseException, root: Path) -> TinyMLOpsError:
-    """Say plainly what the system refused, the user's code raised, or another library gave up on.
+    """Turn what the system, the user's code or another library raised into an error of ours, in plain words.
 
     Args:
-        error: Of any kind.
-        root: The project's directory: the line of its code is told.
+        error: Any exception.
+        root: The project's directory: the message names the line of its code.
     """
     if isinstance(error, TinyMLOpsError):
         return error
@@ -67,7 +67,7 @@ def ours(error: BaseException, root: Path) -> TinyMLOpsError:
 
 
 def show_traceback(error: BaseException) -> None:
-    """Print where an error comes from, if the environment asks for it."""
+    """Print the traceback of an error, if the environment asks for it."""
     if os.environ.get(_TRACEBACK):
         typer.echo(printable("".join(traceback.format_exception(error))), err=True)
 
@@ -76,9 +76,9 @@ def report(error: TinyMLOpsError, *, as_json: bool) -> None:
     """Print an error on standard error.
 
     Args:
-        error: What was raised.
-        as_json: As one JSON object, `{"error": {"class", "message", "hint", "exit_code"}}`; for sources that could not
-            be ingested with `errors`, each with its `source`, and the `reports` of the others.
+        error: The error.
+        as_json: Print one JSON object, `{"error": {"class", "message", "hint", "exit_code"}}`; if several sources
+            could not be ingested, with `errors`, each with its `source`, and the `reports` of the others.
     """
     if as_json:
         content = {**_content(error), "exit_code": exit_code(error)}
@@ -110,7 +110,7 @@ def _by_source(error: IngestError) -> Table:
 
 @contextmanager
 def warnings_as_lines() -> Iterator[None]:
-    """Print warnings on standard error as plain lines, without the place in the code that they come from."""
+    """Print warnings on standard error as plain lines, without their place in the code."""
     with warnings.catch_warnings():
         warnings.showwarning = _print_warning
         yield

@@ -1,4 +1,4 @@
-"""`features online` and `features historical`: what a model would be given."""
+"""`features online` and `features historical`: the features that a model would get."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,7 +34,7 @@ Details = Annotated[bool, typer.Option("--details", help="Add the status and the
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    inner = group(app, "features", "Features of now, or as they were known.")
+    inner = group(app, "features", "Features as of now, or as known at earlier times.")
     command(inner)(online)
     command(inner)(historical)
 
@@ -81,13 +81,13 @@ def historical(
         typer.Option(metavar="DURATION", help="Of a range: from one moment to the next; else where rows are."),
     ] = None,
     timestamp: Annotated[str, typer.Option(metavar="COLUMN", help="The time column of the rows.")] = "timestamp",
-    tz: Annotated[str | None, typer.Option(metavar="ZONE", help="Zone of times that carry none.")] = None,
+    tz: Annotated[str | None, typer.Option(metavar="ZONE", help="The zone of times without one.")] = None,
     details: Details = False,
     as_of: Annotated[
-        int | None, typer.Option(metavar="Q", help="As if no row with a greater sequence had come yet.")
+        int | None, typer.Option(metavar="Q", help="Use only rows with a sequence up to this one.")
     ] = None,
 ) -> Answer:
-    """Give each row the features as they were known at its time; with --start and --end, those of a range of time."""
+    """Add to each row the features as known at its time; with --start and --end, give those of a range of time."""
     from tinymlops.frames import to_polars
 
     features, spine = split_names(names), None

@@ -1,7 +1,7 @@
-"""`ingest`, `push` and `materialize`: rows into history, and from there into the online store."""
+"""`ingest`, `push` and `materialize`: store rows in history, and from there in the online store."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -12,6 +12,9 @@ from tinymlops_cli.commands import command
 from tinymlops_cli.output import Answer, Table
 from tinymlops_cli.rows import rows_from
 from tinymlops_cli.session import Session
+
+if TYPE_CHECKING:
+    from tinymlops.records import Ingestion
 
 __all__ = ["add_to"]
 
@@ -27,55 +30,56 @@ def ingest(
     session: Session,
     sources: Annotated[
         list[str] | None,
-        typer.Argument(help="Which sources; none for all that are not pushed.", autocompletion=completion.sources),
+        typer.Argument(help="The sources; by default all that are not pushed.", autocompletion=completion.sources),
     ] = None,
     *,
     full: Annotated[
-        bool, typer.Option("--full", help="Read everything anew; record as deleted what is no longer there.")
+        bool, typer.Option("--full", help="Read everything again; record as deleted what is no longer there.")
     ] = False,
     complete_until: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Your word that no row with an earlier event time is missing (ISO 8601)."),
+        typer.Option(metavar="TIME", help="Declare that no row with an earlier event time is missing (ISO 8601)."),
     ] = None,
     rebuild: Annotated[
         bool,
         typer.Option(
-            "--rebuild", help="Read the named sources anew, and date their stored rows by the definition they have now."
+            "--rebuild",
+            help="Read the named sources again, and date their stored rows by the definition they have now.",
         ),
     ] = False,
     drop_missing: Annotated[
-        bool, typer.Option("--drop-missing", help="Of a rebuild: leave out what the source does not have any more.")
+        bool,
+        typer.Option("--drop-missing", help="With --rebuild: leave out events that the source does not have any more."),
     ] = False,
 ) -> Answer:
-    """Take what is new at the sources into history; the same rows twice change nothing.
+    """Store the new rows of sources in history; ingesting the same rows again changes nothing.
 
-    A source that fails keeps no other from being ingested; the exit code is that of the class which all errors are of.
+    A source that fails does not stop the others; the exit code is that of the common class of all errors.
     """
     reports = session.workspace.ingest(
         *sources or [], full=full, complete_until=complete_until, rebuild=rebuild, drop_missing=drop_missing
     )
-    rows = [
-        {
-            "source": report.source,
-            "read": report.rows_read,
-            "new": report.rows_new,
-            "corrected": report.rows_corrected,
-            "deleted": report.rows_deleted,
-            "known": report.rows_known,
-            "held back": report.rows_held_back,
-            "quarantined": report.rows_quarantined,
-            "never known": report.rows_never_known,
-            "ahead": report.rows_ahead,
-            **(
-                {"carried": report.rows_carried, "restarted": report.rows_restarted, "dropped": report.rows_dropped}
-                if rebuild
-                else {}
-            ),
-            "seconds": report.seconds,
-        }
-        for report in reports
-    ]
+    rows = [_shown(report, rebuilt=rebuild) for report in reports]
     return Answer(reports, [Table.of(rows) if rows else "there is no source to ingest: all of them take pushes"])
+
+
+def _shown(report: "Ingestion", *, rebuilt: bool) -> dict[str, object]:
+    """Return what a table shows of the ingest of one source."""
+    kept = {"carried": report.rows_carried, "restarted": report.rows_restarted, "dropped": report.rows_dropped}
+    return {
+        "source": report.source,
+        "read": report.rows_read,
+        "new": report.rows_new,
+        "corrected": report.rows_corrected,
+        "deleted": report.rows_deleted,
+        "known": report.rows_known,
+        "held back": report.rows_held_back,
+        "quarantined": report.rows_quarantined,
+        "never known": report.rows_never_known,
+        "ahead": report.rows_ahead,
+        **(kept if rebuilt else {}),
+        "seconds": report.seconds,
+    }
 
 
 def push(
@@ -91,8 +95,7 @@ def push(
         str | None,
         typer.Option(
             metavar="ID",
-            help="Names the batch, so that sending it again changes nothing; made up, and shown, "
-            "where the source has no id.",
+            help="The id of the batch: sending it again changes nothing. Generated and shown if the source has no id.",
         ),
     ] = None,
 ) -> Answer:
@@ -103,7 +106,7 @@ def push(
 
 
 def _text(session: Session, source: str) -> set[str]:
-    """Return the columns that are text in a CSV file, which has no types: all but numbers, so that "007" stays what it is."""
+    """Return the columns that are text in a CSV file, which has no types: all except numbers, so that "007" is kept."""
     numbers = ("Int", "UInt", "Float", "Boolean")
     found = [one for one in session.workspace.catalog.list("source") if one.name == source]
     columns = found[0].spec.get("columns", {}) if found else {}
@@ -114,7 +117,7 @@ def materialize(
     session: Session,
     views: Annotated[
         list[str] | None,
-        typer.Argument(help="Which feature views; none for all.", autocompletion=completion.views),
+        typer.Argument(help="The feature views; by default all.", autocompletion=completion.views),
     ] = None,
 ) -> Answer:
     """Bring feature views up to date in the online store."""

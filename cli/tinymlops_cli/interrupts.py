@@ -1,4 +1,4 @@
-"""Ctrl-C: an exit code of its own, and the one JSON object that every error is with `--json`."""
+"""Ctrl-C: an exit code of its own, and one JSON object with `--json`, as for every error."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Sequence
 __all__ = ["INTERRUPTED", "tell_interrupt", "wants_json"]
 
 INTERRUPTED = 130
-"""What shells take for an end by SIGINT."""
+"""The exit code after SIGINT, as shells expect it."""
 
 
 def wants_json(arguments: Sequence[str]) -> bool:
-    """Say whether a command line asks for JSON, before or without its being understood."""
+    """Return whether a command line asks for JSON, even if it cannot be parsed."""
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     return "--json" in options
 
 
 def tell_interrupt(arguments: Sequence[str]) -> None:
-    """Say on standard error that the command was interrupted."""
+    """Report on standard error that the command was interrupted."""
     told = "interrupted"
     if wants_json(arguments):
         told = f'{{"error":{{"class":"KeyboardInterrupt","message":"{told}","hint":"","exit_code":{INTERRUPTED}}}}}'

@@ -1,4 +1,4 @@
-"""`verify`, `compact`, `gc`, `backup` and `restore`: what keeps a workspace sound."""
+"""`verify`, `compact`, `gc`, `backup` and `restore`: the maintenance of a workspace."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -34,7 +34,7 @@ def verify(
     ] = None,
     *,
     since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Only predictions from this moment on (ISO 8601).")
+        str | None, typer.Option(metavar="TIME", help="Only predictions from this time on (ISO 8601).")
     ] = None,
 ) -> Answer:
     """Build a training set again, or recompute the features of logged predictions: they must come out the same."""
@@ -65,23 +65,21 @@ def _online(verified: "VerifiedOnline") -> Answer:
 def compact(
     session: Session,
     sources: Annotated[
-        list[str] | None, typer.Argument(help="Which sources; none for all.", autocompletion=completion.sources)
+        list[str] | None, typer.Argument(help="The sources; by default all.", autocompletion=completion.sources)
     ] = None,
 ) -> Answer:
-    """Put the rows of sources into one file each; no row is lost or changed. Ingest does so where there are many."""
+    """Merge the files of each source into one; no row is lost or changed. `ingest` does so when there are many."""
     done = session.workspace.compact(*sources or [])
-    view = Table.of([msgspec.structs.asdict(one) for one in done]) if done else "there is nothing to put together"
+    view = Table.of([msgspec.structs.asdict(one) for one in done]) if done else "there is nothing to merge"
     return Answer(done, [view])
 
 
 def gc(
     session: Session,
     *,
-    grace: Annotated[
-        str, typer.Option(metavar="DURATION", help="How long a file stays after it was last of use.")
-    ] = "7d",
+    grace: Annotated[str, typer.Option(metavar="DURATION", help="How long a file stays after its last use.")] = "7d",
 ) -> Answer:
-    """Remove what nothing needs: files of crashes and of compaction, superseded rebuilds, unused online views."""
+    """Remove what is not needed: files left by crashes and compaction, superseded rebuilds, unused online views."""
     collected = session.workspace.gc(grace=grace)
     told = (
         f"removed {collected.orphans:,} files that nothing names, {collected.segments:,} segments out of use "
@@ -106,7 +104,7 @@ def restore(
         Path, typer.Argument(metavar="BACKUP", resolve_path=True, help="The directory that backup made.")
     ],
 ) -> Answer:
-    """Make the workspace of a backup, after checking every file of it; there must be none yet."""
+    """Restore the workspace from a backup, after checking every file of it; the workspace must not exist yet."""
     from tinymlops.workspace import restore as restored
 
     made = restored(directory, session.path)

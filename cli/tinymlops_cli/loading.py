@@ -40,7 +40,7 @@ def load_project(names: Sequence[str], root: Path) -> Project:
     if not found:
         raise DefinitionError(
             f"no module of {FILE_NAME} has a project: {', '.join(names)}",
-            hint='make one at the top level of a module: project = tm.Project("shop")',
+            hint='create one at the top level of a module: project = tm.Project("shop")',
         )
     if len(found) > 1:
         listed = ", ".join(f"{project.name!r} in {module}" for module, project in found.values())

@@ -1,4 +1,4 @@
-"""What a measurement was made on: the machine, the versions, and how fast its memory is."""
+"""The environment of a measurement: the machine, the versions, and the speed of its memory."""
 
 import os
 import platform
@@ -13,13 +13,13 @@ __all__ = ["cores", "machine", "memory_speed"]
 
 _PACKAGES = ("numba", "numpy", "polars", "duckdb", "pyarrow", "pandas")
 _BYTES = 256 * 2**20
-"""Of each thread: many times what a cache holds."""
+"""Bytes for each thread: many times the size of a cache."""
 _PROBES = 2**22
 _ATTEMPTS = 5
 
 
 def machine() -> dict[str, Any]:
-    """Say what the machine is and what runs on it."""
+    """Describe the machine and the versions that run on it."""
     return {
         "cpu": _cpu(),
         "cores": cores(),
@@ -36,8 +36,8 @@ def memory_speed() -> dict[str, float]:
     """Measure the memory with all cores at once, the best of five.
 
     Returns:
-        `copy_gigabytes_per_second`, bytes read and written; and `random_nanoseconds`, what one core waits for one
-        of eight bytes anywhere in 256 MB, where the addresses are known beforehand.
+        `copy_gigabytes_per_second`, bytes read and written; and `random_nanoseconds`, the time of one core for a random
+        read of eight bytes in 256 MB, with addresses known beforehand.
     """
     from concurrent.futures import ThreadPoolExecutor
 

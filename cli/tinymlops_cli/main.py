@@ -1,4 +1,4 @@
-"""The program `tinymlops`: it loads little before it can be interrupted properly."""
+"""The program `tinymlops`: it imports little until it can handle Ctrl-C properly."""
 
 import sys
 

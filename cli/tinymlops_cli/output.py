@@ -1,4 +1,4 @@
-"""What a command gives: data for `--json`, and text or tables for people."""
+"""The output of a command: data for `--json`, and text or tables for people."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Table", "head_of", "show", "show_table", "write_frame"]
 
 _SHOWN = 50
-"""Rows that people are shown of a table; JSON and files have them all."""
+"""The most rows of a table that are shown; JSON and files have them all."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Table:
 
     Args:
         columns: Their names; all empty for a table without a head.
-        rows: Of as many cells.
+        rows: Each with one cell for each column.
     """
 
     columns: Sequence[str]
@@ -50,7 +50,7 @@ class Answer:
 
     Args:
         data: What `--json` prints, as msgspec encodes it.
-        view: What people read.
+        view: The text or tables for people.
         code: The exit code.
     """
 
@@ -75,8 +75,8 @@ def show_table(table: Table, *, err: bool = False) -> None:
     """Draw a table in a terminal, or write plain columns into a pipe.
 
     Args:
-        table: Of values of any origin: control characters are written out.
-        err: To standard error.
+        table: Its values may come from anywhere: control characters are written out.
+        err: Whether to print to standard error.
     """
     if (sys.stderr if err else sys.stdout).isatty():
         _draw(table, err=err)
@@ -93,7 +93,7 @@ def head_of(frame: pl.DataFrame) -> list[str | Table]:
 
 
 def write_frame(frame: pl.DataFrame, output: Path) -> None:
-    """Write a Parquet or CSV file, as its name says, complete or not at all.
+    """Write a Parquet or CSV file, by its suffix, complete or not at all.
 
     Raises:
         DataError: If it cannot be written.
@@ -126,7 +126,7 @@ def _draw(table: Table, *, err: bool) -> None:
         numeric = all(isinstance(row[i], int | float) for row in table.rows)
         drawn.add_column(Text(_cell(column)), justify="right" if numeric else "left", overflow="fold")
     for row in table.rows:
-        # As text: a name may hold what rich takes for markup.
+        # As text: a name may hold rich markup.
         drawn.add_row(*(Text(_cell(value)) for value in row))
     Console(stderr=err).print(drawn)
 

@@ -25,7 +25,7 @@ def sql(
         Path | None, typer.Option(metavar="FILE", resolve_path=True, help="Write the rows to this Parquet or CSV file.")
     ] = None,
 ) -> Answer:
-    """Ask sources, <source>_history, feature views, runs, models, audit and more in SQL: `show tables` lists them."""
+    """Query sources, <source>_history, feature views, runs, models, audit and more in SQL: `show tables` lists them."""
     frame = session.workspace.sql(query)
     if output is None:
         return Answer({"rows": frame.to_dicts()}, head_of(frame))

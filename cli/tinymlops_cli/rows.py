@@ -30,7 +30,7 @@ def rows_from(
 
     Args:
         arguments: JSON, or `key=value` pairs.
-        file: Of rows.
+        file: A file of rows.
         text: The columns of a CSV file that are text, whatever they look like.
 
     Raises:
@@ -38,14 +38,14 @@ def rows_from(
     """
     if bool(arguments) == (file is not None):
         given = "both rows and --input" if arguments else "no rows"
-        raise UsageError(f"there are {given}", hint=f"{_EXAMPLE}, or say --input FILE")
+        raise UsageError(f"there are {given}", hint=f"{_EXAMPLE}, or use --input FILE")
     return parse_rows(arguments or []) if file is None else read_file(file, text)
 
 
 def parse_rows(arguments: Sequence[str]) -> list[Row]:
     """Read arguments: each JSON object is a row, each JSON array holds rows, and all `key=value` pairs are one row.
 
-    A value that is JSON is what it says (`7`, `true`, `null`, `"7"`); any other is text.
+    A value that is JSON is read as JSON (`7`, `true`, `null`, `"7"`); any other value is text.
 
     Raises:
         DataError: If one is neither.
@@ -62,7 +62,7 @@ def parse_rows(arguments: Sequence[str]) -> list[Row]:
             continue
         name, equals, value = argument.partition("=")
         if not equals or not name:
-            raise DataError(f"{argument!r} is no row", hint=_EXAMPLE)
+            raise DataError(f"{argument!r} is not a row", hint=_EXAMPLE)
         if name in pairs:
             raise DataError(f"{name!r} is given twice", hint="write several rows as JSON objects")
         pairs[name] = _scalar(value)
@@ -70,7 +70,7 @@ def parse_rows(arguments: Sequence[str]) -> list[Row]:
 
 
 def read_file(path: Path, text: Collection[str] = ()) -> list[Row] | pl.DataFrame:
-    """Read the rows of a JSON, JSON Lines, CSV or Parquet file, told by its name; `text` is that of `rows_from`.
+    """Read the rows of a JSON, JSON Lines, CSV or Parquet file, by its suffix; `text` is that of `rows_from`.
 
     Raises:
         NotFoundError: If there is no such file.
@@ -86,16 +86,16 @@ def read_file(path: Path, text: Collection[str] = ()) -> list[Row] | pl.DataFram
         return [row for line in lines for row in _objects(_decoded(line, str(path)), str(path))]
     if is_table(path):
         return _read_table(path, text)
-    raise DataError(f"{path} is none of {', '.join(_FILES)}", hint="name the file by what it holds")
+    raise DataError(f"{path} is not one of {', '.join(_FILES)}", hint="give the file the suffix of its format")
 
 
 def is_table(path: Path | None) -> bool:
-    """Say whether a file's name is that of a table, which Polars reads."""
+    """Return whether a file is a table by its suffix; Polars reads these."""
     return path is not None and path.suffix.lower() in (".csv", ".parquet")
 
 
 def split_names(text: str) -> list[str]:
-    """Take "sky,carrier_delays:mean_1h" apart.
+    """Split "sky,carrier_delays:mean_1h" into its names.
 
     Raises:
         UsageError: If there is no name.
@@ -118,21 +118,21 @@ def _read_table(path: Path, text: Collection[str]) -> pl.DataFrame:
             return table
         return pl.read_parquet(path, glob=False, hive_partitioning=False)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"{path} cannot be read: {error}", hint="write it anew as Parquet") from error
+        raise DataError(f"{path} cannot be read: {error}", hint="rewrite it as Parquet") from error
 
 
 def _decoded(content: bytes, where: str) -> Any:  # parsed JSON
     try:
         return msgspec.json.decode(content)
     except msgspec.DecodeError as error:
-        raise DataError(f"{where} is no JSON: {error}", hint=_EXAMPLE) from error
+        raise DataError(f"{where} is not JSON: {error}", hint=_EXAMPLE) from error
 
 
 def _objects(value: Any, where: str) -> list[Row]:
     rows = value if isinstance(value, list) else [value]
     for row in rows:
         if not isinstance(row, dict):
-            raise DataError(f"{where} holds {row!r}, which is no row", hint=_EXAMPLE)
+            raise DataError(f"{where} holds {row!r}, which is not a row", hint=_EXAMPLE)
     return rows
 
 

@@ -1,4 +1,4 @@
-"""`predict`, `serve`, `outcomes` and `monitor`: a registered model at work."""
+"""`predict`, `serve`, `outcomes` and `monitor`: use a registered model."""
 
 import os
 from pathlib import Path
@@ -49,7 +49,7 @@ def predict(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", resolve_path=True, help="Write to this Parquet or CSV file, and log nothing."),
+        typer.Option(metavar="FILE", resolve_path=True, help="Write to this Parquet or CSV file, without logging."),
     ] = None,
     timestamp: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="With --output: features as known at this column's times.")
@@ -62,7 +62,7 @@ def predict(
         report = session.workspace.predict_batch(model, table, output, timestamp=timestamp)
         return Answer(report, [str(report)])
     if timestamp is not None:
-        raise UsageError("--timestamp goes with --output", hint="say --output FILE.parquet")
+        raise UsageError("--timestamp goes with --output", hint="add --output FILE.parquet")
     predictions = session.workspace.predict(model, rows_from(rows, input_file), details=details, sync=True)
     head = f"{predictions.model}:{predictions.version} at {predictions.timestamp.isoformat()}"
     return Answer(predictions.to_dict(), [head, Table.of(list(predictions))])
@@ -72,7 +72,7 @@ def serve(
     session: Session,
     *,
     host: Annotated[str, typer.Option(help="An address of the loopback interface.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free port.")] = 8000,
 ) -> Answer:
     """Serve the workspace over HTTP until Ctrl+C; its address is printed on standard error."""
     _use_half_the_cores(session.config.threads)
@@ -92,14 +92,14 @@ def log_outcomes(
         typer.Argument(metavar="FILE", resolve_path=True, help="prediction_id and value as JSON, CSV or Parquet."),
     ],
 ) -> Answer:
-    """Say what really happened: rows of prediction_id and value."""
+    """Record what really happened: rows of prediction_id and value."""
     report = session.workspace.log_outcomes(read_file(file))
     kept = f", {report.unknown:,} of them for predictions that are not known yet" if report.unknown else ""
-    return Answer(report, [f"{report.outcomes:,} outcomes, {report.replaced:,} in the place of an earlier one{kept}"])
+    return Answer(report, [f"{report.outcomes:,} outcomes, {report.replaced:,} replaced an earlier one{kept}"])
 
 
 def collect_outcomes(session: Session, model: Reference) -> Answer:
-    """Store the outcomes that the label's source knows by now; `monitor` counts them without."""
+    """Store the outcomes that the label's source has by now; `monitor` also counts them unstored."""
     stored = session.workspace.collect_outcomes(model)
     return Answer({"outcomes": stored}, [f"{stored:,} outcomes of {model} stored"])
 
@@ -108,8 +108,12 @@ def monitor(
     session: Session,
     model: Reference,
     *,
-    since: Annotated[str | None, typer.Option(metavar="TIME", help="Only predictions from then on (ISO 8601).")] = None,
-    until: Annotated[str | None, typer.Option(metavar="TIME", help="Only predictions before then (ISO 8601).")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only predictions from this time on (ISO 8601).")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only predictions before this time (ISO 8601).")
+    ] = None,
 ) -> Answer:
     """Compare predictions with what happened, and their features with the training rows."""
     report = session.workspace.monitor(model, since=since, until=until)
@@ -117,9 +121,9 @@ def monitor(
 
 
 def _use_half_the_cores(threads: int | None) -> None:
-    """Leave the other half to whatever else the machine does; `threads` of tinymlops.toml comes first."""
+    """Use half of the cores for Polars; `threads` in tinymlops.toml takes precedence."""
     from tinymlops.kernels.threads import set_threads, thread_count
 
     most = threads or max(1, thread_count() // 2)
-    os.environ.setdefault("POLARS_MAX_THREADS", str(most))  # read when Polars is imported, which it is not yet
+    os.environ.setdefault("POLARS_MAX_THREADS", str(most))  # Polars reads it at import, which comes later
     set_threads(most)

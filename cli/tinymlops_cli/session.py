@@ -1,4 +1,4 @@
-"""Which project and workspace a command works on, found when it first asks."""
+"""The project and workspace of a command, found on first use."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ __all__ = ["Session", "locate"]
 class Session:
     """A project's directory, its settings and its workspace; a context manager that closes the workspace.
 
-    While it is open, the process works in the project's directory, so that relative paths in the project's own code
-    mean the same wherever the command was typed. Paths in arguments are made absolute before.
+    While it is open, the project's directory is the working directory, so that relative paths in the project's code do not
+    depend on where the command was typed. Paths in arguments are made absolute before.
 
     Args:
         project: The directory of `tinymlops.toml`; by default the nearest one, from the current directory upwards.
-        workspace: The workspace's directory; by default what `tinymlops.toml` says.
+        workspace: The workspace's directory; by default the one in `tinymlops.toml`.
     """
 
     def __init__(self, project: Path | None = None, workspace: Path | None = None) -> None:
@@ -64,7 +64,7 @@ class Session:
 
     @cached_property
     def config(self) -> Config:
-        """What `tinymlops.toml` says."""
+        """The settings of `tinymlops.toml`."""
         return read_config(self.root)
 
     @cached_property
@@ -75,7 +75,7 @@ class Session:
         if self.config.workspace is None:
             raise DefinitionError(
                 f"{self.root / FILE_NAME} names no workspace",
-                hint='add a line such as workspace = "flights.tm", or say --workspace PATH',
+                hint='add a line such as workspace = "flights.tm", or use --workspace PATH',
             )
         return self.root / self.config.workspace
 
@@ -118,5 +118,5 @@ def locate(project: Path | None, workspace: Path | None) -> Path:
     except NotFoundError:
         if workspace is None:
             raise
-        # A workspace without a project can still be read; `connect` says if it is none.
+        # A workspace without a project can still be read; `connect` checks that it is one.
         return workspace.parent if workspace.parent.is_dir() else Path.cwd()

@@ -9,7 +9,7 @@ __all__ = ["with_times"]
 
 
 def with_times(spine: "pl.DataFrame", timestamp: str, tz: str | None) -> "pl.DataFrame":
-    """Read a time column of text, which is all that JSON and arguments have."""
+    """Read a time column that is text, as it is in JSON and arguments."""
     import polars as pl
 
     from tinymlops.times import parse_instant, parse_zone

@@ -1,4 +1,4 @@
-"""`init`: a project that works as it is, and its workspace."""
+"""`init`: a complete small project and its workspace."""
 
 from pathlib import Path
 from typing import Annotated
@@ -34,15 +34,15 @@ def add_to(app: typer.Typer) -> None:
 
 def init(
     session: Session,  # noqa: ARG001 - there is no project yet
-    directory: Annotated[Path, typer.Argument(metavar="DIR", resolve_path=True, help="Made if need be.")] = Path(),
+    directory: Annotated[Path, typer.Argument(metavar="DIR", resolve_path=True, help="Created if needed.")] = Path(),
     *,
     template: Annotated[
         str | None, typer.Option(help="minimal or flights; minimal if there is no tinymlops.toml yet.")
     ] = None,
 ) -> Answer:
-    """Write a small project that works as it is, and make its workspace.
+    """Write a small project that works as it is, and create its workspace.
 
-    In a directory with a tinymlops.toml only the workspace is made. No file is ever overwritten.
+    In a directory with a tinymlops.toml only the workspace is created. No file is ever overwritten.
     """
     begun = template is None and (directory / FILE_NAME).is_file()
     written = [] if begun else _write(directory, template or "minimal")
@@ -62,7 +62,7 @@ def _write(directory: Path, template: str) -> list[str]:
     for name, content in files.items():
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        # "x": whoever was quicker keeps what they wrote.
+        # "x": a file that another process wrote first is kept.
         with path.open("xb") as file:
             file.write(content)
     return list(files)

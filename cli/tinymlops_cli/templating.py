@@ -50,7 +50,7 @@ def _flights(now: datetime) -> dict[str, bytes]:  # noqa: ARG001 - real flights 
 
 
 def _flights_directory() -> Path:
-    """Return where the example lies: in the wheel beside this file, in a checkout where it is written."""
+    """Return the example's directory: in a wheel beside this file, in a checkout at its source."""
     packed = _HERE / "templates" / "flights"
     directory = packed if packed.is_dir() else _HERE.parents[1] / "examples" / "flights"
     if not directory.is_dir():

@@ -1,4 +1,4 @@
-"""`runs`, `models` and `promote`: what was tried, what was registered, and which version is in use."""
+"""`runs`, `models` and `promote`: runs, registered versions, and the version in use."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +20,7 @@ _MOST_RUNS = 100
 Order = Annotated[
     str, typer.Option(metavar="FIELD", help="Such as metrics.auc; with a leading minus the greatest first.")
 ]
-Limit = Annotated[int, typer.Option(min=0, help="At most so many.")]
+Limit = Annotated[int, typer.Option(min=0, help="The most to list.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -99,7 +99,7 @@ def show_model(
         ),
     ],
 ) -> Answer:
-    """Show a version, what it stands on, and its siblings."""
+    """Show a version, what it depends on, and the other versions."""
     models = session.workspace.models
     version = models.get(model)
     manifest, aliases, versions = models.manifest(version), models.aliases(version.name), models.versions(version.name)
@@ -126,13 +126,13 @@ def show_model(
 
 def register_model(
     session: Session,
-    name: Annotated[str, typer.Argument(help="Of the model, such as delay.", autocompletion=completion.models)],
+    name: Annotated[str, typer.Argument(help="The model's name, such as delay.", autocompletion=completion.models)],
     *,
     run: Annotated[str, typer.Option(help="Its id, the beginning of it, or its name.")],
     logged_name: Annotated[str, typer.Option(metavar="NAME", help="What the run logged it as.")] = "model",
     alias: Annotated[str | None, typer.Option(help="Point this alias at it, such as champion.")] = None,
 ) -> Answer:
-    """Make a logged model the next version of a name."""
+    """Register a logged model as the next version of a name."""
     version: ModelVersion = session.workspace.register_model(name, run=run, logged_name=logged_name, alias=alias)
     at = f", {name}@{alias}" if alias is not None else ""
     return Answer(version, [f"{name}:{version.version}{at} from run {version.run[:12]}"])
@@ -140,16 +140,19 @@ def register_model(
 
 def promote(
     session: Session,
-    name: Annotated[str, typer.Argument(help="Of the model.", autocompletion=completion.models)],
-    version: Annotated[int, typer.Argument(min=1, help="To point at.")],
+    name: Annotated[str, typer.Argument(help="The model's name.", autocompletion=completion.models)],
+    version: Annotated[int, typer.Argument(min=1, help="The version to point at.")],
     alias: Annotated[str, typer.Argument(help="To move.")] = "champion",
     *,
     expected: Annotated[
         int | None, typer.Option(min=0, help="Move it only from this version; 0: only if it does not exist.")
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Let a version that is marked experimental be the champion.")
+    ] = False,
 ) -> Answer:
     """Point an alias at a version."""
-    moved = session.workspace.promote(name, version, alias, expected=expected)
+    moved = session.workspace.promote(name, version, alias, expected=expected, force=force)
     before = f", before that {moved.previous}" if moved.previous is not None else ""
     return Answer(moved, [f"{name}@{alias} is version {moved.version}{before}"])
 
@@ -171,7 +174,7 @@ def _runs(runs: "Sequence[Run]") -> Answer:
 
 
 def _facts(facts: Mapping[str, object]) -> Table:
-    """Show one thing as a table of two columns, without what is empty."""
+    """Show one record as a table of two columns, without empty fields."""
     return Table(["", ""], [(name, value) for name, value in facts.items() if value not in (None, {}, [])])
 
 

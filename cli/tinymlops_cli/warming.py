@@ -1,7 +1,7 @@
 """Compile the kernels ahead of time, for what a project does with rows.
 
-Going through the verbs themselves, with a few rows and every kernel interpreted, leaves nothing out that they call, with
-the types they call it with.
+It runs the verbs themselves, with a few rows and every kernel interpreted, so it finds every kernel that they call, with
+the types that they pass.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _VIEWS = ("in_order", "out_of_order")
 
 
 def compile_kernels() -> None:
-    """Bring the machine code of every kernel into the cache."""
+    """Put the machine code of every kernel into the cache."""
     with tempfile.TemporaryDirectory() as folder:
         _compile(Path(folder))
 
 
 def compile_beside(parent: int) -> None:
-    """Compile for another process, as long as that one lives, unless somebody does so already.
+    """Compile for another process, as long as that one lives, unless a process does so already.
 
     Args:
         parent: The process that started this one.
@@ -50,12 +50,12 @@ def compile_beside(parent: int) -> None:
     from tinymlops.kernels.cache import cache_directory
 
     end_with(parent)
-    gc.disable()  # a compiler keeps most of what it makes, and this process ends soon
+    gc.disable()  # the compiler keeps most of its memory, and this process ends soon
     with only_one() as alone:
         home = cache_directory()
         if not alone or home is None:
             return
-        # At one place, which whoever comes next clears: this process may be killed at any moment.
+        # A fixed place, which the next process clears: this one may be killed at any moment.
         folder = Path(home, "warming")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700)
@@ -63,9 +63,9 @@ def compile_beside(parent: int) -> None:
 
 
 def _compile(folder: Path) -> None:
-    """Compile what takes a whole table of history first, and from the last kernel to the first.
+    """Compile the kernels for whole tables of history first, from the last to the first.
 
-    Whoever needs a kernel meanwhile begins at the other end.
+    A process that needs a kernel meanwhile starts at the other end.
     """
     from tinymlops.kernels.compiling import recorded
 
@@ -77,7 +77,7 @@ def _compile(folder: Path) -> None:
 
 
 def _walk(folder: Path) -> None:
-    """Walk a small project from its sources to features of now and then, in a workspace that is thrown away."""
+    """Run a small project from its sources to current and historical features, in a temporary workspace."""
     rows = _rows()
     _sum_many_rows()
     _look_into_a_window()
@@ -89,7 +89,7 @@ def _walk(folder: Path) -> None:
     clock = tm.ReplayClock(_HALF)
     with tm.connect(folder / "warm.tm", create=True, clock=clock) as ws:
         ws.apply(project)
-        for _ in range(2):  # again, for rows that are compared with history, and put to those that are online
+        for _ in range(2):  # again, for rows that are compared with history and merged with those that are online
             ws.ingest()
             ws.materialize()
             clock.advance("1d")
@@ -100,7 +100,7 @@ def _walk(folder: Path) -> None:
 
 
 def _sum_many_rows() -> None:
-    """Put the totals of two parts together, which only a table of more rows has."""
+    """Combine the totals of two parts, which only a larger table has."""
     import numpy as np
 
     from tinymlops.kernels.totals import PAIR, add_on_threads
@@ -109,7 +109,7 @@ def _sum_many_rows() -> None:
 
 
 def _look_into_a_window() -> None:
-    """Mark the rows of one window, which only a deviation needs that could not be rounded for certain."""
+    """Mark the rows of one window, which only a deviation that could not be rounded with certainty needs."""
     import numpy as np
 
     from tinymlops.kernels.asof import in_window

@@ -2,8 +2,8 @@
 
     python demo.py
 
-Part one learns from the whole year and shows what a leak would have promised. Part two lives through two days of
-October as they were: a server answers over HTTP, the clock moves, flights land, and their outcomes come back.
+Part one trains on the whole year and shows what a leak would have promised. Part two replays two days of October: a
+server answers over HTTP, the clock moves, flights land, and their outcomes come back.
 """
 
 from __future__ import annotations
@@ -77,11 +77,11 @@ def learn_from_the_year() -> None:
         print(f"{sum(view.keys for view in covered):,} keys in the online store")
         runs = ws.search_runs(order_by="-metrics.auc").select("name", "metrics.auc", "metrics.log_loss")
     print(pl.concat([runs, pl.DataFrame([leaky])], how="diagonal_relaxed"))
-    print("The last line is no better model: it saw, by a join on the date, flights that had not landed yet.")
+    print("The last line is not a better model: it saw, by a join on the date, flights that had not landed yet.")
 
 
 def log_run(ws: tm.Workspace, name: str, data: Any, model: Any) -> Any:
-    """Fit one model, log how it does on the test rows, keep it."""
+    """Fit one model, log its metrics on the test rows, and store it."""
     with ws.start_run(name, data=data) as run:
         model.fit(data.train.X, data.train.y)
         run.log_metrics(scores(model, data.test.X, data.test.y))
@@ -96,7 +96,7 @@ def scores(model: Any, X: pl.DataFrame, y: pl.Series) -> dict[str, float]:
 
 
 def leaky_scores(ws: tm.Workspace, data: Any) -> dict[str, object]:
-    """Train the same model on the day's latest value of each feature, as a join on the date gives it."""
+    """Train the same model on the day's latest value of each feature, as a join on the date returns it."""
     local = pl.col("timestamp").dt.convert_time_zone(NEW_YORK)
     end_of_day = local.dt.truncate("1d").dt.offset_by("1d").dt.convert_time_zone("UTC")
 
@@ -142,7 +142,7 @@ def live_through_october() -> None:
 
 
 def departing(flights: pl.DataFrame, now: datetime) -> pl.DataFrame:
-    """Return what is known of the flights whose moment of prediction lies in the coming hour."""
+    """Return the request rows of the flights with a prediction time in the coming hour."""
     due = flights.filter(pl.col("predict_at").is_between(now, now + timedelta(hours=1), closed="left"))
     return due.select("flight_id", "carrier", "origin", "dest", "route", "tailnum", "distance")
 
@@ -179,7 +179,7 @@ def post(url: str, body: dict[str, Any]) -> Any:
 
 @contextmanager
 def stage(name: str, rows: int = 0) -> Iterator[Any]:
-    """Print how long a stage took, and how many rows a second it did."""
+    """Print the time of a stage, and its rows per second."""
     counted = [rows]
     begun = time.perf_counter()
     yield counted.append
@@ -194,7 +194,7 @@ def title(text: str) -> None:
 
 
 def peak_memory() -> float:
-    """Return the greatest memory this process has had, in GB."""
+    """Return the peak memory of this process, in GB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 

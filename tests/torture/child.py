@@ -54,7 +54,7 @@ def serve():
 
 
 def _load_everything():
-    """Import all of tinymlops and load its kernels: no child does so again, or finds files that were edited meanwhile."""
+    """Import all of tinymlops and load its kernels, so that no child does so again or reads files edited meanwhile."""
     for module in pkgutil.walk_packages(tinymlops.__path__, "tinymlops."):
         if not module.name.startswith("tinymlops.server"):
             importlib.import_module(module.name)
@@ -102,7 +102,7 @@ def _work(request, gate):
 
 
 def named(error):
-    """Return what is worth knowing of an error."""
+    """Return the description of an error."""
     from tinymlops.errors import TinyMLOpsError
 
     typed = isinstance(error, TinyMLOpsError)

@@ -1,7 +1,7 @@
-"""What a child does while the machine's clock jumps, most often backwards, and what must hold after each step.
+"""The steps of a child while the machine's clock jumps, most often backwards, and the checks after each step.
 
-The story keeps what it told the workspace, in the order it told it: that order is the only one that may count. A source
-that notes when a row was written has a right clock of its own.
+The run keeps what it sent to the workspace, in that order: no other order may count. A source that records when a row
+was written has a correct clock of its own.
 """
 
 import random
@@ -89,10 +89,10 @@ def shop(told):
 
 
 class Told:
-    """What the workspace was told: at each source, order to its row.
+    """The rows that were sent to the workspace: for each source, order to its row.
 
     Args:
-        chance: What decides.
+        chance: The random generator.
     """
 
     def __init__(self, chance):
@@ -124,16 +124,16 @@ class Told:
 
 
 def story(path, *, seed, steps):
-    """Do anything, with a jump of the clock before each step.
+    """Run random steps, with a jump of the clock before each.
 
     Args:
-        path: Where the workspace is to be.
-        seed: Of the story.
-        steps: How many.
+        path: The path of the new workspace.
+        seed: The seed of the run.
+        steps: The number of steps.
 
     Returns:
-        How often the clock was set back, how often a change was refused for it, how many answers were compared, and what did
-        not hold.
+        How often the clock was set back, how often a change was refused because of it, how many answers were compared, and
+        the failures.
     """
     chance, wall = random.Random(seed), Wall()
     told = Told(chance)
@@ -157,13 +157,13 @@ def story(path, *, seed, steps):
         try:
             _STEPS[does][1](ws, told, chance)
         except ConflictError as error:
-            # More than a day behind what was stored last: refused, and mended or waited out.
+            # More than a day behind what was stored last: refused, and repaired or waited out.
             assert "was last stored at" in error.message, error
             said["refused"] += 1
             told.rows = before
             if chance.random() < 0.5:
                 ws.repair()
-                answers.clear()  # what was not to be seen before a wrong time is seen from now on
+                answers.clear()  # rows that were hidden until a wrong time are visible from now on
         problems = [
             *_facts(ws, told),
             *_last_amounts(ws, told, latest + timedelta(days=1)),
@@ -213,7 +213,7 @@ _STEPS = {
 
 
 def _facts(ws, told):
-    """Say where what is the fact by now is not what was told last."""
+    """Yield where the present fact differs from the last answer."""
     for source, rows in told.taken.items():
         found = {} if not _has_rows(ws, source) else _by_order(ws, source)
         wanted = {order: row["amount"] for order, row in rows.items()}
@@ -231,7 +231,7 @@ def _has_rows(ws, source):
 
 
 def _last_amounts(ws, told, moment):
-    """Say where history, read after everything, does not know what was told."""
+    """Yield where history, read at the end, differs from an earlier answer."""
     for source, rows in told.taken.items():
         if not _has_rows(ws, source):
             continue
@@ -245,7 +245,7 @@ def _last_amounts(ws, told, moment):
 
 
 def _online(ws, answers, said):
-    """Say where the online store and history differ; keep the answer."""
+    """Yield where the online store and history differ; keep the answer."""
     for source in ("noted", "plain", "pushed"):
         if not _has_rows(ws, source):
             continue
@@ -260,7 +260,7 @@ def _online(ws, answers, said):
 
 
 def _again(ws, answers, chance, said):
-    """Say where an answer of before is another one now."""
+    """Yield where an earlier answer has changed."""
     for asked, before in chance.sample(answers, min(3, len(answers))):
         now = _read(ws, *asked)
         said["compared"] += 1

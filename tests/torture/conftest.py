@@ -1,4 +1,4 @@
-"""What the torture tests share: a server of children and a workspace to copy."""
+"""Shared parts of the torture tests: a server of children and a workspace to copy."""
 
 import os
 import queue
@@ -68,7 +68,7 @@ def chance():
 
 
 class Place:
-    """One path where copies of the prepared directory come and go."""
+    """One path for successive copies of the prepared directory."""
 
     def __init__(self, prepared, path):
         self._prepared = prepared

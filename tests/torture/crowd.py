@@ -1,4 +1,4 @@
-"""What the children of a crowd do to one workspace at the same time."""
+"""The work of concurrent children on one workspace."""
 
 import os
 import random
@@ -17,19 +17,19 @@ _A_PUSH_EVERY = 10
 
 
 def create(path):
-    """Open the workspace, or make it."""
+    """Open the workspace, or create it."""
     with world.connect(path, create=True) as ws:
         return {"sequence": database_of(ws).sequence()}
 
 
 def register(path, *, times):
-    """Register the model so many times."""
+    """Register the model a number of times."""
     with world.connect(path) as ws:
         return {"versions": [ws.register_model("splurge", run="tree").version for _ in range(times)]}
 
 
 def commit(path, *, times):
-    """Commit so many times: a push of one row, then metrics of a run, and so on."""
+    """Commit a number of times: a push of one row, then metrics of a run, and so on."""
     pushed = 0
     try:
         with world.connect(path) as ws:
@@ -46,7 +46,7 @@ def commit(path, *, times):
 
 
 def checkpoint(path):
-    """Open and close, which checkpoints the write-ahead log, until `commit` is done; see to it that nothing vanishes."""
+    """Open and close, which checkpoints the write-ahead log, until `commit` is done; check that nothing vanishes."""
     chance, done, seen = random.Random(1), 0, 0
     while not path.with_name("committed").exists():
         with world.connect(path) as ws:
@@ -58,7 +58,7 @@ def checkpoint(path):
 
 
 def fork(path, *, times):
-    """Fork so often while threads push and read; each fork tries whatever it can on the workspace of its parent."""
+    """Fork a number of times while threads push and read; each fork tries everything on the workspace of its parent."""
     stopped, pushed, problems = threading.Event(), [], []
     with world.connect(path) as ws:
 
@@ -106,7 +106,7 @@ _USES = {
 
 
 def _forked(ws, path):
-    """Try everything in a fork; return what was not refused with a hint, and what came to no end."""
+    """Try everything in a fork; return what was not refused with a hint, and what did not end."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -141,7 +141,7 @@ def _refusal(use, ws):
 
 
 def notebook(path, *, seconds):
-    """Read history and training data for so long."""
+    """Read history and training data for some seconds."""
     until, done = time.monotonic() + seconds, 0
     with world.connect(path) as ws:
         while time.monotonic() < until:
@@ -152,7 +152,7 @@ def notebook(path, *, seconds):
 
 
 def server(path, *, seconds):
-    """Push and predict for so long."""
+    """Push and predict for some seconds."""
     until, pushed, predicted = time.monotonic() + seconds, 0, 0
     with world.connect(path) as ws:
         while time.monotonic() < until:
@@ -163,7 +163,7 @@ def server(path, *, seconds):
 
 
 def cron(path, *, seconds):
-    """Ingest, materialize, compact, collect and back up for so long."""
+    """Ingest, materialize, compact, collect and back up for some seconds."""
     until, rounds, orders = time.monotonic() + seconds, 0, 310
     while time.monotonic() < until:
         orders += 7
@@ -187,7 +187,7 @@ def _backup(ws, target):
 
 
 def count(path):
-    """Return what there is after all: clicks, orders, metrics, predictions, and what does not hold."""
+    """Return the final content: clicks, orders, metrics, predictions, and the failures."""
     from tinymlops.features.history.stored import stored_rows
 
     with world.connect(path) as ws:

@@ -1,4 +1,4 @@
-"""What a child does on a disk that fails: the verb, then reads, then the verb again."""
+"""The work of a child on a failing disk: the verb, then reads, then the verb again."""
 
 import os
 from pathlib import Path
@@ -7,16 +7,16 @@ from torture import world
 
 
 def survive(path, *, verb, before, after):
-    """Do a verb on a failing disk, read, and do it again once the disk is well.
+    """Do a verb on a failing disk, read, and do it again once the disk works.
 
     Args:
         path: The workspace.
-        verb: What to do.
-        before: What `measure` says before it.
-        after: What it says after.
+        verb: The verb.
+        before: The result of `measure` before it.
+        after: The result of `measure` after it.
 
     Returns:
-        The error of the first try, None if it went well, and what did not hold.
+        The error of the first try, None if there was none, and the failures.
     """
     error = _error_of(verb, path)
     problems = []
@@ -27,14 +27,14 @@ def survive(path, *, verb, before, after):
 
 
 def fill(path, *, verb, left, before, after):
-    """Do a verb where so many bytes are left on the disk, read, make room, and do it again.
+    """Do a verb with a number of bytes left on the disk, read, make room, and do it again.
 
     Args:
         path: The workspace, on a file system of its own.
-        verb: What to do.
-        left: Bytes.
-        before: What `measure` says before it.
-        after: What it says after.
+        verb: The verb.
+        left: The bytes left.
+        before: The result of `measure` before it.
+        after: The result of `measure` after it.
     """
     ballast = path.with_name("ballast")
     _take_all_but(ballast, left)

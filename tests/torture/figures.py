@@ -10,7 +10,7 @@ _recorded = {}
 
 
 def record(name, **figures):
-    """Print the figures of a test at the end, and keep those of the whole: the short version leaves them as they are."""
+    """Print the figures of a test at the end; the full version also stores them."""
     _recorded[name] = figures
     if FULL:
         RESULTS.mkdir(exist_ok=True)

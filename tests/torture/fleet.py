@@ -91,7 +91,7 @@ class Fleet:
         assert ended.status == 0, (ended.status, ended.said)
 
     def answer(self, job, path, **options):
-        """Run a child to its end and return what it said last.
+        """Run a child to its end and return its last line.
 
         Raises:
             AssertionError: If it failed.
@@ -106,7 +106,7 @@ class Fleet:
         Args:
             job: See `child.py`.
             path: The workspace.
-            inject: What strace shall inject: "write:signal=SIGKILL:when=3".
+            inject: The fault for strace to inject: "write:signal=SIGKILL:when=3".
             trace: Which calls to log.
             strings: How many bytes of written data the log shows.
             threads: Whether to log and inject into other threads than the first as well.
@@ -153,7 +153,7 @@ class Child:
         self.output = output
 
     def go(self):
-        """Let it begin."""
+        """Start it."""
         self._fleet._ask(go=self.pid)
 
     def kill(self):
@@ -161,7 +161,7 @@ class Child:
         os.kill(self.pid, signal.SIGKILL)
 
     def said(self):
-        """Return what it has said so far; a line that is not whole was not said."""
+        """Return the lines that it has printed so far; an incomplete line does not count."""
         text = self.output.read_text() if self.output.exists() else ""
         return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 

@@ -1,4 +1,4 @@
-"""What a child looks at after one byte was changed: everything there is to read."""
+"""The reads of a child after one byte was changed: everything there is to read."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ from torture import world
 
 
 def look(path):
-    """Read everything; return what it says, and the errors if there are any.
+    """Read everything; return the answers, and the errors if there are any.
 
     Returns:
         `answers`, a hash of each thing that is read, None where it failed; `errors`; and `doctor`, the files it names.
@@ -91,7 +91,7 @@ def make_images(path):
 
 
 def die(path):
-    """Commit a few times and end as a process does that is killed: what it wrote is in the write-ahead log."""
+    """Commit a few times and end like a killed process: its writes are in the write-ahead log."""
     ws = world.connect(path)
     ws.push("clicks", world.click_rows(100, 5))
     ws.register_model("splurge", run="tree", alias="staging")

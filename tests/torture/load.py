@@ -1,4 +1,4 @@
-"""What children do to a workspace until they are killed; they say what was acknowledged, and nothing before."""
+"""The work of children on a workspace until they are killed; they report writes only once acknowledged."""
 
 import os
 import random
@@ -24,7 +24,7 @@ def push_until_killed(path, *, first, say):
     Args:
         path: The workspace.
         first: The id of the first click.
-        say: Is told what is acknowledged.
+        say: Called with what is acknowledged.
     """
     one_at_a_time = threading.Lock()
 
@@ -42,12 +42,12 @@ def push_until_killed(path, *, first, say):
 
 
 def mix_until_killed(path, *, seed, say):
-    """Do anything else.
+    """Run random other verbs.
 
     Args:
         path: The workspace.
-        seed: Of the order.
-        say: Is told what is acknowledged, and where an alias is about to move.
+        seed: The seed of the order.
+        say: Called with what is acknowledged, and where an alias is about to move.
     """
     chance = random.Random(seed)
     with world.connect(path) as ws:
@@ -76,7 +76,7 @@ def mix_until_killed(path, *, seed, say):
 
 
 def look(path, *, clicks, orders, runs, champion):
-    """Say what was acknowledged and is not there, and what is not whole.
+    """Return what was acknowledged and is missing, and what is damaged.
 
     Args:
         path: The workspace.

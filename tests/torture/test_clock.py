@@ -1,4 +1,4 @@
-"""A clock that is set back: history, the order of corrections and online answers stay what they were."""
+"""A clock that is set back: history, the order of corrections and online answers do not change."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A full disk and a disk that fails: a typed error, reads go on, and later writes do what they should."""
+"""A full disk and a failing disk: a typed error, reads continue, and later writes work."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ def total():
 
 
 def scales(fleet, place, verb):
-    """Return what `measure` says before and after a verb, and the calls that it makes."""
+    """Return the results of `measure` before and after a verb, and the calls that it makes."""
     path = place.fresh()
     before = fleet.answer("world:measured", path, arguments={"verb": verb})
     trace = fleet.do("verb", path, verb=verb)
@@ -32,7 +32,7 @@ def scales(fleet, place, verb):
 
 
 def counted(total, looked):
-    """Count what a child found; return what is wrong."""
+    """Count the results of a child; return the failures."""
     found = looked.said[-1] if looked.said else {"problems": [f"the process ended with {looked.status}"]}
     problems = found.get("problems", [found])
     total["typed_errors" if found.get("error") else "went_well"] += 1

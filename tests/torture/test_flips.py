@@ -25,7 +25,7 @@ class Kind(NamedTuple):
     named: bool = False
     """The database names each file by its hash, so `doctor` has to name the very file."""
     derived: bool = False
-    """Made anew without a word: every answer has to be right."""
+    """Rebuilt silently: every answer has to be right."""
 
 
 KINDS = {
@@ -50,7 +50,7 @@ def bases(fleet, prepared, tmp_path_factory):
 
 
 def files_of(kind, path):
-    """Return the files of a kind, without those that nothing names any more."""
+    """Return the files of a kind, without unused ones."""
     found = sorted(file for file in path.parent.glob(kind.pattern) if file.is_file())
     if kind.named:
         with closing(sqlite3.connect(path / "meta.db")) as connection:
@@ -95,7 +95,7 @@ def test_a_flipped_byte_is_detected_or_harmless(fleet, bases, tmp_path, chance, 
 
 
 def judged(looked, right, file, kind):
-    """Say what became of a flip."""
+    """Return the effect of a flipped bit."""
     if looked.status or not looked.said or "error" in looked.said[-1]:
         return "crashes"
     found = looked.said[-1]
@@ -111,6 +111,6 @@ def judged(looked, right, file, kind):
 
 
 def differing(found, right):
-    """Return the numbers of the reads that answered, and not what they did before."""
+    """Return the numbers of the reads whose answer differs from before."""
     pairs = zip(found["answers"], right["answers"], strict=True)
     return [number for number, (answer, before) in enumerate(pairs) if answer not in (None, before)]

@@ -1,4 +1,4 @@
-"""Kill a verb at every system call that changes something, and look at what is left."""
+"""Kill a verb at every system call that changes something, and check what is left."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def total():
 
 
 def kills(fleet, place, each, verb, chosen, *, broken=None):
-    """Kill the verb at the chosen ones of its points; yield each point with what was found, None if it survived."""
+    """Kill the verb at chosen points; yield each point with the findings, None if it survived."""
 
     def killed(place, point):
         path = place.fresh()

@@ -46,7 +46,7 @@ def violations(log, path, files):
 
 
 def _commit_of(traced, sha256):
-    """Return where the log of the commit that names a file is synced."""
+    """Return the position of the sync of the commit that names a file."""
     written = _first(traced, lambda call: "meta.db-wal>" in call.text and sha256 in call.text)
     return None if written is None else _first(traced, lambda call: _syncs(call, "meta.db-wal"), after=written)
 
@@ -84,7 +84,7 @@ def test_a_commit_is_durable_only_after_every_file_that_it_names(fleet, place, v
 
 
 def online_before_its_state(traced):
-    """Say whether the online store is written to before its state says durably that it is not synced."""
+    """Return whether the online store is written to before its state says durably that it is not synced."""
     written = _first(traced, lambda call: call.name.startswith("pwrite") and "data.mdb>" in call.text)
     synced = _first(traced, lambda call: _syncs(call, "online/state"))
     return written is not None and (synced is None or synced > written)

@@ -1,4 +1,4 @@
-"""Many processes at one workspace: none sees an error of a lock, and nothing is lost."""
+"""Many processes on one workspace: none gets a lock error, and nothing is lost."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def patience(monkeypatch):
 
 
 def together(fleet, path, jobs):
-    """Run children at the same time; return what each said last."""
+    """Run children at the same time; return the last line of each."""
     children = [fleet.start(job, path, arguments=arguments) for job, arguments in jobs]
     for child in children:
         child.go()

@@ -1,4 +1,4 @@
-"""Kill processes under load at random moments; whatever they acknowledged is there, once, and nothing is there by halves."""
+"""Kill processes under load at random times; acknowledged writes are there once, and nothing is there in part."""
 
 import random
 import time
@@ -32,7 +32,7 @@ def test_what_was_acknowledged_before_a_random_kill_is_there(fleet, each):
 
 
 def life(fleet, path, chance):
-    """Kill a pusher and a mixer again and again; look at everything after each time. Return what was found."""
+    """Kill a pusher and a mixer repeatedly; check everything after each kill. Return the findings."""
     found = {"acknowledged": 0, "lost": [], "half_visible": []}
     clicks, runs, orders, champion = [], [], 310, 1
     for number in range(ROUNDS):
@@ -54,7 +54,7 @@ def life(fleet, path, chance):
             runs += [what["run"]] if "run" in what else []
             orders = max(orders, what.get("orders", 0))
             champion = what.get("champion", champion)
-        # The move in whose midst it was killed may have been done.
+        # The move during which it was killed may have been done.
         moving = said[1].said[-1].get("moving", champion) if said[1].said else champion
         about = {"clicks": clicks, "orders": orders, "runs": runs, "champion": [champion, moving]}
         looked = fleet.answer("load:look", path, arguments=about)

@@ -1,4 +1,4 @@
-"""A small shop for the torture tests: what its verbs do, what they leave, and what must hold whatever happened."""
+"""A small shop for the torture tests: its verbs, their results, and the checks after any fault."""
 
 import json
 import os
@@ -97,7 +97,7 @@ def connect(path, *, create=False):
 
 
 def build(path):
-    """Make the workspace that every fault starts from: files, dead files, an orphan, pushed rows, versions of a model."""
+    """Make the starting workspace of every fault: files, dead files, an orphan, pushed rows, versions of a model."""
     from sklearn.tree import DecisionTreeClassifier
 
     with connect(path, create=True) as ws:
@@ -147,7 +147,7 @@ def _ingest(ws):
 
 
 def collect_garbage(ws):
-    """Remove whatever nothing needs now, without any grace."""
+    """Remove everything that is not needed now, without a grace period."""
     from tinymlops.stores.collection import collect
 
     return collect(environment_of(ws), now=int(time.time() * 1e6) + 10**9, grace=0, actor="test").bytes
@@ -203,7 +203,7 @@ ELSEWHERE = {"backup": "copy", "restore": "restored.tm", "create": "new.tm", "mi
 
 
 def measure(verb, path):
-    """Say how far a verb has come: what a second look at the disk, not the verb itself, finds."""
+    """Return how far a verb has come, as the files on the disk show it."""
     if verb == "migrate":
         return _schema_state(path.with_name(ELSEWHERE[verb]))
     if verb in ELSEWHERE:
@@ -267,10 +267,10 @@ def _copy_state(verb, target):
 
 
 def _schema_state(target):
-    """Say how far a migration of schema 1 has come: the version, and how many counters, steps and checksums there are.
+    """Return how far a migration of schema 1 has come: the version, and how many counters, steps and checksums there are.
 
-    tinymlops is not asked, for it would go on where it was stopped. A migration that was committed by halves has the
-    numbers of neither end, or other records: `broken.migrate_without_transaction` is found by that.
+    tinymlops is not used, because it would continue where it was stopped. A partly committed migration has the numbers of
+    neither end, or other records: that detects `broken.migrate_without_transaction`.
     """
     with _database_of(target) as now, tempfile.TemporaryDirectory() as folder:
         with zipfile.ZipFile(OLD) as packed:
@@ -307,7 +307,7 @@ def _records(connection):
 
 
 def invariants(path):
-    """Open the workspace and return what does not hold, one sentence each."""
+    """Open the workspace and return the failed checks, one sentence each."""
     from tinymlops.stores.doctor import check
 
     with connect(path) as ws:
@@ -327,7 +327,7 @@ def invariants(path):
 
 
 def sequences(ws):
-    """Return where the numbers of rows have a gap, or their count is not the one that the source's state says."""
+    """Return the gaps in the numbers of rows, and counts that differ from the source's state."""
     from tinymlops.features.definitions.specs import SourceSpec
     from tinymlops.features.history.stored import stored_rows
     from tinymlops.records import SourceState
@@ -349,7 +349,7 @@ def sequences(ws):
 
 
 def _twice(ws):
-    """Say which rows are there more than once: nothing in the shop is ever corrected."""
+    """Yield the rows that are stored more than once: nothing in the shop is ever corrected."""
     from tinymlops.features.definitions.specs import SourceSpec
     from tinymlops.features.history.stored import stored_rows
 
@@ -393,17 +393,17 @@ def _parity(ws):
 
 
 def finish(path, verb, before, after, acknowledged):
-    """Look at what a killed verb left, do the verb again, and look again.
+    """Check the state after a killed verb, do the verb again, and check again.
 
     Args:
         path: The workspace.
-        verb: That was killed.
-        before: What `measure` says before the verb.
-        after: What it says after.
-        acknowledged: Whether the verb had told its result.
+        verb: The killed verb.
+        before: The result of `measure` before the verb.
+        after: The result of `measure` after it.
+        acknowledged: Whether the verb had reported its result.
 
     Returns:
-        What is lost, half visible, or wrong after doing it again: kind to sentences.
+        What is lost, partly visible, or wrong after doing it again: kind to sentences.
     """
     subject = path.with_name(ELSEWHERE[verb]) if verb in ("create", "migrate") else path
     found = {"lost": [], "half_visible": [], "again": []}
@@ -430,7 +430,7 @@ ATOMIC = ("ingest", "push", "compact", "register", "promote", "artifact", "backu
 
 
 def run(verb, path, acknowledge):
-    """Do a verb; tell its result the moment it is there, and close."""
+    """Do a verb; report its result at once, and close."""
     for result in VERBS[verb](Path(path)):
         acknowledge(json.dumps(result))
 

@@ -1,7 +1,6 @@
-"""The columns of sources, as far as they are known without reading a row, and the definitions checked against them.
+"""Find the columns of sources, as far as possible without reading a row, and check the definitions against them.
 
-A view is computed for no rows by the code that reads history, so what passes here has the columns and types that it
-will have there.
+A view is computed for zero rows by the code that reads history, so the columns and types here are the same as there.
 """
 
 from __future__ import annotations
@@ -46,9 +45,9 @@ _NO_TIMES = np.zeros(0, np.int64)
 def check_columns(context: Context) -> list[str]:
     """Check definitions against the columns of their sources, where these are known without reading rows.
 
-    They are known of SQL whose files are there, of pushes, of a function hinted to return a `LazyFrame` (it is
-    called, for a lazy frame is a promise that nothing is read yet), of a function whose rows were ingested by the same
-    definition, and of a transformation over such sources. No other function of the user's is called.
+    They are known for SQL whose files exist, for pushes, for a function hinted to return a `LazyFrame` (it is called,
+    because a lazy frame has read nothing yet), for a function whose rows were ingested by the same definition, and for a
+    transformation over such sources. No other user function is called.
 
     Args:
         context: The workspace's state, with the definitions to check.
@@ -57,7 +56,7 @@ def check_columns(context: Context) -> list[str]:
         A note for each source whose columns are not known.
 
     Raises:
-        DefinitionError: If a column does not exist or is of a type that does not fit.
+        DefinitionError: If a column does not exist or has the wrong type.
         DataError: If a source's times have no zone, or its columns cannot be stored.
     """
     known = _Known(context)
@@ -73,7 +72,7 @@ def check_columns(context: Context) -> list[str]:
 
 
 def check_readers(context: Context, source: SourceSpec, columns: Mapping[str, pl.DataType]) -> None:
-    """Check the views and labels that read a source itself against the columns of rows that were read.
+    """Check the views and labels that read a source directly against the columns of its rows.
 
     Args:
         context: The workspace's state.
@@ -81,7 +80,7 @@ def check_readers(context: Context, source: SourceSpec, columns: Mapping[str, pl
         columns: Its columns and their types.
 
     Raises:
-        DefinitionError: If a column does not exist or is of a type that does not fit.
+        DefinitionError: If a column does not exist or has the wrong type.
     """
     frame = with_times(pl.DataFrame(schema=dict(columns)), source).with_columns(pl.lit(0, pl.Int64).alias("__sequence"))
     known = _Known(context, {source.name: frame})
@@ -92,11 +91,11 @@ def check_readers(context: Context, source: SourceSpec, columns: Mapping[str, pl
 
 
 class _Known:
-    """What is known of each source's columns: a frame of no rows, as history would give it.
+    """The known columns of each source: a frame without rows, as history would return it.
 
     Args:
         context: The workspace's state.
-        frames: These frames and no others; None to find out about every source.
+        frames: Only these frames; None to find the columns of every source.
     """
 
     def __init__(self, context: Context, frames: Mapping[str, pl.DataFrame] | None = None) -> None:
@@ -117,12 +116,12 @@ class _Known:
         return self._computed(view.source, view.entity, view.features, where, ttl=view.ttl)
 
     def outcome_of(self, label: LabelSpec) -> None:
-        """Check a label as a window that ends at its horizon, which is how it is read."""
+        """Check a label as a window that ends at its horizon, as it is read."""
         windowed = with_window(label.expression, label.horizon)
         self._computed(label.source, label.entity, {label.name: windowed}, "as a label", ttl=None)
 
     def check_keys(self, entity: EntitySpec) -> None:
-        """Refuse an entity whose key is of one kind here and of another there."""
+        """Refuse an entity whose key has different kinds in different sources."""
         every: list[ViewSpec | LabelSpec] = [
             *self._definitions.of(ViewSpec).values(),
             *self._definitions.of(LabelSpec).values(),
@@ -218,7 +217,7 @@ class _Known:
             return None
         try:
             frame = self._frame(source)
-        except (OSError, DataError, pl.exceptions.ComputeError) as error:  # a file that is not there yet
+        except (OSError, DataError, pl.exceptions.ComputeError) as error:  # a file that does not exist yet
             said = error.message if isinstance(error, DataError) else str(error)
             self.notes.append(f"the columns of source {source.name} are checked when it is ingested: {said}")
             return None
@@ -260,7 +259,7 @@ class _Known:
         return frame if source.row_wise else frame.drop(SYSTEM)
 
     def _lazy(self, source: SourceSpec, inputs: dict[str, pl.DataFrame]) -> pl.DataFrame:
-        """Ask a function for its lazy frame, and that for its columns."""
+        """Call a function for its lazy frame, and return the frame's columns."""
         function = self._context.functions[source.name]
         given: Any = function(None) if source.takes_since else function(**{n: f.lazy() for n, f in inputs.items()})
         if not isinstance(given, pl.LazyFrame):
@@ -290,7 +289,7 @@ def _require(spine: pl.DataFrame, columns: Sequence[str], where: str, needed_by:
 
 @contextmanager
 def _as_definition_error(where: str) -> Iterator[None]:
-    """Say which definition it is that rows cannot be computed for."""
+    """Add the definition's name to an error while its rows are computed."""
     try:
         yield
     except DataError as error:

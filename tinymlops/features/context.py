@@ -1,4 +1,4 @@
-"""What every step on features needs: who works on which workspace, the definitions in force and the user's code."""
+"""The context of every step on features: the workspace, the definitions in force and the user's code."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Context:
     functions: Mapping[str, Callable[..., Any]]
     """The user's Python functions by definition name, of the projects applied in this process."""
     root: Path
-    """Relative paths in SQL start here, and the project's modules are looked for here."""
+    """The directory where relative paths in SQL start, and where the project's modules are."""
     config: Config
 
     @property
@@ -61,14 +61,14 @@ class Context:
 
     @property
     def replays(self) -> bool:
-        """Whether the clock is not the machine's: then ingest takes only rows available by it."""
+        """Whether the clock is not the machine's: then ingest accepts only rows available by it."""
         return self.clock is not system_clock
 
     def function(self, name: str, code: CodeReference) -> Callable[..., Any]:
         """Return the Python function of a definition, as it was applied.
 
         Raises:
-            DefinitionError: If it is nowhere to be found, or has changed since.
+            DefinitionError: If it cannot be found, or has changed since.
         """
         function = self.functions.get(name)
         if function is None:
@@ -84,13 +84,13 @@ class Context:
         limits: Limits | None = None,
         name: str = "",
     ) -> pl.DataFrame:
-        """Run one SELECT of the user's over files and these tables.
+        """Run one SELECT of the user over files and these tables.
 
         Args:
             sql: The SELECT.
             tables: Frames that it may name.
-            limits: What it may take; by default what the SQL of a source or transformation may.
-            name: The definition whose SQL it is, for the errors.
+            limits: Its limits; by default those for the SQL of a source or transformation.
+            name: The definition with this SQL, for the errors.
         """
         from tinymlops.stores.engine import Limits, query
 
@@ -101,13 +101,13 @@ class Context:
             return query(sql, tables=tables, limits=limits, **self._reach())
 
     def query_columns(self, sql: str, tables: Mapping[str, Any] | None = None) -> dict[str, pl.DataType]:
-        """Return the columns that one SELECT of the user's would have, without running it."""
+        """Return the columns that one SELECT of the user would have, without running it."""
         from tinymlops.stores.engine import relation_columns
 
         return relation_columns(sql, tables=tables, limits=self.sql_limits(), **self._reach())
 
     def sql_limits(self, *, max_rows: int | None = None, timeout: str | timedelta | None = None) -> Limits:
-        """Return what a question in SQL may take: as given, else as `tinymlops.toml` says."""
+        """Return the limits of a query in SQL: as given, else those of `tinymlops.toml`."""
         from tinymlops.stores.engine import Limits
 
         rows = self.config.sql.max_rows if max_rows is None else max_rows
@@ -116,7 +116,7 @@ class Context:
         return Limits(rows=rows, time=parse_duration(timeout or self.config.sql.timeout, name="timeout"))
 
     def _reach(self) -> dict[str, Any]:
-        """Say what the user's SQL may read and use."""
+        """Return the arguments that limit what the user's SQL may read and use."""
         return {
             "root": self.root,
             "data_dirs": [Path(directory) for directory in self.config.data_dirs],
@@ -135,7 +135,7 @@ class Context:
 
 @contextmanager
 def _naming(name: str) -> Iterator[None]:
-    """Put a definition's name before what is wrong with its SQL."""
+    """Put a definition's name before the error of its SQL."""
     try:
         yield
     except (AccessError, DataError, DefinitionError) as error:
@@ -150,5 +150,5 @@ def load_definitions(catalog: Catalog) -> Definitions:
 
 
 def definitions_of(rows: Iterable[Definition]) -> Definitions:
-    """Read definitions as they were stored: in the catalog, or in a model's manifest."""
+    """Read definitions as stored in the catalog or in a model's manifest."""
     return Definitions(specs.decode(msgspec.json.encode(row.spec)) for row in rows)

@@ -1,4 +1,4 @@
-"""The definitions in force, kept in memory as long as nobody changes them, and the end of a change that a crash left."""
+"""The definitions in force, kept in memory until they change; also finishes a change that a crash interrupted."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def in_force(catalog: Catalog) -> Kept[Definitions]:
 
 
 def finish_change(environment: Environment) -> None:
-    """End the change of a process that crashed, or begin with a token where there is none."""
+    """Finish the change of a crashed process, or set the first token."""
     with environment.online.read() as snapshot:
         if not is_changing(snapshot):
             return
-    with environment.write_lock.exclusive(deadline=_PATIENCE):  # nobody is inside a change
+    with environment.write_lock.exclusive(deadline=_PATIENCE):  # no process is inside a change
         end_change(environment.online)

@@ -1,4 +1,4 @@
-"""What definitions mean for rows that are stored already: which source must be rebuilt, and which model is starved."""
+"""The effect of definitions on stored rows: which source must be rebuilt, and which model is starved."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ __all__ = ["check_renames", "notes_on_stored_rows", "rename", "starved_models"]
 
 
 def notes_on_stored_rows(context: Context, models: Models, renamed: Mapping[str, str]) -> list[str]:
-    """Say what a project's definitions mean for the rows and the models of a workspace.
+    """Return notes on what a project's definitions mean for the rows and the models of a workspace.
 
     Args:
         context: The workspace's state, read by the project's definitions.
-        models: Registered ones.
-        renamed: Sources by the names that they had before.
+        models: Registered models.
+        renamed: Sources by their earlier names.
     """
     notes = list(_judged(context))
     notes += [
@@ -54,8 +54,8 @@ def starved_models(context: Context, models: Models, renamed: Mapping[str, str] 
 
     Args:
         context: The workspace's state, by the definitions that are or will be in force.
-        models: Registered ones; the version of each alias, or of a name without aliases the newest, is in use.
-        renamed: Sources that an apply to come renames, by the names that they had before.
+        models: Registered models; the version of each alias, or of a name without aliases the newest, is in use.
+        renamed: Sources that the planned apply renames, by their earlier names.
 
     Returns:
         Such as `churn@champion` to the reason.
@@ -70,7 +70,7 @@ def starved_models(context: Context, models: Models, renamed: Mapping[str, str] 
             try:
                 pinned = definitions_of(models.manifest(reference).definitions)
             except TinyMLOpsError:
-                continue  # whoever loads the model is told
+                continue  # loading the model reports it
             reasons = list(_starving(context, pinned, renamed or {}))
             if reasons:
                 found[shown] = "; ".join(reasons)
@@ -78,11 +78,11 @@ def starved_models(context: Context, models: Models, renamed: Mapping[str, str] 
 
 
 def check_renames(context: Context, renamed: Mapping[str, str]) -> None:
-    """Refuse a `was=` that cannot be.
+    """Refuse a `was=` that is not possible.
 
     Args:
         context: The workspace's state, read by the project's definitions.
-        renamed: Sources by the names that they had before.
+        renamed: Sources by their earlier names.
 
     Raises:
         DefinitionError: If the earlier name is still that of a source, or had no rows.
@@ -116,7 +116,7 @@ def check_renames(context: Context, renamed: Mapping[str, str]) -> None:
 
 
 def rename(tx: Transaction, renamed: Mapping[str, str], at: datetime) -> None:
-    """Let sources have the rows of the names that they had before; inside the transaction of an apply."""
+    """Give sources the rows of their earlier names; inside the transaction of an apply."""
     for name, was in renamed.items():
         place = place_of(tx, was)
         if place_of(tx, name) != place:
@@ -133,18 +133,18 @@ def _judged(context: Context) -> Iterator[str]:
         live = next(reversed(generations_of(database, place_of(database, source.name), state)), None)
         judged = judge(source, live, state.columns)
         if judged.dating and source.inputs:
-            yield f"transformation {source.name} begins anew: {' and '.join(judged.dating)} changed"
+            yield f"transformation {source.name} starts over: {' and '.join(judged.dating)} changed"
         elif judged.dating:
             yield (
                 f"the {' and '.join(judged.dating)} of source {source.name} changed under {state.rows:,} stored rows, which "
-                f"nothing reads by this definition before they are rebuilt; {how_to_rebuild(source.name)}"
+                f"cannot be read until they are rebuilt; {how_to_rebuild(source.name)}"
             )
         elif source.inputs and (judged.query or reads_others(context.definitions, source, live)):
-            yield f"transformation {source.name} begins anew, for it is computed otherwise"
+            yield f"transformation {source.name} starts over, because its computation changed"
         elif judged.query:
             yield (
-                f"source {source.name} is read otherwise: if known rows differ, ingest refuses them until it is told to "
-                "--rebuild"
+                f"the query or function of source {source.name} changed: if known rows differ, ingest refuses them until it is "
+                "told to --rebuild"
             )
 
 

@@ -1,8 +1,8 @@
 """Which arranged records each spine row's window holds.
 
 Most records become visible in the order they happened. Of those, a window holds a run `low:high`, and running
-totals answer it. The others, the *late* ones (a row after whose successors it became known, a version that is
-replaced), are few as a rule; they come and go one by one (`_lives`).
+totals answer it. The others, the *late* ones (a row that became known after its successors, a version that is
+replaced), are usually few; they come and go one by one (`_lives`).
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Timeline:
 
     @cached_property
     def lives(self) -> Lives:
-        """All rows, for what cannot be put together from two parts."""
+        """All rows, for aggregates that cannot be combined from two parts."""
         return Lives(self.records, np.arange(self.records.event.size), self.key)
 
 
@@ -96,7 +96,7 @@ class Spine:
         """Find an answer for each spine row, on threads.
 
         Args:
-            dtype: Of an answer.
+            dtype: The type of an answer.
             work: `work(start, stop, part)` writes the answers of rows start to stop, in the order of work.
 
         Returns:
@@ -168,7 +168,7 @@ def _split(
     offsets: Array, visible_from: Array, visible_to: Array, kind: Array, monotone: Array,
     in_order: Array, seen_from: Array,
 ) -> None:  # fmt: skip
-    """Leave out what is replaced, never visible or no value; of the rest a row is late if any later one was sooner."""
+    """Leave out rows that are replaced, never visible or not a value; of the rest, one is late if a later one was sooner."""
     for k in range(monotone.size):
         if monotone[k]:
             continue
@@ -215,7 +215,7 @@ def _find_low(
 
 @compiled
 def _onward(values: Array, low: int, end: int, limit: int) -> int:
-    """Return the first row of the sorted values[low:end] that is at least the limit, which is near as a rule."""
+    """Return the first row of the sorted values[low:end] that is at least the limit; it is usually near."""
     step = 1
     while low + step < end and values[low + step] < limit:
         low += step

@@ -1,4 +1,4 @@
-"""The least of any run of rows: single rows at the ends, minima of blocks, and of blocks of blocks, between."""
+"""The minimum of any run of rows: single rows at the ends, minima of blocks and of blocks of blocks in between."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Minima:
 
     Args:
         column: The values.
-        flip: Turn the order round, so that the minimum belongs to the greatest value.
+        flip: Reverse the order, so that the minimum belongs to the greatest value.
     """
 
     def __init__(self, column: Column, *, flip: bool) -> None:
@@ -61,7 +61,7 @@ class Minima:
 
 
 def order_key(bits: Array) -> Array:
-    """Map the bits of float64 to int64 of the same order, and back: the map undoes itself."""
+    """Map the bits of float64 to int64 of the same order, and back: the map is its own inverse."""
     return np.where(bits < 0, bits ^ np.int64(_ALL_BUT_SIGN), bits)
 
 
@@ -77,14 +77,14 @@ def _blocks_of_blocks(values: Array) -> Array:
 
 @compiled
 def in_order(bits: int, is_float: bool) -> int:  # noqa: FBT001 - a kernel
-    """Do what `order_key` does to the bits of one value; an integer stays as it is."""
+    """Apply `order_key` to the bits of one value; an integer stays as it is."""
     return bits ^ _ALL_BUT_SIGN if is_float and bits < 0 else bits
 
 
 @compiled
 def _rank(bits: int, sign: int, turn: int) -> int:
-    """Map the bits of a value to an integer of its order; `sign` is 0 for integers, `turn` is -1 for the order turned
-    round, by the minus that cannot overflow.
+    """Map the bits of a value to an integer of its order; `sign` is 0 for integers. `turn` is -1 to reverse the order, by
+    the complement, which cannot overflow.
     """
     return bits ^ ((bits >> 63) & sign) ^ turn
 
@@ -126,7 +126,7 @@ def _minima(
             least = _least_of_rows(bits, plain, sign, turn, low[j], first * _BLOCK, least)
             least = _least_of_rows(bits, plain, sign, turn, last * _BLOCK, high[j], least)
             least = _least_of_blocks(blocks, squares, cubes, first, last, least)
-        # The map of the bits undoes itself; what no float maps to was found in no row.
+        # The map of the bits is its own inverse; a value that no float maps to was found in no row.
         out[j - start] = 0 if sign and least == MOST else _rank(least ^ turn, sign, 0)
 
 

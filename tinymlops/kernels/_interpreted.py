@@ -1,9 +1,8 @@
-"""Run a kernel as the Python that it is written in, bit for bit what its machine code computes.
+"""Run a kernel as plain Python, with bit for bit the results of its machine code.
 
-A kernel that has not been compiled yet answers for a few rows at once this way. NumPy's scalars have the machine's
-arithmetic: what overflows wraps around, and a division by zero is infinite. What is left are the few names that mean
-something else to Python than to numba; a kernel that is interpreted finds stand-ins under them, and other kernels as
-Python too.
+This way a kernel that is not compiled yet answers for a few rows at once. NumPy's scalars have the machine's
+arithmetic: an overflow wraps around, and a division by zero is infinite. A few names mean something else to Python
+than to numba; an interpreted kernel finds stand-ins under them, and other kernels as Python too.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ def instruction(generate: Callable[..., Any], python: Callable[..., Any]) -> Any
 
     Args:
         generate: Writes its code, as `numba.extending.intrinsic` wants it.
-        python: Does the same, for a kernel that is interpreted.
+        python: Does the same in an interpreted kernel.
     """
     made = intrinsic(generate)
     _instructions[id(made)] = made, python
@@ -54,7 +53,7 @@ def interpreted(kernel: Any) -> Callable[..., Any]:
 
 
 def _as_scalar(argument: Any) -> Any:
-    """Give a number the arithmetic it has in a kernel: an int of Python would grow where an int64 wraps around."""
+    """Convert a number to the type it has in a kernel: an int of Python would grow where an int64 wraps around."""
     match argument:
         case bool():
             return np.bool_(argument)
@@ -98,7 +97,7 @@ def _stand_in(value: Any) -> Any:
 
 
 def _to_uint64(value: Any) -> np.uint64:
-    """Take the bits of an integer as unsigned, as kernels do; NumPy would refuse a negative int of Python."""
+    """Read the bits of an integer as unsigned, as kernels do; NumPy would refuse a negative int of Python."""
     return np.uint64(int(value) & _MASK)
 
 

@@ -63,7 +63,7 @@ bit_length: Any = instruction(_count_bits, lambda value: int(value).bit_length()
 
 @compiled
 def limbs_for(bits: int, rows: int) -> int:
-    """Return the limbs that the sum of so many numbers of so many bits needs."""
+    """Return how many limbs a sum needs, given the number of its terms and of their bits."""
     of_rows: int = bit_length(np.uint64(rows))
     return -(-(bits + of_rows + 1) // 64)  # one for the sign
 
@@ -85,7 +85,7 @@ def add_value(
     back = _U(63) - shift
     middle = (upper << shift) | ((lower >> _ONE) >> back)
     last = (upper >> _ONE) >> back
-    # Without a branch, for a sign is as good as random: the minus inverts all bits and adds one.
+    # Without a branch, because signs are unpredictable: negation inverts all bits and adds one.
     minus = negative != remove
     mask = _ALL if minus else _ZERO
     carry = _ONE if minus else _ZERO
@@ -112,7 +112,7 @@ def _square(value: np.uint64) -> tuple[np.uint64, np.uint64]:
 
 @compiled
 def add(limbs: Array, table: Array, row: int) -> None:
-    """Add a row of a table of numbers of as many limbs."""
+    """Add a row of a table of numbers with the same limbs."""
     carry = _ZERO
     for j in range(limbs.size):
         part = table[row, j]
@@ -144,9 +144,9 @@ def store(limbs: Array, table: Array, row: int) -> None:
 
 @compiled
 def make_positive(limbs: Array) -> bool:
-    """Take the size of a number; return whether it was negative."""
+    """Replace a number by its absolute value; return whether it was negative."""
     negative = bool(limbs[-1] >> _U(63))
-    # Without a branch, for a sign is as good as random.
+    # Without a branch, because signs are unpredictable.
     mask = _ALL if negative else _ZERO
     carry = _ONE if negative else _ZERO
     for j in range(limbs.size):
@@ -158,7 +158,7 @@ def make_positive(limbs: Array) -> bool:
 
 @compiled
 def to_float(limbs: Array, scale: int) -> float:
-    """Round a number in units of 2**scale to float64, half to even; infinity if it is beyond. Limbs are used up."""
+    """Round a number in units of 2**scale to float64, half to even; infinity if it is too great. Overwrites the limbs."""
     negative = make_positive(limbs)
     top = limbs.size - 1
     while top > 0 and limbs[top] == _ZERO:
@@ -182,7 +182,7 @@ def to_float(limbs: Array, scale: int) -> float:
 
 @compiled
 def to_halves(limbs: Array, halves: Array) -> int:
-    """Write the size of a number in 32-bit limbs; return how many are used. Limbs are used up."""
+    """Write the absolute value of a number in 32-bit limbs; return how many are used. Overwrites the limbs."""
     make_positive(limbs)
     used = 0
     for j in range(limbs.size):

@@ -1,9 +1,9 @@
-"""Rows that become visible, or stop being so, out of the order they happened: each enters every kind of window
-once and leaves it once.
+"""Rows that become visible, or stop being visible, out of event order: each enters every kind of window once and
+leaves it once.
 
 A row enters when it has happened and is known, and leaves when it is older than the window or replaced. Along a
-key's spine rows in order of time that is one walk over three sorted lists, whatever the order of arrival; what is
-in the window is kept by adding and taking away, exactly, or in a tree of minima.
+key's spine rows in order of time, that is one walk over three sorted lists, whatever the order of arrival. The
+content of the window is kept as an exact total, by adding and subtracting, or as a tree of minima.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ class Lives:
         self.rows = frozen(rows, np.int64)
         self.event = frozen(records.event[rows], np.int64)
         self.enter = frozen(np.maximum(self.event, records.visible_from[rows]), np.int64)
-        """int64[x]: seen by whom comes after this moment."""
+        """int64[x]: visible after this time."""
         self.leave = frozen(records.visible_to[rows], np.int64)
-        """int64[x]: and not after this one."""
+        """int64[x]: and no longer after this one."""
         keys, key = records.offsets.size - 1, frozen(key, np.int64)
         self.offsets, by_enter = sort_rows(key, self.enter, as_rows(None), as_rows(None), keys=keys)
         _, by_leave = sort_rows(key, self.leave, as_rows(None), as_rows(None), keys=keys)
         self.offsets = frozen(self.offsets, np.int64)
-        """int64[K+1]: the places of each key's rows in all of these arrays."""
+        """int64[K+1]: the range of each key's rows in all of these arrays."""
         self.by_enter = frozen(by_enter, np.int64)
         self.by_leave = frozen(by_leave, np.int64)
 
     @property
     def walk(self) -> tuple[Array, Array, Array, Array, Array, Array]:
-        """What `advance` walks along."""
+        """The sorted lists that `advance` walks along."""
         return self.offsets, self.event, self.enter, self.leave, self.by_enter, self.by_leave
 
 
@@ -73,7 +73,7 @@ def late_totals(
         lives: The rows.
         spine: int64[m] keys and times of spine rows by (key, time), and the length of their windows.
         source: bits int64[n], whether they are floats, valid bool[n] and scale of the column of values.
-        limbs: Of each total.
+        limbs: The limbs of each total.
         squared: Add squares.
 
     Returns:
@@ -115,9 +115,9 @@ def advance(
     offsets: Array, event: Array, enter: Array, leave: Array, by_enter: Array, by_leave: Array,
     k: int, time: int, since: int, state: Array, inside: Array, moves: Array,
 ) -> int:  # fmt: skip
-    """Move a window on to a time, never earlier than before; write the places that enter, and ~place of those that leave.
+    """Move a window forward to a time; write the places of rows that enter, and ~place of those that leave.
 
-    `state` is where the walk stands in each list; all three begin at the key's first place.
+    `state` is the position of the walk in each list; all three start at the key's first place.
     """
     end, count = offsets[k + 1], 0
     while state[0] < end and enter[by_enter[state[0]]] < time:
@@ -145,7 +145,7 @@ def advance(
 
 @compiled
 def longest_run(offsets: Array) -> int:
-    """Return the most rows that one key has."""
+    """Return the number of rows of the key with the most rows."""
     longest = 0
     for k in range(offsets.size - 1):
         longest = max(longest, offsets[k + 1] - offsets[k])

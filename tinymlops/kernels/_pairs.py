@@ -1,4 +1,4 @@
-"""Whole numbers of up to 127 bits and a sign, as two words that stay in registers: what nearly all columns need.
+"""Whole numbers of up to 127 bits and a sign, as two words that stay in registers: enough for nearly all columns.
 
 A pair is the lower and the upper half, uint64 each, of the number in two's complement.
 """
@@ -27,7 +27,7 @@ Array = np.ndarray[Any, Any]
 Pair = tuple[np.uint64, np.uint64]
 
 NEAR = 53 + 63
-"""The most bits that floats may need which `add_near` adds."""
+"""The most bits that the floats of `add_near` may need."""
 
 _U = np.uint64
 _ZERO, _ONE = np.uint64(0), np.uint64(1)
@@ -38,7 +38,7 @@ _32, _63 = np.uint64(32), np.uint64(63)
 
 @compiled
 def add_pairs(low: np.uint64, high: np.uint64, other_low: np.uint64, other_high: np.uint64) -> Pair:
-    """Add two numbers; what does not fit is lost."""
+    """Add two numbers; the overflow is dropped."""
     total = low + other_low
     return total, high + other_high + (_ONE if total < low else _ZERO)
 
@@ -69,17 +69,17 @@ def _shifted(bits: int, is_float: bool, scale: int) -> Pair:  # noqa: FBT001
     low, high = value << shift, (value >> _ONE) >> (_U(63) - shift)
     if offset >= 64:
         low, high = _ZERO, low
-    elif offset < 0:  # what falls off at the end is zero
+    elif offset < 0:  # the bits shifted out are zero
         low, high = high, _ZERO
-    # Without a branch, for a sign is as good as random: the minus inverts all bits and adds one.
+    # Without a branch, because signs are unpredictable: negation inverts all bits and adds one.
     mask = _ALL if negative else _ZERO
     return add_pairs(low ^ mask, high ^ mask, _ONE if negative else _ZERO, _ZERO)
 
 
 @compiled
 def exponents_of(bits: Array, plain: Array) -> tuple[int, int]:
-    """Return the least and the greatest biased exponent of the floats that are `plain` and not zero; of none, any least
-    and no greatest.
+    """Return the least and the greatest biased exponent of the `plain` floats that are not zero; without any, the
+    greatest is 0 and the least is arbitrary.
     """
     least, greatest = 0x7FF, 0
     for i in range(bits.size):
@@ -92,9 +92,9 @@ def exponents_of(bits: Array, plain: Array) -> tuple[int, int]:
 
 @compiled
 def add_near(bits: Array, is_float: bool, plain: Array, least: int, low: np.uint64, high: np.uint64) -> Pair:  # noqa: FBT001
-    """Add the values that are `plain`, of floats in units of the least exponent, from which none is further than 63 (`NEAR`).
+    """Add the `plain` values, floats in units of the least exponent; no exponent exceeds it by more than 63 (`NEAR`).
 
-    Nothing is carried from row to row, so that the processor adds many at once: the sums of the 32-bit digits of up to
+    There is no carry from row to row, so that the processor adds many at once: the sums of the 32-bit digits of up to
     2**31 rows fit in 64 bits each.
     """
     first, second, third, fourth = _ZERO, _ZERO, _ZERO, _ZERO

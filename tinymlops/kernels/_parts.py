@@ -1,4 +1,4 @@
-"""Deal rows out to parts of a spine: each key's span of time is cut into buckets, and buckets make up parts."""
+"""Distribute rows over parts of a spine: each key's time span is cut into buckets, and parts are groups of buckets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["MORSEL", "PLACE", "deal", "lay_out", "place"]
 Array = np.ndarray[Any, Any]
 
 MORSEL = 1 << 14
-"""Records dealt out at a time, so that where they come from and where they go stay in cache."""
+"""Records distributed at a time, so that source and target stay in cache."""
 PLACE = 2**32 - 1
 """The half of a dealt record's second number that holds its place in the batch; the other half holds its bucket."""
 
@@ -69,7 +69,7 @@ def deal(
     """Write morsels of records at dealt[at:], by part, as (reversed limit, bucket in its part and place in the batch),
     then the event time if it is not the limit less the lag, and the created time if there is one.
 
-    Records that nothing can match come last, in a part that nobody visits.
+    Records that nothing can match come last, in a part that is never visited.
     """
     bucket = np.empty(MORSEL, np.int64)
     ends = np.empty(parts + 2, np.int64)

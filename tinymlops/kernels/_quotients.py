@@ -1,4 +1,4 @@
-"""Quotients and roots of exact whole numbers, rounded to float64 once and knowing whether that is certain.
+"""Quotients and roots of exact whole numbers, rounded to float64 once, with a flag whether that is certain.
 
 The numbers come in limbs of 32 bits, so that products fit 64. Quotient and root are computed in double-double
 with an error bound (Dekker, 1971; the test is Ziv's, 1991).
@@ -72,7 +72,7 @@ def quotient(product: Array, used: int, n: int, scale: int, root: bool) -> tuple
     # open.
     error = high * 2.0**-90
     certain = high + (low + error) == high and high + (low - error) == high
-    # Near the ends of the range the last step would round again, or not fit.
+    # Near the ends of the range the last step would round again, or overflow.
     size = math.frexp(high)[1] + power
     if size < -1000 or size > 1000:
         return 0.0, False

@@ -1,4 +1,4 @@
-"""Distinct values and quantiles of sliding windows: every row enters and leaves once, and is counted by its rank."""
+"""Distinct values and quantiles of sliding windows: each row enters and leaves once, and is counted by its rank."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NEGATIVE_ZERO = -(2**63)
 
 
 class Ranks:
-    """Where each value stands among the distinct values of its key.
+    """The rank of each value among the distinct values of its key.
 
     Args:
         column: The values; -0.0 is 0.0.
@@ -64,7 +64,7 @@ class Ranks:
         The interpolation is numpy's, in float64 (Hyndman and Fan, "Sample Quantiles in Statistical Packages", 1996).
         """
         spine, lives = window.spine, self._timeline.lives
-        # The kernel takes numbers, not bits: the values of integers are converted as all of Python does.
+        # The kernel takes numbers, not bits: integers are converted as Python converts them.
         values = frozen(self.values.view(np.float64) if self._is_float else self.values, np.float64)
 
         def work(start: int, stop: int, out: Array) -> None:
@@ -75,7 +75,7 @@ class Ranks:
 
 @compiled
 def between(below: float, above: float, weight: float) -> float:
-    """Go part of the way between two values, never beyond either, without overflow."""
+    """Interpolate between two values, never beyond either, without overflow."""
     gap = above - below
     if not math.isfinite(gap):
         return below * (1.0 - weight) + above * weight
@@ -166,7 +166,7 @@ def _find_quantile(
 
 @compiled
 def _select(tree: Array, size: int, wanted: int) -> int:
-    """Return the rank of the value that has `wanted` others before it."""
+    """Return the rank of the value with `wanted` others before it."""
     step = 1
     while 2 * step <= size:
         step *= 2

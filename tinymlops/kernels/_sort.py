@@ -17,7 +17,7 @@ _INSERTION = 12
 """Runs up to this length are sorted by insertion, where it beats merging."""
 
 _CROWD = 24
-"""As many rows may share a place when they are put near where they belong; insertion does the rest."""
+"""The most rows that may share a place when they are put near their final one; insertion does the rest."""
 
 
 def sort_rows(key: Array, lead: Array, created: Array, sequence: Array, *, keys: int) -> tuple[Array, Array]:
@@ -39,7 +39,7 @@ def sort_rows(key: Array, lead: Array, created: Array, sequence: Array, *, keys:
 
 
 def sort_leads(key: Array, lead: Array, created: Array, sequence: Array, *, keys: int) -> tuple[Array, Array, Array]:
-    """Do what `sort_rows` does, and return `lead[order]` as well."""
+    """Sort as `sort_rows` does, and return `lead[order]` as well."""
     if _is_sorted(key, lead, created, sequence):
         offsets = np.searchsorted(key, np.arange(keys + 1))
         return offsets.astype(np.int64, copy=False), np.arange(key.size, dtype=np.int64), lead
@@ -96,9 +96,9 @@ def parts_by_weight(offsets: Array, parts: int) -> Array:
 
 @compiled
 def put(part: Array, order: Array, start: int, out: Array) -> None:
-    """Scatter the answers of a chunk, which begins at `order[start]`, at its end.
+    """Scatter the answers of a chunk, which begins at `order[start]`, once all are there.
 
-    Writes far apart, one at a time amid other work, would each wait for memory.
+    Scattered writes between other work would each wait for memory.
     """
     for i in range(part.size):
         out[order[start + i]] = part[i]
@@ -153,7 +153,7 @@ def _scatter(
 
 @compiled
 def _after(lead_a: int, row_a: int, lead_b: int, row_b: int, created: Array, sequence: Array) -> bool:
-    """Say whether row a sorts strictly after row b; rows that compare equal keep their first order."""
+    """Return whether row a sorts strictly after row b; rows that compare equal keep their first order."""
     return lead_a > lead_b or (lead_a == lead_b and _ranks_after(row_a, row_b, created, sequence))
 
 
@@ -196,8 +196,8 @@ def sort_groups(
 def _distribute(
     low: int, high: int, leads: Array, order: Array, places: Array, spare_lead: Array, spare_row: Array
 ) -> bool:
-    """Put rows near where they belong, by where their lead lies between the least and the greatest; times are
-    mostly spread evenly. Say whether no row is far off, which leaves them as they were if not.
+    """Put rows near their final place, by interpolation of their lead between the least and the greatest: times are
+    mostly spread evenly. Return whether every row is near; if not, the rows stay as they were.
 
     Rows of one lead keep their order.
     """

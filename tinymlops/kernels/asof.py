@@ -1,8 +1,8 @@
-"""The point-in-time rule: which record of a key is the fact at a moment.
+"""The point-in-time rule: which record of a key is the fact at a point in time.
 
 `latest` looks up arranged records: a binary search where a key's records become available in the order they
 happened, a backward scan where they do not. It gives the row with the greatest (event, created, sequence) among
-those visible. What needs nothing arranged and gives the same is `tinymlops.kernels.streaming`.
+those visible. `tinymlops.kernels.streaming` gives the same without arranging the records.
 """
 
 from __future__ import annotations
@@ -35,10 +35,9 @@ def latest(
 ) -> Array:
     """Find for each spine row the record that is the fact at its time.
 
-    Candidates are the visible rows that are not RETRACTED and are kept, or are a TOMBSTONE. A winning
-    tombstone is
-    returned as any row: the caller makes it null. With `oldest`, state starts anew after the last visible tombstone;
-    where nothing came after it, the tombstone itself is returned.
+    Candidates are the visible rows that are not RETRACTED and are kept, or are a TOMBSTONE. A winning tombstone is
+    returned as any row: the caller makes it null. With `oldest`, state starts anew after the last visible tombstone,
+    which itself is returned where nothing came after it.
 
     Args:
         records: K keys, n rows.
@@ -55,7 +54,7 @@ def latest(
     """
     key, time = frozen(key, np.int64), frozen(time, np.int64)
     winner = np.full(key.size, -1, np.int64)
-    # One key after the other: its records stay in the fast caches meanwhile.
+    # One key after the other, so that its records stay in the fast caches.
     known = frozen(np.where(key < records.offsets.size - 1, key, -1), np.int64)
     asked, rows, moments = (frozen(column, np.int64) for column in group(known, time, keys=records.offsets.size - 1))
     parts = parts_by_weight(asked, thread_count() * 4 if rows.size > 10_000 else 1)
@@ -88,7 +87,7 @@ def status(
     ttl: int | None,
     value_is_null: Array,
 ) -> tuple[Array, Array]:
-    """Say for each spine row why its cell holds what it holds.
+    """Return the status of each spine row's cell: why it holds what it holds.
 
     Args:
         records: K keys, n rows.
@@ -218,22 +217,22 @@ def back(time: int, span: int) -> int:
 
 @compiled
 def is_visible(visible_from: int, visible_to: int, time: int, strict: bool) -> bool:  # noqa: FBT001 - a kernel
-    """Say whether a row is the fact at the time."""
+    """Return whether a row is the fact at the time."""
     if strict:
         return visible_from < time <= visible_to
-    # FOREVER is no moment: what is available then never is, and what lasts until then always does.
+    # FOREVER is not a time: a record available then is never visible, and one valid until then always is.
     return visible_from <= time and visible_from != FOREVER and (time < visible_to or visible_to == FOREVER)
 
 
 def in_window(event: Array, visible_from: Array, visible_to: Array, counts: Array, time: int, span: int) -> Array:
-    """Mark the rows of one key that a window up to a moment takes: its facts, by the rule of every other read.
+    """Mark the rows of one key that a window up to a time takes: its facts, by the rule of every other read.
 
     Args:
         event: int64[n] event times, in order.
         visible_from: int64[n], as in `Records`.
         visible_to: int64[n], as in `Records`.
         counts: bool[n], the rows that may count.
-        time: The moment, microseconds UTC.
+        time: The time, microseconds UTC.
         span: The window's length, microseconds.
 
     Returns:
@@ -289,7 +288,7 @@ def _first_unseen(visible_from: Array, low: int, high: int, time: int, strict: b
     length = high - low
     while length > 1:
         half = length >> 1
-        # Without a branch: whether the middle comes before the limit is as good as random.
+        # Without a branch: whether the middle comes before the limit is unpredictable.
         low += half * (visible_from[low + half - 1] < limit)
         length -= half
     return low + (1 if length and visible_from[low] < limit else 0)

@@ -1,4 +1,4 @@
-"""Compile every kernel in a process beside this one, so that nobody waits for it.
+"""Compile every kernel in a background process, so that no request waits for it.
 
 There is one such process for a machine's user at a time: it holds a lock in the cache directory. It works at low
 priority, and ends with the process that started it.
@@ -28,10 +28,10 @@ __all__ = ["end_with", "is_compiling", "only_one"]
 _START = (
     "import sys; sys.path[:] = {path!r}; from tinymlops_cli.warming import compile_beside; compile_beside({parent})"
 )
-"""What the process runs. It walks through the verbs of a workspace, and so comes from floors above; nothing here does."""
+"""What the process runs. It calls the verbs of a workspace, which are layers above; nothing here imports them."""
 
 _LONGEST = 600.0
-"""Seconds after which it ends, whatever it is at."""
+"""Seconds after which it ends in any case."""
 _NICE = 10
 
 
@@ -42,7 +42,7 @@ class _State:
         self.process: subprocess.Popen[bytes] | None = None
 
     def reset_after_fork(self) -> None:
-        """Forget the process of the parent, who ends it."""
+        """Forget the process of the parent, which ends it."""
         self.lock = threading.Lock()
         if self.process is not None:
             self.process.returncode = 0  # not ours to wait for
@@ -54,7 +54,7 @@ os.register_at_fork(after_in_child=_state.reset_after_fork)
 
 
 def is_compiling() -> bool:
-    """Say whether the kernels are being compiled beside this process, which is begun if nobody does."""
+    """Return whether a background process compiles the kernels; start it if there is none."""
     with _state.lock:
         if not _state.started:
             _state.started = True
@@ -67,7 +67,7 @@ def is_compiling() -> bool:
 
 @contextmanager
 def only_one() -> Iterator[bool]:
-    """Hold the lock that whoever compiles everything holds, if it is free; say whether it was."""
+    """Hold the lock of the process that compiles everything, if it is free; yield whether it was."""
     directory = cache_directory()
     if directory is None:
         yield True
@@ -115,7 +115,7 @@ def _start() -> None:
             stdout=nothing,
             stderr=nothing,
             env={**os.environ, "POLARS_MAX_THREADS": "1"},
-            start_new_session=True,  # Ctrl-C is for the one who works
+            start_new_session=True,  # Ctrl-C is for the process in the foreground
         )
         atexit.register(_stop, _state.process)
         if is_watched():
@@ -127,7 +127,7 @@ def _start() -> None:
 
 
 def _is_python(program: str | None) -> bool:
-    """Say whether a program takes code to run; where Python is embedded or frozen it is another one."""
+    """Return whether an executable is a Python interpreter; where Python is embedded or frozen it is not."""
     return Path(program or "").name.startswith("python") and not getattr(sys, "frozen", False)
 
 

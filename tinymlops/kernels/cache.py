@@ -1,6 +1,6 @@
-"""Keep compiled kernels in a directory that only its user can write.
+"""Keep compiled kernels in a directory that only the user can write.
 
-Numba's cache is pickle: whoever can write it can run code in every process that reads it. So it lives in a
+Numba's cache is pickle: a user who can write it can run code in every process that reads it. So it lives in a
 directory of mode 0700 that the user owns, in places where nobody else can put another one, and where there is no such
 directory there is no cache. Numba's own settings are left alone: other users of numba in the process keep theirs.
 """
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 __all__ = ["KernelCache", "NotCompiledError", "cache_directory", "only_looking"]
 
 _UNUSABLE = (OSError, EOFError, pickle.UnpicklingError, AttributeError, ImportError, IndexError, ValueError)
-"""What reading a cut-off, foreign or unreadable cache file can raise."""
+"""What reading a truncated, foreign or unreadable cache file can raise."""
 
 
 @functools.cache
 def cache_directory() -> str | None:
-    """Return the private directory, made if need be, or None where there cannot be a safe one.
+    """Return the private directory, created if needed, or None where there cannot be a safe one.
 
     It is under the user's cache directory; where that cannot be written, under the directory that the system keeps for
     what the user runs, or under the one for temporary files.
@@ -62,7 +62,7 @@ def _roots() -> Iterator[Path]:
 
 
 def _is_private(path: Path) -> bool:
-    """Say whether only the user can write a directory, and nobody else can put another one in its place."""
+    """Return whether only the user can write a directory, and nobody else can put another one in its place."""
     if not path.is_absolute():  # no home directory is known
         return False
     found = path.lstat()
@@ -71,7 +71,7 @@ def _is_private(path: Path) -> bool:
 
 
 def _keeps_entries(found: os.stat_result) -> bool:
-    """Say whether strangers cannot replace what is in a directory: in a sticky one only owners can."""
+    """Return whether strangers cannot replace what is in a directory: in a sticky one only owners can."""
     return not found.st_mode & stat.S_IWOTH or bool(found.st_mode & stat.S_ISVTX)
 
 
@@ -133,7 +133,7 @@ _looking = _Looking()
 
 @contextmanager
 def only_looking() -> Iterator[None]:
-    """In this thread, let what is not in the cache be an error: it would be compiled."""
+    """In this thread, raise an error for a kernel that is not in the cache and would be compiled."""
     _looking.only = True
     try:
         yield
@@ -158,7 +158,7 @@ def _load(self: object, signature: object, context: object) -> object:
 
 @functools.cache
 def _announce() -> None:
-    """Say once per process what takes so long, to whoever looks."""
+    """Print once per process, on a terminal, what takes so long."""
     if is_watched():
         print("tinymlops: compiling its kernels, once for this machine ...", file=sys.stderr, flush=True)
 

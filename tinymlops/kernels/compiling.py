@@ -30,12 +30,12 @@ R = TypeVar("R")
 
 NO: Any = np.bool_(False)
 YES: Any = np.bool_(True)
-"""What a kernel passes on for a bool: numba would compile a version of the called one for each literal."""
+"""A kernel passes these for a bool: numba would compile a version of the called kernel for each literal."""
 
 _FEW = 20_000
-"""Values in all arrays of a call that may be interpreted: that takes tenths of a second, and compiling takes seconds."""
+"""The most values in the arrays of an interpreted call: it takes tenths of a second, and compiling takes seconds."""
 _PATIENCE = 2.0
-"""Seconds for which a kernel is interpreted in all, where nobody compiles it meanwhile: from then on compiling is cheaper."""
+"""Seconds for which a kernel is interpreted in total, unless it is being compiled: from then on compiling is cheaper."""
 
 _how = os.environ.get("TINYMLOPS_KERNELS", "")
 """For tests: every kernel is `compiled`, or `interpreted`, whatever the size."""
@@ -48,7 +48,7 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     compiled per combination of argument types; `frozen` keeps those few.
 
     Args:
-        function: Plain Python in the subset that numba compiles, that computes the same when it is interpreted.
+        function: Plain Python in the subset that numba compiles; interpreted, it computes the same.
 
     Returns:
         The compiled function, with the same signature.
@@ -71,10 +71,10 @@ def _dispatcher(function: Callable[..., Any]) -> Any:
 
 
 class _Part:
-    """A function as other kernels call it: linked into them, without machine code of its own or a way in for Python.
+    """A function as other kernels call it: linked into them, without machine code or a Python wrapper of its own.
 
-    Those would take more than half of the time. A literal is to it a number like any other: numba would compile a version
-    for each.
+    Those would take more than half of the time. A literal is passed as a plain number: numba would compile a version for
+    each.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -98,7 +98,7 @@ class _Part:
         return part
 
     def template_for(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-        """Return what numba wants to know of a call, compiling what is called if need be."""
+        """Return numba's signature of a call, after compiling the called function if needed."""
         return self._dispatcher.get_call_template(tuple(map(types.unliteral, arguments)), keywords)
 
     def code_for(self, signature: Any) -> Any:
@@ -109,8 +109,7 @@ class _Part:
 def frozen(values: object, dtype: type[np.generic] | np.dtype[Any]) -> np.ndarray[Any, Any]:
     """View an array as contiguous, of one dtype and read-only.
 
-    Numba compiles anew for each of read-only, writable and strided; inputs that all look alike need one
-    version.
+    Numba compiles a version for each of read-only, writable and strided; inputs that all look alike need one.
 
     Args:
         values: Anything numpy takes for an array.
@@ -145,7 +144,7 @@ def recorded() -> Iterator[list[tuple[Any, tuple[Any, ...]]]]:
 
 
 class _Choice:
-    """What runs where a kernel is called with arguments of types that this process has no machine code for."""
+    """What runs when a kernel is called with types that this process has no machine code for."""
 
     def __init__(self, kernel: Any) -> None:
         self._kernel = kernel
@@ -154,7 +153,7 @@ class _Choice:
         self._spent = 0.0
 
     def code_for(self, *arguments: Any) -> Callable[..., Any]:
-        """Return what to call."""
+        """Return the function to call."""
         code: Callable[..., Any] | None = None
         if self._may_interpret(arguments):
             code = self._cached(arguments) or self._interpreted(arguments)

@@ -11,7 +11,7 @@ __all__ = ["bin_counts", "bin_edges", "psi"]
 Array = np.ndarray[Any, Any]
 
 _EMPTY_SHARE = 1e-4
-"""What an empty bin's share is taken for."""
+"""The share that an empty bin counts as."""
 
 
 def bin_edges(values: Array, bins: int = 10) -> Array:
@@ -63,9 +63,8 @@ def psi(expected_counts: Array, actual_counts: Array) -> float:
     """Compute the population stability index of two histograms over the same bins.
 
     It is the sum over bins of `(actual - expected) * ln(actual / expected)` of the shares (Siddiqi, "Credit Risk
-    Scorecards", 2006; the symmetric divergence of Kullback and Leibler, 1951). An empty bin's share is taken for
-    0.0001 and the others are left as they are, which is what Evidently does. Below 0.1 is read as stable, above 0.25
-    as a shift.
+    Scorecards", 2006; the symmetric divergence of Kullback and Leibler, 1951). An empty bin's share counts as 0.0001
+    and the others are left as they are, as in Evidently. Below 0.1 is read as stable, above 0.25 as a shift.
 
     Args:
         expected_counts: float64[k], the baseline's counts.
@@ -88,6 +87,6 @@ def psi(expected_counts: Array, actual_counts: Array) -> float:
 
 
 def _shares(counts: Array) -> Array:
-    """Return each bin's share; a bin that is empty on both sides gets two equal shares, and so says nothing."""
+    """Return each bin's share; a bin that is empty on both sides gets equal shares, and so adds nothing."""
     shares = counts / counts.sum()
     return np.where(shares == 0, _EMPTY_SHARE, shares)

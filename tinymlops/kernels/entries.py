@@ -1,8 +1,8 @@
 """The form in which the online store keeps rows of a view.
 
 Rows of a key lie in *entries* of 64-bit words, each a header and a table of columns. A column whose values are all
-alike takes one word, and none if they are what they usually are. The rows are arranged (`tinymlops.kernels.records`)
-when they are written.
+alike takes one word, and none if they are the default. The rows are arranged (`tinymlops.kernels.records`) when they
+are written.
 
     word 0: words in all; 1: rows; 2: full entries of the same key before this one, as 2 * count + (count > 0)
     then two bits for each column, how it is written, then the columns, and a word that the store has for its own
@@ -64,7 +64,7 @@ def masks_of(width: int) -> int:
 
 @compiled
 def usual(column: int) -> int:
-    """Return the value that a column need not write: no replacement, a value, nobody said when, and it is there."""
+    """Return the default of a column, which is not written: not replaced, a value, no created time, present."""
     if column < SYSTEM:
         return FOREVER if column == UNSEEN else NEVER if column == CREATED else 0
     return (column - SYSTEM) & 1
@@ -72,7 +72,7 @@ def usual(column: int) -> int:
 
 @compiled
 def skip(words: Array, start: int, entries: int) -> tuple[int, int]:
-    """Return the word after so many entries from word `start` on, and how many rows they have."""
+    """Return the word after a number of entries from word `start` on, and how many rows they have."""
     rows = 0
     for _ in range(entries):
         rows += words[start + 1]
@@ -108,7 +108,7 @@ def read_rows(words: Array, start: int, columns: Array, row: int, stop: int) -> 
 
 @compiled
 def copy(source: Array, target: Array) -> None:
-    """Write values to where none of them lies: an assignment of slices would look whether they overlap."""
+    """Copy values that do not overlap their target: an assignment of slices would check for overlap."""
     for i in range(target.size):
         target[i] = source[i]
 
@@ -174,7 +174,7 @@ def pack(offsets: Array, before: Array, columns: Array) -> tuple[Array, Array]:
 
 @compiled
 def _how(values: Array, start: int, stop: int, standard: int) -> int:
-    """Say how a column of an entry is written."""
+    """Return the code for how a column of an entry is written."""
     for i in range(start + 1, stop):
         if values[i] != values[start]:
             return VARIES
@@ -210,7 +210,7 @@ def merge(offsets: Array, old: Array, new_offsets: Array, new: Array) -> tuple[A
 
 @compiled
 def _is_after(left: Array, i: int, right: Array, j: int) -> bool:
-    """Say whether a row comes after another in the order of (event, created)."""
+    """Return whether a row comes after another in the order of (event, created)."""
     if left[EVENT, i] != right[EVENT, j]:
         return bool(left[EVENT, i] > right[EVENT, j])
     return _created(left, i) > _created(right, j)
@@ -218,6 +218,6 @@ def _is_after(left: Array, i: int, right: Array, j: int) -> bool:
 
 @compiled
 def _created(columns: Array, i: int) -> int:
-    # Differences wrap around, and so do their sums: what comes out is what went in.
+    # Differences wrap around, and so do their sums: the result is exact.
     made = columns[CREATED, i]
     return int(made if made == NEVER else columns[EVENT, i] + columns[SEEN, i] + made)

@@ -1,4 +1,4 @@
-"""Sums, variances and deviations over windows without any rounding until the end.
+"""Sums, variances and deviations over windows, exact until one rounding at the end.
 
 Totals of integers (`tinymlops.kernels.totals`) are exact, whatever the order, the threads or the storage. They are
 rounded to float64 once, half to even: a sum is what `math.fsum` gives.

@@ -1,4 +1,4 @@
-"""Copy the values of chosen rows, eight bytes each, many reads under way at once."""
+"""Copy the values of chosen rows, eight bytes each, with many reads in flight at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Number values by a hash table of those that matter: a key that no spine row has needs no number of its own.
+"""Number values by a hash table of the wanted ones: a key that no spine row has needs no number of its own.
 
 Integers are compared as they are, text by its bytes: a hash only says where to look.
 """

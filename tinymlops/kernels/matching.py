@@ -1,4 +1,4 @@
-"""Which rows of a table another one has, and as often: by 128-bit hashes of what they hold."""
+"""Which rows of a table another one has, counted with repeats: by 128-bit hashes of their content."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _U = np.uint64
 
 
 def unmatched(first: Array, second: Array, known_first: Array, known_second: Array) -> Array:
-    """Say which rows are not among the known ones, or are there not as often.
+    """Return which rows are not among the known ones, or occur more often than there.
 
     Args:
         first: uint64[n], half of each row's hash.
@@ -37,7 +37,7 @@ def unmatched(first: Array, second: Array, known_first: Array, known_second: Arr
 
 @compiled
 def _place(table: Array, count: Array, first: Any, second: Any) -> Any:
-    """Return where a hash stands, or would stand. A count below zero is of a hash that was there, and is used up."""
+    """Return the slot of a hash, or where it would go. A count below zero marks a hash whose rows are used up."""
     last = _U(count.size - 1)
     at = (first ^ (second >> _U(1))) & last
     while count[at] and (table[at, 0] != first or table[at, 1] != second):

@@ -1,9 +1,9 @@
-"""One view's features for the keys of one request, from rows as the online store keeps them: no setup.
+"""One view's features for the keys of one request, from rows in the form of the online store, without setup.
 
 Keys are answered one after the other, each in the same few kilobytes of memory: the rows of a key are read
-(`tinymlops.kernels.entries`), and windows over one operand are answered together from their end back, each adding what it
-reaches beyond the one before. The rule of the winner, exact sums and their rounding are those of the kernels that read
-history, and so a cell is the same bit for bit.
+(`tinymlops.kernels.entries`), and windows over one operand are answered together from their end back: each adds what it
+covers beyond the shorter one. The rule of the winner, exact sums and their rounding are those of the kernels that read
+history, so a cell is the same bit for bit.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ stand together: of `first` or `last` those that choose alike, of the others thos
 their windows."""
 
 NULL, FOUND, UNCERTAIN, INFINITE, TOO_GREAT = range(5)
-"""What a cell holds: nothing, a value, one to be computed in Python's integers, or why there is none."""
+"""What a cell holds: nothing, a value, one to compute in Python's integers, or the reason why there is none."""
 
 _START: Any = np.int64(0)
 """A plain 0 would be compiled for itself."""
@@ -53,7 +53,7 @@ def cells(
     words: Array, firsts: Array, width: int, coded: Array, codes: Array, program: Array,
     time: int, strict: bool, begin: int, end: int, answer: Array,  # noqa: FBT001
 ) -> None:  # fmt: skip
-    """Compute features of keys begin to end at a moment.
+    """Compute the features of keys begin to end at a time.
 
     Args:
         words: The entries of K keys, one after the other.
@@ -62,8 +62,8 @@ def cells(
         coded: int64[X], columns that hold no values of their own.
         codes: int64[X, n], what to take in their place: equal numbers for equal values.
         program: int64[F, 10].
-        time: The moment, microseconds UTC.
-        strict: Whether what became known at the moment itself is left out; windows always leave it out.
+        time: The time, microseconds UTC.
+        strict: Whether to leave out what became known at exactly this time; windows always leave it out.
         begin: The first key.
         end: The key after the last.
         answer: int64[3, F, K] of zeros, to be written: values, floats as their bits; what each cell holds; and the row
@@ -160,7 +160,7 @@ def _mark_usable(columns: Array, rows: int, operand: int, where: int, is_float: 
 
 @compiled
 def _has_special(bits: Array, rows: int) -> bool:
-    """Say whether any float is infinite or NaN; without a way out, so that many are looked at at once."""
+    """Return whether any float is infinite or NaN; without an early exit, so that many are checked at once."""
     found = False
     for i in range(rows):
         found |= (bits[i] >> 52) & 0x7FF == 0x7FF
@@ -172,16 +172,12 @@ def _reduce(
     columns: Array, rows: int, program: Array, first: int, last: int, time: int, k: int, before: int,
     usable: Array, answer: Array,
 ) -> None:  # fmt: skip
-    """Take in the rows of a key span by span, back from the moment, and answer for each span when it is in."""
+    """Add the rows of a key span by span, back from the time, and answer each span when it is complete."""
     event = columns[EVENT]
     operand, is_float = program[first, OPERAND], program[first, IS_FLOAT] != 0
     bits = columns[max(operand, EVENT)]
     infinite = _mark_usable(columns, rows, operand, program[first, WHERE], is_float, time, usable)
-    most, compares, collects = _COUNT, False, False
-    for f in range(first, last):
-        most = max(most, program[f, OPERATION])
-        compares |= program[f, OPERATION] in (_MIN, _MAX)
-        collects |= program[f, OPERATION] in (_UNIQUE, _QUANTILE)
+    most, compares, collects = _needed(program, first, last)
     i = first_at_least(event, _START, rows, time)
     low = first_at_least(event, _START, i, back(time, program[last - 1, SPAN]))
     adds, squares_too = most >= _ANY and infinite < 0, most >= _VAR and infinite < 0
@@ -215,23 +211,26 @@ def _reduce(
             answer[1, place, k] = FOUND if count else NULL
             answer[0, place, k] = in_order(lowest if operation == _MIN else highest, is_float) if count else 0
         else:
+            share = _number(program[f, QUANTILE], YES)
             answer[0, place, k], answer[1, place, k] = _answer(
-                operation,
-                is_float,
-                _number(program[f, QUANTILE], YES),
-                values[:count],
-                count,
-                newest,
-                time,
-                sums,
-                squares,
-                scale,
+                operation, is_float, share, values[:count], count, newest, time, sums, squares, scale
             )
 
 
 @compiled
+def _needed(program: Array, first: int, last: int) -> tuple[int, bool, bool]:
+    """Return the greatest operation of some features, whether any compares values, and whether any needs them all."""
+    most, compares, collects = _COUNT, False, False
+    for f in range(first, last):
+        most = max(most, program[f, OPERATION])
+        compares |= program[f, OPERATION] in (_MIN, _MAX)
+        collects |= program[f, OPERATION] in (_UNIQUE, _QUANTILE)
+    return most, compares, collects
+
+
+@compiled
 def _extent(bits: Array, is_float: bool, usable: Array) -> tuple[int, int, int]:  # noqa: FBT001
-    """Return the least exponent, the power of two that all values are whole multiples of, and the bits they need."""
+    """Return the least exponent (all values are whole multiples of that power of two), and the bits they need."""
     if not is_float:
         return 0, 0, 64
     least, greatest = exponents_of(bits, usable)

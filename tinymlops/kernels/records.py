@@ -1,9 +1,8 @@
-"""Records arranged for lookup: sorted by (key, event, created, sequence), each with the span in which it is
-the fact.
+"""Records arranged for lookup: sorted by (key, event, created, sequence), each with the span in which it is the fact.
 
 A correction is a later version of the same (key, id). Version v counts at t if it is available and no greater
-version has taken its place: that is one span, from `available(v)` to the least moment at which a greater version takes
-its place, and the span is all that the other kernels know of corrections.
+version has replaced it: that is one span, from `available(v)` to the first time at which a greater version replaces
+it. The span is all that the other kernels know of corrections.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ __all__ = ["FOREVER", "NEVER", "RETRACTED", "TOMBSTONE", "VALUE", "Records", "ar
 Array = np.ndarray[Any, Any]
 
 FOREVER = 2**63 - 1
-"""A moment after all times: what is available then is never visible."""
+"""After all times: a record available then is never visible."""
 NEVER = -(2**63)
-"""A moment before all times: a created time that is null, or an event time that does not exist."""
+"""Before all times: a created time that is null, or an event time that does not exist."""
 
 VALUE = 0
 """A record with values."""
 TOMBSTONE = 1
 """A delete without id: state is null from its event time on."""
 RETRACTED = 2
-"""A delete with id: the event it replaces never was. It is no candidate, but explains the missing value."""
+"""A delete with id: the event it replaces did not happen. It is not a candidate, but explains the missing value."""
 
 
 class Records(NamedTuple):
@@ -47,7 +46,7 @@ class Records(NamedTuple):
     visible_from: Array
     """int64[n]: when the row became available; FOREVER if never."""
     visible_to: Array
-    """int64[n]: the first moment a greater version of the same (key, id) takes its place; FOREVER if none."""
+    """int64[n]: the first time a greater version of the same (key, id) replaces it; FOREVER if none."""
     kind: Array
     """uint8[n]: VALUE, TOMBSTONE or RETRACTED."""
     monotone: Array
@@ -166,9 +165,7 @@ def _replaced_at(key: Array, takes_place: Array, created: Array, sequence: Array
 
 @compiled
 def _one_wait(event: Array, available: Array) -> tuple[int, bool]:
-    """Return how long after its event each row was available, if that is the same for all: then it is added
-    instead of gathered.
-    """
+    """Return the delay from event to availability, if it is the same for all: then it is added instead of gathered."""
     for i in range(event.size):
         if available[i] - event[i] != available[0] - event[0]:
             return 0, False
@@ -177,7 +174,7 @@ def _one_wait(event: Array, available: Array) -> tuple[int, bool]:
 
 @compiled
 def _occurs_again(ids: Array, codes: int) -> Array:
-    """Mark every row whose id some other row has too (under whatever key: a superset is enough)."""
+    """Mark every row whose id occurs again (under any key: a superset is enough)."""
     seen = np.zeros(codes, np.uint8)
     for i in range(ids.size):
         if ids[i] >= 0 and seen[ids[i]] < 2:
@@ -190,7 +187,7 @@ def _occurs_again(ids: Array, codes: int) -> Array:
 
 @compiled
 def _end_at_replacement(rows: Array, key: Array, ids: Array, takes_place: Array, visible_to: Array) -> None:
-    """Walk versions backwards, greatest first, keeping the least moment at which a greater one takes its place."""
+    """Walk versions backwards, greatest first, and keep the first time at which a greater one replaces each."""
     soonest = FOREVER
     for j in range(rows.size - 1, -1, -1):
         row = rows[j]

@@ -1,12 +1,12 @@
-"""The newest record of each spine row from records in any order, in one pass over them.
+"""Find the newest record of each spine row among records in any order, in one pass over them.
 
 Only the spine is sorted. Each key's span of time is cut into about as many buckets as it has spine rows, so a
-record finds its bucket by a shift and its place by a look at the one or two rows there. Buckets are grouped into
-parts that fit the fast caches: records are first dealt out to parts, then each part is worked on alone, by one
-thread. Memory is that of the spine and of one batch of records.
+record finds its bucket by a shift and its place by comparison with the one or two rows there. Buckets are grouped
+into parts that fit the fast caches: records are first distributed over parts, then each part is processed alone, by
+one thread. Memory holds the spine and one batch of records.
 
-Times are held reversed, as `~time`: a record then belongs to the last row of its bucket that is not beyond it,
-and to the row before the bucket where there is none, which is always one of the same key.
+Times are stored reversed, as `~time`: a record then belongs to the last row of its bucket that is not beyond it.
+Where there is none it belongs to the row before the bucket, which always has the same key.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ __all__ = ["Stream"]
 Array = np.ndarray[Any, Any]
 
 _PART_BITS = 13
-"""Buckets per part, at most: what is known of their spine rows takes a quarter of a second-level cache of 1 MiB."""
+"""The most buckets per part: the state of their spine rows takes a quarter of a second-level cache of 1 MiB."""
 _LEAST_PARTS = 5
 """Bits: small spines are cut into 16 parts or more, so that all threads have work."""
 _BATCH = 1 << 21
-"""Records dealt out before the parts are visited, at least: each visit loads all that is known of the spine."""
+"""The fewest records distributed before the parts are visited: each visit loads the state of the whole spine."""
 
 _U = np.uint64  # kernels index by unsigned numbers: numba would look for a negative index in signed ones
 
 
 class Stream:
-    """Spine rows that wait for their records.
+    """Finds the newest record of each spine row.
 
     Args:
         key: int64[m] spine keys, `low` to `low + keys - 1`; any other is null.
@@ -64,7 +64,7 @@ class Stream:
         key, time = frozen(key, np.int64), frozen(time, np.int64)
         self._low, self._keys, self._rows = low, keys, key.size
         self._lag = (delay or 0) + strict
-        self._end = FOREVER - 1 - (delay or 0)  # what is known later than this never is
+        self._end = FOREVER - 1 - (delay or 0)  # a record known later than this is never visible
         self._own, self._created = delay is None, created
         entries = np.empty((keys + 1, 2), np.int64)
         buckets = int(lay_out(key, time, low, entries))
@@ -114,7 +114,7 @@ class Stream:
         return winner
 
     def _sort_spine(self, key: Array, time: Array) -> None:
-        """Sort the spine rows by bucket and reversed time: dealt out to parts just like records."""
+        """Sort the spine rows by bucket and reversed time, distributed over parts like records."""
         dealt = np.empty((key.size, 2), np.int64)
         edges = self._deal_into(dealt, 0, 0, FOREVER, key, time, _NOTHING, _NOTHING)
         seen, edges = frozen(dealt, np.int64), frozen(edges, np.int64)
@@ -141,7 +141,7 @@ class Stream:
     def _deal_into(
         self, dealt: Array, at: int, lag: int, end: int, key: Array, event: Array, available: Array, created: Array
     ) -> Array:
-        """Deal records out to parts, a morsel at a time; return where each morsel's records of each part begin."""
+        """Distribute records over parts, a morsel at a time; return where each morsel's records of each part begin."""
         morsels = -(-key.size // MORSEL)
         edges = np.empty((morsels, self._parts + 2), np.int64)
 
@@ -155,7 +155,7 @@ class Stream:
         return edges
 
     def _visit(self) -> None:
-        """Offer the dealt records to the spine rows, part by part."""
+        """Offer the distributed records to the spine rows, part by part."""
         if self._filled:
             dealt, edges = frozen(self._dealt, np.int64), frozen(np.concatenate(self._edges), np.int64)
 
@@ -175,7 +175,7 @@ _NOTHING = frozen(np.empty(0, np.int64), np.int64)
 
 
 def _nobody(rows: int, width: int) -> Array:
-    """Return rows of (event, record, created) that any record is better than."""
+    """Return rows of (event, record, created) that every record beats."""
     best = np.full((rows, width), NEVER, np.int64)
     best[:, 1] = -1
     return best
@@ -211,7 +211,7 @@ def _offer(
 
 @compiled
 def _warm(guide: Array, slots: Array, best: Array, first: int, last: int) -> int:
-    """Read through a part once, which the processor foresees, before it is read here and there."""
+    """Read through a part once, in order, which the processor prefetches, before the random reads."""
     touched = 0
     for b in range(first, last, 8):
         touched += guide[b]
@@ -231,7 +231,7 @@ def _last_not_beyond(guide: Array, slots: Array, bucket: int, limit: int) -> int
         half = length >> 1
         low += half * (slots[_U(low + half - 1)] <= limit)
         length -= half
-    # Without a branch: whether there are none, one or two is as good as random.
+    # Without a branch: whether there are none, one or two is unpredictable.
     one = (length > 0) & (slots[_U(low)] <= limit)
     two = (length > 1) & (slots[_U(low + 1)] <= limit)
     return int(low - 1 + one + two)
@@ -249,7 +249,7 @@ def _keep(best: Array, at: int, event: int, record: int, created: int, ties: boo
 
 @compiled
 def _is_better(best: Array, at: int, event: int, created: int, record: int) -> bool:
-    """Say whether best[at] comes after another record in the order of (event, created, number)."""
+    """Return whether best[at] comes after another record in the order of (event, created, number)."""
     if best[at, 1] < 0 or record < 0:
         return bool(record < 0 <= best[at, 1])
     if best[at, 0] != event:

@@ -21,7 +21,7 @@ _CHUNKS_PER_THREAD = 4
 
 
 class _State:
-    """The pool and its size; made anew in a forked child, where the parent's threads do not exist."""
+    """The pool and its size. A forked child makes its own: the parent's threads do not exist there."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -63,8 +63,8 @@ def set_threads(threads: int | None) -> None:
 def in_chunks(count: int, work: Callable[[int, int], object], *, threads: int | None = None, least: int = 4096) -> None:
     """Call `work(start, stop)` until `0 <= start < stop <= count` is covered, each row exactly once.
 
-    The calling thread works too, and waits only for chunks that somebody has begun: so many threads may call
-    this at once, and work may call it again, without a deadlock.
+    The calling thread works too, and waits only for chunks that have started: any number of threads may call this at
+    once, and work may call it again, without a deadlock.
 
     Args:
         count: How many rows there are.

@@ -2,7 +2,7 @@
 
 Every float64 is an integer times a power of two, so all values of a column are integers m times one 2**scale. A total
 is kept after every few rows, in as many 64-bit limbs as the column needs, mostly two: what a window holds is a
-difference of two of them, and the rows at its ends. Squares are kept the same way.
+difference of two of them, plus the rows at its ends. Squares are kept the same way.
 
 The idea is that of the superaccumulator (Kulisch, "Computer Arithmetic and Validity", 2008), with only the limbs
 that the data needs.
@@ -30,7 +30,7 @@ __all__ = ["PAIR", "Column", "Totals", "add_on_threads", "add_to_limbs", "pair_b
 Array = np.ndarray[Any, Any]
 
 PAIR = 2
-"""The fewest limbs of a total: so many stay in registers."""
+"""The fewest limbs of a total: this many stay in registers."""
 
 _MOST_LIMBS = 10
 """Running totals of more limbs would not fit in memory: where values span so many powers of two, the rows of each
@@ -119,7 +119,7 @@ class Totals:
     def running(self) -> Array:
         """uint64[blocks+1, limbs]: the total of all rows before each block of them.
 
-        What of it belongs to earlier keys, and does not fit, is gone in the difference of two.
+        The part of earlier keys, and what does not fit, cancels out in the difference of two.
         """
         blocks = -(-self.column.bits.size // _BLOCK)
         running = np.zeros((blocks + 1, self.limbs), np.uint64)
@@ -134,9 +134,7 @@ class Totals:
         return frozen(running, np.uint64)
 
     def over(self, window: Window) -> tuple[Array, bool, Array, int, Array, Array]:
-        """Return what totals of windows are put together from: values of rows, running totals, totals of the rows that
-        are in neither.
-        """
+        """Return the parts of a window's total: values of rows, running totals, and totals of the rows in neither."""
         timeline, column = self.column.timeline, self.column
         nothing = frozen(np.empty((0, self.limbs)), np.uint64)
         wide = self.limbs > _MOST_LIMBS

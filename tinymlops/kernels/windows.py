@@ -6,8 +6,8 @@ visible by then.
     window = Spine(timeline, key, time).window(span)
     values, valid = Reduction(operand, window).compute("mean")
 
-What can be taken from running totals or minima of blocks costs the same for a short window and a long one. What
-cannot, distinct values and quantiles, slides along each key's spine rows.
+Aggregates from running totals or minima of blocks cost the same for a short window and a long one. The others,
+distinct values and quantiles, slide along each key's spine rows.
 """
 
 from __future__ import annotations
@@ -67,12 +67,12 @@ class Operand:
 
     @cached_property
     def greatest(self) -> Minima:
-        """Minima in the order turned round: maxima."""
+        """Minima in reversed order: maxima."""
         return Minima(self.column, flip=True)
 
     @cached_property
     def ranks(self) -> Ranks:
-        """Where each value stands among those of its key."""
+        """The rank of each value among those of its key."""
         return Ranks(self.column)
 
 

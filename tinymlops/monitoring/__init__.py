@@ -1,1 +1,1 @@
-"""How a model in use is doing: its answers beside what happened and beside its training rows."""
+"""Monitor a model in use: compare its answers with the outcomes and its features with the training rows."""

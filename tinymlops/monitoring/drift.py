@@ -1,4 +1,4 @@
-"""How far one column of the served rows has moved from the training rows, and how much of that is mere chance."""
+"""Measure how far a column of the served rows has moved from the training rows, and how much of that is chance."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ __all__ = ["Drift", "DriftCounter", "drifts_of", "expected_psi"]
 
 
 class Drift(msgspec.Struct, frozen=True):
-    """One column now and in training."""
+    """The drift of one column between training and now."""
 
     name: str
     rows: int
     """Served rows."""
     bins: int
-    """That have rows, now or in training."""
+    """The bins that have rows, now or in training."""
     null_rate: float | None
-    """Of the served rows; None without any."""
+    """The share of nulls in the served rows; None without any."""
     training_null_rate: float
     psi: float | None
     """Population stability index; None without served rows."""
     noise: float | None
-    """The index that so few rows would show on average without any drift."""
+    """The index that this number of rows would show on average without any drift."""
 
     @property
     def excess(self) -> float:
-        """What of the index chance does not explain; 0.0 or more."""
+        """The part of the index that chance does not explain; 0.0 or more."""
         return max(0.0, (self.psi or 0.0) - (self.noise or 0.0))
 
     @property
     def reading(self) -> str:
-        """`shift` if the excess is 0.25 or more, `some` from 0.1 on, else nothing: the usual limits, less chance.
+        """`shift` if the excess is 0.25 or more, `some` from 0.1 on, else empty: the usual limits, corrected for chance.
 
-        With fewer than five rows a bin it is `few rows`: some bins are empty then, and the index says little.
+        With fewer than five rows per bin it is `few rows`: some bins are empty then, and the index means little.
         """
         if self.rows < 5 * self.bins:
             return "few rows"
@@ -52,19 +52,19 @@ class DriftCounter:
     """Counts a column's served values over the bins of its training histogram.
 
     Args:
-        histogram: Of the training rows.
+        histogram: The histogram of the training rows.
     """
 
     def __init__(self, histogram: Histogram) -> None:
         self._edges = None if histogram.edges is None else np.array(histogram.edges, np.float64)
         self._places = {category: place for place, category in enumerate(histogram.categories or [])}
         counts = list(histogram.counts)
-        # The last bin is of nulls; a category that training had not gets one before it.
+        # The last bin counts nulls; a category that training did not have gets one before it.
         self._expected = np.array(counts if self._edges is not None else [*counts[:-1], 0, counts[-1]], np.int64)
         self._counts = np.zeros(len(self._expected), np.int64)
 
     def add(self, values: Sequence[Any]) -> None:
-        """Count values as JSON holds them: numbers, booleans, text and null."""
+        """Count values from JSON: numbers, booleans, text and null."""
         if self._edges is not None:
             numbers = np.array([float("nan") if value is None else float(value) for value in values], np.float64)
             self._counts += bin_counts(numbers, self._edges)
@@ -73,7 +73,7 @@ class DriftCounter:
             self._counts += np.bincount(places, minlength=len(self._counts))
 
     def drift(self, name: str) -> Drift:
-        """Compare what was counted with training."""
+        """Compare the counts with training."""
         rows, training_rows = int(self._counts.sum()), int(self._expected.sum())
         share = int(self._expected[-1]) / training_rows if training_rows else 0.0
         bins = int(((self._expected + self._counts) > 0).sum())
@@ -93,8 +93,8 @@ def expected_psi(bins: int, training_rows: int, rows: int) -> float:
     """Return the population stability index that sampling alone gives on average.
 
     Without drift the index divided by `1/n + 1/m` follows a chi-square distribution with `bins - 1` degrees of
-    freedom (Yurdakul, "Statistical Properties of Population Stability Index", 2018), whose mean that is. Rows so few
-    that bins stay empty show more.
+    freedom (Yurdakul, "Statistical Properties of Population Stability Index", 2018); this is its mean. With so few rows
+    that bins stay empty, the index is greater.
 
     Args:
         bins: How many bins have rows in either sample.

@@ -1,4 +1,4 @@
-"""`monitor`: what a model version answered beside what happened, and its features beside those of training."""
+"""`monitor`: compare a model version's predictions with the outcomes, and its features with those of training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["MonitorReport", "monitor"]
 
 
 class MonitorReport(msgspec.Struct, frozen=True, kw_only=True):
-    """A model version at work."""
+    """The report on a model version in use."""
 
     model: str
     version: int
@@ -34,19 +34,19 @@ class MonitorReport(msgspec.Struct, frozen=True, kw_only=True):
     predictions: int
     with_outcome: int
     no_outcome: int
-    """Known to have none, such as a cancelled flight."""
+    """Predictions that are known to have no outcome, such as for a cancelled flight."""
     waiting: int
-    """Their outcome is not known yet."""
+    """Predictions whose outcome is not known yet."""
     unfit: int
-    """Their outcome is none of the model's classes, or no number; left out of the metrics."""
+    """Predictions whose outcome is not one of the model's classes, or not a number; left out of the metrics."""
     live: Evaluation
     """The metrics of the predictions that have an outcome."""
     trained: Evaluation | None
-    """Those of the test rows, or of the training rows where there were no others."""
+    """The metrics of the test rows, or of the training rows if there were no others."""
     training_rows: int
-    """That the histograms of training are of; 0 without them."""
+    """The rows behind the histograms of training; 0 without them."""
     prediction: Drift | None
-    """Of the probability, or of the prediction where there is none."""
+    """The drift of the probability, or of the prediction where there is none."""
     features: list[Drift]
     """The largest unexplained drift first."""
 
@@ -122,13 +122,13 @@ def monitor(
 ) -> MonitorReport:
     """Compare a version's logged predictions with what happened, and their features with the training rows.
 
-    Outcomes that the label's source knows by now count as if they were stored; nothing is written.
+    Outcomes that the label's source has by now count as if they were stored; nothing is written.
 
     Args:
         context: The workspace's state.
-        model: Which.
-        since: Only predictions from this moment on; a date is midnight in the project's zone.
-        until: Only predictions before this moment.
+        model: The model version.
+        since: Only predictions from this time on; a date is midnight in the project's zone.
+        until: Only predictions before this time.
     """
     period = _period(model, since, until)
     known = mature_outcomes(context, model)

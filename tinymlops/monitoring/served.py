@@ -1,4 +1,4 @@
-"""What a model version has served: its logged predictions beside their outcomes, counted page by page."""
+"""The logged predictions of a model version and their outcomes, counted page by page."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _ANSWERS = ("prediction", "probability", "probabilities")
 
 
 class Period(NamedTuple):
-    """Prediction times, microseconds UTC: from the first one on, before the second."""
+    """A range of prediction times, microseconds UTC: from the first on, before the second."""
 
     since: int = -(2**63)
     until: int = 2**63 - 1
 
 
 class Served:
-    """Counts of predictions, and all that metrics and drift are computed from.
+    """Counts of predictions, and the data for metrics and drift.
 
     Args:
-        signature: The model's.
-        baseline: Its training rows' histograms, if it has some.
-        known: Prediction id to the outcome of predictions of which none is stored.
+        signature: The model's signature.
+        baseline: The histograms of its training rows, if there are any.
+        known: Prediction id to the outcome, for predictions without a stored one.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Served:
                 self._add_outcome(has=row.id in self._known, value=self._known.get(row.id), output=output)
 
     def evaluation(self) -> Evaluation:
-        """Compare the predictions with their outcomes, by the metrics that training used."""
+        """Compare the predictions with their outcomes, by the metrics of training."""
         signature = self._signature
         y = pl.Series("y", self._outcomes, dtype=pl.Float64 if signature.task == "regression" else None, strict=False)
         columns = {
@@ -89,7 +89,7 @@ class Served:
         elif isinstance(value, str) if self._signature.task == "regression" else value not in self._classes:
             self.unfit += 1
         else:
-            # What is stored as 1 is the class True.
+            # 1 is stored for the class True.
             self._outcomes.append(self._classes.get(value, value))
             self._outputs.append(output)
 

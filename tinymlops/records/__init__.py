@@ -1,7 +1,7 @@
-"""What tinymlops remembers: one Struct per record, the same in SQLite, over HTTP, in files and in Python.
+"""What tinymlops stores: one Struct per record, the same in SQLite, over HTTP, in files and in Python.
 
-`TABLES` lists every record that has a table. Whoever deals with all of them (`doctor`, `gc`, `backup`, `restore`, `sql`) goes
-through it and by what each record declares; nothing else enumerates tables.
+`TABLES` lists every record that has a table. `doctor`, `gc`, `backup`, `restore` and `sql` iterate over it and use what
+each record declares; nothing else enumerates tables.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from tinymlops.records.audit import AuditEntry
 from tinymlops.records.counters import Counter
 from tinymlops.records.datasets import Dataset, DatasetPart
-from tinymlops.records.definitions import Definition
+from tinymlops.records.definitions import Definition, Mark, Note
 from tinymlops.records.ingestions import Ingestion
 from tinymlops.records.models import (
     Evaluation,
@@ -22,6 +22,7 @@ from tinymlops.records.models import (
 )
 from tinymlops.records.predictions import Outcome, Prediction
 from tinymlops.records.pushes import MovedEvent, PushBatch, PushedRow
+from tinymlops.records.readers import Reader
 from tinymlops.records.record import Record, Scalar
 from tinymlops.records.runs import Artifact, Metric, Run
 from tinymlops.records.segments import Segment
@@ -41,14 +42,17 @@ __all__ = [
     "Generation",
     "Ingestion",
     "LoggedModel",
+    "Mark",
     "Metric",
     "ModelAlias",
     "ModelVersion",
     "MovedEvent",
+    "Note",
     "Outcome",
     "Prediction",
     "PushBatch",
     "PushedRow",
+    "Reader",
     "Record",
     "RenamedSource",
     "RequestField",
@@ -82,7 +86,10 @@ TABLES: tuple[type[Record], ...] = (
     AuditEntry,
     Generation,
     RenamedSource,
+    Note,
+    Mark,
+    Reader,
     Dataset,
     DatasetPart,
 )
-"""Every record, in the order in which the migrations make their tables."""
+"""Every record, in the order in which the migrations create their tables."""

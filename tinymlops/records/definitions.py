@@ -1,4 +1,4 @@
-"""Applied definitions."""
+"""Applied definitions, and what people say about them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from tinymlops.records.record import Record
 
-__all__ = ["Definition"]
+__all__ = ["Definition", "Mark", "Note"]
 
 
 class Definition(Record, frozen=True, kw_only=True):
@@ -28,4 +28,50 @@ class Definition(Record, frozen=True, kw_only=True):
     project: str
     applied_at: datetime
     removed_at: datetime | None = None
-    """When a later apply no longer had it."""
+    """When a later apply no longer had it, or had another version."""
+    logic: str = ""
+    """SHA-256 of the content without names and prose: equal under two names, the logic is the same. "" before schema 4."""
+    below: dict[str, int] = {}
+    """`kind:name` to version of every definition that this one stands on."""
+    author: str = ""
+    """Who applied it; "" before schema 4."""
+    message: str = ""
+    """Why: what `apply -m` was told."""
+
+
+class Note(Record, frozen=True, kw_only=True):
+    """What somebody wrote about a version of a definition or a model, for those who come later."""
+
+    table: ClassVar[str] = "notes"
+    key: ClassVar[tuple[str, ...]] = ("id",)
+    small: ClassVar[bool] = True
+    sql_name: ClassVar[str | None] = "notes"
+    search: ClassVar[tuple[str, ...]] = ("text",)
+
+    id: int | None = None
+    """Assigned by the database."""
+    kind: str
+    """A definition's kind, or `model`."""
+    name: str
+    version: int
+    text: str
+    author: str
+    at: datetime
+
+
+class Mark(Record, frozen=True, kw_only=True):
+    """How far a version of a definition or a model is trusted."""
+
+    table: ClassVar[str] = "marks"
+    key: ClassVar[tuple[str, ...]] = ("kind", "name", "version")
+    small: ClassVar[bool] = True
+    sql_name: ClassVar[str | None] = "marks"
+
+    kind: str
+    """A definition's kind, or `model`."""
+    name: str
+    version: int
+    mark: str
+    """`golden`, `silver` or `experimental`."""
+    author: str
+    at: datetime

@@ -1,4 +1,4 @@
-"""Reports of what was ingested."""
+"""Reports of ingests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Ingestion"]
 
 
 class Ingestion(Record, frozen=True, kw_only=True):
-    """One ingest of one source: what came, what was already there, what was refused."""
+    """One ingest of one source: rows that were new, known, or refused."""
 
     table: ClassVar[str] = "ingestions"
     key: ClassVar[tuple[str, ...]] = ("id",)
@@ -32,21 +32,21 @@ class Ingestion(Record, frozen=True, kw_only=True):
     rows_never_known: int = 0
     """Without a created time where the source declares one: stored, and visible to labels only."""
     complete_until: int | None = None
-    """Said by the user with it: no row with an earlier event time is missing, microseconds UTC."""
+    """Declared by the user: no row with an earlier event time is missing, microseconds UTC."""
     sequence: int = 0
     """The workspace's sequence after it."""
     seconds: float = 0.0
     at: datetime
     rows_ahead: int = 0
-    """Dated later than the clock: stored, and neither labels nor `since` go by them."""
+    """Dated later than the clock: stored, but labels and `since` ignore them."""
     rows_incomplete: int = 0
-    """Known rows that were stored before a column came for which the source has a value now."""
+    """Known rows, stored before a column was added, for which the source has a value in it now."""
     rows_carried: int = 0
-    """Of a rebuild: versions taken over from the generation before."""
+    """In a rebuild: versions taken over from the generation before."""
     rows_restarted: int = 0
-    """Of a rebuild: rows that count as read now, from the last correction of their id on."""
+    """In a rebuild: rows that count as read now, from the last correction of their id on."""
     rows_dropped: int = 0
-    """Of a rebuild: events of the generation before that it does not have."""
+    """In a rebuild: events of the generation before that it does not have."""
     generation: int = 0
 
     def __repr__(self) -> str:

@@ -33,7 +33,7 @@ class RequestField(msgspec.Struct, frozen=True):
 
 
 class Signature(msgspec.Struct, frozen=True):
-    """What a model takes and gives."""
+    """The inputs and outputs of a model."""
 
     features: list[FeatureField]
     request: list[RequestField]
@@ -41,12 +41,12 @@ class Signature(msgspec.Struct, frozen=True):
     """`binary`, `multiclass` or `regression`."""
     classes: list[Scalar] | None = None
     frame: str | None = None
-    """What the model is given: a `polars` or `pandas` frame, or an `array`. None of models logged before this was kept:
-    an array where the model knows no column names, else a Polars frame."""
+    """The form of the model's input: a `polars` or `pandas` frame, or an `array`. None for models logged before this was
+    stored: an array where the model has no column names, else a Polars frame."""
 
 
 class Evaluation(msgspec.Struct, frozen=True):
-    """A model's metrics on rows it was not fitted to (or on its training rows, and then it says so)."""
+    """A model's metrics on rows it was not fitted to, or, marked as such, on its training rows."""
 
     split: str
     """`test` or `train`."""
@@ -69,13 +69,13 @@ class LoggedModel(Record, frozen=True, kw_only=True):
     name: str
     flavor: str
     sha256: str
-    """Of the model file."""
+    """The hash of the model file."""
     bytes: int
     model_class: str
     signature: Signature
     training_set: str | None = None
     definitions: dict[str, str] = {}
-    """`kind:name` to the fingerprint of every definition it stands on."""
+    """`kind:name` to the fingerprint of every definition it depends on."""
     evaluation: Evaluation | None = None
     baseline_sha256: str | None = None
     """Blob with the histogram of each training feature, for drift."""

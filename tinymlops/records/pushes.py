@@ -31,7 +31,7 @@ class PushedRow(Record, frozen=True, kw_only=True):
 
 
 class MovedEvent(Record, frozen=True, kw_only=True):
-    """What is kept of an event whose pushed rows compaction moved into a segment: its latest version's content."""
+    """The digest of an event's latest version, kept after compaction moved its pushed rows into a segment."""
 
     table: ClassVar[str] = "moved_events"
     key: ClassVar[tuple[str, ...]] = ("source", "event_id")
@@ -44,7 +44,7 @@ class MovedEvent(Record, frozen=True, kw_only=True):
 
 
 class PushBatch(Record, frozen=True, kw_only=True):
-    """A batch of pushed rows that has a name, so that it is known when it is sent again."""
+    """A batch of pushed rows with an id, so that a repeated one is recognized."""
 
     table: ClassVar[str] = "push_batches"
     key: ClassVar[tuple[str, ...]] = ("source", "batch_id")
@@ -52,6 +52,6 @@ class PushBatch(Record, frozen=True, kw_only=True):
     source: str
     batch_id: str
     digest: bytes
-    """Of all its rows."""
+    """The hash of all its rows."""
     at: int
     """Microseconds since 1970, UTC."""

@@ -1,4 +1,4 @@
-"""What a record is: one row of the workspace's database, and what others must know of its table."""
+"""The base of all records: one row of the workspace's database, with the properties of its table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """A row of one table of the workspace's database.
 
     `tinymlops.stores.database` reads and writes any of them. Times are aware UTC datetimes here and integer microseconds in
-    SQLite; what is not a scalar is JSON text there. Whoever deals with all tables goes by what the class says of its own.
+    SQLite; what is not a scalar is JSON text there. Code that handles all tables relies on what each class declares.
     """
 
     table: ClassVar[str] = ""
@@ -24,13 +24,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     key: ClassVar[tuple[str, ...]] = ()
     """The columns of its primary key."""
     files: ClassVar[Mapping[str, str]] = {}
-    """Columns that name a file in `blobs/` by its SHA-256, or are null, each with what the file is: text with columns in
-    braces. `gc` keeps these files, `backup` and `restore` copy them, `doctor` reads them."""
+    """Columns that hold the SHA-256 of a file in `blobs/`, or null, each with a description of the file: text with columns
+    in braces. `gc` keeps these files, `backup` and `restore` copy them, `doctor` reads them."""
     subjects: ClassVar[tuple[str, ...]] = ()
-    """Columns that hold values of one data subject, such as an entity's key: what forgetting it must look through."""
+    """Columns that hold values of one data subject, such as an entity's key: erasure must search them."""
     small: ClassVar[bool] = False
     """Whether the table does not grow with traffic, so that it is compared with its indexes whenever it is opened."""
     sql_name: ClassVar[str | None] = None
-    """What `ws.sql` calls the table; None where it does not show it."""
+    """The name of the table in `ws.sql`; None where it is not shown."""
     search: ClassVar[tuple[str, ...]] = ()
     """Columns whose text people look for: those of a full-text index."""

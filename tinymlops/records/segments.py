@@ -24,7 +24,7 @@ class Segment(Record, frozen=True, kw_only=True):
     """A row of the file has the sequence `base` + its stored ordinal; 0 where compaction stored the sequence itself."""
     rows: int
     last: int
-    """The greatest sequence that it took: of its last row, and of a rebuild without rows the commit's own."""
+    """The greatest sequence that it took: that of its last row; for a rebuild without rows, the commit's own."""
     bytes: int
     min_event: int | None
     """Microseconds since 1970, UTC; null for a static source."""
@@ -34,10 +34,10 @@ class Segment(Record, frozen=True, kw_only=True):
     covers: int | None = None
     """For a derived source: the sequence that its inputs were read at."""
     until: int | None = None
-    """The sequence from which on another rebuild, or a later generation of the source, stands in its place."""
+    """The sequence from which on another rebuild, or a later generation of the source, replaces it."""
     created_at: datetime
     dead_at: datetime | None = None
     dated: bool = False
-    """Whether its later versions say when they became known; those stored before schema 3 take the time of their ingest."""
+    """Whether its later versions have a created time; those stored before schema 3 use the time of their ingest."""
     progress: int | None = None
     """The greatest event time not later than the clock of its commit; null if unknown or there is none."""

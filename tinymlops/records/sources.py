@@ -1,4 +1,4 @@
-"""What is known of a source's rows: their schema, how they are dated, the name they lie under."""
+"""What is known of a source's rows: their schema, how they are dated, the name they are stored under."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class SourceState(Record, frozen=True, kw_only=True):
     max_event: int | None = None
     """The greatest event time ever ingested, microseconds UTC."""
     complete_until: int | None = None
-    """Said by the user at ingest: no row with an earlier event time is missing."""
+    """Declared by the user at ingest: no row with an earlier event time is missing."""
     quarantined: int = 0
     ingested_at: datetime | None = None
     schemas: list[Schema] = []
@@ -50,7 +50,7 @@ class SourceState(Record, frozen=True, kw_only=True):
 
 
 class Generation(Record, frozen=True, kw_only=True):
-    """Rows of one source that were read and dated alike; `rebuild` begins another."""
+    """Rows of one source that were read and dated alike; `rebuild` begins another generation."""
 
     table: ClassVar[str] = "generations"
     key: ClassVar[tuple[str, ...]] = ("source", "number")
@@ -61,11 +61,11 @@ class Generation(Record, frozen=True, kw_only=True):
     dating: str
     """Canonical JSON of what dates and identifies the rows: timestamp, id, created, and how local times are read."""
     queries: list[str]
-    """Digests of the SQL or function its rows were read by; each gave the same rows as the one before."""
+    """Digests of the SQL or functions that read its rows; each gave the same rows as the one before."""
     begins: int
     """Its rows have greater sequences."""
     ends: int | None = None
-    """The sequence from which on a later generation stands; null for the live one."""
+    """The sequence from which on a later generation replaces it; null for the live one."""
     at: datetime
     inputs: str = ""
     """Digest of the row-wise transformations that a rebuilt one reads; empty if it reads none."""

@@ -1,4 +1,4 @@
-"""Training sets as they were built."""
+"""Builds of training sets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["TrainingSetBuild"]
 
 
 class TrainingSetBuild(Record, frozen=True, kw_only=True):
-    """A training set as it was built once: enough to say what it held, and to build it again."""
+    """One build of a training set: enough to tell what it held, and to build it again."""
 
     table: ClassVar[str] = "training_sets"
     key: ClassVar[tuple[str, ...]] = ("id",)

@@ -1,4 +1,4 @@
-"""The little language of `search_runs`: read by hand, every name and value bound, nothing pasted into SQL."""
+"""The query language of `search_runs`: a hand-written parser; every name and value is bound, none is pasted into SQL."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _TOKEN = re.compile(
 _LARGEST_INT = 2**63 - 1
 _MOST_DIGITS = 400
 _MOST_CONDITIONS = 500
-"""SQLite takes an expression that is nested a thousand deep."""
+"""SQLite accepts an expression that is nested a thousand levels deep."""
 _SHOWN = 200
-"""Characters of what was asked for that an error quotes."""
+"""The most characters of a query that an error quotes."""
 
 Bound = int | float | str
 
@@ -43,7 +43,7 @@ class _Sql(NamedTuple):
 
 
 def compile_search(where: str | None, order_by: str, limit: int | None) -> tuple[str, list[Bound]]:
-    """Write the SELECT of the ids of the runs that fit, in order.
+    """Write the SELECT of the ids of the matching runs, in order.
 
     Raises:
         DataError: If a part cannot be read.
@@ -74,16 +74,16 @@ def _parse(where: str) -> list[_Sql]:
             raise _unreadable(where, "it ends too early")
         (field, operator, value), tokens = tokens[:3], tokens[3:]
         if field.kind != "word":
-            raise _unreadable(where, f"{field.text} is no field")
+            raise _unreadable(where, f"{field.text} is not a field")
         if operator.kind != "operator":
-            raise _unreadable(where, f"{operator.text} is no operator")
+            raise _unreadable(where, f"{operator.text} is not an operator")
         conditions.append(_condition(where, field.text, _OPERATORS[operator.text], value))
         if len(conditions) > _MOST_CONDITIONS:
             raise _unreadable(where, f"it has more than {_MOST_CONDITIONS} conditions")
         if not tokens:
             return conditions
         if tokens[0].text.lower() != "and":
-            raise _unreadable(where, f"{tokens[0].text} stands where only `and` may")
+            raise _unreadable(where, f"{tokens[0].text} is where only `and` may be")
         tokens = tokens[1:]
 
 
@@ -117,18 +117,18 @@ def _condition(where: str, field: str, operator: str, token: _Token) -> _Sql:
 
 
 def _value(where: str, token: _Token) -> tuple[Bound, tuple[str, ...]]:
-    """Read a value and say which JSON types it can be compared with."""
+    """Read a value; return it with the JSON types that it can be compared with."""
     if token.kind == "text":
         return token.text[1:-1], ("text",)
     if token.kind == "number":
         return _number(where, token.text), ("integer", "real")
     if token.text.lower() in ("true", "false"):
         return int(token.text.lower() == "true"), ("true", "false")
-    raise _unreadable(where, f"{token.text} is no value; text stands in quotes")
+    raise _unreadable(where, f"{token.text} is not a value; put text in quotes")
 
 
 def _number(where: str, text: str) -> int | float:
-    # Python reads no whole number of thousands of digits.
+    # Python refuses to read an integer of thousands of digits.
     number = float(text) if re.search(r"[.eE]", text) else int(text) if len(text) < _MOST_DIGITS else _LARGEST_INT + 1
     if abs(number) > _LARGEST_INT and (isinstance(number, int) or isinf(number)):
         raise _unreadable(where, f"{_short(text)} is too large")

@@ -10,6 +10,7 @@ import msgspec
 from tinymlops.errors import ConflictError, DataError, IntegrityError, NotFoundError, near
 from tinymlops.records import Definition, LoggedModel, ModelAlias, ModelVersion, Run, TrainingSetBuild
 from tinymlops.registry.catalog import Catalog
+from tinymlops.registry.remarks import refuse_experimental
 from tinymlops.registry.runs import Runs
 from tinymlops.stores.generation import changing
 from tinymlops.stores.json_text import to_json
@@ -27,20 +28,20 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 CHAMPION = "champion"
 """The alias that a bare name stands for, where a model has it."""
 LATEST = "latest"
-"""What every model has without anyone setting it: its newest version."""
+"""The alias that every model has by itself: its newest version."""
 _PROTOCOL = 1
 """Raised when the manifest's meaning changes; the reader of an older one stays."""
 
 
 class ModelManifest(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that a registered version stands on, in one file named by its hash."""
+    """Everything that a registered version depends on, in one file named by its hash."""
 
     protocol: int
     model: LoggedModel
     run: Run
     training_set: TrainingSetBuild | None
     definitions: list[Definition]
-    """In full, by kind and name, as they were when the training set was built."""
+    """The definitions in full, by kind and name, as they were when the training set was built."""
 
 
 class Models:
@@ -58,16 +59,16 @@ class Models:
         return f"<models: {', '.join(self._names()) or 'none'}>"
 
     def register(self, name: str, run: Any, *, logged_name: str = "model", alias: str | None = None) -> ModelVersion:
-        """Make a logged model the next version of a name: 1, 2, 3, ... without gap.
+        """Register a logged model as the next version of a name: 1, 2, 3, ... without gaps.
 
         Args:
-            name: Of the model, such as "delay".
+            name: The name of the model, such as "delay".
             run: A run, its id, the beginning of it, or its name; or anything that has an `id`.
             logged_name: What the run logged it as.
             alias: Point this alias at it in the same transaction.
 
         Raises:
-            NotFoundError: If the run logged no such model, or one of its definitions is nowhere to be found.
+            NotFoundError: If the run logged no such model, or one of its definitions cannot be found.
             IntegrityError: If the model's file is missing or damaged.
         """
         _check_name(name, "model")
@@ -142,17 +143,20 @@ class Models:
         """Return the aliases of a model, by name."""
         return self._database.list(ModelAlias, where={"name": name}, order="alias")
 
-    def promote(self, name: str, version: int, alias: str = CHAMPION, *, expected: int | None = None) -> ModelAlias:
+    def promote(
+        self, name: str, version: int, alias: str = CHAMPION, *, expected: int | None = None, force: bool = False
+    ) -> ModelAlias:
         """Point an alias at a version; it keeps in mind where it pointed before.
 
         Args:
-            name: Of the model.
-            version: To point at.
-            alias: To move, made if need be.
+            name: The name of the model.
+            version: The version to point at.
+            alias: The alias to move, created if needed.
             expected: Move it only from this version (0: only if it does not exist); None moves it from anywhere.
+            force: Let a version that is marked experimental be the champion.
 
         Raises:
-            ConflictError: If the alias points somewhere else than expected.
+            ConflictError: If the alias points somewhere else than expected, or the version is marked experimental.
             NotFoundError: If there is no such version.
         """
         _check_alias(name, alias)
@@ -163,10 +167,10 @@ class Models:
             if expected is not None and at != expected:
                 where = f"version {at}" if at else "no version"
                 raise ConflictError(
-                    f"{name}@{alias} points at {where}, not at {expected or 'none'}: somebody moved it first",
+                    f"{name}@{alias} points at {where}, not at {expected or 'none'}: another process moved it first",
                     hint=f"look at it again, then promote with expected={at}",
                 )
-            return self._point(tx, name, alias, version, current)
+            return self._point(tx, name, alias, version, current, force=force)
 
     def rollback(self, name: str, alias: str = CHAMPION) -> ModelAlias:
         """Point an alias back at the version before its last move; once, so that two people do not undo each other.
@@ -180,8 +184,8 @@ class Models:
             current = tx.get(ModelAlias, name=name, alias=alias)
             if current is None or current.previous is None:
                 raise ConflictError(
-                    f"{name}@{alias} has no version before to go back to",
-                    hint=f"say which one: promote({name!r}, version, {alias!r})",
+                    f"{name}@{alias} has no earlier version to go back to",
+                    hint=f"name one: promote({name!r}, version, {alias!r})",
                 )
             back = ModelAlias(name=name, alias=alias, version=current.previous, changed_at=self._scope.clock())
             tx.put(back)
@@ -189,7 +193,7 @@ class Models:
         return back
 
     def manifest(self, version: ModelVersion | str) -> ModelManifest:
-        """Read what a version stands on, checked against its hash.
+        """Read the manifest of a version, checked against its hash.
 
         Args:
             version: A version, or a reference such as "delay@champion".
@@ -220,11 +224,11 @@ class Models:
             logged_name: What the run logged it as.
 
         Raises:
-            NotFoundError: If the run logged no such model, or one of its definitions is nowhere to be found.
+            NotFoundError: If the run logged no such model, or one of its definitions cannot be found.
         """
         reference = run if isinstance(run, str) else getattr(run, "id", None)
         if not isinstance(reference, str):
-            raise DataError(f"{run!r} is no run", hint="pass the run, its id or its name")
+            raise DataError(f"{run!r} is not a run", hint="pass the run, its id or its name")
         record = Runs(self._scope).get(reference)
         model = self._database.get(LoggedModel, run=record.id, name=logged_name)
         if model is None:
@@ -240,9 +244,13 @@ class Models:
             definitions=Catalog(self._scope).built_with(model.definitions),
         )
 
-    def _point(self, tx: Transaction, name: str, alias: str, version: int, current: ModelAlias | None) -> ModelAlias:
+    def _point(
+        self, tx: Transaction, name: str, alias: str, version: int, current: ModelAlias | None, *, force: bool = False
+    ) -> ModelAlias:
         if current is not None and current.version == version:
             return current
+        if alias == CHAMPION and not force:
+            refuse_experimental(tx, name, version, alias=alias)
         moved = ModelAlias(
             name=name,
             alias=alias,
@@ -267,7 +275,7 @@ class Models:
         return [row[0] for row in self._database.rows("SELECT DISTINCT name FROM model_versions ORDER BY name")]
 
     def _write(self) -> AbstractContextManager[Transaction]:
-        """Write versions and aliases, which processes keep in memory."""
+        """Begin a write of versions and aliases, which processes keep in memory."""
         return changing(self._scope.write(audit="inside"), self._scope.environment.online)
 
 
@@ -279,12 +287,12 @@ def _decode(content: bytes) -> ModelManifest:
     try:
         return msgspec.json.decode(content, type=ModelManifest)
     except msgspec.ValidationError:
-        # A metric that is NaN is the text 'NaN', which only this reads; second, for it also reads '1' as a number.
+        # A metric that is NaN is the text 'NaN', which only this reads; tried second, because it also reads '1' as a number.
         return msgspec.json.decode(content, type=ModelManifest, strict=False)
 
 
 def _split(reference: str) -> tuple[str, str, str]:
-    """Take "delay@champion" apart into name, mark and the rest."""
+    """Split "delay@champion" into name, mark and the rest."""
     for mark in "@:":
         if mark in reference:
             name, _, rest = reference.partition(mark)

@@ -1,4 +1,4 @@
-"""Names for the Tab key, read from `meta.db` by sqlite3 alone: nothing heavy is imported, nothing is locked."""
+"""Names for shell completion, read from `meta.db` by sqlite3 alone: it imports nothing heavy and locks nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def names_of(database: Path, cls: type[Record]) -> list[str]:
 
     Args:
         database: The file; it is opened for reading only.
-        cls: Which kind.
+        cls: The class of the records.
 
     Raises:
         sqlite3.Error: If it cannot be read.
@@ -42,7 +42,7 @@ def definition_names(database: Path, kind: str) -> list[str]:
 
 
 def model_references(database: Path) -> list[str]:
-    """Return every way to name a model's version: by its name, an alias or its number."""
+    """Return every reference to a model version: its name alone, with an alias, or with a number."""
     versions, aliases = ModelVersion.table, ModelAlias.table
     sql = f"""SELECT name FROM {versions} UNION SELECT name || '@latest' FROM {versions}
         UNION SELECT name || ':' || version FROM {versions} UNION SELECT name || '@' || alias FROM {aliases}"""
@@ -50,6 +50,6 @@ def model_references(database: Path) -> list[str]:
 
 
 def _read(database: Path, sql: str, *bound: str) -> list[str]:
-    # Opened for reading, so that closing it is never the checkpoint that `write.lock` guards.
+    # Opened read-only, so that closing it never runs the checkpoint that `write.lock` guards.
     with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as connection:
         return sorted(name for (name,) in connection.execute(sql, bound))

@@ -20,6 +20,7 @@ __all__ = [
     "ids_with_outcome",
     "log_predictions",
     "pages_of_served",
+    "predictions_by_version",
     "sequences_read_at",
     "versions_logged",
     "without_outcome",
@@ -46,18 +47,18 @@ class ServedRow(NamedTuple):
 
 
 def log_predictions(database: Database, predictions: Iterable[Prediction]) -> None:
-    """Store predictions in one commit; the audit log says nothing of them."""
+    """Store predictions in one commit, without an entry in the audit log."""
     with database.write(actor=None) as tx:
         tx.insert_many(predictions)
 
 
 def ids_known(tx: Transaction, ids: Iterable[str]) -> set[str]:
-    """Return which of these ids are predictions': out of an index, whose damage would be counted and nothing more."""
+    """Return which of these ids are predictions; read from an index, because the result is only counted."""
     return _present(tx, Prediction.table, "id", ids)
 
 
 def ids_with_outcome(tx: Transaction, ids: Iterable[str]) -> set[str]:
-    """Return which of these predictions have an outcome: out of an index, as `ids_known`."""
+    """Return which of these predictions have an outcome; read from an index, as in `ids_known`."""
     return _present(tx, Outcome.table, "prediction_id", ids)
 
 
@@ -67,11 +68,11 @@ def without_outcome(
     """Return the predictions of a version that have no outcome.
 
     Args:
-        database: The workspace's.
-        model: Its name.
-        version: Its number.
-        until: Only predictions up to this moment, microseconds UTC.
-        fields: Which fields of the request to return beside each prediction.
+        database: The workspace's database.
+        model: The model's name.
+        version: The version's number.
+        until: Only predictions up to this time, microseconds UTC.
+        fields: The fields of the request to return beside each prediction.
 
     Returns:
         Each prediction, and the values of these fields as SQLite reads them.
@@ -85,14 +86,20 @@ def without_outcome(
 
 
 def versions_logged(database: Database, *, since: int) -> list[tuple[str, int, int]]:
-    """Return (model, version, count) of the predictions from a moment on that read features: out of an index."""
+    """Return (model, version, count) of the predictions from a time on that read features; read from an index."""
     sql = f"""SELECT model, version, count(*) FROM {Prediction.table} WHERE sequence IS NOT NULL AND at >= ?
         GROUP BY model, version ORDER BY model, version"""
     return [(model, version, count) for model, version, count in database.rows(sql, (since,))]
 
 
+def predictions_by_version(database: Database) -> list[tuple[str, int, int]]:
+    """Return (model, version, count) of all logged predictions: out of an index."""
+    sql = f"SELECT model, version, count(*) FROM {Prediction.table} GROUP BY model, version ORDER BY model, version"
+    return [(model, version, count) for model, version, count in database.rows(sql)]
+
+
 def sequences_read_at(database: Database, model: str, version: int, *, since: int) -> list[int]:
-    """Return the sequences at which the predictions of a version from a moment on read features, in order."""
+    """Return the sequences at which a version's predictions from a time on read features, in order."""
     sql = f"""SELECT DISTINCT sequence FROM {Prediction.table}
         WHERE model = ? AND version = ? AND sequence IS NOT NULL AND at >= ? ORDER BY sequence"""
     return [sequence for (sequence,) in database.rows(sql, (model, version, since))]
@@ -104,11 +111,11 @@ def pages_of_served(
     """Read a version's predictions in order of time, a page at a time.
 
     Args:
-        database: The workspace's.
-        model: Its name.
-        version: Its number.
-        since: From this moment on, microseconds UTC.
-        until: Before this moment.
+        database: The workspace's database.
+        model: The model's name.
+        version: The version's number.
+        since: Predictions from this time on, microseconds UTC.
+        until: Predictions before this time, microseconds UTC.
 
     Returns:
         Its pages.

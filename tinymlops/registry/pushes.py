@@ -1,6 +1,6 @@
-"""Pushed rows: what is in their table, what compaction moved out of it, and what a push is compared with.
+"""Pushed rows: those in their table, those that compaction moved out of it, and those a push is compared with.
 
-A source is named by its place, the name that its rows are stored under.
+`place` is the name that a source's rows are stored under.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = [
 
 _GREATEST = 2**63 - 1
 _WITH_IDS = "WHERE source = ? AND event_id IN (SELECT value FROM json_each(?))"
-# A source that once was ingested has ids in files, where no index finds them.
+# A source that was ever ingested has ids in files, where no index finds them.
 _BRINGS_KNOWN = f"""SELECT EXISTS (SELECT 1 FROM {PushedRow.table} AS new WHERE source = ?1 AND n > ?2 AND (
     EXISTS (SELECT 1 FROM ingestions WHERE source = ?1)
     OR EXISTS (SELECT 1 FROM {MovedEvent.table} AS old WHERE old.source = new.source AND old.event_id = new.event_id)
@@ -51,7 +51,7 @@ def pushed_values(database: Database, place: str, *, after: int = 0, up_to: int 
 
 
 def extent_of_pushed(database: Database, place: str) -> tuple[int, int | None]:
-    """Return how many pushed rows a source has, and the greatest sequence of them: out of an index, without checksums."""
+    """Return how many pushed rows a source has, and their greatest sequence; read from an index, without checksums."""
     sql = f"SELECT count(*), max(n) FROM {PushedRow.table} WHERE source = ?"
     ((count, newest),) = database.rows(sql, (place,))
     return count, newest
@@ -63,10 +63,9 @@ def places_pushed_after(database: Database, sequence: int) -> set[str]:
 
 
 def brings_known_events(database: Database, place: str, *, after: int) -> bool:
-    """Say whether a pushed row after a sequence may have the id of one before.
+    """Return whether a pushed row after a sequence may have the id of one before.
 
-    The new rows were read with their checksums before; of the old ones only the index is read, which `doctor` compares with
-    them.
+    The new rows were read with their checksums before. For the old ones only the index is read, which `doctor` checks.
     """
     ((found,),) = database.rows(_BRINGS_KNOWN, (place, after))
     return bool(found)
@@ -81,7 +80,7 @@ def latest_versions(
 
 
 def pushed_ahead(tx: Transaction, place: str, moment: int) -> list[PushedRow]:
-    """Return the pushed rows of a source that count only after a moment, microseconds UTC, in order."""
+    """Return the pushed rows of a source that count only after a time, microseconds UTC, in order."""
     return tx.select(PushedRow, "WHERE source = ? AND created > ? ORDER BY n", (place, moment))
 
 
@@ -92,13 +91,13 @@ def count_pushed(tx: Transaction, place: str, *, up_to: int) -> int:
 
 
 def move_pushed(tx: Transaction, place: str, *, up_to: int, batches_before: int) -> int:
-    """Take rows that were moved out of their table, but for what later pushes are compared with.
+    """Delete rows that were moved to a file, except what later pushes are compared with.
 
     Args:
-        tx: The transaction that names the file which they are in now.
-        place: Of the source.
+        tx: The transaction that names the file that holds them now.
+        place: The place of the source.
         up_to: The greatest sequence of them.
-        batches_before: Batches of any source that came before this moment, microseconds UTC, are forgotten.
+        batches_before: Batches of any source before this time, microseconds UTC, are forgotten.
 
     Returns:
         How many of them are later versions of an event.

@@ -1,4 +1,4 @@
-"""Experiment runs: parameters, metrics, files and models, each kept the moment it is logged."""
+"""Experiment runs: parameters, metrics, files and models, each stored when it is logged."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Runs:
     """The experiment runs of a workspace.
 
     Args:
-        scope: Who works on which workspace.
+        scope: The workspace and the actor.
     """
 
     def __init__(self, scope: Scope) -> None:
@@ -50,11 +50,11 @@ class Runs:
         params: Mapping[str, object] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> Run:
-        """Begin a run; the commit, uncommitted changes and package versions are noted.
+        """Start a run; it records the git commit, whether there are uncommitted changes, and package versions.
 
         Args:
-            name: What to call it; several runs may have the same name.
-            training_set: Id of the training set build it uses.
+            name: Its name; several runs may have the same one.
+            training_set: The id of the training set build that it uses.
             params: Its first parameters.
             tags: Text to find it by.
         """
@@ -76,7 +76,7 @@ class Runs:
         return run
 
     def log_params(self, run: str, params: Mapping[str, object]) -> Run:
-        """Add parameters; one that was logged keeps its value.
+        """Add parameters; a logged one keeps its value.
 
         Raises:
             ConflictError: If a parameter was logged with another value.
@@ -99,8 +99,8 @@ class Runs:
 
         Args:
             run: Its id.
-            metrics: Name to value; NaN is kept, for a diverged loss is a fact.
-            step: Where in the training; by default one after the metric's last step, from 0 on.
+            metrics: Name to value; NaN is stored, because a diverged loss is a fact.
+            step: The step of the training; by default one after the metric's last step, from 0 on.
         """
         values = {_checked(name, "a metric's name"): _number(name, value) for name, value in metrics.items()}
         with self._scope.write(audit=None) as tx:
@@ -115,7 +115,7 @@ class Runs:
         return record
 
     def log_artifact(self, run: str, name: str, content: str | Path | bytes) -> Artifact:
-        """Keep a file, or bytes, under a name; the same name again replaces it.
+        """Store a file, or bytes, under a name; the same name again replaces it.
 
         Args:
             run: Its id.
@@ -133,7 +133,7 @@ class Runs:
         return artifact
 
     def log_model(self, model: LoggedModel, files: Mapping[str, bytes]) -> LoggedModel:
-        """Keep a model with its files; for `tinymlops.training`, which makes the record.
+        """Store a model with its files; for `tinymlops.training`, which makes the record.
 
         Args:
             model: The record; the same run and name again replace it.
@@ -184,9 +184,9 @@ class Runs:
         Args:
             where: Comparisons joined by `and`, such as "metrics.auc > 0.7 and params.depth = 3"; fields are
                 `metrics.<name>`, `params.<name>`, `tags.<name>`, `name`, `status`, `id`, `training_set` and
-                `git_commit`; operators are =, !=, <, <=, > and >=; text stands in quotes.
+                `git_commit`; operators are =, !=, <, <=, > and >=; text is in quotes.
             order_by: A field, descending with a leading minus; runs without it come last.
-            limit: At most so many; None for all.
+            limit: The most runs to return; None for all.
 
         Raises:
             DataError: If `where` or `order_by` cannot be read.
@@ -195,14 +195,14 @@ class Runs:
             >>> runs.search("metrics.auc > 0.7", order_by="-metrics.auc")  # doctest: +SKIP
         """
         sql, bound = compile_search(where, order_by, limit)
-        # A run with a damaged value would be left out without a word.
+        # Otherwise a run with a damaged value would be left out silently.
         self._database.require_rows(Run)
         ids = [row[0] for row in self._database.rows(sql, bound)]
         found = {run.id: run for run in self._database.list(Run, where={"id": ids})}
         return [found[one] for one in ids if one in found]
 
     def metrics(self, run: str, name: str | None = None) -> builtins.list[Metric]:
-        """Return every value that a run logged, in the order it came."""
+        """Return the metric values that a run logged, of one name or all, in the order of logging."""
         where: dict[str, object] = {"run": run} if name is None else {"run": run, "name": name}
         return self._database.list(Metric, where=where, order="id")
 
@@ -229,7 +229,7 @@ class Runs:
     def _by_prefix(self, reference: str) -> Run:
         ids = []
         if reference and set(reference) <= set("0123456789abcdef"):
-            # All hexadecimal ids with that beginning sort before the beginning followed by "g".
+            # All hexadecimal ids with this prefix sort before the prefix followed by "g".
             ids = [
                 row[0]
                 for row in self._database.rows(
@@ -264,7 +264,7 @@ def _scalars(params: Mapping[str, object]) -> dict[str, Scalar]:
     return {_checked(name, "a parameter's name"): _scalar(value) for name, value in params.items()}
 
 
-def _scalar(value: Any) -> Scalar:  # a parameter of any type; what is no scalar is kept as its text
+def _scalar(value: Any) -> Scalar:  # a parameter of any type; what is not a scalar is kept as its text
     value = _unboxed(value)
     if value is None or type(value) in (bool, int, float, str):
         scalar: Scalar = value
@@ -272,14 +272,14 @@ def _scalar(value: Any) -> Scalar:  # a parameter of any type; what is no scalar
     return str(value)
 
 
-def _number(name: str, value: Any) -> float:  # NumPy's numbers, too
+def _number(name: str, value: Any) -> float:  # includes NumPy's numbers
     plain = _unboxed(value)
     if isinstance(plain, str) or plain is None:
-        raise DataError(f"metric {name!r} is {value!r}, which is no number", hint="log text as a parameter or a tag")
+        raise DataError(f"metric {name!r} is {value!r}, which is not a number", hint="log text as a parameter or a tag")
     try:
         return float(plain)
     except (TypeError, ValueError, OverflowError) as error:
-        raise DataError(f"metric {name!r} is no number: {error}", hint="pass one number") from error
+        raise DataError(f"metric {name!r} is not a number: {error}", hint="pass one number") from error
 
 
 def _unboxed(value: Any) -> Any:  # NumPy's scalars have `item`, and so has an array of one value

@@ -1,4 +1,4 @@
-"""Who works on which workspace, by which clock: the way into the registry, and the only one to write by."""
+"""The workspace, the actor and the clock of a piece of work: the way into the registry, and the only way to write."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _PATIENCE = 60.0
 
 @dataclass(frozen=True)
 class Scope:
-    """An open workspace, as somebody works on it."""
+    """An open workspace with its actor and clock."""
 
     environment: Environment
     clock: Clock
     """The workspace's time."""
     actor: str
-    """Who is written into the audit log."""
+    """The actor in the audit log."""
 
     @overload
     def write(self, action: str, subject: str, /, **detail: object) -> AbstractContextManager[Transaction]: ...
@@ -44,17 +44,17 @@ class Scope:
         audit: Any = "entry",
         **detail: object,
     ) -> AbstractContextManager[Transaction]:
-        """Write in one transaction, as `Database.write` does; what is done is said in the audit log by the same one.
+        """Write in one transaction, as `Database.write` does, with its entry in the audit log.
 
         Args:
             action: What is done, such as "run.start".
             subject: What it is done to.
-            audit: In place of an action: "inside" where the block finds out what it changes, and says so with `tx.audit`,
-                if it changes anything; None for a write that the audit log says nothing of.
-            detail: What else the entry says.
+            audit: In place of an action: "inside" where the block itself calls `tx.audit` if it changes anything; None for
+                a write without an entry in the audit log.
+            detail: Further fields of the entry.
 
         Returns:
-            A context manager that gives the transaction, and commits it.
+            A context manager that yields the transaction, and commits it.
         """
         if audit == "entry":
             return self._audited(action, subject, detail)
@@ -64,7 +64,7 @@ class Scope:
         """Do some work in a transaction that threads of this process share, as `Database.write_together` does.
 
         Args:
-            work: Finds out what it changes, and says so with `tx.audit`, if it changes anything.
+            work: Calls `tx.audit` if it changes anything.
 
         Returns:
             What the work returned.
@@ -72,7 +72,7 @@ class Scope:
         return self.environment.database.write_together(work, actor=self.actor)
 
     def publishing(self) -> AbstractContextManager[None]:
-        """Let no collection come between the publishing of a file and the commit of the row that names it."""
+        """Keep `gc` out between the publication of a file and the commit of the row that names it."""
         return self.environment.gc_lock.shared(deadline=_PATIENCE)
 
     @contextmanager
@@ -83,7 +83,7 @@ class Scope:
 
 
 def system_user() -> str:
-    """Return the name of the user whom this process runs as, for whoever knows nobody better; "uid 1000" if it has no name."""
+    """Return the name of the user that runs this process; "uid 1000" if there is no name."""
     import getpass
     import os
 
@@ -93,6 +93,6 @@ def system_user() -> str:
         OSError,
         KeyError,
         ImportError,
-    ):  # a container without an entry for its user; which of them, Python's version says
+    ):  # a container without an entry for its user; the class depends on Python's version
         return f"uid {os.getuid()}"
     return name.encode(errors="replace").decode()  # the environment may hold what is not text

@@ -1,4 +1,4 @@
-"""What a run stood on: the commit of the code and the versions of the packages."""
+"""The environment of a run: the commit of the code and the versions of the packages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def git_state(directory: Path) -> tuple[str | None, bool]:
     git = shutil.which("git")
     if git is None:
         return None, False
-    # A repository's own settings may name a program to run, which only asking for the state must not start.
+    # A repository's own settings may name a program to run; a mere status query must not start it.
     command = [git, "-c", "core.fsmonitor=false", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
     try:
         done = subprocess.run(  # noqa: S603

@@ -75,6 +75,8 @@ class PredictRequest(_Body, frozen=True, kw_only=True):
     """Add the status of each feature."""
     sync: bool = False
     """Answer only once the predictions are durable; otherwise they are within half a second."""
+    consumer: Name | None = None
+    """Who asks, such as `billing`, for lineage."""
 
     def __post_init__(self) -> None:
         if self.alias is not None and self.version is not None:
@@ -104,6 +106,8 @@ class FeaturesRequest(_Body, frozen=True, kw_only=True):
     """Entity keys and request fields: a list of rows, or an object of columns."""
     details: bool = False
     """Add `<feature>_status` and `<feature>_event_time`."""
+    consumer: Name | None = None
+    """Who reads, such as `billing`, for lineage."""
 
     def __post_init__(self) -> None:
         if isinstance(self.keys, list):

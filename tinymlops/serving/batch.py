@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 __all__ = ["BatchReport", "predict_batch"]
 
 _CHUNK = 200_000
-"""Rows: each chunk arranges history for its keys anew."""
+"""Rows of a chunk: each chunk arranges history for its keys again."""
 _ANSWERS = ("prediction", "probability", "probabilities")
 
 Served = Callable[[pl.DataFrame], pl.DataFrame]
-"""Gives the rows of a request their features."""
+"""Adds features to the rows of a request."""
 
 
 class BatchReport(msgspec.Struct, frozen=True):
-    """What was predicted, and where it is."""
+    """The result of a batch prediction, and its file."""
 
     model: str
     version: int
@@ -55,18 +55,18 @@ class BatchReport(msgspec.Struct, frozen=True):
 def predict_batch(
     context: Context, model: Model, rows: Frame | str | Path, output: Path, *, timestamp: str | None
 ) -> BatchReport:
-    """Predict for a whole table and write what was sent, but for features, with the answers beside it.
+    """Predict for a whole table and write its columns, except features, together with the answers.
 
     Args:
         context: The workspace's state.
-        model: Who answers.
+        model: The model.
         rows: A table, or a Parquet or CSV file: entity keys and request fields, or full rows of features.
-        output: The Parquet or CSV file to write, as its name says, complete or not at all; one that is there is replaced.
-        timestamp: Column of prediction times, with a zone or as ISO 8601 text with an offset: features are those known
-            then, as in training. Without it, those of one moment, now. Full rows of features are used as they are.
+        output: The Parquet or CSV file to write, by its suffix, complete or not at all; an existing one is replaced.
+        timestamp: The column of prediction times, with a zone or as ISO 8601 text with an offset: features are those known
+            then, as in training. Without it, they are those of now. Full rows of features are used as they are.
 
     Raises:
-        DataError: If a column is missing or mistyped, naming it, or has the name of an answer.
+        DataError: If a column is missing, has the wrong type, or has the name of an answer; it names the column.
         NotFoundError: If the file, or the directory to write to, does not exist.
     """
     begun = time.perf_counter()
@@ -86,7 +86,7 @@ def predict_batch(
 
 
 def _answered(model: Model, chunk: pl.DataFrame, served: Served, first_row: int) -> pl.DataFrame:
-    """Return what was sent, but for the features, and the answers."""
+    """Return the columns that were sent, except features, and the answers."""
     sent = read_rows(model, chunk, first_row=first_row)
     if has_features(model.signature, sent.columns):
         answers = model.predict(sent)
@@ -97,7 +97,7 @@ def _answered(model: Model, chunk: pl.DataFrame, served: Served, first_row: int)
 
 
 def _by_now(context: Context, model: Model) -> Served:
-    """Read features online, for all chunks as of one moment."""
+    """Read features online, for all chunks as of the same time."""
     moment = context.clock()
     still = replace(context, scope=replace(context.scope, clock=lambda: moment))
     return lambda sent: read_online(still, model, sent).to_polars()
@@ -124,7 +124,7 @@ def _moments(column: pl.Series) -> pl.Series:
     elif isinstance(column.dtype, pl.Datetime) and column.dtype.time_zone is None:
         raise DataError(
             f"{name!r} holds times without a time zone",
-            hint=f'say which, such as frame.with_columns(pl.col("{name}").dt.replace_time_zone("UTC"))',
+            hint=f'set one, such as frame.with_columns(pl.col("{name}").dt.replace_time_zone("UTC"))',
         )
     else:
         moments = times_to_micros(column, role="spine", tz=None, name=name)
@@ -152,7 +152,7 @@ def _opened(model: Model, rows: Frame | str | Path, timestamp: str | None) -> pl
             require_whole_lines(path, table)
             return table.lazy()
     except pl.exceptions.PolarsError as error:
-        raise DataError(f"{path} cannot be read: {error}", hint="write it anew as Parquet") from error
+        raise DataError(f"{path} cannot be read: {error}", hint="rewrite it as Parquet") from error
     raise DataError(f"{path} is neither a Parquet nor a CSV file", hint="name it .parquet or .csv, or pass a frame")
 
 
@@ -176,6 +176,6 @@ def _features(model: Model) -> list[str]:
 
 
 def _chunks(table: pl.LazyFrame, total: int) -> Iterator[pl.DataFrame]:
-    """Give the rows in order; a table without rows is one chunk, which has columns all the same."""
+    """Yield the rows in order; a table without rows is one empty chunk with its columns."""
     for start in range(0, max(total, 1), _CHUNK):
         yield table.slice(start, _CHUNK).collect()

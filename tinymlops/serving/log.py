@@ -20,7 +20,7 @@ PredictionLog = Buffer[Prediction]
 
 
 def prediction_log(database: Database) -> PredictionLog:
-    """Return the log of a workspace's predictions; it is the caller's to close it."""
+    """Return the log of a workspace's predictions; the caller must close it."""
     return Buffer(database.path.parent, partial(log_predictions, database), "predictions", "the prediction log")
 
 

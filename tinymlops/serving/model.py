@@ -1,4 +1,4 @@
-"""A registered model, loaded: checked against its hashes, and bringing the definitions it was trained with."""
+"""A loaded registered model: checked against its hashes, with the definitions it was trained with."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     import polars as pl
 
     from tinymlops.features.context import Context
-    from tinymlops.features.planning import Definitions
+    from tinymlops.features.law.planning import Definitions
     from tinymlops.records import Evaluation, ModelVersion
     from tinymlops.registry.models import ModelManifest, Models
 
 __all__ = ["Model", "describe_model", "load_version", "require_servable"]
 
 _KEPT = 8
-"""Loaded models that a process keeps, the last used ones."""
+"""The most loaded models that a process keeps: the last used ones."""
 
 
 class _Loaded:
-    """What is the same for every use of one manifest."""
+    """The parts that every use of one manifest shares."""
 
     def __init__(self, manifest: ModelManifest, estimator: Any, definitions: Definitions) -> None:
         self.manifest, self.estimator, self.definitions = manifest, estimator, definitions
@@ -42,14 +42,14 @@ class Model:
     """A version of a registered model; made by `ws.load_model`.
 
     Attributes:
-        name: Of the model, such as "delay".
+        name: The name of the model, such as "delay".
         version: Its number.
-        signature: What it takes and gives.
-        manifest: Everything it stands on: the run, the training set, every definition.
-        estimator: The fitted estimator; None of a model that is only described. All of the process share it: do not fit
-            it again.
+        signature: Its inputs and outputs.
+        manifest: Everything it depends on: the run, the training set, every definition.
+        estimator: The fitted estimator; None for a model that is only described. The whole process shares it: do not
+            fit it again.
         definitions: The definitions it was trained with, whatever is in force by now.
-        prepared: What was worked out of it for serving, by kind, for all uses in the process.
+        prepared: Plans for serving, by kind, for all uses in the process.
     """
 
     def __init__(self, version: ModelVersion, loaded: _Loaded) -> None:
@@ -108,7 +108,7 @@ class Model:
             order of `signature.classes`.
 
         Raises:
-            DataError: If a feature is missing or mistyped, naming it.
+            DataError: If a feature is missing or has the wrong type; it names the feature.
         """
         from tinymlops.serving.request import require_columns
         from tinymlops.training.answers import predict
@@ -132,17 +132,17 @@ class Model:
 def load_version(context: Context, models: Models, version: ModelVersion) -> Model:
     """Return a version of a registered model.
 
-    The files, checked against their hashes when they are read, are kept in memory for the models used last.
+    The files are checked against their hashes when they are read, and kept in memory for the models used last.
 
     Args:
         context: The workspace's state.
         models: The registry.
-        version: Which.
+        version: The version.
 
     Raises:
         IntegrityError: If a file is missing or damaged.
         UntrustedModelError: If the file holds a type that is neither reviewed nor in `trusted_types` of `tinymlops.toml`:
-            what the manifest says of trust counts for nothing, for it may be a stranger's.
+            the trust in the manifest does not count, because that may come from a stranger.
     """
     key = version.manifest_sha256, context.config.trusted_types
     with _lock:
@@ -159,7 +159,7 @@ def load_version(context: Context, models: Models, version: ModelVersion) -> Mod
 
 
 def describe_model(models: Models, reference: str) -> Model:
-    """Return a registered model without its estimator, whose file is not read: for what asks only what it stands on.
+    """Return a registered model without its estimator, whose file is not read: for callers that need only the manifest.
 
     Args:
         models: The registry.
@@ -175,7 +175,7 @@ def describe_model(models: Models, reference: str) -> Model:
 
 
 def require_servable(models: Models, run: Any, logged_name: str, trusted: Collection[str]) -> None:
-    """Refuse a model that no other process could serve: its code lives where it was typed, or its types are not trusted.
+    """Refuse a model that no other process could serve: its code cannot be imported, or its types are not trusted.
 
     Args:
         models: The registry.
@@ -184,7 +184,7 @@ def require_servable(models: Models, run: Any, logged_name: str, trusted: Collec
         trusted: The types that `tinymlops.toml` lists.
 
     Raises:
-        DefinitionError: Naming the definition, and where to move it.
+        DefinitionError: If its code cannot be imported; the error names the definition and where to move it.
         UntrustedModelError: If it was logged with types that are not listed.
     """
     manifest = models.manifest_of(run, logged_name)

@@ -1,7 +1,7 @@
-"""One row from the dict that a caller sends to the dict that is answered, by plans that were prepared.
+"""Answer a request of one row, from dict to dict, by prepared plans.
 
-What is sent as a table, or needs a conversion that is more than of one number to another, takes the way of frames
-(`prediction.py`), which is the rule: this way gives the same bits, logs the same values, or does not answer at all.
+A table, or a value that needs more than a conversion between numbers, goes through frames (`prediction.py`), which is
+the reference: this path returns the same bits, logs the same values, or does not answer at all.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tinymlops.frames import Frame
     from tinymlops.records import RequestField
     from tinymlops.serving.model import Model
-    from tinymlops.stores.online import Snapshot
+    from tinymlops.stores.online_store import Snapshot
 
 __all__ = ["ReadRow", "RowEndpoint", "read_row"]
 
@@ -33,24 +33,24 @@ _EXACT = 2**53
 
 
 class _OtherError(Exception):
-    """A value takes the way of frames."""
+    """A value must go through frames."""
 
 
 class ReadRow(NamedTuple):
-    """What was sent as one row, and the features that were read for it."""
+    """A request of one row, and the features that were read for it."""
 
     now: int
     """`t`, microseconds UTC."""
     sequence: int
     """`Q`, which the online store covered."""
     request: dict[str, Any]
-    """As it is logged."""
+    """The request as it is logged."""
     features: dict[str, Any]
-    """As they are logged, and as the model takes them, in its order."""
+    """The features as they are logged, and as the model takes them, in its order."""
     endpoint: RowEndpoint
 
     def answer(self) -> dict[str, Any] | None:
-        """Ask the model; None if it takes a frame to answer or to tell what is wrong."""
+        """Ask the model; None if a frame is needed for the answer or the error."""
         return self.endpoint.answer(self.features)
 
 
@@ -59,10 +59,10 @@ class RowEndpoint:
 
     Args:
         context: The workspace's state.
-        model: Who answers.
+        model: The model.
 
     Raises:
-        DefinitionError: If Python code that the model stands on has changed since or is gone.
+        DefinitionError: If Python code that the model depends on has changed or is gone.
         IntegrityError: If the model's manifest names no training set.
     """
 
@@ -78,7 +78,7 @@ class RowEndpoint:
         self._is_usable = self._plan.is_usable and self._answers.is_usable and self._names <= self._plan.names
 
     def read(self, context: Context, snapshot: Snapshot, row: dict[str, Any]) -> ReadRow | None:
-        """Read the features of a row of entity keys and request fields; None if it takes a frame."""
+        """Read the features of a row of entity keys and request fields; None if a frame is needed."""
         if not self._is_usable or not row.keys() >= self._request.keys() or not self._names.isdisjoint(row):
             return None
         readers = self._request
@@ -93,18 +93,18 @@ class RowEndpoint:
         return ReadRow(found.now, found.sequence, request, features, self)
 
     def answer(self, features: dict[str, Any]) -> dict[str, Any] | None:
-        """Ask the model for one row of features; None if it takes a frame to answer or to tell what is wrong."""
+        """Ask the model for one row of features; None if a frame is needed for the answer or the error."""
         return self._answers.answer(list(features.values()))
 
 
 def read_row(context: Context, snapshot: Snapshot, model: Model, rows: Frame) -> ReadRow | None:
-    """Read the features of a request that is one row of plain values; None for any other, and for what is wrong with it.
+    """Read the features of a request that is one row of plain values; None for any other or an invalid one.
 
     Args:
         context: The workspace's state.
-        snapshot: Of the online store, to read in.
-        model: Who is asked.
-        rows: What the caller sent.
+        snapshot: A snapshot of the online store, to read in.
+        model: The model.
+        rows: The rows of the request.
 
     Raises:
         DataError: If a value is beyond its type, or rows were computed too long ago.
@@ -116,7 +116,7 @@ def read_row(context: Context, snapshot: Snapshot, model: Model, rows: Frame) ->
     if endpoint is None:
         try:
             endpoint = model.prepared[RowEndpoint] = RowEndpoint(context, model)
-        except TinyMLOpsError:  # a row of features needs none of it, and any other is told
+        except TinyMLOpsError:  # a row of features needs no plan; any other gets the error
             return None
     assert isinstance(endpoint, RowEndpoint)
     return endpoint.read(context, snapshot, rows[0])
@@ -129,7 +129,7 @@ def _request_dtype(field: RequestField) -> pl.DataType:
 
 
 def _reader_of(dtype: pl.DataType) -> Callable[[Any], Any]:
-    """Return what reads a value of a type as it was in training, where that is no more than plain."""
+    """Return the function that converts a value to its type in training, if a plain one is enough."""
     if dtype.is_integer() and not isinstance(dtype, pl.Int128 | pl.UInt128):
         low, high = _limits(dtype)
         return lambda value: _integer(value, low, high)
@@ -138,7 +138,7 @@ def _reader_of(dtype: pl.DataType) -> Callable[[Any], Any]:
 
 
 def _limits(dtype: pl.DataType) -> tuple[int, int]:
-    """Return the least and the greatest integer of a type that 64 bits with a sign hold as well."""
+    """Return the least and the greatest integer of a type that also fit 64 signed bits."""
     name = type(dtype).__name__
     bits = int(name.removeprefix("U").removeprefix("Int"))
     return (0, min(2**bits, 2**63) - 1) if name.startswith("U") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
@@ -183,13 +183,13 @@ def _text(value: Any) -> str:
     if not value.isascii():
         try:
             value.encode()
-        except UnicodeEncodeError as error:  # half a character, which no column holds
+        except UnicodeEncodeError as error:  # half a character, which no column can hold
             raise _OtherError from error
     return value
 
 
 def _plain(value: Any) -> Any:
-    """Read a column of the caller's own."""
+    """Read an extra column of the caller."""
     kind = type(value)
     if value is None or kind is bool or (kind is float and math.isfinite(value)):
         return value
@@ -202,4 +202,4 @@ _FEATURES: dict[str, Callable[[Any], Any]] = {
     "Boolean": _flag,
     "Enum": _words,
 }
-"""What reads a feature as the model takes it."""
+"""Converts a feature to the model's type."""

@@ -1,4 +1,4 @@
-"""What really happened: said by a user for a prediction id, or computed from the label's source once it is mature."""
+"""Outcomes: logged by a user for a prediction id, or computed from the label's source once they are mature."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ _COLUMNS = ("prediction_id", "value")
 
 
 class OutcomeReport(msgspec.Struct, frozen=True):
-    """What became of the outcomes that were logged."""
+    """The result of logging outcomes."""
 
     outcomes: int
-    """Stored, one for each prediction id."""
+    """How many were stored, one for each prediction id."""
     unknown: int
-    """Of them, for predictions that are not known: kept, and joined when they are."""
+    """How many are for unknown predictions: kept, and joined once the prediction is stored."""
     replaced: int
-    """Of them, in the place of an earlier one."""
+    """How many replaced an earlier one."""
 
 
 def log_outcomes(context: Context, rows: Frame) -> OutcomeReport:
-    """Store what happened; a second outcome for the same prediction replaces the first.
+    """Store outcomes; a second one for the same prediction replaces the first.
 
     Args:
         context: The workspace's state.
@@ -54,7 +54,7 @@ def log_outcomes(context: Context, rows: Frame) -> OutcomeReport:
             table, or a list of dicts. Other columns are passed over.
 
     Raises:
-        DataError: If a column is missing or mistyped; then nothing is stored.
+        DataError: If a column is missing or has the wrong type; then nothing is stored.
     """
     values = _read(rows)
     at = context.clock()
@@ -80,7 +80,7 @@ def mature_outcomes(context: Context, model: Model) -> dict[str, float | str | N
 
     Args:
         context: The workspace's state.
-        model: Whose predictions.
+        model: The model.
 
     Returns:
         Prediction id to outcome; None where there is none.
@@ -101,7 +101,7 @@ def collect_outcomes(context: Context, model: Model) -> int:
 
     Args:
         context: The workspace's state.
-        model: Whose predictions.
+        model: The model.
 
     Returns:
         How many outcomes were stored, those without a value included.
@@ -111,7 +111,7 @@ def collect_outcomes(context: Context, model: Model) -> int:
         return 0
     at = context.clock()
     with context.scope.write(audit="inside") as tx:
-        # Somebody may have said it meanwhile, and then knows better.
+        # An outcome that was logged meanwhile takes precedence.
         for identifier in ids_with_outcome(tx, values):
             del values[identifier]
         tx.insert_many(
@@ -159,7 +159,7 @@ def _checked(value: Any, row: int) -> float | str | None:
 
 
 def _value(value: Any) -> float | str | None:
-    """Return an outcome as it is stored: a boolean as 0 or 1, NaN as null."""
+    """Return the stored form of an outcome: a boolean as 0 or 1, NaN as null."""
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, float) and math.isnan(value):
@@ -187,13 +187,13 @@ def _sent_key(name: str, values: Sequence[Any], dtype: pl.DataType | None) -> pl
     """Return a part of the keys of logged requests, which are JSON."""
     if dtype == pl.Binary:
         values = [None if value is None else b64decode(value) for value in values]
-    if dtype is None or is_written_as_text(dtype):  # text stands for the type: whoever looks the key up reads it
+    if dtype is None or is_written_as_text(dtype):  # stored as text: the lookup of the key parses it
         return pl.Series(name, values, strict=False)
     return pl.Series(name, values, dtype=dtype, strict=False)
 
 
 def _key_dtypes(context: Context, entity: EntitySpec, source: SourceSpec) -> list[pl.DataType | None]:
-    """Return the types of an entity's key at a source; None where only the rows themselves could tell."""
+    """Return the types of an entity's key at a source; None if only the rows themselves would show them."""
     names = context.definitions.key_columns(entity, source)
     origin = graph.origin(context.definitions, source)
     known = known_columns(origin, state_of(context, origin.name))

@@ -1,4 +1,4 @@
-"""`predict`: read the features of now, answer, and log the answer with the features it was made from."""
+"""`predict`: read the present features, answer, and log the answer with the features it was made from."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _STATUS = "_status"
 
 
 class Predictions(Sequence[Row]):
-    """The answers, one dict a row: `id`, `prediction`, `probability` or `probabilities`, and if asked `status`.
+    """The answers, one dict for each row: `id`, `prediction`, `probability` or `probabilities`, and if requested `status`.
 
     Attributes:
         model: The model's name.
         version: Its version.
-        timestamp: `t`, the clock's time that the features are of.
+        timestamp: `t`, the clock's time at which the features were read.
         sequence: `Q`, which the online store covered; None where full rows of features were sent.
     """
 
@@ -105,15 +105,15 @@ def predict(
 
     Args:
         context: The workspace's state.
-        model: Who answers; its features are read by the definitions it was trained with.
+        model: The model; its features are read by the definitions it was trained with.
         rows: Entity keys and request fields, or full rows of features; other columns are logged with the request.
-        log: Where the predictions are logged.
+        log: The log of predictions.
         row: The one row that was sent, if its features were read already.
         details: Add the status of each feature.
         sync: Return only once the predictions are durable.
 
     Raises:
-        DataError: If a column is missing or mistyped, naming it.
+        DataError: If a column is missing or has the wrong type; it names the column.
     """
     output = None if row is None else row.answer()
     if row is not None and output is not None:
@@ -137,7 +137,7 @@ def predict(
 
 
 class _Answered(NamedTuple):
-    """Answers, and what they were made from, as values that JSON can carry: a dict for each row."""
+    """Answers and their requests and features, as values that JSON can carry: a dict for each row."""
 
     timestamp: datetime
     sequence: int | None
@@ -177,7 +177,7 @@ def read_online(context: Context, model: Model, request: pl.DataFrame, *, detail
 
     Args:
         context: The workspace's state.
-        model: Whose features.
+        model: The model.
         request: Keys and request fields, as `read_rows` returns them.
         details: Add `<feature>_status` and `<feature>_event_time`.
     """
@@ -186,7 +186,7 @@ def read_online(context: Context, model: Model, request: pl.DataFrame, *, detail
 
 
 def features_of(model: Model, served: pl.DataFrame) -> pl.DataFrame:
-    """Return what a model takes of a frame, in its types; a string stays a string, also one that training had not."""
+    """Return a frame's features in the model's types; a string stays a string, even one that training did not have."""
     import polars as pl
 
     text = [field.name for field in model.signature.features if field.dtype == "Enum"]

@@ -1,4 +1,4 @@
-"""What a caller sends: entity keys and request fields, or full rows of features."""
+"""The rows of a request: entity keys and request fields, or full rows of features."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ __all__ = ["Signed", "has_features", "json_rows", "read_rows", "require_columns"
 
 
 class Signed(Protocol):
-    """A model, as far as its requests go; its text names it."""
+    """The properties of a model that its requests need; `str` returns its name."""
 
     signature: Signature
 
 
 def read_rows(model: Signed, rows: Frame, *, first_row: int = 0) -> pl.DataFrame:
-    """Read what a caller sends as a frame, its request fields in the types of the training set's spine.
+    """Read the rows of a request as a frame, with request fields in the types of the training set's spine.
 
     Args:
-        model: Who is asked.
+        model: The model.
         rows: Any table, or a list of dicts. No rows at all, such as `[]`, need no columns.
         first_row: How many rows came before these, for an error.
 
     Raises:
-        DataError: If it is neither full rows of features nor a request, naming the column, and the row where rows differ.
+        DataError: If it is neither full rows of features nor a request; it names the column, and the row if rows differ.
     """
     import polars as pl
 
@@ -50,10 +50,10 @@ def read_rows(model: Signed, rows: Frame, *, first_row: int = 0) -> pl.DataFrame
 
 
 def require_columns(model: Signed, rows: Frame) -> None:
-    """Refuse a row that would be refused alone, and rows of both forms: a frame of them would have nulls for what is not there.
+    """Refuse a row that would be refused alone, and rows of both forms: their frame would have nulls for missing columns.
 
     Raises:
-        DataError: If there is such a row, naming it and the column.
+        DataError: If there is such a row; it names the row and the column.
     """
     forms = [(row, _form(model, columns, row)) for row, columns in row_shapes(rows)]
     for row, form in forms:
@@ -64,7 +64,7 @@ def require_columns(model: Signed, rows: Frame) -> None:
 
 
 def has_features(signature: Signature, columns: Collection[str]) -> bool:
-    """Say whether there is a column for every feature of a model."""
+    """Return whether there is a column for every feature of a model."""
     return all(field.name in columns for field in signature.features)
 
 
@@ -73,7 +73,7 @@ _KEYS = "entity keys and request fields"
 
 
 def _form(model: Signed, columns: Collection[str], row: int | None = None) -> str:
-    """Say what columns are: full features, or keys and request fields.
+    """Return what the columns hold: full features, or keys and request fields.
 
     Raises:
         DataError: If they are neither, or a feature is sent that the model reads itself.
@@ -105,7 +105,7 @@ def _form(model: Signed, columns: Collection[str], row: int | None = None) -> st
 
 
 def _ways(model: Signed) -> str:
-    """Say in one sentence what may be sent."""
+    """Return one sentence about what may be sent."""
     request = ", ".join(field.name for field in model.signature.request) or "nothing"
     return f"send {request} and the features are read, or send all {len(model.signature.features)} features"
 
@@ -130,7 +130,7 @@ def json_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def _unsayable(frame: pl.DataFrame) -> DataError:
-    """Find the value that Python cannot say: a time that is outside the years 1 to 9999 in its zone."""
+    """Find the value that Python cannot represent: a time outside the years 1 to 9999 in its zone."""
     import polars as pl
 
     for column in frame:
@@ -146,21 +146,21 @@ def _unsayable(frame: pl.DataFrame) -> DataError:
 
 
 def _cast(series: pl.Series, field: RequestField, first_row: int) -> pl.Series:
-    """Give a key or request field the type it had in training, each value exactly or not at all.
+    """Convert a key or request field to its type in training, each value exactly, or refuse it.
 
     Integers may come as whole floats, times as ISO 8601 text.
 
     Raises:
-        DataError: If a value is mistyped, naming the row.
+        DataError: If a value has the wrong type; it names the row.
     """
     import polars as pl
 
     dtype = parse_dtype(field.dtype)
     if isinstance(dtype, pl.Enum):
-        dtype = pl.String()  # a category that training had not is a key that nobody knows, and no error
+        dtype = pl.String()  # a category that training did not have is an unknown key, not an error
     if series.dtype == dtype:
         return series
-    if series.null_count() == len(series):  # pandas gives nulls alone the type of text
+    if series.null_count() == len(series):  # in pandas a column of nulls alone is text
         return pl.repeat(None, len(series), dtype=dtype, eager=True).alias(series.name)
     if series.dtype == pl.String and is_written_as_text(dtype):
         sent = _from_text(series, dtype, field, first_row)
@@ -179,7 +179,7 @@ def _cast(series: pl.Series, field: RequestField, first_row: int) -> pl.Series:
 
 
 def _kind(dtype: pl.DataType) -> str:
-    """Name the values that can be one another; a zone is part of what a time is."""
+    """Return the kind of values that can be converted to one another; times with and without a zone are different kinds."""
     import polars as pl
 
     if isinstance(dtype, pl.Datetime):
@@ -190,7 +190,7 @@ def _kind(dtype: pl.DataType) -> str:
 
 
 def _from_text(series: pl.Series, dtype: pl.DataType, field: RequestField, first_row: int) -> pl.Series:
-    """Read text that stands for a value, such as ISO 8601 for a time."""
+    """Read text that represents a value, such as ISO 8601 for a time."""
     name = f"column {field.name!r}"
     try:
         return from_text(series, dtype, name=name)
@@ -204,7 +204,7 @@ def _from_text(series: pl.Series, dtype: pl.DataType, field: RequestField, first
 
 
 def _mistyped(series: pl.Series, field: RequestField, first_row: int, row: int | None = None) -> DataError:
-    """Say which value is of another type: that of a row, or the first that is not null."""
+    """Return the error that names a value of another type: that of a row, or the first that is not null."""
     import polars as pl
 
     if row is None:

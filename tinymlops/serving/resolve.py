@@ -1,4 +1,4 @@
-"""From a name to a version to a loaded model, out of memory: the database is asked only after somebody changed something."""
+"""Resolve a name to a version and a loaded model, from memory: the database is read only after a change."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from tinymlops.records import ModelVersion
     from tinymlops.registry.models import Models
     from tinymlops.serving.model import Model
-    from tinymlops.stores.online import Snapshot
+    from tinymlops.stores.online_store import Snapshot
 
 __all__ = ["Resolver"]
 
 _MOST = 1_000
-"""References that are kept."""
+"""The most references that are kept."""
 
 
 class Resolver:
@@ -31,17 +31,17 @@ class Resolver:
         self._versions = Kept(dict[str, "ModelVersion"])
 
     def resolve(self, context: Context, snapshot: Snapshot, reference: str) -> Model:
-        """Return a registered model: the version that the reference stands for at the moment of a snapshot, or later.
+        """Return a registered model: the version that the reference means as of a snapshot, or later.
 
         Args:
             context: The workspace's state.
-            snapshot: Of the online store.
+            snapshot: A snapshot of the online store.
             reference: "delay" (its champion, else its newest version), "delay@latest", "delay@challenger" or "delay:3".
 
         Raises:
             NotFoundError: If there is none, with the near match.
             IntegrityError: If a file is missing or damaged.
-            UntrustedModelError: As `load_version` says.
+            UntrustedModelError: As for `load_version`.
         """
         from tinymlops.serving.model import load_version
 

@@ -1,4 +1,4 @@
-"""`verify_online`: the features that predictions were made from, recomputed from history, must be the same."""
+"""`verify_online`: recompute the features of predictions from history and check that they are the same."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ class Mismatch(msgspec.Struct, frozen=True):
 
 
 class VerifiedOnline(msgspec.Struct, frozen=True):
-    """How many logged features history confirms."""
+    """The result of recomputing logged features."""
 
     predictions: int
     features: int
     """Values compared."""
     mismatches: dict[str, int]
-    """`model:version feature` to how many of its values differ: empty if none does."""
+    """`model:version feature` to the number of its values that differ: empty if none does."""
     examples: list[Mismatch]
-    """The first of them."""
+    """The first mismatches."""
 
     @property
     def same(self) -> bool:
-        """Whether all are confirmed."""
+        """Whether all features are confirmed."""
         return not self.mismatches
 
     def __repr__(self) -> str:
@@ -69,18 +69,18 @@ class VerifiedOnline(msgspec.Struct, frozen=True):
 def verify_online(context: Context, models: Models, *, since: int | None = None) -> VerifiedOnline:
     """Recompute the features of logged predictions at their `t` and `Q` and compare them, bit for bit.
 
-    Predictions for which full rows of features were sent read nothing, and are passed over.
+    Predictions for which full rows of features were sent read nothing, and are skipped.
 
     Args:
         context: The workspace's state.
         models: The registry.
-        since: Only predictions from this moment on, microseconds UTC; None for all.
+        since: Only predictions from this time on, microseconds UTC; None for all.
 
     Raises:
-        DefinitionError: If Python code that a model stands on has changed since or is gone.
+        DefinitionError: If Python code that a model depends on has changed or is gone.
         NotFoundError: If rows that a prediction was made from are no longer kept.
     """
-    # These counts come out of an index; the predictions themselves are read with their checksums.
+    # These counts come from an index; the predictions themselves are read with their checksums.
     groups = versions_logged(context.environment.database, since=_start(since))
     total = sum(count for _, _, count in groups)
     compared, wrong, examples = 0, Counter[str](), []
@@ -143,7 +143,7 @@ class _Past:
         """Return the rows of a view's source that have one of these keys."""
         definitions = self.context.definitions
         source = definitions.get(SourceSpec, view.source)
-        if graph.origin(definitions, source).inputs:  # rebuilt: its rows are not those of before and some more
+        if graph.origin(definitions, source).inputs:  # rebuilt: its rows are not the earlier ones plus new ones
             found = stored_rows(self.context, source.name, as_of=sequence)
         else:
             if source.name not in self._newest:
@@ -154,7 +154,7 @@ class _Past:
 
 
 def _with_keys(rows: pl.DataFrame, columns: Sequence[str], keys: Sequence[pl.Series]) -> pl.DataFrame:
-    """Leave out what no read of these keys can see, where equal keys are equal values."""
+    """Leave out rows that no read of these keys can see, if equal keys are equal values."""
     import polars as pl
 
     wanted = pl.DataFrame([key.alias(column) for key, column in zip(keys, columns, strict=True)]).unique()

@@ -1,4 +1,4 @@
-"""What DuckDB returns, as a Polars frame: Arrow has types and values that Polars does not, and would panic at."""
+"""DuckDB's result as a Polars frame: Arrow has types and values that Polars does not have, and would panic at."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _CHANGED = {
 
 
 def require_exact_types(names: Iterable[str], types: Iterable[object]) -> None:
-    """Refuse columns of DuckDB that Arrow would hold other values of.
+    """Refuse columns of DuckDB whose values would change in Arrow.
 
     Args:
-        names: Of the columns.
-        types: DuckDB's.
+        names: The names of the columns.
+        types: Their types in DuckDB.
 
     Raises:
-        DataError: Naming the first.
+        DataError: If there is one; it names the first.
     """
     for name, kind in zip(names, types, strict=True):
         for changed, cure in _CHANGED.items():
@@ -45,7 +45,7 @@ def require_exact_types(names: Iterable[str], types: Iterable[object]) -> None:
 def as_polars(table: pa.Table) -> pl.DataFrame:
     """Convert a table without losing or wrapping a value.
 
-    Intervals become durations of microseconds, of days of 24 hours; seconds become milliseconds, in which "infinity" stays.
+    Intervals become durations in microseconds, with days of 24 hours; seconds become milliseconds, which keep "infinity".
 
     Args:
         table: What DuckDB returned.
@@ -83,7 +83,7 @@ def _convertible(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 
 
 def _durations(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    """Read intervals, which are of months, days and nanoseconds, as microseconds."""
+    """Read intervals (months, days and nanoseconds) as microseconds."""
     import numpy as np
     import pyarrow as pa
 
@@ -101,7 +101,7 @@ def _durations(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 
 
 def _milliseconds(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Read seconds as milliseconds; what 64 bits cannot hold is the greatest or the least of them, not a wrapped one."""
+    """Read seconds as milliseconds; what 64 bits cannot hold is clipped, not wrapped."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -147,7 +147,7 @@ def _holds_interval(kind: pa.DataType) -> bool:
 
 
 def _unknown_type(columns: list[pa.ChunkedArray], table: pa.Table, error: BaseException) -> DataError:
-    """Say which column Polars does not take."""
+    """Return the error that names the column that Polars does not take."""
     import polars as pl
 
     for name, column in zip(table.column_names, columns, strict=True):

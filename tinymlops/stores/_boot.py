@@ -23,7 +23,7 @@ __all__ = ["BootState", "boot_id"]
 _STATE = "state"
 _CLEAN = "clean"
 _DAMAGED = "damaged"
-# One block, overwritten in place: a crash leaves the old text, the new one, or what is no boot's id.
+# One block, overwritten in place: a crash leaves the old text, the new one, or what is not a boot's id.
 _WIDTH = 64
 
 

@@ -1,12 +1,12 @@
-"""How far a database has come, told beside it: a commit that was acknowledged is missed when it is gone.
+"""The number of the last commit, kept beside a database: it shows when an acknowledged commit is lost.
 
-After a process was killed, SQLite reads the write-ahead log up to the first frame whose checksum is wrong, takes that
-for its end, and says nothing: one flipped byte there undoes every commit from it on. So each commit has a number, which
-is also written into a small file after COMMIT and before anybody is told that it is done. A database that is opened at
-an earlier number than that has lost what was acknowledged.
+After a process was killed, SQLite reads the write-ahead log up to the first frame with a wrong checksum, takes that
+for its end, and reports nothing: one flipped byte there undoes every commit from it on. So each commit has a number,
+which is also written into a small file after COMMIT and before the commit is acknowledged. A database that is opened
+at an earlier number than that has lost what was acknowledged.
 
-The file is not synced, which would double the cost of a commit: after the machine itself stopped, it may be some seconds
-old, and a byte that was flipped in the log of those seconds is not noticed. It is never ahead of what is durable.
+The file is not synced, which would double the cost of a commit. After a crash of the machine it may be some seconds
+old, and a byte flipped in the log of those seconds is not noticed. It is never ahead of what is durable.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class LastCommit:
 
     Args:
         database: The file whose commits are counted.
-        directory: The one it is in: the number stays beside its database, wherever that is moved to.
+        directory: Its directory: the number stays beside its database when that is moved.
     """
 
     def __init__(self, database: Path, directory: Directory) -> None:
@@ -52,7 +52,7 @@ class LastCommit:
                 os.close(descriptor)
 
     def read(self) -> int | None:
-        """Return the number; None if nothing was written, or it is damaged: the next commit writes it anew."""
+        """Return the number; None if nothing was written, or it is damaged: the next commit rewrites it."""
         try:
             content = self._directory.read(self.path.name)
         except IntegrityError:
@@ -63,7 +63,7 @@ class LastCommit:
         return int(digits) if digits.isdigit() and content == _spelled(int(digits)) else None
 
     def forget(self) -> None:
-        """Begin anew, with a new database."""
+        """Start over, with a new database."""
         self._directory.remove(self.path.name)
 
     def require(self, found: int) -> None:

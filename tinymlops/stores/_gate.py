@@ -18,11 +18,11 @@ __all__ = ["Gate"]
 class Gate:
     """Keeps LMDB's map in place while any transaction uses it: moving it under one crashes the process.
 
-    Whoever wants to be alone stops new threads at the gate and waits for those inside. A thread that is
-    inside may enter again, or it would wait for the one that waits for it.
+    A thread that wants to be alone stops new threads at the gate and waits for those inside. A thread that is inside
+    may enter again; otherwise the two would wait for each other.
 
-    Coming and going takes no lock, which would cost as much as a read: each thread counts for itself, first counts
-    and then looks whether somebody wants to be alone, who first says so and then looks at the counts.
+    Coming and going takes no lock, which would cost as much as a read. Each thread has a count of its own: it counts
+    first and then checks whether a thread wants to be alone, which announces itself first and then checks the counts.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Gate:
         self._mine = _Mine(self._depths, self._changed)
 
     def enter(self) -> None:
-        """Come in, once nobody is or wants to be alone inside."""
+        """Come in, once no thread is or wants to be alone inside."""
         mine = self._mine.depth
         mine.count += 1
         if self._stopped and mine.count == 1:

@@ -20,27 +20,27 @@ __all__ = ["Limits", "within"]
 T = TypeVar("T")
 
 _PATIENCE = 5.0
-"""Seconds that stopped work has to end; then it is left alone, and ends with the process at the latest."""
+"""Seconds that stopped work has to end; then it is left to run, and ends with the process at the latest."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a query may take; None for no limit."""
+    """The limits of a query; None for no limit."""
 
     rows: int | None = None
     bytes: int | None = None
-    """Of the result in memory; never more than a quarter of the machine's, for making one frame of it takes as much again."""
+    """The size of the result in memory; at most a quarter of the machine's, for making one frame of it takes as much again."""
     time: int | None = None
     """Microseconds."""
     setting: str = "timeout"
-    """What sets the time under [sql] in tinymlops.toml, for the error."""
+    """The setting of the time under [sql] in tinymlops.toml, for the error."""
 
 
 def within(limits: Limits, work: Callable[[], T], *, stop: Callable[[], None]) -> T:
     """Do work in a thread of its own and wait for it.
 
     Args:
-        limits: Of these, the time.
+        limits: Only the time counts here.
         work: What to do.
         stop: Makes `work` raise soon; may be called at any time and often.
 

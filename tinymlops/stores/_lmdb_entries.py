@@ -1,8 +1,8 @@
 """What an LMDB transaction holds: whole keys of any length in byte order, values with a checksum.
 
 LMDB takes keys of 511 bytes. One of up to 480 is stored as it is; a longer one as its first 479 bytes and its
-SHA-256, which makes 511 and so can never be taken for a short one, with the whole key in the value. Long keys
-that share those 479 bytes lie together in the order of their hashes, and are sorted when they are read.
+SHA-256, which makes 511 and so cannot be confused with a short one, with the whole key in the value. Long keys
+that share those 479 bytes are stored in the order of their hashes, and are sorted when they are read.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Reader:
     """The entries as of one moment, for one thread, until the transaction ends.
 
     Args:
-        transaction: Of LMDB; what it reads may be bytes, or views of them that end with it.
-        path: Of the store, for errors.
+        transaction: A transaction of LMDB; what it reads may be bytes, or views of them that end with it.
+        path: The path of the store, for errors.
     """
 
     __slots__ = ("_path", "_transaction", "version")
@@ -48,7 +48,7 @@ class Reader:
         self._transaction = transaction
         self._path = path
         self.version = version
-        """Of the store: nothing in it has changed between two reads of the same version; -1 for a write."""
+        """The version of the store: nothing has changed between two reads of the same version; -1 for a write."""
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of a key, or None.
@@ -87,7 +87,7 @@ class Reader:
         return [None if value is None else value + bytes(_CHECK) for value in values]
 
     def _get_short(self, keys: Sequence[bytes], lasting: bool) -> list[bytes | None] | None:  # noqa: FBT001
-        """Do it without a step of Python's for each; None where it takes a closer look."""
+        """Return the checked values of all keys at once, without a Python loop; None where each needs a closer look."""
         found: Any = list(map(self._transaction.get, keys))
         if not all(found) or set(map(crc32, found, map(crc32, keys))) - {_RIGHT}:
             return None
@@ -122,10 +122,10 @@ class Reader:
         yield from sorted(group)
 
     def _seek(self, cursor: lmdb.Cursor[bytes], key: bytes) -> bool:
-        """Go to the first entry from a key on; whether there is one.
+        """Go to the first entry from a key on; return whether there is one.
 
-        Values have checksums and the tree above them has none: where it is damaged, the search goes astray, and then the
-        entry before the place is no smaller one.
+        Values have checksums, but the tree above them has none. Where it is damaged the search ends in the wrong place:
+        then the entry before that place is not smaller.
         """
         if (cursor.prev() if cursor.set_range(key) else cursor.last()) and bytes(cursor.key()) >= key:
             raise self._damaged(key)
@@ -155,9 +155,9 @@ class Writer(Reader):
     """The entries inside a write transaction, which sees its own changes.
 
     Args:
-        transaction: Of LMDB.
-        path: Of the store, for errors.
-        names: What is remembered even when the store is lost.
+        transaction: A transaction of LMDB.
+        path: The path of the store, for errors.
+        names: Remembers names even when the store is lost.
     """
 
     __slots__ = ("_names",)
@@ -167,11 +167,11 @@ class Writer(Reader):
         self._names = names
 
     def remembered(self) -> dict[str, str]:
-        """Return what is remembered, whatever happened to the store since."""
+        """Return the remembered names, which outlive the store."""
         return self._names.read()
 
     def remember(self, names: Mapping[str, str]) -> None:
-        """Remember this and nothing else, durable at once and also if the transaction is undone."""
+        """Remember these names only, durable at once, even if the transaction is undone."""
         self._names.write(names)
 
     def put(self, key: bytes, value: bytes) -> None:
@@ -182,18 +182,18 @@ class Writer(Reader):
         self._transaction.put(stored, content + check)
 
     def delete(self, key: bytes) -> bool:
-        """Remove a key; whether it was there."""
+        """Remove a key; return whether it was there."""
         return self._transaction.delete(_stored_key(key))
 
     def clear(self) -> None:
-        """Remove everything, without looking at it."""
+        """Remove everything, without reading it."""
         with self._transaction.cursor() as cursor:
             found = cursor.first()
             while found:
                 found = cursor.delete()
 
     def delete_range(self, start: bytes, stop: bytes) -> int:
-        """Remove the entries with start <= key < stop; how many there were."""
+        """Remove the entries with start <= key < stop; return how many there were."""
         keys = [key for key, _ in self.scan(start, stop)]
         for key in keys:
             self.delete(key)

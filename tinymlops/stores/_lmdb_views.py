@@ -1,7 +1,7 @@
-"""How views lie in LMDB: one letter for the kind of an entry, the view's sixteen bytes, and the key.
+"""How views are stored in LMDB: one letter for the kind of an entry, the view's sixteen bytes, and the key.
 
-Of a view, `c` is what is covered and `l` the description; `r` are newest entries and `o` what lies beside them, `f` are
-full entries and `p` what lies beside those. Of the store, `g` is the token and `v` the format of keys.
+For a view, `c` is the coverage and `l` the description; `r` are newest entries and `o` the bytes beside them, `f` are
+full entries and `p` the bytes beside those. For the store, `g` is the token and `v` the format of keys.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 from tinymlops.keys import FORMAT
 from tinymlops.stores._lmdb_entries import Reader, Writer
 from tinymlops.stores.coverage import Coverage, decode, encode
-from tinymlops.stores.online import prefix_of
+from tinymlops.stores.online_store import prefix_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from tinymlops.stores.online import Change
+    from tinymlops.stores.online_store import Change
 
 __all__ = ["LAST_KEY", "ViewReader", "clear_other_format", "has_other_format", "put_token", "remember", "write"]
 
 LAST_KEY = b"\xff" * 512
-"""Beyond every key."""
+"""Greater than every key."""
 _TOKEN = b"g"
 _FORMAT = b"v"
 _THIS_FORMAT = FORMAT.to_bytes(4, "big")
@@ -35,19 +35,19 @@ class ViewReader(Reader):
 
     @property
     def token(self) -> bytes:
-        """What was put last; empty if nothing."""
+        """The token that was put last; empty if there is none."""
         return self.get(_TOKEN) or b""
 
     def coverage(self, view: bytes) -> Coverage | None:
-        """Return what is covered of a view; None if it is not there."""
+        """Return the coverage of a view; None if it is not there."""
         return _coverage(self, view)
 
     def coverages(self) -> dict[bytes, Coverage]:
-        """Return what is covered of every view that is there."""
+        """Return the coverage of every view."""
         return {key[1:]: decode(value) for key, value in self.scan(*_VIEWS)}
 
     def description(self, view: bytes) -> bytes:
-        """Return the description of a view that is there."""
+        """Return the description of a view, which must be there."""
         value = self.get(b"l" + view)
         assert value is not None, "what is covered is described"
         return value
@@ -59,7 +59,7 @@ class ViewReader(Reader):
             yield key
 
     def full(self, keys: Sequence[bytes | None], counts: Sequence[int], *, beside: bool = False) -> list[bytes]:
-        """Return the first so many full entries of each key, one after the other, or what lies beside them."""
+        """Return the first full entries of each key, up to a number, one after the other, or the bytes beside them."""
         kind = b"p" if beside else b"f"
         names = [
             kind + key[1:] + number.to_bytes(4, "big")
@@ -73,12 +73,12 @@ class ViewReader(Reader):
         return found  # type: ignore[return-value]  # None was refused
 
     def beside(self, keys: Sequence[bytes | None]) -> list[bytes | None]:
-        """Return what lies beside the newest entry of each key."""
+        """Return the bytes beside the newest entry of each key."""
         return self.get_many([None if key is None else b"o" + key[1:] for key in keys])
 
 
 def write(batch: Mapping[bytes, Change | None], if_covered: Mapping[bytes, Coverage | None], tx: Writer) -> bool:
-    """Write a batch if the views in the store are those that it was computed from; say whether."""
+    """Write a batch if the views in the store are those that it was computed from; return whether it was written."""
     if any(_coverage(tx, view) != coverage for view, coverage in if_covered.items()):
         return False
     anew = {view.hex(): change.name for view, change in batch.items() if change and change.description is not None}
@@ -99,13 +99,13 @@ def put_token(token: bytes, tx: Writer) -> None:
 
 
 def remember(names: Mapping[str, str], tx: Writer) -> None:
-    """Forget all names but these and those of the views that are there."""
+    """Forget all names except these and those of the views that are there."""
     there = {key[1:].hex() for key, _ in tx.scan(*_VIEWS)}
     tx.remember({name: view for name, view in tx.remembered().items() if name in there} | dict(names))
 
 
 def has_other_format(tx: Reader) -> bool:
-    """Say whether another version wrote the views in another way."""
+    """Return whether another version wrote the views, in another format."""
     written = tx.get(_FORMAT)
     if written == _THIS_FORMAT:
         return False
@@ -113,7 +113,7 @@ def has_other_format(tx: Reader) -> bool:
 
 
 def clear_other_format(tx: Writer) -> None:
-    """Remove everything if another version wrote it in another way."""
+    """Remove everything if another version wrote it, in another format."""
     if has_other_format(tx):
         tx.clear()
 

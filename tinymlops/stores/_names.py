@@ -1,4 +1,4 @@
-"""A few names that must outlive a directory of unsynced files: a small file beside them, whole and durable at any moment."""
+"""A few names that must outlive a directory of unsynced files: a small file beside it, complete and durable at any time."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ __all__ = ["Names"]
 
 
 class Names:
-    """What is known by which name.
+    """Names by their id, in a file.
 
     Args:
-        path: The file; none is an empty one.
+        path: The file; a missing one counts as empty.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def read(self) -> dict[str, str]:
-        """Return all of them; none if the file cannot be read, which is made anew by whoever compares."""
+        """Return all of them; none if the file cannot be read: the next comparison rewrites it."""
         try:
             with open_regular(self._path) as file:
                 return msgspec.json.decode(file.read(), type=dict[str, str])
@@ -36,7 +36,7 @@ class Names:
             return {}
 
     def write(self, names: Mapping[str, str]) -> None:
-        """Put these in their place, if they are others; the caller keeps other writers out.
+        """Replace all of them, if these differ; the caller keeps other writers out.
 
         Raises:
             TinyMLOpsError: If the disk is full or fails; the file stays as it was.

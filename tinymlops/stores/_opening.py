@@ -1,4 +1,4 @@
-"""How `meta.db` is made, and what is looked at before it is used: it is complete and whole, or it is refused."""
+"""Create `meta.db`, and check it before it is used: it is complete and undamaged, or it is refused."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ __all__ = ["build", "upgrade", "version_of"]
 
 
 def build(path: Path, last: LastCommit, first: Callable[[Transaction], object]) -> None:
-    """Make the file; the caller holds the write lock.
+    """Create the file; the caller holds the write lock.
 
     Args:
         path: Where it appears once it is complete.
-        last: The number beside it, which begins anew.
+        last: The number of the last commit beside it, which starts over.
         first: Writes what must be in it from the beginning.
     """
     building = path.with_name(path.name + ".building")
@@ -44,21 +44,21 @@ def build(path: Path, last: LastCommit, first: Callable[[Transaction], object]) 
         connection.execute("BEGIN IMMEDIATE")
         first(Transaction(connection, building, actor="tinymlops"))
         connection.execute("COMMIT")
-        # Closing does so too, and says nothing where the disk is full: what is renamed would be without its content.
+        # Closing does so too, but reports nothing where the disk is full: the renamed file would lack its content.
         ((busy, *_),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        assert not busy, "nobody else knows the file"
+        assert not busy, "no other process knows the file"
     building.rename(path)
     fsync_directory(path.parent)
 
 
 def upgrade(connection: sqlite3.Connection, path: Path, last: LastCommit) -> None:
-    """Prepare the first connection of a process, bring an older schema up to date and look at what a flip may have changed.
+    """Prepare the first connection of a process, migrate an older schema and check what a flipped bit may have changed.
 
     Raises:
         IntegrityError: If the file is damaged, has lost commits, or was written by a newer tinymlops.
     """
     prepare(connection)
-    # It is that already, unless a byte of the file's header says otherwise.
+    # It is in this mode already, unless a byte of the file's header was flipped.
     connection.execute("PRAGMA journal_mode = WAL").close()
     if version_of(connection, path) < SCHEMA_VERSION:
         migrate(connection)

@@ -1,13 +1,12 @@
-"""What a user's SQL may be: one SELECT of known parts, whose relative file names mean the project's directory.
+"""Check a user's SQL: one SELECT of known parts, whose relative file names mean the project's directory.
 
-DuckDB parses the text and gives the tree as JSON. Each node of it, wherever it stands, must be one that is known to
-read only (`_sql_words`), so that a part that writes is refused in a CTE as at the top, and so is one that a later
-DuckDB brings.
+DuckDB parses the text and returns the tree as JSON. Each node of it, at any depth, must be one that is known to only
+read (`_sql_words`). So a part that writes is refused in a CTE as at the top, and so is one that a later DuckDB adds.
 
 DuckDB checks a relative path against the process's working directory and then may find the file by
 `file_search_path` somewhere else, so its search path and its access rules cannot be used together. Instead the
-names are made absolute in the text, where the parser says they stand. The text that runs is parsed and checked
-again, and may open the files that it names and no others.
+names are made absolute in the text, at the positions that the parser gives. The text that runs is parsed and checked
+again, and may open only the files that it names.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ if TYPE_CHECKING:
 
     import duckdb
 
-__all__ = ["SCHEMA", "Select", "fold", "located", "parse", "same_name"]
+__all__ = ["SCHEMA", "Select", "fold", "located", "parse", "same_name", "syntax_tree"]
 
 SCHEMA = "tinymlops"
-"""The one schema besides the default that a table may stand in."""
+"""The one schema besides the default that a table may be in."""
 
 _LONGEST = 1_000_000
 _IS_FILE = re.compile(r"\.(parquet|csv|tsv|txt|json|jsonl|ndjson)(\.(gz|zst))?$", re.IGNORECASE)
@@ -47,9 +46,9 @@ class Select:
 
     text: str
     tables: frozenset[str]
-    """The names of the tables that it reads, with `tinymlops.` where they are in that schema; not those of its CTEs."""
+    """The names of the tables that it reads, with `tinymlops.` for those in that schema; without its CTEs."""
     files: dict[int, str]
-    """The place in bytes and the name of each file that it reads."""
+    """The position in bytes and the name of each file that it reads."""
 
 
 @dataclass
@@ -59,12 +58,12 @@ class _Found:
 
 
 def fold(name: str) -> str:
-    """Return a name as DuckDB compares it: ASCII letters without their case."""
+    """Return a name as DuckDB compares it: ASCII letters in lower case."""
     return name.encode(errors="surrogatepass").lower().decode(errors="surrogatepass")
 
 
 def same_name(names: Iterable[str]) -> tuple[str, str] | None:
-    """Return the first two names that DuckDB cannot tell apart."""
+    """Return the first two names that are the same to DuckDB."""
     seen: dict[str, str] = {}
     for name in names:
         if (other := seen.setdefault(fold(name), name)) != name:
@@ -77,7 +76,7 @@ def parse(sql: str, tables: Collection[str] = ()) -> Select:
 
     Args:
         sql: The text.
-        tables: Names that are tables, whatever they look like.
+        tables: Names that are tables, even if they look like files.
 
     Raises:
         DefinitionError: If it is another statement, not exactly one, or holds a part that is not known to read only.
@@ -86,6 +85,17 @@ def parse(sql: str, tables: Collection[str] = ()) -> Select:
     connection, alone = _parser(os.getpid())
     with alone:
         return _parse(connection, sql, {fold(name) for name in tables})
+
+
+def syntax_tree(sql: str) -> list[Any]:
+    """Return the syntax tree of a text that must be one SELECT, as DuckDB writes it in JSON.
+
+    Raises:
+        DefinitionError: If it is another statement, or not exactly one.
+    """
+    connection, alone = _parser(os.getpid())
+    with alone:
+        return _tree(connection, _one_select(connection, sql))
 
 
 @cache
@@ -119,7 +129,7 @@ def located(select: Select, root: Path) -> str:
         root: Absolute.
     """
     source = select.text.encode()
-    # From the last to the first, so that the places before stay what the parser said.
+    # From the last to the first, so that the positions before stay right.
     for place in sorted(select.files, reverse=True):
         name = select.files[place]
         literal = _QUOTED.match(source, place)
@@ -172,7 +182,7 @@ def _tree(connection: duckdb.DuckDBPyConnection, text: str) -> list[Any]:
 
 
 def _check(part: dict[str, Any]) -> None:
-    """Refuse a node that is not known; what is no node may have known fields only."""
+    """Refuse an unknown node; an object that is not a node may have known fields only."""
     if isinstance(part.get("class"), str):
         unknown = {part["class"]} - EXPRESSIONS
     elif isinstance(part.get("type"), str):
@@ -186,7 +196,7 @@ def _check(part: dict[str, Any]) -> None:
 
 
 def _inside(part: dict[str, Any], ctes: frozenset[str]) -> Iterator[tuple[Any, frozenset[str]]]:
-    """Give what is in a node, each with the names of the CTEs that it sees."""
+    """Yield what is in a node, each with the names of the CTEs that it sees."""
     if part.get("type") == "RECURSIVE_CTE_NODE":
         ctes |= {fold(part["cte_name"])}
     for entry in part.get("cte_map", {}).get("map", ()):
@@ -204,7 +214,7 @@ def _note(
     tables: Collection[str],
     found: _Found,
 ) -> None:
-    """Note the table or the files that a node reads, and check the function that it calls."""
+    """Record the table or the files that a node reads, and check the function that it calls."""
     kind = part.get("type")
     if kind == "BASE_TABLE":
         _note_table(part, ctes, tables, found)

@@ -1,4 +1,4 @@
-"""The words of SQL that only read: nodes of DuckDB's parsed tree and functions. What stands in no list is refused."""
+"""The words of SQL that only read: nodes of DuckDB's parsed tree and functions. What is in no list is refused."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PARTS = _words(
     catalog schema table column then_expr when_expr
     """
 )
-"""Names of the fields of what is no node itself: lists of names and expressions, constants, samples, types."""
+"""Fields of objects that are not nodes: lists of names and expressions, constants, samples, types."""
 
 READS_FILES = _words(
     """
@@ -47,12 +47,12 @@ READS_FILES = _words(
     read_ndjson_objects read_parquet read_text sniff_csv
     """
 )
-"""Functions that stand where a table may and read the files that their first argument names."""
+"""Table functions that read the files that their first argument names."""
 
 TABLE_FUNCTIONS = READS_FILES | _words(
     "generate_series json_each json_tree pg_timezone_names range repeat repeat_row unnest"
 )
-"""Functions that may stand where a table may."""
+"""Other table functions."""
 
 _OPERATORS = """
 !__postfix !~~ !~~* % & && * ** + - -> ->> / // < <-> << <= <=> <@ = != > >= >> @ @> ^ ^@ | || ~ ~~ ~~* ~~~

@@ -19,12 +19,12 @@ _LARGEST_INT = 2**63 - 1
 _LARGEST_WAL_KEPT = 4 * 2**20
 _ROW_EXISTS = (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE)
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-# Of a text that is none, which is Python's own error and has no code; of a text that is no JSON; of a header; of a schema.
+# Messages about a damaged text (Python's own error, without a code), damaged JSON, a damaged header, a damaged schema.
 _SAID_OF_DAMAGE = ("Could not decode to UTF-8", "malformed JSON", "unsupported file format", "no such ")
 
 
 def connected(path: Path) -> sqlite3.Connection:
-    """Connect in autocommit mode; the file is made if need be."""
+    """Connect in autocommit mode; the file is created if needed."""
     return sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
 
 
@@ -37,7 +37,7 @@ def prepare(connection: sqlite3.Connection) -> None:
         "checkpoint_fullfsync = ON",
         "foreign_keys = ON",
         "wal_autocheckpoint = 0",
-        # Else the file keeps its greatest size, and its size could not say that a checkpoint is due.
+        # Otherwise the file keeps its greatest size, which then cannot show that a checkpoint is due.
         f"journal_size_limit = {_LARGEST_WAL_KEPT}",
     ):
         connection.execute(f"PRAGMA {setting}").close()
@@ -55,8 +55,8 @@ def translated(path: Path, subject: str) -> Iterator[None]:
             f"a whole number for {subject} is outside -2^63 to {_LARGEST_INT}", hint="store it as text"
         ) from error
     except UnicodeEncodeError as error:
-        raise DataError(f"a text for {subject} is no valid Unicode: {error.reason}") from error
-    except UnicodeDecodeError as error:  # of a message that quotes a damaged schema
+        raise DataError(f"a text for {subject} is not valid Unicode: {error.reason}") from error
+    except UnicodeDecodeError as error:  # the message quotes a damaged schema
         raise _damaged(path, error) from error
     except sqlite3.OperationalError as error:
         raise _operational(error, path) from error

@@ -1,4 +1,4 @@
-"""Whether the rows of `meta.db`, its schema and its audit log are what was written."""
+"""Verify that the rows of `meta.db`, its schema and its audit log are what was written."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 GENESIS = "0" * 64
-"""What the first entry of the audit log follows."""
+"""The hash that the first entry of the audit log follows."""
 
 
 def read_counter(connection: sqlite3.Connection, name: str) -> int:
@@ -48,7 +48,7 @@ def read_counter(connection: sqlite3.Connection, name: str) -> int:
 
 
 def row_problems(connection: sqlite3.Connection, path: Path, classes: Iterable[type[Record]]) -> list[str]:
-    """Compare every row of these records with its checksum and say which are damaged."""
+    """Compare every row of these records with its checksum; return which are damaged."""
     problems: list[str] = []
     for cls in classes:
         codec = codec_for(cls)
@@ -65,16 +65,16 @@ def row_problems(connection: sqlite3.Connection, path: Path, classes: Iterable[t
 
 
 def seal_schema(connection: sqlite3.Connection) -> None:
-    """Keep the checksum of the schema, which `require_schema` compares it with."""
+    """Store the checksum of the schema, for `require_schema`."""
     codec = codec_for(Counter)
     connection.execute(codec.put, codec.encode(Counter(name="schema", value=_schema_check(connection))))
 
 
 def require_schema(connection: sqlite3.Connection, path: Path) -> None:
-    """Compare the tables, indexes and triggers with what was made: a flip in their SQL changes what a read means.
+    """Compare the tables, indexes and triggers with those created: a flipped bit in their SQL changes what a read means.
 
     Raises:
-        IntegrityError: If one is another.
+        IntegrityError: If one differs.
     """
     if read_counter(connection, "schema") != _schema_check(connection):
         raise IntegrityError(
@@ -84,10 +84,10 @@ def require_schema(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def require_indexes(connection: sqlite3.Connection, path: Path) -> None:
-    """Compare the tables that do not grow with traffic with their indexes: a damaged one lets a read miss a whole row.
+    """Compare the tables that do not grow with traffic with their indexes: a damaged index hides a whole row.
 
     Raises:
-        IntegrityError: If one does not fit.
+        IntegrityError: If one does not match.
     """
     for cls in (one for one in TABLES if one.small):
         for (problem,) in connection.execute(f"PRAGMA integrity_check({cls.table})"):
@@ -106,7 +106,7 @@ def audit_hash(row: Sequence[Any]) -> str:
 
 
 def audit_problems(connection: sqlite3.Connection) -> list[str]:
-    """Walk the audit log's chain and say what was removed or edited."""
+    """Walk the audit log's chain; return what was removed or edited."""
     problems: list[str] = []
     expected, previous = 1, GENESIS
     connection.execute("BEGIN")

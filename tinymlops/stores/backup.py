@@ -1,7 +1,7 @@
 """`backup` and `restore`: a workspace as of one commit, copied while others go on working.
 
-SQLite's own online backup comes first, then the files that this copy names: whatever is committed meanwhile is simply not
-in it. What is derived (the online store, join images) is left out and made anew after a restore.
+SQLite's own online backup comes first, then the files that this copy names: a commit made meanwhile is simply not in
+it. Derived data (the online store, join images) is left out and rebuilt after a restore.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class BackupFile(msgspec.Struct, frozen=True):
     """One file of a backup."""
 
     path: str
-    """Relative to the backup, with forward slashes."""
+    """Its path relative to the backup, with forward slashes."""
     sha256: str
     bytes: int
 
@@ -66,7 +66,7 @@ class Backup(msgspec.Struct, frozen=True, kw_only=True):
     protocol: int = _PROTOCOL
     created_at: datetime
     sequence: int
-    """The workspace's sequence that it was taken at."""
+    """The workspace's sequence at which it was taken."""
     files: tuple[BackupFile, ...]
 
     @property
@@ -81,7 +81,7 @@ def backup(environment: Environment, target: Path, *, advance: Callable[[int], N
     Args:
         environment: The open workspace.
         target: A directory that does not exist yet; it appears complete or not at all.
-        advance: Is told how many bytes more were copied.
+        advance: Called with the number of bytes copied since the last call.
 
     Raises:
         DataError: If there is something at the target.
@@ -104,20 +104,20 @@ def backup(environment: Environment, target: Path, *, advance: Callable[[int], N
 
 
 def restore(source: Path, target: Path, *, advance: Callable[[int], None]) -> Backup:
-    """Make a workspace of a backup, after checking every file of it.
+    """Make a workspace from a backup, after checking every file of it.
 
-    Of the files only those are copied that the backup's database names: whoever made the backup adds no other.
+    Only the files that the backup's database names are copied: the author of the backup cannot add others.
 
     Args:
         source: A backup.
         target: The workspace's directory, which does not exist yet; it appears complete or not at all.
-        advance: Is told how many bytes more were copied.
+        advance: Called with the number of bytes copied since the last call.
 
     Returns:
         What was restored.
 
     Raises:
-        NotFoundError: If the source is no backup.
+        NotFoundError: If the source is not a backup.
         IntegrityError: If a file of it is missing or damaged; nothing is restored then.
         DataError: If there is something at the target.
     """
@@ -141,12 +141,14 @@ def read_manifest(source: Path) -> Backup:
     """Read what a backup holds.
 
     Raises:
-        NotFoundError: If the directory is no backup.
+        NotFoundError: If the directory is not a backup.
         IntegrityError: If its manifest cannot be read.
     """
     path = source / _MANIFEST
     if not path.is_file():
-        raise NotFoundError(f"{source} is no backup: it has no {_MANIFEST}", hint="name the directory that backup made")
+        raise NotFoundError(
+            f"{source} is not a backup: it has no {_MANIFEST}", hint="name the directory that backup made"
+        )
     try:
         with open_regular(path) as file:
             manifest = msgspec.json.decode(file.read(), type=Backup)
@@ -163,7 +165,7 @@ def read_manifest(source: Path) -> Backup:
 def _contents(copy: Path) -> tuple[int, dict[str, str]]:
     """Return the sequence of a copied database, and relative path to SHA-256 of every file that it names."""
     with translated(copy, "the copy"), closing(sqlite3.connect(copy)) as connection:
-        # A copy of what is damaged must not take the place of an older one that is not.
+        # A damaged copy must not replace an older one that is not.
         for problem in row_problems(connection, copy, TABLES):
             raise IntegrityError(f"nothing was backed up: {problem}", hint=RESTORE)
         sequence = read_counter(connection, "sequence")
@@ -172,7 +174,7 @@ def _contents(copy: Path) -> tuple[int, dict[str, str]]:
 
 
 def _brought_up(workspace: Path) -> dict[str, str]:
-    """Bring a copied database up to date, as opening it would; return path to SHA-256 of every file that it names."""
+    """Migrate a copied database, as opening it would; return path to SHA-256 of every file that it names."""
     path = workspace / _DATABASE
     with translated(path, "the database"), closing(connected(path)) as connection:
         upgrade(connection, path, LastCommit(path, Directory(workspace)))
@@ -183,7 +185,7 @@ def _brought_up(workspace: Path) -> dict[str, str]:
 
 @contextmanager
 def _appearing(target: Path) -> Iterator[Path]:
-    """Lend a directory beside the target that takes its place, durably, once the block is done."""
+    """Yield a directory beside the target that becomes the target, durably, once the block is done."""
     if target.exists():
         raise DataError(f"{target} is there already", hint="name a directory that does not exist yet")
     if not target.parent.is_dir():

@@ -33,7 +33,7 @@ class Blobs:
         self._tmp = tmp
 
     def put(self, data: bytes) -> str:
-        """Store bytes durably; what is there already is not written again.
+        """Store bytes durably; content that is there already is not written again.
 
         Returns:
             Their SHA-256 in hexadecimal.
@@ -82,7 +82,7 @@ class Blobs:
         return data
 
     def path(self, sha256: str) -> Path:
-        """Return where the file is, checked once per process for as long as it does not change.
+        """Return the path of the file, which is checked once per process as long as it does not change.
 
         Raises:
             IntegrityError: If the file is missing or damaged.
@@ -92,7 +92,7 @@ class Blobs:
         return path
 
     def exists(self, sha256: str) -> bool:
-        """Whether a file of that hash is there; its content is not checked."""
+        """Return whether a file of that hash is there; its content is not checked."""
         return self._path(sha256).is_file()
 
     def bytes_of(self, sha256: str) -> int:

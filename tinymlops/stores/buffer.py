@@ -1,7 +1,7 @@
-"""A buffer: whoever adds records goes on before they are durable, and a thread commits together what came meanwhile.
+"""A buffer: a caller adds records and goes on before they are durable; a thread commits them together.
 
-It is for what the program says about itself, such as predictions, and never for what a user gave to be kept: whoever may
-only go on once a record is durable writes it in a transaction of its own.
+It is for records of the software's own work, such as predictions, and never for a user's data: a caller that may only
+go on once a record is durable writes it in a transaction of its own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ T = TypeVar("T", bound=Record)
 _GROUP_SECONDS = 0.25
 """How long a group collects records before it is committed."""
 _MOST_PENDING = 20_000
-"""Records of a group; whoever brings more waits until the disk has taken them."""
+"""The most records of a group; a caller with more waits until the disk has taken them."""
 
 
 class _Group(Generic[T]):
@@ -45,8 +45,8 @@ class Buffer(Generic[T]):
     Args:
         workspace: Its path.
         write: Commits a group of them.
-        what: The records, for errors and the thread's name, such as "predictions".
-        name: What to call the buffer in an error, such as "the prediction log".
+        what: The kind of records, for errors and the thread's name, such as "predictions".
+        name: The name of the buffer in errors, such as "the prediction log".
     """
 
     def __init__(self, workspace: Path, write: Callable[[Sequence[T]], None], what: str, name: str) -> None:
@@ -69,7 +69,7 @@ class Buffer(Generic[T]):
 
         Raises:
             ConflictError: If the workspace is closed, or this is a fork of the process that opened it.
-            TinyMLOpsError: If these, with `sync`, or earlier ones could not be written; the latter is said once,
+            TinyMLOpsError: If these, with `sync`, or earlier ones could not be written; the latter is raised once,
                 and then these were not added.
         """
         self._owner.check()
@@ -103,10 +103,10 @@ class Buffer(Generic[T]):
             self._report()
 
     def close(self) -> None:
-        """Write what is pending and take no more; in a fork of the process, do nothing.
+        """Write what is pending and accept no more; in a fork of the process, do nothing.
 
         Raises:
-            TinyMLOpsError: If something could not be written and nobody was told.
+            TinyMLOpsError: If something could not be written and the error was not raised yet.
         """
         if not self._owner.is_here:
             return
@@ -121,7 +121,7 @@ class Buffer(Generic[T]):
         while (group := self._next()) is not None:
             try:
                 self._write(group.records)
-            except BaseException as error:  # noqa: BLE001 - kept for whoever waits, or appends next
+            except BaseException as error:  # noqa: BLE001 - kept for the callers that wait, or append next
                 group.error = error
             with self._changed:
                 self._writing = None
@@ -131,7 +131,7 @@ class Buffer(Generic[T]):
                 self._changed.notify_all()
 
     def _next(self) -> _Group[T] | None:
-        """Wait until a group is due and take it; None, and the end of the thread, if there is nothing to write."""
+        """Wait until a group is due and return it; None, which ends the thread, if there is nothing to write."""
         with self._changed:
             if not self._collecting.records:
                 self._writer = None
@@ -163,7 +163,7 @@ class Buffer(Generic[T]):
         self._report()
 
     def _report(self) -> None:
-        """Raise the error of groups that nobody waited for, once."""
+        """Raise the error of groups that no caller waited for, once."""
         groups, self._unreported = self._unreported, []
         if groups:
             raise self._lost(groups)

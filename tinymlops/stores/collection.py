@@ -1,8 +1,8 @@
-"""`gc`: remove files that nothing needs any more.
+"""`gc`: remove files that are no longer needed.
 
-A file that the database never named is an orphan of a crash; its age on the disk says whether a writer may still be about
-to name it. A segment that was taken out of use stays for a grace period from that moment, which the database knows: its
-age on the disk says nothing. What a rebuilt transformation held before stays as long as something that was made from it.
+A file that the database never named is an orphan of a crash; its age on the disk shows whether a writer may still be
+about to name it. A segment that was taken out of use stays for a grace period from that moment, which the database
+records. Earlier rows of a rebuilt transformation stay as long as something that was made from them.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ __all__ = ["Collected", "collect"]
 
 _PATIENCE = 60.0
 _MOMENT = 0.5
-# A rebuild that a training set, a dataset or a logged prediction was made from is needed to make it again; of an ended
-# generation of rows its last segments are, for models that were trained on it go on reading them.
+# A rebuild is needed as long as a training set, a dataset or a logged prediction was made from it. The last segments of an
+# ended generation are needed too: models that were trained on it go on reading them.
 _ASKED_FOR = """until IS NOT NULL AND (
     EXISTS (SELECT 1 FROM training_sets AS t WHERE t.sequence >= segments.last AND t.sequence < segments.until)
     OR EXISTS (SELECT 1 FROM datasets AS d WHERE d.sequence >= segments.last AND d.sequence < segments.until)
@@ -49,20 +49,20 @@ class Collected(msgspec.Struct, frozen=True):
     orphans: int
     """Files that the database never named, or no longer does."""
     segments: int
-    """Segments whose grace was over."""
+    """Segments whose grace period was over."""
     bytes: int
     views: int = 0
     """Views of the online store that nothing read any more."""
 
 
 def collect(environment: Environment, *, now: int, grace: int, actor: str) -> Collected:
-    """Remove what nothing needs.
+    """Remove what is no longer needed.
 
     Args:
         environment: The open workspace.
         now: Microseconds UTC.
-        grace: Microseconds: how long a segment stays after it was taken out of use, and an orphan after it was written.
-        actor: Who is written into the audit log.
+        grace: Microseconds that a segment stays after it was taken out of use, and an orphan after it was written.
+        actor: The actor in the audit log.
 
     Returns:
         How much was removed.
@@ -70,12 +70,11 @@ def collect(environment: Environment, *, now: int, grace: int, actor: str) -> Co
     Raises:
         IntegrityError: If a row that names a file is damaged; nothing is removed then.
     """
-    # Writers hold this lock shared from before they publish until they have committed, readers until their files are
-    # open.
+    # Writers hold this lock shared from before they publish until they have committed, readers until their files are open.
     with _alone(environment.gc_lock):
         remove_stale(environment.tmp)
-        # What is gone is gone: nothing is removed by the word of a damaged row. A damaged sequence of a prediction
-        # may cost a rebuild that was kept for it alone.
+        # Removal is final, so a damaged row must not cause one. A damaged sequence of a prediction may cost a rebuild that
+        # was kept for it alone.
         environment.database.require_rows(*NAMING_FILES)
         dead = _forget_dead(environment, now - grace, actor)
         older_than = time.time() - grace / 1e6
@@ -89,7 +88,7 @@ def collect(environment: Environment, *, now: int, grace: int, actor: str) -> Co
 
 @contextmanager
 def _alone(lock: FileLock) -> Iterator[None]:
-    """Hold a lock alone, asking for it in short moments: readers queue behind whoever waits."""
+    """Hold a lock alone, asking for it in short attempts: readers queue behind a waiting writer."""
     until = time.monotonic() + _PATIENCE
     with ExitStack() as stack:
         while True:
@@ -103,7 +102,7 @@ def _alone(lock: FileLock) -> Iterator[None]:
 
 
 def _forget_dead(environment: Environment, until: int, actor: str) -> set[Path]:
-    """Drop the rows of segments that were taken out of use by then and that nothing can ask for; return their files."""
+    """Drop the rows of segments that were taken out of use by then and that no read can ask for; return their files."""
     with environment.database.write(actor=actor) as tx:
         rows = tx.execute(
             f"DELETE FROM segments WHERE dead_at <= ? AND NOT ({_ASKED_FOR}) RETURNING source, sha256", (until,)

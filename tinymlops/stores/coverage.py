@@ -1,4 +1,4 @@
-"""What the online store says that it holds of a view: the one place that writes and reads these bytes."""
+"""The coverage of a view in the online store: the one place that writes and reads these bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FORM = struct.Struct("<4q")
 
 
 class Coverage(NamedTuple):
-    """What is held of one view; it is another one after every change of the view's rows."""
+    """What the store holds of one view; it differs after every change of the view's rows."""
 
     sequence: int
     """`Q`: rows up to this sequence are in it."""
@@ -22,11 +22,11 @@ class Coverage(NamedTuple):
     """Microseconds UTC: it answers reads at this time and later; an earlier one needs history."""
     keys: int
     stamp: int
-    """Of the layout: another one has another."""
+    """Identifies the layout: another layout has another stamp."""
 
     @property
     def is_hidden(self) -> bool:
-        """Whether no read may be answered from it yet."""
+        """Whether reads may not be answered from it yet."""
         return self.at == HIDDEN
 
 

@@ -41,7 +41,7 @@ __all__ = ["Database", "Transaction"]
 T = TypeVar("T", bound=Record)
 R = TypeVar("R")
 _PATIENCE = 60.0
-"""Seconds to wait for the writers before: each holds the lock for milliseconds."""
+"""Seconds to wait for earlier writers: each holds the lock for milliseconds."""
 _WAL_LIMIT = 8 * 2**20
 
 
@@ -67,7 +67,7 @@ class Database:
         self._shared = SharedCommit(lambda actor: self.write(actor=actor), _PATIENCE)
 
     def create(self, first: Callable[[Transaction], object]) -> None:
-        """Make the file, complete or not at all, and open it; one that is there is only opened.
+        """Create the file, complete or not at all, and open it; an existing one is only opened.
 
         Args:
             first: Writes what must be in it from the beginning.
@@ -78,7 +78,7 @@ class Database:
             self.open()
 
     def open(self) -> None:
-        """Open the file, after bringing an older schema up to date.
+        """Open the file, after migrating an older schema.
 
         Raises:
             NotFoundError: If there is no such file.
@@ -103,7 +103,7 @@ class Database:
         if not self._owner.is_here or self._writer is None:
             return
         with ExitStack() as stack:
-            # What was moved away or removed is closed all the same.
+            # A file that was moved or removed is closed all the same.
             with suppress(IntegrityError):
                 stack.enter_context(self._lock.exclusive(deadline=_PATIENCE))
             writer, self._writer = self._writer, None
@@ -126,7 +126,7 @@ class Database:
             return read_one(self._reader(), cls, key)
 
     def newest(self, cls: type[T], **key: object) -> T | None:
-        """Return the record whose columns equal these and that was added last, whatever the clock said, or None.
+        """Return the record whose columns equal these and that was added last, by row number, not by the clock, or None.
 
         Raises:
             DefinitionError: If a column does not exist.
@@ -147,11 +147,11 @@ class Database:
         """Return records.
 
         Args:
-            cls: Which kind.
+            cls: The class of the records.
             where: Column to value: a scalar is equality, None is IS NULL, a list is IN.
-            order: A column, descending with a leading minus ("-started_at"); ties go by the key, and
-                without it so does everything.
-            limit: At most so many.
+            order: A column, descending with a leading minus ("-started_at"); ties, and a listing without it, are in the
+                order of the key.
+            limit: The most records to return.
 
         Raises:
             DefinitionError: If a column does not exist.
@@ -159,21 +159,21 @@ class Database:
         return self.select(cls, *codec_for(cls).listing(where, order, limit))
 
     def select(self, cls: type[T], rest: str, params: Sequence[Any] = ()) -> builtins.list[T]:
-        """Return the records that a SELECT finds, of which this is what follows the table's name."""
+        """Return the records that a SELECT finds; `rest` is its text after the table's name."""
         codec = codec_for(cls)
         return [codec.decode(row) for row in self.rows(f"{codec.select} {rest}", params)]
 
     def stored(self, cls: type[Record], rest: str, params: Sequence[Any] = ()) -> builtins.list[builtins.list[Any]]:
-        """Return what `select` does as values in the order of the record's fields, as SQLite has them: for many rows."""
+        """Return the rows that `select` finds as SQLite's values in the order of the record's fields: fast for many rows."""
         codec = codec_for(cls)
         return [codec.checked(row) for row in self.rows(f"{codec.select} {rest}", params)]
 
     def values(self, cls: type[Record]) -> builtins.list[builtins.list[Any]]:
-        """Return every record in the order of its key, as `stored` does."""
+        """Return all records in the order of their key, as `stored` does."""
         return self.stored(cls, codec_for(cls).order(cls.key[0]))
 
     def rows(self, sql: str, params: Sequence[Any] = ()) -> builtins.list[tuple[Any, ...]]:
-        """Return the rows of one SELECT, compared with no checksum; the connection refuses to write."""
+        """Return the rows of one SELECT, without checking their checksums; the connection refuses to write."""
         with translated(self.path, "the database"):
             return self._reader().execute(sql, params).fetchall()
 
@@ -190,12 +190,12 @@ class Database:
             return read_counter(self._reader(), "sequence")
 
     def commits(self) -> int:
-        """Return how many commits it has come to."""
+        """Return the number of commits so far."""
         with translated(self.path, "the database"):
             return read_counter(self._reader(), "commits")
 
     def copy_to(self, target: Path) -> None:
-        """Write a copy as of one commit, durably and in one file, while others write."""
+        """Write a copy as of one commit, durably and into one file, while others write."""
         with translated(target, "the copy"):
             copy = sqlite3.connect(target, isolation_level=None)
             try:
@@ -218,15 +218,15 @@ class Database:
         """Compare every row with its checksum.
 
         Args:
-            *classes: Whose rows; none for all.
+            *classes: The classes of records to check; none for all.
 
         Returns:
-            Which rows are not what was written, one sentence each.
+            The rows that are not what was written, one sentence each.
         """
         return row_problems(self._reader(), self.path, classes or TABLES)
 
     def require_rows(self, *classes: type[Record]) -> None:
-        """Compare every row of some records, before something is decided by those that are *not* found.
+        """Compare every row of some records with its checksum, before a decision that rests on records *not* found.
 
         Raises:
             IntegrityError: If one is not what was written.
@@ -241,7 +241,7 @@ class Database:
         Keep it short and run no user code inside: all writers of all processes wait for it.
 
         Args:
-            actor: Who is written into the audit log; None where nothing is.
+            actor: The actor in the audit log; None to write no entry.
 
         Raises:
             ConflictError: If other writers held the lock for a minute, or this thread is writing already.
@@ -271,7 +271,7 @@ class Database:
                 self._writing = None
 
     def write_together(self, work: Callable[[Transaction], R], *, actor: str | None) -> R:
-        """Do some work in a transaction that threads of this process share: durable when this returns.
+        """Do some work in a transaction that threads of this process may share: durable when this returns.
 
         Args:
             work: As for the block of `write`, and called more than once where a commit of several fails: `SharedCommit.run`.
@@ -311,7 +311,7 @@ class Database:
 
     def _checkpoint(self, connection: sqlite3.Connection) -> None:
         if self._directory.size(self.path.name + "-wal") > _WAL_LIMIT:
-            # The commit stands whatever happens here; the next writer tries again.
+            # The commit stands even if this fails; the next writer tries again.
             with suppress(sqlite3.OperationalError):
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 

@@ -1,6 +1,6 @@
-"""A directory as it was opened: told from another that takes its place, and used by descriptor where that matters.
+"""A directory as it was opened: distinguished from one that replaces it, and used by descriptor where that matters.
 
-A path is looked up anew at every call. If a workspace is moved away and a backup restored in its place while a process has
+A path is looked up again at every call. If a workspace is moved away and a backup restored in its place while a process has
 it open, the database that is open would be the old one, and every file opened by its path the new one's.
 """
 
@@ -22,7 +22,7 @@ _Identity = tuple[int, int]
 
 
 class Directory:
-    """One directory, held open: as long as it is, no other can be given its inode.
+    """One directory, held open: meanwhile no other can get its inode.
 
     Args:
         path: Where it is now.
@@ -43,7 +43,7 @@ class Directory:
         return _found(path) == _identity(os.fstat(self._descriptor))
 
     def check(self) -> None:
-        """Refuse to go on once it is not what its path leads to; costs one `stat`.
+        """Refuse to go on once its path leads elsewhere; costs one `stat`.
 
         Raises:
             IntegrityError: If it was moved, removed, or replaced by another.
@@ -52,7 +52,7 @@ class Directory:
             self._look_closer()
 
     def open(self, name: str, flags: int) -> int:
-        """Open one of its own files, wherever it is by now, and return the descriptor.
+        """Open one of its own files, even if the directory was moved, and return the descriptor.
 
         Raises:
             IntegrityError: If it was removed.
@@ -92,7 +92,7 @@ class Directory:
 
     def _look_closer(self) -> None:
         found, own = _found(self._path), _identity(os.fstat(self._descriptor))
-        if found == own:  # a layered file system may give a directory another number when it is first written to
+        if found == own:  # an overlay file system may change a directory's number at the first write
             self._identity = own
             return
         now = "there is nothing at its path now" if found is None else "its path leads to another directory now"
@@ -104,7 +104,7 @@ class Directory:
 
 
 def workspace_around(path: Path) -> Path | None:
-    """Return the workspace, or the backup of one, that a path leads into; None if it leads into none."""
+    """Return the workspace, or the backup of one, that a path is inside; None if there is none."""
     for directory in path.resolve().parents:
         if (directory / "meta.db").exists() and (
             (directory / "blobs").exists() or (directory / "manifest.json").exists()

@@ -1,4 +1,4 @@
-"""What `doctor` looks at: whether everything the database names is there and is what was written."""
+"""The checks of `doctor`: whether everything the database names is there and is what was written."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LEAST_FREE = 2**30
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One thing that was looked at."""
+    """The result of one check."""
 
     check: str
     level: str
@@ -43,7 +43,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Space(msgspec.Struct, frozen=True):
-    """What one kind of file takes on the disk."""
+    """The disk use of one kind of file."""
 
     kind: str
     files: int
@@ -51,11 +51,11 @@ class Space(msgspec.Struct, frozen=True):
 
 
 def check(environment: Environment, advance: Callable[[int], None]) -> Iterator[Finding]:
-    """Look at everything; nothing is changed.
+    """Check everything; nothing is changed.
 
     Args:
         environment: The open workspace.
-        advance: Is told how many bytes more were read.
+        advance: Called with the number of bytes read since the last call.
 
     Yields:
         A finding for each check, and one for each damaged file.
@@ -90,7 +90,7 @@ def bytes_to_read(environment: Environment) -> int:
 
 
 def space_of(environment: Environment) -> list[Space]:
-    """Return what each kind of file takes on the disk, holes in sparse files left out."""
+    """Return the disk use of each kind of file, without holes in sparse files."""
     path = environment.path
     kinds = {
         "database": [*path.glob("meta.db*")],
@@ -100,7 +100,7 @@ def space_of(environment: Environment) -> list[Space]:
 
 
 def sqlite_note(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> str:
-    """Say what is worth knowing of a version of SQLite."""
+    """Return a note about a version of SQLite."""
     fixed = version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
     if fixed:
         return "without the write-ahead log race"
@@ -110,7 +110,7 @@ def sqlite_note(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> str:
 def _reported(what: str, look: Callable[[], list[str]], fine: str, file: Path) -> Iterator[Finding]:
     try:
         problems = look()
-    except IntegrityError as error:  # which ends this look, and not the next
+    except IntegrityError as error:  # it ends this check, not the next
         problems = [error.message]
     if not problems:
         yield Finding(what, "ok", fine)
@@ -119,7 +119,7 @@ def _reported(what: str, look: Callable[[], list[str]], fine: str, file: Path) -
 
 
 def _clock(database: Database) -> Finding:
-    """Look for rows whose commit the clock dated after now: they are not seen before that time comes."""
+    """Look for rows whose commit the clock dated in the future: they are not seen before that time."""
     now = to_micros(system_clock())
     sql = """SELECT source, count(*), max(created) FROM pushed_rows WHERE created > ?1 GROUP BY source
         UNION ALL SELECT source, count(*), max(created_at) FROM segments
@@ -144,7 +144,7 @@ def _page_problems(database: Database) -> list[str]:
 
 
 def _named(environment: Environment) -> list[NamedFile]:
-    """Return the files that the database names; none where it is too damaged to say, which the looks at it tell."""
+    """Return the files that the database names; none where it is too damaged, which its own checks report."""
     with suppress(IntegrityError):
         return named_files(environment.database.rows)
     return []
@@ -154,7 +154,7 @@ def _files(root: Path, named: list[NamedFile], advance: Callable[[int], None]) -
     intact = 0
     for file in named:
         path = root / file.name
-        # Read anew, whatever this process has verified before: a disk decays without touching the time of a file.
+        # Read again, even if this process has verified them before: a disk decays without changing a file's time.
         error: TinyMLOpsError | None
         try:
             error = None if hash_file(path) == file.sha256 else damaged(path)
@@ -212,7 +212,7 @@ def _permissions(path: Path) -> Finding:
 
 
 def _locks(tmp: Path) -> Finding:
-    """See whether a lock that one handle holds is refused to another."""
+    """Check whether a lock that one handle holds is refused to another."""
     with scratch_directory(tmp) as directory:
         first, second = FileLock(directory / "try.lock"), FileLock(directory / "try.lock")
         try:

@@ -1,8 +1,8 @@
-"""DuckDB as an engine over frames and files: nothing of it is stored, nothing outside its directories is read.
+"""DuckDB as an engine over frames and files: it stores nothing, and reads nothing outside its directories.
 
-A statement passes one gate, whoever runs it: `stores/_sql.py` lets known reading parts through and nothing else. What
-it lets through runs in a read-only transaction that may open the files it names, by a thread that a time limit and
-Ctrl-C end, and its rows are counted while they come.
+Every statement passes one gate: `stores/_sql.py` lets only known reading parts through. The statement then runs in a
+read-only transaction that may open the files it names, in a thread that a time limit or Ctrl-C ends, and its rows are
+counted as they arrive.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from tinymlops.errors import AccessError, DataError, DefinitionError, TinyMLOpsE
 from tinymlops.stores._arrow import as_polars, require_exact_types
 from tinymlops.stores._limits import Limits, within
 from tinymlops.stores._sql import SCHEMA, fold, located, parse, same_name
+from tinymlops.stores._sql_words import FUNCTIONS, READS_FILES
 from tinymlops.stores.marks import Marks
 from tinymlops.stores.publish import scratch_directory
 
@@ -28,11 +29,11 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-__all__ = ["SCHEMA", "Limits", "fold", "query", "relation_columns", "table_names"]
+__all__ = ["FUNCTIONS", "READS_FILES", "SCHEMA", "Limits", "fold", "query", "relation_columns", "table_names"]
 
 _UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _BATCH = 100_000
-"""Rows; many are a copy's worth of memory, few cost a call each."""
+"""Rows of a batch; a large one needs the memory of a copy, and each small one costs a call."""
 
 
 def query(
@@ -49,24 +50,24 @@ def query(
 
     Args:
         sql: One SELECT. File names must be literals; relative ones mean `root`. Times are UTC.
-        tables: Polars frames or Arrow tables that it may name, those of the schema `tinymlops` with `tinymlops.` before
-            the name. Python variables are not seen.
+        tables: Polars frames or Arrow tables that it may name; those of the schema `tinymlops` begin with `tinymlops.`.
+            Python variables are not visible.
         root: The directory of `tinymlops.toml`; files in it may be read.
         data_dirs: Other directories whose files may be read; relative ones mean `root`.
-        threads: At most so many; by default one per core.
+        threads: The most threads; by default one per core.
         tmp: The workspace's directory for unfinished files; without it nothing is spilled to disk.
-        limits: What it may take; by default no limit but the memory.
+        limits: The limits of the query; by default only the memory.
 
     Raises:
         DefinitionError: If it is not one SELECT, or names a table, column or function that does not exist, or a table
             with columns that differ only by case.
         AccessError: If it reads outside these directories, or by a function that is not on the list.
-        DataError: If the data does not allow it, such as a text that is no number, or a limit is passed.
+        DataError: If the data does not allow it, such as a text that is not a number, or a limit is passed.
     """
     limits = limits or Limits()
     run = _prepared(sql, tables or {}, root, data_dirs, threads, tmp)
     rows = within(limits, lambda: run.rows(limits), stop=run.stop)
-    return as_polars(rows).rechunk()  # now, for later it would be beside a copy of it
+    return as_polars(rows).rechunk()  # now, because later it would be in memory beside a copy
 
 
 def relation_columns(
@@ -111,7 +112,7 @@ class _Run:
     opened: ExitStack
 
     def rows(self, limits: Limits, *, none: bool = False) -> pa.Table:
-        """Run it and close the connection; by one thread, which may outlive who waits for it."""
+        """Run it and close the connection; called by one thread, which may outlive its caller."""
         import pyarrow as pa
 
         with self.opened, self._unchanged(), _translated(self.directories):
@@ -125,7 +126,7 @@ class _Run:
 
     @contextmanager
     def _unchanged(self) -> Iterator[None]:
-        """Say of a file that another one took its place meanwhile, which DuckDB reads with what it knew of the first."""
+        """Report a file that was replaced during the read: DuckDB would read the new one with metadata of the old one."""
         try:
             yield
         except TinyMLOpsError:
@@ -134,7 +135,7 @@ class _Run:
         self.files.check(may_grow=lambda path: not path.endswith(".parquet"))
 
     def stop(self) -> None:
-        """Make `rows` raise, wherever it is; without effect before and after."""
+        """Make `rows` raise at any point; without effect before and after."""
         import duckdb
 
         with suppress(duckdb.Error):  # closed meanwhile
@@ -152,7 +153,7 @@ def _prepared(
     root = root.resolve()
     directories = [root, *((root / directory).resolve() for directory in data_dirs)]
     with ExitStack() as stack, _translated(directories):
-        select = parse(located(parse(sql, tables), root), tables)  # what runs is what was checked
+        select = parse(located(parse(sql, tables), root), tables)  # the text that was checked is the one that runs
         spill = stack.enter_context(scratch_directory(tmp)) if tmp is not None else None
         connection = stack.enter_context(closing(_connect(threads)))
         _register(connection, tables, select.tables)
@@ -207,7 +208,7 @@ def _make(connection: duckdb.DuckDBPyConnection, name: str, table: Any) -> None:
 def _granted(files: Iterable[str], directories: list[Path]) -> tuple[list[str], list[str]]:
     """Return the files and the directories that a SELECT which reads these names may open.
 
-    A file is where its links lead. A pattern opens the directory before its first wildcard.
+    Links are resolved. A pattern opens the directory before its first wildcard.
     """
     paths: list[str] = []
     opened: list[str] = []
@@ -232,7 +233,7 @@ def _is_below(path: Path, directories: list[Path]) -> bool:
 
 
 def _unique(names: Sequence[str]) -> list[str]:
-    """Return the names of a result as DuckDB makes them unique: a, a_1, a_2."""
+    """Make the names of a result unique as DuckDB does: a, a_1, a_2."""
     counts: dict[str, int] = {}
     found = []
     for name in names:
@@ -246,10 +247,10 @@ def _unique(names: Sequence[str]) -> list[str]:
 
 
 def _limited(batches: Iterable[pa.RecordBatch], limits: Limits, most: int) -> Iterator[pa.RecordBatch]:
-    """Give the batches until one passes a limit.
+    """Yield the batches until a limit is passed.
 
     Raises:
-        DataError: Then.
+        DataError: If a limit is passed.
     """
     rows = size = 0
     most = min(most, limits.bytes or most)
@@ -272,7 +273,7 @@ def _connect(threads: int | None) -> duckdb.DuckDBPyConnection:
     import duckdb
 
     settings: dict[str, str | bool | int | float | list[str]] = {
-        # Else a query could name any Polars frame in our callers' variables.
+        # Otherwise a query could name any Polars frame in our callers' variables.
         "python_enable_replacements": False,
         "python_scan_all_frames": False,
         "autoinstall_known_extensions": False,
@@ -284,7 +285,7 @@ def _connect(threads: int | None) -> duckdb.DuckDBPyConnection:
 
 
 def _lock_down(connection: duckdb.DuckDBPyConnection, granted: tuple[list[str], list[str]], spill: Path | None) -> int:
-    """Let a connection open the granted files and directories and no others, for good; return its memory in bytes."""
+    """Let a connection open only the granted files and directories, for good; return its memory in bytes."""
     paths, directories = (", ".join(map(_text, names)) for names in granted)
     memory = _memory_limit(connection)
     for setting in (
@@ -301,7 +302,7 @@ def _lock_down(connection: duckdb.DuckDBPyConnection, granted: tuple[list[str], 
 
 
 def _memory_limit(connection: duckdb.DuckDBPyConnection) -> int:
-    """Half of the memory: DuckDB's default is 0.8 of what the machine or container has, and Polars needs some."""
+    """Return half of the memory: DuckDB's default is 0.8 of the machine's or container's, and Polars needs some."""
     ((default,),) = connection.execute("SELECT current_setting('memory_limit')").fetchall()
     amount, unit = str(default).split()
     return int(float(amount) * _UNITS[unit] * 0.625)
@@ -317,7 +318,7 @@ def _quoted(name: str) -> str:
 
 @contextmanager
 def _translated(directories: list[Path]) -> Iterator[None]:
-    """Raise DuckDB's errors as ours, also those that its stream of rows raises by Arrow."""
+    """Raise DuckDB's errors as ours, including those that its stream of rows raises through Arrow."""
     import duckdb
     import pyarrow as pa
 
@@ -338,7 +339,7 @@ _CANNOT_RUN = {"Not implemented", "Invalid Input", "Missing Extension", "Transac
 
 
 def _explained(kind: str, message: str, directories: list[Path]) -> TinyMLOpsError:
-    """Say in our words what DuckDB raised; the kind is the first word of its message."""
+    """Turn an error of DuckDB into one of ours; the kind is the first word of its message."""
     message = message.strip()
     if kind == "Permission":
         return AccessError(

@@ -19,7 +19,7 @@ from tinymlops.stores.locks import FileLock
 from tinymlops.stores.publish import fsync_directory, remove_stale, unwritable
 
 if TYPE_CHECKING:
-    from tinymlops.stores.online import OnlineStore
+    from tinymlops.stores.online_store import OnlineStore
     from tinymlops.times import Clock
 
 __all__ = ["Environment", "open_environment"]
@@ -43,7 +43,7 @@ class Environment:
         write_lock: Serialises commits. Taken after `gc_lock`, never before.
         gc_lock: Held shared from before a publish until after its commit.
         materialize_lock: Held while views are brought up to date, before any other.
-        following: Held by the thread of this process that lets the online store follow: all of them would do the same.
+        following: Held by the thread of this process that brings the online store up to date: once is enough.
     """
 
     def __init__(self, path: Path) -> None:
@@ -62,7 +62,7 @@ class Environment:
         self._owner = Owner(f"the workspace {path}")
 
     def check(self) -> None:
-        """Refuse to go on in a fork of the process that opened it, or without the directory that was opened.
+        """Refuse to go on in a fork of the process that opened it, or if its directory was moved or replaced.
 
         Raises:
             ConflictError: If this is another process.
@@ -72,7 +72,7 @@ class Environment:
         self.directory.check()
 
     def open(self) -> None:
-        """Open every store; for `open_environment`."""
+        """Open every store; called by `open_environment`."""
         remove_stale(self.tmp)
         self.database.open()
         try:
@@ -90,7 +90,7 @@ class Environment:
             raise
 
     def release(self) -> None:
-        """Give it back; the last user closes it. In a fork of the process, nothing happens."""
+        """Release it; the last user closes it. In a fork of the process, do nothing."""
         if not self._owner.is_here:
             return
         with _lock:
@@ -108,16 +108,16 @@ class Environment:
 
 
 def open_environment(path: Path, *, create: bool, clock: Clock) -> Environment:
-    """Open a workspace directory, or share it with whoever has it open in this process.
+    """Open a workspace directory, or share the one that this process has open.
 
     Args:
         path: The directory, such as `flights.tm`.
-        create: Make it if it is missing or empty.
-        clock: The workspace's clock; the audit log notes where it stood at the creation.
+        create: Create it if it is missing or empty.
+        clock: The workspace's clock; the audit log notes its time at the creation.
 
     Raises:
-        NotFoundError: If it is no workspace and `create` is false.
-        DataError: If it is to be made where something else is.
+        NotFoundError: If it is not a workspace and `create` is false.
+        DataError: If it would be created where something else is.
         ConflictError: If this process is a fork of one that has it open.
         AccessError: If it may not be written.
     """
@@ -127,7 +127,7 @@ def open_environment(path: Path, *, create: bool, clock: Clock) -> Environment:
         )
     path = Path(os.path.realpath(path))
     with _lock:
-        # By what it is: a backup may have been restored where another one was when it was opened.
+        # By inode, not by path: a backup may have been restored in its place since it was opened.
         environment = next((one for one in _open if one.directory.is_at(path)), None)
         if environment is None:
             _find_or_create(path, clock, create=create)
@@ -149,7 +149,7 @@ def _find_or_create(path: Path, clock: Clock, *, create: bool) -> None:
 
 
 def _create(path: Path, clock: Clock) -> None:
-    """Make the directory; any number of processes may do so at once, and one that dies half way hurts nobody."""
+    """Create the directory; several processes may do so at once, and one may crash half way without harm."""
     _refuse_foreign(path)
     _make_private(path)
     fsync_directory(path.parent)
@@ -166,7 +166,7 @@ def _create(path: Path, clock: Clock) -> None:
 
 
 def _make_private(path: Path) -> None:
-    """Make a directory that its owner alone may enter, or take that from all others; whatever the umask says.
+    """Create a directory that only its owner may enter, or restrict an existing one; the umask does not matter.
 
     Raises:
         AccessError: If it is there and belongs to another user.
@@ -184,7 +184,7 @@ def _make_private(path: Path) -> None:
 
 
 def _require_writable(path: Path) -> None:
-    """Refuse a directory that may not be written: even reading takes locks, and keeps the online store up to date.
+    """Refuse a directory that may not be written: even reads take locks, and keep the online store up to date.
 
     Raises:
         AccessError: If it is read-only.
@@ -198,7 +198,7 @@ def _require_writable(path: Path) -> None:
 
 
 def _refuse_foreign(path: Path) -> None:
-    """Refuse a place that holds something else; what an unfinished creation left is ours."""
+    """Refuse a place that holds something else; the rest of an unfinished creation is ours."""
     if not path.parent.is_dir():
         raise NotFoundError(f"there is no directory {path.parent}", hint=f"mkdir -p {path.parent}")
     if not path.exists():
@@ -221,7 +221,7 @@ def _refuse(path: Path) -> None:
     known = [sibling.name for sibling in siblings if (sibling / _DATABASE).exists()]
     create = "connect with create=True, or `tinymlops init`, makes a new one"
     similar = near(path.name, known)
-    raise NotFoundError(f"{path} is no workspace", hint=f"{similar}; {create}" if similar else create)
+    raise NotFoundError(f"{path} is not a workspace", hint=f"{similar}; {create}" if similar else create)
 
 
 _open: set[Environment] = set()

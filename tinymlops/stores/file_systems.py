@@ -1,4 +1,4 @@
-"""Where a workspace lies: locks and fsync mean what they say on a local file system only, and others are to be kept out."""
+"""The place of a workspace: locks and fsync are reliable on a local file system only, and others must be kept out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NETWORK = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "afs", "ceph", "gluster", 
 
 
 def kind_of(path: Path) -> str:
-    """Return the type of the nearest mount point above a path; nothing where the system does not list them."""
+    """Return the type of the nearest mount point above a path; empty where the system does not list them."""
     mounts = Path("/proc/self/mounts")
     if sys.platform != "linux" or not mounts.exists():
         return ""
@@ -28,14 +28,14 @@ def kind_of(path: Path) -> str:
 
 
 def network_note(kind: str) -> str:
-    """Say what is wrong with a kind of file system; nothing if it is a local one."""
+    """Return what is wrong with a kind of file system; empty for a local one."""
     if kind.startswith(_NETWORK):
         return f"{kind} is a network file system: keep the workspace on a local disk"
     return ""
 
 
 def privacy_note(path: Path) -> str:
-    """Say who else may enter a directory; nothing if only its owner may."""
+    """Return who else may enter a directory; empty if only its owner may."""
     mode = stat.S_IMODE(path.stat().st_mode)
     if not mode & (stat.S_IRWXG | stat.S_IRWXO):
         return ""

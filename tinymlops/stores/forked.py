@@ -1,4 +1,4 @@
-"""Who opened a handle: SQLite, LMDB and file locks must not be used on the other side of a fork."""
+"""The process that opened a handle: SQLite, LMDB and file locks must not be used on the other side of a fork."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class Owner:
 
 
 class _Here:
-    """The number of this process, kept: to ask for it costs a good part of an online read.
+    """The id of this process, kept: asking for it costs a good part of an online read.
 
-    A fork that Python does not know of, made by other code in C, is not noticed.
+    A fork by C code that bypasses Python is not noticed.
     """
 
     def __init__(self) -> None:

@@ -1,8 +1,8 @@
 """What processes keep in memory of the database, and the token that tells them to read it again.
 
-The online store holds the token, for there it is read in the same transaction as the features. It is another one after
-every change of what is kept: definitions, model versions and aliases. It is empty while a change is being committed, and
-stays so if the process dies: then nobody keeps anything until the next one connects or changes something.
+The online store holds the token, so that it is read in the same transaction as the features. It changes with every
+change of what is kept: definitions, model versions and aliases. It is empty while a change is being committed, and
+stays so if the process dies: then nothing is kept in memory until the next process connects or changes something.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from tinymlops.stores.database import Transaction
-    from tinymlops.stores.online import OnlineStore, Snapshot
+    from tinymlops.stores.online_store import OnlineStore, Snapshot
 
 __all__ = ["Kept", "begin_change", "changing", "end_change", "is_changing"]
 
@@ -24,10 +24,10 @@ T = TypeVar("T")
 
 
 class Kept(Generic[T]):
-    """Something made of the database's rows, kept as long as nobody changes what processes keep.
+    """A value made from the database's rows, kept until a process changes those rows.
 
     Args:
-        make: Makes it anew.
+        make: Rebuilds it.
     """
 
     def __init__(self, make: Callable[[], T]) -> None:
@@ -35,7 +35,7 @@ class Kept(Generic[T]):
         self._kept: tuple[int, bytes, T] | None = None
 
     def read(self, snapshot: Snapshot) -> T:
-        """Return it as it is at the moment of a snapshot of the online store, or later."""
+        """Return the value as of a snapshot of the online store, or later."""
         kept = self._kept
         if kept is not None and kept[0] == snapshot.version and kept[1]:
             return kept[2]
@@ -47,17 +47,17 @@ class Kept(Generic[T]):
 
 
 def begin_change(online: OnlineStore) -> None:
-    """Say that what is kept is about to change: to be called before the commit, inside its transaction."""
+    """Mark a change of what is kept as begun; called inside its transaction, before the commit."""
     online.put_token(b"")
 
 
 def end_change(online: OnlineStore) -> None:
-    """Say that the change is committed."""
+    """Mark the change as committed."""
     online.put_token(secrets.token_bytes(8))
 
 
 def is_changing(snapshot: Snapshot) -> bool:
-    """Say whether a change was begun and not ended: it is being committed, or its process is gone."""
+    """Return whether a change was begun and not ended: it is being committed, or its process has crashed."""
     return not snapshot.token
 
 

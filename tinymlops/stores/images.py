@@ -1,11 +1,11 @@
 """Join images: rows of a source arranged for one entity's key, in files that are mapped into memory.
 
-An image is derived from segments, may be thrown away at any time, and is named by what it was made from. Its tables are
-uncompressed Arrow files, whose columns are used where they lie on the disk: nothing is decoded or copied. It is not
-synced, so each file is compared with its hash before its first use in a process, and one that fails is made anew.
+An image is derived from segments, may be removed at any time, and is named by what it was made from. Its tables are
+uncompressed Arrow files, whose columns are used as they are on the disk: nothing is decoded or copied. It is not
+synced, so each file is compared with its hash before its first use in a process, and one that fails is rebuilt.
 
-Why not the segments themselves: they are sorted by one order, and a source has as many entity keys as views ask for; and
-on real rows with text they are eight times as large in this form as in Parquet (`benchmarks/segment_format.py`).
+Segments cannot serve as images: they have one order, and a source has as many entity keys as its views need; and real
+rows with text are eight times as large in this form as in Parquet (`benchmarks/segment_format.py`).
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def store(directory: Path, name: str, tables: Mapping[str, pl.DataFrame], tmp: P
     """Write an image, complete or not at all, and remove the others in its directory.
 
     Args:
-        directory: `images/<source>/<key>`; one image of it is kept.
-        name: Says what it was made from.
+        directory: `images/<source>/<key>`, which keeps one image.
+        name: Identifies what it was made from.
         tables: Table name to rows.
         tmp: The workspace's directory for unfinished files, on the same file system.
     """
@@ -69,7 +69,7 @@ def store(directory: Path, name: str, tables: Mapping[str, pl.DataFrame], tmp: P
             building.rename(directory / name)
     for other in tuple(directory.iterdir()):
         if other.name != name:
-            # Whoever has it mapped keeps what is mapped.
+            # A process that has it mapped keeps the mapping.
             _remove(other)
 
 
@@ -83,7 +83,7 @@ def load(directory: Path, name: str) -> dict[str, pl.DataFrame] | None:
     try:
         return {table: _map(path / f"{table}.arrow", sha256) for table, sha256 in _hashes(path).items()}
     except FileNotFoundError:
-        if path.is_symlink():  # which would keep an image from its place
+        if path.is_symlink():  # it would block the place of an image
             _remove(path)
         return None
     except (IntegrityError, AccessError, NotADirectoryError):
@@ -97,7 +97,7 @@ def listed(root: Path) -> Iterator[Path]:
 
 
 def damage(path: Path) -> Path | None:
-    """Read an image whole, whatever this process has verified before; return its file that is damaged or missing."""
+    """Read a whole image, even one verified before; return its file that is damaged or missing."""
     try:
         hashes = _hashes(path)
     except (IntegrityError, OSError):
@@ -120,7 +120,7 @@ def _hashes(path: Path) -> dict[str, str]:
 
 
 def _remove(path: Path) -> None:
-    """Remove an image, or whatever else stands in its place."""
+    """Remove an image, or anything else in its place."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

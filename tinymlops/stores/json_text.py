@@ -24,7 +24,7 @@ def _is_lossy(value: object) -> bool:
     items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else (value,)
     for item in items:
         if item.__class__ is float:
-            if item - item != 0.0:  # only of a finite one the difference is zero
+            if item - item != 0.0:  # the difference is zero only for a finite one
                 return True
         elif isinstance(item, dict | list) and _is_lossy(item):
             return True

@@ -1,8 +1,8 @@
 """The online store of one machine: views under ordered byte keys, in LMDB.
 
-All of it is derived from the offline rows, so it is never synced: a process may die at any moment and lose
-nothing, and after a crash of the machine the store is made anew and says so by `needs_rebuild`. What was in it is then
-to be told from `views.json`, a few names that are synced.
+All of it is derived from the offline rows, so it is never synced. A process may die at any moment and lose nothing;
+after a crash of the machine the store is recreated empty and `needs_rebuild` is set. `views.json`, a few names that are
+synced, then tells what was in it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import lmdb
 
     from tinymlops.stores.coverage import Coverage
-    from tinymlops.stores.online import Change
+    from tinymlops.stores.online_store import Change
 
 __all__ = ["LmdbStore"]
 
@@ -47,18 +47,18 @@ class LmdbStore:
     """An online store in a directory: any number of processes read while one writes.
 
     Args:
-        path: The directory; made if need be. One store per directory and process.
+        path: The directory, created if needed. One store per directory and process.
 
     Raises:
-        IntegrityError: If it is damaged while other processes use it; alone, it is made anew.
+        IntegrityError: If it is damaged while other processes use it; alone, it is rebuilt.
     """
 
     def __init__(self, path: Path) -> None:
         self.path, self.name = path, str(path)
         self.opened = 0
-        """Another number for each opening of any store: a file that is made anew counts its transactions from 1."""
+        """Another number for each opening of any store: a file that is rebuilt counts its transactions from 1."""
         self.covered: tuple[int, dict[bytes, Coverage]] = (-1, {})
-        """What readers found covered, of the version of the store they read last."""
+        """The coverage that readers found, in the version of the store they read last."""
         self._owner = Owner(f"the online store {path}")
         self._gate = Gate()
         self._updating = _Updating()
@@ -88,7 +88,7 @@ class LmdbStore:
         """Change the store in one transaction; everything is undone if the function raises.
 
         Args:
-            function: Called with the transaction, and called anew after its changes were undone when LMDB's
+            function: Called with the transaction, and called again after its changes were undone when LMDB's
                 map was too small for them: it must do nothing that cannot be done twice.
 
         Returns:
@@ -118,7 +118,7 @@ class LmdbStore:
 
         Args:
             batch: The change of each view; None removes the view.
-            if_covered: What the writer read of views: where another is covered by now, nothing is written.
+            if_covered: The coverage of views that the writer read: if one has changed, nothing is written.
 
         Returns:
             Whether it was written.
@@ -133,7 +133,7 @@ class LmdbStore:
         self.update(partial(views.put_token, token))
 
     def drop_other_format(self) -> None:
-        """Throw away views if another version wrote their keys in another way."""
+        """Remove all views if another version wrote their keys in another format."""
         with self.read() as reader:
             other = views.has_other_format(reader)
         if other:
@@ -146,11 +146,11 @@ class LmdbStore:
             IntegrityError: If something is not what was written.
         """
         with self.read() as reader:
-            # Each is looked for as well: a damaged tree leads a search astray, and a walk over all entries not.
+            # Each is also searched for: a damaged tree misleads a search, but not a walk over all entries.
             return sum(reader.get(key) is not None for key, _ in reader.scan(b"", views.LAST_KEY))
 
     def needs_rebuild(self) -> bool:
-        """Whether it holds nothing: new, or thrown away as damaged or after a crash of the machine."""
+        """Whether it holds nothing: new, or removed because of damage or a crash of the machine."""
         transaction = self.begin(write=False)
         try:
             return not transaction.stat()["entries"]
@@ -159,18 +159,18 @@ class LmdbStore:
             self.end()
 
     def remembered(self) -> dict[str, str]:
-        """Return the name of each view that was written, whatever happened to the store since."""
+        """Return the name of each view that was written, even if the store was lost since."""
         return self._names.read()
 
     def remember(self, names: Mapping[str, str]) -> None:
-        """Forget what is remembered but for these and the views that are there."""
+        """Forget all names except these and those of the views that are there."""
         self.update(partial(views.remember, names))
 
     def reset(self) -> None:
-        """Throw everything away, damaged or not, but for what is remembered.
+        """Remove everything, damaged or not, except the remembered names.
 
         Raises:
-            ConflictError: If LMDB cannot walk it any more and other processes use it, or this one has closed it.
+            ConflictError: If LMDB can no longer walk it and other processes use it, or this one has closed it.
         """
         self._opened()
         self._directory.check()
@@ -189,11 +189,11 @@ class LmdbStore:
             self._state.mark_damaged()
             raise ConflictError(
                 f"the online store {self.path} is damaged and other processes use it",
-                hint="stop them: the next one to open the workspace makes it anew",
+                hint="stop them: the next one to open the workspace rebuilds it",
             ) from error
 
     def close(self) -> None:
-        """Sync and let go of the files; in a fork of the process, do nothing."""
+        """Sync and close the files; in a fork of the process, do nothing."""
         if not self._owner.is_here or self._environment is None:
             return
         with self._gate.alone():
@@ -205,8 +205,8 @@ class LmdbStore:
         self._users = -1
 
     def begin(self, *, write: bool) -> lmdb.Transaction[Any]:
-        """Begin one of LMDB's transactions, in which what is read is views if nothing is written; `end` must follow."""
-        # Before the gate: in a fork, its lock may be held for ever by a thread that is not there.
+        """Begin a transaction of LMDB; a read transaction returns views of its memory. `end` must follow."""
+        # Before the gate: in a fork, its lock may be held forever by a thread that does not exist there.
         self._owner.check()
         readers_checked = False
         while True:
@@ -220,7 +220,7 @@ class LmdbStore:
                 readers_checked = True
 
     def _prepare_again(self, error: BaseException, *, readers_checked: bool) -> None:
-        """Do what may let the next attempt to begin succeed, or raise what the error means."""
+        """Repair what may let the next attempt to begin succeed, or raise the error as one of ours."""
         import lmdb
 
         if isinstance(error, lmdb.MapResizedError):
@@ -232,11 +232,11 @@ class LmdbStore:
             raise error
 
     def end(self) -> None:
-        """Say that a transaction from `begin` is over."""
+        """Mark a transaction from `begin` as over."""
         self._gate.leave()
 
     def raise_explained(self, error: BaseException) -> None:
-        """Raise what one of LMDB's errors means; nothing for any other."""
+        """Raise an error of LMDB as one of ours; do nothing for any other."""
         import lmdb
 
         if isinstance(error, lmdb.Error):
@@ -290,7 +290,7 @@ class LmdbStore:
         import lmdb
 
         # Inside a write transaction no other process writes; the next one to do so marks the state again.
-        # Where that fails, the next boot makes the store anew.
+        # Where that fails, the next boot rebuilds the store.
         with suppress(lmdb.Error, TinyMLOpsError, OSError):
             transaction = environment.begin(write=True)
             try:
@@ -311,7 +311,7 @@ class LmdbStore:
 
         alone = self._is_alone()
         if not alone:
-            # Whoever is alone right now is opening, and is done in a moment.
+            # The thread that is alone right now is opening the store, and is done in a moment.
             fcntl.flock(self._users, fcntl.LOCK_SH)
         try:
             if alone and not self._state.is_trusted():
@@ -339,7 +339,7 @@ class LmdbStore:
         size = _FIRST_MAP
         while size < used:
             size *= 2
-        # The directory is there: LMDB would make it once more, and tell of a full disk in an error of its own kind.
+        # The directory exists: LMDB would create it once more, and report a full disk in an error of its own kind.
         environment = lmdb.open(
             self.name, map_size=size, create=False, sync=False, metasync=False, writemap=False, max_readers=_READERS
         )
@@ -349,7 +349,7 @@ class LmdbStore:
             environment.close()
             raise _TruncatedError(
                 f"the online store {self.path} is cut short",
-                hint="stop the other processes of the workspace: the next one to open it makes it anew",
+                hint="stop the other processes of the workspace: the next one to open it rebuilds it",
             )
         environment.reader_check()
         self.opened = next(_openings)
@@ -382,7 +382,7 @@ class LmdbStore:
             self._opened().set_mapsize(0)
 
     def _forget(self) -> None:
-        """Drop the parent's descriptor in its fork, which would else count as a user when that is gone."""
+        """Drop the parent's descriptor in its fork, which would otherwise count as a user after the parent has ended."""
         if self._users >= 0:
             os.close(self._users)
             self._users = -1
@@ -414,7 +414,7 @@ class _Reading(views.ViewReader):
         keys: Sequence[bytes | None],
         lasting: bool = True,  # noqa: FBT001, FBT002  # by keyword costs
     ) -> tuple[Coverage | None, list[bytes | None]]:
-        """Return what is covered of a view and the newest entry of each key."""
+        """Return the coverage of a view and the newest entry of each key."""
         version, covered = self._store.covered
         if version != self.version:
             covered = {}

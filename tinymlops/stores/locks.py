@@ -1,8 +1,7 @@
-"""Locks between threads and processes on `fcntl.flock`: released by the kernel however a process ends.
+"""Locks between threads and processes on `fcntl.flock`: the kernel releases them however a process ends.
 
-A second file, the turnstile, is held while waiting for the lock itself. Whoever releases and wants the lock
-again queues behind the one already waiting, so neither a busy writer nor a stream of shared holders can
-starve anybody.
+A second file, the turnstile, is held while waiting for the lock itself. A holder that releases the lock and wants it
+again queues behind the one already waiting, so neither a busy writer nor a stream of shared holders can starve others.
 """
 
 from __future__ import annotations
@@ -37,8 +36,8 @@ class FileLock:
     must not wait for another thread that still has to take it: an exclusive waiter may stand between the two.
 
     Args:
-        path: The file to lock; made on first use. Its turnstile stands beside it with the suffix `.turn`.
-        directory: The one it is in, where it is open already.
+        path: The file to lock, created on first use. Its turnstile is beside it, with the suffix `.turn`.
+        directory: Its directory, where that is open already.
 
     Example:
         >>> import pathlib, tempfile
@@ -62,11 +61,11 @@ class FileLock:
         """Hold the lock alone.
 
         Args:
-            deadline: Seconds to wait at most.
+            deadline: The most seconds to wait.
 
         Raises:
-            ConflictError: If somebody else still holds it then, or this thread holds it shared.
-            IntegrityError: If its directory was moved or removed, where others will take another lock.
+            ConflictError: If another thread or process still holds it then, or this thread holds it shared.
+            IntegrityError: If its directory was moved or removed: others would take another lock.
         """
         self._owner.check()
         held = self._held
@@ -83,7 +82,7 @@ class FileLock:
         """Hold the lock together with other shared holders.
 
         Args:
-            deadline: Seconds to wait at most.
+            deadline: The most seconds to wait.
 
         Raises:
             ConflictError: If an exclusive holder still has it then.
@@ -110,7 +109,7 @@ class FileLock:
 
     def _acquire(self, mode: str, deadline: float) -> int:
         until = time.monotonic() + deadline
-        # Threads of this process queue here, where the hand-over is immediate; only the first of them polls.
+        # Threads of this process queue here, where the hand-over is immediate; only the first one polls.
         if mode == "exclusive" and not self._threads.acquire(timeout=max(0.0, deadline)):
             raise self._busy(deadline)
         try:
@@ -166,7 +165,7 @@ class FileLock:
         )
 
     def _forget(self) -> None:
-        """Drop a parent's descriptors in its fork, which would else keep the lock when the parent dies."""
+        """Drop a parent's descriptors in its fork, which would otherwise keep the lock when the parent dies."""
         for descriptor in tuple(self._open):
             with suppress(OSError):
                 os.close(descriptor)

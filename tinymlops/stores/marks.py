@@ -1,4 +1,4 @@
-"""Files that must stay as they are while they are read, or the values of one row are another's."""
+"""Files that must not change while they are read; otherwise the values of different rows would be mixed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HINT = "read it again once its writer is done; a copy, or a file of a name of i
 
 
 class _Mark(NamedTuple):
-    """What a file is told by."""
+    """What identifies a version of a file."""
 
     inode: int
     size: int
@@ -26,10 +26,10 @@ class _Mark(NamedTuple):
 
 
 class Marks:
-    """What files are told by, as they were when this was made; those that do not exist are left out.
+    """The identities of files at the time when this was made; files that do not exist are left out.
 
     Args:
-        paths: Of the files.
+        paths: The paths of the files.
     """
 
     def __init__(self, paths: Iterable[str]) -> None:
@@ -40,10 +40,10 @@ class Marks:
         return iter(self._marks)
 
     def check(self, *, may_grow: Callable[[str], bool] = lambda _: False) -> None:
-        """Refuse to go on if a file is not the one that it was.
+        """Refuse to go on if a file has changed.
 
         Args:
-            may_grow: Says of a path whether rows may have been added at the file's end.
+            may_grow: Returns whether rows may be added at the end of the file of a path.
 
         Raises:
             DataError: If one has changed.
@@ -56,7 +56,7 @@ class Marks:
 
 
 def _mark(path: str) -> _Mark | None:
-    """Return what a regular file is told by; None of anything else."""
+    """Return the identity of a regular file; None for anything else."""
     try:
         found = os.stat(path)
     except (OSError, ValueError):

@@ -1,7 +1,7 @@
-"""The schema of `meta.db`, forward only: a released step is never edited, a new one is added below.
+"""The schema of `meta.db`, forward only: a released step is never edited; a new one is added below.
 
-The last one's number is in `user_version`, which every write transaction compares first. A step that adds a column computes
-the checksums of its table anew, over the columns in the order of the record's fields.
+The number of the last step is in `user_version`, which every write transaction compares first. A step that adds a
+column recomputes the checksums of its table, over the columns in the order of the record's fields.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 7
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Bring a database to `SCHEMA_VERSION`; the caller holds the write lock.
+    """Migrate a database to `SCHEMA_VERSION`; the caller holds the write lock.
 
     Args:
         connection: In autocommit mode, outside a transaction.
@@ -87,7 +87,18 @@ def _steps() -> Migrations:
             _renew_checksum(db, table)
 
     @steps()
-    def m004_datasets(db: Database) -> None:
+    def m004_why_and_who(db: Database) -> None:
+        for statement in _WHY_AND_WHO:
+            db.execute(statement)
+        db.conn.create_function(check_of.__name__, -1, lambda *values: check_of(values), deterministic=True)
+        _renew_checksum(db, "definitions")
+
+    @steps()
+    def m005_readers(db: Database) -> None:
+        db.execute(_READERS)
+
+    @steps()
+    def m007_datasets(db: Database) -> None:
         for statement in _DATASETS:
             db.execute(statement)
 
@@ -108,7 +119,7 @@ def _add_checksum(db: Database, table: str) -> None:
 
 
 def _renew_checksum(db: Database, table: str) -> None:
-    """Compute the checksums anew: new columns stand behind that of the checksum, and count as the last fields."""
+    """Recompute the checksums: new columns follow the checksum's column, and count as the last fields."""
     columns = db.execute("SELECT name FROM pragma_table_info(?) WHERE name <> ?", (table, CHECK))
     names = ", ".join(quoted(name) for (name,) in columns)
     db.execute(f"UPDATE {quoted(table)} SET {CHECK} = {check_of.__name__}({names})")
@@ -143,6 +154,43 @@ _GENERATIONS = (
         {CHECK} INTEGER NOT NULL
     ) STRICT""",
 )
+
+_WHY_AND_WHO = (
+    "ALTER TABLE definitions ADD COLUMN logic TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE definitions ADD COLUMN below TEXT NOT NULL DEFAULT '{}'",
+    "ALTER TABLE definitions ADD COLUMN author TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE definitions ADD COLUMN message TEXT NOT NULL DEFAULT ''",
+    f"""CREATE TABLE notes (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        kind TEXT NOT NULL,
+        name TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        text TEXT NOT NULL,
+        author TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        {CHECK} INTEGER NOT NULL
+    ) STRICT""",
+    f"""CREATE TABLE marks (
+        kind TEXT NOT NULL,
+        name TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        mark TEXT NOT NULL,
+        author TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        {CHECK} INTEGER NOT NULL,
+        PRIMARY KEY (kind, name, version)
+    ) STRICT""",
+)
+_READERS = f"""CREATE TABLE readers (
+    consumer TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    calls INTEGER NOT NULL,
+    first_at INTEGER NOT NULL,
+    last_at INTEGER NOT NULL,
+    {CHECK} INTEGER NOT NULL,
+    PRIMARY KEY (consumer, kind, name)
+) STRICT"""
 
 _DATASETS = (
     f"""CREATE TABLE datasets (

@@ -1,8 +1,8 @@
-"""How a file enters the workspace: complete, durable and under its own hash, or not at all.
+"""Publish a file in the workspace: complete, durable and under its own hash, or not at all.
 
-Written to `tmp/` while it is hashed, fsynced, renamed to its SHA-256, and the directory fsynced. DuckDB,
-PyArrow and Polars do not fsync what they write, so every file comes through here. What is still being written
-is held by a `flock`, so that whoever opens the workspace next can tell it from what a dead process left.
+It is written to `tmp/` while it is hashed, fsynced, renamed to its SHA-256, and the directory is fsynced. DuckDB,
+PyArrow and Polars do not fsync what they write, so every file comes through here. A `flock` marks a file that is still
+being written, so that the next process to open the workspace can tell it from one that a dead process left.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def publish(write: Callable[[BinaryIO], None], target: Callable[[str], Path], tm
 
     Args:
         write: Writes the content to the given stream, front to back.
-        target: The final path for a SHA-256; its directory is made if need be.
+        target: The final path for a SHA-256; its directory is created if needed.
         tmp: The workspace's directory for unfinished files, on the same file system.
 
     Returns:
@@ -87,7 +87,7 @@ def publish(write: Callable[[BinaryIO], None], target: Callable[[str], Path], tm
         if not _is_intact(path, sha256):
             unfinished.rename(path)
             _remember(_identity(os.fstat(descriptor), sha256))
-        # Also when it was there already: the process that renamed it may not have come to this line yet.
+        # Also when it existed already: the process that renamed it may not have reached this line yet.
         fsync_directory(path.parent)
         return Published(sha256, stream.written, path)
     except OSError as error:
@@ -116,7 +116,7 @@ def fsync_directory(directory: Path) -> None:
 
 
 def make_directory(directory: Path) -> None:
-    """Make one directory, durable in its parent; fine if it is there."""
+    """Create one directory, durable in its parent; it may exist already."""
     if directory in _durable and directory.is_dir():
         return
     directory.mkdir(mode=0o700, exist_ok=True)
@@ -137,11 +137,11 @@ def hash_file(path: Path) -> str:
 
 
 def open_regular(path: Path, *, within: int | None = None) -> BufferedReader:
-    """Open a file for reading; whatever stands in its place neither blocks nor leads elsewhere.
+    """Open a regular file for reading; anything else in its place neither blocks nor redirects.
 
     Args:
-        path: Of the file.
-        within: The descriptor of its directory, in which its name is looked up instead.
+        path: The path of the file.
+        within: The descriptor of its directory, to look its name up in there instead.
 
     Raises:
         IntegrityError: If it is a directory, a pipe, a device, a socket or a symbolic link.
@@ -179,7 +179,7 @@ def verify_file(path: Path, sha256: str) -> None:
 
 
 def trust_file(path: Path, sha256: str) -> None:
-    """Take a file for verified: this process hashed what it wrote."""
+    """Mark a file as verified: this process hashed what it wrote."""
     _remember(_identity(path.stat(), sha256))
 
 
@@ -195,7 +195,7 @@ def _remember(known: tuple[str, int, int, int, int]) -> None:
 
 
 def missing(path: Path) -> IntegrityError:
-    """The error for a file that the database names and the disk does not have."""
+    """Return the error for a file that the database names and the disk does not have."""
     return IntegrityError(f"{path} is missing", hint="restore the workspace from a backup")
 
 
@@ -204,7 +204,7 @@ def _irregular(path: Path) -> IntegrityError:
 
 
 def damaged(path: Path) -> IntegrityError:
-    """The error for a file whose content is not what its name says."""
+    """Return the error for a file whose content does not match its name."""
     return IntegrityError(
         f"{path} is damaged: its content does not have the hash it is named by",
         hint="restore the workspace from a backup",
@@ -212,7 +212,7 @@ def damaged(path: Path) -> IntegrityError:
 
 
 def unreadable(path: Path, error: OSError) -> TinyMLOpsError:
-    """The error for a file of the workspace that cannot be read."""
+    """Return the error for a file of the workspace that cannot be read."""
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return missing(path)
     if error.errno in (errno.EACCES, errno.EPERM):
@@ -223,7 +223,7 @@ def unreadable(path: Path, error: OSError) -> TinyMLOpsError:
 
 
 def unwritable(path: Path, error: OSError) -> TinyMLOpsError:
-    """The error for a disk that takes nothing more, or nothing of this user, and for all else that fails there."""
+    """Return the error for a write that fails: a full disk, missing permissions, or any other failure of the disk."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return TinyMLOpsError(
             f"the disk of {path} is full; nothing was stored", hint="free some space and run it again"
@@ -243,7 +243,7 @@ def unwritable(path: Path, error: OSError) -> TinyMLOpsError:
 
 
 def _exhausted(path: Path, error: OSError) -> TinyMLOpsError | None:
-    """The error where the process, not the disk, has come to a limit."""
+    """Return the error where the process, not the disk, has reached a limit."""
     if error.errno == errno.ENOMEM:
         return TinyMLOpsError(
             f"{path}: there is no memory left for it", hint="free some memory, or raise the limit (see ulimit -v)"
@@ -255,7 +255,7 @@ def _exhausted(path: Path, error: OSError) -> TinyMLOpsError | None:
 
 @contextmanager
 def scratch_directory(tmp: Path) -> Iterator[Path]:
-    """Lend a directory in `tmp` that goes away with the block, or with the next open after a crash."""
+    """Yield a directory in `tmp` that is removed after the block, or by the next open after a crash."""
     directory = tmp / f"{secrets.token_hex(12)}.dir"
     directory.mkdir(mode=0o700)
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -268,9 +268,9 @@ def scratch_directory(tmp: Path) -> Iterator[Path]:
 
 
 def remove_stale(tmp: Path) -> int:
-    """Remove what dead processes left in `tmp`.
+    """Remove the files of crashed processes from `tmp`.
 
-    Whatever is in use is locked by its writer. The age limit covers the moment between making and locking.
+    A file in use is locked by its writer. The age limit covers the moment between creation and locking.
 
     Returns:
         How many entries were removed.
@@ -309,7 +309,7 @@ def _is_intact(path: Path, sha256: str) -> bool:
 
 
 def _written(write: Callable[[BinaryIO], None], stream: _HashingStream) -> None:
-    """Let the content be written; Polars would turn an error of the disk into one of its own."""
+    """Write the content; Polars would turn an error of the disk into one of its own."""
     try:
         write(stream)  # type: ignore[arg-type]  # the part of BinaryIO that a front-to-back writer uses
     except Exception as error:

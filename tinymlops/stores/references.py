@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["NAMING_FILES", "NamedFile", "named_files", "orphans"]
 
 NAMING_FILES: tuple[type[Record], ...] = (*(cls for cls in TABLES if cls.files), Segment)
-"""The records that name files; the queries below compare them with no checksum, and whoever acts on them does first."""
+"""The records that name files; the queries below do not check their checksums: a caller that acts on them does so first."""
 
-# What a rebuild stands in place of is what a read as of an earlier sequence asks for.
+# A read as of an earlier sequence needs the rows that a rebuild has replaced.
 _SEGMENTS = "SELECT source, sha256 FROM segments WHERE dead_at IS NULL OR until IS NOT NULL ORDER BY id"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"(blobs/[0-9a-f]{2}|segments/(?!\.{1,2}/)[^/\0]+)/[0-9a-f]{64}")
@@ -36,17 +36,17 @@ class NamedFile(NamedTuple):
     """Its path in the workspace."""
     sha256: str
     owner: str
-    """What it is part of, for people."""
+    """What it belongs to, for messages."""
 
 
 def named_files(query: Query) -> list[NamedFile]:
-    """Return the blobs and the segments that a database names and that somebody may read, each once.
+    """Return the blobs and the segments that a database names and that may be read, each once.
 
     Args:
         query: Runs one SELECT on it.
 
     Raises:
-        IntegrityError: If one would not be where such files are: no path out of the workspace is taken from a database.
+        IntegrityError: If one would be elsewhere: no path out of the workspace is taken from a database.
     """
     found: dict[str, NamedFile] = {}
     for sha256, owner in _blobs(query):
@@ -62,7 +62,7 @@ def named_files(query: Query) -> list[NamedFile]:
 
 
 def orphans(root: Path, query: Query) -> Iterator[Path]:
-    """Yield the files of a workspace that no row names, not even one of a segment that is out of use.
+    """Yield the files of a workspace that no row names, not even that of a segment out of use.
 
     Args:
         root: The workspace's directory.
@@ -78,7 +78,7 @@ def orphans(root: Path, query: Query) -> Iterator[Path]:
 
 
 def _blobs(query: Query) -> Iterator[tuple[str, str]]:
-    """Yield the hash of every blob that a row names, and what it is."""
+    """Yield the hash of every blob that a row names, and what it belongs to."""
     for cls in TABLES:
         for column, what in cls.files.items():
             names = [name for _, name, _, _ in Formatter().parse(what) if name]

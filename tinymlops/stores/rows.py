@@ -1,9 +1,9 @@
-"""Records to SQLite rows and back: one codec per Struct class, made once.
+"""Convert records to SQLite rows and back: one codec per Struct class, made once.
 
-Times are microseconds in UTC, booleans 0 and 1, and what is no scalar is JSON text. SQLite cannot hold a
+Times are microseconds in UTC, booleans 0 and 1, and what is not a scalar is JSON text. SQLite cannot hold a
 non-finite float, so it is the text 'NaN', 'Infinity' or '-Infinity', inside JSON as well.
 
-Every row ends with a checksum of its other stored values: `encode` writes it, `checked` compares it, and nothing else does.
+Every row ends with a checksum of its other stored values: only `encode` writes it, and only `checked` compares it.
 """
 
 from __future__ import annotations
@@ -105,10 +105,10 @@ class RowCodec(Generic[T]):
         return values
 
     def decode(self, row: Sequence[Any]) -> T:
-        """Make a record of a row.
+        """Make a record from a row.
 
         Raises:
-            IntegrityError: If the row is not what was written, or not by a record of this class.
+            IntegrityError: If the row is not what was written, or does not fit this class.
         """
         values = self.checked(row)
         try:
@@ -173,7 +173,7 @@ class RowCodec(Generic[T]):
         return quoted(name)
 
     def _fit(self, values: list[Any]) -> None:
-        """Make the values those that SQLite will give back: it stores True as 1, and converts what a column is not of."""
+        """Convert the values to those that SQLite will return: it stores True as 1, and converts a value to a column's type."""
         for position, kinds in enumerate(self._kinds):
             value = values[position]
             if value is not None and type(value) not in kinds:
@@ -203,7 +203,7 @@ def codec_for(cls: type[T]) -> RowCodec[T]:
 
 
 def check_of(values: Sequence[Value]) -> int:
-    """Return the checksum of a row: the CRC-32 of its values as msgpack. Another one would need a migration."""
+    """Return the checksum of a row: the CRC-32 of its values as msgpack. A change would need a migration."""
     return crc32(_PACK.encode(values))
 
 
@@ -235,7 +235,7 @@ def _options(hint: type[Any]) -> set[Any]:
 
 
 def _kinds(hint: type[Any]) -> tuple[type[Any], ...]:
-    """Which types of values a field's column holds besides null."""
+    """The types of values that a field's column holds besides null."""
     options = _options(hint)
     if options <= _AS_IT_IS:
         return tuple(options)
@@ -247,7 +247,7 @@ def _kinds(hint: type[Any]) -> tuple[type[Any], ...]:
 _AS_IT_IS = {int, str, bytes}
 
 
-def _unchanged(value: Any) -> Any:  # a value of any column, given back
+def _unchanged(value: Any) -> Any:  # a value of any column, as it is
     return value
 
 

@@ -31,7 +31,7 @@ _BATCH_ROWS = 8 * _ROW_GROUP
 
 
 class SegmentFile(NamedTuple):
-    """A segment that was written and is not named by the database yet."""
+    """A segment that was written and that the database does not name yet."""
 
     sha256: str
     rows: int
@@ -44,7 +44,7 @@ def write(frame: pl.DataFrame, directory: Path, tmp: Path) -> SegmentFile:
     Args:
         frame: Sorted by event time, then by created time, deletes last; the user's columns and `__event` Int64,
             `__created` Int64, `__ordinal` Int64, `__deleted` Boolean.
-        directory: `segments/<source>`; made if need be, its parent must exist.
+        directory: `segments/<source>`, created if needed; its parent must exist.
         tmp: The workspace's directory for unfinished files, on the same file system.
     """
 
@@ -56,9 +56,9 @@ def write(frame: pl.DataFrame, directory: Path, tmp: Path) -> SegmentFile:
 
 
 def merge(segments: Sequence[tuple[Path, int]], rows: pl.DataFrame | None, directory: Path, tmp: Path) -> SegmentFile:
-    """Write several segments, and then some more rows, into one, in which each row's ordinal is its sequence.
+    """Merge several segments, and then some more rows, into one, in which each row's ordinal is its sequence.
 
-    Nothing is held in memory as a whole but the added rows.
+    Only the added rows are in memory as a whole.
 
     Args:
         segments: Each file with the `base` that its commit assigned.
@@ -102,8 +102,8 @@ def read(segments: Sequence[tuple[Path, int]], columns: Sequence[str] | None) ->
         columns: The user's columns to read; None for all. A column that no file has is null.
 
     Returns:
-        The user's columns, then `__event`, `__created`, `__sequence` and `__deleted`. A column that an older
-        file does not have yet is null there.
+        The user's columns, then `__event`, `__created`, `__sequence` and `__deleted`. A column that an older file lacks
+        is null there.
 
     Raises:
         DataError: If no type holds what a column has in two files.
@@ -152,7 +152,7 @@ def _scan(path: Path) -> pl.LazyFrame:
 
 
 def _uncategorical(schema: pl.Schema) -> dict[Any, Any]:
-    """Return the casts that read categories as text: files from before categories were stored as text hold them."""
+    """Return the casts that read categories as text: older files hold categories."""
     return {name: lasting_dtype(dtype) for name, dtype in schema.items() if lasting_dtype(dtype) != dtype}
 
 
@@ -163,7 +163,7 @@ def _of_types(rows: pl.LazyFrame, schema: Mapping[str, Any], dtypes: Mapping[str
 
 
 def _added(rows: pl.DataFrame | None, directory: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """Return the schema of rows that are no file yet."""
+    """Return the schema of rows that are not in a file yet."""
     if rows is None:
         return []
     own = {name: dtype for name, dtype in rows.schema.items() if name not in SYSTEM_COLUMNS}
@@ -176,12 +176,12 @@ def _schema(path: Path) -> dict[str, Any]:
     try:
         schema = pl.scan_parquet(path, glob=False, hive_partitioning=False).collect_schema()
     except (pl.exceptions.ComputeError, OSError) as error:
-        raise IntegrityError(f"{path} is no segment: {error}") from error
+        raise IntegrityError(f"{path} is not a segment: {error}") from error
     return {name: lasting_dtype(dtype) for name, dtype in schema.items() if name not in _STORED}
 
 
 def _united(schemas: list[tuple[Path, dict[str, Any]]], columns: Sequence[str] | None) -> dict[str, Any]:
-    """The columns of all files and the types that hold what each has, in the order they first appear or are asked for."""
+    """Return the columns of all files with types that hold every value, in the order they first appear or are asked for."""
     import polars as pl
 
     found: dict[str, tuple[Path, Any]] = {}

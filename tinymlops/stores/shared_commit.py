@@ -1,8 +1,8 @@
-"""A shared commit: threads that write at the same time wait for one another's disk once, not each in its turn.
+"""A shared commit: threads that write at the same time wait for the disk once, together.
 
-While one commit is on its way to the disk, whoever comes queues up; when it ends, the first of them writes for all that wait,
-each in a part of its own, and commits them together. No timer holds anybody up, and nobody returns before what it wrote is
-durable. What may be lost without anybody being told belongs in a `Buffer` (`buffer.py`) instead.
+While one commit is on its way to the disk, new writers queue up. When it ends, the first of them writes for all that
+wait, each in a part of its own, and commits them together. There is no timer, and no writer returns before its rows are
+durable. Records that may be lost without an error belong in a `Buffer` (`buffer.py`) instead.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ __all__ = ["SharedCommit"]
 T = TypeVar("T")
 
 _MOST = 64
-"""Who writes together."""
+"""The threads that write together."""
 
 
 class _Job(Generic[T]):
-    """What one thread wants written."""
+    """The work that one thread wants done."""
 
     def __init__(self, actor: str | None, work: Callable[[Transaction], T]) -> None:
         self.actor, self.work = actor, work
@@ -51,7 +51,7 @@ class SharedCommit:
 
     Args:
         write: Begins a transaction for an actor, and commits it, durably.
-        patience: Seconds to wait for the ones before.
+        patience: Seconds to wait for earlier writers.
     """
 
     def __init__(self, write: Callable[[str | None], AbstractContextManager[Transaction]], patience: float) -> None:
@@ -64,15 +64,15 @@ class SharedCommit:
         """Do some work in a transaction, and return when it is durable.
 
         Args:
-            actor: Who is written into the audit log; None where nothing is.
-            work: Called with the transaction, once or more often, from whichever thread writes: what counts is the last
-                call. What it raises takes back what it wrote, and nothing of the others.
+            actor: The actor in the audit log; None to write no entry.
+            work: Called with the transaction, once or more often, from the thread that writes: the last call counts.
+                An error that it raises undoes its own writes, and none of the others'.
 
         Returns:
             What the work returned.
 
         Raises:
-            ConflictError: If others wrote all the time.
+            ConflictError: If others kept writing for all that time.
         """
         job = _Job(actor, work)
         with self._queued:
@@ -92,7 +92,7 @@ class SharedCommit:
         return job.result()
 
     def _commit(self, own: _Job[Any]) -> None:
-        """Commit what waits by now; if that fails as a whole, everybody else tries again."""
+        """Commit the work that waits; if that fails as a whole, the others try again."""
         with self._queued:
             jobs = [own, *(job for job in self._queue if job is not own)][:_MOST]
             self._queue = [job for job in self._queue if job not in jobs]
@@ -112,7 +112,7 @@ class SharedCommit:
             job.done = True
 
     def _withdraw(self, job: _Job[Any]) -> bool:
-        """Take a job back that nobody has begun; return whether it was so."""
+        """Withdraw a job that no thread has begun; return whether that succeeded."""
         with self._queued:
             waits = job in self._queue
             self._queue = [other for other in self._queue if other is not job]

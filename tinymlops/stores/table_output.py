@@ -22,7 +22,7 @@ __all__ = ["written_table"]
 
 @contextmanager
 def written_table(output: Path) -> Iterator[Callable[[pl.DataFrame], None]]:
-    """Lend a function that adds rows to a file, which is there and durable only once the block ends.
+    """Yield a function that adds rows to a file, which appears, durable, when the block ends.
 
     Args:
         output: The file: CSV if it is named `.csv`, else Parquet; one that is there is replaced.
@@ -32,7 +32,7 @@ def written_table(output: Path) -> Iterator[Callable[[pl.DataFrame], None]]:
         DataError: If it is a directory, or named as something else.
     """
     if not output.parent.is_dir():
-        raise NotFoundError(f"there is no directory {output.parent}", hint="make it first")
+        raise NotFoundError(f"there is no directory {output.parent}", hint="create it first")
     if output.is_dir():
         raise DataError(f"{output} is a directory", hint="name the file to write")
     unfinished = output.parent / f".{output.name}.{secrets.token_hex(6)}.part"

@@ -27,12 +27,12 @@ T = TypeVar("T", bound=Record)
 
 
 class Transaction:
-    """What may be done between BEGIN and COMMIT; made by `Database.write`, of no use after its block.
+    """The operations between BEGIN and COMMIT; made by `Database.write`, and invalid after its block.
 
     Args:
         connection: Inside a write transaction.
         path: The database's file, for errors.
-        actor: Who is written into the audit log; None where nothing is.
+        actor: The actor in the audit log; None to write no entry.
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path, *, actor: str | None) -> None:
@@ -42,7 +42,7 @@ class Transaction:
 
     @contextmanager
     def part(self, actor: str | None) -> Iterator[Transaction]:
-        """Give somebody a part of the transaction, of which nothing stays if the block raises.
+        """Yield a part of the transaction that is undone if the block raises.
 
         Args:
             actor: As for the whole.
@@ -64,7 +64,7 @@ class Transaction:
 
     @property
     def is_open(self) -> bool:
-        """Whether it goes on: after some errors SQLite has rolled it back."""
+        """Whether it is still open: after some errors SQLite has rolled it back."""
         return self._connection is not None and self._connection.in_transaction
 
     def insert(self, record: T) -> T:
@@ -129,7 +129,7 @@ class Transaction:
             return read_one(self._open(), cls, key)
 
     def select(self, cls: type[T], rest: str, params: Sequence[Any] = ()) -> builtins.list[T]:
-        """Return the records that a SELECT finds, of which this is what follows the table's name."""
+        """Return the records that a SELECT finds; `rest` is its text after the table's name."""
         codec = codec_for(cls)
         return [codec.decode(row) for row in self.execute(f"{codec.select} {rest}", params)]
 
@@ -145,7 +145,7 @@ class Transaction:
         return self.select(cls, *codec_for(cls).listing(where, order, limit))
 
     def execute(self, sql: str, params: Sequence[Any] = ()) -> builtins.list[tuple[Any, ...]]:
-        """Run one statement and return its rows; a change says what it touched with RETURNING."""
+        """Run one statement and return its rows; a change returns the rows it touched by RETURNING."""
         with translated(self._path, "the database"):
             return self._open().execute(sql, params).fetchall()
 
@@ -198,7 +198,7 @@ class Transaction:
         return entry
 
     def close(self) -> None:
-        """End it: a transaction object kept beyond its block must not write into the next one."""
+        """End it: a transaction object that is kept after its block must not write into the next one."""
         self._connection = None
 
     def _open(self) -> sqlite3.Connection:
@@ -230,9 +230,9 @@ class Transaction:
         )
 
     def _next_id(self, codec: RowCodec[Any]) -> int:
-        """Return the id that comes next, as SQLite would assign it: one that no record ever had.
+        """Return the next id, as SQLite would assign it: one that no record ever had.
 
-        It is taken before the record is written, so that the checksum covers it.
+        It is needed before the record is written, so that the checksum covers it.
         """
         name = quoted(codec.cls.key[0])
         ((greatest, used),) = self.execute(

@@ -19,17 +19,17 @@ Node = tuple[Any, int]
 
 
 def check_bounds(model: Any) -> None:
-    """Walk a loaded model and check the indices of every tree in it, and the shapes of what holds them.
+    """Walk a loaded model and check the indices of every tree in it, and the shapes of the arrays that hold them.
 
     Raises:
-        IntegrityError: If a tree points outside itself, or at a feature that its estimator has not, or arrays that are
-            read together have other sizes.
+        IntegrityError: If a tree points outside itself, or at a feature that its estimator does not have, or arrays that are
+            read together have different sizes.
     """
     from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
     from sklearn.neighbors import BallTree, KDTree
     from sklearn.tree._tree import Tree
 
-    for part, features in reversed(list(parts(model))):  # what an estimator holds comes before it
+    for part, features in reversed(list(parts(model))):  # the parts of an estimator come before it
         if isinstance(part, Tree):
             _check_tree(part, features)
         elif isinstance(part, TreePredictor):
@@ -41,7 +41,7 @@ def check_bounds(model: Any) -> None:
 
 
 def parts(model: Any) -> Iterator[Node]:
-    """Yield every object that a model holds, itself first, with the number of features of the estimator around it."""
+    """Yield every object in a model, itself first, with the number of features of the estimator around it."""
     stack: list[Node] = [(model, 0)]
     seen: set[int] = set()
     while stack:
@@ -61,7 +61,7 @@ def _features_of(part: Any, around: int) -> int:
     own = vars(part).get("n_features_in_") if hasattr(part, "__dict__") else None
     if not isinstance(own, int | np.integer):
         return around
-    # A forest hands its own matrix to its trees, whatever they say of themselves; a negative number says so.
+    # A forest passes its own matrix to its trees, so their own number does not count; a negative number marks that.
     if around < 0:
         return max(around, -int(own))
     return -int(own) if isinstance(part, BaseForest | BaseGradientBoosting) else int(own)
@@ -100,7 +100,7 @@ def _check_nodes(left: Any, right: Any, feature: Any, *, inner: Any, features: i
     place = np.arange(count)[inner]
     _require(count > 0, "its root")
     for child in (left[inner], right[inner]):
-        # Each node is written before its children, so an index that grows also rules out a walk without end.
+        # Each node is written before its children, so growing indices also rule out an endless walk.
         _require(bool(((child > place) & (child < count)).all()), "a node")
     used = feature[inner]
     _require(bool(((used >= 0) & (used < features)).all()), "a feature")

@@ -1,9 +1,9 @@
-"""scikit-learn's own types that skops refuses and tinymlops loads, each with the reason that it may.
+"""scikit-learn's own types that skops refuses and tinymlops loads, each with the reason.
 
 skops builds an object of a named class and fills it; no listed class runs code that a file brings, and a function
 listed here is scikit-learn's own, found by name. What indexes memory without bounds is in `GUARDED`:
 `tinymlops.training._guards` checks its numbers before the model is handed out. Found by saving every estimator of
-scikit-learn 1.9 with its options and asking skops 0.16 what it does not trust.
+scikit-learn 1.9 with its options and asking skops 0.16 which types it does not trust.
 
 Left out on purpose, for a user to list: scipy's BSpline (SplineTransformer), csr_matrix (SparseRandomProjection)
 and distributions (RandomizedSearchCV), and MinkowskiDistance with p other than 1 and 2: compiled code that trusts

@@ -1,6 +1,6 @@
-"""Shapes that scikit-learn's compiled code takes for granted: one array of a model read by the size of another.
+"""Shapes that scikit-learn's compiled code assumes: it reads one array of a model by the size of another.
 
-`fit` makes them agree, and only a file that was not written by it has others: `predict` would write outside its memory.
+`fit` makes them agree. In a file from elsewhere they may differ, and `predict` would write outside its memory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def check_shapes(part: Any) -> None:
     """Compare the arrays of one estimator, whose own parts were checked before it.
 
     Raises:
-        IntegrityError: If one does not fit to another.
+        IntegrityError: If one does not fit another.
     """
     from sklearn.cluster import KMeans, MiniBatchKMeans
     from sklearn.ensemble._gb import BaseGradientBoosting
@@ -37,12 +37,12 @@ def check_shapes(part: Any) -> None:
         ((KMeans, MiniBatchKMeans), "cluster_centers_", _check_centers),
     ]
     for kind, fitted, check in checks:
-        if isinstance(part, kind) and hasattr(part, fitted):  # one that is to be fitted is a parameter of another
+        if isinstance(part, kind) and hasattr(part, fitted):  # an unfitted one is a parameter of another
             check(part)
 
 
 def _check_stages(model: Any) -> None:
-    """The trees of a stage add to the columns of one array, which the first estimator makes."""
+    """Check boosting: the trees of a stage add to the columns of one array, which the first estimator makes."""
     from sklearn.tree import DecisionTreeRegressor
 
     stages = model.estimators_
@@ -57,7 +57,7 @@ def _check_stages(model: Any) -> None:
 
 
 def _check_histograms(model: Any) -> None:
-    """A node's feature is looked up among the categorical ones, and the preprocessor keeps every column."""
+    """Check histogram boosting: a node's feature is looked up among the categorical ones; the preprocessor keeps all columns."""
     features, mapper = model.n_features_in_, model._bin_mapper  # noqa: SLF001
     categorical = np.asarray(mapper.is_categorical_)
     _require(model, "is_categorical_", categorical.shape == (features,))
@@ -83,12 +83,12 @@ def _check_preprocessor(model: Any, preprocessor: Any) -> None:
 
 
 def _check_neighbors(model: Any) -> None:
-    """Distances are computed over the columns of both sides, and votes are counted by the class's number."""
+    """Check neighbours: distances are computed over the columns of both sides, and votes are counted by class number."""
     fitted = model._fit_X  # noqa: SLF001
     if not isinstance(fitted, np.ndarray):
         return  # a tree, which is checked by itself
     _require(model, "_fit_X", fitted.ndim == 2 and fitted.shape[1] == model.n_features_in_)
-    # No rows at all end in a division by zero that no Python sees.
+    # Zero rows end in a division by zero outside Python.
     _require(model, "n_samples_fit_", model.n_samples_fit_ == len(fitted) > 0)
     classes, votes = getattr(model, "classes_", None), getattr(model, "_y", None)
     if isinstance(classes, np.ndarray) and votes is not None:
@@ -98,7 +98,7 @@ def _check_neighbors(model: Any) -> None:
 
 
 def _check_support(model: Any) -> None:
-    """Libsvm takes every size from the number of classes and of support vectors."""
+    """Check support vector machines: libsvm derives every size from the number of classes and of support vectors."""
     support, vectors, counts = model.support_, model.support_vectors_, np.asarray(model._n_support)  # noqa: SLF001
     if model._sparse:  # noqa: SLF001
         raise IntegrityError(
@@ -126,6 +126,6 @@ def _check_centers(model: Any) -> None:
 def _require(model: Any, what: str, holds: bool) -> None:  # noqa: FBT001
     if not holds:
         raise IntegrityError(
-            f"{what} of the {type(model).__name__} does not fit to the rest of it",
+            f"{what} of the {type(model).__name__} does not fit the rest of it",
             hint="the file was not written by tinymlops; refit",
         )

@@ -1,4 +1,4 @@
-"""What a fitted estimator answers: given the kind of table it was fitted to, and checked before anyone reads it."""
+"""The answers of a fitted estimator: it gets the kind of table it was fitted to, and its answers are checked."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def predict(model: Any, frame: pl.DataFrame, signature: Signature) -> pl.DataFra
     Args:
         model: A fitted estimator.
         frame: A column for each feature.
-        signature: What the model takes and gives, as `tinymlops.training.fitted` returns it.
+        signature: The model's signature, as `tinymlops.training.fitted` returns it.
 
     Returns:
         `prediction`; for two classes also `probability`, of the second, and for more `probabilities`, a list in the
-        order of the signature's classes, where the model gives them. A number that is not finite is null.
+        order of the signature's classes, if the model has them. A number that is not finite is null.
 
     Raises:
-        DataError: If a feature is missing or mistyped, a null reaches a model that takes none, or the model's answer
+        DataError: If a feature is missing or has the wrong type, the model does not accept a null, or the model's answer
             is not one number or one of the signature's classes for each row.
     """
     import numpy as np
@@ -76,7 +76,7 @@ def _call(model: Any, method: str, features: pl.DataFrame, signature: Signature)
         with threads_for(features.height):
             return np.asarray(getattr(model, method)(table))
 
-    # A model is its user's code: whatever it raises, its caller is told which features it was given.
+    # A model is user code: whatever it raises, the error names the features that it was given.
     try:
         return answer(features)
     except TinyMLOpsError:
@@ -85,7 +85,7 @@ def _call(model: Any, method: str, features: pl.DataFrame, signature: Signature)
         booleans = [name for name, dtype in features.schema.items() if dtype == pl.Boolean]
         if not booleans or "bool" not in str(error):
             raise _refused(error, features) from error
-    # SimpleImputer takes a Boolean with nulls and refuses one without; as numbers they are the same to it.
+    # SimpleImputer accepts a Boolean with nulls and refuses one without; as numbers they are the same to it.
     try:
         return answer(features.with_columns(pl.col(booleans).cast(pl.Float64)))
     except (Exception, pl.exceptions.PanicException) as error:
@@ -97,7 +97,7 @@ def kind_of_table(model: Any, kind: str | None) -> str:
 
     Args:
         model: A fitted estimator.
-        kind: What its signature says; None of models logged before that was kept.
+        kind: The kind in its signature; None for models logged before that was stored.
     """
     if kind is not None:
         return kind
@@ -132,12 +132,12 @@ def _to_pandas(frame: pl.DataFrame) -> Any:
 
 
 def threads_for(rows: int) -> AbstractContextManager[Any]:
-    """Keep OpenMP to this thread for a few rows: waking the others took a hundred times as long on a busy machine."""
+    """Limit OpenMP to this thread for a few rows: waking the others took a hundred times as long on a busy machine."""
     return _OneThread() if rows < _FEW_ROWS else nullcontext()
 
 
 class _OneThread:
-    """OpenMP with one thread inside the block, and with as many as before after it."""
+    """OpenMP with one thread inside the block, and with the same number as before after it."""
 
     def __enter__(self) -> None:
         self._before = [(library, library.num_threads) for library in _openmp()]
@@ -187,11 +187,11 @@ def _predictions(model: Any, array: Any, signature: Signature, rows: int) -> pl.
     answers = array.tolist()
     try:
         found = [named[value] for value in answers]
-    except (KeyError, TypeError) as error:  # a list is no key
+    except (KeyError, TypeError) as error:  # a list is not a key
         row, value = next((row, value) for row, value in enumerate(answers) if value not in classes)
         raise DataError(
-            f"the {type(model).__name__} answers {value!r:.100} in row {row}, which is none of {classes!r:.200}, its label's",
-            hint="fit it to data.train.y as it is, and log it anew",
+            f"the {type(model).__name__} answers {value!r:.100} in row {row}, which is not one of {classes!r:.200}, its label's",
+            hint="fit it to data.train.y as it is, and log it again",
         ) from error
     return pl.Series("prediction", found, dtype=_class_dtype(classes))
 
@@ -203,7 +203,7 @@ def _probabilities(model: Any, array: Any, signature: Signature, rows: int) -> p
     fitted = class_values(model) or []
     if array.shape != (rows, len(fitted)):
         raise _shapeless(model, "predict_proba", array, f"{len(fitted)} probabilities for each of {rows} rows")
-    # A class that the training rows had not is never predicted.
+    # A class that the training rows did not have is never predicted.
     columns = [
         _numbers(model, "probability", array[:, fitted.index(value)])
         if value in fitted
@@ -217,7 +217,7 @@ def _probabilities(model: Any, array: Any, signature: Signature, rows: int) -> p
 
 
 def _numbers(model: Any, name: str, array: Any) -> pl.Series:
-    """Return numbers as a column; what is not finite is nothing that JSON or a metric could carry."""
+    """Return numbers as a column; numbers that are not finite become null, because JSON and metrics cannot hold them."""
     import numpy as np
     import polars as pl
 
@@ -233,7 +233,7 @@ def _numbers(model: Any, name: str, array: Any) -> pl.Series:
 def _shapeless(model: Any, method: str, array: Any, expected: str) -> DataError:
     return DataError(
         f"{method} of the {type(model).__name__} gives {array.dtype} of shape {array.shape}; expected {expected}",
-        hint="fit it to data.train.y, which has one value a row",
+        hint="fit it to data.train.y, which has one value for each row",
     )
 
 

@@ -1,4 +1,4 @@
-"""The histogram of each training feature, kept with a model so that drift can be told from it."""
+"""The histogram of each training feature, stored with a model to measure drift."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ __all__ = ["Baseline", "Histogram", "baseline_of", "histogram_of", "read_baselin
 
 
 class Histogram(msgspec.Struct, frozen=True):
-    """How the values of one column are spread."""
+    """The distribution of the values of one column."""
 
     counts: list[int]
-    """Of the bins from low to high or of the categories, then of the nulls."""
+    """Counts of the bins from low to high or of the categories, then of the nulls."""
     edges: list[float] | None = None
     """The cuts between the bins of numbers, as `tinymlops.kernels.drift.bin_edges` makes them."""
     categories: list[str] | None = None
 
 
 class Baseline(msgspec.Struct, frozen=True):
-    """What training rows looked like."""
+    """The distributions of the training rows."""
 
     rows: int
     features: dict[str, Histogram]
     prediction: Histogram | None = None
-    """Of the model's own answers to them: the probability for two classes, else the number or the class."""
+    """The histogram of the model's own answers: the probability for two classes, else the number or the class."""
 
 
 def baseline_of(X: pl.DataFrame, predictions: pl.DataFrame | None = None) -> Baseline:
-    """Describe training rows, and what the model answers to them."""
+    """Describe training rows and the model's answers to them."""
     answers = None
     if predictions is not None:
         name = "probability" if "probability" in predictions.columns else "prediction"
@@ -51,7 +51,7 @@ def histogram_of(column: pl.Series) -> Histogram:
 
     if column.dtype.is_numeric():
         values = column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
-        # An infinite value has no quantile of its own; it falls into the first or the last bin.
+        # An infinite value is not used for quantiles; it falls into the first or the last bin.
         edges = bin_edges(values[np.isfinite(values)])
         return Histogram(bin_counts(values, edges).tolist(), edges=edges.tolist())
     if isinstance(column.dtype, pl.Enum):
@@ -69,7 +69,7 @@ def read_baseline(content: bytes) -> Baseline:
     """Read the JSON file of a baseline.
 
     Raises:
-        IntegrityError: If it is none.
+        IntegrityError: If it is not a baseline.
     """
     try:
         return msgspec.json.decode(content, type=Baseline)

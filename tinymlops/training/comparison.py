@@ -1,4 +1,4 @@
-"""Runs side by side: a row a run, a column for every metric, parameter and tag."""
+"""Compare runs: a row for each run, a column for every metric, parameter and tag."""
 
 from __future__ import annotations
 

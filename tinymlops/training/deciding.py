@@ -1,8 +1,8 @@
-"""How a classifier decides: by the greatest of its probabilities, or by a rule of its own.
+"""How a classifier decides: by its greatest probability, or by a rule of its own.
 
-A model that decides by its probabilities is asked for them alone. Which do so is known of scikit-learn's own classes, read
-in its source; of any other class, also one derived from them, nothing is known, and it is asked for both. (A network's
-`predict` may answer several labels at once, which its probabilities do not show.)
+A model that decides by its probabilities is only asked for these. Which models do so is known for scikit-learn's own
+classes, from its source. Any other class, even one derived from them, is asked for both. (A network's `predict` may
+answer several labels at once, which its probabilities do not show.)
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["decided", "decided_one", "decides_by_probability"]
 
 _CLEAR = 1e-6
-"""How much greater the greatest probability must be: nearer ones may be equal where what they are made of is not."""
+"""How much greater the greatest probability must be: closer ones may be equal although the scores behind them differ."""
 
 _BY_PROBABILITY = frozenset(
     f"sklearn.{name}"
@@ -45,10 +45,10 @@ _SEARCHES = ("sklearn.model_selection._search.GridSearchCV", "sklearn.model_sele
 
 
 def decides_by_probability(model: Any) -> bool:
-    """Say whether a fitted model's `predict` is the class of the greatest of its `predict_proba`.
+    """Return whether a fitted model's `predict` is the class of the greatest of its `predict_proba`.
 
     Args:
-        model: A fitted estimator; of a pipeline the last step decides, of a search the best estimator.
+        model: A fitted estimator; in a pipeline the last step decides, in a search the best estimator.
     """
     name = f"{type(model).__module__}.{type(model).__qualname__}"
     if name == _LAST_STEP:
@@ -59,11 +59,11 @@ def decides_by_probability(model: Any) -> bool:
 
 
 def decided(probabilities: np.ndarray[Any, Any], classes: int) -> np.ndarray[Any, Any] | None:
-    """Return the place of the greatest probability of each row; None where a row has no clear one.
+    """Return the index of the greatest probability of each row; None if a row has no clear one.
 
     Args:
-        probabilities: What the model gives, n rows.
-        classes: How many the model knows.
+        probabilities: The model's probabilities, n rows.
+        classes: The number of the model's classes.
     """
     import numpy as np
 
@@ -76,11 +76,11 @@ def decided(probabilities: np.ndarray[Any, Any], classes: int) -> np.ndarray[Any
 
 
 def decided_one(probabilities: list[float]) -> int | None:
-    """Return the place of the greatest probability of one row; None where none is clear."""
+    """Return the index of the greatest probability of one row; None if none is clear."""
     if len(probabilities) < 2:
         return None
     *_, second, first = sorted(probabilities)
-    # A NaN among them may stand anywhere, and then no sum is one.
+    # A NaN may be anywhere among them, and then the sum is not one.
     if not first - second > _CLEAR or math.isnan(sum(probabilities)):
         return None
     return probabilities.index(first)

@@ -1,4 +1,4 @@
-"""How good predictions are: a few metrics for each task, each left out where it is not defined, never NaN."""
+"""Evaluate predictions: a few metrics for each task, each left out where it is not defined, never NaN."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["evaluate", "metrics_for"]
 
 
 def evaluate(y: pl.Series, predictions: pl.DataFrame, signature: Signature, *, split: str) -> Evaluation:
-    """Compare predictions with what happened.
+    """Compare predictions with outcomes.
 
     Args:
         y: The outcomes; a null is left out.
@@ -38,7 +38,7 @@ def metrics_for(
             (mae, rmse, r2).
         y: The outcomes, without nulls.
         predictions: `prediction`, and `probability` or `probabilities` where there are some.
-        classes: In order; of two, the second is the positive one.
+        classes: The classes in order; the second of two is the positive one.
     """
     if not len(y):
         return {}

@@ -1,4 +1,4 @@
-"""A fitted model beside its training data: it takes these features and answers with this label, or it is not logged."""
+"""Check a fitted model against its training data: it must take these features and answer this label to be logged."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 __all__ = ["answer_training_rows", "fitted_signature"]
 
 _TRIED_ROWS = 2_000
-"""Rows on which a Polars frame is compared with a pandas frame."""
+"""The number of rows on which a Polars frame is compared with a pandas frame."""
 
 
 def fitted_signature(signature: Signature, model: Any, y: pl.Series) -> Signature:
-    """Return the signature with the task that the model learnt: its user chose it, within what the label can be.
+    """Return the signature with the task that the model was fitted for, among those that the label allows.
 
     Args:
-        signature: Of the training data.
+        signature: The signature of the training data.
         model: A fitted estimator.
         y: The label that it was fitted to.
 
     Raises:
-        DataError: If it was fitted to other features, to several outputs, or to other values than the label's.
+        DataError: If it was fitted to other features, to several outputs, or to values other than the label's.
     """
     _check_features(signature, model)
     if not hasattr(model, "predict"):
@@ -53,10 +53,10 @@ def fitted_signature(signature: Signature, model: Any, y: pl.Series) -> Signatur
 
 
 def answer_training_rows(signature: Signature, model: Any, X: pl.DataFrame) -> tuple[Signature, pl.DataFrame]:
-    """Let a model answer its training rows, and find out to what kind of table it was fitted.
+    """Let a model answer its training rows, and find out which kind of table it was fitted to.
 
-    scikit-learn does not keep it, and text that is null differs: NaN in pandas, None in Polars. A model that takes both
-    kinds and answers them differently would be served wrong numbers as the wrong one.
+    scikit-learn does not store it, and null text differs: NaN in pandas, None in Polars. A model that accepts both kinds
+    and answers them differently would serve wrong numbers with the wrong one.
 
     Args:
         signature: As `fitted_signature` returns it.
@@ -67,7 +67,7 @@ def answer_training_rows(signature: Signature, model: Any, X: pl.DataFrame) -> t
         The signature with the kind of table, and the answers as `predict` returns them.
 
     Raises:
-        DataError: If the model takes no kind of table, or its answers are not one finite number, or class, a row.
+        DataError: If the model accepts no kind of table, or its answers are not one finite number, or class, for each row.
     """
     first, *others = (msgspec.structs.replace(signature, frame=kind) for kind in _kinds(model))
     try:
@@ -88,7 +88,7 @@ def _check_features(signature: Signature, model: Any) -> None:
     unknown = [name for name in getattr(model, "feature_names_in_", names) if name not in names]
     if unknown:
         raise DataError(
-            f"the model was fitted to a feature {unknown[0]!r} that its training data has not",
+            f"the model was fitted to a feature {unknown[0]!r} that its training data does not have",
             hint="fit it to data.train.X; put what computes the feature into an on-demand view or the pipeline",
         )
     if not hasattr(model, "feature_names_in_") and getattr(model, "n_features_in_", len(names)) != len(names):
@@ -116,7 +116,7 @@ def _as_classifier(signature: Signature, model: Any, y: pl.Series, classes: list
         )
     expected = _label_classes(signature, model, y, classes)
     other = [value for value in classes if value not in expected]
-    # Text that is in the label means what it says. A number may be a code: 0 and 1 for 'none' and 'some' of 0, 1, 2, 5.
+    # Text that is in the label is a class. A number may be a code: 0 and 1 for 'none' and 'some' of 0, 1, 2, 5.
     lacking = [value for value in expected if value not in classes and not isinstance(value, str)]
     if len(classes) < 2:
         raise DataError(
@@ -154,7 +154,7 @@ def _is_classifier(model: Any) -> bool:
 
 
 def _kinds(model: Any) -> list[str]:
-    """Return the kinds of table that a model may have been fitted to, the likeliest first."""
+    """Return the kinds of table that a model may have been fitted to, the most likely one first."""
     frames = ["polars", *(["pandas"] if "pandas" in sys.modules else [])]
     if hasattr(model, "feature_names_in_"):
         return frames
@@ -175,7 +175,7 @@ def _first_taken(
 
 
 def _needs_pandas(model: Any, X: pl.DataFrame, as_polars: Signature, as_pandas: Signature) -> bool:
-    """Say whether a model that takes both kinds of frame was fitted to a pandas frame."""
+    """Return whether a model that takes both kinds of frame was fitted to a pandas frame."""
     import polars as pl
 
     holes = X.filter(pl.any_horizontal(pl.all().is_null()))
@@ -188,7 +188,7 @@ def _needs_pandas(model: Any, X: pl.DataFrame, as_polars: Signature, as_pandas: 
 
 
 def _alike(left: pl.DataFrame, right: pl.DataFrame) -> bool:
-    """Say whether answers are the same but for the order in which BLAS sums."""
+    """Return whether answers are the same up to the order in which BLAS sums."""
     from polars.testing import assert_frame_equal
 
     try:
@@ -199,7 +199,7 @@ def _alike(left: pl.DataFrame, right: pl.DataFrame) -> bool:
 
 
 def _expects_none(model: Any) -> bool:
-    """Say whether a null of text is None in what a model's encoders and imputers were fitted to, or NaN."""
+    """Return whether a model's encoders and imputers were fitted to None for null text, or to NaN."""
     from tinymlops.training._guards import parts
 
     every = [part for part, _ in parts(model)]

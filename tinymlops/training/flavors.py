@@ -1,4 +1,4 @@
-"""Model files: how a fitted model becomes bytes and comes back, running nothing that the file brings.
+"""Model files: write a fitted model as bytes and read it back, without running code from the file.
 
 One flavour so far, scikit-learn by skops. A flavour is a pair of functions under a name in `FLAVORS`.
 """
@@ -16,7 +16,7 @@ __all__ = ["FLAVORS", "Flavor", "flavor_of", "load", "save"]
 
 
 class Flavor(NamedTuple):
-    """How one kind of model is kept."""
+    """The way to store one kind of model."""
 
     name: str
     matches: Callable[[Any], bool]
@@ -25,10 +25,10 @@ class Flavor(NamedTuple):
 
 
 def flavor_of(model: Any) -> str:
-    """Return the name of the flavour that keeps a model.
+    """Return the name of the flavour that can store a model.
 
     Raises:
-        DataError: If none does.
+        DataError: If there is none.
     """
     for flavor in FLAVORS.values():
         if flavor.matches(model):
@@ -47,7 +47,7 @@ def save(model: Any, trusted: Sequence[str] = ()) -> bytes:
         trusted: Types beyond the reviewed ones, by full name.
 
     Raises:
-        UntrustedModelError: If it holds another type, named, such as a function of the user's.
+        UntrustedModelError: If it holds another type, such as a function of the user; the error names it.
         DataError: If it is not fitted, or cannot be written.
     """
     return FLAVORS[flavor_of(model)].save(model, _listed(trusted))
@@ -59,11 +59,11 @@ def load(data: bytes, trusted: Sequence[str] = (), *, flavor: str = "sklearn") -
     Args:
         data: The file's content, already checked against its hash.
         trusted: Types beyond the reviewed ones, by full name.
-        flavor: How it was written.
+        flavor: The flavour that wrote it.
 
     Raises:
         UntrustedModelError: If it holds a type that is neither reviewed nor listed.
-        IntegrityError: If it is no model file, or its trees point outside themselves.
+        IntegrityError: If it is not a model file, or its trees point outside themselves.
     """
     if flavor not in FLAVORS:
         raise IntegrityError(f"there is no model flavour {flavor!r}", hint="pip install --upgrade tinymlops")
@@ -72,7 +72,7 @@ def load(data: bytes, trusted: Sequence[str] = (), *, flavor: str = "sklearn") -
 
 def _listed(trusted: Sequence[str]) -> frozenset[str]:
     if isinstance(trusted, str) or not all(isinstance(name, str) for name in trusted):
-        raise DataError(f"trust={trusted!r} is no list of type names", hint='write trust=["package.module.Type"]')
+        raise DataError(f"trust={trusted!r} is not a list of type names", hint='write trust=["package.module.Type"]')
     return frozenset(trusted)
 
 
@@ -110,7 +110,7 @@ def _load_sklearn(data: bytes, trusted: Collection[str]) -> Any:
     from tinymlops.training._guards import check_bounds
 
     accepted = _accepted(data, trusted)
-    # Whatever is in a file: numbers that need more memory than there is, names nested in each other without end.
+    # A file may hold anything: numbers that need more memory than there is, endlessly nested names.
     try:
         model = skops.io.loads(data, trusted=accepted)
     except Exception as error:
@@ -122,7 +122,7 @@ def _load_sklearn(data: bytes, trusted: Collection[str]) -> Any:
     except IntegrityError:
         raise
     except Exception as error:
-        raise IntegrityError(f"the model is not whole: {_said(error)}", hint="refit it and log it anew") from error
+        raise IntegrityError(f"the model file is damaged: {_said(error)}", hint="refit it and log it again") from error
     return model
 
 
@@ -141,7 +141,7 @@ def _accepted(data: bytes, trusted: Collection[str]) -> list[str]:
     unknown = sorted(found - REVIEWED.keys() - set(trusted))
     if unknown:
         raise UntrustedModelError(
-            f"the model holds what nobody has reviewed: {', '.join(unknown)}",
+            f"the model holds types that were not reviewed: {', '.join(unknown)}",
             hint=f"if you know it and it is importable everywhere the model is served, log it with trust={unknown!r}, and "
             f"list it in tinymlops.toml: {listing(unknown)}",
         )

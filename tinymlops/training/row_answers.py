@@ -1,4 +1,4 @@
-"""What a model answers for one row: the model is asked as for many, and the answer is read without frames around it."""
+"""The answer of a model for one row: it is asked as for many rows, and the answer is read without frames."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["RowAnswers"]
 
 _DTYPES = {"Float64": pl.Float64(), "Int64": pl.Int64(), "Boolean": pl.Boolean()}
 _KINDS = (bool, int, str)
-"""Of classes that are in a column what they are in Python."""
+"""Types of classes that are the same in a column and in Python."""
 
 
 class RowAnswers:
@@ -27,7 +27,7 @@ class RowAnswers:
 
     Args:
         model: A fitted estimator.
-        signature: What it takes and gives.
+        signature: Its signature.
     """
 
     def __init__(self, model: Any, signature: Signature) -> None:
@@ -49,15 +49,15 @@ class RowAnswers:
         self._has_categories = any(known is not None for known in self._categories)
         kinds = set(map(type, self._named))
         self.is_usable = not self._classifies or (len(kinds) == 1 and kinds <= set(_KINDS))
-        """Whether it can be asked so at all."""
+        """Whether it can be asked this way at all."""
 
     def answer(self, values: Sequence[Any]) -> dict[str, Any] | None:
-        """Answer as `tinymlops.training.answers.predict` does; None where that must tell the answer, or what is wrong.
+        """Answer as `tinymlops.training.answers.predict` does; None where that must return the answer or the error.
 
         Args:
             values: A value of its type, or None, for each feature of the signature, in order.
         """
-        # A model is its user's code and may raise anything; asked again for a frame, it says what it was given.
+        # A model is user code and may raise anything; asked again with a frame, the error names its features.
         try:
             table = self._table(values)
             with threads_for(1):
@@ -79,7 +79,9 @@ class RowAnswers:
                 for value, known in zip(values, self._categories, strict=True)
             ]
         row = [values[place] for place in self._order]
-        if self._is_numbers and None not in row:  # columns side by side, which become an array without a copy of each
+        if (
+            self._is_numbers and None not in row
+        ):  # columns side by side, which become an array without a copy of each column
             frame = pl.from_numpy(np.array([row], order="F"), schema=self._names, orient="row")
         else:
             frame = pl.DataFrame([row], schema=self._schema, orient="row")

@@ -1,4 +1,4 @@
-"""A run while it runs: what `ws.start_run` gives to a `with` block."""
+"""A run in progress: the object that `ws.start_run` returns for a `with` block."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class LabelledRows(Protocol):
 
 
 class FittingData(Protocol):
-    """What a run needs to know of its training data."""
+    """The properties of training data that a run needs."""
 
     build_id: str
     signature: Signature
@@ -52,11 +52,11 @@ class FittingData(Protocol):
 
 
 class ActiveRun:
-    """A run that is being made; leaving the `with` block finishes it, an exception fails it.
+    """A run in progress; leaving the `with` block finishes it, an exception fails it.
 
     Args:
         runs: The workspace's runs.
-        name: What to call it.
+        name: Its name.
         clock: The workspace's time.
         data: The training data it uses; needed to log a model.
         params: Its first parameters.
@@ -112,10 +112,10 @@ class ActiveRun:
         return self._runs.get(self.id)
 
     def log_params(self, params: Mapping[str, object] | None = None, /, **named: object) -> None:
-        """Log parameters; one that was logged keeps its value.
+        """Log parameters; a logged one keeps its value.
 
         Args:
-            params: Name to value, for names that Python cannot write.
+            params: Name to value, for names that cannot be keywords.
             named: The same, as keywords.
         """
         self._runs.log_params(self.id, {**(params or {}), **named})
@@ -126,28 +126,28 @@ class ActiveRun:
         """Log one value of each metric.
 
         Args:
-            metrics: Name to value, for names that Python cannot write.
-            step: Where in the training; by default one after the last.
+            metrics: Name to value, for names that cannot be keywords.
+            step: The step of the training; by default one after the last.
             named: The same, as keywords.
         """
         self._runs.log_metrics(self.id, {**(metrics or {}), **named}, step=step)
 
     def log_artifact(self, name: str, content: str | Path | bytes) -> Artifact:
-        """Keep a file (by its path), or bytes, under a name."""
+        """Store a file (by its path), or bytes, under a name."""
         return self._runs.log_artifact(self.id, name, content)
 
     def log_model(self, model: Any, name: str = "model", *, trust: Sequence[str] = ()) -> LoggedModel:
-        """Keep a fitted model with all that is needed to serve and explain it.
+        """Store a fitted model with everything needed to serve and explain it.
 
-        It is read back and must answer the training rows as the model itself does, as the kind of table that it was
+        It is read back and must answer the training rows as the model itself does, in the kind of table that it was
         fitted to: `data.train.X`, `data.train.X.to_pandas()` or an array of it. It is evaluated on the test
-        rows, or on the training rows where there are no others, and then says so.
+        rows, or, marked as such, on the training rows if there are no others.
 
         Args:
             model: A fitted scikit-learn estimator or pipeline.
-            name: To tell several models of one run apart.
-            trust: Types in it that you reviewed yourself, by full name. Whoever loads the model must trust them too,
-                in `trusted_types` of `tinymlops.toml`.
+            name: Distinguishes several models of one run.
+            trust: Types in it that you reviewed yourself, by full name. To load the model they must also be in
+                `trusted_types` of `tinymlops.toml`.
 
         Raises:
             DataError: If the run has no training data, or the model was fitted to other features or to another label:
@@ -166,14 +166,9 @@ class ActiveRun:
             )
         data = self._data
         content = save(model, trust)
-        signature, answers = answer_training_rows(
-            fitted_signature(data.signature, model, data.train.y), model, data.train.X
-        )
-        if not predict(load(content, trust), data.train.X, signature).equals(answers, null_equal=True):
-            raise DataError(
-                f"the {type(model).__name__} answers differently once it is read back",
-                hint="leave out steps with random answers or a state of their own",
-            )
+        fitted = fitted_signature(data.signature, model, data.train.y)
+        signature, answers = answer_training_rows(fitted, model, data.train.X)
+        _require_same(model, predict(load(content, trust), data.train.X, signature), answers)
         baseline = msgspec.json.encode(baseline_of(data.train.X, answers))
         record = LoggedModel(
             run=self.id,
@@ -193,8 +188,17 @@ class ActiveRun:
         return self._runs.log_model(record, {record.sha256: content, _sha256(baseline): baseline})
 
     def finish(self) -> Run:
-        """End the run where no `with` block does."""
+        """End the run without a `with` block."""
         return self._runs.finish(self.id)
+
+
+def _require_same(model: Any, again: pl.DataFrame, answers: pl.DataFrame) -> None:
+    """Refuse a model that answers otherwise once it is read back."""
+    if not again.equals(answers, null_equal=True):
+        raise DataError(
+            f"the {type(model).__name__} answers differently once it is read back",
+            hint="leave out steps with random answers or a state of their own",
+        )
 
 
 def _evaluation(model: Any, data: FittingData, signature: Signature, answers: pl.DataFrame) -> Evaluation:

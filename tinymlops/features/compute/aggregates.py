@@ -1,4 +1,4 @@
-"""What the features of one view are for spine rows: the one place where the point-in-time rule meets expressions.
+"""Compute the features of one view for spine rows: the one place where the point-in-time rule meets expressions.
 
 Training sets, historical reads and labels come through here; every time is int64 microseconds UTC.
 """
@@ -39,7 +39,7 @@ def compute(
         history: The rows, arranged for the spine's keys.
         features: Name to expression.
         time: int64[m] spine times.
-        strict: Whether a row known at the spine time itself is left out; windows always leave it out.
+        strict: Whether to leave out a row known at exactly the spine time; windows always leave it out.
         ttl: Greatest age of a value without a window.
 
     Returns:
@@ -67,7 +67,7 @@ def compute(
 
 
 def _reductions(history: History, features: Mapping[str, Aggregate], time: Array) -> dict[str, pl.Series]:
-    """Reduce windows; features of one operand and window share what they have in common."""
+    """Reduce windows; features with the same operand and window share their work."""
     spine = windows.Spine(history.timeline, history.spine_key, time)
     found: dict[int, windows.Window] = {}
     reductions: dict[tuple[int, int], windows.Reduction] = {}
@@ -100,7 +100,7 @@ def winners_of(history: History, feature: Aggregate, time: Array, *, strict: boo
 def _picks(
     history: History, features: Mapping[str, Aggregate], time: Array, *, strict: bool, ttl: int | None
 ) -> dict[str, pl.Series]:
-    """Gather the values of all `first` and `last`, of any type: features with one winner are copied together."""
+    """Gather the values of all `first` and `last`, of any type: features with the same winner are copied together."""
     winners: dict[bytes, Array] = {}
     tables: dict[bytes, list[pl.Series]] = {}
     for name, feature in features.items():
@@ -118,7 +118,7 @@ def _picks(
 
 
 def _values_only(history: History, winner: Array) -> Array:
-    """Leave out the winners that are deletes: they give null."""
+    """Leave out winners that are deletes: they give null."""
     found = winner >= 0
     if found.any() and not history.is_value.all():
         found[found] = history.is_value[winner[found]]
@@ -140,7 +140,7 @@ def _reduce(reduction: windows.Reduction, name: str, feature: Aggregate, time: A
 
 
 def too_great(name: str, feature: Aggregate, row: int, time: int) -> DataError:
-    """Say that a feature has no value of its type, for a row of the spine."""
+    """Return the error for a spine row whose value does not fit the feature's type."""
     assert feature.window is not None
     return DataError(
         f"{feature.function} {feature_of(name)!r} over {format_duration(feature.window)} does not fit 64 bits at spine row "

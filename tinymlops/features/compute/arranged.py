@@ -52,7 +52,7 @@ class History:
         self.spine_key = spine_key
         self.timeline = windows.Timeline(records)
         self.not_finite: dict[str, int] = {}
-        """Feature to how many values are null because what was computed is NaN or infinite; of those that have any."""
+        """Feature to the number of values that are null because the result is NaN or infinite; only features with any."""
         self._rows = rows
         self._lost: dict[bytes, int] = {}
         self._series: dict[bytes, pl.Series] = {}
@@ -78,7 +78,7 @@ class History:
             raise in_a_window(self.source, f"at {moment}", f"feature {name!r}")
 
     def require_values(self, name: str, feature: Aggregate) -> None:
-        """Compute what a feature reads of the rows.
+        """Compute the operands of a feature.
 
         Raises:
             DataError: As `series` does, naming the feature.
@@ -89,7 +89,7 @@ class History:
                 self.lose(name, self._lost.get(msgspec.json.encode(operand), 0))
 
     def lose(self, name: str, count: int) -> None:
-        """Count values of a feature that are null because what was computed is not finite."""
+        """Count values of a feature that are null because the result is not finite."""
         if count:
             self.not_finite[name] = self.not_finite.get(name, 0) + count
 
@@ -98,7 +98,7 @@ class History:
 
         Args:
             operand: The expression.
-            feature: Whose it is, for errors.
+            feature: Its feature, for errors.
 
         Raises:
             DataError: If it names an unknown column, mixes types, or has an integer that does not fit 64 bits.
@@ -132,7 +132,7 @@ class History:
             return evaluate(operand, self._rows)
         try:
             values = evaluate(operand, self._rows)
-        except TooGreatError:  # perhaps in a row that belongs to no key, which nobody reads
+        except TooGreatError:  # perhaps in a row without a key, which is never read
             return evaluate(operand, self._rows.select(columns_of(operand))[self.order])
         return values._replace(series=values.series.gather(self.order))
 
@@ -146,10 +146,10 @@ class History:
         return np.logical_and.reduce(parts) if parts else None
 
     def operand(self, aggregate: Aggregate) -> windows.Operand:
-        """Return an aggregate's values prepared for windows, once for all of them.
+        """Return an aggregate's values, prepared once for all windows.
 
         Raises:
-            DataError: If they are not what its function takes, or infinite.
+            DataError: If its function does not accept them, or one is infinite.
         """
         kind = kind_taken(aggregate)
         name = msgspec.json.encode((kind, aggregate.operand, aggregate.where))
@@ -191,11 +191,11 @@ def history_of(
 
     Args:
         rows: The user's columns, and `__event`, `__created`, `__sequence`, `__deleted`.
-        source: Their source: by rule 5, rows with a created time are known only from then on, and a pushed row's
-            is the time of its commit.
+        source: Their source: by rule 5, rows with a created time are known only from then on; for a pushed row that is
+            the time of its commit.
         key: Its key columns.
         spine_keys: The spine's key columns, m rows each.
-        outcome: Read as a label does: the final version of every row, from the beginning of time.
+        outcome: Read as a label does: the final version of every row, known from the start.
 
     Raises:
         DataError: If a key column is missing, or its type is not the spine's.
@@ -238,7 +238,7 @@ def arrange_rows(
         keys=keys,
         ids=numbered(rows[source.id]) if source.id else None,
         deleted=rows["__deleted"].to_numpy() if rows["__deleted"].any() else None,
-        # What is observed to have changed is so from then on, also if the event it has now is still to come.
+        # An observed change counts from then on, even if its event time is in the future.
         replaces=created.fill_null(pl.Series(seen)).to_numpy() if observed else None,
     )
 
@@ -252,7 +252,7 @@ def available_at(rows: pl.DataFrame, source: SourceSpec, event: Array) -> Array:
         wait = delay_micros(rows[source.delay_column], of=f" of source {source.name!r}")
     if source.knowledge == "latest":
         return available_from(event, wait)
-    # A row without a created time was never known by event, and is no correction where these are observed.
+    # A row without a created time was never known by event, and is not a correction where these are observed.
     unknown = FOREVER if source.knowledge == "event" else NEVER
     return available_from(event, wait, rows["__created"].fill_null(unknown).to_numpy())
 

@@ -1,4 +1,4 @@
-"""Features that are computed from aggregates: the same expression over the same numbers, offline and online."""
+"""Compute features from aggregates: the same expression over the same numbers, offline and online."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def combined(name: str, feature: Aggregate, parts: Sequence[pl.Series], time: Ar
     """Compute a feature from its parts.
 
     Args:
-        name: Of the feature, for errors.
-        feature: What combines them.
-        parts: Their values, m each.
-        time: int64[m], the moments of the rows.
+        name: The name of the feature, for errors.
+        feature: The expression that combines the parts.
+        parts: The values of the parts, m each.
+        time: int64[m], the times of the rows.
 
     Returns:
-        m values, null where what is computed is not finite.
+        m values, null where the result is not finite.
 
     Raises:
-        DataError: If the parts are not of types that can be combined, or an integer does not fit 64 bits.
+        DataError: If the types of the parts cannot be combined, or an integer does not fit 64 bits.
     """
     assert feature.operand is not None, "what is combined has an expression"
     frame = pl.DataFrame([part.alias(str(place)) for place, part in enumerate(parts)])

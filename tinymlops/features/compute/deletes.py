@@ -1,4 +1,4 @@
-"""Deletes that name no event: they end a state, and no window could say which of its rows they take back."""
+"""Deletes without an id: they end a state, but a window cannot tell which of its rows they take back."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def refuse_deletes(definitions: Definitions, source: SourceSpec, frame: pl.DataF
     """Refuse rows of a source that are deletes without an id, if a window reads it.
 
     Raises:
-        DataError: With the rows, and what reads them.
+        DataError: If there are any; it names the rows and the feature that reads them.
     """
     nameless = frame["__deleted"]
     if source.id is not None:
@@ -45,9 +45,9 @@ def refuse_deletes(definitions: Definitions, source: SourceSpec, frame: pl.DataF
 
 
 def in_a_window(source: SourceSpec, where: str, reader: str) -> DataError:
-    """Say that a window reads deletes that name no event."""
+    """Return the error for a window that reads deletes without an id."""
     return DataError(
-        f"source {source.name!r} has deletes without an id {where}, and {reader} is a window: nobody can say which "
+        f"source {source.name!r} has deletes without an id {where}, and {reader} is a window: it is unknown which "
         "of its rows they take back",
-        hint="name the event that is taken back by the source's id=, or read the source by last and first only",
+        hint="give the source an id= so that deletes name their event, or read the source by last and first only",
     )

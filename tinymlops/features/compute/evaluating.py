@@ -1,7 +1,7 @@
-"""Row expressions computed for a whole frame: the one place where they get their values, offline and online.
+"""Evaluate row expressions for a whole frame: the one place where they get their values, offline and online.
 
-Integers are exact: they are Int64 before anything is computed of them, and what does not fit is an error. No value is
-NaN or infinite: where an operation gives one (`v / 0`), it is null and counted. Everything else is as in Polars.
+Integers are exact: they are Int64 before any computation, and a result that does not fit is an error. No value is NaN
+or infinite: where an operation gives one (`v / 0`), it is null and counted. Everything else is as in Polars.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ _WHOLE_PARTS = ("year", "month", "day", "weekday", "ordinal_day", "hour", "minut
 
 
 class Values(NamedTuple):
-    """What an expression gives."""
+    """The result of an expression."""
 
     series: pl.Series
     """A value for each row."""
     not_finite: int
-    """How many rows are null because what was computed is NaN or infinite."""
+    """The number of rows that are null because the result is NaN or infinite."""
 
 
 def evaluate(operand: Operand, frame: pl.DataFrame) -> Values:
@@ -73,7 +73,7 @@ def evaluate(operand: Operand, frame: pl.DataFrame) -> Values:
         >>> evaluate(Rows()["a"] / Rows()["b"], frame)[1]
         1
     """
-    if isinstance(operand, Column):  # as it is: rows were checked when they came
+    if isinstance(operand, Column):  # unchanged: rows are checked when they are stored
         return Values(frame[operand.name], 0)
     evaluation = _Evaluation(frame)
     series = evaluation.series(evaluation.value(operand))
@@ -81,7 +81,7 @@ def evaluate(operand: Operand, frame: pl.DataFrame) -> Values:
 
 
 def without_infinities(series: pl.Series) -> Values:
-    """Make the NaN and infinities that somebody else computed null, those in lists and structs too, and count rows."""
+    """Make NaN and infinities from outside null, those in lists and structs too, and count the rows."""
     if series.dtype.is_nested():
         if "Float" not in str(series.dtype):
             return Values(series, 0)
@@ -92,7 +92,7 @@ def without_infinities(series: pl.Series) -> Values:
 
 
 def all_finite(frame: pl.DataFrame) -> pl.DataFrame:
-    """Make the NaN and infinities null that user code computed for rows."""
+    """Make NaN and infinities null that user code computed for rows."""
     return frame.with_columns(without_infinities(column).series for column in frame if "Float" in str(column.dtype))
 
 
@@ -105,7 +105,7 @@ def _cleaned(value: Any) -> Any:
 
 
 def _finite(series: pl.Series) -> tuple[pl.Series, pl.Series | None]:
-    """Make NaN and infinities null; return also in which rows there were any, None for no row."""
+    """Make NaN and infinities null; return also which rows had any, None for no row."""
     if not series.dtype.is_float():
         return series, None
     if has_only_finite(series):
@@ -122,7 +122,7 @@ class _Evaluation:
     def __init__(self, frame: pl.DataFrame) -> None:
         self._frame = frame
         self.lost: pl.Series | None = None
-        """In which rows something was computed that is not finite, or divided by zero."""
+        """The rows with a result that is not finite, or a division by zero."""
 
     def value(self, operand: Operand) -> _Value:
         """Compute an expression: a series of the frame's height, or a constant."""
@@ -148,7 +148,7 @@ class _Evaluation:
         return pl.select(pl.lit(value)).to_series().new_from_index(0, self._frame.height)
 
     def _divisor(self, left: _Value, right: _Value) -> _Value:
-        """Make zeros null: of whole and decimal numbers nothing is infinite, and a decimal refuses them."""
+        """Make zero divisors null: integers and decimals have no infinity, and a decimal refuses to divide by zero."""
         if (
             isinstance(right, float)
             or (isinstance(right, pl.Series) and not _is_exact(right.dtype))
@@ -179,7 +179,7 @@ def _is_exact(dtype: pl.DataType) -> bool:
 
 
 def _binary(name: str, left: _Value, right: _Value) -> pl.Series:
-    if name == "**" and not (isinstance(right, int) and right >= 0):  # the type says the definition, not the values
+    if name == "**" and not (isinstance(right, int) and right >= 0):  # the definition decides the type, not the values
         return _select(_OPERATIONS[name], _as_float(left), _as_float(right))
     if integers.are_whole(left, right) and name in integers.OPERATORS:
         return integers.computed(name, left, right)
@@ -226,9 +226,9 @@ def _call(call: Call, value: pl.Series) -> pl.Series:
 
 
 def _is_in(value: pl.Series, among: tuple[bool | int | float | str, ...]) -> pl.Series:
-    """Say which values equal one of these, each compared as `==` does; null stays null."""
+    """Return which values equal one of these, each compared as `==` does; null stays null."""
     if isinstance(value.dtype, pl.Enum | pl.Categorical):
-        value = value.cast(pl.String)  # which has an answer for words that are none of the categories
+        value = value.cast(pl.String)  # text can be compared with words that are not among the categories
     if value.dtype == pl.String and all(isinstance(one, str) for one in among):
         return value.is_in(pl.Series(among, dtype=pl.String).implode())
     found = pl.Series([False]).new_from_index(0, len(value)).set(value.is_null(), None)
@@ -238,7 +238,7 @@ def _is_in(value: pl.Series, among: tuple[bool | int | float | str, ...]) -> pl.
 
 
 def _select(function: Callable[..., pl.Expr], *values: _Value) -> pl.Series:
-    """Apply a function of expressions, in which constants fit the types of columns as in Polars."""
+    """Apply a function of expressions, where constants adapt to the types of columns as in Polars."""
     columns = {f"{place}": value for place, value in enumerate(values) if isinstance(value, pl.Series)}
     given = [pl.col(f"{place}") if f"{place}" in columns else pl.lit(value) for place, value in enumerate(values)]
     return pl.DataFrame(columns).select(function(*given).alias("value")).to_series()

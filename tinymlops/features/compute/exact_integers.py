@@ -1,6 +1,6 @@
-"""Integers of 64 signed bits that never wrap around: what does not fit is an error that names the row.
+"""Integers of 64 signed bits that never wrap around: a result that does not fit is an error that names the row.
 
-Whether a result can be too great is told from the least and greatest values; only then is it computed in 128 bits.
+The least and greatest values show whether a result can be too great; only then is it computed in 128 bits.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _EXACT_IN_FLOATS = 2**53
 _BEYOND = 2.0**64
 """Beyond every integer there is, and within 128 bits."""
 _POWERS = 64
-"""Of 0, 1 and -1 this power and the next tell all greater ones, and no other number has one within 64 bits."""
+"""For 0, 1 and -1 this power and the next tell all greater ones; no other number has such a power within 64 bits."""
 
 _WIDE = {pl.UInt64(), pl.Int128(), pl.UInt128()}
-"""What has integers that do not fit."""
+"""Types whose integers may not fit."""
 OPERATORS = ("+", "-", "*", "//", "%", "**")
-"""What `computed` computes of two integers."""
+"""The functions of two integers that `computed` knows."""
 
 _FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,
@@ -42,12 +42,12 @@ class TooGreatError(ArithmeticError):
 
 
 def are_whole(*values: object) -> bool:
-    """Say whether all are integers or booleans."""
+    """Return whether all are integers or booleans."""
     return all(map(_is_whole, values))
 
 
 def are_flags(*values: object) -> bool:
-    """Say whether all are booleans."""
+    """Return whether all are booleans."""
     return all((value.dtype if isinstance(value, pl.Series) else type(value)) in (pl.Boolean, bool) for value in values)
 
 
@@ -66,12 +66,13 @@ def widened(value: Any) -> Any:
 
 
 def computed(name: str, left: Any, right: Any) -> pl.Series:
-    """Compute integers, as Python does; by zero nothing can be divided, and the result is null.
+    """Compute integers as Python does; the result of a division by zero is null.
 
     Args:
-        name: Of the operator.
+        name: The name of the operator.
         left: n integers or booleans, or one for all.
-        right: The same, at least one of them n; of a power one, not negative; of `neg` and `abs` anything.
+        right: The same; at least one of the two has n. For a power: one number, not negative. Ignored for `neg` and
+            `abs`.
 
     Returns:
         Int64[n].
@@ -100,7 +101,7 @@ def comparable(left: Any, right: Any) -> tuple[Any, Any]:
 
 
 def beside_float(name: str, left: Any, right: Any) -> tuple[Any, Any] | None:
-    """Return an integer and a float as two integers that compare alike; None where floats do, or it is no such pair.
+    """Return an integer and a float as two integers that compare alike; None for other pairs, or where floats compare right.
 
     A float is between two whole numbers: `i < x` where `i` is less than the one above, `i <= x` where it is not more
     than the one below.
@@ -144,7 +145,7 @@ def _bounds(value: Any) -> tuple[int, int]:
 
 
 def _fits(name: str, left: Any, right: Any) -> bool:
-    """Say whether every result is within 64 bits, as far as the least and greatest values tell."""
+    """Return whether every result is within 64 bits, as far as the least and greatest values tell."""
     lefts = _bounds(left)
     if name not in ("+", "-", "*"):
         return lefts[0] > _LEAST

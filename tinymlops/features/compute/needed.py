@@ -1,4 +1,4 @@
-"""Which rows a later read can still need: what the online store keeps."""
+"""Find the rows that a later read can still need: those that the online store keeps."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def kept_rows(
     *,
     ttl: int | None,
 ) -> Array:
-    """Say which arranged rows a read at `now` or later can use.
+    """Return which arranged rows a read at `now` or later can use.
 
     Args:
         records: The rows of every key of interest.
         features: The expressions to be read.
-        keep_of: Gives bool[n], the rows that an expression may take; None for all.
+        keep_of: Returns bool[n], the rows that an expression may use; None for all.
         now: Microseconds UTC; no read is earlier.
         ttl: Greatest age of a value without a window.
 
     Returns:
         bool[n]: rows not yet available, of a window that is still open, or the winner of an expression now; the
-        last delete, for an expression that begins anew after it; and all rows of a key whose availability is not in
+        last delete, for an expression that starts over after it; and all rows of a key whose availability is not in
         order of its events.
     """
     keys = np.arange(len(records.offsets) - 1, dtype=np.int64)
@@ -50,11 +50,11 @@ def kept_rows(
         if span is not None:
             keep |= records.event >= now - span
         if feature.window is None:
-            for strict in (False, True):  # a shared source reads strictly before the moment
+            for strict in (False, True):  # a shared source is read strictly before the time
                 oldest, kept = feature.function == "first", keep_of(feature)
                 winner = asof.latest(records, keys, moment, strict=strict, keep=kept, oldest=oldest)
                 keep[winner[winner >= 0]] = True
-                if oldest:  # what came before a delete is not the first, however late it comes
+                if oldest:  # a row before a delete is not the first, however late it arrives
                     delete = asof.latest(records, keys, moment, strict=strict, keep=none)
                     keep[delete[delete >= 0]] = True
     return keep

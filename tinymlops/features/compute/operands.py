@@ -1,4 +1,4 @@
-"""The values of an aggregate's operand, as the types that the kernels know."""
+"""The values of an aggregate's operand, in the types that the kernels know."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["kind_taken", "not_finite", "operand_values"]
 Array = np.ndarray[Any, Any]
 
 _KINDS = {"count": "any", "any": "flags", "all": "flags", "n_unique": "codes", "time_since_last": "times"}
-"""What a function takes of an operand, where that is not its numbers."""
+"""What a function reads of an operand, where that is not its numbers."""
 
 
 def kind_taken(aggregate: Aggregate) -> str:
-    """Return what an aggregate's function takes of its operand; operands of one kind are prepared once."""
+    """Return the kind of input that an aggregate's function reads; an operand is prepared once for each kind."""
     return _KINDS.get(aggregate.function, "numbers")
 
 
@@ -30,7 +30,7 @@ def operand_values(series: pl.Series, aggregate: Aggregate, source: str) -> Arra
     """Return an aggregate's operand as int64 or float64, the types that the kernels know; null as anything.
 
     Raises:
-        DataError: If its function takes no such values.
+        DataError: If its function does not accept such values.
     """
     kind = kind_taken(aggregate)
     if kind == "codes":
@@ -46,7 +46,7 @@ def operand_values(series: pl.Series, aggregate: Aggregate, source: str) -> Arra
 
 
 def _codes_of(series: pl.Series) -> Array:
-    """Return int64, alike for equal values of any type; -0.0 equals 0.0."""
+    """Return int64, equal for equal values of any type; -0.0 equals 0.0."""
     if series.dtype.is_integer() and series.dtype != pl.UInt64:
         return series.cast(pl.Int64).fill_null(0).to_numpy()
     rows = pl.DataFrame({"value": series}).with_row_index("__row")
@@ -74,7 +74,7 @@ def _numbers(series: pl.Series, aggregate: Aggregate, source: str) -> Array:
 
 
 def not_finite(aggregate: Aggregate, source: str, event: int) -> DataError:
-    """Say that a window cannot take a value, in the row of an event time."""
+    """Return the error for a value that a window cannot aggregate."""
     return DataError(
         f"{aggregate!r} of source {source!r} has an infinite value, in the row of {from_micros(event).isoformat()}",
         hint="leave the row out with where=, for example where the divisor is not 0",

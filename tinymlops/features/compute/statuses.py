@@ -1,4 +1,4 @@
-"""Why each cell holds what it holds, and which event it comes from."""
+"""The status of each cell, and the event time that it comes from."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _STATUSES = pl.Series([status.name for status in Status], dtype=pl.Enum([status.
 def cell_statuses(
     history: History, feature: Aggregate, time: Array, *, strict: bool, ttl: int | None
 ) -> tuple[pl.Series, pl.Series]:
-    """Return why each cell of a feature holds what it holds, and the matched event time (UTC)."""
+    """Return the status of each cell of a feature, and the matched event time (UTC)."""
     if feature.window is not None or feature.parts is not msgspec.UNSET:
         return window_statuses(history.spine_key)
     winner = winners_of(history, feature, time, strict=strict, ttl=ttl)
@@ -49,6 +49,6 @@ def statuses(
 
 
 def window_statuses(key: Array) -> tuple[pl.Series, pl.Series]:
-    """Return the statuses of windows and of what is computed from aggregates, which no event time explains."""
+    """Return the statuses of windows and of combined features, which have no single event time."""
     none = pl.Series([None], dtype=pl.Datetime("us", "UTC")).new_from_index(0, len(key))
     return _STATUSES.gather(np.where(key < 0, Status.NULL_KEY, Status.PRESENT)), none

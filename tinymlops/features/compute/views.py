@@ -1,6 +1,6 @@
-"""One view computed: its plan, which is data, the rows of its source and a spine go in, and columns come out.
+"""Compute one view: its plan, which is data, the rows of its source and a spine go in, and columns come out.
 
-A plan stands for itself: it can be pickled and computed in another process, which needs no workspace.
+A plan is self-contained: it can be pickled and computed in another process, which needs no workspace.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ __all__ = [
 
 
 class ComputePlan(msgspec.Struct, frozen=True, kw_only=True):
-    """All that the features of one view depend on beside its rows and the spine."""
+    """All that the features of one view depend on, except its rows and the spine."""
 
     view: str
     features: dict[str, Aggregate]
-    """Those that were asked for, in order."""
+    """The requested features, in order."""
     prefix: str
     """Put before the name of each column."""
     source: SourceSpec
@@ -53,7 +53,7 @@ class ComputePlan(msgspec.Struct, frozen=True, kw_only=True):
     on: tuple[str, ...]
     """The columns of the spine that hold it."""
     strict: bool
-    """Whether a row known at the spine time itself is left out."""
+    """Whether to leave out a row known at exactly the spine time."""
     ttl: int | None
     """Greatest age of a value without a window, microseconds."""
 
@@ -75,21 +75,21 @@ class ComputePlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ViewColumns(NamedTuple):
-    """What one view is for the rows of a spine."""
+    """The features of one view for the rows of a spine."""
 
     columns: dict[str, pl.Series]
     details: dict[str, pl.Series]
-    """`<column>_status` and `<column>_event_time`, if they were asked for."""
+    """`<column>_status` and `<column>_event_time`, if requested."""
     not_finite: dict[str, int]
-    """Column to how many values are null because what was computed is NaN or infinite; of those that have any."""
+    """Column to the number of values that are null because the result is NaN or infinite; only columns with any."""
 
 
 def plan_view(definitions: Definitions, request: FeatureRequest, *, spine_source: str | None) -> ComputePlan:
-    """Work out what a request for features of a view takes.
+    """Make the plan for a request of a view's features.
 
     Args:
-        definitions: Those that the request is read by.
-        request: Of a feature view.
+        definitions: The definitions to read the request by.
+        request: A request for a feature view.
         spine_source: The source that the spine comes from, if any: a view that shares a base source with it sees only
             what was known strictly before each row.
 
@@ -117,22 +117,22 @@ def compute_view(
     """Compute the features of one view for the rows of a spine.
 
     Args:
-        plan: What to compute.
+        plan: The plan.
         rows: All rows of its source that have a key of the spine: the user's columns, and `__event`, `__created`,
             `__sequence` and `__deleted`.
         spine: The columns that hold the key, m rows.
         time: int64[m] spine times, microseconds UTC.
-        details: Also say why each cell holds what it holds.
+        details: Whether to return the status of each cell as well.
 
     Raises:
-        DataError: If a column is missing or of a type that does not fit, or a value is beyond its type.
+        DataError: If a column is missing or has the wrong type, or a value does not fit its type.
     """
     history = history_of(rows, plan.source, plan.key, plan.keys_of(spine))
     return compute_arranged(plan, history, time, details=details)
 
 
 def compute_arranged(plan: ComputePlan, history: History, time: Array, *, details: bool = False) -> ViewColumns:
-    """Compute the features of one view from rows that are arranged for the spine; else as `compute_view`."""
+    """Compute the features of one view as `compute_view` does, from rows that are already arranged for the spine."""
     columns, reasons = {}, {}
     for name, values in compute(history, plan.features, time, strict=plan.strict, ttl=plan.ttl).items():
         column = plan.prefix + name
@@ -145,15 +145,15 @@ def compute_arranged(plan: ComputePlan, history: History, time: Array, *, detail
 
 
 def asked_of(view: ViewSpec, request: FeatureRequest) -> dict[str, Aggregate]:
-    """Return the features of a view that a request asks for."""
+    """Return the features of a view that are requested."""
     return {name: view.features[name] for name in request.features or view.features}
 
 
 def is_strict(definitions: Definitions, source: str, spine_source: str | None) -> bool:
-    """Say whether a row must not see itself: the spine and the feature share a source anywhere in their lineage."""
+    """Return whether a row must not see itself: the spine and the feature share a source anywhere in their lineage."""
     return spine_source is not None and bool(graph.shared_sources(definitions, spine_source, source))
 
 
 def no_key(column: str, view: str, columns: Sequence[str]) -> DataError:
-    """Say that a spine lacks a column of a view's key."""
+    """Return the error for a spine without a column of a view's key."""
     return DataError(f"the spine has no column {column!r}, the key of {view!r}", hint=near(column, columns))

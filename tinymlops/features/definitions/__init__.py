@@ -1,1 +1,1 @@
-"""What users declare: nouns, expressions, and the data that they become."""
+"""What users declare: nouns and expressions, and the data made from them."""

@@ -1,4 +1,4 @@
-"""Whether a noun that a user passes is the definition in force: a read by an older one would be a silent surprise."""
+"""Check that a noun that a user passes is the definition in force: a read by an older one would be silently wrong."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Noun: TypeAlias = (
 
 
 def applied_names(nouns: Iterable[Noun | str], definitions: Definitions) -> list[str]:
-    """Return the names of nouns, after checking that they are the ones in force; a name stands for itself."""
+    """Return the names of nouns, after checking that they are in force; a name stands for itself."""
     names = []
     for noun in nouns:
         if not isinstance(noun, str):
@@ -35,8 +35,8 @@ def require_applied(noun: Noun, definitions: Definitions) -> None:
     """Refuse a noun that is not the definition in force.
 
     Args:
-        noun: What the user passes; a training set or a service is compared with all that it stands on.
-        definitions: Those in force.
+        noun: What the user passes; for a training set or a service, everything that it depends on is compared.
+        definitions: The definitions in force.
 
     Raises:
         NotFoundError: If nothing of its kind and name was applied.

@@ -1,4 +1,4 @@
-"""What can be checked of definitions without data: that names resolve and that what they name fits together."""
+"""Check definitions without data: names resolve, and the definitions that they name fit together."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ Functions = Mapping[str, Callable[..., Any]]
 def check(definitions: Definitions, functions: Functions) -> list[str]:
     """Check that the definitions fit together.
 
-    On-demand views are called for their expressions; no other function of the user's is.
+    On-demand views are called for their expressions; no other user function is.
 
     Args:
-        definitions: Of one project.
+        definitions: The definitions of one project.
         functions: Its Python functions by definition name.
 
     Returns:
-        What is worth knowing about them.
+        Notes about them.
 
     Raises:
         NotFoundError: If a name resolves to nothing.
@@ -116,7 +116,7 @@ def _check_label(label: LabelSpec, definitions: Definitions) -> None:
     source = definitions.get(SourceSpec, label.source, used_by=where)
     if _is_static(source, definitions):
         raise LeakageError(
-            f"{where} reads {source.name!r}, which has no event time: nobody could say when the outcome was known",
+            f"{where} reads {source.name!r}, which has no event time, so it is unknown when the outcome was known",
             hint=f'give the source one: @project.source(timestamp="...") on {source.name}',
         )
 
@@ -134,7 +134,7 @@ def _check_spine(training_set: TrainingSetSpec, definitions: Definitions) -> Non
 def _check_names(
     where: str, requests: Sequence[FeatureRequest], definitions: Definitions, functions: Functions
 ) -> None:
-    """Refuse two features of one name, and one that has the name of a column that the spine must have."""
+    """Refuse two features of one name, and a feature with the name of a required spine column."""
     taken = {"timestamp": "the prediction time"}
     for request in requests:
         if request.on_demand:

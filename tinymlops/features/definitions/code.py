@@ -1,8 +1,9 @@
-"""Users' functions: where one is found again, and whether it still is the one that was applied.
+"""Users' functions: where to find one again, and whether it is still the one that was applied.
 
 SQL and expressions are stored as data. On-demand views and Python transformations need their code, which comes from
 the installed project and never from the workspace: by module, or by file for a script that ran as `__main__`. A catalog
-may come from a stranger's backup, so a file is read, and run only if the function in it is the one that was applied.
+may come from a stranger's backup, so a file is read first, and run only if the function in it is the one that was
+applied.
 """
 
 from __future__ import annotations
@@ -39,11 +40,11 @@ __all__ = [
 
 
 _SHOWN = 300
-"""Characters of another error that are shown."""
+"""The most characters of another error that are shown."""
 
 
 def reference_of(function: Callable[..., Any]) -> CodeReference:
-    """Say where a function is found again, and what its source text is now."""
+    """Return where a function can be found again, with the digest of its source text."""
     file = getattr(sys.modules.get(function.__module__), "__file__", None)
     return CodeReference(
         module=function.__module__,
@@ -54,12 +55,12 @@ def reference_of(function: Callable[..., Any]) -> CodeReference:
 
 
 def is_interactive(module: str) -> bool:
-    """Say whether a module is a notebook or a prompt, where a definition is made anew whenever a cell runs again."""
+    """Return whether a module is a notebook or a prompt, where every run of a cell defines its nouns again."""
     return module == "__main__" and getattr(sys.modules.get("__main__"), "__file__", None) is None
 
 
 def is_importable(code: CodeReference) -> bool:
-    """Say whether another process can find the function: not if it lives in a notebook, in a function, or is a lambda."""
+    """Return whether another process can find the function: not if it is in a notebook or a function, or is a lambda."""
     return "<" not in code.name and (code.module != "__main__" or code.file is not None)
 
 
@@ -121,7 +122,7 @@ def import_modules(names: Iterable[str], root: Path) -> list[ModuleType]:
 
 
 def told(error: BaseException, root: Path) -> str:
-    """Say what a user's code raised, and at which line of the project's own."""
+    """Describe what the user's code raised, with the line of the project."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if Path(frame.filename).parent.is_relative_to(root)]
     place = f" ({Path(own[-1].filename).relative_to(root)}, line {own[-1].lineno})" if own else ""
@@ -159,13 +160,13 @@ def _module_of(code: CodeReference, root: Path) -> ModuleType:
             raise
         raise DefinitionError(
             f"the script {file} cannot be run to find its functions: {error}",
-            hint='correct it, and put what is no definition under if __name__ == "__main__":',
+            hint='correct it, and put what is not a definition under if __name__ == "__main__":',
         ) from error
     return module
 
 
 def _source_of_module(code: CodeReference) -> str | None:
-    """Find a module and read its source, running neither it nor its packages; None where there is none to read."""
+    """Find a module and read its source without running it or its packages; None where there is no source."""
     path: Sequence[str] | None = None
     spec: ModuleSpec | None = None
     name = ""
@@ -181,7 +182,7 @@ def _source_of_module(code: CodeReference) -> str | None:
 
 
 def _spec_of(name: str, path: Sequence[str] | None) -> ModuleSpec | None:
-    """Do what `importlib.util.find_spec` does, but for importing the package first."""
+    """Find a module as `importlib.util.find_spec` does, but without importing its package."""
     for finder in sys.meta_path:
         spec = finder.find_spec(name, path)
         if spec is not None:
@@ -192,13 +193,13 @@ def _spec_of(name: str, path: Sequence[str] | None) -> ModuleSpec | None:
 def _source(spec: ModuleSpec) -> str | None:
     try:
         text: str | None = spec.loader.get_source(spec.name)  # type: ignore[union-attr]  # where it has it
-    except (AttributeError, ImportError, OSError, SyntaxError):  # which the import tells better
+    except (AttributeError, ImportError, OSError, SyntaxError):  # the import gives a better error
         return None
     return text
 
 
 def _require_elsewhere(file: Path, code: CodeReference) -> None:
-    """Refuse code from inside a workspace or a backup: whoever made that may have put it there.
+    """Refuse code from inside a workspace or a backup: its author may have put it there.
 
     Raises:
         DefinitionError: If it is.
@@ -214,7 +215,7 @@ def _require_elsewhere(file: Path, code: CodeReference) -> None:
 
 
 def _require_same_in(text: str | None, code: CodeReference) -> None:
-    """Refuse a source text in which the function is not the one that was applied, before any of it is run.
+    """Refuse a source text whose function is not the one that was applied, before any of it is run.
 
     Raises:
         DefinitionError: If it differs, or is not there.
@@ -223,7 +224,7 @@ def _require_same_in(text: str | None, code: CodeReference) -> None:
         return
     try:
         found: list[ast.AST] = [ast.parse(text)]
-    except (SyntaxError, ValueError):  # which the import tells better
+    except (SyntaxError, ValueError):  # the import gives a better error
         return
     for part in code.name.split("."):
         found = [inner for outer in found for inner in _definitions(outer) if inner.name == part]
@@ -264,13 +265,13 @@ def _changed(code: CodeReference) -> DefinitionError:
 
 
 def _put_first_in_path(directory: Path) -> None:
-    """Look for modules in a directory first, as Python does for a script's own."""
+    """Search a directory for modules first, as Python does with a script's own."""
     text = str(directory)
     if text not in sys.path:
         sys.path.insert(0, text)
 
 
-@lru_cache(maxsize=1024)  # and so the text is read once, when a decorator sees the function: the file may change later
+@lru_cache(maxsize=1024)  # so the text is read once, when a decorator sees the function: the file may change later
 def _digest(function: Callable[..., Any]) -> str:
     try:
         return _digest_of(inspect.getsource(function))
@@ -283,6 +284,6 @@ def _digest_of(text: str) -> str:
 
 
 def _compiled(code: CodeType) -> str:
-    """Write what a function without a source text does."""
+    """Describe a function without a source text by what it does."""
     constants = [_compiled(value) if isinstance(value, CodeType) else value for value in code.co_consts]
     return repr((code.co_code, code.co_names, code.co_varnames, constants))

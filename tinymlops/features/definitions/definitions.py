@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Iterable, Mapping
+from typing import TypeVar, cast
 
 from tinymlops.errors import DefinitionError, NotFoundError, near
 from tinymlops.features.definitions.specs import (
@@ -33,15 +33,18 @@ class Definitions:
     """
 
     def __init__(self, all_specs: Iterable[AnySpec]) -> None:
-        self.all = list(all_specs)
+        self.all = tuple(all_specs)
+        self._by_kind: dict[type[AnySpec], dict[str, AnySpec]] = {}
+        for spec in self.all:
+            self._by_kind.setdefault(type(spec), {})[spec.name] = spec
         self.plans: dict[object, object] = {}
-        """What was worked out from them for online reads."""
+        """Plans for online reads, made from them."""
         self.checked: set[str] = set()
-        """Sources whose row-wise transformations this process has seen to be so."""
+        """Sources whose row-wise transformations this process has verified as row-wise."""
 
-    def of(self, cls: type[S]) -> dict[str, S]:
+    def of(self, cls: type[S]) -> Mapping[str, S]:
         """Return the definitions of one kind by name."""
-        return {spec.name: spec for spec in self.all if isinstance(spec, cls)}
+        return cast("Mapping[str, S]", self._by_kind.get(cls, {}))
 
     def get(self, cls: type[S], name: str, *, used_by: str = "") -> S:
         """Return one definition.
@@ -57,7 +60,7 @@ class Definitions:
         return known[name]
 
     def require_any(self) -> None:
-        """Refuse to work on nothing.
+        """Refuse to go on without any definitions.
 
         Raises:
             DefinitionError: If no project was applied.
@@ -73,12 +76,12 @@ class Definitions:
         return [source.keys.get(column, column) for column in entity.key]
 
     def features_of(self, request: FeatureRequest) -> tuple[str, ...]:
-        """Return the features of a view that a request asks for, in order, without its prefix."""
+        """Return the requested features of a view, in order, without its prefix."""
         return request.features or tuple(self.get(ViewSpec, request.view).features)
 
 
 def kind_of(spec: AnySpec) -> str:
-    """Return the word for a definition's kind, as the catalog has it."""
+    """Return the word for a definition's kind in the catalog."""
     return str(spec.__struct_config__.tag)
 
 

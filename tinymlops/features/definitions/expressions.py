@@ -1,4 +1,4 @@
-"""The expressions of a feature view, as data: what is written once and evaluated offline and online.
+"""The expressions of a feature view, as data: written once and evaluated offline and online.
 
 `rows["arr_delay"]` is an operand, computed row by row; `.mean(window="7d")` makes an aggregate of it, and operators
 between aggregates make a feature that is computed from theirs. All are msgspec Structs, so a definition is stored as
@@ -137,15 +137,15 @@ class Aggregate(Operators["Aggregate"], msgspec.Struct, frozen=True, eq=False):
 
     function: Function | Literal["combined"]
     operand: AnyOperand | None = None
-    """Null for a count of rows; where features are combined, an expression whose columns "0", "1", ... are the parts."""
+    """Null for a count of rows; for combined features, an expression whose columns "0", "1", ... are the parts."""
     window: int | None = None
     """Microseconds; null for `first` and `last` over all visible rows."""
     where: AnyOperand | None = None
     skip_nulls: bool = False
     q: float | msgspec.UnsetType = msgspec.UNSET
-    """Which quantile; of quantiles alone, and in no other aggregate's JSON."""
+    """The quantile, for quantiles only; left out of any other aggregate's JSON."""
     parts: tuple[Aggregate, ...] | msgspec.UnsetType = msgspec.UNSET
-    """What is combined: no part is combined itself. In no other aggregate's JSON."""
+    """The combined features, none of which is combined itself; left out of any other aggregate's JSON."""
 
     def _combine(self, operator: BinaryOperator, left: object, right: object) -> Aggregate:
         parts: dict[bytes, Aggregate] = {}
@@ -167,7 +167,7 @@ class Rows:
     """The rows of a source, inside a definition: `rows["column"]` is an operand, `rows.count()` counts them.
 
     Args:
-        name: Of the source, for errors.
+        name: The name of the source, for errors.
 
     Example:
         >>> late = Rows()["arr_delay"] > 15
@@ -182,7 +182,7 @@ class Rows:
         """Return one column as an operand.
 
         Raises:
-            DefinitionError: If it is no text, or begins with two underscores.
+            DefinitionError: If it is not a text, or begins with two underscores.
         """
         if not isinstance(column, str) or not column or column.startswith("__"):
             raise DefinitionError(
@@ -202,7 +202,7 @@ class Rows:
 
     def __iter__(self) -> NoReturn:
         raise DefinitionError(
-            "the rows of a definition cannot be walked through: there are none until it is computed",
+            "the rows of a definition cannot be iterated: there are none until it is computed",
             hint='name the columns, for example [rows[name].last() for name in ("temp", "wind")]',
         )
 
@@ -234,12 +234,22 @@ def columns_of(expression: Aggregate | Operand) -> set[str]:
         >>> sorted(columns_of(rows["amount"].last(where=rows["paid"])))
         ['amount', 'paid']
     """
-    parts = aggregates_of(expression) if isinstance(expression, Aggregate) else [expression]
-    return {node.name for part in parts for node in _walk(part) if isinstance(node, Column)}
+    parts = aggregates_of(expression) if isinstance(expression, Aggregate) else None
+    todo: list[Any] = [expression] if parts is None else [one for part in parts for one in (part.operand, part.where)]
+    found = set()
+    while todo:  # the names alone, for thousands of expressions
+        node = todo.pop()
+        if isinstance(node, Column):
+            found.add(node.name)
+        elif isinstance(node, Binary):
+            todo += (node.left, node.right)
+        elif isinstance(node, Unary | Call):
+            todo.append(node.operand)
+    return found
 
 
 def can_fail(operand: Operand) -> bool:
-    """Say whether an operand may give an integer that does not fit its type, as far as its operators tell."""
+    """Return whether an operand may give an integer that does not fit its type, as far as its operators tell."""
     return any(
         (isinstance(node, Binary) and node.operator in _GROWING)
         or (isinstance(node, Unary) and node.operator in ("neg", "abs"))
@@ -248,7 +258,7 @@ def can_fail(operand: Operand) -> bool:
 
 
 def aggregates_of(feature: Aggregate) -> tuple[Aggregate, ...]:
-    """Return what of a feature is read from rows: the aggregates that it combines, or itself.
+    """Return the aggregates of a feature that are read from rows: those that it combines, or itself.
 
     Example:
         >>> rows = Rows()
@@ -259,7 +269,7 @@ def aggregates_of(feature: Aggregate) -> tuple[Aggregate, ...]:
 
 
 def aggregates_in(features: Mapping[str, Aggregate]) -> dict[str, Aggregate]:
-    """Return all that features read from rows by name; the parts of a combined one are `name:0`, `name:1`, ..."""
+    """Return all aggregates that features read from rows, by name; the parts of a combined one are `name:0`, `name:1`, ..."""
     found = {}
     for name, feature in features.items():
         if feature.parts is msgspec.UNSET:
@@ -275,7 +285,7 @@ def feature_of(name: str) -> str:
 
 
 def with_window(feature: Aggregate, window: int) -> Aggregate:
-    """Return a feature over this window, microseconds; of a combined one each part."""
+    """Return a feature over this window, in microseconds; for a combined one, with each part over it."""
     if feature.parts is msgspec.UNSET:
         return msgspec.structs.replace(feature, window=window)
     return msgspec.structs.replace(feature, parts=tuple(with_window(part, window) for part in feature.parts))
@@ -286,11 +296,11 @@ def _combined(operand: AnyOperand, parts: Mapping[bytes, Aggregate]) -> Aggregat
 
 
 def _over(parts: dict[bytes, Aggregate], value: object) -> AnyOperand:
-    """Return a value as an operand over parts, which those that it reads join."""
+    """Return a value as an operand over parts; the parts that it reads are added to them."""
     if isinstance(value, Operand):
         raise DefinitionError(
-            f"{value!r} is a value of each row and cannot stand beside an aggregate",
-            hint='say which row or rows of it: .last(), .mean(window="7d"), ...',
+            f"{value!r} is a value of each row and cannot be combined with an aggregate",
+            hint='aggregate it: .last(), .mean(window="7d"), ...',
         )
     if not isinstance(value, Aggregate):
         return Constant(scalar_of(value))
@@ -320,7 +330,7 @@ def _operand(value: object) -> AnyOperand:
         return value
     if isinstance(value, Aggregate):
         raise DefinitionError(
-            f"{value!r} is an aggregate and cannot stand in an expression over rows",
+            f"{value!r} is an aggregate and cannot be part of an expression over rows",
             hint="aggregate both sides, for example rows['amount'].last() > rows['amount'].mean(window=\"30d\")",
         )
     return Constant(scalar_of(value))

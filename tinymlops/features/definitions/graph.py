@@ -1,8 +1,8 @@
-"""Walks over definitions: what a source is made from, what is made from it, and what one version of a view stands on.
+"""Walks over definitions: a source's inputs, what is derived from it, and what a version of a view depends on.
 
 A transformation's inputs are the edges between sources. A view or a label reads one source, an on-demand view reads
-views. Walks down to what reads a source follow row-wise transformations alone: whatever else is made of a source's
-rows has rows of its own.
+views. Walks from a source to its readers follow only row-wise transformations: any other transformation has rows of
+its own.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "base_sources",
+    "below",
     "derived_in_order",
     "downstream",
     "features_stand_on",
@@ -54,7 +55,7 @@ def upstream(definitions: Definitions, names: Iterable[str]) -> dict[str, Source
     """Return sources and all that they are derived from, by name.
 
     Raises:
-        NotFoundError: If a name is no source's.
+        NotFoundError: If a name is not that of a source.
     """
     found: dict[str, SourceSpec] = {}
     todo = list(names)
@@ -67,17 +68,17 @@ def upstream(definitions: Definitions, names: Iterable[str]) -> dict[str, Source
 
 
 def base_sources(definitions: Definitions, name: str) -> set[str]:
-    """Return the sources that a source is, or is derived from in the end: those that are derived from no other."""
+    """Return the base sources of a source: itself, or those that it is finally derived from."""
     return {one.name for one in upstream(definitions, [name]).values() if not one.inputs}
 
 
 def shared_sources(definitions: Definitions, one: str, other: str) -> set[str]:
-    """Return the sources that two sources have in common at the beginning of their lineages."""
+    """Return the base sources that two sources share."""
     return base_sources(definitions, one) & base_sources(definitions, other)
 
 
 def derived_in_order(definitions: Definitions) -> list[SourceSpec]:
-    """Return the transformations, inputs before what reads them.
+    """Return the transformations, inputs before their readers.
 
     Raises:
         graphlib.CycleError: If they read each other in a circle.
@@ -88,13 +89,13 @@ def derived_in_order(definitions: Definitions) -> list[SourceSpec]:
 
 
 def rebuilt_under(definitions: Definitions, views: Iterable[ViewSpec]) -> list[SourceSpec]:
-    """Return the transformations that views stand on and that are rebuilt, inputs before what reads them."""
+    """Return the rebuilt transformations that views depend on, inputs before their readers."""
     needed = upstream(definitions, [view.source for view in views])
     return [one for one in derived_in_order(definitions) if one.name in needed and not one.row_wise]
 
 
 def lineage(definitions: Definitions, source: SourceSpec) -> list[SourceSpec]:
-    """Return a source, after a row-wise transformation its input, and so on: the last has the times and ids of all."""
+    """Return a source, then for a row-wise transformation its input, and so on: the last one defines times and ids."""
     found = [source]
     while found[-1].row_wise:
         found.append(definitions.get(SourceSpec, found[-1].inputs[0]))
@@ -102,7 +103,7 @@ def lineage(definitions: Definitions, source: SourceSpec) -> list[SourceSpec]:
 
 
 def origin(definitions: Definitions, source: SourceSpec) -> SourceSpec:
-    """Return the source whose times and ids a source's rows have: a row-wise transformation keeps its input's."""
+    """Return the source that defines the times and ids of a source's rows: a row-wise transformation keeps its input's."""
     return lineage(definitions, source)[-1]
 
 
@@ -116,12 +117,12 @@ def row_wise_inputs(definitions: Definitions, source: SourceSpec) -> list[Source
 
 
 def row_wise_over(definitions: Definitions, name: str) -> list[SourceSpec]:
-    """Return the row-wise transformations that read a source itself, in the order of their definitions."""
+    """Return the row-wise transformations that read a source directly, in the order of their definitions."""
     return [one for one in definitions.of(SourceSpec).values() if one.row_wise and one.inputs[0] == name]
 
 
 def downstream(definitions: Definitions, name: str) -> list[str]:
-    """Return the names of a source and of all that is made of its rows one by one, a source before what reads it."""
+    """Return the names of a source and of all row-wise transformations of it, inputs before their readers."""
     found = [name]
     for one in row_wise_over(definitions, name):
         found += downstream(definitions, one.name)
@@ -129,22 +130,22 @@ def downstream(definitions: Definitions, name: str) -> list[str]:
 
 
 def views_reading(definitions: Definitions, *names: str) -> list[ViewSpec]:
-    """Return the views that read one of these sources itself, in the order of their definitions."""
+    """Return the views that read one of these sources directly, in the order of their definitions."""
     return [view for view in definitions.of(ViewSpec).values() if view.source in names]
 
 
 def labels_reading(definitions: Definitions, *names: str) -> list[LabelSpec]:
-    """Return the labels that read one of these sources itself, in the order of their definitions."""
+    """Return the labels that read one of these sources directly, in the order of their definitions."""
     return [label for label in definitions.of(LabelSpec).values() if label.source in names]
 
 
 def parameter_of(request: FeatureRequest) -> str | None:
-    """Return the name that a request's view has as a parameter of on-demand views: that of its role; None for these."""
+    """Return the parameter name of a request's view in on-demand views, that of its role; None for an on-demand view."""
     return None if request.on_demand else request.prefix + request.view
 
 
 def views_under(definitions: Definitions, on_demand: OnDemandSpec) -> list[FeatureRequest]:
-    """Return the whole views that an on-demand view reads, each in the role that its parameter says.
+    """Return the whole views that an on-demand view reads, each in the role of its parameter.
 
     Raises:
         NotFoundError: If a parameter names no view, with the near match.
@@ -157,11 +158,45 @@ def views_under(definitions: Definitions, on_demand: OnDemandSpec) -> list[Featu
     return requests
 
 
+def below(definitions: Definitions, spec: AnySpec) -> list[AnySpec]:
+    """Return every definition that one stands on, directly or through others, each once; itself is not among them."""
+    found: dict[tuple[str, str], AnySpec] = {}
+    todo = _directly_below(definitions, spec)
+    while todo:
+        one = todo.pop()
+        if (kind_of(one), one.name) not in found:
+            found[kind_of(one), one.name] = one
+            todo += _directly_below(definitions, one)
+    return [found[key] for key in sorted(found)]
+
+
+def _directly_below(definitions: Definitions, spec: AnySpec) -> list[AnySpec]:
+    if isinstance(spec, SourceSpec):
+        return [definitions.get(SourceSpec, name) for name in spec.inputs]
+    if isinstance(spec, ViewSpec | LabelSpec):
+        return [definitions.get(EntitySpec, spec.entity), definitions.get(SourceSpec, spec.source)]
+    if isinstance(spec, OnDemandSpec):
+        return [definitions.get(ViewSpec, request.view) for request in views_under(definitions, spec)]
+    if isinstance(spec, TrainingSetSpec):
+        return [
+            definitions.get(SourceSpec, spec.spine),
+            definitions.get(LabelSpec, spec.label),
+            *(_requested(definitions, request) for request in spec.features),
+        ]
+    if isinstance(spec, ServiceSpec):
+        return [_requested(definitions, request) for request in spec.features]
+    return []
+
+
+def _requested(definitions: Definitions, request: FeatureRequest) -> AnySpec:
+    return definitions.get(OnDemandSpec, request.view) if request.on_demand else definitions.get(ViewSpec, request.view)
+
+
 def version_of(definitions: Definitions, view: ViewSpec) -> tuple[AnySpec, ...]:
-    """Return the definitions that make one version of a view: where one of them changes, its rows are others.
+    """Return the definitions that make one version of a view: if one of them changes, so do its rows.
 
     Returns:
-        The view, its entity, its source, and after a row-wise transformation its input, and so on.
+        The view, its entity, its source, then for a row-wise transformation its input, and so on.
     """
     entity = definitions.get(EntitySpec, view.entity)
     return view, entity, *lineage(definitions, definitions.get(SourceSpec, view.source))
@@ -173,7 +208,7 @@ def fingerprints(version: Sequence[AnySpec]) -> tuple[str, ...]:
 
 
 def stands_on(definitions: Definitions, asking: TrainingSetSpec | ServiceSpec) -> dict[str, str]:
-    """Return the fingerprint of every definition that a training set or a service stands on, itself included.
+    """Return the fingerprint of every definition that a training set or a service depends on, itself included.
 
     Returns:
         `kind:name` to fingerprint, in order.
@@ -189,7 +224,7 @@ def stands_on(definitions: Definitions, asking: TrainingSetSpec | ServiceSpec) -
 
 
 def features_stand_on(definitions: Definitions, requests: Iterable[FeatureRequest]) -> dict[str, str]:
-    """Return the fingerprint of every definition that some features stand on: `kind:name` to fingerprint, in order."""
+    """Return the fingerprint of every definition that some features depend on: `kind:name` to fingerprint, in order."""
     found: list[AnySpec] = []
     sources: list[str] = []
     for request in requests:

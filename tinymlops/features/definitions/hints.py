@@ -1,4 +1,4 @@
-"""What the signature of a definition's function says, and the words for what it should say instead."""
+"""Read the signature of a definition's function, and say what it should be instead."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def read_hints(function: Callable[..., Any], what: str) -> tuple[dict[str, Any],
     """Return a function's hints and parameters.
 
     Args:
-        function: The user's.
+        function: The user's function.
         what: The kind of definition, for the error.
 
     Raises:
@@ -49,7 +49,7 @@ def read_hints(function: Callable[..., Any], what: str) -> tuple[dict[str, Any],
 
 
 def evaluated(function: Callable[..., Any], what: str, returns: object) -> tuple[str, Any]:
-    """Call a definition's function on symbolic rows; return its source's name and what it gave.
+    """Call a definition's function on symbolic rows; return its source's name and its result.
 
     Raises:
         DefinitionError: If its hints are not one `tm.Rows` and `returns`.
@@ -69,14 +69,14 @@ def evaluated(function: Callable[..., Any], what: str, returns: object) -> tuple
 
 
 def require_table(function: Callable[..., Any], what: str, returns: Any) -> None:
-    """Refuse a function hinted to return what no table can be.
+    """Refuse a function hinted to return a type that cannot be a table.
 
     Raises:
         DefinitionError: If it is a number, bytes, a tuple, a set or nothing.
     """
     if returns in _NO_TABLES:
         raise DefinitionError(
-            f"{what} {function.__name__!r} is hinted to return {returns.__name__}, which is no table",
+            f"{what} {function.__name__!r} is hinted to return {returns.__name__}, which is not a table",
             hint=_INSTEAD[what],
         )
 
@@ -95,10 +95,10 @@ def require_expressions(function: Callable[..., Any], returns: Any) -> None:
 
 
 def check_features(view: str, features: object) -> dict[str, Aggregate]:
-    """Return what a feature view's function gave, if it is features.
+    """Return the result of a feature view's function, if it consists of features.
 
     Raises:
-        DefinitionError: If there are none, or one has no name, is no aggregate, or lacks a window.
+        DefinitionError: If there are none, or one has no name, is not an aggregate, or lacks a window.
     """
     if not isinstance(features, Mapping) or not features:
         raise DefinitionError(
@@ -110,7 +110,7 @@ def check_features(view: str, features: object) -> dict[str, Aggregate]:
             given = "a column" if isinstance(expression, Operand) else repr(expression)
             raise DefinitionError(
                 f"feature {name!r} of {view!r} is {given}, not an aggregate",
-                hint='say which row or rows: .last(), .mean(window="7d"), ...',
+                hint='aggregate it: .last(), .mean(window="7d"), ...',
             )
         for part in aggregates_of(expression):
             if part.window is None and part.function not in ("first", "last"):

@@ -46,15 +46,15 @@ P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
 
 Schema: TypeAlias = Mapping[str, object]
-"""Column to type (`str`, `float`, `datetime`, a Polars dtype): what a source that takes pushes returns."""
+"""Column to type (`str`, `float`, `datetime`, a Polars dtype): the return value of a source that accepts pushes."""
 
 
 def check_name(name: str, what: str) -> str:
-    """Return the name if it may be one.
+    """Return the name if it is valid.
 
     Args:
-        name: Of a definition, a feature or a project.
-        what: What it is the name of, for the error.
+        name: The name of a definition, a feature or a project.
+        what: The kind of thing that it names, for the error.
 
     Raises:
         DefinitionError: Unless it matches `^[a-z][a-z0-9_-]{0,62}$`.
@@ -88,17 +88,17 @@ class Inputs:
         """Return one feature.
 
         Raises:
-            NotFoundError: If the view has no such feature, or none was asked for.
+            NotFoundError: If the view has no such feature, or it was not requested.
         """
         if feature not in self._columns:
             raise NotFoundError(
-                f"view {self._view!r} gives no feature {feature!r}", hint=near(str(feature), self._columns)
+                f"view {self._view!r} has no feature {feature!r}", hint=near(str(feature), self._columns)
             )
         return self._columns[feature]
 
 
 class Entity:
-    """What a feature describes; made by `project.entity`."""
+    """The thing that features describe; made by `project.entity`."""
 
     def __init__(self, spec: EntitySpec) -> None:
         self.spec = spec
@@ -126,7 +126,7 @@ class Source(_Defined[P, R_co]):
 
     Attributes:
         spec: The definition as data.
-        was: The name that it had before; it is no part of what it defines.
+        was: The name that it had before; it is not part of the definition.
     """
 
     def __init__(self, function: Callable[P, R_co], spec: SourceSpec, *, was: str | None = None) -> None:
@@ -140,7 +140,7 @@ class Source(_Defined[P, R_co]):
 
 
 class FeatureRole:
-    """A view as a training set asks for it: some of its features, or its entity in a second role."""
+    """A view as a training set requests it: some of its features, or its entity in a second role."""
 
     def __init__(self, view: ViewSpec, request: FeatureRequest) -> None:
         self.view = view
@@ -241,7 +241,7 @@ class TrainingSet:
 
     Attributes:
         spec: The definition as data.
-        siblings: Gives all definitions of its project as they are now: it names them and does not hold them.
+        siblings: Returns all current definitions of its project: a training set names them and does not hold them.
     """
 
     def __init__(self, spec: TrainingSetSpec, siblings: Callable[[], list[AnySpec]]) -> None:

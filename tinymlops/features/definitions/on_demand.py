@@ -1,4 +1,4 @@
-"""On-demand views: the user's function called for its expressions, and the proof that each row stands for itself.
+"""On-demand views: call the user's function for its expressions, and check that each row depends only on itself.
 
 An answer for one request must be the row that a training set has, so an expression may see no row but its own, and
 no time but `timestamp`.
@@ -24,7 +24,7 @@ __all__ = ["FEATURE", "TIMESTAMP", "check_expressions", "check_row_by_row", "exp
 Function = Callable[..., Any]
 
 FEATURE = "__feature_"
-"""Before the name of a feature's column in the frame that the expressions are computed on."""
+"""Prefix of a feature's column in the frame that the expressions are computed on."""
 TIMESTAMP = "__timestamp"
 
 _CLOCK = {"now", "utcnow", "today"}
@@ -33,18 +33,18 @@ _WORDS = ["b", "a", None, "a", "c", ""]
 
 
 def inputs_of(spec: OnDemandSpec, requests: Sequence[FeatureRequest], definitions: Definitions) -> dict[str, Inputs]:
-    """Find the views that the parameters name, each after its role's prefix, among what is asked for.
+    """Find the views that the parameters name, each with its role's prefix, among the requested ones.
 
     Args:
         spec: The on-demand view.
-        requests: What is asked for beside it.
-        definitions: Where the views are.
+        requests: The views requested with it.
+        definitions: The definitions that hold the views.
 
     Returns:
-        Parameter to the features that were asked for.
+        Parameter to the requested features.
 
     Raises:
-        NotFoundError: If a parameter is no view of the list.
+        NotFoundError: If a parameter is not a view of the list.
     """
     import polars as pl
 
@@ -58,7 +58,7 @@ def inputs_of(spec: OnDemandSpec, requests: Sequence[FeatureRequest], definition
         }
         if not columns:
             raise NotFoundError(
-                f"on-demand view {spec.name!r} reads {parameter!r}, which is no feature view of this list",
+                f"on-demand view {spec.name!r} reads {parameter!r}, which is not a feature view of this list",
                 hint="list that view too, or name the parameter as the view, after its role's prefix",
             )
         inputs[parameter] = Inputs(parameter, columns)
@@ -77,8 +77,8 @@ def expressions_of(spec: OnDemandSpec, function: Function, inputs: Mapping[str, 
         Feature name to an expression over request fields, `__feature_<name>` and `__timestamp`.
 
     Raises:
-        DefinitionError: If it gives anything but names and expressions.
-        NotFoundError: If it reads a feature that was not asked for, with the near match.
+        DefinitionError: If it returns anything but names and expressions.
+        NotFoundError: If it reads a feature that was not requested, with the near match.
     """
     import polars as pl
 
@@ -101,13 +101,13 @@ def expressions_of(spec: OnDemandSpec, function: Function, inputs: Mapping[str, 
 
 
 def check_expressions(spec: OnDemandSpec, function: Function, inputs: Mapping[str, Inputs]) -> list[str]:
-    """Check what can be told from the expressions themselves.
+    """Check what the expressions themselves show.
 
     Returns:
         The names of the features.
 
     Raises:
-        DefinitionError: If one reads what is no parameter, sees other rows, or differs from call to call.
+        DefinitionError: If one reads a column that is not a parameter, reads other rows, or differs from call to call.
         NotFoundError: If the function reads a feature that is not there.
     """
     expressions = expressions_of(spec, function, inputs)
@@ -119,12 +119,12 @@ def check_expressions(spec: OnDemandSpec, function: Function, inputs: Mapping[st
         unknown = {column for column in expression.meta.root_names() if not column.startswith(FEATURE)} - known
         if unknown or expression.meta.has_multiple_outputs():
             raise DefinitionError(
-                f"{where} reads {', '.join(sorted(unknown)) or 'several columns at once'}, which is no parameter",
+                f"{where} reads {', '.join(sorted(unknown)) or 'several columns at once'}, which is not a parameter",
                 hint=f"add a parameter for each, such as {min(unknown, default='distance')}: pl.Expr, and use that",
             )
         if clock or str(expression) != str(again.get(name)):
             raise DefinitionError(
-                f"{where} depends on the moment it is defined{' by ' + min(clock) + '()' if clock else ''}",
+                f"{where} depends on the time when it is defined{' by ' + min(clock) + '()' if clock else ''}",
                 hint="add the parameter timestamp: pl.Expr, which is the time of each prediction",
             )
         if not _is_row_wise(expression):
@@ -135,7 +135,7 @@ def check_expressions(spec: OnDemandSpec, function: Function, inputs: Mapping[st
 def check_row_by_row(
     spec: OnDemandSpec, function: Function, inputs: Mapping[str, Inputs], dtypes: Mapping[str, pl.DataType]
 ) -> None:
-    """Compute the expressions on a few made-up rows, at once and one by one: both must give the same.
+    """Compute the expressions on a few made-up rows, all at once and one by one: both must give the same.
 
     Args:
         spec: The on-demand view.
@@ -160,7 +160,7 @@ def check_row_by_row(
         try:
             whole = rows.with_columns(value=expression)["value"]
             single = pl.concat([rows[i : i + 1].with_columns(value=expression)["value"] for i in range(rows.height)])
-        except pl.exceptions.PolarsError:  # the made-up values do not suit it, such as text that is no number
+        except pl.exceptions.PolarsError:  # the made-up values do not suit it, such as text that is not a number
             continue
         if not whole.equals(single, null_equal=True):
             raise _sees_others(f"feature {name!r} of on-demand view {spec.name!r}")
@@ -174,15 +174,15 @@ def _sees_others(where: str) -> DefinitionError:
 
 
 def _is_row_wise(expression: pl.Expr) -> bool:
-    """Say whether each value comes from its own row, as far as the parts of the expression tell."""
+    """Return whether each value comes from its own row, as far as the parts of the expression show."""
     import polars as pl
 
     meta = expression.meta
     try:
         alone = meta.is_row_separable() and (meta.is_length_preserving() or meta.is_scalar())
-    except pl.exceptions.PolarsError:  # a Python function: only its values can tell
+    except pl.exceptions.PolarsError:  # a Python function: only its values can show it
         alone = True
-    # What is done to the elements of a list is done within a row.
+    # Operations on the elements of a list stay within a row.
     return alone and all(_is_row_wise(part) for part in meta.pop() if "element()" not in str(part))
 
 

@@ -1,7 +1,7 @@
-"""What can be written with an expression of a definition: the operators and row functions, by the names of Polars.
+"""The operators and row functions of a definition's expressions, with the names of Polars.
 
-Operands and aggregates share them. Each function gives for a row what it gives for that row among a million, and is
-stored as data: what needs other rows, or code, is a transformation or an on-demand view.
+Operands and aggregates share them. Each function returns the same for a row alone as for that row among a million, and
+is stored as data: a function that needs other rows, or code, is a transformation or an on-demand view.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ RowFunction = Literal[
 
 
 class _NoSuchWordError(DefinitionError, AttributeError):
-    """A function that expressions do not have; `hasattr` and `getattr` take it as any missing attribute."""
+    """A function that expressions do not have; `hasattr` and `getattr` treat it as a missing attribute."""
 
 
 class Operators(Generic[R]):
@@ -60,7 +60,7 @@ class Operators(Generic[R]):
     __slots__ = ()
     __hash__ = object.__hash__
     __array_ufunc__: ClassVar[None] = None
-    """Leaves an operator between a NumPy number and an expression to the expression."""
+    """Makes NumPy leave an operator between its number and an expression to the expression."""
 
     def _combine(self, operator: BinaryOperator, left: object, right: object) -> R:
         raise NotImplementedError
@@ -160,7 +160,7 @@ class Operators(Generic[R]):
         )
 
     def __iter__(self) -> NoReturn:
-        raise DefinitionError("an expression cannot be walked through", hint="it stands for one value of each row")
+        raise DefinitionError("an expression cannot be iterated", hint="it is one value of each row")
 
     if not TYPE_CHECKING:  # for a type checker these names do not exist
 
@@ -189,7 +189,7 @@ class Operators(Generic[R]):
         """Return whether the value equals one of these; null stays null.
 
         Raises:
-            DefinitionError: If they are text, which stands for its letters, or no constants.
+            DefinitionError: If they are one text, which would mean its letters, or not constants.
         """
         if isinstance(values, str | bytes | Operators) or not hasattr(values, "__iter__"):
             raise DefinitionError(f"is_in({values!r}) names no values", hint='write a list: .is_in(["AA", "UA"])')
@@ -208,11 +208,11 @@ class Operators(Generic[R]):
         return self._call("log", () if base == math.e else (float(base),))
 
     def log1p(self) -> R:
-        """Return the natural logarithm of one more, Float64; null where that is not positive."""
+        """Return the natural logarithm of 1 plus the value, Float64; null where that is not positive."""
         return self._call("log1p")
 
     def exp(self) -> R:
-        """Return e to this power, Float64; null where it is beyond float64."""
+        """Return e to this power, Float64; null where the result is beyond float64."""
         return self._call("exp")
 
     def sqrt(self) -> R:
@@ -220,11 +220,11 @@ class Operators(Generic[R]):
         return self._call("sqrt")
 
     def floor(self) -> R:
-        """Return the greatest whole number not above, of the same type."""
+        """Return the greatest whole number not above the value, of the same type."""
         return self._call("floor")
 
     def ceil(self) -> R:
-        """Return the smallest whole number not below, of the same type."""
+        """Return the smallest whole number not below the value, of the same type."""
         return self._call("ceil")
 
     @property
@@ -270,7 +270,7 @@ class Text(_Words[R]):
         return self._call("str.len_chars", ())
 
     def contains(self, text: str) -> R:
-        """Return whether this text is in it, letter by letter; a pattern is not read as one."""
+        """Return whether it contains this text, taken literally, not as a pattern."""
         return self._call("str.contains", (_text(text),))
 
     def starts_with(self, prefix: str) -> R:
@@ -283,10 +283,10 @@ class Text(_Words[R]):
 
 
 class Times(_Words[R]):
-    """Functions of times and durations; the parts of an aware time are those in its zone, UTC where nothing else is said."""
+    """Functions of times and durations; the parts of an aware time are those in its zone, by default UTC."""
 
     def convert_time_zone(self, zone: str) -> R:
-        """Return the same moment as a clock in this zone shows it, such as "Europe/Berlin"."""
+        """Return the same moment in this zone, such as "Europe/Berlin"."""
         from tinymlops.times import parse_zone
 
         return self._call("dt.convert_time_zone", (str(parse_zone(zone)),))
@@ -329,16 +329,16 @@ class Times(_Words[R]):
 
 
 def scalar_of(value: Any) -> Scalar:
-    """Return a constant as a definition can hold it: exactly, or not at all.
+    """Return a constant exactly as a definition can hold it, or refuse it.
 
     Raises:
-        DefinitionError: If it is no number, text or boolean that JSON and 64 bits can hold.
+        DefinitionError: If it is not a number, text or boolean that JSON and 64 bits can hold.
     """
     if getattr(value, "shape", None) == ():
         value = value.item()  # a NumPy number
     if not isinstance(value, bool | int | float | str):
         raise DefinitionError(
-            f"{value!r} cannot stand in an expression",
+            f"{value!r} cannot be part of an expression",
             hint="use columns such as rows['amount'], numbers, strings and booleans",
         )
     if isinstance(value, float) and not math.isfinite(value):
@@ -349,7 +349,7 @@ def scalar_of(value: Any) -> Scalar:
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise DefinitionError(f"{value!r} is beyond 64 bits", hint="write it as a float")
     if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
-        raise DefinitionError(f"{value!r} is no valid text: it has half a character", hint="correct its encoding")
+        raise DefinitionError(f"{value!r} is not valid text: it has half a character", hint="correct its encoding")
     return value
 
 

@@ -2,61 +2,42 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
-
-import msgspec
 
 from tinymlops.errors import ConflictError, DefinitionError
 from tinymlops.features.definitions.aliases import parse_aliases
 from tinymlops.features.definitions.asking import Asked, requests_of
-from tinymlops.features.definitions.class_views import ViewDecorator, read_class
-from tinymlops.features.definitions.code import is_interactive, reference_of
+from tinymlops.features.definitions.code import is_interactive
 from tinymlops.features.definitions.definitions import Definitions
-from tinymlops.features.definitions.expressions import (
-    Aggregate,
-    Features,
-    Label,
-    Rows,
-    aggregates_in,
-    aggregates_of,
-)
-from tinymlops.features.definitions.hints import (
-    check_features,
-    evaluated,
-    read_hints,
-    require_expressions,
-    require_table,
-)
 from tinymlops.features.definitions.nouns import (
     Entity,
     FeatureView,
-    Inputs,
     LabelDefinition,
     OnDemandView,
-    Schema,
     Service,
     Source,
     TrainingSet,
     check_name,
 )
-from tinymlops.features.definitions.source_options import check_pushed, incremental, known_of, local_times
-from tinymlops.features.definitions.specs import (
-    AnySpec,
-    EntitySpec,
-    FeatureRequest,
-    LabelSpec,
-    OnDemandSpec,
-    ServiceSpec,
-    SourceSpec,
-    TrainingSetSpec,
-    ViewSpec,
+from tinymlops.features.definitions.recording import (
+    label_spec,
+    on_demand_spec,
+    source_spec,
+    transformation_spec,
+    view_spec,
 )
-from tinymlops.times import parse_duration, parse_zone
+from tinymlops.features.definitions.source_options import SourceOptions
+from tinymlops.features.definitions.specs import EntitySpec, ServiceSpec, TrainingSetSpec
+from tinymlops.times import parse_zone
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import timedelta
+
+    from tinymlops.features.definitions.class_views import ViewDecorator
+    from tinymlops.features.definitions.expressions import Features, Label
+    from tinymlops.features.definitions.specs import AnySpec, FeatureRequest
     from tinymlops.frames import Ambiguous, DateMeans
 
 __all__ = ["Project"]
@@ -88,13 +69,14 @@ class Project:
         DefinitionError: If the name cannot be one, or there is no such zone.
 
     Example:
-        >>> project = Project("shop", tz="Europe/Vienna")
+        >>> import tinymlops as tm
+        >>> project = tm.Project("shop", tz="Europe/Vienna")
         >>> customer = project.entity("customer", key="customer_id")
         >>> @project.source(timestamp="at")
         ... def orders() -> str:
         ...     return "select * from read_parquet('orders.parquet')"
         >>> @project.feature_view(entity=customer)
-        ... def spending(orders: Rows) -> Features:
+        ... def spending(orders: tm.Rows) -> tm.Features:
         ...     return {"spent_30d": orders["amount"].sum(window="30d")}
         >>> spending
         <feature view spending of customer: spent_30d>
@@ -214,37 +196,10 @@ class Project:
             DefinitionError: If the options or the function's hints do not fit.
             ConflictError: If the project has another definition of this name.
         """
+        options = SourceOptions(timestamp, id, created, delay, tz, ambiguous, date_means, keys, known)
 
         def declare(function: Callable[P, R]) -> Source[P, R]:
-            _check_times(function.__name__, timestamp, static=static, created=created, delay=delay)
-            hints, parameters = read_hints(function, "source")
-            takes_since = list(parameters) == ["since"]
-            if parameters and not takes_since:
-                raise DefinitionError(
-                    f"source {function.__name__!r} takes {', '.join(parameters)}",
-                    hint="a source takes nothing, or `since`; rows made from other sources are a "
-                    "@project.transformation",
-                )
-            via, sql, columns = _how_rows_come(function, hints["return"], takes_since=takes_since)
-            spec = SourceSpec(
-                name=function.__name__,
-                via=via,
-                timestamp=timestamp,
-                id=id,
-                created=created,
-                **_delay(delay),
-                **local_times(tz, ambiguous, date_means),
-                keys=dict(keys or {}),
-                sql=sql,
-                columns=columns,
-                takes_since=takes_since,
-                code=reference_of(function) if via == "function" else None,
-                description=_description(function),
-            )
-            if via == "push":
-                check_pushed(spec)
-            column, span = incremental(spec, cursor=cursor, lookback=lookback)
-            spec = msgspec.structs.replace(spec, cursor=column, lookback=span, known=known_of(spec, known))
+            spec = source_spec(function, options, static=static, cursor=cursor, lookback=lookback)
             return self._add(Source(function, spec, was=None if was is None else check_name(was, "source")), "source")
 
         return declare
@@ -289,47 +244,18 @@ class Project:
             ConflictError: If the project has another definition of this name.
 
         Example:
-            >>> project = Project("shop")
+            >>> import tinymlops as tm
+            >>> project = tm.Project("shop")
             >>> @project.transformation(row_wise=True)
-            ... def large_orders(orders: Rows) -> str:
+            ... def large_orders(orders: tm.Rows) -> str:
             ...     return "select * from orders where amount > 100"
             >>> large_orders.spec.inputs
             ('orders',)
         """
+        options = SourceOptions(timestamp, id, created, delay, tz, ambiguous, date_means, keys, known)
 
         def declare(function: Callable[P, R]) -> Source[P, R]:
-            hints, parameters = read_hints(function, "transformation")
-            if not parameters:
-                raise DefinitionError(
-                    f"transformation {function.__name__!r} has no inputs",
-                    hint="name the sources it reads as its parameters",
-                )
-            if row_wise and (len(parameters) != 1 or timestamp or id or created or delay or max_age or known):
-                raise DefinitionError(
-                    f"row-wise transformation {function.__name__!r} must have one input and keep its times and id",
-                    hint="leave out timestamp, id, created, delay, max_age and known, or row_wise=True",
-                )
-            if not row_wise:
-                _check_times(function.__name__, timestamp, static=False, created=created, delay=delay)
-            require_table(function, "transformation", hints["return"])
-            sql = _sql_of(function, hints["return"], arguments=len(parameters))
-            spec = SourceSpec(
-                name=function.__name__,
-                via="sql" if sql is not None else "function",
-                timestamp=timestamp,
-                id=id,
-                created=created,
-                **_delay(delay),
-                **local_times(tz, ambiguous, date_means),
-                keys=dict(keys or {}),
-                sql=sql,
-                inputs=tuple(parameters),
-                row_wise=row_wise,
-                max_age=msgspec.UNSET if max_age is None else parse_duration(max_age, name="max_age"),
-                code=None if sql is not None else reference_of(function),
-                description=_description(function),
-            )
-            spec = msgspec.structs.replace(spec, known=known_of(spec, known))
+            spec = transformation_spec(function, options, row_wise=row_wise, max_age=max_age)
             return self._add(Source(function, spec), "transformation")
 
         return declare
@@ -352,40 +278,25 @@ class Project:
             ConflictError: If the project has another definition of this name.
 
         Example:
-            >>> project = Project("flights")
+            >>> import tinymlops as tm
+            >>> project = tm.Project("flights")
             >>> airport = project.entity("airport", key="origin")
             >>> @project.feature_view(entity=airport, ttl="3h")
-            ... def sky(weather: Rows) -> Features:
+            ... def sky(weather: tm.Rows) -> tm.Features:
             ...     return {"wind": weather["wind"].last(), "rain_1d": weather["rain"].sum(window="1d")}
             >>> sky["wind"], sky.on("dest", prefix="dest_")
             (<features sky[wind]>, <features sky on dest>)
             >>> @project.feature_view(entity=airport)
             ... class Rain:
-            ...     weather = Rows()
+            ...     weather = tm.Rows()
             ...     rain_1d = weather["rain"].sum(window="1d")
             >>> Rain
             <feature view rain of airport: rain_1d>
         """
 
         def declare(written: Any) -> FeatureView[Any, Features]:
-            if isinstance(written, type):
-                source, features, function = read_class(written)
-            else:
-                (source, features), function = evaluated(written, "feature view", Features), written
-            view = ViewSpec(
-                name=function.__name__,
-                entity=_entity_name(entity, function.__name__),
-                source=source,
-                ttl=None if ttl is None else parse_duration(ttl, name="ttl"),
-                features=check_features(function.__name__, features),
-                description=_description(function),
-            )
-            if view.ttl is not None and all(part.window for part in aggregates_in(view.features).values()):
-                raise DefinitionError(
-                    f"feature view {view.name!r} has a ttl, but all its features have windows",
-                    hint="leave ttl out: a window already says how old a row may be",
-                )
-            return self._add(FeatureView(function, view), "feature view")
+            function, spec = view_spec(written, entity, ttl)
+            return self._add(FeatureView(function, spec), "feature view")
 
         return declare
 
@@ -416,25 +327,7 @@ class Project:
             >>> calendar
             <on-demand view calendar of distance>
         """
-        hints, parameters = read_hints(function, "on-demand view")
-        views = tuple(name for name in parameters if hints[name] is Inputs)
-        others = tuple(name for name in parameters if name not in views)
-        for name in others:
-            if getattr(hints[name], "__name__", "") != "Expr":
-                raise DefinitionError(
-                    f"parameter {name!r} of on-demand view {function.__name__!r} is hinted {hints[name]!r}",
-                    hint="hint a feature view as tm.Inputs and a request field as pl.Expr",
-                )
-        require_expressions(function, hints["return"])
-        spec = OnDemandSpec(
-            name=function.__name__,
-            views=views,
-            request=tuple(name for name in others if name != "timestamp"),
-            uses_timestamp="timestamp" in others,
-            code=reference_of(function),
-            description=_description(function),
-        )
-        return self._add(OnDemandView(function, spec), "on-demand view")
+        return self._add(OnDemandView(function, on_demand_spec(function)), "on-demand view")
 
     def label(
         self, *, entity: Entity, horizon: str | timedelta, gap: str | timedelta | None = None
@@ -454,37 +347,18 @@ class Project:
             ConflictError: If the project has another definition of this name.
 
         Example:
-            >>> project = Project("flights")
+            >>> import tinymlops as tm
+            >>> project = tm.Project("flights")
             >>> flight = project.entity("flight", key="flight_id")
             >>> @project.label(entity=flight, horizon="36h")
-            ... def late(landings: Rows) -> Label:
+            ... def late(landings: tm.Rows) -> tm.Label:
             ...     return (landings["arr_delay"] > 15).last()
             >>> late
             <label late of flight from landings>
         """
 
         def declare(function: Callable[P, Label]) -> LabelDefinition[P, Label]:
-            source, expression = evaluated(function, "label", Label)
-            if not isinstance(expression, Aggregate):
-                raise DefinitionError(
-                    f"label {function.__name__!r} returned {expression!r}, not one aggregate",
-                    hint=f'return for example ({source}["amount"] > 0).last(), or {source}.count() == 0',
-                )
-            if any(part.window is not None for part in aggregates_of(expression)):
-                raise DefinitionError(
-                    f"label {function.__name__!r} has a window in its expression",
-                    hint="leave window out: horizon and gap say which rows count",
-                )
-            spec = LabelSpec(
-                name=function.__name__,
-                entity=_entity_name(entity, function.__name__),
-                source=source,
-                horizon=parse_duration(horizon, name="horizon"),
-                gap=0 if gap is None else parse_duration(gap, name="gap"),
-                expression=expression,
-                description=_description(function),
-            )
-            return self._add(LabelDefinition(function, spec), "label")
+            return self._add(LabelDefinition(function, label_spec(function, entity, horizon=horizon, gap=gap)), "label")
 
         return declare
 
@@ -543,10 +417,11 @@ class Project:
             ConflictError: If the project has another definition of this name.
 
         Example:
-            >>> project = Project("flights")
+            >>> import tinymlops as tm
+            >>> project = tm.Project("flights")
             >>> airport = project.entity("airport", key="origin")
             >>> @project.feature_view(entity=airport, ttl="3h")
-            ... def sky(weather: Rows) -> Features:
+            ... def sky(weather: tm.Rows) -> tm.Features:
             ...     return {"wind": weather["wind"].last(), "rain_1d": weather["rain"].sum(window="1d")}
             >>> project.service("delay_inputs", features=[sky["wind"], sky.on("dest", prefix="dest_")])
             <service delay_inputs: sky, dest_sky>
@@ -593,72 +468,3 @@ def _is_again(known: Definition, new: Definition) -> bool:
     if isinstance(new, Entity | TrainingSet | Service):
         return known.spec == new.spec or is_interactive("__main__")
     return is_interactive(new.function.__module__)
-
-
-def _check_times(
-    name: str, timestamp: str | None, *, static: bool, created: str | None, delay: str | timedelta | None
-) -> None:
-    if static and (timestamp or created or delay):
-        raise DefinitionError(f"source {name!r} is static and has times", hint="leave out timestamp, created and delay")
-    if not static and not timestamp:
-        raise DefinitionError(
-            f"source {name!r} has no timestamp",
-            hint='name its event-time column, timestamp="at", or say static=True if its rows have no time',
-        )
-
-
-def _delay(delay: str | timedelta | None) -> dict[str, Any]:
-    """Split a delay into microseconds or the name of a column."""
-    if delay is None:
-        return {}
-    if isinstance(delay, str) and delay[:1] not in "+-.0123456789":  # no column's name begins like a number
-        return {"delay_column": delay}
-    return {"delay": parse_duration(delay, name="delay")}
-
-
-def _how_rows_come(
-    function: Callable[..., Any], returns: Any, *, takes_since: bool
-) -> tuple[str, str | None, dict[str, str]]:
-    if returns == Schema:
-        from tinymlops.schema import parse_schema
-
-        if takes_since:
-            raise DefinitionError(
-                f"source {function.__name__!r} takes `since` and returns a schema: pushed rows come by themselves",
-                hint="leave `since` out",
-            )
-        return "push", None, parse_schema(function(), where=f"source {function.__name__!r}")
-    require_table(function, "source", returns)
-    if takes_since and returns is str:
-        raise DefinitionError(
-            f"source {function.__name__!r} takes `since` and returns SQL, which is stored as text and has no `since`",
-            hint="return a frame, or leave `since` out",
-        )
-    sql = None if takes_since else _sql_of(function, returns, arguments=0)
-    return ("function", None, {}) if sql is None else ("sql", sql, {})
-
-
-def _sql_of(function: Callable[..., Any], returns: Any, *, arguments: int) -> str | None:
-    """Return the SQL text of a function hinted `-> str`; null for one that gives a frame."""
-    if returns is not str:
-        return None
-    text = function(*[Rows()] * arguments)
-    if not isinstance(text, str) or not text.strip():
-        raise DefinitionError(
-            f"{function.__name__!r} is hinted to return SQL and returned {text!r}",
-            hint="return one SELECT statement as text",
-        )
-    return text
-
-
-def _entity_name(entity: object, used_by: str) -> str:
-    if not isinstance(entity, Entity):
-        raise DefinitionError(
-            f"entity={entity!r} of {used_by!r} is not an entity",
-            hint='make it with project.entity("customer", key="customer_id") and pass the object',
-        )
-    return entity.spec.name
-
-
-def _description(function: Callable[..., Any]) -> str:
-    return inspect.getdoc(function) or ""

@@ -32,7 +32,7 @@ Function = Literal[
 
 
 class Reductions(Generic[Condition, R]):
-    """The aggregates of an operand; each gives an `R`, for rows that meet a `Condition`."""
+    """The aggregates of an operand; each returns an `R`, for rows that meet a `Condition`."""
 
     __slots__ = ()
 
@@ -65,7 +65,7 @@ class Reductions(Generic[Condition, R]):
             The feature, of the operand's dtype; null when there is no such row.
 
         Raises:
-            DefinitionError: If the window is no duration, or the condition no expression over rows.
+            DefinitionError: If the window is not a duration, or the condition is not an expression over rows.
 
         Example:
             >>> from tinymlops import Rows
@@ -102,7 +102,7 @@ class Reductions(Generic[Condition, R]):
             The feature, Int64; 0 when there is no such row.
 
         Raises:
-            DefinitionError: If the window is no duration, or the condition no expression over rows.
+            DefinitionError: If the window is not a duration, or the condition is not an expression over rows.
 
         Example:
             >>> from tinymlops import Rows
@@ -148,7 +148,7 @@ class Reductions(Generic[Condition, R]):
         return self._reduce("min", window, where)
 
     def max(self, *, window: str | timedelta | None = None, where: Condition | None = None) -> R:
-        """Take the window's greatest value; arguments and errors are those of `count`, the result is as of `min`."""
+        """Take the window's greatest value; arguments and errors are those of `count`, the result is like that of `min`."""
         return self._reduce("max", window, where)
 
     def var(self, *, window: str | timedelta | None = None, where: Condition | None = None) -> R:
@@ -200,7 +200,7 @@ class Reductions(Generic[Condition, R]):
             <quantile of ['delay'] over 7d>
         """
         if isinstance(q, bool) or not isinstance(q, int | float) or not 0 <= q <= 1:
-            raise DefinitionError(f"q={q!r} is no quantile", hint="use a number from 0.0 to 1.0, such as 0.5")
+            raise DefinitionError(f"q={q!r} is not a quantile", hint="use a number from 0.0 to 1.0, such as 0.5")
         return self._reduce("quantile", window, where, q=float(q))
 
     def median(self, *, window: str | timedelta | None = None, where: Condition | None = None) -> R:
@@ -214,7 +214,7 @@ class Reductions(Generic[Condition, R]):
         return self.quantile(0.5, window=window, where=where)
 
     def any(self, *, window: str | timedelta | None = None, where: Condition | None = None) -> R:
-        """Say whether a condition holds for any row of the window; arguments and errors are those of `count`.
+        """Check whether a condition holds for any row of the window; arguments and errors are those of `count`.
 
         Returns:
             The feature, Boolean; false when there is no value.
@@ -227,7 +227,7 @@ class Reductions(Generic[Condition, R]):
         return self._reduce("any", window, where)
 
     def all(self, *, window: str | timedelta | None = None, where: Condition | None = None) -> R:
-        """Say whether a condition holds for all rows of the window; arguments and errors are those of `count`.
+        """Check whether a condition holds for all rows of the window; arguments and errors are those of `count`.
 
         Returns:
             The feature, Boolean; true when there is no value.

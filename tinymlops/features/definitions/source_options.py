@@ -1,9 +1,10 @@
-"""What the options of a source must agree on: checked at the decorator, from the definition alone."""
+"""Check that the options of a source agree: at the decorator, from the definition alone."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import msgspec
 
@@ -14,21 +15,97 @@ from tinymlops.times import parse_duration, parse_zone
 if TYPE_CHECKING:
     from tinymlops.features.definitions.specs import SourceSpec
 
-__all__ = ["check_pushed", "incremental", "known_of", "local_times"]
+__all__ = [
+    "SourceOptions",
+    "check_pushed",
+    "check_row_wise",
+    "check_times",
+    "incremental",
+    "known_of",
+    "local_times",
+]
 
 _LOOKBACK = "1d"
+
+
+class SourceOptions(NamedTuple):
+    """What a source and a transformation can both be given, as the user gave it; see `project.source`."""
+
+    timestamp: str | None
+    id: str | None
+    created: str | None
+    delay: str | timedelta | None
+    tz: str | None
+    ambiguous: Ambiguous
+    date_means: DateMeans | None
+    keys: Mapping[str, str] | None
+    known: Literal["observed", "latest"] | None
+
+    def fields(self) -> dict[str, Any]:
+        """Return them as fields of the source's definition, but for `known`, which the others decide with it.
+
+        Raises:
+            DefinitionError: If one has another value than it may.
+        """
+        return {
+            "timestamp": self.timestamp,
+            "id": self.id,
+            "created": self.created,
+            **_delay(self.delay),
+            **local_times(self.tz, self.ambiguous, self.date_means),
+            "keys": dict(self.keys or {}),
+        }
+
+
+def check_times(name: str, options: SourceOptions, *, static: bool) -> None:
+    """Check that a source has times, or that it is static and has none.
+
+    Raises:
+        DefinitionError: If not.
+    """
+    timestamp, _, created, delay, *_ = options
+    if static and (timestamp or created or delay):
+        raise DefinitionError(f"source {name!r} is static and has times", hint="leave out timestamp, created and delay")
+    if not static and not timestamp:
+        raise DefinitionError(
+            f"source {name!r} has no timestamp",
+            hint='name its event-time column, timestamp="at", or say static=True if its rows have no time',
+        )
+
+
+def check_row_wise(name: str, options: SourceOptions, *, inputs: int, max_age: str | timedelta | None) -> None:
+    """Check that a row-wise transformation has one input, whose times and id it keeps.
+
+    Raises:
+        DefinitionError: If not.
+    """
+    timestamp, event_id, created, delay, *_ = options
+    if inputs != 1 or timestamp or event_id or created or delay or max_age or options.known:
+        raise DefinitionError(
+            f"row-wise transformation {name!r} must have one input and keep its times and id",
+            hint="leave out timestamp, id, created, delay, max_age and known, or row_wise=True",
+        )
+
+
+def _delay(delay: str | timedelta | None) -> dict[str, Any]:
+    """Split a delay into microseconds or the name of a column."""
+    if delay is None:
+        return {}
+    if isinstance(delay, str) and delay[:1] not in "+-.0123456789":  # no column's name begins like a number
+        return {"delay_column": delay}
+    return {"delay": parse_duration(delay, name="delay")}
 
 
 def incremental(source: SourceSpec, *, cursor: str | None, lookback: str | timedelta | None) -> tuple[str | None, int]:
     """Return how far an incremental read goes back: the cursor column, and microseconds before its greatest value.
 
     Args:
-        source: The source, all else declared.
+        source: The source, with all other options.
         cursor: As the user gave it; None for `created`, or else `timestamp`.
         lookback: As the user gave it; None for a day.
 
     Raises:
-        DefinitionError: If the source is not incremental, or its rows could not be told apart.
+        DefinitionError: If the source is not incremental, or its rows have no id.
     """
     if not source.takes_since:
         given = [name for name, value in (("cursor", cursor), ("lookback", lookback)) if value is not None]
@@ -40,20 +117,20 @@ def incremental(source: SourceSpec, *, cursor: str | None, lookback: str | timed
         return None, 0
     if source.id is None:
         raise DefinitionError(
-            f"source {source.name!r} takes `since` and has no id, so rows that are read again could not be known",
+            f"source {source.name!r} takes `since` and has no id, so rows that are read again could not be recognized",
             hint='name the column that tells its rows apart: id="order_id"',
         )
     column = cursor or source.created or source.timestamp
     if column is None:
         raise DefinitionError(
-            f"source {source.name!r} takes `since`, and nothing says which column it is compared with",
+            f"source {source.name!r} takes `since`, and no option names the column that it is compared with",
             hint='name a column of times: cursor="updated_at"',
         )
     return column, parse_duration(lookback if lookback is not None else _LOOKBACK, name="lookback")
 
 
 def local_times(tz: str | None, ambiguous: Ambiguous, date_means: DateMeans | None) -> dict[str, Any]:
-    """Return how times without a zone and dates are read, as fields of the source's definition.
+    """Return how to read times without a zone, and dates, as fields of the source's definition.
 
     Raises:
         DefinitionError: If there is no such zone, or an option has another value.
@@ -71,24 +148,22 @@ def local_times(tz: str | None, ambiguous: Ambiguous, date_means: DateMeans | No
 
 
 def known_of(source: SourceSpec, known: str | None) -> Literal["observed"] | msgspec.UnsetType:
-    """Return by what a source's rows count as known, as a field of its definition: unset but for "observed".
+    """Return how a source's rows become known, as a field of its definition: unset except for "observed".
 
     Args:
-        source: The source, all else declared.
-        known: As the user gave it; None for "observed" wherever rows come without a created time and can change.
+        source: The source, with all other options.
+        known: As the user gave it; None for "observed" where rows have no created time and can change.
 
     Raises:
-        DefinitionError: If the source's rows cannot be known by it.
+        DefinitionError: If it is not possible for the source's rows.
     """
-    usual = source.knowledge  # of a source that says nothing: "event" where rows have a created time
+    usual = source.knowledge  # without the option: "event" where rows have a created time
     can_be_observed = usual == "latest" and source.timestamp is not None and not (source.inputs and source.id is None)
     possible = (usual, "observed") if can_be_observed else (usual,)
     if known is not None and known not in possible:
         reason = {
             "event": "its rows come with the time when each became known",
-            "latest": "it has no timestamp"
-            if source.timestamp is None
-            else "its rows are computed anew and have no id",
+            "latest": "it has no timestamp" if source.timestamp is None else "its rows are recomputed and have no id",
         }[usual]
         raise DefinitionError(
             f"known={known!r} is not possible for source {source.name!r}: {reason}",

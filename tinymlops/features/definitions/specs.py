@@ -14,6 +14,7 @@ from tinymlops.features.definitions.expressions import Aggregate
 from tinymlops.frames import Ambiguous, DateMeans
 
 __all__ = [
+    "About",
     "AnySpec",
     "CodeReference",
     "EntitySpec",
@@ -28,37 +29,55 @@ __all__ = [
     "decode",
     "encode",
     "fingerprint",
+    "logic",
 ]
 
 
 Known = Literal["event", "observed", "latest"]
-"""By what rows count as known: their created time; the commit of each correction; or nothing but their event time."""
+"""How rows become known: by their created time; by the commit of each correction; or by their event time only."""
 
 
 class CodeReference(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a definition's Python function is found again."""
+    """Where to find a definition's Python function again."""
 
     module: str
     """`__main__` for a script or a notebook."""
     name: str
     file: str | None
-    """The script's file; null when it lives only in an interactive session."""
+    """The script's file; null when the function exists only in an interactive session."""
     digest: str
     """SHA-256 of the function's source text: tells whether the imported code is the applied code."""
 
 
+class About(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What people say about a definition, and what becomes of it: no part of what it computes, and in neither of its hashes."""
+
+    owner: str = ""
+    """Who answers for it, such as "ana" or "team-risk"."""
+    tags: tuple[str, ...] = ()
+    units: dict[str, str] = {}
+    """Feature, or column, to the unit of its values."""
+    variant: str = ""
+    """A name for this version, beside its number."""
+    keep: bool = False
+    """Whether the version stays when nothing reads it and a newer one has come."""
+    enabled: bool = True
+    """False to refuse new readers, and to tell the others."""
+
+
 class EntitySpec(msgspec.Struct, frozen=True, kw_only=True, tag="entity", tag_field="kind"):
-    """What features describe, and the columns that identify it."""
+    """The thing that features describe, and the columns that identify it."""
 
     name: str
     key: tuple[str, ...]
     description: str = ""
     aliases: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
-    """What clients may send in place of a key column, to that column; no part of what is defined."""
+    """What clients may send in place of a key column, to that column; outside both hashes."""
+    about: About | msgspec.UnsetType = msgspec.UNSET
 
 
 class SourceSpec(msgspec.Struct, frozen=True, kw_only=True, tag="source", tag_field="kind"):
-    """Rows with an event time, and how they are had: by SQL, by a function, by push, or from other sources."""
+    """Rows with an event time, and where they come from: SQL, a function, pushes, or other sources."""
 
     name: str
     via: str
@@ -72,32 +91,33 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True, tag="source", tag_fi
     delay_column: str | None = None
     tz: str | None = None
     ambiguous: Ambiguous = "raise"
-    """What a naive time is that a clock change skipped or repeated."""
+    """How to read a naive time that a clock change skipped or repeated."""
     date_means: DateMeans | None = None
-    """Which moment of its day a date is; null for the last as a fact, the first as a moment of prediction."""
+    """The moment of its day that a date means; null for the last as a fact, the first as a prediction time."""
     keys: dict[str, str] = {}
     """Entity key column to this source's column, where the names differ."""
     sql: str | None = None
     columns: dict[str, str] = {}
-    """Of a pushed source: column to Polars dtype."""
+    """For a pushed source: column to Polars dtype."""
     inputs: tuple[str, ...] = ()
-    """Of a transformation: the sources it is derived from."""
+    """For a transformation: the sources it is derived from."""
     row_wise: bool = False
     max_age: int | msgspec.UnsetType = msgspec.UNSET
-    """Of a rebuilt transformation: microseconds after which online reads refuse its rows."""
+    """For a rebuilt transformation: microseconds after which online reads refuse its rows."""
     takes_since: bool = False
     cursor: str | None = None
-    """Of a function that takes `since`: the column of times that it is compared with."""
+    """For a function that takes `since`: the column of times that it is compared with."""
     lookback: int = 0
-    """Microseconds that `since` lies before the greatest cursor in history."""
+    """Microseconds from `since` to the greatest cursor in history."""
     code: CodeReference | None = None
     description: str = ""
+    about: About | msgspec.UnsetType = msgspec.UNSET
     known: Literal["observed"] | msgspec.UnsetType = msgspec.UNSET
-    """Unset is what held before there was a choice; `knowledge` spells it out."""
+    """Unset for definitions from before there was a choice; `knowledge` resolves it."""
 
     @property
     def knowledge(self) -> Known:
-        """By what the rows count as known, where they are not a row-wise transformation's."""
+        """How the rows become known, if they are not those of a row-wise transformation."""
         if self.via == "push" or self.created is not None:
             return "event"
         return "latest" if self.known is msgspec.UNSET else "observed"
@@ -110,9 +130,10 @@ class ViewSpec(msgspec.Struct, frozen=True, kw_only=True, tag="feature_view", ta
     entity: str
     source: str
     ttl: int | None = None
-    """Microseconds a value stays valid; for expressions without a window."""
+    """Microseconds that a value stays valid; for expressions without a window."""
     features: dict[str, Aggregate]
     description: str = ""
+    about: About | msgspec.UnsetType = msgspec.UNSET
 
 
 class OnDemandSpec(msgspec.Struct, frozen=True, kw_only=True, tag="on_demand", tag_field="kind"):
@@ -126,6 +147,7 @@ class OnDemandSpec(msgspec.Struct, frozen=True, kw_only=True, tag="on_demand", t
     uses_timestamp: bool
     code: CodeReference
     description: str = ""
+    about: About | msgspec.UnsetType = msgspec.UNSET
 
 
 class LabelSpec(msgspec.Struct, frozen=True, kw_only=True, tag="label", tag_field="kind"):
@@ -138,6 +160,7 @@ class LabelSpec(msgspec.Struct, frozen=True, kw_only=True, tag="label", tag_fiel
     gap: int = 0
     expression: Aggregate
     description: str = ""
+    about: About | msgspec.UnsetType = msgspec.UNSET
 
 
 class FeatureRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,6 +185,7 @@ class TrainingSetSpec(msgspec.Struct, frozen=True, kw_only=True, tag="training_s
     tz: str = "UTC"
     """Zone of the dates of a time split."""
     description: str = ""
+    about: About | msgspec.UnsetType = msgspec.UNSET
 
 
 class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True, tag="service", tag_field="kind"):
@@ -170,6 +194,7 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True, tag="service", tag_
     name: str
     features: tuple[FeatureRequest, ...]
     description: str = ""
+    about: About | msgspec.UnsetType = msgspec.UNSET
 
 
 AnySpec: TypeAlias = EntitySpec | SourceSpec | ViewSpec | OnDemandSpec | LabelSpec | TrainingSetSpec | ServiceSpec
@@ -187,12 +212,26 @@ def decode(data: bytes) -> AnySpec:
 
 
 def fingerprint(spec: AnySpec) -> str:
-    """Return the SHA-256 of a definition's content; its description, aliases and its file's place are no part of it."""
-    plain = msgspec.structs.replace(spec, description="")
+    """Return the SHA-256 of a definition's content; prose, aliases and its file's place are not part of it."""
+    plain = _without_prose(spec)
+    return hashlib.sha256(encode(plain)).hexdigest()
+
+
+def logic(spec: AnySpec) -> str:
+    """Return the SHA-256 of a definition's content without its own name: two with the same one compute the same.
+
+    What a definition reads is told apart by name. The name of a Python function is part of its source text, so it counts.
+    """
+    plain = msgspec.structs.replace(_without_prose(spec), name="")
+    return hashlib.sha256(encode(plain)).hexdigest()
+
+
+def _without_prose(spec: AnySpec) -> AnySpec:
+    plain = msgspec.structs.replace(spec, description="", about=msgspec.UNSET)
     if isinstance(plain, EntitySpec):
         plain = msgspec.structs.replace(plain, aliases=msgspec.UNSET)
     if isinstance(plain, SourceSpec | OnDemandSpec) and plain.code is not None:
-        # Where the project lies on this machine is no part of what it defines.
+        # Where the project lies on this machine is not part of what it defines.
         code = msgspec.structs.replace(plain.code, file=None, module="")
         plain = msgspec.structs.replace(plain, code=code)
-    return hashlib.sha256(encode(plain)).hexdigest()
+    return plain

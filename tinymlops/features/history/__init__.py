@@ -1,1 +1,1 @@
-"""Features of any moment, out of all rows that a source ever had."""
+"""Features at any time, from all rows that a source ever had."""

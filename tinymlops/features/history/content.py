@@ -18,7 +18,7 @@ __all__ = ["table_hash"]
 
 
 def table_hash(frame: pl.DataFrame) -> str:
-    """Return the SHA-256 over a frame's schema and values, in row order; null has no value of its own.
+    """Return the SHA-256 over a frame's schema and values, in row order; the value behind a null does not count.
 
     Raises:
         DataError: If a column holds Python objects.

@@ -1,8 +1,8 @@
-"""Which of a source's stored rows a definition reads: a generation is rows that were read and dated alike.
+"""Find which stored rows of a source a definition reads: a generation is a set of rows read and dated alike.
 
-Rows keep the event times and ids that their definition gave them when they came. When a definition says otherwise,
-`ingest(rebuild=True)` begins another generation: the rows of before end at its sequence and stay for whatever reads as
-of an earlier one, or was pinned to the earlier definition.
+Rows keep the event times and ids that their definition gave them when they were stored. When the definition changes,
+`ingest(rebuild=True)` begins another generation: the earlier rows end at its sequence, and stay for reads as of an
+earlier sequence and for models pinned to the earlier definition.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 _LOCAL = ("tz", "ambiguous", "date_means")
-"""What only dates and times without a zone are read by."""
+"""Options that matter only for dates and times without a zone."""
 
 
 class Span(NamedTuple):
@@ -48,16 +48,16 @@ class Span(NamedTuple):
     begins: int
     """Its rows have greater sequences."""
     ends: int | None
-    """And were in force before this one; None for the live generation."""
+    """They were in force before this sequence; None for the live generation."""
 
 
 class Judgement(NamedTuple):
-    """How a definition stands to the live generation of its source."""
+    """How a definition differs from the live generation of its source."""
 
     dating: tuple[str, ...]
-    """The options that date or identify rows otherwise than they are stored."""
+    """The options that would date or identify the stored rows differently."""
     query: bool
-    """Whether its rows are read by another query or function than the last ones."""
+    """Whether its query or function differs from that of the last rows."""
 
 
 def place_of(database: Database | Transaction, name: str) -> str:
@@ -67,14 +67,14 @@ def place_of(database: Database | Transaction, name: str) -> str:
 
 
 def query_of(source: SourceSpec) -> str:
-    """Return the digest of the SQL or the function that gives a source's rows; empty for one of pushes."""
+    """Return the digest of the SQL or the function of a source; empty for a source of pushes."""
     if source.sql is not None:
         return hashlib.sha256(source.sql.encode()).hexdigest()
     return "" if source.code is None else source.code.digest
 
 
 def dating_of(source: SourceSpec, columns: Mapping[str, str]) -> str:
-    """Return what dates and identifies a source's rows, as JSON.
+    """Return the options that date and identify a source's rows, as JSON.
 
     Args:
         source: The definition.
@@ -93,7 +93,7 @@ def inputs_of(definitions: Definitions, source: SourceSpec) -> str:
 
 
 def reads_others(definitions: Definitions, source: SourceSpec, live: Generation | None) -> bool:
-    """Say whether row-wise transformations that a rebuilt one reads are others than those it was computed from."""
+    """Return whether the row-wise transformations that a rebuilt one reads have changed since it was computed."""
     return live is not None and bool(live.inputs) and live.inputs != inputs_of(definitions, source)
 
 
@@ -104,7 +104,7 @@ def _is_local(dtype: str) -> bool:
 def generations_of(database: Database | Transaction, place: str, state: SourceState | None) -> list[Generation]:
     """Return the generations of a source's rows, oldest first; none if it has no rows.
 
-    Rows of schema 2 and before are one generation, dated by the definition that was in force at their last ingest.
+    Rows of schema 2 and earlier are one generation, dated by the definition that was in force at their last ingest.
     """
     found = database.list(Generation, where={"source": place}, order="number")
     if found or state is None:
@@ -120,7 +120,7 @@ def generations_of(database: Database | Transaction, place: str, state: SourceSt
 
 
 def judge(source: SourceSpec, live: Generation | None, columns: Mapping[str, str]) -> Judgement:
-    """Compare a definition with what its stored rows were read and dated by."""
+    """Compare a definition with the one that its stored rows were read and dated by."""
     if live is None:
         return Judgement((), query=False)
     before, now = msgspec.json.decode(live.dating), msgspec.json.decode(dating_of(source, columns))
@@ -133,11 +133,11 @@ def span_of(
 ) -> Span:
     """Return the generation that a definition reads.
 
-    It is the newest that was read and dated as the definition says, as of a sequence of those begun by then. Where none
-    of these was, it is the one that stood then.
+    It is the newest one that was read and dated by the definition; as of a sequence, only those begun by then count. If
+    there is none, it is the one in force then.
 
     Raises:
-        DataError: If no rows are stored that were dated as it says.
+        DataError: If no stored rows were dated by the definition.
     """
     found = generations_of(database, place, state)
     if not found or state is None or (not state.rows and len(found) == 1):
@@ -150,7 +150,7 @@ def span_of(
     if not alike:
         raise _needs_rebuild(source, judge(source, found[-1], state.columns).dating)
     exact = [one for one in alike if query in one.queries]
-    # A query that nothing was read by yet is the live definition's: the next ingest judges it.
+    # A query that has not read anything yet belongs to the live definition: the next ingest judges it.
     chosen = exact[-1] if exact else alike[-1]
     return Span(chosen.begins, chosen.ends)
 
@@ -158,10 +158,10 @@ def span_of(
 def _needs_rebuild(source: SourceSpec, differing: tuple[str, ...]) -> DataError:
     said = f"the rows of source {source.name!r} were stored under another {' and '.join(differing)}"
     if source.inputs:
-        return DataError(said, hint="compute them anew: tinymlops ingest")
+        return DataError(said, hint="recompute them: tinymlops ingest")
     return DataError(said, hint=how_to_rebuild(source.name))
 
 
 def how_to_rebuild(name: str) -> str:
-    """Return the hint that names the verb."""
-    return f"read and date them anew: tinymlops ingest {name} --rebuild, or ws.ingest({name!r}, rebuild=True)"
+    """Return the hint on how to rebuild a source."""
+    return f"read and date them again: tinymlops ingest {name} --rebuild, or ws.ingest({name!r}, rebuild=True)"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -17,24 +17,31 @@ from tinymlops.features.definitions.asking import Asked, requests_of
 from tinymlops.features.definitions.on_demand import FEATURE, TIMESTAMP, expressions_of, inputs_of
 from tinymlops.features.definitions.specs import EntitySpec, FeatureRequest, OnDemandSpec, SourceSpec, ViewSpec
 from tinymlops.features.history.prepared import history_from_store
-from tinymlops.features.history.stored import known_columns, state_of
+from tinymlops.features.history.ranges import Range, spine_of_range
+from tinymlops.features.history.stored import known_columns, require_past, state_of
+from tinymlops.frames import give_back, require_no_nulls, times_to_micros, to_polars
+from tinymlops.presence import absent_columns
 
 if TYPE_CHECKING:
     from tinymlops.features.compute.arranged import Array
     from tinymlops.features.context import Context
+    from tinymlops.frames import Frame
 
 __all__ = [
     "FeatureColumns",
     "features_for",
+    "get_historical_features",
     "in_order",
     "key_types",
+    "names_of",
     "parse_features",
+    "require_present",
     "same_name",
     "view_columns",
 ]
 
 RowsOf = Callable[[ViewSpec, Sequence[pl.Series]], pl.DataFrame]
-"""Gives the rows that a view needs for some keys."""
+"""Returns the rows that a view needs for some keys."""
 
 
 class FeatureColumns(NamedTuple):
@@ -44,13 +51,93 @@ class FeatureColumns(NamedTuple):
     origins: dict[str, str]
     """Column to `view:feature`."""
     details: dict[str, pl.Series]
-    """`<column>_status` and `<column>_event_time`, if they were asked for."""
+    """`<column>_status` and `<column>_event_time`, if requested."""
     not_finite: dict[str, int]
-    """Column to how many values are null because what was computed is NaN or infinite; of those that have any."""
+    """Column to the number of values that are null because the result is NaN or infinite; only columns with any."""
+
+
+def get_historical_features(
+    context: Context,
+    spine: Frame | Range,
+    asked: Asked,
+    *,
+    timestamp: str,
+    tz: str | None,
+    details: bool,
+    as_of: int | None,
+) -> Frame:
+    """Give each row of a user's spine, or each moment of a range, the features as they were known at its time.
+
+    Args:
+        context: The workspace's state.
+        spine: Key columns, request fields and a time column: any table; or the range that it is made of.
+        asked: The features.
+        timestamp: The time column, of the spine or of the answer.
+        tz: Zone of times that carry none; None if there must be no such times.
+        details: Add `<feature>_status` and `<feature>_event_time`.
+        as_of: Of history only the rows with a sequence up to this one; None for all.
+
+    Returns:
+        The spine's rows, in their order, with a column for each feature; the kind of frame the spine is. Of a
+        range a Polars frame of keys, time and features, sorted by time and then by key.
+
+    Raises:
+        DataError: If the spine lacks its time column, a key column or a request field, or a time is null or has no zone.
+        DefinitionError: If the views of a range have different keys.
+    """
+    requests, past = parse_features(context, asked), require_past(context, as_of)
+    if isinstance(spine, Range):
+        past = context.environment.database.sequence() if past is None else past
+        spine = spine_of_range(context, requests, spine, timestamp=timestamp, as_of=past)
+    rows = to_polars(spine)
+    if timestamp not in rows.columns:
+        raise DataError(
+            f"the spine has no time column {timestamp!r}",
+            hint=near(timestamp, rows.columns) + ' Name it with timestamp="..."',
+        )
+    time = times_to_micros(rows[timestamp], role="spine", tz=tz, name=timestamp)
+    require_no_nulls(time, name=timestamp)
+    absent = absent_columns(spine)
+    if absent:
+        require_present(context, requests, absent)
+    table = features_for(context, rows, time.to_numpy(), requests, details=details, as_of=past)
+    result = rows.with_columns(*table.columns.values(), *table.details.values())
+    assert result.height == rows.height, "a spine row has exactly one row of features"
+    return give_back(result, spine)
+
+
+def require_present(context: Context, requests: Sequence[FeatureRequest], absent: Mapping[str, int]) -> None:
+    """Refuse a row that lacks a key column or request field which others have: alone it would be refused as well.
+
+    Args:
+        context: The workspace's state.
+        requests: What is asked for.
+        absent: Column to the first row that lacks it.
+
+    Raises:
+        DataError: If there is such a row, naming it and the column.
+    """
+    views = [request for request in requests if not request.on_demand]
+    needed = [(column, f"the key of {request.view!r}") for request in views for column in _key_of(context, request)]
+    for request in requests:
+        if request.on_demand:
+            fields = context.definitions.get(OnDemandSpec, request.view).request
+            needed += [(name, f"a request field of on-demand view {request.view!r}") for name in fields]
+    for column, what in needed:
+        if column in absent:
+            raise DataError(
+                f"row {absent[column]} has no column {column!r}, {what}, which other rows have",
+                hint="send it in every row; null where it is not known",
+            )
+
+
+def _key_of(context: Context, request: FeatureRequest) -> tuple[str, ...]:
+    view = context.definitions.get(ViewSpec, request.view)
+    return request.on or context.definitions.get(EntitySpec, view.entity).key
 
 
 def parse_features(context: Context, asked: Asked) -> tuple[FeatureRequest, ...]:
-    """Read what a user asks for: the nouns themselves, or names.
+    """Resolve the features that a user requests: nouns or names.
 
     Raises:
         NotFoundError: If a name is unknown, with the near match, or a noun was not applied.
@@ -58,6 +145,14 @@ def parse_features(context: Context, asked: Asked) -> tuple[FeatureRequest, ...]
     """
     definitions = context.definitions
     return requests_of(asked, definitions, check=lambda noun: require_applied(noun, definitions))
+
+
+def names_of(context: Context, asked: Asked) -> list[str]:
+    """Return what a user asks for by name: "view", "view:feature"; a service is what it names."""
+    names: list[str] = []
+    for request in requests_of(asked, context.definitions):
+        names += [f"{request.view}:{name}" for name in request.features or ()] or [request.view]
+    return names
 
 
 def features_for(
@@ -77,12 +172,12 @@ def features_for(
         context: The workspace's state.
         spine: Key columns and request fields.
         time: int64[m] spine times, microseconds UTC.
-        requests: What to compute, in order.
+        requests: The features to compute, in order.
         spine_source: The source the spine comes from: a view that shares a base source with it sees only what
             was known strictly before each row.
-        details: Also say why each cell holds what it holds.
-        rows: Where a view's rows for some keys come from; None for history.
-        as_of: Of history only the rows with a sequence up to this one; None for all.
+        details: Whether to return the status of each cell as well.
+        rows: Returns a view's rows for some keys; None for history.
+        as_of: Read only rows with a sequence up to this one; None for all.
 
     Raises:
         DataError: If the spine lacks a key column or request field.
@@ -103,7 +198,7 @@ def features_for(
 def in_order(
     context: Context, spine: pl.DataFrame, time: Array, requests: Sequence[FeatureRequest], table: FeatureColumns
 ) -> FeatureColumns:
-    """Add the on-demand views to the features of a spine, and bring all into the order asked for.
+    """Add the on-demand views to the features of a spine, and put all in the requested order.
 
     Raises:
         DataError: If two columns have one name.
@@ -143,7 +238,7 @@ def key_types(context: Context, asked: Asked) -> dict[str, str]:
 
 
 def same_name(name: str, origin: str) -> DataError:
-    """Say that a feature has the name of another column."""
+    """Return the error for a feature with the name of another column."""
     return DataError(
         f"feature {name!r} ({origin}) has the name of another column",
         hint='use the view in a role, .on(..., prefix="..."), or rename the spine column',
@@ -166,7 +261,7 @@ def view_columns(
     rows: RowsOf | None = None,
     as_of: int | None = None,
 ) -> FeatureColumns:
-    """Compute the features of one view, and why each cell holds what it holds; the arguments are those of `features_for`."""
+    """Compute the features of one view and the status of each cell; the arguments are those of `features_for`."""
     plan = plan_view(context.definitions, request, spine_source=spine_source)
     keys = plan.keys_of(spine)
     view = context.definitions.get(ViewSpec, request.view)
@@ -202,7 +297,9 @@ def _on_demand(
     read = [series.alias(FEATURE + name) for name, series in table.columns.items()]
     frame = pl.DataFrame([moments, *(spine[name] for name in spec.request), *read])
     try:
-        computed = frame.with_columns(**expressions)  # beside the others, so that a constant is one for each row
+        computed = frame.with_columns(
+            **expressions
+        )  # together with the other columns, so that a constant has a value for each row
     except pl.exceptions.PolarsError as error:
         raise DataError(
             f"on-demand view {spec.name!r} cannot be computed: {error}",

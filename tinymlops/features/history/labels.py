@@ -37,11 +37,11 @@ def outcomes_of(
 
     Args:
         context: The workspace's state.
-        label: What counts as the outcome.
+        label: The label.
         spine: The key columns of the label's entity.
         time: int64[m] spine times, microseconds UTC.
-        complete: Until when the label's source is complete, as `complete_until` says.
-        as_of: Only by rows with a sequence up to this one; None for all.
+        complete: Until when the label's source is complete, as `complete_until` returns it.
+        as_of: Use only rows with a sequence up to this one; None for all.
 
     Raises:
         DataError: If the spine lacks a key column.
@@ -65,7 +65,7 @@ def outcomes_of(
 
 
 def _longest_delay(context: Context, origin: SourceSpec, as_of: int | None) -> int:
-    """Return how long after its event a row may still come, microseconds: of delays in a column, the greatest seen."""
+    """Return how long after its event a row may still come, microseconds: for a column of delays, the greatest one."""
     if origin.delay_column is None:
         return origin.delay
     rows = stored_rows(context, origin.name, [origin.delay_column], as_of=as_of)
@@ -73,18 +73,18 @@ def _longest_delay(context: Context, origin: SourceSpec, as_of: int | None) -> i
 
 
 def complete_until(context: Context, label: LabelSpec, *, as_of: int | None = None) -> int:
-    """Return until when a label's source is complete, microseconds UTC: by the user's word, or its newest event.
+    """Return until when a label's source is complete, microseconds UTC: as the user declared, or its newest event.
 
-    An event that is still to come by the clock completes nothing before it.
+    An event after the clock's time does not count.
 
     Args:
         context: The workspace's state.
-        label: Whose source.
-        as_of: As it was known at this sequence; None for now.
+        label: The label.
+        as_of: As known at this sequence; None for now.
 
     Raises:
         NotFoundError: If a source under it was never ingested.
-        LeakageError: If nobody can say.
+        LeakageError: If it is unknown.
     """
     bases = graph.base_sources(context.definitions, label.source)
     for name in bases:
@@ -94,8 +94,8 @@ def complete_until(context: Context, label: LabelSpec, *, as_of: int | None = No
     ]
     if not known or None in known:
         raise LeakageError(
-            f"nobody can say until when source {label.source!r} is complete",
-            hint="ingest or push its rows, or say ws.ingest(complete_until=...)",
+            f"it is unknown until when source {label.source!r} is complete",
+            hint="ingest or push its rows, or call ws.ingest(complete_until=...)",
         )
     return min(value for value in known if value is not None)
 

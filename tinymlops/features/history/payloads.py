@@ -1,8 +1,8 @@
-"""Pushed rows as they are stored: msgpack of a row's values, with a digest that tells whether it is known.
+"""Pushed rows as they are stored: msgpack of a row's values, with a digest to recognize a known row.
 
 Times are integers in the column's unit, decimals and enums are text. A payload's values are in the order of the
-source's known columns, to which new ones are only ever appended, and nulls at its end are left out: so a row has the
-same payload before and after a column was added.
+source's known columns, to which new ones are only appended, and nulls at its end are left out: so a row has the same
+payload before and after a column was added.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def to_payloads(frame: pl.DataFrame, columns: Iterable[str]) -> list[bytes]:
 
 
 def to_ids(column: pl.Series) -> list[str]:
-    """Write event ids as JSON text: the same value is the same text."""
+    """Write event ids as JSON text: equal values have equal texts."""
     encode = msgspec.json.Encoder().encode
     return [encode(value).decode() for value in column.cast(stored_dtype(column.dtype)).to_list()]
 
@@ -57,8 +57,8 @@ def read_pushed(
     """Read a source's pushed rows, in the order of their sequence.
 
     Args:
-        database: The workspace's.
-        source: Its name.
+        database: The workspace's database.
+        source: The source's name.
         columns: Every known column and its dtype, in the order of the payloads.
         after: Only rows with a greater sequence.
         up_to: Only rows with a sequence up to this one.
@@ -95,7 +95,7 @@ def _without_last_nulls(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def stored_dtype(dtype: pl.DataType) -> pl.DataType:
-    """Return the type that stands for a column's in a payload."""
+    """Return the type that a payload uses for a column's type."""
     import polars as pl
 
     if isinstance(dtype, pl.List):

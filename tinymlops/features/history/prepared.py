@@ -1,8 +1,8 @@
-"""A source's rows as a view needs them, out of history: from a join image where rows are many, else arranged anew.
+"""A source's rows as a view needs them: from a join image where rows are many, else arranged from history for this read.
 
-Reading a large source costs the most in decoding its segments and sorting its rows by the entity's key. Both are done
-once: the arranged rows are kept as an image (`tinymlops.stores.images`), named by everything that it was made from, and
-mapped into memory by whoever asks next. A source that has changed since has another name, and so another image.
+The main costs of reading a large source are decoding its segments and sorting its rows by the entity's key. Both are
+done once: the arranged rows are kept as an image (`tinymlops.stores.images`), named by everything that it was made
+from, and mapped into memory by the next read. A source that has changed has another name, and so another image.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def history_from_store(
 
     Args:
         context: The workspace's state.
-        source: Whose rows.
-        entity: Whose key they are looked up by.
+        source: The source.
+        entity: The entity whose key they are looked up by.
         spine_keys: The spine's key columns, m rows each.
         columns: The columns that will be read.
         outcome: Read as a label does; see `history_of`.
@@ -71,19 +71,19 @@ def history_from_store(
         context, source, as_of
     ):
         tables = _image(context, source, entity, key, columns, outcome=outcome)
-        if _has_all_by(context, source, as_of):  # still: no later row can be in the image
+        if _has_all_by(context, source, as_of):  # even so: no later row can be in the image
             return _opened(tables, origin, key, spine_keys)
     rows = stored_rows(context, source.name, as_of=as_of, role=_role(outcome=outcome))
     return history_of(rows, origin, key, spine_keys, outcome=outcome)
 
 
 def _role(*, outcome: bool) -> Role:
-    """Return how event times are read: an outcome lies after its spine row only if no rounding moved it there."""
+    """Return the role of event times: rounding must not move an outcome after its spine row."""
     return "spine" if outcome else "feature"
 
 
 def _has_all_by(context: Context, source: SourceSpec, as_of: int | None) -> bool:
-    """Say whether a source has no row with a greater sequence."""
+    """Return whether a source has no row with a greater sequence."""
     newest = newest_sequence(context, source.name) if as_of is not None else None
     return as_of is None or (newest is not None and newest <= as_of)
 
@@ -97,10 +97,10 @@ def _image(
     *,
     outcome: bool,
 ) -> dict[str, pl.DataFrame]:
-    """Return the image of all of a source's rows, made if need be."""
+    """Return the image of all of a source's rows, made if needed."""
     origin = graph.origin(context.definitions, source)
     wanted = sorted(_columns_in_force(context, source, entity) | set(columns))
-    # One image is kept of each purpose; a column's name is no file name.
+    # One image is kept for each purpose; a column's name cannot be a file name.
     purpose = hashlib.sha256(msgspec.json.encode((key, outcome))).hexdigest()[:16]
     directory = context.environment.path / "images" / source.name / purpose
     name = _name(context, source, key, wanted, outcome=outcome)
@@ -184,17 +184,17 @@ def _opened(
 
 
 def _places(known: Array, codes: Array) -> Array:
-    """Return where each code stands among the known ones.
+    """Return the position of each code among the known ones.
 
     Args:
-        known: int64[k] codes, each once; -1 for a key that nobody looks for.
+        known: int64[k] codes, each once; -1 for a key that is not looked for.
         codes: int64[m] codes, -1 for a null key.
 
     Returns:
-        int64[m]: 0 to k-1, k for a code that is not known, -1 for a null key.
+        int64[m]: 0 to k-1, k for an unknown code, -1 for a null key.
     """
     place = np.full(max(int(known.max(initial=-1)), int(codes.max(initial=-1))) + 2, known.size, np.int64)
     place[known] = np.arange(known.size)
-    place[-1] = -1  # that of no code, which is the last from the end
+    place[-1] = -1  # that of an unknown code, which is the last entry
     places: Array = place[codes]
     return places

@@ -1,4 +1,4 @@
-"""How a view's rows are read from history, by how many they are: what `plan` notes, without loading what reads them."""
+"""How a view's rows are read from history, by their number: notes for `plan`, without loading the code that reads."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 __all__ = ["MANY_ROWS", "rows_of", "ways_of_reading"]
 
 MANY_ROWS = 200_000
-"""Fewer are arranged faster than an image is checked and mapped."""
+"""Rows from which on an image is used: fewer are arranged faster than an image is checked and mapped."""
 
 
 def ways_of_reading(context: Context) -> list[str]:
-    """Say of each view whose source has many rows that they are read from a join image."""
+    """Return a note for each view whose source has many rows: they are read from a join image."""
     notes = []
     for view in context.definitions.of(ViewSpec).values():
         source = context.definitions.get(SourceSpec, view.source)

@@ -1,4 +1,4 @@
-"""`reproduce` and `verify`: what was built or answered, made again from history, must come out the same."""
+"""`reproduce` and `verify`: a build or an answer that is made again from history must be the same."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SHORTEST_PREFIX = 6
 
 
 class VerifiedBuild(msgspec.Struct, frozen=True):
-    """Whether a training set, built again, holds what it held."""
+    """The result of building a training set again: whether it has the same content."""
 
     training_set: str
     build_id: str
@@ -29,11 +29,11 @@ class VerifiedBuild(msgspec.Struct, frozen=True):
     """`Q` of the build."""
     rows: int
     fingerprint: str
-    """As it was recorded."""
+    """The recorded fingerprint."""
     rebuilt: str
-    """As it came out again."""
+    """The fingerprint of the new build."""
     engines: dict[str, tuple[str, str]]
-    """Package to its version then and now, of those that differ."""
+    """Package to its version then and now, if they differ."""
 
     @property
     def same(self) -> bool:
@@ -75,14 +75,14 @@ def find_build(context: Context, reference: str) -> TrainingSetBuild:
 
 
 def reproduce(context: Context, record: TrainingSetBuild) -> TrainingData:
-    """Build a training set again: by the rows and under the definitions that it was built with; nothing is recorded.
+    """Build a training set again, from the rows and definitions that it was built with; nothing is recorded.
 
     Args:
         context: The workspace's state.
         record: The build.
 
     Raises:
-        DefinitionError: If Python code that it stands on has changed since or is gone.
+        DefinitionError: If Python code that it depends on has changed or is gone.
         NotFoundError: If rows that it read are no longer kept.
     """
     manifest = read_manifest(context, record)
@@ -91,7 +91,7 @@ def reproduce(context: Context, record: TrainingSetBuild) -> TrainingData:
 
 
 def verify_build(context: Context, reference: str) -> VerifiedBuild:
-    """Build a training set again and compare its content with what was recorded.
+    """Build a training set again and compare its content with the recorded fingerprint.
 
     Args:
         context: The workspace's state.

@@ -17,10 +17,12 @@ from tinymlops.features.definitions.nouns import check_name
 from tinymlops.features.history.batching import in_batches
 from tinymlops.features.history.content import table_hash
 from tinymlops.features.history.dataset_rows import PROTOCOL, DatasetManifest, PartContent, SavedDataset
-from tinymlops.features.history.historical import features_for
+from tinymlops.features.history.historical import features_for, parse_features, require_present
+from tinymlops.features.history.stored import require_past
 from tinymlops.features.history.training_sets import engine_versions
 from tinymlops.features.join.tables import InMemory, open_table
 from tinymlops.frames import require_no_nulls, times_to_micros
+from tinymlops.presence import absent_columns
 from tinymlops.progress import progress
 from tinymlops.records import Dataset, DatasetPart
 from tinymlops.registry.catalog import Catalog
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tinymlops.features.context import Context
+    from tinymlops.features.definitions.asking import Asked
     from tinymlops.features.definitions.specs import FeatureRequest
     from tinymlops.features.history.historical import FeatureColumns
     from tinymlops.frames import Frame
@@ -134,11 +137,11 @@ def save_dataset(
     context: Context,
     name: str,
     spine: Frame | str | Path,
-    requests: Sequence[FeatureRequest],
+    asked: Asked,
     *,
     timestamp: str,
     tz: str | None,
-    as_of: int,
+    as_of: int | None,
 ) -> SavedDataset:
     """Compute the features of a spine and store both, part by part.
 
@@ -146,15 +149,20 @@ def save_dataset(
         context: The workspace's state.
         name: Of the dataset.
         spine: Key columns, request fields and a time column: any table, the path of Parquet files, or a scan of them.
-        requests: The features.
+        asked: The features.
         timestamp: The spine's time column.
         tz: Zone of times that carry none.
-        as_of: Only by rows with a sequence up to this one.
+        as_of: Only by rows with a sequence up to this one; None for all that there are now.
 
     Raises:
         DataError: If the spine cannot be read, or a column cannot be computed or stored.
         ConflictError: If a collection removed a file of it before it was recorded.
     """
+    requests, past = parse_features(context, asked), require_past(context, as_of)
+    absent = {} if isinstance(spine, str | Path) else absent_columns(spine)
+    if absent:
+        require_present(context, requests, absent)
+    past = context.environment.database.sequence() if past is None else past
     check_name(name, "dataset")
     table = open_table(spine)
     if timestamp not in table.schema:
@@ -163,7 +171,7 @@ def save_dataset(
             hint=near(timestamp, table.schema) + ' Name it with timestamp="..."',
         )
     frames = [table.frame] if isinstance(table, InMemory) else table.batches([*table.schema])
-    made = _Saving(context, requests, timestamp, tz, as_of)
+    made = _Saving(context, requests, timestamp, tz, past)
     with progress("saving", table.height) as advance:
         for frame in in_batches(frames, _PART_ROWS):
             made.add(frame)

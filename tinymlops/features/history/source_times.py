@@ -1,4 +1,4 @@
-"""Times of a source's columns, read as its definition says."""
+"""Read the times of a source's columns by its definition."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __all__ = ["times_of"]
 
 
 def times_of(column: pl.Series, source: SourceSpec, *, role: Role = "feature") -> pl.Series:
-    """Return a source's times in microseconds UTC, read as its declaration says.
+    """Return a source's times in microseconds UTC, read by its definition.
 
     Args:
-        column: Of times or dates.
-        source: Whose column.
-        role: Whether they say when facts were, or the moments of a spine or of outcomes.
+        column: A column of times or dates.
+        source: The source.
+        role: Whether they are the times of facts, or those of a spine or of outcomes.
 
     Raises:
-        DataError: If they are no times, or it does not say which.
+        DataError: If they are not times, or their zone is unknown.
     """
     return times_to_micros(
         column,

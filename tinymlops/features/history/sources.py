@@ -1,4 +1,4 @@
-"""The rows of a source from its own place, and the times that each row gets from its definition."""
+"""Read the rows of a source from its origin, and add the times that its definition gives each row."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ __all__ = [
 ]
 
 SYSTEM = ("__event", "__created", "__sequence", "__deleted")
-"""Of every stored row: event and created time (microseconds UTC), workspace sequence, whether it is a delete."""
+"""Columns of every stored row: event and created time (microseconds UTC), workspace sequence, whether it is a delete."""
 
 
 def read_source(context: Context, source: SourceSpec, *, since: datetime | None = None) -> pl.DataFrame:
-    """Read a source's rows from where they are: run its SQL or call its function.
+    """Read a source's rows from their origin: run its SQL or call its function.
 
     Args:
         context: The workspace's state.
         source: A source with SQL or a function.
-        since: For a function that takes it: rows whose cursor is earlier may be left out; None for all.
+        since: For a function that takes it: rows with an earlier cursor may be left out; None for all.
 
     Raises:
-        DataError: If the source takes pushes: there is nowhere to read it from.
+        DataError: If the source takes pushes, so that there is nothing to read.
     """
     if source.via == "push":
         raise DataError(
@@ -48,7 +48,7 @@ def read_source(context: Context, source: SourceSpec, *, since: datetime | None 
     with reading(source, context.root):
         if source.sql is not None:
             return storable(context.query(source.sql, name=source.name), source)
-        assert source.code is not None, "what is no SQL has code"
+        assert source.code is not None, "what is not SQL has code"
         function = context.function(source.name, source.code)
         return storable(to_polars(function(since) if source.takes_since else function()), source)
 
@@ -58,7 +58,7 @@ def run_transformation(context: Context, source: SourceSpec, inputs: Mapping[str
     with reading(source, context.root):
         if source.sql is not None:
             return storable(context.query(source.sql, inputs, name=source.name), source)
-        assert source.code is not None, "what is no SQL has code"
+        assert source.code is not None, "what is not SQL has code"
         function = context.function(source.name, source.code)
         return storable(to_polars(function(**{name: frame.lazy() for name, frame in inputs.items()})), source)
 
@@ -75,9 +75,9 @@ def with_times(frame: pl.DataFrame, source: SourceSpec) -> pl.DataFrame:
 
     _require_columns(frame, source)
     frame = require_answerable(frame, source)
-    if source.delay_column is not None:  # else every later read would fail
+    if source.delay_column is not None:  # otherwise every later read would fail
         delay_micros(frame[source.delay_column], of=f" of source {source.name!r}")
-    if source.cursor is not None:  # else the next ingest would be the first to notice
+    if source.cursor is not None:  # otherwise the next ingest would be the first to notice
         event_times(frame, source.cursor, source)
     nothing = pl.Series("", [None], dtype=pl.Int64).new_from_index(0, frame.height)
     event = nothing

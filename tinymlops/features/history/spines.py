@@ -1,4 +1,4 @@
-"""The rows of a training set's spine: who is asked about, when, and with which request fields."""
+"""The rows of a training set's spine: keys, prediction times and request fields."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def spine_of(context: Context, training_set: TrainingSetSpec, *, as_of: int, fie
 
     Args:
         context: The workspace's state.
-        training_set: Whose spine.
-        as_of: By the rows up to this sequence.
-        fields_as_known: Whether request fields come from the version that was visible at the row's time, or else the
-            first; if not, from the final one.
+        training_set: The training set.
+        as_of: Use the rows up to this sequence.
+        fields_as_known: Whether request fields come from the version that was visible at the row's time, or if there
+            was none, from the first; otherwise from the final one.
     """
     spine = current_rows(context, training_set.spine, as_of=as_of, role="spine")
     source = graph.origin(context.definitions, context.definitions.get(SourceSpec, training_set.spine))
@@ -44,13 +44,13 @@ def spine_of(context: Context, training_set: TrainingSetSpec, *, as_of: int, fie
 
 
 def _with_fields(spine: pl.DataFrame, versions: pl.DataFrame, source: SourceSpec, fields: list[str]) -> pl.DataFrame:
-    """Take fields from the version of each row that was visible at its time, or else the first; rows without id keep theirs."""
+    """Take fields from each row's version that was visible at its time, or else the first; rows without id keep theirs."""
     assert source.id is not None, "versions are of events with ids"
     codes = numbered(pl.concat([versions[source.id], spine[source.id]]))
     of_versions, of_spine = codes[: versions.height], codes[versions.height :]
     records, order = arrange(
         of_versions,
-        np.zeros(versions.height, np.int64),  # versions of one event are told apart by when they came
+        np.zeros(versions.height, np.int64),  # versions of one event are distinguished by when they were stored
         available_at(versions, source, versions["__event"].to_numpy()),
         versions["__created"].fill_null(NEVER).to_numpy(),
         versions["__sequence"].to_numpy(),

@@ -1,8 +1,8 @@
-"""What may enter history: one check of types and values, wherever rows come from.
+"""Check what may enter history: one check of types and values for rows from anywhere.
 
-Rows that a function, SQL, a frame, a file or a client brings all pass it, so that no read ever meets a value that it
-cannot answer. It asks two things. The type is one that a segment keeps, and is the same the next time: Categorical is
-stored as String. And each value can be said by everything that reads it: Python, JSON, SQL and other frames.
+Rows from a function, SQL, a frame, a file or a client all pass it, so that no read ever meets a value that it cannot
+return. There are two conditions. A segment can hold the type, and it is the same the next time: Categorical is stored
+as String. And every reader can represent each value: Python, JSON, SQL and other frames.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ __all__ = ["event_times", "require_answerable", "storable"]
 _SHOWN_ROWS = 5
 _DAY = 86_400_000_000
 _LONGEST = 999_999_999 * _DAY
-"""Microseconds of the longest duration that Python knows."""
+"""Microseconds of Python's longest duration."""
 _PER_UNIT = {"ns": 1_000, "us": 1, "ms": 1_000}
 
 
 def storable(frame: pl.DataFrame, source: SourceSpec) -> pl.DataFrame:
-    """Bring columns to the types that history keeps.
+    """Convert columns to the types that history keeps.
 
-    Categorical becomes String, for its categories are those of one read, and integers of 128 bits, such as DuckDB's
+    Categorical becomes String, because its categories are those of one read, and integers of 128 bits, such as DuckDB's
     sums, become Int64 where they fit. An event at infinity has not happened: its time becomes null.
 
     Raises:
-        DataError: If a column is of a type that cannot be stored, naming it and its source.
+        DataError: If a column has a type that cannot be stored; it names the column and its source.
     """
     kept = [_happened(column) if column.name == source.timestamp else _kept(column) for column in frame]
     for column in kept:
@@ -53,7 +53,7 @@ def storable(frame: pl.DataFrame, source: SourceSpec) -> pl.DataFrame:
 
 
 def require_answerable(frame: pl.DataFrame, source: SourceSpec) -> pl.DataFrame:
-    """Refuse values that a read could not answer; NaN becomes null.
+    """Refuse values that a read could not return; NaN becomes null.
 
     Raises:
         DataError: If a number is infinite, or a time is beyond the years 1 to 9999 in UTC, naming column and rows.
@@ -74,10 +74,10 @@ def require_answerable(frame: pl.DataFrame, source: SourceSpec) -> pl.DataFrame:
 
 
 def event_times(frame: pl.DataFrame, column: str, source: SourceSpec) -> pl.Series:
-    """Return one of a source's times in microseconds UTC, its zone and rounding considered.
+    """Return one of a source's times in microseconds UTC, with its zone and rounding applied.
 
     Raises:
-        DataError: If one leaves the years 1 to 9999 on its way to UTC, and as `times_of`.
+        DataError: If one is outside the years 1 to 9999 in UTC, and as in `times_of`.
     """
     micros = times_of(frame[column], source)
     if _within(micros, FIRST_MICROS, LAST_MICROS):
@@ -104,7 +104,7 @@ def _kept(column: pl.Series) -> pl.Series:
 
 
 def _happened(column: pl.Series) -> pl.Series:
-    """Return event times without those that SQL writes as 'infinity'; the same object if there are none."""
+    """Return event times without SQL's 'infinity'; the same object if there are none."""
     import polars as pl
 
     if not isinstance(column.dtype, pl.Datetime | pl.Date):
@@ -116,7 +116,7 @@ def _happened(column: pl.Series) -> pl.Series:
 
 
 def _cure(column: pl.Series) -> str:
-    """Say what makes a column of an unknown type one that can be stored."""
+    """Return a hint how to make a column of an unknown type storable."""
     import polars as pl
 
     dtype = column.dtype
@@ -178,7 +178,7 @@ def _without_nan(column: pl.Series) -> pl.Series:
 
 
 def _refuse_times(column: pl.Series, source: SourceSpec, flat: pl.Series, rows: pl.Series | None) -> None:
-    """Refuse times that Python and JSON cannot say."""
+    """Refuse times that Python and JSON cannot represent."""
     import polars as pl
 
     dtype, numbers = flat.dtype, flat.to_physical()
@@ -201,7 +201,7 @@ def _within(numbers: pl.Series, low: int, high: int) -> bool:
 
 
 def _bounds(dtype: pl.DataType) -> tuple[int, int]:
-    """Return the least and the greatest number of a type's unit that everything can say."""
+    """Return the least and the greatest number of a type's unit that every reader can represent."""
     import polars as pl
 
     if dtype == pl.Time:
@@ -211,7 +211,7 @@ def _bounds(dtype: pl.DataType) -> tuple[int, int]:
     assert isinstance(dtype, pl.Datetime | pl.Duration)
     low, high = (-_LONGEST, _LONGEST) if isinstance(dtype, pl.Duration) else (FIRST_MICROS, LAST_MICROS)
     if isinstance(dtype, pl.Datetime) and dtype.time_zone not in (None, "UTC", "Etc/UTC"):
-        low, high = low + _DAY, high - _DAY  # its own days reach so far beyond those of UTC
+        low, high = low + _DAY, high - _DAY  # local days extend this far beyond those of UTC
     if dtype.time_unit == "ms":
         return low // _PER_UNIT["ms"], high // _PER_UNIT["ms"]
     scale = _PER_UNIT[dtype.time_unit]

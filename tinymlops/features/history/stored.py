@@ -1,4 +1,4 @@
-"""The rows of a source out of history: of now or as of a sequence, with the times that its definition reads them by."""
+"""The rows of a source from history: as of now or of a sequence, with the times that its definition reads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tinymlops._widening import widened
 from tinymlops.errors import DataError, NotFoundError
 from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.specs import SourceSpec
-from tinymlops.features.history.commits import Commits, with_observed_times
+from tinymlops.features.history.corrections import Commits, with_observed_times
 from tinymlops.features.history.generations import place_of, span_of
 from tinymlops.features.history.payloads import read_pushed
 from tinymlops.features.history.source_times import times_of
@@ -62,22 +62,22 @@ def stored_rows(
 ) -> pl.DataFrame:
     """Return the rows of a source from history: the user's columns and the `SYSTEM` ones.
 
-    A row-wise transformation is computed from its input's rows, whose times and sequence it keeps. `__created` is what
-    the source's definition reads by: null where it does not look at it.
+    A row-wise transformation is computed from its input's rows, whose times and sequence it keeps. `__created` is the time
+    that the source's definition uses: null where it uses none.
 
     Args:
         context: The workspace's state.
-        name: The source's.
+        name: The source's name.
         columns: The user's columns to read; None for all.
         after: Only rows with a greater sequence.
-        as_of: Only rows with a sequence up to this one, of the types they had then, and of a rebuild the rows that stood
-            there then; None for those of now.
-        role: Whether event times say when facts were, or are the moments of a spine or of outcomes: dates and
-            nanoseconds are then read as their beginning, so that no row is its own outcome.
+        as_of: Only rows with a sequence up to this one, with the types they had then; for a rebuilt source, the rows
+            in force then. None for those of now.
+        role: Whether event times are those of facts, or of a spine or of outcomes: dates and nanoseconds are then read
+            as their beginning, so that no row is its own outcome.
 
     Raises:
-        NotFoundError: If the source was never ingested, or rows that stood then are no longer kept.
-        DataError: If the rows are stored by another definition of the source, which dates them otherwise.
+        NotFoundError: If the source was never ingested, or the rows in force then are no longer kept.
+        DataError: If the rows were stored by another definition of the source, which dates them differently.
     """
     source = context.definitions.get(SourceSpec, name)
     if source.row_wise:
@@ -87,7 +87,7 @@ def stored_rows(
     dated = source.timestamp if role == "spine" and source.timestamp and _spans(known[source.timestamp]) else None
     needs = [dated, source.id if part.lacks_times else None]
     wanted = columns if columns is None else list(dict.fromkeys([*columns, *(name for name in needs if name)]))
-    # First the pushed rows: what moves into a segment meanwhile is then read twice at most, and never missed.
+    # First the pushed rows: a row that moves into a segment meanwhile is then read twice at most, and never missed.
     pushed = part.pushed(known, wanted, after)
     stored = part.segments(wanted, after)
     if stored is not None and pushed is not None and stored.height and pushed["__sequence"][0] <= _last(stored):
@@ -139,7 +139,7 @@ class _Part:
         return _read_segments(self._context, self._place, self._segments, columns, after, self._as_of)
 
     def pushed(self, known: Mapping[str, str], columns: list[str] | None, after: int) -> pl.DataFrame | None:
-        """Return rows that arrived by push and lie in the database; those of an ended generation lie in files."""
+        """Return pushed rows that are in the database; those of an ended generation are in files."""
         if self._span.ends is not None:
             return None
         database, after = self._context.environment.database, max(after, self._span.begins)
@@ -149,7 +149,7 @@ class _Part:
         return rows if columns is None else rows.select(*columns, *SYSTEM)
 
     def as_known(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Let `__created` be what the definition reads by."""
+        """Set `__created` to the time that the definition uses."""
         import polars as pl
 
         if self._source.knowledge == "latest":
@@ -160,15 +160,15 @@ class _Part:
 
 
 def _spans(dtype: str) -> bool:
-    """Say whether times of a type are more or less than a microsecond: they are read as its beginning or its end."""
+    """Return whether a time of a type is not exactly a microsecond: it is read as its beginning or its end."""
     return dtype == "Date" or dtype.startswith("Datetime[ns")
 
 
 def stored_batches(context: Context, name: str) -> Iterator[pl.DataFrame]:
-    """Read the rows of a source that is no transformation as they lie, some at a time.
+    """Read the rows of a source that is not a transformation as they are stored, some at a time.
 
-    At least one frame comes, so that the columns are known. A column that is not in all files is missing where it is
-    not, types are those of the files, and `__created` is null where none was stored.
+    There is at least one frame, so that the columns are known. Columns and types are those of each file, and `__created`
+    is null where none was stored.
     """
     from tinymlops.stores import segments
 
@@ -189,8 +189,8 @@ def current_rows(context: Context, name: str, *, as_of: int | None = None, role:
 
     Args:
         context: The workspace's state.
-        name: The source's.
-        as_of: By the rows up to this sequence; None for all.
+        name: The source's name.
+        as_of: Use the rows up to this sequence; None for all.
         role: As for `stored_rows`.
     """
     import polars as pl
@@ -216,12 +216,12 @@ def final_versions(rows: pl.DataFrame, source: SourceSpec) -> pl.DataFrame:
 
 
 def since_of(context: Context, source: SourceSpec) -> datetime | None:
-    """Return what an incremental read passes as `since`: the greatest cursor in history less the lookback.
+    """Return the `since` of an incremental read: the greatest cursor in history less the lookback.
 
-    A cursor later than the clock of the ingest that brought it is no progress.
+    A cursor later than the clock of its own ingest does not count.
 
     Returns:
-        None if history holds nothing yet, or the function does not ask.
+        None if history is empty, or the function does not take `since`.
     """
     import polars as pl
 
@@ -237,21 +237,21 @@ def since_of(context: Context, source: SourceSpec) -> datetime | None:
 
 
 def state_of(context: Context, name: str) -> SourceState | None:
-    """Return what is known of a source's rows; None if it has none."""
+    """Return the state of a source's rows; None if it has none."""
     database = context.environment.database
     return database.get(SourceState, source=place_of(database, name))
 
 
 def known_columns(source: SourceSpec, state: SourceState | None, *, as_of: int | None = None) -> dict[str, str]:
-    """Return the columns that a source's rows can have, and their dtypes; those of a push in payload order.
+    """Return the columns that a source's rows can have, and their dtypes; for a source of pushes, in payload order.
 
     Args:
         source: The source.
-        state: What is known of its rows.
-        as_of: Of the rows up to this sequence, whose types may have been narrower; None for all.
+        state: The state of its rows.
+        as_of: The types of the rows up to this sequence, which may have been narrower; None for all.
 
     Raises:
-        NotFoundError: If the source was never ingested: nobody knows.
+        NotFoundError: If the source was never ingested.
     """
     if state is None and source.via != "push":
         raise NotFoundError(
@@ -265,7 +265,7 @@ def known_columns(source: SourceSpec, state: SourceState | None, *, as_of: int |
 
 
 def live_segments(context: Context, name: str) -> list[Segment]:
-    """Return the segments that hold a source's rows of now, oldest first."""
+    """Return the segments that hold a source's current rows, oldest first."""
     database = context.environment.database
     return database.list(Segment, where={"source": place_of(database, name), "dead_at": None}, order="id")
 
@@ -288,7 +288,7 @@ class Rebuilt(NamedTuple):
 
 
 def newest_rebuild(context: Context, name: str) -> Rebuilt | None:
-    """Return of when a rebuilt source's rows are; None for a source that is none, or was never computed."""
+    """Return when a rebuilt source's rows were computed; None for any other source, or one that was never computed."""
     source = context.definitions.get(SourceSpec, name)
     found = segments_of(context, source) if source.inputs and not source.row_wise else []
     if not found or found[-1].covers is None:
@@ -323,7 +323,7 @@ def newest_progress(context: Context, name: str, *, as_of: int | None = None) ->
     database = context.environment.database
     place = place_of(database, name)
     span = span_of(database, source, place, database.get(SourceState, source=place), as_of=as_of)
-    # Every row, not only the greatest: a damaged one may be it.
+    # Every row, not only the greatest: that one may be damaged.
     pushed = pushed_rows(database, place, up_to=bound) if span.ends is None else []
     events: list[Any] = [row.event for row in pushed if row.event is not None and row.event <= row.created]
     unclear = []
@@ -346,17 +346,17 @@ def newest_progress(context: Context, name: str, *, as_of: int | None = None) ->
 
 
 def require_past(context: Context, as_of: int | None) -> int | None:
-    """Return a sequence that a user asks for, if the workspace has come that far.
+    """Return a sequence that a user asks for, if the workspace has reached it.
 
     Raises:
-        DataError: If it has not, or it is no sequence.
+        DataError: If it is not a sequence, or is not reached yet.
     """
     if as_of is None:
         return None
     newest = context.environment.database.sequence()
     if isinstance(as_of, bool) or not isinstance(as_of, int) or not 0 <= as_of <= newest:
         raise DataError(
-            f"as_of={as_of!r} is no sequence of this workspace, which has come to {newest}",
+            f"as_of={as_of!r} is not a sequence of this workspace, which has come to {newest}",
             hint="answers, pushes, ingests and training sets name theirs: Q, or `sequence`",
         )
     return as_of
@@ -386,7 +386,7 @@ def _segments(context: Context, source: SourceSpec, place: str, span: Span, as_o
         raise NotFoundError(
             f"the rows that {'transformation' if source.inputs else 'source'} {source.name!r} had "
             f"{'before it was rebuilt' if as_of is None else f'at Q={as_of}'} are no longer kept",
-            hint="gc keeps those that a training set or a logged prediction has read, and all for its grace",
+            hint="gc keeps those that a training set or a logged prediction has read, and all rows for its grace period",
         )
     return found
 
@@ -403,7 +403,7 @@ def _read_segments(
 
     from tinymlops.stores import segments
 
-    # Until the files are read, no collection may remove one of them.
+    # Until the files are read, `gc` must not remove one of them.
     with context.environment.gc_lock.shared(deadline=_PATIENCE):
         wanted = [one for one in found if one.last > after and (as_of is None or one.base < as_of)]
         if not wanted:
@@ -439,6 +439,6 @@ def _together(parts: list[pl.DataFrame], known: Mapping[str, str], columns: list
 
 
 def _of_types(rows: pl.DataFrame, wanted: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """Cast columns to the types that they are known by; as of a sequence these may be narrower."""
+    """Cast columns to their known types; as of a sequence these may be narrower."""
     others = [name for name, dtype in wanted.items() if name in rows.columns and rows.schema[name] != dtype]
     return rows.with_columns(widened(rows[name], wanted[name]) for name in others) if others else rows

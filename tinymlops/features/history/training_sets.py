@@ -1,4 +1,4 @@
-"""`get_training_data`: spine, label and features put together, split by time, fingerprinted and recorded."""
+"""`get_training_data`: combine spine, label and features, split them by time, fingerprint and record the result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tinymlops.features.definitions import graph, specs
 from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, OnDemandSpec, TrainingSetSpec
 from tinymlops.features.history.content import table_hash
 from tinymlops.features.history.historical import features_for
-from tinymlops.features.history.knowledge import Knowledge, knowledge_of
+from tinymlops.features.history.knowledge_report import Knowledge, knowledge_of
 from tinymlops.features.history.labels import complete_until, outcomes_of
 from tinymlops.features.history.spines import spine_of
 from tinymlops.features.history.stored import require_past
@@ -30,6 +30,7 @@ from tinymlops.times import format_duration, from_micros, parse_instant, parse_z
 if TYPE_CHECKING:
     from tinymlops.features.compute.arranged import Array
     from tinymlops.features.context import Context
+    from tinymlops.findings import Finding
 
 __all__ = [
     "BuildManifest",
@@ -52,22 +53,22 @@ _PATIENCE = 60.0
 
 
 class BuildReport(msgspec.Struct, frozen=True):
-    """How many spine rows became training rows, and where the others went."""
+    """How many spine rows became training rows, and why the others did not."""
 
     spine_rows: int
     immature: int
-    """The outcome could not be known yet."""
+    """Rows whose outcome cannot be known yet."""
     no_outcome: int
-    """Mature, and there is no outcome (a cancelled flight)."""
+    """Mature rows without an outcome (a cancelled flight)."""
     purged: int
-    """Before the split, with a label window that reaches past it."""
+    """Rows before the split whose label window reaches past it."""
     train_rows: int
     test_rows: int
     knowledge: dict[str, Knowledge] = {}
-    """View to what its rows were known by, and how many cells the other mode would change."""
+    """View to how its rows became known, and how many cells the other mode would change."""
     not_finite: dict[str, int] = {}
-    """Feature to how many of its values, in rows of its source or of the spine, are null because what was computed is
-    NaN, infinite or divided by zero; of those that have any."""
+    """Feature to the number of its values, in rows of its source or of the spine, that are null because the result is NaN,
+    infinite or divided by zero; only features with any."""
 
 
 class Split(NamedTuple):
@@ -76,7 +77,7 @@ class Split(NamedTuple):
     X: pl.DataFrame
     """Features only, in declared order: Float64, Int64, Boolean or Enum; nulls kept."""
     y: pl.Series
-    """The label: null only where it is immature, and such rows were asked for."""
+    """The label: null only in immature rows, if they were requested."""
     spine: pl.DataFrame
     """Keys, request fields and prediction time of each row."""
 
@@ -88,15 +89,16 @@ class TrainingData:
     """A training set as it was built.
 
     Attributes:
-        name: Of the training set.
-        build_id: Of this build.
+        name: The name of the training set.
+        build_id: The id of this build.
         sequence: `Q`: it saw only rows with a sequence up to this one.
         fingerprint: SHA-256 over schema and values of features and label, in row order.
         train: Rows to fit on.
         test: Rows from the split on; None without a split.
-        signature: What a model fitted to it takes.
-        definitions: `kind:name` to fingerprint of everything it stands on.
+        signature: The signature of a model fitted to it.
+        definitions: `kind:name` to fingerprint of everything it depends on.
         report: Row counts.
+        findings: What the checks for leaks found that every build has.
     """
 
     def __init__(
@@ -117,6 +119,7 @@ class TrainingData:
         self.signature = signature
         self.definitions = dict(definitions)
         self.report = report
+        self.findings: list[Finding] = []
 
     def __repr__(self) -> str:
         test = f", test {self.report.test_rows:,}" if self.test else ""
@@ -131,7 +134,8 @@ class TrainingData:
         )
         return (
             f"<training data {self.name}: {self.train.X.width} features, train {self.report.train_rows:,}{test} rows"
-            f"{'; left out ' + left_out if left_out else ''}; {self.fingerprint[:12]} at Q={self.sequence}>"
+            f"{'; left out ' + left_out if left_out else ''}; {self.fingerprint[:12]} at Q={self.sequence}"
+            f"{'; found ' + ', '.join(one.name for one in self.findings) if self.findings else ''}>"
         )
 
     def _repr_html_(self) -> str:
@@ -140,7 +144,7 @@ class TrainingData:
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
-    """All that decides what a training set holds, beside the definitions it stands on."""
+    """Everything that determines the content of a training set, except the definitions it depends on."""
 
     training_set: TrainingSetSpec
     sequence: int
@@ -150,23 +154,23 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     test_from: int | None
     """Spine times from here on are the test rows, microseconds UTC; None for no split."""
     immature: Immature = "drop"
-    """Whether rows whose outcome cannot be known yet are left out, or kept with a null."""
+    """Whether rows whose outcome cannot be known yet are left out or kept with a null."""
     fields_as_known: bool = False
-    """Whether request fields are those that were known at each row's time; in the final version before there was a choice."""
+    """Whether request fields are those known at each row's time; builds from before there was a choice use the final version."""
 
 
 class BuildManifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a build wrote down about itself, in a file named by its hash: enough to make it again."""
+    """The manifest of a build, in a file named by its hash: enough to build it again."""
 
     protocol: int = _PROTOCOL
     recipe: Recipe
     fingerprint: str
     definitions: dict[str, str]
-    """`kind:name` to fingerprint of everything it stands on."""
+    """`kind:name` to fingerprint of everything it depends on."""
     signature: Signature
     report: BuildReport
     engines: dict[str, str]
-    """Package to version, of those that compute values."""
+    """The packages that compute values, to their versions."""
 
 
 def build(
@@ -183,12 +187,12 @@ def build(
         context: The workspace's state.
         name: The training set's name.
         test_from: Spine times from here on are the test rows; a date is midnight in the project's zone.
-        as_of: Only by rows with a sequence up to this one; None for those of now.
+        as_of: Use only rows with a sequence up to this one; None for all rows of now.
         immature: Whether rows whose outcome cannot be known yet are left out, or kept with a null.
 
     Raises:
-        DataError: If no row is left to train on, or the workspace has not come to that sequence.
-        DefinitionError: If `immature` is another word.
+        DataError: If no row is left to train on, or the workspace has not reached that sequence.
+        DefinitionError: If `immature` has another value.
     """
     if immature not in get_args(Immature):
         raise DefinitionError(f"immature={immature!r} is not possible", hint="use 'drop' or 'null'")
@@ -211,19 +215,19 @@ def build(
 
 
 def rebuild(context: Context, record: TrainingSetBuild, recipe: Recipe) -> TrainingData:
-    """Build a training set again as it was; nothing is recorded.
+    """Build a training set again from its recipe; nothing is recorded.
 
     Args:
         context: The workspace's state, under the definitions that it was built with.
-        record: What was recorded of it.
-        recipe: From its manifest.
+        record: The record of the build.
+        recipe: The recipe from its manifest.
     """
     made = _made(context, recipe)
     return made.as_data(msgspec.structs.replace(record, fingerprint=made.fingerprint))
 
 
 def read_manifest(context: Context, record: TrainingSetBuild) -> BuildManifest:
-    """Read what a build wrote down about itself.
+    """Read the manifest of a build.
 
     Raises:
         IntegrityError: If the file is missing, damaged, or of a newer tinymlops.
@@ -254,7 +258,7 @@ class _Made(NamedTuple):
     fingerprint: str
 
     def as_data(self, record: TrainingSetBuild) -> TrainingData:
-        """Return it as users get it."""
+        """Return it in the form for users."""
 
         def split(chosen: Array) -> Split:
             return Split(self.X.filter(chosen), self.outcome.filter(pl.Series(chosen)), self.spine.filter(chosen))
@@ -325,7 +329,7 @@ def _split(recipe: Recipe, label: LabelSpec, time: Array, outcome: pl.Series, ma
 
 
 def _model_dtype(series: pl.Series) -> pl.Series:
-    """Cast a feature to what models take: Float64, Int64, Boolean or String."""
+    """Cast a feature to a type that models accept: Float64, Int64, Boolean or String."""
     dtype = series.dtype
     if dtype == pl.Boolean or dtype == pl.String:
         return series
@@ -336,13 +340,13 @@ def _model_dtype(series: pl.Series) -> pl.Series:
     if isinstance(dtype, pl.Enum | pl.Categorical):
         return series.cast(pl.String)
     raise DataError(
-        f"feature {series.name!r} is {dtype}, which no model takes",
+        f"feature {series.name!r} is {dtype}, which models do not accept",
         hint="turn it into a number, a boolean or a string in the view or an on-demand view",
     )
 
 
 def _with_categories(X: pl.DataFrame, train: Array) -> pl.DataFrame:
-    """Make strings enums of the training rows' categories; what only other rows have is null."""
+    """Make strings enums with the training rows' categories; a category that only other rows have is null."""
     enums = {}
     for name, dtype in X.schema.items():
         if dtype == pl.String:
@@ -376,7 +380,7 @@ def _record(context: Context, made: _Made) -> TrainingSetBuild:
         report=report,
         engines=engine_versions(),
     )
-    # From the manifest to its row no collection may come in between.
+    # No `gc` may run between the manifest and its row.
     with environment.gc_lock.shared(deadline=_PATIENCE):
         record = TrainingSetBuild(
             id=uuid.uuid4().hex,

@@ -1,4 +1,4 @@
-"""Code of the user's that brings rows: whatever goes wrong in it is an error of ours that names its source."""
+"""Run user code that returns rows: any failure in it becomes an error of ours that names its source."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def reading(source: SourceSpec, root: Path) -> Iterator[None]:
     """Run a source's function or SQL, and read what it returns as a table, lazy frames and streams included.
 
     Args:
-        source: Whose rows are read.
+        source: The source to read.
         root: The project's directory: errors name lines of its code.
 
     Raises:
-        DataError: If it raises anything of its own, or of a library: that is the cause of the error.
-        TinyMLOpsError: What it raises of ours, with the source's name before the message.
+        DataError: If it raises an error of its own or of a library, which becomes the cause of the error.
+        TinyMLOpsError: If it raises one of ours; the source's name is put before the message.
     """
     import polars as pl
 
@@ -38,7 +38,7 @@ def reading(source: SourceSpec, root: Path) -> Iterator[None]:
         if f"source {source.name!r}" not in error.message and what not in error.message:
             error.args = (f"{what}: {error.message}",)
         raise
-    # A panic of Polars is no Exception, and would end whatever runs this.
+    # A panic of Polars is not an Exception, and would end the caller.
     except (Exception, pl.exceptions.PanicException) as error:
         raise DataError(
             f"{what} failed: {told(error, root)}",

@@ -1,1 +1,1 @@
-"""How rows come in: ingest and push, and the files that they end up in."""
+"""How rows are stored: ingest and push, and the files that they are written to."""

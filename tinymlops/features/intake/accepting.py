@@ -1,7 +1,7 @@
-"""Rows of a push, brought to the schema of their source: exactly, or refused with the column and the rows named.
+"""Convert the rows of a push to the schema of their source: exactly, or refuse them and name the column and the rows.
 
-What arrives may come from JSON, which has neither times nor a difference between 7 and 7.0: text in ISO 8601 is
-taken for a time, a whole float for an integer and an integer for a float, and nothing else is guessed.
+Rows may come from JSON, which has no times and no difference between 7 and 7.0: text in ISO 8601 is read as a time, a
+whole float as an integer and an integer as a float, and nothing else is guessed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _DELETED = "deleted"
 
 
 def accepted(rows: Frame, source: SourceSpec, keys: Collection[str]) -> pl.DataFrame:
-    """Bring rows to a source's schema.
+    """Convert rows to a source's schema.
 
     Args:
         rows: Any table, or a list of dicts.
@@ -34,8 +34,8 @@ def accepted(rows: Frame, source: SourceSpec, keys: Collection[str]) -> pl.DataF
         keys: Its columns that hold entity keys: never null, as are the id and the event time.
 
     Returns:
-        The schema's columns in order, and a boolean `deleted` if there is one. A row that is a delete may lack
-        the columns that say nothing about which event it takes back.
+        The schema's columns in order, and a boolean `deleted` if there is one. A delete may lack the columns that do
+        not identify the event it takes back.
 
     Raises:
         DataError: If a column is unknown, missing or of another type, or a value cannot be stored.
@@ -67,7 +67,7 @@ def _by_column(rows: Frame) -> tuple[dict[str, Any], int]:
         lengths = {len(values) for values in rows.values()}
         if len(lengths) > 1:
             raise DataError(
-                f"the columns have {min(lengths)} to {max(lengths)} values", hint="give one value a row in each"
+                f"the columns have {min(lengths)} to {max(lengths)} values", hint="give each the same number of values"
             )
         return dict(rows), max(lengths, default=0)
     frame = to_polars(rows)
@@ -77,7 +77,7 @@ def _by_column(rows: Frame) -> tuple[dict[str, Any], int]:
 def _require_present(
     rows: Frame, columns: Collection[str], source: SourceSpec, named: Collection[str], deleted: pl.Series
 ) -> None:
-    """Refuse a missing column: of the table, or of a single dict."""
+    """Refuse a missing column, of the table or of a single dict."""
     is_delete = deleted.fill_null(value=False).to_list()
     for name in source.columns:
         if name == _DELETED or (name in columns and not isinstance(rows, list)):
@@ -91,7 +91,7 @@ def _require_present(
 
 
 def _column(values: Any, name: str, dtype: str, height: int, source: SourceSpec) -> pl.Series:
-    """Bring one column to its type; one that is not there is null."""
+    """Convert one column to its type; a missing one is null."""
     return exact([None] * height if values is None else values, Target(name, parse_dtype(dtype), source))
 
 

@@ -1,4 +1,4 @@
-"""One source that fails keeps no other from being ingested."""
+"""Ingest several sources so that a failure of one does not stop the others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Attempts"]
 
 
 class Attempts:
-    """What came of each source: a report, or an error that is raised when all are done.
+    """The result of each source: a report, or an error that is raised when all are done.
 
     Args:
         root: The project's directory: errors name lines of its code.
@@ -29,7 +29,7 @@ class Attempts:
         self._root = root
 
     def make(self, source: str, work: Callable[[], Ingestion | None]) -> None:
-        """Keep what the work reports, or the error that it raises, under the source's name."""
+        """Run the work; keep its report, or its error, under the source's name."""
         try:
             report = work()
         except BaseException as error:  # the user's code, and the libraries it calls, may raise anything
@@ -46,7 +46,7 @@ class Attempts:
             asked: How many sources were to be ingested.
 
         Raises:
-            IngestError: If some could not be; where one was asked for, its own error instead.
+            IngestError: If some could not be ingested; if only one was asked for, its own error instead.
         """
         if not self.errors:
             return self.reports
@@ -62,7 +62,7 @@ class Attempts:
             return error
         named = DataError(
             f"source {source!r} cannot be ingested: {told(error, self._root)}",
-            hint=f"put that right, then ingest it again: tinymlops ingest {source}, or ws.ingest({source!r})",
+            hint=f"correct that, then ingest it again: tinymlops ingest {source}, or ws.ingest({source!r})",
         )
         named.__cause__ = error
         return named

@@ -1,8 +1,8 @@
-"""What one read of a source brings that history does not have: new rows, corrections, and rows that vanished.
+"""Find what a read of a source adds to history: new rows, corrections, and rows that vanished.
 
-Each id is judged alone. Once in a read, its row is compared with its latest version; several times, its rows are
-compared by content with all of its versions; rows without an id are compared by content. Rows are compared by the columns
-that they were stored under, so a column that has come since makes no row another.
+Each id is compared by itself. If it occurs once in a read, its row is compared with its latest version; if several
+times, its rows are compared by content with all of its versions; rows without an id are compared by content. Rows are
+compared in the columns that they were stored with, so a column added since does not change a row.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tinymlops.times import from_micros
 
 if TYPE_CHECKING:
     from tinymlops.features.definitions.specs import SourceSpec
-    from tinymlops.features.history.commits import Commits
+    from tinymlops.features.history.corrections import Commits
     from tinymlops.records import Schema
 
 __all__ = [
@@ -40,37 +40,37 @@ __all__ = [
 _SEEDS = (0x7D1, 0x2013)
 _HASHES = [f"__h{i}" for i in range(len(_SEEDS))]
 LEAP = 86_400_000_000
-"""Microseconds that the clock may lie behind a version's commit: a wrong hour or zone, and not a wrong date."""
+"""Microseconds that the clock may be behind a version's commit: enough for a wrong hour or zone, not for a wrong date."""
 
 Stored = Callable[[], Iterator[pl.DataFrame]]
 """Reads rows of history, some at a time."""
 
 
 class History(NamedTuple):
-    """What a read is compared with."""
+    """The stored rows that a read is compared with."""
 
     stored: Stored
     schemas: Sequence[Schema]
-    """Of the stored rows, oldest first."""
+    """The schemas of the stored rows, oldest first."""
     commits: Commits | None
-    """When they were ingested, for versions that do not say since when they count; None if all say."""
+    """When they were ingested, for versions without the time from which they count; None if all have it."""
 
 
 class Changes(NamedTuple):
-    """The rows to be stored, and what became of the others."""
+    """The rows to be stored, and counts of the others."""
 
     rows: pl.DataFrame
     corrected: int = 0
     known: int = 0
     deleted: int = 0
     incomplete: int = 0
-    """Known rows stored before a column came for which the read has a value."""
+    """Known rows, stored before a column was added, for which the read has a value in it."""
     unmatched: int = 0
-    """Rows of history, of a source without ids, that a read with new rows does not have though it spans their time."""
+    """Rows of history, of a source without ids, that are missing in a read with new rows that spans their time."""
 
     @property
     def new(self) -> int:
-        """How many rows no event of history has."""
+        """The number of rows whose event is not in history."""
         moved = int(self.rows["__moved"].sum()) if "__moved" in self.rows.columns else 0
         return self.rows.height - moved - self.corrected - self.deleted
 
@@ -89,15 +89,15 @@ def compared(
 
     Args:
         frame: The rows, with their times.
-        history: The source's rows; of most of them only hashes are kept.
-        source: Whose they are.
-        now: The clock, microseconds UTC: when a row is found to have changed, to have vanished, or to be back.
-        present: Every id at the source, if it was read in full: those not among them have vanished.
+        history: The source's rows; for most of them only hashes are kept.
+        source: The source.
+        now: The clock, microseconds UTC: the time at which a row counts as changed, vanished, or back.
+        present: Every id at the source, if it was read in full: other ids have vanished.
         keys: The columns that hold keys: a row that changes one is taken back under the old key.
-        whole: Take back whatever changes, for row-wise transformations that may leave the new row out.
+        whole: Take back every changed row, for row-wise transformations that may leave the new row out.
 
     Raises:
-        ConflictError: If the clock lies well behind the time at which a version of a changed row was stored.
+        ConflictError: If the clock is far behind the time at which a version of a changed row was stored.
     """
     epochs = _epochs(history.schemas, frame)
     keys = [name for name in keys if name in frame.columns]
@@ -126,10 +126,10 @@ def compared(
 def split_known(
     frame: pl.DataFrame, stored: pl.DataFrame, schemas: Sequence[Schema], source: SourceSpec
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """Compare what was read of a source without ids with its stored rows, each by the columns it was stored under.
+    """Compare a read of a source without ids with its stored rows, each in the columns it was stored with.
 
     Returns:
-        The stored rows that were not read, or not as often; the rows read that are stored; and those that are not.
+        The stored rows that were not read, or less often; the rows read that are stored; and those that are not.
     """
     epochs = _epochs(schemas, frame)
     versions, unread = _version(stored, frame, source, epochs), []
@@ -148,7 +148,7 @@ def split_known(
 
 
 def first(frame: pl.DataFrame, source: SourceSpec, *, keys: Sequence[str] = (), whole: bool = False) -> Changes:
-    """Return what the first read of a source brings: all of it; the arguments are those of `compared`."""
+    """Return the changes of the first read of a source: all its rows; the arguments are those of `compared`."""
     if source.id is None:
         return Changes(frame)
     nothing = frame.clear().select(source.id)
@@ -161,11 +161,11 @@ def own_schema(frame: pl.DataFrame) -> dict[str, str]:
 
 
 def in_order(rows: pl.DataFrame, *, after: pl.DataFrame | None = None) -> pl.DataFrame:
-    """Put rows in the order that decides their sequence: event time, created time, deletes last, then their content.
+    """Sort rows in the order of their sequence: event time, created time, deletes last, then their content.
 
     Args:
-        rows: Rows with their times; what is taken back because its key changed, `__moved`, comes before the new row.
-        after: Rows that come first, in the order they have.
+        rows: Rows with their times; a row taken back because its key changed, `__moved`, comes before the new row.
+        after: Rows that come first, in their present order.
     """
     keys = rows.select(name for name in ("__event", "__created") if rows[name].null_count() < rows.height)
     if not keys.width:
@@ -175,7 +175,7 @@ def in_order(rows: pl.DataFrame, *, after: pl.DataFrame | None = None) -> pl.Dat
     as_before = pl.all_horizontal(pl.all().eq_missing(pl.all().shift(1))) & (pl.int_range(pl.len()) > 0)
     same = ordered.select(as_before).to_series()
     tied = (same | same.shift(-1, fill_value=False)).arg_true()
-    if len(tied):  # only of these the content is looked at
+    if len(tied):  # the content matters only for these
         moved = pl.col("__moved").fill_null(value=False) if "__moved" in rows.columns else pl.lit(value=False)
         among = rows[order[tied]].with_columns(rank=pl.when(moved).then(0).when("__deleted").then(2).otherwise(1))
         among = _hashes(among, sorted(own_schema(rows))).with_columns(run=(~same).cum_sum()[tied], rank=among["rank"])
@@ -191,9 +191,9 @@ def require_clock(since: int, now: int, identifier: object, source: str) -> None
     """Refuse to store a version that would count only from a time far ahead of the clock.
 
     Args:
-        since: When the version before it was stored, by the clock then.
+        since: The time of the version before it, by the clock then.
         now: The clock.
-        identifier: Of the event.
+        identifier: The id of the event.
         source: Its source's name.
 
     Raises:
@@ -202,13 +202,13 @@ def require_clock(since: int, now: int, identifier: object, source: str) -> None
     if since > now + LEAP:
         raise ConflictError(
             f"event {identifier!r} of source {source!r} was last stored at {from_micros(since).isoformat()}, and the "
-            f"clock says {from_micros(now).isoformat()}: what is stored now would not be seen until then",
-            hint="set the clock right; if it was wrong then: tinymlops doctor --repair lets such rows count from now on",
+            f"clock is at {from_micros(now).isoformat()}: a row stored now would not be seen until then",
+            hint="correct the clock; if it was wrong then: tinymlops doctor --repair lets such rows count from now on",
         )
 
 
 class _Epoch(NamedTuple):
-    """Rows that were stored under the same columns of those that a read has."""
+    """Rows that were stored with the same columns of a read."""
 
     after: int
     columns: list[str]
@@ -230,11 +230,11 @@ def _epochs(schemas: Sequence[Schema], frame: pl.DataFrame) -> list[_Epoch]:
 def _version(
     batch: pl.DataFrame, frame: pl.DataFrame, source: SourceSpec, epochs: Sequence[_Epoch], keys: Sequence[str] = ()
 ) -> pl.DataFrame:
-    """Return what is kept of rows of history: the hash of what they hold, and of rows with ids which they are."""
+    """Return what is kept of rows of history: the hash of their content, and the ids of rows with ids."""
     batch = _like(batch, frame)
     kept = ["__sequence", "__event"] if source.id is None else [source.id, "__sequence", "__deleted", "__created"]
     if source.id is not None and source.created is not None:
-        # Kept where it is ours, and not one that the source itself sent.
+        # Kept where it is ours, not one that the source itself sent.
         own = times_of(batch[source.created], source)
         batch = batch.with_columns(__created=batch["__created"].set(batch["__created"].eq_missing(own), None))
     if source.id is not None and keys:
@@ -253,7 +253,7 @@ def _version(
 
 
 def _like(batch: pl.DataFrame, frame: pl.DataFrame) -> pl.DataFrame:
-    """Give rows of history the columns and types of those that were read, nulls where they have none."""
+    """Give rows of history the columns and types of the read, with nulls for missing columns."""
     shared = [name for name in frame.columns if name in batch.columns and batch.schema[name] != frame.schema[name]]
     missing = [pl.lit(None, dtype).alias(name) for name, dtype in frame.schema.items() if name not in batch.columns]
     return batch.with_columns(*(widened(batch[name], frame.schema[name]) for name in shared), *missing)
@@ -267,7 +267,7 @@ def _latest(versions: pl.DataFrame, ids: str) -> pl.DataFrame:
 
 
 def _comparable(frame: pl.DataFrame, latest: pl.DataFrame, versions: pl.DataFrame, ids: str) -> pl.DataFrame:
-    """Return the versions that a read's rows may be known by."""
+    """Return the versions that a read's rows may match."""
     parts = [latest]
     if frame[ids].null_count():
         parts.append(versions.filter(pl.col(ids).is_null()))
@@ -280,7 +280,7 @@ def _comparable(frame: pl.DataFrame, latest: pl.DataFrame, versions: pl.DataFram
 
 
 def _fresh(frame: pl.DataFrame, versions: pl.DataFrame, epochs: Sequence[_Epoch]) -> tuple[pl.DataFrame, int]:
-    """Return the rows that no version holds, or not as often, and how many of the others have a value never stored."""
+    """Return the rows that no version holds, or less often, and how many of the others have a value that was never stored."""
     left, incomplete = frame, 0
     for number in reversed(range(len(epochs))):
         epoch = epochs[number]
@@ -295,7 +295,7 @@ def _fresh(frame: pl.DataFrame, versions: pl.DataFrame, epochs: Sequence[_Epoch]
 
 
 def _unmatched_in_time(frame: pl.DataFrame, versions: pl.DataFrame, epochs: Sequence[_Epoch]) -> int:
-    """Count the rows of history that a read spanning their time does not have."""
+    """Count the rows of history that are missing in a read that spans their time."""
     first, last = frame["__event"].min(), frame["__event"].max()
     inside = versions.filter(pl.col("__event").is_between(pl.lit(first), pl.lit(last)))
     count = 0
@@ -306,9 +306,9 @@ def _unmatched_in_time(frame: pl.DataFrame, versions: pl.DataFrame, epochs: Sequ
 
 
 def _since(touched: pl.DataFrame, versions: pl.DataFrame, source: SourceSpec, commits: Commits | None) -> pl.DataFrame:
-    """Return for each id that comes again the greatest time that ours says it counts from, `__since`, null if none.
+    """Return for each repeated id the greatest time of ours from which it counts, `__since`, null if there is none.
 
-    A version that does not say it, but came after the first of its id, counts from its ingest.
+    A version without it that was stored after the first of its id counts from its ingest.
     """
     assert source.id is not None, "asked of rows with ids"
     every = versions.join(touched.select(source.id), on=source.id, how="semi")
@@ -324,10 +324,10 @@ def _since(touched: pl.DataFrame, versions: pl.DataFrame, source: SourceSpec, co
 
 
 def _known_from(rows: pl.DataFrame, since: pl.DataFrame, source: SourceSpec, now: int) -> pl.DataFrame:
-    """Let rows of known ids count from now on, and none from earlier than the version before it.
+    """Let rows of known ids count from now on, and never from earlier than the version before.
 
-    Where the source sends created times, these stand; but no version is the lesser to one before it whose created time
-    is ours: a delete, or what came back after it. A row that had vanished and is there again is known from now on.
+    Created times that the source sends are kept; but a version is never less than an earlier one whose created time is
+    ours: a delete, or the row that came back after it. A row that vanished and is back is known from now on.
     """
     if not since.height:
         return rows
@@ -352,7 +352,7 @@ def _of_keys(frame: pl.DataFrame, keys: Sequence[str]) -> pl.Series:
 
 
 def _maybe_moved(touched: pl.DataFrame, rows: pl.DataFrame, ids: str, keys: Sequence[str]) -> pl.DataFrame:
-    """Return the versions whose event may have another key now, for their rows must be read: those of other hashes."""
+    """Return the versions whose event may have another key now, whose rows must be read: those with other hashes."""
     if not keys:
         return touched.clear()
     now = rows.select(ids, _of_keys(rows, keys))
@@ -369,10 +369,10 @@ def _with_moves(
     *,
     whole: bool,
 ) -> pl.DataFrame:
-    """Take events back under the key that a new version has no more.
+    """Take events back under a key that the new version no longer has.
 
-    What is taken back is the version before, as it was, but at the new one's event and created time: it ends where the
-    new one begins, whatever rows count by.
+    The version before is taken back, unchanged except for the new one's event and created time: so it ends where the new
+    one begins, in every mode of `known=`.
     """
     assert source.id is not None, "asked of rows with ids"
     keys = [name for name in keys if name in rows.columns]
@@ -405,7 +405,7 @@ def _with_moves(
 
 
 def _at(stored: Stored, versions: pl.DataFrame, frame: pl.DataFrame) -> pl.DataFrame:
-    """Read the rows of some versions as a whole, in order of sequence."""
+    """Read the full rows of some versions, in order of sequence."""
     wanted = versions.select("__sequence")
     found = [batch.join(wanted, on="__sequence", how="semi", maintain_order="left") for batch in stored()]
     return pl.concat([_like(batch, frame) for batch in found if batch.height], how="diagonal").sort("__sequence")
@@ -420,7 +420,7 @@ def _vanished(
     source: SourceSpec,
     now: int,
 ) -> pl.DataFrame | None:
-    """Return a delete for each event whose row is gone: known from now on, and greater than what it takes back."""
+    """Return a delete for each event whose row is gone: known from now on, and greater than the version it takes back."""
     assert source.id is not None, "a row without an id is never missed"
     here = present.alias(source.id).to_frame().with_columns(pl.col(source.id).cast(latest.schema[source.id]))
     missing = latest.filter(~pl.col("__deleted")).join(here, on=source.id, how="anti")
@@ -435,14 +435,14 @@ def _vanished(
 
 
 def _marked(rows: pl.DataFrame) -> pl.DataFrame:
-    """Let deletes say so in the user's column too, if there is one."""
+    """Mark deletes in the user's column too, if there is one."""
     if rows.schema.get("deleted") == pl.Boolean:
         return rows.with_columns(pl.lit(value=True).alias("deleted"))
     return rows
 
 
 def _unmatched(new: pl.DataFrame, old: pl.DataFrame) -> pl.Series:
-    """Say which rows hold what history does not, or not as often."""
+    """Return which rows history does not hold, or does not hold as often."""
     return pl.Series(unmatched(*(frame[name].to_numpy() for frame in (new, old) for name in _HASHES)))
 
 

@@ -1,4 +1,4 @@
-"""Rows that were stored by a clock far ahead of now: nobody would see them before that time comes."""
+"""Repair rows that were stored with a clock far ahead: they would not be seen before that time."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ __all__ = ["let_count_from_now"]
 def let_count_from_now(context: Context) -> int:
     """Let rows whose commit the clock dated far ahead count from now on; return how many there were.
 
-    Where there are such rows, all of the source that are dated after now count from now on: were those of the next hours
-    left, a row that came after them would count before. Created times that a source sends itself are not touched.
+    If there are such rows, all rows of the source dated after now count from now on: if those of the next hours were left,
+    a later row would count before them. Created times that a source sends itself are not changed.
     """
-    count, now = 0, context.now()  # one moment for all: of two versions at one moment the one stored later counts
+    count, now = 0, context.now()  # the same time for all: of two versions at the same time the one stored later counts
     for source in context.definitions.of(SourceSpec).values():
         if not source.inputs and source.created is None and _is_far_ahead(context, source, now):
-            # Files first: what is pushed comes later, and must not count before them if this ends in between.
+            # Files first: pushed rows come later, and must not count before them if this ends in between.
             in_files = _ingested(context, source, now)
             count += 0 if in_files is None else in_files + _pushed(context, source, now)
     return count
@@ -57,7 +57,7 @@ def _pushed(context: Context, source: SourceSpec, now: int) -> int:
 
 
 def _ingested(context: Context, source: SourceSpec, now: int) -> int | None:
-    """Write the rows of a source's files anew; None if others stored rows meanwhile, which the next repair finds."""
+    """Rewrite the rows of a source's files; None if others stored rows meanwhile, which the next repair finds."""
     from tinymlops.stores import segments
 
     environment = context.environment
@@ -72,8 +72,8 @@ def _ingested(context: Context, source: SourceSpec, now: int) -> int | None:
             return 0
         in_files = rows.filter(pl.col("__sequence") <= max(one.last for one in live))
         created = pl.when(pl.col("__created") > now).then(pl.lit(now, pl.Int64)).otherwise("__created")
-        mended = in_files.with_columns(created.alias("__created")).rename({"__sequence": "__ordinal"})
-        file = segments.write(mended, environment.segments_dir / place, environment.tmp)
+        repaired = in_files.with_columns(created.alias("__created")).rename({"__sequence": "__ordinal"})
+        file = segments.write(repaired, environment.segments_dir / place, environment.tmp)
         with context.scope.write(audit="inside") as tx:
             if live != tx.list(Segment, where={"source": place, "dead_at": None}, order="id"):
                 return None

@@ -1,4 +1,4 @@
-"""Rows of a source on their way into history: a file, and one transaction that names it."""
+"""Commit rows of a source to history: a file, and one transaction that names it."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ if TYPE_CHECKING:
 __all__ = ["Batch", "commit", "schemas_after"]
 
 _KEPT_ROWS = 1_000
-"""Numbers of rows without an event time that the audit log keeps of an ingest."""
+"""The most numbers of rows without an event time that the audit log keeps for an ingest."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """What one ingest stores."""
+    """The rows and facts that one ingest stores."""
 
     source: SourceSpec
     rows: pl.DataFrame
-    """As `in_order` gives them."""
+    """The rows, as `in_order` returns them."""
     corrections: int
     """How many of them replace or delete an earlier row."""
     report: Ingestion
     columns: dict[str, str]
     """All columns that the source has now, and their dtypes."""
     timeless: pl.Series
-    """The numbers of rows that were left out, for they have no event time."""
+    """The numbers of rows that were left out because they have no event time."""
     covers: int | None = None
-    """Of a rebuilt transformation: the sequence that its inputs were read at."""
+    """For a rebuilt transformation: the sequence that its inputs were read at."""
     inputs: str = ""
-    """Of a rebuilt transformation: the digest of the row-wise ones that it reads."""
+    """For a rebuilt transformation: the digest of the row-wise ones that it reads."""
     events: list[MovedEvent] | None = None
-    """What later pushes are compared with, where pushed rows begin a generation; None for what was there."""
+    """What later pushes are compared with, if pushed rows begin a generation; None to keep what was there."""
     begins: bool = False
-    """Whether a generation begins: what was stored before ends."""
+    """Whether a generation begins, so that the earlier rows end."""
 
     @property
     def replaces(self) -> bool:
-        """Whether it stands in place of all that was stored before."""
+        """Whether it replaces all rows stored before."""
         return self.begins or self.covers is not None
 
 
@@ -60,7 +60,7 @@ def commit(context: Context, batch: Batch, before: list[Segment]) -> Ingestion |
 
     Args:
         context: The workspace's state.
-        batch: What to store.
+        batch: The rows to store.
         before: The source's live segments, which it was compared with.
     """
     from tinymlops.stores import segments
@@ -69,7 +69,7 @@ def commit(context: Context, batch: Batch, before: list[Segment]) -> Ingestion |
     place = place_of(environment.database, batch.source.name)
     with context.scope.publishing():
         file = None
-        # A rebuild is stored even if it is empty: its file says what it was computed from.
+        # A rebuild is stored even if it is empty: its file records what it was computed from.
         if batch.rows.height or batch.replaces:
             file = segments.write(batch.rows, environment.segments_dir / place, environment.tmp)
         with context.scope.write(audit="inside") as tx:
@@ -86,9 +86,9 @@ def _named(
     state, report = tx.get(SourceState, source=place), batch.report
     base = tx.sequence()
     if file is None and (report.complete_until is not None or _is_taken_up(tx, batch, place, state)):
-        tx.take_sequence(1)  # what is known changes, if by no row
+        tx.take_sequence(1)  # the state changes, even without a row
     if file is not None:
-        # A rebuild takes a number even without rows: no two may stand at one sequence.
+        # A rebuild takes a number even without rows: no two may have the same sequence.
         taken = max(1, file.rows) if batch.replaces else file.rows
         base = tx.take_sequence(taken)
         tx.insert(_segment(batch, place, file, base, base + taken))
@@ -133,13 +133,13 @@ def _progress(batch: Batch) -> int | None:
 
 
 def _is_taken_up(tx: Transaction, batch: Batch, place: str, state: SourceState | None) -> bool:
-    """Say whether a definition that read an ended generation reads the live one from now on."""
+    """Return whether a definition that read an ended generation reads the live one from now on."""
     known = generations_of(tx, place, state)
     return len(known) > 1 and known[-1].queries[-1:] != [query_of(batch.source)]
 
 
 def _put_generation(tx: Transaction, batch: Batch, place: str, state: SourceState | None) -> int:
-    """Record what the rows were read and dated by; return the generation's number."""
+    """Record how the rows were read and dated; return the generation's number."""
     known, query = generations_of(tx, place, state), query_of(batch.source)
     columns = {**(state.columns if state is not None else {}), **batch.columns}
     if not known or batch.begins:

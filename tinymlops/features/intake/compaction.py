@@ -1,8 +1,8 @@
-"""`compact`: few large segments in place of many small ones, and in place of old pushed rows. No row is lost or changed.
+"""`compact`: replace many small segments and old pushed rows by few large segments. No row is lost or changed.
 
-A merged segment stores the sequence of each row, so that history as of any sequence stays what it was; what it replaces is
-dead from then on and goes with `gc`. Pushed rows that move leave behind what a later push is compared with: the content
-of each event's latest version, and the digests of batches, which are kept for a month.
+A merged segment stores the sequence of each row, so that history as of any sequence stays the same; the replaced
+segments are dead from then on, and `gc` removes them. Pushed rows that move leave behind what a later push is compared
+with: a digest of each event's latest version, and the digests of batches, which are kept for a month.
 """
 
 from __future__ import annotations
@@ -31,30 +31,30 @@ if TYPE_CHECKING:
 __all__ = ["Compacted", "compact", "compact_where_needed"]
 
 _MOST_SEGMENTS = 8
-"""Of a source; a read opens every one."""
+"""The most segments of a source; a read opens every one."""
 _LEFT = 4
-"""Segments that a merge leaves, so that not every ingest is followed by one."""
+"""Segments that a merge leaves, so that not every ingest causes a merge."""
 _MOST_PUSHED = 100_000
-"""Rows of a source in the table of pushed rows, which is read row by row."""
+"""The most rows of a source in the table of pushed rows, which is read row by row."""
 _BATCHES_KEPT = 30 * 24 * 3_600_000_000
-"""Microseconds that the digest of a batch is kept: sent again later, a batch of rows without ids is stored again."""
+"""Microseconds that the digest of a batch is kept: a batch of rows without ids that is sent later is stored again."""
 
 
 class Compacted(msgspec.Struct, frozen=True):
-    """What was put together."""
+    """The result of a compaction."""
 
     source: str
     segments: int
-    """Merged into one."""
+    """Segments merged into one."""
     pushed_rows: int
-    """Moved into it."""
+    """Pushed rows moved into it."""
     rows: int
-    """That it holds."""
+    """Rows that it holds."""
     bytes: int
 
 
 def compact_where_needed(context: Context) -> list[Compacted]:
-    """Compact the sources that have too many segments or pushed rows, as far as they do."""
+    """Compact the sources that have too many segments or pushed rows."""
     done = []
     for source in _compactable(context):
         live, (count, newest) = live_segments(context, source.name), _pushed(context, source.name)
@@ -66,11 +66,11 @@ def compact_where_needed(context: Context) -> list[Compacted]:
 
 
 def compact(context: Context, names: Sequence[str]) -> list[Compacted]:
-    """Put all rows of sources into one segment each.
+    """Merge all rows of each source into one segment.
 
     Args:
         context: The workspace's state.
-        names: Which; none for all.
+        names: The sources; none for all.
 
     Returns:
         One report for each source that had more than one segment, or pushed rows.
@@ -84,7 +84,7 @@ def compact(context: Context, names: Sequence[str]) -> list[Compacted]:
 
 
 def _compactable(context: Context) -> list[SourceSpec]:
-    """Return the sources whose rows only ever grow in number: a rebuild stands alone."""
+    """Return the sources whose rows only grow in number; a rebuild replaces its rows."""
     return [source for source in context.definitions.of(SourceSpec).values() if not source.inputs]
 
 
@@ -97,9 +97,9 @@ def _pushed(context: Context, name: str) -> tuple[int, int]:
 
 
 def _smallest(live: Sequence[Segment]) -> list[Segment]:
-    """Return the segments to merge: so many that few are left, and every other that is no larger than those together.
+    """Return the segments to merge: enough to leave few, and any other that is no larger than those together.
 
-    So a row is written again only when what it lies in has doubled.
+    So a row is written again only when its segment has doubled.
     """
     by_size = sorted(live, key=lambda segment: segment.rows)
     chosen = by_size[: len(live) - _LEFT + 1]
@@ -110,7 +110,7 @@ def _smallest(live: Sequence[Segment]) -> list[Segment]:
 
 
 def _compact(context: Context, source: SourceSpec, merged: Sequence[Segment], moves: int) -> Compacted | None:
-    """Write one segment in place of some, and of the pushed rows up to a sequence; None if another was first."""
+    """Replace some segments, and the pushed rows up to a sequence, by one; None if another process was first."""
     from tinymlops.stores import segments
 
     environment = context.environment
@@ -136,7 +136,7 @@ def _compact(context: Context, source: SourceSpec, merged: Sequence[Segment], mo
 
 
 def _are_still_there(tx: Transaction, source: str, merged: Sequence[Segment], pushed: pl.DataFrame | None) -> bool:
-    """Say whether nobody has merged or moved these meanwhile."""
+    """Return whether these were neither merged nor moved meanwhile."""
     ids = {one.id for one in merged}
     live = {one.id for one in tx.list(Segment, where={"source": source, "dead_at": None})}
     if not ids <= live or pushed is None:
@@ -178,6 +178,6 @@ def _segment(
 
 
 def _told(segment: Segment) -> int | None:
-    """Return the greatest event time of a segment of schema 2, as far as it was not later than its commit's clock."""
+    """Return the greatest event time of a segment of schema 2 that was not later than its commit's clock."""
     greatest = segment.max_event
     return greatest if greatest is not None and greatest <= to_micros(segment.created_at) else segment.progress

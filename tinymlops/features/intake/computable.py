@@ -1,4 +1,4 @@
-"""Whether what views and labels compute of new rows fits its type: a row that no read could answer is refused."""
+"""Check that what views and labels compute from new rows fits its type: a row that would break reads is refused."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ __all__ = ["require_computable"]
 
 
 def require_computable(context: Context, source: SourceSpec, frame: pl.DataFrame) -> None:
-    """Compute what the definitions in force compute of rows, as far as that can fail.
+    """Compute the expressions over rows of the definitions in force that can fail.
 
     Args:
         context: The workspace's state.
-        source: Whose rows; those of row-wise transformations over it are made of them.
+        source: The source; rows of row-wise transformations over it are derived from them.
         frame: New rows, with their times; they need no sequence yet.
 
     Raises:
@@ -60,7 +60,7 @@ def require_computable(context: Context, source: SourceSpec, frame: pl.DataFrame
 
 
 def _is_read(context: Context, source: SourceSpec) -> bool:
-    """Say whether something that can fail is computed of a source, or of what is made of it."""
+    """Return whether an expression that can fail is computed from a source, or from a transformation of it."""
     made = graph.downstream(context.definitions, source.name)
     return any(True for name in made for _ in _that_can_fail(context, name))
 

@@ -1,8 +1,8 @@
-"""One column of a push, brought to the type of its schema: exactly, or refused with the rows named.
+"""Convert one column of a push to the type of its schema: exactly, or refuse it and name the rows.
 
-A value keeps what it says or is refused: no digit of a decimal, no bit of an integer, no offset and no part of a second is
-dropped. Two kinds of rounding are left, for both are what their type means: a float in a Float32 column is the nearest
-there is, and an event time that is finer than its column is the next one after it, so that no fact comes early.
+A value is kept exactly or refused: no digit of a decimal, no bit of an integer, no offset and no part of a second is
+dropped. There are two kinds of rounding, because the types imply them: a float in a Float32 column becomes the nearest
+one, and an event time that is finer than its column becomes the next later one, so that no fact comes early.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Target", "exact"]
 
 _SHOWN_ROWS = 5
-# Digits beyond a microsecond, which Python drops: those of its nanoseconds, and the rest.
+# Digits beyond a microsecond, which Python drops: the nanoseconds, and the rest.
 _FINER = re.compile(r"[.,]\d{6}(\d{1,3})(\d*)")
 _NANOS = {"ns": 1, "us": 1_000, "ms": 1_000_000}
 """Nanoseconds of each unit of time."""
@@ -43,11 +43,11 @@ class Target(NamedTuple):
     dtype: pl.DataType
     source: SourceSpec
     rows: Values | None = None
-    """The row of each value, where they come from within lists."""
+    """The row of each value, if they come from within lists."""
 
     @property
     def rounds_up(self) -> bool:
-        """Whether times say when rows happened or became known."""
+        """Whether the times are event or created times."""
         return self.name in (self.source.timestamp, self.source.created, self.source.cursor)
 
     def refused(self, what: str, wrong: Values, hint: str) -> DataError:
@@ -61,14 +61,14 @@ class Target(NamedTuple):
 
 
 def exact(values: pl.Series | Values, target: Target) -> pl.Series:
-    """Bring values to a column's type.
+    """Convert values to a column's type.
 
     Args:
         values: A Polars series, or Python values with None for null.
         target: The column.
 
     Raises:
-        DataError: If a value cannot be what it is in that type, naming the rows.
+        DataError: If a value cannot be kept exactly in that type; it names the rows.
     """
     import polars as pl
 
@@ -94,7 +94,7 @@ def exact(values: pl.Series | Values, target: Target) -> pl.Series:
 
 
 def _same_kind(values: pl.Series, target: Target) -> pl.Series | None:
-    """Cast a Polars column that can mean the same in the schema's type; None for any other."""
+    """Cast a Polars column whose values mean the same in the schema's type; None for any other."""
     import polars as pl
 
     now, dtype = values.dtype, target.dtype
@@ -123,7 +123,7 @@ def _same_kind(values: pl.Series, target: Target) -> pl.Series | None:
 
 
 def _lists(values: Values, target: Target) -> pl.Series:
-    """Bring the values within lists to their type, all at once."""
+    """Convert the values within lists to their type, all at once."""
     import polars as pl
 
     wrong = [i for i, value in enumerate(values) if value is not None and type(value) is not list]
@@ -173,12 +173,12 @@ def _structs(values: pl.Series | Values, target: Target) -> pl.Series:
 
 
 def _regrouped(flat: pl.Series | Values, full: pl.Series, lengths: pl.Series, target: Target) -> pl.Series:
-    """Bring the values of all lists to their type, and make lists of them again.
+    """Convert the values of all lists to their type, and rebuild the lists.
 
     Args:
         flat: The values.
         full: The rows whose lists are not empty.
-        lengths: Of the list in every row, null where there is none.
+        lengths: The length of the list in every row, null where there is none.
         target: The column of lists.
     """
     import polars as pl
@@ -199,7 +199,7 @@ def _regrouped(flat: pl.Series | Values, full: pl.Series, lengths: pl.Series, ta
 
 
 def _conversions(dtype: pl.DataType) -> tuple[set[type], dict[type, Convert]]:
-    """Return the Python types that are a column's own, and how others that mean the same become one of them."""
+    """Return a column's own Python types, and converters for other types that mean the same."""
     import polars as pl
 
     if dtype.is_integer():
@@ -287,7 +287,7 @@ def _single(value: int) -> float:
 
 
 def _decimal(precision: int, scale: int) -> Convert:
-    """Return how a number becomes a decimal of just these digits; one that needs others is refused."""
+    """Return a converter of numbers to decimals with these digits; it refuses a number that needs more."""
 
     def convert(value: Decimal | int | str) -> Decimal:
         number = Decimal(value)
@@ -296,7 +296,7 @@ def _decimal(precision: int, scale: int) -> Convert:
         sign, digits, exponent = number.as_tuple()
         assert isinstance(exponent, int), "it is finite"
         if any(digits[max(len(digits) + exponent + scale, 0) :] if exponent < -scale else ()):
-            raise ValueError  # digits after the last that the column has
+            raise ValueError  # digits beyond the column's last
         kept = digits[: max(len(digits) + exponent + scale, 0)] if exponent < -scale else digits
         zeros = max(exponent + scale, 0) if number else 0
         return Decimal((sign, (*kept, *(0,) * zeros) or (0,), -scale))
@@ -305,7 +305,7 @@ def _decimal(precision: int, scale: int) -> Convert:
 
 
 def _span(unit: str) -> Convert:
-    """Return how a duration becomes a whole number of units."""
+    """Return a converter of durations to a whole number of units."""
 
     def convert(value: timedelta) -> int:
         count, rest = divmod(value // timedelta(microseconds=1) * 1_000, _NANOS[unit])
@@ -317,7 +317,7 @@ def _span(unit: str) -> Convert:
 
 
 def _clock(value: time | str) -> time:
-    """Read a time of day; one with an offset is a moment only on a day, and digits beyond a microsecond would be lost."""
+    """Read a time of day; refuse an offset, which needs a date, and digits beyond a microsecond, which would be lost."""
     moment = time.fromisoformat(value) if isinstance(value, str) else value
     if moment.tzinfo is not None or (isinstance(value, str) and _finer(value) != (0, False)):
         raise ValueError
@@ -331,7 +331,7 @@ def _finer(text: str) -> tuple[int, bool]:
 
 
 def _times(values: Values, target: Target) -> pl.Series:
-    """Bring times to a column's unit and zone; those without a zone are in the source's."""
+    """Convert times to a column's unit and zone; times without a zone are in the source's."""
     import polars as pl
 
     assert isinstance(target.dtype, pl.Datetime)
@@ -341,7 +341,7 @@ def _times(values: Values, target: Target) -> pl.Series:
     _require_no_zone(aware, target)
     nanos = _beyond_micros(values, target)
     micros = [None if moment is None else _count(moment) for moment in moments]
-    if nanos is not None and target.dtype.time_unit != "ns":  # up, for no fact may come early
+    if nanos is not None and target.dtype.time_unit != "ns":  # up, because no fact may come early
         micros = [None if count is None else count + bool(more) for count, more in zip(micros, nanos, strict=True)]
     numbers = _rescaled(pl.Series(target.name, micros, dtype=pl.Int64), "us", target)
     if nanos is not None and target.dtype.time_unit == "ns":
@@ -353,7 +353,7 @@ def _times(values: Values, target: Target) -> pl.Series:
 
 
 def _count(moment: datetime) -> int:
-    """Return microseconds since 1970 in UTC, of a local time as if it were UTC."""
+    """Return microseconds since 1970, treating a local time as UTC."""
     return to_micros(moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC))
 
 
@@ -373,7 +373,7 @@ def _beyond_micros(values: Values, target: Target) -> list[int] | None:
 
 
 def _rescaled(numbers: pl.Series, unit: str, target: Target) -> pl.Series:
-    """Bring times or durations from one unit to that of the column; what does not fit is refused."""
+    """Convert times or durations from one unit to that of the column; refuse what does not fit."""
     import polars as pl
 
     assert isinstance(target.dtype, pl.Datetime | pl.Duration)
@@ -401,7 +401,7 @@ def _located(numbers: pl.Series, target: Target) -> pl.Series:
 
     assert isinstance(target.dtype, pl.Datetime)
     unit = target.dtype.time_unit
-    # The clock changes by whole seconds: what is finer than a microsecond stays as it is.
+    # The clock changes by whole seconds, so digits beyond a microsecond stay the same.
     whole = numbers // 1_000 if unit == "ns" else numbers * (_NANOS[unit] // 1_000)
     micros = times_of(whole.alias(target.name).cast(pl.Datetime("us")), target.source)
     return micros * 1_000 + numbers % 1_000 if unit == "ns" else micros // (_NANOS[unit] // 1_000)

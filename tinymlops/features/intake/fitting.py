@@ -1,4 +1,4 @@
-"""The columns of what was read beside those that history has: types may grow, and nothing is changed on the way."""
+"""Fit the columns of a read to those of history: types may widen, and no value changes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SHOWN_ROWS = 5
 
 
 def fitted(context: Context, source: SourceSpec, frame: pl.DataFrame, state: SourceState | None) -> pl.DataFrame:
-    """Bring the columns of what was read to types that hold what history has too.
+    """Convert the columns of a read to types that also hold the values of history.
 
     Raises:
         DataError: If a column is of another kind than in history, or a value does not fit the type that holds both.
@@ -44,16 +44,16 @@ def fitted(context: Context, source: SourceSpec, frame: pl.DataFrame, state: Sou
 def grown(
     context: Context, source: SourceSpec, known: Mapping[str, str], now: Mapping[str, pl.DataType]
 ) -> dict[str, str]:
-    """Return all columns of a source and the types that hold what they had and what they have now.
+    """Return all columns of a source with types that hold their old and new values.
 
     Args:
         context: The workspace's state.
         source: The source.
         known: Column to dtype in history.
-        now: Column to type of new rows. A new column is fine, and so is one of nulls.
+        now: Column to type of new rows. A new column is allowed, and so is one of nulls.
 
     Raises:
-        DataError: If a column's type is of another kind, or history has values that the new type does not hold.
+        DataError: If a column's type has another kind, or history has values that the new type cannot hold.
     """
     columns = dict(known)
     for name, dtype in now.items():
@@ -71,7 +71,7 @@ def grown(
 
 
 def tell_of_columns(context: Context, source: SourceSpec, frame: pl.DataFrame, state: SourceState) -> None:
-    """Warn of columns that are gone from what was read, and of new ones that stored rows do not have."""
+    """Warn of columns that are missing in a read, and of new ones that stored rows do not have."""
     gone = [name for name in state.columns if name not in frame.columns and name != "deleted"]
     new = [name for name in _own(frame) if name not in state.columns]
     for name in gone:
@@ -86,7 +86,7 @@ def tell_of_columns(context: Context, source: SourceSpec, frame: pl.DataFrame, s
         names = ", ".join(map(repr, new))
         warn(
             f"source {source.name!r} has new columns, {names}: {state.rows:,} rows stored before have null there; "
-            f"tinymlops ingest {source.name} --rebuild reads them anew"
+            f"tinymlops ingest {source.name} --rebuild reads them again"
         )
 
 
@@ -116,13 +116,13 @@ def _require_exact_history(context: Context, source: SourceSpec, name: str, dtyp
         if wrong.any():
             raise DataError(
                 f"column {name!r} of source {source.name!r} is now {dtype_name(dtype)}, and history has "
-                f"{batch[name].filter(wrong)[0]!r}, which that does not hold exactly",
+                f"{batch[name].filter(wrong)[0]!r}, which that type does not hold exactly",
                 hint=f"cast it to {dtype_name(batch[name].dtype)} in the source, or give the changed column a new name",
             )
 
 
 def _readers(definitions: Definitions, source: SourceSpec, column: str) -> list[str]:
-    """Name what reads a column of a source."""
+    """Return the names of the definitions that read a column of a source."""
     views = [
         f"feature {view.name}:{name}"
         for view in graph.views_reading(definitions, source.name)

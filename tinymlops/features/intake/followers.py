@@ -1,10 +1,10 @@
-"""Followers: what is derived from the sequence of rows and kept up with it, and the one loop that drives them all."""
+"""Followers: derived data that is kept up to date with the sequence of rows, and the one loop that drives them all."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from tinymlops.features.online.views import OnlineViews
+from tinymlops.features.online.follower import OnlineViews
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -16,10 +16,10 @@ __all__ = ["Follower", "follow", "followers_of", "keep_up"]
 
 
 class Follower(Protocol):
-    """Something that is derived from the rows of the workspace, and can be made anew from them."""
+    """Something that is derived from the rows of the workspace, and can be rebuilt from them."""
 
     def covers(self) -> int:
-        """Return the sequence up to which it has all rows; the workspace's where it holds nothing.
+        """Return the sequence up to which it has all rows; the workspace's if it holds nothing.
 
         Raises:
             IntegrityError: If it has rows that the workspace no longer has.
@@ -29,14 +29,14 @@ class Follower(Protocol):
         """Take the rows that it does not have yet.
 
         Raises:
-            TinyMLOpsError: If it cannot, wholly or in part; what it could take, it has.
+            TinyMLOpsError: If it cannot take all of them; it keeps those that it could take.
         """
 
     def rebuild(self) -> None:
-        """Make anew from history what it had and lost; nothing if it lost nothing.
+        """Rebuild from history what it had and lost; do nothing if it lost nothing.
 
         Raises:
-            TinyMLOpsError: If it cannot; whoever opens the workspace next tries again.
+            TinyMLOpsError: If it cannot; the next process to open the workspace tries again.
         """
 
 
@@ -45,21 +45,21 @@ def followers_of(environment: Environment, context: Callable[[], Context]) -> li
 
     Args:
         environment: The workspace's stores.
-        context: Gives the workspace's state; called only where a follower has work to do.
+        context: Returns the workspace's state; called only when a follower has work to do.
     """
     return [OnlineViews(environment, context)]
 
 
 def keep_up(followers: Sequence[Follower], sequence: Callable[[], int], *, rebuild: bool = False) -> list[Exception]:
-    """Let followers take what has come; one that fails keeps no other from it.
+    """Let followers take new rows; a failure of one does not stop the others.
 
     Args:
-        followers: Which.
-        sequence: Gives the workspace's sequence.
-        rebuild: Also make anew what they lost.
+        followers: The followers.
+        sequence: Returns the workspace's sequence.
+        rebuild: Also rebuild what they lost.
 
     Returns:
-        Why some could not.
+        The errors of those that could not.
 
     Raises:
         IntegrityError: If one has rows that the workspace no longer has.
@@ -77,9 +77,9 @@ def keep_up(followers: Sequence[Follower], sequence: Callable[[], int], *, rebui
 
 
 def follow(context: Context) -> list[Exception]:
-    """Let all followers of a workspace take what was committed; return why some could not.
+    """Let all followers of a workspace take the committed rows; return the errors of those that could not.
 
-    One thread does it for those that wait for it meanwhile: when their turn comes, nothing is left to do.
+    One thread does the work for all that wait meanwhile: when their turn comes, nothing is left to do.
     """
     followers = followers_of(context.environment, lambda: context)
     with context.environment.following:

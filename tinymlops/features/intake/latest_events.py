@@ -1,4 +1,4 @@
-"""The latest version of pushed events: what a push is compared with, and what it takes back when a key changes."""
+"""The latest version of pushed events: a push is compared with it, and takes it back when a key changes."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Event(NamedTuple):
 
 
 class LatestEvents:
-    """Events of a source, of those that were pushed before; to be used inside the transaction.
+    """Events of a source that were pushed before; to be used inside the transaction.
 
     Args:
         context: The workspace's state.
         tx: The transaction.
-        source: Takes pushes, and has an id.
+        source: A source that takes pushes and has an id.
         place: The name that its rows are stored under.
         columns: All of its columns, in payload order.
     """
@@ -55,12 +55,12 @@ class LatestEvents:
         return {**self._in_files(moved), **found} if moved else found
 
     def taken_back(self, known: Event, payload: bytes, keys: Sequence[str] | None) -> bytes | None:
-        """Return the version before as it is taken back, at the time of the new one; None if its key stays.
+        """Return the delete of the version before, at the time of the new one; None if its key stays.
 
         Args:
             known: The version before.
-            payload: Of the new one.
-            keys: The columns that hold keys; None to take back whatever changes.
+            payload: The payload of the new one.
+            keys: The columns that hold keys; None to take back every changed event.
         """
         width = len(self._columns)
         decode = msgspec.msgpack.Decoder(list[Any]).decode
@@ -76,7 +76,7 @@ class LatestEvents:
         return msgspec.msgpack.encode(before)
 
     def _in_files(self, moved: Sequence[MovedEvent]) -> dict[str | None, Event]:
-        """Return events whose rows compaction has moved, as the files have them."""
+        """Return events whose rows compaction has moved, read from the files."""
         import polars as pl
 
         from tinymlops.records import Segment

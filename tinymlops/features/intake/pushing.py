@@ -1,4 +1,4 @@
-"""`push`: rows that arrive by themselves, durable in one transaction, and in the online store right after it."""
+"""`push`: rows that clients send, durable in one transaction, and in the online store right after it."""
 
 from __future__ import annotations
 
@@ -41,20 +41,20 @@ __all__ = ["Pushed", "push", "require_batch_id"]
 
 
 class Pushed(msgspec.Struct, frozen=True):
-    """What became of the rows of a push."""
+    """The result of a push."""
 
     source: str
     rows_new: int
     rows_corrected: int
-    """New versions of events that were known, deletes included."""
+    """New versions of known events, deletes included."""
     rows_known: int
-    """Already there: nothing was stored for them."""
+    """Rows that were stored before: nothing was stored for them."""
     sequence: int
     """The workspace's sequence after it."""
     online: Literal["current", "behind"]
     """Whether the online store has followed; if not, it will with the next push, ingest or materialize."""
     batch_id: str | None = None
-    """Names the batch: the same rows with it again change nothing. None where none was given and each row has an id."""
+    """The id of the batch: sending the same rows with it again changes nothing. None if none was given or needed."""
 
     def __repr__(self) -> str:
         batch = f", batch {self.batch_id}" if self.batch_id is not None else ""
@@ -65,7 +65,7 @@ class Pushed(msgspec.Struct, frozen=True):
 
 
 class _Row(NamedTuple):
-    """One row as it will be stored, but for what the commit says."""
+    """One row as it will be stored, before the commit sets its time."""
 
     event_id: str | None
     payload: bytes
@@ -73,9 +73,9 @@ class _Row(NamedTuple):
     event: int | None
     deleted: bool
     created: int = 0
-    """Of the commit: when it counts from."""
+    """The time of the commit, from which it counts."""
     moved: bool = False
-    """Takes an event back under a key that it has no more."""
+    """Whether it takes an event back under a key that the event no longer has."""
 
 
 def push(context: Context, name: str, rows: Frame, *, batch_id: str | None = None) -> Pushed:
@@ -86,15 +86,15 @@ def push(context: Context, name: str, rows: Frame, *, batch_id: str | None = Non
 
     Args:
         context: The workspace's state.
-        name: The source's.
+        name: The source's name.
         rows: Any table, or a list of dicts; a boolean column `deleted` marks deletes.
-        batch_id: Names the batch; None to have one made up where the source has no id, which the result then holds.
+        batch_id: The id of the batch; None to generate one if the source has no id, which the result then holds.
 
     Raises:
         NotFoundError: If there is no such source, with the near match.
-        DataError: If the source takes no pushes, a row does not fit its schema, or an integer that is computed of it
-            does not fit 64 bits.
-        DefinitionError: If a transformation over it only says that it is row-wise, as far as the first rows tell.
+        DataError: If the source takes no pushes, a row does not fit its schema, or an integer computed from it does not
+            fit 64 bits.
+        DefinitionError: If a transformation over it is declared row-wise and the first rows show that it is not.
         ConflictError: If the batch id was used for other rows.
     """
     source = _pushed_source(context, name)
@@ -126,7 +126,7 @@ def _columns(context: Context, source: SourceSpec, state: SourceState | None) ->
     """Return all columns of a source of pushes, in payload order.
 
     Raises:
-        DataError: If its schema has a column of another kind than history, or of one that does not hold its values.
+        DataError: If its schema has a column of another kind than history, or of a type that does not hold its values.
     """
     if state is None or all(state.columns.get(name) == dtype for name, dtype in source.columns.items()):
         return known_columns(source, state)
@@ -142,7 +142,7 @@ def _columns(context: Context, source: SourceSpec, state: SourceState | None) ->
 
 
 def require_batch_id(context: Context, name: str, batch_id: str | None) -> None:
-    """Refuse what could be stored twice: one made up here would not be there when the client tries again.
+    """Refuse a push that could be stored twice: a batch id generated here would be lost when the client tries again.
 
     Raises:
         DataError: If the source has no id, and the batch has none either.
@@ -166,7 +166,7 @@ def _pushed_source(context: Context, name: str) -> SourceSpec:
 
 
 def _key_columns(context: Context, source: SourceSpec) -> set[str]:
-    """Return the source's columns that hold the key of an entity somebody reads it for."""
+    """Return the source's columns that hold the key of an entity that it is read for."""
     definitions = context.definitions
     readers: list[ViewSpec | LabelSpec] = [
         *graph.views_reading(definitions, source.name),
@@ -192,7 +192,7 @@ class _Writing:
         self._state, self._columns, self._now = state, columns, context.now()
 
     def store(self, frame: pl.DataFrame, batch_id: str | None, keys: Sequence[str] | None) -> tuple[int, int, int]:
-        """Write what is not known yet; return how many rows were new, corrected and known."""
+        """Write the rows that are not known yet; return how many rows were new, corrected and known."""
         rows = _rows(frame, self._source, self._columns)
         replay = batch_id is not None and _is_replay(self._tx, self._place, batch_id, rows, self._now)
         if not rows or replay:
@@ -241,9 +241,9 @@ class _Writing:
         """Return the rows to be stored, and how many of them are new versions of known events.
 
         Args:
-            rows: What came.
+            rows: The rows of the push.
             keys: The columns that hold keys: an event whose key changes is taken back under the one before. None to take
-                back whatever changes, for row-wise transformations that may leave the new row out.
+                back every changed event, for row-wise transformations that may leave the new row out.
         """
         if self._source.id is None:
             return [row._replace(created=self._now) for row in rows], 0
@@ -281,10 +281,10 @@ def _rows(frame: pl.DataFrame, source: SourceSpec, columns: Iterable[str]) -> li
 
 
 def _is_replay(tx: Transaction, place: str, batch_id: str, rows: Sequence[_Row], at: int) -> bool:
-    """Say whether the batch was pushed before; if not, keep in mind that it was now.
+    """Return whether the batch was pushed before; if not, record it.
 
     Raises:
-        ConflictError: If it was, with other rows: taking it for a replay would lose these.
+        ConflictError: If it was, with other rows: treating it as a replay would lose these.
     """
     digest = digest_of(b"".join(sorted(row.digest + bytes([row.deleted]) for row in rows)))
     known = tx.get(PushBatch, source=place, batch_id=batch_id)
@@ -299,7 +299,7 @@ def _is_replay(tx: Transaction, place: str, batch_id: str, rows: Sequence[_Row],
 
 
 def _follow(context: Context) -> Literal["current", "behind"]:
-    """Let the online store follow; the rows are durable, so nothing that goes wrong here may look like a failed push."""
+    """Let the online store follow; the rows are durable, so an error here must not look like a failed push."""
     try:
         failed = follow(context)
     except Exception:  # noqa: BLE001  # of whatever kind: the caller would send committed rows again

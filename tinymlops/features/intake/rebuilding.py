@@ -1,9 +1,9 @@
 """`ingest(rebuild=True)`: begin another generation of a source whose definition has changed under its stored rows.
 
-Versions that hold what the new definition needs are dated anew and keep the time since when they count. A row whose
-versions do not, because it is read by another query now or a column was never stored, counts as it is read, from the
-last correction of its id on and never earlier. What ends stays for whatever reads as of an earlier sequence, or was
-pinned to the definition of before.
+Versions that hold what the new definition needs are dated again and keep the time from which they count. A row whose
+versions do not, because its query changed or a column was never stored, counts as it is read now, from the last
+correction of its id on and never earlier. The ended generation stays for reads as of an earlier sequence and for models
+that are pinned to the earlier definition.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from tinymlops.features.intake.changes import (
 from tinymlops.features.intake.committing import Batch, commit
 from tinymlops.features.intake.compaction import compact
 from tinymlops.features.intake.fitting import fitted
-from tinymlops.features.intake.incremental import busy, ingest
+from tinymlops.features.intake.ingest_one import busy, ingest
 from tinymlops.features.intake.taking_in import TakenIn, entity_keys, judged_now, never_known, take_in
 from tinymlops.features.intake.transforming import stored_whole
 from tinymlops.records import Ingestion, MovedEvent, Schema
@@ -54,15 +54,15 @@ _ATTEMPTS = 5
 
 
 def begin_generation(context: Context, source: SourceSpec, *, drop_missing: bool = False) -> Ingestion:
-    """Read a source anew, date its stored rows by its definition, and let both stand in place of what was stored.
+    """Read a source again, date its stored rows by its definition, and replace the stored generation by both.
 
     Args:
         context: The workspace's state.
-        source: No transformation.
+        source: A source that is not a transformation.
         drop_missing: Leave out events that the source does not have any more.
 
     Returns:
-        What was read, new, corrected, carried over, restarted and dropped.
+        The numbers of rows read, new, corrected, carried over, restarted and dropped.
 
     Raises:
         DataError: If rows cannot be dated, or types do not fit.
@@ -82,7 +82,7 @@ def begin_generation(context: Context, source: SourceSpec, *, drop_missing: bool
 
 
 def _attempt(context: Context, source: SourceSpec, *, drop_missing: bool, begun: float) -> Ingestion | None:
-    """Read the source, and begin a generation; None if others stored rows meanwhile, which it may not have found."""
+    """Read the source, and begin a generation; None if others stored rows meanwhile, which this read may lack."""
     if source.via == "push":
         compact(context, [source.name])
     before, state, judged = (
@@ -153,14 +153,14 @@ def _report(
 
 
 class _Before(NamedTuple):
-    """What a source had."""
+    """The stored rows of a source."""
 
     definition: SourceSpec
-    """As the rows were dated and identified."""
+    """The definition that the rows were dated and identified by."""
     held: pl.DataFrame | None
-    """Its rows, of the types of those that were read; None if these are of other kinds."""
+    """Its rows, in the types of the read; None if those have other kinds."""
     stored: pl.DataFrame
-    """Its rows as they lie."""
+    """Its rows as they are stored."""
     state: SourceState
     judged: Judgement
 
@@ -173,7 +173,7 @@ def _alike(
     state: SourceState,
     judged: Judgement,
 ) -> tuple[pl.DataFrame, pl.DataFrame | None]:
-    """Return what was read and what is stored in types that hold both; None for the latter where there are none."""
+    """Return the read and the stored rows in types that hold both; None for the latter if there are no such types."""
     try:
         rows = fitted(context, source, rows, state)
     except DataError:
@@ -185,12 +185,12 @@ def _alike(
 
 
 class _Next(NamedTuple):
-    """The rows of a generation to be."""
+    """The rows of the new generation."""
 
     carried: pl.DataFrame
-    """Versions of before, dated anew, in their order."""
+    """Earlier versions, dated again, in their order."""
     changes: Changes
-    """What the read brings beside them."""
+    """The additional rows of the read."""
     restarted: int = 0
     dropped: int = 0
 
@@ -239,7 +239,7 @@ def _next(
 
 
 def _all_restarted(before: _Before, rows: pl.DataFrame, changes: Changes, source: SourceSpec) -> _Next:
-    """Let all rows count as they are read, for what is stored is of other kinds."""
+    """Let all rows count as they are read, because the stored ones have other kinds."""
     assert source.id is not None, "without it they would be new"
     dtype = wider(before.stored.schema[source.id], rows.schema[source.id])
     if dtype is None:
@@ -258,7 +258,7 @@ def _all_restarted(before: _Before, rows: pl.DataFrame, changes: Changes, source
 def _dated(stored: pl.DataFrame, source: SourceSpec, was: SourceSpec) -> pl.DataFrame:
     """Date stored rows by a definition; `__event` is null where a row lacks what it needs.
 
-    They keep their `__created`, but for what the source itself sends.
+    They keep their `__created`, except times that the source itself sends.
     """
     needs = [name for name in (source.timestamp, source.id, source.created, source.cursor) if name]
     needs += [source.delay_column] if source.delay_column is not None else []
@@ -288,7 +288,7 @@ def _history(carried: pl.DataFrame, state: SourceState) -> History:
 def _completed(
     carried: pl.DataFrame, rows: pl.DataFrame, state: SourceState, ids: str, *, compared_with: SourceSpec, now: int
 ) -> pl.DataFrame:
-    """Fill columns that came after a row was stored, in the latest version of each event that is else as it was read."""
+    """Fill columns added after a row was stored, in the latest version of each event that otherwise equals the read."""
     came_after: dict[str, int] = {}
     for schema in state.all_schemas:
         for name in schema.columns:
@@ -332,13 +332,13 @@ def _restarted(rows: pl.DataFrame, stored: pl.DataFrame, restart: pl.DataFrame, 
 
 
 def _of_pushes(source: SourceSpec, was: SourceSpec, stored: pl.DataFrame, judged: Judgement) -> _Next:
-    """Date all pushed rows anew: nothing else has them."""
+    """Date all pushed rows again: they exist nowhere else."""
     dated = _dated(stored, source, was)
     wrong = dated["__event"].is_null() & pl.Series(~stored["__deleted"]) if source.timestamp is not None else None
     if wrong is not None and wrong.any():
         raise DataError(
             f"{int(wrong.sum()):,} pushed rows of source {source.name!r} have no {source.timestamp!r}, which is its timestamp",
-            hint="keep the timestamp it had, or push these rows anew to a source of another name",
+            hint="keep the timestamp it had, or push these rows again to a source of another name",
         )
     if "id" in judged.dating and source.id is not None:
         twice = dated.filter(pl.col(source.id).is_duplicated() & pl.col(source.id).is_not_null())
@@ -364,7 +364,7 @@ def _corrections(rows: pl.DataFrame, source: SourceSpec) -> int:
 
 
 def _events(context: Context, source: SourceSpec, rows: pl.DataFrame, columns: dict[str, str]) -> list[MovedEvent]:
-    """Return what a later push of each event is compared with."""
+    """Return the digests that a later push of each event is compared with."""
     if source.id is None:
         return []
     place = place_of(context.environment.database, source.name)
@@ -379,11 +379,11 @@ def _events(context: Context, source: SourceSpec, rows: pl.DataFrame, columns: d
 def _tell(source: SourceSpec, judged: Judgement, report: Ingestion) -> None:
     told = []
     if "id" in judged.dating:
-        told.append("its id changed, so no version of before is carried over")
+        told.append("its id changed, so no earlier version is carried over")
     if report.rows_restarted:
         told.append(
             f"{report.rows_restarted:,} rows count as they are read now, from the last correction of their id on: their "
-            "versions cannot be dated anew"
+            "versions cannot be dated again"
         )
     if report.rows_dropped:
         told.append(f"{report.rows_dropped:,} stored events are not in it")

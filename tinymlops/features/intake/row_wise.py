@@ -1,4 +1,4 @@
-"""Whether a transformation that says it is row-wise is: what it makes of all rows is what it makes of fewer."""
+"""Check that a transformation declared row-wise is: its result for all rows is the same as for fewer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def check_row_wise(context: Context, source: SourceSpec, rows: pl.DataFrame) -> 
 
     Args:
         context: The workspace's state.
-        source: Whose rows.
+        source: The source.
         rows: Its newest rows, with their times; they need no sequence yet.
 
     Raises:
@@ -47,14 +47,14 @@ def _check(context: Context, spec: SourceSpec, sample: pl.DataFrame) -> None:
 
     whole = run(sample)
     if "__sequence" not in whole.columns:
-        return  # a read says what to do about it
+        return  # a read reports what to do about it
     whole = whole.sort("__sequence", maintain_order=True)
     few = whole.filter(pl.col("__sequence") <= _ALONE)
     halves = run(sample.gather_every(2), sample.gather_every(2, offset=1)).sort("__sequence", maintain_order=True)
     alone = run(*(sample[i : i + 1] for i in range(min(_ALONE, sample.height))))
     if not (halves.equals(whole) and alone.equals(few)):
         raise DefinitionError(
-            f"transformation {spec.name!r} says row_wise=True, and what it makes of a row of {spec.inputs[0]!r} depends "
+            f"transformation {spec.name!r} says row_wise=True, but its result for a row of {spec.inputs[0]!r} depends "
             "on which other rows are there",
             hint="leave row_wise out and name its timestamp: it is then rebuilt from all rows at each ingest",
         )

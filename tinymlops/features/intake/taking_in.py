@@ -1,4 +1,4 @@
-"""Rows as a source gave them, on their way to be compared: which of them count, and what is worth telling."""
+"""Check the rows that a source returned, before they are compared: which of them count, and what to warn about."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tinymlops.features.columns import check_readers
 from tinymlops.features.compute.deletes import refuse_deletes
 from tinymlops.features.definitions import specs
 from tinymlops.features.definitions.specs import EntitySpec, SourceSpec
-from tinymlops.features.history.commits import Commits
+from tinymlops.features.history.corrections import Commits
 from tinymlops.features.history.generations import (
     Judgement,
     generations_of,
@@ -45,11 +45,11 @@ __all__ = [
 ]
 
 _SHOWN_ROWS = 5
-"""Numbers of rows, or values, that a warning names."""
+"""The most row numbers, or values, that a warning names."""
 
 
 class TakenIn(NamedTuple):
-    """What a read of a source comes to."""
+    """The result of a read of a source."""
 
     rows: pl.DataFrame
     timeless: pl.Series
@@ -60,16 +60,16 @@ class TakenIn(NamedTuple):
 
 
 def take_in(context: Context, source: SourceSpec, frame: pl.DataFrame) -> TakenIn:
-    """Leave out the rows that do not count yet, and refuse what could not be read again.
+    """Leave out the rows that do not count yet, and refuse rows that could not be read later.
 
     Args:
         context: The workspace's state.
-        source: Whose rows.
-        frame: They, with their times.
+        source: The source.
+        frame: Its rows, with their times.
 
     Raises:
-        DataError: If rows are deletes that nobody could place.
-        DefinitionError: If what reads the source does not fit its columns.
+        DataError: If rows are deletes that name no event.
+        DefinitionError: If a definition that reads the source does not fit its columns.
     """
     frame, timeless = with_event_time(frame, source)
     frame, held_back = _available(context, frame, source)
@@ -81,7 +81,7 @@ def take_in(context: Context, source: SourceSpec, frame: pl.DataFrame) -> TakenI
 
 
 def judged_now(context: Context, source: SourceSpec, state: SourceState | None = None) -> Judgement:
-    """Compare a source's definition with what its stored rows were read and dated by."""
+    """Compare a source's definition with the one that its stored rows were read and dated by."""
     state = state if state is not None else state_of(context, source.name)
     if state is None or not state.rows or state.definition == specs.fingerprint(source):
         return Judgement((), query=False)
@@ -91,10 +91,10 @@ def judged_now(context: Context, source: SourceSpec, state: SourceState | None =
 
 
 def refuse_other_dating(source: SourceSpec, judged: Judgement) -> None:
-    """Refuse to add rows to others that were dated or identified otherwise.
+    """Refuse to add rows to others that were dated or identified differently.
 
     Raises:
-        DataError: If the definition says otherwise than the rows were stored by.
+        DataError: If the definition differs from the one that the rows were stored by.
     """
     if judged.dating:
         raise DataError(
@@ -104,10 +104,10 @@ def refuse_other_dating(source: SourceSpec, judged: Judgement) -> None:
 
 
 def refuse_other_rows(source: SourceSpec, changes: Changes, rows: pl.DataFrame) -> None:
-    """Refuse rows that differ from what is known because they are read otherwise: they are not corrections.
+    """Refuse rows that differ from known ones because the query changed: they are not corrections.
 
     Raises:
-        DataError: If known events, or events of the same time, read otherwise by a changed query or function.
+        DataError: If a changed query or function returns other rows for known events, or for the same time.
     """
     fresh = changes.rows.height
     if source.id is None and changes.unmatched and fresh:
@@ -118,7 +118,7 @@ def refuse_other_rows(source: SourceSpec, changes: Changes, rows: pl.DataFrame) 
         return
     raise DataError(
         f"source {source.name!r} is read by another {'query' if source.sql is not None else 'function'} now, and {what}",
-        hint=f"these are no corrections: {how_to_rebuild(source.name)}",
+        hint=f"these are not corrections: {how_to_rebuild(source.name)}",
     )
 
 
@@ -142,7 +142,7 @@ def never_known(frame: pl.DataFrame, source: SourceSpec) -> int:
 
 
 def with_event_time(frame: pl.DataFrame, source: SourceSpec) -> tuple[pl.DataFrame, pl.Series]:
-    """Leave out rows without an event time, and say so; return their numbers, from 0 in the order they were read."""
+    """Leave out rows without an event time, with a warning; return their numbers, from 0 in the order they were read."""
     missing = frame["__event"].is_null()
     timeless = missing.arg_true()
     if source.timestamp is None or not len(timeless):
@@ -157,9 +157,9 @@ def with_event_time(frame: pl.DataFrame, source: SourceSpec) -> tuple[pl.DataFra
 
 
 def tell_of_ids(source: SourceSpec, rows: pl.DataFrame, changes: Changes) -> None:
-    """Warn where rows of one read share an id, if some of them are stored: each is a version of one event."""
+    """Warn if rows of one read share an id and some of them are stored: each is a version of one event."""
     if source.id is None or source.created is not None or "deleted" in rows.columns:
-        return  # a change log says what it is
+        return  # a change log is meant to repeat ids
     if not changes.rows.height or rows[source.id].n_unique() == rows.height:
         return
     stored = changes.rows.select(pl.col(source.id).drop_nulls().unique())
@@ -171,13 +171,13 @@ def tell_of_ids(source: SourceSpec, rows: pl.DataFrame, changes: Changes) -> Non
     shown = ", ".join(f"{value!r} ({count} rows)" for value, count in counted.head(_SHOWN_ROWS).iter_rows())
     more = f" and {counted.height - _SHOWN_ROWS:,} more" if counted.height > _SHOWN_ROWS else ""
     warn(
-        f"source {source.name!r}: id={source.id!r} is not unique in what was read: {shown}{more}. Each row is taken for a "
+        f"source {source.name!r}: id={source.id!r} is not unique in what was read: {shown}{more}. Each row counts as a "
         "version of the event before it with that id; if they are events of their own, name another column or leave id out"
     )
 
 
 def _available(context: Context, frame: pl.DataFrame, source: SourceSpec) -> tuple[pl.DataFrame, int]:
-    """Under a replay clock, leave out rows that nobody could have known by then; return how many they were."""
+    """Under a replay clock, leave out rows that could not be known by then; return how many there were."""
     if not context.replays or source.timestamp is None:
         return frame, 0
     wait = source.delay if source.delay_column is None else delay_micros(frame[source.delay_column])
@@ -193,13 +193,13 @@ def _ahead(context: Context, source: SourceSpec, frame: pl.DataFrame) -> int:
         row = ahead.arg_true()[0]
         warn(
             f"source {source.name!r}: {count:,} of {frame.height:,} rows are dated later than now, such as row {row} with "
-            f"{source.timestamp} {frame[source.timestamp][row]}: they are stored, and neither labels nor `since` go by them"
+            f"{source.timestamp} {frame[source.timestamp][row]}: they are stored, but labels and `since` ignore them"
         )
     return count
 
 
 def _check_readers(context: Context, source: SourceSpec, frame: pl.DataFrame) -> None:
-    """Check what reads a source against the columns of its rows, where these are seen for the first time."""
+    """Check the definitions that read a source against the columns of its rows, when these are seen for the first time."""
     state = state_of(context, source.name)
     new = {name: frame.schema[name] for name in frame.columns if not name.startswith("__")}
     if state is None:

@@ -1,7 +1,7 @@
-"""Compute a transformation anew from all rows of its inputs.
+"""Recompute a transformation from all rows of its inputs.
 
-Where its rows have an id, what comes of it is compared with what it held before: a row that is another now, or is gone,
-counts as such from this rebuild on, and the versions before it are carried along.
+If its rows have an id, the result is compared with the rows before: a row that has changed or is gone counts as such
+from this rebuild on, and the earlier versions are carried over.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import polars as pl
 from tinymlops._widening import widened
 from tinymlops.errors import DataError
 from tinymlops.features.definitions import graph, specs
-from tinymlops.features.history.commits import Commits, with_observed_times
+from tinymlops.features.history.corrections import Commits, with_observed_times
 from tinymlops.features.history.generations import generations_of, inputs_of, place_of, reads_others
 from tinymlops.features.history.sources import run_transformation, with_times
 from tinymlops.features.history.stored import (
@@ -44,10 +44,10 @@ __all__ = ["recompute", "stored_whole"]
 
 
 def recompute(context: Context, source: SourceSpec) -> Ingestion | None:
-    """Compute a rebuilt transformation anew if its inputs have changed since; its new rows replace the old.
+    """Recompute a rebuilt transformation if its inputs have changed since; its new rows replace the old.
 
     Returns:
-        What was stored; None if it is up to date or an input was never ingested.
+        The report of what was stored; None if it is up to date or an input was never ingested.
     """
     begun = time.perf_counter()
     live, state = live_segments(context, source.name), state_of(context, source.name)
@@ -96,7 +96,7 @@ def recompute(context: Context, source: SourceSpec) -> Ingestion | None:
 
 
 def stored_whole(context: Context, source: SourceSpec, state: SourceState) -> pl.DataFrame:
-    """Return all live rows of a source as they lie, of the types it has now, each later version with its time.
+    """Return all live rows of a source as they are stored, in its present types, each later version with its time.
 
     They come in order of their sequence.
     """
@@ -114,7 +114,7 @@ def stored_whole(context: Context, source: SourceSpec, state: SourceState) -> pl
 
 
 def _is_another(context: Context, source: SourceSpec, live: Sequence[Segment]) -> bool:
-    """Say whether the rows of before are those of another definition, or of inputs that began anew."""
+    """Return whether the earlier rows belong to another definition, or to inputs that started over."""
     judged, database, definitions = judged_now(context, source), context.environment.database, context.definitions
     covers = live[-1].covers if live else None
     origins = {graph.origin(definitions, definitions.get(specs.SourceSpec, name)).name for name in source.inputs}
@@ -128,14 +128,14 @@ def _is_another(context: Context, source: SourceSpec, live: Sequence[Segment]) -
 
 
 def _reads_others(context: Context, source: SourceSpec) -> bool:
-    """Say whether row-wise transformations that it reads have changed since it was computed."""
+    """Return whether row-wise transformations that it reads have changed since it was computed."""
     database = context.environment.database
     known = generations_of(database, place_of(database, source.name), state_of(context, source.name))
     return reads_others(context.definitions, source, known[-1] if known else None)
 
 
 def _versions(context: Context, source: SourceSpec, state: SourceState) -> pl.DataFrame | None:
-    """Return the versions that are carried along; None where every rebuild stands alone."""
+    """Return the versions that are carried over; None if every rebuild replaces all rows."""
     if source.knowledge != "observed" or source.id is None:
         return None
     rows = stored_whole(context, source, state)
@@ -157,7 +157,7 @@ def _ordered(
         return changes, in_order(changes.rows)
     try:
         rows = fitted(context, source, rows, state)
-    except DataError:  # a column of another kind: nothing of before can be compared with it
+    except DataError:  # a column of another kind: earlier rows cannot be compared with it
         return _ordered(context, source, rows, None, state, now)
     history = History(lambda: iter([before]), [Schema(0, state.columns)], None)
     changes = compared(rows, history, source, present=rows[source.id], now=now, keys=keys, whole=whole)

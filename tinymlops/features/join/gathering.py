@@ -1,4 +1,4 @@
-"""The values of chosen rows, out of a table in memory or one that comes in batches: what a join's winners hold."""
+"""Gather the values of chosen rows, such as a join's winners, from a table in memory or one that comes in batches."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def gather_batches(batches: Iterable[pl.DataFrame], rows: Array, schema: Mapping
     """Return the columns of chosen rows of a table that is read once, from its first row to its last.
 
     Args:
-        batches: The table's rows in order; each batch is let go before the next is taken.
+        batches: The table's rows in order; each batch is released before the next is read.
         rows: int64[m] row numbers, -1 for a row of nulls.
         schema: The table's columns.
     """
@@ -76,7 +76,7 @@ class _Wide:
         self._known = [np.empty(0, np.bool_) for _ in self.names]
 
     def take(self, table: pl.DataFrame, rows: Array, places: Array) -> None:
-        """Copy rows of a table to places of the result; empty for the first and on."""
+        """Copy rows of a table to places of the result; without places, to the first ones."""
         sources = []
         for i, name in enumerate(self.names):
             column = table[name]
@@ -94,7 +94,7 @@ class _Wide:
 
 
 def _buffers(column: pl.Series) -> tuple[Array, Array, int]:
-    """Return the values of a column as they lie in memory, the bits of its validity, and their offset."""
+    """Return the values of a column as they are in memory, the bits of its validity, and their offset."""
     import numpy as np
 
     array = column.to_arrow()
@@ -118,7 +118,7 @@ def _series(name: str, dtype: pl.DataType, values: Array, known: Array) -> pl.Se
 
 
 def _index(rows: Array) -> pl.Series:
-    """Return row numbers as Polars takes them, null for none."""
+    """Return row numbers as Polars expects them, null for none."""
     import polars as pl
 
     index = pl.Series(rows, dtype=pl.Int64)

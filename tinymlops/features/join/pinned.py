@@ -16,12 +16,12 @@ __all__ = ["Pinned", "files_of"]
 
 
 class Pinned:
-    """The files of a scan, as they were when it was opened.
+    """The files of a scan, as they were when the scan was opened.
 
     Args:
-        scan: Of Parquet files.
-        name: What to call it in an error.
-        paths: Of its files, as `files_of` returns them: before the scan has looked at any of them.
+        scan: A scan of Parquet files.
+        name: Its name in an error.
+        paths: The paths of its files, as `files_of` returns them: before the scan has opened any of them.
     """
 
     def __init__(self, scan: pl.LazyFrame, name: str, paths: Sequence[str]) -> None:
@@ -46,11 +46,11 @@ class Pinned:
         return frame
 
     def check(self) -> None:
-        """Refuse to go on if a file is not the one that was opened."""
+        """Refuse to go on if a file has changed since it was opened."""
         self._marks.check()
 
     def explained(self, error: BaseException) -> DataError:
-        """Say in which file and column several files differ, if that is why they cannot be read."""
+        """Name the file and column in which several files differ, if that is why they cannot be read."""
         import polars as pl
 
         schemas: dict[str, pl.Schema] = {}
@@ -59,18 +59,18 @@ class Pinned:
                 schemas[path] = pl.Schema(pl.read_parquet_schema(path))
             except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as damage:
                 return DataError(
-                    f"{path} cannot be read as Parquet: {_line(damage)}", hint="write it anew, or leave it out"
+                    f"{path} cannot be read as Parquet: {_line(damage)}", hint="rewrite it, or leave it out"
                 )
         first = next(iter(schemas), "")
         differ = (_difference((first, schemas[first]), other) for other in schemas.items())
-        unreadable = DataError(f"{self._name} cannot be read: {_line(error)}", hint="write its files anew")
+        unreadable = DataError(f"{self._name} cannot be read: {_line(error)}", hint="rewrite its files")
         return next((found for found in differ if found is not None), unreadable)
 
 
 def files_of(scan: pl.LazyFrame) -> list[str]:
-    """Return the local files that Polars finds behind a scan, which it may read the first of; none where it does not say."""
+    """Return the local files behind a scan, for which Polars may read the first of them; empty where it does not tell."""
     try:
-        # Polars has no public way to ask; by this one it shows its plan to engines such as cuDF.
+        # Polars has no public way to ask; this is how it shows its plan to engines such as cuDF.
         found = scan._ldf.visit().view_current_node().paths  # noqa: SLF001
     except (AttributeError, NotImplementedError):
         return []
@@ -85,7 +85,7 @@ def _difference(first: tuple[str, pl.Schema], other: tuple[str, pl.Schema]) -> D
             if name not in lacking:
                 return DataError(
                     f"column {name!r} is in {path} and not in {without}",
-                    hint="write all files with the same columns, or give a scan that says what to do: "
+                    hint="write all files with the same columns, or give a scan with options: "
                     'pl.scan_parquet(..., missing_columns="insert", extra_columns="ignore")',
                 )
             if lacking[name] != dtype:

@@ -1,4 +1,4 @@
-"""The point-in-time join as a function of two tables: what every training set is made with, on its own."""
+"""The point-in-time join as a function of two tables: the core of every training set, on its own."""
 
 from __future__ import annotations
 
@@ -53,14 +53,12 @@ def point_in_time_join(
     A feature row is known at its event time plus `delay`, and with `created` not before it was created. Among
     the known rows the greatest (event time, created time, row number) wins, even if its values are null.
     Feature rows without an event time, or under `known="event"` without a created time, are never known.
-    Nanoseconds round so that nothing is known early; a feature's date is the end of its day, a spine's the
-    start.
+    Nanoseconds round so that nothing is known early; a spine's date is the start of its day.
 
     Args:
         spine: The rows to answer for: any table that `tinymlops.frames.to_polars` reads.
-        features: The feature rows, in any order: a table as well, or the path of Parquet files (`*` stands
-            for several), or a Polars scan of them. Files are read twice, some rows at a time, key and times first
-            and then the values: memory is that of the spine.
+        features: The feature rows, in any order: a table as well, or the path of Parquet files (`*` stands for several),
+            or a Polars scan of them. Files are read twice, some rows at a time: memory is that of the spine.
         key: The key column or columns of the spine; a null in any of them matches nothing.
         timestamp: The spine's time column; no nulls.
         feature_key: The features' key columns where their names differ.
@@ -73,19 +71,18 @@ def point_in_time_join(
         known: "event" leaves out rows created after the spine's time, "latest" uses every row; None is
             "event" where `created` is given, else "latest".
         tz: The zone of times and dates that carry none.
-        ambiguous: What a time without a zone is that a clock change skipped or repeated: of its two readings the
-            "earliest" or the "latest"; or an error.
+        ambiguous: How to read a time without a zone that a clock change skipped or repeated: as the "earliest" or the
+            "latest" of its two readings; or as an error.
         date_means: Whether a feature's date is the "start" or the "end" of its day; None for the end.
         prefix: Put before the name of each feature column.
-        details: Add the columns `status` (as in `Status`; NULL_VALUE where the match's values are all null)
-            and `event_time` (of the match, UTC), with the prefix.
+        details: Add `status` (as in `Status`; NULL_VALUE where the match's values are all null) and `event_time` (of the
+            match, UTC), with the prefix.
 
     Returns:
         The spine's rows, in their order, with the feature columns; as the kind of frame that the spine is.
 
     Raises:
-        DataError: If keys, times or delays cannot be used, a column name would occur twice, or a file changes while it is
-            read.
+        DataError: If keys, times or delays cannot be used, a column name would occur twice, or a file changes meanwhile.
         DefinitionError: If an option is not possible.
         ConflictError: In a forked child of a process that had used Polars.
 
@@ -137,7 +134,7 @@ def _key_columns(key: str | Sequence[str], feature_key: str | Sequence[str] | No
 def _joined(
     points: Points, table: InMemory | OnDisk, names: Names, rule: Rule, values: list[str], *, details: bool
 ) -> list[pl.Series]:
-    """Return the values that each point gets from the features, and with details why."""
+    """Return the values that each point gets from the features, and with details the reasons."""
     search = Search(points, table.schema, names, rule, explain=details)
     with progress("joining", 2 * table.height) as advance:
         search.read(_told(table.batches(names.used()), advance))
@@ -150,7 +147,7 @@ def _joined(
 
 
 def _told(batches: Iterator[pl.DataFrame], advance: Callable[[int], None]) -> Iterator[pl.DataFrame]:
-    """Pass batches on, and tell of each that is done."""
+    """Pass batches on, and report each one that is done."""
     for batch in batches:
         yield batch
         advance(batch.height)
@@ -159,7 +156,7 @@ def _told(batches: Iterator[pl.DataFrame], advance: Callable[[int], None]) -> It
 def _gathered(
     table: InMemory | OnDisk, columns: list[str], winner: Array, advance: Callable[[int], None]
 ) -> list[pl.Series]:
-    """Return some columns of the winners, in a second pass where the table is not in one piece."""
+    """Return some columns of the winners, in a second pass if the table is not in one piece."""
     if isinstance(table, InMemory) and table.frame.n_chunks() == 1:
         return gather(table.frame.select(columns), winner)
     schema = {name: table.schema[name] for name in columns}
@@ -167,7 +164,7 @@ def _gathered(
 
 
 def _explained(values: list[pl.Series], event: pl.Series, winner: Array, reason: Array, zone: Zone) -> list[pl.Series]:
-    """Return why each row's values are what they are, and the event time (UTC) of its match."""
+    """Return the status of each row's values, and the event time (UTC) of its match."""
     import numpy as np
     import polars as pl
 

@@ -1,4 +1,4 @@
-"""When each feature row happened, when it was known and when it was created, read from a table's columns."""
+"""Read when each feature row happened, when it was known and when it was created, from a table's columns."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _LONGEST_DELAY = 2**62
 
 
 class Delay(NamedTuple):
-    """How long after its event time a row is known: one duration, or one per row."""
+    """The delay from a row's event time until it is known: one duration, or one per row."""
 
     micros: int = 0
     column: str | None = None
 
 
 class Names(NamedTuple):
-    """The features' columns that say whose and when a row is."""
+    """The features' columns that hold the key and the times of a row."""
 
     key: list[str]
     event: str
@@ -47,7 +47,7 @@ class Names(NamedTuple):
 
 
 class Zone(NamedTuple):
-    """How times without a zone are read, and dates of features."""
+    """How to read times without a zone, and dates of features."""
 
     tz: str | None
     ambiguous: Ambiguous = "raise"
@@ -68,7 +68,7 @@ class Zone(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """Which rows count."""
+    """The rule for which rows count."""
 
     strict: bool
     ttl: int | None
@@ -85,7 +85,7 @@ class RecordRows(NamedTuple):
 
 
 def read_delay(delay: str | timedelta | None, schema: Mapping[str, pl.DataType], ttl: int | None) -> Delay:
-    """Tell a duration from the name of a column; a column's own values are checked when they are read."""
+    """Read a delay that is a duration or the name of a column; a column's values are checked when they are read."""
     if delay is None or delay == timedelta(0):
         return Delay()
     if isinstance(delay, str) and delay in schema:
@@ -116,7 +116,7 @@ def read_rows(batch: pl.DataFrame, names: Names, rule: Rule, first_row: int) -> 
         if names.delay.column is None
         else delay_micros(batch[names.delay.column], first_row=first_row)
     )
-    # What was created at no known time is never known.
+    # A row without a created time is never known.
     known = None if created is None or not rule.by_event else _filled(created, FOREVER)
     return RecordRows(happened, available_from(happened, wait, known), made)
 
@@ -130,7 +130,7 @@ def delay_micros(values: pl.Series, *, of: str = "", first_row: int = 0) -> Arra
 
     Args:
         values: The column.
-        of: What to say after its name in an error.
+        of: The text after its name in an error.
         first_row: How many rows of the table came before it, for an error.
 
     Raises:
@@ -140,11 +140,11 @@ def delay_micros(values: pl.Series, *, of: str = "", first_row: int = 0) -> Arra
 
     if isinstance(values.dtype, pl.Duration):
         unit, numbers = values.dtype.time_unit, values.to_physical()
-        if unit == "ms":  # what would not fit is as good as endless
+        if unit == "ms":  # a delay that would not fit counts as endless
             numbers = numbers.clip(-1, _LONGEST_DELAY // 1000 + 1) * 1000
         micros = -(-numbers // 1000) if unit == "ns" else numbers
     elif values.dtype.is_integer():
-        micros = values.cast(pl.Int64, strict=False)  # what does not fit is null, which is refused
+        micros = values.cast(pl.Int64, strict=False)  # a delay that does not fit is null, which is refused
     else:
         raise DataError(
             f"delay column {values.name!r}{of} is {values.dtype}",

@@ -1,4 +1,4 @@
-"""Spine rows that look for their feature rows, in one pass over the keys and times of these."""
+"""Find the feature row of each spine row, in one pass over the features' keys and times."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 __all__ = ["Points", "Search"]
 
 _CODED_ROWS = 1 << 22
-"""Feature rows whose keys are numbered at a time, so that the numbers of all are never held at once."""
+"""Feature rows whose keys are numbered at a time, so that not all numbers are in memory at once."""
 
 
 class Points(NamedTuple):
-    """The spine: its key columns, what to call them, and int64[m] times."""
+    """The spine: its key columns, their names in errors, and int64[m] times."""
 
     key: list[pl.Series]
     names: list[str]
@@ -31,14 +31,14 @@ class Points(NamedTuple):
 
 
 class Search:
-    """Spine rows that look for their feature rows in one pass over keys and times.
+    """A search for the feature row of each spine row, in one pass over keys and times.
 
     Args:
         points: The spine.
-        schema: Of the features.
-        names: Which of their columns say whose and when a row is.
-        rule: Which rows count.
-        explain: Whether `reasons` will be asked for.
+        schema: The schema of the features.
+        names: The columns that hold the key and the times of a row.
+        rule: The rule for which rows count.
+        explain: Whether `reasons` will be called.
     """
 
     def __init__(self, points: Points, schema: pl.Schema, names: Names, rule: Rule, *, explain: bool) -> None:
@@ -81,7 +81,7 @@ class Search:
         return self._stream.winners(self._rule.ttl)
 
     def reasons(self) -> Array:
-        """Return uint8[m], the `Status` of each spine row that has no winner; of the others, anything."""
+        """Return uint8[m], the `Status` of each spine row without a winner; for the others, any value."""
         import numpy as np
 
         assert self._firsts is not None, "it was asked to explain"

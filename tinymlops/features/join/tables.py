@@ -1,4 +1,4 @@
-"""A table that is read in batches, more than once: a frame in memory, or Parquet files that never are as a whole."""
+"""A table that is read in batches, more than once: a frame in memory, or Parquet files that are never loaded whole."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 __all__ = ["InMemory", "JoinTable", "OnDisk", "open_table"]
 
 _BATCH_ROWS = 1 << 20
-"""Rows read at a time. Polars skips pages outside of them, so row groups of other sizes do little harm."""
+"""Rows read at a time. Polars skips the pages outside, so row groups of other sizes do little harm."""
 
 
 class JoinTable(Protocol):
-    """Rows in an order that never changes."""
+    """Rows in a fixed order."""
 
     @property
     def schema(self) -> pl.Schema:
@@ -38,7 +38,7 @@ class JoinTable(Protocol):
 
 @dataclass(frozen=True)
 class InMemory:
-    """A frame, as the pieces it lies in."""
+    """A frame, as its pieces in memory."""
 
     frame: pl.DataFrame
 
@@ -53,13 +53,13 @@ class InMemory:
         return self.frame.height
 
     def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-        """Lend some columns of all rows, in order."""
+        """Yield some columns of all rows, in order."""
         yield from _chunks(self.frame.select(columns))
 
 
 @dataclass(frozen=True)
 class OnDisk:
-    """Parquet files, some rows at a time; if one changes in between, that is an error."""
+    """Parquet files, read some rows at a time; a file that changes in between is an error."""
 
     files: Pinned
     schema: pl.Schema
@@ -72,7 +72,7 @@ class OnDisk:
 
 
 def open_table(table: Frame | str | Path) -> InMemory | OnDisk:
-    """Open any table: Parquet files where they are, all else in memory.
+    """Open any table: Parquet files in place, anything else in memory.
 
     Args:
         table: The path of a Parquet file or of several with `*`, a Polars scan of Parquet files, or what
@@ -91,7 +91,7 @@ def open_table(table: Frame | str | Path) -> InMemory | OnDisk:
 
 
 def _open_scan(scan: pl.LazyFrame, name: str, *, looked_at: pl.LazyFrame) -> OnDisk:
-    """Open a scan; its files are asked for by another one of the same, for a scan keeps what it has once read of them."""
+    """Open a scan; a second scan of the same files lists them, because a scan caches what it has read."""
     import polars as pl
 
     unreadable = (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
@@ -110,7 +110,7 @@ def _open_scan(scan: pl.LazyFrame, name: str, *, looked_at: pl.LazyFrame) -> OnD
 
 
 def _chunks(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """Yield a frame as the pieces it lies in, which are one array per column and need no copy."""
+    """Yield a frame as its pieces in memory, which are one array per column and need no copy."""
     import polars as pl
 
     pieces = [column.get_chunks() for column in frame]

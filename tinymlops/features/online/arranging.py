@@ -1,4 +1,4 @@
-"""Rows of a view on their way into the online store: laid out, merged with those that are there, and trimmed."""
+"""Prepare rows of a view for the online store: lay them out, merge them with stored ones, and trim them."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ __all__ = ["arranged", "column_values", "filtered", "merged", "needed", "with_ke
 
 
 def arranged(variant: Variant, frame: pl.DataFrame, *, at: int | None = None) -> tuple[Layout, KeyRows]:
-    """Lay out rows as history has them, the expressions of the view evaluated.
+    """Lay out rows from history, with the expressions of the view evaluated.
 
     Args:
         variant: The view.
         frame: Rows of its source; those whose key is null are left out.
-        at: Leave out the rows that no read at this moment or later can use, before anything is evaluated; None for none.
+        at: Leave out rows that no read at this time or later can use, before anything is evaluated; None to keep all.
 
     Raises:
         DataError: If an expression does not fit the rows.
@@ -53,7 +53,7 @@ def arranged(variant: Variant, frame: pl.DataFrame, *, at: int | None = None) ->
     layout = _layout(variant, history, key)
     columns = np.empty((layout.width, records.event.size), np.int64)
     columns[EVENT] = records.event
-    columns[SEEN] = records.visible_from - records.event  # wraps around, and back when it is read
+    columns[SEEN] = records.visible_from - records.event  # it may wrap around, and wraps back when it is read
     columns[UNSEEN] = records.visible_to
     columns[KIND] = records.kind
     created = frame["__created"].fill_null(NEVER).to_numpy()
@@ -75,7 +75,7 @@ def arranged(variant: Variant, frame: pl.DataFrame, *, at: int | None = None) ->
 
 
 def column_values(words: Array, found: Array, dtype: str) -> pl.Series:
-    """Return values of a word slot as what they are; null where nothing was found."""
+    """Return the values of a word slot in their own type; null where nothing was found."""
     kind = parse_dtype(dtype)
     if kind.is_float():
         series = pl.Series(words.view(np.float64)).cast(kind)
@@ -95,7 +95,7 @@ def merged(old: KeyRows, new: KeyRows) -> KeyRows:
 
 
 def needed(rows: KeyRows, layout: Layout, view: ViewSpec, at: int) -> Array:
-    """Say which rows a read at a moment or later can use."""
+    """Return which rows a read at a time or later can use."""
     columns = rows.columns
     records = records_of(rows.offsets, columns[EVENT], columns[EVENT] + columns[SEEN], columns[UNSEEN], columns[KIND])
 
@@ -113,7 +113,7 @@ def needed(rows: KeyRows, layout: Layout, view: ViewSpec, at: int) -> Array:
 
 
 def filtered(rows: KeyRows, keep: Array) -> KeyRows:
-    """Leave rows out; a key stays, also without any."""
+    """Leave rows out; a key stays, even without any."""
     counts = np.append(0, np.cumsum(keep))
     objects = [[value for value, kept in zip(values, keep, strict=True) if kept] for values in rows.objects]
     return KeyRows(rows.keys, counts[rows.offsets], np.ascontiguousarray(rows.columns[:, keep]), objects)
@@ -132,7 +132,7 @@ def with_keys(rows: KeyRows, chosen: Array) -> KeyRows:
 
 
 def _kept(records: Records, keep: Array) -> Records:
-    """Return some of arranged records."""
+    """Return some of the arranged records."""
     counts = np.append(0, np.cumsum(keep))
     return records._replace(
         offsets=frozen(counts[records.offsets], np.int64),
@@ -144,7 +144,7 @@ def _kept(records: Records, keep: Array) -> Records:
 
 
 def _layout(variant: Variant, history: History, key: Sequence[pl.Series]) -> Layout:
-    """Find a slot for each operand in each form that a feature takes it in."""
+    """Assign a slot to each operand in each form that a feature needs."""
     slots: dict[tuple[bytes, str], Slot] = {}
     for name, aggregate in aggregates_in(variant.view.features).items():
         for operand, function in ((aggregate.operand, aggregate.function), (aggregate.where, "all")):
@@ -163,7 +163,7 @@ def _layout(variant: Variant, history: History, key: Sequence[pl.Series]) -> Lay
 
 
 def _words(series: pl.Series, slot: Slot) -> Array:
-    """Return int64, the values of a slot; floats as their bits, null as anything."""
+    """Return int64, the values of a slot; floats as their bits, any number for null."""
     if slot.form == "number":
         series = series.cast(pl.Float64 if slot.dtype == "Float64" else pl.Int64)
     if series.dtype == pl.Null:

@@ -1,4 +1,4 @@
-"""The answer of one view: what the kernel gave, as values of the types that users know."""
+"""The answer of one view: the kernel's result, converted to values of the features' types."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Cells:
         """Whether every cell has a value."""
 
     def settle(self) -> None:
-        """Compute what the kernel left open.
+        """Compute the cells that the kernel left open.
 
         Raises:
             DataError: If a value is beyond its type.
@@ -72,7 +72,7 @@ class Cells:
                     raise too_great(output.feature, output.aggregate, row, self._now)
 
     def columns(self) -> dict[str, list[Any]]:
-        """Return name to values as Python has them."""
+        """Return name to Python values."""
         return dict(zip(self.names, self._lists(), strict=True))
 
     def _lists(self) -> list[list[Any]]:
@@ -106,7 +106,7 @@ class Cells:
         return column_values(self._found.out[place], self._found.state[place], output.dtype)
 
     def numbers(self) -> list[Array | None]:
-        """Return each feature's values as float64, null as NaN; None for what is no number."""
+        """Return each feature's values as float64, null as NaN; None for a feature that is not numeric."""
         found = self._found
         numbers: list[Array | None] = []
         for place, output in enumerate(self._program.outputs):
@@ -129,7 +129,7 @@ class Cells:
         return [self.series(place) for place in range(len(self._program.outputs))]
 
     def details(self) -> dict[str, pl.Series]:
-        """Return why each cell holds what it holds."""
+        """Return the status of each cell."""
         details = {}
         for place, (name, output) in enumerate(zip(self._program.names, self._program.outputs, strict=True)):
             if output.aggregate.window is not None:
@@ -167,14 +167,14 @@ class Cells:
         return records_of(offsets, columns[EVENT], columns[SEEN], columns[UNSEEN], columns[KIND])
 
     def _objects(self, place: int, output: Output) -> list[Any]:
-        """Return the values of winners that lie beside the words."""
+        """Return the values of winners that are stored beside the words."""
         assert output.slot is not None
         values = self._stored.objects[self._program.layout.objects.index(output.slot)]
         found, rows = self._found.state[place].tolist(), self._found.winner[place].tolist()
         return [values[row] if one else None for row, one in zip(rows, found, strict=True)]
 
     def _deviation(self, output: Output, row: int) -> float:
-        """Compute what could not be rounded for certain."""
+        """Compute values that could not be rounded with certainty."""
         (offsets, columns), feature = self._rows, output.aggregate
         assert output.slot is not None
         assert feature.window is not None
@@ -191,13 +191,13 @@ class Cells:
 
 
 class SingleRowCells:
-    """The answer of one view about keys with one row each; in any other form than lists it is what `Cells` says.
+    """The answer of one view about keys with one row each; any form but lists comes from `Cells`.
 
     Args:
-        names: Of the features' columns.
-        dtypes: Of the features.
+        names: The names of the features' columns.
+        dtypes: The types of the features.
         rows: The values of each key.
-        compute: Gives the same answer by the kernel.
+        compute: Returns the same answer by the kernel.
         given: Its arguments.
     """
 
@@ -212,7 +212,7 @@ class SingleRowCells:
         self.names, self._dtypes, self._rows, self._compute, self._given = names, dtypes, rows, compute, given
 
     def columns(self) -> dict[str, list[Any]]:
-        """Return name to values as Python has them."""
+        """Return name to Python values."""
         if len(self._rows) == 1:
             return {name: [value] for name, value in zip(self.names, self._rows[0])}  # noqa: B905 - as many as features
         return dict(zip(self.names, map(list, zip(*self._rows, strict=True)), strict=True))
@@ -230,7 +230,7 @@ class SingleRowCells:
         return self._cells.numbers()
 
     def details(self) -> dict[str, pl.Series]:
-        """Return why each cell holds what it holds."""
+        """Return the status of each cell."""
         return self._cells.details()
 
     @cached_property

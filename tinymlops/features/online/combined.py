@@ -1,4 +1,4 @@
-"""The answer of a view with features that are computed from aggregates: from those that the store gave, at each read."""
+"""The answer of a view with combined features: computed at each read from the aggregates that the store returned."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class CombinedCells:
     """The answer of one view.
 
     Args:
-        names: Of the features' columns.
+        names: The names of the features' columns.
         features: The features, in the same order.
         parts: The answer about the aggregates that they read, in the order of `aggregates_in`.
         now: Microseconds UTC.
@@ -44,7 +44,7 @@ class CombinedCells:
         self._series = [_value(name, feature, values, now) for name, feature in features.items()]
 
     def columns(self) -> dict[str, list[Any]]:
-        """Return name to values as Python has them."""
+        """Return name to Python values."""
         return {name: series.to_list() for name, series in zip(self.names, self._series, strict=True)}
 
     def series(self, place: int) -> pl.Series:
@@ -56,7 +56,7 @@ class CombinedCells:
         return self._series
 
     def numbers(self) -> list[Array | None]:
-        """Return each feature's values as float64, null as NaN; None for what is no number."""
+        """Return each feature's values as float64, null as NaN; None for a feature that is not numeric."""
         return [
             series.cast(pl.Float64).to_numpy()
             if series.dtype.is_numeric() or series.dtype in (pl.Boolean, pl.Null)
@@ -65,7 +65,7 @@ class CombinedCells:
         ]
 
     def details(self) -> dict[str, pl.Series]:
-        """Return why each cell holds what it holds."""
+        """Return the status of each cell."""
         found, details = iter(self._parts.details().values()), {}
         for name, feature in zip(self.names, self._features.values(), strict=True):
             status, event = next(found), next(found)
@@ -80,7 +80,7 @@ class CombinedCells:
 
 
 Answer = Cells | SingleRowCells | CombinedCells
-"""What a view's read gives."""
+"""The result of a view's read."""
 
 
 def _value(name: str, feature: Aggregate, parts: Any, now: int) -> pl.Series:

@@ -1,10 +1,12 @@
-"""What is derived from history: made anew where it is damaged or lost, and dropped where nothing reads it any more."""
+"""Derived data: rebuilt from history if it is damaged or lost, and dropped if nothing reads it any more."""
 
 from __future__ import annotations
 
 import logging
 import shutil
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from tinymlops.errors import IntegrityError
 from tinymlops.features.context import definitions_of
@@ -13,6 +15,7 @@ from tinymlops.features.definitions.specs import ViewSpec
 from tinymlops.features.online.materialization import materialize
 from tinymlops.features.online.variants import Covered, Variant, states
 from tinymlops.progress import progress
+from tinymlops.stores.collection import Collected, collect
 from tinymlops.stores.generation import end_change
 from tinymlops.stores.locks import FileLock
 
@@ -21,13 +24,13 @@ if TYPE_CHECKING:
     from tinymlops.features.definitions.definitions import Definitions
     from tinymlops.registry.models import Models
 
-__all__ = ["drop_unused_views", "rebuild_derived", "restore_views"]
+__all__ = ["rebuild_derived", "remove_unused", "restore_views"]
 
 _log = logging.getLogger("tinymlops")
 
 
 def rebuild_derived(context: Context) -> list[Covered]:
-    """Throw the online store and the join images away, and materialize again what was materialized.
+    """Remove the online store and the join images, and materialize again the views that were materialized.
 
     Returns:
         What the online store holds of each view.
@@ -45,12 +48,12 @@ def rebuild_derived(context: Context) -> list[Covered]:
 
 
 def restore_views(context: Context) -> None:
-    """Materialize again what the online store held when it was lost, as far as the definitions in force have it.
+    """Materialize again the views of a lost online store, as far as they are still in force.
 
-    A view that cannot be computed stays away, with a warning, and is tried again by whoever connects next.
+    A view that cannot be computed is left out, with a warning; the next connection tries it again.
 
     Raises:
-        ConflictError: If another process is doing so.
+        ConflictError: If another process is already doing so.
     """
     with FileLock(context.environment.online.path / "restore.lock").exclusive(deadline=0.0):
         lost = _remember(context)
@@ -61,19 +64,28 @@ def restore_views(context: Context) -> None:
                 except Exception as error:  # noqa: BLE001  # the user's code may raise anything, and reads need none of it
                     _log.warning(
                         "view %r was lost with the online store and cannot be materialized again: %s\n"
-                        "Hint: put that right and run `tinymlops materialize`; reads come from history until then",
+                        "Hint: correct that and run `tinymlops materialize`; reads come from history until then",
                         view.name,
                         getattr(error, "message", error),
                     )
                 advance(1)
 
 
-def drop_unused_views(context: Context, models: Models) -> int:
-    """Remove from the online store the views that neither the definitions in force nor a registered model reads.
+def remove_unused(context: Context, models: Models, *, grace: int) -> Collected:
+    """Remove the views of the online store that nothing reads any more, and the files that nothing needs.
 
-    Returns:
-        How many there were.
+    Args:
+        context: The workspace's state.
+        models: Registered ones.
+        grace: As for `collect`, microseconds.
     """
+    views = _drop_unused_views(context, models)
+    collected = collect(context.environment, now=context.now(), grace=grace, actor=context.scope.actor)
+    return msgspec.structs.replace(collected, views=views)
+
+
+def _drop_unused_views(context: Context, models: Models) -> int:
+    """Remove the views that neither the definitions in force nor a registered model reads; return how many."""
     used = _variants(context.definitions)
     for newest in models.list():
         for version in models.versions(newest.name):
@@ -88,7 +100,7 @@ def drop_unused_views(context: Context, models: Models) -> int:
 
 
 def _remember(context: Context) -> list[ViewSpec]:
-    """Remember the views that are in the store, and those in force that were; return the latter."""
+    """Remember the views that are in the store, and those in force that were in it; return the latter."""
     online = context.environment.online
     with online.read() as snapshot:
         held = {state.variant.id: state.variant.view.name for state in states(snapshot) if not state.coverage.is_hidden}
@@ -99,7 +111,7 @@ def _remember(context: Context) -> list[ViewSpec]:
 
 
 def _materialized(context: Context) -> list[Variant]:
-    """Return the views that were materialized; where nobody can tell any more, those in force."""
+    """Return the views that were materialized; if that is unknown, those in force."""
     try:
         with context.environment.online.read() as snapshot:
             return [state.variant for state in states(snapshot)]
@@ -112,5 +124,5 @@ def _variants(definitions: Definitions) -> list[Variant]:
 
 
 def _content(variant: Variant) -> tuple[str, ...]:
-    # Expressions have an == of their own, which is no comparison.
+    # Expressions have an == of their own, which is not a comparison.
     return graph.fingerprints(variant.lineage)

@@ -1,9 +1,9 @@
-"""How views in the online store take the rows that came since: computed first, then written if nothing has moved.
+"""Update views in the online store with new rows: compute first, then write if nothing has moved.
 
 All views move to one sequence in one write. New rows are added to their keys. A row that takes back or replaces another
-may let one win again that was not kept, so its key is written anew from history. What runs the user's code (transformations
-that are row-wise) runs before anything of the store is open; where another process has moved a view meanwhile, nothing
-is written, and it begins again.
+may make a row win again that was not kept, so its key is rewritten from history. User code (row-wise transformations)
+runs before the store is opened; if another process has moved a view meanwhile, nothing is written and the work starts
+over.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from tinymlops.kernels.entries import EVENT
 from tinymlops.records import SourceState
 from tinymlops.registry.pushes import brings_known_events
 from tinymlops.stores.coverage import Coverage
-from tinymlops.stores.online import Change
+from tinymlops.stores.online_store import Change
 
 if TYPE_CHECKING:
     from tinymlops.features.compute.arranged import Array
     from tinymlops.features.context import Context
-    from tinymlops.stores.online import Snapshot
+    from tinymlops.stores.online_store import Snapshot
 
 __all__ = ["Part", "changed", "follow_views", "origin_of", "written_anew"]
 
 R = TypeVar("R")
 Computed = Callable[["Snapshot"], Change | None]
-"""What gives the change of a view, given the store as it was when it was computed; None removes the view."""
+"""Returns the change of a view, given the store as it was when it was computed; None removes the view."""
 _NOTHING: Mapping[int, int] = {}
 
 
@@ -48,10 +48,10 @@ def follow_views(context: Context, reveal: Mapping[int, int] = _NOTHING) -> dict
 
     Args:
         context: The workspace's state.
-        reveal: Of hidden views that are to be read from now on: the stamp, and from when on reads are answered.
+        reveal: Hidden views that are to be read from now on: the stamp, and from when on reads are answered.
 
     Returns:
-        Why a view could not follow, by its name in the store.
+        The errors of views that could not follow, by their name in the store.
     """
     online = context.environment.online
     while True:
@@ -69,7 +69,7 @@ def follow_views(context: Context, reveal: Mapping[int, int] = _NOTHING) -> dict
 
 
 def _to_follow(snapshot: Snapshot, reveal: Mapping[int, int]) -> list[tuple[State, Coverage]]:
-    """Return the views to be brought up to date, as they shall be and as they are: hidden ones are their writer's alone."""
+    """Return the views to update, as they will be and as they are; hidden ones belong to their writer."""
     found = []
     for state in states(snapshot):
         coverage = state.coverage
@@ -85,30 +85,30 @@ def _moves(change: Change, known: Coverage) -> bool:
 
 
 class _New(NamedTuple):
-    """What has come: up to which sequence, and which sources have rows that some view has not."""
+    """The new rows: up to which sequence, and which sources have rows that a view lacks."""
 
     sequence: int
     sources: set[str]
 
 
 class Origin(NamedTuple):
-    """Which rows of its source a view reads; where that is another by now, the view is written anew."""
+    """The origin of a view's rows; if it has changed, the view is rewritten."""
 
     segment: int
-    """The newest file of a source that is rebuilt, which has one at a time; 0 for any other."""
+    """The newest file of a rebuilt source, which has one at a time; 0 for any other."""
     begins: int
-    """After which sequence the generation of any other source begins; 0 for one that is rebuilt."""
+    """The sequence after which the generation of any other source begins; 0 for a rebuilt one."""
 
 
 def _compute(
     context: Context, found: Sequence[tuple[State, Coverage]]
 ) -> tuple[dict[bytes, Computed], dict[bytes, TinyMLOpsError]]:
-    """Compute what brings views up to date; also return why some cannot be."""
+    """Compute the changes that bring views up to date; also return the errors of those that cannot be."""
     work = _Work(context)
     origins = {
         state.variant.name: work.attempt(state, partial(origin_of, context, state.variant)) for state, _ in found
     }
-    sequence = context.environment.database.sequence()  # after the origins, which so are not newer than it
+    sequence = context.environment.database.sequence()  # after the origins, so that these are not newer
     after = min((state.coverage.sequence for state, _ in found), default=sequence)
     new = _New(sequence, sources_after(context, after))
     for state, _ in found:
@@ -122,7 +122,7 @@ def _compute(
 
 
 class _Work:
-    """What was computed of each view, and why some could not be."""
+    """The result for each view, and the errors of those that failed."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -130,14 +130,14 @@ class _Work:
         self.failed: dict[bytes, TinyMLOpsError] = {}
 
     def attempt(self, state: State, step: Callable[[], R]) -> R | None:
-        """Take a step for a view; None if it cannot be taken."""
+        """Run a step for a view; None if it fails."""
         try:
             return step()
         except (DataError, DefinitionError) as error:
             if _is_in_force(self._context, state.variant):
                 self.failed[state.variant.name] = error
             else:
-                # Its code is gone, so nobody can bring it up to date: whoever still asks for it reads history.
+                # Its code is gone, so it cannot be brought up to date: a request for it reads history.
                 self.computed[state.variant.name] = _removed
             return None
 
@@ -147,7 +147,7 @@ def _removed(_: Snapshot) -> None:
 
 
 def _following(context: Context, state: State, origin: Origin, new: _New) -> Computed:
-    """Compute what brings a view up to date. The time from which reads are answered stays."""
+    """Compute the change that brings a view up to date. The time from which reads are answered stays."""
     variant, coverage = state.variant, state.coverage
     source = variant.sources[-1]
     rewritten = partial(_rewritten, context, variant, origin, new.sequence, coverage.at)
@@ -168,19 +168,19 @@ def _following(context: Context, state: State, origin: Origin, new: _New) -> Com
         layout, whole = arranged(variant, everything.join(keys, on=variant.key, how="semi", maintain_order="left"))
         if layout != state.layout:
             return rewritten()
-        whole = filtered(whole, needed(whole, layout, variant.view, coverage.at))  # a key may be left with nothing
+        whole = filtered(whole, needed(whole, layout, variant.view, coverage.at))  # a key may have no rows left
     return partial(_added, state, new.sequence, [rows], whole)
 
 
 class Part(NamedTuple):
-    """Rows to be written in place of those that their keys had, or of those in the newest entry."""
+    """Rows that replace those that their keys had, or those in the newest entry."""
 
     rows: KeyRows
     """A key without rows is removed."""
     full: Array
     """int64[K], full entries of each key in the store."""
     before: Array
-    """int64[K], those of them that stay."""
+    """int64[K], how many of them stay."""
     known: int
     """How many of the keys had rows."""
 
@@ -218,11 +218,11 @@ def _count_keys(rows: KeyRows) -> int:
 
 
 def changed(state: State, parts: Sequence[Part], **moved: int) -> Change:
-    """Return what writes parts of a view.
+    """Return the function that writes parts of a view.
 
     Args:
         state: The view.
-        parts: Of different keys.
+        parts: Parts with different keys.
         moved: Fields of the coverage that change.
     """
     keys, gone, newest, full = state.coverage.keys, [], [], []
@@ -243,17 +243,17 @@ def _rewritten(context: Context, variant: Variant, origin: Origin, sequence: int
 
 
 def written_anew(context: Context, variant: Variant, origin: Origin, sequence: int, at: int) -> Change:
-    """Compute what the online store must hold of a view for reads at a time and later, from history.
+    """Compute from history what the online store must hold of a view for reads at a time and later.
 
     Args:
         context: The workspace's state.
         variant: The view.
-        origin: Which rows of its source it reads, of before `sequence` was read.
-        sequence: Up to which rows are taken.
-        at: Microseconds UTC.
+        origin: The origin of its rows, found before `sequence` was read.
+        sequence: The rows up to this sequence are used.
+        at: The time, microseconds UTC.
 
     Raises:
-        DataError: If what the view computes does not fit its rows.
+        DataError: If the view's expressions do not fit its rows.
     """
     layout, rows = arranged(variant, _history(context, variant, as_of=sequence), at=at)
     newest, full = packed(rows, np.zeros(len(rows.keys), np.int64))
@@ -264,14 +264,14 @@ def written_anew(context: Context, variant: Variant, origin: Origin, sequence: i
 
 
 def _history(context: Context, variant: Variant, *, after: int = 0, as_of: int) -> pl.DataFrame:
-    """Return what the view uses of its source's rows, under the definitions that it was materialized with."""
+    """Return the parts of its source's rows that the view uses, by the definitions that it was materialized with."""
     reader = context.with_definitions(variant.definitions)
     rows = stored_rows(reader, variant.sources[0].name, after=after, as_of=as_of)
     return rows.select(_used_columns(variant, rows)).drop_nulls(variant.key)
 
 
 def _changed_keys(context: Context, variant: Variant, new: pl.DataFrame, after: int) -> pl.DataFrame:
-    """Return the keys that have a delete, or another version of an event from before: trimmed rows may win again."""
+    """Return the keys with a delete or a new version of an earlier event: trimmed rows may win again."""
     source = variant.sources[-1]
     database = context.environment.database
     changed = new["__deleted"]
@@ -283,14 +283,14 @@ def _changed_keys(context: Context, variant: Variant, new: pl.DataFrame, after: 
 
 
 def _has_corrections(context: Context, name: str, source: str, after: int) -> bool:
-    """Say whether a row after a sequence may have the id of one before: cheap where none does."""
+    """Return whether a row after a sequence may have the id of one before: cheap where none does."""
     if any(segment.corrections and segment.last > after for segment in live_segments(context, name)):
         return True
     return brings_known_events(context.environment.database, source, after=after)
 
 
 def _used_columns(variant: Variant, rows: pl.DataFrame) -> list[str]:
-    """Return the columns that a read of the view looks at, in an order of their own."""
+    """Return the columns that a read of the view uses, in a fixed order."""
     source = variant.sources[-1]
     used = {*variant.key, *SYSTEM} | {column for column in (source.id, source.delay_column) if column}
     for feature in variant.view.features.values():
@@ -299,7 +299,7 @@ def _used_columns(variant: Variant, rows: pl.DataFrame) -> list[str]:
 
 
 def origin_of(context: Context, variant: Variant) -> Origin:
-    """Return which rows of its source a view reads by now."""
+    """Return the present origin of a view's rows."""
     source = variant.sources[-1]
     if source.inputs:
         reader = context.with_definitions(variant.definitions)
@@ -310,7 +310,7 @@ def origin_of(context: Context, variant: Variant) -> Origin:
 
 
 def _reads_others(state: State, origin: Origin) -> bool:
-    """Say whether the view's source was rebuilt, or has begun another generation of rows, since it was written."""
+    """Return whether the view's source was rebuilt, or has begun another generation of rows, since it was written."""
     description = state.description
     if state.variant.sources[-1].inputs:
         return description.segment != origin.segment

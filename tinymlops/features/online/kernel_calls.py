@@ -1,4 +1,4 @@
-"""What a view's read asks of the kernel: its features as numbers, for one layout of the view's rows."""
+"""The kernel's call for a view's read: its features as numbers, for one layout of the view's rows."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ Array = np.ndarray[Any, Any]
 
 _NOTHING = frozen(np.empty((0, 0), np.int64), np.int64)
 _LEAST_WORDS = 32_768
-"""Of entries: below them another thread is not worth it."""
+"""Words of entries below which another thread is not worth it."""
 
 
 def warm_up() -> None:
-    """Load the kernel, or compile it on a machine where nobody has, so that no read waits for it."""
+    """Load the kernel, or compile it if this machine has not yet, so that no read waits for it."""
     words, none = np.frombuffer(empty_entry(SYSTEM), np.int64), frozen([], np.int64)
     features = frozen(np.empty((0, WALK + 1)), np.int64)
     answer = np.zeros((3, 0, 1), np.int64)
@@ -40,7 +40,7 @@ def warm_up() -> None:
 
 
 class Found(NamedTuple):
-    """What the kernel gives."""
+    """The result of the kernel."""
 
     out: Array
     """int64[F, K]: the values, floats as their bits."""
@@ -55,11 +55,11 @@ class KernelCall:
 
     Args:
         features: Name to expression, in order.
-        names: What their columns are called.
-        source: Of the rows, for errors.
-        description: How rows are laid out.
+        names: The names of their columns.
+        source: The source of the rows, for errors.
+        description: The layout of the rows.
         ttl: Greatest age of a value without a window, microseconds.
-        strict: Whether a row must be known before the moment, not just by it.
+        strict: Whether a row must be known before the time, not just by it.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class KernelCall:
         self.layout = layout = description.layout
         self.width, self.empty = layout.width, empty_entry(layout.width)
         self.plain = [_plain(dtype) for dtype in layout.key]
-        """The Python type of each part of a key that is taken as it is; `object` where none is."""
+        """The Python type of each part of a key that needs no conversion; `object` for other parts."""
         self.outputs = [output_of(name, feature, layout) for name, feature in features.items()]
         self.dtypes = [parse_dtype(output.dtype) for output in self.outputs]
         rows = [self._row(place, output, ttl) for place, output in enumerate(self.outputs)]
@@ -124,7 +124,7 @@ class KernelCall:
 
 
 def _walks_with(row: Sequence[int]) -> tuple[int, ...]:
-    """Return what features have in common that the kernel answers in one walk."""
+    """Return the properties shared by features that the kernel answers in one walk."""
     operation, operand, where, skips, span, windowed = row[:IS_FLOAT]
     if OPERATIONS[operation] in ("first", "last"):
         return operation, where, operand if skips else -1, span, windowed
@@ -138,7 +138,7 @@ def _plain(dtype: str) -> type:
 
 
 def _codes(values: Sequence[Any]) -> list[int]:
-    """Number values, equal ones alike."""
+    """Number values, with one number for equal ones."""
     codes: dict[bytes, int] = {}
     encode = msgspec.msgpack.Encoder().encode
     return [codes.setdefault(encode(value), len(codes)) for value in values]

@@ -1,4 +1,4 @@
-"""`materialize`: keep in the online store what any read from now on can ask of a view, and let it follow.
+"""`materialize`: keep in the online store what a read from now on can need of a view, and let it follow.
 
 For each key of a view that is the newest visible row of each expression, every row not yet available, and the rows
 of the longest window. A key with late rows or corrections is kept whole. Once materialized, a view follows every push
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.specs import ViewSpec
     from tinymlops.stores.coverage import Coverage
-    from tinymlops.stores.online import Snapshot
+    from tinymlops.stores.online_store import Snapshot
 
 __all__ = ["Covered", "covered", "materialize"]
 
 _AT_ONCE = 20_000
-"""Keys that are trimmed together."""
+"""The number of keys that are trimmed together."""
 
 
 def materialize(context: Context, view: ViewSpec) -> Covered:
     """Bring a view up to date in the online store, and drop rows that no read from now on can use.
 
     Returns:
-        What is covered now.
+        The present coverage.
 
     Raises:
-        DataError: If what the view computes does not fit its rows.
+        DataError: If the view's expressions do not fit its rows.
     """
     variant, now = Variant.of(context.definitions, view), context.now()
     while True:
@@ -55,16 +55,16 @@ def materialize(context: Context, view: ViewSpec) -> Covered:
 
 
 def covered(context: Context, view: ViewSpec) -> Covered | None:
-    """Return what the online store holds of a view; None if nothing that is read."""
+    """Return what the online store holds of a view; None if no read uses it."""
     with context.environment.online.read() as snapshot:
         state = Variant.of(context.definitions, view).state(snapshot)
     return None if state is None or state.coverage.is_hidden else state.covered
 
 
 def _write_anew(context: Context, variant: Variant, known: Coverage | None, now: int) -> None:
-    """Write a view from history, hidden until it has come to the sequence of the others; nothing if another process did.
+    """Write a view from history, hidden until it has reached the sequence of the others, unless another process did so.
 
-    Others do not wait meanwhile, and may have taken rows that came since: all views of an answer are of one sequence.
+    Other views do not wait and may have taken newer rows, and all views of an answer must have one sequence.
     """
     online, view = context.environment.online, variant.name
     origin = origin_of(context, variant)
@@ -95,7 +95,7 @@ def _trim(context: Context, variant: Variant, now: int) -> None:
 
 
 def _trimmed(snapshot: Snapshot, state: State, keys: list[bytes], now: int) -> Part | None:
-    """Return those of the keys that have rows which no read from now on can use, without those; None if none has."""
+    """Return the keys with rows that no read from now on can use, without these rows; None if there are none."""
     rows, full = state.variant.rows(snapshot, state.layout, keys)
     keep = needed(rows, state.layout, state.variant.view, now)
     lost = np.diff(np.append(0, np.cumsum(~keep))[rows.offsets]) > 0

@@ -1,8 +1,8 @@
-"""The features of one row, from plain values to plain values: most requests for a prediction ask for no more.
+"""The features of one row, from plain values to plain values: enough for most prediction requests.
 
-The keys, the views and what they make of their rows are those of a read of many. What is left out is the frames around
-them: the values are handed on as Python has them, and an on-demand view's function was called before. Whatever is not
-plain takes the way of many rows, which is the rule; this way gives the same values or none at all.
+Keys, views and their results are those of a read of many rows, but without frames: the values stay Python values, and
+an on-demand view's function was called beforehand. Values that are not plain go through the read of many rows, which is
+the reference; this path returns the same values or none at all.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tinymlops.features.definitions.specs import FeatureRequest
     from tinymlops.features.online.combined import Answer
     from tinymlops.features.online.read_plans import ReadPlan
-    from tinymlops.stores.online import Snapshot
+    from tinymlops.stores.online_store import Snapshot
 
 __all__ = ["FoundRow", "RowPlan"]
 
@@ -40,15 +40,15 @@ class FoundRow(NamedTuple):
     sequence: int
     """`Q`, the sequence that every view covers."""
     values: dict[str, Any]
-    """Feature to its value, as Python has it."""
+    """Feature to its Python value."""
 
 
 class RowPlan:
-    """What a read of one row has to do, worked out once.
+    """The prepared read of one row.
 
     Args:
-        context: The state, by the definitions that the features are read by.
-        plan: What a read of many has to do.
+        context: The state, with the definitions that the features are read by.
+        plan: The plan of a read of many rows.
         dtypes: Key and request field to its type.
 
     Raises:
@@ -62,18 +62,18 @@ class RowPlan:
         self._on_demand = [_OnDemand(context, request, plan, dtypes) for request in requests]
         names = [*plan.names, *(name for view in self._on_demand for name in view.names)]
         self.names = frozenset(names)
-        """Of all features."""
+        """The names of all features."""
         needed = {*self._on, *(name for view in self._on_demand for name in view.fields)}
         self.is_usable = bool(plan.views) and len(self.names) == len(names) and needed <= dtypes.keys()
-        """Whether a row can be read by it at all."""
+        """Whether it can read any row at all."""
 
     def read(self, context: Context, snapshot: Snapshot, row: Row) -> FoundRow | None:
-        """Read the features of now; None if it takes more than the online store and plain values.
+        """Read the present features; None if that needs more than the online store and plain values.
 
         Args:
             context: The workspace's state.
-            snapshot: Of the online store, to read in.
-            row: Keys and request fields, of their types and plain, and any other columns.
+            snapshot: A snapshot of the online store, to read in.
+            row: Keys and request fields, as plain values of their types, and any other columns.
 
         Raises:
             DataError: If a value is beyond its type, or rows were computed too long ago.
@@ -103,20 +103,20 @@ class RowPlan:
 
 
 class _Prepared(NamedTuple):
-    """An on-demand view as its function gave it."""
+    """An on-demand view with the expressions that its function returned."""
 
     function: Callable[..., Any]
     expressions: list[pl.Expr]
     names: list[str]
     features: list[tuple[str, int, int]]
-    """Column of the frame that they are computed on, and the feature's view and place in it, among what is asked for."""
+    """Column of the frame that they are computed on, and the feature's view and its place there, among the requested ones."""
     fields: list[str]
     """Request fields that they read."""
     reads_time: bool
 
 
 class _OnDemand:
-    """An on-demand view for one row: its expressions, over a frame of what they read."""
+    """An on-demand view for one row: its expressions, over a frame of the columns they read."""
 
     def __init__(
         self, context: Context, request: FeatureRequest, plan: ReadPlan, dtypes: Mapping[str, pl.DataType]
@@ -128,7 +128,7 @@ class _OnDemand:
         self.names = self._prepared.names
 
     def compute(self, context: Context, row: Row, answers: Sequence[Answer], now: int) -> dict[str, Any] | None:
-        """Compute its features; None where the way of many rows must tell what they are, or what is wrong."""
+        """Compute its features; None if the read of many rows must return the values or the error."""
         prepared, function = self._prepared, context.function(self._spec.name, self._spec.code)
         if function is not prepared.function:
             prepared = self._prepared = self._prepare(function)

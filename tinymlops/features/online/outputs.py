@@ -1,4 +1,4 @@
-"""How the cells of a feature become values: what the kernel's words stand for."""
+"""Convert the cells of a feature to values: the meaning of the kernel's words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Output", "output_of"]
 
 
 class Output(NamedTuple):
-    """How a feature's cells become values."""
+    """The conversion of a feature's cells to values."""
 
     feature: str
     aggregate: Aggregate
@@ -22,7 +22,7 @@ class Output(NamedTuple):
 
 
 def output_of(name: str, feature: Aggregate, layout: Layout) -> Output:
-    """Return how a feature's cells become values, where rows are laid out like this."""
+    """Return the conversion of a feature's cells to values, for a layout of rows."""
     slot = layout.place_of(feature)
     dtype = "Float64"
     if feature.function in ("first", "last"):

@@ -1,13 +1,13 @@
-"""What an online read has to do, worked out once: for each view that is asked for, the call of its kernel.
+"""The plan of an online read, made once: for each requested view, the call of its kernel.
 
-A plan depends on nothing but definitions, which never change, and is kept with them. How the rows of a view are laid
-out is found with the first read, and again when the view was written anew: what is covered comes with the entries of
-each read, and its stamp says whether they are laid out as the plan thinks.
+A plan depends only on definitions, which never change, and is kept with them. The layout of a view's rows is found with
+the first read, and again when the view was rewritten: the coverage comes with the entries of each read, and its stamp
+shows whether they have the layout of the plan.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from tinymlops.errors import DataError
 from tinymlops.features.compute.views import asked_of, is_strict, no_key
 from tinymlops.features.definitions.expressions import aggregates_in
-from tinymlops.features.definitions.specs import EntitySpec, OnDemandSpec, SourceSpec, ViewSpec
+from tinymlops.features.definitions.specs import EntitySpec, SourceSpec, ViewSpec
 from tinymlops.features.history.historical import same_name
 from tinymlops.features.history.stored import Rebuilt, newest_rebuild
 from tinymlops.features.online.cells import Cells, SingleRowCells
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
     from tinymlops.features.definitions.specs import FeatureRequest
     from tinymlops.features.online.requests import Request
     from tinymlops.stores.coverage import Coverage
-    from tinymlops.stores.online import Snapshot
+    from tinymlops.stores.online_store import Snapshot
 
 __all__ = ["Found", "ReadPlan", "ViewPlan", "plan_for"]
 
 Array = np.ndarray[Any, Any]
 
 _FEW = 40
-"""Keys up to which the kernel's call takes longer than a step of Python's for each."""
+"""The number of keys up to which the kernel's call takes longer than a step of Python for each."""
 _KEPT = 256
-"""Plans that are kept with their definitions."""
+"""The most plans that are kept with their definitions."""
 
 
 Found = tuple["Coverage", Answer, Rebuilt | None]
-"""What one view answers, and of when its rows are if it stands on a rebuilt transformation."""
+"""The answer of one view, and when its rows were computed if it depends on a rebuilt transformation."""
 
 
 class ReadPlan:
@@ -52,7 +52,7 @@ class ReadPlan:
 
     Args:
         context: The workspace's state.
-        requests: What is asked for, in order.
+        requests: The requested features, in order.
         spine_source: As for `features_for`.
     """
 
@@ -67,36 +67,14 @@ class ReadPlan:
             if name in self.names[:place]:
                 raise same_name(name, self.origin(name))
 
-    def require_present(self, context: Context, absent: Mapping[str, int]) -> None:
-        """Refuse a row that lacks a key column or request field which others have: alone it would be refused as well.
-
-        Args:
-            context: The workspace's state.
-            absent: Column to the first row that lacks it.
-
-        Raises:
-            DataError: If there is such a row, naming it and the column.
-        """
-        needed = [(column, f"the key of {view.view.name!r}") for view in self.views for column in view.on]
-        for request in self.requests:
-            if request.on_demand:
-                fields = context.definitions.get(OnDemandSpec, request.view).request
-                needed += [(name, f"a request field of on-demand view {request.view!r}") for name in fields]
-        for column, what in needed:
-            if column in absent:
-                raise DataError(
-                    f"row {absent[column]} has no column {column!r}, {what}, which other rows have",
-                    hint="send it in every row; null where it is not known",
-                )
-
     def origin(self, name: str) -> str:
-        """Return `view:feature` of a column; of the last, if several have the name."""
+        """Return `view:feature` of a column; the last one if several have the name."""
         (*_, view) = (view for view in self.views if name in view.names)
         return f"{view.view.name}:{name.removeprefix(view.request.prefix)}"
 
 
 def plan_for(context: Context, requests: Sequence[FeatureRequest], spine_source: str | None) -> ReadPlan:
-    """Return the plan of a request under the definitions in the context, made if need be."""
+    """Return the plan of a request by the definitions in the context, made if needed."""
     plans, name = context.definitions.plans, (tuple(requests), spine_source)
     plan = plans.get(name)
     if plan is None:
@@ -108,7 +86,7 @@ def plan_for(context: Context, requests: Sequence[FeatureRequest], spine_source:
 
 
 class ViewPlan:
-    """One view of a request: whose rows to read, and what to make of them."""
+    """One view of a request: the rows to read, and what to compute from them."""
 
     def __init__(self, context: Context, request: FeatureRequest, spine_source: str | None) -> None:
         definitions = context.definitions
@@ -119,7 +97,7 @@ class ViewPlan:
         self.strict = is_strict(definitions, self.source, spine_source)
         self.variant = Variant.of(definitions, self.view)
         self.origin = self.variant.sources[-1]
-        """The source whose times and ids the rows have."""
+        """The source that defines the times and ids of the rows."""
         self.features = asked_of(self.view, request)
         self.names = tuple(request.prefix + name for name in self.features)
         self._aggregates = aggregates_in(self.features)
@@ -127,14 +105,14 @@ class ViewPlan:
         self._call: KernelCall | None = None
 
     def newest_rebuild(self, context: Context) -> Rebuilt | None:
-        """Return of when the view's rows in history are, if it stands on a rebuilt transformation."""
+        """Return when the view's rows in history were computed, if it depends on a rebuilt transformation."""
         return newest_rebuild(context, self.origin.name) if self.origin.inputs else None
 
     def require_young(self, rebuilt: Rebuilt, now: int) -> None:
-        """Refuse rows that were computed longer ago than their transformation allows.
+        """Refuse rows that are older than their transformation allows.
 
         Raises:
-            DataError: If they were.
+            DataError: If they are.
         """
         limit = self.origin.max_age
         if isinstance(limit, int) and now - rebuilt.at > limit:
@@ -145,10 +123,10 @@ class ViewPlan:
             )
 
     def read(self, snapshot: Snapshot, request: Request, now: int) -> Found | None:
-        """Read the features of now; None where the online store cannot answer, and history can.
+        """Read the present features; None if the online store cannot answer and history can.
 
         Args:
-            snapshot: Of the store.
+            snapshot: A snapshot of the store.
             request: The keys.
             now: Microseconds UTC.
 
@@ -167,7 +145,7 @@ class ViewPlan:
                     if call.rebuilt is not None:
                         self.require_young(call.rebuilt, now)
                     return coverage, self._answer(snapshot, call, keys, newest, now), call.rebuilt
-            call = self._prepare(snapshot)  # the view was written anew
+            call = self._prepare(snapshot)  # the view was rewritten
         return None
 
     def _answer(
@@ -182,7 +160,7 @@ class ViewPlan:
         if call.single is not None and len(keys) <= _FEW:
             rows = call.single.read(newest, now)
             if rows is not None:
-                # The kernel would need no more of the snapshot: these entries are all there is.
+                # The kernel would need nothing else from the snapshot: these entries are complete.
                 cells = SingleRowCells(
                     call.names, call.dtypes, rows, self._computed, (snapshot, call, keys, newest, now)
                 )
@@ -191,7 +169,7 @@ class ViewPlan:
         return CombinedCells(self.names, self.features, cells, now) if self._combines else cells
 
     def _prepare(self, snapshot: Snapshot) -> KernelCall | None:
-        """Make the call for the layout in the store; None if the view is not there."""
+        """Prepare the call for the layout in the store; None if the view is not there."""
         state = self.variant.state(snapshot)
         if state is None:
             return None
@@ -216,7 +194,7 @@ class ViewPlan:
         return answer
 
     def _keys(self, snapshot: Snapshot, call: KernelCall, request: Request) -> list[bytes | None] | None:
-        """Return the keys as the store has them; None if the view was written anew, with keys of another kind."""
+        """Return the keys in the form of the store; None if the view was rewritten, with keys of another kind."""
         try:
             if list(map(request.kinds.get, self.on)) == call.plain:
                 columns = list(map(request.columns.__getitem__, self.on))

@@ -1,4 +1,4 @@
-"""`get_online_features`: the features of now, from the online store, by the rules that read history."""
+"""`get_online_features`: the present features, from the online store, by the same rules as history."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tinymlops.features.history.historical import (
     FeatureColumns,
     in_order,
     parse_features,
+    require_present,
     same_name,
     view_columns,
 )
@@ -32,26 +33,26 @@ if TYPE_CHECKING:
     from tinymlops.features.history.stored import Rebuilt
     from tinymlops.features.online.combined import Answer
     from tinymlops.frames import Frame
-    from tinymlops.stores.online import Snapshot
+    from tinymlops.stores.online_store import Snapshot
 
 __all__ = ["OnlineFeatures", "get_online_features", "read_features"]
 
 
 class Rebuild(NamedTuple):
-    """Of when the rows of a rebuilt transformation are."""
+    """When the rows of a rebuilt transformation were computed."""
 
     sequence: int
     """`Q` of the inputs that they were computed from."""
     age: timedelta
-    """Since they were computed."""
+    """The time since they were computed."""
 
 
 class OnlineFeatures:
-    """The answer to an online read; what it is turned into is made when it is asked for.
+    """The answer to an online read; conversions are made when they are called.
 
     Attributes:
         sequence: `Q`, the sequence that every view of the answer covers.
-        features: The names of the feature columns, in the order asked for.
+        features: The names of the feature columns, in the requested order.
     """
 
     def __init__(
@@ -76,19 +77,19 @@ class OnlineFeatures:
 
     @property
     def rebuilt(self) -> dict[str, Rebuild]:
-        """Of each view on a transformation that is rebuilt: what its rows were computed from, and how long ago."""
+        """For each view on a rebuilt transformation: what its rows were computed from, and how long ago."""
         return {
             name: Rebuild(sequence, timedelta(microseconds=self._now - at))
             for name, (sequence, at) in self._rebuilt.items()
         }
 
     def ages(self) -> pl.DataFrame:
-        """Return keys and `<feature>_age`, a duration from the fact to the moment of the read, a row for each key.
+        """Return keys and `<feature>_age`, the duration from the fact to the time of the read, a row for each key.
 
-        It is null where there is no fact, and for windows, which have many.
+        It is null where there is no fact, and for windows, which have many facts.
 
         Raises:
-            DataError: If the read was not asked for details.
+            DataError: If the read was made without details.
         """
         if not self._details:
             raise DataError("ages come from the event times of facts", hint="read with details=True")
@@ -99,7 +100,7 @@ class OnlineFeatures:
         )
 
     def to_polars(self) -> pl.DataFrame:
-        """Return keys, features and, if asked for, details as a Polars frame, a row for each key."""
+        """Return keys, features and, if requested, details as a Polars frame, a row for each key."""
         return self._frame
 
     def to_dict(self) -> dict[str, list[Any]]:
@@ -116,7 +117,7 @@ class OnlineFeatures:
         return self._frame.to_arrow()
 
     def to_numpy(self) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """Return the features alone, as float64[keys, features] in the order asked for; null is NaN.
+        """Return the features alone, as float64[keys, features] in the requested order; null is NaN.
 
         Raises:
             DataError: If a feature is neither a number nor a boolean.
@@ -163,11 +164,11 @@ def get_online_features(
 ) -> OnlineFeatures:
     """Read features as of the clock's time.
 
-    A view that was never materialized, or only at a later time than the clock's, is read from history.
+    A view that was never materialized, or only at a time after the clock's, is read from history.
 
     Args:
         context: The workspace's state.
-        snapshot: Of the online store, in which that state is the one in force.
+        snapshot: A snapshot of the online store, in which that state is the one in force.
         asked: The features.
         keys: Entity keys and request fields: any table, rows or columns.
         details: Add `<feature>_status` and `<feature>_event_time`.
@@ -198,7 +199,7 @@ def read_features(
     Args:
         context: The workspace's state.
         keys: Entity keys and request fields: any table, rows or columns.
-        requests: What to read, in order.
+        requests: The features to read, in order.
         spine_source: As for `features_for`: a model's features are read as its training set's were.
         details: Add `<feature>_status` and `<feature>_event_time`.
     """
@@ -209,7 +210,7 @@ def read_features(
 
 def _read(context: Context, snapshot: Snapshot, plan: ReadPlan, keys: Request, *, details: bool) -> OnlineFeatures:
     if keys.absent:
-        plan.require_present(context, keys.absent)
+        require_present(context, plan.requests, keys.absent)
     now = context.now()
     if plan.on_demand:
         return _read_more(context, snapshot, plan, keys, now, details=details)
@@ -234,7 +235,7 @@ def _read(context: Context, snapshot: Snapshot, plan: ReadPlan, keys: Request, *
 def _read_more(
     context: Context, snapshot: Snapshot, plan: ReadPlan, keys: Request, now: int, *, details: bool
 ) -> OnlineFeatures:
-    """Read what takes more than the online store: views that it does not cover at this moment, and those on demand."""
+    """Read what needs more than the online store: views that it does not cover at this time, and on-demand views."""
     online = {view: view.read(snapshot, keys, now) for view in plan.views}
     sequences = [found[0].sequence for found in online.values() if found is not None]
     sequence = min(sequences) if sequences else context.environment.database.sequence()

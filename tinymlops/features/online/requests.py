@@ -1,4 +1,4 @@
-"""What an online read is asked with: entity keys and request fields."""
+"""The input of an online read: entity keys and request fields."""
 
 from __future__ import annotations
 
@@ -20,19 +20,18 @@ _NONE: Mapping[str, int] = {}
 
 
 class Request:
-    """Columns of plain Python values, or a frame of anything else.
+    """Columns of plain Python values, or a frame for anything else.
 
     Args:
         given: Any table: rows, columns, or a frame.
 
     Attributes:
         columns: Column name to its values.
-        kinds: The Python type of each column's values, null left out; None for a column that must be looked at by
-            Polars.
+        kinds: The Python type of each column's values, without nulls; None for a column that Polars must read.
         absent: Column that some rows have to the first row that lacks it.
 
     Raises:
-        DataError: If there are no keys, or they are no table.
+        DataError: If there are no keys, or they are not a table.
     """
 
     __slots__ = ("_frame", "_given", "absent", "columns", "kinds")
@@ -47,7 +46,7 @@ class Request:
             columns = dict(self.frame().to_dict())
             kinds = dict.fromkeys(columns)
         else:
-            self._given = columns  # what was given may be filled anew by its owner
+            self._given = columns  # their owner may fill them again
         if not columns:
             raise DataError("no keys were given", hint='write [{"customer": 7}], or {"customer": [7, 8]}')
         self.columns: Mapping[str, Sequence[Any]] = columns
@@ -59,20 +58,20 @@ class Request:
         return len(next(iter(self.columns.values())))
 
     def frame(self) -> pl.DataFrame:
-        """Return keys and request fields as Polars has them."""
+        """Return keys and request fields as a Polars frame."""
         if self._frame is None:
             self._frame = to_polars(self._given)
         return self._frame
 
     def lists(self) -> dict[str, list[Any]]:
-        """Return them as Python has them."""
+        """Return them as Python values."""
         if self._frame is not None:
             return self._frame.to_dict(as_series=False)
         return {name: list(values) for name, values in self.columns.items()}
 
 
 def _columns_of(given: Frame) -> dict[str, Any] | None:
-    """Turn rows into columns; None for a frame, or where they have not the same."""
+    """Turn rows into columns; None for a frame, or if the rows have different columns."""
     if isinstance(given, Mapping):
         return dict(given)
     if not isinstance(given, list | tuple) or not given:
@@ -83,7 +82,7 @@ def _columns_of(given: Frame) -> dict[str, Any] | None:
 
 
 def _kinds_of(columns: Mapping[str, Any]) -> dict[str, type | None] | None:
-    """Return the type of each column's values; None where some column needs more than a look at its types."""
+    """Return the type of each column's values; None if a column's type is not enough to read it."""
     kinds: dict[str, type | None] = {}
     for name, values in columns.items():
         if type(name) is not str or type(values) not in (list, tuple):

@@ -1,8 +1,7 @@
-"""Answers about keys that have one row each, as most keys of a state view do: read without a kernel's call.
+"""Answers about keys with one row each, which is the case for most keys of a state view, without a kernel's call.
 
-Of one row nothing has to be chosen: it is the fact if it is known and young enough. How an entry of one row is written
-follows from a few words at its beginning, and so one format reads all entries that begin alike. What is not as simple is
-left to the kernel.
+A single row is the fact if it is known and young enough. A few words at the beginning of its entry determine the form,
+so one format reads all entries with the same beginning. Anything more complex is left to the kernel.
 """
 
 from __future__ import annotations
@@ -22,21 +21,21 @@ if TYPE_CHECKING:
 __all__ = ["SingleRowReader"]
 
 _LETTERS = {"float": "d", "int": "q"}
-"""What `struct` reads a value of an output's kind as."""
+"""The `struct` format of each kind of output."""
 _ZEROS = {"float": 0.0, "int": 0}
 _ONE_ROW = (1).to_bytes(8, "little") + bytes(8)
-"""The words of an entry that say how many rows it has and how many full entries are before it."""
+"""The words of an entry with the number of its rows and of the full entries before it."""
 
 
 class _Format(NamedTuple):
-    """How entries that begin alike are read."""
+    """The format of entries with the same beginning."""
 
     unpack: Callable[[bytes], tuple[Any, ...]]
-    """Gives the event time, how long after it the row became known if that is not at once, and values."""
+    """Unpacks the event time, the delay until the row became known if there is one, and values."""
     waits: bool
-    """Whether it is not at once."""
+    """Whether there is a delay."""
     values: Callable[[tuple[Any, ...]], tuple[Any, ...]]
-    """Gives the features, out of that."""
+    """Picks the features from the unpacked values."""
 
 
 class SingleRowReader:
@@ -46,7 +45,7 @@ class SingleRowReader:
         outputs: The features, in order.
         width: Columns of an entry.
         ttl: Greatest age of a value, microseconds; None for any.
-        strict: Whether a row must be known before the moment, not just by it.
+        strict: Whether a row must be known before the time, not just by it.
     """
 
     def __init__(self, outputs: Sequence[Output], width: int, *, ttl: int | None, strict: bool) -> None:
@@ -57,7 +56,7 @@ class SingleRowReader:
 
     @staticmethod
     def fit(outputs: Sequence[Output]) -> bool:
-        """Say whether features are of the kind that this can read."""
+        """Return whether features can be read this way."""
         return all(
             output.aggregate.function in ("first", "last")
             and output.aggregate.window is None
@@ -67,11 +66,11 @@ class SingleRowReader:
         )
 
     def read(self, entries: Sequence[bytes | None], now: int) -> list[tuple[Any, ...]] | None:
-        """Return the values of each key; None if an entry takes more than a look, or there are none.
+        """Return the values of each key; None if an entry needs the kernel, or there are no entries.
 
         Args:
-            entries: As the store has them; None for a key without rows.
-            now: The moment, microseconds UTC.
+            entries: The entries in the store; None for a key without rows.
+            now: The time, microseconds UTC.
         """
         since = NEVER if self._ttl is None else now - self._ttl
         until = now if self._strict else now + 1
@@ -101,7 +100,7 @@ class SingleRowReader:
         return how
 
     def _format(self, begins: bytes) -> _Format | None:
-        """Find where the values of entries lie that begin like this."""
+        """Find the positions of values in entries with this beginning."""
         masks = int.from_bytes(begins[16:], "little")
         how = [masks >> 2 * column & 3 for column in range(self._width)]
         if how[UNSEEN] != USUAL or how[KIND] != USUAL or how[EVENT] != ALIKE:

@@ -1,9 +1,9 @@
-"""How a view lies in the online store: what is covered, how its rows are laid out, and the rows of each key.
+"""The form of a view in the online store: its coverage, the layout of its rows, and the rows of each key.
 
-A row is stored as what every read of it needs: its times, and the value of each expression that the view's features
-take (`tinymlops.kernels.entries` has the format). Expressions are evaluated once, when the row is written. A key's
-newest rows are one entry, which new ones join; when it is full it becomes one of the key's full entries, which are
-only rewritten for a row that came late. What fits no 64-bit word lies in an entry beside each of those.
+A stored row holds what reads need: its times, and the value of each expression that the view's features use
+(`tinymlops.kernels.entries` has the format). Expressions are evaluated once, when the row is written. A key's newest
+rows are one entry, to which new ones are added; when it is full it becomes one of the key's full entries, which are
+only rewritten for a late row. Values that do not fit a 64-bit word are in an entry beside each of those.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from tinymlops.features.definitions.specs import AnySpec, EntitySpec, SourceSpec
 from tinymlops.features.history.stored import Rebuilt
 from tinymlops.kernels.compiling import frozen
 from tinymlops.kernels.entries import SYSTEM, empty_entry, pack, unpack
-from tinymlops.stores.online import Full, Newest, prefix_of
+from tinymlops.stores.online_store import Full, Newest, prefix_of
 
 if TYPE_CHECKING:
     from tinymlops.features.definitions.expressions import Aggregate, Operand
     from tinymlops.stores.coverage import Coverage
-    from tinymlops.stores.online import Snapshot
+    from tinymlops.stores.online_store import Snapshot
 
 __all__ = [
     "Covered",
@@ -49,10 +49,10 @@ Array = np.ndarray[Any, Any]
 Form = Literal["word", "number", "object"]
 
 FULL = 512
-"""Rows of a full entry."""
+"""The number of rows of a full entry."""
 
 _has_full = itemgetter(16)
-"""Gives the first byte of an entry's number of full ones, which says whether there are any."""
+"""Picks the first byte of an entry's number of full entries, which shows whether there are any."""
 _WORDS = ("Boolean", "Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "Float32", "Float64", "Null")
 _TIMES = ("Date", "Time", "Datetime", "Duration")
 _NUMERIC = ("sum", "mean", "min", "max", "var", "std", "quantile", "any", "all")
@@ -75,12 +75,12 @@ class Slot(msgspec.Struct, frozen=True):
     operand: bytes
     """As JSON."""
     form: Form
-    """A value in a word; a number made of a value that fits none; or an object beside the words."""
+    """A value in a word; a number derived from a value that does not fit one; or an object beside the words."""
     dtype: str
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """What a row of a view holds, in order."""
+    """The content of a view's row, in order."""
 
     slots: tuple[Slot, ...]
     key: tuple[str, ...]
@@ -88,12 +88,12 @@ class Layout(msgspec.Struct, frozen=True):
 
     @property
     def width(self) -> int:
-        """How many columns of words an entry has: two for each slot, whether there is a value being the second."""
+        """The number of columns of words in an entry: two for each slot; the second tells whether there is a value."""
         return SYSTEM + 2 * len(self.slots)
 
     @property
     def objects(self) -> list[int]:
-        """The slots whose values lie beside the words."""
+        """The slots whose values are stored beside the words."""
         return [place for place, slot in enumerate(self.slots) if slot.form == "object"]
 
     def slot_of(self, operand: Operand, form: Form) -> int:
@@ -112,32 +112,32 @@ class Layout(msgspec.Struct, frozen=True):
 
 
 def form_of(dtype: str, function: str) -> Form:
-    """Say how a function's operand of some type is stored."""
+    """Return how a function's operand of some type is stored."""
     if dtype in _WORDS or dtype.startswith(_TIMES):
         return "word"
     return "number" if function in _NUMERIC else "object"
 
 
 class Description(msgspec.Struct, frozen=True, array_like=True):
-    """What the store keeps of a view beside its rows: it changes only when the view is written anew."""
+    """What the store keeps of a view beside its rows: it changes only when the view is rewritten."""
 
     lineage: tuple[AnySpec, ...]
     segment: int
-    """The newest segment of the source: one that is rebuilt gets another."""
+    """The newest segment of the source: a rebuild makes another one."""
     layout: Layout
     stamp: int
     rebuilt: Rebuilt | None = None
-    """Of when the rows are, of a source that is rebuilt."""
+    """When the rows of a rebuilt source were computed."""
     begins: int = 0
-    """After which sequence the generation of the source begins whose rows these are."""
+    """The sequence after which the source's generation with these rows begins."""
 
     def encoded(self) -> bytes:
-        """Return what the store is given."""
+        """Return the bytes for the store."""
         return msgspec.msgpack.encode(self)
 
 
 class State(NamedTuple):
-    """A view in the store: under which definitions it was materialized, how its rows are laid out, what is covered."""
+    """A view in the store: the definitions that it was materialized with, the layout of its rows, and its coverage."""
 
     variant: Variant
     description: Description
@@ -145,12 +145,12 @@ class State(NamedTuple):
 
     @property
     def layout(self) -> Layout:
-        """How its rows are laid out."""
+        """The layout of its rows."""
         return self.description.layout
 
     @property
     def covered(self) -> Covered:
-        """What is covered, for the user."""
+        """The coverage, for the user."""
         return Covered(self.variant.view.name, *self.coverage[:3])
 
 
@@ -163,25 +163,25 @@ class KeyRows(NamedTuple):
     columns: Array
     """int64[width, n]."""
     objects: list[list[Any]]
-    """The values of each slot that is no word, as msgpack can hold them."""
+    """The values of each slot that is not a word, as msgpack can hold them."""
 
 
 class Stored(NamedTuple):
-    """Entries of some keys as they lie in the store."""
+    """Entries of some keys in the form of the store."""
 
     words: Array
     firsts: Array
     """int64[K+1]: the number of each key's first entry."""
     objects: list[list[Any]]
     full: list[int] | None
-    """How many full entries each key has in the store; None if none has any."""
+    """The number of full entries of each key in the store; None if there are none."""
 
 
 class Variant:
-    """A view with all that its rows depend on: two definitions of one view do not share entries.
+    """A view with everything that its rows depend on: two definitions of one view do not share entries.
 
     Args:
-        lineage: The view, its entity, its source, and after a row-wise transformation its input, and so on.
+        lineage: The view, its entity, its source, then for a row-wise transformation its input, and so on.
     """
 
     def __init__(self, lineage: Sequence[AnySpec]) -> None:
@@ -189,20 +189,20 @@ class Variant:
         self.definitions = Definitions(self.lineage)
         (self.view,) = self.definitions.of(ViewSpec).values()
         self.sources = list(self.definitions.of(SourceSpec).values())
-        """The view's source first, the one whose times and ids the rows have last."""
+        """The sources: the view's own first, the one that defines times and ids last."""
         self.name = hashlib.sha256("".join(graph.fingerprints(self.lineage)).encode()).digest()[:16]
-        """What the store knows it by."""
+        """The id of the view in the store."""
         self.prefix = prefix_of(self.name)
-        """Before the bytes of a key: what stands for the key in here."""
+        """The prefix of a key's bytes in the store."""
 
     @classmethod
     def of(cls, definitions: Definitions, view: ViewSpec) -> Variant:
-        """Return a view as it is defined."""
+        """Return a view as it is defined now."""
         return cls(graph.version_of(definitions, view))
 
     @property
     def id(self) -> str:
-        """What it is remembered as."""
+        """The name that it is remembered by."""
         return self.name.hex()
 
     @property
@@ -212,7 +212,7 @@ class Variant:
         return self.definitions.key_columns(entity, self.sources[0])
 
     def state(self, snapshot: Snapshot) -> State | None:
-        """Return what the store has of it; None if the view was never materialized like this."""
+        """Return its state in the store; None if the view was never materialized with these definitions."""
         coverage = snapshot.coverage(self.name)
         return None if coverage is None else _state(snapshot, self.name, coverage)
 
@@ -230,13 +230,13 @@ class Variant:
         """Return all entries of keys; a key that is None or unknown has an empty one.
 
         Args:
-            snapshot: Of the store.
-            layout: How they are laid out.
+            snapshot: A snapshot of the store.
+            layout: The layout of the rows.
             empty: The entry of a key without rows.
             keys: As `key_bytes` writes them, after the prefix.
-            newest: What the snapshot has for them: their newest entries.
-            whole: bool[K], for which keys the full entries are read too; None for all.
-            objects: Also return what lies beside the words.
+            newest: Their newest entries in the snapshot.
+            whole: bool[K], the keys whose full entries are read too; None for all.
+            objects: Whether to return the objects beside the words as well.
         """
         values = [value or empty for value in newest]
         parts: Iterable[bytes] = values
@@ -253,7 +253,7 @@ class Variant:
     def rows(
         self, snapshot: Snapshot, layout: Layout, keys: list[bytes], *, whole: Array | None = None
     ) -> tuple[KeyRows, Array]:
-        """Return the rows of keys, and how many full entries each has in the store; the arguments are those of `stored`."""
+        """Return the rows of keys, and the number of full entries of each; the arguments are those of `stored`."""
         _, newest = snapshot.read(self.name, keys)
         stored = self.stored(snapshot, layout, empty_entry(layout.width), keys, newest, whole=whole)
         full = np.array(stored.full or [0] * len(keys), np.int64)
@@ -283,7 +283,7 @@ def packed(rows: KeyRows, before: Array) -> tuple[list[Newest], list[Full]]:
             newest.append(Newest(name, None, None))
             continue
         beside = encode([values[begin:end] for values in rows.objects]) if rows.objects else None
-        # Its last word is half of it the store's.
+        # Half of its last word belongs to the store.
         part = bytes(content[8 * starts[entry] : 8 * starts[entry + 1] - 4])
         if number[entry] == pieces[place] - 1:
             newest.append(Newest(name, part, beside))
@@ -323,7 +323,7 @@ def _in_order(full: Sequence[bytes], counts: Sequence[int], newest: Sequence[byt
 
 
 def _objects(snapshot: Snapshot, layout: Layout, keys: Sequence[bytes | None], full: Array) -> list[list[Any]]:
-    """Return the values of each slot that is no word, of all rows of the keys."""
+    """Return the values of each slot that is not a word, of all rows of the keys."""
     objects: list[list[Any]] = [[] for _ in layout.objects]
     if not objects:
         return objects

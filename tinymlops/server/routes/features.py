@@ -29,7 +29,7 @@ def feature_routes(ws: Workspace) -> list[HTTPRouteHandler]:
     def get_online_features(data: JSONBody[FeaturesRequest]) -> FeaturesAnswer:
         """Read features as of now, by the workspace's clock."""
         keys = KeyNames(ws.key_aliases(), data.keys)
-        found = ws.get_online_features(data.features, keys.rows, details=data.details)
+        found = ws.get_online_features(data.features, keys.rows, details=data.details, consumer=data.consumer)
         columns = found.to_dict()
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         rebuilt = {

@@ -69,7 +69,7 @@ def model_routes(ws: Workspace) -> list[HTTPRouteHandler]:
 def _predict(ws: Workspace, name: str, data: PredictRequest) -> PredictAnswer:
     reference = _reference(ws, name, alias=data.alias, version=data.version)
     rows = KeyNames(ws.key_aliases(), data.rows).rows
-    answer = ws.predict(reference, rows, details=data.details, sync=data.sync)
+    answer = ws.predict(reference, rows, details=data.details, sync=data.sync, consumer=data.consumer)
     return PredictAnswer(
         model=answer.model,
         version=answer.version,

@@ -1,4 +1,8 @@
-"""When the rows of a source were committed, and what follows for versions that were stored without that time."""
+"""Since when corrections count: a later version of an id counts from the ingest that brought it.
+
+New corrections are stored with that time (`intake/changes.py` for ingests, `intake/pushing.py` for pushes). For versions that
+were stored without it, it is found here, from the ingests of the source.
+"""
 
 from __future__ import annotations
 
@@ -20,17 +24,17 @@ __all__ = ["Commits", "with_observed_times"]
 
 
 class Commits:
-    """The ingests of a source: how far the sequence had come after each, and the clock's time.
+    """The ingests of a source: the sequence after each, and the clock's time.
 
     Args:
-        database: The workspace's.
+        database: The workspace's database.
         place: The name that the source's rows are stored under.
     """
 
     def __init__(self, database: Database, place: str) -> None:
         found = ingests_of(database, place)
         self._last = np.array([one.sequence for one in found], np.int64)
-        # A rebuild that took no number of its own ends where the one before it does: the first has the rows.
+        # A rebuild that took no number of its own ends at the same number as the one before: the first has the rows.
         self._at = np.array([*(to_micros(one.at) for one in found), 0], np.int64)
 
     def numbers_of(self, sequences: pl.Series) -> Array:
@@ -44,14 +48,14 @@ class Commits:
 
 
 def with_observed_times(rows: pl.DataFrame, source: SourceSpec, commits: Commits) -> pl.DataFrame:
-    """Give versions stored without it the time from which they count: that of the ingest that brought them.
+    """Fill in the time from which versions count, where it was not stored: that of the ingest that brought them.
 
     Rows of the ingest that first brought their id, and rows without an id, have none.
 
     Args:
         rows: All versions of the ids among them, with id, `__created` and `__sequence`.
-        source: Theirs.
-        commits: Of the source.
+        source: Their source.
+        commits: The commits of the source.
     """
     assert source.id is not None, "rows without ids have one version each"
     numbers, at = commits.numbers_of(rows["__sequence"]), commits.times_of(rows["__sequence"])
@@ -61,7 +65,7 @@ def with_observed_times(rows: pl.DataFrame, source: SourceSpec, commits: Commits
         rows.with_columns(__commit=pl.Series(numbers), __at=pl.Series(at), __place=pl.int_range(pl.len()))
         .with_columns(__created=pl.coalesce("__created", own))
         .sort("__sequence")
-        # No version counts from earlier than the one before it, though the clock was set back between them.
+        # No version counts from earlier than the one before it, even if the clock was set back between them.
         .with_columns(__created=pl.col("__created").cum_max().over(source.id))
         .sort("__place")
         .drop("__commit", "__at", "__place")

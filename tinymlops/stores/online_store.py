@@ -1,11 +1,10 @@
-"""The seam of the online store: views under keys, with what is covered of each. `lmdb_store.py` is what ships.
+"""The interface of the online store: views under keys, with the coverage of each. `lmdb_store.py` implements it.
 
 A store knows nothing of definitions, rows or features. It keeps, for each key of a view, a *newest* entry and maybe
-numbered *full* ones, each with bytes *beside* it; and for each view what is covered and a description. Whatever is to be
-written is computed before, and a write says from which coverage it was computed: no code of anybody else's ever runs
-inside a write.
+numbered *full* ones, each with bytes *beside* it; and for each view its coverage and a description. A write is computed
+beforehand and names the coverage that it was computed from: no code of others runs inside a write.
 
-`tests/test_online_contract.py` says what every store must do, and runs on each.
+`tests/test_online_contract.py` tests what every store must do, and runs on each.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ __all__ = ["Change", "Full", "Newest", "OnlineStore", "Snapshot", "prefix_of"]
 
 
 def prefix_of(view: bytes) -> bytes:
-    """Return what each key of a view begins with: keys carry it from the start, so that a read need not add it."""
+    """Return the prefix of each key of a view: keys carry it from the start, so that a read need not add it."""
     return b"r" + view
 
 
@@ -32,7 +31,7 @@ class Newest(NamedTuple):
 
     key: bytes
     words: bytes | None
-    """Of a length that four more bytes make a multiple of eight; None to remove the key."""
+    """With four more bytes the length is a multiple of eight; None to remove the key."""
     beside: bytes | None
 
 
@@ -47,7 +46,7 @@ class Full(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What is to be written of a view."""
+    """A change of a view that is to be written."""
 
     coverage: Coverage
     newest: Sequence[Newest] = ()
@@ -55,15 +54,15 @@ class Change(NamedTuple):
     gone: Sequence[tuple[bytes, int]] = ()
     """Full entries to remove before the others are written: key and number."""
     description: bytes | None = None
-    """Of a view that is written anew: whatever was there of it goes. None for a change of some keys."""
+    """For a view that is rewritten: all that was there of it is removed. None for a change of some keys."""
     name: str = ""
-    """Of a view that is written anew, to be remembered should the store be lost."""
+    """The name of a view that is rewritten, remembered in case the store is lost."""
 
 
 class Snapshot(Protocol):
     """The store as of one moment, for one thread, until the `with` block ends.
 
-    All that one `read` gives is of one moment. Whoever asks `full` and `beside` for keys that were read gets what belongs to
+    All that one `read` gives is of one moment. `full` and `beside` of keys that were read return what belongs to
     that answer: a store behind a network brings them in the same trip.
     """
 
@@ -72,7 +71,7 @@ class Snapshot(Protocol):
 
     @property
     def token(self) -> bytes:
-        """What `put_token` put last; empty if nothing."""
+        """The token that `put_token` put last; empty if there is none."""
 
     def read(
         self,
@@ -80,11 +79,11 @@ class Snapshot(Protocol):
         keys: Sequence[bytes | None],
         lasting: bool = ...,  # noqa: FBT001  # by position: a keyword costs more than what it says
     ) -> tuple[Coverage | None, list[bytes | None]]:
-        """Return what is covered of a view and the newest entry of each key, in one trip.
+        """Return the coverage of a view and the newest entry of each key, in one trip.
 
         Args:
             view: Its sixteen bytes.
-            keys: Each begins with `prefix_of(view)`; None has no entry.
+            keys: Each begins with `prefix_of(view)`; None for a key without an entry.
             lasting: Whether the entries may be used after the snapshot.
 
         Returns:
@@ -95,22 +94,22 @@ class Snapshot(Protocol):
         """
 
     def full(self, keys: Sequence[bytes | None], counts: Sequence[int], *, beside: bool = False) -> list[bytes]:
-        """Return the first so many full entries of each key, one after the other, or what lies beside them."""
+        """Return the first full entries of each key, up to a number, one after the other, or the bytes beside them."""
 
     def beside(self, keys: Sequence[bytes | None]) -> list[bytes | None]:
-        """Return what lies beside the newest entry of each key, and four bytes of the store's own."""
+        """Return the bytes beside the newest entry of each key, and four bytes of the store's own."""
 
     def keys_of(self, view: bytes, after: bytes = ...) -> Iterator[bytes]:
         """Yield every key that has a newest entry, in order, and comes after a key."""
 
     def coverage(self, view: bytes) -> Coverage | None:
-        """Return what is covered of a view; None if it is not there."""
+        """Return the coverage of a view; None if it is not there."""
 
     def coverages(self) -> dict[bytes, Coverage]:
-        """Return what is covered of every view that is there."""
+        """Return the coverage of every view."""
 
     def description(self, view: bytes) -> bytes:
-        """Return the description of a view that is there."""
+        """Return the description of a view, which must be there."""
 
 
 class OnlineStore(Protocol):
@@ -128,7 +127,7 @@ class OnlineStore(Protocol):
 
         Args:
             batch: The change of each view; None removes the view.
-            if_covered: What the writer read of views: where another is covered by now, nothing is written.
+            if_covered: The coverage of views that the writer read: if one has changed, nothing is written.
 
         Returns:
             Whether it was written.
@@ -141,10 +140,10 @@ class OnlineStore(Protocol):
         """Return the name of each view that was written, by its sixteen bytes in hex; it outlives the store's content."""
 
     def remember(self, names: Mapping[str, str]) -> None:
-        """Forget what is remembered but for these and the views that are there."""
+        """Forget all names except these and those of the views that are there."""
 
     def drop_other_format(self) -> None:
-        """Throw away views if another version wrote their keys in another way."""
+        """Remove all views if another version wrote their keys in another format."""
 
     def verify(self) -> int:
         """Read everything; return how many entries there are.
@@ -154,7 +153,7 @@ class OnlineStore(Protocol):
         """
 
     def reset(self) -> None:
-        """Throw everything away, but for what is remembered."""
+        """Remove everything except the remembered names."""
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""

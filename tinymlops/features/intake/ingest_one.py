@@ -1,4 +1,4 @@
-"""`ingest` of one source: take what is new there into history, once, in one commit."""
+"""`ingest` of one source: store its new rows in history, once, in one commit."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _ATTEMPTS = 5
 
 
 def ingest(context: Context, source: SourceSpec, *, full: bool = False, complete_until: int | None = None) -> Ingestion:
-    """Read a source and store the rows that history does not have: the same rows twice change nothing.
+    """Read a source and store the rows that history does not have; reading the same rows again changes nothing.
 
     Under a replay clock rows not yet available by it are held back for a later ingest. Rows without an event
     time are left out, with a warning that numbers them.
@@ -47,16 +47,17 @@ def ingest(context: Context, source: SourceSpec, *, full: bool = False, complete
         context: The workspace's state.
         source: A source with SQL or a function.
         full: Read it from the beginning, and store a delete for each row that is no longer there.
-        complete_until: The user's word that no row with an earlier event time is missing, microseconds UTC.
+        complete_until: The user's declaration that no row with an earlier event time is missing, microseconds UTC.
 
     Returns:
-        What was read, new, corrected, known, deleted, held back and refused.
+        The numbers of rows read, new, corrected, known, deleted, held back and refused.
 
     Raises:
-        DataError: If columns, types or times do not fit, or the source is defined otherwise than its stored rows were
-            dated or read; nothing is stored then.
-        DefinitionError: If a transformation over it only says that it is row-wise, or what reads it does not fit it.
-        ConflictError: If other ingests of the same source keep coming first, or the clock is far behind.
+        DataError: If columns, types or times do not fit, or the source's definition differs from the one that its stored
+            rows were dated or read by; nothing is stored then.
+        DefinitionError: If a transformation over it is declared row-wise and is not, or a definition that reads it does
+            not fit it.
+        ConflictError: If other ingests of the same source are always faster, or the clock is far behind.
     """
     begun = time.perf_counter()
     for _ in range(_ATTEMPTS):
@@ -69,15 +70,12 @@ def ingest(context: Context, source: SourceSpec, *, full: bool = False, complete
 def _attempt(
     context: Context, source: SourceSpec, *, full: bool, complete_until: int | None, begun: float
 ) -> Ingestion | None:
-    """Read the source and store what is new; None if others stored rows of it meanwhile.
+    """Read the source and store its new rows; None if others stored rows of it meanwhile.
 
-    What they read may be newer than what was read here, so that only another read tells what holds now.
+    Their read may be newer than this one, so the source must be read again.
     """
-    before, state, judged = (
-        live_segments(context, source.name),
-        state_of(context, source.name),
-        judged_now(context, source),
-    )
+    before = live_segments(context, source.name)
+    state, judged = state_of(context, source.name), judged_now(context, source)
     refuse_other_dating(source, judged)
     frame = with_times(read_source(context, source, since=None if full else since_of(context, source)), source)
     present = frame[source.id] if full and source.id else None
@@ -120,7 +118,7 @@ def _attempt(
 
 
 def busy(source: SourceSpec) -> ConflictError:
-    """Say that others keep coming first."""
+    """Return the error for an ingest that others overtake again and again."""
     return ConflictError(
         f"source {source.name!r} is being ingested by others all the time", hint="ingest it from one place"
     )

@@ -1,4 +1,4 @@
-"""By what a view's rows count as known, and how much hangs on it: what a build report says of each view."""
+"""How a view's rows become known, and how much depends on it: the part of a build report about each view."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tinymlops.features.compute.views import compute_view, plan_view
 from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.definitions import Definitions
 from tinymlops.features.definitions.specs import FeatureRequest, Known, SourceSpec, ViewSpec
-from tinymlops.features.history.commits import Commits
+from tinymlops.features.history.corrections import Commits
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.history.stored import stored_rows
 from tinymlops.kernels.records import NEVER
@@ -27,16 +27,16 @@ __all__ = ["Knowledge", "knowledge_of"]
 
 
 class Knowledge(msgspec.Struct, frozen=True):
-    """What a view's rows were known by."""
+    """How a view's rows became known."""
 
     known: Known
-    """`event`: from their created time on; `observed`: by their event times, and a correction from the commit that brought
-    it; `latest`: the final version, whenever it came."""
+    """`event`: from their created time on; `observed`: by their event time, and a correction from its commit on; `latest`:
+    the final version, whenever it was stored."""
     cells_changed: int
-    """How many cells of the spine another mode would change: of `latest` those that `observed` would."""
+    """How many cells of the spine another mode would change: for `latest`, those that `observed` would."""
     committed_after: int = 0
-    """How many cells rest on rows that were committed after the spine row's time: a first snapshot of a table that changes
-    shows its last state; a change log or `created=` is the cure."""
+    """How many cells depend on rows that were committed after the spine row's time: a first snapshot of a table that
+    changes shows its last state; a change log or `created=` avoids that."""
 
 
 def knowledge_of(
@@ -49,14 +49,14 @@ def knowledge_of(
     spine_source: str,
     as_of: int,
 ) -> dict[str, Knowledge]:
-    """Say for each view what its rows were known by, and compare its features with those of other modes.
+    """Return how each view's rows were dated (`known=`), and compare its features with those of other modes.
 
     Args:
         context: The workspace's state.
         spine: As for `features_for`.
         time: As for `features_for`.
-        requests: What was computed; on-demand views follow from the others.
-        table: What came of it.
+        requests: The computed features; on-demand views follow from the others.
+        table: The result.
         spine_source: As for `features_for`.
         as_of: As for `features_for`.
     """
@@ -77,7 +77,7 @@ def knowledge_of(
 
 
 class _Asked:
-    """What was computed of one view, and how to compute it of other rows."""
+    """The result of one view, and how to compute it from other rows."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class _Asked:
         self._spine, self._table = spine, table
 
     def differing(self, rows: pl.DataFrame, origin: SourceSpec) -> int:
-        """Count the cells that other rows, read by another definition of their source, would change."""
+        """Count the cells that change if the rows are read by another definition of their source."""
         plan = msgspec.structs.replace(self._plan, source=origin)
         other = compute_view(plan, rows, self._spine, self.time)
         return sum(int(values.ne_missing(self._table.columns[name]).sum()) for name, values in other.columns.items())
@@ -102,7 +102,7 @@ class _Asked:
 def _changed(asked: _Asked, origin: SourceSpec, rows: pl.DataFrame, as_of: int) -> int:
     """Count the cells that another mode would change; late rows change cells by `event`, only corrections the others."""
     if origin.knowledge == "event":
-        # Created times only settle which version is the greater: all of them lie before any event.
+        # Created times only decide which version is the greater: all of them are before any event.
         order = rows["__created"].rank("dense").cast(pl.Int64).fill_null(0)
         return asked.differing(rows.with_columns((order + (NEVER + 1)).alias("__created")), origin)
     if origin.knowledge == "observed":
@@ -120,7 +120,7 @@ def _changed(asked: _Asked, origin: SourceSpec, rows: pl.DataFrame, as_of: int) 
 
 
 def _committed_after(asked: _Asked, origin: SourceSpec, rows: pl.DataFrame) -> int:
-    """Count the cells that would be others if each row counted from its commit at the earliest."""
+    """Count the cells that would change if each row counted from its commit at the earliest."""
     time = asked.time
     if origin.via == "push" or origin.timestamp is None or not rows.height or not time.size:
         return 0  # a pushed row counts from its commit

@@ -1,4 +1,4 @@
-"""The views in the online store as one follower of the sequence; nothing is loaded for it before there is work."""
+"""All views in the online store as one follower of the sequence; it loads nothing until there is work."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ class OnlineViews:
 
     Args:
         environment: The workspace's stores.
-        context: Gives the workspace's state, when there is something to do.
+        context: Returns the workspace's state; called only when there is work.
     """
 
     def __init__(self, environment: Environment, context: Callable[[], Context]) -> None:
         self._environment, self._context = environment, context
 
     def covers(self) -> int:
-        """Return the sequence up to which every view has all rows: the workspace's where there are no views.
+        """Return the sequence up to which every view has all rows; the workspace's if there are no views.
 
         Raises:
             IntegrityError: If a view has rows that the database no longer has.
         """
         with self._environment.online.read() as snapshot:
             covered = [one.sequence for one in snapshot.coverages().values() if not one.is_hidden]
-        sequence = self._environment.database.sequence()  # after the views, which may follow a commit in between
+        sequence = self._environment.database.sequence()  # read after the views, which may follow a commit in between
         if max(covered, default=0) > sequence:
             raise IntegrityError(
                 f"{self._environment.database.path} has come to sequence {sequence}, and the online store has rows up to "
@@ -45,10 +45,10 @@ class OnlineViews:
         return min(covered, default=sequence)
 
     def follow(self) -> None:
-        """Let every view take the rows that it does not have yet.
+        """Let every view take the rows that it lacks.
 
         Raises:
-            TinyMLOpsError: Why the first of those views that could not follow could not; the others did.
+            TinyMLOpsError: The error of the first view that could not follow; the others did.
         """
         from tinymlops.features.online.following import follow_views
 
@@ -59,7 +59,9 @@ class OnlineViews:
         """Materialize again what was lost with the store, most likely in a crash of the machine."""
         with self._environment.online.read() as snapshot:
             held = {view.hex() for view, one in snapshot.coverages().items() if not one.is_hidden}
-        if held == self._environment.online.remembered().keys():  # after the store, which is written after the file
+        if (
+            held == self._environment.online.remembered().keys()
+        ):  # read after the store, which is written after the file
             return
         from tinymlops.features.online.derived import restore_views
 

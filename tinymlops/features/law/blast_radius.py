@@ -1,0 +1,138 @@
+"""The blast radius of a plan: what reads a definition that changes, before anything is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tinymlops.errors import TinyMLOpsError
+from tinymlops.features.context import definitions_of
+from tinymlops.features.definitions import graph
+from tinymlops.features.definitions.definitions import in_words, kind_of
+from tinymlops.features.definitions.specs import SourceSpec, TrainingSetSpec, ViewSpec
+from tinymlops.features.history.generations import place_of
+from tinymlops.features.online.materialization import covered
+from tinymlops.records import SourceState, TrainingSetBuild
+
+if TYPE_CHECKING:
+    from tinymlops.features.context import Context
+    from tinymlops.features.definitions.definitions import Definitions
+    from tinymlops.registry.models import Models
+
+__all__ = ["BlastRadius", "blast_radius"]
+
+Key = tuple[str, str]
+"""Kind and name."""
+
+
+class BlastRadius(msgspec.Struct, frozen=True, kw_only=True):
+    """What reads one definition that changes or goes."""
+
+    kind: str
+    name: str
+    definitions: list[str]
+    """Definitions that stand on it, such as "feature view spending"; they change with it."""
+    training_sets: dict[str, int]
+    """Training sets that stand on it, and how many builds of each there are; these stay as they are."""
+    models: dict[str, str]
+    """Models in use that were trained with it, such as "churn@champion", and what they go on with."""
+    online_views: list[str]
+    """Materialized views to be written anew."""
+    rows: int
+    """Stored rows that are read again for these."""
+
+    def __bool__(self) -> bool:
+        return bool(self.definitions or self.training_sets or self.models or self.online_views)
+
+    def __str__(self) -> str:
+        parts = [
+            _listed("training sets", [f"{name} ({count} builds)" for name, count in self.training_sets.items()]),
+            _listed("models", [f"{name} ({why})" for name, why in self.models.items()]),
+            _listed("online views", self.online_views),
+            _listed("definitions", self.definitions),
+            f"{self.rows:,} rows to be computed again" if self.rows else "",
+        ]
+        return f"{in_words(self.kind)} {self.name} reaches {'; '.join(part for part in parts if part) or 'nothing'}"
+
+
+def blast_radius(context: Context, models: Models, changed: Iterable[Key]) -> list[BlastRadius]:
+    """Return what each changed definition reaches.
+
+    Args:
+        context: The workspace's state, by the definitions in force before the change.
+        models: Registered ones.
+        changed: Kind and name of each definition that changes or goes.
+
+    Returns:
+        In the order of `changed`; one that was not in force is left out.
+    """
+    definitions = context.definitions
+    below = {_key(spec): {_key(other) for other in graph.below(definitions, spec)} for spec in definitions.all}
+    in_use = _models_in_use(models)
+    return [
+        _of_one(context, key, {other for other, under in below.items() if key in under} - {key}, in_use)
+        for key in changed
+        if key in below
+    ]
+
+
+def _of_one(context: Context, key: Key, above: set[Key], in_use: dict[str, Definitions]) -> BlastRadius:
+    definitions, database = context.definitions, context.environment.database
+    reached = above | {key}
+    views = [view for view in definitions.of(ViewSpec).values() if _key(view) in reached]
+    online = [view for view in views if covered(context, view) is not None]
+    return BlastRadius(
+        kind=key[0],
+        name=key[1],
+        definitions=[f"{in_words(kind)} {name}" for kind, name in sorted(above) if kind != "training_set"],
+        training_sets={
+            one.name: database.count(TrainingSetBuild, {"name": one.name})
+            for one in definitions.of(TrainingSetSpec).values()
+            if _key(one) in reached
+        },
+        models={
+            reference: _goes_on_with(pinned, key)
+            for reference, pinned in in_use.items()
+            if any(_key(spec) == key for spec in pinned.all)
+        },
+        online_views=[view.name for view in online],
+        rows=sum(_stored_rows(context, view) for view in online),
+    )
+
+
+def _goes_on_with(pinned: Definitions, key: Key) -> str:
+    spec = next(one for one in pinned.all if _key(one) == key)
+    if isinstance(spec, SourceSpec):
+        return "reads its rows by the definition it was trained with"
+    return "keeps the version it was trained with"
+
+
+def _models_in_use(models: Models) -> dict[str, Definitions]:
+    """Return the definitions that each model in use was trained with, by alias, or by version where it has none."""
+    found = {}
+    for newest in models.list():
+        aliases = {f"{newest.name}@{one.alias}": one.version for one in models.aliases(newest.name)}
+        for reference, version in (aliases or {str(newest): newest.version}).items():
+            try:
+                manifest = models.manifest(f"{newest.name}:{version}")
+            except TinyMLOpsError:
+                continue  # whoever loads the model is told
+            shown = reference if aliases else f"{newest.name}:{version}"
+            found[shown] = definitions_of(manifest.definitions)
+    return found
+
+
+def _stored_rows(context: Context, view: ViewSpec) -> int:
+    source = graph.origin(context.definitions, context.definitions.get(SourceSpec, view.source))
+    state = context.environment.database.get(SourceState, source=place_of(context.environment.database, source.name))
+    return 0 if state is None else state.rows
+
+
+def _key(spec: object) -> Key:
+    return kind_of(spec), spec.name  # type: ignore[arg-type,attr-defined]
+
+
+def _listed(what: str, names: list[str]) -> str:
+    return f"{what}: {', '.join(names)}" if names else ""

@@ -1,0 +1,266 @@
+"""`plan` and `apply`: what a project's definitions would change in a workspace, and the change itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tinymlops.errors import ConflictError
+from tinymlops.features.context import definitions_of
+from tinymlops.features.definitions import specs
+from tinymlops.features.definitions.aliases import check_aliases
+from tinymlops.features.definitions.checks import check
+from tinymlops.features.definitions.code import is_importable
+from tinymlops.features.definitions.definitions import Definitions, in_words, kind_of
+from tinymlops.features.definitions.specs import TrainingSetSpec
+from tinymlops.features.law.blast_radius import BlastRadius, blast_radius
+from tinymlops.features.law.differences import differences
+from tinymlops.features.law.leaks import static_findings
+from tinymlops.features.standing import check_renames, notes_on_stored_rows, rename
+from tinymlops.findings import Finding, sorted_out
+from tinymlops.records import Definition
+from tinymlops.stores.generation import begin_change, end_change
+from tinymlops.tables import html_list, html_table
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from tinymlops.features.context import Context
+    from tinymlops.features.definitions.project import Project
+    from tinymlops.features.definitions.specs import AnySpec, CodeReference
+    from tinymlops.registry.catalog import Catalog
+    from tinymlops.registry.models import Models
+    from tinymlops.registry.scope import Scope
+
+__all__ = ["Change", "Definitions", "Plan", "apply", "plan"]
+
+_MARKS = {"add": "+", "change": "~", "remove": "-"}
+
+
+class Change(msgspec.Struct, frozen=True):
+    """What `apply` would do with one definition."""
+
+    action: str
+    """`add`, `change`, `remove` or `keep`."""
+    kind: str
+    name: str
+    detail: str = ""
+    """Of a change: the fields that differ, such as "ttl 7d -> 14d, spent.window 1d -> 2d"."""
+
+    def __str__(self) -> str:
+        detail = f"  ({self.detail})" if self.detail else ""
+        return f"{_MARKS.get(self.action, ' ')} {in_words(self.kind)} {self.name}{detail}"
+
+
+class Plan:
+    """What `apply` would change, and notes about the definitions; true if there is any change.
+
+    Attributes:
+        changes: One for each definition of the project or the workspace.
+        notes: Facts about them: static sources, boundaries, modes of transformations, columns not yet known.
+        base: Kind and name to version of the definitions in force that it was compared with.
+        reach: What reads each definition that changes or goes.
+        leaks: What the definitions show to be a leak, and the project does not allow.
+
+    Example:
+        >>> print(Plan([Change("change", "feature_view", "sky", "ttl"), Change("keep", "source", "weather")], []))
+        1 to apply, 1 unchanged
+          ~ feature view sky  (ttl)
+    """
+
+    def __init__(
+        self, changes: list[Change], notes: list[str], base: Mapping[tuple[str, str], int] | None = None
+    ) -> None:
+        self.changes = changes
+        self.notes = notes
+        self.base = dict(base or {})
+        self.reach: list[BlastRadius] = []
+        self.leaks: list[Finding] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._differing)
+
+    def __str__(self) -> str:
+        lines = [self._summary, *(f"  {change}" for change in self._differing)]
+        lines += [f"  reach: {radius}" for radius in self.reach if radius]
+        lines += [f"  leak: {leak.name}: {leak.message}" for leak in self.leaks]
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (_MARKS[change.action], in_words(change.kind), change.name, change.detail) for change in self._differing
+        ]
+        reached = [str(radius) for radius in self.reach if radius]
+        leaks = [f"leak: {leak.name}: {leak.message}" for leak in self.leaks]
+        return html_table(self._summary, rows) + html_list([*reached, *leaks, *self.notes])
+
+    @property
+    def breaks(self) -> list[str]:
+        """Those of the notes that say that something would stop working, and the names of leaks."""
+        return [note for note in self.notes if note.startswith("model ")] + [leak.name for leak in self.leaks]
+
+    @property
+    def _differing(self) -> list[Change]:
+        return [change for change in self.changes if change.action != "keep"]
+
+    @property
+    def _summary(self) -> str:
+        differing = len(self._differing)
+        return f"{differing} to apply, {len(self.changes) - differing} unchanged"
+
+
+def plan(project: Project, context: Context, catalog: Catalog, models: Models) -> Plan:
+    """Check a project's definitions and compare them with those in force.
+
+    Everything that needs no data is checked: names, kinds, times, and on-demand views, which are called for their
+    expressions. No source is read; `apply` checks columns and their types.
+
+    Args:
+        project: Only its own definitions count as removed.
+        context: The workspace's state.
+        catalog: What is applied.
+        models: Registered ones.
+
+    Raises:
+        NotFoundError: If a name resolves to nothing.
+        DefinitionError: If definitions do not fit together.
+        LeakageError: If a label has no time.
+        ConflictError: If another project of the workspace has a definition of the same kind and name, or a renamed
+            source would share the rows of another.
+    """
+    from tinymlops.features.history.reading_notes import ways_of_reading
+
+    new, functions, renamed = project.specs(), project.functions(), project.renamed()
+    definitions = Definitions(new)
+    notes = check(definitions, functions)
+    in_force = catalog.list()
+    planned = _compared(definitions, in_force, notes, project.name)
+    changed = [(one.kind, one.name) for one in planned.changes if one.action in ("change", "remove")]
+    planned.reach = blast_radius(context, models, changed) if changed else []
+    context = context.with_project(new, functions)
+    found = static_findings(context, list(definitions.of(TrainingSetSpec).values()))
+    planned.leaks = [one for one in sorted_out(found, context.config.lint.allow)[0] if one.level == "leak"]
+    check_renames(context, renamed)
+    others = definitions_of(row for row in in_force if row.project != project.name)
+    everything = context.with_definitions(Definitions([*new, *others.all]))
+    check_aliases(everything.definitions)
+    planned.notes += [*ways_of_reading(context), *notes_on_stored_rows(everything, models, renamed)]
+    return planned
+
+
+def _compared(definitions: Definitions, in_force: Iterable[Definition], notes: list[str], project: str) -> Plan:
+    applied = {(row.kind, row.name): row for row in in_force}
+    changes = []
+    for spec in definitions.all:
+        known = applied.get((kind_of(spec), spec.name))
+        if known is not None and known.project != project:
+            raise ConflictError(
+                f"{in_words(known.kind)} {spec.name!r} is already defined by project {known.project!r} of this "
+                "workspace",
+                hint="rename one of the two, or give each project a workspace of its own",
+            )
+        changes.append(_change(spec, known))
+    names = {(kind_of(spec), spec.name) for spec in definitions.all}
+    own = {key: row.version for key, row in applied.items() if row.project == project}
+    changes += [Change("remove", *key) for key in own if key not in names]
+    return Plan(changes, notes, own)
+
+
+def apply(project: Project, context: Context, catalog: Catalog, models: Models, *, message: str = "") -> Plan:
+    """Plan, check the columns and types that are known, and write what differs, in one transaction.
+
+    Args:
+        project: As for `plan`.
+        context: As for `plan`.
+        catalog: As for `plan`.
+        models: As for `plan`.
+        message: Why; it is kept with every version that is written.
+
+    Returns:
+        What was changed, with a note for each source whose columns are not known yet.
+
+    Raises:
+        DefinitionError: If a column does not exist or is of a type that does not fit, and all that `plan` raises.
+        DataError: If a source's times have no zone.
+        ConflictError: If the definitions that it was compared with are others by now.
+    """
+    from tinymlops.features.columns import check_columns
+
+    planned = plan(project, context, catalog, models)
+    planned.notes += check_columns(context.with_project(project.specs(), project.functions()))
+    if planned or project.renamed():
+        _write(planned, project, context.scope, catalog, message)
+    return planned
+
+
+def _write(planned: Plan, project: Project, scope: Scope, catalog: Catalog, message: str) -> None:
+    """Write what a plan said.
+
+    The catalog is read again in the transaction, where no other writer can come in between. Sources that were renamed
+    keep the rows that they had under the name before.
+    """
+    definitions = Definitions(project.specs())
+    at, said = scope.clock(), {"message": message} if message else {}
+    with scope.write(audit="inside") as tx:
+        in_force = catalog.list(tx=tx)
+        if _compared(definitions, in_force, [], project.name).base != planned.base:
+            raise ConflictError(
+                f"another process has applied to this workspace since project {project.name!r} was planned; "
+                "nothing was changed",
+                hint="plan again, look at what would change now, and apply that",
+            )
+        begin_change(scope.environment.online)
+        rename(tx, project.renamed(), at)
+        applied = {(row.kind, row.name): row for row in in_force}
+        new = {(kind_of(spec), spec.name): spec for spec in definitions.all}
+        for change in planned.changes:
+            if change.action == "keep":
+                continue
+            if change.action == "remove":
+                catalog.remove(tx, applied[change.kind, change.name], at=at)
+            else:
+                row = _row(new[change.kind, change.name], project.name, at)
+                catalog.put(tx, msgspec.structs.replace(row, author=scope.actor, message=message))
+            tx.audit(f"definition.{change.action}", f"{change.kind}:{change.name}", project=project.name, **said)
+    end_change(scope.environment.online)
+
+
+def _row(spec: AnySpec, project: str, at: datetime) -> Definition:
+    """Return a definition as the catalog takes it; the catalog counts its versions."""
+    return Definition(
+        kind=kind_of(spec),
+        name=spec.name,
+        version=0,
+        fingerprint=specs.fingerprint(spec),
+        spec=msgspec.json.decode(specs.encode(spec)),
+        project=project,
+        applied_at=at,
+    )
+
+
+def _change(spec: AnySpec, known: Definition | None) -> Change:
+    kind = kind_of(spec)
+    if known is None:
+        return Change("add", kind, spec.name)
+    before = specs.decode(msgspec.json.encode(known.spec))
+    if known.fingerprint != specs.fingerprint(spec):
+        return Change("change", kind, spec.name, ", ".join(differences(before, spec)))
+    if getattr(before, "aliases", None) != getattr(spec, "aliases", None):
+        return Change("change", kind, spec.name, "aliases")
+    if _has_moved(getattr(before, "code", None), getattr(spec, "code", None)):
+        return Change("change", kind, spec.name, "where its code is")
+    return Change("keep", kind, spec.name)
+
+
+def _has_moved(before: CodeReference | None, after: CodeReference | None) -> bool:
+    """Return whether unchanged code has moved: it was in a notebook, or in another file."""
+    if before is None or after is None or not is_importable(after):
+        return False
+    same_file = before.file == after.file and Path(str(before.file)).is_file()
+    same_module = before.module == after.module != "__main__"
+    return before.name != after.name or not (is_importable(before) and (same_file or same_module))

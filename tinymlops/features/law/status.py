@@ -1,0 +1,116 @@
+"""`status`: what stands where, and what somebody should do about it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tinymlops.features.definitions.specs import SourceSpec, ViewSpec
+from tinymlops.features.history.generations import place_of
+from tinymlops.features.online.materialization import covered
+from tinymlops.features.standing import starved_models
+from tinymlops.records import SourceState
+from tinymlops.tables import html_table, text_table
+
+if TYPE_CHECKING:
+    from tinymlops.features.context import Context
+    from tinymlops.features.law.planning import Plan
+    from tinymlops.registry.models import Models
+
+__all__ = ["SourceStatus", "ViewStatus", "WorkspaceStatus", "status"]
+
+
+class SourceStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a source stands."""
+
+    source: str
+    rows: int
+    """Stored, versions included."""
+    ingested_at: datetime | None
+    """When rows came last; None where none ever did."""
+
+
+class ViewStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a feature view stands online."""
+
+    view: str
+    sequence: int | None
+    """Up to which it is in the online store; None where it was never materialized."""
+
+
+class WorkspaceStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a workspace stands."""
+
+    sequence: int
+    changes: list[str]
+    """What the project has and `apply` has not made the definitions in force yet."""
+    sources: list[SourceStatus]
+    views: list[ViewStatus]
+    models: dict[str, int]
+    """Aliases, such as "churn@champion", and the version that each points at."""
+    starved: dict[str, str]
+    """Models in use that get no new rows of a source, and why."""
+
+    def __str__(self) -> str:
+        lines = [f"Q={self.sequence}", *(f"not applied: {change}" for change in self.changes)]
+        lines += [text_table(table) for table in (self._sources(), self._views(), self._models()) if len(table) > 1]
+        return "\n".join([*lines, *(f"starved: {model}: {why}" for model, why in self.starved.items())])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        tables = (self._sources(), self._views(), self._models())
+        return "".join(html_table(f"{table[0][0]}s", table[1:]) for table in tables if len(table) > 1)
+
+    def _sources(self) -> list[list[str]]:
+        rows = [[one.source, f"{one.rows:,}", _shown(one.ingested_at)] for one in self.sources]
+        return [["source", "rows", "last rows"], *rows]
+
+    def _views(self) -> list[list[str]]:
+        rows = [[one.view, "-" if one.sequence is None else f"Q={one.sequence}"] for one in self.views]
+        return [["feature view", "online"], *rows]
+
+    def _models(self) -> list[list[str]]:
+        return [["model", "version"], *([name, str(version)] for name, version in self.models.items())]
+
+
+def status(context: Context, models: Models, planned: Plan | None) -> WorkspaceStatus:
+    """Say where a workspace stands.
+
+    Args:
+        context: Its state.
+        models: Registered ones.
+        planned: What `apply` would change; None where no project is at hand.
+    """
+    database, definitions = context.environment.database, context.definitions
+    states = [
+        (source.name, database.get(SourceState, source=place_of(database, source.name)))
+        for source in definitions.of(SourceSpec).values()
+        if not source.row_wise
+    ]
+    found = [(view.name, covered(context, view)) for view in definitions.of(ViewSpec).values()]
+    return WorkspaceStatus(
+        sequence=database.sequence(),
+        changes=[str(change) for change in planned.changes if change.action != "keep"] if planned is not None else [],
+        sources=[
+            SourceStatus(
+                source=name,
+                rows=0 if state is None else state.rows,
+                ingested_at=None if state is None else state.ingested_at,
+            )
+            for name, state in states
+        ],
+        views=[ViewStatus(view=name, sequence=None if one is None else one.sequence) for name, one in found],
+        models={
+            f"{newest.name}@{alias.alias}": alias.version
+            for newest in models.list()
+            for alias in models.aliases(newest.name)
+        },
+        starved=starved_models(context, models),
+    )
+
+
+def _shown(moment: datetime | None) -> str:
+    return "never" if moment is None else moment.strftime("%Y-%m-%d %H:%M UTC")

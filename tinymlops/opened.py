@@ -1,0 +1,152 @@
+"""A workspace's directory while it is open: its stores, the definitions in force in it, and what a crash left undone."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from tinymlops._forks import require_threads
+from tinymlops.errors import TinyMLOpsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+
+    from tinymlops.config import Config
+    from tinymlops.features.context import Context
+    from tinymlops.features.definitions.applied import Noun
+    from tinymlops.features.definitions.asking import Asked
+    from tinymlops.registry.scope import Scope
+    from tinymlops.stores.online_store import Snapshot
+    from tinymlops.times import Clock
+
+__all__ = ["OpenWorkspace"]
+
+
+class OpenWorkspace:
+    """What every verb of a workspace stands on: the open stores, and the state that features work on.
+
+    Args:
+        scope: Who works on which stores, by which clock.
+        root: The project's directory.
+        config: What its `tinymlops.toml` says.
+    """
+
+    def __init__(self, scope: Scope, root: Path, config: Config) -> None:
+        from tinymlops.features.in_force import in_force
+        from tinymlops.registry.catalog import Catalog
+        from tinymlops.registry.readers import ReaderLog
+        from tinymlops.serving.log import prediction_log
+
+        self._scope = scope
+        self._environment = scope.environment
+        self._clock = scope.clock
+        self._root = root
+        self._config = config
+        self._functions: dict[str, Callable[..., Any]] = {}
+        self._known: Context | None = None
+        self._closed = False
+        self._log = prediction_log(scope.environment.database)
+        self._readers = ReaderLog(scope.environment.database)
+        self.catalog = Catalog(scope)
+        self._in_force = in_force(self.catalog)
+
+    @classmethod
+    def _open(cls, path: Path, *, create: bool, clock: Clock, root: str | Path | None) -> Self:
+        """Open a directory as `connect` does."""
+        from tinymlops.config import read_config
+        from tinymlops.registry.scope import Scope, system_user
+        from tinymlops.stores.environment import open_environment
+        from tinymlops.stores.file_systems import warn_of_place
+
+        project = Path(root if root is not None else path.resolve().parent).resolve()
+        config = read_config(project)
+        environment = open_environment(path, create=create, clock=clock)
+        workspace = cls(Scope(environment, clock, system_user()), project, config)
+        try:
+            warn_of_place(environment.path)
+            _cap(config.threads)
+            workspace._recover()
+        except BaseException:
+            workspace.close()  # else the next attempt would find the stores in the state that made this one fail
+            raise
+        return workspace
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<workspace {self._environment.path.name}: {len(self.catalog.list())} definitions>"
+
+    def close(self) -> None:
+        """Give the directory back; closing twice does nothing."""
+        if not self._closed:
+            self._closed = True
+            with ExitStack() as stack:
+                stack.callback(self._environment.release)
+                stack.callback(self._readers.close)
+                stack.callback(self._log.close)
+
+    def _reader(self, consumer: str | None) -> str | None:
+        if consumer is None:
+            return None
+        from tinymlops.registry.readers import check_consumer
+
+        return check_consumer(consumer)
+
+    def _note_features(
+        self, context: Context, consumer: str, how: Literal["online", "historical"], features: Asked
+    ) -> None:
+        from tinymlops.features.history.historical import names_of
+
+        self._readers.note(consumer, how, names_of(context, features), self._clock)
+
+    def _context(self) -> Context:
+        with self._environment.online.read() as snapshot:
+            return self._context_in(snapshot)
+
+    def _context_in(self, snapshot: Snapshot) -> Context:
+        """Return the state as of a snapshot of the online store, the one from before if it is the same."""
+        definitions, known = self._in_force.read(snapshot), self._known
+        if known is None or known.definitions is not definitions or known.clock is not self._clock:
+            from tinymlops.features.context import Context
+
+            require_threads()
+            scope = replace(self._scope, clock=self._clock)
+            known = self._known = Context(scope, definitions, self._functions, self._root, self._config)
+        return known
+
+    def _named(self, nouns: Sequence[Noun | str]) -> tuple[Context, list[str]]:
+        """Return the state, and the names of what a user passes, which must be what was applied."""
+        from tinymlops.features.definitions.applied import applied_names
+
+        context = self._context()
+        return context, applied_names(nouns, context.definitions)
+
+    def _recover(self) -> None:
+        """Finish the work of a crashed process: let what is derived from the rows follow, and bring back what it lost."""
+        from tinymlops.features.in_force import finish_change
+        from tinymlops.features.intake.followers import followers_of, keep_up
+
+        self._environment.online.drop_other_format()
+        finish_change(self._environment)
+        followers = followers_of(self._environment, self._context)
+        for error in keep_up(followers, self._environment.database.sequence, rebuild=True):
+            # It stays behind, or its reads come from history: whoever pushes, ingests or materializes is told.
+            if not isinstance(error, TinyMLOpsError):
+                raise error
+
+
+def _cap(threads: int | None) -> None:
+    """Let the kernels' pool, which the whole process shares, have so many threads; None leaves it as it is."""
+    if threads is not None:
+        from tinymlops.kernels.threads import set_threads
+
+        set_threads(threads)
