@@ -61,6 +61,25 @@ def feast_repository(tmp_path):
     return folder
 
 
+class HeldBack:
+    """The number of a quarantine, which is made when it is typed: rows that a check of another project keeps aside."""
+
+    def __str__(self):
+        other = tm.Project("other")
+
+        @other.source(static=True, id="n")
+        def numbers() -> tm.Schema:
+            return {"n": int}
+
+        other.check(numbers, tm.volume(max_rows=1), action="quarantine")
+        with tm.connect("shop.tm") as ws:
+            ws.apply(other)
+            first = 2 * len(ws.checks.quarantined(status=None))
+            with pytest.warns(match="quarantine"):
+                ws.push("numbers", [{"n": first}, {"n": first + 1}])
+            return str(ws.checks.quarantined()[-1].id)
+
+
 def invocations(tmp_path):
     """One use of every command that ends by itself."""
     outcomes = tmp_path / "outcomes.json"
@@ -98,6 +117,13 @@ def invocations(tmp_path):
         ("gc",): ["--grace", "1h"],
         ("backup",): [tmp_path / "copy"],
         ("restore",): [backed_up(tmp_path), "--workspace", tmp_path / "again.tm"],
+        ("checks", "list"): [],
+        ("checks", "results"): [],
+        ("checks", "quarantined"): [],
+        ("checks", "release"): [HeldBack()],
+        ("checks", "drop"): [HeldBack()],
+        ("checks", "infer"): ["orders"],
+        ("checks", "run"): [],
         ("runs", "list"): [],
         ("runs", "search"): ["metrics.auc > 0.5"],
         ("runs", "show"): ["baseline"],
@@ -240,6 +266,14 @@ def test_a_relative_path_in_an_argument_means_where_the_command_was_typed(shop, 
     monkeypatch.chdir(tmp_path)
     found = ask("features", "online", "spending", "--input", "keys.csv", "--project", shop)
     assert found["rows"][0]["last_amount"] == 39.5
+
+
+def test_a_version_is_read_and_materialized_by_its_reference(shop, monkeypatch):
+    monkeypatch.chdir(shop)
+    found = ask("features", "online", "spending,spending@v1:last_amount", ROW)
+    assert found["rows"][0]["v1_last_amount"] == found["rows"][0]["last_amount"]
+    assert [row["view"] for row in ask("materialize", "spending@v1")] == ["spending@v1"]
+    assert "write spending@v1:last_amount" in refused(4, "features", "online", "spending:last_amount@v1", ROW)
 
 
 def test_the_options_stand_above_what_the_directory_says(shop, tmp_path, monkeypatch):

@@ -37,8 +37,11 @@ def complete(words, folder):
         ("features online spending,br", ["spending,browsing"]),
         ("models register b", ["buy"]),
         ("promote ", ["buy"]),
-        ("predict ", ["buy", "buy:1", "buy@champion", "buy@latest"]),
-        ("predict buy@", ["buy@champion", "buy@latest"]),
+        ("predict ", ["buy", "buy@champion", "buy@latest", "buy@v1"]),
+        ("predict buy@", ["buy@champion", "buy@latest", "buy@v1"]),
+        ("features online spending@", ["spending@v1"]),
+        ("features online browsing,spending@v", ["browsing,spending@v1"]),
+        ("materialize spending@", ["spending@v1"]),
         ("ingest x", []),
     ],
 )

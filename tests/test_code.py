@@ -164,7 +164,7 @@ def test_the_same_code_in_another_place_is_applied_again_and_keeps_its_fingerpri
     workspace.apply(typed)
     before = {row.name: row.fingerprint for row in workspace.catalog.list()}
     moved = module(SCRIPT, "shop_moved").project
-    changed = [change for change in workspace.apply(moved).changes if change.action == "change"]
+    changed = [change for change in workspace.apply(moved).changes if change.action == "describe"]
     assert [(change.name, change.detail) for change in changed] == [
         ("orders", "where its code is"),
         ("rest", "where its code is"),

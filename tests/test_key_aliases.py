@@ -115,7 +115,7 @@ def test_aliases_are_outside_of_the_fingerprint_and_plan_shows_them(workspace):
     workspace.apply(project_of(()))
     before = {one.name: one.fingerprint for one in workspace.catalog.list()}
     assert workspace.key_aliases() == {"shopId": "shop"}
-    assert "~ entity customer  (aliases)" in str(workspace.plan(project_of()))
+    assert "* entity customer  (aliases)" in str(workspace.plan(project_of()))
     workspace.apply(project_of())
     assert {one.name: one.fingerprint for one in workspace.catalog.list()} == before
     assert workspace.key_aliases() == {"customerId": "customer", "cust": "customer", "shopId": "shop"}

@@ -10,6 +10,7 @@ from inside import context_of
 from leaky import Airline
 
 import tinymlops as tm
+from tinymlops.features.definitions.definitions import Definitions
 from tinymlops.features.law.leaks import static_findings
 
 GLOBAL_MEAN = "select flight, carrier, landed_at, (select avg(arr_delay) from landings) as planted from landings"
@@ -485,6 +486,6 @@ def test_definitions_are_looked_at_without_calling_a_function_of_the_users(folde
     airline.view("means", "planted")
     project = airline.done()
     with tm.connect(folder / "airline.tm", create=True, root=folder) as ws:
-        context = context_of(ws).with_project(project.specs(), project.functions())
+        context = context_of(ws).with_project(Definitions(project.specs()), project.functions())
         spec = project.definitions["delays"].spec
         assert static_findings(context, [spec]) == []  # it names the file, and no column of the outcome

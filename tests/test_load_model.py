@@ -352,7 +352,7 @@ def test_trust_comes_from_the_projects_settings_and_not_with_the_model(workspace
     from sklearn.preprocessing import FunctionTransformer
 
     named = f"{__name__}.{_same.__name__}"
-    manifest = SimpleNamespace(model=SimpleNamespace(trusted_types=[named]), definitions=())
+    manifest = SimpleNamespace(model=SimpleNamespace(trusted_types=[named]), definitions=(), variants=())
     models = SimpleNamespace(manifest_of=lambda run, name: manifest)
     with pytest.raises(UntrustedModelError, match=named) as caught:
         module.require_servable(models, "run", "model", ())
@@ -363,7 +363,7 @@ def test_trust_comes_from_the_projects_settings_and_not_with_the_model(workspace
     record = SimpleNamespace(
         sha256=environment_of(workspace).blobs.put(content), trusted_types=[named], flavor="sklearn"
     )
-    models = SimpleNamespace(manifest=lambda version: SimpleNamespace(model=record, definitions=()))
+    models = SimpleNamespace(manifest=lambda version: SimpleNamespace(model=record, definitions=(), variants=()))
     context = context_of(workspace)
     with pytest.raises(UntrustedModelError, match=r"list it in tinymlops\.toml|were not reviewed"):
         module._load(context, models, None)

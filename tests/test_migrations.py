@@ -12,6 +12,7 @@ from inside import database_of, environment_of
 import tinymlops as tm
 from tinymlops.records import (
     TABLES,
+    CheckResult,
     Counter,
     Dataset,
     DatasetPart,
@@ -24,6 +25,7 @@ from tinymlops.records import (
     Prediction,
     PushBatch,
     PushedRow,
+    Quarantine,
     Reader,
     RenamedSource,
 )
@@ -53,7 +55,7 @@ def test_a_workspace_of_schema_1_opens_with_all_its_records(old):
     with connect(old) as ws:
         database = database_of(ws)
         assert database.rows("PRAGMA user_version") == [(SCHEMA_VERSION,)]
-        newer = {Generation, RenamedSource, Note, Mark, Reader, Dataset, DatasetPart}
+        newer = {Generation, RenamedSource, Note, Mark, Reader, CheckResult, Quarantine, Dataset, DatasetPart}
         assert all(database.list(cls) for cls in TABLES if cls not in newer)
         assert [finding for finding in check(environment_of(ws), lambda _: None) if finding.level == "damaged"] == []
         assert {one.name for one in database.list(Counter)} == {"sequence", "audit", "commits", "schema"}

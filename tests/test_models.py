@@ -85,7 +85,7 @@ def test_versions_count_up_and_carry_everything(models, run, environment):
     second = models.register("delay", run.id[:10])
     assert (first.version, second.version) == (1, 2)
     assert models.get("delay") == models.get("delay@champion") == first
-    assert models.get("delay@latest") == models.get("delay:2") == second
+    assert models.get("delay@latest") == models.get("delay:2") == models.get("delay@v2") == second
     assert models.get("delay:1") == first
     assert models.list() == [second]
     assert models.versions("delay") == [first, second]
@@ -142,13 +142,25 @@ def test_wrong_names_get_the_near_match(models, run):
         ("dellay", "did you mean 'delay'"),
         ("delay@champoin", "did you mean 'champion'"),
         ("delay:7", "it has 1 to 1"),
-        ("delay:", "it has 1 to 1"),
-        ("delay:x", "it has 1 to 1"),
-        ("delay:" + "9" * 5_000, "it has 1 to 1"),
-        ("delay@", "known names: champion"),
+        ("delay@v7", "it has 1 to 1"),
+        ("delay:", "write name"),
+        ("delay:x", "write delay, delay@v1 or delay@champion"),
+        ("delay@champion:x", "write delay, delay@v1 or delay@champion"),
+        ("delay:" + "9" * 5_000, "write name"),
+        ("delay@", "write name"),
+        ("delay@1", "write delay@v1"),
     ]:
         with pytest.raises(NotFoundError, match=hint):
             models.get(reference)
+
+
+def test_an_alias_cannot_stand_for_a_number(models, run):
+    models.register("delay", run)
+    for alias in ("v1", "v12"):
+        with pytest.raises(DataError, match="would stand for a number"):
+            models.promote("delay", 1, alias)
+    with pytest.raises(DataError, match="would stand for a number"):
+        models.register("delay", run, alias="v2")
 
 
 def test_names_are_plain(models, run):

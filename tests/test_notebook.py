@@ -150,9 +150,11 @@ def test_cells_of_definitions_run_again_and_change_nothing(notebook):
 def test_a_changed_cell_is_a_change_of_the_plan(trained):
     trained.run(VIEWS.replace('ttl="2d"', 'ttl="3d"').replace("* discount", "* discount * 2"))
     planned = trained.printed("print(ws.plan(project))")
-    assert planned.startswith("2 to apply")
-    assert "~ feature view spending  (ttl)" in planned
+    assert planned.startswith("4 to apply")
+    assert "~ feature view spending  (ttl 2d -> 3d)" in planned
     assert "~ on-demand view rest  (code)" in planned
+    assert "~ training set plain  (below: feature view spending v1 -> v2)" in planned
+    assert "~ training set with_code  (below: feature view spending v1 -> v2, on-demand view rest v1 -> v2)" in planned
     trained.run(VIEWS)
     assert trained.printed("print(ws.plan(project))").startswith("0 to apply")
 

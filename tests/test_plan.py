@@ -38,8 +38,11 @@ def test_a_plan_says_what_apply_will_do_and_apply_does_it_once(workspace):
 def test_a_changed_definition_gets_a_new_version_that_names_what_changed(workspace):
     workspace.apply(shop(None))
     changed = shop(None, ttl="3d")
-    (change,) = [change for change in workspace.plan(changed).changes if change.action != "keep"]
-    assert (change.action, change.name, change.detail) == ("change", "spending", "ttl none -> 3d")
+    changes = [change for change in workspace.plan(changed).changes if change.action != "keep"]
+    assert [(change.action, change.name, change.detail) for change in changes] == [
+        ("change", "spending", "ttl none -> 3d"),
+        ("change", "visits_to_orders", "below: feature view spending v1 -> v2"),
+    ]
     workspace.apply(changed)
     assert workspace.catalog.get("feature_view", "spending").version == 2
     assert "1 to apply" not in str(workspace.plan(changed))
@@ -162,7 +165,7 @@ def test_a_changed_feature_is_named_and_a_changed_order_is_one(workspace):
         changed = [
             change for change in workspace.plan(shop(None, features=features)).changes if change.action != "keep"
         ]
-        return [change.detail for change in changed]
+        return [change.detail for change in changed if change.kind == "feature_view"]
 
     last, spent = (lambda rows: rows["amount"].last()), (lambda rows, window: rows["amount"].sum(window=window))
     assert detail(lambda rows: {"last_amount": last(rows), "spent_1d": spent(rows, "2d")}) == [

@@ -82,9 +82,9 @@ def test_the_runs_that_used_a_version_are_told_with_their_metrics(shop_path):
     [
         ("spendin", NotFoundError, "nothing is called 'spendin'", "spending"),
         ("spending@v9", NotFoundError, "has no version 9", "it has v1"),
-        ("spending@v0", NotFoundError, "has no version 0", "it has v1"),
-        ("spending@ana", DefinitionError, "names no version", "spending@v1"),
-        ("", NotFoundError, "nothing is called ''", ""),
+        ("spending@v0", NotFoundError, "is not a reference", "write name"),
+        ("spending@ana", NotFoundError, "has no version ana", "it has v1"),
+        ("", NotFoundError, "is not a reference", "write name"),
     ],
 )
 def test_what_is_not_there_is_named_with_what_is(tmp_path, reference, error, message, hint):

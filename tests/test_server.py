@@ -171,11 +171,22 @@ def test_an_unknown_model_is_named_with_its_near_match(client):
     )
 
 
-@pytest.mark.parametrize("name", ["splurge@champion", "splurge:2", "Splurge", "splurge%00", "..%2f..", "é"])
+@pytest.mark.parametrize("name", ["splurge@", "splurge:x", "splurge@2", "Splurge", "splurge%00", "..%2f..", "é"])
 def test_what_is_no_name_of_a_model_is_not_found(client, name):
     for response in (client.post(f"/v1/models/{name}/predict", json={"rows": [ROW]}), client.get(f"/v1/models/{name}")):
         assert response.status_code == 404, response.text
         assert response.json()["type"] in ("NotFoundError", "NotFound")
+
+
+@pytest.mark.parametrize(("name", "version"), [("splurge@champion", 1), ("splurge@v2", 2), ("splurge:2", 2)])
+def test_the_address_may_name_a_version(client, name, version):
+    answer = client.post(f"/v1/models/{name}/predict", json={"rows": [ROW]}).json()
+    assert (answer["model"], answer["version"]) == ("splurge", version)
+    shown = client.get(f"/v1/models/{name}").json()
+    assert (shown["name"], shown["version"]) == ("splurge", version)
+    twice = client.post(f"/v1/models/{name}/predict", json={"rows": [ROW], "version": 1})
+    assert twice.status_code == 422
+    assert twice.json()["hint"] == "post to /v1/models/splurge/predict"
 
 
 @pytest.mark.parametrize(
@@ -706,9 +717,19 @@ def test_control_characters_of_a_client_do_not_reach_the_log(client, served, mon
     def break_down(*_):
         raise sqlite3.OperationalError("\x1b]0;title\x07")
 
-    monkeypatch.setattr(served.models, "list", break_down)
+    monkeypatch.setattr(served.models, "get", break_down)
     with caplog.at_level(logging.ERROR, "tinymlops.server"):
         client.get("/v1/models/%1b[2Jx%9b")
     assert "failed" in caplog.text
     assert not set(caplog.text) & {"\x1b", "\x07", "\x9b"}
     assert "\\x1b]0;title\\x07" in caplog.text
+
+
+def test_features_of_a_version_are_read_by_its_reference(client):
+    asked = {"features": ["spending", "spending@v1:last_amount"], "keys": [{"customer": 1}], "details": True}
+    answer = client.post(ONLINE, json=asked).json()
+    (row,) = answer["rows"]
+    assert row["v1_last_amount"] == row["last_amount"]
+    assert answer["ended"] == {}
+    wrong = client.post(ONLINE, json={**asked, "features": ["spending:last_amount@v1"]})
+    assert (wrong.status_code, wrong.json()["hint"]) == (404, "write spending@v1:last_amount")

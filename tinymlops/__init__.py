@@ -28,6 +28,16 @@ if TYPE_CHECKING:
     from tinymlops.features.definitions.expressions import Features, Label, Rows
     from tinymlops.features.definitions.nouns import Inputs, Schema
     from tinymlops.features.definitions.project import Project
+    from tinymlops.features.definitions.rules import (
+        between,
+        fresh,
+        matches,
+        not_null,
+        one_of,
+        same_distribution,
+        unique,
+        volume,
+    )
     from tinymlops.features.history.dataset_rows import SavedDataset
     from tinymlops.features.history.training_sets import TrainingData
     from tinymlops.features.join.point_in_time import point_in_time_join
@@ -69,11 +79,19 @@ __all__ = [
     "UntrustedModelError",
     "Workspace",
     "__version__",
+    "between",
     "connect",
     "create_app",
+    "fresh",
+    "matches",
+    "not_null",
+    "one_of",
     "point_in_time_join",
     "restore",
+    "same_distribution",
     "serve",
+    "unique",
+    "volume",
 ]
 
 __version__ = "0.1.0"
@@ -106,11 +124,19 @@ _HOMES = {
     "TrainingData": "tinymlops.features.history.training_sets",
     "UntrustedModelError": "tinymlops.errors",
     "Workspace": "tinymlops.workspace",
+    "between": "tinymlops.features.definitions.rules",
     "connect": "tinymlops.workspace",
     "create_app": "tinymlops.server",
+    "fresh": "tinymlops.features.definitions.rules",
+    "matches": "tinymlops.features.definitions.rules",
+    "not_null": "tinymlops.features.definitions.rules",
+    "one_of": "tinymlops.features.definitions.rules",
     "point_in_time_join": "tinymlops.features.join.point_in_time",
     "restore": "tinymlops.workspace",
+    "same_distribution": "tinymlops.features.definitions.rules",
     "serve": "tinymlops.server",
+    "unique": "tinymlops.features.definitions.rules",
+    "volume": "tinymlops.features.definitions.rules",
 }
 
 

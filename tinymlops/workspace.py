@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tinymlops.config import Config
     from tinymlops.features.definitions.asking import Asked
-    from tinymlops.features.definitions.nouns import FeatureView, Source, TrainingSet
+    from tinymlops.features.definitions.nouns import FeatureRole, FeatureView, Source, TrainingSet
     from tinymlops.features.definitions.project import Project
     from tinymlops.features.history.dataset_rows import SavedDataset
     from tinymlops.features.history.reproducing import VerifiedBuild
@@ -93,17 +93,20 @@ class Workspace(OpenWorkspace):
 
     Attributes:
         catalog: The definitions in force.
+        checks: Checks on data: `list`, `results`, `quarantined`, `release`, `drop`, `run`, `infer`.
         runs: Experiment runs: `list`, `get`, `metrics`, `artifacts`, ...
         models: Registered models: `versions`, `aliases`, `rollback`, `manifest`, ...
     """
 
     def __init__(self, scope: Scope, root: Path, config: Config) -> None:
+        from tinymlops.features.law.data_checks import Checks
         from tinymlops.registry.models import Models
         from tinymlops.registry.runs import Runs
         from tinymlops.serving.resolve import Resolver
 
         super().__init__(scope, root, config)
         self._read_online: Callable[..., OnlineFeatures] | None = None
+        self.checks = Checks(self._context)
         self.runs = Runs(scope)
         self.models = Models(scope)
         self._resolver = Resolver(self.models)
@@ -214,7 +217,8 @@ class Workspace(OpenWorkspace):
 
         Args:
             spine: Key columns, request fields and a time column: any table; keys may be text as in JSON.
-            features: Views, picked features, roles, on-demand views and services, or "view", "view:feature" and "service".
+            features: Views, picked features, roles, on-demand views and services, or "view", "view:feature", "view@v1" and
+                "service".
             start: Without a spine: the first moment, a datetime, a date (its midnight) or ISO 8601 text.
             end: Without a spine: the first moment that is not in the range.
             every: Without a spine: from one moment to the next, such as "1d" (24 hours); None for those at which a row is.
@@ -331,16 +335,20 @@ class Workspace(OpenWorkspace):
         self._readers.flush()
         return lineage(self._context(), reference, downstream=downstream, upstream=upstream)
 
-    def materialize(self, *views: FeatureView[..., Any] | str) -> list[Covered]:
+    def materialize(self, *views: FeatureView[..., Any] | FeatureRole | str) -> list[Covered]:
         """Bring these views, or all, up to date in the online store, and the rebuilt transformations that they stand on.
+
+        Args:
+            views: Which, or versions such as "spending@v1"; none for all in force, and the versions that stay beside them.
 
         Raises:
             ConflictError: If somebody else is materializing in this workspace.
         """
         from tinymlops.features.intake.refreshing import refresh
 
-        self._context().definitions.require_any()
-        return refresh(*self._named(views))
+        context = self._context()
+        context.definitions.require_any()
+        return refresh(context, views)
 
     def get_online_features(
         self, features: Asked, keys: Frame, *, details: bool = False, consumer: str | None = None
@@ -408,10 +416,11 @@ class Workspace(OpenWorkspace):
             What was found, each with its fix (`clean` if nothing but notes was), and what `tinymlops.toml` allows.
         """
         from tinymlops.features.law.linting import lint
+        from tinymlops.features.law.numbering import definitions_to_apply
 
         context, names = self._named(training_sets)
         if project is not None:
-            context = context.with_project(project.specs(), project.functions())
+            context = context.with_project(definitions_to_apply(project.specs(), self.catalog), project.functions())
         return lint(context, names, rows=replay, seed=seed, pure=pure)
 
     def reproduce(self, build: str) -> TrainingData:

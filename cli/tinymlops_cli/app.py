@@ -9,6 +9,7 @@ import tinymlops
 from tinymlops_cli import (
     bench,
     catalog,
+    checks,
     datasets,
     definitions,
     doctor,
@@ -63,6 +64,7 @@ COMMANDS = (
     definitions,
     catalog,
     history,
+    checks,
     features,
     datasets,
     tracking,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,6 +61,20 @@ def _references(database: Path) -> list[str]:
     return model_references(database)
 
 
+def _versions_of(kind: str) -> Callable[[Path], list[str]]:
+    def read(database: Path) -> list[str]:
+        from tinymlops.registry.names import definition_references
+
+        return definition_references(database, kind)
+
+    return read
+
+
+def views(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete the name of a feature view; its versions once there is an @."""
+    return _matching(ctx, ("feature_view",), incomplete)
+
+
 def _named(database: Path) -> list[str]:
     from tinymlops.records import Definition
 
@@ -74,7 +88,6 @@ def _names_in(database: Path, cls: type[Record]) -> list[str]:
 
 
 sources = completing(_definitions("source"))
-views = completing(_definitions("feature_view"))
 definitions = completing(_all_definitions)
 models = completing(_models)
 datasets = completing(_datasets)
@@ -85,8 +98,12 @@ named = completing(_named)
 def features(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete the last name of "sky,carrier_delays"."""
     before, comma, last = incomplete.rpartition(",")
-    found = [name for kind in ("feature_view", "on_demand", "service") for name in _names(ctx, _definitions(kind))]
-    return [f"{before}{comma}{name}" for name in found if name.startswith(last)]
+    return [f"{before}{comma}{name}" for name in _matching(ctx, ("feature_view", "on_demand", "service"), last)]
+
+
+def _matching(ctx: typer.Context, kinds: Sequence[str], incomplete: str) -> list[str]:
+    read = _versions_of if "@" in incomplete else _definitions
+    return [name for kind in kinds for name in _names(ctx, read(kind)) if name.startswith(incomplete)]
 
 
 def _names(ctx: typer.Context, read: Callable[[Path], list[str]]) -> list[str]:

@@ -117,14 +117,15 @@ def materialize(
     session: Session,
     views: Annotated[
         list[str] | None,
-        typer.Argument(help="The feature views; by default all.", autocompletion=completion.views),
+        typer.Argument(
+            help="The feature views, or versions such as spending@v1; by default all.",
+            autocompletion=completion.views,
+        ),
     ] = None,
 ) -> Answer:
     """Bring feature views up to date in the online store."""
-    workspace = session.workspace
-    names = views or [definition.name for definition in workspace.catalog.list("feature_view")]
     rows = [
-        {"view": name, "keys": covered.keys, "sequence": covered.sequence, "at": from_micros(covered.at)}
-        for name, covered in zip(names, workspace.materialize(*names), strict=True)
+        {"view": covered.view, "keys": covered.keys, "sequence": covered.sequence, "at": from_micros(covered.at)}
+        for covered in session.workspace.materialize(*(views or ()))
     ]
     return Answer(rows, [Table.of(rows) if rows else "there is no feature view to materialize"])

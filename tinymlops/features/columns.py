@@ -10,16 +10,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import polars as pl
 
 from tinymlops.errors import AccessError, DataError, DefinitionError, near
 from tinymlops.features.compute.aggregates import compute
 from tinymlops.features.compute.arranged import history_of
+from tinymlops.features.compute.rules import require_fits
 from tinymlops.features.definitions import graph, specs
 from tinymlops.features.definitions.expressions import with_window
+from tinymlops.features.definitions.nouns import title_of
 from tinymlops.features.definitions.on_demand import FEATURE, TIMESTAMP, check_row_by_row, inputs_of
 from tinymlops.features.definitions.specs import (
+    CheckSpec,
     EntitySpec,
     LabelSpec,
     OnDemandSpec,
@@ -68,6 +72,8 @@ def check_columns(context: Context) -> list[str]:
         known.check_keys(entity)
     for training_set in definitions.of(TrainingSetSpec).values():
         known.check_training_set(training_set, dtypes)
+    for check in definitions.of(CheckSpec).values():
+        known.check_rules(check, dtypes)
     return known.notes
 
 
@@ -144,18 +150,41 @@ class _Known:
         self._check_spine_key(spine, key, label, f"{where}, spine {training_set.spine!r}")
         for request in training_set.features:
             if request.on_demand:
-                on_demand = self._definitions.get(OnDemandSpec, request.view)
+                on_demand = self._definitions.for_request(request).get(OnDemandSpec, request.view)
                 _require(spine, on_demand.request, f"{where}, spine {training_set.spine!r}", on_demand.name)
                 self._check_on_demand(on_demand, training_set, spine, dtypes)
                 continue
-            view = self._definitions.get(ViewSpec, request.view)
-            entity = self._definitions.get(EntitySpec, view.entity)
-            self._check_spine_key(spine, request.on or entity.key, view, f"{where}, spine {training_set.spine!r}")
+            reader = self._definitions.for_request(request)
+            view = reader.get(ViewSpec, request.view)
+            columns = request.on or reader.get(EntitySpec, view.entity).key
+            if reader is self._definitions:
+                self._check_spine_key(spine, columns, view, f"{where}, spine {training_set.spine!r}")
+            else:  # the types of its rows are checked when they are joined
+                _require(spine, columns, f"{where}, spine {training_set.spine!r}", title_of(request))
             clash = [request.prefix + name for name in self._definitions.features_of(request)]
             for name in set(clash) & set(spine.columns):
                 raise DefinitionError(
                     f"{where} has a feature named {name!r}, and so has its spine {training_set.spine!r} a column",
                     hint='rename the feature, use its view in a role, .on(..., prefix="..."), or leave the column out',
+                )
+
+    def check_rules(self, check: CheckSpec, dtypes: dict[str, dict[str, pl.DataType] | None]) -> None:
+        """Check that the rules of a check on data fit the columns that it is on."""
+        frame = self._frames.get(check.target)
+        if check.of_view:
+            view = self._definitions.get(ViewSpec, check.target)
+            features = dtypes[view.name]
+            if features is None:
+                return
+            names = self._definitions.get(EntitySpec, view.entity).key
+            frame = pl.DataFrame([*(key.alias(name) for key, name in zip(self._key(view), names, strict=True))])
+            frame = frame.with_columns(pl.Series(name, [], dtype=dtype) for name, dtype in features.items())
+        if frame is not None:
+            with _as_definition_error(f"check {check.name!r}"):
+                require_fits(
+                    check.rules,
+                    frame,
+                    where=f"check on {'feature view' if check.of_view else 'source'} {check.target!r}",
                 )
 
     def _check_spine_key(
@@ -179,7 +208,7 @@ class _Known:
         for request in training_set.features:
             if graph.parameter_of(request) not in on_demand.views:
                 continue
-            known = dtypes[request.view]
+            known = dtypes[request.view] if request.version is msgspec.UNSET else None
             if known is None:
                 return
             for name in self._definitions.features_of(request):

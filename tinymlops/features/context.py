@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tinymlops.errors import AccessError, DataError, DefinitionError
-from tinymlops.features.definitions import specs
-from tinymlops.features.definitions.code import find_function, require_same
-from tinymlops.features.definitions.definitions import Definitions
+from tinymlops.errors import AccessError, DataError, DefinitionError, NotFoundError
+from tinymlops.features.definitions import graph, specs
+from tinymlops.features.definitions.code import find_function, is_same, require_same
+from tinymlops.features.definitions.definitions import Definitions, in_words
+from tinymlops.features.definitions.nouns import title_of
+from tinymlops.features.definitions.specs import OnDemandSpec, SourceSpec, ViewSpec
 from tinymlops.times import Clock, parse_duration, system_clock, to_micros
 
 if TYPE_CHECKING:
@@ -23,14 +26,17 @@ if TYPE_CHECKING:
     import polars as pl
 
     from tinymlops.config import Config
-    from tinymlops.features.definitions.specs import AnySpec, CodeReference
+    from tinymlops.features.definitions.definitions import Older
+    from tinymlops.features.definitions.specs import AnySpec, CodeReference, FeatureRequest
     from tinymlops.records import Definition
     from tinymlops.registry.catalog import Catalog
     from tinymlops.registry.scope import Scope
     from tinymlops.stores.engine import Limits
     from tinymlops.stores.environment import Environment
 
-__all__ = ["Context", "definitions_of", "load_definitions"]
+_NOWHERE: Mapping[str, str] = {}
+
+__all__ = ["Context", "closure", "definitions_of", "filled", "load_definitions", "older_in", "spec_of"]
 
 
 @dataclass(frozen=True)
@@ -124,13 +130,47 @@ class Context:
             "tmp": self.environment.tmp,
         }
 
-    def with_project(self, new: Iterable[AnySpec], functions: Mapping[str, Callable[..., Any]]) -> Context:
+    def with_project(self, new: Definitions, functions: Mapping[str, Callable[..., Any]]) -> Context:
         """Return the same state read by a project's definitions that are not applied yet."""
-        return replace(self, definitions=Definitions(new), functions=functions)
+        return replace(self, definitions=new, functions=functions)
 
     def with_definitions(self, definitions: Definitions) -> Context:
         """Return the same state read by other definitions: those that a model was registered with."""
         return replace(self, definitions=definitions)
+
+    def for_request(self, request: FeatureRequest) -> Context:
+        """Return the same state read by the version that a request names, with all that it stands on.
+
+        Raises:
+            NotFoundError: If there is no such version.
+            DefinitionError: If it needs Python code that has changed since.
+        """
+        reader = self.definitions.for_request(request)
+        if reader is self.definitions:
+            return self
+        functions = {}
+        for spec in _run_at_reads(reader, request):
+            assert spec.code is not None, "it is what runs"
+            try:
+                known = self.functions.get(spec.name)
+                same = known is not None and is_same(known, spec.code)
+                functions[spec.name] = known if known and same else find_function(spec.code, self.root)
+            except DefinitionError as error:
+                raise DefinitionError(
+                    f"{title_of(request)} cannot be read beside its successor: {error.message}",
+                    hint=f"keep its module as it is and write the new {spec.name} in another one, or write both in SQL or "
+                    "as expressions",
+                ) from error
+        return replace(self, definitions=reader, functions=functions)
+
+
+def _run_at_reads(definitions: Definitions, request: FeatureRequest) -> list[SourceSpec | OnDemandSpec]:
+    """Return the definitions whose Python code runs when a request is read."""
+    if request.on_demand:
+        return [definitions.get(OnDemandSpec, request.view)]
+    view = definitions.get(ViewSpec, request.view)
+    sources = graph.lineage(definitions, definitions.get(SourceSpec, view.source))
+    return [source for source in sources if source.row_wise and source.code is not None]
 
 
 @contextmanager
@@ -146,9 +186,97 @@ def _naming(name: str) -> Iterator[None]:
 
 def load_definitions(catalog: Catalog) -> Definitions:
     """Read the definitions in force from the catalog."""
-    return definitions_of(catalog.list())
+    return definitions_of(catalog.list(), older=partial(older_in, catalog), places=catalog.places())
 
 
-def definitions_of(rows: Iterable[Definition]) -> Definitions:
-    """Read definitions as stored in the catalog or in a model's manifest."""
-    return Definitions(specs.decode(msgspec.json.encode(row.spec)) for row in rows)
+def definitions_of(
+    rows: Iterable[Definition],
+    variants: Iterable[Definition] = (),
+    *,
+    older: Older | None = None,
+    places: Mapping[str, str] = _NOWHERE,
+) -> Definitions:
+    """Read definitions as stored in the catalog or in a model's manifest.
+
+    Args:
+        rows: Each kind and name once.
+        variants: Versions that requests name, with all that they stand on.
+        older: Gives such versions otherwise.
+        places: Renamed source to the name that its rows are stored under.
+    """
+    rows, pinned = list(rows), list(variants)
+    return Definitions(
+        map(spec_of, rows),
+        versions={f"{row.kind}:{row.name}": row.version for row in rows},
+        older=partial(_pinned, pinned) if pinned else older,
+        places=places,
+    )
+
+
+def spec_of(row: Definition) -> AnySpec:
+    """Return the definition that a row of the catalog holds."""
+    return specs.decode(msgspec.json.encode(row.spec))
+
+
+def closure(row: Definition, version: Callable[[str, str, int], Definition]) -> Definitions:
+    """Return one version of a definition with all that it stands on.
+
+    Args:
+        row: The version.
+        version: Gives others by kind, name and number.
+
+    Raises:
+        NotFoundError: If nobody recorded what it stands on.
+    """
+    if not row.below:
+        raise NotFoundError(
+            f"{in_words(row.kind)} {row.name} v{row.version} is from before versions recorded what they stand on",
+            hint="apply that definition again: it becomes the newest version",
+        )
+    found = [row]
+    for key, number in row.below.items():
+        kind, _, name = key.partition(":")
+        found.append(version(kind, name, number))
+    return definitions_of(found)
+
+
+def filled(rows: Sequence[Definition]) -> list[Definition]:
+    """Return definitions in force with what those of before schema 4 stand on, which nobody had recorded."""
+    if all(row.logic for row in rows):
+        return list(rows)
+    definitions = definitions_of(rows)
+    return [row if row.logic else _filled(row, definitions) for row in rows]
+
+
+def _filled(row: Definition, definitions: Definitions) -> Definition:
+    spec = spec_of(row)
+    below = {key: definitions.versions[key] for key in graph.below(definitions, spec)}
+    return msgspec.structs.replace(row, below=below, logic=specs.logic(spec))
+
+
+def older_in(catalog: Catalog, kind: str, name: str, chosen: int | str) -> Definitions:
+    """Return a version of a definition with all that it stands on, as the catalog has them.
+
+    Args:
+        catalog: What was applied.
+        kind: Of the definition.
+        name: Its name.
+        chosen: The version's number, or the name of a variant.
+
+    Raises:
+        NotFoundError: If there is none, or nobody recorded what it stands on.
+    """
+    row = catalog.version(kind, name, chosen)
+    if not row.below and row.removed_at is None:
+        row = next(one for one in filled(catalog.list()) if (one.kind, one.name) == (kind, name))
+    return closure(row, catalog.version)
+
+
+def _pinned(rows: Sequence[Definition], kind: str, name: str, chosen: int | str) -> Definitions:
+    def version(kind: str, name: str, number: int | str) -> Definition:
+        found = [row for row in rows if (row.kind, row.name) == (kind, name) and number in (row.version, row.variant)]
+        if not found:
+            raise NotFoundError(f"{in_words(kind)} {name}@{number} was not kept with what was built with it")
+        return found[-1]
+
+    return closure(version(kind, name, chosen), version)

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from tinymlops.errors import ConflictError, DefinitionError, TinyMLOpsError
 from tinymlops.features.context import definitions_of
-from tinymlops.features.definitions.specs import SourceSpec
+from tinymlops.features.definitions import graph
+from tinymlops.features.definitions.specs import FeatureRequest, SourceSpec, TrainingSetSpec
+from tinymlops.features.history.ended import ended_views
 from tinymlops.features.history.generations import (
     dating_of,
     generations_of,
@@ -17,6 +19,7 @@ from tinymlops.features.history.generations import (
     span_of,
 )
 from tinymlops.records import RenamedSource, SourceState
+from tinymlops.registry.catalog import Catalog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -45,6 +48,7 @@ def notes_on_stored_rows(context: Context, models: Models, renamed: Mapping[str,
         for name, was in renamed.items()
         if place_of(context.environment.database, name) == name
     ]
+    notes += list(_on_versions(context))
     starved = starved_models(context, models, renamed)
     return notes + [f"model {reference} is starved: {why}" for reference, why in starved.items()]
 
@@ -68,10 +72,12 @@ def starved_models(context: Context, models: Models, renamed: Mapping[str, str] 
             used or {f"{newest.name}:{newest.version}": f"{newest.name}:{newest.version}"}
         ).items():
             try:
-                pinned = definitions_of(models.manifest(reference).definitions)
+                manifest = models.manifest(reference)
+                pinned = definitions_of(manifest.definitions, manifest.variants)
             except TinyMLOpsError:
                 continue  # loading the model reports it
-            reasons = list(_starving(context, pinned, renamed or {}))
+            every = [pinned, *graph.named_versions(pinned)]
+            reasons = list(dict.fromkeys(why for one in every for why in _starving(context, one, renamed or {})))
             if reasons:
                 found[shown] = "; ".join(reasons)
     return found
@@ -122,6 +128,18 @@ def rename(tx: Transaction, renamed: Mapping[str, str], at: datetime) -> None:
         if place_of(tx, name) != place:
             tx.put(RenamedSource(name=name, place=place, at=at))
             tx.audit("source.rename", name, was=was, place=place)
+
+
+def _on_versions(context: Context) -> Iterator[str]:
+    """Say of each version that a training set names that it gets no new rows; refuse one that cannot be read."""
+    for row in Catalog(context.scope).list("feature_view"):
+        if row.spec.get("about", {}).get("keep"):  # it stays beside its successor
+            context.for_request(FeatureRequest(view=row.name, version=row.version))
+    for training_set in context.definitions.of(TrainingSetSpec).values():
+        for request in training_set.features:
+            context.for_request(request)
+        for title, one in ended_views(context, training_set.features).items():
+            yield f"training set {training_set.name} reads {title}, which gets no new rows: {one}"
 
 
 def _judged(context: Context) -> Iterator[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["bin_counts", "bin_edges", "psi"]
+__all__ = ["bin_counts", "bin_edges", "expected_psi", "psi"]
 
 Array = np.ndarray[Any, Any]
 
@@ -84,6 +84,25 @@ def psi(expected_counts: Array, actual_counts: Array) -> float:
         return float("nan")
     expected, actual = _shares(expected), _shares(actual)
     return float(np.sum((actual - expected) * np.log(actual / expected)))
+
+
+def expected_psi(bins: int, training_rows: int, rows: int) -> float:
+    """Return the population stability index that sampling alone gives on average.
+
+    Without drift the index divided by `1/n + 1/m` follows a chi-square distribution with `bins - 1` degrees of
+    freedom (Yurdakul, "Statistical Properties of Population Stability Index", 2018); this is its mean. With so few rows
+    that bins stay empty, the index is greater.
+
+    Args:
+        bins: How many bins have rows in either sample.
+        training_rows: n.
+        rows: m.
+
+    Example:
+        >>> round(expected_psi(10, 100_000, 100), 3)
+        0.09
+    """
+    return (bins - 1) * (1 / training_rows + 1 / rows)
 
 
 def _shares(counts: Array) -> Array:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from tinymlops.kernels.drift import bin_counts, psi
+from tinymlops.kernels.drift import bin_counts, expected_psi, psi
 
 if TYPE_CHECKING:
     from tinymlops.training.baseline import Histogram
 
-__all__ = ["Drift", "DriftCounter", "drifts_of", "expected_psi"]
+__all__ = ["Drift", "DriftCounter", "drifts_of"]
 
 
 class Drift(msgspec.Struct, frozen=True):
@@ -87,25 +87,6 @@ class DriftCounter:
             return len(self._counts) - 1
         text = str(value).lower() if isinstance(value, bool) else str(value)
         return self._places.get(text, len(self._counts) - 2)
-
-
-def expected_psi(bins: int, training_rows: int, rows: int) -> float:
-    """Return the population stability index that sampling alone gives on average.
-
-    Without drift the index divided by `1/n + 1/m` follows a chi-square distribution with `bins - 1` degrees of
-    freedom (Yurdakul, "Statistical Properties of Population Stability Index", 2018); this is its mean. With so few rows
-    that bins stay empty, the index is greater.
-
-    Args:
-        bins: How many bins have rows in either sample.
-        training_rows: n.
-        rows: m.
-
-    Example:
-        >>> round(expected_psi(10, 100_000, 100), 3)
-        0.09
-    """
-    return (bins - 1) * (1 / training_rows + 1 / rows)
 
 
 def drifts_of(counters: Iterable[tuple[str, DriftCounter]]) -> list[Drift]:

@@ -7,6 +7,7 @@ each record declares; nothing else enumerates tables.
 from __future__ import annotations
 
 from tinymlops.records.audit import AuditEntry
+from tinymlops.records.checks import CheckResult, Quarantine
 from tinymlops.records.counters import Counter
 from tinymlops.records.datasets import Dataset, DatasetPart
 from tinymlops.records.definitions import Definition, Mark, Note
@@ -33,6 +34,7 @@ __all__ = [
     "TABLES",
     "Artifact",
     "AuditEntry",
+    "CheckResult",
     "Counter",
     "Dataset",
     "DatasetPart",
@@ -52,6 +54,7 @@ __all__ = [
     "Prediction",
     "PushBatch",
     "PushedRow",
+    "Quarantine",
     "Reader",
     "Record",
     "RenamedSource",
@@ -89,6 +92,8 @@ TABLES: tuple[type[Record], ...] = (
     Note,
     Mark,
     Reader,
+    CheckResult,
+    Quarantine,
     Dataset,
     DatasetPart,
 )

@@ -38,6 +38,11 @@ class Definition(Record, frozen=True, kw_only=True):
     message: str = ""
     """Why: what `apply -m` was told."""
 
+    @property
+    def variant(self) -> str:
+        """The name of the variant that this version is; empty if it has none."""
+        return str(self.spec.get("about", {}).get("variant", ""))
+
 
 class Note(Record, frozen=True, kw_only=True):
     """What somebody wrote about a version of a definition or a model, for those who come later."""

@@ -28,7 +28,7 @@ class Ingestion(Record, frozen=True, kw_only=True):
     rows_held_back: int = 0
     """Not yet available by the workspace's clock; the next ingest takes them."""
     rows_quarantined: int = 0
-    """Without an event time."""
+    """Left out: without an event time, or kept aside by checks, now or before."""
     rows_never_known: int = 0
     """Without a created time where the source declares one: stored, and visible to labels only."""
     complete_until: int | None = None

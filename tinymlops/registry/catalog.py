@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tinymlops.errors import NotFoundError, near
-from tinymlops.records import Definition
+from tinymlops.records import Definition, RenamedSource
 from tinymlops.registry.remarks import Remarks
 
 if TYPE_CHECKING:
@@ -67,6 +67,50 @@ class Catalog:
             )
         return known[name]
 
+    def newest(self, *, tx: Transaction | None = None) -> dict[tuple[str, str], int]:
+        """Return kind and name to the greatest version that a definition ever had, in force or not."""
+        sql = f"SELECT kind, name, MAX(version) FROM {Definition.table} GROUP BY kind, name"
+        return {(kind, name): version for kind, name, version in (tx.execute(sql) if tx else self._database.rows(sql))}
+
+    def versions(self, kind: str, name: str) -> builtins.list[Definition]:
+        """Return every version of a definition, oldest first; none if it was never applied."""
+        return self._database.list(Definition, where={"kind": kind, "name": name}, order="version")
+
+    def version(self, kind: str, name: str, chosen: int | str) -> Definition:
+        """Return a version, in force or not.
+
+        Args:
+            kind: Of the definition.
+            name: Its name.
+            chosen: The version's number, or the name of a variant.
+
+        Raises:
+            NotFoundError: If there is none, with the near match.
+        """
+        every = self.versions(kind, name)
+        if not every:
+            self.get(kind, name)  # which says what there is
+        if isinstance(chosen, int):
+            found = [row for row in every if row.version == chosen]
+            hint = f"it has v1 to v{every[-1].version}"
+        else:
+            found = [row for row in every if row.variant == chosen]
+            known = sorted({row.variant for row in every} - {""})
+            hint = near(chosen, known, otherwise=f"it has no variants; its versions are v1 to v{every[-1].version}")
+        if not found:
+            said = f"version {chosen}" if isinstance(chosen, int) else f"variant {chosen!r}"
+            raise NotFoundError(f"{kind.replace('_', ' ')} {name!r} has no {said}", hint=hint)
+        return found[-1]
+
+    def places(self) -> dict[str, str]:
+        """Return the sources that have another name now, each with the name that its rows are stored under."""
+        return {row.name: row.place for row in self._database.list(RenamedSource)}
+
+    def kept(self) -> builtins.list[Definition]:
+        """Return the versions out of force that say `keep=True`."""
+        where = "WHERE removed_at IS NOT NULL AND json_extract(spec, '$.about.keep') = 1 ORDER BY kind, name, version"
+        return self._database.select(Definition, where)
+
     def note(self, reference: str, text: str, *, kind: str | None = None) -> Note:
         """Keep a note about a version of a definition or a model: `Remarks.note`."""
         return self.remarks.note(reference, text, kind=kind)
@@ -79,10 +123,6 @@ class Catalog:
         """Return every version of a definition or a model, newest first, with who, when and why: `Remarks.story`."""
         return self.remarks.story(reference, kind=kind)
 
-    def versions(self, kind: str, name: str) -> builtins.list[Definition]:
-        """Return every version of a definition that was ever applied, oldest first."""
-        return self._database.list(Definition, where={"kind": kind, "name": name}, order="version")
-
     def built_with(self, fingerprints: Mapping[str, str]) -> builtins.list[Definition]:
         """Return the versions of definitions with these fingerprints, in force or not.
 
@@ -92,11 +132,25 @@ class Catalog:
         Raises:
             NotFoundError: If one cannot be found.
         """
-        return [self._version(key, fingerprints[key]) for key in sorted(fingerprints)]
+        return [self._version(key, fingerprints[key]) for key in sorted(fingerprints) if "@" not in key]
+
+    def variants_in(self, fingerprints: Mapping[str, str]) -> builtins.list[Definition]:
+        """Return the named versions that something was built with beside the definitions then in force.
+
+        Args:
+            fingerprints: `kind:name@v1` to fingerprint, among others.
+
+        Raises:
+            NotFoundError: If one is nowhere to be found.
+        """
+        return [self._version(key, fingerprints[key]) for key in sorted(fingerprints) if "@" in key]
 
     def _version(self, key: str, fingerprint: str) -> Definition:
-        kind, _, name = key.partition(":")
-        where = {"kind": kind, "name": name, "fingerprint": fingerprint}
+        kind, _, named = key.partition(":")
+        name, _, number = named.partition("@v")
+        where: dict[str, object] = {"kind": kind, "name": name, "fingerprint": fingerprint}
+        if number:
+            where["version"] = int(number)
         found = self._database.list(Definition, where=where, order="-version", limit=1)
         if not found:
             raise NotFoundError(

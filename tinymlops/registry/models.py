@@ -9,6 +9,7 @@ import msgspec
 
 from tinymlops.errors import ConflictError, DataError, IntegrityError, NotFoundError, near
 from tinymlops.records import Definition, LoggedModel, ModelAlias, ModelVersion, Run, TrainingSetBuild
+from tinymlops.references import Reference, is_number
 from tinymlops.registry.catalog import Catalog
 from tinymlops.registry.remarks import refuse_experimental
 from tinymlops.registry.runs import Runs
@@ -42,6 +43,8 @@ class ModelManifest(msgspec.Struct, frozen=True, kw_only=True):
     training_set: TrainingSetBuild | None
     definitions: list[Definition]
     """The definitions in full, by kind and name, as they were when the training set was built."""
+    variants: list[Definition] = []
+    """Versions that it names beside those, each with all that it stands on."""
 
 
 class Models:
@@ -100,25 +103,33 @@ class Models:
 
         Args:
             reference: "delay" for the champion, or the newest version where there is no champion; "delay@latest" for
-                the newest; "delay@challenger" for that alias; "delay:3" for version 3.
+                the newest; "delay@challenger" for that alias; "delay@v3" or "delay:3" for version 3.
 
         Raises:
             NotFoundError: If there is none, with the near match.
         """
-        name, mark, rest = _split(reference)
+        said = Reference.parse(reference)
+        name = said.name
+        if said.part is not None:
+            raise NotFoundError(
+                f"{reference!r} names a part, and a model has none",
+                hint=f"write {name}, {name}@v1 or {name}@{CHAMPION}",
+            )
         versions = {version.version: version for version in self.versions(name)}
-        if mark == ":":
-            return self._numbered(name, rest, versions)
-        if not mark:
+        if said.version is not None:
+            return self._numbered(name, said.version, versions)
+        if said.mark is None:
             champion = self._database.get(ModelAlias, name=name, alias=CHAMPION)
             return versions[champion.version if champion is not None else max(versions)]
-        if rest == LATEST:
+        if said.mark == LATEST:
             return versions[max(versions)]
-        found = self._database.get(ModelAlias, name=name, alias=rest)
+        found = self._database.get(ModelAlias, name=name, alias=said.mark)
         if found is None:
             known = [alias.alias for alias in self.aliases(name)]
-            otherwise = "" if known else f"set one: promote({name!r}, {max(versions)}, {rest!r})"
-            raise NotFoundError(f"model {name!r} has no alias {rest!r}", hint=near(rest, known, otherwise=otherwise))
+            otherwise = "" if known else f"set one: promote({name!r}, {max(versions)}, {said.mark!r})"
+            raise NotFoundError(
+                f"model {name!r} has no alias {said.mark!r}", hint=near(said.mark, known, otherwise=otherwise)
+            )
         return versions[found.version]
 
     def list(self) -> builtins.list[ModelVersion]:
@@ -160,7 +171,7 @@ class Models:
             NotFoundError: If there is no such version.
         """
         _check_alias(name, alias)
-        self._numbered(name, str(version), {one.version: one for one in self.versions(name)})
+        self._numbered(name, version, {one.version: one for one in self.versions(name)})
         with self._write() as tx:
             current = tx.get(ModelAlias, name=name, alias=alias)
             at = current.version if current is not None else 0
@@ -235,13 +246,15 @@ class Models:
             known = [one.name for one in self._database.list(LoggedModel, where={"run": record.id})]
             hint = near(logged_name, known, otherwise="" if known else "log one first: run.log_model(model)")
             raise NotFoundError(f"run {record.name!r} logged no model {logged_name!r}", hint=hint)
+        catalog = Catalog(self._scope)
         build = self._database.get(TrainingSetBuild, id=model.training_set) if model.training_set else None
         return ModelManifest(
             protocol=_PROTOCOL,
             model=model,
             run=record,
             training_set=build,
-            definitions=Catalog(self._scope).built_with(model.definitions),
+            definitions=catalog.built_with(model.definitions),
+            variants=catalog.variants_in(model.definitions),
         )
 
     def _point(
@@ -262,12 +275,9 @@ class Models:
         tx.audit("model.promote", f"{name}@{alias}", version=version, previous=moved.previous)
         return moved
 
-    def _numbered(self, name: str, text: str, versions: dict[int, ModelVersion]) -> ModelVersion:
-        number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+    def _numbered(self, name: str, number: int, versions: dict[int, ModelVersion]) -> ModelVersion:
         if number not in versions:
-            raise NotFoundError(
-                f"model {name!r} has no version {text or '(empty)'}", hint=f"it has 1 to {max(versions)}"
-            )
+            raise NotFoundError(f"model {name!r} has no version {number}", hint=f"it has 1 to {max(versions)}")
         return versions[number]
 
     def _names(self) -> builtins.list[str]:
@@ -291,20 +301,16 @@ def _decode(content: bytes) -> ModelManifest:
         return msgspec.json.decode(content, type=ModelManifest, strict=False)
 
 
-def _split(reference: str) -> tuple[str, str, str]:
-    """Split "delay@champion" into name, mark and the rest."""
-    for mark in "@:":
-        if mark in reference:
-            name, _, rest = reference.partition(mark)
-            return name, mark, rest
-    return reference, "", ""
-
-
 def _check_alias(name: str, alias: str) -> None:
     _check_name(alias, "alias")
     if alias == LATEST:
         raise DataError(
             f"the alias {LATEST!r} cannot be set: {name}@{LATEST} is always the newest version",
+            hint=f"use another alias, such as {CHAMPION!r}",
+        )
+    if is_number(alias):
+        raise DataError(
+            f"the alias {alias!r} would stand for a number: {name}@{alias} is that version",
             hint=f"use another alias, such as {CHAMPION!r}",
         )
 

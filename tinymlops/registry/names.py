@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tinymlops.records import Record
 
-__all__ = ["dataset_names", "definition_names", "model_references", "names_of"]
+__all__ = ["dataset_names", "definition_names", "definition_references", "model_references", "names_of"]
 
 
 def dataset_names(database: Path) -> list[str]:
@@ -41,11 +41,21 @@ def definition_names(database: Path, kind: str) -> list[str]:
     return _read(database, sql, kind)
 
 
+def definition_references(database: Path, kind: str) -> list[str]:
+    """Return every way to name a version of the definitions of a kind that are in force: by name, number or variant."""
+    table = Definition.table
+    sql = f"""SELECT name FROM {table} WHERE kind = ?1 AND removed_at IS NULL
+        UNION SELECT name || '@v' || version FROM {table} WHERE kind = ?1
+        UNION SELECT name || '@' || json_extract(spec, '$.about.variant') FROM {table}
+            WHERE kind = ?1 AND json_extract(spec, '$.about.variant') <> ''"""
+    return _read(database, sql, kind)
+
+
 def model_references(database: Path) -> list[str]:
     """Return every reference to a model version: its name alone, with an alias, or with a number."""
     versions, aliases = ModelVersion.table, ModelAlias.table
     sql = f"""SELECT name FROM {versions} UNION SELECT name || '@latest' FROM {versions}
-        UNION SELECT name || ':' || version FROM {versions} UNION SELECT name || '@' || alias FROM {aliases}"""
+        UNION SELECT name || '@v' || version FROM {versions} UNION SELECT name || '@' || alias FROM {aliases}"""
     return _read(database, sql)
 
 

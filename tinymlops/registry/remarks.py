@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from tinymlops.errors import ConflictError, DataError, DefinitionError, NotFoundError, near
-from tinymlops.records import Definition, LoggedModel, Mark, ModelVersion, Note, Run
+from tinymlops.records import Definition, LoggedModel, Mark, ModelAlias, ModelVersion, Note, Run
+from tinymlops.references import Reference
 from tinymlops.registry.predictions import predictions_by_version
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ class Remarks:
         """Keep a note about a version, signed with who wrote it.
 
         Args:
-            reference: "spending" for the version in force (of a model the newest), or "spending@v2".
+            reference: "spending" for the version in force (of a model the newest), "spending@v2", or "spending@ana" for a
+                variant; of a model also an alias.
             text: Why, in plain words; at most 10,000 characters.
             kind: Which of several that have the name, such as "source" or "model".
 
@@ -124,7 +126,7 @@ class Remarks:
 
     def find(self, reference: str, *, kind: str | None = None) -> Target:
         """Return the version that a reference means; the arguments are those of `note`."""
-        name, at, version = reference.partition("@")
+        name, number, mark, _ = said = Reference.parse(reference)
         found = [one for one in self._versions_of(name) if kind in (None, one.kind)]
         if not found:
             raise NotFoundError(f"nothing is called {name!r} here", hint=near(name, self._names()))
@@ -134,27 +136,35 @@ class Remarks:
                 f"{name!r} is the name of a {' and of a '.join(one.replace('_', ' ') for one in kinds)}",
                 hint=f"say which one: kind={kinds[0]!r}",
             )
-        if not at:
+        if said.chosen is None:
             return max(found, key=lambda one: one.version)
-        if not (version.startswith("v") and version[1:].isdigit()):
-            raise DefinitionError(f"{reference!r} names no version", hint=f"write {name}@v{found[-1].version}")
-        number = int(version[1:])
+        if mark is not None:
+            number = self._number_of(found[0], mark)
         for one in found:
             if one.version == number:
                 return one
         known = ", ".join(f"v{one.version}" for one in found)
-        raise NotFoundError(f"{name!r} has no version {number}", hint=f"it has {known}")
+        raise NotFoundError(f"{name!r} has no version {said.chosen}", hint=f"it has {known}")
 
     def story(self, reference: str, *, kind: str | None = None) -> list[VersionStory]:
         """Return every version of a definition or a model, newest first, and why each is as it is.
 
         Args:
-            reference: A name; with "@v2" only that version.
+            reference: A name; with "@v2" or the name of a variant or an alias, only that version.
             kind: As for `note`.
         """
         target = self.find(reference, kind=kind)
         stories = _of_model(self._database, target) if target.kind == MODEL else _of_definition(self._database, target)
-        return [one for one in stories if "@" not in reference or one.version == target.version]
+        chosen = Reference.parse(reference).chosen
+        return [one for one in stories if chosen is None or one.version == target.version]
+
+    def _number_of(self, target: Target, mark: str) -> int | None:
+        """Return the version that the name of a variant or an alias stands for; None if it stands for none."""
+        if target.kind == MODEL:
+            alias = self._database.get(ModelAlias, name=target.name, alias=mark)
+            return None if alias is None else alias.version
+        rows = self._database.list(Definition, where={"kind": target.kind, "name": target.name}, order="version")
+        return next((row.version for row in reversed(rows) if row.variant == mark), None)
 
     def _versions_of(self, name: str) -> list[Target]:
         definitions = self._database.list(Definition, where={"name": name}, order="version")

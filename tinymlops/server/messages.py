@@ -12,6 +12,7 @@ from tinymlops.records import ModelAlias, Signature
 
 __all__ = [
     "NAME",
+    "EndedVersion",
     "FeaturesAnswer",
     "FeaturesRequest",
     "Health",
@@ -101,7 +102,8 @@ class FeaturesRequest(_Body, frozen=True, kw_only=True):
     """Keys to read features for."""
 
     features: Annotated[list[Annotated[str, Meta(max_length=200)]], Meta(min_length=1, max_length=MAX_COLUMNS)]
-    """Views, on-demand views and services, such as `sky`, and single features, such as `sky:visib`."""
+    """Views, on-demand views and services, such as `sky`, single features, such as `sky:visib`, and versions: `sky@v1`,
+    `sky@v1:visib`."""
     keys: Rows | Columns
     """Entity keys and request fields: a list of rows, or an object of columns."""
     details: bool = False
@@ -123,6 +125,15 @@ class RebuiltRows(msgspec.Struct, frozen=True, kw_only=True):
     """Since they were computed."""
 
 
+class EndedVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """Since when a version gets no new rows."""
+
+    source: str
+    """Of which it reads rows that were replaced since."""
+    sequence: int
+    at: datetime
+
+
 class FeaturesAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Features, a row for each key, in order."""
 
@@ -130,6 +141,8 @@ class FeaturesAnswer(msgspec.Struct, frozen=True, kw_only=True):
     sequence: int
     rebuilt: dict[str, RebuiltRows] = {}
     """By view, of those on a rebuilt transformation."""
+    ended: dict[str, EndedVersion] = {}
+    """By version such as `spending@v1`, of those that get no new rows; with details."""
     rows: list[dict[str, Any]]
 
 

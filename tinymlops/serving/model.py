@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinymlops.config import listing
 from tinymlops.errors import DefinitionError, IntegrityError, UntrustedModelError
-from tinymlops.features.context import definitions_of
+from tinymlops.features.context import definitions_of, spec_of
 from tinymlops.features.definitions.code import is_importable
 from tinymlops.features.definitions.specs import OnDemandSpec, SourceSpec, TrainingSetSpec
 from tinymlops.frames import Frame, to_polars
@@ -171,7 +171,7 @@ def describe_model(models: Models, reference: str) -> Model:
     """
     version = models.get(reference)
     manifest = models.manifest(version)
-    return Model(version, _Loaded(manifest, None, definitions_of(manifest.definitions)))
+    return Model(version, _Loaded(manifest, None, definitions_of(manifest.definitions, manifest.variants)))
 
 
 def require_servable(models: Models, run: Any, logged_name: str, trusted: Collection[str]) -> None:
@@ -194,11 +194,12 @@ def require_servable(models: Models, run: Any, logged_name: str, trusted: Collec
             f"model {logged_name!r} was logged with trust in {', '.join(unlisted)}, and the project does not list it",
             hint=f"add to tinymlops.toml, wherever the model is served: {listing(unlisted)}",
         )
-    definitions = definitions_of(manifest.definitions)
-    needed = {f"on-demand view {name!r}": spec.code for name, spec in definitions.of(OnDemandSpec).items()}
-    for name, source in definitions.of(SourceSpec).items():
-        if source.inputs and source.code is not None:
-            needed[f"transformation {name!r}"] = source.code
+    needed = {}
+    for spec in map(spec_of, [*manifest.definitions, *manifest.variants]):
+        if isinstance(spec, OnDemandSpec):
+            needed[f"on-demand view {spec.name!r}"] = spec.code
+        elif isinstance(spec, SourceSpec) and spec.inputs and spec.code is not None:
+            needed[f"transformation {spec.name!r}"] = spec.code
     for what, code in needed.items():
         if not is_importable(code):
             raise DefinitionError(
@@ -216,7 +217,8 @@ def _load(context: Context, models: Models, version: ModelVersion) -> _Loaded:
     record = manifest.model
     content = context.environment.blobs.read(record.sha256)
     estimator = load(content, context.config.trusted_types, flavor=record.flavor)
-    return _Loaded(manifest, estimator, definitions_of(manifest.definitions))
+    definitions = definitions_of(manifest.definitions, manifest.variants, places=context.definitions.places)
+    return _Loaded(manifest, estimator, definitions)
 
 
 _loaded: OrderedDict[tuple[str, tuple[str, ...]], _Loaded] = OrderedDict()

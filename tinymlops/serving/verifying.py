@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from tinymlops.features.context import Context
+    from tinymlops.features.definitions.definitions import Definitions
     from tinymlops.registry.models import Models
 
 __all__ = ["Mismatch", "VerifiedOnline", "verify_online"]
@@ -123,7 +124,7 @@ def _compared(past: _Past, model: Model, logged: Sequence[Prediction]) -> Iterat
         time,
         asked.features,
         spine_source=asked.spine,
-        rows=lambda view, keys: past.rows(view, keys, sequence),
+        rows=lambda reader, view, keys: past.rows(reader, view, keys, sequence),
     )
     recomputed = json_rows(features_of(model, request.with_columns(*table.columns.values())))
     for row, values in zip(logged, recomputed, strict=True):
@@ -137,18 +138,19 @@ class _Past:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self._newest: dict[str, pl.DataFrame] = {}
+        self._newest: dict[tuple[Definitions, str], pl.DataFrame] = {}
 
-    def rows(self, view: ViewSpec, keys: Sequence[pl.Series], sequence: int) -> pl.DataFrame:
+    def rows(self, reader: Context, view: ViewSpec, keys: Sequence[pl.Series], sequence: int) -> pl.DataFrame:
         """Return the rows of a view's source that have one of these keys."""
-        definitions = self.context.definitions
+        definitions = reader.definitions
         source = definitions.get(SourceSpec, view.source)
         if graph.origin(definitions, source).inputs:  # rebuilt: its rows are not the earlier ones plus new ones
-            found = stored_rows(self.context, source.name, as_of=sequence)
+            found = stored_rows(reader, source.name, as_of=sequence)
         else:
-            if source.name not in self._newest:
-                self._newest[source.name] = stored_rows(self.context, source.name)
-            every = self._newest[source.name]
+            name = (definitions, source.name)
+            if name not in self._newest:
+                self._newest[name] = stored_rows(reader, source.name)
+            every = self._newest[name]
             found = every.filter(every["__sequence"] <= sequence)
         return _with_keys(found, definitions.key_columns(definitions.get(EntitySpec, view.entity), source), keys)
 

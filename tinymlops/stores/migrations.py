@@ -98,6 +98,11 @@ def _steps() -> Migrations:
         db.execute(_READERS)
 
     @steps()
+    def m006_checks_on_data(db: Database) -> None:
+        for statement in _CHECKS:
+            db.execute(statement)
+
+    @steps()
     def m007_datasets(db: Database) -> None:
         for statement in _DATASETS:
             db.execute(statement)
@@ -191,6 +196,39 @@ _READERS = f"""CREATE TABLE readers (
     {CHECK} INTEGER NOT NULL,
     PRIMARY KEY (consumer, kind, name)
 ) STRICT"""
+
+_CHECKS = (
+    f"""CREATE TABLE check_results (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        target TEXT NOT NULL,
+        definition TEXT NOT NULL,
+        rule TEXT NOT NULL,
+        action TEXT NOT NULL,
+        moment TEXT NOT NULL,
+        rows INTEGER NOT NULL,
+        failed INTEGER NOT NULL,
+        passed INTEGER,
+        detail TEXT NOT NULL,
+        sequence INTEGER NOT NULL,
+        at INTEGER NOT NULL,
+        {CHECK} INTEGER NOT NULL
+    ) STRICT""",
+    "CREATE INDEX check_results_target ON check_results (target, id)",
+    f"""CREATE TABLE quarantines (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        source TEXT NOT NULL,
+        status TEXT NOT NULL,
+        rows INTEGER NOT NULL,
+        rows_sha256 TEXT NOT NULL,
+        columns TEXT NOT NULL,
+        rules TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        settled_at INTEGER,
+        settled_by TEXT,
+        {CHECK} INTEGER NOT NULL
+    ) STRICT""",
+    "CREATE INDEX quarantines_source ON quarantines (source, status)",
+)
 
 _DATASETS = (
     f"""CREATE TABLE datasets (

@@ -96,17 +96,18 @@ def plan_view(definitions: Definitions, request: FeatureRequest, *, spine_source
     Raises:
         NotFoundError: If a name is unknown.
     """
-    view = definitions.get(ViewSpec, request.view)
-    entity = definitions.get(EntitySpec, view.entity)
-    source = definitions.get(SourceSpec, view.source)
+    reader = definitions.for_request(request)
+    view = reader.get(ViewSpec, request.view)
+    entity = reader.get(EntitySpec, view.entity)
+    source = reader.get(SourceSpec, view.source)
     return ComputePlan(
         view=view.name,
         features=asked_of(view, request),
         prefix=request.prefix,
-        source=graph.origin(definitions, source),
-        key=tuple(definitions.key_columns(entity, source)),
+        source=graph.origin(reader, source),
+        key=tuple(reader.key_columns(entity, source)),
         on=request.on or entity.key,
-        strict=is_strict(definitions, source.name, spine_source),
+        strict=is_strict(definitions, request, spine_source),
         ttl=view.ttl,
     )
 
@@ -149,9 +150,17 @@ def asked_of(view: ViewSpec, request: FeatureRequest) -> dict[str, Aggregate]:
     return {name: view.features[name] for name in request.features or view.features}
 
 
-def is_strict(definitions: Definitions, source: str, spine_source: str | None) -> bool:
-    """Return whether a row must not see itself: the spine and the feature share a source anywhere in their lineage."""
-    return spine_source is not None and bool(graph.shared_sources(definitions, spine_source, source))
+def is_strict(definitions: Definitions, request: FeatureRequest, spine_source: str | None) -> bool:
+    """Return whether a row must not see itself: the spine and the feature share a source anywhere in their lineage.
+
+    A source that was renamed since is the same, so those of another version are compared by where their rows are.
+    """
+    if spine_source is None:
+        return False
+    reader, places = definitions.for_request(request), definitions.places
+    own = graph.base_sources(reader, reader.get(ViewSpec, request.view).source)
+    spine = graph.base_sources(definitions, spine_source)
+    return not {places.get(name, name) for name in own}.isdisjoint(places.get(name, name) for name in spine)
 
 
 def no_key(column: str, view: str, columns: Sequence[str]) -> DataError:

@@ -49,7 +49,8 @@ def require_applied(noun: Noun, definitions: Definitions) -> None:
         raise NotFoundError(f"{title} is not in this workspace", hint="apply the project first: ws.apply(project)")
     changed = [] if fingerprint(known) == fingerprint(spec) else [f"{kind_of(spec)}:{spec.name}"]
     if isinstance(noun, TrainingSet | Service) and not changed:
-        now, then = graph.stands_on(Definitions(noun.siblings()), noun.spec), graph.stands_on(definitions, noun.spec)
+        siblings = Definitions(noun.siblings(), older=definitions.older)
+        now, then = graph.stands_on(siblings, noun.spec), graph.stands_on(definitions, noun.spec)
         changed = sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))
     if changed:
         raise DefinitionError(

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import msgspec
+
 from tinymlops.errors import DefinitionError, NotFoundError, near
-from tinymlops.features.definitions.nouns import FeatureRole, FeatureView, OnDemandView, Service
+from tinymlops.features.definitions.nouns import FeatureRole, FeatureView, OnDemandView, Service, title_of
+from tinymlops.features.definitions.nouns import requests_of as requests_of_objects
 from tinymlops.features.definitions.specs import FeatureRequest, OnDemandSpec, ServiceSpec, ViewSpec
+from tinymlops.references import Reference
 
 if TYPE_CHECKING:
     from tinymlops.features.definitions.definitions import Definitions
 
-__all__ = ["Askable", "Asked", "requests_of"]
+__all__ = ["Askable", "Asked", "requests_of", "require_features"]
 
 Askable: TypeAlias = FeatureView[..., Any] | FeatureRole | OnDemandView[..., Any] | Service
 """Features as an object."""
 Asked: TypeAlias = Sequence[Askable | str]
-"""Features as a user asks for them: objects, or "view", "view:feature", "on_demand_view" and "service"."""
+"""Features as a user asks for them: objects, or "view", "view:feature", "view@v1:feature", "on_demand_view" and "service"."""
 
 
 def requests_of(
@@ -31,7 +35,7 @@ def requests_of(
         check: Called with each object.
 
     Raises:
-        NotFoundError: If a name is unknown, with the near match.
+        NotFoundError: If a name is unknown, with the near match. A version is not looked up here.
         DefinitionError: If something is not features.
     """
     if isinstance(asked, str):
@@ -41,49 +45,48 @@ def requests_of(
         if isinstance(item, str):
             requests += _named(item, definitions)
             continue
-        requests += _of_object(item)
+        requests += requests_of_objects([item])
         if check is not None:
             check(item)
     return tuple(requests)
 
 
-def _of_object(item: object) -> Sequence[FeatureRequest]:
-    if isinstance(item, FeatureView):
-        return [item.as_role().request]
-    if isinstance(item, FeatureRole):
-        return [item.request]
-    if isinstance(item, OnDemandView):
-        return [FeatureRequest(view=item.spec.name, on_demand=True)]
-    if isinstance(item, Service):
-        return item.spec.features
-    raise DefinitionError(
-        f"{item!r} is not a feature view, a feature of one, an on-demand view or a service",
-        hint="list the views themselves: features=[sky, sky.on('dest', prefix='dest_'), calendar]",
-    )
+def require_features(view: ViewSpec, request: FeatureRequest) -> None:
+    """Refuse a request for a feature that its view does not have.
+
+    Raises:
+        NotFoundError: Naming the view and the feature, with the near match.
+    """
+    for feature in request.features or ():
+        if feature not in view.features:
+            raise NotFoundError(
+                f"feature view {title_of(request)!r} has no feature {feature!r}", hint=near(feature, view.features)
+            )
 
 
 def _named(text: str, definitions: Definitions) -> Sequence[FeatureRequest]:
-    name, _, feature = text.partition(":")
+    """Read "spending", "spending:last", "spending@v1" or "spending@v1:last"; features of a version get it as a prefix."""
+    said = Reference.parse(text)
     on_demand, views = definitions.of(OnDemandSpec), definitions.of(ViewSpec)
     services = definitions.of(ServiceSpec)
-    if name in on_demand:
-        return [FeatureRequest(view=name, on_demand=True)]
-    if name in views:
-        return [FeatureRequest(view=name, features=_picked(views[name], feature))]
-    if name in services:
-        if feature:
+    if said.name in services:
+        if said != Reference(said.name):
             raise NotFoundError(
-                f"service {name!r} is asked for as a whole, and not as {text!r}",
-                hint=f"ask for {name!r}, or for a view",
+                f"service {said.name!r} is asked for as a whole, and not as {text!r}",
+                hint=f"ask for {said.name!r}, or for a view",
             )
-        return services[name].features
-    known: Mapping[str, object] = {**views, **on_demand, **services}
-    if not definitions.all:
-        definitions.get(ViewSpec, name)  # which says to apply first
-    raise NotFoundError(f"there is no feature view {name!r}", hint=near(name, known))
-
-
-def _picked(view: ViewSpec, feature: str) -> tuple[str, ...] | None:
-    if feature and feature not in view.features:
-        raise NotFoundError(f"feature view {view.name!r} has no feature {feature!r}", hint=near(feature, view.features))
-    return (feature,) if feature else None
+        return services[said.name].features
+    request = FeatureRequest(view=said.name, on_demand=said.name in on_demand)
+    if said.part is not None and not request.on_demand:
+        request = msgspec.structs.replace(request, features=(said.part,))
+    if said.chosen is not None:
+        prefix = f"{said.mark or f'v{said.version}'}_"
+        return [msgspec.structs.replace(request, version=said.chosen, prefix=prefix)]
+    if said.name in views:
+        require_features(views[said.name], request)
+    elif not request.on_demand:
+        known: Mapping[str, object] = {**views, **on_demand, **services}
+        if not definitions.all:
+            definitions.get(ViewSpec, said.name)  # which says to apply first
+        raise NotFoundError(f"there is no feature view {said.name!r}", hint=near(said.name, known))
+    return [request]

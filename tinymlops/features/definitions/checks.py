@@ -6,11 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from graphlib import CycleError
 from typing import TYPE_CHECKING, Any
 
-from tinymlops.errors import DefinitionError, LeakageError
+from tinymlops.errors import DefinitionError, LeakageError, NotFoundError, near
 from tinymlops.features.definitions import graph
+from tinymlops.features.definitions.data_checks import require_sound
 from tinymlops.features.definitions.expressions import aggregates_in, feature_of
+from tinymlops.features.definitions.nouns import title_of
 from tinymlops.features.definitions.on_demand import check_expressions, inputs_of
 from tinymlops.features.definitions.specs import (
+    CheckSpec,
     EntitySpec,
     FeatureRequest,
     LabelSpec,
@@ -55,6 +58,8 @@ def check(definitions: Definitions, functions: Functions) -> list[str]:
     for on_demand in definitions.of(OnDemandSpec).values():
         inputs = inputs_of(on_demand, graph.views_under(definitions, on_demand), definitions)
         check_expressions(on_demand, functions[on_demand.name], inputs)
+    for spec in definitions.of(CheckSpec).values():
+        require_sound(spec, definitions)
     notes = _notes_on_sources(definitions)
     for training_set in definitions.of(TrainingSetSpec).values():
         _check_spine(training_set, definitions)
@@ -138,15 +143,22 @@ def _check_names(
     taken = {"timestamp": "the prediction time"}
     for request in requests:
         if request.on_demand:
-            on_demand = definitions.get(OnDemandSpec, request.view, used_by=where)
+            on_demand = definitions.for_request(request).get(OnDemandSpec, request.view, used_by=where)
             taken.update(dict.fromkeys(on_demand.request, f"a request field of {on_demand.name!r}"))
         else:
-            view = definitions.get(ViewSpec, request.view, used_by=where)
-            taken.update(dict.fromkeys(_role_of(view, request, definitions), f"a key column of {view.name!r}"))
+            reader = definitions.for_request(request)
+            view = reader.get(ViewSpec, request.view, used_by=where)
+            for feature in request.features or ():
+                if feature not in view.features:
+                    raise NotFoundError(
+                        f"feature view {title_of(request)!r}, which {where} names, has no feature {feature!r}",
+                        hint=near(feature, view.features),
+                    )
+            taken.update(dict.fromkeys(_role_of(view, request, reader), f"a key column of {view.name!r}"))
     owners: dict[str, str] = {}
     for request in requests:
         for name in _features_of(request, requests, definitions, functions):
-            owner = f"{request.view}:{name.removeprefix(request.prefix)}"
+            owner = f"{title_of(request)}:{name.removeprefix(request.prefix)}"
             if name in taken:
                 raise DefinitionError(
                     f"{where} has a feature named {name!r} ({owner}), which is {taken[name]}",
@@ -177,7 +189,7 @@ def _features_of(
 ) -> list[str]:
     if not request.on_demand:
         return [request.prefix + name for name in definitions.features_of(request)]
-    on_demand = definitions.get(OnDemandSpec, request.view)
+    on_demand = definitions.for_request(request).get(OnDemandSpec, request.view)
     inputs = inputs_of(on_demand, requests, definitions)
     return check_expressions(on_demand, functions[on_demand.name], inputs)
 
@@ -205,8 +217,11 @@ def _notes_on_training_set(training_set: TrainingSetSpec, definitions: Definitio
             f"{training_set.name}: label {label.name} shares {', '.join(sorted(shared))} with the spine; a row is never "
             f"its own outcome, which lies in ({begins}, t + {format_duration(label.gap + label.horizon)}]"
         )
-    for view in dict.fromkeys(request.view for request in training_set.features if not request.on_demand):
-        shared = graph.shared_sources(definitions, training_set.spine, definitions.get(ViewSpec, view).source)
+    requests = {title_of(request): request for request in training_set.features if not request.on_demand}
+    for view, request in requests.items():
+        reader = definitions.for_request(request)
+        own = graph.base_sources(reader, reader.get(ViewSpec, request.view).source)
+        shared = graph.base_sources(definitions, training_set.spine) & own
         if shared:
             notes.append(
                 f"{training_set.name}: {view} shares {', '.join(sorted(shared))} with the spine, so a row sees "

@@ -33,6 +33,7 @@ __all__ = [
     "import_modules",
     "is_importable",
     "is_interactive",
+    "is_same",
     "reference_of",
     "require_same",
     "told",
@@ -51,6 +52,7 @@ def reference_of(function: Callable[..., Any]) -> CodeReference:
         name=function.__qualname__,
         file=None if file is None else str(Path(file).resolve()),
         digest=_digest(function),
+        logic=_logic(function),
     )
 
 
@@ -90,13 +92,18 @@ def find_function(code: CodeReference, root: Path) -> Callable[..., Any]:
     return function
 
 
+def is_same(function: Callable[..., Any], code: CodeReference) -> bool:
+    """Say whether a function's source text is the one that was applied."""
+    return _digest(function) == code.digest
+
+
 def require_same(function: Callable[..., Any], code: CodeReference) -> None:
     """Refuse a function whose source text is not the one that was applied.
 
     Raises:
         DefinitionError: If it differs.
     """
-    if _digest(function) != code.digest:
+    if not is_same(function, code):
         raise _changed(code)
 
 
@@ -281,6 +288,25 @@ def _digest(function: Callable[..., Any]) -> str:
 
 def _digest_of(text: str) -> str:
     return hashlib.sha256(textwrap.dedent(text).encode()).hexdigest()
+
+
+@lru_cache(maxsize=1024)
+def _logic(function: Callable[..., Any]) -> str:
+    """Digest what a function does: its text without name, docstrings, decorators, comments and layout."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, TypeError, SyntaxError):
+        return _digest_of(_compiled(function.__code__))
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+            and ast.get_docstring(node) is not None
+        ):
+            node.body = node.body[1:] or [ast.Pass()]
+    for definition in tree.body:
+        if isinstance(definition, ast.FunctionDef | ast.AsyncFunctionDef):
+            definition.name, definition.decorator_list = "_", []
+    return _digest_of(ast.unparse(tree))
 
 
 def _compiled(code: CodeType) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TypeVar, cast
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeAlias, TypeVar, cast
+
+import msgspec
 
 from tinymlops.errors import DefinitionError, NotFoundError, near
 from tinymlops.features.definitions.specs import (
     AnySpec,
+    CheckSpec,
     EntitySpec,
     FeatureRequest,
     LabelSpec,
@@ -18,11 +21,16 @@ from tinymlops.features.definitions.specs import (
     ViewSpec,
 )
 
-__all__ = ["Definitions", "in_words", "kind_of"]
+__all__ = ["Definitions", "Older", "in_words", "key_of", "kind_of", "labelled"]
 
 _APPLY = "apply the project first: tinymlops apply, or ws.apply(project)"
 
-S = TypeVar("S", EntitySpec, SourceSpec, ViewSpec, OnDemandSpec, LabelSpec, TrainingSetSpec, ServiceSpec)
+S = TypeVar("S", EntitySpec, SourceSpec, ViewSpec, OnDemandSpec, LabelSpec, TrainingSetSpec, CheckSpec, ServiceSpec)
+
+Older: TypeAlias = Callable[[str, str, int | str], "Definitions"]
+"""Gives a version of a definition, by kind, name and number or name of a variant, with all that it stands on."""
+_NONE: Mapping[str, int] = {}
+_NOWHERE: Mapping[str, str] = {}
 
 
 class Definitions:
@@ -30,13 +38,27 @@ class Definitions:
 
     Args:
         all_specs: The definitions of a project, or those in force in a workspace.
+        versions: `kind:name` to version, where they are known.
+        older: Gives other versions than these.
+        places: Renamed source to the name that its rows are stored under.
     """
 
-    def __init__(self, all_specs: Iterable[AnySpec]) -> None:
+    def __init__(
+        self,
+        all_specs: Iterable[AnySpec],
+        *,
+        versions: Mapping[str, int] = _NONE,
+        older: Older | None = None,
+        places: Mapping[str, str] = _NOWHERE,
+    ) -> None:
         self.all = tuple(all_specs)
+        self.versions = dict(versions)
+        self.older = older
+        self.places = places
         self._by_kind: dict[type[AnySpec], dict[str, AnySpec]] = {}
         for spec in self.all:
             self._by_kind.setdefault(type(spec), {})[spec.name] = spec
+        self._variants: dict[tuple[str, str, int | str], Definitions] = {}
         self.plans: dict[object, object] = {}
         """Plans for online reads, made from them."""
         self.checked: set[str] = set()
@@ -45,6 +67,26 @@ class Definitions:
     def of(self, cls: type[S]) -> Mapping[str, S]:
         """Return the definitions of one kind by name."""
         return cast("Mapping[str, S]", self._by_kind.get(cls, {}))
+
+    def for_request(self, request: FeatureRequest) -> Definitions:
+        """Return what a request is read by: these, or the version of its view that it names with all that it stands on.
+
+        Raises:
+            NotFoundError: If there is no such version.
+        """
+        if request.version is msgspec.UNSET:
+            return self
+        kind = "on_demand" if request.on_demand else "feature_view"
+        key = (kind, request.view, request.version)
+        found = self._variants.get(key)
+        if found is None:
+            if self.older is None:
+                raise NotFoundError(
+                    f"no other version of {in_words(kind)} {request.view!r} can be read here",
+                    hint="versions are in the workspace that they were applied to",
+                )
+            found = self._variants[key] = self.older(*key)
+        return found
 
     def get(self, cls: type[S], name: str, *, used_by: str = "") -> S:
         """Return one definition.
@@ -77,12 +119,28 @@ class Definitions:
 
     def features_of(self, request: FeatureRequest) -> tuple[str, ...]:
         """Return the requested features of a view, in order, without its prefix."""
-        return request.features or tuple(self.get(ViewSpec, request.view).features)
+        return request.features or tuple(self.for_request(request).get(ViewSpec, request.view).features)
 
 
 def kind_of(spec: AnySpec) -> str:
     """Return the word for a definition's kind in the catalog."""
     return str(spec.__struct_config__.tag)
+
+
+def key_of(spec: AnySpec) -> str:
+    """Return `kind:name`, by which closures and manifests name a definition."""
+    return f"{kind_of(spec)}:{spec.name}"
+
+
+def labelled(key: str) -> str:
+    """Write a key of a closure for people.
+
+    Example:
+        >>> labelled("feature_view:spending@v1")
+        'feature view spending@v1'
+    """
+    kind, _, name = key.partition(":")
+    return f"{in_words(kind)} {name}"
 
 
 def in_words(kind: str) -> str:

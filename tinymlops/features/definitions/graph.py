@@ -7,13 +7,16 @@ its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
-from tinymlops.features.definitions.definitions import kind_of
+import msgspec
+
+from tinymlops.features.definitions.definitions import key_of
 from tinymlops.features.definitions.specs import (
     AnySpec,
+    CheckSpec,
     EntitySpec,
     FeatureRequest,
     LabelSpec,
@@ -37,6 +40,7 @@ __all__ = [
     "fingerprints",
     "labels_reading",
     "lineage",
+    "named_versions",
     "origin",
     "parameter_of",
     "rebuilt_under",
@@ -158,38 +162,64 @@ def views_under(definitions: Definitions, on_demand: OnDemandSpec) -> list[Featu
     return requests
 
 
-def below(definitions: Definitions, spec: AnySpec) -> list[AnySpec]:
-    """Return every definition that one stands on, directly or through others, each once; itself is not among them."""
-    found: dict[tuple[str, str], AnySpec] = {}
-    todo = _directly_below(definitions, spec)
-    while todo:
-        one = todo.pop()
-        if (kind_of(one), one.name) not in found:
-            found[kind_of(one), one.name] = one
-            todo += _directly_below(definitions, one)
-    return [found[key] for key in sorted(found)]
+def below(definitions: Definitions, spec: AnySpec) -> dict[str, AnySpec]:
+    """Return every definition that one stands on, directly or through others.
 
+    Returns:
+        `kind:name` to definition, in order; `kind:name@v1` for what stands there in a version that is named.
 
-def _directly_below(definitions: Definitions, spec: AnySpec) -> list[AnySpec]:
+    Raises:
+        NotFoundError: If a name resolves to nothing.
+    """
+    found: dict[str, AnySpec] = {}
     if isinstance(spec, SourceSpec):
-        return [definitions.get(SourceSpec, name) for name in spec.inputs]
-    if isinstance(spec, ViewSpec | LabelSpec):
-        return [definitions.get(EntitySpec, spec.entity), definitions.get(SourceSpec, spec.source)]
-    if isinstance(spec, OnDemandSpec):
-        return [definitions.get(ViewSpec, request.view) for request in views_under(definitions, spec)]
-    if isinstance(spec, TrainingSetSpec):
-        return [
-            definitions.get(SourceSpec, spec.spine),
-            definitions.get(LabelSpec, spec.label),
-            *(_requested(definitions, request) for request in spec.features),
-        ]
-    if isinstance(spec, ServiceSpec):
-        return [_requested(definitions, request) for request in spec.features]
-    return []
+        found = _keyed(upstream(definitions, spec.inputs).values())
+    elif isinstance(spec, ViewSpec | LabelSpec):
+        entity = definitions.get(EntitySpec, spec.entity)
+        found = _keyed([entity, *upstream(definitions, [spec.source]).values()])
+    elif isinstance(spec, OnDemandSpec):
+        for request in views_under(definitions, spec):
+            found |= _with_below(definitions, definitions.get(ViewSpec, request.view))
+    elif isinstance(spec, TrainingSetSpec):
+        found = _with_below(definitions, definitions.get(LabelSpec, spec.label))
+        found |= _keyed(upstream(definitions, [spec.spine]).values())
+        for request in spec.features:
+            found |= _requested(definitions, request)
+    elif isinstance(spec, ServiceSpec):
+        for request in spec.features:
+            found |= _requested(definitions, request)
+    elif isinstance(spec, CheckSpec):
+        target = spec.target
+        checked = definitions.get(ViewSpec, target) if spec.of_view else definitions.get(SourceSpec, target)
+        found = _with_below(definitions, checked)
+    return dict(sorted(found.items()))
 
 
-def _requested(definitions: Definitions, request: FeatureRequest) -> AnySpec:
-    return definitions.get(OnDemandSpec, request.view) if request.on_demand else definitions.get(ViewSpec, request.view)
+def _with_below(definitions: Definitions, spec: AnySpec) -> dict[str, AnySpec]:
+    return {key_of(spec): spec, **below(definitions, spec)}
+
+
+def _requested(definitions: Definitions, request: FeatureRequest) -> dict[str, AnySpec]:
+    reader = definitions.for_request(request)
+    spec = reader.get(OnDemandSpec, request.view) if request.on_demand else reader.get(ViewSpec, request.view)
+    found = _with_below(reader, spec)
+    if reader is definitions:
+        return found
+    return {f"{key}@v{reader.versions[key]}": spec for key, spec in found.items()}
+
+
+def _keyed(found: Iterable[AnySpec]) -> dict[str, AnySpec]:
+    return {key_of(spec): spec for spec in found}
+
+
+def named_versions(definitions: Definitions) -> list[Definitions]:
+    """Return the versions that training sets and services name beside the definitions, each as all that it stands on."""
+    every: list[TrainingSetSpec | ServiceSpec] = [
+        *definitions.of(TrainingSetSpec).values(),
+        *definitions.of(ServiceSpec).values(),
+    ]
+    requests = [request for one in every for request in one.features]
+    return [definitions.for_request(request) for request in requests if request.version is not msgspec.UNSET]
 
 
 def version_of(definitions: Definitions, view: ViewSpec) -> tuple[AnySpec, ...]:
@@ -211,32 +241,25 @@ def stands_on(definitions: Definitions, asking: TrainingSetSpec | ServiceSpec) -
     """Return the fingerprint of every definition that a training set or a service depends on, itself included.
 
     Returns:
-        `kind:name` to fingerprint, in order.
+        `kind:name` to fingerprint, in order; `kind:name@v1` for what stands there in a version that is named.
     """
-    found: list[AnySpec] = [asking]
-    sources: list[str] = []
+    found: dict[str, AnySpec] = {key_of(asking): asking}
     if isinstance(asking, TrainingSetSpec):
-        label = definitions.get(LabelSpec, asking.label)
-        found += [label, definitions.get(EntitySpec, label.entity)]
-        sources += [asking.spine, label.source]
-    found += upstream(definitions, sources).values()
-    return dict(sorted({**_named(found), **features_stand_on(definitions, asking.features)}.items()))
+        found |= _with_below(definitions, definitions.get(LabelSpec, asking.label))
+        found |= _keyed(upstream(definitions, [asking.spine]).values())
+    return dict(sorted({**_fingerprinted(found), **features_stand_on(definitions, asking.features)}.items()))
 
 
 def features_stand_on(definitions: Definitions, requests: Iterable[FeatureRequest]) -> dict[str, str]:
-    """Return the fingerprint of every definition that some features depend on: `kind:name` to fingerprint, in order."""
-    found: list[AnySpec] = []
-    sources: list[str] = []
+    """Return the fingerprint of every definition that some features depend on; keys as of `stands_on`, in order."""
+    found: dict[str, AnySpec] = {}
     for request in requests:
-        if request.on_demand:
-            found.append(definitions.get(OnDemandSpec, request.view))
-            continue
-        view = definitions.get(ViewSpec, request.view)
-        found += [view, definitions.get(EntitySpec, view.entity)]
-        sources.append(view.source)
-    found += upstream(definitions, sources).values()
-    return dict(sorted(_named(found).items()))
+        if request.on_demand and request.version is msgspec.UNSET:  # the views that it reads are in the list themselves
+            found[f"on_demand:{request.view}"] = definitions.get(OnDemandSpec, request.view)
+        else:
+            found |= _requested(definitions, request)
+    return dict(sorted(_fingerprinted(found).items()))
 
 
-def _named(found: Iterable[AnySpec]) -> dict[str, str]:
-    return {f"{kind_of(spec)}:{spec.name}": fingerprint(spec) for spec in found}
+def _fingerprinted(found: Mapping[str, AnySpec]) -> dict[str, str]:
+    return {key: fingerprint(spec) for key, spec in found.items()}

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.expressions import Aggregate, Column, aggregates_of, columns_of
+from tinymlops.features.definitions.nouns import title_of
 from tinymlops.features.definitions.specs import (
     EntitySpec,
+    FeatureRequest,
     LabelSpec,
     OnDemandSpec,
     ServiceSpec,
@@ -191,10 +193,10 @@ def features_in(into: Graph, definitions: Definitions, asking: TrainingSetSpec |
     found: list[Node] = []
     for request in asking.features:
         if request.on_demand:
-            node = Node("on_demand", request.view)
+            node = Node("on_demand", title_of(request))
             found += into.parts(node) or [node]
         else:
-            found += [Node("feature_view", request.view, name) for name in definitions.features_of(request)]
+            found += [Node("feature_view", title_of(request), name) for name in definitions.features_of(request)]
     return found
 
 
@@ -227,12 +229,12 @@ class _Builder:
             if column is not None and not column.startswith("__"):
                 self._column(source.name, column)
 
-    def add_view(self, view: ViewSpec) -> None:
-        node = self._graph.add(Node("feature_view", view.name))
+    def add_view(self, view: ViewSpec, title: str = "") -> None:
+        node = self._graph.add(Node("feature_view", title or view.name))
         self._add_reader(node, view.entity, view.source)
         self._add_times(node, view.source, list(view.features.values()))
         for name, feature in view.features.items():
-            self._add_expression(Node("feature_view", view.name, name), view.source, feature)
+            self._add_expression(Node("feature_view", node.name, name), view.source, feature)
 
     def add_label(self, label: LabelSpec) -> None:
         node = self._graph.add(Node("label", label.name))
@@ -240,8 +242,10 @@ class _Builder:
         self._add_times(node, label.source, [label.expression])
         self._add_expression(node, label.source, label.expression)
 
-    def add_on_demand(self, on_demand: OnDemandSpec, reads: Mapping[str, Iterable[Node]] | None) -> None:
-        node = self._graph.add(Node("on_demand", on_demand.name))
+    def add_on_demand(
+        self, on_demand: OnDemandSpec, reads: Mapping[str, Iterable[Node]] | None, title: str = ""
+    ) -> None:
+        node = self._graph.add(Node("on_demand", title or on_demand.name))
         if reads is not None:
             for name, features in reads.items():
                 self._graph.add(Node("on_demand", on_demand.name, name))
@@ -253,19 +257,30 @@ class _Builder:
             for name in self._definitions.features_of(request):
                 self._graph.connect(Node("feature_view", request.view, name), node, "DIRECT", _OPAQUE)
 
+    def _add_version(self, definitions: Definitions, request: FeatureRequest) -> None:
+        """Add a version that stands beside the newest: it is made of the same sources."""
+        version, title = _Builder(self._graph, definitions, {}), title_of(request)
+        if request.on_demand:
+            version.add_on_demand(definitions.get(OnDemandSpec, request.view), None, title)
+        else:
+            version.add_view(definitions.get(ViewSpec, request.view), title)
+
     def add_training_set(self, training_set: TrainingSetSpec) -> None:
         node = self._graph.add(Node("training_set", training_set.name))
         spine = self._definitions.get(SourceSpec, training_set.spine)
         label = self._definitions.get(LabelSpec, training_set.label)
         keys = list(self._definitions.get(EntitySpec, label.entity).key)
         for request in training_set.features:
+            definitions = self._definitions.for_request(request)
+            if definitions is not self._definitions:
+                self._add_version(definitions, request)
             if request.on_demand:
-                on_demand = self._definitions.get(OnDemandSpec, request.view)
+                on_demand = definitions.get(OnDemandSpec, request.view)
                 for field in on_demand.request:
                     self._graph.connect(self._column(spine.name, field), node, "DIRECT", "identity")
             else:
-                view = self._definitions.get(ViewSpec, request.view)
-                keys += request.on or self._definitions.get(EntitySpec, view.entity).key
+                view = definitions.get(ViewSpec, request.view)
+                keys += request.on or definitions.get(EntitySpec, view.entity).key
         for feature in features_in(self._graph, self._definitions, training_set):
             self._graph.connect(feature, node, "DIRECT", "identity")
         self._graph.connect(Node("label", label.name), node, "DIRECT", "identity")

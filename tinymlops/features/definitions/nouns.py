@@ -6,7 +6,7 @@ Each stays callable as the function it was made from.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Generic, ParamSpec, TypeAlias, TypeVar
 
 import msgspec
@@ -23,6 +23,7 @@ from tinymlops.features.definitions.specs import (
     TrainingSetSpec,
     ViewSpec,
 )
+from tinymlops.references import Reference
 
 if TYPE_CHECKING:
     import polars as pl
@@ -39,6 +40,8 @@ __all__ = [
     "Source",
     "TrainingSet",
     "check_name",
+    "requests_of",
+    "title_of",
 ]
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -158,7 +161,7 @@ class FeatureRole:
         Raises:
             NotFoundError: If the view has none of this name, with the near match.
         """
-        if feature not in self.view.features:
+        if self.request.version is msgspec.UNSET and feature not in self.view.features:
             raise NotFoundError(
                 f"feature view {self.view.name!r} has no feature {feature!r}",
                 hint=near(str(feature), self.view.features),
@@ -185,10 +188,27 @@ class FeatureRole:
         check_name(prefix, "prefix")
         return FeatureRole(self.view, msgspec.structs.replace(self.request, on=columns, prefix=prefix))
 
+    def variant(self, name: str, *, prefix: str | None = None) -> FeatureRole:
+        """Read another version of the view, beside the newest or in its place.
+
+        Args:
+            name: "v1" for a number, or the name of a variant.
+            prefix: Put before each feature's name; by default the version and an underscore: `v1_`. "" for none.
+
+        Raises:
+            NotFoundError: If the name cannot be one, with the right form.
+            DefinitionError: If the prefix cannot begin a name.
+        """
+        chosen = Reference.parse(f"{self.view.name}@{name}").chosen
+        before = f"{name}_{self.request.prefix}" if prefix is None else prefix
+        if before:
+            check_name(before, "prefix")
+        return FeatureRole(self.view, msgspec.structs.replace(self.request, version=chosen, prefix=before))
+
     def __repr__(self) -> str:
         picked = "" if self.request.features is None else f"[{', '.join(self.request.features)}]"
         role = f" on {', '.join(self.request.on)}" if self.request.on else ""
-        return f"<features {self.view.name}{picked}{role}>"
+        return f"<features {title_of(self.request)}{picked}{role}>"
 
 
 class FeatureView(_Defined[P, R_co]):
@@ -209,6 +229,10 @@ class FeatureView(_Defined[P, R_co]):
     def on(self, *columns: str, prefix: str) -> FeatureRole:
         """Use the entity in another role: `sky.on("dest", prefix="dest_")`; see `FeatureRole.on`."""
         return self.as_role().on(*columns, prefix=prefix)
+
+    def variant(self, name: str, *, prefix: str | None = None) -> FeatureRole:
+        """Read another version: `spending.variant("v1")`, `spending.variant("ana", prefix="")`; see `FeatureRole.variant`."""
+        return self.as_role().variant(name, prefix=prefix)
 
     def __repr__(self) -> str:
         return f"<feature view {self.spec.name} of {self.spec.entity}: {', '.join(self.spec.features)}>"
@@ -249,8 +273,25 @@ class TrainingSet:
         self.siblings = siblings
 
     def __repr__(self) -> str:
-        views = ", ".join(request.prefix + request.view for request in self.spec.features)
+        views = _listed(self.spec.features)
         return f"<training set {self.spec.name}: spine={self.spec.spine}, label={self.spec.label}, {views}>"
+
+
+def _listed(requests: Sequence[FeatureRequest]) -> str:
+    return ", ".join(one.prefix + one.view if one.version is msgspec.UNSET else title_of(one) for one in requests)
+
+
+def title_of(request: FeatureRequest) -> str:
+    """Return the reference to what a request reads: `spending`, or `spending@v1`.
+
+    Example:
+        >>> title_of(FeatureRequest(view="spending", version=1))
+        'spending@v1'
+    """
+    version = request.version
+    if isinstance(version, int):
+        return str(Reference(request.view, version))
+    return str(Reference(request.view, mark=version if isinstance(version, str) else None))
 
 
 class Service:
@@ -266,4 +307,30 @@ class Service:
         self.siblings = siblings
 
     def __repr__(self) -> str:
-        return f"<service {self.spec.name}: {', '.join(one.prefix + one.view for one in self.spec.features)}>"
+        return f"<service {self.spec.name}: {_listed(self.spec.features)}>"
+
+
+def requests_of(
+    features: Sequence[FeatureView[..., object] | FeatureRole | OnDemandView[..., object] | Service],
+) -> tuple[FeatureRequest, ...]:
+    """Return features as objects as data; a service is what it names.
+
+    Raises:
+        DefinitionError: If an item is not a feature view, a feature, an on-demand view or a service.
+    """
+    requests: list[FeatureRequest] = []
+    for item in features:
+        if isinstance(item, FeatureView):
+            requests.append(item.as_role().request)
+        elif isinstance(item, FeatureRole):
+            requests.append(item.request)
+        elif isinstance(item, OnDemandView):
+            requests.append(FeatureRequest(view=item.spec.name, on_demand=True))
+        elif isinstance(item, Service):
+            requests += item.spec.features
+        else:
+            raise DefinitionError(
+                f"{item!r} is not a feature view, a feature of one, an on-demand view or a service",
+                hint="list the views themselves: features=[sky, sky.on('dest', prefix='dest_'), calendar]",
+            )
+    return tuple(requests)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tinymlops.errors import DefinitionError, NotFoundError
 from tinymlops.features.definitions.graph import parameter_of
 from tinymlops.features.definitions.nouns import Inputs, check_name
+from tinymlops.features.definitions.row_by_row import is_row_wise
 
 if TYPE_CHECKING:
     import polars as pl
@@ -19,7 +20,14 @@ if TYPE_CHECKING:
     from tinymlops.features.definitions.definitions import Definitions
     from tinymlops.features.definitions.specs import FeatureRequest, OnDemandSpec
 
-__all__ = ["FEATURE", "TIMESTAMP", "check_expressions", "check_row_by_row", "expressions_of", "inputs_of"]
+__all__ = [
+    "FEATURE",
+    "TIMESTAMP",
+    "check_expressions",
+    "check_row_by_row",
+    "expressions_of",
+    "inputs_of",
+]
 
 Function = Callable[..., Any]
 
@@ -32,13 +40,16 @@ _NUMBERS = [3, 1, None, 1, 7, -2]
 _WORDS = ["b", "a", None, "a", "c", ""]
 
 
-def inputs_of(spec: OnDemandSpec, requests: Sequence[FeatureRequest], definitions: Definitions) -> dict[str, Inputs]:
+def inputs_of(
+    spec: OnDemandSpec, requests: Sequence[FeatureRequest], definitions: Definitions, *, prefix: str = ""
+) -> dict[str, Inputs]:
     """Find the views that the parameters name, each with its role's prefix, among the requested ones.
 
     Args:
         spec: The on-demand view.
         requests: The views requested with it.
         definitions: The definitions that hold the views.
+        prefix: Of another version of the on-demand view: it reads views with that prefix first, such as `v1_spending`.
 
     Returns:
         Parameter to the requested features.
@@ -49,11 +60,13 @@ def inputs_of(spec: OnDemandSpec, requests: Sequence[FeatureRequest], definition
     import polars as pl
 
     inputs = {}
+    given = set(map(parameter_of, requests))
     for parameter in spec.views:
+        named = prefix + parameter if prefix + parameter in given else parameter
         columns = {
             feature: pl.col(f"{FEATURE}{request.prefix}{feature}")
             for request in requests
-            if parameter_of(request) == parameter
+            if parameter_of(request) == named
             for feature in definitions.features_of(request)
         }
         if not columns:
@@ -127,7 +140,7 @@ def check_expressions(spec: OnDemandSpec, function: Function, inputs: Mapping[st
                 f"{where} depends on the time when it is defined{' by ' + min(clock) + '()' if clock else ''}",
                 hint="add the parameter timestamp: pl.Expr, which is the time of each prediction",
             )
-        if not _is_row_wise(expression):
+        if not is_row_wise(expression):
             raise _sees_others(where)
     return list(expressions)
 
@@ -171,19 +184,6 @@ def _sees_others(where: str) -> DefinitionError:
         f"{where} depends on other rows, and a prediction has only its own",
         hint="write it without aggregates, shifts, ranks or filters; what needs many rows is a feature view with a window",
     )
-
-
-def _is_row_wise(expression: pl.Expr) -> bool:
-    """Return whether each value comes from its own row, as far as the parts of the expression show."""
-    import polars as pl
-
-    meta = expression.meta
-    try:
-        alone = meta.is_row_separable() and (meta.is_length_preserving() or meta.is_scalar())
-    except pl.exceptions.PolarsError:  # a Python function: only its values can show it
-        alone = True
-    # Operations on the elements of a list stay within a row.
-    return alone and all(_is_row_wise(part) for part in meta.pop() if "element()" not in str(part))
 
 
 def _made_up(name: str, dtype: pl.DataType, turn: int) -> pl.Series:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, Unpack, overload
 
 from tinymlops.errors import ConflictError, DefinitionError
+from tinymlops.features.definitions.about import AboutOptions, about_of
 from tinymlops.features.definitions.aliases import parse_aliases
 from tinymlops.features.definitions.asking import Asked, requests_of
 from tinymlops.features.definitions.code import is_interactive
+from tinymlops.features.definitions.data_checks import Check, check_of
 from tinymlops.features.definitions.definitions import Definitions
 from tinymlops.features.definitions.nouns import (
     Entity,
@@ -28,7 +30,7 @@ from tinymlops.features.definitions.recording import (
     view_spec,
 )
 from tinymlops.features.definitions.source_options import SourceOptions
-from tinymlops.features.definitions.specs import EntitySpec, ServiceSpec, TrainingSetSpec
+from tinymlops.features.definitions.specs import EntitySpec, ServiceSpec, TrainingSetSpec, fingerprint
 from tinymlops.times import parse_zone
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
     from tinymlops.features.definitions.class_views import ViewDecorator
     from tinymlops.features.definitions.expressions import Features, Label
-    from tinymlops.features.definitions.specs import AnySpec, FeatureRequest
+    from tinymlops.features.definitions.specs import AnySpec, CheckAction, FeatureRequest
     from tinymlops.frames import Ambiguous, DateMeans
 
 __all__ = ["Project"]
@@ -52,6 +54,7 @@ Definition = (
     | LabelDefinition[..., Any]
     | TrainingSet
     | Service
+    | Check
 )
 
 
@@ -104,7 +107,7 @@ class Project:
         return {
             name: noun.function
             for name, noun in self.definitions.items()
-            if not isinstance(noun, Entity | TrainingSet | Service)
+            if not isinstance(noun, Entity | TrainingSet | Service | Check)
         }
 
     def entity(
@@ -114,6 +117,7 @@ class Project:
         key: str | Sequence[str],
         description: str = "",
         aliases: Mapping[str, Sequence[str]] | Sequence[str] = (),
+        **about: Unpack[AboutOptions],
     ) -> Entity:
         """Name what features describe, and the column or columns that identify one.
 
@@ -123,6 +127,7 @@ class Project:
             description: What it is, in a sentence.
             aliases: Names that HTTP clients may send in place of the key column, such as ["customerId"]; of several key
                 columns a mapping from column to names. The answer has the name that was sent.
+            about: `owner=`, `tags=`, `unit=` of its key columns; see `AboutOptions`.
 
         Returns:
             The entity, for `feature_view` and `label`.
@@ -146,7 +151,9 @@ class Project:
                 f"entity {name!r} needs different key columns, not {key!r}", hint='write key="customer_id"'
             )
         named = parse_aliases(name, columns, aliases)
-        return self._add(Entity(EntitySpec(name=name, key=columns, description=description, aliases=named)), "entity")
+        said = about_of(name, about, values=columns, what="key column")
+        spec = EntitySpec(name=name, key=columns, description=description, aliases=named, about=said)
+        return self._add(Entity(spec), "entity")
 
     def source(
         self,
@@ -164,6 +171,7 @@ class Project:
         lookback: str | timedelta | None = None,
         known: Literal["observed", "latest"] | None = None,
         was: str | None = None,
+        **about: Unpack[AboutOptions],
     ) -> Callable[[Callable[P, R]], Source[P, R]]:
         """Declare rows by a function that returns SQL, a frame, or (for pushes) a schema.
 
@@ -188,6 +196,7 @@ class Project:
                 the ingest that brought it, so a correction never rewrites what a past row saw, and the rows that first
                 bring an id count from their event times. "latest": the final version counts, whenever it came.
             was: The name that the source had before: its rows stay with it.
+            about: `owner=`, `tags=`, `unit=` of its columns, `variant=`, `keep=`, `enabled=`; see `AboutOptions`.
 
         Returns:
             A decorator: the function becomes the `Source` of its name.
@@ -199,7 +208,7 @@ class Project:
         options = SourceOptions(timestamp, id, created, delay, tz, ambiguous, date_means, keys, known)
 
         def declare(function: Callable[P, R]) -> Source[P, R]:
-            spec = source_spec(function, options, static=static, cursor=cursor, lookback=lookback)
+            spec = source_spec(function, options, about, static=static, cursor=cursor, lookback=lookback)
             return self._add(Source(function, spec, was=None if was is None else check_name(was, "source")), "source")
 
         return declare
@@ -218,6 +227,7 @@ class Project:
         keys: Mapping[str, str] | None = None,
         max_age: str | timedelta | None = None,
         known: Literal["observed", "latest"] | None = None,
+        **about: Unpack[AboutOptions],
     ) -> Callable[[Callable[P, R]], Source[P, R]]:
         """Derive a source from others, which are its parameters: in SQL (returns `str`) or in Polars.
 
@@ -235,6 +245,7 @@ class Project:
             max_age: Of one that is rebuilt, at ingest and materialize: how old its rows may be for an online read, such
                 as "1d"; None for any age.
             known: As for `source`, of one that is rebuilt and has an id: a row that a rebuild changes counts from then on.
+            about: As for `source`.
 
         Returns:
             A decorator: the function becomes the `Source` of its name.
@@ -255,12 +266,14 @@ class Project:
         options = SourceOptions(timestamp, id, created, delay, tz, ambiguous, date_means, keys, known)
 
         def declare(function: Callable[P, R]) -> Source[P, R]:
-            spec = transformation_spec(function, options, row_wise=row_wise, max_age=max_age)
+            spec = transformation_spec(function, options, about, row_wise=row_wise, max_age=max_age)
             return self._add(Source(function, spec), "transformation")
 
         return declare
 
-    def feature_view(self, *, entity: Entity, ttl: str | timedelta | None = None) -> ViewDecorator:
+    def feature_view(
+        self, *, entity: Entity, ttl: str | timedelta | None = None, **about: Unpack[AboutOptions]
+    ) -> ViewDecorator:
         """Define features as expressions over the rows of one source: the function's one parameter.
 
         A class says the same: an attribute that is `tm.Rows()` is named as the source, the others are the features, and
@@ -269,6 +282,7 @@ class Project:
         Args:
             entity: What the features describe.
             ttl: How old a value without a window may be, such as "3h"; without it, any age.
+            about: `owner=`, `tags=`, `unit=` of its features, `variant=`, `keep=`, `enabled=`; see `AboutOptions`.
 
         Returns:
             A decorator: the function, called once on symbolic rows, or the class becomes the `FeatureView` of its name.
@@ -295,12 +309,20 @@ class Project:
         """
 
         def declare(written: Any) -> FeatureView[Any, Features]:
-            function, spec = view_spec(written, entity, ttl)
+            function, spec = view_spec(written, entity, ttl, about)
             return self._add(FeatureView(function, spec), "feature view")
 
         return declare
 
-    def on_demand(self, function: Callable[P, R]) -> OnDemandView[P, R]:
+    @overload
+    def on_demand(self, function: Callable[P, R]) -> OnDemandView[P, R]: ...
+
+    @overload
+    def on_demand(
+        self, function: None = None, **about: Unpack[AboutOptions]
+    ) -> Callable[[Callable[P, R]], OnDemandView[P, R]]: ...
+
+    def on_demand(self, function: Callable[..., Any] | None = None, **about: Unpack[AboutOptions]) -> Any:
         """Define row-level Polars expressions of features, request fields and `timestamp`.
 
         A parameter hinted `tm.Inputs` is a feature view (of that name, after a role's prefix if any); one
@@ -310,9 +332,10 @@ class Project:
 
         Args:
             function: Returns feature name to expression.
+            about: `owner=`, `tags=`, `unit=` of its features, `variant=`, `keep=`, `enabled=`; see `AboutOptions`.
 
         Returns:
-            The `OnDemandView` of the function's name.
+            The `OnDemandView` of the function's name; with options alone, the decorator that makes it.
 
         Raises:
             DefinitionError: If its hints do not fit.
@@ -327,10 +350,19 @@ class Project:
             >>> calendar
             <on-demand view calendar of distance>
         """
-        return self._add(OnDemandView(function, on_demand_spec(function)), "on-demand view")
+
+        def declare(function: Callable[..., Any]) -> OnDemandView[..., Any]:
+            return self._add(OnDemandView(function, on_demand_spec(function, about)), "on-demand view")
+
+        return declare if function is None else declare(function)
 
     def label(
-        self, *, entity: Entity, horizon: str | timedelta, gap: str | timedelta | None = None
+        self,
+        *,
+        entity: Entity,
+        horizon: str | timedelta,
+        gap: str | timedelta | None = None,
+        **about: Unpack[AboutOptions],
     ) -> Callable[[Callable[P, Label]], LabelDefinition[P, Label]]:
         """Define an outcome over the source rows with an event time in `(t + gap, t + gap + horizon]`.
 
@@ -338,6 +370,7 @@ class Project:
             entity: Whose outcome it is.
             horizon: How far ahead of the prediction the outcome may lie.
             gap: How long after the prediction the look-ahead begins.
+            about: `owner=`, `tags=`, `unit=`, `variant=`, `keep=`, `enabled=`; see `AboutOptions`.
 
         Returns:
             A decorator: the function, called once on symbolic rows, becomes the `LabelDefinition` of its name.
@@ -358,7 +391,8 @@ class Project:
         """
 
         def declare(function: Callable[P, Label]) -> LabelDefinition[P, Label]:
-            return self._add(LabelDefinition(function, label_spec(function, entity, horizon=horizon, gap=gap)), "label")
+            spec = label_spec(function, entity, about, horizon=horizon, gap=gap)
+            return self._add(LabelDefinition(function, spec), "label")
 
         return declare
 
@@ -369,6 +403,7 @@ class Project:
         spine: Source[..., Any],
         label: LabelDefinition[..., Any],
         features: Asked,
+        **about: Unpack[AboutOptions],
     ) -> TrainingSet:
         """Put together spine, label and features.
 
@@ -378,6 +413,7 @@ class Project:
             label: The outcome to learn.
             features: Views, picked features (`sky["visib"]`), roles (`sky.on("dest", prefix="dest_")`), on-demand
                 views and services, or their names, in the order of the columns of `X`.
+            about: `owner=`, `tags=`, `variant=`, `keep=`, `enabled=`; see `AboutOptions`.
 
         Returns:
             The training set, for `ws.get_training_data`.
@@ -396,17 +432,23 @@ class Project:
         if not features:
             raise DefinitionError(f"training set {name!r} has no features", hint="list at least one view")
         spec = TrainingSetSpec(
-            name=name, spine=spine.spec.name, label=label.spec.name, features=self._requests(features), tz=self.tz
+            name=name,
+            spine=spine.spec.name,
+            label=label.spec.name,
+            features=self._requests(features),
+            tz=self.tz,
+            about=about_of(name, about),
         )
         return self._add(TrainingSet(spec, self.specs), "training set")
 
-    def service(self, name: str, *, features: Asked, description: str = "") -> Service:
+    def service(self, name: str, *, features: Asked, description: str = "", **about: Unpack[AboutOptions]) -> Service:
         """Name a set of features, to be asked for by this name wherever features are.
 
         Args:
             name: The service's name.
             features: As for `training_set`.
             description: What it is for, in a sentence.
+            about: `owner=`, `tags=`, `variant=`, `keep=`, `enabled=`; see `AboutOptions`.
 
         Returns:
             The service: `features=[service]` or `features=["delay_inputs"]` means all that it lists, in order.
@@ -428,8 +470,44 @@ class Project:
         """
         if not features:
             raise DefinitionError(f"service {name!r} has no features", hint="list at least one view")
-        spec = ServiceSpec(name=name, features=self._requests(features), description=description)
+        requests, said = self._requests(features), about_of(name, about)
+        spec = ServiceSpec(name=name, features=requests, description=description, about=said)
         return self._add(Service(spec, self.specs), "service")
+
+    def check(
+        self,
+        target: Source[..., Any] | FeatureView[..., Any],
+        *rules: object,
+        action: CheckAction = "warn",
+        name: str | None = None,
+    ) -> Check:
+        """Say what rows must be like: of a source or a transformation when they come, of a view when it is materialized.
+
+        Args:
+            target: A source, a transformation or a feature view.
+            rules: `tm.not_null`, `tm.between`, `tm.one_of`, `tm.matches`, an expression over `tm.Rows()` or a Polars expression
+                ask each row; `tm.unique`, `tm.fresh`, `tm.volume` and `tm.same_distribution` ask the batch.
+            action: What becomes of rows that do not pass: they are stored ("warn"), kept aside until somebody releases or
+                drops them ("quarantine"), or refused with all that came with them ("fail").
+            name: By default `<target>_<action>_checks`.
+
+        Returns:
+            The check.
+
+        Raises:
+            DefinitionError: If a rule is none, or the action is unknown.
+            ConflictError: If the project has another definition of this name.
+
+        Example:
+            >>> import tinymlops as tm
+            >>> project = Project("shop")
+            >>> @project.source(timestamp="at")
+            ... def orders() -> str:
+            ...     return "select * from read_parquet('orders.parquet')"
+            >>> project.check(orders, tm.not_null("customer"), tm.Rows()["amount"] >= 0, action="quarantine")
+            <check orders_quarantine_checks on orders, quarantine: not_null("customer"), rows['amount'] >= 0>
+        """
+        return self._add(check_of(target, rules, action=action, name=name), "check")
 
     def _requests(self, asked: Asked) -> tuple[FeatureRequest, ...]:
         return requests_of(asked, Definitions(self.specs()))
@@ -455,6 +533,7 @@ D = TypeVar(
     LabelDefinition[Any, Any],
     TrainingSet,
     Service,
+    Check,
 )
 
 
@@ -465,6 +544,6 @@ def _is_again(known: Definition, new: Definition) -> bool:
     """
     if type(known) is not type(new):
         return False
-    if isinstance(new, Entity | TrainingSet | Service):
-        return known.spec == new.spec or is_interactive("__main__")
+    if isinstance(new, Entity | TrainingSet | Service | Check):
+        return fingerprint(known.spec) == fingerprint(new.spec) or is_interactive("__main__")
     return is_interactive(new.function.__module__)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tinymlops.errors import DefinitionError
+from tinymlops.features.definitions.about import about_of
 from tinymlops.features.definitions.class_views import read_class
 from tinymlops.features.definitions.code import reference_of
 from tinymlops.features.definitions.expressions import (
@@ -40,6 +41,7 @@ from tinymlops.times import parse_duration
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from tinymlops.features.definitions.about import AboutOptions
     from tinymlops.features.definitions.source_options import SourceOptions
 
 __all__ = ["label_spec", "on_demand_spec", "source_spec", "transformation_spec", "view_spec"]
@@ -48,6 +50,7 @@ __all__ = ["label_spec", "on_demand_spec", "source_spec", "transformation_spec",
 def source_spec(
     function: Callable[..., Any],
     options: SourceOptions,
+    about: AboutOptions,
     *,
     static: bool,
     cursor: str | None,
@@ -76,6 +79,7 @@ def source_spec(
         takes_since=takes_since,
         code=reference_of(function) if via == "function" else None,
         description=_description(function),
+        about=about_of(function.__name__, about, values=columns or None, what="column"),
     )
     if via == "push":
         check_pushed(spec)
@@ -84,7 +88,12 @@ def source_spec(
 
 
 def transformation_spec(
-    function: Callable[..., Any], options: SourceOptions, *, row_wise: bool, max_age: str | timedelta | None
+    function: Callable[..., Any],
+    options: SourceOptions,
+    about: AboutOptions,
+    *,
+    row_wise: bool,
+    max_age: str | timedelta | None,
 ) -> SourceSpec:
     """Return the definition of a transformation; the arguments are those of `project.transformation`.
 
@@ -112,12 +121,13 @@ def transformation_spec(
         max_age=msgspec.UNSET if max_age is None else parse_duration(max_age, name="max_age"),
         code=None if sql is not None else reference_of(function),
         description=_description(function),
+        about=about_of(function.__name__, about, values=None, what="column"),
     )
     return msgspec.structs.replace(spec, known=known_of(spec, options.known))
 
 
 def view_spec(
-    written: type | Callable[..., Any], entity: Entity, ttl: str | timedelta | None
+    written: type | Callable[..., Any], entity: Entity, ttl: str | timedelta | None, about: AboutOptions
 ) -> tuple[Callable[..., Any], ViewSpec]:
     """Return the function and the definition of a feature view; the arguments are those of `project.feature_view`.
 
@@ -136,6 +146,7 @@ def view_spec(
         ttl=None if ttl is None else parse_duration(ttl, name="ttl"),
         features=check_features(function.__name__, features),
         description=_description(function),
+        about=about_of(function.__name__, about, values=features),
     )
     if view.ttl is not None and all(part.window for part in aggregates_in(view.features).values()):
         raise DefinitionError(
@@ -145,8 +156,8 @@ def view_spec(
     return function, view
 
 
-def on_demand_spec(function: Callable[..., Any]) -> OnDemandSpec:
-    """Return the definition of an on-demand view.
+def on_demand_spec(function: Callable[..., Any], about: AboutOptions) -> OnDemandSpec:
+    """Return the definition of an on-demand view; the arguments are those of `project.on_demand`.
 
     Raises:
         DefinitionError: If the function's hints do not fit.
@@ -168,11 +179,17 @@ def on_demand_spec(function: Callable[..., Any]) -> OnDemandSpec:
         uses_timestamp="timestamp" in others,
         code=reference_of(function),
         description=_description(function),
+        about=about_of(function.__name__, about, values=None),
     )
 
 
 def label_spec(
-    function: Callable[..., Any], entity: Entity, *, horizon: str | timedelta, gap: str | timedelta | None
+    function: Callable[..., Any],
+    entity: Entity,
+    about: AboutOptions,
+    *,
+    horizon: str | timedelta,
+    gap: str | timedelta | None,
 ) -> LabelSpec:
     """Return the definition of a label; the arguments are those of `project.label`.
 
@@ -198,6 +215,7 @@ def label_spec(
         gap=0 if gap is None else parse_duration(gap, name="gap"),
         expression=expression,
         description=_description(function),
+        about=about_of(function.__name__, about, values=(function.__name__,), what="label"),
     )
 
 

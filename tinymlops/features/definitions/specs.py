@@ -11,11 +11,14 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from tinymlops.features.definitions.expressions import Aggregate
+from tinymlops.features.definitions.rules import AnyRule
 from tinymlops.frames import Ambiguous, DateMeans
 
 __all__ = [
     "About",
     "AnySpec",
+    "CheckAction",
+    "CheckSpec",
     "CodeReference",
     "EntitySpec",
     "FeatureRequest",
@@ -47,6 +50,8 @@ class CodeReference(msgspec.Struct, frozen=True, kw_only=True):
     """The script's file; null when the function exists only in an interactive session."""
     digest: str
     """SHA-256 of the function's source text: tells whether the imported code is the applied code."""
+    logic: str | msgspec.UnsetType = msgspec.UNSET
+    """SHA-256 of the text without the function's name, prose and layout; in no fingerprint, for it follows from the text."""
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -173,6 +178,8 @@ class FeatureRequest(msgspec.Struct, frozen=True, kw_only=True):
     on: tuple[str, ...] | None = None
     """Spine columns that hold the entity's key; null for the entity's own names."""
     prefix: str = ""
+    version: int | str | msgspec.UnsetType = msgspec.UNSET
+    """The number of a version, or the name of a variant; unset for the newest."""
 
 
 class TrainingSetSpec(msgspec.Struct, frozen=True, kw_only=True, tag="training_set", tag_field="kind"):
@@ -197,7 +204,26 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True, tag="service", tag_
     about: About | msgspec.UnsetType = msgspec.UNSET
 
 
-AnySpec: TypeAlias = EntitySpec | SourceSpec | ViewSpec | OnDemandSpec | LabelSpec | TrainingSetSpec | ServiceSpec
+CheckAction: TypeAlias = Literal["warn", "quarantine", "fail"]
+"""What becomes of rows that do not pass: they are stored, kept aside, or refused with their whole batch."""
+
+
+class CheckSpec(msgspec.Struct, frozen=True, kw_only=True, tag="check", tag_field="kind"):
+    """What the rows of a source, a transformation or a feature view must be like."""
+
+    name: str
+    target: str
+    of_view: bool = False
+    """Whether the target is a feature view."""
+    rules: tuple[AnyRule, ...]
+    action: CheckAction
+    description: str = ""
+    about: About | msgspec.UnsetType = msgspec.UNSET
+
+
+AnySpec: TypeAlias = (
+    EntitySpec | SourceSpec | ViewSpec | OnDemandSpec | LabelSpec | TrainingSetSpec | CheckSpec | ServiceSpec
+)
 
 
 def encode(spec: AnySpec) -> bytes:
@@ -218,11 +244,14 @@ def fingerprint(spec: AnySpec) -> str:
 
 
 def logic(spec: AnySpec) -> str:
-    """Return the SHA-256 of a definition's content without its own name: two with the same one compute the same.
+    """Return the SHA-256 of a definition's content without its own name and prose: two with the same one compute the same.
 
-    What a definition reads is told apart by name. The name of a Python function is part of its source text, so it counts.
+    What a definition reads is told apart by name.
     """
     plain = msgspec.structs.replace(_without_prose(spec), name="")
+    if isinstance(spec, SourceSpec | OnDemandSpec) and isinstance(plain, SourceSpec | OnDemandSpec) and spec.code:
+        digest = spec.code.digest if spec.code.logic is msgspec.UNSET else spec.code.logic
+        plain = msgspec.structs.replace(plain, code=CodeReference(module="", name="", file=None, digest=digest))
     return hashlib.sha256(encode(plain)).hexdigest()
 
 
@@ -232,6 +261,6 @@ def _without_prose(spec: AnySpec) -> AnySpec:
         plain = msgspec.structs.replace(plain, aliases=msgspec.UNSET)
     if isinstance(plain, SourceSpec | OnDemandSpec) and plain.code is not None:
         # Where the project lies on this machine is not part of what it defines.
-        code = msgspec.structs.replace(plain.code, file=None, module="")
+        code = msgspec.structs.replace(plain.code, file=None, module="", logic=msgspec.UNSET)
         plain = msgspec.structs.replace(plain, code=code)
     return plain

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
 import numpy as np
 import polars as pl
 
-from tinymlops.errors import DataError, near
+from tinymlops.errors import DataError, DefinitionError, near
 from tinymlops.features.compute.evaluating import without_infinities
 from tinymlops.features.compute.views import asked_of, compute_arranged, compute_view, plan_view
 from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.applied import require_applied
-from tinymlops.features.definitions.asking import Asked, requests_of
+from tinymlops.features.definitions.asking import Askable, Asked, requests_of, require_features
+from tinymlops.features.definitions.definitions import in_words, kind_of
+from tinymlops.features.definitions.nouns import FeatureRole, title_of
 from tinymlops.features.definitions.on_demand import FEATURE, TIMESTAMP, expressions_of, inputs_of
 from tinymlops.features.definitions.specs import EntitySpec, FeatureRequest, OnDemandSpec, SourceSpec, ViewSpec
 from tinymlops.features.history.prepared import history_from_store
@@ -25,6 +28,7 @@ from tinymlops.presence import absent_columns
 if TYPE_CHECKING:
     from tinymlops.features.compute.arranged import Array
     from tinymlops.features.context import Context
+    from tinymlops.features.definitions.definitions import Definitions
     from tinymlops.frames import Frame
 
 __all__ = [
@@ -35,13 +39,14 @@ __all__ = [
     "key_types",
     "names_of",
     "parse_features",
+    "request_by_number",
     "require_present",
     "same_name",
     "view_columns",
 ]
 
-RowsOf = Callable[[ViewSpec, Sequence[pl.Series]], pl.DataFrame]
-"""Returns the rows that a view needs for some keys."""
+RowsOf = Callable[["Context", ViewSpec, Sequence[pl.Series]], pl.DataFrame]
+"""Returns the rows that a view needs for some keys, read by the definitions of a context."""
 
 
 class FeatureColumns(NamedTuple):
@@ -121,8 +126,8 @@ def require_present(context: Context, requests: Sequence[FeatureRequest], absent
     needed = [(column, f"the key of {request.view!r}") for request in views for column in _key_of(context, request)]
     for request in requests:
         if request.on_demand:
-            fields = context.definitions.get(OnDemandSpec, request.view).request
-            needed += [(name, f"a request field of on-demand view {request.view!r}") for name in fields]
+            fields = context.definitions.for_request(request).get(OnDemandSpec, request.view).request
+            needed += [(name, f"a request field of on-demand view {title_of(request)!r}") for name in fields]
     for column, what in needed:
         if column in absent:
             raise DataError(
@@ -132,8 +137,8 @@ def require_present(context: Context, requests: Sequence[FeatureRequest], absent
 
 
 def _key_of(context: Context, request: FeatureRequest) -> tuple[str, ...]:
-    view = context.definitions.get(ViewSpec, request.view)
-    return request.on or context.definitions.get(EntitySpec, view.entity).key
+    reader = context.definitions.for_request(request)
+    return request.on or reader.get(EntitySpec, reader.get(ViewSpec, request.view).entity).key
 
 
 def parse_features(context: Context, asked: Asked) -> tuple[FeatureRequest, ...]:
@@ -143,15 +148,44 @@ def parse_features(context: Context, asked: Asked) -> tuple[FeatureRequest, ...]
         NotFoundError: If a name is unknown, with the near match, or a noun was not applied.
         DefinitionError: If a noun has changed since it was applied.
     """
-    definitions = context.definitions
-    return requests_of(asked, definitions, check=lambda noun: require_applied(noun, definitions))
+    found = requests_of(asked, context.definitions, check=lambda noun: _require_applied(context, noun))
+    return tuple(_checked(context, request) for request in found)
+
+
+def _require_applied(context: Context, noun: Askable) -> None:
+    """Refuse a noun that is not in force; another version of a view is not, and is in the workspace by its name."""
+    if not isinstance(noun, FeatureRole) or noun.request.version is msgspec.UNSET:
+        require_applied(noun, context.definitions)
+
+
+def _checked(context: Context, request: FeatureRequest) -> FeatureRequest:
+    """Return a request with the number of the version that it names; refuse what is not there or not open."""
+    reader = context.for_request(request).definitions
+    spec = reader.get(OnDemandSpec, request.view) if request.on_demand else reader.get(ViewSpec, request.view)
+    if isinstance(spec, ViewSpec):
+        require_features(spec, request)
+    if spec.about is not msgspec.UNSET and not spec.about.enabled:
+        raise DefinitionError(
+            f"{in_words(kind_of(spec))} {title_of(request)!r} is not enabled: it takes no new readers",
+            hint=f"read another version of it, or ask {spec.about.owner or 'its owner'}; models that have it still do",
+        )
+    return request_by_number(context.definitions, request)
+
+
+def request_by_number(definitions: Definitions, request: FeatureRequest) -> FeatureRequest:
+    """Return a request that names its version by number, which stays when a variant gets another name."""
+    reader = definitions.for_request(request)
+    if reader is definitions:
+        return request
+    kind = "on_demand" if request.on_demand else "feature_view"
+    return msgspec.structs.replace(request, version=reader.versions[f"{kind}:{request.view}"])
 
 
 def names_of(context: Context, asked: Asked) -> list[str]:
-    """Return what a user asks for by name: "view", "view:feature"; a service is what it names."""
+    """Return what a user asks for by name: "view", "view:feature", "view@v1"; a service is what it names."""
     names: list[str] = []
     for request in requests_of(asked, context.definitions):
-        names += [f"{request.view}:{name}" for name in request.features or ()] or [request.view]
+        names += [f"{title_of(request)}:{name}" for name in request.features or ()] or [title_of(request)]
     return names
 
 
@@ -224,13 +258,11 @@ def key_types(context: Context, asked: Asked) -> dict[str, str]:
     for request in parse_features(context, asked):
         if request.on_demand:
             continue
-        view = context.definitions.get(ViewSpec, request.view)
-        entity, source = (
-            context.definitions.get(EntitySpec, view.entity),
-            context.definitions.get(SourceSpec, view.source),
-        )
-        names = context.definitions.key_columns(entity, source)
-        origin = graph.origin(context.definitions, source)
+        definitions = context.definitions.for_request(request)
+        view = definitions.get(ViewSpec, request.view)
+        entity, source = definitions.get(EntitySpec, view.entity), definitions.get(SourceSpec, view.source)
+        names = definitions.key_columns(entity, source)
+        origin = graph.origin(definitions, source)
         known = known_columns(origin, state_of(context, origin.name))
         found = zip(request.on or entity.key, names, strict=True)
         types |= {column: known[name] for column, name in found if name in known}
@@ -246,8 +278,8 @@ def same_name(name: str, origin: str) -> DataError:
 
 
 def _columns(context: Context, request: FeatureRequest) -> dict[str, str]:
-    view = context.definitions.get(ViewSpec, request.view)
-    return {request.prefix + name: f"{view.name}:{name}" for name in asked_of(view, request)}
+    view = context.definitions.for_request(request).get(ViewSpec, request.view)
+    return {request.prefix + name: f"{title_of(request)}:{name}" for name in asked_of(view, request)}
 
 
 def view_columns(
@@ -264,9 +296,10 @@ def view_columns(
     """Compute the features of one view and the status of each cell; the arguments are those of `features_for`."""
     plan = plan_view(context.definitions, request, spine_source=spine_source)
     keys = plan.keys_of(spine)
+    context = context.for_request(request)
     view = context.definitions.get(ViewSpec, request.view)
     if rows is not None:
-        found = compute_view(plan, rows(view, keys), spine, time, details=details)
+        found = compute_view(plan, rows(context, view, keys), spine, time, details=details)
     else:
         entity = context.definitions.get(EntitySpec, view.entity)
         source = context.definitions.get(SourceSpec, view.source)
@@ -284,15 +317,17 @@ def _on_demand(
     table: FeatureColumns,
 ) -> dict[str, str]:
     """Compute an on-demand view into the table; return its columns and their origins."""
-    spec = context.definitions.get(OnDemandSpec, request.view)
+    reader = context.for_request(request)
+    spec = reader.definitions.get(OnDemandSpec, request.view)
     for name in spec.request:
         if name not in spine.columns:
             raise DataError(
                 f"the spine has no column {name!r}, a request field of on-demand view {spec.name!r}",
                 hint=near(name, spine.columns),
             )
-    inputs = inputs_of(spec, requests, context.definitions)
-    expressions = expressions_of(spec, context.function(spec.name, spec.code), inputs)
+    inputs = inputs_of(spec, requests, context.definitions, prefix=request.prefix)
+    found = expressions_of(spec, reader.function(spec.name, spec.code), inputs)
+    expressions = {request.prefix + name: expression for name, expression in found.items()}
     moments = pl.Series(TIMESTAMP, np.asarray(time)).cast(pl.Datetime("us", "UTC"))
     read = [series.alias(FEATURE + name) for name, series in table.columns.items()]
     frame = pl.DataFrame([moments, *(spine[name] for name in spec.request), *read])
@@ -309,4 +344,4 @@ def _on_demand(
         table.columns[name], lost = without_infinities(computed[name])
         if lost:
             table.not_finite[name] = lost
-    return {name: f"{spec.name}:{name}" for name in expressions}
+    return {request.prefix + name: f"{title_of(request)}:{name}" for name in found}

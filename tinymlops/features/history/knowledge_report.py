@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import polars as pl
 
-from tinymlops.features.compute.views import compute_view, plan_view
+from tinymlops.features.compute.views import ComputePlan, compute_view, plan_view
 from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.definitions import Definitions
+from tinymlops.features.definitions.nouns import title_of
 from tinymlops.features.definitions.specs import FeatureRequest, Known, SourceSpec, ViewSpec
 from tinymlops.features.history.corrections import Commits
 from tinymlops.features.history.generations import place_of
@@ -64,13 +65,15 @@ def knowledge_of(
     for request in requests:
         if request.on_demand:
             continue
-        view = context.definitions.get(ViewSpec, request.view)
-        origin = graph.origin(context.definitions, context.definitions.get(SourceSpec, view.source))
-        asked = _Asked(context, spine, time, request, table, spine_source)
-        rows = stored_rows(context, view.source, as_of=as_of)
+        reader = context.for_request(request)
+        view = reader.definitions.get(ViewSpec, request.view)
+        origin = graph.origin(reader.definitions, reader.definitions.get(SourceSpec, view.source))
+        plan = plan_view(context.definitions, request, spine_source=spine_source)
+        asked = _Asked(reader, spine, time, request, table, plan)
+        rows = stored_rows(reader, view.source, as_of=as_of)
         changed, after = _changed(asked, origin, rows, as_of), _committed_after(asked, origin, rows)
-        before = found.get(request.view, Knowledge(origin.knowledge, 0))
-        found[request.view] = Knowledge(
+        before = found.get(title_of(request), Knowledge(origin.knowledge, 0))
+        found[title_of(request)] = Knowledge(
             origin.knowledge, before.cells_changed + changed, before.committed_after + after
         )
     return found
@@ -86,11 +89,10 @@ class _Asked:
         time: Array,
         request: FeatureRequest,
         table: FeatureColumns,
-        spine_source: str,
+        plan: ComputePlan,
     ) -> None:
         self.context, self.time, self.request = context, time, request
-        self._plan = plan_view(context.definitions, request, spine_source=spine_source)
-        self._spine, self._table = spine, table
+        self._spine, self._table, self._plan = spine, table, plan
 
     def differing(self, rows: pl.DataFrame, origin: SourceSpec) -> int:
         """Count the cells that change if the rows are read by another definition of their source."""

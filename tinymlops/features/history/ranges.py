@@ -11,6 +11,7 @@ import polars as pl
 from tinymlops.errors import DataError, DefinitionError
 from tinymlops.features.compute.arranged import ALWAYS, key_columns
 from tinymlops.features.definitions import graph
+from tinymlops.features.definitions.nouns import title_of
 from tinymlops.features.definitions.specs import EntitySpec, FeatureRequest, OnDemandSpec, SourceSpec, ViewSpec
 from tinymlops.features.history.stored import final_versions, stored_rows
 from tinymlops.times import from_micros, parse_duration, parse_instant, parse_zone, to_micros
@@ -113,11 +114,12 @@ def _key_of(context: Context, requests: Sequence[FeatureRequest]) -> tuple[str, 
     """Return the key columns of the spine, which all views must share."""
     found: dict[frozenset[str], tuple[str, tuple[str, ...]]] = {}
     for request in requests:
+        definitions = context.definitions.for_request(request)
         if request.on_demand:
-            _refuse_fields(context.definitions.get(OnDemandSpec, request.view))
+            _refuse_fields(definitions.get(OnDemandSpec, request.view))
             continue
-        view = context.definitions.get(ViewSpec, request.view)
-        on = request.on or context.definitions.get(EntitySpec, view.entity).key
+        view = definitions.get(ViewSpec, request.view)
+        on = request.on or definitions.get(EntitySpec, view.entity).key
         found.setdefault(frozenset(on), (view.name, on))
     if not found:
         raise DefinitionError("no feature view is asked for", hint="ask for at least one, or pass a spine")
@@ -143,18 +145,20 @@ def _refuse_fields(view: OnDemandSpec) -> None:
 
 def _events(context: Context, requests: Sequence[FeatureRequest], on: tuple[str, ...], as_of: int) -> pl.DataFrame:
     """Return keys and event times of the rows that views read, each pair perhaps several times."""
-    parts: dict[tuple[str, tuple[str, ...]], pl.DataFrame] = {}
+    parts: dict[tuple[str, str, tuple[str, ...]], pl.DataFrame] = {}
     for request in requests:
         if request.on_demand:
             continue
-        view = context.definitions.get(ViewSpec, request.view)
-        source = context.definitions.get(SourceSpec, view.source)
-        entity = context.definitions.get(EntitySpec, view.entity)
-        key = context.definitions.key_columns(entity, source)
+        reader = context.for_request(request)
+        definitions = reader.definitions
+        view = definitions.get(ViewSpec, request.view)
+        source = definitions.get(SourceSpec, view.source)
+        entity = definitions.get(EntitySpec, view.entity)
+        key = definitions.key_columns(entity, source)
         names = request.on or entity.key
-        part = (source.name, names)
+        part = (title_of(request), source.name, names) if reader is not context else ("", source.name, names)
         if part not in parts:
-            parts[part] = _of_source(context, source, dict(zip(names, key, strict=True)), as_of).select(*on, _EVENT)
+            parts[part] = _of_source(reader, source, dict(zip(names, key, strict=True)), as_of).select(*on, _EVENT)
     return pl.concat(parts.values(), how="vertical_relaxed")
 
 

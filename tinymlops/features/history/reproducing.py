@@ -86,8 +86,11 @@ def reproduce(context: Context, record: TrainingSetBuild) -> TrainingData:
         NotFoundError: If rows that it read are no longer kept.
     """
     manifest = read_manifest(context, record)
-    definitions = definitions_of(Catalog(context.scope).built_with(manifest.definitions))
-    return rebuild(context.with_definitions(definitions), record, manifest.recipe)
+    catalog, built = Catalog(context.scope), manifest.definitions
+    definitions = definitions_of(
+        catalog.built_with(built), catalog.variants_in(built), places=context.definitions.places
+    )
+    return rebuild(context.with_definitions(definitions), record, manifest.recipe, built)
 
 
 def verify_build(context: Context, reference: str) -> VerifiedBuild:

@@ -298,7 +298,10 @@ def _manifest(context: Context, record: Dataset) -> DatasetManifest:
 
 def _verified(context: Context, record: Dataset) -> VerifiedDataset:
     manifest = _manifest(context, record)
-    definitions = definitions_of(Catalog(context.scope).built_with(manifest.definitions))
+    catalog, built = Catalog(context.scope), manifest.definitions
+    definitions = definitions_of(
+        catalog.built_with(built), catalog.variants_in(built), places=context.definitions.places
+    )
     pinned = context.with_definitions(definitions)
     differing: dict[str, int] = {}
     parts = []

@@ -32,8 +32,12 @@ def spine_of(context: Context, training_set: TrainingSetSpec, *, as_of: int, fie
     """
     spine = current_rows(context, training_set.spine, as_of=as_of, role="spine")
     source = graph.origin(context.definitions, context.definitions.get(SourceSpec, training_set.spine))
-    views = [request.view for request in training_set.features if request.on_demand]
-    fields = {name for view in views for name in context.definitions.get(OnDemandSpec, view).request}
+    fields = {
+        name
+        for request in training_set.features
+        if request.on_demand
+        for name in context.definitions.for_request(request).get(OnDemandSpec, request.view).request
+    }
     wanted = sorted(fields & set(spine.columns))
     if not fields_as_known or source.id is None or not wanted:
         return spine

@@ -12,11 +12,14 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from tinymlops._warn import warn
 from tinymlops.errors import DataError, DefinitionError, IntegrityError
 from tinymlops.features.definitions import graph, specs
+from tinymlops.features.definitions.definitions import labelled
 from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, OnDemandSpec, TrainingSetSpec
 from tinymlops.features.history.content import table_hash
-from tinymlops.features.history.historical import features_for
+from tinymlops.features.history.ended import Ended, ended_views
+from tinymlops.features.history.historical import features_for, request_by_number
 from tinymlops.features.history.knowledge_report import Knowledge, knowledge_of
 from tinymlops.features.history.labels import complete_until, outcomes_of
 from tinymlops.features.history.spines import spine_of
@@ -69,6 +72,8 @@ class BuildReport(msgspec.Struct, frozen=True):
     not_finite: dict[str, int] = {}
     """Feature to the number of its values, in rows of its source or of the spine, that are null because the result is NaN,
     infinite or divided by zero; only features with any."""
+    ended: dict[str, Ended] = {}
+    """Versions that get no new rows, such as `spending@v1`, and since when."""
 
 
 class Split(NamedTuple):
@@ -197,11 +202,12 @@ def build(
     if immature not in get_args(Immature):
         raise DefinitionError(f"immature={immature!r} is not possible", hint="use 'drop' or 'null'")
     spec = context.definitions.get(TrainingSetSpec, name)
+    _require_enabled(context, spec)
     label = context.definitions.get(LabelSpec, spec.label)
     past = require_past(context, as_of)
     sequence = context.environment.database.sequence() if past is None else past
     recipe = Recipe(
-        training_set=spec,
+        training_set=_by_number(context, spec),
         sequence=sequence,
         complete_until=complete_until(context, label, as_of=sequence),
         test_from=None
@@ -210,19 +216,38 @@ def build(
         immature=immature,
         fields_as_known=True,
     )
-    made = _made(context, recipe)
+    made = _made(context, recipe, graph.stands_on(context.definitions, spec))
     return made.as_data(_record(context, made))
 
 
-def rebuild(context: Context, record: TrainingSetBuild, recipe: Recipe) -> TrainingData:
+def _require_enabled(context: Context, training_set: TrainingSetSpec) -> None:
+    """Refuse a training set that is not enabled; warn of what it stands on and is not."""
+    if training_set.about is not msgspec.UNSET and not training_set.about.enabled:
+        raise DefinitionError(
+            f"training set {training_set.name!r} is not enabled: nothing new is built of it",
+            hint="build from another training set; what was built of it is reproduced as before",
+        )
+    for key, spec in graph.below(context.definitions, training_set).items():
+        if spec.about is not msgspec.UNSET and not spec.about.enabled:
+            warn(f"training set {training_set.name} reads {labelled(key)}, which is not enabled: move on from it")
+
+
+def _by_number(context: Context, training_set: TrainingSetSpec) -> TrainingSetSpec:
+    """Return a training set whose variants are named by number, which stays when a variant gets another name."""
+    features = tuple(request_by_number(context.definitions, request) for request in training_set.features)
+    return msgspec.structs.replace(training_set, features=features)
+
+
+def rebuild(context: Context, record: TrainingSetBuild, recipe: Recipe, definitions: Mapping[str, str]) -> TrainingData:
     """Build a training set again from its recipe; nothing is recorded.
 
     Args:
         context: The workspace's state, under the definitions that it was built with.
         record: The record of the build.
         recipe: The recipe from its manifest.
+        definitions: From its manifest: what it stands on.
     """
-    made = _made(context, recipe)
+    made = _made(context, recipe, definitions)
     return made.as_data(msgspec.structs.replace(record, fingerprint=made.fingerprint))
 
 
@@ -268,7 +293,7 @@ class _Made(NamedTuple):
         return TrainingData(record, train, test, self.signature, self.definitions, self.parts.report)
 
 
-def _made(context: Context, recipe: Recipe) -> _Made:
+def _made(context: Context, recipe: Recipe, definitions: Mapping[str, str]) -> _Made:
     spec, past = recipe.training_set, recipe.sequence
     label = context.definitions.get(LabelSpec, spec.label)
     spine = spine_of(context, spec, as_of=past, fields_as_known=recipe.fields_as_known)
@@ -279,7 +304,12 @@ def _made(context: Context, recipe: Recipe) -> _Made:
     outcome = outcome.set(pl.Series(~mature), None)
     knowledge = knowledge_of(context, spine, time, spec.features, table, spine_source=spec.spine, as_of=past)
     parts = parts._replace(
-        report=msgspec.structs.replace(parts.report, knowledge=knowledge, not_finite=table.not_finite)
+        report=msgspec.structs.replace(
+            parts.report,
+            knowledge=knowledge,
+            not_finite=table.not_finite,
+            ended=ended_views(context, spec.features),
+        )
     )
     X = pl.DataFrame([_model_dtype(series) for series in table.columns.values()])
     X = _with_categories(X, parts.train)
@@ -294,7 +324,7 @@ def _made(context: Context, recipe: Recipe) -> _Made:
         shown,
         parts,
         signature,
-        graph.stands_on(context.definitions, spec),
+        dict(definitions),
         table_hash(X.filter(rows).with_columns(outcome.filter(rows).alias("__label"))),
     )
 
@@ -360,11 +390,12 @@ def _request_fields(context: Context, spec: TrainingSetSpec, spine: pl.DataFrame
     roles: dict[str, str] = {}
     for request in spec.features:
         if request.on_demand:
-            on_demand = context.definitions.get(OnDemandSpec, request.view)
+            on_demand = context.definitions.for_request(request).get(OnDemandSpec, request.view)
             roles.update({name: "request" for name in on_demand.request if name not in roles})
         else:
-            view = context.definitions.get(specs.ViewSpec, request.view)
-            entity = context.definitions.get(EntitySpec, view.entity)
+            reader = context.definitions.for_request(request)
+            view = reader.get(specs.ViewSpec, request.view)
+            entity = reader.get(EntitySpec, view.entity)
             roles.update(dict.fromkeys(request.on or entity.key, "key"))
     return [RequestField(name, dtype_name(spine.schema[name]), role) for name, role in roles.items()]
 

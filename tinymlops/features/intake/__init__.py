@@ -1,1 +1,1 @@
-"""How rows are stored: ingest and push, and the files that they are written to."""
+"""How rows are stored: ingest and push, the checks on them, and the files that they are written to."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.specs import SourceSpec
+    from tinymlops.features.intake.quarantine import Kept, Settling
+    from tinymlops.records import Quarantine
     from tinymlops.stores.segments import SegmentFile
     from tinymlops.stores.transaction import Transaction
 
@@ -46,6 +48,10 @@ class Batch:
     """For a rebuilt transformation: the digest of the row-wise ones that it reads."""
     events: list[MovedEvent] | None = None
     """What later pushes are compared with, if pushed rows begin a generation; None to keep what was there."""
+    kept: Kept | None = None
+    """What the checks on the batch leave to be written with it."""
+    settling: Settling | None = None
+    """The quarantine that is released with it."""
     begins: bool = False
     """Whether a generation begins, so that the earlier rows end."""
 
@@ -72,12 +78,17 @@ def commit(context: Context, batch: Batch, before: list[Segment]) -> Ingestion |
         # A rebuild is stored even if it is empty: its file records what it was computed from.
         if batch.rows.height or batch.replaces:
             file = segments.write(batch.rows, environment.segments_dir / place, environment.tmp)
+        quarantine = None if batch.kept is None else batch.kept.publish(context)
         with context.scope.write(audit="inside") as tx:
+            if batch.kept is not None and not batch.kept.is_current(tx, place):
+                return None
             if before != tx.list(Segment, where={"source": place, "dead_at": None}, order="id"):
                 return None
             if batch.begins and tx.list(PushedRow, where={"source": place}, limit=1):
                 return None  # pushed while the rows before it were read
-            return _named(context, tx, batch, place, file, before)
+            report = _named(context, tx, batch, place, file, before)
+            _settle(context, tx, batch, quarantine, report.sequence)
+            return report
 
 
 def _named(
@@ -106,6 +117,14 @@ def _named(
         begun = {"generation": number} if batch.begins else {}
         tx.audit("ingest", batch.source.name, rows=file.rows, sha256=file.sha256, **begun, **left_out)
     return stored
+
+
+def _settle(context: Context, tx: Transaction, batch: Batch, quarantine: Quarantine | None, sequence: int) -> None:
+    """Write what checks found in the rows, those that they keep aside, and those that are released."""
+    if batch.kept is not None:
+        batch.kept.store(tx, quarantine, sequence)
+    if batch.settling is not None:
+        batch.settling.store(tx, "released", at=batch.report.at, by=context.scope.actor)
 
 
 def _segment(batch: Batch, place: str, file: SegmentFile, base: int, last: int) -> Segment:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import polars as pl
 
 from tinymlops.errors import ConflictError
 from tinymlops.features.definitions import graph
 from tinymlops.features.history.sources import read_source, with_times
+from tinymlops.features.history.storable import storable
 from tinymlops.features.history.stored import live_segments, since_of, state_of
 from tinymlops.features.intake.changes import Changes, compared, first, in_order, own_schema
 from tinymlops.features.intake.committing import Batch, commit
 from tinymlops.features.intake.fitting import fitted, tell_of_columns
+from tinymlops.features.intake.looking import look
 from tinymlops.features.intake.taking_in import (
     entity_keys,
     history_for,
@@ -26,13 +31,15 @@ from tinymlops.records import Ingestion
 from tinymlops.times import to_micros
 
 if TYPE_CHECKING:
-    import polars as pl
+    from collections.abc import Callable
 
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.specs import SourceSpec
+    from tinymlops.features.intake.looking import Decision
+    from tinymlops.features.intake.quarantine import Settling
     from tinymlops.records import SourceState
 
-__all__ = ["busy", "ingest"]
+__all__ = ["busy", "ingest", "take_released"]
 
 _ATTEMPTS = 5
 
@@ -61,14 +68,56 @@ def ingest(context: Context, source: SourceSpec, *, full: bool = False, complete
     """
     begun = time.perf_counter()
     for _ in range(_ATTEMPTS):
-        committed = _attempt(context, source, full=full, complete_until=complete_until, begun=begun)
+        read = partial(_read, context, source, full=full)
+        committed = _attempt(context, source, read, complete_until=complete_until, begun=begun)
         if committed is not None:
             return committed
     raise busy(source)
 
 
+def take_released(context: Context, source: SourceSpec, rows: pl.DataFrame, settling: Settling) -> Ingestion:
+    """Store rows that checks had kept aside as if the source gave them now; those that came again meanwhile are known.
+
+    Args:
+        context: The workspace's state.
+        source: Whose rows; no transformation, and it takes no pushes.
+        rows: The source's columns.
+        settling: The quarantine that they come from.
+
+    Returns:
+        What was new, corrected and known.
+
+    Raises:
+        DataError: If they do not fit the rows that are stored by now; nothing is stored then.
+        ConflictError: If somebody else released or dropped them, or others keep storing rows.
+    """
+    begun = time.perf_counter()
+    read = _Read(with_times(storable(rows, source), source), settling=settling)
+    for _ in range(_ATTEMPTS):
+        committed = _attempt(context, source, lambda: read, complete_until=None, begun=begun)
+        if committed is not None:
+            return committed
+    raise busy(source)
+
+
+class _Read(NamedTuple):
+    """Rows on their way into history."""
+
+    frame: pl.DataFrame
+    """With their times."""
+    present: pl.Series | None = None
+    """Every id at the source, if it was read in full."""
+    settling: Settling | None = None
+    """The quarantine that they come from; None for rows of the source."""
+
+
+def _read(context: Context, source: SourceSpec, *, full: bool) -> _Read:
+    frame = with_times(read_source(context, source, since=None if full else since_of(context, source)), source)
+    return _Read(frame, frame[source.id] if full and source.id else None)
+
+
 def _attempt(
-    context: Context, source: SourceSpec, *, full: bool, complete_until: int | None, begun: float
+    context: Context, source: SourceSpec, read: Callable[[], _Read], *, complete_until: int | None, begun: float
 ) -> Ingestion | None:
     """Read the source and store its new rows; None if others stored rows of it meanwhile.
 
@@ -77,13 +126,13 @@ def _attempt(
     before = live_segments(context, source.name)
     state, judged = state_of(context, source.name), judged_now(context, source)
     refuse_other_dating(source, judged)
-    frame = with_times(read_source(context, source, since=None if full else since_of(context, source)), source)
-    present = frame[source.id] if full and source.id else None
-    read = take_in(context, source, frame)
-    rows = fitted(context, source, read.rows, state)
+    frame, present, settling = read()
+    taken = take_in(context, source, frame)
+    rows = fitted(context, source, taken.rows, state)
     at = context.clock()
-    changes = _changes(context, source, rows, state, present, to_micros(at))
-    if judged.query:
+    compare = partial(_changes, context, source, state=state, now=to_micros(at))
+    rows, changes, decision = _checked(context, source, rows, compare, present=present, released=settling is not None)
+    if judged.query and settling is None:
         refuse_other_rows(source, changes, rows)
     report = Ingestion(
         source=source.name,
@@ -92,10 +141,10 @@ def _attempt(
         rows_corrected=changes.corrected,
         rows_known=changes.known,
         rows_deleted=changes.deleted,
-        rows_held_back=read.held_back,
-        rows_quarantined=len(read.timeless),
+        rows_held_back=taken.held_back,
+        rows_quarantined=len(taken.timeless) + taken.rows.height - rows.height,
         rows_never_known=never_known(rows, source),
-        rows_ahead=read.ahead,
+        rows_ahead=taken.ahead,
         rows_incomplete=changes.incomplete,
         complete_until=complete_until,
         seconds=time.perf_counter() - begun,
@@ -107,14 +156,51 @@ def _attempt(
         corrections=changes.rows.height - changes.new,
         report=report,
         columns={**(state.columns if state is not None else {}), **own_schema(rows)},
-        timeless=read.timeless,
+        timeless=taken.timeless,
+        kept=None if decision is None else decision.kept,
+        settling=settling,
     )
     committed = commit(context, batch, before)
-    if committed is not None:
+    if committed is not None and settling is None:
         if state is not None:
             tell_of_columns(context, source, rows, state)
         tell_of_ids(source, rows, changes)
+        if decision is not None:
+            decision.tell()
     return committed
+
+
+def _checked(
+    context: Context,
+    source: SourceSpec,
+    rows: pl.DataFrame,
+    compare: Callable[..., Changes],
+    *,
+    present: pl.Series | None,
+    released: bool,
+) -> tuple[pl.DataFrame, Changes, Decision | None]:
+    """Compare rows with history, and leave out those that checks keep aside.
+
+    Raises:
+        DataError: If a check refuses the batch.
+    """
+    looked = None if released else look(context, source, rows, moment="ingest")
+    changes = compare(rows, present)
+    if looked is None:
+        return rows, changes, None
+    known = _known(rows, compare) if looked.fails else None
+    decision = looked.decide(context.environment.database, known=known)
+    decision.refuse(context)
+    if decision.held is not None:
+        rows = rows.filter(~decision.held)
+        changes = compare(rows, None if decision.holds_batch else present)
+    return rows, changes, decision
+
+
+def _known(rows: pl.DataFrame, compare: Callable[..., Changes]) -> pl.Series:
+    """Say which rows history has."""
+    fresh = compare(rows.with_row_index("__row"), None).rows["__row"].drop_nulls()
+    return pl.Series([True]).new_from_index(0, rows.height).scatter(fresh, False)
 
 
 def busy(source: SourceSpec) -> ConflictError:
@@ -128,8 +214,9 @@ def _changes(
     context: Context,
     source: SourceSpec,
     frame: pl.DataFrame,
-    state: SourceState | None,
     present: pl.Series | None,
+    *,
+    state: SourceState | None,
     now: int,
 ) -> Changes:
     keys, whole = entity_keys(context, source), bool(graph.row_wise_over(context.definitions, source.name))

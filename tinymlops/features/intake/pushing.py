@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
@@ -22,6 +23,7 @@ from tinymlops.features.intake.computable import require_computable
 from tinymlops.features.intake.fitting import grown
 from tinymlops.features.intake.followers import follow
 from tinymlops.features.intake.latest_events import Event, LatestEvents
+from tinymlops.features.intake.looking import look
 from tinymlops.features.intake.row_wise import check_row_wise
 from tinymlops.features.intake.taking_in import entity_keys, judged_now, refuse_other_dating
 from tinymlops.records import PushBatch, PushedRow, SourceState
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     import polars as pl
 
     from tinymlops.features.context import Context
+    from tinymlops.features.intake.looking import Decision, Looked
+    from tinymlops.features.intake.quarantine import Settling
     from tinymlops.frames import Frame
     from tinymlops.stores.database import Transaction
 
@@ -55,12 +59,15 @@ class Pushed(msgspec.Struct, frozen=True):
     """Whether the online store has followed; if not, it will with the next push, ingest or materialize."""
     batch_id: str | None = None
     """The id of the batch: sending the same rows with it again changes nothing. None if none was given or needed."""
+    rows_quarantined: int = 0
+    """Kept aside by checks, now or before."""
 
     def __repr__(self) -> str:
         batch = f", batch {self.batch_id}" if self.batch_id is not None else ""
+        kept = f", {self.rows_quarantined:,} in quarantine" if self.rows_quarantined else ""
         return (
             f"<pushed to {self.source}: {self.rows_new:,} new, {self.rows_corrected:,} corrected, "
-            f"{self.rows_known:,} known; Q={self.sequence}, online {self.online}{batch}>"
+            f"{self.rows_known:,} known{kept}; Q={self.sequence}, online {self.online}{batch}>"
         )
 
 
@@ -78,7 +85,9 @@ class _Row(NamedTuple):
     """Whether it takes an event back under a key that the event no longer has."""
 
 
-def push(context: Context, name: str, rows: Frame, *, batch_id: str | None = None) -> Pushed:
+def push(
+    context: Context, name: str, rows: Frame, *, batch_id: str | None = None, settling: Settling | None = None
+) -> Pushed:
     """Add rows to a source that takes pushes, all or none.
 
     Where the source has an id, a row whose id and content are known is not stored again, and a known id with other
@@ -89,11 +98,12 @@ def push(context: Context, name: str, rows: Frame, *, batch_id: str | None = Non
         name: The source's name.
         rows: Any table, or a list of dicts; a boolean column `deleted` marks deletes.
         batch_id: The id of the batch; None to generate one if the source has no id, which the result then holds.
+        settling: The quarantine that they come from: they are not checked again.
 
     Raises:
         NotFoundError: If there is no such source, with the near match.
-        DataError: If the source takes no pushes, a row does not fit its schema, or an integer computed from it does not
-            fit 64 bits.
+        DataError: If the source takes no pushes, a row does not fit its schema, an integer computed from it does not
+            fit 64 bits, or a check refuses the rows.
         DefinitionError: If a transformation over it is declared row-wise and the first rows show that it is not.
         ConflictError: If the batch id was used for other rows.
     """
@@ -111,15 +121,33 @@ def push(context: Context, name: str, rows: Frame, *, batch_id: str | None = Non
     columns = _columns(context, source, database.get(SourceState, source=place))
     keys = None if graph.row_wise_over(context.definitions, source.name) else entity_keys(context, source)
 
-    def store(tx: Transaction) -> tuple[tuple[int, int, int], int]:
+    looked = None if settling is not None or not frame.height else look(context, source, frame, moment="push")
+    decided: list[Decision] = []
+
+    def store(tx: Transaction) -> tuple[tuple[int, int, int, int], int]:
+        decided.clear()  # this may be done more than once
         state = tx.get(SourceState, source=place)
         changed = state is not None and state.columns != columns
         own = _columns(context, source, state) if changed else columns
         refuse_other_dating(source, judged_now(context, source, state))
-        return _Writing(context, tx, source, place, state, own).store(frame, batch_id, keys), tx.sequence()
+        writing = _Writing(context, tx, source, place, state, own)
+        counts = writing.store(frame, batch_id, keys, looked, decided)
+        if settling is not None:
+            settling.store(tx, "released", at=context.clock(), by=context.scope.actor)
+        return counts, tx.sequence()
 
-    counts, sequence = context.scope.write_together(store)
-    return Pushed(name, *counts, sequence=sequence, online=_follow(context), batch_id=batch_id)
+    with context.scope.publishing() if looked is not None and looked.fails else nullcontext():
+        try:
+            counts, sequence = context.scope.write_together(store)
+        except DataError:
+            for decision in decided:  # what was found stays, though nothing of the batch does
+                decision.refuse(context)
+            raise
+    for decision in decided:
+        decision.tell()
+    new, corrected, known, kept = counts
+    online = _follow(context)
+    return Pushed(name, new, corrected, known, sequence, online, batch_id, rows_quarantined=kept)
 
 
 def _columns(context: Context, source: SourceSpec, state: SourceState | None) -> dict[str, str]:
@@ -191,15 +219,37 @@ class _Writing:
         self._context, self._tx, self._source, self._place = context, tx, source, place
         self._state, self._columns, self._now = state, columns, context.now()
 
-    def store(self, frame: pl.DataFrame, batch_id: str | None, keys: Sequence[str] | None) -> tuple[int, int, int]:
-        """Write the rows that are not known yet; return how many rows were new, corrected and known."""
+    def store(
+        self,
+        frame: pl.DataFrame,
+        batch_id: str | None,
+        keys: Sequence[str] | None,
+        looked: Looked | None,
+        decided: list[Decision],
+    ) -> tuple[int, int, int, int]:
+        """Write the rows that are not known yet; return how many rows were new, corrected, known and kept aside.
+
+        Args:
+            frame: The rows.
+            batch_id: Names them.
+            keys: As for `_unknown`.
+            looked: What checks say of them.
+            decided: Takes what becomes of them, for whoever tells of it once this is committed.
+
+        Raises:
+            DataError: If a check refuses them.
+        """
         rows = _rows(frame, self._source, self._columns)
         replay = batch_id is not None and _is_replay(self._tx, self._place, batch_id, rows, self._now)
         if not rows or replay:
-            return 0, 0, len(rows)
+            return 0, 0, len(rows), 0
+        came = len(rows)
+        if looked is not None and looked.fails:
+            rows = self._not_held(rows, looked, decided)
+        held = came - len(rows)
         fresh, corrected = self._unknown(rows, keys)
         if not fresh:
-            return 0, 0, len(rows)
+            return 0, 0, len(rows), held
         base = self._tx.take_sequence(len(fresh))
         self._tx.insert_many(
             PushedRow(
@@ -217,7 +267,29 @@ class _Writing:
         self._put_state(fresh, base)
         self._tx.audit("push", self._source.name, rows=len(fresh), batch_id=batch_id)
         moved = sum(row.moved for row in fresh)
-        return len(fresh) - moved - corrected, corrected, len(rows) - len(fresh) + moved
+        return len(fresh) - moved - corrected, corrected, len(rows) - len(fresh) + moved, held
+
+    def _not_held(self, rows: list[_Row], looked: Looked, decided: list[Decision]) -> list[_Row]:
+        """Keep the rows aside that checks hold back; return the others."""
+        import polars as pl
+
+        known = [False] * len(rows)
+        if self._source.id is not None:
+            latest = LatestEvents(self._context, self._tx, self._source, self._place, self._columns).of(
+                [row.event_id for row in rows]
+            )
+            found = [latest.get(row.event_id) for row in rows]
+            known = [
+                one is not None and (one.digest, one.deleted) == (row.digest, row.deleted)
+                for one, row in zip(found, rows, strict=True)
+            ]
+        decision = looked.decide(self._tx, known=pl.Series(known, dtype=pl.Boolean))
+        decided.append(decision)
+        if decision.refusal is not None:
+            raise decision.refusal
+        decision.kept.store(self._tx, decision.kept.publish(self._context), self._tx.sequence())
+        held = [False] * len(rows) if decision.held is None else decision.held.to_list()
+        return [row for row, out in zip(rows, held, strict=True) if not out]
 
     def _put_state(self, fresh: Sequence[_Row], base: int) -> None:
         state, at = self._state, from_micros(self._now)

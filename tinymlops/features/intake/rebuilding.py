@@ -37,6 +37,7 @@ from tinymlops.features.intake.committing import Batch, commit
 from tinymlops.features.intake.compaction import compact
 from tinymlops.features.intake.fitting import fitted
 from tinymlops.features.intake.ingest_one import busy, ingest
+from tinymlops.features.intake.looking import look
 from tinymlops.features.intake.taking_in import TakenIn, entity_keys, judged_now, never_known, take_in
 from tinymlops.features.intake.transforming import stored_whole
 from tinymlops.records import Ingestion, MovedEvent, Schema
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.specs import SourceSpec
     from tinymlops.features.history.generations import Judgement
+    from tinymlops.features.intake.looking import Decision
     from tinymlops.features.intake.taking_in import TakenIn
     from tinymlops.records import SourceState
 
@@ -93,6 +95,9 @@ def _attempt(context: Context, source: SourceSpec, *, drop_missing: bool, begun:
     assert state is not None, "it had rows before"
     frame = None if source.via == "push" else with_times(read_source(context, source), source)
     read = None if frame is None else take_in(context, source, frame)
+    decision = None if read is None else _decided(context, source, read.rows)
+    if read is not None and decision is not None and decision.held is not None:
+        read = read._replace(rows=read.rows.filter(~decision.held))
     was = _as_it_was(context, source, state)
     stored = stored_whole(context, was, state)
     if frame is None or read is None:
@@ -108,16 +113,32 @@ def _attempt(context: Context, source: SourceSpec, *, drop_missing: bool, begun:
         source=source,
         rows=ordered,
         corrections=_corrections(ordered, source),
-        report=_report(context, source, frame, read, next_rows, begun),
+        report=_report(context, source, frame, read, next_rows, begun, decision),
         columns=columns,
         timeless=pl.Series([], dtype=pl.UInt32) if read is None else read.timeless,
+        kept=None if decision is None else decision.kept,
         begins=True,
         events=_events(context, source, ordered, columns) if source.via == "push" else None,
     )
     committed = commit(context, batch, before)
     if committed is not None:
         _tell(source, judged, committed)
+        if decision is not None:
+            decision.tell()
     return committed
+
+
+def _decided(context: Context, source: SourceSpec, rows: pl.DataFrame) -> Decision | None:
+    """Ask the checks on a source about all rows that it has now: each is read anew.
+
+    Raises:
+        DataError: If one refuses them.
+    """
+    looked = look(context, source, rows, moment="rebuild")
+    decision = None if looked is None else looked.decide(context.environment.database)
+    if decision is not None:
+        decision.refuse(context)
+    return decision
 
 
 def _report(
@@ -127,6 +148,7 @@ def _report(
     read: TakenIn | None,
     next_rows: _Next,
     begun: float,
+    decision: Decision | None,
 ) -> Ingestion:
     changes = next_rows.changes
     counted = Ingestion(
@@ -146,7 +168,7 @@ def _report(
     return msgspec.structs.replace(
         counted,
         rows_held_back=read.held_back,
-        rows_quarantined=len(read.timeless),
+        rows_quarantined=len(read.timeless) + (0 if decision is None else decision.held_rows),
         rows_never_known=never_known(read.rows, source),
         rows_ahead=read.ahead,
     )

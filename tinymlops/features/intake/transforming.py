@@ -27,6 +27,7 @@ from tinymlops.features.history.stored import (
 from tinymlops.features.intake.changes import Changes, History, compared, first, in_order, own_schema
 from tinymlops.features.intake.committing import Batch, commit
 from tinymlops.features.intake.fitting import fitted
+from tinymlops.features.intake.looking import look
 from tinymlops.features.intake.row_wise import check_row_wise
 from tinymlops.features.intake.taking_in import entity_keys, judged_now, never_known, with_event_time
 from tinymlops.records import Ingestion, Schema
@@ -38,16 +39,25 @@ if TYPE_CHECKING:
 
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.specs import SourceSpec
+    from tinymlops.features.intake.quarantine import Settling
     from tinymlops.records import Segment, SourceState
 
 __all__ = ["recompute", "stored_whole"]
 
 
-def recompute(context: Context, source: SourceSpec) -> Ingestion | None:
+def recompute(context: Context, source: SourceSpec, *, settling: Settling | None = None) -> Ingestion | None:
     """Recompute a rebuilt transformation if its inputs have changed since; its new rows replace the old.
+
+    Args:
+        context: The workspace's state.
+        source: The transformation.
+        settling: A quarantine whose rows pass the checks from now on: it is computed anew for them.
 
     Returns:
         The report of what was stored; None if it is up to date or an input was never ingested.
+
+    Raises:
+        DataError: If a check refuses its rows: those of before stay.
     """
     begun = time.perf_counter()
     live, state = live_segments(context, source.name), state_of(context, source.name)
@@ -56,13 +66,20 @@ def recompute(context: Context, source: SourceSpec) -> Ingestion | None:
         return None
     newest = max(sequence for sequence in inputs if sequence is not None)
     current = state is not None and state.definition == specs.fingerprint(source) and not _reads_others(context, source)
-    if current and live and live[-1].covers is not None and live[-1].covers >= newest:
+    if settling is None and current and live and live[-1].covers is not None and live[-1].covers >= newest:
         return None
     parents = {name: current_rows(context, name, as_of=newest) for name in source.inputs}
     plain = {name: rows.drop("__event", "__created", "__sequence", "__deleted") for name, rows in parents.items()}
     frame = with_times(run_transformation(context, source, plain), source)
     rows, timeless = with_event_time(frame, source)
     check_row_wise(context, source, rows)
+    came, looked = rows.height, look(context, source, rows, moment="transformation")
+    decision = None
+    if looked is not None:
+        releasing = None if settling is None else settling.quarantine.id
+        decision = looked.decide(context.environment.database, releasing=releasing)
+        decision.refuse(context)
+        rows = rows if decision.held is None else rows.filter(~decision.held)
     begins = state is not None and _is_another(context, source, live)
     before = None if state is None or begins else _versions(context, source, state)
     at = context.clock()
@@ -75,7 +92,7 @@ def recompute(context: Context, source: SourceSpec) -> Ingestion | None:
         rows_known=changes.known,
         rows_deleted=changes.deleted,
         rows_carried=ordered.height - changes.rows.height,
-        rows_quarantined=len(timeless),
+        rows_quarantined=len(timeless) + came - rows.height,
         rows_never_known=never_known(rows, source),
         seconds=time.perf_counter() - begun,
         at=at,
@@ -91,8 +108,13 @@ def recompute(context: Context, source: SourceSpec) -> Ingestion | None:
         covers=newest,
         inputs=inputs_of(context.definitions, source),
         begins=begins,
+        kept=None if decision is None else decision.kept,
+        settling=settling,
     )
-    return commit(context, batch, live)
+    committed = commit(context, batch, live)
+    if committed is not None and decision is not None:
+        decision.tell()
+    return committed
 
 
 def stored_whole(context: Context, source: SourceSpec, state: SourceState) -> pl.DataFrame:

@@ -69,7 +69,7 @@ def blast_radius(context: Context, models: Models, changed: Iterable[Key]) -> li
         In the order of `changed`; one that was not in force is left out.
     """
     definitions = context.definitions
-    below = {_key(spec): {_key(other) for other in graph.below(definitions, spec)} for spec in definitions.all}
+    below = {_key(spec): set(map(_parts, graph.below(definitions, spec))) for spec in definitions.all}
     in_use = _models_in_use(models)
     return [
         _of_one(context, key, {other for other, under in below.items() if key in under} - {key}, in_use)
@@ -132,6 +132,11 @@ def _stored_rows(context: Context, view: ViewSpec) -> int:
 
 def _key(spec: object) -> Key:
     return kind_of(spec), spec.name  # type: ignore[arg-type,attr-defined]
+
+
+def _parts(key: str) -> Key:
+    kind, _, name = key.partition(":")
+    return kind, name
 
 
 def _listed(what: str, names: list[str]) -> str:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from tinymlops.features.definitions.about import changes_of
+from tinymlops.features.definitions.rules import in_code
 from tinymlops.features.definitions.specs import FeatureRequest, SourceSpec
 from tinymlops.times import format_duration
 
@@ -43,12 +45,14 @@ def differences(before: AnySpec, after: AnySpec) -> list[str]:
             found += _of_features(old, new)
         elif name == "features":
             found += _of_names({*map(_requested, old)}, {*map(_requested, new)}) or ["order of features"]
+        elif name == "rules":
+            found += _of_names({*map(in_code, old)}, {*map(in_code, new)}) or ["order of rules"]
         elif name == "expression":
             found += _of_aggregate("expression", old, new)
         elif isinstance(old, Mapping):
             found += _of_mapping(name, old, new)
         elif name == "about":
-            found += _of_mapping(name, *(msgspec.to_builtins(side) if side else {} for side in (old, new)))
+            found += changes_of(old, new)
         elif name in _TEXTS:
             found.append(name)
         else:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tinymlops.errors import TinyMLOpsError
 from tinymlops.features.definitions import graph
+from tinymlops.features.definitions.definitions import Definitions
 from tinymlops.features.definitions.expressions import columns_of
+from tinymlops.features.definitions.nouns import title_of
 from tinymlops.features.definitions.specs import LabelSpec, OnDemandSpec, SourceSpec, TrainingSetSpec, ViewSpec
 from tinymlops.features.history.stored import known_columns, state_of
 from tinymlops.features.law.readings import facts, files_of, names, puts_together
@@ -15,7 +17,6 @@ from tinymlops.findings import Finding
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
-    from tinymlops.features.definitions.definitions import Definitions
     from tinymlops.features.definitions.specs import FeatureRequest
 
 __all__ = ["static_findings"]
@@ -72,10 +73,19 @@ def _of_views(context: Context, training_set: TrainingSetSpec, label: LabelSpec)
     for request in training_set.features:
         if request.on_demand:
             continue
-        view = context.definitions.get(ViewSpec, request.view)
-        for source in graph.upstream(context.definitions, [view.source]).values():
-            for loss in _losses(context, source, label):
+        reader = _reader(context, request)
+        view = reader.definitions.get(ViewSpec, request.view)
+        for source in graph.upstream(reader.definitions, [view.source]).values():
+            for loss in _losses(reader, source, label):
                 yield _of_view(training_set, request, view, loss)
+
+
+def _reader(context: Context, request: FeatureRequest) -> Context:
+    """Return the state with what the version that a request names stands on in place of the newest."""
+    version = context.definitions.for_request(request)
+    if version is context.definitions:
+        return context
+    return context.with_definitions(Definitions([*context.definitions.all, *version.all]))
 
 
 def _of_view(training_set: TrainingSetSpec, request: FeatureRequest, view: ViewSpec, loss: _Loss) -> Finding:
@@ -195,14 +205,14 @@ def _of_request_fields(context: Context, training_set: TrainingSetSpec, label: L
     for request in training_set.features:
         if not request.on_demand:
             continue
-        for field in context.definitions.get(OnDemandSpec, request.view).request:
+        for field in context.definitions.for_request(request).get(OnDemandSpec, request.view).request:
             if field in outcome or (read is not None and read.traced(field) & outcome):
                 yield Finding(
                     rule="feature-of-label",
                     level="leak",
-                    where=f"{training_set.name}.{request.view}.{field}",
+                    where=f"{training_set.name}.{title_of(request)}.{field}",
                     feature=field,
-                    message=f"on-demand view {request.view!r} takes {field!r} of the spine, which is what label "
+                    message=f"on-demand view {title_of(request)!r} takes {field!r} of the spine, which is what label "
                     f"{label.name!r} is made of: {lost[0].message}",
                     fix=f"leave {field!r} out: it is known only after the prediction",
                 )
@@ -210,13 +220,15 @@ def _of_request_fields(context: Context, training_set: TrainingSetSpec, label: L
 
 def _of_times(context: Context, training_set: TrainingSetSpec) -> Iterator[Finding]:
     """Find dates and times without a zone that let a row be seen before it happened."""
-    read: dict[str, set[str]] = {}
+    read: dict[tuple[str, bool], tuple[SourceSpec, set[str]]] = {}
     for request in training_set.features:
         if not request.on_demand:
-            view = context.definitions.get(ViewSpec, request.view)
-            read.setdefault(view.source, set()).update(*map(columns_of, view.features.values()))
-    for name, columns in read.items():
-        source = graph.origin(context.definitions, context.definitions.get(SourceSpec, name))
+            definitions = context.definitions.for_request(request)
+            view = definitions.get(ViewSpec, request.view)
+            origin = graph.origin(definitions, definitions.get(SourceSpec, view.source))
+            _, columns = read.setdefault((view.source, definitions is context.definitions), (origin, set()))
+            columns.update(*map(columns_of, view.features.values()))
+    for source, columns in read.values():
         dtypes = _dtypes(context, source)
         for role in ("timestamp", "created"):
             column = getattr(source, role)

@@ -124,9 +124,10 @@ def corrected_later(context: Context, built: Assembled, rows: Sequence[int]) -> 
 
 
 def _of_view(context: Context, built: Assembled, request: FeatureRequest, rows: Sequence[int]) -> Iterator[Finding]:
+    plan = plan_view(context.definitions, request, spine_source=built.spec.spine)
+    context = context.for_request(request)
     view = context.definitions.get(ViewSpec, request.view)
     source = context.definitions.get(SourceSpec, view.source)
-    plan = plan_view(context.definitions, request, spine_source=built.spec.spine)
     origin = graph.origin(context.definitions, source)
     if origin.knowledge != "latest" or origin.id is None or origin.timestamp is None or origin.inputs:
         return

@@ -16,6 +16,7 @@ from tinymlops.features.definitions.specs import OnDemandSpec, SourceSpec, Train
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.law.lineage_answer import Lineage
 from tinymlops.records import LoggedModel, ModelAlias, ModelVersion, Reader, Run, SourceState, TrainingSetBuild
+from tinymlops.references import is_number
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
@@ -263,7 +264,8 @@ def _models(context: Context) -> list[AffectedModel]:
     for version in database.list(ModelVersion, order="version"):
         model = logged.get((version.run, version.logged_name))
         pinned = {} if model is None else model.definitions
-        earlier = [key for key, fingerprint in pinned.items() if now.get(key) != fingerprint]
+        newest = {key: fingerprint for key, fingerprint in pinned.items() if "@" not in key}
+        earlier = [key for key, fingerprint in newest.items() if now.get(key) != fingerprint]
         names = aliases.get((version.name, version.version), [])
         found.append(AffectedModel(version.name, version.version, names, earlier))
     return found
@@ -331,6 +333,8 @@ def _models_named(whole: Graph, context: Context, name: str) -> list[Node]:
     aliases = context.environment.database.list(ModelAlias, where={"name": model}) if mark else []
     versions = {one.alias: one.version for one in aliases}
     of_model = [node for node in whole.nodes if node.kind == "model" and node.name.rpartition(":")[0] == model]
+    if is_number(alias):
+        return [node for node in of_model if node.name == f"{model}:{alias.removeprefix('v')}"]
     if not mark:
         return of_model
     if alias == "latest":

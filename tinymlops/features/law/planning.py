@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from tinymlops.errors import ConflictError
-from tinymlops.features.context import definitions_of
+from tinymlops.features.context import filled, spec_of
 from tinymlops.features.definitions import specs
+from tinymlops.features.definitions.about import changes_of
 from tinymlops.features.definitions.aliases import check_aliases
 from tinymlops.features.definitions.checks import check
 from tinymlops.features.definitions.code import is_importable
-from tinymlops.features.definitions.definitions import Definitions, in_words, kind_of
+from tinymlops.features.definitions.definitions import Definitions, in_words, key_of, kind_of
 from tinymlops.features.definitions.specs import TrainingSetSpec
 from tinymlops.features.law.blast_radius import BlastRadius, blast_radius
 from tinymlops.features.law.differences import differences
 from tinymlops.features.law.leaks import static_findings
+from tinymlops.features.law.numbering import (
+    Numbered,
+    alike,
+    causes,
+    check_enabled,
+    check_variants,
+    definitions_to_apply,
+    number,
+)
 from tinymlops.features.standing import check_renames, notes_on_stored_rows, rename
 from tinymlops.findings import Finding, sorted_out
 from tinymlops.records import Definition
@@ -34,17 +44,18 @@ if TYPE_CHECKING:
     from tinymlops.registry.catalog import Catalog
     from tinymlops.registry.models import Models
     from tinymlops.registry.scope import Scope
+    from tinymlops.stores.transaction import Transaction
 
 __all__ = ["Change", "Definitions", "Plan", "apply", "plan"]
 
-_MARKS = {"add": "+", "change": "~", "remove": "-"}
+_MARKS = {"add": "+", "change": "~", "describe": "*", "remove": "-"}
 
 
 class Change(msgspec.Struct, frozen=True):
     """What `apply` would do with one definition."""
 
     action: str
-    """`add`, `change`, `remove` or `keep`."""
+    """`add`, `change`, `remove` or `keep`; `describe` where what it computes is the same and it is stored in place."""
     kind: str
     name: str
     detail: str = ""
@@ -130,45 +141,56 @@ def plan(project: Project, context: Context, catalog: Catalog, models: Models) -
         NotFoundError: If a name resolves to nothing.
         DefinitionError: If definitions do not fit together.
         LeakageError: If a label has no time.
-        ConflictError: If another project of the workspace has a definition of the same kind and name, or a renamed
-            source would share the rows of another.
+        ConflictError: If another project of the workspace has a definition of the same kind and name, a renamed
+            source would share the rows of another, or the name of a variant stands for other content.
     """
     from tinymlops.features.history.reading_notes import ways_of_reading
 
-    new, functions, renamed = project.specs(), project.functions(), project.renamed()
-    definitions = Definitions(new)
-    notes = check(definitions, functions)
-    in_force = catalog.list()
-    planned = _compared(definitions, in_force, notes, project.name)
-    changed = [(one.kind, one.name) for one in planned.changes if one.action in ("change", "remove")]
+    functions, renamed = project.functions(), project.renamed()
+    new, in_force = definitions_to_apply(project.specs(), catalog), catalog.list()
+    notes = check(new, functions)
+    _require_own(new, in_force, project.name)
+    numbered = number(new, in_force, catalog.newest())
+    check_variants(numbered.values(), catalog)
+    notes += check_enabled(numbered, new)
+    own = _base(in_force, project.name)
+    others = [row for row in in_force if row.project != project.name]
+    changes = [_change(numbered[key_of(spec)], numbered) for spec in new.all]
+    changes += [Change("remove", *key) for key in own if ":".join(key) not in numbered]
+    planned = Plan(changes, [*notes, *alike(numbered, filled(others))], own)
+    changed = [(one.kind, one.name) for one in changes if _has_other_content(one, numbered)]
     planned.reach = blast_radius(context, models, changed) if changed else []
     context = context.with_project(new, functions)
-    found = static_findings(context, list(definitions.of(TrainingSetSpec).values()))
+    found = static_findings(context, list(new.of(TrainingSetSpec).values()))
     planned.leaks = [one for one in sorted_out(found, context.config.lint.allow)[0] if one.level == "leak"]
     check_renames(context, renamed)
-    others = definitions_of(row for row in in_force if row.project != project.name)
-    everything = context.with_definitions(Definitions([*new, *others.all]))
+    everything = context.with_definitions(Definitions([*new.all, *map(spec_of, others)], older=new.older))
     check_aliases(everything.definitions)
     planned.notes += [*ways_of_reading(context), *notes_on_stored_rows(everything, models, renamed)]
     return planned
 
 
-def _compared(definitions: Definitions, in_force: Iterable[Definition], notes: list[str], project: str) -> Plan:
-    applied = {(row.kind, row.name): row for row in in_force}
-    changes = []
+def _require_own(definitions: Definitions, in_force: Iterable[Definition], project: str) -> None:
+    others = {f"{row.kind}:{row.name}": row for row in in_force if row.project != project}
     for spec in definitions.all:
-        known = applied.get((kind_of(spec), spec.name))
-        if known is not None and known.project != project:
+        known = others.get(key_of(spec))
+        if known is not None:
             raise ConflictError(
                 f"{in_words(known.kind)} {spec.name!r} is already defined by project {known.project!r} of this "
                 "workspace",
                 hint="rename one of the two, or give each project a workspace of its own",
             )
-        changes.append(_change(spec, known))
-    names = {(kind_of(spec), spec.name) for spec in definitions.all}
-    own = {key: row.version for key, row in applied.items() if row.project == project}
-    changes += [Change("remove", *key) for key in own if key not in names]
-    return Plan(changes, notes, own)
+
+
+def _base(in_force: Iterable[Definition], project: str) -> dict[tuple[str, str], int]:
+    return {(row.kind, row.name): row.version for row in in_force if row.project == project}
+
+
+def _has_other_content(change: Change, numbered: Mapping[str, Numbered]) -> bool:
+    """Return whether a definition changes or goes by itself, and not only because of what it stands on."""
+    if change.action == "change":
+        return numbered[f"{change.kind}:{change.name}"].has_new_content
+    return change.action == "remove"
 
 
 def apply(project: Project, context: Context, catalog: Catalog, models: Models, *, message: str = "") -> Plan:
@@ -192,8 +214,9 @@ def apply(project: Project, context: Context, catalog: Catalog, models: Models, 
     from tinymlops.features.columns import check_columns
 
     planned = plan(project, context, catalog, models)
-    planned.notes += check_columns(context.with_project(project.specs(), project.functions()))
-    if planned or project.renamed():
+    new = definitions_to_apply(project.specs(), catalog)
+    planned.notes += check_columns(context.with_project(new, project.functions()))
+    if planned or project.renamed() or not all(row.logic for row in catalog.list()):
         _write(planned, project, context.scope, catalog, message)
     return planned
 
@@ -202,13 +225,14 @@ def _write(planned: Plan, project: Project, scope: Scope, catalog: Catalog, mess
     """Write what a plan said.
 
     The catalog is read again in the transaction, where no other writer can come in between. Sources that were renamed
-    keep the rows that they had under the name before.
+    keep the rows that they had under the name before. Of what was applied before schema 4, what it stands on is recorded.
     """
-    definitions = Definitions(project.specs())
+    definitions = definitions_to_apply(project.specs(), catalog)
     at, said = scope.clock(), {"message": message} if message else {}
     with scope.write(audit="inside") as tx:
         in_force = catalog.list(tx=tx)
-        if _compared(definitions, in_force, [], project.name).base != planned.base:
+        _require_own(definitions, in_force, project.name)
+        if _base(in_force, project.name) != planned.base:
             raise ConflictError(
                 f"another process has applied to this workspace since project {project.name!r} was planned; "
                 "nothing was changed",
@@ -216,45 +240,74 @@ def _write(planned: Plan, project: Project, scope: Scope, catalog: Catalog, mess
             )
         begin_change(scope.environment.online)
         rename(tx, project.renamed(), at)
-        applied = {(row.kind, row.name): row for row in in_force}
-        new = {(kind_of(spec), spec.name): spec for spec in definitions.all}
+        numbered = number(definitions, in_force, catalog.newest(tx=tx))
+        rows = _fill(tx, in_force, numbered)
         for change in planned.changes:
+            key = f"{change.kind}:{change.name}"
             if change.action == "keep":
                 continue
             if change.action == "remove":
-                catalog.remove(tx, applied[change.kind, change.name], at=at)
+                catalog.remove(tx, rows[key], at=at)
+            elif change.action == "describe":
+                spec = numbered[key].spec
+                tx.update(msgspec.structs.replace(rows[key], spec=_stored(spec), logic=specs.logic(spec)))
             else:
-                row = _row(new[change.kind, change.name], project.name, at)
+                row = _row(numbered[key], project.name, at)
                 catalog.put(tx, msgspec.structs.replace(row, author=scope.actor, message=message))
-            tx.audit(f"definition.{change.action}", f"{change.kind}:{change.name}", project=project.name, **said)
+            tx.audit(f"definition.{change.action}", key, project=project.name, **said)
     end_change(scope.environment.online)
 
 
-def _row(spec: AnySpec, project: str, at: datetime) -> Definition:
-    """Return a definition as the catalog takes it; the catalog counts its versions."""
+def _fill(tx: Transaction, in_force: Sequence[Definition], numbered: Mapping[str, Numbered]) -> dict[str, Definition]:
+    """Record what definitions of before schema 4 stand on, and their logic; return those in force by key."""
+    found = {}
+    for before, row in zip(in_force, filled(in_force), strict=True):
+        key = f"{row.kind}:{row.name}"
+        found[key] = row
+        if before.logic:
+            continue
+        if key in numbered and not numbered[key].has_new_content:
+            found[key] = msgspec.structs.replace(row, logic=specs.logic(numbered[key].spec))
+        tx.update(found[key])
+    return found
+
+
+def _row(one: Numbered, project: str, at: datetime) -> Definition:
     return Definition(
-        kind=kind_of(spec),
-        name=spec.name,
-        version=0,
-        fingerprint=specs.fingerprint(spec),
-        spec=msgspec.json.decode(specs.encode(spec)),
+        kind=kind_of(one.spec),
+        name=one.spec.name,
+        version=one.version,
+        fingerprint=specs.fingerprint(one.spec),
+        spec=_stored(one.spec),
         project=project,
         applied_at=at,
+        logic=specs.logic(one.spec),
+        below=one.below,
     )
 
 
-def _change(spec: AnySpec, known: Definition | None) -> Change:
-    kind = kind_of(spec)
-    if known is None:
+def _stored(spec: AnySpec) -> dict[str, Any]:
+    stored: dict[str, Any] = msgspec.json.decode(specs.encode(spec))
+    return stored
+
+
+def _change(one: Numbered, everything: Mapping[str, Numbered]) -> Change:
+    spec, kind = one.spec, kind_of(one.spec)
+    if one.known is None:
         return Change("add", kind, spec.name)
-    before = specs.decode(msgspec.json.encode(known.spec))
-    if known.fingerprint != specs.fingerprint(spec):
+    before = spec_of(one.known)
+    if one.has_new_content:
         return Change("change", kind, spec.name, ", ".join(differences(before, spec)))
+    if one.is_new:
+        return Change("change", kind, spec.name, f"below: {', '.join(causes(one, everything))}")
+    said = changes_of(before.about, spec.about)
+    if before.description != spec.description:
+        said.append("description")
     if getattr(before, "aliases", None) != getattr(spec, "aliases", None):
-        return Change("change", kind, spec.name, "aliases")
+        said.append("aliases")
     if _has_moved(getattr(before, "code", None), getattr(spec, "code", None)):
-        return Change("change", kind, spec.name, "where its code is")
-    return Change("keep", kind, spec.name)
+        said.append("where its code is")
+    return Change("describe" if said else "keep", kind, spec.name, ", ".join(said))
 
 
 def _has_moved(before: CodeReference | None, after: CodeReference | None) -> bool:

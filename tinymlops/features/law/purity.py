@@ -16,6 +16,7 @@ import msgspec
 from tinymlops.errors import TinyMLOpsError
 from tinymlops.features.compute.views import compute_view, plan_view
 from tinymlops.features.definitions.code import is_importable
+from tinymlops.features.definitions.nouns import title_of
 from tinymlops.features.definitions.specs import OnDemandSpec, SourceSpec, TrainingSetSpec, ViewSpec
 from tinymlops.features.history.historical import FeatureColumns, in_order
 from tinymlops.features.history.sources import SYSTEM, read_source, run_transformation
@@ -211,7 +212,7 @@ def _of_training_sets(context: Context, seed: int) -> tuple[list[Finding], int]:
             found += _of_views(context, built, with_others, seed)
         finally:
             set_threads(threads)
-        done |= {request.view for request in spec.features if not request.on_demand}
+        done |= {title_of(request) for request in spec.features if not request.on_demand}
     return found, len(done)
 
 
@@ -220,10 +221,9 @@ def _of_views(context: Context, built: Assembled, rows: list[int], seed: int) ->
     again: dict[str, pl.Series] = {}
     for request in built.spec.features:
         if not request.on_demand:
-            view = context.definitions.get(ViewSpec, request.view)
-            records = stored_rows(context, view.source, as_of=built.sequence).sample(
-                fraction=1, shuffle=True, seed=seed
-            )
+            reader = context.for_request(request)
+            view = reader.definitions.get(ViewSpec, request.view)
+            records = stored_rows(reader, view.source, as_of=built.sequence).sample(fraction=1, shuffle=True, seed=seed)
             plan = plan_view(context.definitions, request, spine_source=built.spec.spine)
             again |= compute_view(plan, records, spine, time).columns
     table = in_order(context, spine, time, built.spec.features, FeatureColumns(again, {}, {}, {}))

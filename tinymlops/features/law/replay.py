@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinymlops.features.compute.views import plan_view
+from tinymlops.features.definitions.nouns import title_of
 from tinymlops.features.definitions.specs import OnDemandSpec, SourceSpec, ViewSpec
 from tinymlops.features.history.historical import FeatureColumns, in_order
 from tinymlops.features.law.past import Past, past_of
@@ -59,9 +60,10 @@ def replay(context: Context, built: Assembled, rows: Sequence[int]) -> list[Find
 
 
 def _of_view(context: Context, built: Assembled, request: FeatureRequest, rows: Sequence[int]) -> Iterator[Finding]:
+    plan = plan_view(context.definitions, request, spine_source=built.spec.spine)
+    context = context.for_request(request)
     view = context.definitions.get(ViewSpec, request.view)
     source = context.definitions.get(SourceSpec, view.source)
-    plan = plan_view(context.definitions, request, spine_source=built.spec.spine)
     past = past_of(context, source, plan, built.spine[rows], built.time[rows], built.sequence)
     for name, replayed in past.replayed().items():
         original = built.table.columns[name][rows]
@@ -115,14 +117,14 @@ def _of_on_demand(
 ) -> Iterator[Finding]:
     """Compute an on-demand view of a few rows alone, from the features that they have."""
     taken = {name: column[rows] for name, column in built.table.columns.items()}
-    names = [name for name, origin in built.table.origins.items() if origin.partition(":")[0] == request.view]
+    names = [name for name, origin in built.table.origins.items() if origin.partition(":")[0] == title_of(request)]
     table = FeatureColumns({name: one for name, one in taken.items() if name not in names}, {}, {}, {})
     alone = in_order(context, built.spine[rows], built.time[rows], built.spec.features, table).columns
     for name in names:
         other, _ = _differing(taken[name], alone[name], exact=True)
         if len(other):
             at = int(other[0])
-            fields = context.definitions.get(OnDemandSpec, request.view).request
+            fields = context.definitions.for_request(request).get(OnDemandSpec, request.view).request
             yield Finding(
                 rule="replay",
                 level="leak",
@@ -130,7 +132,7 @@ def _of_on_demand(
                 feature=name,
                 row=built.described(rows[at], fields),
                 rows=len(other),
-                message=f"{name!r} of on-demand view {request.view!r} is {taken[name][at]!r}, and {alone[name][at]!r} where "
+                message=f"{name!r} of on-demand view {title_of(request)!r} is {taken[name][at]!r}, and {alone[name][at]!r} where "
                 "fewer rows are asked for",
                 fix="write it without what looks at other rows; what needs many rows is a feature view with a window",
             )

@@ -13,6 +13,7 @@ from tinymlops.features.context import definitions_of
 from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.specs import ViewSpec
 from tinymlops.features.online.materialization import materialize
+from tinymlops.features.online.pinned import pinned_versions, variants_of
 from tinymlops.features.online.variants import Covered, Variant, states
 from tinymlops.progress import progress
 from tinymlops.stores.collection import Collected, collect
@@ -21,7 +22,6 @@ from tinymlops.stores.locks import FileLock
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
-    from tinymlops.features.definitions.definitions import Definitions
     from tinymlops.registry.models import Models
 
 __all__ = ["rebuild_derived", "remove_unused", "restore_views"]
@@ -58,14 +58,14 @@ def restore_views(context: Context) -> None:
     with FileLock(context.environment.online.path / "restore.lock").exclusive(deadline=0.0):
         lost = _remember(context)
         with progress("materializing again", len(lost)) as advance:
-            for view in lost:
+            for variant in lost:
                 try:
-                    materialize(context, view)
+                    materialize(context.with_definitions(variant.definitions), variant.view)
                 except Exception as error:  # noqa: BLE001  # the user's code may raise anything, and reads need none of it
                     _log.warning(
                         "view %r was lost with the online store and cannot be materialized again: %s\n"
                         "Hint: correct that and run `tinymlops materialize`; reads come from history until then",
-                        view.name,
+                        variant.view.name,
                         getattr(error, "message", error),
                     )
                 advance(1)
@@ -73,6 +73,8 @@ def restore_views(context: Context) -> None:
 
 def remove_unused(context: Context, models: Models, *, grace: int) -> Collected:
     """Remove the views of the online store that nothing reads any more, and the files that nothing needs.
+
+    A version that is out of force stays if a training set in force or a model names it, or if it says `keep=True`.
 
     Args:
         context: The workspace's state.
@@ -85,11 +87,12 @@ def remove_unused(context: Context, models: Models, *, grace: int) -> Collected:
 
 
 def _drop_unused_views(context: Context, models: Models) -> int:
-    """Remove the views that neither the definitions in force nor a registered model reads; return how many."""
-    used = _variants(context.definitions)
+    """Remove the views that neither a definition in use nor a registered model reads; return how many."""
+    used = _in_use(context)
     for newest in models.list():
         for version in models.versions(newest.name):
-            used += _variants(definitions_of(models.manifest(version).definitions))
+            manifest = models.manifest(version)
+            used += variants_of(definitions_of(manifest.definitions, manifest.variants))
     known = {_content(variant) for variant in used}
     online = context.environment.online
     with online.read() as snapshot:
@@ -99,15 +102,15 @@ def _drop_unused_views(context: Context, models: Models) -> int:
     return len(unused)
 
 
-def _remember(context: Context) -> list[ViewSpec]:
-    """Remember the views that are in the store, and those in force that were in it; return the latter."""
+def _remember(context: Context) -> list[Variant]:
+    """Remember the views that are in the store, and those in use that were in it; return the latter."""
     online = context.environment.online
     with online.read() as snapshot:
         held = {state.variant.id: state.variant.view.name for state in states(snapshot) if not state.coverage.is_hidden}
     known = online.remembered().keys() - held.keys()
-    lost = [variant for variant in _variants(context.definitions) if variant.id in known]
+    lost = [variant for variant in _in_use(context) if variant.id in known]
     online.remember(held | {variant.id: variant.view.name for variant in lost})
-    return [variant.view for variant in lost]
+    return lost
 
 
 def _materialized(context: Context) -> list[Variant]:
@@ -116,11 +119,16 @@ def _materialized(context: Context) -> list[Variant]:
         with context.environment.online.read() as snapshot:
             return [state.variant for state in states(snapshot)]
     except IntegrityError:
-        return _variants(context.definitions)
+        return _in_use(context)
 
 
-def _variants(definitions: Definitions) -> list[Variant]:
-    return [Variant.of(definitions, view) for view in definitions.of(ViewSpec).values()]
+def _in_use(context: Context) -> list[Variant]:
+    """Return the views in force, and the versions that stay beside them."""
+    found = [Variant.of(context.definitions, view) for view in context.definitions.of(ViewSpec).values()]
+    for request in pinned_versions(context):
+        reader = context.definitions.for_request(request)
+        found.append(Variant.of(reader, reader.get(ViewSpec, request.view)))
+    return found
 
 
 def _content(variant: Variant) -> tuple[str, ...]:

@@ -122,14 +122,19 @@ class _OnDemand:
         self, context: Context, request: FeatureRequest, plan: ReadPlan, dtypes: Mapping[str, pl.DataType]
     ) -> None:
         self._definitions, self._plan, self._dtypes = context.definitions, plan, dtypes
-        self._spec = context.definitions.get(OnDemandSpec, request.view)
+        self._request = request
+        reader = context.for_request(request)
+        self._spec = reader.definitions.get(OnDemandSpec, request.view)
         self.fields = self._spec.request
-        self._prepared = self._prepare(context.function(self._spec.name, self._spec.code))
+        self._prepared = self._prepare(reader.function(self._spec.name, self._spec.code))
         self.names = self._prepared.names
 
     def compute(self, context: Context, row: Row, answers: Sequence[Answer], now: int) -> dict[str, Any] | None:
         """Compute its features; None if the read of many rows must return the values or the error."""
-        prepared, function = self._prepared, context.function(self._spec.name, self._spec.code)
+        prepared, function = (
+            self._prepared,
+            context.for_request(self._request).function(self._spec.name, self._spec.code),
+        )
         if function is not prepared.function:
             prepared = self._prepared = self._prepare(function)
         columns = [answers[view].series(place).alias(column) for column, view, place in prepared.features]
@@ -146,8 +151,10 @@ class _OnDemand:
         return dict(zip(prepared.names, finite, strict=True))
 
     def _prepare(self, function: Callable[..., Any]) -> _Prepared:
-        inputs = inputs_of(self._spec, self._plan.requests, self._definitions)
-        expressions = expressions_of(self._spec, function, inputs)
+        prefix = self._request.prefix
+        inputs = inputs_of(self._spec, self._plan.requests, self._definitions, prefix=prefix)
+        found = expressions_of(self._spec, function, inputs)
+        expressions = {prefix + name: expression for name, expression in found.items()}
         reads = {name for one in expressions.values() for name in one.meta.root_names()}
         return _Prepared(
             function,

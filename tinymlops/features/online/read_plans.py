@@ -16,6 +16,7 @@ import numpy as np
 from tinymlops.errors import DataError
 from tinymlops.features.compute.views import asked_of, is_strict, no_key
 from tinymlops.features.definitions.expressions import aggregates_in
+from tinymlops.features.definitions.nouns import title_of
 from tinymlops.features.definitions.specs import EntitySpec, SourceSpec, ViewSpec
 from tinymlops.features.history.historical import same_name
 from tinymlops.features.history.stored import Rebuilt, newest_rebuild
@@ -70,7 +71,7 @@ class ReadPlan:
     def origin(self, name: str) -> str:
         """Return `view:feature` of a column; the last one if several have the name."""
         (*_, view) = (view for view in self.views if name in view.names)
-        return f"{view.view.name}:{name.removeprefix(view.request.prefix)}"
+        return f"{view.title}:{name.removeprefix(view.request.prefix)}"
 
 
 def plan_for(context: Context, requests: Sequence[FeatureRequest], spine_source: str | None) -> ReadPlan:
@@ -89,12 +90,13 @@ class ViewPlan:
     """One view of a request: the rows to read, and what to compute from them."""
 
     def __init__(self, context: Context, request: FeatureRequest, spine_source: str | None) -> None:
-        definitions = context.definitions
+        definitions = context.for_request(request).definitions
         self.request = request
+        self.title = title_of(request)
         self.view = definitions.get(ViewSpec, request.view)
         self.source = definitions.get(SourceSpec, self.view.source).name
         self.on = request.on or definitions.get(EntitySpec, self.view.entity).key
-        self.strict = is_strict(definitions, self.source, spine_source)
+        self.strict = is_strict(context.definitions, request, spine_source)
         self.variant = Variant.of(definitions, self.view)
         self.origin = self.variant.sources[-1]
         """The source that defines the times and ids of the rows."""
@@ -106,7 +108,7 @@ class ViewPlan:
 
     def newest_rebuild(self, context: Context) -> Rebuilt | None:
         """Return when the view's rows in history were computed, if it depends on a rebuilt transformation."""
-        return newest_rebuild(context, self.origin.name) if self.origin.inputs else None
+        return newest_rebuild(context.for_request(self.request), self.origin.name) if self.origin.inputs else None
 
     def require_young(self, rebuilt: Rebuilt, now: int) -> None:
         """Refuse rows that are older than their transformation allows.
@@ -119,7 +121,7 @@ class ViewPlan:
             age, most = (timedelta(microseconds=micros) for micros in (now - rebuilt.at, limit))
             raise DataError(
                 f"the rows of {self.origin.name!r} were computed {age} ago, and {most} is the most that it allows",
-                hint=f"tinymlops materialize {self.view.name}",
+                hint=f"tinymlops materialize {self.title}",
             )
 
     def read(self, snapshot: Snapshot, request: Request, now: int) -> Found | None:

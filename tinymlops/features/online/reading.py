@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from tinymlops.errors import DataError
+from tinymlops.features.history.ended import Ended, ended_views
 from tinymlops.features.history.historical import (
     FeatureColumns,
     in_order,
@@ -53,6 +54,7 @@ class OnlineFeatures:
     Attributes:
         sequence: `Q`, the sequence that every view of the answer covers.
         features: The names of the feature columns, in the requested order.
+        ended: Versions that get no new rows, such as `spending@v1`, and since when; of a read with details.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class OnlineFeatures:
         self._keys, self._now, self._answer, self._rebuilt, self._details = keys, now, answer, rebuilt, details
         self.sequence = sequence
         self.features = features
+        self.ended: dict[str, Ended] = {}
 
     @property
     def timestamp(self) -> datetime:
@@ -183,7 +186,10 @@ def get_online_features(
         plan = plan_for(context, requests, None)
         plans[name] = plan
     assert isinstance(plan, ReadPlan)
-    return _read(context, snapshot, plan, Request(keys), details=details)
+    answer = _read(context, snapshot, plan, Request(keys), details=details)
+    if details:
+        answer.ended = ended_views(context, plan.requests)
+    return answer
 
 
 def read_features(
@@ -225,7 +231,7 @@ def _read(context: Context, snapshot: Snapshot, plan: ReadPlan, keys: Request, *
         sequence = min(sequence, coverage.sequence)
         answer.append(cells)
         if computed is not None:
-            rebuilt[view.view.name] = computed
+            rebuilt[view.title] = computed
     for name in keys.columns:
         if name in plan.known_names:
             raise same_name(name, plan.origin(name))
@@ -246,7 +252,7 @@ def _read_more(
         computed = view.newest_rebuild(context) if found is None else found[2]
         if computed is not None:
             view.require_young(computed, now)
-            rebuilt[view.view.name] = computed
+            rebuilt[view.title] = computed
         if found is not None:
             part = _table(view.names, [found[1]], details)
         else:

@@ -62,6 +62,7 @@ class Covered(msgspec.Struct, frozen=True):
     """What the online store holds of one view."""
 
     view: str
+    """Its name, or a version such as `spending@v1`."""
     sequence: int
     """`Q`: rows up to this sequence are in it."""
     at: int

@@ -7,7 +7,7 @@ from litestar.params import JSONBody
 from tinymlops.errors import DefinitionError
 from tinymlops.server.errors import documented, unavailable
 from tinymlops.server.key_names import KeyNames
-from tinymlops.server.messages import FeaturesAnswer, FeaturesRequest, RebuiltRows
+from tinymlops.server.messages import EndedVersion, FeaturesAnswer, FeaturesRequest, RebuiltRows
 from tinymlops.server.route_class import READ
 from tinymlops.workspace import Workspace
 
@@ -36,8 +36,16 @@ def feature_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             view: RebuiltRows(sequence=sequence, age_seconds=age.total_seconds())
             for view, (sequence, age) in found.rebuilt.items()
         }
+        ended = {
+            version: EndedVersion(source=one.source, sequence=one.sequence, at=one.at)
+            for version, one in found.ended.items()
+        }
         return FeaturesAnswer(
-            timestamp=found.timestamp, sequence=found.sequence, rebuilt=rebuilt, rows=keys.restored(rows)
+            timestamp=found.timestamp,
+            sequence=found.sequence,
+            rebuilt=rebuilt,
+            ended=ended,
+            rows=keys.restored(rows),
         )
 
     return [get_online_features]

@@ -1,19 +1,18 @@
 """`/v1/models`: what is registered, and predictions."""
 
-import re
 from functools import partial
 
 from litestar import get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, JSONBody
 
-from tinymlops.errors import DefinitionError, NotFoundError, near
+from tinymlops.errors import DataError, DefinitionError
 from tinymlops.records import ModelVersion
+from tinymlops.references import Reference
 from tinymlops.server.errors import documented, unavailable
 from tinymlops.server.key_names import KeyNames
 from tinymlops.server.lanes import Lanes
 from tinymlops.server.messages import (
-    NAME,
     ModelAnswer,
     ModelsAnswer,
     ModelSummary,
@@ -41,13 +40,13 @@ def model_routes(ws: Workspace) -> list[HTTPRouteHandler]:
     )
     def get_model(name: FromPath[str]) -> ModelAnswer:
         """Show a model, its versions and aliases, and what it takes and gives."""
-        version = ws.models.get(_reference(ws, name))
+        version = ws.models.get(name)
         return ModelAnswer(
-            name=name,
+            name=version.name,
             version=version.version,
             signature=ws.models.manifest(version).model.signature,
-            aliases=ws.models.aliases(name),
-            versions=[_version_summary(one) for one in ws.models.versions(name)],
+            aliases=ws.models.aliases(version.name),
+            versions=[_version_summary(one) for one in ws.models.versions(version.name)],
         )
 
     @post(
@@ -67,7 +66,7 @@ def model_routes(ws: Workspace) -> list[HTTPRouteHandler]:
 
 
 def _predict(ws: Workspace, name: str, data: PredictRequest) -> PredictAnswer:
-    reference = _reference(ws, name, alias=data.alias, version=data.version)
+    reference = _reference(name, alias=data.alias, version=data.version)
     rows = KeyNames(ws.key_aliases(), data.rows).rows
     answer = ws.predict(reference, rows, details=data.details, sync=data.sync, consumer=data.consumer)
     return PredictAnswer(
@@ -79,13 +78,16 @@ def _predict(ws: Workspace, name: str, data: PredictRequest) -> PredictAnswer:
     )
 
 
-def _reference(ws: Workspace, name: str, *, alias: str | None = None, version: int | None = None) -> str:
-    """Name the version that is asked for; what a bare name stands for, the registry says."""
-    if not re.fullmatch(NAME, name):  # "delay@champion" is a reference, and no name
-        raise NotFoundError(f"there is no model {name!r}", hint=near(name, [one.name for one in ws.models.list()]))
-    if version is not None:
-        return f"{name}:{version}"
-    return f"{name}@{alias}" if alias is not None else name
+def _reference(name: str, *, alias: str | None = None, version: int | None = None) -> str:
+    """Name the version that is asked for: in the path, as in `delay@champion`, or in the body."""
+    said = Reference.parse(name)
+    if alias is None and version is None:
+        return name
+    if said != Reference(said.name):
+        raise DataError(
+            f"the address names {name!r}, and the body another version", hint=f"post to /v1/models/{said.name}/predict"
+        )
+    return str(Reference(name, version, None if version is not None else alias))
 
 
 def _version_summary(version: ModelVersion) -> VersionSummary:

@@ -1,0 +1,111 @@
+"""Reads, releases and drops in any order, beside the same told in plain Python: no row counts twice, and none is lost."""
+
+import tempfile
+import warnings
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+from conftest import at
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tinymlops as tm
+
+BATCH = st.dictionaries(st.integers(0, 3), st.integers(-2, 2), max_size=4)
+"""Order to amount; an amount below zero does not pass."""
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("come"), BATCH),
+        st.tuples(st.just("release"), st.integers(0, 5)),
+        st.tuples(st.just("drop"), st.integers(0, 5)),
+    ),
+    min_size=1,
+    max_size=7,
+)
+
+
+class Told:
+    """What should be stored."""
+
+    def __init__(self):
+        self.history, self.waiting = {}, []
+        self.released, self.dropped = set(), set()
+
+    def come(self, batch):
+        bad = []
+        for row in batch.items():
+            order, amount = row
+            waits = any(row in kept for kept in self.waiting) or row in self.dropped
+            if self.history.get(order) == amount or waits:
+                continue
+            if amount >= 0 or row in self.released:
+                self.history[order] = amount
+            else:
+                bad.append(row)
+        self.waiting += [bad] if bad else []
+
+    def release(self, place):
+        rows = self.waiting.pop(place)
+        self.history.update(rows)
+        self.released.update(rows)
+
+    def drop(self, place):
+        self.dropped.update(self.waiting.pop(place))
+
+
+def ingested(batch):
+    project = tm.Project("shop")
+
+    @project.source(timestamp="at", id="order")
+    def orders() -> pl.DataFrame:
+        schema = {"order": pl.Int64, "amount": pl.Int64, "at": pl.Datetime("us", "UTC")}
+        return pl.DataFrame(
+            [(order, amount, at(order)) for order, amount in batch.items()], schema=schema, orient="row"
+        )
+
+    project.check(orders, tm.between("amount", 0), action="quarantine")
+    return project
+
+
+def pushed():
+    project = tm.Project("shop")
+
+    @project.source(timestamp="at", id="order")
+    def orders() -> tm.Schema:
+        return {"order": int, "amount": int, "at": datetime}
+
+    project.check(orders, tm.between("amount", 0), action="quarantine")
+    return project
+
+
+@pytest.mark.parametrize("via", ["ingest", "push"])
+@settings(max_examples=20, deadline=None)
+@given(steps=STEPS)
+def test_a_story_ends_as_it_is_told(via, steps):
+    told, batch = Told(), {}
+    project = pushed() if via == "push" else ingested(batch)
+    with (
+        warnings.catch_warnings(action="ignore"),
+        tempfile.TemporaryDirectory() as folder,
+        tm.connect(Path(folder) / "shop.tm", create=True) as ws,
+    ):
+        ws.apply(project)
+        for step, given_ in steps:
+            if step == "come":
+                told.come(given_)
+                batch.clear()
+                batch.update(given_)
+                if via == "push":
+                    ws.push("orders", [{"order": o, "amount": a, "at": at(o)} for o, a in given_.items()])
+                else:
+                    ws.ingest()
+            elif told.waiting:
+                place = given_ % len(told.waiting)
+                getattr(ws.checks, step)(ws.checks.quarantined()[place].id)
+                getattr(told, step)(place)
+            assert [one.rows for one in ws.checks.quarantined()] == [len(kept) for kept in told.waiting]
+        if via == "push" or any(step == "come" for step, _ in steps):
+            found = ws.sql('select "order", amount from orders order by 1').rows()
+            assert found == sorted(told.history.items())
