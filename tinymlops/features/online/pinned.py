@@ -28,7 +28,7 @@ class VersionState(msgspec.Struct, frozen=True):
     version: str
     """Such as `spending@v1`."""
     pinned_by: tuple[str, ...]
-    """Training sets, models, or `keep=True`."""
+    """Training sets, services, models, or `keep=True`."""
     covered: int | None
     """`Q` of the online store; None if it is not materialized."""
     ended: Ended | None
