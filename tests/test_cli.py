@@ -1,7 +1,9 @@
 """The command line as a whole: the same options everywhere, JSON documents for programs, an exit code per error class."""
 
 import json
+from datetime import UTC, datetime
 
+import polars as pl
 import pytest
 import typer
 from command_line import SHOP, ask, launch, refused, registered_shop, run, succeed, write_shop
@@ -26,8 +28,13 @@ def leaves(command=None, path=()):
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
-    """A shop whose model is registered as buy@champion."""
-    return registered_shop(tmp_path_factory.mktemp("cli") / "shop")
+    """A shop whose model is registered as buy@champion, with a dataset to keep and two to spare."""
+    folder = registered_shop(tmp_path_factory.mktemp("cli") / "shop")
+    with tm.connect(folder / "shop.tm", root=folder) as ws:
+        spine = pl.DataFrame({"customer_id": [1], "timestamp": [datetime(2024, 1, 20, tzinfo=UTC)]})
+        for name in ("kept", "spare", "spare"):
+            ws.save_dataset(name, spine, ["spending"])
+    return folder
 
 
 @pytest.fixture
@@ -43,6 +50,15 @@ def backed_up(tmp_path):
         with tm.connect(source, create=True) as ws:
             ws.backup(target)
     return target
+
+
+def feast_repository(tmp_path):
+    """Write a repository of one entity."""
+    folder = tmp_path / "feast"
+    folder.mkdir(exist_ok=True)
+    (folder / "feature_store.yaml").write_text("project: taxi\n")
+    (folder / "cars.py").write_text('from feast import Entity\ncar = Entity(name="car")\n')
+    return folder
 
 
 class HeldBack:
@@ -68,8 +84,11 @@ def invocations(tmp_path):
     """One use of every command that ends by itself."""
     outcomes = tmp_path / "outcomes.json"
     outcomes.write_text('[{"prediction_id": "nobody", "value": true}]')
+    spine = tmp_path / "spine.csv"
+    spine.write_text("customer_id,timestamp\n1,2024-01-20T00:00:00Z\n")
     return {
         ("init",): [tmp_path / "new"],
+        ("import", "feast"): [feast_repository(tmp_path), "--output", tmp_path / "imported"],
         ("plan",): [],
         ("apply",): ["-m", "why not"],
         ("status",): [],
@@ -86,6 +105,11 @@ def invocations(tmp_path):
         ("materialize",): [],
         ("features", "online"): ["spending", ROW],
         ("features", "historical"): ["spending", "customer_id=1", "timestamp=2024-01-20T00:00:00Z", "--as-of", "1"],
+        ("datasets", "save"): ["saved", "spending", "--input", spine],
+        ("datasets", "list"): [],
+        ("datasets", "export"): ["kept", "--output", tmp_path / "kept.parquet"],
+        ("datasets", "verify"): ["kept"],
+        ("datasets", "remove"): ["spare"],
         ("sql",): ["select customer_id, count(*) as n from orders group by all"],
         ("search",): ["spendin", "amount"],
         ("health",): [],

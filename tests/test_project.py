@@ -777,7 +777,7 @@ def test_horizon_and_gap_are_stored_in_microseconds(buys):
     assert (buys.spec.horizon, buys.spec.gap) == (7 * 86_400_000_000, 3_600_000_000)
 
 
-def test_a_training_set_takes_nouns_not_names(project, orders, spending, buys):
+def test_a_training_set_takes_a_source_and_a_label_not_their_names(project, orders, spending, buys):
     def make(**changes):
         return lambda: project.training_set("t", **{"spine": orders, "label": buys, "features": [spending], **changes})
 
@@ -790,9 +790,9 @@ def test_a_training_set_takes_nouns_not_names(project, orders, spending, buys):
     refused(DefinitionError, "training set 't' has no features", "list at least one view", make(features=[]))
     refused(
         DefinitionError,
-        "'spending' is not a feature view, a feature of one or an on-demand view",
+        "7 is not a feature view, a feature of one, an on-demand view or a service",
         "list the views themselves: features=[sky, sky.on('dest', prefix='dest_'), calendar]",
-        make(features=["spending"]),
+        make(features=[7]),
     )
 
 

@@ -27,8 +27,11 @@ def extra(values, dtype=None):
 BEYOND = "is beyond the years 1 to 9999 in UTC in rows"
 FAR = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 REFUSED = [
-    (extra([{"zip": 1}, None]), r"is Struct\(.*\), which cannot be stored\nHint: .*unnest"),
-    (extra([[{"zip": 1}], None]), r"is List\(Struct\(.*, which cannot be stored"),
+    (
+        extra([{"zip": 2**70}, None], pl.Struct({"zip": pl.Int128})),
+        r"is Struct\(.*\), which cannot be stored\nHint: cast it",
+    ),
+    (extra([[{}], None], pl.List(pl.Struct([]))), r"is List\(Struct\(.*, which cannot be stored"),
     (
         extra([uuid4(), None], pl.Object),
         r"is Object, which cannot be stored\nHint: it holds Python objects of type UUID",

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import tinymlops as tm
 from tinymlops.errors import DataError, DefinitionError, LeakageError
-from tinymlops.features.history.training_sets import table_hash
+from tinymlops.features.history.content import table_hash
 
 DAY = timedelta(days=1)
 

@@ -682,3 +682,21 @@ def test_lineage_and_lint_know_a_version_that_a_training_set_names(ws):
     assert [(one.name, one.training_sets) for one in reach] == [
         ("spending", {"buyers": 0}),
     ]
+
+
+def test_a_service_a_range_and_a_saved_dataset_read_versions(ws):
+    ws.apply(shop("1d"))
+    changed = shop("30d")
+    changed.service("both", features=["spending:spent", "spending@v1:spent"])
+    ws.apply(changed)
+    ws.push("orders", [order(1, "a", 0, 2.0), order(2, "a", 90, 3.0)])
+    (state,) = version_states(context_of(ws), ws.models)
+    assert (state.version, state.pinned_by) == ("spending@v1", ("service both",))
+    online = ws.get_online_features(["both"], [{"customer": "a"}]).to_polars()
+    assert {"spent", "v1_spent"} <= {*online.columns}
+    spine = pl.DataFrame({"customer": ["a"], "timestamp": [at(101)]})
+    assert ws.get_historical_features(spine, ["both"]).select("spent", "v1_spent").rows() == [(5.0, 3.0)]
+    over = ws.get_historical_features(features=["both"], start=at(101), end=at(102), every="1d")
+    assert over.select("customer", "spent", "v1_spent").rows() == [("a", 5.0, 3.0)]
+    ws.save_dataset("kept", spine, ["both"])
+    assert ws.datasets.verify("kept").same

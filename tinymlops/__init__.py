@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         unique,
         volume,
     )
+    from tinymlops.features.history.dataset_rows import SavedDataset
     from tinymlops.features.history.training_sets import TrainingData
     from tinymlops.features.join.point_in_time import point_in_time_join
     from tinymlops.features.law.lineage_answer import Lineage
@@ -70,6 +71,7 @@ __all__ = [
     "Project",
     "ReplayClock",
     "Rows",
+    "SavedDataset",
     "Schema",
     "Status",
     "TinyMLOpsError",
@@ -115,6 +117,7 @@ _HOMES = {
     "Project": "tinymlops.features.definitions.project",
     "ReplayClock": "tinymlops.times",
     "Rows": "tinymlops.features.definitions.expressions",
+    "SavedDataset": "tinymlops.features.history.dataset_rows",
     "Schema": "tinymlops.features.definitions.nouns",
     "Status": "tinymlops._status",
     "TinyMLOpsError": "tinymlops.errors",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import polars as pl
@@ -38,6 +38,11 @@ def wider(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
     if isinstance(one, pl.List) and isinstance(other, pl.List):
         inner = wider(_inner(one), _inner(other))
         return None if inner is None else pl.List(inner)
+    if isinstance(one, pl.Array) and isinstance(other, pl.Array) and one.size == other.size:
+        inner = wider(_inner(one), _inner(other))
+        return None if inner is None else pl.Array(inner, one.size)
+    if isinstance(one, pl.Struct) and isinstance(other, pl.Struct):
+        return _wider_struct(one, other)
     if isinstance(one, pl.Datetime) and isinstance(other, pl.Datetime) and one.time_zone == other.time_zone:
         return one if _finer(one.time_unit, other.time_unit) else other
     if isinstance(one, pl.Duration) and isinstance(other, pl.Duration):
@@ -68,7 +73,20 @@ def inexact(column: pl.Series, dtype: pl.DataType) -> pl.Series:
     return ~cast.cast(column.dtype, strict=False).eq_missing(column)
 
 
-def _inner(dtype: pl.List) -> pl.DataType:
+def _wider_struct(one: pl.Struct, other: pl.Struct) -> pl.Struct | None:
+    """Return the struct of wider fields, if both have the same names in the same order."""
+    import polars as pl
+
+    before: dict[str, Any] = dict(one.to_schema())
+    after: dict[str, Any] = dict(other.to_schema())
+    if [*before] != [*after]:
+        return None
+    fields = {name: wider(before[name], after[name]) for name in before}
+    found = {name: field for name, field in fields.items() if field is not None}
+    return pl.Struct(found) if len(found) == len(fields) else None
+
+
+def _inner(dtype: pl.List | pl.Array) -> pl.DataType:
     inner = dtype.inner
     return inner() if isinstance(inner, type) else inner
 

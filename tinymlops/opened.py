@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tinymlops.config import Config
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.applied import Noun
-    from tinymlops.features.history.historical import Asked
+    from tinymlops.features.definitions.asking import Asked
     from tinymlops.registry.scope import Scope
     from tinymlops.stores.online_store import Snapshot
     from tinymlops.times import Clock
@@ -101,10 +101,12 @@ class OpenWorkspace:
 
         return check_consumer(consumer)
 
-    def _note_features(self, consumer: str, how: Literal["online", "historical"], features: Asked) -> None:
+    def _note_features(
+        self, context: Context, consumer: str, how: Literal["online", "historical"], features: Asked
+    ) -> None:
         from tinymlops.features.history.historical import names_of
 
-        self._readers.note(consumer, how, names_of(features), self._clock)
+        self._readers.note(consumer, how, names_of(context, features), self._clock)
 
     def _context(self) -> Context:
         with self._environment.online.read() as snapshot:

@@ -37,6 +37,8 @@ def dtype_name(dtype: pl.DataType) -> str:
         >>> import polars as pl
         >>> dtype_name(pl.List(pl.Datetime("us", "UTC")))
         'List[Datetime[us, UTC]]'
+        >>> dtype_name(pl.Struct({"zip": pl.String, "at": pl.Array(pl.Float64, 2)}))
+        "Struct[('zip', 'String'), ('at', 'Array[Float64, 2]')]"
     """
     import polars as pl
 
@@ -48,6 +50,10 @@ def dtype_name(dtype: pl.DataType) -> str:
         return f"Decimal[{dtype.precision}, {dtype.scale}]"
     if isinstance(dtype, pl.List):
         return f"List[{dtype_name(_instance(dtype.inner))}]"
+    if isinstance(dtype, pl.Array):
+        return f"Array[{dtype_name(_instance(dtype.inner))}, {dtype.size}]"
+    if isinstance(dtype, pl.Struct) and dtype.fields:
+        return f"Struct{[(field.name, dtype_name(_instance(field.dtype))) for field in dtype.fields]!r}"
     if isinstance(dtype, pl.Categorical):
         return "String"
     if isinstance(dtype, pl.Enum):
@@ -56,13 +62,13 @@ def dtype_name(dtype: pl.DataType) -> str:
     if name not in _PLAIN:
         raise DataError(
             f"columns of type {dtype} cannot be stored",
-            hint="cast it to numbers, strings, times or a list of them in the source",
+            hint="cast it to numbers, strings, times, or lists or structs of them in the source",
         )
     return name
 
 
 def lasting_dtype(dtype: pl.DataType) -> pl.DataType:
-    """Return a dtype without categories, which the next table may not have: Categorical is String, in lists too.
+    """Return a dtype without categories, which the next table may not have: Categorical is String, in lists and structs too.
 
     Example:
         >>> import polars as pl
@@ -75,6 +81,10 @@ def lasting_dtype(dtype: pl.DataType) -> pl.DataType:
         return pl.String()
     if isinstance(dtype, pl.List):
         return pl.List(lasting_dtype(_instance(dtype.inner)))
+    if isinstance(dtype, pl.Array):
+        return pl.Array(lasting_dtype(_instance(dtype.inner)), dtype.size)
+    if isinstance(dtype, pl.Struct):
+        return pl.Struct({field.name: lasting_dtype(_instance(field.dtype)) for field in dtype.fields})
     return dtype
 
 
@@ -99,6 +109,11 @@ def parse_dtype(name: str) -> pl.DataType:
         return pl.Decimal(int(arguments[0]), int(arguments[1]))
     if head == "List":
         return pl.List(parse_dtype(rest.removesuffix("]")))
+    if head == "Array":
+        inner, _, size = rest.removesuffix("]").rpartition(",")
+        return pl.Array(parse_dtype(inner), int(size))
+    if head == "Struct":
+        return pl.Struct({field: parse_dtype(kind) for field, kind in ast.literal_eval(f"[{rest}")})
     if head == "Enum":
         return pl.Enum(ast.literal_eval(f"[{rest}"))
     raise DefinitionError(f"there is no column type {name!r}", hint=f"use one of {', '.join(_PLAIN)}")

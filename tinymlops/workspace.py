@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     import polars as pl
 
     from tinymlops.config import Config
+    from tinymlops.features.definitions.asking import Asked
     from tinymlops.features.definitions.nouns import FeatureRole, FeatureView, Source, TrainingSet
     from tinymlops.features.definitions.project import Project
-    from tinymlops.features.history.historical import Asked
+    from tinymlops.features.history.dataset_rows import SavedDataset
     from tinymlops.features.history.reproducing import VerifiedBuild
+    from tinymlops.features.history.saving import Datasets
     from tinymlops.features.history.training_sets import TrainingData
     from tinymlops.features.intake.compaction import Compacted
     from tinymlops.features.intake.pushing import Pushed
@@ -198,9 +200,12 @@ class Workspace(OpenWorkspace):
 
     def get_historical_features(
         self,
-        spine: Frame,
-        features: Asked,
+        spine: Frame | None = None,
+        features: Asked = (),
         *,
+        start: datetime | date | str | None = None,
+        end: datetime | date | str | None = None,
+        every: str | timedelta | None = None,
         timestamp: str = "timestamp",
         tz: str | None = None,
         details: bool = False,
@@ -209,24 +214,83 @@ class Workspace(OpenWorkspace):
     ) -> Frame:
         """Give each spine row, in order and in the spine's kind of frame, the features as they were known at its time.
 
+        Without a spine, over a range of time: a Polars frame with a row for each key and event time of the views' own rows
+        in `[start, end)`; with `every`, for each key and each of `start, start + every, ...` from its first event time on.
+        Event times are those of final versions. Each moment is read as if it were in a spine: a row counts at its own event
+        time if it has no delay, and not yet in a window.
+
         Args:
             spine: Key columns, request fields and a time column: any table; keys may be text as in JSON.
-            features: Views, picked features, roles and on-demand views, or "view", "view:feature" and "view@v1".
-            timestamp: The spine's time column.
+            features: Views, picked features, roles, on-demand views and services, or "view", "view:feature", "view@v1" and
+                "service".
+            start: Without a spine: the first moment, a datetime, a date (its midnight) or ISO 8601 text.
+            end: Without a spine: the first moment that is not in the range.
+            every: Without a spine: from one moment to the next, such as "1d" (24 hours); None for those at which a row is.
+            timestamp: The time column, of the spine or of the answer.
             tz: Zone of times that carry none.
             details: Add `<feature>_status` and `<feature>_event_time`.
             as_of: `Q`: only by rows with a sequence up to this one, as if nothing had come since.
             consumer: Who reads, such as "billing": `ws.lineage` names it.
+
+        Raises:
+            DefinitionError: If there are both a spine and a range, or neither; or the views of a range have different keys.
         """
         from tinymlops.features.history.historical import get_historical_features
+        from tinymlops.features.history.ranges import range_asked_for
 
-        reader = self._reader(consumer)
+        reader, context = self._reader(consumer), self._context()
+        within = range_asked_for(start, end, every, tz=tz, has_spine=spine is not None)
         found = get_historical_features(
-            self._context(), spine, features, timestamp=timestamp, tz=tz, details=details, as_of=as_of
+            context, within or spine, features, timestamp=timestamp, tz=tz, details=details, as_of=as_of
         )
         if reader is not None:
-            self._note_features(reader, "historical", features)
+            self._note_features(context, reader, "historical", features)
         return found
+
+    @property
+    def datasets(self) -> Datasets:
+        """What `save_dataset` saved: `list`, `get`, `verify`, `remove`."""
+        from tinymlops.features.history.saving import Datasets
+
+        return Datasets(self._context)
+
+    def save_dataset(
+        self,
+        name: str,
+        spine: Frame | str | Path,
+        features: Asked,
+        *,
+        timestamp: str = "timestamp",
+        tz: str | None = None,
+        as_of: int | None = None,
+    ) -> SavedDataset:
+        """Compute the features of a spine and keep both: read back in batches, as Parquet or as tensors, and verified later.
+
+        Neither the spine nor the result needs to fit in memory. The same name again is a newer dataset beside the one before.
+
+        Args:
+            name: The dataset's name.
+            spine: As for `get_historical_features`, or the path of Parquet files, or a Polars scan of them.
+            features: As for `get_historical_features`.
+            timestamp: The spine's time column.
+            tz: Zone of times that carry none.
+            as_of: As for `get_historical_features`.
+
+        Returns:
+            The dataset: `batches`, `to_parquet`, `to_torch`.
+
+        Raises:
+            DataError: If the spine cannot be read, or lacks a column.
+        """
+        from tinymlops.features.history.saving import save_dataset
+
+        return save_dataset(self._context(), name, spine, features, timestamp=timestamp, tz=tz, as_of=as_of)
+
+    def key_aliases(self) -> dict[str, str]:
+        """Return the names that HTTP clients may send for key columns, each with its column."""
+        from tinymlops.features.definitions.aliases import aliases_of
+
+        return aliases_of(self._context().definitions)
 
     def key_types(self, features: Asked) -> dict[str, str]:
         """Return the key columns that a read of features needs, and the type of each, such as "Int64" or "Date"."""
@@ -307,9 +371,10 @@ class Workspace(OpenWorkspace):
             self._read_online = get_online_features
         reader = self._reader(consumer)
         with self._environment.online.read() as snapshot:
-            found = self._read_online(self._context_in(snapshot), snapshot, features, keys, details=details)
+            context = self._context_in(snapshot)
+            found = self._read_online(context, snapshot, features, keys, details=details)
         if reader is not None:
-            self._note_features(reader, "online", features)
+            self._note_features(context, reader, "online", features)
         return found
 
     def get_training_data(

@@ -15,7 +15,7 @@ from tinymlops_cli.session import Session
 if TYPE_CHECKING:
     from tinymlops.records import Record
 
-__all__ = ["completing", "features", "models", "named", "sources", "versions", "views"]
+__all__ = ["completing", "datasets", "features", "models", "named", "sources", "versions", "views"]
 
 Complete = Callable[[typer.Context, str], list[str]]
 
@@ -39,7 +39,7 @@ def _definitions(kind: str) -> Callable[[Path], list[str]]:
 
 
 def _all_definitions(database: Path) -> list[str]:
-    kinds = ("source", "feature_view", "on_demand", "label", "training_set", "entity")
+    kinds = ("source", "feature_view", "on_demand", "label", "training_set", "service", "entity")
     return sorted({name for kind in kinds for name in _definitions(kind)(database)})
 
 
@@ -47,6 +47,12 @@ def _models(database: Path) -> list[str]:
     from tinymlops.records import ModelVersion
 
     return _names_in(database, ModelVersion)
+
+
+def _datasets(database: Path) -> list[str]:
+    from tinymlops.registry.names import dataset_names
+
+    return dataset_names(database)
 
 
 def _references(database: Path) -> list[str]:
@@ -84,6 +90,7 @@ def _names_in(database: Path, cls: type[Record]) -> list[str]:
 sources = completing(_definitions("source"))
 definitions = completing(_all_definitions)
 models = completing(_models)
+datasets = completing(_datasets)
 versions = completing(_references)
 named = completing(_named)
 
@@ -91,7 +98,7 @@ named = completing(_named)
 def features(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete the last name of "sky,carrier_delays"."""
     before, comma, last = incomplete.rpartition(",")
-    return [f"{before}{comma}{name}" for name in _matching(ctx, ("feature_view", "on_demand"), last)]
+    return [f"{before}{comma}{name}" for name in _matching(ctx, ("feature_view", "on_demand", "service"), last)]
 
 
 def _matching(ctx: typer.Context, kinds: Sequence[str], incomplete: str) -> list[str]:

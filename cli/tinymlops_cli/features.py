@@ -1,7 +1,7 @@
 """`features online` and `features historical`: the features that a model would get."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -10,9 +10,7 @@ from tinymlops_cli.commands import command, group
 from tinymlops_cli.output import Answer, head_of, write_frame
 from tinymlops_cli.rows import is_table, rows_from, split_names
 from tinymlops_cli.session import Session
-
-if TYPE_CHECKING:
-    import polars as pl
+from tinymlops_cli.spines import with_times
 
 __all__ = ["add_to"]
 
@@ -20,7 +18,7 @@ Names = Annotated[
     str,
     typer.Argument(
         metavar="FEATURES",
-        help="Views, on-demand views or view:feature, joined by commas.",
+        help="Views, on-demand views, services or view:feature, joined by commas.",
         autocompletion=completion.features,
     ),
 ]
@@ -72,6 +70,16 @@ def historical(
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", resolve_path=True, help="Write the rows to this Parquet or CSV file.")
     ] = None,
+    start: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Without rows: the first moment of a range of time (ISO 8601).")
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Without rows: the first moment that is not in the range.")
+    ] = None,
+    every: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION", help="Of a range: from one moment to the next; else where rows are."),
+    ] = None,
     timestamp: Annotated[str, typer.Option(metavar="COLUMN", help="The time column of the rows.")] = "timestamp",
     tz: Annotated[str | None, typer.Option(metavar="ZONE", help="The zone of times without one.")] = None,
     details: Details = False,
@@ -79,14 +87,23 @@ def historical(
         int | None, typer.Option(metavar="Q", help="Use only rows with a sequence up to this one.")
     ] = None,
 ) -> Answer:
-    """Add to each row the features as known at its time."""
+    """Add to each row the features as known at its time; with --start and --end, give those of a range of time."""
     from tinymlops.frames import to_polars
 
-    features = split_names(names)
-    given = rows_from(rows, input_file, {*_text(session, features, input_file), timestamp})
-    spine = _with_times(to_polars(given), timestamp, tz)
+    features, spine = split_names(names), None
+    if rows or input_file or (start, end, every) == (None, None, None):
+        given = rows_from(rows, input_file, {*_text(session, features, input_file), timestamp})
+        spine = with_times(to_polars(given), timestamp, tz)
     frame: Any = session.workspace.get_historical_features(
-        spine, features, timestamp=timestamp, tz=tz, details=details, as_of=as_of
+        spine,
+        features,
+        start=start,
+        end=end,
+        every=every,
+        timestamp=timestamp,
+        tz=tz,
+        details=details,
+        as_of=as_of,
     )
     if output is None:
         return Answer({"rows": frame.to_dicts()}, head_of(frame))
@@ -99,16 +116,3 @@ def _text(session: Session, features: list[str], file: Path | None) -> set[str]:
     from tinymlops.table_files import written_as_text
 
     return written_as_text(session.workspace.key_types(features)) if file is not None and is_table(file) else set()
-
-
-def _with_times(spine: "pl.DataFrame", timestamp: str, tz: str | None) -> "pl.DataFrame":
-    """Read a time column that is text, as it is in JSON and arguments."""
-    import polars as pl
-
-    from tinymlops.times import parse_instant, parse_zone
-
-    if timestamp not in spine.columns or spine[timestamp].dtype != pl.String:
-        return spine
-    zone = parse_zone(tz) if tz is not None else None
-    moments = [None if text is None else parse_instant(text, name=timestamp, zone=zone) for text in spine[timestamp]]
-    return spine.with_columns(pl.Series(timestamp, moments, dtype=pl.Datetime("us", "UTC")))

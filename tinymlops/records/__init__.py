@@ -9,6 +9,7 @@ from __future__ import annotations
 from tinymlops.records.audit import AuditEntry
 from tinymlops.records.checks import CheckResult, Quarantine
 from tinymlops.records.counters import Counter
+from tinymlops.records.datasets import Dataset, DatasetPart
 from tinymlops.records.definitions import Definition, Mark, Note
 from tinymlops.records.ingestions import FailedIngest, Ingestion
 from tinymlops.records.models import (
@@ -37,6 +38,8 @@ __all__ = [
     "CheckResult",
     "ColumnStatistics",
     "Counter",
+    "Dataset",
+    "DatasetPart",
     "Definition",
     "Evaluation",
     "FailedIngest",
@@ -94,6 +97,8 @@ TABLES: tuple[type[Record], ...] = (
     Reader,
     CheckResult,
     Quarantine,
+    Dataset,
+    DatasetPart,
     ColumnStatistics,
     FailedIngest,
 )

@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from tinymlops.records import Definition, ModelAlias, ModelVersion
+from tinymlops.records import Dataset, Definition, ModelAlias, ModelVersion
 from tinymlops.stores.rows import quoted
 
 if TYPE_CHECKING:
@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
     from tinymlops.records import Record
 
-__all__ = ["definition_names", "definition_references", "model_references", "names_of"]
+__all__ = ["dataset_names", "definition_names", "definition_references", "model_references", "names_of"]
+
+
+def dataset_names(database: Path) -> list[str]:
+    """Return the names under which datasets were saved, each once, in order; raises as `names_of` does."""
+    return _read(database, f"SELECT DISTINCT name FROM {quoted(Dataset.table)} ORDER BY name")
 
 
 def names_of(database: Path, cls: type[Record]) -> list[str]:

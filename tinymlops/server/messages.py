@@ -39,9 +39,15 @@ Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Scalar = bool | Integer | float | str | None
 Cell = Scalar | list[Scalar]
 """Times are ISO 8601 text."""
+_Nested = Scalar | list[Scalar] | dict[str, Scalar]
+_Deeper = Scalar | list[_Nested] | dict[str, _Nested]
+Stored = Scalar | list[_Deeper] | dict[str, _Deeper]
+"""A value of a source: lists and structs lie in one another three deep."""
 Column = Annotated[str, Meta(max_length=MAX_NAME)]
 Row = Annotated[dict[Column, Cell], Meta(max_length=MAX_COLUMNS)]
 Rows = Annotated[list[Row], Meta(min_length=1, max_length=MAX_ROWS)]
+StoredRow = Annotated[dict[Column, Stored], Meta(max_length=MAX_COLUMNS)]
+StoredRows = Annotated[list[StoredRow], Meta(min_length=1, max_length=MAX_ROWS)]
 Columns = Annotated[dict[Column, Annotated[list[Cell], Meta(max_length=MAX_ROWS)]], Meta(max_length=MAX_COLUMNS)]
 
 
@@ -96,7 +102,8 @@ class FeaturesRequest(_Body, frozen=True, kw_only=True):
     """Keys to read features for."""
 
     features: Annotated[list[Annotated[str, Meta(max_length=200)]], Meta(min_length=1, max_length=MAX_COLUMNS)]
-    """Views and on-demand views, such as `sky`, single features, such as `sky:visib`, and versions: `sky@v1`, `sky@v1:visib`."""
+    """Views, on-demand views and services, such as `sky`, single features, such as `sky:visib`, and versions: `sky@v1`,
+    `sky@v1:visib`."""
     keys: Rows | Columns
     """Entity keys and request fields: a list of rows, or an object of columns."""
     details: bool = False
@@ -142,7 +149,7 @@ class FeaturesAnswer(msgspec.Struct, frozen=True, kw_only=True):
 class PushRequest(_Body, frozen=True, kw_only=True):
     """Rows for a source that takes pushes."""
 
-    rows: Rows
+    rows: StoredRows
     batch_id: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
     """Any text that names the batch, so that sending it again within 30 days changes nothing; needed where the source
     has no id, which does so for each row."""

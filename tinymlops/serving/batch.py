@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import errno
-import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,15 +11,15 @@ from typing import TYPE_CHECKING
 import msgspec
 import polars as pl
 
-from tinymlops.errors import DataError, NotFoundError, TinyMLOpsError, near
+from tinymlops.errors import DataError, NotFoundError, near
 from tinymlops.features.history.historical import features_for
 from tinymlops.frames import Frame, require_no_nulls, times_to_micros, to_polars
 from tinymlops.presence import require_whole_lines
 from tinymlops.progress import progress
 from tinymlops.serving.prediction import read_online
 from tinymlops.serving.request import has_features, read_rows, require_columns
-from tinymlops.stores.publish import fsync, fsync_directory
-from tinymlops.table_files import read_csv, table_writer, written_as_text
+from tinymlops.stores.table_output import written_table
+from tinymlops.table_files import read_csv, written_as_text
 from tinymlops.times import parse_instant, to_micros
 
 if TYPE_CHECKING:
@@ -77,7 +74,7 @@ def predict_batch(
     total = table.select(pl.len()).collect().item()
     _check_columns(model, table.collect_schema().names(), timestamp)
     served = _by_time(context, model, timestamp) if timestamp is not None else _by_now(context, model)
-    with _written(output) as write, progress("predicting", total) as advance:
+    with written_table(output) as write, progress("predicting", total) as advance:
         first_row = 0
         for chunk in _chunks(table, total):
             write(_answered(model, chunk, served, first_row))
@@ -182,31 +179,3 @@ def _chunks(table: pl.LazyFrame, total: int) -> Iterator[pl.DataFrame]:
     """Yield the rows in order; a table without rows is one empty chunk with its columns."""
     for start in range(0, max(total, 1), _CHUNK):
         yield table.slice(start, _CHUNK).collect()
-
-
-@contextmanager
-def _written(output: Path) -> Iterator[Callable[[pl.DataFrame], None]]:
-    """Yield a function that adds rows to a file, which appears, durable, when the block ends."""
-    if not output.parent.is_dir():
-        raise NotFoundError(f"there is no directory {output.parent}", hint="create it first")
-    if output.is_dir():
-        raise DataError(f"{output} is a directory", hint="name the file to write")
-    unfinished = output.parent / f".{output.name}.{secrets.token_hex(6)}.part"
-    try:
-        with unfinished.open("xb") as file:
-            writer = table_writer(output, file)
-            try:
-                yield writer.write
-            finally:
-                writer.close()
-            fsync(file.fileno())
-        unfinished.replace(output)
-        fsync_directory(output.parent)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise TinyMLOpsError(
-                f"the disk of {output} is full; nothing was written", hint="free some space"
-            ) from error
-        raise
-    finally:
-        unfinished.unlink(missing_ok=True)

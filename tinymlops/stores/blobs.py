@@ -8,9 +8,10 @@ import shutil
 from typing import TYPE_CHECKING, BinaryIO
 
 from tinymlops.errors import DataError, NotFoundError
-from tinymlops.stores.publish import damaged, open_regular, publish, unreadable, verify_file
+from tinymlops.stores.publish import Published, damaged, open_regular, publish, unreadable, verify_file
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 __all__ = ["Blobs"]
@@ -42,6 +43,10 @@ class Blobs:
             stream.write(data)
 
         return publish(write, self._path, self._tmp).sha256
+
+    def put_written(self, write: Callable[[BinaryIO], None]) -> Published:
+        """Store durably what a function writes to a stream, front to back."""
+        return publish(write, self._path, self._tmp)
 
     def put_file(self, path: Path) -> str:
         """Store a copy of a regular file durably.

@@ -30,14 +30,16 @@ __all__ = ["Collected", "collect"]
 
 _PATIENCE = 60.0
 _MOMENT = 0.5
-# A rebuild is needed as long as a training set or a logged prediction was made from it. The last segments of an ended
-# generation are needed too: models that were trained on it go on reading them.
+# A rebuild is needed as long as a training set, a dataset or a logged prediction was made from it. The last segments of an
+# ended generation are needed too: models that were trained on it go on reading them.
 _ASKED_FOR = """until IS NOT NULL AND (
     EXISTS (SELECT 1 FROM training_sets AS t WHERE t.sequence >= segments.last AND t.sequence < segments.until)
+    OR EXISTS (SELECT 1 FROM datasets AS d WHERE d.sequence >= segments.last AND d.sequence < segments.until)
     OR EXISTS (SELECT 1 FROM predictions AS p WHERE p.sequence >= segments.last AND p.sequence < segments.until)
     OR EXISTS (
         SELECT 1 FROM generations AS g WHERE g.source = segments.source AND g.ends = segments.until AND (
             EXISTS (SELECT 1 FROM training_sets AS t WHERE t.sequence >= g.begins AND t.sequence < g.ends)
+            OR EXISTS (SELECT 1 FROM datasets AS d WHERE d.sequence >= g.begins AND d.sequence < g.ends)
             OR EXISTS (SELECT 1 FROM predictions AS p WHERE p.sequence >= g.begins AND p.sequence < g.ends))))"""
 
 

@@ -15,11 +15,13 @@ from tinymlops.stores._verify import seal_schema
 from tinymlops.stores.rows import CHECK, check_of, quoted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sqlite_utils import Database, Migrations
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -68,8 +70,7 @@ def _steps() -> Migrations:
 
     @steps()
     def m001_first_schema(db: Database) -> None:
-        for statement in _FIRST_SCHEMA:
-            db.execute(statement)
+        _run(db, _FIRST_SCHEMA)
 
     @steps()
     def m002_checksum_of_every_row(db: Database) -> None:
@@ -80,16 +81,14 @@ def _steps() -> Migrations:
 
     @steps()
     def m003_generations_of_sources(db: Database) -> None:
-        for statement in _GENERATIONS:
-            db.execute(statement)
+        _run(db, _GENERATIONS)
         db.conn.create_function(check_of.__name__, -1, lambda *values: check_of(values), deterministic=True)
         for table in ("segments", "source_states", "ingestions"):
             _renew_checksum(db, table)
 
     @steps()
     def m004_why_and_who(db: Database) -> None:
-        for statement in _WHY_AND_WHO:
-            db.execute(statement)
+        _run(db, _WHY_AND_WHO)
         db.conn.create_function(check_of.__name__, -1, lambda *values: check_of(values), deterministic=True)
         _renew_checksum(db, "definitions")
 
@@ -99,8 +98,11 @@ def _steps() -> Migrations:
 
     @steps()
     def m006_checks_on_data(db: Database) -> None:
-        for statement in _CHECKS:
-            db.execute(statement)
+        _run(db, _CHECKS)
+
+    @steps()
+    def m007_datasets(db: Database) -> None:
+        _run(db, _DATASETS)
 
     @steps()
     def m008_statistics_and_failed_ingests(db: Database) -> None:
@@ -108,6 +110,11 @@ def _steps() -> Migrations:
         db.execute(_FAILED_INGESTS)
 
     return steps
+
+
+def _run(db: Database, statements: Iterable[str]) -> None:
+    for statement in statements:
+        db.execute(statement)
 
 
 def _add_checksum(db: Database, table: str) -> None:
@@ -255,6 +262,31 @@ _CHECKS = (
         {CHECK} INTEGER NOT NULL
     ) STRICT""",
     "CREATE INDEX quarantines_source ON quarantines (source, status)",
+)
+
+_DATASETS = (
+    f"""CREATE TABLE datasets (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL,
+        sequence INTEGER NOT NULL,
+        fingerprint TEXT NOT NULL,
+        manifest_sha256 TEXT NOT NULL,
+        rows INTEGER NOT NULL,
+        features INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        created_at INTEGER NOT NULL,
+        {CHECK} INTEGER NOT NULL
+    ) STRICT""",
+    "CREATE INDEX datasets_name ON datasets (name, created_at)",
+    "CREATE INDEX datasets_sequence ON datasets (sequence)",
+    f"""CREATE TABLE dataset_parts (
+        dataset TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        sha256 TEXT NOT NULL,
+        rows INTEGER NOT NULL,
+        {CHECK} INTEGER NOT NULL,
+        PRIMARY KEY (dataset, number)
+    ) STRICT""",
 )
 
 # Floats are ANY: STRICT REAL refuses the text that stands for NaN and the infinities.

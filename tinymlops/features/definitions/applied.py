@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from tinymlops.errors import DefinitionError, NotFoundError
 from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.definitions import Definitions, in_words, kind_of
-from tinymlops.features.definitions.nouns import FeatureRole, FeatureView, OnDemandView, Source, TrainingSet
+from tinymlops.features.definitions.nouns import FeatureRole, FeatureView, OnDemandView, Service, Source, TrainingSet
 from tinymlops.features.definitions.specs import fingerprint
 
 if TYPE_CHECKING:
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Noun", "applied_names", "require_applied"]
 
-Noun: TypeAlias = Source[..., Any] | FeatureView[..., Any] | FeatureRole | OnDemandView[..., Any] | TrainingSet
+Noun: TypeAlias = (
+    Source[..., Any] | FeatureView[..., Any] | FeatureRole | OnDemandView[..., Any] | TrainingSet | Service
+)
 
 
 def applied_names(nouns: Iterable[Noun | str], definitions: Definitions) -> list[str]:
@@ -33,7 +35,7 @@ def require_applied(noun: Noun, definitions: Definitions) -> None:
     """Refuse a noun that is not the definition in force.
 
     Args:
-        noun: What the user passes; for a training set, everything that it depends on is compared.
+        noun: What the user passes; for a training set or a service, everything that it depends on is compared.
         definitions: The definitions in force.
 
     Raises:
@@ -46,7 +48,7 @@ def require_applied(noun: Noun, definitions: Definitions) -> None:
     if known is None:
         raise NotFoundError(f"{title} is not in this workspace", hint="apply the project first: ws.apply(project)")
     changed = [] if fingerprint(known) == fingerprint(spec) else [f"{kind_of(spec)}:{spec.name}"]
-    if isinstance(noun, TrainingSet) and not changed:
+    if isinstance(noun, TrainingSet | Service) and not changed:
         siblings = Definitions(noun.siblings(), older=definitions.older)
         now, then = graph.stands_on(siblings, noun.spec), graph.stands_on(definitions, noun.spec)
         changed = sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))

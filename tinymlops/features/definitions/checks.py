@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from graphlib import CycleError
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from tinymlops.features.definitions.specs import (
     FeatureRequest,
     LabelSpec,
     OnDemandSpec,
+    ServiceSpec,
     SourceSpec,
     TermSpec,
     TrainingSetSpec,
@@ -65,8 +66,10 @@ def check(definitions: Definitions, functions: Functions) -> list[str]:
     notes = _notes_on_sources(definitions)
     for training_set in definitions.of(TrainingSetSpec).values():
         _check_spine(training_set, definitions)
-        _check_names(training_set, definitions, functions)
+        _check_names(f"training set {training_set.name!r}", training_set.features, definitions, functions)
         notes += _notes_on_training_set(training_set, definitions)
+    for service in definitions.of(ServiceSpec).values():
+        _check_names(f"service {service.name!r}", service.features, definitions, functions)
     return notes
 
 
@@ -136,11 +139,12 @@ def _check_spine(training_set: TrainingSetSpec, definitions: Definitions) -> Non
         )
 
 
-def _check_names(training_set: TrainingSetSpec, definitions: Definitions, functions: Functions) -> None:
+def _check_names(
+    where: str, requests: Sequence[FeatureRequest], definitions: Definitions, functions: Functions
+) -> None:
     """Refuse two features of one name, and a feature with the name of a required spine column."""
-    where = f"training set {training_set.name!r}"
     taken = {"timestamp": "the prediction time"}
-    for request in training_set.features:
+    for request in requests:
         if request.on_demand:
             on_demand = definitions.for_request(request).get(OnDemandSpec, request.view, used_by=where)
             taken.update(dict.fromkeys(on_demand.request, f"a request field of {on_demand.name!r}"))
@@ -155,8 +159,8 @@ def _check_names(training_set: TrainingSetSpec, definitions: Definitions, functi
                     )
             taken.update(dict.fromkeys(_role_of(view, request, reader), f"a key column of {view.name!r}"))
     owners: dict[str, str] = {}
-    for request in training_set.features:
-        for name in _features_of(request, training_set, definitions, functions):
+    for request in requests:
+        for name in _features_of(request, requests, definitions, functions):
             owner = f"{title_of(request)}:{name.removeprefix(request.prefix)}"
             if name in taken:
                 raise DefinitionError(
@@ -184,12 +188,12 @@ def _role_of(view: ViewSpec, request: FeatureRequest, definitions: Definitions) 
 
 
 def _features_of(
-    request: FeatureRequest, training_set: TrainingSetSpec, definitions: Definitions, functions: Functions
+    request: FeatureRequest, requests: Sequence[FeatureRequest], definitions: Definitions, functions: Functions
 ) -> list[str]:
     if not request.on_demand:
         return [request.prefix + name for name in definitions.features_of(request)]
     on_demand = definitions.for_request(request).get(OnDemandSpec, request.view)
-    inputs = inputs_of(on_demand, training_set.features, definitions)
+    inputs = inputs_of(on_demand, requests, definitions)
     return check_expressions(on_demand, functions[on_demand.name], inputs)
 
 

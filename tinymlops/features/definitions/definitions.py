@@ -15,6 +15,7 @@ from tinymlops.features.definitions.specs import (
     FeatureRequest,
     LabelSpec,
     OnDemandSpec,
+    ServiceSpec,
     SourceSpec,
     TermSpec,
     TrainingSetSpec,
@@ -25,7 +26,9 @@ __all__ = ["Definitions", "Older", "in_words", "key_of", "kind_of", "labelled"]
 
 _APPLY = "apply the project first: tinymlops apply, or ws.apply(project)"
 
-S = TypeVar("S", EntitySpec, SourceSpec, ViewSpec, OnDemandSpec, LabelSpec, TrainingSetSpec, CheckSpec, TermSpec)
+S = TypeVar(
+    "S", EntitySpec, SourceSpec, ViewSpec, OnDemandSpec, LabelSpec, TrainingSetSpec, CheckSpec, ServiceSpec, TermSpec
+)
 
 Older: TypeAlias = Callable[[str, str, int | str], "Definitions"]
 """Gives a version of a definition, by kind, name and number or name of a variant, with all that it stands on."""

@@ -7,7 +7,7 @@ its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from tinymlops.features.definitions.specs import (
     FeatureRequest,
     LabelSpec,
     OnDemandSpec,
+    ServiceSpec,
     SourceSpec,
     TrainingSetSpec,
     ViewSpec,
@@ -35,6 +36,7 @@ __all__ = [
     "below",
     "derived_in_order",
     "downstream",
+    "features_stand_on",
     "fingerprints",
     "labels_reading",
     "lineage",
@@ -183,6 +185,9 @@ def below(definitions: Definitions, spec: AnySpec) -> dict[str, AnySpec]:
         found |= _keyed(upstream(definitions, [spec.spine]).values())
         for request in spec.features:
             found |= _requested(definitions, request)
+    elif isinstance(spec, ServiceSpec):
+        for request in spec.features:
+            found |= _requested(definitions, request)
     elif isinstance(spec, CheckSpec):
         target = spec.target
         checked = definitions.get(ViewSpec, target) if spec.of_view else definitions.get(SourceSpec, target)
@@ -208,8 +213,12 @@ def _keyed(found: Iterable[AnySpec]) -> dict[str, AnySpec]:
 
 
 def named_versions(definitions: Definitions) -> list[Definitions]:
-    """Return the versions that training sets name beside the definitions, each as all that it stands on."""
-    requests = [request for one in definitions.of(TrainingSetSpec).values() for request in one.features]
+    """Return the versions that training sets and services name beside the definitions, each as all that it stands on."""
+    every: list[TrainingSetSpec | ServiceSpec] = [
+        *definitions.of(TrainingSetSpec).values(),
+        *definitions.of(ServiceSpec).values(),
+    ]
+    requests = [request for one in every for request in one.features]
     return [definitions.for_request(request) for request in requests if request.version is not msgspec.UNSET]
 
 
@@ -228,17 +237,29 @@ def fingerprints(version: Sequence[AnySpec]) -> tuple[str, ...]:
     return tuple(map(fingerprint, version))
 
 
-def stands_on(definitions: Definitions, training_set: TrainingSetSpec) -> dict[str, str]:
-    """Return the fingerprint of every definition that a training set depends on, itself included.
+def stands_on(definitions: Definitions, asking: TrainingSetSpec | ServiceSpec) -> dict[str, str]:
+    """Return the fingerprint of every definition that a training set or a service depends on, itself included.
 
     Returns:
         `kind:name` to fingerprint, in order; `kind:name@v1` for what stands there in a version that is named.
     """
-    found = _with_below(definitions, definitions.get(LabelSpec, training_set.label))
-    found |= {key_of(training_set): training_set} | _keyed(upstream(definitions, [training_set.spine]).values())
-    for request in training_set.features:
+    found: dict[str, AnySpec] = {key_of(asking): asking}
+    if isinstance(asking, TrainingSetSpec):
+        found |= _with_below(definitions, definitions.get(LabelSpec, asking.label))
+        found |= _keyed(upstream(definitions, [asking.spine]).values())
+    return dict(sorted({**_fingerprinted(found), **features_stand_on(definitions, asking.features)}.items()))
+
+
+def features_stand_on(definitions: Definitions, requests: Iterable[FeatureRequest]) -> dict[str, str]:
+    """Return the fingerprint of every definition that some features depend on; keys as of `stands_on`, in order."""
+    found: dict[str, AnySpec] = {}
+    for request in requests:
         if request.on_demand and request.version is msgspec.UNSET:  # the views that it reads are in the list themselves
             found[f"on_demand:{request.view}"] = definitions.get(OnDemandSpec, request.view)
         else:
             found |= _requested(definitions, request)
-    return dict(sorted((key, fingerprint(spec)) for key, spec in found.items()))
+    return dict(sorted(_fingerprinted(found).items()))
+
+
+def _fingerprinted(found: Mapping[str, AnySpec]) -> dict[str, str]:
+    return {key: fingerprint(spec) for key, spec in found.items()}

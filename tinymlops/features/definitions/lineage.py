@@ -18,6 +18,7 @@ from tinymlops.features.definitions.specs import (
     FeatureRequest,
     LabelSpec,
     OnDemandSpec,
+    ServiceSpec,
     SourceSpec,
     TrainingSetSpec,
     ViewSpec,
@@ -41,8 +42,8 @@ class Node(NamedTuple):
     """Something that was applied, built or trained, or one column or feature of it."""
 
     kind: str
-    """`file`, `entity`, `source` (transformations too), `feature_view`, `on_demand`, `label`, `training_set`, `build`,
-    `run`, `model` or `reader`."""
+    """`file`, `entity`, `source` (transformations too), `feature_view`, `on_demand`, `label`, `training_set`,
+    `service`, `build`, `run`, `model` or `reader`."""
     name: str
     part: str = ""
     """A column or feature; empty for the whole."""
@@ -183,12 +184,14 @@ def add_definitions(
         builder.add_on_demand(on_demand, reads(on_demand))
     for training_set in definitions.of(TrainingSetSpec).values():
         builder.add_training_set(training_set)
+    for service in definitions.of(ServiceSpec).values():
+        builder.add_service(service)
 
 
-def features_in(into: Graph, definitions: Definitions, training_set: TrainingSetSpec) -> list[Node]:
-    """Return the features that a training set asks for; an on-demand view whose features are not known is its own."""
+def features_in(into: Graph, definitions: Definitions, asking: TrainingSetSpec | ServiceSpec) -> list[Node]:
+    """Return the features that a training set or a service asks for; an on-demand view of unknown features is its own."""
     found: list[Node] = []
-    for request in training_set.features:
+    for request in asking.features:
         if request.on_demand:
             node = Node("on_demand", title_of(request))
             found += into.parts(node) or [node]
@@ -287,6 +290,11 @@ class _Builder:
             self._graph.connect(self._column(spine.name, column), node, "INDIRECT", "join")
         if times.timestamp is not None:
             self._graph.connect(self._column(times.name, times.timestamp), node, "INDIRECT", "join")
+
+    def add_service(self, service: ServiceSpec) -> None:
+        node = self._graph.add(Node("service", service.name))
+        for feature in features_in(self._graph, self._definitions, service):
+            self._graph.connect(feature, node, "DIRECT", "identity")
 
     def _add_sql(self, source: SourceSpec, node: Node, known: Sequence[str] | None) -> None:
         inputs = {name: self._inputs_of(source, name) for name in source.inputs}

@@ -18,6 +18,7 @@ from tinymlops.features.definitions.specs import (
     FeatureRequest,
     LabelSpec,
     OnDemandSpec,
+    ServiceSpec,
     SourceSpec,
     TrainingSetSpec,
     ViewSpec,
@@ -35,6 +36,7 @@ __all__ = [
     "LabelDefinition",
     "OnDemandView",
     "Schema",
+    "Service",
     "Source",
     "TrainingSet",
     "check_name",
@@ -271,11 +273,12 @@ class TrainingSet:
         self.siblings = siblings
 
     def __repr__(self) -> str:
-        views = ", ".join(
-            request.prefix + request.view if request.version is msgspec.UNSET else title_of(request)
-            for request in self.spec.features
-        )
+        views = _listed(self.spec.features)
         return f"<training set {self.spec.name}: spine={self.spec.spine}, label={self.spec.label}, {views}>"
+
+
+def _listed(requests: Sequence[FeatureRequest]) -> str:
+    return ", ".join(one.prefix + one.view if one.version is msgspec.UNSET else title_of(one) for one in requests)
 
 
 def title_of(request: FeatureRequest) -> str:
@@ -291,15 +294,31 @@ def title_of(request: FeatureRequest) -> str:
     return str(Reference(request.view, mark=version if isinstance(version, str) else None))
 
 
+class Service:
+    """A named set of features; made by `project.service`.
+
+    Attributes:
+        spec: The definition as data.
+        siblings: Gives all definitions of its project as they are now: it names them and does not hold them.
+    """
+
+    def __init__(self, spec: ServiceSpec, siblings: Callable[[], list[AnySpec]]) -> None:
+        self.spec = spec
+        self.siblings = siblings
+
+    def __repr__(self) -> str:
+        return f"<service {self.spec.name}: {_listed(self.spec.features)}>"
+
+
 def requests_of(
-    features: Sequence[FeatureView[..., object] | FeatureRole | OnDemandView[..., object]],
+    features: Sequence[FeatureView[..., object] | FeatureRole | OnDemandView[..., object] | Service],
 ) -> tuple[FeatureRequest, ...]:
-    """Return the feature list of a training set or a read as data.
+    """Return features as objects as data; a service is what it names.
 
     Raises:
-        DefinitionError: If an item is not a feature view, a feature or an on-demand view.
+        DefinitionError: If an item is not a feature view, a feature, an on-demand view or a service.
     """
-    requests = []
+    requests: list[FeatureRequest] = []
     for item in features:
         if isinstance(item, FeatureView):
             requests.append(item.as_role().request)
@@ -307,9 +326,11 @@ def requests_of(
             requests.append(item.request)
         elif isinstance(item, OnDemandView):
             requests.append(FeatureRequest(view=item.spec.name, on_demand=True))
+        elif isinstance(item, Service):
+            requests += item.spec.features
         else:
             raise DefinitionError(
-                f"{item!r} is not a feature view, a feature of one or an on-demand view",
+                f"{item!r} is not a feature view, a feature of one, an on-demand view or a service",
                 hint="list the views themselves: features=[sky, sky.on('dest', prefix='dest_'), calendar]",
             )
     return tuple(requests)

@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, Unpack, over
 
 from tinymlops.errors import ConflictError, DefinitionError
 from tinymlops.features.definitions.about import AboutOptions, about_of
+from tinymlops.features.definitions.aliases import parse_aliases
+from tinymlops.features.definitions.asking import Asked, requests_of
 from tinymlops.features.definitions.code import is_interactive
 from tinymlops.features.definitions.data_checks import Check, check_of
+from tinymlops.features.definitions.definitions import Definitions
 from tinymlops.features.definitions.nouns import (
     Entity,
-    FeatureRole,
     FeatureView,
     LabelDefinition,
     OnDemandView,
+    Service,
     Source,
     TrainingSet,
     check_name,
-    requests_of,
 )
 from tinymlops.features.definitions.recording import (
     label_spec,
@@ -28,7 +30,7 @@ from tinymlops.features.definitions.recording import (
     view_spec,
 )
 from tinymlops.features.definitions.source_options import SourceOptions
-from tinymlops.features.definitions.specs import EntitySpec, TrainingSetSpec, fingerprint
+from tinymlops.features.definitions.specs import EntitySpec, ServiceSpec, TrainingSetSpec, fingerprint
 from tinymlops.features.definitions.terms import Term, term_of
 from tinymlops.times import parse_zone
 
@@ -36,8 +38,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import timedelta
 
+    from tinymlops.features.definitions.class_views import ViewDecorator
     from tinymlops.features.definitions.expressions import Features, Label
-    from tinymlops.features.definitions.specs import AnySpec, CheckAction
+    from tinymlops.features.definitions.specs import AnySpec, CheckAction, FeatureRequest
     from tinymlops.frames import Ambiguous, DateMeans
 
 __all__ = ["Project"]
@@ -51,6 +54,7 @@ Definition = (
     | OnDemandView[..., Any]
     | LabelDefinition[..., Any]
     | TrainingSet
+    | Service
     | Check
 )
 
@@ -106,11 +110,17 @@ class Project:
         return {
             name: noun.function
             for name, noun in self.definitions.items()
-            if not isinstance(noun, Entity | TrainingSet | Check)
+            if not isinstance(noun, Entity | TrainingSet | Service | Check)
         }
 
     def entity(
-        self, name: str, *, key: str | Sequence[str], description: str = "", **about: Unpack[AboutOptions]
+        self,
+        name: str,
+        *,
+        key: str | Sequence[str],
+        description: str = "",
+        aliases: Mapping[str, Sequence[str]] | Sequence[str] = (),
+        **about: Unpack[AboutOptions],
     ) -> Entity:
         """Name what features describe, and the column or columns that identify one.
 
@@ -118,13 +128,16 @@ class Project:
             name: The entity's name.
             key: Its key column, or columns in order; a source where one has another name says so in `keys=`.
             description: What it is, in a sentence.
+            aliases: Names that HTTP clients may send in place of the key column, such as ["customerId"]; of several key
+                columns a mapping from column to names. The answer has the name that was sent.
             about: `owner=`, `tags=`, `unit=` of its key columns; see `AboutOptions`.
 
         Returns:
             The entity, for `feature_view` and `label`.
 
         Raises:
-            DefinitionError: If the name cannot be one, or the key columns are none or not different.
+            DefinitionError: If the name cannot be one, the key columns are none or not different, or an alias is not a
+                name of its own.
             ConflictError: If the project has another definition of this name.
 
         Example:
@@ -140,8 +153,10 @@ class Project:
             raise DefinitionError(
                 f"entity {name!r} needs different key columns, not {key!r}", hint='write key="customer_id"'
             )
+        named = parse_aliases(name, columns, aliases)
         said = about_of(name, about, values=columns, what="key column")
-        return self._add(Entity(EntitySpec(name=name, key=columns, description=description, about=said)), "entity")
+        spec = EntitySpec(name=name, key=columns, description=description, aliases=named, about=said)
+        return self._add(Entity(spec), "entity")
 
     def term(self, name: str, text: str, *, aliases: Sequence[str] = (), **about: Unpack[AboutOptions]) -> Term:
         """Say what a word means that docstrings, features and columns use; pages link it, and search knows its aliases.
@@ -290,8 +305,11 @@ class Project:
 
     def feature_view(
         self, *, entity: Entity, ttl: str | timedelta | None = None, **about: Unpack[AboutOptions]
-    ) -> Callable[[Callable[P, Features]], FeatureView[P, Features]]:
+    ) -> ViewDecorator:
         """Define features as expressions over the rows of one source: the function's one parameter.
+
+        A class says the same: an attribute that is `tm.Rows()` is named as the source, the others are the features, and
+        `CarrierDelays` becomes `carrier_delays`.
 
         Args:
             entity: What the features describe.
@@ -299,7 +317,7 @@ class Project:
             about: `owner=`, `tags=`, `unit=` of its features, `variant=`, `keep=`, `enabled=`; see `AboutOptions`.
 
         Returns:
-            A decorator: the function, called once on symbolic rows, becomes the `FeatureView` of its name.
+            A decorator: the function, called once on symbolic rows, or the class becomes the `FeatureView` of its name.
 
         Raises:
             DefinitionError: If its hints do not fit, or what it returns is no features.
@@ -314,10 +332,17 @@ class Project:
             ...     return {"wind": weather["wind"].last(), "rain_1d": weather["rain"].sum(window="1d")}
             >>> sky["wind"], sky.on("dest", prefix="dest_")
             (<features sky[wind]>, <features sky on dest>)
+            >>> @project.feature_view(entity=airport)
+            ... class Rain:
+            ...     weather = tm.Rows()
+            ...     rain_1d = weather["rain"].sum(window="1d")
+            >>> Rain
+            <feature view rain of airport: rain_1d>
         """
 
-        def declare(function: Callable[P, Features]) -> FeatureView[P, Features]:
-            return self._add(FeatureView(function, view_spec(function, entity, ttl, about)), "feature view")
+        def declare(written: Any) -> FeatureView[Any, Features]:
+            function, spec = view_spec(written, entity, ttl, about)
+            return self._add(FeatureView(function, spec), "feature view")
 
         return declare
 
@@ -409,7 +434,7 @@ class Project:
         *,
         spine: Source[..., Any],
         label: LabelDefinition[..., Any],
-        features: Sequence[FeatureView[..., Any] | FeatureRole | OnDemandView[..., Any]],
+        features: Asked,
         **about: Unpack[AboutOptions],
     ) -> TrainingSet:
         """Put together spine, label and features.
@@ -418,8 +443,8 @@ class Project:
             name: The training set's name.
             spine: The source whose rows are the moments of prediction.
             label: The outcome to learn.
-            features: Views, picked features (`sky["visib"]`), roles (`sky.on("dest", prefix="dest_")`) and
-                on-demand views, in the order of the columns of `X`.
+            features: Views, picked features (`sky["visib"]`), roles (`sky.on("dest", prefix="dest_")`), on-demand
+                views and services, or their names, in the order of the columns of `X`.
             about: `owner=`, `tags=`, `variant=`, `keep=`, `enabled=`; see `AboutOptions`.
 
         Returns:
@@ -427,6 +452,7 @@ class Project:
 
         Raises:
             DefinitionError: If one of them is not what it should be, or there are no features.
+            NotFoundError: If a name is not one that the project has so far.
             ConflictError: If the project has another definition of this name.
         """
         if not isinstance(spine, Source):
@@ -441,11 +467,44 @@ class Project:
             name=name,
             spine=spine.spec.name,
             label=label.spec.name,
-            features=requests_of(features),
+            features=self._requests(features),
             tz=self.tz,
             about=about_of(name, about),
         )
         return self._add(TrainingSet(spec, self.specs), "training set")
+
+    def service(self, name: str, *, features: Asked, description: str = "", **about: Unpack[AboutOptions]) -> Service:
+        """Name a set of features, to be asked for by this name wherever features are.
+
+        Args:
+            name: The service's name.
+            features: As for `training_set`.
+            description: What it is for, in a sentence.
+            about: `owner=`, `tags=`, `variant=`, `keep=`, `enabled=`; see `AboutOptions`.
+
+        Returns:
+            The service: `features=[service]` or `features=["delay_inputs"]` means all that it lists, in order.
+
+        Raises:
+            DefinitionError: If something in the list is not features, or nothing is.
+            NotFoundError: If a name is not one that the project has so far.
+            ConflictError: If the project has another definition of this name.
+
+        Example:
+            >>> import tinymlops as tm
+            >>> project = tm.Project("flights")
+            >>> airport = project.entity("airport", key="origin")
+            >>> @project.feature_view(entity=airport, ttl="3h")
+            ... def sky(weather: tm.Rows) -> tm.Features:
+            ...     return {"wind": weather["wind"].last(), "rain_1d": weather["rain"].sum(window="1d")}
+            >>> project.service("delay_inputs", features=[sky["wind"], sky.on("dest", prefix="dest_")])
+            <service delay_inputs: sky, dest_sky>
+        """
+        if not features:
+            raise DefinitionError(f"service {name!r} has no features", hint="list at least one view")
+        requests, said = self._requests(features), about_of(name, about)
+        spec = ServiceSpec(name=name, features=requests, description=description, about=said)
+        return self._add(Service(spec, self.specs), "service")
 
     def check(
         self,
@@ -482,6 +541,9 @@ class Project:
         """
         return self._add(check_of(target, rules, action=action, name=name), "check")
 
+    def _requests(self, asked: Asked) -> tuple[FeatureRequest, ...]:
+        return requests_of(asked, Definitions(self.specs()))
+
     def _add(self, definition: D, what: str) -> D:
         name = check_name(definition.spec.name, what)
         known = self.definitions.get(name)
@@ -502,6 +564,7 @@ D = TypeVar(
     OnDemandView[Any, Any],
     LabelDefinition[Any, Any],
     TrainingSet,
+    Service,
     Check,
 )
 
@@ -509,10 +572,10 @@ D = TypeVar(
 def _is_again(known: Definition, new: Definition) -> bool:
     """Say whether a notebook cell is merely run again: the same kind of definition, made in the notebook itself.
 
-    Where an entity or a training set was made is not known, so that one is taken again when it is the same.
+    Where an entity, a training set or a service was made is not known, so that one is taken again when it is the same.
     """
     if type(known) is not type(new):
         return False
-    if isinstance(new, Entity | TrainingSet | Check):
+    if isinstance(new, Entity | TrainingSet | Service | Check):
         return fingerprint(known.spec) == fingerprint(new.spec) or is_interactive("__main__")
     return is_interactive(new.function.__module__)

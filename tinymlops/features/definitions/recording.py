@@ -10,6 +10,7 @@ import msgspec
 
 from tinymlops.errors import DefinitionError
 from tinymlops.features.definitions.about import about_of
+from tinymlops.features.definitions.class_views import read_class
 from tinymlops.features.definitions.code import reference_of
 from tinymlops.features.definitions.expressions import (
     Aggregate,
@@ -126,14 +127,18 @@ def transformation_spec(
 
 
 def view_spec(
-    function: Callable[..., Any], entity: Entity, ttl: str | timedelta | None, about: AboutOptions
-) -> ViewSpec:
-    """Return the definition of a feature view; the arguments are those of `project.feature_view`.
+    written: type | Callable[..., Any], entity: Entity, ttl: str | timedelta | None, about: AboutOptions
+) -> tuple[Callable[..., Any], ViewSpec]:
+    """Return the function and the definition of a feature view; the arguments are those of `project.feature_view`.
 
     Raises:
-        DefinitionError: If the function's hints do not fit, or what it returns is no features.
+        DefinitionError: If the hints of the function or the attributes of the class do not fit, or there are no features.
     """
-    source, features = evaluated(function, "feature view", Features)
+    function: Callable[..., Any]
+    if isinstance(written, type):
+        source, features, function = read_class(written)
+    else:
+        (source, features), function = evaluated(written, "feature view", Features), written
     view = ViewSpec(
         name=function.__name__,
         entity=_entity_name(entity, function.__name__),
@@ -148,7 +153,7 @@ def view_spec(
             f"feature view {view.name!r} has a ttl, but all its features have windows",
             hint="leave ttl out: a window already says how old a row may be",
         )
-    return view
+    return function, view
 
 
 def on_demand_spec(function: Callable[..., Any], about: AboutOptions) -> OnDemandSpec:

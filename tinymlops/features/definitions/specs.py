@@ -25,6 +25,7 @@ __all__ = [
     "Known",
     "LabelSpec",
     "OnDemandSpec",
+    "ServiceSpec",
     "SourceSpec",
     "TermSpec",
     "TrainingSetSpec",
@@ -76,6 +77,8 @@ class EntitySpec(msgspec.Struct, frozen=True, kw_only=True, tag="entity", tag_fi
     name: str
     key: tuple[str, ...]
     description: str = ""
+    aliases: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+    """What clients may send in place of a key column, to that column; outside both hashes."""
     about: About | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -193,6 +196,15 @@ class TrainingSetSpec(msgspec.Struct, frozen=True, kw_only=True, tag="training_s
     about: About | msgspec.UnsetType = msgspec.UNSET
 
 
+class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True, tag="service", tag_field="kind"):
+    """A named set of features."""
+
+    name: str
+    features: tuple[FeatureRequest, ...]
+    description: str = ""
+    about: About | msgspec.UnsetType = msgspec.UNSET
+
+
 CheckAction: TypeAlias = Literal["warn", "quarantine", "fail"]
 """What becomes of rows that do not pass: they are stored, kept aside, or refused with their whole batch."""
 
@@ -227,7 +239,7 @@ class TermSpec(msgspec.Struct, frozen=True, kw_only=True, tag="term", tag_field=
 
 
 AnySpec: TypeAlias = (
-    EntitySpec | SourceSpec | ViewSpec | OnDemandSpec | LabelSpec | TrainingSetSpec | CheckSpec | TermSpec
+    EntitySpec | SourceSpec | ViewSpec | OnDemandSpec | LabelSpec | TrainingSetSpec | CheckSpec | ServiceSpec | TermSpec
 )
 
 
@@ -243,7 +255,7 @@ def decode(data: bytes) -> AnySpec:
 
 
 def fingerprint(spec: AnySpec) -> str:
-    """Return the SHA-256 of a definition's content; prose and its file's place are not part of it."""
+    """Return the SHA-256 of a definition's content; prose, aliases and its file's place are not part of it."""
     plain = _without_prose(spec)
     return hashlib.sha256(encode(plain)).hexdigest()
 
@@ -264,6 +276,8 @@ def _without_prose(spec: AnySpec) -> AnySpec:
     if isinstance(spec, TermSpec):
         return msgspec.structs.replace(spec, about=msgspec.UNSET)
     plain = msgspec.structs.replace(spec, description="", about=msgspec.UNSET)
+    if isinstance(plain, EntitySpec):
+        plain = msgspec.structs.replace(plain, aliases=msgspec.UNSET)
     if isinstance(plain, SourceSpec | OnDemandSpec) and plain.code is not None:
         # Where the project lies on this machine is not part of what it defines.
         code = msgspec.structs.replace(plain.code, file=None, module="", logic=msgspec.UNSET)

@@ -9,20 +9,21 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from tinymlops.errors import DataError, DefinitionError, NotFoundError, near
+from tinymlops.errors import DataError, DefinitionError, near
 from tinymlops.features.compute.evaluating import without_infinities
 from tinymlops.features.compute.views import asked_of, compute_arranged, compute_view, plan_view
 from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.applied import require_applied
+from tinymlops.features.definitions.asking import Askable, Asked, requests_of, require_features
 from tinymlops.features.definitions.definitions import in_words, kind_of
-from tinymlops.features.definitions.nouns import FeatureRole, FeatureView, OnDemandView, requests_of, title_of
+from tinymlops.features.definitions.nouns import FeatureRole, title_of
 from tinymlops.features.definitions.on_demand import FEATURE, TIMESTAMP, expressions_of, inputs_of
 from tinymlops.features.definitions.specs import EntitySpec, FeatureRequest, OnDemandSpec, SourceSpec, ViewSpec
 from tinymlops.features.history.prepared import history_from_store
+from tinymlops.features.history.ranges import Range, spine_of_range
 from tinymlops.features.history.stored import known_columns, require_past, state_of
 from tinymlops.frames import give_back, require_no_nulls, times_to_micros, to_polars
 from tinymlops.presence import absent_columns
-from tinymlops.references import Reference
 
 if TYPE_CHECKING:
     from tinymlops.features.compute.arranged import Array
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from tinymlops.frames import Frame
 
 __all__ = [
-    "Asked",
     "FeatureColumns",
     "features_for",
     "get_historical_features",
@@ -44,10 +44,6 @@ __all__ = [
     "same_name",
     "view_columns",
 ]
-
-Asked = Sequence[FeatureView[..., object] | FeatureRole | OnDemandView[..., object] | str]
-"""Features as a user requests them: objects, or "view", "view:feature", "view@v1" and "view@v1:feature"."""
-
 
 RowsOf = Callable[["Context", ViewSpec, Sequence[pl.Series]], pl.DataFrame]
 """Returns the rows that a view needs for some keys, read by the definitions of a context."""
@@ -67,7 +63,7 @@ class FeatureColumns(NamedTuple):
 
 def get_historical_features(
     context: Context,
-    spine: Frame,
+    spine: Frame | Range,
     asked: Asked,
     *,
     timestamp: str,
@@ -75,23 +71,29 @@ def get_historical_features(
     details: bool,
     as_of: int | None,
 ) -> Frame:
-    """Give each row of a user's spine the features as they were known at its time.
+    """Give each row of a user's spine, or each moment of a range, the features as they were known at its time.
 
     Args:
         context: The workspace's state.
-        spine: Key columns, request fields and a time column: any table.
+        spine: Key columns, request fields and a time column: any table; or the range that it is made of.
         asked: The features.
-        timestamp: The spine's time column.
+        timestamp: The time column, of the spine or of the answer.
         tz: Zone of times that carry none; None if there must be no such times.
         details: Add `<feature>_status` and `<feature>_event_time`.
         as_of: Of history only the rows with a sequence up to this one; None for all.
 
     Returns:
-        The spine's rows, in their order, with a column for each feature; the kind of frame the spine is.
+        The spine's rows, in their order, with a column for each feature; the kind of frame the spine is. Of a
+        range a Polars frame of keys, time and features, sorted by time and then by key.
 
     Raises:
         DataError: If the spine lacks its time column, a key column or a request field, or a time is null or has no zone.
+        DefinitionError: If the views of a range have different keys.
     """
+    requests, past = parse_features(context, asked), require_past(context, as_of)
+    if isinstance(spine, Range):
+        past = context.environment.database.sequence() if past is None else past
+        spine = spine_of_range(context, requests, spine, timestamp=timestamp, as_of=past)
     rows = to_polars(spine)
     if timestamp not in rows.columns:
         raise DataError(
@@ -100,11 +102,9 @@ def get_historical_features(
         )
     time = times_to_micros(rows[timestamp], role="spine", tz=tz, name=timestamp)
     require_no_nulls(time, name=timestamp)
-    requests = parse_features(context, asked)
     absent = absent_columns(spine)
     if absent:
         require_present(context, requests, absent)
-    past = require_past(context, as_of)
     table = features_for(context, rows, time.to_numpy(), requests, details=details, as_of=past)
     result = rows.with_columns(*table.columns.values(), *table.details.values())
     assert result.height == rows.height, "a spine row has exactly one row of features"
@@ -148,29 +148,14 @@ def parse_features(context: Context, asked: Asked) -> tuple[FeatureRequest, ...]
         NotFoundError: If a name is unknown, with the near match, or a noun was not applied.
         DefinitionError: If a noun has changed since it was applied.
     """
-    requests: list[FeatureRequest] = []
-    for item in asked:
-        if isinstance(item, str):
-            request = _named(context, item)
-        else:
-            (request,) = requests_of([item])
-            if request.version is msgspec.UNSET:
-                require_applied(item, context.definitions)
-        requests.append(_checked(context, request))
-    return tuple(requests)
+    found = requests_of(asked, context.definitions, check=lambda noun: _require_applied(context, noun))
+    return tuple(_checked(context, request) for request in found)
 
 
-def _named(context: Context, text: str) -> FeatureRequest:
-    """Read "spending", "spending:last", "spending@v1" or "spending@v1:last"; features of a version get it as a prefix."""
-    said = Reference.parse(text)
-    on_demand = said.name in context.definitions.of(OnDemandSpec)
-    request = FeatureRequest(view=said.name, on_demand=on_demand)
-    if said.part is not None and not on_demand:
-        request = msgspec.structs.replace(request, features=(said.part,))
-    if said.chosen is None:
-        return request
-    prefix = f"{said.mark or f'v{said.version}'}_"
-    return msgspec.structs.replace(request, version=said.chosen, prefix=prefix)
+def _require_applied(context: Context, noun: Askable) -> None:
+    """Refuse a noun that is not in force; another version of a view is not, and is in the workspace by its name."""
+    if not isinstance(noun, FeatureRole) or noun.request.version is msgspec.UNSET:
+        require_applied(noun, context.definitions)
 
 
 def _checked(context: Context, request: FeatureRequest) -> FeatureRequest:
@@ -178,11 +163,7 @@ def _checked(context: Context, request: FeatureRequest) -> FeatureRequest:
     reader = context.for_request(request).definitions
     spec = reader.get(OnDemandSpec, request.view) if request.on_demand else reader.get(ViewSpec, request.view)
     if isinstance(spec, ViewSpec):
-        for feature in request.features or ():
-            if feature not in spec.features:
-                raise NotFoundError(
-                    f"feature view {title_of(request)!r} has no feature {feature!r}", hint=near(feature, spec.features)
-                )
+        require_features(spec, request)
     if spec.about is not msgspec.UNSET and not spec.about.enabled:
         raise DefinitionError(
             f"{in_words(kind_of(spec))} {title_of(request)!r} is not enabled: it takes no new readers",
@@ -200,15 +181,11 @@ def request_by_number(definitions: Definitions, request: FeatureRequest) -> Feat
     return msgspec.structs.replace(request, version=reader.versions[f"{kind}:{request.view}"])
 
 
-def names_of(asked: Asked) -> list[str]:
-    """Return what a user asks for by name: "view", "view:feature"."""
+def names_of(context: Context, asked: Asked) -> list[str]:
+    """Return what a user asks for by name: "view", "view:feature", "view@v1"; a service is what it names."""
     names: list[str] = []
-    for item in asked:
-        if isinstance(item, str):
-            names.append(item)
-        else:
-            for request in requests_of([item]):
-                names += [f"{title_of(request)}:{name}" for name in request.features or ()] or [title_of(request)]
+    for request in requests_of(asked, context.definitions):
+        names += [f"{title_of(request)}:{name}" for name in request.features or ()] or [title_of(request)]
     return names
 
 

@@ -101,6 +101,12 @@ def stored_dtype(dtype: pl.DataType) -> pl.DataType:
     if isinstance(dtype, pl.List):
         assert isinstance(dtype.inner, pl.DataType)
         return pl.List(stored_dtype(dtype.inner))
+    if isinstance(dtype, pl.Array):
+        assert isinstance(dtype.inner, pl.DataType)
+        return pl.Array(stored_dtype(dtype.inner), dtype.size)
+    if isinstance(dtype, pl.Struct):
+        fields: dict[str, Any] = dict(dtype.to_schema())
+        return pl.Struct({name: stored_dtype(inner) for name, inner in fields.items()})
     if dtype.is_temporal():
         return pl.Int64()
     if isinstance(dtype, pl.Decimal | pl.Enum):

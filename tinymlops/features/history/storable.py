@@ -16,6 +16,8 @@ from tinymlops.schema import dtype_name, lasting_dtype
 from tinymlops.times import ENDLESS, FIRST_MICROS, LAST_MICROS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import polars as pl
 
     from tinymlops.features.definitions.specs import SourceSpec
@@ -58,15 +60,16 @@ def require_answerable(frame: pl.DataFrame, source: SourceSpec) -> pl.DataFrame:
     """
     answerable = []
     for column in frame:
-        flat, rows = _flat(column)
-        if flat.dtype.is_float():
-            if has_only_finite(flat):
-                continue
-            _refuse(column, source, "is infinite", flat.is_infinite(), rows, "make it null, or cap it, in the source")
-            if flat.is_nan().any():
-                answerable.append(_without_nan(column))
-        elif flat.dtype.is_temporal():
-            _refuse_times(column, source, flat, rows)
+        has_nan = False
+        for flat, rows in _leaves(column):
+            if flat.dtype.is_float() and not has_only_finite(flat):
+                cure = "make it null, or cap it, in the source"
+                _refuse(column, source, "is infinite", flat.is_infinite(), rows, cure)
+                has_nan = has_nan or bool(flat.is_nan().any())
+            elif flat.dtype.is_temporal():
+                _refuse_times(column, source, flat, rows)
+        if has_nan:
+            answerable.append(_without_nan(column))
     return frame.with_columns(answerable) if answerable else frame
 
 
@@ -117,43 +120,61 @@ def _cure(column: pl.Series) -> str:
     import polars as pl
 
     dtype = column.dtype
-    if dtype == pl.Struct:
-        return "give each of its fields a column of its own, such as with .unnest() in Polars or address.zip in SQL"
     if dtype == pl.Object:
         kinds = sorted({type(value).__name__ for value in column.to_list() if value is not None})
         return f"it holds Python objects of type {', '.join(kinds)}: give text, such as str(value), or numbers"
     if dtype in (pl.Int128, pl.UInt128):
         return "it holds integers beyond 64 bits: cast it to text or to Float64 in the source"
-    return "cast it to numbers, strings, times or a list of them in the source"
+    return "cast it to numbers, strings, times, or lists or structs of them in the source"
 
 
-def _flat(column: pl.Series) -> tuple[pl.Series, pl.Series | None]:
-    """Return the values within lists, and the row of each; for any other column, the column and None."""
+def _leaves(values: pl.Series, rows: pl.Series | None = None) -> Iterator[tuple[pl.Series, pl.Series | None]]:
+    """Give the numbers and times within lists and structs, and the row of each; of other columns the column, and None."""
     import polars as pl
 
-    if not isinstance(column.dtype, pl.List):
-        return column, None
-    # Strings and the like need no check, and lists of them may be long.
-    innermost: Any = column.dtype
-    while isinstance(innermost, pl.List):
-        innermost = innermost.inner
-    if not (innermost.is_float() or innermost.is_temporal()):
-        return pl.Series(column.name, [], dtype=innermost), None
-    parts = pl.DataFrame({"value": column, "row": pl.int_range(len(column), eager=True)})
-    while isinstance(parts.schema["value"], pl.List):
-        parts = parts.explode("value")
-    return parts["value"], parts["row"]
+    dtype = values.dtype
+    if not dtype.is_nested():
+        yield values, rows
+        return
+    if not _has_numbers_or_times(dtype):
+        return  # strings and the like need no look, and lists of them may be long
+    rows = pl.int_range(len(values), eager=True) if rows is None else rows
+    if isinstance(dtype, pl.Struct):
+        for field in dtype.fields:
+            yield from _leaves(values.struct.field(field.name), rows)
+        return
+    lists = values.arr.to_list() if isinstance(dtype, pl.Array) else values
+    full = (lists.list.len() > 0).fill_null(value=False)
+    parts = pl.DataFrame({"value": lists.filter(full), "row": rows.filter(full)}).explode("value")
+    yield from _leaves(parts["value"], parts["row"])
+
+
+def _has_numbers_or_times(dtype: Any) -> bool:
+    import polars as pl
+
+    if isinstance(dtype, pl.List | pl.Array):
+        return _has_numbers_or_times(dtype.inner)
+    if isinstance(dtype, pl.Struct):
+        return any(_has_numbers_or_times(field.dtype) for field in dtype.fields)
+    return bool(dtype.is_float() or dtype.is_temporal())
 
 
 def _without_nan(column: pl.Series) -> pl.Series:
     import polars as pl
 
     def cured(dtype: Any, values: pl.Expr) -> pl.Expr:
+        if not _has_numbers_or_times(dtype):
+            return values
         if isinstance(dtype, pl.List):
             return values.list.eval(cured(dtype.inner, pl.element()))
-        return values.fill_nan(None)
+        if isinstance(dtype, pl.Array):
+            return values.arr.eval(cured(dtype.inner, pl.element()), as_list=False)
+        if isinstance(dtype, pl.Struct):
+            fields = [cured(field.dtype, values.struct.field(field.name)).alias(field.name) for field in dtype.fields]
+            return pl.when(values.is_not_null()).then(pl.struct(fields))
+        return values.fill_nan(None) if dtype.is_float() else values
 
-    return column.to_frame().select(cured(column.dtype, pl.col(column.name))).to_series()
+    return column.to_frame().select(cured(column.dtype, pl.col(column.name)).alias(column.name)).to_series()
 
 
 def _refuse_times(column: pl.Series, source: SourceSpec, flat: pl.Series, rows: pl.Series | None) -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Rebuilt",
     "current_rows",
+    "final_versions",
     "known_columns",
     "live_segments",
     "newest_progress",
@@ -195,11 +196,23 @@ def current_rows(context: Context, name: str, *, as_of: int | None = None, role:
     import polars as pl
 
     source = graph.origin(context.definitions, context.definitions.get(SourceSpec, name))
-    rows = stored_rows(context, name, as_of=as_of, role=role)
+    rows = final_versions(stored_rows(context, name, as_of=as_of, role=role), source)
+    return rows.filter(~pl.col("__deleted")).sort("__sequence")
+
+
+def final_versions(rows: pl.DataFrame, source: SourceSpec) -> pl.DataFrame:
+    """Return of each event only the version that stands, which may be its delete; rows without an id stand as they are.
+
+    Args:
+        rows: With the source's id, and the `SYSTEM` columns.
+        source: The source that the times and ids are of.
+    """
+    import polars as pl
+
     if source.id is not None and rows[source.id].null_count() + rows[source.id].n_unique() < rows.height:
         final = rows.sort("__created", "__sequence", nulls_last=False).unique(source.id, keep="last")
         rows = pl.concat([final.filter(pl.col(source.id).is_not_null()), rows.filter(pl.col(source.id).is_null())])
-    return rows.filter(~pl.col("__deleted")).sort("__sequence")
+    return rows
 
 
 def since_of(context: Context, source: SourceSpec) -> datetime | None:

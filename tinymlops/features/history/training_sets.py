@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Mapping
 from datetime import date, datetime
@@ -18,6 +17,7 @@ from tinymlops.errors import DataError, DefinitionError, IntegrityError
 from tinymlops.features.definitions import graph, specs
 from tinymlops.features.definitions.definitions import labelled
 from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, OnDemandSpec, TrainingSetSpec
+from tinymlops.features.history.content import table_hash
 from tinymlops.features.history.ended import Ended, ended_views
 from tinymlops.features.history.historical import features_for, request_by_number
 from tinymlops.features.history.knowledge_report import Knowledge, knowledge_of
@@ -45,7 +45,6 @@ __all__ = [
     "engine_versions",
     "read_manifest",
     "rebuild",
-    "table_hash",
 ]
 
 
@@ -433,22 +432,3 @@ def _record(context: Context, made: _Made) -> TrainingSetBuild:
 def engine_versions() -> dict[str, str]:
     """Return the versions of the packages that compute a training set's values."""
     return {name: metadata.version(name) for name in ("tinymlops", "duckdb", "numba", "numpy", "polars")}
-
-
-def table_hash(frame: pl.DataFrame) -> str:
-    """Return the SHA-256 over a frame's schema and values, in row order; the value behind a null does not count.
-
-    Args:
-        frame: Columns of numbers, booleans, strings or enums.
-    """
-    digest = hashlib.sha256()
-    for column in frame.get_columns():
-        digest.update(f"{column.name}\0{dtype_name(column.dtype)}\0{len(column)}\0".encode())
-        digest.update(np.packbits(column.is_null().to_numpy()).tobytes())
-        if column.dtype.is_numeric() or column.dtype == pl.Boolean:
-            digest.update(column.fill_null(strategy="zero").to_numpy().tobytes())
-            continue
-        text = column.cast(pl.String).fill_null("")
-        digest.update(text.str.len_bytes().to_numpy().tobytes())
-        digest.update("".join(text.to_list()).encode())
-    return digest.hexdigest()

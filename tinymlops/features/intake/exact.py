@@ -79,6 +79,10 @@ def exact(values: pl.Series | Values, target: Target) -> pl.Series:
         values = values.to_list()
     if isinstance(target.dtype, pl.List):
         return _lists(values, target)
+    if isinstance(target.dtype, pl.Array):
+        return _arrays(values, target)
+    if isinstance(target.dtype, pl.Struct):
+        return _structs(values, target)
     if isinstance(target.dtype, pl.Datetime):
         return _times(values, target)
     taken, convert = _conversions(target.dtype)
@@ -109,6 +113,8 @@ def _same_kind(values: pl.Series, target: Target) -> pl.Series | None:
         elif dtype.time_zone is not None:
             numbers = _located(numbers, target)
         return numbers.cast(dtype)
+    if isinstance(now, pl.Struct) and isinstance(dtype, pl.Struct):
+        return _structs(values, target)
     if isinstance(now, pl.List) and isinstance(dtype, pl.List):
         rows, lengths = pl.int_range(len(values), eager=True), values.list.len()
         full = (lengths > 0).fill_null(value=False)
@@ -126,6 +132,44 @@ def _lists(values: Values, target: Target) -> pl.Series:
     lengths = pl.Series([None if value is None else len(value) for value in values], dtype=pl.UInt32)
     full = pl.Series([i for i, value in enumerate(values) if value], dtype=pl.Int64)
     return _regrouped([one for value in values if value for one in value], full, lengths, target)
+
+
+def _arrays(values: Values, target: Target) -> pl.Series:
+    """Bring lists of one length to their type."""
+    import polars as pl
+
+    assert isinstance(target.dtype, pl.Array)
+    inner: Any = target.dtype.inner
+    wrong = [i for i, value in enumerate(values) if type(value) is list and len(value) != target.dtype.size]
+    if wrong:
+        what = f"has lists of {target.dtype.size} values and got {len(values[wrong[0]])}"
+        raise target.refused(what, wrong, "declare it as a List if its lists differ in length")
+    return _lists(values, target._replace(dtype=pl.List(inner))).list.to_array(target.dtype.size)
+
+
+def _structs(values: pl.Series | Values, target: Target) -> pl.Series:
+    """Bring each field to its type; one that a value does not have is null."""
+    import polars as pl
+
+    assert isinstance(target.dtype, pl.Struct)
+    fields: dict[str, Any] = dict(target.dtype.to_schema())
+    if isinstance(values, pl.Series):
+        names, there = values.struct.fields, values.is_not_null()
+        parts: dict[str, Any] = {name: values.struct.field(name) for name in names}
+        unknown = {name: there.arg_true().to_list() for name in names if name not in fields}
+    else:
+        wrong = [i for i, value in enumerate(values) if value is not None and type(value) is not dict]
+        if wrong:
+            raise _mistyped(values[wrong[0]], wrong, target)
+        there = pl.Series([value is not None for value in values], dtype=pl.Boolean)
+        parts = {name: [None if value is None else value.get(name) for value in values] for name in fields}
+        unknown = {name: [i] for i, value in enumerate(values) for name in value or () if name not in fields}
+    for name, rows in unknown.items():
+        raise target.refused(f"has no field {name!r}", rows, f"its fields are {', '.join(fields)}")
+    nothing = [None] * len(there)
+    columns = [exact(parts.get(name, nothing), target._replace(dtype=fields[name])).alias(name) for name in fields]
+    whole = pl.DataFrame(columns).to_struct(target.name)
+    return whole.set(~there, None) if not there.all() else whole
 
 
 def _regrouped(flat: pl.Series | Values, full: pl.Series, lengths: pl.Series, target: Target) -> pl.Series:

@@ -26,7 +26,19 @@ __all__ = ["Affected", "AffectedModel", "affected_by", "lineage", "lineage_table
 _GONE = "not among the definitions any more"
 _KEY = "lineage of definitions"
 _KINDS = (
-    *("source", "feature_view", "on_demand", "label", "training_set", "model", "reader", "entity", "run", "build"),
+    *(
+        "source",
+        "feature_view",
+        "on_demand",
+        "label",
+        "training_set",
+        "service",
+        "model",
+        "reader",
+        "entity",
+        "run",
+        "build",
+    ),
     "file",
 )
 """In the order in which a bare name is looked for."""

@@ -28,7 +28,7 @@ _SUBTYPES = {
     "sort": "SORT",
     "window": "WINDOW",
 }
-_DATASETS = ("file", "source", "feature_view", "on_demand", "label", "training_set")
+_DATASETS = ("file", "source", "feature_view", "on_demand", "label", "training_set", "service")
 
 
 def events(graph: Graph, nodes: Iterable[Node]) -> Iterator[dict[str, Any]]:

@@ -20,6 +20,7 @@ from tinymlops.features.definitions.specs import (
     EntitySpec,
     LabelSpec,
     OnDemandSpec,
+    ServiceSpec,
     SourceSpec,
     TermSpec,
     TrainingSetSpec,
@@ -173,6 +174,8 @@ def _facts(spec: AnySpec) -> dict[str, str]:
             return {"request": ", ".join(spec.request)}
         case TrainingSetSpec():
             return {"time zone": spec.tz}
+        case ServiceSpec():
+            return {"features of": str(len(spec.features))}
         case CheckSpec():
             return {"rules": ", ".join(map(in_code, spec.rules)), "action": spec.action}
         case SourceSpec():

@@ -12,6 +12,7 @@ from tinymlops.errors import ConflictError
 from tinymlops.features.context import filled, spec_of
 from tinymlops.features.definitions import specs
 from tinymlops.features.definitions.about import changes_of
+from tinymlops.features.definitions.aliases import check_aliases
 from tinymlops.features.definitions.checks import check
 from tinymlops.features.definitions.code import is_importable
 from tinymlops.features.definitions.definitions import Definitions, in_words, key_of, kind_of
@@ -164,6 +165,7 @@ def plan(project: Project, context: Context, catalog: Catalog, models: Models) -
     planned.leaks = [one for one in sorted_out(found, context.config.lint.allow)[0] if one.level == "leak"]
     check_renames(context, renamed)
     everything = context.with_definitions(Definitions([*new.all, *map(spec_of, others)], older=new.older))
+    check_aliases(everything.definitions)
     planned.notes += [*ways_of_reading(context), *notes_on_stored_rows(everything, models, renamed)]
     return planned
 
@@ -301,6 +303,8 @@ def _change(one: Numbered, everything: Mapping[str, Numbered]) -> Change:
     said = changes_of(before.about, spec.about)
     if before.description != spec.description:
         said.append("description")
+    if getattr(before, "aliases", None) != getattr(spec, "aliases", None):
+        said.append("aliases")
     if _has_moved(getattr(before, "code", None), getattr(spec, "code", None)):
         said.append("where its code is")
     return Change("describe" if said else "keep", kind, spec.name, ", ".join(said))

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tinymlops.features.context import definitions_of
+from tinymlops.features.definitions.definitions import in_words, kind_of
 from tinymlops.features.definitions.nouns import title_of
-from tinymlops.features.definitions.specs import FeatureRequest, TrainingSetSpec, ViewSpec
+from tinymlops.features.definitions.specs import FeatureRequest, ServiceSpec, TrainingSetSpec, ViewSpec
 from tinymlops.features.history.ended import Ended, ended
 from tinymlops.features.online.variants import Variant
 from tinymlops.registry.catalog import Catalog
@@ -27,7 +28,7 @@ class VersionState(msgspec.Struct, frozen=True):
     version: str
     """Such as `spending@v1`."""
     pinned_by: tuple[str, ...]
-    """Training sets, models, or `keep=True`."""
+    """Training sets, services, models, or `keep=True`."""
     covered: int | None
     """`Q` of the online store; None if it is not materialized."""
     ended: Ended | None
@@ -41,7 +42,7 @@ def variants_of(definitions: Definitions) -> list[Variant]:
 
 
 def pinned_versions(context: Context) -> list[FeatureRequest]:
-    """Return the versions that a training set in force names, and those out of force that say `keep=True`.
+    """Return the versions that a training set or a service in force names, and those out of force that say `keep=True`.
 
     One that is computed as the newest is not among them.
     """
@@ -81,9 +82,9 @@ def _pinned(context: Context) -> list[tuple[FeatureRequest, str]]:
     definitions = context.definitions
     newest = {Variant.of(definitions, view).id for view in definitions.of(ViewSpec).values()}
     found = [
-        (request, f"training set {training_set.name}")
-        for training_set in definitions.of(TrainingSetSpec).values()
-        for request in _named(definitions, training_set)
+        (request, f"{in_words(kind_of(asking))} {asking.name}")
+        for asking in _asking(definitions)
+        for request in _named(definitions, asking)
     ]
     found += [
         (FeatureRequest(view=row.name, version=row.version), "keep=True")
@@ -93,9 +94,13 @@ def _pinned(context: Context) -> list[tuple[FeatureRequest, str]]:
     return [(request, owner) for request, owner in found if _variant(definitions, request).id not in newest]
 
 
-def _named(definitions: Definitions, training_set: TrainingSetSpec | None = None) -> list[FeatureRequest]:
-    """Return the versions of views that training sets name, by number and whole."""
-    every = definitions.of(TrainingSetSpec).values() if training_set is None else [training_set]
+def _asking(definitions: Definitions) -> list[TrainingSetSpec | ServiceSpec]:
+    return [*definitions.of(TrainingSetSpec).values(), *definitions.of(ServiceSpec).values()]
+
+
+def _named(definitions: Definitions, asking: TrainingSetSpec | ServiceSpec | None = None) -> list[FeatureRequest]:
+    """Return the versions of views that training sets and services name, by number and whole."""
+    every = _asking(definitions) if asking is None else [asking]
     found = []
     for one in every:
         for request in one.features:

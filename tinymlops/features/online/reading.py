@@ -13,7 +13,6 @@ import polars as pl
 from tinymlops.errors import DataError
 from tinymlops.features.history.ended import Ended, ended_views
 from tinymlops.features.history.historical import (
-    Asked,
     FeatureColumns,
     in_order,
     parse_features,
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from tinymlops.features.context import Context
+    from tinymlops.features.definitions.asking import Asked
     from tinymlops.features.definitions.specs import FeatureRequest
     from tinymlops.features.history.stored import Rebuilt
     from tinymlops.features.online.combined import Answer

@@ -6,6 +6,7 @@ from litestar.params import JSONBody
 
 from tinymlops.errors import DefinitionError
 from tinymlops.server.errors import documented, unavailable
+from tinymlops.server.key_names import KeyNames
 from tinymlops.server.messages import EndedVersion, FeaturesAnswer, FeaturesRequest, RebuiltRows
 from tinymlops.server.route_class import READ
 from tinymlops.workspace import Workspace
@@ -27,7 +28,8 @@ def feature_routes(ws: Workspace) -> list[HTTPRouteHandler]:
     )
     def get_online_features(data: JSONBody[FeaturesRequest]) -> FeaturesAnswer:
         """Read features as of now, by the workspace's clock."""
-        found = ws.get_online_features(data.features, data.keys, details=data.details, consumer=data.consumer)
+        keys = KeyNames(ws.key_aliases(), data.keys)
+        found = ws.get_online_features(data.features, keys.rows, details=data.details, consumer=data.consumer)
         columns = found.to_dict()
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         rebuilt = {
@@ -39,7 +41,11 @@ def feature_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             for version, one in found.ended.items()
         }
         return FeaturesAnswer(
-            timestamp=found.timestamp, sequence=found.sequence, rebuilt=rebuilt, ended=ended, rows=rows
+            timestamp=found.timestamp,
+            sequence=found.sequence,
+            rebuilt=rebuilt,
+            ended=ended,
+            rows=keys.restored(rows),
         )
 
     return [get_online_features]

@@ -10,6 +10,7 @@ from tinymlops.errors import DataError, DefinitionError
 from tinymlops.records import ModelVersion
 from tinymlops.references import Reference
 from tinymlops.server.errors import documented, unavailable
+from tinymlops.server.key_names import KeyNames
 from tinymlops.server.lanes import Lanes
 from tinymlops.server.messages import (
     ModelAnswer,
@@ -66,7 +67,8 @@ def model_routes(ws: Workspace) -> list[HTTPRouteHandler]:
 
 def _predict(ws: Workspace, name: str, data: PredictRequest) -> PredictAnswer:
     reference = _reference(name, alias=data.alias, version=data.version)
-    answer = ws.predict(reference, data.rows, details=data.details, sync=data.sync, consumer=data.consumer)
+    rows = KeyNames(ws.key_aliases(), data.rows).rows
+    answer = ws.predict(reference, rows, details=data.details, sync=data.sync, consumer=data.consumer)
     return PredictAnswer(
         model=answer.model,
         version=answer.version,

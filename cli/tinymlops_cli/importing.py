@@ -1,0 +1,54 @@
+"""`import feast`: a project made of a Feast repository, and a line for each definition of what became of it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tinymlops.config import FILE_NAME
+from tinymlops.errors import ConflictError
+from tinymlops_cli.commands import command, group
+from tinymlops_cli.output import Answer, Table
+from tinymlops_cli.session import Session
+
+__all__ = ["add_to"]
+
+_FEATURES = "features.py"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    inner = group(app, "import", "A project made of another tool's.")
+    command(inner)(feast)
+
+
+def feast(
+    session: Session,  # noqa: ARG001 - there is no project yet
+    repository: Annotated[
+        Path, typer.Argument(metavar="REPO", resolve_path=True, exists=True, help="The Feast repository.")
+    ],
+    *,
+    output: Annotated[
+        Path, typer.Option(metavar="DIR", resolve_path=True, help="Where to write; made if need be.")
+    ] = Path(),
+) -> Answer:
+    """Write features.py and tinymlops.toml from a Feast repository; its files are read and never run."""
+    from tinymlops_cli.feast_reading import read_repository
+    from tinymlops_cli.feast_writing import write_project
+
+    there = [name for name in (_FEATURES, FILE_NAME) if (output / name).exists()]
+    if there:
+        raise ConflictError(
+            f"{output} already holds {', '.join(there)}, and nothing is overwritten", hint="name another: --output DIR"
+        )
+    written = write_project(read_repository(repository), output)
+    output.mkdir(parents=True, exist_ok=True)
+    for name, text in ((_FEATURES, written.features), (FILE_NAME, written.settings)):
+        with (output / name).open("x") as file:
+            file.write(text)
+    lines = [line._asdict() for line in written.lines]
+    following = ["tinymlops init", "tinymlops apply", "tinymlops ingest"]
+    view: list[str | Table] = [Table.of(lines) if lines else "the repository defines nothing", ""]
+    view += [f"wrote {output / name}" for name in (_FEATURES, FILE_NAME)]
+    view += ["", "next:", *(f"  {line}" for line in following)]
+    return Answer({"directory": output, "files": [_FEATURES, FILE_NAME], "lines": lines, "next": following}, view)
