@@ -183,3 +183,20 @@ def test_a_rebuild_describes_all_rows_of_its_generation(workspace):
     workspace.ingest("orders", rebuild=True)
     assert database_of(workspace).get(ColumnStatistics, source="orders", name="amount").rows == 10
     assert database_of(workspace).damaged_rows() == []
+
+
+@pytest.mark.parametrize("name", ["count", "value", "len", "literal", "index", "name"])
+def test_a_column_may_have_the_name_of_a_column_of_ours(tmp_path, name):
+    project = tm.Project("p")
+
+    @project.source(timestamp="at", id="id")
+    def rows() -> pl.DataFrame:
+        at = [datetime(2024, 1, 1, tzinfo=UTC)] * 200
+        return pl.DataFrame({"id": range(200), "at": at, name: ["a", "b"] * 100})
+
+    project.check(rows, tm.same_distribution(name, as_of="30d"), tm.one_of(name, ["a", "b"]), tm.unique("id"))
+    with tm.connect(tmp_path / "w.tm", create=True) as ws:
+        ws.apply(project)
+        for _ in range(2):
+            ws.ingest()
+        assert name in str(ws.docs("rows"))

@@ -61,7 +61,7 @@ def histogram_of(column: pl.Series) -> Histogram:
     else:
         categories = column.cast(pl.String).drop_nulls().unique().sort().to_list()
     text = column.cast(pl.String)
-    counts = dict(text.value_counts().iter_rows())
+    counts = dict(text.alias("value").value_counts().iter_rows())
     return Histogram([counts.get(value, 0) for value in categories] + [text.null_count()], categories=categories)
 
 

@@ -72,7 +72,7 @@ def _counts(then: pl.Series, now: pl.Series) -> tuple[np.ndarray, np.ndarray]:
         numbers = [_as_floats(one) for one in (then, now)]
         edges = bin_edges(numbers[0])
         return bin_counts(numbers[0], edges), bin_counts(numbers[1], edges)
-    words = then.cast(pl.String).drop_nulls().value_counts(sort=True).head(_MOST_BINS)[then.name].to_list()
+    words = then.cast(pl.String).drop_nulls().alias("value").value_counts(sort=True).head(_MOST_BINS)["value"].to_list()
     return _words(then, words), _words(now, words)
 
 

@@ -125,7 +125,7 @@ def _histogram(numbers: pl.Series, low: float, high: float) -> list[int]:
     if not 0 < width < float("inf"):
         return [len(numbers)]
     places = ((numbers - low) / width).clip(0, _BINS - 1).cast(pl.Int64)
-    counts = dict(places.value_counts().iter_rows())
+    counts = dict(places.alias("value").value_counts().iter_rows())
     return [counts.get(place, 0) for place in range(_BINS)]
 
 
