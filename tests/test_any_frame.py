@@ -11,7 +11,6 @@ import pytest
 from conftest import at, shop
 
 import tinymlops as tm
-from tinymlops.errors import DataError
 
 SPINE = pl.DataFrame({"note": ["c", "b", "a"], "customer": [2, 1, 2], "timestamp": [at(5), at(5), at(0)]})
 ROWS = pl.DataFrame({"customer": [1, 2, 2], "at": [at(1), at(1), at(2)], "amount": [1.5, None, 2.5]})
@@ -111,10 +110,6 @@ def test_values_of_any_arrow_type_are_joined_as_they_are(dtype):
         assert join(spine, pieces)["value"].to_pylist() == expected
 
 
-NOT_STORED = [dtype for dtype in SCALARS if "struct" in str(dtype) or pa.types.is_fixed_size_list(dtype)]
-STORED = [dtype for dtype in SCALARS if dtype not in NOT_STORED]
-
-
 def kept(ws, dtype):
     moments = pa.array([at(1), at(2)], pa.timestamp("us", "UTC"))
     rows = pa.table({"customer": [1, 1], "at": moments, "amount": pa.array(SCALARS[dtype], dtype)})
@@ -127,16 +122,8 @@ def kept(ws, dtype):
     ws.ingest("orders")
 
 
-@pytest.mark.parametrize("dtype", STORED, ids=str)
+@pytest.mark.parametrize("dtype", SCALARS, ids=str)
 def test_values_of_any_type_that_is_stored_come_back_from_history(workspace, dtype):
     kept(workspace, dtype)
     got = workspace.get_historical_features({"customer": [1, 1, 9], "timestamp": [at(1), at(2), at(2)]}, ["spending"])
     assert got["newest"].to_list() == [*SCALARS[dtype], None]
-
-
-@pytest.mark.parametrize("dtype", NOT_STORED, ids=str)
-def test_a_type_that_cannot_be_stored_is_refused_with_what_to_do(workspace, dtype):
-    with pytest.raises(
-        DataError, match=r"column 'amount' of source 'orders' is .*, which cannot be stored\nHint: (cast it|give each)"
-    ):
-        kept(workspace, dtype)

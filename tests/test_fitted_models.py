@@ -208,7 +208,7 @@ WRONG = {
     "two outputs of neighbours": ("flag", KNeighborsClassifier(), lambda y: np.column_stack([y, ~y]), TWICE),
     "two flags of a network": (
         "flag",
-        MLPClassifier((2,), solver="lbfgs", max_iter=500),
+        MLPClassifier((2,), solver="lbfgs", max_iter=500, random_state=0),
         lambda y: np.column_stack([y, ~y]),
         "shape",
     ),
