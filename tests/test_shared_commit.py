@@ -143,6 +143,36 @@ def test_a_commit_that_fails_as_a_whole_is_tried_again_by_everybody_else(databas
     assert len(stored(database)) == 3
 
 
+def test_an_error_of_a_try_that_was_taken_back_is_forgotten(database):
+    """A part fails, then the commit that it was in fails as a whole: alone it succeeds, and says so."""
+    tries = []
+
+    def once(tx):
+        tries.append(tx)
+        if len(tries) == 1:
+            raise DataError("not yet")
+        tx.put(outcome("second try"))
+
+    class FailingTogether:
+        def __init__(self, actor):
+            self._write = database.write(actor=actor)
+
+        def __enter__(self):
+            return self._write.__enter__()
+
+        def __exit__(self, *about):
+            error = OSError("the disk is full") if about[0] is None and len(tries) == 1 else None
+            self._write.__exit__(*((OSError, error, None) if error else about))
+            if error:
+                raise error
+
+    shared = SharedCommit(FailingTogether, PATIENCE)
+    writes, later = together(database, shared, [lambda tx: tx.put(outcome("leader")), once])
+    assert isinstance(writes.exception(), OSError)
+    assert later.exception() is None
+    assert stored(database) == {"second try"}
+
+
 def test_patience_ends_and_nothing_is_written_later(database):
     shared = SharedCommit(lambda actor: database.write(actor=actor), 0.05)
     with ThreadPoolExecutor(1) as pool:

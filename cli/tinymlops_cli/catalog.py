@@ -35,10 +35,7 @@ def add_to(app: typer.Typer) -> None:
 
 def status(session: Session) -> Answer:
     """Say what is not applied yet, and where sources, views and models stand."""
-    try:
-        project = session.project
-    except (DefinitionError, NotFoundError):  # a workspace may be looked at without its project
-        project = None
+    project = session.project if session.config.modules else None
     found = session.workspace.status(project)
     return Answer(found, [str(found)])
 

@@ -36,7 +36,8 @@ class _Job(Generic[T]):
         self._result: T
 
     def run(self, tx: Transaction) -> None:
-        """Do it in a transaction of its own, or in its part of one."""
+        """Do it in a transaction of its own, or in its part of one; what an earlier try raised counts no more."""
+        self.error = None
         self._result = self.work(tx)
 
     def result(self) -> T:
@@ -124,7 +125,6 @@ class SharedCommit:
 
 
 def _run_part(job: _Job[Any], tx: Transaction) -> None:
-    job.error = None
     try:
         with tx.part(job.actor) as part:
             job.run(part)
