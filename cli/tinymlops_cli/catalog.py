@@ -91,14 +91,12 @@ def note(
 def mark(
     session: Session,
     reference: Reference,
-    mark: Annotated[
-        str | None, typer.Argument(help="golden, silver or experimental; none to take the mark away.")
-    ] = None,
+    mark: Annotated[str, typer.Argument(help="golden, silver or experimental; none takes the mark away.")],
     *,
     kind: Kind = None,
 ) -> Answer:
     """Mark how far a version is trusted; a model marked experimental cannot become champion."""
-    kept = session.workspace.catalog.mark(reference, mark, kind=kind)
+    kept = session.workspace.catalog.mark(reference, None if mark == "none" else mark, kind=kind)
     return Answer(
         kept, [f"{reference} has no mark now" if kept is None else f"{kept.name}@v{kept.version} is {kept.mark}"]
     )
