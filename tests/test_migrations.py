@@ -12,6 +12,7 @@ from inside import database_of, environment_of
 import tinymlops as tm
 from tinymlops.records import (
     TABLES,
+    Access,
     CheckResult,
     ColumnStatistics,
     Counter,
@@ -30,6 +31,8 @@ from tinymlops.records import (
     Quarantine,
     Reader,
     RenamedSource,
+    Token,
+    TokenUse,
 )
 from tinymlops.stores.doctor import check
 from tinymlops.stores.migrations import SCHEMA_VERSION
@@ -58,7 +61,7 @@ def test_a_workspace_of_schema_1_opens_with_all_its_records(old):
         database = database_of(ws)
         assert database.rows("PRAGMA user_version") == [(SCHEMA_VERSION,)]
         newer = {Generation, RenamedSource, Note, Mark, Reader, CheckResult, Quarantine}
-        newer |= {Dataset, DatasetPart, ColumnStatistics, FailedIngest}
+        newer |= {Dataset, DatasetPart, ColumnStatistics, FailedIngest, Token, TokenUse, Access}
         assert all(database.list(cls) for cls in TABLES if cls not in newer)
         assert [finding for finding in check(environment_of(ws), lambda _: None) if finding.level == "damaged"] == []
         assert {one.name for one in database.list(Counter)} == {"sequence", "audit", "commits", "schema"}

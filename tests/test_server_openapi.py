@@ -15,14 +15,14 @@ from tinymlops.server.messages import FeaturesRequest, OutcomesRequest, PredictR
 from tinymlops.server.route_class import class_of
 
 ROUTES = {
-    ("GET", "/v1/models"): "read",
-    ("GET", "/v1/models/{name:str}"): "read",
+    ("GET", "/v1/models"): "metadata",
+    ("GET", "/v1/models/{name:str}"): "metadata",
     ("POST", "/v1/models/{name:str}/predict"): "predict",
     ("POST", "/v1/features/online"): "read",
     ("POST", "/v1/sources/{name:str}/push"): "write",
     ("POST", "/v1/outcomes"): "write",
-    ("GET", "/healthz"): "read",
-    ("GET", "/readyz"): "read",
+    ("GET", "/healthz"): "open",
+    ("GET", "/readyz"): "open",
 }
 DOCUMENT = {("GET", "/schema"), ("GET", "/schema/openapi.json")}
 BODIES = {

@@ -49,7 +49,7 @@ class OpenWorkspace:
         self._known: Context | None = None
         self._closed = False
         self._log = prediction_log(scope.environment.database)
-        self._readers = ReaderLog(scope.environment.database)
+        self._readers = ReaderLog(scope)
         self.catalog = Catalog(scope)
         self._in_force = in_force(self.catalog)
 
@@ -102,11 +102,14 @@ class OpenWorkspace:
         return check_consumer(consumer)
 
     def _note_features(
-        self, context: Context, consumer: str, how: Literal["online", "historical"], features: Asked
+        self, context: Context, consumer: str | None, how: Literal["online", "historical"], features: Asked
     ) -> None:
-        from tinymlops.features.history.historical import names_of
+        def names() -> list[str]:
+            from tinymlops.features.history.historical import names_of
 
-        self._readers.note(consumer, how, names_of(context, features), self._clock)
+            return names_of(context, features)
+
+        self._readers.note(consumer, how, tuple(features), names, self._clock)
 
     def _context(self) -> Context:
         with self._environment.online.read() as snapshot:

@@ -99,13 +99,17 @@ class Workspace(OpenWorkspace):
         catalog: The definitions in force.
         checks: Checks on data: `list`, `results`, `quarantined`, `release`, `drop`, `run`, `infer`.
         runs: Experiment runs: `list`, `get`, `metrics`, `artifacts`, ...
+        tokens: Who may ask the server, and for what: `create`, `list`, `revoke`.
+        access: Who read which features and asked which models: `list`.
         models: Registered models: `versions`, `aliases`, `rollback`, `manifest`, ...
     """
 
     def __init__(self, scope: Scope, root: Path, config: Config) -> None:
         from tinymlops.features.law.data_checks import Checks
         from tinymlops.registry.models import Models
+        from tinymlops.registry.readers import Accesses
         from tinymlops.registry.runs import Runs
+        from tinymlops.registry.tokens import Tokens
         from tinymlops.serving.resolve import Resolver
 
         super().__init__(scope, root, config)
@@ -113,6 +117,8 @@ class Workspace(OpenWorkspace):
         self.checks = Checks(self._context)
         self.runs = Runs(scope)
         self.models = Models(scope)
+        self.tokens = Tokens(scope, self._readers)
+        self.access = Accesses(scope, self._readers.flush)
         self._resolver = Resolver(self.models)
 
     def plan(self, project: Project) -> Plan:
@@ -243,8 +249,7 @@ class Workspace(OpenWorkspace):
         found = get_historical_features(
             context, within or spine, features, timestamp=timestamp, tz=tz, details=details, as_of=as_of
         )
-        if reader is not None:
-            self._note_features(context, reader, "historical", features)
+        self._note_features(context, reader, "historical", features)
         return found
 
     @property
@@ -373,8 +378,7 @@ class Workspace(OpenWorkspace):
         with self._environment.online.read() as snapshot:
             context = self._context_in(snapshot)
             found = self._read_online(context, snapshot, features, keys, details=details)
-        if reader is not None:
-            self._note_features(context, reader, "online", features)
+        self._note_features(context, reader, "online", features)
         return found
 
     def get_training_data(
@@ -610,8 +614,8 @@ class Workspace(OpenWorkspace):
             model = self._resolver.resolve(context, snapshot, reference)
             row = None if details else read_row(context, snapshot, model, rows)
         answer = predict(context, model, rows, self._log, row=row, details=details, sync=sync)
-        if reader is not None:
-            self._readers.note(reader, "model", (f"{answer.model}:{answer.version}",), self._clock)
+        name = f"{answer.model}:{answer.version}"
+        self._readers.note(reader, "model", (name,), lambda: (name,), self._clock)
         return answer
 
     def predict_batch(

@@ -22,6 +22,7 @@ from tinymlops_cli import (
     querying,
     serving,
     starting,
+    tokens,
     tracking,
 )
 from tinymlops_cli.failures import EXIT_CODES, UsageError, report
@@ -70,6 +71,7 @@ COMMANDS = (
     datasets,
     tracking,
     serving,
+    tokens,
     querying,
     lineage,
     docs,

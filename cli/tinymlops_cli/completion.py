@@ -15,7 +15,7 @@ from tinymlops_cli.session import Session
 if TYPE_CHECKING:
     from tinymlops.records import Record
 
-__all__ = ["completing", "datasets", "features", "models", "named", "sources", "versions", "views"]
+__all__ = ["completing", "datasets", "features", "models", "named", "roles", "sources", "tokens", "versions", "views"]
 
 Complete = Callable[[typer.Context, str], list[str]]
 
@@ -81,6 +81,19 @@ def _named(database: Path) -> list[str]:
     return sorted({*_models(database), *_names_in(database, Definition)})
 
 
+def _tokens(database: Path) -> list[str]:
+    from tinymlops.records import Token
+
+    return _names_in(database, Token)
+
+
+def roles(incomplete: str) -> list[str]:
+    """Complete a role."""
+    from tinymlops.registry.tokens import ROLES
+
+    return [role for role in ROLES if role.startswith(incomplete)]
+
+
 def _names_in(database: Path, cls: type[Record]) -> list[str]:
     from tinymlops.registry.names import names_of
 
@@ -93,6 +106,7 @@ models = completing(_models)
 datasets = completing(_datasets)
 versions = completing(_references)
 named = completing(_named)
+tokens = completing(_tokens)
 
 
 def features(ctx: typer.Context, incomplete: str) -> list[str]:

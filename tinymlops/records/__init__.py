@@ -6,6 +6,7 @@ each record declares; nothing else enumerates tables.
 
 from __future__ import annotations
 
+from tinymlops.records.accesses import Access
 from tinymlops.records.audit import AuditEntry
 from tinymlops.records.checks import CheckResult, Quarantine
 from tinymlops.records.counters import Counter
@@ -29,10 +30,12 @@ from tinymlops.records.runs import Artifact, Metric, Run
 from tinymlops.records.segments import Segment
 from tinymlops.records.sources import Generation, RenamedSource, Schema, SourceState
 from tinymlops.records.statistics import ColumnStatistics
+from tinymlops.records.tokens import Token, TokenUse
 from tinymlops.records.training_sets import TrainingSetBuild
 
 __all__ = [
     "TABLES",
+    "Access",
     "Artifact",
     "AuditEntry",
     "CheckResult",
@@ -68,6 +71,8 @@ __all__ = [
     "Segment",
     "Signature",
     "SourceState",
+    "Token",
+    "TokenUse",
     "TrainingSetBuild",
 ]
 
@@ -101,5 +106,8 @@ TABLES: tuple[type[Record], ...] = (
     DatasetPart,
     ColumnStatistics,
     FailedIngest,
+    Token,
+    TokenUse,
+    Access,
 )
 """Every record, in the order in which the migrations create their tables."""

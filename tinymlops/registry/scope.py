@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
+from tinymlops.registry.actor import actor_or
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
@@ -23,13 +25,18 @@ _PATIENCE = 60.0
 
 @dataclass(frozen=True)
 class Scope:
-    """An open workspace with its actor and clock."""
+    """An open workspace with its user and clock."""
 
     environment: Environment
     clock: Clock
     """The workspace's time."""
-    actor: str
-    """The actor in the audit log."""
+    user: str
+    """The user of the system."""
+
+    @property
+    def actor(self) -> str:
+        """The actor in the audit log: the user of the system, or whom the server acts for."""
+        return actor_or(self.user)
 
     @overload
     def write(self, action: str, subject: str, /, **detail: object) -> AbstractContextManager[Transaction]: ...

@@ -44,7 +44,8 @@ _STATUSES: dict[type[TinyMLOpsError], int] = {
 
 _MEANINGS = {
     400: "The request is malformed: its body is missing, or is not JSON.",
-    403: "The Host header, or the Origin of a write, is not this server's.",
+    401: "The server needs a token, and the one that came is missing, unknown, expired or revoked.",
+    403: "The Host header, or the Origin of a write, is not this server's, or the token's role may not use this route.",
     404: "There is no such name, alias or version.",
     408: "The body did not come to its end in time.",
     409: "Somebody else changed or holds it.",
@@ -54,7 +55,7 @@ _MEANINGS = {
     500: "The server cannot do it: a damaged file, an untrusted model, or a defect.",
     503: "The server is busy, or its code is not the code that was applied.",
 }
-_ALWAYS = (403, 422, 500, 503)
+_ALWAYS = (401, 403, 422, 500, 503)
 _OF_BODIES = (400, 408, 413, 415)
 MAX_BODY = 8 * 2**20
 """Bytes."""

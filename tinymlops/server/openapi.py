@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.openapi.spec import License
+from litestar.openapi.spec import Components, License, SecurityScheme
+from litestar.router import Router
 
 import tinymlops
 from tinymlops.server.errors import Problem
+from tinymlops.server.route_class import METADATA
 
 if TYPE_CHECKING:
     from litestar import Litestar, Request
-    from litestar.router import Router
 
 __all__ = ["openapi_config"]
 
@@ -28,6 +29,15 @@ def openapi_config() -> OpenAPIConfig:
         license=License(name="Apache-2.0", identifier="Apache-2.0"),
         use_handler_docstrings=True,
         path="/schema",
+        openapi_router=Router("/schema", route_handlers=[], opt=METADATA, include_in_schema=False),
+        components=Components(
+            security_schemes={
+                "token": SecurityScheme(
+                    type="http", scheme="bearer", description="What `tinymlops token create` printed."
+                )
+            }
+        ),
+        security=[{"token": []}],
         render_plugins=[_ExactSchema()],
     )
 
@@ -44,7 +54,7 @@ class _ExactSchema(JsonRenderPlugin):
         document = {
             **openapi_schema,
             "servers": [{"url": request.scope.get("root_path") or "/"}],
-            "components": {"schemas": _schemas(request.app)},
+            "components": {**openapi_schema["components"], "schemas": _schemas(request.app)},
         }
         return super().render(request, document)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -108,6 +108,10 @@ def _steps() -> Migrations:
     def m008_statistics_and_failed_ingests(db: Database) -> None:
         db.execute(_COLUMN_STATISTICS)
         db.execute(_FAILED_INGESTS)
+
+    @steps()
+    def m009_tokens_and_accesses(db: Database) -> None:
+        _run(db, _TOKENS)
 
     return steps
 
@@ -286,6 +290,38 @@ _DATASETS = (
         rows INTEGER NOT NULL,
         {CHECK} INTEGER NOT NULL,
         PRIMARY KEY (dataset, number)
+    ) STRICT""",
+)
+
+_TOKENS = (
+    f"""CREATE TABLE tokens (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL,
+        role TEXT NOT NULL,
+        digest BLOB NOT NULL,
+        rate ANY,
+        created_at INTEGER NOT NULL,
+        created_by TEXT NOT NULL,
+        expires_at INTEGER,
+        revoked_at INTEGER,
+        {CHECK} INTEGER NOT NULL
+    ) STRICT""",
+    "CREATE INDEX tokens_name ON tokens (name)",
+    f"""CREATE TABLE token_uses (
+        id TEXT PRIMARY KEY,
+        requests INTEGER NOT NULL,
+        last_at INTEGER NOT NULL,
+        {CHECK} INTEGER NOT NULL
+    ) STRICT""",
+    f"""CREATE TABLE accesses (
+        minute INTEGER NOT NULL,
+        actor TEXT NOT NULL,
+        consumer TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        names TEXT NOT NULL,
+        calls INTEGER NOT NULL,
+        {CHECK} INTEGER NOT NULL,
+        PRIMARY KEY (minute, actor, consumer, kind, names)
     ) STRICT""",
 )
 

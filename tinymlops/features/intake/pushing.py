@@ -123,6 +123,7 @@ def push(
 
     looked = None if settling is not None or not frame.height else look(context, source, frame, moment="push")
     decided: list[Decision] = []
+    actor = context.scope.actor  # here, because another thread may commit for this one
 
     def store(tx: Transaction) -> tuple[tuple[int, int, int, int], int]:
         decided.clear()  # this may be done more than once
@@ -133,7 +134,7 @@ def push(
         writing = _Writing(context, tx, source, place, state, own)
         counts = writing.store(frame, batch_id, keys, looked, decided)
         if settling is not None:
-            settling.store(tx, "released", at=context.clock(), by=context.scope.actor)
+            settling.store(tx, "released", at=context.clock(), by=actor)
         return counts, tx.sequence()
 
     with context.scope.publishing() if looked is not None and looked.fails else nullcontext():
