@@ -46,7 +46,8 @@ class Identifying:
         try:
             caller = await self._access.caller(scope)
         except AccessError as error:
-            if scope["path"].removeprefix(scope.get("root_path", "")) not in self._open:
+            # Where the application is mounted, the path may end with a slash more.
+            if "/" + scope["path"].removeprefix(scope.get("root_path", "")).strip("/") not in self._open:
                 content = msgspec.json.encode(answer(error).content)
                 response = ASGIResponse(body=content, status_code=401, media_type="application/json", headers=_ASK)
                 await response(scope, receive, send)
