@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
+from tinymlops.errors import DataError
 from tinymlops.opened import OpenWorkspace
 from tinymlops.times import Clock, parse_duration, parse_instant, system_clock, to_micros
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from tinymlops.client import Client
     from tinymlops.config import Config
     from tinymlops.features.definitions.asking import Asked
     from tinymlops.features.definitions.nouns import FeatureRole, FeatureView, Source, TrainingSet
@@ -49,16 +51,30 @@ if TYPE_CHECKING:
 __all__ = ["Workspace", "connect", "restore"]
 
 
+@overload
 def connect(
-    path: str | Path, *, create: bool = False, clock: Clock = system_clock, root: str | Path | None = None
-) -> Workspace:
+    path: str | Path, *, create: bool = ..., clock: Clock = ..., root: str | Path | None = ...
+) -> Workspace: ...
+@overload
+def connect(path: str, *, token: str | None) -> Client: ...
+def connect(
+    path: str | Path,
+    *,
+    create: bool = False,
+    clock: Clock = system_clock,
+    root: str | Path | None = None,
+    token: str | None = None,
+) -> Workspace | Client:
     """Open a workspace directory; one on a network file system, or that others may enter, is warned of once per process.
 
+    With the address of a server, return its client, which has the same words for what the server has.
+
     Args:
-        path: The directory, such as "flights.tm".
+        path: The directory, such as "flights.tm", or "http://host:8000".
         create: Make it if it does not exist.
         clock: The time, as an aware UTC datetime; a `ReplayClock` serves the past as it was.
         root: Where relative paths in SQL start and `tinymlops.toml` is, if any; by default the workspace's parent directory.
+        token: For a server: what `tinymlops token create` printed; by default the environment's TINYMLOPS_TOKEN.
 
     Raises:
         NotFoundError: If it is not a workspace, with the near match.
@@ -71,6 +87,16 @@ def connect(
         ...     ws.catalog
         <catalog: 0 definitions>
     """
+    if isinstance(path, str) and path.startswith(("http://", "https://")):
+        if create or root is not None or clock is not system_clock:
+            raise DataError(
+                f"{path} is a server, which has a directory and a clock of its own", hint="pass token= alone"
+            )
+        from tinymlops.client import Client
+
+        return Client(path, token=token)
+    if token is not None:
+        raise DataError(f"{str(path)!r} is a directory, which needs no token", hint='a server begins with "http://"')
     return Workspace._open(Path(path), create=create, clock=clock, root=root)  # noqa: SLF001
 
 
@@ -594,6 +620,7 @@ class Workspace(OpenWorkspace):
         details: bool = False,
         sync: bool = False,
         consumer: str | None = None,
+        request_id: str | None = None,
     ) -> Predictions:
         """Predict as of now, by the workspace's clock, and log the answers with the features they were made from.
 
@@ -603,6 +630,8 @@ class Workspace(OpenWorkspace):
             details: Add the status of each feature.
             sync: Return only once the predictions are durable; otherwise they are within half a second.
             consumer: Who asks, such as "billing": `ws.lineage` names it. No answer waits for that.
+            request_id: 27 hexadecimal digits, of which the first 12 are milliseconds since 1970: the ids of the answers are
+                made of it, so that a request that is sent twice is logged once.
         """
         from tinymlops.serving.one_row import read_row
         from tinymlops.serving.prediction import predict
@@ -613,7 +642,7 @@ class Workspace(OpenWorkspace):
             context = self._context_in(snapshot)
             model = self._resolver.resolve(context, snapshot, reference)
             row = None if details else read_row(context, snapshot, model, rows)
-        answer = predict(context, model, rows, self._log, row=row, details=details, sync=sync)
+        answer = predict(context, model, rows, self._log, row=row, details=details, sync=sync, request_id=request_id)
         name = f"{answer.model}:{answer.version}"
         self._readers.note(reader, "model", (name,), lambda: (name,), self._clock)
         return answer

@@ -40,6 +40,7 @@ EXIT_CODES: dict[type[TinyMLOpsError], int] = {
     errors.UntrustedModelError: 9,
     errors.MissingDependencyError: 10,
     errors.AccessError: 11,
+    errors.UnavailableError: 12,
 }
 """The table; `tinymlops --help` prints it. 0 is success, and 130 an interrupt."""
 

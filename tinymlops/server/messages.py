@@ -78,6 +78,9 @@ class PredictRequest(_Body, frozen=True, kw_only=True):
     """Answer only once the predictions are durable; otherwise they are within half a second."""
     consumer: Name | None = None
     """Who asks, such as `billing`, for lineage."""
+    request_id: Annotated[str, Meta(pattern=r"^[0-9a-f]{27}$")] | None = None
+    """Milliseconds since 1970 as 12 hexadecimal digits, and 15 more that nobody else has: the same request sent again is
+    logged once."""
 
     def __post_init__(self) -> None:
         if self.alias is not None and self.version is not None:

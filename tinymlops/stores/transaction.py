@@ -90,6 +90,10 @@ class Transaction:
         """
         self._change_many(records, lambda codec: codec.insert)
 
+    def insert_new(self, records: Iterable[Record]) -> None:
+        """Add records of one class, except those whose key exists."""
+        self._change_many(records, lambda codec: codec.insert_new)
+
     def put(self, record: Record) -> None:
         """Add a record, or replace the one with its key."""
         codec = codec_for(type(record))

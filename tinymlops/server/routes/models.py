@@ -72,7 +72,9 @@ def model_routes(ws: Workspace) -> list[HTTPRouteHandler]:
 def _predict(ws: Workspace, name: str, data: PredictRequest) -> PredictAnswer:
     reference = _reference(name, alias=data.alias, version=data.version)
     rows = KeyNames(ws.key_aliases(), data.rows).rows
-    answer = ws.predict(reference, rows, details=data.details, sync=data.sync, consumer=data.consumer)
+    answer = ws.predict(
+        reference, rows, details=data.details, sync=data.sync, consumer=data.consumer, request_id=data.request_id
+    )
     return PredictAnswer(
         model=answer.model,
         version=answer.version,
