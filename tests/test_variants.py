@@ -319,8 +319,10 @@ def test_a_model_serves_the_versions_that_it_was_trained_on(ws):
     ws.apply(shop("12h"))
     ws.gc()
     assert names_online(ws) == ["24h", "48h"]  # the model's two; the newest was never materialized
-    (state,) = version_states(context_of(ws), ws.models)
-    assert state.pinned_by == ("model buyer@v1",)
+    assert {state.version: state.pinned_by for state in version_states(context_of(ws), ws.models)} == {
+        "spending@v1": ("model buyer@v1",),
+        "spending@v2": ("model buyer@v1",),  # the newest when it was trained
+    }
     again = ws.predict("buyer", [{"customer": "a"}, {"customer": "b"}]).to_rows()
     assert [row["prediction"] for row in again] == [row["prediction"] for row in predicted]
     assert ws.verify_online().same
@@ -394,6 +396,13 @@ def test_a_version_reads_the_rows_that_its_definitions_name_and_says_since_when_
     assert any(note.startswith(said) for note in ws.plan(pinned).notes)
     ws.apply(pinned)
     assert version_states(context_of(ws), ws.models)[0].ended == ended[1]
+    status = ws.status()
+    assert [(one.version, one.pinned_by, one.ended) for one in status.versions] == [
+        ("spending@v1", ("training set buyers",), ended[1])
+    ]
+    assert str(status).splitlines()[-1].split("  ")[0] == "spending@v1"
+    assert f"source orders ended at Q={ended[1].sequence}, 2024-01-05 14:00 UTC" in str(status)
+    assert "source orders ended at" in status._repr_html_()
     for hour in (119, 130):
         ws.push("visits", [{"visit": hour, "customer": "a", "at": at(hour)}])
     set_clock(ws, tm.ReplayClock(at(200)))
@@ -700,3 +709,94 @@ def test_a_service_a_range_and_a_saved_dataset_read_versions(ws):
     assert over.select("customer", "spent", "v1_spent").rows() == [("a", 5.0, 3.0)]
     ws.save_dataset("kept", spine, ["both"])
     assert ws.datasets.verify("kept").same
+
+
+def trained(ws, name="buyers", alias=None):
+    """Register a model of a training set."""
+    sklearn = pytest.importorskip("sklearn.ensemble")
+    data = ws.get_training_data(name)
+    with ws.start_run("trees", data=data) as run:
+        run.log_model(sklearn.HistGradientBoostingRegressor().fit(data.train.X, data.train.y))
+    ws.register_model("buyer", run=run, alias=alias)
+
+
+def came(ws):
+    set_clock(ws, tm.ReplayClock(at(0)))
+    ws.apply(shop("48h"))
+    for hour in range(1, 100):
+        set_clock(ws, tm.ReplayClock(at(hour)))
+        ws.push("orders", [order(hour, "ab"[hour % 2], hour, float(hour % 7))])
+        ws.push("visits", [{"visit": hour, "customer": "ab"[hour % 3 == 0], "at": at(hour)}])
+    set_clock(ws, tm.ReplayClock(at(200)))
+
+
+def test_the_reach_of_a_change_is_by_the_versions_that_a_model_pins_and_names_services_and_readers(ws):
+    came(ws)
+    only = shop("24h", both="v1")
+    only.training_set("old", spine=only.definitions["visits"], label=only.definitions["buys"], features=["spending@v1"])
+    only.service("inputs", features=["spending:last"])
+    ws.apply(only)
+    trained(ws, "old", alias="champion")
+    ws.get_online_features(["inputs"], {"customer": ["a"]}, consumer="billing")
+    ws.get_online_features(["spending@v1:spent"], {"customer": ["a"]}, consumer="archive")
+    changed = shop("12h", both="v1")
+    changed.service("inputs", features=["spending:last"])
+    reach = {one.name: one for one in ws.plan(changed).reach}["spending"]
+    assert "service inputs" in reach.definitions
+    assert reach.models == {"buyer@champion": "keeps v1, which it was trained with"}
+    assert reach.readers == ["billing reads spending:last"]
+    assert "readers: billing reads spending:last" in str(reach)
+
+
+def test_a_model_is_within_the_reach_of_its_source_by_its_new_name(ws):
+    def named(name, delay=None, was=None):
+        project = tm.Project("shop")
+        customer = project.entity("customer", key="customer")
+
+        def orders() -> tm.Schema:
+            return {"order": int, "customer": str, "at": datetime, "amount": float}
+
+        orders.__name__ = name
+        source = project.source(timestamp="at", id="order", was=was, delay=delay)(orders)
+        scope = {"tm": tm}
+        exec(
+            f"def spending({name}: tm.Rows) -> tm.Features:\n    return {{'last': {name}['amount'].last()}}\n"
+            f"def buys({name}: tm.Rows) -> tm.Label:\n    return {name}.count()\n",
+            scope,
+        )
+        view = project.feature_view(entity=customer)(scope["spending"])
+        label = project.label(entity=customer, horizon="1h")(scope["buys"])
+        project.training_set("buyers", spine=source, label=label, features=[view])
+        return project
+
+    set_clock(ws, tm.ReplayClock(at(0)))
+    ws.apply(named("orders"))
+    for hour in range(1, 60):
+        set_clock(ws, tm.ReplayClock(at(hour)))
+        ws.push("orders", [{"order": hour, "customer": "a", "at": at(hour), "amount": float(hour)}])
+    set_clock(ws, tm.ReplayClock(at(200)))
+    trained(ws, alias="champion")
+    ws.apply(named("purchases", was="orders"))
+    reach = {one.name: one for one in ws.plan(named("purchases", "1h", was="orders")).reach}["purchases"]
+    assert list(reach.models) == ["buyer@champion"]
+
+
+def test_a_model_of_a_version_whose_content_came_twice_pins_the_one_that_it_was_trained_on(ws):
+    """Where only what is below has changed, two versions of a view have one fingerprint."""
+    set_clock(ws, tm.ReplayClock(at(0)))
+    ws.apply(shop("48h", minimum=0))
+    for hour in range(1, 100):
+        set_clock(ws, tm.ReplayClock(at(hour)))
+        ws.push("orders", [order(hour, "a", hour, float(hour % 5))])
+        ws.push("visits", [{"visit": hour, "customer": "a", "at": at(hour)}])
+    set_clock(ws, tm.ReplayClock(at(200)))
+    data = ws.get_training_data("buyers")
+    sklearn = pytest.importorskip("sklearn.ensemble")
+    with ws.start_run("trees", data=data) as run:
+        run.log_model(sklearn.HistGradientBoostingRegressor().fit(data.train.X, data.train.y))
+    ws.apply(shop("48h", minimum=3))  # the view itself is as it was
+    ws.register_model("buyer", run=run)  # only now
+    rows = {row.name: row.version for row in ws.load_model("buyer").manifest.definitions if row.kind != "training_set"}
+    assert rows["spending"] == 1
+    (state,) = version_states(context_of(ws), ws.models)
+    assert (state.version, state.pinned_by) == ("spending@v1", ("model buyer@v1",))

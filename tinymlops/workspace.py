@@ -119,6 +119,7 @@ class Workspace(OpenWorkspace):
         """Say what `apply` would change, after checking that the definitions fit together; no source is read."""
         from tinymlops.features.law.planning import plan
 
+        self._readers.flush()
         return plan(project, self._context(), self.catalog, self.models)
 
     def status(self, project: Project | None = None) -> WorkspaceStatus:

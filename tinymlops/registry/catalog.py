@@ -132,7 +132,7 @@ class Catalog:
         Raises:
             NotFoundError: If one cannot be found.
         """
-        return [self._version(key, fingerprints[key]) for key in sorted(fingerprints) if "@" not in key]
+        return [self._version(key, fingerprints[key], fingerprints) for key in sorted(fingerprints) if "@" not in key]
 
     def variants_in(self, fingerprints: Mapping[str, str]) -> builtins.list[Definition]:
         """Return the named versions that something was built with beside the definitions then in force.
@@ -145,20 +145,31 @@ class Catalog:
         """
         return [self._version(key, fingerprints[key]) for key in sorted(fingerprints) if "@" in key]
 
-    def _version(self, key: str, fingerprint: str) -> Definition:
+    def _version(self, key: str, fingerprint: str, beside: Mapping[str, str] | None = None) -> Definition:
         kind, _, named = key.partition(":")
         name, _, number = named.partition("@v")
         where: dict[str, object] = {"kind": kind, "name": name, "fingerprint": fingerprint}
         if number:
             where["version"] = int(number)
-        found = self._database.list(Definition, where=where, order="-version", limit=1)
+        found = self._database.list(Definition, where=where, order="-version")
         if not found:
             raise NotFoundError(
                 f"the workspace has no {kind.replace('_', ' ')} {name!r} with fingerprint {fingerprint[:12]}, "
                 "which this depends on",
                 hint="apply the project, and build the training data from what was applied",
             )
-        return found[0]
+        # Several have this content where only what they stand on has changed.
+        return next((row for row in found if self._stands_on(row, beside or {})), found[0])
+
+    def _stands_on(self, row: Definition, fingerprints: Mapping[str, str]) -> bool:
+        """Say whether a version stands on definitions with these fingerprints, as far as they are given."""
+        for key, number in row.below.items():
+            kind, _, name = key.partition(":")
+            if key in fingerprints:
+                under = self._database.get(Definition, kind=kind, name=name, version=number)
+                if under is None or under.fingerprint != fingerprints[key]:
+                    return False
+        return True
 
     def put(self, tx: Transaction, definition: Definition) -> Definition:
         """Write a definition as its next version, which replaces the one in force."""
