@@ -14,6 +14,7 @@ from inside import context_of, database_of, online_of, set_clock
 
 import tinymlops as tm
 from tinymlops.errors import DefinitionError, NotFoundError
+from tinymlops.features.definitions import specs
 from tinymlops.features.definitions.code import import_modules
 from tinymlops.features.online.pinned import version_states
 from tinymlops.features.online.variants import states
@@ -275,6 +276,28 @@ def test_a_version_that_says_keep_stays(ws):
     assert state.pinned_by == ("keep=True",)
 
 
+def test_keep_can_be_taken_from_a_version_that_is_not_in_force_and_given_to_one(ws):
+    ws.apply(shop("48h", keep=True, variant="ana"))
+    fill(ws)
+    with pytest.raises(DefinitionError, match="spending@v1 is in force, and its definition says") as info:
+        ws.catalog.keep("spending@v1", False)
+    assert info.value.hint == "write keep=False there, and apply the project"
+    ws.apply(shop("24h"))
+    ws.materialize()
+    assert ws.catalog.keep("spending@ana", False).spec["about"] == {"variant": "ana"}
+    assert version_states(context_of(ws), ws.models) == []
+    assert ws.get_online_features(["spending@ana"], {"customer": ["a"]}).features == ("ana_spent", "ana_last")
+    ws.gc()
+    assert names_online(ws) == ["24h"]
+    ws.catalog.keep("spending@v1", True)
+    assert [one.view for one in ws.materialize()] == ["spending", "spending@v1"]
+    told = ws.sql("select action, detail from tinymlops.audit where action = 'definition.keep' order by n")
+    assert [('"keep":true' in text.replace(" ", "")) for text in told["detail"]] == [False, True]
+    with pytest.raises(NotFoundError, match="'spending' has no version 7"):
+        ws.catalog.keep("spending@v7", False)
+    assert not ws.plan(shop("24h"))
+
+
 def test_a_lost_version_is_materialized_again(tmp_path):
     path = tmp_path / "shop.tm"
     with tm.connect(path, create=True, clock=tm.ReplayClock(at(100))) as ws:
@@ -533,6 +556,112 @@ def test_python_code_stands_beside_its_successor_where_its_module_is_kept(ws, mo
     assert ws.get_historical_features(spine, features).drop("timestamp").equals(read.to_polars())
 
 
+RESTS = """
+
+    @project.source(timestamp="at", id="visit")
+    def visits() -> tm.Schema:
+        return {"visit": int, "customer": str, "at": datetime, "budget": float}
+
+
+    @project.label(entity=customer, horizon="1d")
+    def buys(visits: tm.Rows) -> tm.Label:
+        return visits.count()
+"""
+
+
+def rests(more=""):
+    """The module of a shop with a training set, and with what is put at its end."""
+    return SHOP + RESTS + more
+
+
+def test_a_version_of_an_on_demand_view_stands_in_a_training_set_a_service_and_a_model(ws, module):
+    sklearn = pytest.importorskip("sklearn.ensemble")
+    set_clock(ws, tm.ReplayClock(at(0)))
+    ws.apply(module("first_rests", rests()))
+    rows = []
+    for hour in range(1, 100):
+        set_clock(ws, tm.ReplayClock(at(hour)))
+        ws.push("orders", [{"customer": "a", "at": at(hour), "amount": float(hour % 5)}])
+        ws.push("visits", [{"visit": hour, "customer": "a", "at": at(hour), "budget": float(hour)}])
+        rows.append({"customer": "a", "budget": float(hour), "timestamp": at(hour)})
+    set_clock(ws, tm.ReplayClock(at(200)))
+    changed = rests().replace("* 2", "* 3").replace("budget - spending", "2 * budget - spending")
+    for place, asked in enumerate(
+        [
+            '[spending, spending.variant("v1"), rest, rest.variant("v1")]',
+            '["spending", "spending@v1", "rest", "rest@v1"]',
+        ]
+    ):
+        project = module(
+            f"second_rests_{place}",
+            changed
+            + textwrap.indent(
+                f'\n\nasked = {asked}\nproject.training_set("buyers", spine=visits, label=buys, features=asked)\n'
+                'project.service("inputs", features=asked)\n',
+                "    ",
+            ),
+        )
+        ws.plan(project)
+    ws.apply(project)
+    data = ws.get_training_data("buyers")
+    assert data.train.X.columns == ["last", "v1_last", "rest", "v1_rest"]
+    spine = pl.DataFrame(rows)
+    features = [project.definitions["rest"].variant("v1"), "spending@v1", "rest", "spending"]
+    offline = ws.get_historical_features(spine, features)
+    assert offline["v1_rest"].to_list() == [
+        row["budget"] - last for row, last in zip(rows, offline["v1_last"], strict=True)
+    ]
+    assert offline["rest"].to_list() == [
+        2 * row["budget"] - last for row, last in zip(rows, offline["last"], strict=True)
+    ]
+    assert data.train.X["v1_rest"].to_list() == [
+        None if last is None else budget - last
+        for budget, last in zip(data.train.spine["budget"], data.train.X["v1_last"], strict=True)
+    ]
+    assert ws.verify(data.build_id).same
+    with ws.start_run("trees", data=data) as run:
+        run.log_model(sklearn.HistGradientBoostingRegressor().fit(data.train.X, data.train.y))
+    ws.register_model("buyer", run=run)
+    key = [{"customer": "a", "budget": 7.0}]
+    online = ws.get_online_features(["inputs"], key).to_polars()
+    ws.materialize("spending", "spending@v1")
+    assert ws.get_online_features(["inputs"], key).to_polars().equals(online)
+    (predicted,) = ws.predict("buyer", key).to_rows()
+    asked = online.select("last", "v1_last", "rest", "v1_rest")
+    assert predicted["prediction"] == pytest.approx(ws.load_model("buyer").estimator.predict(asked)[0])
+    told = str(ws.lineage("rest@v1", upstream=True))
+    assert "spending@v1:last" in told
+    assert "spending:last" not in told
+    assert repr(project.definitions["rest"].variant("ana")) == "<on-demand view rest@ana>"
+
+
+def test_a_version_of_an_on_demand_view_is_checked_by_what_it_reads(ws, module):
+    ws.apply(module("one_rests", rests()))
+    other = rests().replace('return {"last": doubled["amount"].last()}', 'return {"newest": doubled["amount"].last()}')
+    other = other.replace('spending["last"]', 'spending["newest"]')
+    asked = textwrap.indent('\n\nproject.service("inputs", features=["spending@v1", "rest@v1"])\n', "    ")
+    ws.apply(module("two_rests", other + asked))
+    ws.push("orders", [{"customer": "a", "at": at(90), "amount": 3.0}])
+    set_clock(ws, tm.ReplayClock(at(101)))
+    assert ws.get_online_features(["inputs"], [{"customer": "a", "budget": 10.0}]).to_dict()["v1_rest"] == [4.0]
+    wrong = textwrap.indent('\n\nproject.service("inputs", features=["spending", "rest@v1"])\n', "    ")
+    with pytest.raises(NotFoundError, match="view 'spending' has no feature 'last'"):
+        ws.plan(module("three_rests", other + wrong))
+    twice = textwrap.indent(
+        '\n\nproject.service("inputs", features=["spending@v1", "rest@v1", rest.variant("v1")])\n', "    "
+    )
+    with pytest.raises(DefinitionError, match="two features named 'v1_rest'"):
+        ws.plan(module("four_rests", other + twice))
+
+
+def test_a_part_of_an_on_demand_view_is_not_taken_for_the_whole(ws, module):
+    ws.apply(module("part_shop", SHOP))
+    for text, right in (("rest:rest", "'rest'"), ("rest:rst", "'rest'"), ("rest@v1:rest", "'rest@v1'")):
+        with pytest.raises(NotFoundError, match="on-demand view 'rest' is asked for as a whole") as info:
+            ws.get_online_features(["spending", text], [{"customer": "a", "budget": 10.0}])
+        assert info.value.hint == f"ask for {right}"
+
+
 def test_python_code_cannot_stand_beside_its_successor_in_one_module(ws, module):
     ws.apply(module("only_shop", SHOP))
     ws.push("orders", [{"customer": "a", "at": at(90), "amount": 3.0}])
@@ -584,6 +713,54 @@ def test_what_is_not_enabled_takes_no_new_readers_and_tells_the_others(ws):
     assert "read another version of it" in info.value.hint
     ws.apply(shop("24h"))  # the next version is open
     assert ws.get_online_features(["spending"], {"customer": ["a"]}).features == ("spent", "last")
+
+
+def test_what_stands_on_a_closed_source_takes_no_new_readers_and_a_service_that_has_it_is_told(ws):
+    def closed(*, orders=True, view=True, service=True, more=False):
+        project = shop("48h", enabled=view)
+        source = project.definitions["orders"]
+        about = msgspec.UNSET if orders else specs.About(enabled=False, owner="ana")
+        source.spec = msgspec.structs.replace(source.spec, about=about)
+        project.service("inputs", features=["spending:last"], enabled=service)
+        if more:
+            project.service("others", features=["spending:last"])
+        return project
+
+    ws.apply(closed())
+    ws.push("orders", [order(1, "a", 90, 1.0)])
+    set_clock(ws, tm.ReplayClock(at(101)))
+    spine = pl.DataFrame({"customer": ["a"], "timestamp": [at(101)]})
+
+    def reads(asked, project):
+        yield lambda: ws.get_online_features(asked, {"customer": ["a"]})
+        yield lambda: ws.get_historical_features(spine, asked)
+        yield lambda: ws.save_dataset("kept", spine, asked)
+        if asked == ["inputs"]:
+            yield lambda: ws.get_historical_features(spine, [project.definitions["inputs"]])
+
+    for shut, said in (
+        ({"orders": False}, "feature view 'spending' reads source orders, which is not enabled"),
+        ({"view": False}, "feature view 'spending' is not enabled"),
+    ):
+        project = closed(**shut)
+        told = said.partition(" reads ")[2].partition(",")[0] or "feature view"
+        assert any(note.startswith(f"service inputs reads {told}") for note in ws.plan(project).notes)
+        ws.apply(project)
+        for read in reads(["spending"], project):
+            with pytest.raises(DefinitionError, match=said) as info:
+                read()
+            assert ("ask ana" in info.value.hint) == ("orders" in shut)
+        for read in reads(["inputs"], project):
+            with pytest.warns(UserWarning, match="service inputs reads .* not enabled: move on from it"):
+                read()
+        with pytest.raises(DefinitionError, match="service others would read"):
+            ws.plan(closed(**shut, more=True))
+    project = closed(service=False)
+    ws.apply(project)
+    for read in reads(["inputs"], project):
+        with pytest.raises(DefinitionError, match="service 'inputs' is not enabled"):
+            read()
+    assert ws.get_online_features(["spending:last"], {"customer": ["a"]}).to_dict()["last"] == [1.0]
 
 
 def test_a_model_of_what_is_not_enabled_still_serves(ws):

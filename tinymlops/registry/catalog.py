@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tinymlops.errors import NotFoundError, near
+from tinymlops.errors import DefinitionError, NotFoundError, near
 from tinymlops.records import Definition, RenamedSource
 from tinymlops.registry.remarks import Remarks
 
@@ -31,6 +31,7 @@ class Catalog:
     """
 
     def __init__(self, scope: Scope) -> None:
+        self._scope = scope
         self._database = scope.environment.database
         self.remarks = Remarks(scope)
         """Notes and marks: `note`, `mark` and `why` are its ways in."""
@@ -110,6 +111,41 @@ class Catalog:
         """Return the versions out of force that say `keep=True`."""
         where = "WHERE removed_at IS NOT NULL AND json_extract(spec, '$.about.keep') = 1 ORDER BY kind, name, version"
         return self._database.select(Definition, where)
+
+    def keep(self, reference: str, keep: bool, *, kind: str | None = None) -> Definition:  # noqa: FBT001 - what is said of it
+        """Let a version out of force stay beside its successors, or let it go: then `gc` drops it where nothing names it.
+
+        Args:
+            reference: Such as "spending@v1".
+            keep: Whether it stays.
+            kind: As for `note`.
+
+        Returns:
+            The version as it is now.
+
+        Raises:
+            NotFoundError: If there is no such version.
+            DefinitionError: If it is a model; or in force, where its definition says so.
+        """
+        target = self.remarks.find(reference, kind=kind)
+        row = next((one for one in self.versions(target.kind, target.name) if one.version == target.version), None)
+        if row is None:
+            raise DefinitionError(f"{reference!r} is a model, and models stay", hint="keep= is for definitions")
+        title = f"{row.name}@v{row.version}"
+        if row.removed_at is None:
+            raise DefinitionError(
+                f"{title} is in force, and its definition says whether it stays",
+                hint=f"write keep={keep} there, and apply the project",
+            )
+        about = {name: value for name, value in row.spec.get("about", {}).items() if name != "keep"}
+        about |= {"keep": True} if keep else {}
+        spec = {name: value for name, value in row.spec.items() if name != "about"} | (
+            {"about": about} if about else {}
+        )
+        changed = msgspec.structs.replace(row, spec=spec)
+        with self._scope.write("definition.keep", f"{row.kind}:{row.name}", version=row.version, keep=keep) as tx:
+            tx.update(changed)
+        return changed
 
     def note(self, reference: str, text: str, *, kind: str | None = None) -> Note:
         """Keep a note about a version of a definition or a model: `Remarks.note`."""

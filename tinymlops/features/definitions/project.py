@@ -30,7 +30,7 @@ from tinymlops.features.definitions.recording import (
     view_spec,
 )
 from tinymlops.features.definitions.source_options import SourceOptions
-from tinymlops.features.definitions.specs import EntitySpec, ServiceSpec, TrainingSetSpec, fingerprint
+from tinymlops.features.definitions.specs import EntitySpec, ServiceSpec, TrainingSetSpec, encode
 from tinymlops.features.definitions.terms import Term, term_of
 from tinymlops.times import parse_zone
 
@@ -512,6 +512,7 @@ class Project:
         *rules: object,
         action: CheckAction = "warn",
         name: str | None = None,
+        **about: Unpack[AboutOptions],
     ) -> Check:
         """Say what rows must be like: of a source or a transformation when they come, of a view when it is materialized.
 
@@ -522,12 +523,13 @@ class Project:
             action: What becomes of rows that do not pass: they are stored ("warn"), kept aside until somebody releases or
                 drops them ("quarantine"), or refused with all that came with them ("fail").
             name: By default `<target>_<action>_checks`.
+            about: `owner=` and `tags=`; see `AboutOptions`.
 
         Returns:
             The check.
 
         Raises:
-            DefinitionError: If a rule is none, or the action is unknown.
+            DefinitionError: If a rule is none, the action is unknown, or an option is not one of a check.
             ConflictError: If the project has another definition of this name.
 
         Example:
@@ -539,7 +541,7 @@ class Project:
             >>> project.check(orders, tm.not_null("customer"), tm.Rows()["amount"] >= 0, action="quarantine")
             <check orders_quarantine_checks on orders, quarantine: not_null("customer"), rows['amount'] >= 0>
         """
-        return self._add(check_of(target, rules, action=action, name=name), "check")
+        return self._add(check_of(target, rules, action=action, name=name, about=about), "check")
 
     def _requests(self, asked: Asked) -> tuple[FeatureRequest, ...]:
         return requests_of(asked, Definitions(self.specs()))
@@ -577,5 +579,5 @@ def _is_again(known: Definition, new: Definition) -> bool:
     if type(known) is not type(new):
         return False
     if isinstance(new, Entity | TrainingSet | Service | Check):
-        return fingerprint(known.spec) == fingerprint(new.spec) or is_interactive("__main__")
+        return encode(known.spec) == encode(new.spec) or is_interactive("__main__")
     return is_interactive(new.function.__module__)

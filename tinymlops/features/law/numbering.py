@@ -14,6 +14,7 @@ import msgspec
 from tinymlops.errors import ConflictError, DefinitionError
 from tinymlops.features.context import filled, older_in, spec_of
 from tinymlops.features.definitions import graph, specs
+from tinymlops.features.definitions.about import is_open
 from tinymlops.features.definitions.definitions import Definitions, in_words, key_of, kind_of, labelled
 from tinymlops.features.definitions.specs import (
     AnySpec,
@@ -124,15 +125,19 @@ def check_enabled(numbered: Mapping[str, Numbered], definitions: Definitions) ->
     notes = []
     for key, one in numbered.items():
         for under, spec in graph.below(definitions, one.spec).items():
-            if spec.about is msgspec.UNSET or spec.about.enabled:
+            if is_open(spec):
                 continue
             if one.known is None or under not in one.known.below:
                 raise DefinitionError(
                     f"{labelled(key)} would read {labelled(under)}, which is not enabled: it takes no new readers",
-                    hint=f"read another version of it, or ask {spec.about.owner or 'its owner'} to enable it",
+                    hint=f"read another version of it, or ask {_owner_of(spec)} to enable it",
                 )
             notes.append(f"{labelled(key)} reads {labelled(under)}, which is not enabled: move on from it")
     return notes
+
+
+def _owner_of(spec: AnySpec) -> str:
+    return "its owner" if spec.about is msgspec.UNSET else spec.about.owner or "its owner"
 
 
 def alike(numbered: Mapping[str, Numbered], others: Iterable[Definition]) -> list[str]:
