@@ -264,6 +264,27 @@ def test_a_training_set_may_name_the_version_that_it_comes_with(ws):
     assert ws.catalog.get("training_set", "buyers").below["feature_view:spending@v3"] == 3
 
 
+def test_a_project_may_name_a_version_of_another_projects_view(ws):
+    ws.apply(shop("48h"))
+    ws.apply(shop("24h"))
+    ws.push("orders", [order(1, "a", 60, 3.0)])
+    set_clock(ws, tm.ReplayClock(at(101)))
+    other = tm.Project("other")
+    other.service("theirs", features=["spending@v1:spent"])
+    assert "+ service theirs" in str(ws.plan(other))
+    ws.apply(other)
+    assert ws.get_online_features(["theirs"], {"customer": ["a"]}).to_dict()["v1_spent"] == [3.0]
+    assert {state.version: state.pinned_by for state in version_states(context_of(ws), ws.models)} == {
+        "spending@v1": ("service theirs",)
+    }
+    ws.apply(shop("12h"))
+    assert ws.get_online_features(["theirs"], {"customer": ["a"]}).to_dict()["v1_spent"] == [3.0]
+    wrong = tm.Project("other")
+    wrong.service("theirs", features=["spending@v9"])
+    with pytest.raises(NotFoundError, match="feature view 'spending' has no version 9"):
+        ws.plan(wrong)
+
+
 def test_a_version_that_says_keep_stays(ws):
     ws.apply(shop("48h", keep=True))
     fill(ws)

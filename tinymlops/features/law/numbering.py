@@ -211,10 +211,10 @@ def _version_in(key: str, definitions: Definitions) -> int:
 
 
 def _older(definitions: Definitions, catalog: Catalog, kind: str, name: str, chosen: int | str) -> Definitions:
-    if not definitions.versions:
-        number(definitions, catalog.list(), catalog.newest())
     key = f"{kind}:{name}"
     spec = next((spec for spec in definitions.all if key_of(spec) == key), None)
+    if spec is not None and not definitions.versions:  # which takes it before those who can name a version of it
+        number(definitions, catalog.list(), catalog.newest())
     if spec is None or chosen not in (definitions.versions.get(key), _variant_name(spec)):
         return older_in(catalog, kind, name, chosen)
     found = {key: spec, **graph.below(definitions, spec)}
