@@ -12,6 +12,7 @@ import msgspec
 from tinymlops.errors import ConflictError
 from tinymlops.features.context import filled, spec_of
 from tinymlops.features.definitions import specs
+from tinymlops.features.definitions.about import changes_of
 from tinymlops.features.definitions.aliases import check_aliases
 from tinymlops.features.definitions.checks import check
 from tinymlops.features.definitions.code import is_importable
@@ -307,7 +308,8 @@ def _change(one: Numbered, everything: Mapping[str, Numbered]) -> Change:
         return Change("change", kind, spec.name, ", ".join(differences(before, spec)))
     if one.is_new:
         return Change("change", kind, spec.name, f"below: {', '.join(causes(one, everything))}")
-    said = [text for text in differences(before, spec) if text != "code"]
+    said = changes_of(before.about, spec.about)
+    said += [text for text in differences(msgspec.structs.replace(before, about=spec.about), spec) if text != "code"]
     if _has_moved(getattr(before, "code", None), getattr(spec, "code", None)):
         said.append("where its code is")
     return Change("describe" if said else "keep", kind, spec.name, ", ".join(said))
