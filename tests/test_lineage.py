@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 from command_line import refused, registered_shop, succeed
-from conftest import at
+from conftest import at, shop
 from fuzzing import examples
 from hypothesis import given
 from hypothesis import strategies as st
@@ -576,3 +576,48 @@ def test_a_consumer_names_itself_over_http(served):
         assert refused_.status_code == 422
     found = {str(node) for node in served.lineage("reader:mobile-app", upstream=True).nodes}
     assert found >= {"splurge:1", "spending:spent_7d", "orders.amount"}
+
+
+def test_a_check_is_made_of_the_columns_that_it_asks(workspace):
+    project = shop(
+        pl.DataFrame({"customer": ["a"], "at": [at(1)], "amount": [1.0], "paid": [1.0], "note": ["x"]}),
+        pl.DataFrame({"visit": [1], "customer": ["a"], "at": [at(2)]}),
+    )
+    orders, spending = project.definitions["orders"], project.definitions["spending"]
+    rows = tm.Rows()
+    project.check(orders, tm.between("amount", 0), rows["paid"] >= 0, action="quarantine", owner="ana", tags=["money"])
+    project.check(orders, tm.fresh("9999d"), tm.volume(1), pl.col("paid") <= pl.col("amount"), name="batch")
+    project.check(spending, tm.not_null("last_amount"), tm.not_null("customer"))
+    workspace.apply(project)
+    workspace.ingest()
+    quarantine = "check orders_quarantine_checks"
+    for column, checks in (
+        ("amount", {quarantine, "check batch", "check spending_warn_checks"}),
+        ("paid", {quarantine, "check batch"}),
+        ("at", {"check batch", "check spending_warn_checks"}),
+        ("note", set()),
+    ):
+        lines = str(workspace.lineage(f"orders.{column}", downstream=True)).splitlines()
+        assert {line.lstrip("│├└─ ").partition("  (")[0] for line in lines if "check" in line} - {"check"} == checks, (
+            column
+        )
+    assert "spending:last_amount" in str(workspace.lineage("check:spending_warn_checks", upstream=True))
+    assert "orders.paid" in str(workspace.lineage("batch", upstream=True))
+    touched = affected_by(context_of(workspace), [("source", "orders", "paid")]).checks
+    assert set(touched) == {"orders_quarantine_checks", "batch"}
+    assert '"check.' not in workspace.lineage().to_openlineage()  # a check makes no table
+    assert workspace.catalog.get("check", "orders_quarantine_checks").spec["about"]["owner"] == "ana"
+    changed = workspace.plan(project)
+    assert not changed
+
+
+def test_a_check_takes_an_owner_and_tags_and_nothing_that_readers_are_told():
+    project = shop(pl.DataFrame())
+    orders = project.definitions["orders"]
+    for option in ({"enabled": False}, {"keep": True}, {"variant": "ana"}):
+        with pytest.raises(tm.DefinitionError, match="means nothing here: nothing reads a check"):
+            project.check(orders, tm.not_null("amount"), **option)
+    with pytest.raises(tm.DefinitionError, match="has no values of its own"):
+        project.check(orders, tm.not_null("amount"), unit="EUR")
+    with pytest.raises(tm.DefinitionError, match="option 'ownr', which does not exist"):
+        project.check(orders, tm.not_null("amount"), ownr="ana")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tinymlops.config import Config
     from tinymlops.features.definitions.asking import Asked
-    from tinymlops.features.definitions.nouns import FeatureRole, FeatureView, Source, TrainingSet
+    from tinymlops.features.definitions.nouns import FeatureRole, FeatureView, Service, Source, TrainingSet
     from tinymlops.features.definitions.project import Project
     from tinymlops.features.history.dataset_rows import SavedDataset
     from tinymlops.features.history.reproducing import VerifiedBuild
@@ -119,6 +119,7 @@ class Workspace(OpenWorkspace):
         """Say what `apply` would change, after checking that the definitions fit together; no source is read."""
         from tinymlops.features.law.planning import plan
 
+        self._readers.flush()
         return plan(project, self._context(), self.catalog, self.models)
 
     def status(self, project: Project | None = None) -> WorkspaceStatus:
@@ -401,7 +402,7 @@ class Workspace(OpenWorkspace):
 
     def lint(
         self,
-        *training_sets: TrainingSet | str,
+        *names: TrainingSet | Service | str,
         project: Project | None = None,
         replay: int = 200,
         seed: int = 0,
@@ -410,7 +411,7 @@ class Workspace(OpenWorkspace):
         """Look for leaks, and on request for definitions that do not give the same twice; nothing is recorded.
 
         Args:
-            training_sets: Which; none for all.
+            names: Training sets and services; none for all.
             project: Whose definitions, applied or not; None for those in force.
             replay: How many rows of each are computed again from what was visible at their time.
             seed: Which rows these are.
@@ -422,10 +423,10 @@ class Workspace(OpenWorkspace):
         from tinymlops.features.law.linting import lint
         from tinymlops.features.law.numbering import definitions_to_apply
 
-        context, names = self._named(training_sets)
+        context, chosen = self._named(names)
         if project is not None:
             context = context.with_project(definitions_to_apply(project.specs(), self.catalog), project.functions())
-        return lint(context, names, rows=replay, seed=seed, pure=pure)
+        return lint(context, chosen, rows=replay, seed=seed, pure=pure)
 
     def reproduce(self, build: str) -> TrainingData:
         """Build a training set again, by the rows and definitions of a build; nothing is recorded.

@@ -1,4 +1,4 @@
-"""`status`, `show`, `log`, `diff`, `why`, `note`, `mark` and `marks`: definitions and models as they were and are."""
+"""`status`, `show`, `log`, `diff`, `why`, `note`, `mark`, `marks` and `keep`: definitions and models as they were and are."""
 
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated
@@ -29,7 +29,7 @@ Kind = Annotated[str | None, typer.Option("--kind", help="Which of several that 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    for function in (status, show, log, diff, why, note, mark, marks):
+    for function in (status, show, log, diff, why, note, mark, marks, keep):
         command(app)(function)
 
 
@@ -120,6 +120,20 @@ def marks(session: Session) -> Answer:
             }
         )
     return Answer({"marks": found, "counts": rows}, [Table.of(rows) if rows else "nothing is marked"])
+
+
+def keep(
+    session: Session,
+    reference: Reference,
+    *,
+    off: Annotated[bool, typer.Option("--off", help="Let it go: gc drops it where nothing names it.")] = False,
+    kind: Kind = None,
+) -> Answer:
+    """Let a version that is not in force stay beside its successors."""
+    row = session.workspace.catalog.keep(reference, not off, kind=kind)
+    return Answer(
+        row, [f"{row.name}@v{row.version} {'goes with the next gc, if nothing names it' if off else 'stays'}"]
+    )
 
 
 def _definition(session: Session, reference: str, kind: str | None) -> "Definition":

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from tinymlops.errors import DefinitionError, NotFoundError
 from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.definitions import Definitions, in_words, kind_of
-from tinymlops.features.definitions.nouns import FeatureRole, FeatureView, OnDemandView, Service, Source, TrainingSet
+from tinymlops.features.definitions.nouns import (
+    FeatureRole,
+    FeatureView,
+    OnDemandVersion,
+    OnDemandView,
+    Service,
+    Source,
+    TrainingSet,
+)
 from tinymlops.features.definitions.specs import fingerprint
 
 if TYPE_CHECKING:
@@ -17,7 +25,13 @@ if TYPE_CHECKING:
 __all__ = ["Noun", "applied_names", "require_applied"]
 
 Noun: TypeAlias = (
-    Source[..., Any] | FeatureView[..., Any] | FeatureRole | OnDemandView[..., Any] | TrainingSet | Service
+    Source[..., Any]
+    | FeatureView[..., Any]
+    | FeatureRole
+    | OnDemandView[..., Any]
+    | OnDemandVersion
+    | TrainingSet
+    | Service
 )
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "check_row_by_row",
     "expressions_of",
     "inputs_of",
+    "read_as",
 ]
 
 Function = Callable[..., Any]
@@ -60,13 +61,10 @@ def inputs_of(
     import polars as pl
 
     inputs = {}
-    given = set(map(parameter_of, requests))
     for parameter in spec.views:
-        named = prefix + parameter if prefix + parameter in given else parameter
         columns = {
             feature: pl.col(f"{FEATURE}{request.prefix}{feature}")
-            for request in requests
-            if parameter_of(request) == named
+            for request in read_as(parameter, requests, prefix=prefix)
             for feature in definitions.features_of(request)
         }
         if not columns:
@@ -76,6 +74,18 @@ def inputs_of(
             )
         inputs[parameter] = Inputs(parameter, columns)
     return inputs
+
+
+def read_as(parameter: str, requests: Sequence[FeatureRequest], *, prefix: str = "") -> list[FeatureRequest]:
+    """Return those of the requests that a parameter of an on-demand view reads.
+
+    Args:
+        parameter: A view's name, after its role's prefix.
+        requests: What is asked for together.
+        prefix: Of another version of the on-demand view; see `inputs_of`.
+    """
+    first = [request for request in requests if parameter_of(request) == prefix + parameter]
+    return first or [request for request in requests if parameter_of(request) == parameter]
 
 
 def expressions_of(spec: OnDemandSpec, function: Function, inputs: Mapping[str, Inputs]) -> dict[str, pl.Expr]:

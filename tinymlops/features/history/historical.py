@@ -9,16 +9,25 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from tinymlops._warn import warn
 from tinymlops.errors import DataError, DefinitionError, near
 from tinymlops.features.compute.evaluating import without_infinities
 from tinymlops.features.compute.views import asked_of, compute_arranged, compute_view, plan_view
 from tinymlops.features.definitions import graph
+from tinymlops.features.definitions.about import is_open
 from tinymlops.features.definitions.applied import require_applied
 from tinymlops.features.definitions.asking import Askable, Asked, requests_of, require_features
-from tinymlops.features.definitions.definitions import in_words, kind_of
-from tinymlops.features.definitions.nouns import FeatureRole, title_of
+from tinymlops.features.definitions.definitions import in_words, kind_of, labelled
+from tinymlops.features.definitions.nouns import FeatureRole, OnDemandVersion, Service, title_of
 from tinymlops.features.definitions.on_demand import FEATURE, TIMESTAMP, expressions_of, inputs_of
-from tinymlops.features.definitions.specs import EntitySpec, FeatureRequest, OnDemandSpec, SourceSpec, ViewSpec
+from tinymlops.features.definitions.specs import (
+    EntitySpec,
+    FeatureRequest,
+    OnDemandSpec,
+    ServiceSpec,
+    SourceSpec,
+    ViewSpec,
+)
 from tinymlops.features.history.prepared import history_from_store
 from tinymlops.features.history.ranges import Range, spine_of_range
 from tinymlops.features.history.stored import known_columns, require_past, state_of
@@ -29,6 +38,7 @@ if TYPE_CHECKING:
     from tinymlops.features.compute.arranged import Array
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.definitions import Definitions
+    from tinymlops.features.definitions.specs import AnySpec
     from tinymlops.frames import Frame
 
 __all__ = [
@@ -148,28 +158,51 @@ def parse_features(context: Context, asked: Asked) -> tuple[FeatureRequest, ...]
         NotFoundError: If a name is unknown, with the near match, or a noun was not applied.
         DefinitionError: If a noun has changed since it was applied.
     """
-    found = requests_of(asked, context.definitions, check=lambda noun: _require_applied(context, noun))
-    return tuple(_checked(context, request) for request in found)
+    found: list[FeatureRequest] = []
+    for item in [asked] if isinstance(asked, str) else asked:  # a text in place of a list is refused
+        given = asked if isinstance(asked, str) else [item]
+        requests = requests_of(given, context.definitions, check=lambda noun: _require_applied(context, noun))
+        service = context.definitions.of(ServiceSpec).get(item.spec.name if isinstance(item, Service) else str(item))
+        if service is not None and not is_open(service):
+            raise _closed(f"service {service.name!r}", service)
+        found += [_checked(context, request, service) for request in requests]
+    return tuple(found)
 
 
 def _require_applied(context: Context, noun: Askable) -> None:
     """Refuse a noun that is not in force; another version of a view is not, and is in the workspace by its name."""
-    if not isinstance(noun, FeatureRole) or noun.request.version is msgspec.UNSET:
+    if not isinstance(noun, FeatureRole | OnDemandVersion) or noun.request.version is msgspec.UNSET:
         require_applied(noun, context.definitions)
 
 
-def _checked(context: Context, request: FeatureRequest) -> FeatureRequest:
-    """Return a request with the number of the version that it names; refuse what is not there or not open."""
+def _checked(context: Context, request: FeatureRequest, service: ServiceSpec | None) -> FeatureRequest:
+    """Return a request with the number of the version that it names; refuse what is not there or not open.
+
+    A service in force has read what it names since before that was closed, so that it is told and goes on.
+    """
     reader = context.for_request(request).definitions
     spec = reader.get(OnDemandSpec, request.view) if request.on_demand else reader.get(ViewSpec, request.view)
     if isinstance(spec, ViewSpec):
         require_features(spec, request)
-    if spec.about is not msgspec.UNSET and not spec.about.enabled:
-        raise DefinitionError(
-            f"{in_words(kind_of(spec))} {title_of(request)!r} is not enabled: it takes no new readers",
-            hint=f"read another version of it, or ask {spec.about.owner or 'its owner'}; models that have it still do",
-        )
+    title = f"{in_words(kind_of(spec))} {title_of(request)!r}"
+    for key, under in {"": spec, **graph.below(reader, spec)}.items():
+        if is_open(under):
+            continue
+        if service is not None:
+            warn(
+                f"service {service.name} reads {labelled(key) if key else title}, which is not enabled: move on from it"
+            )
+        else:
+            raise _closed(f"{title} reads {labelled(key)}, which" if key else title, under)
     return request_by_number(context.definitions, request)
+
+
+def _closed(title: str, spec: AnySpec) -> DefinitionError:
+    owner = "its owner" if spec.about is msgspec.UNSET else spec.about.owner or "its owner"
+    return DefinitionError(
+        f"{title} is not enabled: it takes no new readers",
+        hint=f"read another version of it, or ask {owner}; models, training sets and services that have it still do",
+    )
 
 
 def request_by_number(definitions: Definitions, request: FeatureRequest) -> FeatureRequest:

@@ -15,6 +15,7 @@ import polars as pl
 from tinymlops._warn import warn
 from tinymlops.errors import DataError, DefinitionError, IntegrityError
 from tinymlops.features.definitions import graph, specs
+from tinymlops.features.definitions.about import is_open
 from tinymlops.features.definitions.definitions import labelled
 from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, OnDemandSpec, TrainingSetSpec
 from tinymlops.features.history.content import table_hash
@@ -222,13 +223,13 @@ def build(
 
 def _require_enabled(context: Context, training_set: TrainingSetSpec) -> None:
     """Refuse a training set that is not enabled; warn of what it stands on and is not."""
-    if training_set.about is not msgspec.UNSET and not training_set.about.enabled:
+    if not is_open(training_set):
         raise DefinitionError(
             f"training set {training_set.name!r} is not enabled: nothing new is built of it",
             hint="build from another training set; what was built of it is reproduced as before",
         )
     for key, spec in graph.below(context.definitions, training_set).items():
-        if spec.about is not msgspec.UNSET and not spec.about.enabled:
+        if not is_open(spec):
             warn(f"training set {training_set.name} reads {labelled(key)}, which is not enabled: move on from it")
 
 

@@ -49,8 +49,8 @@ def differences(before: AnySpec, after: AnySpec) -> list[str]:
             found += _of_names({*map(in_code, old)}, {*map(in_code, new)}) or ["order of rules"]
         elif name == "expression":
             found += _of_aggregate("expression", old, new)
-        elif isinstance(old, Mapping):
-            found += _of_mapping(name, old, new)
+        elif isinstance(old, Mapping) or isinstance(new, Mapping):
+            found += _of_mapping(name, old or {}, new or {})
         elif name == "about":
             found += changes_of(old, new)
         elif name in _TEXTS:

@@ -33,6 +33,7 @@ _KINDS = (
         "label",
         "training_set",
         "service",
+        "check",
         "model",
         "reader",
         "entity",
@@ -65,6 +66,8 @@ class Affected(msgspec.Struct, frozen=True):
     on_demand: list[str]
     labels: list[str]
     training_sets: list[str]
+    services: list[str]
+    checks: list[str]
     builds: list[str]
     models: list[AffectedModel]
     readers: list[str]
@@ -124,6 +127,8 @@ def affected_by(context: Context, changed: Iterable[tuple[str, str, str]]) -> Af
         on_demand=list(found.get("on_demand", ())),
         labels=list(found.get("label", ())),
         training_sets=list(found.get("training_set", ())),
+        services=list(found.get("service", ())),
+        checks=list(found.get("check", ())),
         builds=list(found.get("build", ())),
         models=[one for one in _models(context) if f"{one.name}:{one.version}" in found.get("model", ())],
         readers=list(found.get("reader", ())),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from tinymlops.features.definitions.aliases import check_aliases
 from tinymlops.features.definitions.checks import check
 from tinymlops.features.definitions.code import is_importable
 from tinymlops.features.definitions.definitions import Definitions, in_words, key_of, kind_of
-from tinymlops.features.definitions.specs import TrainingSetSpec
+from tinymlops.features.definitions.specs import OnDemandSpec, TrainingSetSpec
 from tinymlops.features.law.blast_radius import BlastRadius, blast_radius
 from tinymlops.features.law.differences import differences
 from tinymlops.features.law.leaks import static_findings
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.project import Project
-    from tinymlops.features.definitions.specs import AnySpec, CodeReference
+    from tinymlops.features.definitions.specs import AnySpec, CodeReference, FeatureRequest
     from tinymlops.registry.catalog import Catalog
     from tinymlops.registry.models import Models
     from tinymlops.registry.scope import Scope
@@ -148,7 +149,8 @@ def plan(project: Project, context: Context, catalog: Catalog, models: Models) -
 
     functions, renamed = project.functions(), project.renamed()
     new, in_force = definitions_to_apply(project.specs(), catalog), catalog.list()
-    notes = check(new, functions)
+    project_context = context.with_project(new, functions)
+    notes = check(new, functions, older=partial(_function_of, project_context))
     _require_own(new, in_force, project.name)
     numbered = number(new, in_force, catalog.newest())
     check_variants(numbered.values(), catalog)
@@ -160,7 +162,7 @@ def plan(project: Project, context: Context, catalog: Catalog, models: Models) -
     planned = Plan(changes, [*notes, *alike(numbered, filled(others))], own)
     changed = [(one.kind, one.name) for one in changes if _has_other_content(one, numbered)]
     planned.reach = blast_radius(context, models, changed) if changed else []
-    context = context.with_project(new, functions)
+    context = project_context
     found = static_findings(context, list(new.of(TrainingSetSpec).values()))
     planned.leaks = [one for one in sorted_out(found, context.config.lint.allow)[0] if one.level == "leak"]
     check_renames(context, renamed)
@@ -168,6 +170,12 @@ def plan(project: Project, context: Context, catalog: Catalog, models: Models) -
     check_aliases(everything.definitions)
     planned.notes += [*ways_of_reading(context), *notes_on_stored_rows(everything, models, renamed)]
     return planned
+
+
+def _function_of(context: Context, request: FeatureRequest) -> Callable[..., Any]:
+    """Return the function of an on-demand view in the version that a request names."""
+    reader = context.for_request(request)
+    return reader.function(request.view, reader.definitions.get(OnDemandSpec, request.view).code)
 
 
 def _require_own(definitions: Definitions, in_force: Iterable[Definition], project: str) -> None:
@@ -301,10 +309,7 @@ def _change(one: Numbered, everything: Mapping[str, Numbered]) -> Change:
     if one.is_new:
         return Change("change", kind, spec.name, f"below: {', '.join(causes(one, everything))}")
     said = changes_of(before.about, spec.about)
-    if before.description != spec.description:
-        said.append("description")
-    if getattr(before, "aliases", None) != getattr(spec, "aliases", None):
-        said.append("aliases")
+    said += [text for text in differences(msgspec.structs.replace(before, about=spec.about), spec) if text != "code"]
     if _has_moved(getattr(before, "code", None), getattr(spec, "code", None)):
         said.append("where its code is")
     return Change("describe" if said else "keep", kind, spec.name, ", ".join(said))

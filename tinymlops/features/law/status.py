@@ -10,6 +10,7 @@ import msgspec
 from tinymlops.features.definitions.specs import SourceSpec, ViewSpec
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.online.materialization import covered
+from tinymlops.features.online.pinned import VersionState, version_states
 from tinymlops.features.standing import starved_models
 from tinymlops.records import SourceState
 from tinymlops.tables import html_table, text_table
@@ -48,6 +49,8 @@ class WorkspaceStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What the project has and `apply` has not made the definitions in force yet."""
     sources: list[SourceStatus]
     views: list[ViewStatus]
+    versions: list[VersionState]
+    """Of views, beside the newest: what pins each, what the online store has of it, and since when it gets no new rows."""
     models: dict[str, int]
     """Aliases, such as "churn@champion", and the version that each points at."""
     starved: dict[str, str]
@@ -55,22 +58,31 @@ class WorkspaceStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         lines = [f"Q={self.sequence}", *(f"not applied: {change}" for change in self.changes)]
-        lines += [text_table(table) for table in (self._sources(), self._views(), self._models()) if len(table) > 1]
+        lines += [text_table(table) for table in self._tables() if len(table) > 1]
         return "\n".join([*lines, *(f"starved: {model}: {why}" for model, why in self.starved.items())])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        tables = (self._sources(), self._views(), self._models())
-        return "".join(html_table(f"{table[0][0]}s", table[1:]) for table in tables if len(table) > 1)
+        return "".join(html_table(f"{table[0][0]}s", table[1:]) for table in self._tables() if len(table) > 1)
+
+    def _tables(self) -> list[list[list[str]]]:
+        return [self._sources(), self._views(), self._versions(), self._models()]
 
     def _sources(self) -> list[list[str]]:
         rows = [[one.source, f"{one.rows:,}", _shown(one.ingested_at)] for one in self.sources]
         return [["source", "rows", "last rows"], *rows]
 
     def _views(self) -> list[list[str]]:
-        rows = [[one.view, "-" if one.sequence is None else f"Q={one.sequence}"] for one in self.views]
+        rows = [[one.view, _up_to(one.sequence)] for one in self.views]
         return [["feature view", "online"], *rows]
+
+    def _versions(self) -> list[list[str]]:
+        rows = [
+            [one.version, ", ".join(one.pinned_by), _up_to(one.covered), "" if one.ended is None else str(one.ended)]
+            for one in self.versions
+        ]
+        return [["version", "pinned by", "online", "gets no new rows"], *rows]
 
     def _models(self) -> list[list[str]]:
         return [["model", "version"], *([name, str(version)] for name, version in self.models.items())]
@@ -103,6 +115,7 @@ def status(context: Context, models: Models, planned: Plan | None) -> WorkspaceS
             for name, state in states
         ],
         views=[ViewStatus(view=name, sequence=None if one is None else one.sequence) for name, one in found],
+        versions=version_states(context, models),
         models={
             f"{newest.name}@{alias.alias}": alias.version
             for newest in models.list()
@@ -110,6 +123,10 @@ def status(context: Context, models: Models, planned: Plan | None) -> WorkspaceS
         },
         starved=starved_models(context, models),
     )
+
+
+def _up_to(sequence: int | None) -> str:
+    return "-" if sequence is None else f"Q={sequence}"
 
 
 def _shown(moment: datetime | None) -> str:
