@@ -64,14 +64,13 @@ class _Attribution:
         self._states, self._changed, self._shown = states, changed, shown
         self.cause: dict[str, Array] = {}
         self.touching: dict[str, Array] = {}
-        self._needed: dict[str, Array] = {}
         self._possible: dict[str, Array] = {}
         for name, places in changed.items():
             bits = states.bits(name)[places]
             alone = (bits & (bits - np.uint8(1))) == 0
             # One change that can touch a cell is its cause, since the others leave it as it was.
             self.cause[name] = np.where(alone, bits, np.uint8(JOINT)).astype(np.uint8)
-            self.touching[name], self._needed[name] = np.zeros((2, places.size), np.uint8)
+            self.touching[name] = np.zeros(places.size, np.uint8)
             self._possible[name] = bits
 
     def try_alone(self) -> None:
@@ -85,29 +84,20 @@ class _Attribution:
                 self.cause[name][cells[done]] = bit
 
     def try_without(self) -> None:
-        """Where fewer than two changes do something alone, leave one out after the other: what then differs takes it too."""
+        """Of what no change does alone, leave out one after the other: what then differs takes that change too."""
         for bit, cells_of in self._computed(without=True):
             for name, (cells, at, value) in cells_of.items():
                 after = self._shown(self._states.pair(name, at)[1])
-                self._needed[name][cells[differing(value, after)]] |= np.uint8(bit)
-        for name, needed in self._needed.items():
-            touching = self.touching[name]
-            touching |= needed
+                self.touching[name][cells[differing(value, after)]] |= np.uint8(bit)
+        for name, touching in self.touching.items():
             none = (self.cause[name] == JOINT) & (touching == 0)
             touching[none] = self._possible[name][none]
-
-    def _open(self, name: str, *, without: bool) -> Array:
-        touching = self.touching[name]
-        few: Array = (touching & (touching - np.uint8(1))) == 0
-        return few if without else np.ones(touching.size, np.bool_)
 
     def _computed(self, *, without: bool) -> Iterator[tuple[int, dict[str, tuple[Array, Array, pl.Series]]]]:
         """Give each change, and of each column the open cells that it can touch, their rows, and their values with it."""
         for bit in CAUSES.values():
             cells_of = {
-                name: np.flatnonzero(
-                    (cause == JOINT) & (self._possible[name] & bit > 0) & self._open(name, without=without)
-                )
+                name: np.flatnonzero((cause == JOINT) & (self._possible[name] & bit > 0))
                 for name, cause in self.cause.items()
             }
             cells_of = {name: cells for name, cells in cells_of.items() if cells.size}
