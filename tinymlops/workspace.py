@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tinymlops.features.history.training_sets import TrainingData
     from tinymlops.features.intake.compaction import Compacted
     from tinymlops.features.intake.pushing import Pushed
+    from tinymlops.features.law.data_diff import DataDiff
     from tinymlops.features.law.documented import Documented
     from tinymlops.features.law.health import HealthReport
     from tinymlops.features.law.lineage_answer import Lineage
@@ -447,6 +448,52 @@ class Workspace(OpenWorkspace):
         from tinymlops.features.history.reproducing import verify_build
 
         return verify_build(self._context(), build)
+
+    def diff(self, before: str, after: str) -> DataDiff:
+        """Say why the numbers of two builds differ: every changed cell is put down to a cause.
+
+        Rows are matched by keys and time. A cell's cause is the first of spine, new rows, correction, deletion and definition
+        that alone, made to the build with the lesser sequence, gives it the value of the other. What no change does alone
+        is `joint`, with the changes that it takes. A row that only one build has is counted apart.
+
+        Args:
+            before: As for `reproduce`.
+            after: As for `reproduce`; it may be of another training set.
+
+        Returns:
+            Counts and examples; `to_polars()` has every changed cell.
+
+        Raises:
+            NotFoundError: If this workspace has no such build.
+            DefinitionError: If one cannot be made again, because Python code that it stands on has changed since.
+        """
+        from tinymlops.features.law.diffing import diff_builds
+
+        return diff_builds(self._context(), before, after)
+
+    def diff_features(
+        self,
+        spine: Frame,
+        features: Asked,
+        *,
+        before: int,
+        after: int,
+        timestamp: str = "timestamp",
+        tz: str | None = None,
+    ) -> DataDiff:
+        """Say why the features of a spine differ between two sequences, as `diff` does of builds, by the definitions in force.
+
+        Args:
+            spine: As for `get_historical_features`.
+            features: As for `get_historical_features`.
+            before: `Q`: by the rows with a sequence up to this one.
+            after: The other sequence.
+            timestamp: The spine's time column.
+            tz: Zone of times that carry none.
+        """
+        from tinymlops.features.law.diffing import diff_features
+
+        return diff_features(self._context(), spine, features, before=before, after=after, timestamp=timestamp, tz=tz)
 
     def verify_online(self, *, since: datetime | date | str | None = None) -> VerifiedOnline:
         """Recompute the features of predictions, logged since a moment if one is given, and compare them; `same` if none differs.

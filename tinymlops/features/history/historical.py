@@ -52,6 +52,7 @@ __all__ = [
     "request_by_number",
     "require_present",
     "same_name",
+    "spine_times",
     "view_columns",
 ]
 
@@ -105,6 +106,27 @@ def get_historical_features(
         past = context.environment.database.sequence() if past is None else past
         spine = spine_of_range(context, requests, spine, timestamp=timestamp, as_of=past)
     rows = to_polars(spine)
+    time = spine_times(rows, timestamp, tz=tz)
+    absent = absent_columns(spine)
+    if absent:
+        require_present(context, requests, absent)
+    table = features_for(context, rows, time, requests, details=details, as_of=past)
+    result = rows.with_columns(*table.columns.values(), *table.details.values())
+    assert result.height == rows.height, "a spine row has exactly one row of features"
+    return give_back(result, spine)
+
+
+def spine_times(rows: pl.DataFrame, timestamp: str, *, tz: str | None) -> Array:
+    """Return int64[m], the times of a user's spine, microseconds UTC.
+
+    Args:
+        rows: The spine.
+        timestamp: Its time column.
+        tz: Zone of times that carry none; None if there must be no such times.
+
+    Raises:
+        DataError: If the column is missing, or a time is null or has no zone.
+    """
     if timestamp not in rows.columns:
         raise DataError(
             f"the spine has no time column {timestamp!r}",
@@ -112,13 +134,7 @@ def get_historical_features(
         )
     time = times_to_micros(rows[timestamp], role="spine", tz=tz, name=timestamp)
     require_no_nulls(time, name=timestamp)
-    absent = absent_columns(spine)
-    if absent:
-        require_present(context, requests, absent)
-    table = features_for(context, rows, time.to_numpy(), requests, details=details, as_of=past)
-    result = rows.with_columns(*table.columns.values(), *table.details.values())
-    assert result.height == rows.height, "a spine row has exactly one row of features"
-    return give_back(result, spine)
+    return time.to_numpy()
 
 
 def require_present(context: Context, requests: Sequence[FeatureRequest], absent: Mapping[str, int]) -> None:
