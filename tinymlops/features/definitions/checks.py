@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tinymlops.errors import DefinitionError, LeakageError, NotFoundError, near
 from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.data_checks import require_sound
+from tinymlops.features.definitions.definitions import key_of
 from tinymlops.features.definitions.expressions import aggregates_in, feature_of
 from tinymlops.features.definitions.nouns import title_of
 from tinymlops.features.definitions.on_demand import check_expressions, inputs_of
@@ -42,7 +43,7 @@ def check(definitions: Definitions, functions: Functions) -> list[str]:
 
     Args:
         definitions: The definitions of one project.
-        functions: Its Python functions by definition name.
+        functions: Its Python functions by `kind:name`.
 
     Returns:
         Notes about them.
@@ -60,7 +61,7 @@ def check(definitions: Definitions, functions: Functions) -> list[str]:
         _check_label(label, definitions)
     for on_demand in definitions.of(OnDemandSpec).values():
         inputs = inputs_of(on_demand, graph.views_under(definitions, on_demand), definitions)
-        check_expressions(on_demand, functions[on_demand.name], inputs)
+        check_expressions(on_demand, functions[key_of(on_demand)], inputs)
     for spec in definitions.of(CheckSpec).values():
         require_sound(spec, definitions)
     notes = _notes_on_sources(definitions)
@@ -194,7 +195,7 @@ def _features_of(
         return [request.prefix + name for name in definitions.features_of(request)]
     on_demand = definitions.for_request(request).get(OnDemandSpec, request.view)
     inputs = inputs_of(on_demand, requests, definitions)
-    return check_expressions(on_demand, functions[on_demand.name], inputs)
+    return check_expressions(on_demand, functions[key_of(on_demand)], inputs)
 
 
 def _notes_on_sources(definitions: Definitions) -> list[str]:
