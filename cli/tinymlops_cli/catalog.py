@@ -42,7 +42,17 @@ def show(session: Session, reference: Reference, *, kind: Kind = None) -> Answer
     """Show a version of a definition as it was applied."""
     row = definition_of(session, reference, kind)
     fields = [[name, value] for name, value in row.spec.items() if value not in (None, "", [], {})]
+    covers = (row.spec.get("code") or {}).get("covers")
+    if covers is not None:
+        fields = [[name, _without(value, "covers") if name == "code" else value] for name, value in fields]
+        packages = [f"{name} {version}".rstrip() for name, version in covers.get("packages", {}).items()]
+        fields.append(["digest covers", ", ".join(covers.get("parts", ()))])
+        fields.append(["digest does not see", "; ".join([*covers.get("unseen", ()), *packages]) or "nothing known"])
     return Answer(row, [Table(["field", f"{row.name}@v{row.version}"], fields)])
+
+
+def _without(fields: dict[str, object], name: str) -> dict[str, object]:
+    return {key: value for key, value in fields.items() if key != name}
 
 
 def log(session: Session, reference: Reference, *, kind: Kind = None) -> Answer:

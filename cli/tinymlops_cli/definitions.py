@@ -57,6 +57,7 @@ def _answer(session: Session, plan: "Plan", code: int = 0) -> Answer:
         "reach": plan.reach,
         "leaks": plan.leaks,
         "notes": plan.notes,
+        "unseen": plan.unseen,
     }
     return Answer(data, [str(plan)], code)
 

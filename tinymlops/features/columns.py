@@ -19,6 +19,7 @@ from tinymlops.features.compute.aggregates import compute
 from tinymlops.features.compute.arranged import history_of
 from tinymlops.features.compute.rules import require_fits
 from tinymlops.features.definitions import graph, specs
+from tinymlops.features.definitions.definitions import key_of
 from tinymlops.features.definitions.expressions import with_window
 from tinymlops.features.definitions.nouns import title_of
 from tinymlops.features.definitions.on_demand import FEATURE, TIMESTAMP, check_row_by_row, inputs_of, read_as
@@ -251,7 +252,7 @@ class _Known:
                 return
             for name in self._definitions.features_of(request):
                 reads[f"{FEATURE}{request.prefix}{name}"] = known[name]
-        function = self._context.for_request(asked).function(on_demand.name, on_demand.code)
+        function = self._context.for_request(asked).function(on_demand)
         check_row_by_row(
             on_demand, function, inputs_of(on_demand, beside, self._definitions, prefix=asked.prefix), reads
         )
@@ -314,7 +315,7 @@ class _Known:
         inputs = {name: self._input(source, name) for name in source.inputs}
         if source.sql is not None:
             return pl.DataFrame(schema=self._context.query_columns(source.sql, inputs))
-        if _is_lazy(self._context.functions[source.name]):
+        if _is_lazy(self._context.functions[key_of(source)]):
             return self._lazy(source, inputs)
         state = state_of(self._context, source.name)
         if state is None or state.definition != specs.fingerprint(source):
@@ -329,7 +330,7 @@ class _Known:
 
     def _lazy(self, source: SourceSpec, inputs: dict[str, pl.DataFrame]) -> pl.DataFrame:
         """Call a function for its lazy frame, and return the frame's columns."""
-        function = self._context.functions[source.name]
+        function = self._context.functions[key_of(source)]
         given: Any = function(None) if source.takes_since else function(**{n: f.lazy() for n, f in inputs.items()})
         if not isinstance(given, pl.LazyFrame):
             raise DefinitionError(

@@ -36,7 +36,9 @@ _VERSIONED = ("definitions", "source_states", "model_versions", "training_sets")
 """Tables whose rows are found once for each name: the version in force, else the one that fits best."""
 _NAMES = ("aliases",)
 _PROSE = ("description", "text")
-_UNSPOKEN = frozenset(("kind", "op", "via", "digest", "file", "fingerprint", "ambiguous", "date_means", "known"))
+_UNSPOKEN = frozenset(
+    ("kind", "op", "via", "digest", "file", "fingerprint", "covers", "ambiguous", "date_means", "known")
+)
 """Fields of a definition whose values are not words of its author's."""
 _NAMING = frozenset(("features", "columns", "keys", "units", "params", "tags"))
 """Fields whose keys are names of their own."""

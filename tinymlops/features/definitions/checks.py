@@ -11,6 +11,7 @@ import msgspec
 from tinymlops.errors import DefinitionError, LeakageError, NotFoundError, near
 from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.data_checks import require_sound
+from tinymlops.features.definitions.definitions import key_of
 from tinymlops.features.definitions.expressions import aggregates_in, feature_of
 from tinymlops.features.definitions.nouns import title_of
 from tinymlops.features.definitions.on_demand import check_expressions, inputs_of
@@ -46,7 +47,7 @@ def check(definitions: Definitions, functions: Functions, *, older: FunctionOf |
 
     Args:
         definitions: The definitions of one project.
-        functions: Its Python functions by definition name.
+        functions: Its Python functions by `kind:name`.
         older: Gives the function of another version of an on-demand view; needed where one is named.
 
     Returns:
@@ -65,13 +66,15 @@ def check(definitions: Definitions, functions: Functions, *, older: FunctionOf |
         _check_label(label, definitions)
     for on_demand in definitions.of(OnDemandSpec).values():
         inputs = inputs_of(on_demand, graph.views_under(definitions, on_demand), definitions)
-        check_expressions(on_demand, functions[on_demand.name], inputs)
+        check_expressions(on_demand, functions[key_of(on_demand)], inputs)
     for spec in definitions.of(CheckSpec).values():
         require_sound(spec, definitions)
     notes = _notes_on_sources(definitions)
 
     def function_of(request: FeatureRequest) -> Callable[..., Any]:
-        return functions[request.view] if older is None or request.version is msgspec.UNSET else older(request)
+        if older is not None and request.version is not msgspec.UNSET:
+            return older(request)
+        return functions[key_of(definitions.get(OnDemandSpec, request.view))]
 
     for training_set in definitions.of(TrainingSetSpec).values():
         _check_spine(training_set, definitions)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tinymlops.errors import ConflictError
 from tinymlops.features.definitions.asking import Asked, requests_of
-from tinymlops.features.definitions.code import is_interactive
+from tinymlops.features.definitions.code import is_interactive, with_cover
 from tinymlops.features.definitions.data_checks import Check
-from tinymlops.features.definitions.definitions import Definitions
+from tinymlops.features.definitions.definitions import Definitions, key_of
 from tinymlops.features.definitions.nouns import (
     Entity,
     FeatureView,
@@ -66,8 +66,11 @@ class Declared:
         return f"<project {self.name}: {len(self.definitions)} definitions>"
 
     def specs(self) -> list[AnySpec]:
-        """Return the definitions as data, in order."""
-        return [noun.spec for noun in (*self.definitions.values(), *self.terms.values())]
+        """Return the definitions as data, in order, with what the digests of their code cover."""
+        functions = self.functions()
+        return [
+            with_cover(spec, functions[key_of(spec)]) if key_of(spec) in functions else spec for spec in self._specs()
+        ]
 
     def renamed(self) -> dict[str, str]:
         """Return the sources that had another name before, each with that name."""
@@ -75,15 +78,18 @@ class Declared:
         return {source.spec.name: source.was for source in sources if source.was is not None}
 
     def functions(self) -> dict[str, Callable[..., Any]]:
-        """Return the Python functions that definitions were made from, by name."""
+        """Return the Python functions that definitions were made from, by `kind:name`."""
         return {
-            name: noun.function
-            for name, noun in self.definitions.items()
+            key_of(noun.spec): noun.function
+            for noun in self.definitions.values()
             if not isinstance(noun, Entity | TrainingSet | Service | Check)
         }
 
     def _requests(self, asked: Asked) -> tuple[FeatureRequest, ...]:
-        return requests_of(asked, Definitions(self.specs()))
+        return requests_of(asked, Definitions(self._specs()))
+
+    def _specs(self) -> list[AnySpec]:
+        return [noun.spec for noun in (*self.definitions.values(), *self.terms.values())]
 
     def _add(self, definition: D, what: str) -> D:
         name = check_name(definition.spec.name, what)

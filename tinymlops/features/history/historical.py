@@ -375,7 +375,7 @@ def _on_demand(
                 hint=near(name, spine.columns),
             )
     inputs = inputs_of(spec, requests, context.definitions, prefix=request.prefix)
-    found = expressions_of(spec, reader.function(spec.name, spec.code), inputs)
+    found = expressions_of(spec, reader.function(spec), inputs)
     expressions = {request.prefix + name: expression for name, expression in found.items()}
     moments = pl.Series(TIMESTAMP, np.asarray(time)).cast(pl.Datetime("us", "UTC"))
     read = [series.alias(FEATURE + name) for name, series in table.columns.items()]

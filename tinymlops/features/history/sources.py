@@ -48,8 +48,7 @@ def read_source(context: Context, source: SourceSpec, *, since: datetime | None 
     with reading(source, context.root):
         if source.sql is not None:
             return storable(context.query(source.sql, name=source.name), source)
-        assert source.code is not None, "what is not SQL has code"
-        function = context.function(source.name, source.code)
+        function = context.function(source)
         return storable(to_polars(function(since) if source.takes_since else function()), source)
 
 
@@ -58,8 +57,7 @@ def run_transformation(context: Context, source: SourceSpec, inputs: Mapping[str
     with reading(source, context.root):
         if source.sql is not None:
             return storable(context.query(source.sql, inputs, name=source.name), source)
-        assert source.code is not None, "what is not SQL has code"
-        function = context.function(source.name, source.code)
+        function = context.function(source)
         return storable(to_polars(function(**{name: frame.lazy() for name, frame in inputs.items()})), source)
 
 

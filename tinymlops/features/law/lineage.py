@@ -189,7 +189,7 @@ def _reads(context: Context, spec: OnDemandSpec) -> Mapping[str, Iterable[Node]]
     """Return what each feature of an on-demand view reads, by its expressions; None where its code is not at hand."""
     try:
         requests = graph.views_under(context.definitions, spec)
-        function = context.function(spec.name, spec.code)
+        function = context.function(spec)
         expressions = expressions_of(spec, function, inputs_of(spec, requests, context.definitions))
         reads = {name: expression.meta.root_names() for name, expression in expressions.items()}
     except Exception:  # noqa: BLE001 - the user's code: what it does instead is `plan`'s to say

@@ -15,6 +15,7 @@ from tinymlops.errors import ConflictError, DefinitionError
 from tinymlops.features.context import filled, older_in, spec_of
 from tinymlops.features.definitions import graph, specs
 from tinymlops.features.definitions.about import is_open
+from tinymlops.features.definitions.code import settled
 from tinymlops.features.definitions.definitions import Definitions, in_words, key_of, kind_of, labelled
 from tinymlops.features.definitions.specs import (
     AnySpec,
@@ -96,9 +97,26 @@ def definitions_to_apply(new: Iterable[AnySpec], catalog: Catalog) -> Definition
         new: The project's definitions.
         catalog: What is applied.
     """
-    definitions = Definitions(new)
+    in_force, ever = {(row.kind, row.name): row for row in catalog.list()}, catalog.newest()
+
+    def as_known(spec: AnySpec) -> AnySpec:
+        key = kind_of(spec), spec.name
+        return _settled(spec, in_force.get(key), catalog) if key in ever else settled(spec, [])
+
+    definitions = Definitions(map(as_known, new))
     definitions.older = partial(_older, definitions, catalog)
     return definitions
+
+
+def _settled(spec: AnySpec, row: Definition | None, catalog: Catalog) -> AnySpec:
+    """Return a definition with the digest of the version whose code it has: of that in force, else of an earlier one."""
+    if getattr(spec, "code", None) is None:
+        return spec
+    in_force = [] if row is None else [spec_of(row)]
+    found = settled(spec, in_force)
+    if row is not None and specs.fingerprint(found) == row.fingerprint:
+        return found
+    return settled(spec, [*in_force, *map(spec_of, reversed(catalog.versions(kind_of(spec), spec.name)))])
 
 
 def check_variants(numbered: Iterable[Numbered], catalog: Catalog) -> None:

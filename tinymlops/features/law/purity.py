@@ -152,7 +152,7 @@ def _of_source(
 
 def _suspected(context: Context, spec: SourceSpec | OnDemandSpec, *, differs: bool) -> Iterator[Finding]:
     """Name what the text of a definition shows; it is a warning where no run has shown it to matter."""
-    found: Suspects = suspects_in(spec, code_of(context, spec.name, spec.code))
+    found: Suspects = suspects_in(spec, code_of(context, spec))
     in_sql = isinstance(spec, SourceSpec) and spec.sql is not None
     for rule, names in (("clock", found.clocks), ("chance", found.chance), ("row-order", found.unordered)):
         if names:
@@ -191,7 +191,7 @@ def _not_run(name: str, why: str) -> Iterator[Finding]:
 
 def _of_on_demand(context: Context, spec: OnDemandSpec, beside: Ran | None) -> Iterator[Finding]:
     """Compare the expressions that a function gives: now, once more, and with another hash seed."""
-    function = context.function(spec.name, spec.code)
+    function = context.function(spec)
     texts, again = (expression_texts(context.definitions, spec, function) for _ in range(2))
     if beside is None or beside.error:
         yield from _not_run(

@@ -126,15 +126,12 @@ class _OnDemand:
         reader = context.for_request(request)
         self._spec = reader.definitions.get(OnDemandSpec, request.view)
         self.fields = self._spec.request
-        self._prepared = self._prepare(reader.function(self._spec.name, self._spec.code))
+        self._prepared = self._prepare(reader.function(self._spec))
         self.names = self._prepared.names
 
     def compute(self, context: Context, row: Row, answers: Sequence[Answer], now: int) -> dict[str, Any] | None:
         """Compute its features; None if the read of many rows must return the values or the error."""
-        prepared, function = (
-            self._prepared,
-            context.for_request(self._request).function(self._spec.name, self._spec.code),
-        )
+        prepared, function = self._prepared, context.for_request(self._request).function(self._spec)
         if function is not prepared.function:
             prepared = self._prepared = self._prepare(function)
         columns = [answers[view].series(place).alias(column) for column, view, place in prepared.features]
