@@ -20,6 +20,7 @@ import tinymlops as tm
 from tinymlops.errors import DataError, NotFoundError, TinyMLOpsError
 from tinymlops.features.definitions.lineage import Graph, Node
 from tinymlops.features.law.lineage import AffectedModel, affected_by
+from tinymlops.features.law.lineage_answer import Lineage
 from tinymlops.records import Reader
 from tinymlops.registry import readers
 
@@ -354,11 +355,32 @@ def test_the_answer_can_be_carried_by_json_and_drawn(ws):
 def test_names_are_written_into_a_picture_as_text():
     graph, evil = Graph(), Node("file", "<script>.csv", 'a"<b>')
     graph.connect(evil, Node("source", "orders", "a"), "DIRECT", "identity")
-    from tinymlops.features.law.lineage_answer import Lineage
-
     found = Lineage(graph, None, graph.nodes, graph.nodes)
     assert "<script>" not in found._repr_html_()
     assert r"\"<b>" in found.to_dot()
+
+
+@pytest.mark.parametrize("name", ["顧客の注文履歴", "x" * 80, "注文" * 40, "Ωριαία", "e\u0301" * 12, "الطلبات"])
+def test_a_name_of_any_script_fits_into_its_box(name):
+    graph = Graph()
+    graph.connect(Node("file", "f.csv", name), Node("source", "orders", "a"), "DIRECT", "identity")
+    html = Lineage(graph, None, graph.nodes, graph.nodes)._repr_html_()
+    (x, width, text, shown) = re.search(
+        r"<rect x='(\d+)' y='\d+' width='(\d+)'[^>]*/><rect[^>]*/><text[^>]*>file f.csv</text><text x='(\d+)'[^>]*>([^<]+)<",
+        html,
+    ).groups()
+    pixels = sum(13 if ord(one) > 0x2E80 else 0 if one == "\u0301" else 7.3 for one in shown)
+    assert int(text) + pixels <= int(x) + int(width) + 1
+    assert pixels < 250
+
+
+def test_what_reads_nothing_is_drawn_before_its_first_reader():
+    graph = Graph()
+    for before, after in [("a", "b"), ("b", "c"), ("c", "d"), ("late", "d")]:
+        graph.connect(Node("source", before), Node("source", after), "DIRECT", "identity")
+    html = Lineage(graph, None, graph.nodes, graph.nodes)._repr_html_()
+    places = {name: int(x) for x, name in re.findall(r"<text x='(\d+)'[^>]*>source (\w+)<", html)}
+    assert places["a"] < places["b"] < places["c"] == places["late"] < places["d"]
 
 
 def test_an_empty_workspace_has_an_empty_answer(workspace):

@@ -13,6 +13,7 @@ from tinymlops.errors import DefinitionError, NotFoundError
 from tinymlops.features.definitions.graph import parameter_of
 from tinymlops.features.definitions.nouns import Inputs, check_name
 from tinymlops.features.definitions.row_by_row import is_row_wise
+from tinymlops.frames import twice
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,6 +26,7 @@ __all__ = [
     "TIMESTAMP",
     "check_expressions",
     "check_row_by_row",
+    "computed",
     "expressions_of",
     "inputs_of",
     "read_as",
@@ -123,6 +125,14 @@ def expressions_of(spec: OnDemandSpec, function: Function, inputs: Mapping[str, 
     return dict(found)
 
 
+def computed(frame: pl.DataFrame, expressions: Mapping[str, pl.Expr]) -> pl.DataFrame:
+    """Add the values of expressions to a frame, those of a single row as if it stood among others."""
+    if frame.height != 1:
+        # Beside the columns, so that a constant has a value for each row; in one chunk, for Polars may take each by itself.
+        return frame.rechunk().with_columns(**expressions)
+    return twice(frame).with_columns(**expressions).head(1)
+
+
 def check_expressions(spec: OnDemandSpec, function: Function, inputs: Mapping[str, Inputs]) -> list[str]:
     """Check what the expressions themselves show.
 
@@ -182,7 +192,7 @@ def check_row_by_row(
     for name, expression in expressions.items():
         try:
             whole = rows.with_columns(value=expression)["value"]
-            single = pl.concat([rows[i : i + 1].with_columns(value=expression)["value"] for i in range(rows.height)])
+            single = pl.concat([computed(rows[i : i + 1], {"value": expression})["value"] for i in range(rows.height)])
         except pl.exceptions.PolarsError:  # the made-up values do not suit it, such as text that is not a number
             continue
         if not whole.equals(single, null_equal=True):

@@ -19,7 +19,7 @@ from tinymlops.features.definitions.applied import require_applied
 from tinymlops.features.definitions.asking import Askable, Asked, requests_of, require_features
 from tinymlops.features.definitions.definitions import in_words, kind_of, labelled
 from tinymlops.features.definitions.nouns import FeatureRole, OnDemandVersion, Service, title_of
-from tinymlops.features.definitions.on_demand import FEATURE, TIMESTAMP, expressions_of, inputs_of
+from tinymlops.features.definitions.on_demand import FEATURE, TIMESTAMP, computed, expressions_of, inputs_of
 from tinymlops.features.definitions.specs import (
     EntitySpec,
     FeatureRequest,
@@ -381,16 +381,14 @@ def _on_demand(
     read = [series.alias(FEATURE + name) for name, series in table.columns.items()]
     frame = pl.DataFrame([moments, *(spine[name] for name in spec.request), *read])
     try:
-        computed = frame.with_columns(
-            **expressions
-        )  # together with the other columns, so that a constant has a value for each row
+        answered = computed(frame, expressions)
     except pl.exceptions.PolarsError as error:
         raise DataError(
             f"on-demand view {spec.name!r} cannot be computed: {error}",
             hint=f"check the types and values of {', '.join((*spec.views, *spec.request))}",
         ) from error
     for name in expressions:
-        table.columns[name], lost = without_infinities(computed[name])
+        table.columns[name], lost = without_infinities(answered[name])
         if lost:
             table.not_finite[name] = lost
     return {request.prefix + name: f"{title_of(request)}:{name}" for name in found}

@@ -8,7 +8,7 @@ from tinymlops.errors import DataError, near
 from tinymlops.features.history.storable import event_times, require_answerable, storable
 from tinymlops.features.history.user_code import reading
 from tinymlops.features.join.record_times import delay_micros
-from tinymlops.frames import to_polars
+from tinymlops.frames import to_polars, twice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,7 +58,19 @@ def run_transformation(context: Context, source: SourceSpec, inputs: Mapping[str
         if source.sql is not None:
             return storable(context.query(source.sql, inputs, name=source.name), source)
         function = context.function(source)
-        return storable(to_polars(function(**{name: frame.lazy() for name, frame in inputs.items()})), source)
+        made = function(**{name: frame.lazy() for name, frame in inputs.items()})
+        if source.row_wise:
+            made = _in_one_piece(made)
+            if made.height == 1:
+                made = _in_one_piece(function(**{name: twice(frame).lazy() for name, frame in inputs.items()})).head(1)
+        return storable(to_polars(made), source)
+
+
+def _in_one_piece(made: object) -> pl.DataFrame:
+    """Compute a table without Polars' pieces, whose size hangs on the machine: see `twice` for what a piece of one row is."""
+    import polars as pl
+
+    return to_polars(made.collect(engine="in-memory") if isinstance(made, pl.LazyFrame) else made)
 
 
 def with_times(frame: pl.DataFrame, source: SourceSpec) -> pl.DataFrame:

@@ -58,18 +58,19 @@ class Documented(msgspec.Struct, frozen=True):
 def documented(context: Context) -> Documented:
     """Look at every definition in force, and at every feature of a view.
 
-    A definition needs a docstring and an owner; a training set, which has no docstring, an owner. A feature needs its
-    view's docstring, and a unit where it is a number; so does a label. Types are known once rows were ingested or where
-    the source takes pushes; of others no unit is asked for.
+    A definition needs a docstring and an owner; a training set, which has no docstring, an owner; a check has neither. A
+    feature needs its view's docstring, and a unit where it is a number; so does a label. Types are known once rows were
+    ingested or where the source takes pushes; of others no unit is asked for.
     """
     types = known_types(context)
-    every = [one for spec in context.definitions.all for one in _looked_at(spec, types.get(spec.name, {}))]
+    looked_at = [spec for spec in context.definitions.all if not isinstance(spec, CheckSpec)]
+    every = [one for spec in looked_at for one in _looked_at(spec, types.get(spec.name, {}))]
     return Documented(len(every), [one for one in every if one.lacks])
 
 
 def _looked_at(spec: AnySpec, types: Mapping[str, pl.DataType]) -> list[Lack]:
     about = about_said(spec)
-    has_text = bool(spec.description.strip()) or isinstance(spec, CheckSpec | TrainingSetSpec)
+    has_text = bool(spec.description.strip()) or isinstance(spec, TrainingSetSpec)
     lacks = [*([] if has_text else ["docstring"]), *([] if about.owner else ["owner"])]
 
     def without_unit(name: str) -> list[str]:

@@ -16,6 +16,7 @@ import polars as pl
 from tinymlops.features.definitions.on_demand import FEATURE, TIMESTAMP, expressions_of, inputs_of
 from tinymlops.features.definitions.specs import OnDemandSpec
 from tinymlops.features.online.requests import Request
+from tinymlops.frames import twice
 from tinymlops.kernels.records import FOREVER
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ class _OnDemand:
         if prepared.reads_time:
             columns.append(pl.Series(TIMESTAMP, [now], pl.Int64).cast(pl.Datetime("us", "UTC")))
         try:
-            values = pl.DataFrame(columns).select(prepared.expressions).row(0)
+            values = twice(pl.DataFrame(columns)).select(prepared.expressions).row(0)
         except pl.exceptions.PolarsError:
             return None
         if any(isinstance(value, list | dict) for value in values):
