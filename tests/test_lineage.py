@@ -178,6 +178,23 @@ def test_a_file_is_an_input_and_so_are_its_columns(ws):
     assert ("prices.csv.valid", "INDIRECT", "filter") in edges_to(ws, "prices")
 
 
+def test_a_column_of_a_file_is_one_however_its_name_is_written(workspace, tmp_path):
+    project = tm.Project("case")
+    pl.DataFrame({"k": ["a"], "seen": [at(1)], "Price": [1.0]}).write_parquet(tmp_path / "o.parquet")
+
+    @project.source(timestamp="seen")
+    def first() -> str:
+        return "select k, seen, PRICE * 2 as double from 'o.parquet'"
+
+    @project.source(timestamp="seen")
+    def second() -> str:
+        return "select k, seen, price + 1 as more from 'o.parquet' where Price > 0"
+
+    workspace.apply(project)
+    assert names(workspace, "o.parquet.PRICE", downstream=True) >= {"first.double", "second.more"}
+    assert len([one for one in names(workspace, "second.more") if one.lower() == "o.parquet.price"]) == 1
+
+
 def test_fields_of_structs_and_names_of_any_letters_are_followed_from_a_file(workspace, tmp_path):
     project = tm.Project("odd")
     customer = project.entity("customer", key="k")

@@ -28,6 +28,7 @@ from tinymlops.features.definitions.specs import (
 )
 from tinymlops.features.definitions.sql_columns import SqlColumns, read_columns
 from tinymlops.features.definitions.sql_scopes import EVERY, Kind
+from tinymlops.stores.engine import fold
 
 if TYPE_CHECKING:
     from tinymlops.features.definitions.definitions import Definitions
@@ -214,6 +215,8 @@ class _Builder:
         self._columns: dict[str, Sequence[str] | None] = dict(columns)
         """Source to its columns; None where they are not known, and whatever is asked for may be one."""
         self._read: dict[str, SqlColumns] = {}
+        self._file_names: dict[tuple[str, str], str] = {}
+        """File and folded column to the column as it was first written."""
         self._readers: dict[Node, list[tuple[Node, Kind, str]]] = {}
         """Table to what depends on every column of it."""
 
@@ -391,7 +394,8 @@ class _Builder:
             self._graph.connect(table, node, kind, subtype)
 
     def _file_column(self, file: str, column: str) -> Node:
-        node = Node("file", file, column)
+        # DuckDB compares names without case, and which one the file has is not known.
+        node = Node("file", file, self._file_names.setdefault((file, fold(column)), column))
         if node not in self._graph:
             self._graph.add(node)
             for reader in self._readers.get(node.whole, ()):
