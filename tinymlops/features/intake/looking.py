@@ -257,7 +257,7 @@ class Looked:
 
     def _cure(self, verdict: Verdict) -> str:
         if verdict.spec.of_view:
-            return "correct the rows that it is computed from; what is in the online store already goes on following its source"
+            return "correct the rows that it is computed from; what is in the online store stays as it is until then"
         if verdict.is_of_batch and self._kind(verdict.spec) == "transformation":
             return "correct the rows that it is computed from; what was computed before stays"
         return f'correct the rows, or let the check {verdict.spec.name!r} keep them aside: action="quarantine"'

@@ -8,7 +8,7 @@ import msgspec
 
 from tinymlops.features.columns import known_types
 from tinymlops.features.definitions.definitions import in_words, kind_of
-from tinymlops.features.definitions.specs import CheckSpec, LabelSpec, TrainingSetSpec, ViewSpec
+from tinymlops.features.definitions.specs import CheckSpec, LabelSpec, OnDemandSpec, ViewSpec
 from tinymlops.features.law.pages import about_said
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ class Documented(msgspec.Struct, frozen=True):
 def documented(context: Context) -> Documented:
     """Look at every definition in force, and at every feature of a view.
 
-    A definition needs a docstring and an owner; a training set, which has no docstring, an owner. A feature needs its
-    view's docstring, and a unit where it is a number; so does a label. Types are known once rows were ingested or where
+    A definition needs a docstring and an owner; a check, which has no docstring, an owner. A feature needs the docstring of
+    its view or on-demand view, and a unit where it is a number; so does a label. Types are known once rows were ingested or where
     the source takes pushes; of others no unit is asked for.
     """
     types = known_types(context)
@@ -69,7 +69,7 @@ def documented(context: Context) -> Documented:
 
 def _looked_at(spec: AnySpec, types: Mapping[str, pl.DataType]) -> list[Lack]:
     about = about_said(spec)
-    has_text = bool(spec.description.strip()) or isinstance(spec, CheckSpec | TrainingSetSpec)
+    has_text = bool(spec.description.strip()) or isinstance(spec, CheckSpec)
     lacks = [*([] if has_text else ["docstring"]), *([] if about.owner else ["owner"])]
 
     def without_unit(name: str) -> list[str]:
@@ -79,7 +79,7 @@ def _looked_at(spec: AnySpec, types: Mapping[str, pl.DataType]) -> list[Lack]:
     if isinstance(spec, LabelSpec):
         lacks += without_unit(spec.name)
     found = [Lack(kind_of(spec), spec.name, lacks)]
-    if isinstance(spec, ViewSpec):
-        text = [] if has_text else ["docstring"]
-        found += [Lack("feature", f"{spec.name}:{name}", text + without_unit(name)) for name in spec.features]
+    names = spec.features if isinstance(spec, ViewSpec) else types if isinstance(spec, OnDemandSpec) else ()
+    text = [] if has_text else ["docstring"]
+    found += [Lack("feature", f"{spec.name}:{name}", text + without_unit(name)) for name in names]
     return found

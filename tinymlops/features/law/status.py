@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tinymlops.features.definitions.data_checks import checks_on
+from tinymlops.features.definitions.rules import in_code, shortened
 from tinymlops.features.definitions.specs import SourceSpec, ViewSpec
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.online.materialization import covered
 from tinymlops.features.standing import starved_models
 from tinymlops.records import SourceState
+from tinymlops.registry.checks import newest_results
 from tinymlops.tables import html_table, text_table
 
 if TYPE_CHECKING:
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from tinymlops.features.law.planning import Plan
     from tinymlops.registry.models import Models
 
-__all__ = ["SourceStatus", "ViewStatus", "WorkspaceStatus", "status"]
+__all__ = ["SourceStatus", "ViewStatus", "WorkspaceStatus", "status", "views_behind"]
 
 
 class SourceStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +41,8 @@ class ViewStatus(msgspec.Struct, frozen=True, kw_only=True):
     view: str
     sequence: int | None
     """Up to which it is in the online store; None where it was never materialized."""
+    behind: str = ""
+    """Why it does not take the newer rows; empty where it does."""
 
 
 class WorkspaceStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +74,15 @@ class WorkspaceStatus(msgspec.Struct, frozen=True, kw_only=True):
         return [["source", "rows", "last rows"], *rows]
 
     def _views(self) -> list[list[str]]:
-        rows = [[one.view, "-" if one.sequence is None else f"Q={one.sequence}"] for one in self.views]
+        rows = [
+            [
+                one.view,
+                "-"
+                if one.sequence is None
+                else f"Q={one.sequence}" + (f", behind: {one.behind}" if one.behind else ""),
+            ]
+            for one in self.views
+        ]
         return [["feature view", "online"], *rows]
 
     def _models(self) -> list[list[str]]:
@@ -91,6 +104,7 @@ def status(context: Context, models: Models, planned: Plan | None) -> WorkspaceS
         if not source.row_wise
     ]
     found = [(view.name, covered(context, view)) for view in definitions.of(ViewSpec).values()]
+    behind = views_behind(context)
     return WorkspaceStatus(
         sequence=database.sequence(),
         changes=[str(change) for change in planned.changes if change.action != "keep"] if planned is not None else [],
@@ -102,7 +116,10 @@ def status(context: Context, models: Models, planned: Plan | None) -> WorkspaceS
             )
             for name, state in states
         ],
-        views=[ViewStatus(view=name, sequence=None if one is None else one.sequence) for name, one in found],
+        views=[
+            ViewStatus(view=name, sequence=None if one is None else one.sequence, behind=behind.get(name, ""))
+            for name, one in found
+        ],
         models={
             f"{newest.name}@{alias.alias}": alias.version
             for newest in models.list()
@@ -110,6 +127,22 @@ def status(context: Context, models: Models, planned: Plan | None) -> WorkspaceS
         },
         starved=starved_models(context, models),
     )
+
+
+def views_behind(context: Context) -> dict[str, str]:
+    """Return the views that a check keeps from taking new rows in the online store, and what it says."""
+    database, found = context.environment.database, dict[str, str]()
+    for view in context.definitions.of(ViewSpec).values():
+        refusing = [spec for spec in checks_on(context.definitions, view) if spec.action == "fail"]
+        one = covered(context, view) if refusing else None
+        if one is None or one.sequence == database.sequence():
+            continue
+        known = {(spec.name, in_code(rule)) for spec in refusing for rule in spec.rules}
+        said = [last for last in newest_results(database) if (last.definition, last.rule) in known]
+        told = [f"{shortened(last.rule)} ({last.failed:,} of {last.rows:,} keys)" for last in said if not last.passed]
+        if told:
+            found[view.name] = f"it does not pass {', '.join(told)}"
+    return found
 
 
 def _shown(moment: datetime | None) -> str:
