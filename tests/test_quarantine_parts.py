@@ -267,3 +267,13 @@ def test_of_two_processes_that_release_at_once_one_does(tmp_path, chosen):
     with tm.connect(path) as ws:
         assert len(amounts(ws)) == (3 if chosen is None else 2)
         assert damage(ws) == []
+
+
+def test_a_column_of_which_no_value_has_come_yet_is_null(workspace):
+    rules = (tm.between("note", 0, 1), tm.one_of("note", ["a"]), tm.matches("note", "a"))
+    bare = orders_of(1.0, 2.0).with_columns(note=pl.Series([None, None], dtype=pl.Null))
+    workspace.apply(shop(*rules, action="fail", orders=bare))
+    assert workspace.ingest()[0].rows_new == 2
+    workspace.apply(shop(tm.not_null("note"), action="fail", orders=orders_of(3.0, start=7).with_columns(note=None)))
+    with pytest.raises(tm.DataError, match="1 of 1 rows do not pass"):
+        workspace.ingest()

@@ -152,7 +152,6 @@ def test_values_of_every_type_are_shown(tmp_path):
             "many": [[1, None]],
             "inner": [{"a": 1.5}],
             "nothing": [float("nan")],
-            "endless": [float("inf")],
         },
         schema_overrides={"n": pl.UInt64},
     ).with_columns(kind=pl.lit("x").cast(pl.Categorical), fine=pl.lit(1).cast(pl.Datetime("ns")))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from tinymlops.errors import TinyMLOpsError
 from tinymlops.features.columns import known_types
 from tinymlops.features.definitions.definitions import in_words, kind_of
-from tinymlops.features.definitions.specs import CheckSpec, LabelSpec, OnDemandSpec, ViewSpec
+from tinymlops.features.definitions.on_demand import FEATURE, expressions_of, inputs_of
+from tinymlops.features.definitions.specs import CheckSpec, FeatureRequest, LabelSpec, OnDemandSpec, ViewSpec
 from tinymlops.features.law.pages import about_said
 
 if TYPE_CHECKING:
@@ -62,9 +65,38 @@ def documented(context: Context) -> Documented:
     its view or on-demand view, and a unit where it is a number; so does a label. Types are known once rows were ingested or where
     the source takes pushes; of others no unit is asked for.
     """
-    types = known_types(context)
+    types: dict[str, Mapping[str, pl.DataType]] = {**known_types(context)}
+    for spec in context.definitions.of(OnDemandSpec).values():
+        types[spec.name] = _computed(context, spec, types)
     every = [one for spec in context.definitions.all for one in _looked_at(spec, types.get(spec.name, {}))]
     return Documented(len(every), [one for one in every if one.lacks])
+
+
+def _computed(
+    context: Context, spec: OnDemandSpec, types: Mapping[str, Mapping[str, pl.DataType]]
+) -> dict[str, pl.DataType]:
+    """Return the features of an on-demand view and their types, Null where one is not known; none without its code."""
+    import polars as pl
+
+    requests = []
+    for name in spec.views:
+        views = [view for view in context.definitions.of(ViewSpec) if name.endswith(view)]
+        requests += [
+            FeatureRequest(view=view, prefix=name.removesuffix(view)) for view in [*sorted(views, key=len)][-1:]
+        ]
+    known = {
+        f"{FEATURE}{one.prefix}{feature}": dtype
+        for one in requests
+        for feature, dtype in types.get(one.view, {}).items()
+    }
+    found: dict[str, pl.DataType] = {}
+    with suppress(TinyMLOpsError):
+        function = context.function(spec.name, spec.code)
+        for name, one in expressions_of(spec, function, inputs_of(spec, requests, context.definitions)).items():
+            found[name] = pl.Null()
+            with suppress(pl.exceptions.PolarsError):
+                found[name] = pl.LazyFrame(schema=known).select(one).collect_schema().dtypes()[0]
+    return found
 
 
 def _looked_at(spec: AnySpec, types: Mapping[str, pl.DataType]) -> list[Lack]:
