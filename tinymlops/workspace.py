@@ -528,6 +528,7 @@ class Workspace(OpenWorkspace):
         """
         from tinymlops.features.law.pages import page
 
+        self._readers.flush()
         return page(self._context(), self.catalog.list(), name)
 
     def build_docs(self, directory: str | Path) -> list[Path]:
@@ -535,6 +536,7 @@ class Workspace(OpenWorkspace):
         from tinymlops.features.law.pages import pages
         from tinymlops.features.law.publishing import publish_pages
 
+        self._readers.flush()
         return publish_pages(pages(self._context(), self.catalog.list()), Path(directory))
 
     def check_docs(self) -> Documented:
@@ -548,6 +550,7 @@ class Workspace(OpenWorkspace):
         from tinymlops.features.law.health import health
 
         self._log.flush()
+        self._readers.flush()
         return health(self._context(), self.catalog.list())
 
     def start_run(

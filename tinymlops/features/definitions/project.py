@@ -275,6 +275,7 @@ class Project(DeclaresRows):
         spine: Source[..., Any],
         label: LabelDefinition[..., Any],
         features: Asked,
+        description: str = "",
         **about: Unpack[AboutOptions],
     ) -> TrainingSet:
         """Put together spine, label and features.
@@ -285,6 +286,7 @@ class Project(DeclaresRows):
             label: The outcome to learn.
             features: Views, picked features (`sky["visib"]`), roles (`sky.on("dest", prefix="dest_")`), on-demand
                 views and services, or their names, in the order of the columns of `X`.
+            description: What it is for, in a sentence.
             about: `owner=`, `tags=`, `variant=`, `keep=`, `enabled=`; see `AboutOptions`.
 
         Returns:
@@ -309,6 +311,7 @@ class Project(DeclaresRows):
             label=label.spec.name,
             features=self._requests(features),
             tz=self.tz,
+            description=description,
             about=about_of(name, about),
         )
         return self._add(TrainingSet(spec, self.specs), "training set")

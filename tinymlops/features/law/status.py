@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tinymlops.features.definitions.data_checks import checks_on
+from tinymlops.features.definitions.rules import in_code, shortened
 from tinymlops.features.definitions.specs import SourceSpec, ViewSpec
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.online.materialization import covered
 from tinymlops.features.online.pinned import VersionState, version_states
 from tinymlops.features.standing import starved_models
 from tinymlops.records import SourceState
+from tinymlops.registry.checks import newest_results
 from tinymlops.tables import html_table, text_table
 
 if TYPE_CHECKING:
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from tinymlops.features.law.planning import Plan
     from tinymlops.registry.models import Models
 
-__all__ = ["SourceStatus", "ViewStatus", "WorkspaceStatus", "status"]
+__all__ = ["SourceStatus", "ViewStatus", "WorkspaceStatus", "status", "views_behind"]
 
 
 class SourceStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +42,8 @@ class ViewStatus(msgspec.Struct, frozen=True, kw_only=True):
     view: str
     sequence: int | None
     """Up to which it is in the online store; None where it was never materialized."""
+    behind: str = ""
+    """Why it does not take the newer rows; empty where it does."""
 
 
 class WorkspaceStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +79,9 @@ class WorkspaceStatus(msgspec.Struct, frozen=True, kw_only=True):
         return [["source", "rows", "last rows"], *rows]
 
     def _views(self) -> list[list[str]]:
-        rows = [[one.view, _up_to(one.sequence)] for one in self.views]
+        rows = [
+            [one.view, _up_to(one.sequence) + (f", behind: {one.behind}" if one.behind else "")] for one in self.views
+        ]
         return [["feature view", "online"], *rows]
 
     def _versions(self) -> list[list[str]]:
@@ -103,6 +110,7 @@ def status(context: Context, models: Models, planned: Plan | None) -> WorkspaceS
         if not source.row_wise
     ]
     found = [(view.name, covered(context, view)) for view in definitions.of(ViewSpec).values()]
+    behind = views_behind(context)
     return WorkspaceStatus(
         sequence=database.sequence(),
         changes=[str(change) for change in planned.changes if change.action != "keep"] if planned is not None else [],
@@ -114,7 +122,10 @@ def status(context: Context, models: Models, planned: Plan | None) -> WorkspaceS
             )
             for name, state in states
         ],
-        views=[ViewStatus(view=name, sequence=None if one is None else one.sequence) for name, one in found],
+        views=[
+            ViewStatus(view=name, sequence=None if one is None else one.sequence, behind=behind.get(name, ""))
+            for name, one in found
+        ],
         versions=version_states(context, models),
         models={
             f"{newest.name}@{alias.alias}": alias.version
@@ -127,6 +138,22 @@ def status(context: Context, models: Models, planned: Plan | None) -> WorkspaceS
 
 def _up_to(sequence: int | None) -> str:
     return "-" if sequence is None else f"Q={sequence}"
+
+
+def views_behind(context: Context) -> dict[str, str]:
+    """Return the views that a check keeps from taking new rows in the online store, and what it says."""
+    database, found = context.environment.database, dict[str, str]()
+    for view in context.definitions.of(ViewSpec).values():
+        refusing = [spec for spec in checks_on(context.definitions, view) if spec.action == "fail"]
+        one = covered(context, view) if refusing else None
+        if one is None or one.sequence == database.sequence():
+            continue
+        known = {(spec.name, in_code(rule)) for spec in refusing for rule in spec.rules}
+        said = [last for last in newest_results(database) if (last.definition, last.rule) in known]
+        told = [f"{shortened(last.rule)} ({last.failed:,} of {last.rows:,} keys)" for last in said if not last.passed]
+        if told:
+            found[view.name] = f"it does not pass {', '.join(told)}"
+    return found
 
 
 def _shown(moment: datetime | None) -> str:

@@ -84,12 +84,14 @@ class RowPlan:
             return None
         now, sequence = context.now(), FOREVER
         keys = Request({name: [row[name]] for name in self._on})
-        answers = []
+        answers: list[Answer] = []
         for view in self._plan.views:
             found = view.read(snapshot, keys, now)
             if found is None:
                 return None
-            sequence = min(sequence, found[0].sequence)
+            if answers and found[0].sequence != sequence:
+                return None
+            sequence = found[0].sequence
             answers.append(found[1])
         values: dict[str, Any] = {}
         for answer in answers:
