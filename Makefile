@@ -10,7 +10,7 @@ WORKERS ?= 2
 SCALE  ?= 5
 SEED   ?= $(shell date +%s)
 RULES  := $(addprefix tests/test_,$(addsuffix .py,point_in_time_join historical_features training_data online_features prepared \
-          compaction join_files keys exact_sums kernels_asof kernels_online kernels_streaming kernels_windows cross_check stateful stateful_generations sql_gate))
+          compaction join_files keys exact_sums kernels_asof kernels_online kernels_streaming kernels_windows cross_check stateful stateful_generations sql_gate sql_columns))
 
 .PHONY: demo test checks kernels fuzz torture bench bench-peers bench-mlflow clean
 

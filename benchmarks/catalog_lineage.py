@@ -24,46 +24,46 @@ from s{number} where c4 > 0
 
 
 def main() -> None:
+    """Run the benchmark."""
     report = Report("catalog_lineage")
-    lineage(report)
+    nodes, taken = figures()
+    assert nodes >= 10_000, nodes
+    report.say(f"lineage over {nodes:,} nodes; {LINEAGE_MS:.0f} ms are allowed")
+    for what, ms in taken.items():
+        report.rows.append({"task": "lineage", "what": what, "nodes": nodes, "ms": ms, "allowed_ms": LINEAGE_MS})
+        report.say(f"  {what:48}{ms:9.1f} ms")
     report.save()
 
 
-def lineage(report: Report) -> None:
-    """Measure lineage over at least 10,000 nodes: the first answer of a process, and later ones."""
+def figures(*, sources: int = SOURCES) -> tuple[int, dict[str, float]]:
+    """Return the number of nodes, and milliseconds of the first answer of a process and of later ones."""
     with tempfile.TemporaryDirectory() as folder, tm.connect(Path(folder) / "big.tm", create=True) as ws:
-        ws.apply(many_definitions())
-        first = milliseconds(lambda: ws.lineage("s0.c0", downstream=True))
+        ws.apply(many_definitions(sources))
+        taken = {"the first of a process, SQL read": milliseconds(lambda: ws.lineage("s0.c0", downstream=True))}
         nodes = len(ws.lineage())
-        assert nodes >= 10_000, nodes
-        report.say(
-            f"lineage over {nodes:,} nodes of {len(ws.catalog.list()):,} definitions; {LINEAGE_MS:.0f} ms are allowed"
-        )
-        say(report, "the first of a process, sqlglot and SQL read", first, nodes)
         for what, reference, side in (
             ("a column, downstream", "s0.c0", {"downstream": True}),
             ("a training set, upstream", "ts0", {"upstream": True}),
             ("everything", None, {}),
         ):
-            taken = [
-                milliseconds(lambda asked=(reference, side): ws.lineage(asked[0], **asked[1])) for _ in range(RUNS)
-            ]
-            say(report, what, statistics.median(taken), nodes)
+            runs = [milliseconds(lambda asked=(reference, side): ws.lineage(asked[0], **asked[1])) for _ in range(RUNS)]
+            taken[what] = statistics.median(runs)
+    return nodes, taken
 
 
-def many_definitions() -> tm.Project:
+def many_definitions(sources: int = SOURCES) -> tm.Project:
     """Return a project of many sources, half of them with a transformation in SQL, and views, labels and training sets."""
     names: dict[str, object] = {"tm": tm, "datetime": __import__("datetime").datetime}
-    exec(_text(), names)  # a definition's source is named by its parameter
+    exec(_text(sources), names)  # a definition's source is named by its parameter
     project = names["project"]
     assert isinstance(project, tm.Project)
     return project
 
 
-def _text() -> str:
+def _text(sources: int) -> str:
     columns = ", ".join(f'"c{number}": float' for number in range(8))
     lines = ['project = tm.Project("big")', 'customer = project.entity("customer", key="customer")']
-    for number in range(SOURCES):
+    for number in range(sources):
         lines += [
             '@project.source(timestamp="seen")',
             f"def s{number}() -> tm.Schema:",
@@ -101,11 +101,6 @@ def milliseconds(work: Callable[[], object]) -> float:
     begun = time.perf_counter()
     work()
     return (time.perf_counter() - begun) * 1_000
-
-
-def say(report: Report, what: str, taken: float, nodes: int) -> None:
-    report.rows.append({"task": "lineage", "what": what, "nodes": nodes, "ms": taken, "allowed_ms": LINEAGE_MS})
-    report.say(f"  {what:48}{taken:9.1f} ms")
 
 
 if __name__ == "__main__":

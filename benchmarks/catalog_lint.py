@@ -14,8 +14,11 @@ from pathlib import Path
 FLIGHTS = Path(__file__).parent.parent / "examples" / "flights"
 
 
-def lint_of_flights() -> float:
-    """Return the seconds that a lint of the flights example takes, with a replay of 200 rows: at most 20."""
+LINT_SECONDS = 20.0
+
+
+def lint_of_flights(rows: int = 200) -> float:
+    """Return the seconds that a lint of the flights example takes, with a replay of so many rows."""
     import tinymlops as tm
 
     with tempfile.TemporaryDirectory() as directory:
@@ -28,17 +31,16 @@ def lint_of_flights() -> float:
             ws.apply(project)
             ws.ingest()
             begun = time.perf_counter()
-            report = ws.lint(replay=200)
+            report = ws.lint(replay=rows)
             seconds = time.perf_counter() - begun
-    if not report.clean or report.replayed != 200:
+    if not report.clean or report.replayed != rows:
         raise SystemExit(f"the flights example is not clean:\n{report}")
     return seconds
 
 
 def main() -> None:
-    """Print every figure beside its target."""
-    for name, target, figure in [("lint of flights, 200 rows replayed", 20.0, lint_of_flights)]:
-        print(f"{name:<40}{figure():>8.2f} s   (at most {target:.0f} s)")
+    """Print the figure beside what it may be."""
+    print(f"lint of flights, 200 rows replayed {lint_of_flights():>8.2f} s   (at most {LINT_SECONDS:.0f} s)")
 
 
 if __name__ == "__main__":

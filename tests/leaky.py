@@ -111,3 +111,33 @@ def transformation(body, inputs, returned):
     space = {"__name__": __name__, "tm": tm, "body": body, "returned": returned}
     exec(compile(text, "<planted>", "exec"), space)
     return space["made"]
+
+
+MODULE = """
+import tinymlops as tm
+
+project = tm.Project("airline")
+carrier = project.entity("carrier", key="carrier")
+flight = project.entity("flight", key="flight")
+
+
+@project.source(timestamp="predicted_at", id="flight")
+def departures() -> str:
+    return "select * from 'data/departures.parquet'"
+
+
+@project.source(timestamp="landed_at", id="flight")
+def landings() -> str:
+    return "select * from 'data/landings.parquet'"
+
+
+@project.feature_view(entity=carrier)
+def lateness(landings: tm.Rows) -> tm.Features:
+    return {"mean_1d": landings["arr_delay"].mean(window="1d")}
+
+
+@project.label(entity=flight, horizon="12h")
+def late(landings: tm.Rows) -> tm.Label:
+    return (landings["arr_delay"] > 15).last()
+"""
+"""The same project without a leak, as the text of a module, and without its training set."""

@@ -185,6 +185,13 @@ def test_without_json_a_command_writes_plain_text_into_a_pipe(in_shop, tmp_path,
     assert not set("┃━│─╭") & set(result.stdout)
 
 
+def test_show_and_plan_say_what_a_digest_does_not_see(in_shop):
+    said = run("show", "visits").stdout
+    assert "visits: what pl.read_csv reads; polars" in said
+    planned = json.loads(run("plan", "--json").stdout)["unseen"]
+    assert {one["name"]: one["what"] for one in planned}["visits"] == ["visits: what pl.read_csv reads"]
+
+
 def test_in_a_terminal_a_table_is_drawn(capsys, monkeypatch):
     from tinymlops_cli.output import Answer, Table, show
 

@@ -67,6 +67,7 @@ def test_a_sound_workspace_passes_every_check(shop):
             "rows",
             "commits",
             "clock",
+            "online views",
             "files",
             "online store",
             "join images",

@@ -127,7 +127,7 @@ def test_rows_in_quarantine_keep_their_values_and_are_kept_once(workspace):
     (kept,) = workspace.checks.quarantined()
     assert (kept.source, kept.rows, kept.rules, kept.status) == ("orders", 1, {'between("amount", 0)': 1}, "waiting")
     assert workspace.checks.rows(kept.id).to_dicts() == [
-        {"order": 1, "customer": "a", "at": at(1), "amount": -2.0, "__rules": 'between("amount", 0)'}
+        {"order": 1, "customer": "a", "at": at(1), "amount": -2.0, "__row": 0, "__rules": 'between("amount", 0)'}
     ]
     (again,) = workspace.ingest()
     assert (again.rows_known, again.rows_quarantined) == (2, 1)
@@ -416,7 +416,7 @@ def test_values_of_every_type_wait_and_are_released_as_they_were(workspace):
     with pytest.warns(match="quarantine"):
         workspace.ingest()
     kept = workspace.checks.rows(1)
-    assert kept.drop("__rules").equals(frames[0].cast({"label": pl.String()}))
+    assert kept.drop("__row", "__rules").equals(frames[0].cast({"label": pl.String()}))
     assert kept["__rules"].to_list() == ['between("amount", 0); not_null("nothing")']
     workspace.ingest()
     assert len(workspace.checks.quarantined()) == 1

@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import resource
+import signal
 import sys
 from datetime import date, timedelta
 from decimal import Decimal
@@ -344,6 +346,58 @@ def test_a_null_makes_integers_and_booleans_floats_in_every_batch(workspace, num
 
 
 @pytest.mark.usefixtures("torch")
+@pytest.mark.parametrize(
+    ("values", "dtype", "message"),
+    [
+        (
+            [2**64 - 1, 1],
+            pl.UInt64,
+            "holds 18446744073709551615, and a tensor holds integers up to 9223372036854775807",
+        ),
+        ([2**53 + 1, None], pl.Int64, "9007199254740993 has no float"),
+        ([[2**53 + 1, 2]] * 2, pl.Array(pl.Int64, 2), "9007199254740993 has no float"),
+    ],
+)
+@pytest.mark.usefixtures("torch")
+def test_an_integer_that_a_tensor_would_change_is_named(workspace, values, dtype, message):
+    ready(workspace)
+    saved = workspace.save_dataset("big", spine(2).with_columns(pl.Series("n", values, dtype)), ["spending"])
+    with pytest.raises(DataError, match=message):
+        list(saved.to_torch(["n"]))
+
+
+@pytest.mark.parametrize("columns", [[], ["customer", "customer"]])
+@pytest.mark.usefixtures("torch")
+def test_no_columns_or_one_twice_are_refused(workspace, columns):
+    ready(workspace)
+    saved = workspace.save_dataset("few", spine(2), ["spending"])
+    for read in (lambda: next(saved.batches(columns=columns)), lambda: saved.to_torch(columns)):
+        with pytest.raises(DefinitionError, match="names none|named twice"):
+            read()
+    for size in (0, 2.5, True):
+        with pytest.raises(DefinitionError, match="not a number of rows"):
+            saved.batches(size)
+
+
+@pytest.mark.parametrize("name", ["full.parquet", "full.csv"])
+def test_a_limit_on_the_size_of_files_is_told_and_nothing_is_left(workspace, tmp_path, name):
+    ready(workspace)
+    values = pl.Series("r", np.random.default_rng(1).random(20_000))
+    saved = workspace.save_dataset("many", spine(20_000).with_columns(values), ["spending"])
+    folder = tmp_path / "out"
+    folder.mkdir()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, hard))
+    try:
+        with pytest.raises(tm.TinyMLOpsError, match="cannot be written: File too large"):
+            saved.to_parquet(folder / name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    assert list(folder.iterdir()) == []
+
+
 def test_what_cannot_be_a_tensor_is_named(workspace, numbers):
     with pytest.raises(DataError, match="'customer' is String"):
         numbers.to_torch(["customer"])

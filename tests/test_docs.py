@@ -62,7 +62,9 @@ def shop(**about):
         return orders["amount"].sum()
 
     role = spending.on("customer", prefix="home_")
-    project.training_set("buyers", spine=orders, label=buys, features=[spending, role], owner="ana")
+    project.training_set(
+        "buyers", spine=orders, label=buys, features=[spending, role], owner="ana", description="Who buys."
+    )
     return project
 
 
@@ -193,7 +195,7 @@ def test_two_terms_whose_files_would_have_one_name_have_two(workspace, tmp_path)
 def test_what_is_documented_lacks_nothing(ws):
     found = ws.check_docs()
     assert found.lacking == []
-    assert (found.checked, found.share) == (10, 1.0)
+    assert (found.checked, found.share) == (11, 1.0)
 
 
 def test_what_lacks_is_listed(tmp_path):
@@ -215,8 +217,8 @@ def test_what_lacks_is_listed(tmp_path):
             Lack("feature", "bare:orders_1d", ["docstring", "unit"]),
             Lack("feature", "spending:spent_30d", ["unit"]),
         ]
-        assert found.share == pytest.approx(9 / 13)
-        assert str(found).startswith("9 of 13 definitions and features are documented (69.2%)\n")
+        assert found.share == pytest.approx(10 / 14)
+        assert str(found).startswith("10 of 14 definitions and features are documented (71.4%)\n")
 
 
 def test_an_empty_workspace_lacks_nothing(workspace):
@@ -229,3 +231,37 @@ def test_pictures_show_every_count_that_is_not_zero():
     assert sparkline([1, 1_000_000]) == "▁█"
     assert svg_bars([0, 1, 4]).count("<rect") == 3
     assert 'height="24"' in svg_bars([1])
+
+
+def test_features_of_on_demand_views_and_training_sets_are_looked_at(workspace):
+    project = tm.Project("shop")
+    customer = project.entity("customer", key="customer", description="Somebody.", owner="ana")
+
+    @project.source(timestamp="at", id="order", owner="ana")
+    def orders() -> tm.Schema:
+        """What is bought."""
+        return {"order": int, "customer": str, "at": datetime, "amount": float}
+
+    @project.feature_view(entity=customer, owner="ana", unit="EUR")
+    def spending(orders: tm.Rows) -> tm.Features:
+        """What is spent."""
+        return {"spent": orders["amount"].sum(window="30d")}
+
+    @project.on_demand(owner="ana")
+    def ratios(spending: tm.Inputs, budget: pl.Expr) -> dict[str, pl.Expr]:
+        return {"doubled": spending["spent"] * 2, "share": spending["spent"] / budget}
+
+    @project.label(entity=customer, horizon="1d", owner="ana", unit="EUR")
+    def buys(orders: tm.Rows) -> tm.Label:
+        """What is bought next."""
+        return orders["amount"].sum()
+
+    project.training_set("bare", spine=orders, label=buys, features=[spending], owner="ana")
+    project.training_set("told", spine=orders, label=buys, features=[spending], owner="ana", description="Who buys.")
+    workspace.apply(project)
+    assert sorted(str(one) for one in workspace.check_docs().lacking) == [
+        "feature ratios:doubled: no docstring, no unit",
+        "feature ratios:share: no docstring",
+        "on-demand view ratios: no docstring",
+        "training set bare: no docstring",
+    ]

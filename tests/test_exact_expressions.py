@@ -428,3 +428,54 @@ def test_a_missing_word_is_a_missing_attribute_to_python():
     assert not hasattr(rows["a"], "rolling_mean")
     assert not hasattr(tm.Rows(), "amount")
     assert getattr(rows["a"], "shape", "none") == "none"
+
+
+@pytest.mark.parametrize("divide", [operator.truediv, operator.floordiv, operator.mod], ids=lambda one: one.__name__)
+@pytest.mark.parametrize("dtype", [pl.Float64, pl.Float32, pl.Int64])
+def test_a_division_by_a_constant_gives_one_row_what_it_gives_many(divide, dtype):
+    values = pl.Series("x", [number * 0.1 for number in range(1, 500)]).cast(dtype).to_frame()
+    for constant in (0.1, 7.3, 86_400):
+        expression = divide(rows["x"], constant)
+        many = evaluate(expression, values).series.to_list()
+        assert many == [evaluate(expression, values[i : i + 1]).series.item() for i in range(values.height)]
+        if divide is operator.truediv and dtype == pl.Float64:
+            assert many == [divide(value, constant) for value in values["x"].to_list()]
+
+
+def test_what_a_row_is_divided_by_in_polars_gives_one_row_what_it_gives_many(tmp_path):
+    project = tm.Project("shop")
+    customer = project.entity("customer", key="customer")
+
+    @project.source(timestamp="at", id="order")
+    def orders() -> tm.Schema:
+        return {"order": int, "customer": int, "at": datetime, "amount": float}
+
+    @project.transformation(row_wise=True)
+    def shares(orders: tm.Rows) -> pl.LazyFrame:
+        return orders.filter(pl.col("amount") > 0).with_columns(
+            share=pl.col("amount") / 86_400, left=pl.col("amount") % 7.3
+        )
+
+    @project.feature_view(entity=customer)
+    def spending(shares: tm.Rows) -> tm.Features:
+        return {name: shares[name].last() for name in ("amount", "share", "left")}
+
+    @project.on_demand
+    def ratios(spending: tm.Inputs, basket: pl.Expr) -> dict[str, pl.Expr]:
+        return {"part": spending["amount"] / 86_400, "whole": basket // 0.1}
+
+    moments = [{"customer": number, "timestamp": at(9), "basket": number * 0.1} for number in range(1, 60)]
+    names = ["amount", "share", "left", "part", "whole"]
+    with tm.connect(tmp_path / "shop.tm", create=True, clock=lambda: at(9)) as ws:
+        ws.apply(project)
+        ws.materialize()
+        for row in moments:  # a push of one row each, which the online store follows
+            number = row["customer"]
+            ws.push("orders", [{"order": number, "customer": number, "at": at(1), "amount": number * 7.3}])
+        many = ws.get_historical_features(moments, ["spending", "ratios"]).select(names).to_dicts()
+        for row, expected in zip(moments, many, strict=True):
+            found = ws.get_historical_features([row], ["spending", "ratios"]).select(names).to_dicts()
+            asked = [{name: row[name] for name in ("customer", "basket")}]
+            online = ws.get_online_features(["spending", "ratios"], asked).to_polars().to_dicts()
+            assert found == [expected]
+            assert [{name: online[0][name] for name in names}] == [expected]

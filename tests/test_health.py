@@ -1,6 +1,6 @@
 """Health: sources that are late or failed, and definitions that nothing uses."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import polars as pl
 import pytest
@@ -143,3 +143,33 @@ def test_a_prediction_uses_what_its_model_stands_on(served):
 
 def test_an_empty_workspace_is_well(workspace):
     assert str(workspace.health()) == "0 of 0 definitions are well"
+
+
+def test_a_reader_that_names_itself_uses_what_it_reads(ws, clock):
+    ws.apply(shop([]))
+    ws.ingest()
+    clock.advance("95d")
+    assert "unused for 90 days: no training set, prediction or named reader uses it" in problems(ws)["spending"]
+    ws.get_online_features(["spending"], {"customer": ["a"]}, consumer="billing")
+    ws.flush()
+    found = problems(ws)
+    assert "spending" not in found or not any("unused" in one for one in found["spending"])
+    assert not any("unused" in one for one in found.get("orders", []))
+    assert any("unused" in one for one in found["visits"])
+
+
+def test_a_source_of_pushes_is_late_by_its_last_pushes(ws, clock):
+    project = tm.Project("shop")
+
+    @project.source(timestamp="at", id="click")
+    def clicks() -> tm.Schema:
+        return {"click": int, "at": datetime}
+
+    ws.apply(project)
+    for day in range(5):
+        clock.advance("24h")
+        ws.push("clicks", [{"click": 2 * day + n, "at": START + timedelta(days=day)} for n in range(2)])
+    clock.advance("48h")
+    assert problems(ws) == {}
+    clock.advance("48h")
+    assert problems(ws)["clicks"] == ["source clicks: last push 4d ago, usually every 1d"]

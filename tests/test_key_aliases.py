@@ -115,7 +115,7 @@ def test_aliases_are_outside_of_the_fingerprint_and_plan_shows_them(workspace):
     workspace.apply(project_of(()))
     before = {one.name: one.fingerprint for one in workspace.catalog.list()}
     assert workspace.key_aliases() == {"shopId": "shop"}
-    assert "* entity customer  (aliases)" in str(workspace.plan(project_of()))
+    assert "* entity customer  (+aliases.cust, +aliases.customerId)" in str(workspace.plan(project_of()))
     workspace.apply(project_of())
     assert {one.name: one.fingerprint for one in workspace.catalog.list()} == before
     assert workspace.key_aliases() == {"customerId": "customer", "cust": "customer", "shopId": "shop"}
@@ -166,3 +166,26 @@ def test_what_has_no_alias_is_passed_on_untouched():
     assert KeyNames({}, sent).rows is sent
     assert KeyNames({"b": "a"}, sent).rows is sent
     assert KeyNames({"b": "a"}, sent).restored(sent) is sent
+
+
+def test_other_aliases_are_a_change_that_the_plan_shows_one_by_one(workspace):
+    workspace.apply(project_of())
+    before = workspace.catalog.get("entity", "customer")
+    planned = workspace.plan(project_of(("customerId", "id")))
+    (change,) = (one for one in planned.changes if one.action != "keep")
+    assert str(change) == "* entity customer  (+aliases.id, -aliases.cust)"
+    workspace.apply(project_of(("customerId", "id")))
+    after = workspace.catalog.get("entity", "customer")
+    assert (after.version, after.fingerprint) == (before.version, before.fingerprint)
+    assert "(-aliases.customerId, -aliases.id)" in str(workspace.plan(project_of(())))
+    workspace.apply(project_of(()))
+    assert "(+aliases.cust, +aliases.customerId)" in str(workspace.plan(project_of()))
+
+
+def test_one_project_says_once_what_the_aliases_are():
+    project = project_of()
+    project.entity("customer", key="customer", aliases=("customerId", "cust"))
+    with pytest.raises(tm.ConflictError, match="already has <entity customer"):
+        project.entity("customer", key="customer", aliases=["other"])
+    with pytest.raises(tm.ConflictError, match="already has <entity customer"):
+        project.entity("customer", key="customer", aliases=("customerId", "cust"), owner="ana")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 from command_line import refused, registered_shop, succeed
-from conftest import at
+from conftest import at, shop
 from fuzzing import examples
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +20,7 @@ import tinymlops as tm
 from tinymlops.errors import DataError, NotFoundError, TinyMLOpsError
 from tinymlops.features.definitions.lineage import Graph, Node
 from tinymlops.features.law.lineage import AffectedModel, affected_by
+from tinymlops.features.law.lineage_answer import Lineage
 from tinymlops.records import Reader
 from tinymlops.registry import readers
 
@@ -175,6 +176,23 @@ def test_a_file_is_an_input_and_so_are_its_columns(ws):
     }  # fmt: skip
     assert "prices.item" in names(ws, "prices.csv.item", downstream=True)
     assert ("prices.csv.valid", "INDIRECT", "filter") in edges_to(ws, "prices")
+
+
+def test_a_column_of_a_file_is_one_however_its_name_is_written(workspace, tmp_path):
+    project = tm.Project("case")
+    pl.DataFrame({"k": ["a"], "seen": [at(1)], "Price": [1.0]}).write_parquet(tmp_path / "o.parquet")
+
+    @project.source(timestamp="seen")
+    def first() -> str:
+        return "select k, seen, PRICE * 2 as double from 'o.parquet'"
+
+    @project.source(timestamp="seen")
+    def second() -> str:
+        return "select k, seen, price + 1 as more from 'o.parquet' where Price > 0"
+
+    workspace.apply(project)
+    assert names(workspace, "o.parquet.PRICE", downstream=True) >= {"first.double", "second.more"}
+    assert len([one for one in names(workspace, "second.more") if one.lower() == "o.parquet.price"]) == 1
 
 
 def test_fields_of_structs_and_names_of_any_letters_are_followed_from_a_file(workspace, tmp_path):
@@ -354,11 +372,32 @@ def test_the_answer_can_be_carried_by_json_and_drawn(ws):
 def test_names_are_written_into_a_picture_as_text():
     graph, evil = Graph(), Node("file", "<script>.csv", 'a"<b>')
     graph.connect(evil, Node("source", "orders", "a"), "DIRECT", "identity")
-    from tinymlops.features.law.lineage_answer import Lineage
-
     found = Lineage(graph, None, graph.nodes, graph.nodes)
     assert "<script>" not in found._repr_html_()
     assert r"\"<b>" in found.to_dot()
+
+
+@pytest.mark.parametrize("name", ["顧客の注文履歴", "x" * 80, "注文" * 40, "Ωριαία", "e\u0301" * 12, "الطلبات"])
+def test_a_name_of_any_script_fits_into_its_box(name):
+    graph = Graph()
+    graph.connect(Node("file", "f.csv", name), Node("source", "orders", "a"), "DIRECT", "identity")
+    html = Lineage(graph, None, graph.nodes, graph.nodes)._repr_html_()
+    (x, width, text, shown) = re.search(
+        r"<rect x='(\d+)' y='\d+' width='(\d+)'[^>]*/><rect[^>]*/><text[^>]*>file f.csv</text><text x='(\d+)'[^>]*>([^<]+)<",
+        html,
+    ).groups()
+    pixels = sum(13 if ord(one) > 0x2E80 else 0 if one == "\u0301" else 7.3 for one in shown)
+    assert int(text) + pixels <= int(x) + int(width) + 1
+    assert pixels < 250
+
+
+def test_what_reads_nothing_is_drawn_before_its_first_reader():
+    graph = Graph()
+    for before, after in [("a", "b"), ("b", "c"), ("c", "d"), ("late", "d")]:
+        graph.connect(Node("source", before), Node("source", after), "DIRECT", "identity")
+    html = Lineage(graph, None, graph.nodes, graph.nodes)._repr_html_()
+    places = {name: int(x) for x, name in re.findall(r"<text x='(\d+)'[^>]*>source (\w+)<", html)}
+    assert places["a"] < places["b"] < places["c"] == places["late"] < places["d"]
 
 
 def test_an_empty_workspace_has_an_empty_answer(workspace):
@@ -576,3 +615,48 @@ def test_a_consumer_names_itself_over_http(served):
         assert refused_.status_code == 422
     found = {str(node) for node in served.lineage("reader:mobile-app", upstream=True).nodes}
     assert found >= {"splurge:1", "spending:spent_7d", "orders.amount"}
+
+
+def test_a_check_is_made_of_the_columns_that_it_asks(workspace):
+    project = shop(
+        pl.DataFrame({"customer": ["a"], "at": [at(1)], "amount": [1.0], "paid": [1.0], "note": ["x"]}),
+        pl.DataFrame({"visit": [1], "customer": ["a"], "at": [at(2)]}),
+    )
+    orders, spending = project.definitions["orders"], project.definitions["spending"]
+    rows = tm.Rows()
+    project.check(orders, tm.between("amount", 0), rows["paid"] >= 0, action="quarantine", owner="ana", tags=["money"])
+    project.check(orders, tm.fresh("9999d"), tm.volume(1), pl.col("paid") <= pl.col("amount"), name="batch")
+    project.check(spending, tm.not_null("last_amount"), tm.not_null("customer"))
+    workspace.apply(project)
+    workspace.ingest()
+    quarantine = "check orders_quarantine_checks"
+    for column, checks in (
+        ("amount", {quarantine, "check batch", "check spending_warn_checks"}),
+        ("paid", {quarantine, "check batch"}),
+        ("at", {"check batch", "check spending_warn_checks"}),
+        ("note", set()),
+    ):
+        lines = str(workspace.lineage(f"orders.{column}", downstream=True)).splitlines()
+        assert {line.lstrip("│├└─ ").partition("  (")[0] for line in lines if "check" in line} - {"check"} == checks, (
+            column
+        )
+    assert "spending:last_amount" in str(workspace.lineage("check:spending_warn_checks", upstream=True))
+    assert "orders.paid" in str(workspace.lineage("batch", upstream=True))
+    touched = affected_by(context_of(workspace), [("source", "orders", "paid")]).checks
+    assert set(touched) == {"orders_quarantine_checks", "batch"}
+    assert '"check.' not in workspace.lineage().to_openlineage()  # a check makes no table
+    assert workspace.catalog.get("check", "orders_quarantine_checks").spec["about"]["owner"] == "ana"
+    changed = workspace.plan(project)
+    assert not changed
+
+
+def test_a_check_takes_an_owner_and_tags_and_nothing_that_readers_are_told():
+    project = shop(pl.DataFrame())
+    orders = project.definitions["orders"]
+    for option in ({"enabled": False}, {"keep": True}, {"variant": "ana"}):
+        with pytest.raises(tm.DefinitionError, match="means nothing here: nothing reads a check"):
+            project.check(orders, tm.not_null("amount"), **option)
+    with pytest.raises(tm.DefinitionError, match="has no values of its own"):
+        project.check(orders, tm.not_null("amount"), unit="EUR")
+    with pytest.raises(tm.DefinitionError, match="option 'ownr', which does not exist"):
+        project.check(orders, tm.not_null("amount"), ownr="ana")

@@ -415,32 +415,7 @@ def test_an_entry_without_a_reason_is_refused(folder, entry):
 
 # The command
 
-MODULE = """
-import tinymlops as tm
-
-project = tm.Project("airline")
-carrier = project.entity("carrier", key="carrier")
-flight = project.entity("flight", key="flight")
-
-
-@project.source(timestamp="predicted_at", id="flight")
-def departures() -> str:
-    return "select * from 'data/departures.parquet'"
-
-
-@project.source(timestamp="landed_at", id="flight")
-def landings() -> str:
-    return "select * from 'data/landings.parquet'"
-
-
-@project.feature_view(entity=carrier)
-def lateness(landings: tm.Rows) -> tm.Features:
-    return {"mean_1d": landings["arr_delay"].mean(window="1d")}
-
-
-@project.label(entity=flight, horizon="12h")
-def late(landings: tm.Rows) -> tm.Label:
-    return (landings["arr_delay"] > 15).last()
+TAIL = """
 {extra}
 
 delays = project.training_set("delays", spine=departures, label=late, features=[lateness{more}])
@@ -461,13 +436,13 @@ def planted(means: tm.Rows) -> tm.Features:
 def test_the_command_exits_with_one_where_something_is_found_and_with_zero_where_nothing_is(folder):
     (folder / "tinymlops.toml").write_text('workspace = "airline.tm"\nmodules = ["airline_project"]\n')
     module = folder / "airline_project.py"
-    module.write_text(MODULE.replace("{extra}", "").replace("{more}", ""))
+    module.write_text((leaky.MODULE + TAIL).replace("{extra}", "").replace("{more}", ""))
     for verb in ("init", "apply", "ingest"):
         where = [folder] if verb == "init" else ["--project", folder]
         assert run(verb, *where).exit_code == 0
     done = run("lint", "--replay", "10", "--project", folder)
     assert (done.exit_code, done.stdout) == (0, "nothing found; 1 training set, 10 replayed rows\n")
-    module.write_text(MODULE.replace("{extra}", EXTRA).replace("{more}", ", planted"))
+    module.write_text((leaky.MODULE + TAIL).replace("{extra}", EXTRA).replace("{more}", ", planted"))
     done = run("lint", "--project", folder, "--json")  # before it is applied
     assert done.exit_code == 1
     report = json.loads(done.stdout)

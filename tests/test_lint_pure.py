@@ -9,48 +9,26 @@ from command_line import projects_forgotten
 import tinymlops as tm
 from tinymlops.features.definitions.code import import_modules
 
-HEAD = """
+HEAD = (
+    """
 import random
 import time
 import uuid
 from datetime import UTC, datetime
 
 import polars as pl
+"""
+    + leaky.MODULE
+    + """
 
-import tinymlops as tm
-
-project = tm.Project("airline")
-carrier = project.entity("carrier", key="carrier")
-flight = project.entity("flight", key="flight")
 CALLS = []
+features = [lateness]
 
 
 def frame():
     return pl.read_parquet(__file__.replace("airline.py", "data/landings.parquet"))
-
-
-@project.source(timestamp="predicted_at", id="flight")
-def departures() -> str:
-    return "select * from 'data/departures.parquet'"
-
-
-@project.source(timestamp="landed_at", id="flight")
-def landings() -> str:
-    return "select * from 'data/landings.parquet'"
-
-
-@project.feature_view(entity=carrier)
-def lateness(landings: tm.Rows) -> tm.Features:
-    return {"mean_1d": landings["arr_delay"].mean(window="1d")}
-
-
-@project.label(entity=flight, horizon="12h")
-def late(landings: tm.Rows) -> tm.Label:
-    return (landings["arr_delay"] > 15).last()
-
-
-features = [lateness]
 """
+)
 TAIL = """
 project.training_set("delays", spine=departures, label=late, features=features)
 """

@@ -1,9 +1,13 @@
 """Workspaces of older schemas open as they are, and are migrated to the newest schema."""
 
+import importlib
+import sys
 import zipfile
 from pathlib import Path
 
 import corrected_shop
+import covered_helpers
+import covered_shop
 import polars as pl
 import pytest
 import served_shop
@@ -149,3 +153,98 @@ def test_a_workspace_of_schema_3_goes_on_and_its_definitions_keep_their_fingerpr
         ws.materialize()
         assert ws.predict("splurge@champion", [{"customer": 1, "budget": 20.0}])
         assert ws.verify_online().same
+
+
+@pytest.fixture
+def covered(tmp_path, monkeypatch):
+    """The workspace of `covered_shop` from when a digest covered one function, and its modules in a directory of their own."""
+    with zipfile.ZipFile(FIXTURES / "schema_8.zip") as packed:
+        packed.extractall(tmp_path / "shop.tm")
+    (tmp_path / "shop.tm").chmod(0o700)
+    for module in (covered_helpers, covered_shop):
+        text = Path(module.__file__).read_text()
+        (tmp_path / Path(module.__file__).name).write_text(text)
+        monkeypatch.delitem(sys.modules, module.__name__)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+def loaded(directory, **changes):
+    """Import the shop again, with changes to the text of its helpers."""
+    text = (directory / "covered_helpers.py").read_text()
+    for before, after in changes.items():
+        assert before in text
+        text = text.replace(before, after)
+    (directory / "covered_helpers.py").write_text(text)
+    for name in ("covered_helpers", "covered_shop"):
+        sys.modules.pop(name, None)
+    importlib.invalidate_caches()
+    return importlib.import_module("covered_shop").project
+
+
+def identities(ws):
+    return [(row.kind, row.name, row.version, row.fingerprint) for row in ws.catalog.list()]
+
+
+def changed(plan):
+    return {one.name: one.detail for one in plan.changes if one.action != "keep"}
+
+
+def test_code_applied_when_a_digest_covered_one_function_is_the_same_after_the_upgrade(covered):
+    project, asked = loaded(covered), [{"customer": 1, "budget": 5.0}]
+    clock = tm.ReplayClock(covered_shop.NOW)
+    with tm.connect(covered / "shop.tm", clock=clock) as ws:
+        before = identities(ws)
+        assert not ws.plan(project)
+        answer = ws.predict("spender@champion", asked)[0]["probability"]
+        assert not ws.apply(project)
+        assert identities(ws) == before
+        assert ws.catalog.get("on_demand", "room").spec["code"]["covers"]["parts"].keys() == {
+            "room",
+            "covered_helpers.left",
+        }
+        assert ws.plan(project).unseen[0].packages.keys() == {"polars"}
+        assert all(report.rows_new == 0 for report in ws.ingest())
+        ws.materialize()
+        assert ws.verify("visits_to_orders").same
+        assert ws.verify_online().same
+        assert ws.predict("spender@champion", asked)[0]["probability"] == answer
+        audit = database_of(ws).rows("SELECT action, subject FROM audit WHERE action = 'definition.cover'")
+        assert {subject for _, subject in audit} == {
+            f"source:{name}" for name in ("orders", "visits", "paid", "days")
+        } | {"on_demand:room"}
+        assert database_of(ws).verify_audit() == []
+    with tm.connect(covered / "shop.tm", clock=clock) as ws:  # by what is stored now
+        assert not ws.plan(project)
+        assert ws.predict("spender@champion", asked)[0]["probability"] == answer
+
+
+@pytest.mark.parametrize("applied", [True, False], ids=["after an apply", "before an apply"])
+def test_a_helper_that_changes_after_the_upgrade_is_found_by_plan(covered, applied):
+    clock = tm.ReplayClock(covered_shop.NOW)
+    if applied:
+        with tm.connect(covered / "shop.tm", clock=clock) as ws:
+            ws.apply(loaded(covered))
+    project = loaded(covered, **{"RATE = 2.0": "RATE = 3.0", "return budget - spent": "return budget - 2 * spent"})
+    with tm.connect(covered / "shop.tm", clock=clock) as ws:
+        found = changed(ws.plan(project))
+        if not applied:  # nobody recorded what the helpers were
+            assert found == {}
+            return
+        assert {name: found[name] for name in ("paid", "days", "room")} == {
+            "paid": "code of covered_helpers.RATE",
+            "days": "code of covered_helpers.RATE",
+            "room": "code of covered_helpers.left",
+        }
+        assert {"orders", "visits"}.isdisjoint(found)
+        before = {(kind, name): (version, mark) for kind, name, version, mark in identities(ws)}
+        ws.apply(project)
+        after = {(kind, name): (version, mark) for kind, name, version, mark in identities(ws)}
+        assert after["on_demand", "room"][0] == before["on_demand", "room"][0] + 1
+        assert after["source", "orders"] == before["source", "orders"]
+        # Back again: the next version, and the fingerprint that builds and models know.
+        ws.apply(loaded(covered, **{"RATE = 3.0": "RATE = 2.0", "return budget - 2 * spent": "return budget - spent"}))
+        again = {(kind, name): mark for kind, name, _, mark in identities(ws)}
+        assert again == {key: mark for key, (_, mark) in before.items()}
+        assert len(ws.predict("spender@champion", [{"customer": 1, "budget": 5.0}])) == 1
+        assert ws.verify("visits_to_orders").same

@@ -231,6 +231,27 @@ def test_the_index_says_what_a_plain_look_at_every_row_says(tmp_path):
         assert [one for one in check(environment_of(ws), lambda _: None) if one.level == "damaged"] == []
 
 
+@pytest.mark.parametrize("columns", ["notes", "owner"])
+def test_gc_leaves_nothing_of_what_is_removed_in_the_file(ws, columns):
+    path, secret = environment_of(ws).path / "search.db", "xylophonist"
+    ws.gc()
+    assert not path.exists()  # nothing is indexed for it
+    if columns == "notes":
+        note = ws.catalog.note("late_arrivals", f"Asked for by the {secret}.")
+    else:
+        ws.apply(shop(late_arrivals=f"Named after a {secret}."))
+    assert ws.search(secret).found
+    assert secret.encode() in path.read_bytes()
+    if columns == "notes":
+        with database_of(ws).write(actor="test") as tx:
+            tx.delete(Note, id=note.id)
+    else:
+        ws.apply(shop())
+    ws.gc()
+    assert secret.encode() not in path.read_bytes()
+    assert not ws.search(secret).found
+
+
 def test_what_is_removed_is_not_left_in_the_file(ws, tmp_path):
     path = environment_of(ws).path / "search.db"
     secret = "xylophonist"

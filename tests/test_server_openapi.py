@@ -11,7 +11,14 @@ from test_server import JSON, LOCAL, ONLINE, OUTCOMES, PREDICT, ROW, WRITES
 import tinymlops as tm
 from tinymlops.errors import DefinitionError
 from tinymlops.server import app
-from tinymlops.server.messages import FeaturesRequest, OutcomesRequest, PredictRequest, PushRequest
+from tinymlops.server.messages import (
+    DropRequest,
+    FeaturesRequest,
+    OutcomesRequest,
+    PredictRequest,
+    PushRequest,
+    ReleaseRequest,
+)
 from tinymlops.server.route_class import class_of
 
 ROUTES = {
@@ -20,6 +27,11 @@ ROUTES = {
     ("POST", "/v1/models/{name:str}/predict"): "predict",
     ("POST", "/v1/features/online"): "read",
     ("POST", "/v1/sources/{name:str}/push"): "write",
+    ("GET", "/v1/checks/results"): "read",
+    ("GET", "/v1/checks/quarantines"): "read",
+    ("GET", "/v1/checks/quarantines/{number:int}/rows"): "read",
+    ("POST", "/v1/checks/quarantines/{number:int}/release"): "write",
+    ("POST", "/v1/checks/quarantines/{number:int}/drop"): "write",
     ("POST", "/v1/outcomes"): "write",
     ("GET", "/healthz"): "open",
     ("GET", "/readyz"): "open",
@@ -30,7 +42,11 @@ BODIES = {
     ONLINE: FeaturesRequest,
     OUTCOMES: OutcomesRequest,
     "/v1/sources/clicks/push": PushRequest,
+    "/v1/checks/quarantines/1/release": ReleaseRequest,
+    "/v1/checks/quarantines/1/drop": DropRequest,
 }
+NAMED = (ONLINE, "/v1/checks/results", "/v1/checks/quarantines")
+"""Routes that name something outside of their address."""
 
 
 @pytest.fixture
@@ -107,7 +123,10 @@ def test_the_document_is_at_two_paths_and_needs_nothing_else(client, document):
 
 
 def test_the_document_has_every_route_but_its_own(document):
-    listed = {(method, path.replace("{name}", "{name:str}")) for method, path in operations(document)}
+    listed = {
+        (method, path.replace("{name}", "{name:str}").replace("{number}", "{number:int}"))
+        for method, path in operations(document)
+    }
     assert listed == {route for route in ROUTES if not route[1].startswith("/schema")}
 
 
@@ -116,7 +135,7 @@ def test_every_operation_documents_its_errors_as_problems(document):
         statuses = set(operation["responses"])
         assert {"200", "403", "422", "500", "503"} <= statuses, path
         assert method == "GET" or {"400", "408", "413", "415"} <= statuses, path
-        assert ("{name}" in path) == ("404" in statuses) or path == ONLINE, path
+        assert ("{n" in path) == ("404" in statuses) or path in NAMED, path
         for status, response in operation["responses"].items():
             (content,) = response["content"].values()
             reference = content["schema"]["$ref"]

@@ -1,16 +1,20 @@
 """Services: one name for a set of features, wherever features are asked for."""
 
 import json
+from datetime import datetime
 
 import polars as pl
 import pytest
 from command_line import succeed, write_shop
 from conftest import at, shop
+from inside import context_of
 from litestar.testing import TestClient
 
 import tinymlops as tm
 from tinymlops.errors import ConflictError, DefinitionError, NotFoundError
 from tinymlops.features.definitions import specs
+from tinymlops.features.definitions.nouns import TrainingSet
+from tinymlops.features.law.lineage import affected_by
 
 ORDERS = pl.DataFrame(
     {"customer": ["a", "b", "a"], "at": [at(1), at(2), at(3)], "amount": [1.0, 2.0, 4.0], "order": [1, 2, 3]}
@@ -116,6 +120,37 @@ def test_lineage_leads_from_features_to_the_services_that_name_them(workspace):
     workspace.apply(project_of())
     assert "inputs" in str(workspace.lineage("spending:newest", downstream=True))
     assert "spending:newest" in str(workspace.lineage("service:inputs", upstream=True))
+
+
+def test_a_version_that_only_a_service_names_has_its_lineage(workspace):
+    workspace.apply(project_of())
+    workspace.apply(project_of(lambda view: ["spending@v1:newest"], amounts="2d"))
+    upstream = str(workspace.lineage("service:inputs", upstream=True))
+    assert "spending@v1:newest" in upstream
+    assert "orders" in upstream
+    found = affected_by(context_of(workspace), [("source", "orders", "amount")])
+    assert found.services == ["inputs"]
+
+
+def test_lint_looks_at_what_services_read(workspace):
+    naive = ORDERS.with_columns(due=pl.Series([datetime(2024, 1, 2)] * 3))
+    project = shop(
+        naive, VISITS, features=lambda rows: {"due": rows["due"].last(), "spent": rows["amount"].sum(window="1d")}
+    )
+    del project.definitions["visits_to_orders"]
+    assert not [noun for noun in project.definitions.values() if isinstance(noun, TrainingSet)]
+    project.service("inputs", features=["spending:due", project.definitions["spending"].on("friend", prefix="friend_")])
+    workspace.apply(project)
+    workspace.ingest()
+    for report in (workspace.lint(), workspace.lint("inputs"), workspace.lint(project.definitions["inputs"])):
+        assert "naive-column:orders.due" in [finding.name for finding in report.findings]
+        assert report.services == ["inputs"]
+        assert "1 service" in str(report)
+    pure = workspace.lint(pure=True)
+    assert pure.run_twice == 3  # two sources and the view
+    assert [one for one in pure.findings if one.level == "impurity"] == []
+    with pytest.raises(NotFoundError, match="there is no training set or service 'input'"):
+        workspace.lint("input")
 
 
 def test_a_service_read_by_a_consumer_is_its_features(workspace):

@@ -200,3 +200,23 @@ def test_a_column_may_have_the_name_of_a_column_of_ours(tmp_path, name):
         for _ in range(2):
             ws.ingest()
         assert name in str(ws.docs("rows"))
+
+
+def test_pushed_rows_are_described_when_they_move_into_a_file(workspace):
+    project = tm.Project("shop")
+
+    @project.source(timestamp="at", id="order")
+    def orders() -> tm.Schema:
+        return {"order": int, "at": datetime, "amount": float}
+
+    workspace.apply(project)
+    rows = [{"order": n, "at": datetime(2024, 1, 1, n, tzinfo=UTC), "amount": n * 1.5} for n in range(4)]
+    workspace.push("orders", rows)
+    sql = "select name, rows, minimum, maximum from column_statistics order by name"
+    assert workspace.sql(sql).height == 0
+    workspace.compact("orders")
+    assert workspace.sql(sql).filter(pl.col("name") == "amount").rows() == [("amount", 4, 0.0, 4.5)]
+    assert workspace.sql(sql).filter(pl.col("name") == "order").rows() == [("order", 4, None, None)]
+    workspace.push("orders", [{**rows[0], "order": 9, "amount": 7.0}])
+    workspace.compact("orders")
+    assert workspace.sql(sql).filter(pl.col("name") == "amount").rows() == [("amount", 1, 7.0, 7.0)]

@@ -14,6 +14,7 @@ from inside import context_of, database_of, online_of, set_clock
 
 import tinymlops as tm
 from tinymlops.errors import DefinitionError, NotFoundError
+from tinymlops.features.definitions import specs
 from tinymlops.features.definitions.code import import_modules
 from tinymlops.features.online.pinned import version_states
 from tinymlops.features.online.variants import states
@@ -263,6 +264,27 @@ def test_a_training_set_may_name_the_version_that_it_comes_with(ws):
     assert ws.catalog.get("training_set", "buyers").below["feature_view:spending@v3"] == 3
 
 
+def test_a_project_may_name_a_version_of_another_projects_view(ws):
+    ws.apply(shop("48h"))
+    ws.apply(shop("24h"))
+    ws.push("orders", [order(1, "a", 60, 3.0)])
+    set_clock(ws, tm.ReplayClock(at(101)))
+    other = tm.Project("other")
+    other.service("theirs", features=["spending@v1:spent"])
+    assert "+ service theirs" in str(ws.plan(other))
+    ws.apply(other)
+    assert ws.get_online_features(["theirs"], {"customer": ["a"]}).to_dict()["v1_spent"] == [3.0]
+    assert {state.version: state.pinned_by for state in version_states(context_of(ws), ws.models)} == {
+        "spending@v1": ("service theirs",)
+    }
+    ws.apply(shop("12h"))
+    assert ws.get_online_features(["theirs"], {"customer": ["a"]}).to_dict()["v1_spent"] == [3.0]
+    wrong = tm.Project("other")
+    wrong.service("theirs", features=["spending@v9"])
+    with pytest.raises(NotFoundError, match="feature view 'spending' has no version 9"):
+        ws.plan(wrong)
+
+
 def test_a_version_that_says_keep_stays(ws):
     ws.apply(shop("48h", keep=True))
     fill(ws)
@@ -273,6 +295,28 @@ def test_a_version_that_says_keep_stays(ws):
     assert names_online(ws) == ["24h", "48h"]
     (state,) = version_states(context_of(ws), ws.models)
     assert state.pinned_by == ("keep=True",)
+
+
+def test_keep_can_be_taken_from_a_version_that_is_not_in_force_and_given_to_one(ws):
+    ws.apply(shop("48h", keep=True, variant="ana"))
+    fill(ws)
+    with pytest.raises(DefinitionError, match="spending@v1 is in force, and its definition says") as info:
+        ws.catalog.keep("spending@v1", False)
+    assert info.value.hint == "write keep=False there, and apply the project"
+    ws.apply(shop("24h"))
+    ws.materialize()
+    assert ws.catalog.keep("spending@ana", False).spec["about"] == {"variant": "ana"}
+    assert version_states(context_of(ws), ws.models) == []
+    assert ws.get_online_features(["spending@ana"], {"customer": ["a"]}).features == ("ana_spent", "ana_last")
+    ws.gc()
+    assert names_online(ws) == ["24h"]
+    ws.catalog.keep("spending@v1", True)
+    assert [one.view for one in ws.materialize()] == ["spending", "spending@v1"]
+    told = ws.sql("select action, detail from tinymlops.audit where action = 'definition.keep' order by n")
+    assert [('"keep":true' in text.replace(" ", "")) for text in told["detail"]] == [False, True]
+    with pytest.raises(NotFoundError, match="'spending' has no version 7"):
+        ws.catalog.keep("spending@v7", False)
+    assert not ws.plan(shop("24h"))
 
 
 def test_a_lost_version_is_materialized_again(tmp_path):
@@ -319,8 +363,10 @@ def test_a_model_serves_the_versions_that_it_was_trained_on(ws):
     ws.apply(shop("12h"))
     ws.gc()
     assert names_online(ws) == ["24h", "48h"]  # the model's two; the newest was never materialized
-    (state,) = version_states(context_of(ws), ws.models)
-    assert state.pinned_by == ("model buyer@v1",)
+    assert {state.version: state.pinned_by for state in version_states(context_of(ws), ws.models)} == {
+        "spending@v1": ("model buyer@v1",),
+        "spending@v2": ("model buyer@v1",),  # the newest when it was trained
+    }
     again = ws.predict("buyer", [{"customer": "a"}, {"customer": "b"}]).to_rows()
     assert [row["prediction"] for row in again] == [row["prediction"] for row in predicted]
     assert ws.verify_online().same
@@ -394,6 +440,13 @@ def test_a_version_reads_the_rows_that_its_definitions_name_and_says_since_when_
     assert any(note.startswith(said) for note in ws.plan(pinned).notes)
     ws.apply(pinned)
     assert version_states(context_of(ws), ws.models)[0].ended == ended[1]
+    status = ws.status()
+    assert [(one.version, one.pinned_by, one.ended) for one in status.versions] == [
+        ("spending@v1", ("training set buyers",), ended[1])
+    ]
+    assert str(status).splitlines()[-1].split("  ")[0] == "spending@v1"
+    assert f"source orders ended at Q={ended[1].sequence}, 2024-01-05 14:00 UTC" in str(status)
+    assert "source orders ended at" in status._repr_html_()
     for hour in (119, 130):
         ws.push("visits", [{"visit": hour, "customer": "a", "at": at(hour)}])
     set_clock(ws, tm.ReplayClock(at(200)))
@@ -524,6 +577,112 @@ def test_python_code_stands_beside_its_successor_where_its_module_is_kept(ws, mo
     assert ws.get_historical_features(spine, features).drop("timestamp").equals(read.to_polars())
 
 
+RESTS = """
+
+    @project.source(timestamp="at", id="visit")
+    def visits() -> tm.Schema:
+        return {"visit": int, "customer": str, "at": datetime, "budget": float}
+
+
+    @project.label(entity=customer, horizon="1d")
+    def buys(visits: tm.Rows) -> tm.Label:
+        return visits.count()
+"""
+
+
+def rests(more=""):
+    """The module of a shop with a training set, and with what is put at its end."""
+    return SHOP + RESTS + more
+
+
+def test_a_version_of_an_on_demand_view_stands_in_a_training_set_a_service_and_a_model(ws, module):
+    sklearn = pytest.importorskip("sklearn.ensemble")
+    set_clock(ws, tm.ReplayClock(at(0)))
+    ws.apply(module("first_rests", rests()))
+    rows = []
+    for hour in range(1, 100):
+        set_clock(ws, tm.ReplayClock(at(hour)))
+        ws.push("orders", [{"customer": "a", "at": at(hour), "amount": float(hour % 5)}])
+        ws.push("visits", [{"visit": hour, "customer": "a", "at": at(hour), "budget": float(hour)}])
+        rows.append({"customer": "a", "budget": float(hour), "timestamp": at(hour)})
+    set_clock(ws, tm.ReplayClock(at(200)))
+    changed = rests().replace("* 2", "* 3").replace("budget - spending", "2 * budget - spending")
+    for place, asked in enumerate(
+        [
+            '[spending, spending.variant("v1"), rest, rest.variant("v1")]',
+            '["spending", "spending@v1", "rest", "rest@v1"]',
+        ]
+    ):
+        project = module(
+            f"second_rests_{place}",
+            changed
+            + textwrap.indent(
+                f'\n\nasked = {asked}\nproject.training_set("buyers", spine=visits, label=buys, features=asked)\n'
+                'project.service("inputs", features=asked)\n',
+                "    ",
+            ),
+        )
+        ws.plan(project)
+    ws.apply(project)
+    data = ws.get_training_data("buyers")
+    assert data.train.X.columns == ["last", "v1_last", "rest", "v1_rest"]
+    spine = pl.DataFrame(rows)
+    features = [project.definitions["rest"].variant("v1"), "spending@v1", "rest", "spending"]
+    offline = ws.get_historical_features(spine, features)
+    assert offline["v1_rest"].to_list() == [
+        row["budget"] - last for row, last in zip(rows, offline["v1_last"], strict=True)
+    ]
+    assert offline["rest"].to_list() == [
+        2 * row["budget"] - last for row, last in zip(rows, offline["last"], strict=True)
+    ]
+    assert data.train.X["v1_rest"].to_list() == [
+        None if last is None else budget - last
+        for budget, last in zip(data.train.spine["budget"], data.train.X["v1_last"], strict=True)
+    ]
+    assert ws.verify(data.build_id).same
+    with ws.start_run("trees", data=data) as run:
+        run.log_model(sklearn.HistGradientBoostingRegressor().fit(data.train.X, data.train.y))
+    ws.register_model("buyer", run=run)
+    key = [{"customer": "a", "budget": 7.0}]
+    online = ws.get_online_features(["inputs"], key).to_polars()
+    ws.materialize("spending", "spending@v1")
+    assert ws.get_online_features(["inputs"], key).to_polars().equals(online)
+    (predicted,) = ws.predict("buyer", key).to_rows()
+    asked = online.select("last", "v1_last", "rest", "v1_rest")
+    assert predicted["prediction"] == pytest.approx(ws.load_model("buyer").estimator.predict(asked)[0])
+    told = str(ws.lineage("rest@v1", upstream=True))
+    assert "spending@v1:last" in told
+    assert "spending:last" not in told
+    assert repr(project.definitions["rest"].variant("ana")) == "<on-demand view rest@ana>"
+
+
+def test_a_version_of_an_on_demand_view_is_checked_by_what_it_reads(ws, module):
+    ws.apply(module("one_rests", rests()))
+    other = rests().replace('return {"last": doubled["amount"].last()}', 'return {"newest": doubled["amount"].last()}')
+    other = other.replace('spending["last"]', 'spending["newest"]')
+    asked = textwrap.indent('\n\nproject.service("inputs", features=["spending@v1", "rest@v1"])\n', "    ")
+    ws.apply(module("two_rests", other + asked))
+    ws.push("orders", [{"customer": "a", "at": at(90), "amount": 3.0}])
+    set_clock(ws, tm.ReplayClock(at(101)))
+    assert ws.get_online_features(["inputs"], [{"customer": "a", "budget": 10.0}]).to_dict()["v1_rest"] == [4.0]
+    wrong = textwrap.indent('\n\nproject.service("inputs", features=["spending", "rest@v1"])\n', "    ")
+    with pytest.raises(NotFoundError, match="view 'spending' has no feature 'last'"):
+        ws.plan(module("three_rests", other + wrong))
+    twice = textwrap.indent(
+        '\n\nproject.service("inputs", features=["spending@v1", "rest@v1", rest.variant("v1")])\n', "    "
+    )
+    with pytest.raises(DefinitionError, match="two features named 'v1_rest'"):
+        ws.plan(module("four_rests", other + twice))
+
+
+def test_a_part_of_an_on_demand_view_is_not_taken_for_the_whole(ws, module):
+    ws.apply(module("part_shop", SHOP))
+    for text, right in (("rest:rest", "'rest'"), ("rest:rst", "'rest'"), ("rest@v1:rest", "'rest@v1'")):
+        with pytest.raises(NotFoundError, match="on-demand view 'rest' is asked for as a whole") as info:
+            ws.get_online_features(["spending", text], [{"customer": "a", "budget": 10.0}])
+        assert info.value.hint == f"ask for {right}"
+
+
 def test_python_code_cannot_stand_beside_its_successor_in_one_module(ws, module):
     ws.apply(module("only_shop", SHOP))
     ws.push("orders", [{"customer": "a", "at": at(90), "amount": 3.0}])
@@ -575,6 +734,54 @@ def test_what_is_not_enabled_takes_no_new_readers_and_tells_the_others(ws):
     assert "read another version of it" in info.value.hint
     ws.apply(shop("24h"))  # the next version is open
     assert ws.get_online_features(["spending"], {"customer": ["a"]}).features == ("spent", "last")
+
+
+def test_what_stands_on_a_closed_source_takes_no_new_readers_and_a_service_that_has_it_is_told(ws):
+    def closed(*, orders=True, view=True, service=True, more=False):
+        project = shop("48h", enabled=view)
+        source = project.definitions["orders"]
+        about = msgspec.UNSET if orders else specs.About(enabled=False, owner="ana")
+        source.spec = msgspec.structs.replace(source.spec, about=about)
+        project.service("inputs", features=["spending:last"], enabled=service)
+        if more:
+            project.service("others", features=["spending:last"])
+        return project
+
+    ws.apply(closed())
+    ws.push("orders", [order(1, "a", 90, 1.0)])
+    set_clock(ws, tm.ReplayClock(at(101)))
+    spine = pl.DataFrame({"customer": ["a"], "timestamp": [at(101)]})
+
+    def reads(asked, project):
+        yield lambda: ws.get_online_features(asked, {"customer": ["a"]})
+        yield lambda: ws.get_historical_features(spine, asked)
+        yield lambda: ws.save_dataset("kept", spine, asked)
+        if asked == ["inputs"]:
+            yield lambda: ws.get_historical_features(spine, [project.definitions["inputs"]])
+
+    for shut, said in (
+        ({"orders": False}, "feature view 'spending' reads source orders, which is not enabled"),
+        ({"view": False}, "feature view 'spending' is not enabled"),
+    ):
+        project = closed(**shut)
+        told = said.partition(" reads ")[2].partition(",")[0] or "feature view"
+        assert any(note.startswith(f"service inputs reads {told}") for note in ws.plan(project).notes)
+        ws.apply(project)
+        for read in reads(["spending"], project):
+            with pytest.raises(DefinitionError, match=said) as info:
+                read()
+            assert ("ask ana" in info.value.hint) == ("orders" in shut)
+        for read in reads(["inputs"], project):
+            with pytest.warns(UserWarning, match="service inputs reads .* not enabled: move on from it"):
+                read()
+        with pytest.raises(DefinitionError, match="service others would read"):
+            ws.plan(closed(**shut, more=True))
+    project = closed(service=False)
+    ws.apply(project)
+    for read in reads(["inputs"], project):
+        with pytest.raises(DefinitionError, match="service 'inputs' is not enabled"):
+            read()
+    assert ws.get_online_features(["spending:last"], {"customer": ["a"]}).to_dict()["last"] == [1.0]
 
 
 def test_a_model_of_what_is_not_enabled_still_serves(ws):
@@ -700,3 +907,94 @@ def test_a_service_a_range_and_a_saved_dataset_read_versions(ws):
     assert over.select("customer", "spent", "v1_spent").rows() == [("a", 5.0, 3.0)]
     ws.save_dataset("kept", spine, ["both"])
     assert ws.datasets.verify("kept").same
+
+
+def trained(ws, name="buyers", alias=None):
+    """Register a model of a training set."""
+    sklearn = pytest.importorskip("sklearn.ensemble")
+    data = ws.get_training_data(name)
+    with ws.start_run("trees", data=data) as run:
+        run.log_model(sklearn.HistGradientBoostingRegressor().fit(data.train.X, data.train.y))
+    ws.register_model("buyer", run=run, alias=alias)
+
+
+def came(ws):
+    set_clock(ws, tm.ReplayClock(at(0)))
+    ws.apply(shop("48h"))
+    for hour in range(1, 100):
+        set_clock(ws, tm.ReplayClock(at(hour)))
+        ws.push("orders", [order(hour, "ab"[hour % 2], hour, float(hour % 7))])
+        ws.push("visits", [{"visit": hour, "customer": "ab"[hour % 3 == 0], "at": at(hour)}])
+    set_clock(ws, tm.ReplayClock(at(200)))
+
+
+def test_the_reach_of_a_change_is_by_the_versions_that_a_model_pins_and_names_services_and_readers(ws):
+    came(ws)
+    only = shop("24h", both="v1")
+    only.training_set("old", spine=only.definitions["visits"], label=only.definitions["buys"], features=["spending@v1"])
+    only.service("inputs", features=["spending:last"])
+    ws.apply(only)
+    trained(ws, "old", alias="champion")
+    ws.get_online_features(["inputs"], {"customer": ["a"]}, consumer="billing")
+    ws.get_online_features(["spending@v1:spent"], {"customer": ["a"]}, consumer="archive")
+    changed = shop("12h", both="v1")
+    changed.service("inputs", features=["spending:last"])
+    reach = {one.name: one for one in ws.plan(changed).reach}["spending"]
+    assert "service inputs" in reach.definitions
+    assert reach.models == {"buyer@champion": "keeps v1, which it was trained with"}
+    assert reach.readers == ["billing reads spending:last"]
+    assert "readers: billing reads spending:last" in str(reach)
+
+
+def test_a_model_is_within_the_reach_of_its_source_by_its_new_name(ws):
+    def named(name, delay=None, was=None):
+        project = tm.Project("shop")
+        customer = project.entity("customer", key="customer")
+
+        def orders() -> tm.Schema:
+            return {"order": int, "customer": str, "at": datetime, "amount": float}
+
+        orders.__name__ = name
+        source = project.source(timestamp="at", id="order", was=was, delay=delay)(orders)
+        scope = {"tm": tm}
+        exec(
+            f"def spending({name}: tm.Rows) -> tm.Features:\n    return {{'last': {name}['amount'].last()}}\n"
+            f"def buys({name}: tm.Rows) -> tm.Label:\n    return {name}.count()\n",
+            scope,
+        )
+        view = project.feature_view(entity=customer)(scope["spending"])
+        label = project.label(entity=customer, horizon="1h")(scope["buys"])
+        project.training_set("buyers", spine=source, label=label, features=[view])
+        return project
+
+    set_clock(ws, tm.ReplayClock(at(0)))
+    ws.apply(named("orders"))
+    for hour in range(1, 60):
+        set_clock(ws, tm.ReplayClock(at(hour)))
+        ws.push("orders", [{"order": hour, "customer": "a", "at": at(hour), "amount": float(hour)}])
+    set_clock(ws, tm.ReplayClock(at(200)))
+    trained(ws, alias="champion")
+    ws.apply(named("purchases", was="orders"))
+    reach = {one.name: one for one in ws.plan(named("purchases", "1h", was="orders")).reach}["purchases"]
+    assert list(reach.models) == ["buyer@champion"]
+
+
+def test_a_model_of_a_version_whose_content_came_twice_pins_the_one_that_it_was_trained_on(ws):
+    """Where only what is below has changed, two versions of a view have one fingerprint."""
+    set_clock(ws, tm.ReplayClock(at(0)))
+    ws.apply(shop("48h", minimum=0))
+    for hour in range(1, 100):
+        set_clock(ws, tm.ReplayClock(at(hour)))
+        ws.push("orders", [order(hour, "a", hour, float(hour % 5))])
+        ws.push("visits", [{"visit": hour, "customer": "a", "at": at(hour)}])
+    set_clock(ws, tm.ReplayClock(at(200)))
+    data = ws.get_training_data("buyers")
+    sklearn = pytest.importorskip("sklearn.ensemble")
+    with ws.start_run("trees", data=data) as run:
+        run.log_model(sklearn.HistGradientBoostingRegressor().fit(data.train.X, data.train.y))
+    ws.apply(shop("48h", minimum=3))  # the view itself is as it was
+    ws.register_model("buyer", run=run)  # only now
+    rows = {row.name: row.version for row in ws.load_model("buyer").manifest.definitions if row.kind != "training_set"}
+    assert rows["spending"] == 1
+    (state,) = version_states(context_of(ws), ws.models)
+    assert (state.version, state.pinned_by) == ("spending@v1", ("model buyer@v1",))

@@ -67,6 +67,8 @@ class LintReport(msgspec.Struct, frozen=True, kw_only=True):
     """What the project allows, each with its reason."""
     training_sets: list[str]
     """Those that were looked at."""
+    services: list[str]
+    """Those whose features were looked at."""
     replayed: int
     """Spine rows whose features were computed again from what could be known."""
     run_twice: int
@@ -93,6 +95,7 @@ class LintReport(msgspec.Struct, frozen=True, kw_only=True):
         counts = [(sum(one.level == level for one in self.findings), level) for level in _ORDER]
         found = ", ".join(_counted(count, level) for count, level in counts if count) or "nothing"
         looked = [_counted(len(self.training_sets), "training set"), _counted(self.replayed, "replayed row")]
+        looked += [_counted(len(self.services), "service")] if self.services else []
         looked += [_counted(self.run_twice, "definition") + " run twice"] if self.run_twice else []
         return f"{found} found{f', {len(self.allowed)} allowed' if self.allowed else ''}; {', '.join(looked)}"
 

@@ -31,6 +31,7 @@ __all__ = [
     "require_no_nulls",
     "times_to_micros",
     "to_polars",
+    "twice",
 ]
 
 Frame = Any
@@ -421,3 +422,14 @@ def has_only_finite(series: pl.Series) -> bool:
     NaN and infinities stay in a sum, and nulls are left out of it; a sum of great numbers may overflow.
     """
     return math.isfinite(series.sum())
+
+
+def twice(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return all rows of a frame, and all of them again below, so that a single row is computed as one among others is.
+
+    Polars divides a single float by a constant, and multiplies more of them by its reciprocal: the last digits differ, and
+    with them the whole numbers of `//` and `%`. Two equal frames of one row, put together, would be a single value again.
+    """
+    import polars as pl
+
+    return pl.DataFrame([pl.concat([column, column], rechunk=True) for column in frame])

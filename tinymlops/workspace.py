@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tinymlops.client import Client
     from tinymlops.config import Config
     from tinymlops.features.definitions.asking import Asked
-    from tinymlops.features.definitions.nouns import FeatureRole, FeatureView, Source, TrainingSet
+    from tinymlops.features.definitions.nouns import FeatureRole, FeatureView, Service, Source, TrainingSet
     from tinymlops.features.definitions.project import Project
     from tinymlops.features.history.dataset_rows import SavedDataset
     from tinymlops.features.history.reproducing import VerifiedBuild
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tinymlops.features.history.training_sets import TrainingData
     from tinymlops.features.intake.compaction import Compacted
     from tinymlops.features.intake.pushing import Pushed
+    from tinymlops.features.law.data_diff import DataDiff
     from tinymlops.features.law.documented import Documented
     from tinymlops.features.law.health import HealthReport
     from tinymlops.features.law.lineage_answer import Lineage
@@ -151,6 +152,7 @@ class Workspace(OpenWorkspace):
         """Say what `apply` would change, after checking that the definitions fit together; no source is read."""
         from tinymlops.features.law.planning import plan
 
+        self._readers.flush()
         return plan(project, self._context(), self.catalog, self.models)
 
     def status(self, project: Project | None = None) -> WorkspaceStatus:
@@ -431,7 +433,7 @@ class Workspace(OpenWorkspace):
 
     def lint(
         self,
-        *training_sets: TrainingSet | str,
+        *names: TrainingSet | Service | str,
         project: Project | None = None,
         replay: int = 200,
         seed: int = 0,
@@ -440,7 +442,7 @@ class Workspace(OpenWorkspace):
         """Look for leaks, and on request for definitions that do not give the same twice; nothing is recorded.
 
         Args:
-            training_sets: Which; none for all.
+            names: Training sets and services; none for all.
             project: Whose definitions, applied or not; None for those in force.
             replay: How many rows of each are computed again from what was visible at their time.
             seed: Which rows these are.
@@ -452,10 +454,10 @@ class Workspace(OpenWorkspace):
         from tinymlops.features.law.linting import lint
         from tinymlops.features.law.numbering import definitions_to_apply
 
-        context, names = self._named(training_sets)
+        context, chosen = self._named(names)
         if project is not None:
             context = context.with_project(definitions_to_apply(project.specs(), self.catalog), project.functions())
-        return lint(context, names, rows=replay, seed=seed, pure=pure)
+        return lint(context, chosen, rows=replay, seed=seed, pure=pure)
 
     def reproduce(self, build: str) -> TrainingData:
         """Build a training set again, by the rows and definitions of a build; nothing is recorded.
@@ -476,6 +478,52 @@ class Workspace(OpenWorkspace):
         from tinymlops.features.history.reproducing import verify_build
 
         return verify_build(self._context(), build)
+
+    def diff(self, before: str, after: str) -> DataDiff:
+        """Say why the numbers of two builds differ: every changed cell is put down to a cause.
+
+        Rows are matched by keys and time. A cell's cause is the first of spine, new rows, correction, deletion and definition
+        that alone, made to the build with the lesser sequence, gives it the value of the other. What no change does alone
+        is `joint`, with the changes that it takes. A row that only one build has is counted apart.
+
+        Args:
+            before: As for `reproduce`.
+            after: As for `reproduce`; it may be of another training set.
+
+        Returns:
+            Counts and examples; `to_polars()` has every changed cell.
+
+        Raises:
+            NotFoundError: If this workspace has no such build.
+            DefinitionError: If one cannot be made again, because Python code that it stands on has changed since.
+        """
+        from tinymlops.features.law.diffing import diff_builds
+
+        return diff_builds(self._context(), before, after)
+
+    def diff_features(
+        self,
+        spine: Frame,
+        features: Asked,
+        *,
+        before: int,
+        after: int,
+        timestamp: str = "timestamp",
+        tz: str | None = None,
+    ) -> DataDiff:
+        """Say why the features of a spine differ between two sequences, as `diff` does of builds, by the definitions in force.
+
+        Args:
+            spine: As for `get_historical_features`.
+            features: As for `get_historical_features`.
+            before: `Q`: by the rows with a sequence up to this one.
+            after: The other sequence.
+            timestamp: The spine's time column.
+            tz: Zone of times that carry none.
+        """
+        from tinymlops.features.law.diffing import diff_features
+
+        return diff_features(self._context(), spine, features, before=before, after=after, timestamp=timestamp, tz=tz)
 
     def verify_online(self, *, since: datetime | date | str | None = None) -> VerifiedOnline:
         """Recompute the features of predictions, logged since a moment if one is given, and compare them; `same` if none differs.
@@ -510,6 +558,7 @@ class Workspace(OpenWorkspace):
         """
         from tinymlops.features.law.pages import page
 
+        self._readers.flush()
         return page(self._context(), self.catalog.list(), name)
 
     def build_docs(self, directory: str | Path) -> list[Path]:
@@ -517,6 +566,7 @@ class Workspace(OpenWorkspace):
         from tinymlops.features.law.pages import pages
         from tinymlops.features.law.publishing import publish_pages
 
+        self._readers.flush()
         return publish_pages(pages(self._context(), self.catalog.list()), Path(directory))
 
     def check_docs(self) -> Documented:
@@ -530,6 +580,7 @@ class Workspace(OpenWorkspace):
         from tinymlops.features.law.health import health
 
         self._log.flush()
+        self._readers.flush()
         return health(self._context(), self.catalog.list())
 
     def start_run(

@@ -1,19 +1,17 @@
-"""`status`, `show`, `log`, `diff`, `why`, `note`, `mark` and `marks`: definitions and models as they were and are."""
+"""`status`, `show`, `log`, `why`, `note`, `mark`, `marks` and `keep`: definitions and models as they were and are."""
 
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
-from tinymlops.errors import DefinitionError, NotFoundError
 from tinymlops_cli import completion
 from tinymlops_cli.commands import command
+from tinymlops_cli.differences import definition_of
 from tinymlops_cli.output import Answer, Table
 from tinymlops_cli.session import Session
 
 if TYPE_CHECKING:
-    from tinymlops.records import Definition
     from tinymlops.registry.remarks import VersionStory
 
 __all__ = ["add_to"]
@@ -29,7 +27,7 @@ Kind = Annotated[str | None, typer.Option("--kind", help="Which of several that 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    for function in (status, show, log, diff, why, note, mark, marks):
+    for function in (status, show, log, why, note, mark, marks, keep):
         command(app)(function)
 
 
@@ -42,9 +40,19 @@ def status(session: Session) -> Answer:
 
 def show(session: Session, reference: Reference, *, kind: Kind = None) -> Answer:
     """Show a version of a definition as it was applied."""
-    row = _definition(session, reference, kind)
+    row = definition_of(session, reference, kind)
     fields = [[name, value] for name, value in row.spec.items() if value not in (None, "", [], {})]
+    covers = (row.spec.get("code") or {}).get("covers")
+    if covers is not None:
+        fields = [[name, _without(value, "covers") if name == "code" else value] for name, value in fields]
+        packages = [f"{name} {version}".rstrip() for name, version in covers.get("packages", {}).items()]
+        fields.append(["digest covers", ", ".join(covers.get("parts", ()))])
+        fields.append(["digest does not see", "; ".join([*covers.get("unseen", ()), *packages]) or "nothing known"])
     return Answer(row, [Table(["field", f"{row.name}@v{row.version}"], fields)])
+
+
+def _without(fields: dict[str, object], name: str) -> dict[str, object]:
+    return {key: value for key, value in fields.items() if key != name}
 
 
 def log(session: Session, reference: Reference, *, kind: Kind = None) -> Answer:
@@ -55,19 +63,6 @@ def log(session: Session, reference: Reference, *, kind: Kind = None) -> Answer:
         for one in stories
     ]
     return Answer(stories, [Table.of(rows)])
-
-
-def diff(session: Session, before: Reference, after: Reference, *, kind: Kind = None) -> Answer:
-    """Say how two versions of a definition differ, field by field."""
-    from tinymlops.features.definitions import specs
-    from tinymlops.features.law.differences import differences
-
-    rows = [_definition(session, one, kind) for one in (before, after)]
-    old, new = (specs.decode(msgspec.json.encode(row.spec)) for row in rows)
-    if type(old) is not type(new):
-        raise DefinitionError(f"{before} and {after} are of different kinds", hint="compare versions of one definition")
-    found = differences(old, new)
-    return Answer({"before": before, "after": after, "differences": found}, found or ["no difference"])
 
 
 def why(session: Session, reference: Reference, *, kind: Kind = None) -> Answer:
@@ -122,13 +117,18 @@ def marks(session: Session) -> Answer:
     return Answer({"marks": found, "counts": rows}, [Table.of(rows) if rows else "nothing is marked"])
 
 
-def _definition(session: Session, reference: str, kind: str | None) -> "Definition":
-    catalog = session.workspace.catalog
-    target = catalog.remarks.find(reference, kind=kind)
-    for row in catalog.versions(target.kind, target.name):
-        if row.version == target.version:
-            return row
-    raise NotFoundError(f"{reference} is a model, not a definition", hint=f"tinymlops models show {target.name}")
+def keep(
+    session: Session,
+    reference: Reference,
+    *,
+    off: Annotated[bool, typer.Option("--off", help="Let it go: gc drops it where nothing names it.")] = False,
+    kind: Kind = None,
+) -> Answer:
+    """Let a version that is not in force stay beside its successors."""
+    row = session.workspace.catalog.keep(reference, not off, kind=kind)
+    return Answer(
+        row, [f"{row.name}@v{row.version} {'goes with the next gc, if nothing names it' if off else 'stays'}"]
+    )
 
 
 def _told(story: "VersionStory") -> list[str]:

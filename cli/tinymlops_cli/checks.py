@@ -13,6 +13,13 @@ from tinymlops_cli.session import Session
 __all__ = ["add_to"]
 
 Number = Annotated[int, typer.Argument(metavar="QUARANTINE", help="Its number.")]
+Ids = Annotated[
+    list[str] | None,
+    typer.Option("--id", metavar="ID", help="Only the rows of this event; may be given more than once."),
+]
+Rows = Annotated[
+    list[int] | None, typer.Option("--row", metavar="N", min=0, help="Only this __row; may be given more than once.")
+]
 Target = Annotated[
     str | None,
     typer.Argument(
@@ -81,9 +88,21 @@ def quarantined(
     return Answer(found, [Table.of(shown) if shown else "no rows are in quarantine"])
 
 
-def release(session: Session, number: Number) -> Answer:
-    """Let the rows of a quarantine go in as if they came now; what came again meanwhile is known."""
-    report: Any = session.workspace.checks.release(number)
+def release(
+    session: Session,
+    number: Number,
+    *,
+    id: Ids = None,  # noqa: A002 - the option's name
+    row: Rows = None,
+    replace_newer: Annotated[
+        bool,
+        typer.Option(
+            "--replace-newer", help="Let them take the place of versions that were stored with them or since."
+        ),
+    ] = False,
+) -> Answer:
+    """Let rows of a quarantine go in as if they came now; what came again meanwhile is known, the others wait on."""
+    report: Any = session.workspace.checks.release(number, ids=id, rows=row, replace_newer=replace_newer)
     counts = {
         name: value for name, value in msgspec.structs.asdict(report).items() if name.startswith("rows_") and value
     }
@@ -91,9 +110,15 @@ def release(session: Session, number: Number) -> Answer:
     return Answer(report, [Table.of([{"source": report.source, **shown}])])
 
 
-def drop(session: Session, number: Number) -> Answer:
-    """Give up the rows of a quarantine: their values are removed, and the same rows stay out when they come again."""
-    dropped = session.workspace.checks.drop(number)
+def drop(
+    session: Session,
+    number: Number,
+    *,
+    id: Ids = None,  # noqa: A002 - the option's name
+    row: Rows = None,
+) -> Answer:
+    """Give up rows of a quarantine: their values are removed, and the same rows stay out when they come again."""
+    dropped = session.workspace.checks.drop(number, ids=id, rows=row)
     return Answer(dropped, [f"{dropped.rows:,} rows of {dropped.source} are dropped"])
 
 

@@ -57,13 +57,16 @@ def _answer(session: Session, plan: "Plan", code: int = 0) -> Answer:
         "reach": plan.reach,
         "leaks": plan.leaks,
         "notes": plan.notes,
+        "unseen": plan.unseen,
     }
     return Answer(data, [str(plan)], code)
 
 
 def lint(
     session: Session,
-    names: Annotated[list[str] | None, typer.Argument(metavar="TRAINING_SETS", help="Which; none for all.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAMES", help="Training sets and services; none for all.")
+    ] = None,
     *,
     replay: Annotated[int, typer.Option(min=0, metavar="ROWS", help="Rows of each to compute again.")] = 200,
     seed: Annotated[int, typer.Option(help="Which rows these are.")] = 0,
@@ -77,6 +80,7 @@ def lint(
         "findings": [{"name": one.name, **_fields(one)} for one in report.findings],
         "allowed": [{"name": one.name, **_fields(one)} for one in report.allowed],
         "training_sets": report.training_sets,
+        "services": report.services,
         "replayed": report.replayed,
         "run_twice": report.run_twice,
     }

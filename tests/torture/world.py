@@ -6,7 +6,9 @@ import shutil
 import sqlite3
 import tempfile
 import time
+import warnings
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
@@ -56,6 +58,25 @@ def clicks() -> tm.Schema:
     return {"click": int, "customer": int, "at": datetime, "seconds": float}
 
 
+@project.source(timestamp="at", id="refund")
+def refunds() -> pl.DataFrame:
+    """Money given back; some rows are wrong, and more of them with the variable."""
+    count = int(os.environ.get(ORDERS, "300")) - 290
+    number = pl.int_range(count, eager=True)
+    times = [START + timedelta(minutes=30 * refund) for refund in range(count)]
+    return pl.DataFrame({"refund": number, "customer": number % CUSTOMERS, "at": times, "amount": number % 3 - 1.0})
+
+
+@project.source(timestamp="at", id="tip")
+def tips() -> tm.Schema:
+    """Money given on top."""
+    return {"tip": int, "customer": int, "at": datetime, "amount": float}
+
+
+sane_refunds = project.check(refunds, tm.between("amount", 0), action="quarantine")
+sane_tips = project.check(tips, tm.between("amount", 0), action="quarantine")
+
+
 @project.feature_view(entity=customer)
 def spending(orders: tm.Rows) -> tm.Features:
     """What a customer spends."""
@@ -91,6 +112,14 @@ def click_rows(first, count):
     ]
 
 
+def tip_rows(first, count):
+    """Tips with ids of their own; every second one is wrong."""
+    return [
+        {"tip": n, "customer": n % CUSTOMERS, "at": START + timedelta(minutes=n), "amount": 1.0 if n % 2 else -1.0}
+        for n in range(first, first + count)
+    ]
+
+
 def connect(path, *, create=False):
     """Open a workspace of the shop, long after its last row."""
     return tm.connect(path, create=create, clock=tm.ReplayClock(NOW))
@@ -104,10 +133,16 @@ def build(path):
         ws.apply(project)
         for count in ("100", "200", "300"):
             os.environ[ORDERS] = count
-            ws.ingest()
+            with warnings.catch_warnings(action="ignore", category=UserWarning):
+                ws.ingest("orders", "visits")
         ws.compact("orders")
         os.environ[ORDERS] = "310"
         ws.ingest("orders")
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
+            ws.ingest("refunds")
+            ws.push("tips", tip_rows(0, 8))
+        ws.catalog.note("spending", "What was known at the beginning.")
+        ws.search("beginning")
         ws.push("clicks", click_rows(0, 20), batch_id="first")
         ws.materialize(spending, interest)
         data = ws.get_training_data(visits_to_orders)
@@ -166,6 +201,57 @@ def _artifact(ws):
     return notes.id
 
 
+def _quarantine_ingest(ws):
+    os.environ[ORDERS] = "340"
+    with warnings.catch_warnings(action="ignore", category=UserWarning):
+        return ws.ingest("refunds")[0].sequence
+
+
+def _quarantine_push(ws):
+    with warnings.catch_warnings(action="ignore", category=UserWarning):
+        return ws.push("tips", tip_rows(100, 6)).sequence
+
+
+def _quarantine_threads(ws):
+    """Push from several threads at once, which share commits."""
+    with warnings.catch_warnings(action="ignore", category=UserWarning), ThreadPoolExecutor(4) as pool:
+        return sum(
+            one.rows_quarantined for one in pool.map(lambda n: ws.push("tips", tip_rows(200 + 10 * n, 4)), range(8))
+        )
+
+
+def _waiting(ws, source):
+    """Settle what waits of a source; nothing if that was done before."""
+    return [one.id for one in ws.checks.quarantined(source)]
+
+
+def _release(ws, source="refunds"):
+    return [ws.checks.release(number).rows_new for number in _waiting(ws, source)]
+
+
+def _release_some(ws):
+    """Release one row of the first quarantine, by its number; nothing if that was done before."""
+    for number in _waiting(ws, "tips"):
+        if 0 in ws.checks.rows(number)["__row"]:
+            return ws.checks.release(number, rows=[0]).rows_new
+    return 0
+
+
+def _drop(ws):
+    return [ws.checks.drop(number).rows for number in _waiting(ws, "tips")]
+
+
+def _dataset(ws):
+    spine = pl.DataFrame({"customer": range(CUSTOMERS), "timestamp": [NOW] * CUSTOMERS})
+    return ws.save_dataset("customers", spine, [spending]).rows
+
+
+def _index(ws):
+    """Index what was said since, as a search does; and gather what is gone."""
+    ws.catalog.note("pace", "Counted while it was indexed.")
+    return len(ws.search("indexed").found)
+
+
 def _create(path):
     with connect(path.with_name("new.tm"), create=True) as ws:
         yield database_of(ws).sequence()
@@ -182,6 +268,7 @@ def _restore(path):
     yield restore(path.with_name("saved"), path.with_name("restored.tm"), advance=lambda _: None).sequence
 
 
+_SETTLED = "SELECT coalesce(sum(rows), 0) FROM quarantines WHERE settled_at IS NOT NULL AND source = '{}'"
 VERBS = {
     "ingest": _opened(_ingest),
     "rebuild": _opened(lambda ws: int(ws.ingest("orders", rebuild=True)[0].generation > 0)),
@@ -191,6 +278,17 @@ VERBS = {
     "register": _opened(lambda ws: ws.register_model("splurge", run="tree", alias="staging").version),
     "promote": _opened(lambda ws: ws.promote("splurge", 2).version),
     "artifact": _opened(_artifact),
+    "quarantine_ingest": _opened(_quarantine_ingest),
+    "quarantine_push": _opened(_quarantine_push),
+    "quarantine_threads": _opened(_quarantine_threads),
+    "release": _opened(_release),
+    "release_push": _opened(lambda ws: _release(ws, "tips")),
+    "release_some": _opened(_release_some),
+    "drop": _opened(_drop),
+    "dataset": _opened(_dataset),
+    "note": _opened(lambda ws: ws.catalog.note("spending", "What was found out since.").id),
+    "mark": _opened(lambda ws: ws.catalog.mark("spending", "golden").mark),
+    "index": _opened(_index),
     "gc": _opened(collect_garbage),
     "backup": _opened(_backup),
     "restore": _restore,
@@ -200,6 +298,20 @@ VERBS = {
 """Verb to a generator on a path that yields once its result is acknowledged, and closes after that."""
 ELSEWHERE = {"backup": "copy", "restore": "restored.tm", "create": "new.tm", "migrate": "old.tm"}
 """Verb to what it makes or changes, where that is not the workspace itself."""
+
+
+COUNTED = {
+    "quarantine_ingest": "SELECT count(*) FROM quarantines",
+    "quarantine_push": "SELECT count(*) FROM quarantines",
+    "release": _SETTLED.format("refunds"),
+    "release_push": _SETTLED.format("tips"),
+    "release_some": _SETTLED.format("tips"),
+    "drop": _SETTLED.format("tips"),
+    "dataset": "SELECT count(*) FROM datasets",
+    "note": "SELECT count(*) FROM notes",
+    "mark": "SELECT count(*) FROM marks",
+}
+"""Verb to what counts how far it has come."""
 
 
 def measure(verb, path):
@@ -230,6 +342,12 @@ def measure(verb, path):
             return ws.models.get("splurge@champion").version
         if verb == "artifact":
             return database.rows("SELECT count(*) FROM artifacts")[0][0]
+        if verb in COUNTED:
+            return database.rows(COUNTED[verb])[0][0]
+        if verb == "quarantine_threads":
+            return database.rows("SELECT sum(rows) FROM quarantines")[0][0]
+        if verb == "index":
+            return len(ws.search("indexed").found)
         return len(_garbage(ws))
 
 
@@ -320,6 +438,7 @@ def invariants(path):
             return problems
         problems += sequences(ws)
         problems += _twice(ws)
+        problems += _checked(ws)
         problems += _versions(ws)
         if database_of(ws).sequence():
             problems += _parity(ws)
@@ -358,6 +477,25 @@ def _twice(ws):
             ids = stored_rows(context_of(ws), source.name, [source.id])[source.id]
             if ids.n_unique() != len(ids):
                 yield f"{source.name} has rows twice: {ids.filter(ids.is_duplicated()).unique().to_list()[:10]}"
+
+
+def _checked(ws):
+    """Yield the rows that came and are neither stored nor in quarantine, or are both."""
+    if "refunds" not in {row.name for row in ws.catalog.list()}:
+        return
+    for source, identifier in (("refunds", "refund"), ("tips", "tip")):
+        stored = ws.sql(f"select {identifier} as id, amount from {source}")
+        kept = [ws.checks.rows(one.id) for one in ws.checks.quarantined(source)]
+        waiting = [number for rows in kept for number in rows[identifier]]
+        if len(set(waiting)) < len(waiting) or set(waiting) & set(stored["id"]):
+            yield f"{source} has rows twice: waiting {sorted(waiting)}, stored {sorted(stored['id'])}"
+        dropped = sum(one.rows for one in ws.checks.quarantined(source, status="dropped"))
+        released = sum(one.rows for one in ws.checks.quarantined(source, status="released"))
+        wrong = stored.filter(pl.col("amount") < 0).height
+        if wrong != released:
+            yield f"{source} has {wrong} wrong rows, and {released} were released"
+        if source == "tips" and stored.height - wrong != len(waiting) + dropped + wrong:
+            yield f"of the tips {stored.height} are stored, {len(waiting)} wait and {dropped} are dropped: half a batch"
 
 
 def _versions(ws):
@@ -418,14 +556,26 @@ def finish(path, verb, before, after, acknowledged):
         found["half_visible"] += invariants(subject)
     if not (verb in ("backup", "restore") and reached == after):
         run(verb, path, lambda _: None)
-    wanted = after + 1 if verb in ("register", "artifact") and reached == after else after
+    wanted = after + 1 if verb in ("register", "artifact", "dataset", "note", "index") and reached == after else after
     if measure(verb, path) != wanted:
         found["again"].append(f"done again, it is {measure(verb, path)} instead of {wanted}")
     found["again"] += invariants(subject)
     return found
 
 
-ATOMIC = ("ingest", "push", "compact", "register", "promote", "artifact", "backup", "restore", "create", "migrate")
+ATOMIC = (
+    *COUNTED,
+    "ingest",
+    "push",
+    "compact",
+    "register",
+    "promote",
+    "artifact",
+    "backup",
+    "restore",
+    "create",
+    "migrate",
+)
 """Verbs that are done or not; the others may have come half way."""
 
 

@@ -19,9 +19,10 @@ from tinymlops.features.compute.aggregates import compute
 from tinymlops.features.compute.arranged import history_of
 from tinymlops.features.compute.rules import require_fits
 from tinymlops.features.definitions import graph, specs
+from tinymlops.features.definitions.definitions import key_of
 from tinymlops.features.definitions.expressions import with_window
 from tinymlops.features.definitions.nouns import title_of
-from tinymlops.features.definitions.on_demand import FEATURE, TIMESTAMP, check_row_by_row, inputs_of
+from tinymlops.features.definitions.on_demand import FEATURE, TIMESTAMP, check_row_by_row, inputs_of, read_as
 from tinymlops.features.definitions.specs import (
     CheckSpec,
     EntitySpec,
@@ -40,6 +41,7 @@ from tinymlops.schema import parse_dtype
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.expressions import Aggregate
+    from tinymlops.features.definitions.specs import FeatureRequest
 
 __all__ = ["check_columns", "check_readers", "known_types"]
 
@@ -189,7 +191,7 @@ class _Known:
             if request.on_demand:
                 on_demand = self._definitions.for_request(request).get(OnDemandSpec, request.view)
                 _require(spine, on_demand.request, f"{where}, spine {training_set.spine!r}", on_demand.name)
-                self._check_on_demand(on_demand, training_set, spine, dtypes)
+                self._check_on_demand(on_demand, request, training_set, spine, dtypes)
                 continue
             reader = self._definitions.for_request(request)
             view = reader.get(ViewSpec, request.view)
@@ -235,6 +237,7 @@ class _Known:
     def _check_on_demand(
         self,
         on_demand: OnDemandSpec,
+        asked: FeatureRequest,
         training_set: TrainingSetSpec,
         spine: pl.DataFrame,
         dtypes: dict[str, dict[str, pl.DataType] | None],
@@ -242,16 +245,17 @@ class _Known:
         reads: dict[str, pl.DataType] = {name: spine.schema[name] for name in on_demand.request}
         if on_demand.uses_timestamp:
             reads[TIMESTAMP] = pl.Datetime("us", "UTC")
-        for request in training_set.features:
-            if graph.parameter_of(request) not in on_demand.views:
-                continue
+        beside = training_set.features
+        for request in (one for name in on_demand.views for one in read_as(name, beside, prefix=asked.prefix)):
             known = dtypes[request.view] if request.version is msgspec.UNSET else None
             if known is None:
                 return
             for name in self._definitions.features_of(request):
                 reads[f"{FEATURE}{request.prefix}{name}"] = known[name]
-        function = self._context.function(on_demand.name, on_demand.code)
-        check_row_by_row(on_demand, function, inputs_of(on_demand, training_set.features, self._definitions), reads)
+        function = self._context.for_request(asked).function(on_demand)
+        check_row_by_row(
+            on_demand, function, inputs_of(on_demand, beside, self._definitions, prefix=asked.prefix), reads
+        )
 
     def _computed(
         self, source_name: str, entity: str, features: dict[str, Aggregate], where: str, *, ttl: int | None
@@ -311,7 +315,7 @@ class _Known:
         inputs = {name: self._input(source, name) for name in source.inputs}
         if source.sql is not None:
             return pl.DataFrame(schema=self._context.query_columns(source.sql, inputs))
-        if _is_lazy(self._context.functions[source.name]):
+        if _is_lazy(self._context.functions[key_of(source)]):
             return self._lazy(source, inputs)
         state = state_of(self._context, source.name)
         if state is None or state.definition != specs.fingerprint(source):
@@ -326,7 +330,7 @@ class _Known:
 
     def _lazy(self, source: SourceSpec, inputs: dict[str, pl.DataFrame]) -> pl.DataFrame:
         """Call a function for its lazy frame, and return the frame's columns."""
-        function = self._context.functions[source.name]
+        function = self._context.functions[key_of(source)]
         given: Any = function(None) if source.takes_since else function(**{n: f.lazy() for n, f in inputs.items()})
         if not isinstance(given, pl.LazyFrame):
             raise DefinitionError(

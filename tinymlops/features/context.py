@@ -15,7 +15,7 @@ import msgspec
 from tinymlops.errors import AccessError, DataError, DefinitionError, NotFoundError
 from tinymlops.features.definitions import graph, specs
 from tinymlops.features.definitions.code import find_function, is_same, require_same
-from tinymlops.features.definitions.definitions import Definitions, in_words
+from tinymlops.features.definitions.definitions import Definitions, in_words, key_of
 from tinymlops.features.definitions.nouns import title_of
 from tinymlops.features.definitions.specs import OnDemandSpec, SourceSpec, ViewSpec
 from tinymlops.times import Clock, parse_duration, system_clock, to_micros
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from tinymlops.config import Config
     from tinymlops.features.definitions.definitions import Older
-    from tinymlops.features.definitions.specs import AnySpec, CodeReference, FeatureRequest
+    from tinymlops.features.definitions.specs import AnySpec, FeatureRequest
     from tinymlops.records import Definition
     from tinymlops.registry.catalog import Catalog
     from tinymlops.registry.scope import Scope
@@ -46,7 +46,7 @@ class Context:
     scope: Scope
     definitions: Definitions
     functions: Mapping[str, Callable[..., Any]]
-    """The user's Python functions by definition name, of the projects applied in this process."""
+    """The user's Python functions by `kind:name`, of the projects applied in this process."""
     root: Path
     """The directory where relative paths in SQL start, and where the project's modules are."""
     config: Config
@@ -70,16 +70,17 @@ class Context:
         """Whether the clock is not the machine's: then ingest accepts only rows available by it."""
         return self.clock is not system_clock
 
-    def function(self, name: str, code: CodeReference) -> Callable[..., Any]:
+    def function(self, spec: SourceSpec | OnDemandSpec) -> Callable[..., Any]:
         """Return the Python function of a definition, as it was applied.
 
         Raises:
             DefinitionError: If it cannot be found, or has changed since.
         """
-        function = self.functions.get(name)
+        assert spec.code is not None, "asked only of what is Python"
+        function = self.functions.get(key_of(spec))
         if function is None:
-            return find_function(code, self.root)
-        require_same(function, code)
+            return find_function(spec.code, self.root)
+        require_same(function, spec.code)
         return function
 
     def query(
@@ -152,9 +153,9 @@ class Context:
         for spec in _run_at_reads(reader, request):
             assert spec.code is not None, "it is what runs"
             try:
-                known = self.functions.get(spec.name)
+                known = self.functions.get(key_of(spec))
                 same = known is not None and is_same(known, spec.code)
-                functions[spec.name] = known if known and same else find_function(spec.code, self.root)
+                functions[key_of(spec)] = known if known and same else find_function(spec.code, self.root)
             except DefinitionError as error:
                 raise DefinitionError(
                     f"{title_of(request)} cannot be read beside its successor: {error.message}",

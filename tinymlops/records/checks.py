@@ -28,7 +28,8 @@ class CheckResult(Record, frozen=True, kw_only=True):
     action: str
     """`warn`, `quarantine` or `fail`."""
     moment: str
-    """What brought the rows: `ingest`, `push`, `rebuild`, `transformation`, `materialize` or `run`."""
+    """What brought the rows: `ingest`, `push`, `rebuild`, `transformation`, `materialize`, `follow` (of a view
+    that is online) or `run`."""
     rows: int
     """That were looked at."""
     failed: int

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tinymlops.errors import NotFoundError, near
+from tinymlops.errors import DefinitionError, NotFoundError, near
 from tinymlops.records import Definition, RenamedSource
 from tinymlops.registry.remarks import Remarks
 
@@ -31,6 +31,7 @@ class Catalog:
     """
 
     def __init__(self, scope: Scope) -> None:
+        self._scope = scope
         self._database = scope.environment.database
         self.remarks = Remarks(scope)
         """Notes and marks: `note`, `mark` and `why` are its ways in."""
@@ -111,6 +112,41 @@ class Catalog:
         where = "WHERE removed_at IS NOT NULL AND json_extract(spec, '$.about.keep') = 1 ORDER BY kind, name, version"
         return self._database.select(Definition, where)
 
+    def keep(self, reference: str, keep: bool, *, kind: str | None = None) -> Definition:  # noqa: FBT001 - what is said of it
+        """Let a version out of force stay beside its successors, or let it go: then `gc` drops it where nothing names it.
+
+        Args:
+            reference: Such as "spending@v1".
+            keep: Whether it stays.
+            kind: As for `note`.
+
+        Returns:
+            The version as it is now.
+
+        Raises:
+            NotFoundError: If there is no such version.
+            DefinitionError: If it is a model; or in force, where its definition says so.
+        """
+        target = self.remarks.find(reference, kind=kind)
+        row = next((one for one in self.versions(target.kind, target.name) if one.version == target.version), None)
+        if row is None:
+            raise DefinitionError(f"{reference!r} is a model, and models stay", hint="keep= is for definitions")
+        title = f"{row.name}@v{row.version}"
+        if row.removed_at is None:
+            raise DefinitionError(
+                f"{title} is in force, and its definition says whether it stays",
+                hint=f"write keep={keep} there, and apply the project",
+            )
+        about = {name: value for name, value in row.spec.get("about", {}).items() if name != "keep"}
+        about |= {"keep": True} if keep else {}
+        spec = {name: value for name, value in row.spec.items() if name != "about"} | (
+            {"about": about} if about else {}
+        )
+        changed = msgspec.structs.replace(row, spec=spec)
+        with self._scope.write("definition.keep", f"{row.kind}:{row.name}", version=row.version, keep=keep) as tx:
+            tx.update(changed)
+        return changed
+
     def note(self, reference: str, text: str, *, kind: str | None = None) -> Note:
         """Keep a note about a version of a definition or a model: `Remarks.note`."""
         return self.remarks.note(reference, text, kind=kind)
@@ -132,7 +168,7 @@ class Catalog:
         Raises:
             NotFoundError: If one cannot be found.
         """
-        return [self._version(key, fingerprints[key]) for key in sorted(fingerprints) if "@" not in key]
+        return [self._version(key, fingerprints[key], fingerprints) for key in sorted(fingerprints) if "@" not in key]
 
     def variants_in(self, fingerprints: Mapping[str, str]) -> builtins.list[Definition]:
         """Return the named versions that something was built with beside the definitions then in force.
@@ -145,20 +181,31 @@ class Catalog:
         """
         return [self._version(key, fingerprints[key]) for key in sorted(fingerprints) if "@" in key]
 
-    def _version(self, key: str, fingerprint: str) -> Definition:
+    def _version(self, key: str, fingerprint: str, beside: Mapping[str, str] | None = None) -> Definition:
         kind, _, named = key.partition(":")
         name, _, number = named.partition("@v")
         where: dict[str, object] = {"kind": kind, "name": name, "fingerprint": fingerprint}
         if number:
             where["version"] = int(number)
-        found = self._database.list(Definition, where=where, order="-version", limit=1)
+        found = self._database.list(Definition, where=where, order="-version")
         if not found:
             raise NotFoundError(
                 f"the workspace has no {kind.replace('_', ' ')} {name!r} with fingerprint {fingerprint[:12]}, "
                 "which this depends on",
                 hint="apply the project, and build the training data from what was applied",
             )
-        return found[0]
+        # Several have this content where only what they stand on has changed.
+        return next((row for row in found if self._stands_on(row, beside or {})), found[0])
+
+    def _stands_on(self, row: Definition, fingerprints: Mapping[str, str]) -> bool:
+        """Say whether a version stands on definitions with these fingerprints, as far as they are given."""
+        for key, number in row.below.items():
+            kind, _, name = key.partition(":")
+            if key in fingerprints:
+                under = self._database.get(Definition, kind=kind, name=name, version=number)
+                if under is None or under.fingerprint != fingerprints[key]:
+                    return False
+        return True
 
     def put(self, tx: Transaction, definition: Definition) -> Definition:
         """Write a definition as its next version, which replaces the one in force."""

@@ -9,9 +9,14 @@ from typing import TYPE_CHECKING
 
 from tinymlops.errors import NotFoundError
 from tinymlops.records import CheckResult, Quarantine
+from tinymlops.stores.rows import codec_for
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tinymlops.records import Record
     from tinymlops.stores.database import Database
+    from tinymlops.stores.rows import Value
     from tinymlops.stores.transaction import Transaction
 
 __all__ = ["get_quarantine", "list_quarantines", "list_results", "newest_results"]
@@ -20,16 +25,19 @@ _NEWEST = f"""WHERE id IN (SELECT max(id) FROM {CheckResult.table} GROUP BY targ
     ORDER BY target, definition, id"""
 
 
-def list_results(database: Database, target: str | None = None, *, limit: int | None = None) -> list[CheckResult]:
+def list_results(
+    database: Database, target: str | None = None, *, limit: int | None = None, before: int | None = None
+) -> list[CheckResult]:
     """Return what rules said of batches, the newest first.
 
     Args:
         database: The workspace's.
         target: Only of this source, transformation or view.
         limit: At most so many; None for all.
+        before: Only those before this id.
     """
-    where = {} if target is None else {"target": target}
-    return database.list(CheckResult, where=where, order="-id", limit=limit)
+    asked = {} if target is None else {"target": target}
+    return database.select(CheckResult, *_page(CheckResult, asked, before, "-id", limit))
 
 
 def newest_results(database: Database) -> list[CheckResult]:
@@ -38,7 +46,12 @@ def newest_results(database: Database) -> list[CheckResult]:
 
 
 def list_quarantines(
-    reader: Database | Transaction, *, place: str | None = None, status: str | None = None
+    reader: Database | Transaction,
+    *,
+    place: str | None = None,
+    status: str | None = None,
+    limit: int | None = None,
+    after: int | None = None,
 ) -> list[Quarantine]:
     """Return batches of rows that were kept aside, in the order in which they came.
 
@@ -46,10 +59,12 @@ def list_quarantines(
         reader: The database, or a transaction in which nobody else can change them.
         place: Only of this source.
         status: Only `waiting`, `released` or `dropped` ones.
+        limit: At most so many; None for all.
+        after: Only those after this id.
     """
     asked = {"source": place, "status": status}
     where = {name: value for name, value in asked.items() if value is not None}
-    return reader.list(Quarantine, where=where, order="id")
+    return reader.select(Quarantine, *_page(Quarantine, where, after, "id", limit))
 
 
 def get_quarantine(reader: Database | Transaction, number: int) -> Quarantine:
@@ -58,7 +73,19 @@ def get_quarantine(reader: Database | Transaction, number: int) -> Quarantine:
     Raises:
         NotFoundError: If there is none of this number.
     """
-    found = reader.get(Quarantine, id=number)
+    found = reader.get(Quarantine, id=number) if isinstance(number, int) and 0 < number < 2**63 else None
     if found is None:
         raise NotFoundError(f"there is no quarantine {number}", hint="ws.checks.quarantined() lists them")
     return found
+
+
+def _page(
+    cls: type[Record], where: Mapping[str, object], beyond: int | None, order: str, limit: int | None
+) -> tuple[str, list[Value]]:
+    """Write what follows SELECT, for the records that come after an id in an order of ids."""
+    codec = codec_for(cls)
+    condition, bound = codec.condition(where)
+    if beyond is not None:
+        condition += f"{' AND' if where else ' WHERE'} id {'<' if order.startswith('-') else '>'} ?"
+        bound.append(beyond)
+    return f"{condition}{codec.order(order)} LIMIT ?", [*bound, -1 if limit is None else limit]

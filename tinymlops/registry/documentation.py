@@ -12,6 +12,7 @@ from tinymlops.records import (
     ModelAlias,
     ModelVersion,
     Note,
+    Reader,
     TrainingSetBuild,
 )
 from tinymlops.times import from_micros
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "last_builds",
     "last_predictions",
+    "last_reads",
     "marks_of",
     "models_by_definition",
     "notes_of",
@@ -50,6 +52,16 @@ def notes_of(database: Database, kind: str, name: str) -> list[Note]:
 def last_builds(database: Database) -> dict[str, datetime]:
     """Return name of a training set to when it was last built."""
     return {one.name: one.created_at for one in database.list(TrainingSetBuild, order="created_at")}
+
+
+def last_reads(database: Database) -> dict[str, datetime]:
+    """Return name to when a reader that names itself last read it: views, on-demand views and services, or `view@v1`."""
+    found: dict[str, datetime] = {}
+    for one in database.list(Reader):
+        name = one.name.partition(":")[0]
+        if one.kind != "model":
+            found[name] = max(found.get(name, one.last_at), one.last_at)
+    return found
 
 
 def last_predictions(database: Database) -> dict[str, datetime]:

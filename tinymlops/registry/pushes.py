@@ -27,9 +27,12 @@ __all__ = [
     "pushed_ahead",
     "pushed_rows",
     "pushed_values",
+    "times_of_pushes",
 ]
 
 _GREATEST = 2**63 - 1
+_LOOKED_AT = 100_000
+"""Pushed rows of which the times are looked at."""
 _WITH_IDS = "WHERE source = ? AND event_id IN (SELECT value FROM json_each(?))"
 # A source that was ever ingested has ids in files, where no index finds them.
 _BRINGS_KNOWN = f"""SELECT EXISTS (SELECT 1 FROM {PushedRow.table} AS new WHERE source = ?1 AND n > ?2 AND (
@@ -55,6 +58,13 @@ def extent_of_pushed(database: Database, place: str) -> tuple[int, int | None]:
     sql = f"SELECT count(*), max(n) FROM {PushedRow.table} WHERE source = ?"
     ((count, newest),) = database.rows(sql, (place,))
     return count, newest
+
+
+def times_of_pushes(database: Database, place: str, *, limit: int) -> list[int]:
+    """Return when rows of a source in the table were pushed, the last first, microseconds UTC; rows of one push have one time."""
+    newest = f"SELECT created FROM {PushedRow.table} WHERE source = ? ORDER BY n DESC LIMIT {_LOOKED_AT}"
+    rows = database.rows(f"SELECT DISTINCT created FROM ({newest}) ORDER BY created DESC LIMIT ?", (place, limit))
+    return [created for (created,) in rows]
 
 
 def places_pushed_after(database: Database, sequence: int) -> set[str]:

@@ -36,7 +36,9 @@ _VERSIONED = ("definitions", "source_states", "model_versions", "training_sets")
 """Tables whose rows are found once for each name: the version in force, else the one that fits best."""
 _NAMES = ("aliases",)
 _PROSE = ("description", "text")
-_UNSPOKEN = frozenset(("kind", "op", "via", "digest", "file", "fingerprint", "ambiguous", "date_means", "known"))
+_UNSPOKEN = frozenset(
+    ("kind", "op", "via", "digest", "file", "fingerprint", "covers", "ambiguous", "date_means", "known")
+)
 """Fields of a definition whose values are not words of its author's."""
 _NAMING = frozenset(("features", "columns", "keys", "units", "params", "tags"))
 """Fields whose keys are names of their own."""
@@ -126,11 +128,19 @@ class Search:
             raise DataError(f"{text!r} has no word to search for", hint='write words, such as "late arrivals"')
         if not 1 <= limit <= _MOST:
             raise DataError(f"limit={limit} is not from 1 to {_MOST:,}", hint="use 20")
-        # The number of the commit is read first: what is committed meanwhile is found, and looked for again next time.
-        self._index.update(self._database.commits(), self._checksums, self._entries)
+        self._update()
         matches = self._index.search(text, limit=limit)
         names = {one.place: one.name for one in self._database.list(RenamedSource, order="at")}
         return SearchResult([_found(match, names) for match in matches.found], matches.corrected)
+
+    def refresh(self) -> None:
+        """Bring the index up to date where there is one: text that is gone from the database is overwritten in it."""
+        if self._index.path.exists():
+            self._update()
+
+    def _update(self) -> None:
+        # The number of the commit is read first: what is committed meanwhile is found, and looked for again next time.
+        self._index.update(self._database.commits(), self._checksums, self._entries)
 
     def _checksums(self) -> dict[Place, int]:
         sql = f"SELECT rowid, {CHECK} FROM "

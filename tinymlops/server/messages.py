@@ -8,10 +8,12 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from tinymlops.records import ModelAlias, Signature
+from tinymlops.records import CheckResult, ModelAlias, Quarantine, Signature
 
 __all__ = [
     "NAME",
+    "DropAnswer",
+    "DropRequest",
     "EndedVersion",
     "FeaturesAnswer",
     "FeaturesRequest",
@@ -23,7 +25,12 @@ __all__ = [
     "PredictAnswer",
     "PredictRequest",
     "PushRequest",
+    "QuarantinedRowsAnswer",
+    "QuarantinesAnswer",
+    "ReleaseAnswer",
+    "ReleaseRequest",
     "ReportedOutcome",
+    "ResultsAnswer",
     "VersionSummary",
 ]
 
@@ -159,6 +166,80 @@ class PushRequest(_Body, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         _check_columns(self.rows)
+
+
+RowNumbers = Annotated[list[Annotated[int, Meta(ge=0, le=2**63 - 1)]], Meta(min_length=1, max_length=MAX_ROWS)]
+EventIds = Annotated[list[Integer | str], Meta(min_length=1, max_length=MAX_ROWS)]
+
+
+class DropRequest(_Body, frozen=True, kw_only=True):
+    """Rows of a quarantine to be given up; all where none are chosen."""
+
+    ids: EventIds | None = None
+    """Only the rows of these events, by the source's id."""
+    rows: RowNumbers | None = None
+    """Only these rows, by `__row`."""
+
+    def __post_init__(self) -> None:
+        if self.ids is not None and self.rows is not None:
+            raise ValueError("Expected `ids` or `rows`, got both")
+
+
+class ReleaseRequest(DropRequest, frozen=True, kw_only=True):
+    """Rows of a quarantine to go in; all where none are chosen."""
+
+    replace_newer: bool = False
+    """Let them take the place of other versions of their events that were stored with them or since."""
+
+
+class ReleaseAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of released rows."""
+
+    source: str
+    rows_new: int
+    rows_corrected: int
+    rows_known: int
+    """Stored before: nothing was stored for them."""
+    sequence: int
+    """The workspace's after it."""
+
+
+class DropAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What stays of rows that were dropped."""
+
+    quarantine: int
+    """The number of their record: their own where others wait on."""
+    source: str
+    """The name that the source's rows are stored under."""
+    rows: int
+    status: str
+
+
+class ResultsAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What rules said of batches, the newest first."""
+
+    results: list[CheckResult]
+    next: int | None
+    """`after` of the next page; null on the last."""
+
+
+class QuarantinesAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Batches of rows that were kept aside, in the order in which they came."""
+
+    quarantines: list[Quarantine]
+    next: int | None
+    """`after` of the next page; null on the last."""
+
+
+class QuarantinedRowsAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows of one quarantine, in order."""
+
+    columns: list[str]
+    rows: list[dict[str, Any]]
+    total: int
+    """How many wait."""
+    next: int | None
+    """`after` of the next page; null on the last."""
 
 
 class ReportedOutcome(_Body, frozen=True, kw_only=True):

@@ -60,6 +60,6 @@ def _other_code(context: Context, whose: str) -> Iterator[tuple[str, TinyMLOpsEr
             if spec.code is None:
                 continue
             try:
-                context.function(spec.name, spec.code)
+                context.function(spec)
             except DefinitionError as error:
                 yield whose + spec.name, error

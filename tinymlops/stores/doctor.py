@@ -77,6 +77,7 @@ def check(environment: Environment, advance: Callable[[int], None]) -> Iterator[
             yield from _reported(what, look, fine, database.path)
         yield Finding("commits", "ok", f"none of {database.commits():,} is missing")
         yield _clock(database)
+        yield _views(environment)
         yield from _files(environment.path, _named(environment), advance)
         yield from _online(environment)
         yield from _images(environment.path, advance)
@@ -210,6 +211,21 @@ def _orphans(environment: Environment) -> Finding:
         return Finding("orphans", "damaged", error.message, str(environment.database.path))
     size = sum(map(_size, found))
     return Finding("orphans", "ok", f"{len(found)} files that nothing names, {size:,} bytes; they do no harm")
+
+
+def _views(environment: Environment) -> Finding:
+    """Say whether every view in the online store has all rows; one that cannot take them stays as it was."""
+    try:
+        with environment.online.read() as snapshot:
+            covered = [one.sequence for one in snapshot.coverages().values() if not one.is_hidden]
+    except TinyMLOpsError:
+        return Finding("online views", "ok", "not asked: what is wrong with the store stands below")
+    sequence = environment.database.sequence()
+    behind = [one for one in covered if one < sequence]
+    if not behind:
+        return Finding("online views", "ok", f"{len(covered):,} have every row")
+    told = f"{len(behind):,} of {len(covered):,} have rows up to {min(behind):,} of {sequence:,}: `tinymlops status` says why"
+    return Finding("online views", "warning", told)
 
 
 def _file_system(path: Path) -> Finding:

@@ -30,6 +30,7 @@ def written_table(output: Path) -> Iterator[Callable[[pl.DataFrame], None]]:
     Raises:
         NotFoundError: If there is no such directory.
         DataError: If it is a directory, or named as something else.
+        TinyMLOpsError: If the system does not let it be written.
     """
     if not output.parent.is_dir():
         raise NotFoundError(f"there is no directory {output.parent}", hint="create it first")
@@ -47,10 +48,13 @@ def written_table(output: Path) -> Iterator[Callable[[pl.DataFrame], None]]:
         unfinished.replace(output)
         fsync_directory(output.parent)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise TinyMLOpsError(
                 f"the disk of {output} is full; nothing was written", hint="free some space"
             ) from error
-        raise
+        raise TinyMLOpsError(
+            f"{output} cannot be written: {error.strerror or error}",
+            hint="look at the directory, and at limits of the system",
+        ) from error
     finally:
         unfinished.unlink(missing_ok=True)

@@ -40,6 +40,7 @@ _OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "|": operator.or_,
     "fill_null": lambda left, right: left.fill_null(right),
 }
+_DIVISIONS = ("/", "//", "%")
 _COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
 _COUNTS = ("str.len_chars", "dt.total_seconds")
 _WHOLE_PARTS = ("year", "month", "day", "weekday", "ordinal_day", "hour", "minute", "second")
@@ -133,7 +134,7 @@ class _Evaluation:
         if isinstance(operand, Binary):
             left, right = self.value(operand.left), self.value(operand.right)
             left = left if isinstance(right, pl.Series) else self.series(left)
-            if operand.operator in ("/", "//", "%"):
+            if operand.operator in _DIVISIONS:
                 right = self._divisor(left, right)
             return self._finite(_binary(operand.operator, left, right))
         if isinstance(operand, Unary):
@@ -190,7 +191,21 @@ def _binary(name: str, left: _Value, right: _Value) -> pl.Series:
             return _select(_OPERATIONS[name], integers.widened(left), integers.widened(right))
     if name in _COMPARISONS and (both := integers.beside_float(name, left, right)) is not None:
         return _select(_OPERATIONS[name], *both)
+    if name in _DIVISIONS and isinstance(left, pl.Series) and not isinstance(right, pl.Series):
+        left, right = _for_division(name, left, right)
     return _select(_OPERATIONS[name], left, right)
+
+
+def _for_division(name: str, left: pl.Series, right: _Value) -> tuple[pl.Series, _Value]:
+    """Give each row a divisor of its own if floats are divided by a constant.
+
+    Polars multiplies two rows and more by the reciprocal of a constant, and divides a single row: the last digits differ,
+    and with them the whole numbers of `//` and `%`.
+    """
+    dtype = _select(_OPERATIONS[name], left.clear(), right).dtype
+    if not dtype.is_float():
+        return left, right
+    return left.cast(dtype), pl.select(pl.lit(right).cast(dtype)).to_series().new_from_index(0, len(left))
 
 
 def _as_float(value: _Value) -> _Value:

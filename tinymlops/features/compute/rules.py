@@ -167,6 +167,8 @@ def _computed(rule: RowRule, frame: pl.DataFrame, where: str) -> pl.Expr | pl.Se
     column = pl.col(rule.column)
     if isinstance(rule, NotNull):
         return column.is_null()
+    if dtype == pl.Null:  # a column of which no value has come yet
+        return column.is_not_null()
     if isinstance(rule, Matches):
         if not isinstance(dtype, pl.String | pl.Enum | pl.Categorical):
             raise _unfit(rule, dtype, where, "name a column of text")

@@ -12,10 +12,10 @@ from typing import Any, TypedDict
 import msgspec
 
 from tinymlops.errors import DefinitionError, near
-from tinymlops.features.definitions.specs import About
+from tinymlops.features.definitions.specs import About, AnySpec
 from tinymlops.references import is_number
 
-__all__ = ["AboutOptions", "about_of", "changes_of"]
+__all__ = ["AboutOptions", "about_of", "changes_of", "is_open"]
 
 _VARIANT = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
@@ -67,6 +67,11 @@ def about_of(
         enabled=_flag(name, "enabled", options.get("enabled", True)),
     )
     return msgspec.UNSET if about == About() else about
+
+
+def is_open(spec: AnySpec) -> bool:
+    """Return whether a definition takes new readers."""
+    return spec.about is msgspec.UNSET or spec.about.enabled
 
 
 def changes_of(before: About | msgspec.UnsetType, after: About | msgspec.UnsetType) -> list[str]:

@@ -7,8 +7,17 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tinymlops.errors import DefinitionError, NotFoundError
 from tinymlops.features.definitions import graph
-from tinymlops.features.definitions.definitions import Definitions, in_words, kind_of
-from tinymlops.features.definitions.nouns import FeatureRole, FeatureView, OnDemandView, Service, Source, TrainingSet
+from tinymlops.features.definitions.code import settled, with_cover
+from tinymlops.features.definitions.definitions import Definitions, in_words, key_of, kind_of
+from tinymlops.features.definitions.nouns import (
+    FeatureRole,
+    FeatureView,
+    OnDemandVersion,
+    OnDemandView,
+    Service,
+    Source,
+    TrainingSet,
+)
 from tinymlops.features.definitions.specs import fingerprint
 
 if TYPE_CHECKING:
@@ -17,7 +26,13 @@ if TYPE_CHECKING:
 __all__ = ["Noun", "applied_names", "require_applied"]
 
 Noun: TypeAlias = (
-    Source[..., Any] | FeatureView[..., Any] | FeatureRole | OnDemandView[..., Any] | TrainingSet | Service
+    Source[..., Any]
+    | FeatureView[..., Any]
+    | FeatureRole
+    | OnDemandView[..., Any]
+    | OnDemandVersion
+    | TrainingSet
+    | Service
 )
 
 
@@ -43,13 +58,18 @@ def require_applied(noun: Noun, definitions: Definitions) -> None:
         DefinitionError: If what was applied differs.
     """
     spec = _spec_of(noun)
+    if isinstance(noun, Source | OnDemandView):
+        spec = with_cover(spec, noun.function)
     title = f"{in_words(kind_of(spec))} {spec.name!r}"
     known = next((other for other in definitions.all if type(other) is type(spec) and other.name == spec.name), None)
     if known is None:
         raise NotFoundError(f"{title} is not in this workspace", hint="apply the project first: ws.apply(project)")
+    spec = settled(spec, [known])
     changed = [] if fingerprint(known) == fingerprint(spec) else [f"{kind_of(spec)}:{spec.name}"]
     if isinstance(noun, TrainingSet | Service) and not changed:
-        siblings = Definitions(noun.siblings(), older=definitions.older)
+        applied = {key_of(one): one for one in definitions.all}
+        specs = [settled(one, [applied[key_of(one)]] if key_of(one) in applied else []) for one in noun.siblings()]
+        siblings = Definitions(specs, older=definitions.older)
         now, then = graph.stands_on(siblings, noun.spec), graph.stands_on(definitions, noun.spec)
         changed = sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))
     if changed:

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 
 from tinymlops.errors import DefinitionError, NotFoundError, near
-from tinymlops.features.definitions.nouns import FeatureRole, FeatureView, OnDemandView, Service, title_of
+from tinymlops.features.definitions.nouns import (
+    FeatureRole,
+    FeatureView,
+    OnDemandVersion,
+    OnDemandView,
+    Service,
+    title_of,
+)
 from tinymlops.features.definitions.nouns import requests_of as requests_of_objects
 from tinymlops.features.definitions.specs import FeatureRequest, OnDemandSpec, ServiceSpec, ViewSpec
 from tinymlops.references import Reference
@@ -18,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Askable", "Asked", "requests_of", "require_features"]
 
-Askable: TypeAlias = FeatureView[..., Any] | FeatureRole | OnDemandView[..., Any] | Service
+Askable: TypeAlias = FeatureView[..., Any] | FeatureRole | OnDemandView[..., Any] | OnDemandVersion | Service
 """Features as an object."""
 Asked: TypeAlias = Sequence[Askable | str]
 """Features as a user asks for them: objects, or "view", "view:feature", "view@v1:feature", "on_demand_view" and "service"."""
@@ -77,7 +84,12 @@ def _named(text: str, definitions: Definitions) -> Sequence[FeatureRequest]:
             )
         return services[said.name].features
     request = FeatureRequest(view=said.name, on_demand=said.name in on_demand)
-    if said.part is not None and not request.on_demand:
+    if said.part is not None:
+        if request.on_demand:
+            raise NotFoundError(
+                f"on-demand view {said.name!r} is asked for as a whole, and not as {text!r}",
+                hint=f"ask for {str(said._replace(part=None))!r}",
+            )
         request = msgspec.structs.replace(request, features=(said.part,))
     if said.chosen is not None:
         prefix = f"{said.mark or f'v{said.version}'}_"

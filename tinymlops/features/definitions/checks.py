@@ -6,9 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from graphlib import CycleError
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from tinymlops.errors import DefinitionError, LeakageError, NotFoundError, near
 from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.data_checks import require_sound
+from tinymlops.features.definitions.definitions import key_of
 from tinymlops.features.definitions.expressions import aggregates_in, feature_of
 from tinymlops.features.definitions.nouns import title_of
 from tinymlops.features.definitions.on_demand import check_expressions, inputs_of
@@ -33,16 +36,19 @@ if TYPE_CHECKING:
 __all__ = ["check"]
 
 Functions = Mapping[str, Callable[..., Any]]
+FunctionOf = Callable[[FeatureRequest], Callable[..., Any]]
+"""Gives the function of an on-demand view in the version that a request names."""
 
 
-def check(definitions: Definitions, functions: Functions) -> list[str]:
+def check(definitions: Definitions, functions: Functions, *, older: FunctionOf | None = None) -> list[str]:
     """Check that the definitions fit together.
 
     On-demand views are called for their expressions; no other user function is.
 
     Args:
         definitions: The definitions of one project.
-        functions: Its Python functions by definition name.
+        functions: Its Python functions by `kind:name`.
+        older: Gives the function of another version of an on-demand view; needed where one is named.
 
     Returns:
         Notes about them.
@@ -60,16 +66,22 @@ def check(definitions: Definitions, functions: Functions) -> list[str]:
         _check_label(label, definitions)
     for on_demand in definitions.of(OnDemandSpec).values():
         inputs = inputs_of(on_demand, graph.views_under(definitions, on_demand), definitions)
-        check_expressions(on_demand, functions[on_demand.name], inputs)
+        check_expressions(on_demand, functions[key_of(on_demand)], inputs)
     for spec in definitions.of(CheckSpec).values():
         require_sound(spec, definitions)
     notes = _notes_on_sources(definitions)
+
+    def function_of(request: FeatureRequest) -> Callable[..., Any]:
+        if older is not None and request.version is not msgspec.UNSET:
+            return older(request)
+        return functions[key_of(definitions.get(OnDemandSpec, request.view))]
+
     for training_set in definitions.of(TrainingSetSpec).values():
         _check_spine(training_set, definitions)
-        _check_names(f"training set {training_set.name!r}", training_set.features, definitions, functions)
+        _check_names(f"training set {training_set.name!r}", training_set.features, definitions, function_of)
         notes += _notes_on_training_set(training_set, definitions)
     for service in definitions.of(ServiceSpec).values():
-        _check_names(f"service {service.name!r}", service.features, definitions, functions)
+        _check_names(f"service {service.name!r}", service.features, definitions, function_of)
     return notes
 
 
@@ -140,7 +152,7 @@ def _check_spine(training_set: TrainingSetSpec, definitions: Definitions) -> Non
 
 
 def _check_names(
-    where: str, requests: Sequence[FeatureRequest], definitions: Definitions, functions: Functions
+    where: str, requests: Sequence[FeatureRequest], definitions: Definitions, function_of: FunctionOf
 ) -> None:
     """Refuse two features of one name, and a feature with the name of a required spine column."""
     taken = {"timestamp": "the prediction time"}
@@ -160,7 +172,7 @@ def _check_names(
             taken.update(dict.fromkeys(_role_of(view, request, reader), f"a key column of {view.name!r}"))
     owners: dict[str, str] = {}
     for request in requests:
-        for name in _features_of(request, requests, definitions, functions):
+        for name in _features_of(request, requests, definitions, function_of):
             owner = f"{title_of(request)}:{name.removeprefix(request.prefix)}"
             if name in taken:
                 raise DefinitionError(
@@ -188,13 +200,13 @@ def _role_of(view: ViewSpec, request: FeatureRequest, definitions: Definitions) 
 
 
 def _features_of(
-    request: FeatureRequest, requests: Sequence[FeatureRequest], definitions: Definitions, functions: Functions
+    request: FeatureRequest, requests: Sequence[FeatureRequest], definitions: Definitions, function_of: FunctionOf
 ) -> list[str]:
     if not request.on_demand:
         return [request.prefix + name for name in definitions.features_of(request)]
     on_demand = definitions.for_request(request).get(OnDemandSpec, request.view)
-    inputs = inputs_of(on_demand, requests, definitions)
-    return check_expressions(on_demand, functions[on_demand.name], inputs)
+    inputs = inputs_of(on_demand, requests, definitions, prefix=request.prefix)
+    return [request.prefix + name for name in check_expressions(on_demand, function_of(request), inputs)]
 
 
 def _notes_on_sources(definitions: Definitions) -> list[str]:

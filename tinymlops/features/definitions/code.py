@@ -1,4 +1,4 @@
-"""Users' functions: where to find one again, and whether it is still the one that was applied.
+"""Users' functions: where to find one again, and whether it and what it reaches are still what was applied.
 
 SQL and expressions are stored as data. On-demand views and Python transformations need their code, which comes from
 the installed project and never from the workspace: by module, or by file for a script that ran as `__main__`. A catalog
@@ -22,10 +22,13 @@ from functools import lru_cache
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
 
 from tinymlops.errors import DefinitionError, TinyMLOpsError, is_fault
-from tinymlops.features.definitions.specs import CodeReference
+from tinymlops.features.definitions.code_cover import cover, digest_of_definition
+from tinymlops.features.definitions.specs import AnySpec, CodeCover, CodeReference, OnDemandSpec, SourceSpec
 from tinymlops.stores.directory import workspace_around
 
 __all__ = [
@@ -36,24 +39,72 @@ __all__ = [
     "is_same",
     "reference_of",
     "require_same",
+    "settled",
     "told",
+    "with_cover",
 ]
 
 
+S = TypeVar("S", bound=AnySpec)
 _SHOWN = 300
 """The most characters of another error that are shown."""
 
 
 def reference_of(function: Callable[..., Any]) -> CodeReference:
-    """Return where a function can be found again, with the digest of its source text."""
-    file = getattr(sys.modules.get(function.__module__), "__file__", None)
+    """Return where a function can be found again, with the digest of its source text.
+
+    What it reaches is left for `with_cover`: a decorator sees it before the rest of its module is there. A function that
+    names no module, as `exec` makes them, lives where it was typed.
+    """
+    module = function.__module__ or "__main__"
+    loaded = sys.modules.get(module) if function.__module__ else None
+    file = getattr(loaded, "__file__", None)
     return CodeReference(
-        module=function.__module__,
+        module=module,
         name=function.__qualname__,
         file=None if file is None else str(Path(file).resolve()),
         digest=_digest(function),
         logic=_logic(function),
     )
+
+
+def with_cover(spec: S, function: Callable[..., Any]) -> S:
+    """Return a definition of a project with what the digest of its code covers, as the project is now."""
+    if not isinstance(spec, SourceSpec | OnDemandSpec) or spec.code is None:
+        return spec
+    try:
+        found = cover(function, anew=True)
+    except TypeError:  # not a function of Python: its text is all that there is
+        return spec
+    covers = CodeCover(**found._asdict())
+    return msgspec.structs.replace(spec, code=msgspec.structs.replace(spec.code, covers=covers))
+
+
+def settled(spec: S, known: Iterable[AnySpec]) -> S:
+    """Return a definition of a project with the digest that its code is known by.
+
+    Code that is the same as that of a version keeps the digest of the version, so that fingerprints, builds and models
+    stay valid. Of a version from before digests covered more than a function, the function's text is compared.
+
+    Args:
+        spec: As `with_cover` returns it: its digest is that of the text.
+        known: Versions of it.
+    """
+    if not isinstance(spec, SourceSpec | OnDemandSpec) or spec.code is None or spec.code.covers is msgspec.UNSET:
+        return spec
+    digest = spec.code.covers.whole
+    for before in known:
+        code = getattr(before, "code", None)
+        if code is not None and _agree(code, spec.code):
+            digest = code.digest
+            break
+    return msgspec.structs.replace(spec, code=msgspec.structs.replace(spec.code, digest=digest))
+
+
+def _agree(before: CodeReference, now: CodeReference) -> bool:
+    if before.covers is msgspec.UNSET or now.covers is msgspec.UNSET:
+        return before.digest == now.digest
+    return before.covers.whole == now.covers.whole
 
 
 def is_interactive(module: str) -> bool:
@@ -82,10 +133,7 @@ def find_function(code: CodeReference, root: Path) -> Callable[..., Any]:
             f"the Python code of {where} cannot be imported: it lives only where it was typed",
             hint=f"move {code.name.rpartition('.')[2]} to the top level of a module, such as features.py, and apply again",
         )
-    found: Any = _module_of(code, root)
-    for part in code.name.split("."):
-        found = getattr(found, part, None)
-    function: Callable[..., Any] | None = getattr(found, "function", found)
+    function: Callable[..., Any] | None = _function_in(_module_of(code, root), code)
     if function is None or not callable(function):
         raise _gone(code)
     require_same(function, code)
@@ -93,18 +141,20 @@ def find_function(code: CodeReference, root: Path) -> Callable[..., Any]:
 
 
 def is_same(function: Callable[..., Any], code: CodeReference) -> bool:
-    """Say whether a function's source text is the one that was applied."""
-    return _digest(function) == code.digest
+    """Say whether a function and what it reaches are what was applied."""
+    if code.covers is msgspec.UNSET:
+        return _digest(function) == code.digest
+    return cover(function).whole == code.covers.whole
 
 
 def require_same(function: Callable[..., Any], code: CodeReference) -> None:
-    """Refuse a function whose source text is not the one that was applied.
+    """Refuse a function that is not what was applied, or reaches something else.
 
     Raises:
-        DefinitionError: If it differs.
+        DefinitionError: If it differs; it names what differs.
     """
     if not is_same(function, code):
-        raise _changed(code)
+        raise _changed(code, function)
 
 
 def import_modules(names: Iterable[str], root: Path) -> list[ModuleType]:
@@ -138,17 +188,49 @@ def told(error: BaseException, root: Path) -> str:
 
 
 def _module_of(code: CodeReference, root: Path) -> ModuleType:
-    if code.module != "__main__":
-        if code.module not in sys.modules:
-            _put_first_in_path(root)
+    if code.module == "__main__":
+        return _script_of(code)
+    if code.module not in sys.modules:
+        _put_first_in_path(root)
+        try:
             _require_same_in(_source_of_module(code), code)
-        return import_modules([code.module], root)[0]
+        except DefinitionError:
+            if not _has_file(code):
+                raise
+            return _script_of(code)
+    elif _has_file(code) and not _holds(sys.modules[code.module], code):
+        return _script_of(code)
+    return import_modules([code.module], root)[0]
+
+
+def _has_file(code: CodeReference) -> bool:
+    """Return whether the function can be read from its file where another project has a module of that name."""
+    return "." not in code.module and code.file is not None and Path(code.file).is_file()
+
+
+def _holds(module: ModuleType, code: CodeReference) -> bool:
+    """Return whether a loaded module is the one of the code's file, or has the same function."""
+    file = getattr(module, "__file__", None)
+    if file is None or Path(file).resolve() == Path(str(code.file)):
+        return True
+    function = _function_in(module, code)
+    return callable(function) and is_same(function, code)
+
+
+def _function_in(module: ModuleType, code: CodeReference) -> Any:
+    found: Any = module
+    for part in code.name.split("."):
+        found = getattr(found, part, None)
+    return getattr(found, "function", found)
+
+
+def _script_of(code: CodeReference) -> ModuleType:
+    """Run a file under a name of its own, once per process."""
     main = sys.modules.get("__main__")
     file = Path(str(code.file))
     _require_elsewhere(file, code)
     if main is not None and getattr(main, "__file__", None) and Path(str(main.__file__)).resolve() == file:
         return main
-    # One name per file, so that a script is run once per process.
     name = f"_tinymlops_script_{hashlib.sha256(str(file).encode()).hexdigest()[:16]}"
     if name in sys.modules:
         return sys.modules[name]
@@ -236,14 +318,17 @@ def _require_same_in(text: str | None, code: CodeReference) -> None:
     for part in code.name.split("."):
         found = [inner for outer in found for inner in _definitions(outer) if inner.name == part]
     lines = io.StringIO(text if text.endswith("\n") else f"{text}\n").readlines()  # as `inspect` has them
-    texts = [
-        "".join(inspect.getblock(lines[min(part.lineno for part in (one, *one.decorator_list)) - 1 :]))
-        for one in found
-        if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)
-    ]
-    if not texts:
+    functions = [one for one in found if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)]
+    if not functions:
         raise _gone(code)
-    if code.digest not in map(_digest_of, texts):
+    if code.covers is msgspec.UNSET:
+        firsts = [min(part.lineno for part in (one, *one.decorator_list)) for one in functions]
+        known, digests = {code.digest}, [_digest_of("".join(inspect.getblock(lines[first - 1 :]))) for first in firsts]
+    else:
+        # A wrapper has the name of what it wraps, which comes after it with a mark.
+        known = {digest for name, digest in code.covers.parts.items() if name.rstrip("'") == code.name}
+        digests = list(map(digest_of_definition, functions))
+    if known.isdisjoint(digests):
         raise _changed(code)
 
 
@@ -264,9 +349,14 @@ def _gone(code: CodeReference) -> DefinitionError:
     return DefinitionError(f"there is no {_where(code)} any more", hint="restore it, or apply the project again")
 
 
-def _changed(code: CodeReference) -> DefinitionError:
+def _changed(code: CodeReference, function: Callable[..., Any] | None = None) -> DefinitionError:
+    reached = []
+    if function is not None and code.covers is not msgspec.UNSET:
+        before, now = code.covers.parts, cover(function).parts
+        reached = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    others = [name for name in reached if name.rstrip("'") != code.name]
     return DefinitionError(
-        f"the code of {code.name!r} has changed since it was applied",
+        f"the code of {code.name!r} has changed since it was applied" + (f", in {', '.join(others)}" if others else ""),
         hint="apply the project again and restart; a model keeps to the code it was trained with",
     )
 

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 from tinymlops.errors import DefinitionError
 from tinymlops.features.definitions import graph
+from tinymlops.features.definitions.about import AboutOptions, about_of
+from tinymlops.features.definitions.expressions import columns_of
 from tinymlops.features.definitions.nouns import FeatureView, Source
 from tinymlops.features.definitions.rules import (
+    AnyRule,
     Fresh,
+    Holds,
     HoldsInPolars,
     Matches,
     SameDistribution,
+    Unique,
     Volume,
     in_code,
     rule_of,
 )
-from tinymlops.features.definitions.specs import CheckAction, CheckSpec, SourceSpec, ViewSpec
+from tinymlops.features.definitions.specs import About, CheckAction, CheckSpec, SourceSpec, ViewSpec
 
 if TYPE_CHECKING:
+    import msgspec
+
     from tinymlops.features.definitions.definitions import Definitions
 
-__all__ = ["Check", "check_of", "checks_on", "require_sound", "whole"]
+__all__ = ["Check", "check_of", "checks_on", "columns_asked", "require_sound", "whole"]
 
 _OF_BATCHES = (Fresh, Volume, SameDistribution)
 
@@ -42,7 +49,9 @@ class Check:
         return f"<check {self.spec.name} on {self.spec.target}, {self.spec.action}: {rules}>"
 
 
-def check_of(target: object, rules: Sequence[object], *, action: CheckAction, name: str | None) -> Check:
+def check_of(
+    target: object, rules: Sequence[object], *, action: CheckAction, name: str | None, about: AboutOptions | None = None
+) -> Check:
     """Make a check of what a user writes.
 
     Args:
@@ -50,6 +59,7 @@ def check_of(target: object, rules: Sequence[object], *, action: CheckAction, na
         rules: At least one.
         action: What becomes of rows that do not pass.
         name: By default the target's and the action's.
+        about: `owner=` and `tags=`.
 
     Raises:
         DefinitionError: If one of them is not what it should be.
@@ -68,12 +78,14 @@ def check_of(target: object, rules: Sequence[object], *, action: CheckAction, na
         raise DefinitionError(
             f"the check on {of!r} checks nothing", hint=f'write project.check({of}, tm.not_null("..."))'
         )
+    title = name if name is not None else f"{of}_{action}_checks"
     spec = CheckSpec(
-        name=name if name is not None else f"{of}_{action}_checks",
+        name=title,
         target=of,
         of_view=isinstance(target, FeatureView),
         rules=tuple(rule_of(rule) for rule in rules),
         action=action,
+        about=_about_of(title, about or {}),
     )
     twice = [rule for place, rule in enumerate(spec.rules) if in_code(rule) in map(in_code, spec.rules[:place])]
     if twice:
@@ -81,11 +93,54 @@ def check_of(target: object, rules: Sequence[object], *, action: CheckAction, na
     return Check(spec)
 
 
+def _about_of(name: str, about: AboutOptions) -> About | msgspec.UnsetType:
+    said = about_of(name, about)
+    for option in about:
+        if option not in ("owner", "tags"):
+            raise DefinitionError(
+                f"check {name!r} has an option {option!r}, which means nothing here: nothing reads a check",
+                hint="a check takes owner= and tags=; leave the check out to stop it",
+            )
+    return said
+
+
 def checks_on(definitions: Definitions, target: SourceSpec | ViewSpec) -> list[CheckSpec]:
     """Return the checks on a source, a transformation or a view, in the order of their definitions."""
     of_view = isinstance(target, ViewSpec)  # which another project may have called as this one its source
     every = definitions.of(CheckSpec).values()
     return [spec for spec in every if spec.target == target.name and spec.of_view == of_view]
+
+
+def columns_asked(spec: CheckSpec, definitions: Definitions) -> list[str]:
+    """Return the columns that a check reads, of a view its features and keys, each once.
+
+    Args:
+        spec: The check.
+        definitions: Those that have its target: what is fresh is told by the source's own time.
+    """
+    found: dict[str, None] = {}
+    for rule in spec.rules:
+        if isinstance(rule, Fresh) and not spec.of_view:
+            timestamp = graph.origin(definitions, definitions.get(SourceSpec, spec.target)).timestamp
+            found |= {} if timestamp is None else {timestamp: None}
+        else:
+            found |= dict.fromkeys(sorted(_columns_of(rule)))
+    return list(found)
+
+
+def _columns_of(rule: AnyRule) -> Collection[str]:
+    match rule:
+        case Unique():
+            return rule.columns
+        case Holds():
+            return columns_of(rule.operand)
+        case HoldsInPolars():
+            from tinymlops.features.definitions.polars_rules import columns_in
+
+            return columns_in(rule.json)
+        case Fresh() | Volume():
+            return ()
+    return (rule.column,)
 
 
 def require_sound(spec: CheckSpec, definitions: Definitions) -> None:

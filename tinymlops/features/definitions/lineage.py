@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from tinymlops.features.definitions import graph
+from tinymlops.features.definitions.data_checks import columns_asked
 from tinymlops.features.definitions.expressions import Aggregate, Column, aggregates_of, columns_of
 from tinymlops.features.definitions.nouns import title_of
+from tinymlops.features.definitions.on_demand import read_as
 from tinymlops.features.definitions.specs import (
+    CheckSpec,
     EntitySpec,
     FeatureRequest,
     LabelSpec,
@@ -25,6 +28,7 @@ from tinymlops.features.definitions.specs import (
 )
 from tinymlops.features.definitions.sql_columns import SqlColumns, read_columns
 from tinymlops.features.definitions.sql_scopes import EVERY, Kind
+from tinymlops.stores.engine import fold
 
 if TYPE_CHECKING:
     from tinymlops.features.definitions.definitions import Definitions
@@ -43,7 +47,7 @@ class Node(NamedTuple):
 
     kind: str
     """`file`, `entity`, `source` (transformations too), `feature_view`, `on_demand`, `label`, `training_set`,
-    `service`, `build`, `run`, `model` or `reader`."""
+    `service`, `check`, `build`, `run`, `model` or `reader`."""
     name: str
     part: str = ""
     """A column or feature; empty for the whole."""
@@ -186,6 +190,8 @@ def add_definitions(
         builder.add_training_set(training_set)
     for service in definitions.of(ServiceSpec).values():
         builder.add_service(service)
+    for check in definitions.of(CheckSpec).values():
+        builder.add_check(check)
 
 
 def features_in(into: Graph, definitions: Definitions, asking: TrainingSetSpec | ServiceSpec) -> list[Node]:
@@ -209,6 +215,8 @@ class _Builder:
         self._columns: dict[str, Sequence[str] | None] = dict(columns)
         """Source to its columns; None where they are not known, and whatever is asked for may be one."""
         self._read: dict[str, SqlColumns] = {}
+        self._file_names: dict[tuple[str, str], str] = {}
+        """File and folded column to the column as it was first written."""
         self._readers: dict[Node, list[tuple[Node, Kind, str]]] = {}
         """Table to what depends on every column of it."""
 
@@ -242,38 +250,43 @@ class _Builder:
         self._add_times(node, label.source, [label.expression])
         self._add_expression(node, label.source, label.expression)
 
-    def add_on_demand(
-        self, on_demand: OnDemandSpec, reads: Mapping[str, Iterable[Node]] | None, title: str = ""
-    ) -> None:
-        node = self._graph.add(Node("on_demand", title or on_demand.name))
+    def add_on_demand(self, on_demand: OnDemandSpec, reads: Mapping[str, Iterable[Node]] | None) -> None:
+        node = self._graph.add(Node("on_demand", on_demand.name))
         if reads is not None:
             for name, features in reads.items():
                 self._graph.add(Node("on_demand", on_demand.name, name))
                 for feature in features:
                     self._graph.connect(feature, Node("on_demand", on_demand.name, name), "DIRECT", "transformation")
             return
-        self._graph.notes[node] = "Python code that is not at hand: depends on every feature of its views"
-        for request in graph.views_under(self._definitions, on_demand):
-            for name in self._definitions.features_of(request):
-                self._graph.connect(Node("feature_view", request.view, name), node, "DIRECT", _OPAQUE)
+        self._depend_on_views(node, graph.views_under(self._definitions, on_demand))
 
-    def _add_version(self, definitions: Definitions, request: FeatureRequest) -> None:
+    def _depend_on_views(self, node: Node, requests: Iterable[FeatureRequest]) -> None:
+        """Let an on-demand view whose code is not at hand depend on every feature of the views that it reads."""
+        self._graph.notes[node] = "Python code that is not at hand: depends on every feature of its views"
+        for request in requests:
+            for name in self._definitions.features_of(request):
+                self._graph.connect(Node("feature_view", title_of(request), name), node, "DIRECT", _OPAQUE)
+
+    def _add_version(self, definitions: Definitions, request: FeatureRequest, beside: Sequence[FeatureRequest]) -> None:
         """Add a version that stands beside the newest: it is made of the same sources."""
-        version, title = _Builder(self._graph, definitions, {}), title_of(request)
         if request.on_demand:
-            version.add_on_demand(definitions.get(OnDemandSpec, request.view), None, title)
+            on_demand = definitions.get(OnDemandSpec, request.view)
+            self._depend_on_views(
+                self._graph.add(Node("on_demand", title_of(request))),
+                [one for parameter in on_demand.views for one in read_as(parameter, beside, prefix=request.prefix)],
+            )
         else:
-            version.add_view(definitions.get(ViewSpec, request.view), title)
+            view = definitions.get(ViewSpec, request.view)
+            _Builder(self._graph, definitions, {}).add_view(view, title_of(request))
 
     def add_training_set(self, training_set: TrainingSetSpec) -> None:
         node = self._graph.add(Node("training_set", training_set.name))
         spine = self._definitions.get(SourceSpec, training_set.spine)
         label = self._definitions.get(LabelSpec, training_set.label)
         keys = list(self._definitions.get(EntitySpec, label.entity).key)
+        self._add_features(node, training_set)
         for request in training_set.features:
             definitions = self._definitions.for_request(request)
-            if definitions is not self._definitions:
-                self._add_version(definitions, request)
             if request.on_demand:
                 on_demand = definitions.get(OnDemandSpec, request.view)
                 for field in on_demand.request:
@@ -281,8 +294,6 @@ class _Builder:
             else:
                 view = definitions.get(ViewSpec, request.view)
                 keys += request.on or definitions.get(EntitySpec, view.entity).key
-        for feature in features_in(self._graph, self._definitions, training_set):
-            self._graph.connect(feature, node, "DIRECT", "identity")
         self._graph.connect(Node("label", label.name), node, "DIRECT", "identity")
         self._graph.connect(Node("source", spine.name), node, "INDIRECT", ROWS)
         times = graph.origin(self._definitions, spine)
@@ -292,9 +303,25 @@ class _Builder:
             self._graph.connect(self._column(times.name, times.timestamp), node, "INDIRECT", "join")
 
     def add_service(self, service: ServiceSpec) -> None:
-        node = self._graph.add(Node("service", service.name))
-        for feature in features_in(self._graph, self._definitions, service):
+        self._add_features(self._graph.add(Node("service", service.name)), service)
+
+    def _add_features(self, node: Node, asking: TrainingSetSpec | ServiceSpec) -> None:
+        """Add what is asked for, with the versions that stand beside the newest."""
+        for request in asking.features:
+            definitions = self._definitions.for_request(request)
+            if definitions is not self._definitions:
+                self._add_version(definitions, request, asking.features)
+        for feature in features_in(self._graph, self._definitions, asking):
             self._graph.connect(feature, node, "DIRECT", "identity")
+
+    def add_check(self, check: CheckSpec) -> None:
+        node = self._graph.add(Node("check", check.name))
+        target = Node("feature_view" if check.of_view else "source", check.target)
+        self._graph.connect(target, node, "INDIRECT", ROWS)
+        for column in columns_asked(check, self._definitions):
+            read = Node("feature_view", check.target, column) if check.of_view else self._column(check.target, column)
+            if not check.of_view or read in self._graph:  # a check of a view may ask its key too
+                self._graph.connect(read, node, "DIRECT", "check")
 
     def _add_sql(self, source: SourceSpec, node: Node, known: Sequence[str] | None) -> None:
         inputs = {name: self._inputs_of(source, name) for name in source.inputs}
@@ -367,7 +394,8 @@ class _Builder:
             self._graph.connect(table, node, kind, subtype)
 
     def _file_column(self, file: str, column: str) -> Node:
-        node = Node("file", file, column)
+        # DuckDB compares names without case, and which one the file has is not known.
+        node = Node("file", file, self._file_names.setdefault((file, fold(column)), column))
         if node not in self._graph:
             self._graph.add(node)
             for reader in self._readers.get(node.whole, ()):

@@ -34,6 +34,7 @@ __all__ = [
     "FeatureView",
     "Inputs",
     "LabelDefinition",
+    "OnDemandVersion",
     "OnDemandView",
     "Schema",
     "Service",
@@ -199,16 +200,20 @@ class FeatureRole:
             NotFoundError: If the name cannot be one, with the right form.
             DefinitionError: If the prefix cannot begin a name.
         """
-        chosen = Reference.parse(f"{self.view.name}@{name}").chosen
-        before = f"{name}_{self.request.prefix}" if prefix is None else prefix
-        if before:
-            check_name(before, "prefix")
-        return FeatureRole(self.view, msgspec.structs.replace(self.request, version=chosen, prefix=before))
+        return FeatureRole(self.view, _in_version(self.request, name, prefix))
 
     def __repr__(self) -> str:
         picked = "" if self.request.features is None else f"[{', '.join(self.request.features)}]"
         role = f" on {', '.join(self.request.on)}" if self.request.on else ""
         return f"<features {title_of(self.request)}{picked}{role}>"
+
+
+def _in_version(request: FeatureRequest, name: str, prefix: str | None) -> FeatureRequest:
+    chosen = Reference.parse(f"{request.view}@{name}").chosen
+    before = f"{name}_{request.prefix}" if prefix is None else prefix
+    if before:
+        check_name(before, "prefix")
+    return msgspec.structs.replace(request, version=chosen, prefix=before)
 
 
 class FeatureView(_Defined[P, R_co]):
@@ -245,8 +250,39 @@ class OnDemandView(_Defined[P, R_co]):
         super().__init__(function, spec)
         self.spec = spec
 
+    def variant(self, name: str, *, prefix: str | None = None) -> OnDemandVersion:
+        """Read another version: `rest.variant("v1")`, which reads `v1_spending` first where that is listed too.
+
+        Args:
+            name: "v1" for a number, or the name of a variant.
+            prefix: As of `FeatureRole.variant`.
+
+        Raises:
+            NotFoundError: If the name cannot be one, with the right form.
+            DefinitionError: If the prefix cannot begin a name.
+        """
+        request = FeatureRequest(view=self.spec.name, on_demand=True)
+        return OnDemandVersion(self.spec, _in_version(request, name, prefix))
+
     def __repr__(self) -> str:
         return f"<on-demand view {self.spec.name} of {', '.join((*self.spec.views, *self.spec.request))}>"
+
+
+class OnDemandVersion:
+    """Another version of an on-demand view, as it is asked for; made by `OnDemandView.variant`."""
+
+    def __init__(self, spec: OnDemandSpec, request: FeatureRequest) -> None:
+        self.spec = spec
+        self.request = request
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, OnDemandVersion) and self.spec is other.spec and self.request == other.request
+
+    def __hash__(self) -> int:
+        return hash((id(self.spec), self.request))
+
+    def __repr__(self) -> str:
+        return f"<on-demand view {title_of(self.request)}>"
 
 
 class LabelDefinition(_Defined[P, R_co]):
@@ -311,7 +347,7 @@ class Service:
 
 
 def requests_of(
-    features: Sequence[FeatureView[..., object] | FeatureRole | OnDemandView[..., object] | Service],
+    features: Sequence[FeatureView[..., object] | FeatureRole | OnDemandView[..., object] | OnDemandVersion | Service],
 ) -> tuple[FeatureRequest, ...]:
     """Return features as objects as data; a service is what it names.
 
@@ -322,7 +358,7 @@ def requests_of(
     for item in features:
         if isinstance(item, FeatureView):
             requests.append(item.as_role().request)
-        elif isinstance(item, FeatureRole):
+        elif isinstance(item, FeatureRole | OnDemandVersion):
             requests.append(item.request)
         elif isinstance(item, OnDemandView):
             requests.append(FeatureRequest(view=item.spec.name, on_demand=True))

@@ -13,6 +13,7 @@ from tinymlops.errors import DefinitionError, NotFoundError
 from tinymlops.features.definitions.graph import parameter_of
 from tinymlops.features.definitions.nouns import Inputs, check_name
 from tinymlops.features.definitions.row_by_row import is_row_wise
+from tinymlops.frames import twice
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,8 +26,10 @@ __all__ = [
     "TIMESTAMP",
     "check_expressions",
     "check_row_by_row",
+    "computed",
     "expressions_of",
     "inputs_of",
+    "read_as",
 ]
 
 Function = Callable[..., Any]
@@ -60,13 +63,10 @@ def inputs_of(
     import polars as pl
 
     inputs = {}
-    given = set(map(parameter_of, requests))
     for parameter in spec.views:
-        named = prefix + parameter if prefix + parameter in given else parameter
         columns = {
             feature: pl.col(f"{FEATURE}{request.prefix}{feature}")
-            for request in requests
-            if parameter_of(request) == named
+            for request in read_as(parameter, requests, prefix=prefix)
             for feature in definitions.features_of(request)
         }
         if not columns:
@@ -76,6 +76,18 @@ def inputs_of(
             )
         inputs[parameter] = Inputs(parameter, columns)
     return inputs
+
+
+def read_as(parameter: str, requests: Sequence[FeatureRequest], *, prefix: str = "") -> list[FeatureRequest]:
+    """Return those of the requests that a parameter of an on-demand view reads.
+
+    Args:
+        parameter: A view's name, after its role's prefix.
+        requests: What is asked for together.
+        prefix: Of another version of the on-demand view; see `inputs_of`.
+    """
+    first = [request for request in requests if parameter_of(request) == prefix + parameter]
+    return first or [request for request in requests if parameter_of(request) == parameter]
 
 
 def expressions_of(spec: OnDemandSpec, function: Function, inputs: Mapping[str, Inputs]) -> dict[str, pl.Expr]:
@@ -111,6 +123,14 @@ def expressions_of(spec: OnDemandSpec, function: Function, inputs: Mapping[str, 
                 hint="compute it from the parameters; pl.lit(...) makes an expression of a constant",
             )
     return dict(found)
+
+
+def computed(frame: pl.DataFrame, expressions: Mapping[str, pl.Expr]) -> pl.DataFrame:
+    """Add the values of expressions to a frame, those of a single row as if it stood among others."""
+    if frame.height != 1:
+        # Beside the columns, so that a constant has a value for each row; in one chunk, for Polars may take each by itself.
+        return frame.rechunk().with_columns(**expressions)
+    return twice(frame).with_columns(**expressions).head(1)
 
 
 def check_expressions(spec: OnDemandSpec, function: Function, inputs: Mapping[str, Inputs]) -> list[str]:
@@ -172,7 +192,7 @@ def check_row_by_row(
     for name, expression in expressions.items():
         try:
             whole = rows.with_columns(value=expression)["value"]
-            single = pl.concat([rows[i : i + 1].with_columns(value=expression)["value"] for i in range(rows.height)])
+            single = pl.concat([computed(rows[i : i + 1], {"value": expression})["value"] for i in range(rows.height)])
         except pl.exceptions.PolarsError:  # the made-up values do not suit it, such as text that is not a number
             continue
         if not whole.equals(single, null_equal=True):

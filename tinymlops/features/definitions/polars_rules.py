@@ -6,6 +6,7 @@ A catalog may come from a stranger's backup, and Polars unpickles the Python fun
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ import polars as pl
 from tinymlops.errors import DataError, DefinitionError
 from tinymlops.features.definitions.row_by_row import is_row_wise
 
-__all__ = ["read", "written"]
+__all__ = ["columns_in", "read", "written"]
 
 _PARTS = {"Column", "Literal", "BinaryExpr", "Cast", "Ternary", "Function", "Alias", "Eval"}
 """What an expression of one row consists of."""
@@ -65,6 +66,25 @@ def read(text: str, where: str) -> pl.Expr:
             f"{where} was written by another version of Polars, and {pl.__version__} cannot read it",
             hint="apply the project again: tinymlops apply",
         ) from error
+
+
+def columns_in(text: str) -> list[str]:
+    """Return the columns that an expression reads, from what `written` wrote; nothing of it is run.
+
+    Example:
+        >>> columns_in(written(pl.col("paid") >= pl.col("price")))
+        ['paid', 'price']
+    """
+    return sorted(set(_named(msgspec.json.decode(text))))
+
+
+def _named(tree: Any) -> Iterator[str]:
+    parts = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for name, part in parts:
+        if name == "Column" and isinstance(part, str):
+            yield part
+        else:
+            yield from _named(part)
 
 
 def _keys(tree: Any) -> list[str]:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
 from tinymlops.errors import ConflictError, DefinitionError
 from tinymlops.features.definitions.about import AboutOptions, about_of
 from tinymlops.features.definitions.aliases import parse_aliases
-from tinymlops.features.definitions.asking import Asked, requests_of
 from tinymlops.features.definitions.code import is_interactive
-from tinymlops.features.definitions.data_checks import Check, check_of
-from tinymlops.features.definitions.definitions import Definitions
+from tinymlops.features.definitions.declaring_rows import DeclaresRows
 from tinymlops.features.definitions.nouns import (
     Entity,
     FeatureView,
@@ -20,46 +18,30 @@ from tinymlops.features.definitions.nouns import (
     Service,
     Source,
     TrainingSet,
-    check_name,
 )
 from tinymlops.features.definitions.recording import (
     label_spec,
     on_demand_spec,
-    source_spec,
-    transformation_spec,
     view_spec,
 )
-from tinymlops.features.definitions.source_options import SourceOptions
-from tinymlops.features.definitions.specs import EntitySpec, ServiceSpec, TrainingSetSpec, fingerprint
+from tinymlops.features.definitions.specs import EntitySpec, ServiceSpec, TrainingSetSpec
 from tinymlops.features.definitions.terms import Term, term_of
-from tinymlops.times import parse_zone
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import timedelta
 
+    from tinymlops.features.definitions.asking import Asked
     from tinymlops.features.definitions.class_views import ViewDecorator
     from tinymlops.features.definitions.expressions import Features, Label
-    from tinymlops.features.definitions.specs import AnySpec, CheckAction, FeatureRequest
-    from tinymlops.frames import Ambiguous, DateMeans
 
 __all__ = ["Project"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Definition = (
-    Entity
-    | Source[..., Any]
-    | FeatureView[..., Any]
-    | OnDemandView[..., Any]
-    | LabelDefinition[..., Any]
-    | TrainingSet
-    | Service
-    | Check
-)
 
 
-class Project:
+class Project(DeclaresRows):
     """The definitions of one project, in the order they were made.
 
     Args:
@@ -86,32 +68,6 @@ class Project:
         >>> spending
         <feature view spending of customer: spent_30d>
     """
-
-    def __init__(self, name: str, *, tz: str = "UTC") -> None:
-        self.name = check_name(name, "project")
-        self.tz = parse_zone(tz).key
-        self.definitions: dict[str, Definition] = {}
-        self.terms: dict[str, Term] = {}
-
-    def __repr__(self) -> str:
-        return f"<project {self.name}: {len(self.definitions)} definitions>"
-
-    def specs(self) -> list[AnySpec]:
-        """Return the definitions as data, in order."""
-        return [noun.spec for noun in (*self.definitions.values(), *self.terms.values())]
-
-    def renamed(self) -> dict[str, str]:
-        """Return the sources that had another name before, each with that name."""
-        sources = [noun for noun in self.definitions.values() if isinstance(noun, Source)]
-        return {source.spec.name: source.was for source in sources if source.was is not None}
-
-    def functions(self) -> dict[str, Callable[..., Any]]:
-        """Return the Python functions that definitions were made from, by name."""
-        return {
-            name: noun.function
-            for name, noun in self.definitions.items()
-            if not isinstance(noun, Entity | TrainingSet | Service | Check)
-        }
 
     def entity(
         self,
@@ -186,122 +142,6 @@ class Project:
             )
         self.terms[name] = term
         return term
-
-    def source(
-        self,
-        *,
-        timestamp: str | None = None,
-        static: bool = False,
-        id: str | None = None,  # noqa: A002  # the word of the design, and keyword-only
-        created: str | None = None,
-        delay: str | timedelta | None = None,
-        tz: str | None = None,
-        ambiguous: Ambiguous = "raise",
-        date_means: DateMeans | None = None,
-        keys: Mapping[str, str] | None = None,
-        cursor: str | None = None,
-        lookback: str | timedelta | None = None,
-        known: Literal["observed", "latest"] | None = None,
-        was: str | None = None,
-        **about: Unpack[AboutOptions],
-    ) -> Callable[[Callable[P, R]], Source[P, R]]:
-        """Declare rows by a function that returns SQL, a frame, or (for pushes) a schema.
-
-        Args:
-            timestamp: Event-time column; required unless static.
-            static: The rows have no time and are always visible; their edits are not versioned in time.
-            id: Column of the event's id: a later row with the same key and id replaces the earlier one.
-            created: Column of when the row became known.
-            delay: How long after its event time a row can be known: "15m", or the name of a column holding
-                a duration.
-            tz: Zone of naive times and of dates.
-            ambiguous: What a naive time is that a clock change skipped or repeated: of its two readings the
-                "earliest" or the "latest"; by default an error.
-            date_means: Whether a date is the "start" or the "end" of its day; by default the end as a fact, and the
-                start as a moment of prediction or an outcome, so that nothing is known early.
-            keys: Entity key column to this source's column, where the names differ.
-            cursor: For a function that takes `since`: the column of times that says which rows are new, by
-                default `created`, or else `timestamp`. It is called with None at first, and then with the greatest
-                cursor in history less the lookback. It needs `id`.
-            lookback: How far `since` goes back, for rows that came late; by default "1d".
-            known: How corrections count where there is no `created`. "observed", the default: a changed row counts from
-                the ingest that brought it, so a correction never rewrites what a past row saw, and the rows that first
-                bring an id count from their event times. "latest": the final version counts, whenever it came.
-            was: The name that the source had before: its rows stay with it.
-            about: `owner=`, `tags=`, `unit=` of its columns, `variant=`, `keep=`, `enabled=`; see `AboutOptions`.
-
-        Returns:
-            A decorator: the function becomes the `Source` of its name.
-
-        Raises:
-            DefinitionError: If the options or the function's hints do not fit.
-            ConflictError: If the project has another definition of this name.
-        """
-        options = SourceOptions(timestamp, id, created, delay, tz, ambiguous, date_means, keys, known)
-
-        def declare(function: Callable[P, R]) -> Source[P, R]:
-            spec = source_spec(function, options, about, static=static, cursor=cursor, lookback=lookback)
-            return self._add(Source(function, spec, was=None if was is None else check_name(was, "source")), "source")
-
-        return declare
-
-    def transformation(
-        self,
-        *,
-        timestamp: str | None = None,
-        row_wise: bool = False,
-        id: str | None = None,  # noqa: A002  # the word of the design, and keyword-only
-        created: str | None = None,
-        delay: str | timedelta | None = None,
-        tz: str | None = None,
-        ambiguous: Ambiguous = "raise",
-        date_means: DateMeans | None = None,
-        keys: Mapping[str, str] | None = None,
-        max_age: str | timedelta | None = None,
-        known: Literal["observed", "latest"] | None = None,
-        **about: Unpack[AboutOptions],
-    ) -> Callable[[Callable[P, R]], Source[P, R]]:
-        """Derive a source from others, which are its parameters: in SQL (returns `str`) or in Polars.
-
-        Args:
-            timestamp: Event-time column of the result; a row-wise one keeps its input's.
-            row_wise: Each output row comes from one input row and keeps its times, sequence and id; such a
-                transformation has one input and runs on pushed rows at once.
-            id: As for `source`; a row-wise one keeps its input's.
-            created: For a join, the created time of each row's latest parent.
-            delay: As for `source`.
-            tz: As for `source`.
-            ambiguous: As for `source`.
-            date_means: As for `source`.
-            keys: As for `source`.
-            max_age: Of one that is rebuilt, at ingest and materialize: how old its rows may be for an online read, such
-                as "1d"; None for any age.
-            known: As for `source`, of one that is rebuilt and has an id: a row that a rebuild changes counts from then on.
-            about: As for `source`.
-
-        Returns:
-            A decorator: the function becomes the `Source` of its name.
-
-        Raises:
-            DefinitionError: If the options or the function's hints do not fit.
-            ConflictError: If the project has another definition of this name.
-
-        Example:
-            >>> import tinymlops as tm
-            >>> project = tm.Project("shop")
-            >>> @project.transformation(row_wise=True)
-            ... def large_orders(orders: tm.Rows) -> str:
-            ...     return "select * from orders where amount > 100"
-            >>> large_orders.spec.inputs
-            ('orders',)
-        """
-        options = SourceOptions(timestamp, id, created, delay, tz, ambiguous, date_means, keys, known)
-
-        def declare(function: Callable[P, R]) -> Source[P, R]:
-            spec = transformation_spec(function, options, about, row_wise=row_wise, max_age=max_age)
-            return self._add(Source(function, spec), "transformation")
-
-        return declare
 
     def feature_view(
         self, *, entity: Entity, ttl: str | timedelta | None = None, **about: Unpack[AboutOptions]
@@ -435,6 +275,7 @@ class Project:
         spine: Source[..., Any],
         label: LabelDefinition[..., Any],
         features: Asked,
+        description: str = "",
         **about: Unpack[AboutOptions],
     ) -> TrainingSet:
         """Put together spine, label and features.
@@ -445,6 +286,7 @@ class Project:
             label: The outcome to learn.
             features: Views, picked features (`sky["visib"]`), roles (`sky.on("dest", prefix="dest_")`), on-demand
                 views and services, or their names, in the order of the columns of `X`.
+            description: What it is for, in a sentence.
             about: `owner=`, `tags=`, `variant=`, `keep=`, `enabled=`; see `AboutOptions`.
 
         Returns:
@@ -469,6 +311,7 @@ class Project:
             label=label.spec.name,
             features=self._requests(features),
             tz=self.tz,
+            description=description,
             about=about_of(name, about),
         )
         return self._add(TrainingSet(spec, self.specs), "training set")
@@ -505,77 +348,3 @@ class Project:
         requests, said = self._requests(features), about_of(name, about)
         spec = ServiceSpec(name=name, features=requests, description=description, about=said)
         return self._add(Service(spec, self.specs), "service")
-
-    def check(
-        self,
-        target: Source[..., Any] | FeatureView[..., Any],
-        *rules: object,
-        action: CheckAction = "warn",
-        name: str | None = None,
-    ) -> Check:
-        """Say what rows must be like: of a source or a transformation when they come, of a view when it is materialized.
-
-        Args:
-            target: A source, a transformation or a feature view.
-            rules: `tm.not_null`, `tm.between`, `tm.one_of`, `tm.matches`, an expression over `tm.Rows()` or a Polars expression
-                ask each row; `tm.unique`, `tm.fresh`, `tm.volume` and `tm.same_distribution` ask the batch.
-            action: What becomes of rows that do not pass: they are stored ("warn"), kept aside until somebody releases or
-                drops them ("quarantine"), or refused with all that came with them ("fail").
-            name: By default `<target>_<action>_checks`.
-
-        Returns:
-            The check.
-
-        Raises:
-            DefinitionError: If a rule is none, or the action is unknown.
-            ConflictError: If the project has another definition of this name.
-
-        Example:
-            >>> import tinymlops as tm
-            >>> project = Project("shop")
-            >>> @project.source(timestamp="at")
-            ... def orders() -> str:
-            ...     return "select * from read_parquet('orders.parquet')"
-            >>> project.check(orders, tm.not_null("customer"), tm.Rows()["amount"] >= 0, action="quarantine")
-            <check orders_quarantine_checks on orders, quarantine: not_null("customer"), rows['amount'] >= 0>
-        """
-        return self._add(check_of(target, rules, action=action, name=name), "check")
-
-    def _requests(self, asked: Asked) -> tuple[FeatureRequest, ...]:
-        return requests_of(asked, Definitions(self.specs()))
-
-    def _add(self, definition: D, what: str) -> D:
-        name = check_name(definition.spec.name, what)
-        known = self.definitions.get(name)
-        if known is not None and not _is_again(known, definition):
-            raise ConflictError(
-                f"project {self.name!r} already has {known!r}; {what} {name!r} needs another name",
-                hint="names are shared by everything in a project: rename one of the two",
-            )
-        self.definitions[name] = definition
-        return definition
-
-
-D = TypeVar(
-    "D",
-    Entity,
-    Source[Any, Any],
-    FeatureView[Any, Any],
-    OnDemandView[Any, Any],
-    LabelDefinition[Any, Any],
-    TrainingSet,
-    Service,
-    Check,
-)
-
-
-def _is_again(known: Definition, new: Definition) -> bool:
-    """Say whether a notebook cell is merely run again: the same kind of definition, made in the notebook itself.
-
-    Where an entity, a training set or a service was made is not known, so that one is taken again when it is the same.
-    """
-    if type(known) is not type(new):
-        return False
-    if isinstance(new, Entity | TrainingSet | Service | Check):
-        return fingerprint(known.spec) == fingerprint(new.spec) or is_interactive("__main__")
-    return is_interactive(new.function.__module__)

@@ -19,6 +19,7 @@ __all__ = [
     "AnySpec",
     "CheckAction",
     "CheckSpec",
+    "CodeCover",
     "CodeReference",
     "EntitySpec",
     "FeatureRequest",
@@ -41,6 +42,19 @@ Known = Literal["event", "observed", "latest"]
 """How rows become known: by their created time; by the commit of each correction; or by their event time only."""
 
 
+class CodeCover(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a digest of Python code covers: the function and all of the project that it reaches."""
+
+    whole: str
+    """SHA-256 over all of it."""
+    parts: dict[str, str] = {}
+    """Each function, class and constant to its own SHA-256."""
+    unseen: tuple[str, ...] = ()
+    """What the digest does not see, such as "clean: a name that getattr is given as it runs"."""
+    packages: dict[str, str] = {}
+    """The installed packages that it names, to their versions: not covered, and no part of the digest."""
+
+
 class CodeReference(msgspec.Struct, frozen=True, kw_only=True):
     """Where to find a definition's Python function again."""
 
@@ -50,9 +64,11 @@ class CodeReference(msgspec.Struct, frozen=True, kw_only=True):
     file: str | None
     """The script's file; null when the function exists only in an interactive session."""
     digest: str
-    """SHA-256 of the function's source text: tells whether the imported code is the applied code."""
+    """What the code is known by in fingerprints: that of `covers`, or of the function's text where that was applied first."""
     logic: str | msgspec.UnsetType = msgspec.UNSET
     """SHA-256 of the text without the function's name, prose and layout; in no fingerprint, for it follows from the text."""
+    covers: CodeCover | msgspec.UnsetType = msgspec.UNSET
+    """Tells whether the imported code is the applied code; unset where the text of the function alone tells that."""
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -267,9 +283,15 @@ def logic(spec: AnySpec) -> str:
     """
     plain = msgspec.structs.replace(_without_prose(spec), name="")
     if isinstance(spec, SourceSpec | OnDemandSpec) and isinstance(plain, SourceSpec | OnDemandSpec) and spec.code:
-        digest = spec.code.digest if spec.code.logic is msgspec.UNSET else spec.code.logic
+        digest = _logic_of(spec.code)
         plain = msgspec.structs.replace(plain, code=CodeReference(module="", name="", file=None, digest=digest))
     return hashlib.sha256(encode(plain)).hexdigest()
+
+
+def _logic_of(code: CodeReference) -> str:
+    own = code.digest if code.logic is msgspec.UNSET else code.logic
+    reached = [] if code.covers is msgspec.UNSET else sorted([*code.covers.parts.values()][1:])
+    return hashlib.sha256("".join([own, *reached]).encode()).hexdigest() if reached else own
 
 
 def _without_prose(spec: AnySpec) -> AnySpec:
@@ -280,6 +302,6 @@ def _without_prose(spec: AnySpec) -> AnySpec:
         plain = msgspec.structs.replace(plain, aliases=msgspec.UNSET)
     if isinstance(plain, SourceSpec | OnDemandSpec) and plain.code is not None:
         # Where the project lies on this machine is not part of what it defines.
-        code = msgspec.structs.replace(plain.code, file=None, module="", logic=msgspec.UNSET)
+        code = msgspec.structs.replace(plain.code, file=None, module="", logic=msgspec.UNSET, covers=msgspec.UNSET)
         plain = msgspec.structs.replace(plain, code=code)
     return plain

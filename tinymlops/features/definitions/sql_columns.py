@@ -8,18 +8,21 @@ guessed: then every output depends on every column of every input, and `unread` 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from tinymlops.features.definitions.sql_scopes import (
     EVERY,
+    NOTHING,
     Dependency,
     Item,
     NotReadError,
     Relation,
     Rest,
     Value,
+    stem_of,
 )
 from tinymlops.stores.engine import fold
 
@@ -64,10 +67,9 @@ class SqlColumns:
         if self.unread:
             return [Dependency(table, EVERY, "DIRECT", "opaque") for table in self.tables]
         known = {fold(name): value for name, value in self.columns.items()}
-        passing = [rest.column(column) for rest in self.rest if fold(column) not in rest.without]
-        if fold(column) not in known and not passing:
+        value = known.get(fold(column)) or Relation([*self.columns.items(), *self.rest]).column(column)
+        if value is None:
             raise KeyError(column)
-        value = known[fold(column)] if fold(column) in known else frozenset[Dependency]().union(*passing)
         return _ordered(value | self.rows)
 
 
@@ -113,7 +115,9 @@ def _read(
         files = reader.files if reader is not None else ()
         tables = tuple(dict.fromkeys([*found, *(name for name, _ in inputs)]))
         return SqlColumns({}, frozenset(), (), tables, frozenset(files), _reason(error))
-    columns = {item[0]: item[1] for item in items if not isinstance(item, Rest)}
+    whole = Relation(items)
+    named = [item[0] for item in items if not isinstance(item, Rest)]
+    columns = {name: whole.column(name) or NOTHING for name in named}
     rest = tuple(item for item in items if isinstance(item, Rest))
     return SqlColumns(columns, relation.rows, rest, tuple(reader.tables), frozenset(reader.files))
 
@@ -124,11 +128,12 @@ def _named(relation: Relation, outputs: Sequence[str]) -> list[Item]:
     Raises:
         NotReadError: If these are not the columns that were found.
     """
-    names = {fold(name) for name in outputs}
+    names = Counter(map(fold, outputs))
     guessed = [item for item in relation.items if not isinstance(item, Rest) and fold(item[0]) not in names]
     if guessed and relation.rests:
         return _named_by_place(relation, outputs)
-    of = {name: relation.column(name) for name in outputs}
+    twice = {fold(stem_of(name) or "") for name in outputs} | {name for name in names if names[name] > 1}
+    of = {name: relation.column(name, alone=fold(name) not in twice) for name in outputs}
     new = [name for name, value in of.items() if value is None]
     if len(new) != len(guessed):
         raise NotReadError("it gives other columns than were found in it")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
@@ -10,6 +11,7 @@ from tinymlops.stores.engine import fold
 
 __all__ = [
     "EVERY",
+    "NOTHING",
     "Dependency",
     "Item",
     "Kind",
@@ -20,11 +22,13 @@ __all__ = [
     "Value",
     "indirect",
     "part_of",
+    "stem_of",
     "unique_names",
     "used_as",
 ]
 
 Kind: TypeAlias = Literal["DIRECT", "INDIRECT"]
+_NUMBERED = re.compile(r"(.+)_\d+", re.DOTALL)
 EVERY = "*"
 """In place of a column: every column of its input."""
 _STRENGTH = {"identity": 0, "transformation": 1, "aggregation": 2}
@@ -42,6 +46,7 @@ class Dependency(NamedTuple):
 
 
 Value: TypeAlias = frozenset[Dependency]
+NOTHING: Value = frozenset()
 
 
 class NotReadError(Exception):
@@ -82,21 +87,34 @@ class Relation:
     """What decides which rows it has and in which order: INDIRECT for each of its columns."""
     by_name: dict[str, Value] = field(init=False)
     rests: list[Rest] = field(init=False)
+    behind: set[str] = field(init=False)
+    """Names of columns that stand behind columns that are not known: another may have the name, then they have not."""
 
     def __post_init__(self) -> None:
-        self.by_name = {}
+        self.by_name, self.rests, self.behind = {}, [], set()
         for item in self.items:
-            if not isinstance(item, Rest):
-                self.by_name.setdefault(fold(item[0]), item[1])
-        self.rests = [item for item in self.items if isinstance(item, Rest)]
+            if isinstance(item, Rest):
+                self.rests.append(item)
+            elif (key := fold(item[0])) not in self.by_name:
+                self.by_name[key] = item[1]
+                self.behind |= {key} if self.rests else set()
 
-    def column(self, name: str) -> Value | None:
-        """Return what one of its columns comes from; None if it has no such column."""
-        known = self.by_name.get(fold(name))
-        if known is not None:
+    def column(self, name: str, *, alone: bool = False) -> Value | None:
+        """Return what one of its columns comes from; None if it has no such column.
+
+        Args:
+            name: Its name.
+            alone: That no other column has this name, not even one that is not known.
+        """
+        key = fold(name)
+        known = self.by_name.get(key)
+        if known is not None and (alone or key not in self.behind):
             return known
-        passing = [rest.column(name) for rest in self.rests if fold(name) not in rest.without]
-        return frozenset().union(*passing) if passing else None
+        found = [] if known is None else [known]
+        found += [rest.column(name) for rest in self.rests if key not in rest.without]
+        if self.rests and len(self.items) > 1 and (stem := stem_of(name)):
+            found.append(self.column(stem) or NOTHING)  # `k_1` is the second `k` of a join or of a list
+        return frozenset().union(*found) if found else None
 
     def every(self) -> Value:
         """Return what all of its columns come from."""
@@ -162,7 +180,8 @@ class Scope:
                 return value
             # It is not known whether a table has the column: an alias of the list, or the query around, may be meant as well.
             around = None if self.outer is None else self.outer.plain(name)
-            return value | self.aliases.get(key, frozenset()) | (around or frozenset())
+            table = self.relations[key].every() if key in self.relations else NOTHING
+            return value | self.aliases.get(key, NOTHING) | table | (around or NOTHING)
         if key in self.aliases:
             return self.aliases[key]
         if key in self.relations:
@@ -184,6 +203,8 @@ class Scope:
             value = None if relation is None else relation.column(rest[0])
             if value is not None:
                 return part_of(value, rest[1:])
+            if any(fold(first) in one.by_name for one in scope.relations.values()):
+                break  # the field of a column goes before a table of the query around
             scope = scope.outer
         if fold(first) == "main" and len(parts) > 2:
             return self.resolve(rest)
@@ -220,6 +241,12 @@ def part_of(value: Value, fields: Sequence[str]) -> Value:
         one._replace(column=f"{one.column}.{name}") if one.kind == "DIRECT" and one.column != EVERY else one
         for one in value
     )
+
+
+def stem_of(name: str) -> str | None:
+    """Return the `k` of `k_1`, as DuckDB calls the second of two columns; None if it is called otherwise."""
+    numbered = _NUMBERED.fullmatch(name)
+    return numbered and numbered[1]
 
 
 def unique_names(items: Iterable[Item]) -> list[Item]:

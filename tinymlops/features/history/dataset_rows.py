@@ -13,7 +13,7 @@ from tinymlops.features.history.batching import in_batches
 from tinymlops.stores.table_output import written_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
     from typing import Any
@@ -116,12 +116,11 @@ class SavedDataset:
             columns: These alone, in their order; None for all.
 
         Raises:
-            DefinitionError: If the size is less than 1.
+            DefinitionError: If the size is less than 1, or no column is named or one twice.
             NotFoundError: If it has no such column, with the near match.
             IntegrityError: If a file is missing or damaged.
         """
-        if size < 1:
-            raise DefinitionError(f"size={size} is not a number of rows", hint="use 1 or more")
+        _require_rows("size", size)
         self._require(columns)
         return in_batches(self.parts(columns), size)
 
@@ -153,20 +152,30 @@ class SavedDataset:
 
         Raises:
             MissingDependencyError: If PyTorch is not installed.
+            DefinitionError: If the size is less than 1, or no column is named or one twice.
             NotFoundError: If it has no such column, with the near match.
-            DataError: If a column cannot be a tensor.
+            DataError: If a column cannot be a tensor; while it is read, if an integer cannot be the same number there.
         """
         from tinymlops.features.history.tensors import torch_dataset
 
         wanted = list(self.features if columns is None else columns)
         self._require(wanted)
-        if batch_size < 1:
-            raise DefinitionError(f"batch_size={batch_size} is not a number of rows", hint="use 1 or more")
+        _require_rows("batch_size", batch_size)
         paths = [str(self._path_of(part.sha256)) for part in self._manifest.parts]
         dtypes = {name: self.columns[name] for name in wanted}
         return torch_dataset(paths, dtypes, {*self._manifest.nulls}, batch_size)
 
-    def _require(self, columns: Iterable[str] | None) -> None:
+    def _require(self, columns: Sequence[str] | None) -> None:
+        if columns is not None and not columns:
+            raise DefinitionError("columns=[] names none", hint="leave it out for all of them")
+        if columns is not None and len(set(columns)) < len(columns):
+            twice = next(name for name in columns if columns.count(name) > 1)
+            raise DefinitionError(f"column {twice!r} is named twice", hint="name it once")
         for name in columns or ():
             if name not in self.columns:
                 raise NotFoundError(f"dataset {self.name!r} has no column {name!r}", hint=near(name, self.columns))
+
+
+def _require_rows(name: str, size: int) -> None:
+    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+        raise DefinitionError(f"{name}={size!r} is not a number of rows", hint="use 1 or more")

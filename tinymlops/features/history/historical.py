@@ -9,16 +9,25 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from tinymlops._warn import warn
 from tinymlops.errors import DataError, DefinitionError, near
 from tinymlops.features.compute.evaluating import without_infinities
 from tinymlops.features.compute.views import asked_of, compute_arranged, compute_view, plan_view
 from tinymlops.features.definitions import graph
+from tinymlops.features.definitions.about import is_open
 from tinymlops.features.definitions.applied import require_applied
 from tinymlops.features.definitions.asking import Askable, Asked, requests_of, require_features
-from tinymlops.features.definitions.definitions import in_words, kind_of
-from tinymlops.features.definitions.nouns import FeatureRole, title_of
-from tinymlops.features.definitions.on_demand import FEATURE, TIMESTAMP, expressions_of, inputs_of
-from tinymlops.features.definitions.specs import EntitySpec, FeatureRequest, OnDemandSpec, SourceSpec, ViewSpec
+from tinymlops.features.definitions.definitions import in_words, kind_of, labelled
+from tinymlops.features.definitions.nouns import FeatureRole, OnDemandVersion, Service, title_of
+from tinymlops.features.definitions.on_demand import FEATURE, TIMESTAMP, computed, expressions_of, inputs_of
+from tinymlops.features.definitions.specs import (
+    EntitySpec,
+    FeatureRequest,
+    OnDemandSpec,
+    ServiceSpec,
+    SourceSpec,
+    ViewSpec,
+)
 from tinymlops.features.history.prepared import history_from_store
 from tinymlops.features.history.ranges import Range, spine_of_range
 from tinymlops.features.history.stored import known_columns, require_past, state_of
@@ -29,6 +38,7 @@ if TYPE_CHECKING:
     from tinymlops.features.compute.arranged import Array
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.definitions import Definitions
+    from tinymlops.features.definitions.specs import AnySpec
     from tinymlops.frames import Frame
 
 __all__ = [
@@ -42,6 +52,7 @@ __all__ = [
     "request_by_number",
     "require_present",
     "same_name",
+    "spine_times",
     "view_columns",
 ]
 
@@ -95,6 +106,27 @@ def get_historical_features(
         past = context.environment.database.sequence() if past is None else past
         spine = spine_of_range(context, requests, spine, timestamp=timestamp, as_of=past)
     rows = to_polars(spine)
+    time = spine_times(rows, timestamp, tz=tz)
+    absent = absent_columns(spine)
+    if absent:
+        require_present(context, requests, absent)
+    table = features_for(context, rows, time, requests, details=details, as_of=past)
+    result = rows.with_columns(*table.columns.values(), *table.details.values())
+    assert result.height == rows.height, "a spine row has exactly one row of features"
+    return give_back(result, spine)
+
+
+def spine_times(rows: pl.DataFrame, timestamp: str, *, tz: str | None) -> Array:
+    """Return int64[m], the times of a user's spine, microseconds UTC.
+
+    Args:
+        rows: The spine.
+        timestamp: Its time column.
+        tz: Zone of times that carry none; None if there must be no such times.
+
+    Raises:
+        DataError: If the column is missing, or a time is null or has no zone.
+    """
     if timestamp not in rows.columns:
         raise DataError(
             f"the spine has no time column {timestamp!r}",
@@ -102,13 +134,7 @@ def get_historical_features(
         )
     time = times_to_micros(rows[timestamp], role="spine", tz=tz, name=timestamp)
     require_no_nulls(time, name=timestamp)
-    absent = absent_columns(spine)
-    if absent:
-        require_present(context, requests, absent)
-    table = features_for(context, rows, time.to_numpy(), requests, details=details, as_of=past)
-    result = rows.with_columns(*table.columns.values(), *table.details.values())
-    assert result.height == rows.height, "a spine row has exactly one row of features"
-    return give_back(result, spine)
+    return time.to_numpy()
 
 
 def require_present(context: Context, requests: Sequence[FeatureRequest], absent: Mapping[str, int]) -> None:
@@ -148,28 +174,51 @@ def parse_features(context: Context, asked: Asked) -> tuple[FeatureRequest, ...]
         NotFoundError: If a name is unknown, with the near match, or a noun was not applied.
         DefinitionError: If a noun has changed since it was applied.
     """
-    found = requests_of(asked, context.definitions, check=lambda noun: _require_applied(context, noun))
-    return tuple(_checked(context, request) for request in found)
+    found: list[FeatureRequest] = []
+    for item in [asked] if isinstance(asked, str) else asked:  # a text in place of a list is refused
+        given = asked if isinstance(asked, str) else [item]
+        requests = requests_of(given, context.definitions, check=lambda noun: _require_applied(context, noun))
+        service = context.definitions.of(ServiceSpec).get(item.spec.name if isinstance(item, Service) else str(item))
+        if service is not None and not is_open(service):
+            raise _closed(f"service {service.name!r}", service)
+        found += [_checked(context, request, service) for request in requests]
+    return tuple(found)
 
 
 def _require_applied(context: Context, noun: Askable) -> None:
     """Refuse a noun that is not in force; another version of a view is not, and is in the workspace by its name."""
-    if not isinstance(noun, FeatureRole) or noun.request.version is msgspec.UNSET:
+    if not isinstance(noun, FeatureRole | OnDemandVersion) or noun.request.version is msgspec.UNSET:
         require_applied(noun, context.definitions)
 
 
-def _checked(context: Context, request: FeatureRequest) -> FeatureRequest:
-    """Return a request with the number of the version that it names; refuse what is not there or not open."""
+def _checked(context: Context, request: FeatureRequest, service: ServiceSpec | None) -> FeatureRequest:
+    """Return a request with the number of the version that it names; refuse what is not there or not open.
+
+    A service in force has read what it names since before that was closed, so that it is told and goes on.
+    """
     reader = context.for_request(request).definitions
     spec = reader.get(OnDemandSpec, request.view) if request.on_demand else reader.get(ViewSpec, request.view)
     if isinstance(spec, ViewSpec):
         require_features(spec, request)
-    if spec.about is not msgspec.UNSET and not spec.about.enabled:
-        raise DefinitionError(
-            f"{in_words(kind_of(spec))} {title_of(request)!r} is not enabled: it takes no new readers",
-            hint=f"read another version of it, or ask {spec.about.owner or 'its owner'}; models that have it still do",
-        )
+    title = f"{in_words(kind_of(spec))} {title_of(request)!r}"
+    for key, under in {"": spec, **graph.below(reader, spec)}.items():
+        if is_open(under):
+            continue
+        if service is not None:
+            warn(
+                f"service {service.name} reads {labelled(key) if key else title}, which is not enabled: move on from it"
+            )
+        else:
+            raise _closed(f"{title} reads {labelled(key)}, which" if key else title, under)
     return request_by_number(context.definitions, request)
+
+
+def _closed(title: str, spec: AnySpec) -> DefinitionError:
+    owner = "its owner" if spec.about is msgspec.UNSET else spec.about.owner or "its owner"
+    return DefinitionError(
+        f"{title} is not enabled: it takes no new readers",
+        hint=f"read another version of it, or ask {owner}; models, training sets and services that have it still do",
+    )
 
 
 def request_by_number(definitions: Definitions, request: FeatureRequest) -> FeatureRequest:
@@ -326,22 +375,20 @@ def _on_demand(
                 hint=near(name, spine.columns),
             )
     inputs = inputs_of(spec, requests, context.definitions, prefix=request.prefix)
-    found = expressions_of(spec, reader.function(spec.name, spec.code), inputs)
+    found = expressions_of(spec, reader.function(spec), inputs)
     expressions = {request.prefix + name: expression for name, expression in found.items()}
     moments = pl.Series(TIMESTAMP, np.asarray(time)).cast(pl.Datetime("us", "UTC"))
     read = [series.alias(FEATURE + name) for name, series in table.columns.items()]
     frame = pl.DataFrame([moments, *(spine[name] for name in spec.request), *read])
     try:
-        computed = frame.with_columns(
-            **expressions
-        )  # together with the other columns, so that a constant has a value for each row
+        answered = computed(frame, expressions)
     except pl.exceptions.PolarsError as error:
         raise DataError(
             f"on-demand view {spec.name!r} cannot be computed: {error}",
             hint=f"check the types and values of {', '.join((*spec.views, *spec.request))}",
         ) from error
     for name in expressions:
-        table.columns[name], lost = without_infinities(computed[name])
+        table.columns[name], lost = without_infinities(answered[name])
         if lost:
             table.not_finite[name] = lost
     return {request.prefix + name: f"{title_of(request)}:{name}" for name in found}

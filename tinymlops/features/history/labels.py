@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tinymlops.errors import DataError, LeakageError
 from tinymlops.features.compute.aggregates import compute
+from tinymlops.features.compute.arranged import history_of
 from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.expressions import columns_of, with_window
 from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, SourceSpec
@@ -32,6 +33,7 @@ def outcomes_of(
     *,
     complete: int,
     as_of: int | None = None,
+    rows: pl.DataFrame | None = None,
 ) -> tuple[pl.Series, Array]:
     """Return each row's outcome over `(t + gap, t + gap + horizon]`, and whether it can be known.
 
@@ -42,6 +44,7 @@ def outcomes_of(
         time: int64[m] spine times, microseconds UTC.
         complete: Until when the label's source is complete, as `complete_until` returns it.
         as_of: Use only rows with a sequence up to this one; None for all.
+        rows: The rows of the label's source to read, as a label reads them; None for those of history.
 
     Raises:
         DataError: If the spine lacks a key column.
@@ -56,7 +59,11 @@ def outcomes_of(
         )
     keys = [spine[column] for column in entity.key]
     columns = columns_of(label.expression)
-    history = history_from_store(context, source, entity, keys, columns, outcome=True, as_of=as_of)
+    if rows is None:
+        history = history_from_store(context, source, entity, keys, columns, outcome=True, as_of=as_of)
+    else:
+        origin, key = graph.origin(context.definitions, source), context.definitions.key_columns(entity, source)
+        history = history_of(rows, origin, key, keys, outcome=True)
     windowed = with_window(label.expression, label.horizon)
     end = time + (label.gap + label.horizon)
     # A window is [end - w, end) and the look-ahead (t + gap, end]: one microsecond later they are the same.

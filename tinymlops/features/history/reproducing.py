@@ -14,8 +14,9 @@ from tinymlops.registry.catalog import Catalog
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
+    from tinymlops.features.history.training_sets import BuildManifest
 
-__all__ = ["VerifiedBuild", "find_build", "reproduce", "verify_build"]
+__all__ = ["VerifiedBuild", "built_with", "find_build", "reproduce", "verify_build"]
 
 _SHORTEST_PREFIX = 6
 
@@ -86,11 +87,16 @@ def reproduce(context: Context, record: TrainingSetBuild) -> TrainingData:
         NotFoundError: If rows that it read are no longer kept.
     """
     manifest = read_manifest(context, record)
+    return rebuild(built_with(context, manifest), record, manifest.recipe, manifest.definitions)
+
+
+def built_with(context: Context, manifest: BuildManifest) -> Context:
+    """Return the workspace's state, read by the definitions that a build was made with."""
     catalog, built = Catalog(context.scope), manifest.definitions
     definitions = definitions_of(
         catalog.built_with(built), catalog.variants_in(built), places=context.definitions.places
     )
-    return rebuild(context.with_definitions(definitions), record, manifest.recipe, built)
+    return context.with_definitions(definitions)
 
 
 def verify_build(context: Context, reference: str) -> VerifiedBuild:

@@ -8,7 +8,7 @@ from tinymlops.errors import DataError, near
 from tinymlops.features.history.storable import event_times, require_answerable, storable
 from tinymlops.features.history.user_code import reading
 from tinymlops.features.join.record_times import delay_micros
-from tinymlops.frames import to_polars
+from tinymlops.frames import to_polars, twice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,8 +48,7 @@ def read_source(context: Context, source: SourceSpec, *, since: datetime | None 
     with reading(source, context.root):
         if source.sql is not None:
             return storable(context.query(source.sql, name=source.name), source)
-        assert source.code is not None, "what is not SQL has code"
-        function = context.function(source.name, source.code)
+        function = context.function(source)
         return storable(to_polars(function(since) if source.takes_since else function()), source)
 
 
@@ -58,9 +57,20 @@ def run_transformation(context: Context, source: SourceSpec, inputs: Mapping[str
     with reading(source, context.root):
         if source.sql is not None:
             return storable(context.query(source.sql, inputs, name=source.name), source)
-        assert source.code is not None, "what is not SQL has code"
-        function = context.function(source.name, source.code)
-        return storable(to_polars(function(**{name: frame.lazy() for name, frame in inputs.items()})), source)
+        function = context.function(source)
+        made = function(**{name: frame.lazy() for name, frame in inputs.items()})
+        if source.row_wise:
+            made = _in_one_piece(made)
+            if made.height == 1:
+                made = _in_one_piece(function(**{name: twice(frame).lazy() for name, frame in inputs.items()})).head(1)
+        return storable(to_polars(made), source)
+
+
+def _in_one_piece(made: object) -> pl.DataFrame:
+    """Compute a table without Polars' pieces, whose size hangs on the machine: see `twice` for what a piece of one row is."""
+    import polars as pl
+
+    return to_polars(made.collect(engine="in-memory") if isinstance(made, pl.LazyFrame) else made)
 
 
 def with_times(frame: pl.DataFrame, source: SourceSpec) -> pl.DataFrame:

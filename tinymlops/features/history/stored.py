@@ -270,12 +270,18 @@ def live_segments(context: Context, name: str) -> list[Segment]:
     return database.list(Segment, where={"source": place_of(database, name), "dead_at": None}, order="id")
 
 
-def segments_of(context: Context, source: SourceSpec) -> list[Segment]:
-    """Return the segments that a definition reads, oldest first: the live ones, or those of an ended generation."""
+def segments_of(context: Context, source: SourceSpec, *, as_of: int | None = None) -> list[Segment]:
+    """Return the segments that a definition reads, oldest first: the live ones, or those of an ended generation.
+
+    Args:
+        context: The workspace's state.
+        source: The definition.
+        as_of: As of this sequence; None for now.
+    """
     database = context.environment.database
     place = place_of(database, source.name)
-    span = span_of(database, source, place, database.get(SourceState, source=place))
-    return _segments(context, source, place, span, None)
+    span = span_of(database, source, place, database.get(SourceState, source=place), as_of=as_of)
+    return _segments(context, source, place, span, as_of)
 
 
 class Rebuilt(NamedTuple):
@@ -287,10 +293,16 @@ class Rebuilt(NamedTuple):
     """Microseconds UTC."""
 
 
-def newest_rebuild(context: Context, name: str) -> Rebuilt | None:
-    """Return when a rebuilt source's rows were computed; None for any other source, or one that was never computed."""
+def newest_rebuild(context: Context, name: str, *, as_of: int | None = None) -> Rebuilt | None:
+    """Return when a rebuilt source's rows were computed; None for any other source, or one that was never computed.
+
+    Args:
+        context: The workspace's state.
+        name: The source's name.
+        as_of: The rows in force at this sequence; None for those of now.
+    """
     source = context.definitions.get(SourceSpec, name)
-    found = segments_of(context, source) if source.inputs and not source.row_wise else []
+    found = segments_of(context, source, as_of=as_of) if source.inputs and not source.row_wise else []
     if not found or found[-1].covers is None:
         return None
     return Rebuilt(found[-1].covers, to_micros(found[-1].created_at))

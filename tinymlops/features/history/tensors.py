@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["torch_dataset"]
 
 Array = np.ndarray[Any, Any]
+_MOST = 2**63 - 1
+_EXACT = 2**53
+"""Up to here every integer is a float64."""
 
 
 def torch_dataset(paths: Sequence[str], dtypes: Mapping[str, str], nulls: Collection[str], batch_size: int) -> Any:
@@ -86,8 +89,33 @@ def _numbers(column: pl.Series, nulls: Collection[str]) -> Array:
     if column.dtype in (pl.Float32, pl.Float64):
         return np.array(column.fill_null(float("nan")).to_numpy())
     if column.dtype.is_decimal() or column.name in nulls:
-        return np.array(column.cast(pl.Float64).fill_null(float("nan")).to_numpy())
-    return np.array((column if column.dtype == pl.Boolean else column.cast(pl.Int64)).to_numpy())
+        return np.array(_floats(column.name, column).fill_null(float("nan")).to_numpy())
+    if column.dtype == pl.Boolean:
+        return np.array(column.to_numpy())
+    numbers = column.cast(pl.Int64, strict=False)
+    if numbers.null_count():
+        raise DataError(
+            f"column {column.name!r} holds {column.max()!r}, and a tensor holds integers up to {_MOST}",
+            hint="name other columns, or make it a float in the source",
+        )
+    return np.array(numbers.to_numpy())
+
+
+def _floats(name: str, column: pl.Series, kind: type[pl.DataType] = pl.Float64) -> pl.Series:
+    """Return numbers as floats, integers only where these are the same numbers.
+
+    Raises:
+        DataError: If an integer has no float.
+    """
+    floats = column.cast(kind)
+    if column.dtype.is_integer():
+        inexact = column.filter(column.cast(pl.Int128).abs() > _EXACT)
+        if len(inexact):
+            raise DataError(
+                f"column {name!r} has nulls or is an Array, so that it becomes floats, and {inexact[0]} has no float",
+                hint="name other columns, or make it a float in the source",
+            )
+    return floats
 
 
 def _matrix(column: pl.Series, width: int) -> Array:
@@ -95,7 +123,7 @@ def _matrix(column: pl.Series, width: int) -> Array:
     there = column.drop_nulls()
     inner = there.explode() if width and len(there) else pl.Series([], dtype=pl.Float64)
     kind = pl.Float32 if inner.dtype == pl.Float32 else pl.Float64
-    values = inner.cast(kind).fill_null(float("nan")).to_numpy().reshape(len(there), width)
+    values = _floats(column.name, inner, kind).fill_null(float("nan")).to_numpy().reshape(len(there), width)
     found = np.full((len(column), width), np.nan, values.dtype)
     found[column.is_not_null().to_numpy()] = values
     return found

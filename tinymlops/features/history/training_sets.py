@@ -15,6 +15,7 @@ import polars as pl
 from tinymlops._warn import warn
 from tinymlops.errors import DataError, DefinitionError, IntegrityError
 from tinymlops.features.definitions import graph, specs
+from tinymlops.features.definitions.about import is_open
 from tinymlops.features.definitions.definitions import labelled
 from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, OnDemandSpec, TrainingSetSpec
 from tinymlops.features.history.content import table_hash
@@ -33,16 +34,20 @@ from tinymlops.times import format_duration, from_micros, parse_instant, parse_z
 if TYPE_CHECKING:
     from tinymlops.features.compute.arranged import Array
     from tinymlops.features.context import Context
+    from tinymlops.features.history.historical import FeatureColumns
     from tinymlops.findings import Finding
 
 __all__ = [
     "BuildManifest",
     "BuildReport",
+    "Computed",
     "Recipe",
     "Split",
     "TrainingData",
     "build",
+    "computed",
     "engine_versions",
+    "model_dtype",
     "read_manifest",
     "rebuild",
 ]
@@ -222,13 +227,13 @@ def build(
 
 def _require_enabled(context: Context, training_set: TrainingSetSpec) -> None:
     """Refuse a training set that is not enabled; warn of what it stands on and is not."""
-    if training_set.about is not msgspec.UNSET and not training_set.about.enabled:
+    if not is_open(training_set):
         raise DefinitionError(
             f"training set {training_set.name!r} is not enabled: nothing new is built of it",
             hint="build from another training set; what was built of it is reproduced as before",
         )
     for key, spec in graph.below(context.definitions, training_set).items():
-        if spec.about is not msgspec.UNSET and not spec.about.enabled:
+        if not is_open(spec):
             warn(f"training set {training_set.name} reads {labelled(key)}, which is not enabled: move on from it")
 
 
@@ -293,7 +298,46 @@ class _Made(NamedTuple):
         return TrainingData(record, train, test, self.signature, self.definitions, self.parts.report)
 
 
-def _made(context: Context, recipe: Recipe, definitions: Mapping[str, str]) -> _Made:
+class Computed(NamedTuple):
+    """A training set's values for every row of its spine, also for those that are left out of it."""
+
+    spine: pl.DataFrame
+    """m rows, with their system columns."""
+    time: Array
+    """int64[m], microseconds UTC."""
+    table: FeatureColumns
+    outcome: pl.Series
+    """m outcomes, named as the label: null where there is none, or none that can be known yet."""
+    mature: Array
+    """bool[m]: whether the outcome can be known."""
+    parts: _Parts
+
+    @property
+    def used(self) -> Array:
+        """bool[m]: whether a row is to fit or to test on."""
+        return self.parts.train | self.parts.test
+
+    def features(self) -> pl.DataFrame:
+        """Return the features in types that models accept, text as text."""
+        return pl.DataFrame([model_dtype(series) for series in self.table.columns.values()])
+
+    def matrix(self) -> pl.DataFrame:
+        """Return the features as models get them: text as enums with the categories of the training rows."""
+        return _with_categories(self.features(), self.parts.train)
+
+    def fingerprint(self, X: pl.DataFrame) -> str:
+        """Return the hash of the content, where `X` is the matrix."""
+        rows = self.used
+        return table_hash(X.filter(rows).with_columns(self.outcome.filter(pl.Series(rows)).alias("__label")))
+
+
+def computed(context: Context, recipe: Recipe) -> Computed:
+    """Compute a training set from its recipe; nothing is recorded.
+
+    Args:
+        context: The workspace's state, under the definitions that it is built with.
+        recipe: What determines its content.
+    """
     spec, past = recipe.training_set, recipe.sequence
     label = context.definitions.get(LabelSpec, spec.label)
     spine = spine_of(context, spec, as_of=past, fields_as_known=recipe.fields_as_known)
@@ -301,7 +345,13 @@ def _made(context: Context, recipe: Recipe, definitions: Mapping[str, str]) -> _
     table = features_for(context, spine, time, spec.features, spine_source=spec.spine, as_of=past)
     outcome, mature = outcomes_of(context, label, spine, time, complete=recipe.complete_until, as_of=past)
     parts = _split(recipe, label, time, outcome, mature)
-    outcome = outcome.set(pl.Series(~mature), None)
+    return Computed(spine, time, table, outcome.set(pl.Series(~mature), None).alias(label.name), mature, parts)
+
+
+def _made(context: Context, recipe: Recipe, definitions: Mapping[str, str]) -> _Made:
+    spec, past = recipe.training_set, recipe.sequence
+    done = computed(context, recipe)
+    spine, time, table, parts = done.spine, done.time, done.table, done.parts
     knowledge = knowledge_of(context, spine, time, spec.features, table, spine_source=spec.spine, as_of=past)
     parts = parts._replace(
         report=msgspec.structs.replace(
@@ -311,22 +361,11 @@ def _made(context: Context, recipe: Recipe, definitions: Mapping[str, str]) -> _
             ended=ended_views(context, spec.features),
         )
     )
-    X = pl.DataFrame([_model_dtype(series) for series in table.columns.values()])
-    X = _with_categories(X, parts.train)
+    X = done.matrix()
     request = _request_fields(context, spec, spine)
-    signature = build_signature(X, outcome.filter(pl.Series(parts.train)), table.origins, request)
-    rows = parts.train | parts.test
+    signature = build_signature(X, done.outcome.filter(pl.Series(parts.train)), table.origins, request)
     shown = spine.select(pl.exclude("^__.*$")).with_columns(pl.Series("timestamp", time).cast(pl.Datetime("us", "UTC")))
-    return _Made(
-        recipe,
-        X,
-        outcome.alias(label.name),
-        shown,
-        parts,
-        signature,
-        dict(definitions),
-        table_hash(X.filter(rows).with_columns(outcome.filter(rows).alias("__label"))),
-    )
+    return _Made(recipe, X, done.outcome, shown, parts, signature, dict(definitions), done.fingerprint(X))
 
 
 class _Parts(NamedTuple):
@@ -358,7 +397,7 @@ def _split(recipe: Recipe, label: LabelSpec, time: Array, outcome: pl.Series, ma
     return _Parts(train, test, report)
 
 
-def _model_dtype(series: pl.Series) -> pl.Series:
+def model_dtype(series: pl.Series) -> pl.Series:
     """Cast a feature to a type that models accept: Float64, Int64, Boolean or String."""
     dtype = series.dtype
     if dtype == pl.Boolean or dtype == pl.String:

@@ -24,6 +24,8 @@ from tinymlops.records import (
 from tinymlops.times import to_micros
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import polars as pl
 
     from tinymlops.features.context import Context
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from tinymlops.stores.segments import SegmentFile
     from tinymlops.stores.transaction import Transaction
 
-__all__ = ["Batch", "commit", "schemas_after"]
+__all__ = ["Batch", "commit", "describe_batch", "schemas_after"]
 
 _KEPT_ROWS = 1_000
 """The most numbers of rows without an event time that the audit log keeps for an ingest."""
@@ -89,7 +91,7 @@ def commit(context: Context, batch: Batch, before: list[Segment]) -> Ingestion |
         # A rebuild is stored even if it is empty: its file records what it was computed from.
         if batch.rows.height or batch.replaces:
             file = segments.write(batch.rows, environment.segments_dir / place, environment.tmp)
-        statistics = _statistics(context, batch, place)
+        statistics = describe_batch(context, batch.source, place, batch.rows, batch.report.at)
         quarantine = None if batch.kept is None else batch.kept.publish(context)
         with context.scope.write(audit="inside") as tx:
             if batch.kept is not None and not batch.kept.is_current(tx, place):
@@ -134,10 +136,12 @@ def _named(
     return stored
 
 
-def _statistics(context: Context, batch: Batch, place: str) -> list[ColumnStatistics]:
-    source = batch.source
+def describe_batch(
+    context: Context, source: SourceSpec, place: str, rows: pl.DataFrame, at: datetime
+) -> list[ColumnStatistics]:
+    """Describe the columns of rows that are stored; of keys and ids only the counts."""
     identifying = {*entity_keys(context, source), *([source.id] if source.id is not None else [])}
-    return describe(batch.rows, source=place, identifying=identifying, at=batch.report.at)
+    return describe(rows, source=place, identifying=identifying, at=at)
 
 
 def _settle(context: Context, tx: Transaction, batch: Batch, quarantine: Quarantine | None, sequence: int) -> None:

@@ -15,7 +15,8 @@ from tinymlops.features.definitions.specs import SourceSpec
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.history.payloads import read_pushed
 from tinymlops.features.history.stored import known_columns, live_segments
-from tinymlops.records import Segment, SourceState
+from tinymlops.features.intake.committing import describe_batch
+from tinymlops.records import ColumnStatistics, Segment, SourceState
 from tinymlops.registry.pushes import count_pushed, extent_of_pushed, move_pushed
 from tinymlops.times import to_micros
 
@@ -121,6 +122,7 @@ def _compact(context: Context, source: SourceSpec, merged: Sequence[Segment], mo
         if moves:
             state = environment.database.get(SourceState, source=place)
             pushed = read_pushed(environment.database, place, known_columns(source, state), up_to=moves)
+        statistics = [] if pushed is None else describe_batch(context, source, place, pushed, context.clock())
         parts = [(directory / one.sha256, one.base) for one in sorted(merged, key=lambda one: one.last)]
         file = segments.merge(parts, pushed, directory, environment.tmp)
         with context.scope.write(audit="inside") as tx:
@@ -128,6 +130,9 @@ def _compact(context: Context, source: SourceSpec, merged: Sequence[Segment], mo
                 return None
             corrections = move_pushed(tx, place, up_to=moves, batches_before=context.now() - _BATCHES_KEPT)
             tx.insert(_segment(context, place, file, merged, pushed, corrections))
+            if statistics:
+                tx.delete(ColumnStatistics, source=place)
+                tx.put_many(msgspec.structs.replace(one, sequence=tx.sequence()) for one in statistics)
             for one in merged:
                 tx.update(msgspec.structs.replace(one, dead_at=context.clock()))
             report = Compacted(source.name, len(merged), 0 if pushed is None else pushed.height, file.rows, file.bytes)

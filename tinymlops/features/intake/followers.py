@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tinymlops.features.context import Context
+    from tinymlops.features.definitions.specs import ViewSpec
     from tinymlops.stores.environment import Environment
 
 __all__ = ["Follower", "follow", "followers_of", "keep_up"]
@@ -47,7 +48,13 @@ def followers_of(environment: Environment, context: Callable[[], Context]) -> li
         environment: The workspace's stores.
         context: Returns the workspace's state; called only when a follower has work to do.
     """
-    return [OnlineViews(environment, context)]
+    return [OnlineViews(environment, context, _judge)]
+
+
+def _judge(context: Context, view: ViewSpec, after: int) -> None:
+    from tinymlops.features.intake.view_checks import judge_view  # loaded only where there is work
+
+    judge_view(context, view, after)
 
 
 def keep_up(followers: Sequence[Follower], sequence: Callable[[], int], *, rebuild: bool = False) -> list[Exception]:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
+from tinymlops._widening import widened
 from tinymlops.errors import ConflictError
 from tinymlops.features.definitions import graph
 from tinymlops.features.history.sources import read_source, with_times
 from tinymlops.features.history.storable import storable
-from tinymlops.features.history.stored import live_segments, since_of, state_of
+from tinymlops.features.history.stored import live_segments, since_of, state_of, stored_rows
 from tinymlops.features.intake.changes import Changes, compared, first, in_order, own_schema
 from tinymlops.features.intake.committing import Batch, commit
 from tinymlops.features.intake.fitting import fitted, tell_of_columns
@@ -31,7 +32,7 @@ from tinymlops.records import Ingestion
 from tinymlops.times import to_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.specs import SourceSpec
@@ -89,7 +90,8 @@ def take_released(context: Context, source: SourceSpec, rows: pl.DataFrame, sett
 
     Raises:
         DataError: If they do not fit the rows that are stored by now; nothing is stored then.
-        ConflictError: If somebody else released or dropped them, or others keep storing rows.
+        ConflictError: If somebody else released or dropped them, they would take the place of newer versions, or others keep
+            storing rows.
     """
     begun = time.perf_counter()
     read = _Read(with_times(storable(rows, source), source), settling=settling)
@@ -134,6 +136,8 @@ def _attempt(
     rows, changes, decision = _checked(context, source, rows, compare, present=present, released=settling is not None)
     if judged.query and settling is None:
         refuse_other_rows(source, changes, rows)
+    if settling is not None and source.id is not None and state is not None:
+        settling.require_newest(source.id, _replaced(context, source, changes))
     report = Ingestion(
         source=source.name,
         rows_read=frame.height,
@@ -201,6 +205,16 @@ def _known(rows: pl.DataFrame, compare: Callable[..., Changes]) -> pl.Series:
     """Say which rows history has."""
     fresh = compare(rows.with_row_index("__row"), None).rows["__row"].drop_nulls()
     return pl.Series([True]).new_from_index(0, rows.height).scatter(fresh, False)
+
+
+def _replaced(context: Context, source: SourceSpec, changes: Changes) -> Iterable[tuple[object, int]]:
+    """Return the ids of rows to be stored that history knows, each with the sequence of its newest version."""
+    assert source.id is not None, "asked of rows with ids"
+    asked = changes.rows.select(source.id).drop_nulls().unique()
+    stored = stored_rows(context, source.name, [source.id]).select(source.id, "__sequence")
+    stored = stored.with_columns(widened(stored[source.id], asked.schema[source.id]))
+    newest = stored.join(asked, on=source.id, how="semi").group_by(source.id).agg(pl.col("__sequence").max())
+    return newest.iter_rows()
 
 
 def busy(source: SourceSpec) -> ConflictError:

@@ -27,6 +27,7 @@ class Event(NamedTuple):
     deleted: bool
     created: int
     payload: bytes
+    sequence: int
 
 
 class LatestEvents:
@@ -50,7 +51,7 @@ class LatestEvents:
         pushed, left = latest_versions(self._tx, self._place, event_ids)
         found: dict[str | None, Event] = {}
         for row in pushed:
-            found[row.event_id] = Event(row.digest, row.deleted, row.created, row.payload)
+            found[row.event_id] = Event(row.digest, row.deleted, row.created, row.payload, row.n)
         moved = [one for one in left if one.event_id not in found]
         return {**self._in_files(moved), **found} if moved else found
 
@@ -92,6 +93,8 @@ class LatestEvents:
         rows = rows.join(values.cast(dtype).to_frame(), on=ids, how="semi").sort("__sequence").unique(ids, keep="last")
         payloads = to_payloads(rows, self._columns)
         return {
-            event_id: Event(wanted[event_id].digest, wanted[event_id].deleted, created, payload)
-            for event_id, created, payload in zip(to_ids(rows[ids]), rows["__created"], payloads, strict=True)
+            event_id: Event(wanted[event_id].digest, wanted[event_id].deleted, created, payload, sequence)
+            for event_id, created, payload, sequence in zip(
+                to_ids(rows[ids]), rows["__created"], payloads, rows["__sequence"], strict=True
+            )
         }

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.rules import AnyRule
     from tinymlops.features.definitions.specs import CheckSpec
+    from tinymlops.features.intake.quarantine import Settling
     from tinymlops.stores.database import Database
     from tinymlops.stores.transaction import Transaction
 
@@ -133,14 +134,14 @@ class Looked:
         return [self._result(verdict, at) for verdict in self._verdicts]
 
     def decide(
-        self, reader: Database | Transaction, *, known: pl.Series | None = None, releasing: int | None = None
+        self, reader: Database | Transaction, *, known: pl.Series | None = None, releasing: Settling | None = None
     ) -> Decision:
         """Say what becomes of each row.
 
         Args:
             reader: The database, or the transaction that stores the batch.
             known: bool[n]: rows that history has; None for none.
-            releasing: The quarantine that is released with this batch: its rows pass.
+            releasing: What is released with this batch: these rows pass.
         """
         before = kept_before(self._context, reader, self._target, releasing=releasing)
         weighed = self._weighed(before, known)
@@ -156,6 +157,7 @@ class Looked:
             reasons=None if new is None else self._reasons(failing, new),
             rules={} if new is None else _counts(failing, new),
             seen=before.seen,
+            sequence=reader.sequence(),
             at=at,
         )
         return Decision(
@@ -255,7 +257,7 @@ class Looked:
 
     def _cure(self, verdict: Verdict) -> str:
         if verdict.spec.of_view:
-            return "correct the rows that it is computed from; what is in the online store already goes on following its source"
+            return "correct the rows that it is computed from; what is in the online store stays as it is until then"
         if verdict.is_of_batch and self._kind(verdict.spec) == "transformation":
             return "correct the rows that it is computed from; what was computed before stays"
         return f'correct the rows, or let the check {verdict.spec.name!r} keep them aside: action="quarantine"'

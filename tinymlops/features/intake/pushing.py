@@ -132,7 +132,7 @@ def push(
         own = _columns(context, source, state) if changed else columns
         refuse_other_dating(source, judged_now(context, source, state))
         writing = _Writing(context, tx, source, place, state, own)
-        counts = writing.store(frame, batch_id, keys, looked, decided)
+        counts = writing.store(frame, batch_id, keys, looked, decided, settling)
         if settling is not None:
             settling.store(tx, "released", at=context.clock(), by=actor)
         return counts, tx.sequence()
@@ -227,6 +227,7 @@ class _Writing:
         keys: Sequence[str] | None,
         looked: Looked | None,
         decided: list[Decision],
+        settling: Settling | None,
     ) -> tuple[int, int, int, int]:
         """Write the rows that are not known yet; return how many rows were new, corrected, known and kept aside.
 
@@ -236,9 +237,11 @@ class _Writing:
             keys: As for `_unknown`.
             looked: What checks say of them.
             decided: Takes what becomes of them, for whoever tells of it once this is committed.
+            settling: The quarantine that they come from.
 
         Raises:
             DataError: If a check refuses them.
+            ConflictError: If they come from a quarantine and would take the place of newer versions.
         """
         rows = _rows(frame, self._source, self._columns)
         replay = batch_id is not None and _is_replay(self._tx, self._place, batch_id, rows, self._now)
@@ -248,7 +251,7 @@ class _Writing:
         if looked is not None and looked.fails:
             rows = self._not_held(rows, looked, decided)
         held = came - len(rows)
-        fresh, corrected = self._unknown(rows, keys)
+        fresh, corrected = self._unknown(rows, keys, settling)
         if not fresh:
             return 0, 0, len(rows), held
         base = self._tx.take_sequence(len(fresh))
@@ -310,13 +313,16 @@ class _Writing:
             )
         )
 
-    def _unknown(self, rows: Sequence[_Row], keys: Sequence[str] | None) -> tuple[list[_Row], int]:
+    def _unknown(
+        self, rows: Sequence[_Row], keys: Sequence[str] | None, settling: Settling | None
+    ) -> tuple[list[_Row], int]:
         """Return the rows to be stored, and how many of them are new versions of known events.
 
         Args:
             rows: The rows of the push.
             keys: The columns that hold keys: an event whose key changes is taken back under the one before. None to take
                 back every changed event, for row-wise transformations that may leave the new row out.
+            settling: The quarantine that they come from.
         """
         if self._source.id is None:
             return [row._replace(created=self._now) for row in rows], 0
@@ -324,6 +330,10 @@ class _Writing:
         latest = events.of([row.event_id for row in rows])
         fresh: list[_Row] = []
         corrected = 0
+        if settling is not None:
+            replaced = [(row, latest[row.event_id]) for row in rows if row.event_id in latest]
+            differing = [(row, one) for row, one in replaced if (one.digest, one.deleted) != (row.digest, row.deleted)]
+            settling.require_newest(self._source.id, [(row.event_id, one.sequence) for row, one in differing])
         for row in rows:
             known = latest.get(row.event_id)
             if known is not None and (known.digest, known.deleted) == (row.digest, row.deleted):
@@ -339,7 +349,9 @@ class _Writing:
                     fresh.append(
                         _Row(row.event_id, before, digest, row.event, deleted=True, created=created, moved=True)
                     )
-            latest[row.event_id] = Event(row.digest, row.deleted, created, row.payload)
+            latest[row.event_id] = Event(
+                row.digest, row.deleted, created, row.payload, 0
+            )  # its sequence is not taken yet
             fresh.append(row._replace(created=created))
         return fresh, corrected
 

@@ -1,7 +1,8 @@
 """Rows that checks keep aside: a Parquet file named by a record, and which rows of a later batch are among them.
 
 A row is known again by the digest of its values, as many times as it is there. When rows are released or dropped their values
-leave the quarantine and the digests stay.
+leave the quarantine and the digests stay. Where only some of them are, these become a record of their own and the others wait on
+under the same number.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from tinymlops.registry.checks import get_quarantine, list_quarantines
 from tinymlops.schema import parse_dtype
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     from tinymlops.features.context import Context
@@ -33,7 +35,9 @@ if TYPE_CHECKING:
     from tinymlops.stores.transaction import Transaction
 
 __all__ = [
+    "OURS",
     "REASONS",
+    "ROW",
     "Before",
     "Kept",
     "Settled",
@@ -45,8 +49,15 @@ __all__ = [
 ]
 
 _DIGEST = "__digest"
+_SINCE = "__since"
+"""The sequence before the batch: what is stored after it came with the row, or later."""
+ROW = "__row"
+"""Of a row in quarantine: its number, from 0; it stays when other rows are released or dropped."""
 REASONS = "__rules"
 """Of a row in quarantine: the rules that it did not pass."""
+OURS = (ROW, REASONS)
+_BETWEEN_RULES = "; "
+_SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +72,8 @@ class Kept:
     rules: dict[str, int]
     seen: list[tuple[int | None, str]]
     """The quarantines of the source that the batch was compared with."""
+    sequence: int
+    """The workspace's before the batch."""
     at: datetime
 
     def publish(self, context: Context) -> Quarantine | None:
@@ -72,6 +85,7 @@ class Kept:
         if "deleted" not in columns and self.rows["__deleted"].any():
             values = values.with_columns(self.rows["__deleted"].alias("deleted"))
         digests = pl.Series(_DIGEST, _digests(values, columns), dtype=pl.Binary)
+        values = values.with_row_index(ROW).with_columns(pl.lit(self.sequence, pl.Int64).alias(_SINCE))
         return Quarantine(
             source=place_of(context.environment.database, self.source),
             rows=values.height,
@@ -112,16 +126,23 @@ class Before:
     Args:
         context: The workspace's state.
         found: Its quarantines.
-        releasing: The one that is released now.
+        releasing: What is released now.
     """
 
-    def __init__(self, context: Context, found: list[Quarantine], releasing: int | None) -> None:
+    def __init__(self, context: Context, found: list[Quarantine], releasing: Settling | None) -> None:
         self._context, self._found, self._releasing = context, found, releasing
 
     @property
     def seen(self) -> list[tuple[int | None, str]]:
         """Each with its status."""
         return [(one.id, one.status) for one in self._found]
+
+    def _parts(self, known: Quarantine) -> list[tuple[str, list[bytes]]]:
+        """Return the digests of a quarantine's rows by what became of them."""
+        now = self._releasing
+        if now is not None and known.id == now.quarantine.id:
+            return [("released", now.digests), ("waiting", now.left_digests)]
+        return [(known.status, _read(self._context, known, [_DIGEST])[_DIGEST].to_list())]
 
     def settled(self, rows: pl.DataFrame, among: pl.Series) -> Settled:
         """Say which rows of a batch are in quarantine or were.
@@ -133,40 +154,112 @@ class Before:
         places, asked = among.arg_true().to_list(), rows.filter(among) if self._found else rows.clear()
         status: dict[int, str] = {}
         for known in self._found:
-            left = Counter(_read(self._context, known, [_DIGEST])[_DIGEST].to_list())
-            name = "released" if known.id == self._releasing else known.status
-            for place, digest in zip(places, _digests(asked, known.columns), strict=True):
-                if place not in status and left[digest]:
-                    left[digest] -= 1
-                    status[place] = name
+            digests = _digests(asked, known.columns)
+            for name, kept in self._parts(known):
+                left = Counter(kept)
+                for place, digest in zip(places, digests, strict=True):
+                    if place not in status and left[digest]:
+                        left[digest] -= 1
+                        status[place] = name
         return Settled(
             *(_mask(rows.height, status, names) for names in (["released"], ["waiting", "dropped"], ["dropped"]))
         )
 
 
-class Settling(NamedTuple):
-    """A quarantine that is released or dropped, and the file of digests that stays."""
+@dataclass(frozen=True, kw_only=True)
+class Settling:
+    """Rows of a quarantine that are released or dropped, and the files that stay of it."""
 
     quarantine: Quarantine
+    digests: list[bytes]
+    """Of the rows."""
     sha256: str
+    """The file of these digests."""
+    left: Quarantine | None
+    """What waits on; None if these are all of its rows."""
+    left_digests: list[bytes]
+    since: int
+    """The workspace's sequence before the batch that they came with."""
+    replace_newer: bool = False
+    """Whether they may take the place of versions that are newer."""
 
     @classmethod
-    def of(cls, context: Context, quarantine: Quarantine) -> Settling:
-        """Write the file that stays; the caller keeps collections away until it is named."""
-        return cls(quarantine, _put(context, _read(context, quarantine, [_DIGEST])))
+    def of(
+        cls, context: Context, quarantine: Quarantine, chosen: pl.Series | None = None, *, replace_newer: bool = False
+    ) -> Settling:
+        """Write the files that stay; the caller keeps collections away until they are named.
 
-    def store(self, tx: Transaction, status: str, *, at: datetime, by: str) -> None:
-        """Name the file that stays, in the transaction that stores the rows.
+        Args:
+            context: The workspace's state.
+            quarantine: One that waits.
+            chosen: bool[n]: the rows that are released or dropped; None for all.
+            replace_newer: Whether they may take the place of versions that are newer.
+        """
+        rows = _read(context, quarantine, None)
+        mask = pl.Series([True]).new_from_index(0, rows.height) if chosen is None else chosen
+        gone, stays = rows.filter(mask), rows.filter(~mask)
+        left = None
+        if stays.height:
+            rules = _counted(quarantine.rules, stays[REASONS])
+            sha256 = _put(context, stays)
+            left = msgspec.structs.replace(quarantine, rows=stays.height, rows_sha256=sha256, rules=rules)
+        return cls(
+            quarantine=msgspec.structs.replace(
+                quarantine, rows=gone.height, rules=_counted(quarantine.rules, gone[REASONS])
+            )
+            if left is not None
+            else quarantine,
+            digests=gone[_DIGEST].to_list(),
+            sha256=_put(context, gone.select(_DIGEST)),
+            left=left,
+            left_digests=stays[_DIGEST].to_list(),
+            since=rows[_SINCE][0],
+            replace_newer=replace_newer,
+        )
+
+    def store(self, tx: Transaction, status: str, *, at: datetime, by: str) -> Quarantine:
+        """Name the files that stay, in the transaction that stores the rows; return the record of these rows.
 
         Raises:
             ConflictError: If somebody else was first.
         """
-        waiting(get_quarantine(tx, self.quarantine.id or 0))
+        number = self.quarantine.id or 0
+        if waiting(get_quarantine(tx, number)).rows_sha256 != self.quarantine.rows_sha256:
+            raise ConflictError(
+                f"some rows of quarantine {number} were released or dropped meanwhile",
+                hint=f"ws.checks.rows({number}) shows those that wait",
+            )
         settled = msgspec.structs.replace(
             self.quarantine, status=status, rows_sha256=self.sha256, settled_at=at, settled_by=by
         )
-        tx.update(settled)
-        tx.audit(f"checks.{'release' if status == 'released' else 'drop'}", settled.source, quarantine=settled.id)
+        if self.left is None:
+            tx.update(settled)
+        else:
+            tx.update(self.left)
+            settled = tx.insert(msgspec.structs.replace(settled, id=None))
+        said = {} if self.left is None else {"of": number, "waiting": self.left.rows}
+        verb = "release" if status == "released" else "drop"
+        tx.audit(f"checks.{verb}", settled.source, quarantine=settled.id, rows=settled.rows, **said)
+        return settled
+
+    def require_newest(self, name: str, versions: Iterable[tuple[object, int]]) -> None:
+        """Refuse to let rows take the place of versions that came with them or since, unless that was asked for.
+
+        Args:
+            name: The column of ids.
+            versions: The id of each row that history does not have, and the sequence of the newest version of it.
+
+        Raises:
+            ConflictError: If one would.
+        """
+        newer = sorted({str(identifier) for identifier, sequence in versions if sequence > self.since})
+        if newer and not self.replace_newer:
+            shown = ", ".join(newer[:_SHOWN]) + (", ..." if len(newer) > _SHOWN else "")
+            raise ConflictError(
+                f"{len(newer):,} rows of quarantine {self.quarantine.id} would take the place of other versions, stored with "
+                f"them or since: {name} {shown}",
+                hint="choose the others with ids= or rows= and drop these, or say replace_newer=True (--replace-newer)",
+            )
 
 
 def waiting(quarantine: Quarantine) -> Quarantine:
@@ -185,7 +278,11 @@ def waiting(quarantine: Quarantine) -> Quarantine:
 
 
 def kept_before(
-    context: Context, reader: Database | Transaction, target: SourceSpec | ViewSpec, *, releasing: int | None = None
+    context: Context,
+    reader: Database | Transaction,
+    target: SourceSpec | ViewSpec,
+    *,
+    releasing: Settling | None = None,
 ) -> Before:
     """Return what was kept aside of a source; of a view nothing ever is."""
     if isinstance(target, ViewSpec):
@@ -195,8 +292,9 @@ def kept_before(
 
 
 def quarantined_rows(context: Context, quarantine: Quarantine) -> pl.DataFrame:
-    """Return the rows of a quarantine that waits: the source's columns, and `__rules`."""
-    rows = _read(context, waiting(quarantine), None).drop(_DIGEST)
+    """Return the rows of a quarantine that waits: the source's columns, `__row` and `__rules`."""
+    rows = _read(context, waiting(quarantine), None)
+    rows = rows.select(*(name for name in rows.columns if name not in (*OURS, _DIGEST, _SINCE)), *OURS)
     return rows.with_columns(pl.col(name).cast(parse_dtype(dtype)) for name, dtype in quarantine.columns.items())
 
 
@@ -210,6 +308,13 @@ def released_alike(context: Context, quarantine: Quarantine, rows: pl.DataFrame)
     others = list_quarantines(context.environment.database, place=quarantine.source, status="released")
     again = [digest for other in others for digest in _read(context, other, [_DIGEST])[_DIGEST] if digest in places]
     return rows[[places[digest] for digest in again]]
+
+
+def _counted(rules: dict[str, int], reasons: pl.Series) -> dict[str, int]:
+    """Count the rows that did not pass each rule."""
+    said = [f"{_BETWEEN_RULES}{one}{_BETWEEN_RULES}" for one in reasons]
+    counts = {rule: sum(f"{_BETWEEN_RULES}{rule}{_BETWEEN_RULES}" in one for one in said) for rule in rules}
+    return {rule: count for rule, count in counts.items() if count}
 
 
 def _digests(rows: pl.DataFrame, columns: dict[str, str]) -> list[bytes]:

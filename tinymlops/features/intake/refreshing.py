@@ -16,7 +16,7 @@ from tinymlops.features.definitions.nouns import requests_of, title_of
 from tinymlops.features.definitions.specs import FeatureRequest, SourceSpec, ViewSpec
 from tinymlops.features.intake.followers import follow
 from tinymlops.features.intake.transforming import recompute
-from tinymlops.features.intake.view_checks import check_view
+from tinymlops.features.intake.view_checks import check_view, judge_view
 from tinymlops.features.online.materialization import Covered, materialize
 from tinymlops.features.online.pinned import pinned_versions
 from tinymlops.kernels.threads import thread_count
@@ -93,7 +93,7 @@ def _rebuilt_under(context: Context, readers: Sequence[Context], views: Sequence
 
 def _materialize(context: Context, view: ViewSpec) -> Covered:
     check_view(context, view)
-    return materialize(context, view)
+    return materialize(context, view, judge=judge_view)
 
 
 @contextmanager

@@ -76,8 +76,7 @@ def recompute(context: Context, source: SourceSpec, *, settling: Settling | None
     came, looked = rows.height, look(context, source, rows, moment="transformation")
     decision = None
     if looked is not None:
-        releasing = None if settling is None else settling.quarantine.id
-        decision = looked.decide(context.environment.database, releasing=releasing)
+        decision = looked.decide(context.environment.database, releasing=settling)
         decision.refuse(context)
         rows = rows if decision.held is None else rows.filter(~decision.held)
     begins = state is not None and _is_another(context, source, live)

@@ -1,26 +1,36 @@
-"""The checks on a feature view: asked of the features of every known key as of now, when it is materialized."""
+"""The checks on a feature view: asked of the features of every known key as of now, when it is materialized.
+
+A view that is online follows its source. Checks whose action is "fail" are asked before it takes new rows: rules about a row of
+the keys that have some, and all rules of every key where one is about the keys together.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from tinymlops.features.definitions.data_checks import checks_on
-from tinymlops.features.definitions.rules import SameDistribution, Volume
+from tinymlops.features.definitions.rules import RowRule, SameDistribution, Volume
 from tinymlops.features.definitions.specs import EntitySpec, FeatureRequest, SourceSpec
 from tinymlops.features.history.historical import features_for
 from tinymlops.features.history.stored import stored_rows
 from tinymlops.features.intake.distribution import compared
 from tinymlops.features.intake.looking import Looked, Verdict, asked, numbered
+from tinymlops.registry.checks import list_results
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.rules import AnyRule
     from tinymlops.features.definitions.specs import CheckSpec, ViewSpec
+    from tinymlops.records import CheckResult
 
-__all__ = ["check_view", "look_at_view"]
+__all__ = ["check_view", "judge_view", "look_at_view"]
+
+_REMEMBERED = 100
+"""Results of a view among which the last of each rule is looked for."""
 
 
 def check_view(context: Context, view: ViewSpec) -> None:
@@ -40,12 +50,47 @@ def check_view(context: Context, view: ViewSpec) -> None:
     decision.tell()
 
 
+def judge_view(context: Context, view: ViewSpec, after: int) -> None:
+    """Refuse to let a view in the online store take the rows after a sequence, if a check with action "fail" does.
+
+    What a rule says is kept where it differs from what it said last.
+
+    Raises:
+        DataError: If one does: the view keeps what it has.
+    """
+    specs = [spec for spec in checks_on(context.definitions, view) if spec.action == "fail"]
+    if not specs:
+        return
+    of_rows = all(isinstance(rule, RowRule) for spec in specs for rule in spec.rules)
+    keys = _keys(context, view, after=after if of_rows else 0)
+    if not keys.height:
+        return
+    decision = _look(context, view, specs, keys, "follow").decide(context.environment.database)
+    last: dict[tuple[str, str], CheckResult] = {}
+    for one in list_results(context.environment.database, view.name, limit=_REMEMBERED):
+        last.setdefault((one.definition, one.rule), one)
+    results = [one for one in decision.kept.results if _is_news(one, last.get((one.definition, one.rule)))]
+    if results:
+        with context.scope.write(audit=None) as tx:
+            replace(decision.kept, results=results).record(tx, tx.sequence())
+    if decision.refusal is not None:
+        raise decision.refusal
+
+
+def _is_news(result: CheckResult, last: CheckResult | None) -> bool:
+    if last is None:
+        return result.passed is False
+    return (result.passed, result.failed) != (last.passed, last.failed) and (not result.passed or last.passed is False)
+
+
 def look_at_view(context: Context, view: ViewSpec, *, moment: str) -> Looked | None:
     """Ask the checks on a view; None if there are none. The arguments and errors are those of `check_view`."""
     specs = checks_on(context.definitions, view)
-    if not specs:
-        return None
-    keys = _keys(context, view)
+    return _look(context, view, specs, _keys(context, view), moment) if specs else None
+
+
+def _look(context: Context, view: ViewSpec, specs: list[CheckSpec], keys: pl.DataFrame, moment: str) -> Looked:
+    """Ask checks on a view about the features of some keys."""
 
     def of_batch(spec: CheckSpec, rule: AnyRule, frame: pl.DataFrame) -> Verdict:
         if isinstance(rule, Volume):
@@ -62,11 +107,11 @@ def look_at_view(context: Context, view: ViewSpec, *, moment: str) -> Looked | N
     return Looked(context, view, frame, asked(view.name, specs, frame, frame.height, of_batch), moment)
 
 
-def _keys(context: Context, view: ViewSpec) -> pl.DataFrame:
-    """Return every key that the view's source knows."""
+def _keys(context: Context, view: ViewSpec, *, after: int = 0) -> pl.DataFrame:
+    """Return every key that the view's source has rows of, after a sequence."""
     entity = context.definitions.get(EntitySpec, view.entity)
     columns = context.definitions.key_columns(entity, context.definitions.get(SourceSpec, view.source))
-    keys = stored_rows(context, view.source).select(columns).drop_nulls().unique().sort(columns)
+    keys = stored_rows(context, view.source, after=after).select(columns).drop_nulls().unique().sort(columns)
     keys.columns = list(entity.key)
     return keys
 

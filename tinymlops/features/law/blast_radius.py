@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,7 +15,7 @@ from tinymlops.features.definitions.definitions import in_words, kind_of
 from tinymlops.features.definitions.specs import SourceSpec, TrainingSetSpec, ViewSpec
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.online.materialization import covered
-from tinymlops.records import SourceState, TrainingSetBuild
+from tinymlops.records import Reader, SourceState, TrainingSetBuild
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
@@ -33,18 +34,20 @@ class BlastRadius(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     name: str
     definitions: list[str]
-    """Definitions that stand on it, such as "feature view spending"; they change with it."""
+    """Definitions that stand on it, such as "feature view spending" or "service inputs"; they change with it."""
     training_sets: dict[str, int]
     """Training sets that stand on it, and how many builds of each there are; these stay as they are."""
     models: dict[str, str]
     """Models in use that were trained with it, such as "churn@champion", and what they go on with."""
     online_views: list[str]
     """Materialized views to be written anew."""
+    readers: list[str]
+    """Consumers that read the newest version of what changes, such as "billing reads spending:last"."""
     rows: int
     """Stored rows that are read again for these."""
 
     def __bool__(self) -> bool:
-        return bool(self.definitions or self.training_sets or self.models or self.online_views)
+        return bool(self.definitions or self.training_sets or self.models or self.online_views or self.readers)
 
     def __str__(self) -> str:
         parts = [
@@ -52,6 +55,7 @@ class BlastRadius(msgspec.Struct, frozen=True, kw_only=True):
             _listed("models", [f"{name} ({why})" for name, why in self.models.items()]),
             _listed("online views", self.online_views),
             _listed("definitions", self.definitions),
+            _listed("readers", self.readers),
             f"{self.rows:,} rows to be computed again" if self.rows else "",
         ]
         return f"{in_words(self.kind)} {self.name} reaches {'; '.join(part for part in parts if part) or 'nothing'}"
@@ -78,7 +82,7 @@ def blast_radius(context: Context, models: Models, changed: Iterable[Key]) -> li
     ]
 
 
-def _of_one(context: Context, key: Key, above: set[Key], in_use: dict[str, Definitions]) -> BlastRadius:
+def _of_one(context: Context, key: Key, above: set[Key], in_use: dict[str, list[Definitions]]) -> BlastRadius:
     definitions, database = context.definitions, context.environment.database
     reached = above | {key}
     views = [view for view in definitions.of(ViewSpec).values() if _key(view) in reached]
@@ -92,36 +96,50 @@ def _of_one(context: Context, key: Key, above: set[Key], in_use: dict[str, Defin
             for one in definitions.of(TrainingSetSpec).values()
             if _key(one) in reached
         },
-        models={
-            reference: _goes_on_with(pinned, key)
-            for reference, pinned in in_use.items()
-            if any(_key(spec) == key for spec in pinned.all)
-        },
+        models={reference: said for reference, every in in_use.items() if (said := _goes_on_with(context, every, key))},
         online_views=[view.name for view in online],
+        readers=_readers(context, reached),
         rows=sum(_stored_rows(context, view) for view in online),
     )
 
 
-def _goes_on_with(pinned: Definitions, key: Key) -> str:
-    spec = next(one for one in pinned.all if _key(one) == key)
-    if isinstance(spec, SourceSpec):
-        return "reads its rows by the definition it was trained with"
-    return "keeps the version it was trained with"
+def _goes_on_with(context: Context, every: list[Definitions], key: Key) -> str:
+    """Say what a model goes on with that stands on a definition; empty if it does not stand on it."""
+    if key[0] == "source":
+        place = partial(place_of, context.environment.database)
+        reads = any(place(name) == place(key[1]) for one in every for name in one.of(SourceSpec))
+        return "reads its rows by the definition it was trained with" if reads else ""
+    found = {one.versions.get(":".join(key), 0) for one in every if any(_key(spec) == key for spec in one.all)}
+    if not found:
+        return ""
+    return f"keeps {' and '.join(f'v{number}' for number in sorted(found))}, which it was trained with"
 
 
-def _models_in_use(models: Models) -> dict[str, Definitions]:
-    """Return the definitions that each model in use was trained with, by alias, or by version where it has none."""
+def _models_in_use(models: Models) -> dict[str, list[Definitions]]:
+    """Return what each model in use was trained with, by alias, or by version where it has none.
+
+    Returns:
+        The definitions in force then, and each version that they name beside these.
+    """
     found = {}
     for newest in models.list():
         aliases = {f"{newest.name}@{one.alias}": one.version for one in models.aliases(newest.name)}
-        for reference, version in (aliases or {str(newest): newest.version}).items():
+        for reference, version in (aliases or {f"{newest.name}:{newest.version}": newest.version}).items():
             try:
                 manifest = models.manifest(f"{newest.name}:{version}")
+                pinned = definitions_of(manifest.definitions, manifest.variants)
             except TinyMLOpsError:
                 continue  # whoever loads the model is told
-            shown = reference if aliases else f"{newest.name}:{version}"
-            found[shown] = definitions_of(manifest.definitions)
+            found[reference] = [pinned, *graph.named_versions(pinned)]
     return found
+
+
+def _readers(context: Context, reached: set[Key]) -> list[str]:
+    """Return who said to read the newest version of a view, such as "billing reads spending:last"."""
+    views = {name for kind, name in reached if kind in ("feature_view", "on_demand")}
+    found = context.environment.database.list(Reader, where={"kind": ["historical", "online"]}, order="consumer")
+    read = {(one.consumer, one.name) for one in found if one.name.partition(":")[0] in views}
+    return [f"{consumer} reads {name}" for consumer, name in sorted(read)]
 
 
 def _stored_rows(context: Context, view: ViewSpec) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tinymlops.errors import NotFoundError, near
+from tinymlops.errors import DataError, NotFoundError, near
 from tinymlops.features.definitions.rules import in_code
 from tinymlops.features.definitions.specs import CheckSpec, SourceSpec, ViewSpec
 from tinymlops.features.history.generations import place_of
@@ -13,7 +13,7 @@ from tinymlops.registry.checks import list_quarantines, list_results, newest_res
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     import polars as pl
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tinymlops.records import Ingestion, Quarantine
 
 __all__ = ["Checks"]
+
+_STATUSES = ("waiting", "released", "dropped")
 
 
 class Checks:
@@ -48,12 +50,13 @@ class Checks:
         """Return the checks in force, in the order of their definitions."""
         return list(self._context().definitions.of(CheckSpec).values())
 
-    def results(self, target: str | None = None, *, limit: int | None = 100) -> CheckResults:
+    def results(self, target: str | None = None, *, limit: int | None = 100, before: int | None = None) -> CheckResults:
         """Return what rules said of batches, the newest first; of pushes only what did not pass is kept.
 
         Args:
             target: Only of this source, transformation or feature view.
             limit: At most so many; None for all.
+            before: Only those before this `id`: the next page.
 
         Raises:
             NotFoundError: If there is no such target, with the near match.
@@ -61,26 +64,40 @@ class Checks:
         context = self._context()
         if target is not None:
             _require_target(context, target)
-        return CheckResults(list_results(context.environment.database, target, limit=limit))
+        return CheckResults(list_results(context.environment.database, target, limit=limit, before=before))
 
-    def quarantined(self, source: str | None = None, *, status: str | None = "waiting") -> builtins.list[Quarantine]:
+    def quarantined(
+        self,
+        source: str | None = None,
+        *,
+        status: str | None = "waiting",
+        limit: int | None = None,
+        after: int | None = None,
+    ) -> builtins.list[Quarantine]:
         """Return the batches of rows that were kept aside, in the order in which they came.
 
         Args:
             source: Only of this source.
             status: Those that are "waiting", "released" or "dropped"; None for all.
+            limit: At most so many; None for all.
+            after: Only those after this `id`: the next page.
 
         Raises:
             NotFoundError: If there is no such source, with the near match.
+            DataError: If there is no such status.
         """
+        if status not in (None, *_STATUSES):
+            raise DataError(f"no quarantine is {status!r}", hint=f"they are {', '.join(_STATUSES)}; None for all")
         context = self._context()
         place = None
         if source is not None:
             place = place_of(context.environment.database, context.definitions.get(SourceSpec, source).name)
-        return list_quarantines(context.environment.database, place=place, status=status)
+        return list_quarantines(context.environment.database, place=place, status=status, limit=limit, after=after)
 
     def rows(self, quarantine: int) -> pl.DataFrame:
-        """Return the rows of a quarantine: the source's columns, and `__rules` with what each row did not pass.
+        """Return the rows of a quarantine: the source's columns, `__row`, and `__rules` with what each did not pass.
+
+        `__row` is the number to choose a row by; it stays when others are released or dropped.
 
         Args:
             quarantine: Its number.
@@ -93,34 +110,54 @@ class Checks:
 
         return rows_of(self._context(), quarantine)
 
-    def release(self, quarantine: int) -> Ingestion | Pushed:
-        """Let the rows of a quarantine go in as if they came now; what came again meanwhile is known.
+    def release(
+        self,
+        quarantine: int,
+        *,
+        ids: Iterable[object] | None = None,
+        rows: Iterable[int] | None = None,
+        replace_newer: bool = False,
+    ) -> Ingestion | Pushed:
+        """Let rows of a quarantine go in as if they came now; what came again meanwhile is known.
+
+        All of it is done, or nothing. The rows that are not chosen wait on under the same number.
 
         Args:
             quarantine: Its number.
+            ids: Only the rows of these events, by the source's id.
+            rows: Only these rows, by `__row` of `rows()`. Without both, all.
+            replace_newer: Let them take the place of other versions of their events that were stored with them or
+                since. Without it that is refused.
 
         Raises:
-            NotFoundError: If there is none of this number.
-            ConflictError: If its rows were released or dropped.
+            NotFoundError: If there is none of this number, or it has no such row.
+            ConflictError: If its rows were released or dropped, or one would take the place of a newer version.
             DataError: If they do not fit the rows that the source has by now.
         """
         from tinymlops.features.intake.releasing import release
 
-        return release(self._context(), quarantine)
+        return release(self._context(), quarantine, ids=ids, rows=rows, replace_newer=replace_newer)
 
-    def drop(self, quarantine: int) -> Quarantine:
-        """Give up the rows of a quarantine; the same rows stay out when they come again.
+    def drop(
+        self, quarantine: int, *, ids: Iterable[object] | None = None, rows: Iterable[int] | None = None
+    ) -> Quarantine:
+        """Give up rows of a quarantine; the same rows stay out when they come again.
 
         Args:
             quarantine: Its number.
+            ids: Only the rows of these events, by the source's id.
+            rows: Only these rows, by `__row` of `rows()`. Without both, all.
+
+        Returns:
+            What stays of them: the quarantine, or where others of it wait on, a record of their own.
 
         Raises:
-            NotFoundError: If there is none of this number.
+            NotFoundError: If there is none of this number, or it has no such row.
             ConflictError: If its rows were released or dropped.
         """
         from tinymlops.features.intake.releasing import drop
 
-        return drop(self._context(), quarantine)
+        return drop(self._context(), quarantine, ids=ids, rows=rows)
 
     def run(self, target: str | None = None) -> CheckResults:
         """Ask the checks in force about the rows that are stored, or the features of now; rows stay where they are.

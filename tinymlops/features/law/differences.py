@@ -14,12 +14,12 @@ from tinymlops.times import format_duration
 
 if TYPE_CHECKING:
     from tinymlops.features.definitions.expressions import Aggregate
-    from tinymlops.features.definitions.specs import AnySpec
+    from tinymlops.features.definitions.specs import AnySpec, CodeReference
 
 __all__ = ["differences"]
 
 _DURATIONS = {"ttl", "delay", "horizon", "gap", "lookback", "max_age", "window"}
-_TEXTS = {"sql", "code", "description", "text"}
+_TEXTS = {"sql", "description", "text"}
 """Too long to be shown on one line."""
 _NOTHING: tuple[Any, ...] = (None, msgspec.UNSET, "", (), {})
 
@@ -49,15 +49,28 @@ def differences(before: AnySpec, after: AnySpec) -> list[str]:
             found += _of_names({*map(in_code, old)}, {*map(in_code, new)}) or ["order of rules"]
         elif name == "expression":
             found += _of_aggregate("expression", old, new)
-        elif isinstance(old, Mapping):
-            found += _of_mapping(name, old, new)
+        elif isinstance(old, Mapping) or isinstance(new, Mapping):
+            found += _of_mapping(name, old or {}, new or {})
         elif name == "about":
             found += changes_of(old, new)
+        elif name == "code":
+            found += _of_code(old, new)
         elif name in _TEXTS:
             found.append(name)
         else:
             found.append(f"{name} {_shown(name, old)} -> {_shown(name, new)}")
     return found
+
+
+def _of_code(old: CodeReference | None, new: CodeReference | None) -> list[str]:
+    """Name the functions, classes and constants that differ beside the definition's own function."""
+    if old is None or new is None or old.covers is msgspec.UNSET or new.covers is msgspec.UNSET:
+        return ["code"]
+    before, now = old.covers.parts, new.covers.parts
+    others = [name for name in dict.fromkeys([*before, *now]) if before.get(name) != now.get(name)]
+    others = [name for name in others if name not in (old.name, new.name)]
+    said = [f"code of {name}" for name in others]
+    return said if said and before.get(old.name) == now.get(new.name) else ["code", *said]
 
 
 def _of_features(old: Mapping[str, Aggregate], new: Mapping[str, Aggregate]) -> list[str]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from tinymlops.errors import TinyMLOpsError
 from tinymlops.features.columns import known_types
 from tinymlops.features.definitions.definitions import in_words, kind_of
-from tinymlops.features.definitions.specs import CheckSpec, LabelSpec, TrainingSetSpec, ViewSpec
+from tinymlops.features.definitions.on_demand import FEATURE, expressions_of, inputs_of
+from tinymlops.features.definitions.specs import CheckSpec, FeatureRequest, LabelSpec, OnDemandSpec, ViewSpec
 from tinymlops.features.law.pages import about_said
 
 if TYPE_CHECKING:
@@ -58,18 +61,48 @@ class Documented(msgspec.Struct, frozen=True):
 def documented(context: Context) -> Documented:
     """Look at every definition in force, and at every feature of a view.
 
-    A definition needs a docstring and an owner; a training set, which has no docstring, an owner. A feature needs its
-    view's docstring, and a unit where it is a number; so does a label. Types are known once rows were ingested or where
-    the source takes pushes; of others no unit is asked for.
+    A definition needs a docstring and an owner; a check neither. A feature needs the docstring of its view or on-demand
+    view, and a unit where it is a number; so does a label. Types are known once rows were ingested or where the source
+    takes pushes; of others no unit is asked for.
     """
-    types = known_types(context)
-    every = [one for spec in context.definitions.all for one in _looked_at(spec, types.get(spec.name, {}))]
+    types: dict[str, Mapping[str, pl.DataType]] = {**known_types(context)}
+    for spec in context.definitions.of(OnDemandSpec).values():
+        types[spec.name] = _computed(context, spec, types)
+    looked_at = [spec for spec in context.definitions.all if not isinstance(spec, CheckSpec)]
+    every = [one for spec in looked_at for one in _looked_at(spec, types.get(spec.name, {}))]
     return Documented(len(every), [one for one in every if one.lacks])
+
+
+def _computed(
+    context: Context, spec: OnDemandSpec, types: Mapping[str, Mapping[str, pl.DataType]]
+) -> dict[str, pl.DataType]:
+    """Return the features of an on-demand view and their types, Null where one is not known; none without its code."""
+    import polars as pl
+
+    requests = []
+    for name in spec.views:
+        views = [view for view in context.definitions.of(ViewSpec) if name.endswith(view)]
+        requests += [
+            FeatureRequest(view=view, prefix=name.removesuffix(view)) for view in [*sorted(views, key=len)][-1:]
+        ]
+    known = {
+        f"{FEATURE}{one.prefix}{feature}": dtype
+        for one in requests
+        for feature, dtype in types.get(one.view, {}).items()
+    }
+    found: dict[str, pl.DataType] = {}
+    with suppress(TinyMLOpsError):
+        function = context.function(spec)
+        for name, one in expressions_of(spec, function, inputs_of(spec, requests, context.definitions)).items():
+            found[name] = pl.Null()
+            with suppress(pl.exceptions.PolarsError):
+                found[name] = pl.LazyFrame(schema=known).select(one).collect_schema().dtypes()[0]
+    return found
 
 
 def _looked_at(spec: AnySpec, types: Mapping[str, pl.DataType]) -> list[Lack]:
     about = about_said(spec)
-    has_text = bool(spec.description.strip()) or isinstance(spec, CheckSpec | TrainingSetSpec)
+    has_text = bool(spec.description.strip())
     lacks = [*([] if has_text else ["docstring"]), *([] if about.owner else ["owner"])]
 
     def without_unit(name: str) -> list[str]:
@@ -79,7 +112,7 @@ def _looked_at(spec: AnySpec, types: Mapping[str, pl.DataType]) -> list[Lack]:
     if isinstance(spec, LabelSpec):
         lacks += without_unit(spec.name)
     found = [Lack(kind_of(spec), spec.name, lacks)]
-    if isinstance(spec, ViewSpec):
-        text = [] if has_text else ["docstring"]
-        found += [Lack("feature", f"{spec.name}:{name}", text + without_unit(name)) for name in spec.features]
+    names = spec.features if isinstance(spec, ViewSpec) else types if isinstance(spec, OnDemandSpec) else ()
+    text = [] if has_text else ["docstring"]
+    found += [Lack("feature", f"{spec.name}:{name}", text + without_unit(name)) for name in names]
     return found

@@ -12,8 +12,9 @@ from tinymlops.features.definitions.definitions import in_words, kind_of
 from tinymlops.features.definitions.reads import reads
 from tinymlops.features.definitions.specs import CheckSpec, TermSpec
 from tinymlops.features.history.generations import place_of
-from tinymlops.registry.documentation import last_builds, last_predictions
+from tinymlops.registry.documentation import last_builds, last_predictions, last_reads
 from tinymlops.registry.history import failed_ingests, newest_ingests
+from tinymlops.registry.pushes import times_of_pushes
 from tinymlops.tables import text_table
 from tinymlops.times import format_duration, from_micros
 
@@ -34,6 +35,7 @@ _LEAST_COMPARED = 4
 _PATIENCE = 3
 """A source is late once this many times its usual distance has passed."""
 
+_READ = ("feature_view", "on_demand", "service")
 Key = tuple[str, str]
 
 
@@ -45,7 +47,7 @@ class Health(msgspec.Struct, frozen=True):
     last_build: datetime | None
     """Of a source its last ingest; else the last training set that was built with it. Null if there is none."""
     last_use: datetime | None
-    """The last training set that was built with it, or prediction of a model that stands on it."""
+    """The last training set that was built with it, prediction of a model that stands on it, or read by a named reader."""
     problems: list[str]
     """What is wrong with it; empty if nothing is."""
 
@@ -73,7 +75,8 @@ def health(context: Context, rows: Iterable[Definition]) -> HealthReport:
 
     A source is late once three times the median distance of its last 20 ingests has passed, and its last attempt may have
     failed; both count for all that stands on it. A definition is unused if it was applied more than 90 days ago and, in
-    these days, no training set was built with it and no model that stands on it has predicted. Other reads leave no trace.
+    these days, no training set was built with it, no model that stands on it has predicted, and no reader that names itself has
+    read it. Other reads leave no trace. Pushed rows count as ingests, as long as no compaction has moved them.
 
     Args:
         context: The workspace's state.
@@ -85,7 +88,12 @@ def health(context: Context, rows: Iterable[Definition]) -> HealthReport:
     troubles = {name: _trouble(database, name, now) for kind, name in specs if kind == "source"}
     builds, predictions = last_builds(database), last_predictions(database)
     built: dict[Key, datetime] = {}
+    read: dict[Key, datetime] = {}
+    reads_of = last_reads(database)
     for (kind, name), under in below.items():
+        if kind in _READ and name in reads_of:
+            for key in under:
+                read[key] = max(read.get(key, reads_of[name]), reads_of[name])
         if kind == "training_set" and name in builds:
             for key in under:
                 built[key] = max(built.get(key, builds[name]), builds[name])
@@ -93,12 +101,17 @@ def health(context: Context, rows: Iterable[Definition]) -> HealthReport:
     for row in rows:
         key = (row.kind, row.name)
         if key in specs:
-            uses = [one for one in (built.get(key), predictions.get(f"{row.kind}:{row.name}")) if one is not None]
+            found_uses = built.get(key), predictions.get(f"{row.kind}:{row.name}"), read.get(key)
+            uses = [one for one in found_uses if one is not None]
             ingest = newest_ingests(database, _names(database, row.name), limit=1) if row.kind == "source" else []
             problems = [text for under in sorted(below[key]) if under[0] == "source" for text in troubles[under[1]]]
             used = max(uses, default=None)
             if now - max([row.applied_at, *uses]) > _UNUSED:
-                told = "no training set or prediction uses it" if used is None else f"last used on {used:%Y-%m-%d}"
+                told = (
+                    "no training set, prediction or named reader uses it"
+                    if used is None
+                    else f"last used on {used:%Y-%m-%d}"
+                )
                 problems.append(f"unused for {_UNUSED.days} days: {told}")
             found.append(Health(*key, ingest[0].at if ingest else built.get(key), used, problems))
     return HealthReport(found)
@@ -130,11 +143,15 @@ def _trouble(database: Database, name: str, now: datetime) -> list[str]:
         f"source {name}: the last ingest failed on {failed.at:%Y-%m-%d %H:%M} UTC ({failed.error})"
         for failed in failed_ingests(database, name)
     ]
-    gaps = [later.at - earlier.at for later, earlier in pairwise(ingests)]
+    came, what = [one.at for one in ingests], "ingest"
+    if not came:
+        place = place_of(database, name)
+        came, what = [from_micros(at) for at in times_of_pushes(database, place, limit=_COMPARED + 1)], "push"
+    gaps = [later - earlier for later, earlier in pairwise(came)]
     if len(gaps) + 1 >= _LEAST_COMPARED:
-        usual, since = sorted(gaps)[len(gaps) // 2], now - ingests[0].at
+        usual, since = sorted(gaps)[len(gaps) // 2], now - came[0]
         if since > usual * _PATIENCE and usual > timedelta(0):
-            said.append(f"source {name}: last ingest {_rough(since)} ago, usually every {_rough(usual)}")
+            said.append(f"source {name}: last {what} {_rough(since)} ago, usually every {_rough(usual)}")
     return said
 
 

@@ -10,7 +10,14 @@ from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.definitions import Definitions
 from tinymlops.features.definitions.expressions import columns_of
 from tinymlops.features.definitions.nouns import title_of
-from tinymlops.features.definitions.specs import LabelSpec, OnDemandSpec, SourceSpec, TrainingSetSpec, ViewSpec
+from tinymlops.features.definitions.specs import (
+    LabelSpec,
+    OnDemandSpec,
+    ServiceSpec,
+    SourceSpec,
+    TrainingSetSpec,
+    ViewSpec,
+)
 from tinymlops.features.history.stored import known_columns, state_of
 from tinymlops.features.law.readings import facts, files_of, names, puts_together
 from tinymlops.findings import Finding
@@ -36,15 +43,18 @@ class _Loss(NamedTuple):
     fix: str
 
 
-def static_findings(context: Context, training_sets: Sequence[TrainingSetSpec]) -> list[Finding]:
+def static_findings(
+    context: Context, training_sets: Sequence[TrainingSetSpec], services: Sequence[ServiceSpec] = ()
+) -> list[Finding]:
     """Find the leaks that definitions show.
 
     Args:
         context: The workspace's state, with the definitions to look at.
         training_sets: Of them.
+        services: Of them; without an outcome, only the times of what they read can be looked at.
 
     Returns:
-        In the order of the training sets; the same finding may come with several.
+        In the order of the training sets and services; the same finding may come with several.
     """
     found = list(_of_labels(context.definitions))
     for one in training_sets:
@@ -52,6 +62,8 @@ def static_findings(context: Context, training_sets: Sequence[TrainingSetSpec]) 
         found += _of_views(context, one, label)
         found += _of_request_fields(context, one, label)
         found += _of_times(context, one)
+    for service in services:
+        found += _of_times(context, service)
     return found
 
 
@@ -218,10 +230,10 @@ def _of_request_fields(context: Context, training_set: TrainingSetSpec, label: L
                 )
 
 
-def _of_times(context: Context, training_set: TrainingSetSpec) -> Iterator[Finding]:
+def _of_times(context: Context, asking: TrainingSetSpec | ServiceSpec) -> Iterator[Finding]:
     """Find dates and times without a zone that let a row be seen before it happened."""
     read: dict[tuple[str, bool], tuple[SourceSpec, set[str]]] = {}
-    for request in training_set.features:
+    for request in asking.features:
         if not request.on_demand:
             definitions = context.definitions.for_request(request)
             view = definitions.get(ViewSpec, request.view)

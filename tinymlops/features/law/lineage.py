@@ -33,6 +33,7 @@ _KINDS = (
         "label",
         "training_set",
         "service",
+        "check",
         "model",
         "reader",
         "entity",
@@ -65,6 +66,8 @@ class Affected(msgspec.Struct, frozen=True):
     on_demand: list[str]
     labels: list[str]
     training_sets: list[str]
+    services: list[str]
+    checks: list[str]
     builds: list[str]
     models: list[AffectedModel]
     readers: list[str]
@@ -124,6 +127,8 @@ def affected_by(context: Context, changed: Iterable[tuple[str, str, str]]) -> Af
         on_demand=list(found.get("on_demand", ())),
         labels=list(found.get("label", ())),
         training_sets=list(found.get("training_set", ())),
+        services=list(found.get("service", ())),
+        checks=list(found.get("check", ())),
         builds=list(found.get("build", ())),
         models=[one for one in _models(context) if f"{one.name}:{one.version}" in found.get("model", ())],
         readers=list(found.get("reader", ())),
@@ -184,7 +189,7 @@ def _reads(context: Context, spec: OnDemandSpec) -> Mapping[str, Iterable[Node]]
     """Return what each feature of an on-demand view reads, by its expressions; None where its code is not at hand."""
     try:
         requests = graph.views_under(context.definitions, spec)
-        function = context.function(spec.name, spec.code)
+        function = context.function(spec)
         expressions = expressions_of(spec, function, inputs_of(spec, requests, context.definitions))
         reads = {name: expression.meta.root_names() for name, expression in expressions.items()}
     except Exception:  # noqa: BLE001 - the user's code: what it does instead is `plan`'s to say

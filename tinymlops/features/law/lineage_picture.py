@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import unicodedata
 from typing import TYPE_CHECKING, NamedTuple
 
 from tinymlops.features.definitions.definitions import in_words
@@ -18,7 +19,7 @@ __all__ = ["picture"]
 _ROW, _LETTER, _PADDING = 20, 7.3, 10
 _BESIDE, _BELOW = 90, 24
 _LONGEST = 34
-"""Characters of a name that are shown."""
+"""Letters of a name that are shown; one of Chinese or Japanese counts as two."""
 _MOST_PARTS = 12
 """Columns that are drawn of one box; the others share a row."""
 _MOST_BOXES = 150
@@ -37,7 +38,7 @@ class _Box(NamedTuple):
 
     @property
     def width(self) -> float:
-        return max(map(len, [self.title, *self.rows])) * _LETTER + 2 * _PADDING
+        return max(map(_letters, [self.title, *self.rows])) * _LETTER + 2 * _PADDING
 
     @property
     def height(self) -> int:
@@ -87,10 +88,12 @@ def _boxes(graph: Graph, nodes: Iterable[Node]) -> dict[Node, _Box]:
 
 
 def _layers(boxes: dict[Node, _Box], edges: Sequence[Edge]) -> list[list[_Box]]:
-    """Put each box one layer behind the last that it reads, and near to what it reads."""
+    """Put each box one layer behind the last that it reads, near to it; what reads nothing goes before its first reader."""
     before: dict[Node, set[Node]] = {whole: set() for whole in boxes}
+    after: dict[Node, set[Node]] = {whole: set() for whole in boxes}
     for edge in edges:
         before[edge.target.whole].add(edge.source.whole)
+        after[edge.source.whole].add(edge.target.whole)
     depth: dict[Node, int] = {}
     todo = list(boxes)
     while todo:
@@ -101,6 +104,9 @@ def _layers(boxes: dict[Node, _Box], edges: Sequence[Edge]) -> list[list[_Box]]:
             continue
         todo.pop()
         depth[whole] = 1 + max((depth[one] for one in before[whole]), default=-1)
+    for whole in boxes:
+        if not before[whole]:
+            depth[whole] = min((depth[one] for one in after[whole]), default=1) - 1
     layers: list[list[_Box]] = [[] for _ in range(max(depth.values(), default=-1) + 1)]
     for whole, box in boxes.items():
         layers[depth[whole]].append(box)
@@ -160,4 +166,17 @@ def _drawn(box: _Box, x: float, y: float, starts: Collection[Node]) -> str:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    if _letters(text) <= _LONGEST:
+        return text
+    kept = text
+    while _letters(kept) >= _LONGEST:
+        kept = kept[:-1]
+    return f"{kept}…"
+
+
+def _letters(text: str) -> int:
+    """Return how many Latin letters are as wide as a text; a mark above or below a letter takes no room."""
+    return sum(
+        0 if unicodedata.category(one) in ("Mn", "Me", "Cf") else 1 + (unicodedata.east_asian_width(one) in "WF")
+        for one in text
+    )

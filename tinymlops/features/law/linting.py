@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tinymlops.errors import DefinitionError, TinyMLOpsError
-from tinymlops.features.definitions.specs import TrainingSetSpec
+from tinymlops.errors import DefinitionError, NotFoundError, TinyMLOpsError, near
+from tinymlops.features.definitions.specs import ServiceSpec, TrainingSetSpec
 from tinymlops.features.law.assembled import assemble
 from tinymlops.features.law.leaks import static_findings
 from tinymlops.features.law.leaks_in_data import corrected_later, single_features
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tinymlops.features.context import Context
+    from tinymlops.features.definitions.definitions import Definitions
 
 __all__ = ["lint"]
 
@@ -26,21 +27,20 @@ def lint(context: Context, names: Sequence[str], *, rows: int, seed: int, pure: 
 
     Args:
         context: The workspace's state, with the definitions to look at.
-        names: Of training sets; none for all.
+        names: Of training sets and services; none for all.
         rows: How many rows of each are replayed.
         seed: Which rows these are.
         pure: Also run every definition twice.
 
     Raises:
-        NotFoundError: If there is no such training set, with the near match.
+        NotFoundError: If there is no such training set or service, with the near match.
         DefinitionError: If there are no definitions, or `rows` is no number of rows.
     """
     context.definitions.require_any()
     if rows < 0:
         raise DefinitionError(f"replay={rows} is not a number of rows", hint="use 0 or more, such as 200")
-    every = context.definitions.of(TrainingSetSpec)
-    chosen = [context.definitions.get(TrainingSetSpec, name) for name in names] or list(every.values())
-    found, replayed, run_twice = static_findings(context, chosen), 0, 0
+    chosen, services = _chosen(context.definitions, names)
+    found, replayed, run_twice = static_findings(context, chosen, services), 0, 0
     for spec in chosen:
         in_data, count = _in_data(context, spec, rows, seed)
         found += in_data
@@ -53,9 +53,23 @@ def lint(context: Context, names: Sequence[str], *, rows: int, seed: int, pure: 
         findings=kept,
         allowed=allowed,
         training_sets=[spec.name for spec in chosen],
+        services=[spec.name for spec in services],
         replayed=replayed,
         run_twice=run_twice,
     )
+
+
+def _chosen(definitions: Definitions, names: Sequence[str]) -> tuple[list[TrainingSetSpec], list[ServiceSpec]]:
+    """Return the training sets and the services of these names, or all."""
+    every, services = definitions.of(TrainingSetSpec), definitions.of(ServiceSpec)
+    if not names:
+        return list(every.values()), list(services.values())
+    unknown = [name for name in names if name not in every and name not in services]
+    if unknown:
+        raise NotFoundError(
+            f"there is no training set or service {unknown[0]!r}", hint=near(unknown[0], {**every, **services})
+        )
+    return [every[name] for name in names if name in every], [services[name] for name in names if name in services]
 
 
 def _in_data(context: Context, spec: TrainingSetSpec, rows: int, seed: int) -> tuple[list[Finding], int]:

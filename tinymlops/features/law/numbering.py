@@ -14,6 +14,8 @@ import msgspec
 from tinymlops.errors import ConflictError, DefinitionError
 from tinymlops.features.context import filled, older_in, spec_of
 from tinymlops.features.definitions import graph, specs
+from tinymlops.features.definitions.about import is_open
+from tinymlops.features.definitions.code import settled
 from tinymlops.features.definitions.definitions import Definitions, in_words, key_of, kind_of, labelled
 from tinymlops.features.definitions.specs import (
     AnySpec,
@@ -95,9 +97,26 @@ def definitions_to_apply(new: Iterable[AnySpec], catalog: Catalog) -> Definition
         new: The project's definitions.
         catalog: What is applied.
     """
-    definitions = Definitions(new)
+    in_force, ever = {(row.kind, row.name): row for row in catalog.list()}, catalog.newest()
+
+    def as_known(spec: AnySpec) -> AnySpec:
+        key = kind_of(spec), spec.name
+        return _settled(spec, in_force.get(key), catalog) if key in ever else settled(spec, [])
+
+    definitions = Definitions(map(as_known, new))
     definitions.older = partial(_older, definitions, catalog)
     return definitions
+
+
+def _settled(spec: AnySpec, row: Definition | None, catalog: Catalog) -> AnySpec:
+    """Return a definition with the digest of the version whose code it has: of that in force, else of an earlier one."""
+    if getattr(spec, "code", None) is None:
+        return spec
+    in_force = [] if row is None else [spec_of(row)]
+    found = settled(spec, in_force)
+    if row is not None and specs.fingerprint(found) == row.fingerprint:
+        return found
+    return settled(spec, [*in_force, *map(spec_of, reversed(catalog.versions(kind_of(spec), spec.name)))])
 
 
 def check_variants(numbered: Iterable[Numbered], catalog: Catalog) -> None:
@@ -124,15 +143,19 @@ def check_enabled(numbered: Mapping[str, Numbered], definitions: Definitions) ->
     notes = []
     for key, one in numbered.items():
         for under, spec in graph.below(definitions, one.spec).items():
-            if spec.about is msgspec.UNSET or spec.about.enabled:
+            if is_open(spec):
                 continue
             if one.known is None or under not in one.known.below:
                 raise DefinitionError(
                     f"{labelled(key)} would read {labelled(under)}, which is not enabled: it takes no new readers",
-                    hint=f"read another version of it, or ask {spec.about.owner or 'its owner'} to enable it",
+                    hint=f"read another version of it, or ask {_owner_of(spec)} to enable it",
                 )
             notes.append(f"{labelled(key)} reads {labelled(under)}, which is not enabled: move on from it")
     return notes
+
+
+def _owner_of(spec: AnySpec) -> str:
+    return "its owner" if spec.about is msgspec.UNSET else spec.about.owner or "its owner"
 
 
 def alike(numbered: Mapping[str, Numbered], others: Iterable[Definition]) -> list[str]:
@@ -206,10 +229,10 @@ def _version_in(key: str, definitions: Definitions) -> int:
 
 
 def _older(definitions: Definitions, catalog: Catalog, kind: str, name: str, chosen: int | str) -> Definitions:
-    if not definitions.versions:
-        number(definitions, catalog.list(), catalog.newest())
     key = f"{kind}:{name}"
     spec = next((spec for spec in definitions.all if key_of(spec) == key), None)
+    if spec is not None and not definitions.versions:  # which takes it before those who can name a version of it
+        number(definitions, catalog.list(), catalog.newest())
     if spec is None or chosen not in (definitions.versions.get(key), _variant_name(spec)):
         return older_in(catalog, kind, name, chosen)
     found = {key: spec, **graph.below(definitions, spec)}

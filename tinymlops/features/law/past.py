@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tinymlops.features.compute.arranged import Array
     from tinymlops.features.context import Context
 
-__all__ = ["Change", "Past", "StoredPast", "past_of"]
+__all__ = ["Change", "Past", "StoredPast", "past_of", "through_row_wise"]
 
 _COPIED = 1_000_000
 """Records that are computed together, each with the number of its spine row as its key."""
@@ -202,7 +202,7 @@ class _RowWise(StoredPast):
         parents = self._parents.filter(
             pl.col("__sequence").is_in(seen.implode()) | pl.Series(_marked(added, self._parents.height))
         )
-        made = _through_row_wise(self.context, self.source, parents)
+        made = through_row_wise(self.context, self.source, parents)
         return self._computed(row, made.filter(pl.col("__sequence").is_in(seen.implode())))
 
     def changes(self, row: int) -> list[Change]:
@@ -263,7 +263,7 @@ class _Rebuilt(Past):
             for name in self._inputs
         }
         made = self._rebuilt(self.plan.source, seen)
-        rows = _through_row_wise(self.context, self.source, made)
+        rows = through_row_wise(self.context, self.source, made)
         key = next(iter(_tuples([one[row : row + 1] for one in self.plan.keys_of(self.spine)])))
         own = [place for place, one in enumerate(_tuples([rows[name] for name in self.plan.key])) if one == key]
         own = [] if None in key else own
@@ -289,7 +289,7 @@ class _Rebuilt(Past):
             rows = self._inputs[name].rows[seen[name]]
         else:
             rows = self._rebuilt(self._origin(name), seen)
-            rows = _through_row_wise(self.context, self.context.definitions.get(SourceSpec, name), rows)
+            rows = through_row_wise(self.context, self.context.definitions.get(SourceSpec, name), rows)
             rows = rows.filter(~pl.col("__deleted"))
         return rows.sort("__sequence").drop(SYSTEM)
 
@@ -328,7 +328,7 @@ def _final(records: Records) -> list[int]:
     ]
 
 
-def _through_row_wise(context: Context, source: SourceSpec, rows: pl.DataFrame) -> pl.DataFrame:
+def through_row_wise(context: Context, source: SourceSpec, rows: pl.DataFrame) -> pl.DataFrame:
     """Run the row-wise transformations from an origin to a source on some rows of the origin."""
     *row_wise, _ = graph.lineage(context.definitions, source)
     for one in reversed(row_wise):

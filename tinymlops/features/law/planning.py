@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,9 @@ from tinymlops.features.definitions.aliases import check_aliases
 from tinymlops.features.definitions.checks import check
 from tinymlops.features.definitions.code import is_importable
 from tinymlops.features.definitions.definitions import Definitions, in_words, key_of, kind_of
-from tinymlops.features.definitions.specs import TrainingSetSpec
+from tinymlops.features.definitions.specs import OnDemandSpec, TrainingSetSpec
 from tinymlops.features.law.blast_radius import BlastRadius, blast_radius
+from tinymlops.features.law.covering import Unseen, adopts, unseen_of
 from tinymlops.features.law.differences import differences
 from tinymlops.features.law.leaks import static_findings
 from tinymlops.features.law.numbering import (
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.project import Project
-    from tinymlops.features.definitions.specs import AnySpec, CodeReference
+    from tinymlops.features.definitions.specs import AnySpec, CodeReference, FeatureRequest
     from tinymlops.registry.catalog import Catalog
     from tinymlops.registry.models import Models
     from tinymlops.registry.scope import Scope
@@ -75,6 +77,7 @@ class Plan:
         base: Kind and name to version of the definitions in force that it was compared with.
         reach: What reads each definition that changes or goes.
         leaks: What the definitions show to be a leak, and the project does not allow.
+        unseen: What the digests of Python code do not see, by definition.
 
     Example:
         >>> print(Plan([Change("change", "feature_view", "sky", "ttl"), Change("keep", "source", "weather")], []))
@@ -90,6 +93,7 @@ class Plan:
         self.base = dict(base or {})
         self.reach: list[BlastRadius] = []
         self.leaks: list[Finding] = []
+        self.unseen: list[Unseen] = []
 
     def __bool__(self) -> bool:
         return bool(self._differing)
@@ -98,7 +102,7 @@ class Plan:
         lines = [self._summary, *(f"  {change}" for change in self._differing)]
         lines += [f"  reach: {radius}" for radius in self.reach if radius]
         lines += [f"  leak: {leak.name}: {leak.message}" for leak in self.leaks]
-        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+        return "\n".join([*lines, *(f"  note: {note}" for note in [*self.notes, *self._of_differing])])
 
     __repr__ = __str__
 
@@ -108,7 +112,7 @@ class Plan:
         ]
         reached = [str(radius) for radius in self.reach if radius]
         leaks = [f"leak: {leak.name}: {leak.message}" for leak in self.leaks]
-        return html_table(self._summary, rows) + html_list([*reached, *leaks, *self.notes])
+        return html_table(self._summary, rows) + html_list([*reached, *leaks, *self.notes, *self._of_differing])
 
     @property
     def breaks(self) -> list[str]:
@@ -118,6 +122,12 @@ class Plan:
     @property
     def _differing(self) -> list[Change]:
         return [change for change in self.changes if change.action != "keep"]
+
+    @property
+    def _of_differing(self) -> list[str]:
+        """What the digests of the definitions that change do not see."""
+        keys = {(change.kind, change.name) for change in self._differing if change.action != "remove"}
+        return [str(one) for one in self.unseen if one.what and (one.kind, one.name) in keys]
 
     @property
     def _summary(self) -> str:
@@ -148,7 +158,8 @@ def plan(project: Project, context: Context, catalog: Catalog, models: Models) -
 
     functions, renamed = project.functions(), project.renamed()
     new, in_force = definitions_to_apply(project.specs(), catalog), catalog.list()
-    notes = check(new, functions)
+    project_context = context.with_project(new, functions)
+    notes = check(new, functions, older=partial(_function_of, project_context))
     _require_own(new, in_force, project.name)
     numbered = number(new, in_force, catalog.newest())
     check_variants(numbered.values(), catalog)
@@ -158,9 +169,10 @@ def plan(project: Project, context: Context, catalog: Catalog, models: Models) -
     changes = [_change(numbered[key_of(spec)], numbered) for spec in new.all]
     changes += [Change("remove", *key) for key in own if ":".join(key) not in numbered]
     planned = Plan(changes, [*notes, *alike(numbered, filled(others))], own)
+    planned.unseen = unseen_of(new.all)
     changed = [(one.kind, one.name) for one in changes if _has_other_content(one, numbered)]
     planned.reach = blast_radius(context, models, changed) if changed else []
-    context = context.with_project(new, functions)
+    context = project_context
     found = static_findings(context, list(new.of(TrainingSetSpec).values()))
     planned.leaks = [one for one in sorted_out(found, context.config.lint.allow)[0] if one.level == "leak"]
     check_renames(context, renamed)
@@ -168,6 +180,12 @@ def plan(project: Project, context: Context, catalog: Catalog, models: Models) -
     check_aliases(everything.definitions)
     planned.notes += [*ways_of_reading(context), *notes_on_stored_rows(everything, models, renamed)]
     return planned
+
+
+def _function_of(context: Context, request: FeatureRequest) -> Callable[..., Any]:
+    """Return the function of an on-demand view in the version that a request names."""
+    reader = context.for_request(request)
+    return reader.function(reader.definitions.get(OnDemandSpec, request.view))
 
 
 def _require_own(definitions: Definitions, in_force: Iterable[Definition], project: str) -> None:
@@ -216,16 +234,25 @@ def apply(project: Project, context: Context, catalog: Catalog, models: Models, 
     planned = plan(project, context, catalog, models)
     new = definitions_to_apply(project.specs(), catalog)
     planned.notes += check_columns(context.with_project(new, project.functions()))
-    if planned or project.renamed() or not all(row.logic for row in catalog.list()):
+    if planned or project.renamed() or _lacks(new, catalog.list()):
         _write(planned, project, context.scope, catalog, message)
     return planned
+
+
+def _lacks(definitions: Definitions, in_force: Iterable[Definition]) -> bool:
+    """Return whether a record of a version before lacks what this one writes beside the definition."""
+    rows = {f"{row.kind}:{row.name}": row for row in in_force}
+    return not all(row.logic for row in rows.values()) or any(
+        adopts(rows[key_of(spec)], spec) for spec in definitions.all if key_of(spec) in rows
+    )
 
 
 def _write(planned: Plan, project: Project, scope: Scope, catalog: Catalog, message: str) -> None:
     """Write what a plan said.
 
     The catalog is read again in the transaction, where no other writer can come in between. Sources that were renamed
-    keep the rows that they had under the name before. Of what was applied before schema 4, what it stands on is recorded.
+    keep the rows that they had under the name before. Of what was applied before schema 4, what it stands on is recorded; of
+    code that was applied when a digest covered one function, what it reaches.
     """
     definitions = definitions_to_apply(project.specs(), catalog)
     at, said = scope.clock(), {"message": message} if message else {}
@@ -244,17 +271,18 @@ def _write(planned: Plan, project: Project, scope: Scope, catalog: Catalog, mess
         rows = _fill(tx, in_force, numbered)
         for change in planned.changes:
             key = f"{change.kind}:{change.name}"
-            if change.action == "keep":
+            if change.action == "keep" and not adopts(rows[key], numbered[key].spec):
                 continue
             if change.action == "remove":
                 catalog.remove(tx, rows[key], at=at)
-            elif change.action == "describe":
+            elif change.action in ("describe", "keep"):
                 spec = numbered[key].spec
                 tx.update(msgspec.structs.replace(rows[key], spec=_stored(spec), logic=specs.logic(spec)))
             else:
                 row = _row(numbered[key], project.name, at)
                 catalog.put(tx, msgspec.structs.replace(row, author=scope.actor, message=message))
-            tx.audit(f"definition.{change.action}", key, project=project.name, **said)
+            action = "cover" if change.action == "keep" else change.action
+            tx.audit(f"definition.{action}", key, project=project.name, **said)
     end_change(scope.environment.online)
 
 
@@ -301,10 +329,7 @@ def _change(one: Numbered, everything: Mapping[str, Numbered]) -> Change:
     if one.is_new:
         return Change("change", kind, spec.name, f"below: {', '.join(causes(one, everything))}")
     said = changes_of(before.about, spec.about)
-    if before.description != spec.description:
-        said.append("description")
-    if getattr(before, "aliases", None) != getattr(spec, "aliases", None):
-        said.append("aliases")
+    said += [text for text in differences(msgspec.structs.replace(before, about=spec.about), spec) if text != "code"]
     if _has_moved(getattr(before, "code", None), getattr(spec, "code", None)):
         said.append("where its code is")
     return Change("describe" if said else "keep", kind, spec.name, ", ".join(said))

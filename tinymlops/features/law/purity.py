@@ -7,17 +7,27 @@ own with another hash seed. What differs is put down to what the text of the def
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+import polars as pl
 
 from tinymlops.errors import TinyMLOpsError
 from tinymlops.features.compute.views import compute_view, plan_view
 from tinymlops.features.definitions.code import is_importable
 from tinymlops.features.definitions.nouns import title_of
-from tinymlops.features.definitions.specs import OnDemandSpec, SourceSpec, TrainingSetSpec, ViewSpec
+from tinymlops.features.definitions.specs import (
+    EntitySpec,
+    FeatureRequest,
+    OnDemandSpec,
+    ServiceSpec,
+    SourceSpec,
+    TrainingSetSpec,
+    ViewSpec,
+)
 from tinymlops.features.history.historical import FeatureColumns, in_order
 from tinymlops.features.history.sources import SYSTEM, read_source, run_transformation
 from tinymlops.features.history.stored import current_rows, stored_rows
@@ -32,8 +42,6 @@ from tinymlops.kernels.threads import set_threads, thread_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    import polars as pl
 
     from tinymlops.features.context import Context
     from tinymlops.features.law.assembled import Assembled
@@ -94,8 +102,9 @@ def impurities(context: Context, seed: int) -> tuple[list[Finding], int]:
         found += _of_source(context, run, seed, ran.get(run.spec.name), rows.get(run.spec.name))
     for view in views:
         found += _of_on_demand(context, view, ran.get(view.name))
-    of_views, count = _of_training_sets(context, seed)
-    return found + of_views, len(runs) + len(views) + count
+    of_views, done = _of_training_sets(context, seed)
+    of_services, more = _of_services(context, seed, done)
+    return found + of_views + of_services, len(runs) + len(views) + len(done) + more
 
 
 def _run(context: Context, spec: SourceSpec) -> _Runs:
@@ -143,7 +152,7 @@ def _of_source(
 
 def _suspected(context: Context, spec: SourceSpec | OnDemandSpec, *, differs: bool) -> Iterator[Finding]:
     """Name what the text of a definition shows; it is a warning where no run has shown it to matter."""
-    found: Suspects = suspects_in(spec, code_of(context, spec.name, spec.code))
+    found: Suspects = suspects_in(spec, code_of(context, spec))
     in_sql = isinstance(spec, SourceSpec) and spec.sql is not None
     for rule, names in (("clock", found.clocks), ("chance", found.chance), ("row-order", found.unordered)):
         if names:
@@ -182,7 +191,7 @@ def _not_run(name: str, why: str) -> Iterator[Finding]:
 
 def _of_on_demand(context: Context, spec: OnDemandSpec, beside: Ran | None) -> Iterator[Finding]:
     """Compare the expressions that a function gives: now, once more, and with another hash seed."""
-    function = context.function(spec.name, spec.code)
+    function = context.function(spec)
     texts, again = (expression_texts(context.definitions, spec, function) for _ in range(2))
     if beside is None or beside.error:
         yield from _not_run(
@@ -196,8 +205,8 @@ def _of_on_demand(context: Context, spec: OnDemandSpec, beside: Ran | None) -> I
         yield _impure(rule, spec.name, "gives other expressions each time that it is asked")
 
 
-def _of_training_sets(context: Context, seed: int) -> tuple[list[Finding], int]:
-    """Compute views of a few rows again from shuffled records, with one thread; return how many views these were."""
+def _of_training_sets(context: Context, seed: int) -> tuple[list[Finding], set[str]]:
+    """Compute views of a few rows again from shuffled records, with one thread; return which views these were."""
     found: list[Finding] = []
     done: set[str] = set()
     for spec in context.definitions.of(TrainingSetSpec).values():
@@ -206,14 +215,52 @@ def _of_training_sets(context: Context, seed: int) -> tuple[list[Finding], int]:
         except TinyMLOpsError:  # which the checks for leaks tell
             continue
         rows = chosen_rows(built.spine.height, _ROWS, seed)
-        with_others, threads = list(reversed(rows)), thread_count()
-        set_threads(1)
-        try:
-            found += _of_views(context, built, with_others, seed)
-        finally:
-            set_threads(threads)
+        with _one_thread():
+            found += _of_views(context, built, list(reversed(rows)), seed)
         done |= {title_of(request) for request in spec.features if not request.on_demand}
-    return found, len(done)
+    return found, done
+
+
+def _of_services(context: Context, seed: int, done: set[str]) -> tuple[list[Finding], int]:
+    """Do the same for the views that only services name, at the times of their own rows."""
+    asked = [one for service in context.definitions.of(ServiceSpec).values() for one in service.features]
+    wanted = {title_of(one): one for one in asked if not one.on_demand and title_of(one) not in done}
+    found: list[Finding] = []
+    for request in wanted.values():
+        try:
+            found += _of_view(context, FeatureRequest(view=request.view, version=request.version), seed)
+        except TinyMLOpsError as error:
+            found += _not_run(title_of(request), error.message)
+    return found, len(wanted)
+
+
+def _of_view(context: Context, request: FeatureRequest, seed: int) -> Iterator[Finding]:
+    reader = context.for_request(request)
+    view = reader.definitions.get(ViewSpec, request.view)
+    entity, source = reader.definitions.get(EntitySpec, view.entity), reader.definitions.get(SourceSpec, view.source)
+    records, plan = stored_rows(reader, view.source), plan_view(context.definitions, request, spine_source=None)
+    rows = records[chosen_rows(records.height, _ROWS, seed)]
+    key = zip(entity.key, reader.definitions.key_columns(entity, source), strict=True)
+    spine, time = rows.select(pl.col(column).alias(name) for name, column in key), rows["__event"].fill_null(0) + 1
+    before = compute_view(plan, records, spine, time.to_numpy()).columns
+    with _one_thread():
+        shuffled = records.sample(fraction=1, shuffle=True, seed=seed)
+        again = compute_view(plan, shuffled, spine, time.to_numpy()).columns
+    for name, column in again.items():
+        if not before[name].equals(column, null_equal=True):
+            finding = _impure("unstable", title_of(request), f"gives {name!r} another value for the same rows")
+            at = int(before[name].ne_missing(column).arg_true()[0])
+            yield msgspec.structs.replace(finding, feature=name, row=spine.row(at, named=True))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = thread_count()
+    set_threads(1)
+    try:
+        yield
+    finally:
+        set_threads(threads)
 
 
 def _of_views(context: Context, built: Assembled, rows: list[int], seed: int) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ from tinymlops.stores.select_facts import facts_of
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
-    from tinymlops.features.definitions.specs import CodeReference, SourceSpec
+    from tinymlops.features.definitions.specs import OnDemandSpec, SourceSpec
     from tinymlops.stores.select_facts import SelectFacts
 
 __all__ = ["code_of", "facts", "files_of", "names", "puts_together"]
@@ -33,12 +33,12 @@ def facts(source: SourceSpec) -> SelectFacts | None:
         return None
 
 
-def code_of(context: Context, name: str, code: CodeReference | None) -> str:
+def code_of(context: Context, spec: SourceSpec | OnDemandSpec) -> str:
     """Return the text of a definition's Python function; empty where there is none to be read."""
-    if code is None:
+    if spec.code is None:
         return ""
     try:
-        return textwrap.dedent(inspect.getsource(context.function(name, code)))
+        return textwrap.dedent(inspect.getsource(context.function(spec)))
     except (TinyMLOpsError, OSError, TypeError):
         return ""
 
@@ -49,7 +49,7 @@ def files_of(context: Context, source: SourceSpec) -> set[str]:
     if read is not None:
         return set(map(normpath, read.files))
     try:
-        tree = ast.parse(code_of(context, source.name, source.code))
+        tree = ast.parse(code_of(context, source))
     except SyntaxError:
         return set()
     texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
@@ -61,7 +61,7 @@ def names(context: Context, source: SourceSpec, column: str) -> bool:
     read = facts(source)
     if read is not None:
         return column in read.columns
-    return re.search(rf"\b{re.escape(column)}\b", code_of(context, source.name, source.code)) is not None
+    return re.search(rf"\b{re.escape(column)}\b", code_of(context, source)) is not None
 
 
 def puts_together(context: Context, source: SourceSpec) -> bool:
@@ -69,4 +69,4 @@ def puts_together(context: Context, source: SourceSpec) -> bool:
     read = facts(source)
     if read is not None:
         return read.aggregates
-    return _PUTS_TOGETHER.search(code_of(context, source.name, source.code)) is not None
+    return _PUTS_TOGETHER.search(code_of(context, source)) is not None

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tinymlops.features.definitions.data_checks import checks_on
+from tinymlops.features.definitions.rules import in_code, shortened
 from tinymlops.features.definitions.specs import SourceSpec, ViewSpec
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.online.materialization import covered
+from tinymlops.features.online.pinned import VersionState, version_states
 from tinymlops.features.standing import starved_models
 from tinymlops.records import SourceState
+from tinymlops.registry.checks import newest_results
 from tinymlops.tables import html_table, text_table
 
 if TYPE_CHECKING:
@@ -19,7 +23,7 @@ if TYPE_CHECKING:
     from tinymlops.features.law.planning import Plan
     from tinymlops.registry.models import Models
 
-__all__ = ["SourceStatus", "ViewStatus", "WorkspaceStatus", "status"]
+__all__ = ["SourceStatus", "ViewStatus", "WorkspaceStatus", "status", "views_behind"]
 
 
 class SourceStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +42,8 @@ class ViewStatus(msgspec.Struct, frozen=True, kw_only=True):
     view: str
     sequence: int | None
     """Up to which it is in the online store; None where it was never materialized."""
+    behind: str = ""
+    """Why it does not take the newer rows; empty where it does."""
 
 
 class WorkspaceStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +54,8 @@ class WorkspaceStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What the project has and `apply` has not made the definitions in force yet."""
     sources: list[SourceStatus]
     views: list[ViewStatus]
+    versions: list[VersionState]
+    """Of views, beside the newest: what pins each, what the online store has of it, and since when it gets no new rows."""
     models: dict[str, int]
     """Aliases, such as "churn@champion", and the version that each points at."""
     starved: dict[str, str]
@@ -55,22 +63,33 @@ class WorkspaceStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         lines = [f"Q={self.sequence}", *(f"not applied: {change}" for change in self.changes)]
-        lines += [text_table(table) for table in (self._sources(), self._views(), self._models()) if len(table) > 1]
+        lines += [text_table(table) for table in self._tables() if len(table) > 1]
         return "\n".join([*lines, *(f"starved: {model}: {why}" for model, why in self.starved.items())])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        tables = (self._sources(), self._views(), self._models())
-        return "".join(html_table(f"{table[0][0]}s", table[1:]) for table in tables if len(table) > 1)
+        return "".join(html_table(f"{table[0][0]}s", table[1:]) for table in self._tables() if len(table) > 1)
+
+    def _tables(self) -> list[list[list[str]]]:
+        return [self._sources(), self._views(), self._versions(), self._models()]
 
     def _sources(self) -> list[list[str]]:
         rows = [[one.source, f"{one.rows:,}", _shown(one.ingested_at)] for one in self.sources]
         return [["source", "rows", "last rows"], *rows]
 
     def _views(self) -> list[list[str]]:
-        rows = [[one.view, "-" if one.sequence is None else f"Q={one.sequence}"] for one in self.views]
+        rows = [
+            [one.view, _up_to(one.sequence) + (f", behind: {one.behind}" if one.behind else "")] for one in self.views
+        ]
         return [["feature view", "online"], *rows]
+
+    def _versions(self) -> list[list[str]]:
+        rows = [
+            [one.version, ", ".join(one.pinned_by), _up_to(one.covered), "" if one.ended is None else str(one.ended)]
+            for one in self.versions
+        ]
+        return [["version", "pinned by", "online", "gets no new rows"], *rows]
 
     def _models(self) -> list[list[str]]:
         return [["model", "version"], *([name, str(version)] for name, version in self.models.items())]
@@ -91,6 +110,7 @@ def status(context: Context, models: Models, planned: Plan | None) -> WorkspaceS
         if not source.row_wise
     ]
     found = [(view.name, covered(context, view)) for view in definitions.of(ViewSpec).values()]
+    behind = views_behind(context)
     return WorkspaceStatus(
         sequence=database.sequence(),
         changes=[str(change) for change in planned.changes if change.action != "keep"] if planned is not None else [],
@@ -102,7 +122,11 @@ def status(context: Context, models: Models, planned: Plan | None) -> WorkspaceS
             )
             for name, state in states
         ],
-        views=[ViewStatus(view=name, sequence=None if one is None else one.sequence) for name, one in found],
+        views=[
+            ViewStatus(view=name, sequence=None if one is None else one.sequence, behind=behind.get(name, ""))
+            for name, one in found
+        ],
+        versions=version_states(context, models),
         models={
             f"{newest.name}@{alias.alias}": alias.version
             for newest in models.list()
@@ -110,6 +134,26 @@ def status(context: Context, models: Models, planned: Plan | None) -> WorkspaceS
         },
         starved=starved_models(context, models),
     )
+
+
+def _up_to(sequence: int | None) -> str:
+    return "-" if sequence is None else f"Q={sequence}"
+
+
+def views_behind(context: Context) -> dict[str, str]:
+    """Return the views that a check keeps from taking new rows in the online store, and what it says."""
+    database, found = context.environment.database, dict[str, str]()
+    for view in context.definitions.of(ViewSpec).values():
+        refusing = [spec for spec in checks_on(context.definitions, view) if spec.action == "fail"]
+        one = covered(context, view) if refusing else None
+        if one is None or one.sequence == database.sequence():
+            continue
+        known = {(spec.name, in_code(rule)) for spec in refusing for rule in spec.rules}
+        said = [last for last in newest_results(database) if (last.definition, last.rule) in known]
+        told = [f"{shortened(last.rule)} ({last.failed:,} of {last.rows:,} keys)" for last in said if not last.passed]
+        if told:
+            found[view.name] = f"it does not pass {', '.join(told)}"
+    return found
 
 
 def _shown(moment: datetime | None) -> str:

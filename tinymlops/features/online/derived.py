@@ -17,6 +17,7 @@ from tinymlops.features.online.pinned import pinned_versions, variants_of
 from tinymlops.features.online.variants import Covered, Variant, states
 from tinymlops.progress import progress
 from tinymlops.registry.readers import drop_old
+from tinymlops.registry.search import Search
 from tinymlops.stores.collection import Collected, collect
 from tinymlops.stores.generation import end_change
 from tinymlops.stores.locks import FileLock
@@ -76,7 +77,7 @@ def restore_views(context: Context) -> None:
 
 
 def remove_unused(context: Context, models: Models, *, grace: int) -> Collected:
-    """Remove the views of the online store that nothing reads any more, and the files that nothing needs.
+    """Remove the views of the online store that nothing reads any more, files that nothing needs, and text that is gone.
 
     A version that is out of force stays if a training set in force or a model names it, or if it says `keep=True`.
 
@@ -88,6 +89,7 @@ def remove_unused(context: Context, models: Models, *, grace: int) -> Collected:
     views = _drop_unused_views(context, models)
     collected = collect(context.environment, now=context.now(), grace=grace, actor=context.scope.actor)
     drop_old(context.scope, to_micros(system_clock()))
+    Search(context.scope).refresh()
     return msgspec.structs.replace(collected, views=views)
 
 

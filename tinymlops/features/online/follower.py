@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tinymlops.features.context import Context
+    from tinymlops.features.online.following import Judge
     from tinymlops.stores.environment import Environment
 
 __all__ = ["OnlineViews"]
@@ -21,10 +22,11 @@ class OnlineViews:
     Args:
         environment: The workspace's stores.
         context: Returns the workspace's state; called only when there is work.
+        judge: Asks the checks on a view before it takes new rows.
     """
 
-    def __init__(self, environment: Environment, context: Callable[[], Context]) -> None:
-        self._environment, self._context = environment, context
+    def __init__(self, environment: Environment, context: Callable[[], Context], judge: Judge) -> None:
+        self._environment, self._context, self._judge = environment, context, judge
 
     def covers(self) -> int:
         """Return the sequence up to which every view has all rows; the workspace's if there are no views.
@@ -52,7 +54,7 @@ class OnlineViews:
         """
         from tinymlops.features.online.following import follow_views
 
-        for error in follow_views(self._context()).values():
+        for error in follow_views(self._context(), judge=self._judge).values():
             raise error
 
     def rebuild(self) -> None:

@@ -35,19 +35,24 @@ if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.stores.online_store import Snapshot
 
-__all__ = ["Part", "changed", "follow_views", "origin_of", "written_anew"]
+__all__ = ["Judge", "Part", "changed", "follow_views", "origin_of", "written_anew"]
 
 R = TypeVar("R")
 Computed = Callable[["Snapshot"], Change | None]
 """Returns the change of a view, given the store as it was when it was computed; None removes the view."""
+Judge = Callable[["Context", ViewSpec, int], None]
+"""Raises a DataError where a view in force must not take the rows after a sequence: it keeps what it has."""
 _NOTHING: Mapping[int, int] = {}
 
 
-def follow_views(context: Context, reveal: Mapping[int, int] = _NOTHING) -> dict[bytes, TinyMLOpsError]:
+def follow_views(
+    context: Context, reveal: Mapping[int, int] = _NOTHING, *, judge: Judge | None = None
+) -> dict[bytes, TinyMLOpsError]:
     """Bring all views to the workspace's sequence.
 
     Args:
         context: The workspace's state.
+        judge: Asks the checks on a view in force before it takes new rows.
         reveal: Hidden views that are to be read from now on: the stamp, and from when on reads are answered.
 
     Returns:
@@ -57,7 +62,7 @@ def follow_views(context: Context, reveal: Mapping[int, int] = _NOTHING) -> dict
     while True:
         with online.read() as snapshot:
             found = _to_follow(snapshot, reveal)
-        computed, failed = _compute(context, found)
+        computed, failed = _compute(context, found, judge)
         known = {state.variant.name: coverage for state, coverage in found}
         with online.read() as snapshot:
             if known != {view: snapshot.coverage(view) for view in known}:
@@ -101,7 +106,7 @@ class Origin(NamedTuple):
 
 
 def _compute(
-    context: Context, found: Sequence[tuple[State, Coverage]]
+    context: Context, found: Sequence[tuple[State, Coverage]], judge: Judge | None
 ) -> tuple[dict[bytes, Computed], dict[bytes, TinyMLOpsError]]:
     """Compute the changes that bring views up to date; also return the errors of those that cannot be."""
     work = _Work(context)
@@ -114,7 +119,7 @@ def _compute(
     for state, _ in found:
         view = state.variant.name
         origin = origins[view]
-        if origin is not None:
+        if origin is not None and work.passes(state, new, judge):
             change = work.attempt(state, partial(_following, context, state, origin, new))
             if change is not None:
                 work.computed[view] = change
@@ -140,6 +145,15 @@ class _Work:
                 # Its code is gone, so it cannot be brought up to date: a request for it reads history.
                 self.computed[state.variant.name] = _removed
             return None
+
+    def passes(self, state: State, new: _New, judge: Judge | None) -> bool:
+        """Return whether a view may take its new rows."""
+        place = place_of(self._context.environment.database, state.variant.sources[-1].name)
+        if judge is None or place not in new.sources or not _is_in_force(self._context, state.variant):
+            return True
+        view = self._context.definitions.get(ViewSpec, state.variant.view.name)
+        self.attempt(state, lambda: judge(self._context, view, state.coverage.sequence))
+        return state.variant.name not in self.failed
 
 
 def _removed(_: Snapshot) -> None:

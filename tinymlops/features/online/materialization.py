@@ -20,6 +20,7 @@ from tinymlops.stores.coverage import HIDDEN
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.specs import ViewSpec
+    from tinymlops.features.online.following import Judge
     from tinymlops.stores.coverage import Coverage
     from tinymlops.stores.online_store import Snapshot
 
@@ -29,8 +30,13 @@ _AT_ONCE = 20_000
 """The number of keys that are trimmed together."""
 
 
-def materialize(context: Context, view: ViewSpec) -> Covered:
+def materialize(context: Context, view: ViewSpec, *, judge: Judge | None = None) -> Covered:
     """Bring a view up to date in the online store, and drop rows that no read from now on can use.
+
+    Args:
+        context: The workspace's state.
+        view: The view.
+        judge: Asks the checks on the views that follow with it.
 
     Returns:
         The present coverage.
@@ -43,9 +49,9 @@ def materialize(context: Context, view: ViewSpec) -> Covered:
         with context.environment.online.read() as snapshot:
             known = snapshot.coverage(variant.name)
         if known is None or known.at > now:
-            _write_anew(context, variant, known, now)
+            _write_anew(context, variant, known, now, judge)
         else:
-            failed = follow_views(context)
+            failed = follow_views(context, judge=judge)
             if variant.name in failed:
                 raise failed[variant.name]
             _trim(context, variant, now)
@@ -61,7 +67,7 @@ def covered(context: Context, view: ViewSpec) -> Covered | None:
     return None if state is None or state.coverage.is_hidden else state.covered
 
 
-def _write_anew(context: Context, variant: Variant, known: Coverage | None, now: int) -> None:
+def _write_anew(context: Context, variant: Variant, known: Coverage | None, now: int, judge: Judge | None) -> None:
     """Write a view from history, hidden until it has reached the sequence of the others, unless another process did so.
 
     Other views do not wait and may have taken newer rows, and all views of an answer must have one sequence.
@@ -72,7 +78,7 @@ def _write_anew(context: Context, variant: Variant, known: Coverage | None, now:
     hidden = change.coverage._replace(at=HIDDEN)
     if not online.write({view: change._replace(coverage=hidden)}, if_covered={view: known}):
         return
-    failed = follow_views(context, {hidden.stamp: now})
+    failed = follow_views(context, {hidden.stamp: now}, judge=judge)
     if view in failed:
         online.write({view: None}, if_covered={view: hidden})
         raise failed[view]

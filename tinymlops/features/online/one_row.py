@@ -16,6 +16,7 @@ import polars as pl
 from tinymlops.features.definitions.on_demand import FEATURE, TIMESTAMP, expressions_of, inputs_of
 from tinymlops.features.definitions.specs import OnDemandSpec
 from tinymlops.features.online.requests import Request
+from tinymlops.frames import twice
 from tinymlops.kernels.records import FOREVER
 
 if TYPE_CHECKING:
@@ -83,12 +84,14 @@ class RowPlan:
             return None
         now, sequence = context.now(), FOREVER
         keys = Request({name: [row[name]] for name in self._on})
-        answers = []
+        answers: list[Answer] = []
         for view in self._plan.views:
             found = view.read(snapshot, keys, now)
             if found is None:
                 return None
-            sequence = min(sequence, found[0].sequence)
+            if answers and found[0].sequence != sequence:
+                return None
+            sequence = found[0].sequence
             answers.append(found[1])
         values: dict[str, Any] = {}
         for answer in answers:
@@ -126,15 +129,12 @@ class _OnDemand:
         reader = context.for_request(request)
         self._spec = reader.definitions.get(OnDemandSpec, request.view)
         self.fields = self._spec.request
-        self._prepared = self._prepare(reader.function(self._spec.name, self._spec.code))
+        self._prepared = self._prepare(reader.function(self._spec))
         self.names = self._prepared.names
 
     def compute(self, context: Context, row: Row, answers: Sequence[Answer], now: int) -> dict[str, Any] | None:
         """Compute its features; None if the read of many rows must return the values or the error."""
-        prepared, function = (
-            self._prepared,
-            context.for_request(self._request).function(self._spec.name, self._spec.code),
-        )
+        prepared, function = self._prepared, context.for_request(self._request).function(self._spec)
         if function is not prepared.function:
             prepared = self._prepared = self._prepare(function)
         columns = [answers[view].series(place).alias(column) for column, view, place in prepared.features]
@@ -142,7 +142,7 @@ class _OnDemand:
         if prepared.reads_time:
             columns.append(pl.Series(TIMESTAMP, [now], pl.Int64).cast(pl.Datetime("us", "UTC")))
         try:
-            values = pl.DataFrame(columns).select(prepared.expressions).row(0)
+            values = twice(pl.DataFrame(columns)).select(prepared.expressions).row(0)
         except pl.exceptions.PolarsError:
             return None
         if any(isinstance(value, list | dict) for value in values):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tinymlops.errors import TinyMLOpsError
 from tinymlops.features.context import definitions_of
 from tinymlops.features.definitions.definitions import in_words, kind_of
 from tinymlops.features.definitions.nouns import title_of
@@ -15,6 +16,8 @@ from tinymlops.features.online.variants import Variant
 from tinymlops.registry.catalog import Catalog
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.definitions import Definitions
     from tinymlops.registry.models import Models
@@ -56,12 +59,7 @@ def version_states(context: Context, models: Models) -> list[VersionState]:
         context: The workspace's state.
         models: Registered ones; each pins the versions that it was trained on.
     """
-    found = _pinned(context)
-    for newest in models.list():
-        for version in models.versions(newest.name):
-            manifest, owner = models.manifest(version), f"model {version.name}@v{version.version}"
-            pinned = definitions_of(manifest.definitions, manifest.variants)
-            found += [(request, owner) for request in _named(pinned)]
+    found = [*_pinned(context), *_pinned_by_models(context, models)]
     owners: dict[FeatureRequest, list[str]] = {}
     for request, owner in found:
         owners.setdefault(request, []).append(owner)
@@ -92,6 +90,25 @@ def _pinned(context: Context) -> list[tuple[FeatureRequest, str]]:
         if row.kind == "feature_view"
     ]
     return [(request, owner) for request, owner in found if _variant(definitions, request).id not in newest]
+
+
+def _pinned_by_models(context: Context, models: Models) -> Iterator[tuple[FeatureRequest, str]]:
+    """Give the versions that models were trained on and that are not the newest any more."""
+    newest = {Variant.of(context.definitions, view).id for view in context.definitions.of(ViewSpec).values()}
+    for model in models.list():
+        for version in models.versions(model.name):
+            try:
+                manifest = models.manifest(version)
+            except TinyMLOpsError:
+                continue  # loading the model reports it
+            pinned = definitions_of(manifest.definitions, manifest.variants)
+            own = [
+                FeatureRequest(view=name, version=pinned.versions[f"feature_view:{name}"])
+                for name in pinned.of(ViewSpec)
+            ]
+            for request in (*own, *_named(pinned)):
+                if _variant(context.definitions, request).id not in newest:
+                    yield request, f"model {version.name}@v{version.version}"
 
 
 def _asking(definitions: Definitions) -> list[TrainingSetSpec | ServiceSpec]:

@@ -220,7 +220,7 @@ def _read(context: Context, snapshot: Snapshot, plan: ReadPlan, keys: Request, *
     now = context.now()
     if plan.on_demand:
         return _read_more(context, snapshot, plan, keys, now, details=details)
-    sequence = FOREVER
+    sequence, newest = FOREVER, 0
     answer: list[Answer] = []
     rebuilt: dict[str, Rebuilt] = {}
     for view in plan.views:
@@ -228,10 +228,12 @@ def _read(context: Context, snapshot: Snapshot, plan: ReadPlan, keys: Request, *
         if found is None:
             return _read_more(context, snapshot, plan, keys, now, details=details)
         coverage, cells, computed = found
-        sequence = min(sequence, coverage.sequence)
+        sequence, newest = min(sequence, coverage.sequence), max(newest, coverage.sequence)
         answer.append(cells)
         if computed is not None:
             rebuilt[view.title] = computed
+    if answer and sequence != newest:  # one is kept from following, and an answer is of one sequence
+        return _read_more(context, snapshot, plan, keys, now, details=details)
     for name in keys.columns:
         if name in plan.known_names:
             raise same_name(name, plan.origin(name))
@@ -241,10 +243,13 @@ def _read(context: Context, snapshot: Snapshot, plan: ReadPlan, keys: Request, *
 def _read_more(
     context: Context, snapshot: Snapshot, plan: ReadPlan, keys: Request, now: int, *, details: bool
 ) -> OnlineFeatures:
-    """Read what needs more than the online store: views that it does not cover at this time, and on-demand views."""
+    """Read what needs more than the online store: views that it does not cover at this time or that are ahead of another,
+    and on-demand views.
+    """
     online = {view: view.read(snapshot, keys, now) for view in plan.views}
     sequences = [found[0].sequence for found in online.values() if found is not None]
     sequence = min(sequences) if sequences else context.environment.database.sequence()
+    online = {view: found if found and found[0].sequence == sequence else None for view, found in online.items()}
     rebuilt: dict[str, Rebuilt] = {}
     table = FeatureColumns({}, {}, {}, {})
     time = np.full(keys.height, now, np.int64)
