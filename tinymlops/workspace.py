@@ -82,12 +82,13 @@ def restore(backup: str | Path, path: str | Path) -> Backup:
         path: The workspace's directory, which does not exist yet; it appears complete or not at all.
     """
     from tinymlops.progress import progress
+    from tinymlops.registry.scope import system_user
     from tinymlops.stores.backup import read_manifest
     from tinymlops.stores.backup import restore as restored
 
     source = Path(backup)
     with progress("restoring", read_manifest(source).bytes) as advance:
-        return restored(source, Path(path), advance=advance)
+        return restored(source, Path(path), actor=system_user(), advance=advance)
 
 
 class Workspace(OpenWorkspace):
@@ -100,10 +101,12 @@ class Workspace(OpenWorkspace):
         checks: Checks on data: `list`, `results`, `quarantined`, `release`, `drop`, `run`, `infer`.
         runs: Experiment runs: `list`, `get`, `metrics`, `artifacts`, ...
         models: Registered models: `versions`, `aliases`, `rollback`, `manifest`, ...
+        audit: Who changed what, when: `list`, `head`, `verify`.
     """
 
     def __init__(self, scope: Scope, root: Path, config: Config) -> None:
         from tinymlops.features.law.data_checks import Checks
+        from tinymlops.registry.audit import Audit
         from tinymlops.registry.models import Models
         from tinymlops.registry.runs import Runs
         from tinymlops.serving.resolve import Resolver
@@ -113,6 +116,7 @@ class Workspace(OpenWorkspace):
         self.checks = Checks(self._context)
         self.runs = Runs(scope)
         self.models = Models(scope)
+        self.audit = Audit(scope)
         self._resolver = Resolver(self.models)
 
     def plan(self, project: Project) -> Plan:

@@ -179,7 +179,7 @@ def _migrate(path):
 def _restore(path):
     from tinymlops.stores.backup import restore
 
-    yield restore(path.with_name("saved"), path.with_name("restored.tm"), advance=lambda _: None).sequence
+    yield restore(path.with_name("saved"), path.with_name("restored.tm"), actor="x", advance=lambda _: None).sequence
 
 
 VERBS = {
@@ -259,7 +259,7 @@ def _copy_state(verb, target):
         read_manifest(target)
         again = target.with_name("again.tm")
         shutil.rmtree(again, ignore_errors=True)
-        restore(target, again, advance=lambda _: None)
+        restore(target, again, actor="x", advance=lambda _: None)
         target = again
     problems = invariants(target)
     assert not problems, problems

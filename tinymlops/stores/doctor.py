@@ -71,7 +71,11 @@ def check(environment: Environment, advance: Callable[[int], None]) -> Iterator[
         yield Finding("schema", "ok", f"version {version}, and this tinymlops writes {SCHEMA_VERSION}")
         for what, look, fine in (
             ("database", lambda: _page_problems(database), "every page and index fits"),
-            ("audit log", database.verify_audit, "every entry follows from the one before"),
+            (
+                "audit log",
+                database.verify_audit,
+                f"every entry follows from the one before; head {database.audit_head()}",
+            ),
             ("rows", database.damaged_rows, "every row has its checksum"),
         ):
             yield from _reported(what, look, fine, database.path)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -109,6 +109,10 @@ def _steps() -> Migrations:
         db.execute(_COLUMN_STATISTICS)
         db.execute(_FAILED_INGESTS)
 
+    @steps()
+    def m009_salts(db: Database) -> None:
+        db.execute(_SALTS)
+
     return steps
 
 
@@ -191,6 +195,12 @@ _FAILED_INGESTS = f"""CREATE TABLE failed_ingests (
     source TEXT PRIMARY KEY,
     error TEXT NOT NULL,
     at INTEGER NOT NULL,
+    {CHECK} INTEGER NOT NULL
+) STRICT"""
+
+_SALTS = f"""CREATE TABLE salts (
+    name TEXT PRIMARY KEY,
+    value BLOB NOT NULL,
     {CHECK} INTEGER NOT NULL
 ) STRICT"""
 

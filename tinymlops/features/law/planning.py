@@ -33,6 +33,7 @@ from tinymlops.features.standing import check_renames, notes_on_stored_rows, ren
 from tinymlops.findings import Finding, sorted_out
 from tinymlops.records import Definition
 from tinymlops.stores.generation import begin_change, end_change
+from tinymlops.stores.pseudonyms import FreeText
 from tinymlops.tables import html_list, html_table
 
 if TYPE_CHECKING:
@@ -228,7 +229,7 @@ def _write(planned: Plan, project: Project, scope: Scope, catalog: Catalog, mess
     keep the rows that they had under the name before. Of what was applied before schema 4, what it stands on is recorded.
     """
     definitions = definitions_to_apply(project.specs(), catalog)
-    at, said = scope.clock(), {"message": message} if message else {}
+    at, said = scope.clock(), {"message": FreeText(message)} if message else {}
     with scope.write(audit="inside") as tx:
         in_force = catalog.list(tx=tx)
         _require_own(definitions, in_force, project.name)
