@@ -52,7 +52,7 @@ __all__ = ["Workspace", "connect", "restore"]
 def connect(
     path: str | Path, *, create: bool = False, clock: Clock = system_clock, root: str | Path | None = None
 ) -> Workspace:
-    """Open a workspace directory; one on a network file system, or that others may enter, is warned of once per process.
+    """Open a workspace directory; one on a network file system, or that others may read, is warned of once per process.
 
     Args:
         path: The directory, such as "flights.tm".
@@ -62,7 +62,7 @@ def connect(
 
     Raises:
         NotFoundError: If it is not a workspace, with the near match.
-        AccessError: If it may not be written, or made there.
+        AccessError: If it may not be written, or made there, or if other users may write to it.
         DefinitionError: If `tinymlops.toml` cannot be used.
 
     Example:

@@ -321,9 +321,30 @@ def invariants(path):
         problems += sequences(ws)
         problems += _twice(ws)
         problems += _versions(ws)
+        problems += _audited(ws)
         if database_of(ws).sequence():
             problems += _parity(ws)
         return problems
+
+
+def _audited(ws):
+    """Yield the changes that have no entry in the audit log, or the other way round: each is in the transaction of the other."""
+    database = database_of(ws)
+    counted = dict(database.rows("SELECT action, count(*) FROM audit GROUP BY action"))
+    for action, table in (("model.register", "model_versions"), ("run.start", "runs")):
+        ((rows,),) = database.rows(f"SELECT count(*) FROM {table}")
+        if counted.get(action, 0) != rows:
+            yield f"{counted.get(action, 0)} entries of {action}, and {rows} rows in {table}"
+    name = environment_of(ws).path.name
+    if name in (ELSEWHERE["restore"], "again.tm") and counted.get("workspace.restore") != 1:
+        yield f"{name} does not say that it was restored"
+    if name == ELSEWHERE["migrate"]:  # where pushed rows were corrected
+        return
+    sql = """SELECT (SELECT coalesce(sum(json_extract(detail, '$.rows')), 0) FROM audit WHERE action = 'push'),
+        (SELECT coalesce(sum(rows), 0) FROM source_states WHERE source = 'clicks')"""
+    ((said, stored),) = database.rows(sql)
+    if said != stored:
+        yield f"the audit log says that {said} clicks were pushed, and {stored} are stored"
 
 
 def sequences(ws):

@@ -13,6 +13,7 @@ from tinymlops.errors import ConflictError, DataError, NotFoundError, near
 from tinymlops.records import Artifact, LoggedModel, Metric, Run, Scalar
 from tinymlops.registry._search import compile_search
 from tinymlops.registry.surroundings import git_state, package_versions
+from tinymlops.secrets import without_secrets
 from tinymlops.stores.pseudonyms import FreeText
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ class Runs:
         """
         if status not in _ENDED:
             raise DataError(f"a run cannot end as {status!r}", hint="use 'finished' or 'failed'")
-        text = error[:_LONGEST_TEXT] if error is not None else None
+        text = without_secrets(error)[:_LONGEST_TEXT] if error is not None else None
         with self._scope.write("run.finish", run, status=status) as tx:
             record = msgspec.structs.replace(_of(tx, run), status=status, ended_at=self._scope.clock(), error=text)
             tx.update(record)

@@ -223,7 +223,12 @@ def _file_system(path: Path) -> Finding:
 
 
 def _permissions(path: Path) -> Finding:
-    note = file_systems.privacy_note(path)
+    looks = (
+        file_systems.writing_note(path, all_files=True),
+        file_systems.privacy_note(path),
+        file_systems.parents_note(path),
+    )
+    note = "; ".join(filter(None, looks))
     return Finding("permissions", "warning" if note else "ok", note or "only its owner may enter")
 
 

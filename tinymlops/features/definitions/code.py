@@ -26,6 +26,7 @@ from typing import Any
 
 from tinymlops.errors import DefinitionError, TinyMLOpsError, is_fault
 from tinymlops.features.definitions.specs import CodeReference
+from tinymlops.secrets import without_secrets
 from tinymlops.stores.directory import workspace_around
 
 __all__ = [
@@ -133,7 +134,7 @@ def told(error: BaseException, root: Path) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if Path(frame.filename).parent.is_relative_to(root)]
     place = f" ({Path(own[-1].filename).relative_to(root)}, line {own[-1].lineno})" if own else ""
-    said = str(error).strip().partition("\n")[0][:_SHOWN]
+    said = without_secrets(str(error).strip().partition("\n")[0])[:_SHOWN]
     return f"{type(error).__name__}{f': {said}' if said else ''}{place}"
 
 
