@@ -218,7 +218,8 @@ def test_no_file_of_a_workspace_backup_page_or_report_holds_a_secret(leaky):
     files = [
         path for path in folder.rglob("*") if path.is_file() and path != secret and path.suffix not in (".py", ".pyc")
     ]
-    assert {"support.json", "manifest.json", "meta.db", "spending.md"} <= {path.name for path in files}
+    assert {"support.json", "manifest.json", "meta.db"} <= {path.name for path in files}
+    assert [path for path in files if path.is_relative_to(folder / "pages")]
     found = [
         path for path in files for one in (*PLANTED.values(), FROM_FILE, ADDRESS) if one.encode() in path.read_bytes()
     ]

@@ -110,9 +110,11 @@ def read_secret_file(path: Path) -> Secret:
         raise NotFoundError(f"there is no file {path}", hint="name the file that holds the secret") from None
     except OSError as error:
         raise AccessError(f"{path} cannot be read: {error.strerror}", hint="see that this user may read it") from None
-    with open(descriptor, "rb") as file:
-        _require_private(path, os.fstat(descriptor))
-        content = file.read(_LARGEST + 1)
+    try:
+        _require_private(path, os.fstat(descriptor))  # what is checked is what is read
+        content = os.read(descriptor, _LARGEST + 1)
+    finally:
+        os.close(descriptor)
     try:
         text = content.decode()
     except UnicodeDecodeError:
