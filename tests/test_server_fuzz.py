@@ -91,7 +91,20 @@ INJECTIONS = [
     *("..\\..\\windows\\win.ini", "%00", "\x00", "a\x00.txt", "C:\\", "\\\\host\\share", "~root", "."),
     *("'; DROP TABLE tokens; --", "' OR '1'='1", '" OR ""="', "1; ATTACH 'x' AS y", "read_csv('/etc/passwd')"),
     *("${jndi:ldap://x}", "{{7*7}}", "<script>alert(1)</script>", "$(id)", "`id`", "| id", "%n%s%x", "\r\nX-A: b"),
-    *("\U0001d54a", "é" * 500, "\u202e", "\ufeff", "null", "None", "true", "-1", "9" * 400, "1e999", "__proto__", "constructor"),
+    *(
+        "\U0001d54a",
+        "é" * 500,
+        "\u202e",
+        "\ufeff",
+        "null",
+        "None",
+        "true",
+        "-1",
+        "9" * 400,
+        "1e999",
+        "__proto__",
+        "constructor",
+    ),
 ]
 ROW = {"click": 1, "shopper": "a", "at": "2024-01-31T00:00:00Z", "seconds": 1.0}
 

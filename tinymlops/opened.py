@@ -59,10 +59,11 @@ class OpenWorkspace:
         from tinymlops.config import read_config
         from tinymlops.registry.scope import Scope, system_user
         from tinymlops.stores.environment import open_environment
-        from tinymlops.stores.file_systems import warn_of_place
+        from tinymlops.stores.file_systems import require_private, warn_of_place
 
         project = Path(root if root is not None else path.resolve().parent).resolve()
         config = read_config(project)
+        require_private(path.resolve())
         environment = open_environment(path, create=create, clock=clock)
         workspace = cls(Scope(environment, clock, system_user()), project, config)
         try:

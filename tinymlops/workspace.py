@@ -66,7 +66,7 @@ def connect(
     root: str | Path | None = None,
     token: str | None = None,
 ) -> Workspace | Client:
-    """Open a workspace directory; one on a network file system, or that others may enter, is warned of once per process.
+    """Open a workspace directory; one on a network file system, or that others may read, is warned of once per process.
 
     With the address of a server, return its client, which has the same words for what the server has.
 
@@ -79,7 +79,7 @@ def connect(
 
     Raises:
         NotFoundError: If it is not a workspace, with the near match.
-        AccessError: If it may not be written, or made there.
+        AccessError: If it may not be written, or made there, or if other users may write to it.
         DefinitionError: If `tinymlops.toml` cannot be used.
 
     Example:
@@ -109,12 +109,13 @@ def restore(backup: str | Path, path: str | Path) -> Backup:
         path: The workspace's directory, which does not exist yet; it appears complete or not at all.
     """
     from tinymlops.progress import progress
+    from tinymlops.registry.scope import system_user
     from tinymlops.stores.backup import read_manifest
     from tinymlops.stores.backup import restore as restored
 
     source = Path(backup)
     with progress("restoring", read_manifest(source).bytes) as advance:
-        return restored(source, Path(path), advance=advance)
+        return restored(source, Path(path), actor=system_user(), advance=advance)
 
 
 class Workspace(OpenWorkspace):
@@ -129,10 +130,12 @@ class Workspace(OpenWorkspace):
         tokens: Who may ask the server, and for what: `create`, `list`, `revoke`.
         access: Who read which features and asked which models: `list`.
         models: Registered models: `versions`, `aliases`, `rollback`, `manifest`, ...
+        audit: Who changed what, when: `list`, `head`, `verify`.
     """
 
     def __init__(self, scope: Scope, root: Path, config: Config) -> None:
         from tinymlops.features.law.data_checks import Checks
+        from tinymlops.registry.audit import Audit
         from tinymlops.registry.models import Models
         from tinymlops.registry.readers import Accesses
         from tinymlops.registry.runs import Runs
@@ -146,6 +149,7 @@ class Workspace(OpenWorkspace):
         self.models = Models(scope)
         self.tokens = Tokens(scope, self._readers)
         self.access = Accesses(scope, self._readers.flush)
+        self.audit = Audit(scope)
         self._resolver = Resolver(self.models)
 
     def plan(self, project: Project) -> Plan:

@@ -7,6 +7,7 @@ import typer
 
 import tinymlops
 from tinymlops_cli import (
+    audit,
     bench,
     catalog,
     checks,
@@ -79,6 +80,7 @@ COMMANDS = (
     querying,
     lineage,
     docs,
+    audit,
     keeping,
     doctor,
     bench,

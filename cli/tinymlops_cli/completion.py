@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
@@ -15,7 +15,19 @@ from tinymlops_cli.session import Session
 if TYPE_CHECKING:
     from tinymlops.records import Record
 
-__all__ = ["completing", "datasets", "features", "models", "named", "roles", "sources", "tokens", "versions", "views"]
+__all__ = [
+    "audited",
+    "completing",
+    "datasets",
+    "features",
+    "models",
+    "named",
+    "roles",
+    "sources",
+    "tokens",
+    "versions",
+    "views",
+]
 
 Complete = Callable[[typer.Context, str], list[str]]
 
@@ -59,6 +71,17 @@ def _references(database: Path) -> list[str]:
     from tinymlops.registry.names import model_references
 
     return model_references(database)
+
+
+def audited(column: Literal["actor", "action", "subject"]) -> Complete:
+    """Complete what the audit log has in a column."""
+
+    def read(database: Path) -> list[str]:
+        from tinymlops.registry.names import audited_names
+
+        return audited_names(database, column)
+
+    return completing(read)
 
 
 def _versions_of(kind: str) -> Callable[[Path], list[str]]:

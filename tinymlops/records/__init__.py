@@ -7,7 +7,7 @@ each record declares; nothing else enumerates tables.
 from __future__ import annotations
 
 from tinymlops.records.accesses import Access
-from tinymlops.records.audit import AuditEntry
+from tinymlops.records.audit import AuditEntry, AuditHead
 from tinymlops.records.checks import CheckResult, Quarantine
 from tinymlops.records.counters import Counter
 from tinymlops.records.datasets import Dataset, DatasetPart
@@ -27,6 +27,7 @@ from tinymlops.records.pushes import MovedEvent, PushBatch, PushedRow
 from tinymlops.records.readers import Reader
 from tinymlops.records.record import Record, Scalar
 from tinymlops.records.runs import Artifact, Metric, Run
+from tinymlops.records.salts import Salt
 from tinymlops.records.segments import Segment
 from tinymlops.records.sources import Generation, RenamedSource, Schema, SourceState
 from tinymlops.records.statistics import ColumnStatistics
@@ -38,6 +39,7 @@ __all__ = [
     "Access",
     "Artifact",
     "AuditEntry",
+    "AuditHead",
     "CheckResult",
     "ColumnStatistics",
     "Counter",
@@ -66,6 +68,7 @@ __all__ = [
     "RenamedSource",
     "RequestField",
     "Run",
+    "Salt",
     "Scalar",
     "Schema",
     "Segment",
@@ -109,5 +112,6 @@ TABLES: tuple[type[Record], ...] = (
     Token,
     TokenUse,
     Access,
+    Salt,
 )
 """Every record, in the order in which the migrations create their tables."""

@@ -23,6 +23,7 @@ from tinymlops.errors import (
     TinyMLOpsError,
 )
 from tinymlops.printable import printable
+from tinymlops.secrets import without_secrets
 
 if TYPE_CHECKING:
     from litestar import Request
@@ -101,13 +102,13 @@ def answer(error: TinyMLOpsError, status: int | None = None) -> Response[Problem
 def _of_ours(_: Request[Any, Any, Any], error: TinyMLOpsError) -> Response[Problem]:
     response = answer(error)
     if response.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:
-        _log.error("%s", error)
+        _log.error("%s", without_secrets(str(error)))
     return response
 
 
 def unavailable(_: Request[Any, Any, Any], error: TinyMLOpsError) -> Response[Problem]:
     """Say that the server cannot answer as it is, which is no fault of the request."""
-    _log.error("%s", error)
+    _log.error("%s", without_secrets(str(error)))
     return answer(error, status=503)
 
 
@@ -144,7 +145,7 @@ def defect(method: str, path: str, error: BaseException) -> Response[Problem]:
         path: Of the request.
         error: Of any kind; a panic and an exit are none of `Exception`.
     """
-    where = printable("".join(traceback.format_exception(error)))
+    where = printable(without_secrets("".join(traceback.format_exception(error))))
     _log.error("%s %s failed\n%s", method, printable(path, line=True), where)
     return _response(500, "the server failed", "its log says why", "InternalServerError")
 
@@ -157,6 +158,7 @@ def _response(
 
 
 def _cut(text: str) -> str:
+    text = without_secrets(text)
     return text if len(text) <= _LONGEST else text[:_LONGEST] + " ..."
 
 

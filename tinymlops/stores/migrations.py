@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -113,6 +113,10 @@ def _steps() -> Migrations:
     def m009_tokens_and_accesses(db: Database) -> None:
         _run(db, _TOKENS)
 
+    @steps()
+    def m010_salts(db: Database) -> None:
+        db.execute(_SALTS)
+
     return steps
 
 
@@ -195,6 +199,12 @@ _FAILED_INGESTS = f"""CREATE TABLE failed_ingests (
     source TEXT PRIMARY KEY,
     error TEXT NOT NULL,
     at INTEGER NOT NULL,
+    {CHECK} INTEGER NOT NULL
+) STRICT"""
+
+_SALTS = f"""CREATE TABLE salts (
+    name TEXT PRIMARY KEY,
+    value BLOB NOT NULL,
     {CHECK} INTEGER NOT NULL
 ) STRICT"""
 

@@ -28,6 +28,7 @@ from tinymlops.features.intake.row_wise import check_row_wise
 from tinymlops.features.intake.taking_in import entity_keys, judged_now, refuse_other_dating
 from tinymlops.records import PushBatch, PushedRow, SourceState
 from tinymlops.schema import parse_dtype
+from tinymlops.stores.pseudonyms import FreeText
 from tinymlops.times import from_micros
 
 if TYPE_CHECKING:
@@ -269,7 +270,8 @@ class _Writing:
             for i, row in enumerate(fresh, start=1)
         )
         self._put_state(fresh, base)
-        self._tx.audit("push", self._source.name, rows=len(fresh), batch_id=batch_id)
+        named = None if batch_id is None else FreeText(batch_id)
+        self._tx.audit("push", self._source.name, rows=len(fresh), batch_id=named)
         moved = sum(row.moved for row in fresh)
         return len(fresh) - moved - corrected, corrected, len(rows) - len(fresh) + moved, held
 
