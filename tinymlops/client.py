@@ -6,6 +6,7 @@ This module stands on the errors alone, so that `tinymlops client write` can mak
 
 from __future__ import annotations
 
+import builtins
 import math
 import os
 import secrets
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import httpx
 import msgspec
@@ -187,7 +188,7 @@ class Models:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def list(self) -> list[ModelSummary]:
+    def list(self) -> builtins.list[ModelSummary]:
         """List the models with their newest versions and aliases."""
         return self._client.ask("GET", "/v1/models", _Models).models
 
@@ -198,6 +199,131 @@ class Models:
             NotFoundError: If there is none, with the near match.
         """
         return self._client.ask("GET", f"/v1/models/{quote(name, safe='')}", Model)
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One change, as the audit log has it."""
+
+    n: int
+    at: datetime
+    actor: str
+    action: str
+    subject: str
+    detail: Row
+
+
+class Read(msgspec.Struct, frozen=True, kw_only=True):
+    """The reads of one actor in one minute that asked for the same."""
+
+    minute: datetime
+    actor: str
+    consumer: str
+    kind: str
+    names: str
+    calls: int
+
+
+class _Entries(msgspec.Struct, frozen=True):
+    entries: list[Entry]
+
+
+class _Reads(msgspec.Struct, frozen=True):
+    reads: list[Read]
+
+
+class Audit:
+    """Who changed what: needs a token of an auditor or an admin."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def list(
+        self,
+        *,
+        subject: str | None = None,
+        who: str | None = None,
+        since: datetime | None = None,
+        action: str | None = None,
+        limit: int = 100,
+    ) -> builtins.list[Entry]:
+        """List entries, the newest first, as `ws.audit.list` does; at most 1,000."""
+        asked = {"subject": subject, "who": who, "since": since, "action": action, "limit": limit}
+        return self._client.ask("GET", f"/v1/audit{_query(asked)}", _Entries).entries
+
+
+class Accesses:
+    """Who read which features and asked which models: needs a token of an auditor or an admin."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def list(
+        self, *, since: datetime | None = None, who: str | None = None, name: str | None = None, limit: int = 100
+    ) -> builtins.list[Read]:
+        """List reads, the newest minute first, as `ws.access.list` does; at most 1,000."""
+        asked = {"since": since, "who": who, "name": name, "limit": limit}
+        return self._client.ask("GET", f"/v1/access{_query(asked)}", _Reads).reads
+
+
+class Quarantine(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch of rows that checks kept aside."""
+
+    id: int
+    source: str
+    status: str
+    rows: int
+    at: datetime
+
+
+class Settled(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of rows that were released or dropped."""
+
+    source: str
+    rows_new: int = 0
+    rows_corrected: int = 0
+    rows_known: int = 0
+    rows: int = 0
+
+
+class _Quarantines(msgspec.Struct, frozen=True):
+    quarantines: list[Quarantine]
+
+
+class _Waiting(msgspec.Struct, frozen=True):
+    rows: list[Row]
+
+
+class Checks:
+    """The rows that checks on data kept aside."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def quarantined(
+        self, source: str | None = None, *, status: str | None = None, limit: int = 100
+    ) -> builtins.list[Quarantine]:
+        """List batches of rows, in the order in which they came; at most 1,000."""
+        asked = {"source": source, "status": status, "limit": limit}
+        return self._client.ask("GET", f"/v1/checks/quarantines{_query(asked)}", _Quarantines).quarantines
+
+    def rows(self, number: int, *, limit: int = 100) -> builtins.list[Row]:
+        """Return the rows of a batch that wait, with `__row` and the rules that they did not pass in `__rules`."""
+        path = f"/v1/checks/quarantines/{int(number)}/rows{_query({'limit': limit})}"
+        return self._client.ask("GET", path, _Waiting).rows
+
+    def release(self, number: int, *, rows: Sequence[int] | None = None, replace_newer: bool = False) -> Settled:
+        """Let rows of a batch go in, all of them or those with these `__row`.
+
+        Raises:
+            ConflictError: If newer versions of them are stored and `replace_newer` is not set.
+        """
+        body = {"rows": None if rows is None else list(rows), "replace_newer": replace_newer}
+        return self._client.ask("POST", f"/v1/checks/quarantines/{int(number)}/release", Settled, body)
+
+    def drop(self, number: int, *, rows: Sequence[int] | None = None) -> Settled:
+        """Give up rows of a batch, all of them or those with these `__row`; their values are removed."""
+        body = {"rows": None if rows is None else list(rows)}
+        return self._client.ask("POST", f"/v1/checks/quarantines/{int(number)}/drop", Settled, body)
 
 
 class Client:
@@ -213,6 +339,9 @@ class Client:
 
     Attributes:
         models: The registered models: `list`, `get`.
+        checks: Rows that checks kept aside: `quarantined`, `rows`, `release`, `drop`.
+        audit: Who changed what: `list`.
+        access: Who read which features and asked which models: `list`.
 
     Raises:
         DataError: If the URL cannot be one.
@@ -230,6 +359,9 @@ class Client:
         self._process = os.getpid()
         self._http = self._new()
         self.models = Models(self)
+        self.checks = Checks(self)
+        self.audit = Audit(self)
+        self.access = Accesses(self)
         if self._token and self._url.scheme == "http" and self._url.host not in _LOOPBACK:
             warnings.warn(f"{self._url} is not encrypted: the network between sees the token", stacklevel=2)
 
@@ -399,6 +531,15 @@ def _base(url: str) -> httpx.URL:
             hint="such as http://localhost:8000, and the token as token=...",
         )
     return found.copy_with(path=found.path.rstrip("/") + "/")
+
+
+def _query(asked: Mapping[str, object]) -> str:
+    said = {
+        name: value.isoformat() if isinstance(value, datetime) else str(value)
+        for name, value in asked.items()
+        if value is not None
+    }
+    return f"?{urlencode(said)}" if said else ""
 
 
 def _problem(response: httpx.Response) -> Problem:

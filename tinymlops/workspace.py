@@ -75,7 +75,8 @@ def connect(
         create: Make it if it does not exist.
         clock: The time, as an aware UTC datetime; a `ReplayClock` serves the past as it was.
         root: Where relative paths in SQL start and `tinymlops.toml` is, if any; by default the workspace's parent directory.
-        token: For a server: what `tinymlops token create` printed; by default the environment's TINYMLOPS_TOKEN.
+        token: For a server: what `tinymlops token create` printed; by default the environment's TINYMLOPS_TOKEN,
+            or what is in the private file that TINYMLOPS_TOKEN_FILE names.
 
     Raises:
         NotFoundError: If it is not a workspace, with the near match.
@@ -94,8 +95,10 @@ def connect(
                 f"{path} is a server, which has a directory and a clock of its own", hint="pass token= alone"
             )
         from tinymlops.client import Client
+        from tinymlops.secrets import read_secret
 
-        return Client(path, token=token)
+        secret = None if token is not None else read_secret("TINYMLOPS_TOKEN")
+        return Client(path, token=token if secret is None else secret.reveal())
     if token is not None:
         raise DataError(f"{str(path)!r} is a directory, which needs no token", hint='a server begins with "http://"')
     return Workspace._open(Path(path), create=create, clock=clock, root=root)  # noqa: SLF001

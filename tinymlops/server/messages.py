@@ -8,10 +8,12 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from tinymlops.records import CheckResult, ModelAlias, Quarantine, Signature
+from tinymlops.records import Access, AuditEntry, CheckResult, ModelAlias, Quarantine, Signature
 
 __all__ = [
     "NAME",
+    "AccessAnswer",
+    "AuditAnswer",
     "DropAnswer",
     "DropRequest",
     "EndedVersion",
@@ -240,6 +242,22 @@ class QuarantinedRowsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """How many wait."""
     next: int | None
     """`after` of the next page; null on the last."""
+
+
+class AuditAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Who changed what, the newest first."""
+
+    entries: list[AuditEntry]
+    next: int | None
+    """`before` of the next page; null on the last."""
+    head: str
+    """The number and the hash of the last entry of all: kept elsewhere, it proves that nothing before it was changed."""
+
+
+class AccessAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Who read which features and asked which models, the newest minute first."""
+
+    reads: list[Access]
 
 
 class ReportedOutcome(_Body, frozen=True, kw_only=True):
