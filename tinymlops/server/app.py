@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["create_app"]
 
 
-def create_app(ws: Workspace, *, allowed_hosts: Iterable[str] = ()) -> Litestar:
+def create_app(ws: Workspace, *, allowed_hosts: Iterable[str] = (), origins: Iterable[str] = ()) -> Litestar:
     """Make the ASGI application that serves a workspace; mount it in another one, or let `serve` run it.
 
     Whoever mounts it keeps strangers out: it has no accounts. It stays the caller's to close the workspace.
@@ -29,13 +29,15 @@ def create_app(ws: Workspace, *, allowed_hosts: Iterable[str] = ()) -> Litestar:
     Args:
         ws: The workspace, open as long as the application runs.
         allowed_hosts: Names that the Host header may have besides localhost, such as "ml.example.com"; the
-            application refuses every other, against DNS rebinding.
+            application refuses every other, against DNS rebinding. The address of this machine that a connection came
+            to is always allowed.
+        origins: Origins whose pages may read and write besides this server's own, such as "https://app.example.com".
 
     Returns:
         The application: an ASGI callable.
 
     Raises:
-        AccessError: If an allowed host is no name of a host.
+        AccessError: If an allowed host is no name of a host, or an origin is not one.
 
     Example:
         >>> import tempfile, tinymlops as tm
@@ -57,5 +59,5 @@ def create_app(ws: Workspace, *, allowed_hosts: Iterable[str] = ()) -> Litestar:
         logging_config=None,
         on_shutdown=[ws.flush],
     )
-    app.asgi_handler = Guard(app.asgi_handler, allowed_hosts)
+    app.asgi_handler = Guard(app.asgi_handler, allowed_hosts, origins)
     return app
