@@ -16,7 +16,10 @@ def server(shop_path):
         yield server
 
 
-def head(*lines, method=b"POST", target=ONLINE.encode(), version=b"HTTP/1.1", host=b"Host: localhost"):
+ROUTE = ONLINE.encode()
+
+
+def head(*lines, method=b"POST", target=ROUTE, version=b"HTTP/1.1", host=b"Host: localhost"):
     first = b"%s %s %s" % (method, target, version)
     return b"\r\n".join([first, *([host] if host else []), b"Content-Type: application/json", *lines, b"", b""])
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import select
+import socket
 import threading
 import time
 
@@ -29,6 +30,7 @@ class Slow(threading.Thread):
 
     def _begin(self):
         one = self._server.connect()
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         one.setblocking(False)
         with contextlib.suppress(BlockingIOError):
             one.send(self._first)
@@ -66,7 +68,10 @@ KINDS = {
     "heads a byte at a time": lambda server: (b"GET /healthz HTTP/1.1\r\nX-A: ", b"a"),
     "bodies a byte at a time": lambda server: (request(server, PREDICT, " " * 8_000_000)[:500], b" "),
     "nothing at all": lambda server: (b"", b""),
-    "answers that nobody reads": lambda server: (request(server, ONLINE, ANSWERED), request(server, ONLINE, ANSWERED)),
+    "answers that nobody reads": lambda server: (
+        f"GET /schema HTTP/1.1\r\nHost: {server.host}\r\n\r\n".encode() * 5,
+        b"",
+    ),
     "bodies that were refused": lambda server: (
         request(server, PREDICT, " " * 8_000_000)[:500].replace(b"application/json", b"text/plain"),
         b" ",
