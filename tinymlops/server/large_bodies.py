@@ -20,10 +20,14 @@ SMALL = 64 * 1024
 """Bytes: up to here a body is decoded at once. Also what is decoded at a time of a larger one."""
 _MOST_CONTAINERS = 200_000
 """Lists and objects of one body."""
+_MOST_TEXTS = 1_000_000
+"""Names and values of one body that are texts."""
 _MARK = re.compile(rb'"[^"\\]{0,200}"|["\[\]{}]')
 """A short text without escapes, the beginning of another one, or a bracket."""
 _CLOSES = {b"]": b"[", b"}": b"{"}
 _DEPTH_OF_ROWS = 2
+_MOST_DEEP = 10
+"""More than any value of a row."""
 _INDEX = re.compile(r"`\$\[(\d+)\]")
 
 
@@ -47,7 +51,13 @@ def decode_large(kind: Any, content: bytes) -> Any:
         DecodeError: If it is not JSON.
     """
     scan = _Scan(content)
-    scan.run()
+    try:
+        scan.run()
+    except _TooDeepError as error:
+        message, place = error.args
+        if place > SMALL:
+            raise msgspec.ValidationError(message) from None
+        return _decoder(kind).decode(content)  # which comes no further either, and says what it expected there
     rows = scan.longest
     if rows is None or rows.field not in kind.__struct_fields__ or rows.cuts[-1] - rows.start <= SMALL:
         return _decoder(kind).decode(content)
@@ -86,6 +96,10 @@ def _piece(element: Any, piece: bytes, field: str, before: int, *, is_first: boo
     return decoded
 
 
+class _TooDeepError(Exception):
+    """Nested deeper than anything that a body may have; with the place."""
+
+
 class _Scan:
     """Goes over the brackets and texts of a body, and knows the longest list that is one of its fields."""
 
@@ -94,7 +108,7 @@ class _Scan:
         self._content = content
         self._open: list[list[Any]] = []
         """The brackets that are open, and how many texts stand in each."""
-        self._containers = 0
+        self._containers = self._texts = 0
         self._field = b""
         self._rows = _Rows("", 0, [])
 
@@ -119,8 +133,13 @@ class _Scan:
             raise msgspec.DecodeError("JSON is malformed: a bracket is not closed")
 
     def _text(self, start: int, end: int) -> None:
+        self._texts += 1
         if not self._open:
-            return
+            raise msgspec.ValidationError("Expected `object`, got `str`")
+        if self._texts > _MOST_TEXTS:
+            raise msgspec.ValidationError(f"Expected at most {_MOST_TEXTS} names and texts")
+        if len(self._open) == 1 and end - start > SMALL:
+            raise msgspec.ValidationError(f"Expected names and texts of the body itself with <= {SMALL} bytes")
         bracket = self._open[-1]
         bracket[1] += 1
         if bracket[0] == b"{" and bracket[1] > 2 * MAX_COLUMNS:
@@ -132,6 +151,8 @@ class _Scan:
         self._containers += 1
         if self._containers > _MOST_CONTAINERS:
             raise msgspec.ValidationError(f"Expected at most {_MOST_CONTAINERS} lists and objects")
+        if len(self._open) == _MOST_DEEP:
+            raise _TooDeepError(f"Expected lists and objects at most {_MOST_DEEP} deep", place)
         self._open.append([bracket, 0])
         if len(self._open) == _DEPTH_OF_ROWS:
             self._rows = _Rows(self._field.decode("utf-8", "replace"), place, [])
