@@ -23,6 +23,8 @@ from tinymlops.server.route_class import class_of
 
 ROUTES = {
     ("GET", "/v1/models"): "metadata",
+    ("GET", "/v1/audit"): "audit",
+    ("GET", "/v1/access"): "audit",
     ("GET", "/v1/models/{name:str}"): "metadata",
     ("POST", "/v1/models/{name:str}/predict"): "predict",
     ("POST", "/v1/features/online"): "read",

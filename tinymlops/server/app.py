@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["create_app"]
 
 
-def create_app(ws: Workspace, *, allowed_hosts: Iterable[str] = (), auth: Auth = "tokens") -> Litestar:
+def create_app(
+    ws: Workspace, *, allowed_hosts: Iterable[str] = (), origins: Iterable[str] = (), auth: Auth = "tokens"
+) -> Litestar:
     """Make the ASGI application that serves a workspace; mount it in another one, or let `serve` run it.
 
     As long as no token was issued, it answers whoever reaches it: whoever mounts it keeps strangers out. It stays the
@@ -32,7 +34,9 @@ def create_app(ws: Workspace, *, allowed_hosts: Iterable[str] = (), auth: Auth =
     Args:
         ws: The workspace, open as long as the application runs.
         allowed_hosts: Names that the Host header may have besides localhost, such as "ml.example.com"; the
-            application refuses every other, against DNS rebinding.
+            application refuses every other, against DNS rebinding. The address of this machine that a connection came
+            to is always allowed.
+        origins: Origins whose pages may read and write besides this server's own, such as "https://app.example.com".
         auth: "tokens" asks for one once the first was issued; a function gets the connection and answers the actor and
             the role, such as ("ana", "reader"), or None for a stranger, and may be a coroutine; None answers everybody.
 
@@ -40,7 +44,7 @@ def create_app(ws: Workspace, *, allowed_hosts: Iterable[str] = (), auth: Auth =
         The application: an ASGI callable.
 
     Raises:
-        AccessError: If an allowed host is no name of a host.
+        AccessError: If an allowed host is no name of a host, or an origin is not one.
         DefinitionError: If a route does not say what it may do, or `auth` is none of these.
 
     Example:
@@ -64,5 +68,5 @@ def create_app(ws: Workspace, *, allowed_hosts: Iterable[str] = (), auth: Auth =
         logging_config=None,
         on_shutdown=[ws.flush],
     )
-    app.asgi_handler = Guard(Identifying(app.asgi_handler, access, is_open), allowed_hosts)
+    app.asgi_handler = Guard(Identifying(app.asgi_handler, access, is_open), allowed_hosts, origins)
     return app

@@ -53,10 +53,11 @@ _MEANINGS = {
     413: "The body is too large.",
     415: "The body is not declared as application/json.",
     422: "The body is JSON that cannot be accepted, or the query has an unknown parameter; the answer names it.",
+    429: "The token asks more often than it may, or for too much at once; the answer says when to come back.",
     500: "The server cannot do it: a damaged file, an untrusted model, or a defect.",
     503: "The server is busy, or its code is not the code that was applied.",
 }
-_ALWAYS = (401, 403, 422, 500, 503)
+_ALWAYS = (401, 403, 422, 429, 500, 503)
 _OF_BODIES = (400, 408, 413, 415)
 MAX_BODY = 8 * 2**20
 """Bytes."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["openapi_config"]
 
+_MOST_PREFIXES = 10
+
 
 def openapi_config() -> OpenAPIConfig:
     """Describe the document and where it is served; there is no page, which would load scripts from elsewhere."""
@@ -45,18 +47,29 @@ def openapi_config() -> OpenAPIConfig:
 class _ExactSchema(JsonRenderPlugin):
     """Litestar's document, where limits inside of lists and objects would be missing and 1 would match two types."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._rendered: dict[str, bytes] = {}
+        """By prefix: to make it takes long, and whoever asks again and again would hold up all others."""
+
     def receive_router(self, router: Router) -> None:
         """Take out Litestar's page for paths below the document's: they are unknown routes like any other."""
         router.routes = [route for route in router.routes if not route.path.endswith("{path:str}")]
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        """Render the document for the prefix that the application is mounted under."""
+        """Render the document for the prefix that the application is mounted under, once for each."""
+        prefix = request.scope.get("root_path") or "/"
+        if prefix in self._rendered:
+            return self._rendered[prefix]
         document = {
             **openapi_schema,
-            "servers": [{"url": request.scope.get("root_path") or "/"}],
+            "servers": [{"url": prefix}],
             "components": {**openapi_schema["components"], "schemas": _schemas(request.app)},
         }
-        return super().render(request, document)
+        if len(self._rendered) >= _MOST_PREFIXES:
+            self._rendered.clear()
+        self._rendered[prefix] = super().render(request, document)
+        return self._rendered[prefix]
 
 
 def _schemas(app: Litestar) -> dict[str, Any]:
