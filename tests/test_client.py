@@ -26,8 +26,8 @@ from test_server import ROW
 from test_server_running import Running
 
 import tinymlops as tm
-from tinymlops import client as client_module
-from tinymlops.client import Client
+from tinymlops.client import Client, answers, connection
+from tinymlops.client.rows import rows_of
 from tinymlops.errors import AccessError, ConflictError, DataError, NotFoundError, UnavailableError
 from tinymlops.records import Prediction
 
@@ -113,7 +113,7 @@ TABLES = {
 
 @pytest.mark.parametrize("kind", TABLES)
 def test_every_kind_of_table_says_the_same(kind):
-    rows = client_module._rows(TABLES[kind]())
+    rows = rows_of(TABLES[kind]())
     at = "2024-01-31T00:00:00+00:00"
     assert rows == [
         {"click": 7_001, "shopper": "é", "at": at, "seconds": 1.5},
@@ -137,15 +137,13 @@ def test_every_kind_of_table_says_the_same(kind):
 )
 def test_a_value_without_json_is_refused_with_its_place(value, message):
     with pytest.raises(DataError, match="row 1, column 'x'") as caught:
-        client_module._rows([{"x": 1}, {"x": value}])
+        rows_of([{"x": 1}, {"x": value}])
     assert message in str(caught.value)
 
 
 def test_what_json_says_otherwise_is_sent_as_it_reads():
     row = {"day": date(2024, 1, 1), "list": (1, 2), "struct": {"a": np.int64(3)}, "big": 2**62, "flag": np.bool_(True)}
-    assert client_module._rows([row]) == [
-        {"day": "2024-01-01", "list": [1, 2], "struct": {"a": 3}, "big": 2**62, "flag": True}
-    ]
+    assert rows_of([row]) == [{"day": "2024-01-01", "list": [1, 2], "struct": {"a": 3}, "big": 2**62, "flag": True}]
 
 
 @pytest.mark.parametrize(
@@ -153,7 +151,7 @@ def test_what_json_says_otherwise_is_sent_as_it_reads():
 )
 def test_what_is_no_table_is_refused(table):
     with pytest.raises(DataError):
-        client_module._rows(table)
+        rows_of(table)
 
 
 def test_the_errors_are_those_of_the_workspace(client, server, tokens):
@@ -206,7 +204,7 @@ def test_a_token_over_an_open_network_is_warned_of():
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(client_module, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(connection, "_FIRST_PAUSE", 0.01)
 
 
 class Between:
@@ -326,16 +324,16 @@ def test_the_fields_are_those_of_the_openapi_document(server, tokens):
     schemas = document["components"]["schemas"]
     pairs = {
         "Features": "FeaturesAnswer",
-        "_Answer": "PredictAnswer",
+        "Answer": "PredictAnswer",
         "Pushed": "Pushed",
         "Outcomes": "OutcomeReport",
         "Model": "ModelAnswer",
         "ModelSummary": "ModelSummary",
         "Version": "VersionSummary",
-        "_Models": "ModelsAnswer",
+        "ListedModels": "ModelsAnswer",
     }
     for name, schema in pairs.items():
-        fields = set(getattr(client_module, name).__struct_fields__)
+        fields = set(getattr(answers, name).__struct_fields__)
         assert fields <= set(schemas[schema]["properties"]), name
 
 

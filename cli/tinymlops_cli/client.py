@@ -15,7 +15,15 @@ from tinymlops_cli.session import Session
 
 __all__ = ["add_to", "one_file"]
 
-_MODULES = ("tinymlops.printable", "tinymlops.errors", "tinymlops.client")
+_MODULES = (
+    "tinymlops.printable",
+    "tinymlops.errors",
+    "tinymlops.client.answers",
+    "tinymlops.client.rows",
+    "tinymlops.client.connection",
+    "tinymlops.client.nouns",
+    "tinymlops.client",
+)
 _LEFT_OUT = ("IngestError",)
 """Names that stand on what the file does not have."""
 
