@@ -23,7 +23,7 @@ from tinymlops.features.law.attribution import CAUSES, JOINT, UNKNOWN, attribute
 from tinymlops.features.law.data_diff import ChangedColumn, DataDiff, DiffExample, causes_in
 from tinymlops.features.law.differences import differences
 from tinymlops.features.law.late_rows import DATA
-from tinymlops.features.law.matching import MatchedRows, differing, match_rows
+from tinymlops.features.law.matching import MatchedRows, differing, match_rows, places_in
 from tinymlops.features.law.states import Outcome, State, States
 from tinymlops.frames import to_polars
 from tinymlops.presence import absent_columns
@@ -211,7 +211,7 @@ def _compared(first: _Side, second: _Side, advance: Callable[[int], None]) -> Da
     changed = {name: _changed(first.shown[name], second.shown[name], pairs) for name in columns}
     changed = {name: places for name, places in changed.items() if places.size}
     advance(1)
-    rows = np.unique(np.concatenate(list(changed.values()))) if changed else np.zeros(0, np.int64)
+    rows = places_in(list(changed.values()))
     found: dict[str, Cells] = {}
     states = None
     if changed:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from tinymlops.features.compute.arranged import Array
 
-__all__ = ["MatchedRows", "differing", "in_text", "match_rows"]
+__all__ = ["MatchedRows", "differing", "in_text", "match_rows", "place_among", "places_in"]
 
 
 class MatchedRows(NamedTuple):
@@ -81,6 +81,34 @@ def differing(one: pl.Series, other: pl.Series) -> Array:
     if one.dtype != other.dtype and (one.dtype.is_float() or other.dtype.is_float()):
         return np.flatnonzero(_differing_numbers(one, other))
     return np.flatnonzero(one.ne_missing(other).to_numpy())
+
+
+def places_in(several: Sequence[Array]) -> Array:
+    """Return all places that are in any of these arrays, ascending; it takes memory for as many as the greatest.
+
+    Example:
+        >>> places_in([np.array([1, 4]), np.array([0, 4])]).tolist()
+        [0, 1, 4]
+    """
+    marked = np.zeros(max((int(one.max()) + 1 for one in several if one.size), default=0), np.bool_)
+    for one in several:
+        marked[one] = True
+    return np.flatnonzero(marked)
+
+
+def place_among(places: Array, wanted: Array) -> Array:
+    """Return where each of some places is among `places`, which are ascending and hold them all.
+
+    Example:
+        >>> place_among(np.array([2, 5, 9]), np.array([9, 2])).tolist()
+        [2, 0]
+    """
+    if not wanted.size:
+        return np.zeros(0, np.int64)
+    number = np.zeros(int(places[-1]) + 1, np.int64)
+    number[places] = np.arange(places.size)
+    found: Array = number[wanted]
+    return found
 
 
 def in_text(column: pl.Series) -> pl.Series:
