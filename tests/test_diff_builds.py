@@ -250,6 +250,52 @@ def test_features_at_two_sequences(ws):
     assert (empty.rows, empty.same) == (0, True)
 
 
+NESTED = [
+    ([1.0, 2.0], [1.0], pl.List(pl.Float64)),
+    ([1.0, 2.0], [1.0, 3.0], pl.Array(pl.Float64, 2)),
+    ([], None, pl.List(pl.Int64)),
+    ({"a": 1, "b": [2]}, {"a": 1, "b": []}, pl.Struct({"a": pl.Int64, "b": pl.List(pl.Int64)})),
+    ({"a": None}, None, pl.Struct({"a": pl.Int64})),
+    (timedelta(hours=1), timedelta(days=-2), pl.Duration("us")),
+    (b"a", b"\xff", pl.Binary),
+    (2**63, 2**63 + 1, pl.UInt64),
+    (datetime(2024, 1, 1).date(), None, pl.Date),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "dtype"), NESTED)
+def test_values_of_every_type_are_compared_and_written(tmp_path, before, after, dtype):
+    def things(value):
+        frame = {"id": [1, 2], "customer": ["a", "b"], "at": [at(1), at(1)]}
+        return pl.DataFrame(frame).with_columns(thing=pl.Series([value, before], dtype=dtype))
+
+    project = tm.Project("things")
+    customer = project.entity("customer", key="customer")
+
+    @project.source(timestamp="at", id="id", known="latest")
+    def rows() -> pl.DataFrame:
+        return FRAMES["things"]
+
+    @project.feature_view(entity=customer)
+    def view(rows: tm.Rows) -> tm.Features:
+        return {"thing": rows["thing"].last()}
+
+    with tm.connect(tmp_path / "things.tm", create=True, clock=tm.ReplayClock(at(9))) as ws:
+        ws.apply(project)
+        sequences = []
+        for value in (before, after):
+            FRAMES["things"] = things(value)
+            sequences.append(ws.ingest("rows")[0].sequence)
+        spine = pl.DataFrame({"customer": ["a", "b"], "timestamp": [at(5), at(5)]})
+        diff = ws.diff_features(spine, ["view"], before=sequences[0], after=sequences[1])
+        assert causes(diff) == {("a", "thing"): ("correction",)}
+        assert diff.to_polars("thing")["before"].to_list() == [before]
+        (example,) = diff.examples
+        assert (example.before, example.after) == (before, after)
+        assert msgspec.json.encode(diff.as_dict())
+        assert "thing" in str(diff)
+
+
 def derived(amount="sum(amount)"):
     """A view of a transformation that is rebuilt from orders."""
     project = tm.Project("shop")

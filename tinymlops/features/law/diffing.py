@@ -351,8 +351,8 @@ def _example(
     return DiffExample(
         row=shown.row(place, named=True),
         column=name,
-        before=column.before[at],
-        after=column.after[at],
+        before=column.before[at : at + 1].to_list()[0],
+        after=column.after[at : at + 1].to_list()[0],
         cause="joint" if cause == JOINT else next(iter(causes_in(cause)), "unknown"),
         together=causes_in(touching) if cause == JOINT else (),
         records=tuple(records),

@@ -87,7 +87,7 @@ def in_text(column: pl.Series) -> pl.Series:
     """Write each value as text; nulls stay."""
     if column.dtype.is_nested() or column.dtype == pl.Binary:
         return pl.Series(column.name, [None if value is None else str(value) for value in column.to_list()], pl.String)
-    return column.cast(pl.String)
+    return column.dt.to_string("iso") if column.dtype == pl.Duration else column.cast(pl.String)
 
 
 def _as_text(column: pl.Series) -> pl.Series:
