@@ -250,6 +250,20 @@ def test_features_at_two_sequences(ws):
     assert (empty.rows, empty.same) == (0, True)
 
 
+def test_equal_visits_are_matched_by_their_fields_whatever_their_order(ws):
+    """A correction that is taken back puts a visit behind the other visit of the same customer and time."""
+    store(ws, "visits", [visit(7, "a", 240, 50.0)])
+    one = ws.get_training_data("buyers")
+    for budget in (99.0, 100.0):
+        store(ws, "visits", [visit(1, "a", 240, budget)])
+    two = ws.get_training_data("buyers")
+    assert ws.diff(one.build_id, two.build_id).same
+    store(ws, "visits", [visit(7, "a", 240, 60.0)])
+    three = ws.get_training_data("buyers")
+    assert causes(ws.diff(one.build_id, three.build_id)) == {("a", "rest"): ("spine",)}
+    assert ws.diff(three.build_id, one.build_id).changed == 1
+
+
 NESTED = [
     ([1.0, 2.0], [1.0], pl.List(pl.Float64)),
     ([1.0, 2.0], [1.0, 3.0], pl.Array(pl.Float64, 2)),
