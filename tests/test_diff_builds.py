@@ -549,3 +549,32 @@ def micros(value):
         if isinstance(value, int)
         else round((value - datetime.fromisoformat("1970-01-01T00:00:00+00:00")).total_seconds() * 1e6)
     )
+
+
+def test_a_feature_beyond_64_bits_with_a_sign_is_refused_in_words(tmp_path):
+    project = tm.Project("big")
+    customer = project.entity("customer", key="customer")
+
+    @project.source(timestamp="at", id="id")
+    def rows() -> pl.DataFrame:
+        frame = {"id": [1, 2], "customer": ["a", "a"], "at": [at(1), at(9)]}
+        return pl.DataFrame(frame).with_columns(big=pl.Series([2**63, 1], dtype=pl.UInt64))
+
+    @project.source(timestamp="at", id="visit")
+    def calls() -> pl.DataFrame:
+        return pl.DataFrame({"visit": [1], "customer": ["a"], "at": [at(2)]})
+
+    @project.feature_view(entity=customer)
+    def view(rows: tm.Rows) -> tm.Features:
+        return {"big": rows["big"].last()}
+
+    @project.label(entity=customer, horizon="1h")
+    def again(rows: tm.Rows) -> tm.Label:
+        return rows.count()
+
+    project.training_set("bigs", spine=calls, label=again, features=[view])
+    with tm.connect(tmp_path / "big.tm", create=True, clock=tm.ReplayClock(at(99))) as ws:
+        ws.apply(project)
+        ws.ingest(complete_until=at(90))
+        with pytest.raises(DataError, match="feature 'big' is 9223372036854775808 in a row"):
+            ws.get_training_data("bigs")
