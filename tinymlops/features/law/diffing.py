@@ -204,7 +204,10 @@ def _parts(context: Context, spec: TrainingSetSpec) -> dict[str, AnySpec]:
 def _compared(first: _Side, second: _Side, advance: Callable[[int], None]) -> DataDiff:
     """Compare two sides; changes are made from the lesser sequence to the greater, whichever comes first."""
     keys = _keys_of(first, second)
-    matched = match_rows(_rows_of(first, keys), _rows_of(second, keys), [*keys, _TIME])
+    spines = [side.state.spine for side in (first, second)]
+    fields = [name for name in spines[0].columns if name in spines[1].columns and name not in (*keys, _TIME)]
+    rows_of = [_rows_of(side, keys).with_columns(side.state.spine.select(fields)) for side in (first, second)]
+    matched = match_rows(rows_of[0], rows_of[1], [*keys, _TIME], fields)
     used = first.used[matched.first] & second.used[matched.second]
     pairs = (matched.first[used], matched.second[used])
     columns = [name for name in first.shown if name in second.shown]
@@ -351,8 +354,8 @@ def _example(
     return DiffExample(
         row=shown.row(place, named=True),
         column=name,
-        before=column.before[at],
-        after=column.after[at],
+        before=column.before[at : at + 1].to_list()[0],
+        after=column.after[at : at + 1].to_list()[0],
         cause="joint" if cause == JOINT else next(iter(causes_in(cause)), "unknown"),
         together=causes_in(touching) if cause == JOINT else (),
         records=tuple(records),

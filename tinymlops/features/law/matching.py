@@ -26,18 +26,41 @@ class MatchedRows(NamedTuple):
     only_second: Array
 
 
-def match_rows(first: pl.DataFrame, second: pl.DataFrame, columns: Sequence[str]) -> MatchedRows:
-    """Match the rows of two tables by the values of some columns, nulls by nulls, equal rows in their order.
+def match_rows(
+    first: pl.DataFrame, second: pl.DataFrame, columns: Sequence[str], also: Sequence[str] = ()
+) -> MatchedRows:
+    """Match the rows of two tables by the values of some columns, nulls by nulls.
 
     Args:
         first: A table with these columns.
         second: Another one.
         columns: The columns; integers of any width match by value, and what has no common type as text.
+        also: Further ones, for rows that are equal in these: those that are equal here too come first, the rest in order.
     """
-    one, other = _alike(first.select(columns), second.select(columns))
-    if one.height == other.height and all(not differing(one[name], other[name]).size for name in columns):
+    one, other = _alike(first.select(*columns, *also), second.select(*columns, *also))
+    told = [name for name in also if not one.schema[name].is_nested()]
+    same = one.height == other.height and _same(one, other, columns)
+    if same and (_same(one, other, told) or not one.select(columns).is_duplicated().any()):
         every, none = np.arange(one.height), np.zeros(0, np.int64)
         return MatchedRows(every, every, none, none)
+    if not told or not (one.select(columns).is_duplicated().any() or other.select(columns).is_duplicated().any()):
+        return _joined(one, other, columns)
+    by_all = _joined(one, other, [*columns, *told])
+    rest = _joined(one[by_all.only_first], other[by_all.only_second], columns)
+    firsts = np.concatenate([by_all.first, by_all.only_first[rest.first]])
+    seconds = np.concatenate([by_all.second, by_all.only_second[rest.second]])
+    order = np.argsort(firsts, kind="stable")
+    return MatchedRows(
+        firsts[order], seconds[order], by_all.only_first[rest.only_first], by_all.only_second[rest.only_second]
+    )
+
+
+def _same(one: pl.DataFrame, other: pl.DataFrame, columns: Sequence[str]) -> bool:
+    return all(not differing(one[name], other[name]).size for name in columns)
+
+
+def _joined(one: pl.DataFrame, other: pl.DataFrame, columns: Sequence[str]) -> MatchedRows:
+    """Match rows by columns of one type each, equal rows in their order."""
     one, other = (_numbered(frame, columns) for frame in (one, other))
     places = other.with_row_index("__second")
     pairs = one.with_row_index("__first").join(
@@ -115,7 +138,7 @@ def in_text(column: pl.Series) -> pl.Series:
     """Write each value as text; nulls stay."""
     if column.dtype.is_nested() or column.dtype == pl.Binary:
         return pl.Series(column.name, [None if value is None else str(value) for value in column.to_list()], pl.String)
-    return column.cast(pl.String)
+    return column.dt.to_string("iso") if column.dtype == pl.Duration else column.cast(pl.String)
 
 
 def _as_text(column: pl.Series) -> pl.Series:
@@ -163,4 +186,4 @@ def _alike(one: pl.DataFrame, other: pl.DataFrame) -> tuple[pl.DataFrame, pl.Dat
 
 def _numbered(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
     """Number equal rows from 0."""
-    return frame.with_columns(pl.int_range(pl.len()).over(columns).alias("__number"))
+    return frame.select(columns).with_columns(pl.int_range(pl.len()).over(columns).alias("__number"))
