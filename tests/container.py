@@ -19,7 +19,7 @@ import tinymlops_cli
 from tinymlops.kernels.cache import cache_directory
 
 GUIDE = (Path(__file__).parent.parent / "docs" / "guide" / "container.md").read_text()
-PATIENCE = 120
+PATIENCE = 300
 INSTALL = "pip install --no-cache-dir tinymlops"
 SYSTEM = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
 MOUNT = """
