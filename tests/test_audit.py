@@ -230,7 +230,8 @@ def test_a_log_that_only_grew_is_proved(path, tmp_path):
 
 
 def test_what_is_not_a_head_is_refused(path, tmp_path):
-    assert "is not a backup" in refused(4, "audit", "--against", "7:abc", "--workspace", path)
+    assert "7:abc is not a head" in refused(6, "audit", "--against", "7:abc", "--workspace", path)
+    assert "is not a backup" in refused(4, "audit", "--against", "backups", "--workspace", path)
     with tm.connect(path) as ws:
         ws.backup(tmp_path / "copy")
         with pytest.raises(NotFoundError):

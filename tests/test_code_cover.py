@@ -431,6 +431,21 @@ def test_what_is_not_seen_is_listed(modules):
     assert cover(module.remembers, anew=True).whole == before
 
 
+def test_a_class_whose_module_is_a_property_is_no_obstacle(modules):
+    module = modules(
+        cover_odd="""
+class Odd:
+    __module__ = property(lambda self: "mine")
+
+ODD = Odd()
+
+def reads():
+    return ODD
+"""
+    )
+    assert cover(module.reads).whole
+
+
 def test_packages_are_listed_and_no_part_of_the_digest(modules, monkeypatch):
     from tinymlops.features.definitions import code_places
 

@@ -149,6 +149,10 @@ def _head_of(against: AuditHead | str | Path) -> AuditHead:
     number, colon, digest = str(against).partition(":")
     if colon and number.isascii() and number.isdigit() and len(digest) == _HASH:
         return AuditHead(int(number), digest)
+    if number.isdigit() and not Path(against).exists():
+        raise DataError(
+            f"{against} is not a head: it is a number, a colon and {_HASH} characters", hint="copy the whole of it"
+        )
     head = read_manifest(Path(against)).audit
     if head is None:
         raise DataError(
