@@ -58,7 +58,7 @@ def test_a_restored_workspace_answers_like_the_one_that_was_backed_up(workspace,
     manifest = saved(workspace, tmp_path / "copy")
     assert read_manifest(tmp_path / "copy") == manifest
     assert {file.path.partition("/")[0] for file in manifest.files} == {"meta.db", "segments", "blobs"}
-    restore(tmp_path / "copy", tmp_path / "again.tm", advance=lambda _: None)
+    restore(tmp_path / "copy", tmp_path / "again.tm", actor="x", advance=lambda _: None)
     with tm.connect(tmp_path / "again.tm") as again:
         assert spent(again) == spent(workspace) == [3.0]
         assert again.runs.read_artifact(again.runs.get("r").id, "notes.txt") == b"some notes"
@@ -88,7 +88,7 @@ def test_what_is_committed_during_a_backup_is_in_it_whole_or_not_at_all(workspac
         stop.set()
         thread.join()
     for i, manifest in enumerate(manifests):
-        restore(tmp_path / f"copy{i}", tmp_path / f"again{i}.tm", advance=lambda _: None)
+        restore(tmp_path / f"copy{i}", tmp_path / f"again{i}.tm", actor="x", advance=lambda _: None)
         with tm.connect(tmp_path / f"again{i}.tm") as again:
             assert database_of(again).sequence() == manifest.sequence
             assert spent(again) == [float(min(manifest.sequence, 20))]
@@ -102,10 +102,10 @@ def test_a_damaged_backup_restores_nothing(workspace, tmp_path):
         content = path.read_bytes()
         path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
         with pytest.raises(IntegrityError, match="damaged"):
-            restore(tmp_path / "copy", tmp_path / "again.tm", advance=lambda _: None)
+            restore(tmp_path / "copy", tmp_path / "again.tm", actor="x", advance=lambda _: None)
         path.unlink()
         with pytest.raises(IntegrityError, match="missing"):
-            restore(tmp_path / "copy", tmp_path / "again.tm", advance=lambda _: None)
+            restore(tmp_path / "copy", tmp_path / "again.tm", actor="x", advance=lambda _: None)
         path.write_bytes(content)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "shop.tm"]
 
@@ -124,13 +124,13 @@ def test_nothing_is_overwritten(workspace, tmp_path):
     with pytest.raises(DataError, match="is there already"):
         saved(workspace, tmp_path / "copy")
     with pytest.raises(DataError, match="is there already"):
-        restore(tmp_path / "copy", tmp_path / "shop.tm", advance=lambda _: None)
+        restore(tmp_path / "copy", tmp_path / "shop.tm", actor="x", advance=lambda _: None)
 
 
 @pytest.mark.parametrize(("source", "message"), [("shop.tm", "is not a backup"), ("nowhere", "is not a backup")])
 def test_what_is_no_backup_is_refused(workspace, tmp_path, source, message):
     with pytest.raises(NotFoundError, match=message):
-        restore(tmp_path / source, tmp_path / "again.tm", advance=lambda _: None)
+        restore(tmp_path / source, tmp_path / "again.tm", actor="x", advance=lambda _: None)
 
 
 def test_a_manifest_that_leads_outside_is_refused(workspace, tmp_path):
@@ -138,7 +138,7 @@ def test_a_manifest_that_leads_outside_is_refused(workspace, tmp_path):
     path = tmp_path / "copy" / "manifest.json"
     path.write_text(path.read_text().replace("meta.db", "../shop.tm/meta.db"))
     with pytest.raises(IntegrityError, match="outside"):
-        restore(tmp_path / "copy", tmp_path / "again.tm", advance=lambda _: None)
+        restore(tmp_path / "copy", tmp_path / "again.tm", actor="x", advance=lambda _: None)
 
 
 # A backup from a stranger
@@ -161,7 +161,7 @@ def test_only_what_the_database_names_is_restored(workspace, tmp_path):
     for one in extra:
         (tmp_path / "copy" / one["path"]).write_bytes(content)
     remade(tmp_path / "copy", lambda files: files.extend(extra))
-    restored = restore(tmp_path / "copy", tmp_path / "again.tm", advance=lambda _: None)
+    restored = restore(tmp_path / "copy", tmp_path / "again.tm", actor="x", advance=lambda _: None)
     assert restored.files == manifest.files
     assert not list((tmp_path / "again.tm").rglob("features.py"))
 
@@ -170,12 +170,12 @@ def test_what_the_database_names_is_restored_whatever_the_manifest_leaves_out(wo
     filled(workspace)
     manifest = saved(workspace, tmp_path / "copy")
     remade(tmp_path / "copy", lambda files: files.__delitem__(slice(1, None)))
-    assert restore(tmp_path / "copy", tmp_path / "again.tm", advance=lambda _: None).files == manifest.files
+    assert restore(tmp_path / "copy", tmp_path / "again.tm", actor="x", advance=lambda _: None).files == manifest.files
     with tm.connect(tmp_path / "again.tm") as again:
         assert spent(again) == [3.0]
     remade(tmp_path / "copy", lambda files: files.clear())
     with pytest.raises(IntegrityError, match=r"lists no meta\.db"):
-        restore(tmp_path / "copy", tmp_path / "more.tm", advance=lambda _: None)
+        restore(tmp_path / "copy", tmp_path / "more.tm", actor="x", advance=lambda _: None)
 
 
 @pytest.mark.parametrize("source", ["../../outside", "..", ".", "a/b", "/etc"])
@@ -191,7 +191,7 @@ def test_a_database_that_names_files_outside_of_the_workspace_is_refused(workspa
     sha256 = hash_file(copy.path)
     remade(tmp_path / "copy", lambda files: files[0].update(sha256=sha256))
     with pytest.raises(IntegrityError, match="which is not a file of a workspace"):
-        restore(tmp_path / "copy", tmp_path / "again.tm", advance=lambda _: None)
+        restore(tmp_path / "copy", tmp_path / "again.tm", actor="x", advance=lambda _: None)
     assert not (tmp_path / "again.tm").exists()
 
 
@@ -235,7 +235,7 @@ def test_a_backup_that_holds_something_else_than_files_is_refused_and_does_not_h
         kept = path.rename(tmp_path / "kept")
         put_instead(path, what, kept)
         with pytest.raises(IntegrityError, match="is not a regular file"):
-            restore(tmp_path / "copy", tmp_path / "again.tm", advance=lambda _: None)
+            restore(tmp_path / "copy", tmp_path / "again.tm", actor="x", advance=lambda _: None)
         path.rmdir() if what == "directory" else path.unlink()
         kept.rename(path)
     assert not (tmp_path / "again.tm").exists()

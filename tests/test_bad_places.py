@@ -1,9 +1,12 @@
 """A workspace in a place where it cannot work: opening it reports that, with what to do."""
 
 import errno
+import grp
 import os
 import sqlite3
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 from command_line import ask, refused, run, succeed
@@ -100,23 +103,119 @@ def test_a_workspace_that_was_warned_of_as_an_error_is_closed(tmp_path, monkeypa
     assert not environment._open
 
 
-@pytest.mark.parametrize(
-    ("mode", "said"), [(0o777, "write to"), (0o775, "write to"), (0o755, "read"), (0o710, "read"), (0o705, "read")]
-)
-def test_connect_and_doctor_warn_of_a_workspace_that_others_may_enter(folder, mode, said):
+@pytest.mark.parametrize("mode", [0o755, 0o710, 0o705])
+def test_connect_and_doctor_warn_of_a_workspace_that_others_may_read(folder, mode):
     place = folder / "shop.tm"
     place.chmod(mode)
     file_systems._looked_at.clear()
-    with pytest.warns(UserWarning, match=f"other users may {said} this workspace .*: chmod 700 {place}") as caught:
+    with pytest.warns(UserWarning, match=f"other users may read this workspace .*: chmod 700 {place}") as caught:
         tm.connect(place).close()
     assert caught[0].filename == __file__
     tm.connect(place).close()  # once per process
-    found = {one["check"]: one for one in ask("doctor", "--project", folder)["findings"]}
-    assert found["permissions"]["level"] == "warning"
-    assert f"may {said}" in found["permissions"]["detail"]
+    assert permissions(folder)["level"] == "warning"
+    assert "may read" in permissions(folder)["detail"]
     place.chmod(0o700)
-    found = {one["check"]: one for one in ask("doctor", "--project", folder)["findings"]}
-    assert (found["permissions"]["level"], found["permissions"]["detail"]) == ("ok", "only its owner may enter")
+    assert (permissions(folder)["level"], permissions(folder)["detail"]) == ("ok", "only its owner may enter")
+
+
+def permissions(folder):
+    """What doctor finds."""
+    (found,) = [one for one in ask("doctor", "--project", folder)["findings"] if one["check"] == "permissions"]
+    return found
+
+
+# Who may write to it
+
+
+@pytest.mark.parametrize("name", ["", "meta.db", "blobs", "segments", "tmp", "online"])
+def test_a_workspace_that_others_may_write_to_is_refused_and_doctor_says_so(folder, name):
+    place = folder / "shop.tm" / name
+    place.chmod(0o777)
+    with pytest.raises(AccessError, match=rf"is not used, because {place} may be written to by every user") as caught:
+        tm.connect(folder / "shop.tm")
+    assert f"chmod 700 {folder / 'shop.tm'}" in caught.value.hint
+    assert "may be written to by every user (its mode is 0777)" in refused(11, "runs", "list", "--project", folder)
+    assert permissions(folder)["level"] == "warning"
+    assert f"{place} may be written to" in permissions(folder)["detail"]
+    place.chmod(0o700)
+    tm.connect(folder / "shop.tm").close()
+
+
+def test_a_workspace_that_is_a_link_is_looked_at_where_it_leads(folder):
+    (folder / "link.tm").symlink_to(folder / "shop.tm")
+    tm.connect(folder / "link.tm").close()
+    (folder / "shop.tm").chmod(0o757)
+    with pytest.raises(AccessError, match="every user"):
+        tm.connect(folder / "link.tm")
+
+
+def test_a_directory_below_that_leads_elsewhere_is_looked_at_there(folder):
+    (folder / "elsewhere").mkdir()
+    (folder / "elsewhere").chmod(0o777)
+    (folder / "shop.tm" / "images").symlink_to(folder / "elsewhere")
+    with pytest.raises(AccessError, match="images may be written to by every user"):
+        tm.connect(folder / "shop.tm")
+
+
+def test_doctor_looks_at_every_file(folder):
+    with tm.connect(folder / "shop.tm") as ws, ws.start_run("r") as run_:
+        run_.log_artifact("a.txt", b"a")
+        run_.log_artifact("b.txt", b"b")
+    files = [file for file in (folder / "shop.tm" / "blobs").rglob("*") if file.is_file()]
+    for file in files:
+        file.chmod(0o666)
+    tm.connect(folder / "shop.tm").close()  # nobody gets there
+    told = permissions(folder)
+    assert told["level"] == "warning"
+    assert "may be written to by every user (its mode is 0666), and 1 more of its files" in told["detail"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only a superuser can give a file away")
+def test_a_group_with_other_members_may_not_write(folder):
+    others = next(group.gr_gid for group in grp.getgrall() if group.gr_gid and not group.gr_mem)
+    place = folder / "shop.tm"
+    place.chmod(0o770)
+    file_systems._looked_at.clear()
+    with pytest.warns(UserWarning, match="other users may read"):
+        tm.connect(place).close()  # root's own group
+    os.chown(place, -1, 54321)
+    with pytest.raises(AccessError, match=r"may be written to by its group \(54321\)"):
+        tm.connect(place)
+    os.chown(place, 65534, others)  # a group with a name, which is not the owner's
+    with pytest.raises(AccessError, match="may be written to|belongs to another user"):
+        tm.connect(place)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only a superuser can give a file away")
+def test_a_workspace_of_another_user_is_refused_and_the_superuser_is_warned(tmp_path):
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        place = Path(name, "shop.tm")
+        tm.connect(place, create=True).close()
+        os.chown(place, 65534, 65534)
+        file_systems._looked_at.clear()
+        with pytest.warns(UserWarning, match=r"shop.tm belongs to another user \(uid 65534\)"):
+            tm.connect(place).close()
+        place.chmod(0o755)
+        pid = os.fork()
+        if pid == 0:
+            os.setuid(65533)
+            try:
+                file_systems.require_private(place)
+            except AccessError as error:
+                os._exit(0 if "belongs to another user (uid 65534)" in error.message else 1)
+            os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_who_may_swap_the_workspace_is_warned_of(folder):
+    folder.chmod(0o777)
+    file_systems._looked_at.clear()
+    with pytest.warns(UserWarning, match=f"put another directory in its place: {folder} may be written to by every"):
+        tm.connect(folder / "shop.tm", root=folder / "shop.tm").close()
+    folder.chmod(0o1777)  # where only owners may rename, as in the system's directory of temporary files
+    file_systems._looked_at.clear()
+    tm.connect(folder / "shop.tm").close()
 
 
 @pytest.mark.filterwarnings("default:.*network file system")
@@ -133,6 +232,4 @@ def test_a_command_shows_a_warning_as_a_line(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="mount points are listed on Linux")
 def test_the_file_system_is_that_of_the_nearest_mount_point():
-    from pathlib import Path
-
     assert file_systems.kind_of(Path("/proc/self")) == "proc"

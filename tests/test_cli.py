@@ -126,6 +126,7 @@ def invocations(tmp_path):
         ("verify",): ["buyers"],
         ("compact",): [],
         ("gc",): ["--grace", "1h"],
+        ("audit",): ["--action", "model."],
         ("backup",): [tmp_path / "copy"],
         ("restore",): [backed_up(tmp_path), "--workspace", tmp_path / "again.tm"],
         ("checks", "list"): [],

@@ -250,6 +250,42 @@ def test_a_change_in_the_module_itself_is_found(modules, before, after, reached)
     assert {name for name in first if first[name] != second[name]} == {f"call_{reached}"}
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "import cover_late as q\n    return q.h(x)",
+        "from cover_late import h as q\n    return q(x)",
+        "import cover_late as q\n    def inner():\n        return q.h(x)\n    return inner()",
+        "def inner():\n        import cover_late as q\n        return q.h(x)\n    return inner()",
+    ],
+)
+def test_a_module_that_a_function_imports_itself_is_followed_by_any_name(modules, body):
+    helper, root = "def h(x):\n    return x + 1\n", f"def f(x):\n    {body}\n"
+    before = cover(modules(cover_late=helper, cover_asks=root).f)
+    after = cover(modules(cover_late=helper.replace("1", "2"), cover_asks=root).f)
+    assert "cover_late.h" in before.parts
+    assert before.whole != after.whole
+
+
+@pytest.mark.parametrize("how", ["cover_class.Taxi.fare = fare", "setattr(cover_class.Taxi, 'fare', fare)"])
+def test_a_method_that_another_module_puts_into_a_class_is_part_of_the_class(modules, how):
+    shape = "class Taxi:\n    def fare(self, x):\n        return x\n"
+    patch = f"import cover_class\ndef fare(self, x):\n    return x + 1\n{how}\n"
+    root = "import cover_patch\nfrom cover_class import Taxi\ndef f(x):\n    return Taxi().fare(x)\n"
+    before = cover(modules(cover_class=shape, cover_patch=patch, cover_rides=root).f)
+    after = cover(modules(cover_class=shape, cover_patch=patch.replace("1", "2"), cover_rides=root).f)
+    assert before.whole != after.whole
+
+
+@pytest.mark.parametrize("how", ["setattr(Taxi, 'fare', 1)", "Taxi.table.sort(key=lambda x: 1 * x)"])
+def test_a_statement_that_changes_a_value_of_the_module_is_part_of_it(modules, how):
+    helper = f"class Taxi:\n    table = [2, 1]\n{how}\n"
+    root = "from cover_changes import Taxi\ndef f(x):\n    return Taxi.fare, Taxi.table\n"
+    before = cover(modules(cover_changes=helper, cover_drives=root).f)
+    after = cover(modules(cover_changes=helper.replace(how, how.replace("1", "-1")), cover_drives=root).f)
+    assert before.whole != after.whole
+
+
 def test_layout_comments_docstrings_and_places_do_not_matter(modules):
     first = wholes(modules(cover_helpers=HELPERS, cover_root=ROOT))
     helpers = "# A comment.\n\n\n" + HELPERS.replace("def clean(x):", 'def clean(x):\n    """Clean."""  # well')
@@ -393,6 +429,21 @@ def test_what_is_not_seen_is_listed(modules):
     before = cover(module.remembers).whole
     module.remembers(3)
     assert cover(module.remembers, anew=True).whole == before
+
+
+def test_a_class_whose_module_is_a_property_is_no_obstacle(modules):
+    module = modules(
+        cover_odd="""
+class Odd:
+    __module__ = property(lambda self: "mine")
+
+ODD = Odd()
+
+def reads():
+    return ODD
+"""
+    )
+    assert cover(module.reads).whole
 
 
 def test_packages_are_listed_and_no_part_of_the_digest(modules, monkeypatch):

@@ -120,9 +120,67 @@ def test_the_walk_ends_at_home(tmp_path, monkeypatch):
     write(tmp_path, "")
     with pytest.raises(NotFoundError):
         find_config(home / "shop")
-    assert find_config(tmp_path / "homes") == tmp_path  # outside of home, nothing else ends it
+    for above in (tmp_path / "homes", tmp_path):  # nothing that home is in is a project
+        with pytest.raises(NotFoundError):
+            find_config(above)
     write(home, "")
     assert find_config(home / "shop") == home
+
+
+def test_outside_of_home_the_walk_ends_below_what_home_is_in(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home" / "me"))
+    deep = tmp_path / "srv" / "shop" / "src"
+    deep.mkdir(parents=True)
+    (tmp_path / "home" / "me").mkdir(parents=True)
+    write(tmp_path, 'modules = ["theirs"]\n')
+    with pytest.raises(NotFoundError):
+        find_config(deep)
+    write(tmp_path / "srv", "")
+    assert find_config(deep) == tmp_path / "srv"
+
+
+def test_a_home_that_is_a_link_is_where_it_leads(tmp_path, monkeypatch):
+    real = tmp_path / "disk" / "me"
+    (real / "shop").mkdir(parents=True)
+    (tmp_path / "home").symlink_to(tmp_path / "disk")
+    monkeypatch.setenv("HOME", str(tmp_path / "home" / "me"))
+    write(tmp_path / "disk", "")
+    for start in (tmp_path / "home" / "me" / "shop", real / "shop", tmp_path / "disk"):
+        with pytest.raises(NotFoundError):
+            find_config(start)
+    write(real, "")
+    assert find_config(tmp_path / "home" / "me" / "shop") == real
+
+
+@pytest.mark.parametrize("home", ["~", "relative", ""])
+def test_without_a_home_the_walk_ends_at_the_root(tmp_path, monkeypatch, home):
+    monkeypatch.setenv("HOME", home)
+    (tmp_path / "shop").mkdir()
+    monkeypatch.chdir(tmp_path / "shop")
+    write(tmp_path, "")
+    assert find_config(tmp_path / "shop") == tmp_path
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only a superuser can give a file away")
+def test_a_file_that_a_group_may_write_to_is_not_used_but_for_a_group_of_one(tmp_path):
+    write(tmp_path, "")
+    (tmp_path / "tinymlops.toml").chmod(0o664)
+    assert find_config(tmp_path) == tmp_path  # root's own group, as with the umask 002
+    os.chown(tmp_path / "tinymlops.toml", -1, 54321)
+    with pytest.raises(AccessError, match=r"may be written to by its group \(54321\)"):
+        find_config(tmp_path)
+
+
+def test_a_link_into_a_directory_that_everybody_may_write_to_is_not_used(tmp_path):
+    own, shared = tmp_path / "own", tmp_path / "shared"
+    own.mkdir()
+    shared.mkdir()
+    write(shared, "")
+    (own / "tinymlops.toml").symlink_to(shared / "tinymlops.toml")
+    assert find_config(own) == own
+    shared.chmod(0o777)
+    with pytest.raises(AccessError, match=f"{shared} may be written to by every user"):
+        find_config(own)
 
 
 @pytest.mark.parametrize("name", [".", "tinymlops.toml"])

@@ -250,6 +250,66 @@ def test_features_at_two_sequences(ws):
     assert (empty.rows, empty.same) == (0, True)
 
 
+def test_equal_visits_are_matched_by_their_fields_whatever_their_order(ws):
+    """A correction that is taken back puts a visit behind the other visit of the same customer and time."""
+    store(ws, "visits", [visit(7, "a", 240, 50.0)])
+    one = ws.get_training_data("buyers")
+    for budget in (99.0, 100.0):
+        store(ws, "visits", [visit(1, "a", 240, budget)])
+    two = ws.get_training_data("buyers")
+    assert ws.diff(one.build_id, two.build_id).same
+    store(ws, "visits", [visit(7, "a", 240, 60.0)])
+    three = ws.get_training_data("buyers")
+    assert causes(ws.diff(one.build_id, three.build_id)) == {("a", "rest"): ("spine",)}
+    assert ws.diff(three.build_id, one.build_id).changed == 1
+
+
+NESTED = [
+    ([1.0, 2.0], [1.0], pl.List(pl.Float64)),
+    ([1.0, 2.0], [1.0, 3.0], pl.Array(pl.Float64, 2)),
+    ([], None, pl.List(pl.Int64)),
+    ({"a": 1, "b": [2]}, {"a": 1, "b": []}, pl.Struct({"a": pl.Int64, "b": pl.List(pl.Int64)})),
+    ({"a": None}, None, pl.Struct({"a": pl.Int64})),
+    (timedelta(hours=1), timedelta(days=-2), pl.Duration("us")),
+    (b"a", b"\xff", pl.Binary),
+    (2**63, 2**63 + 1, pl.UInt64),
+    (datetime(2024, 1, 1).date(), None, pl.Date),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "dtype"), NESTED)
+def test_values_of_every_type_are_compared_and_written(tmp_path, before, after, dtype):
+    def things(value):
+        frame = {"id": [1, 2], "customer": ["a", "b"], "at": [at(1), at(1)]}
+        return pl.DataFrame(frame).with_columns(thing=pl.Series([value, before], dtype=dtype))
+
+    project = tm.Project("things")
+    customer = project.entity("customer", key="customer")
+
+    @project.source(timestamp="at", id="id", known="latest")
+    def rows() -> pl.DataFrame:
+        return FRAMES["things"]
+
+    @project.feature_view(entity=customer)
+    def view(rows: tm.Rows) -> tm.Features:
+        return {"thing": rows["thing"].last()}
+
+    with tm.connect(tmp_path / "things.tm", create=True, clock=tm.ReplayClock(at(9))) as ws:
+        ws.apply(project)
+        sequences = []
+        for value in (before, after):
+            FRAMES["things"] = things(value)
+            sequences.append(ws.ingest("rows")[0].sequence)
+        spine = pl.DataFrame({"customer": ["a", "b"], "timestamp": [at(5), at(5)]})
+        diff = ws.diff_features(spine, ["view"], before=sequences[0], after=sequences[1])
+        assert causes(diff) == {("a", "thing"): ("correction",)}
+        assert diff.to_polars("thing")["before"].to_list() == [before]
+        (example,) = diff.examples
+        assert (example.before, example.after) == (before, after)
+        assert msgspec.json.encode(diff.as_dict())
+        assert "thing" in str(diff)
+
+
 def derived(amount="sum(amount)"):
     """A view of a transformation that is rebuilt from orders."""
     project = tm.Project("shop")
@@ -489,3 +549,32 @@ def micros(value):
         if isinstance(value, int)
         else round((value - datetime.fromisoformat("1970-01-01T00:00:00+00:00")).total_seconds() * 1e6)
     )
+
+
+def test_a_feature_beyond_64_bits_with_a_sign_is_refused_in_words(tmp_path):
+    project = tm.Project("big")
+    customer = project.entity("customer", key="customer")
+
+    @project.source(timestamp="at", id="id")
+    def rows() -> pl.DataFrame:
+        frame = {"id": [1, 2], "customer": ["a", "a"], "at": [at(1), at(9)]}
+        return pl.DataFrame(frame).with_columns(big=pl.Series([2**63, 1], dtype=pl.UInt64))
+
+    @project.source(timestamp="at", id="visit")
+    def calls() -> pl.DataFrame:
+        return pl.DataFrame({"visit": [1], "customer": ["a"], "at": [at(2)]})
+
+    @project.feature_view(entity=customer)
+    def view(rows: tm.Rows) -> tm.Features:
+        return {"big": rows["big"].last()}
+
+    @project.label(entity=customer, horizon="1h")
+    def again(rows: tm.Rows) -> tm.Label:
+        return rows.count()
+
+    project.training_set("bigs", spine=calls, label=again, features=[view])
+    with tm.connect(tmp_path / "big.tm", create=True, clock=tm.ReplayClock(at(99))) as ws:
+        ws.apply(project)
+        ws.ingest(complete_until=at(90))
+        with pytest.raises(DataError, match="feature 'big' is 9223372036854775808 in a row"):
+            ws.get_training_data("bigs")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from datetime import UTC
 
+import duckdb
 import polars as pl
 import pytest
 
 from tinymlops.errors import AccessError, DataError, DefinitionError, TinyMLOpsError
-from tinymlops.stores.engine import Limits, query, relation_columns, table_names
+from tinymlops.stores.engine import Limits, query, relation_columns, reusing, table_names
 from tinymlops.stores.marks import Marks
 
 
@@ -419,3 +422,71 @@ READING = [
 def test_what_only_reads_is_let_through(root, sql):
     tables = {"t": pl.DataFrame({"a": [1, 2], "b": ["x", "y"]})}
     query(sql, tables=tables, root=root)
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """The databases that are made, without the one that only parses."""
+    table_names("select 1")
+    made, connect = [], duckdb.connect
+
+    def counted(*args, **options):
+        made.append(options)
+        return connect(*args, **options)
+
+    monkeypatch.setattr(duckdb, "connect", counted)
+    return made
+
+
+def test_selects_in_a_block_share_one_locked_database_and_no_tables(root, tmp_path, made):
+    tmp = tmp_path / "tmp"
+    tmp.mkdir()
+    with reusing():
+        for value in range(3):
+            frame = pl.DataFrame({"a": [value]})
+            assert query("select a from t", tables={"t": frame}, root=root, tmp=tmp).item() == value
+        assert len(made) == 1
+        with pytest.raises(DefinitionError, match="the table t does not exist"):
+            query("select a from t", root=root, tmp=tmp)
+        with pytest.raises(AccessError):
+            query("from '/etc/passwd.csv'", root=root, tmp=tmp)
+        for sql in ("select getenv('HOME')", "set threads = 1", "create table x (a int)", "from duckdb_settings()"):
+            with pytest.raises((AccessError, DefinitionError)):
+                query(sql, root=root, tmp=tmp)
+        assert query("from 'a.parquet'", root=root, tmp=tmp)["a"].to_list() == [1, 2]
+        assert query("select a from tinymlops.t", tables={"tinymlops.t": frame}, root=root, tmp=tmp).item() == 2
+        assert query("select 1", root=root, tmp=tmp).item() == 1
+        assert len(list(tmp.iterdir())) == 1
+    assert list(tmp.iterdir()) == []
+
+
+def test_a_database_whose_select_failed_or_still_runs_is_not_used_again(root, tmp_path, made):
+    tmp = tmp_path / "tmp"
+    tmp.mkdir()
+    with reusing():
+        with pytest.raises(DataError, match="Could not convert"):
+            query("select v::int from t", tables={"t": pl.DataFrame({"v": ["x"]})}, root=root, tmp=tmp)
+        with pytest.raises(DataError, match="stopped after 300ms"):
+            query("select list(range) from range(100000000000)", root=root, tmp=tmp, limits=Limits(time=300_000))
+        assert query("select 1", root=root, tmp=tmp).item() == 1
+        assert query("select 2", root=root, tmp=tmp).item() == 2
+        assert len(made) == 3
+    until = time.monotonic() + 60
+    while list(tmp.iterdir()) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert list(tmp.iterdir()) == []
+
+
+def test_every_select_of_a_block_has_times_in_utc_wherever_the_machine_is():
+    code = (
+        "import polars as pl; from pathlib import Path; from tinymlops.stores.engine import query, reusing\n"
+        "t = pl.DataFrame({'t': ['2024-07-01 00:00:00']})\n"
+        "with reusing():\n"
+        "    for _ in range(2):\n"
+        "        print(query('select t::timestamptz as t from t', tables={'t': t}, root=Path('.')).item().isoformat())"
+    )
+    environment = {**os.environ, "TZ": "America/New_York"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.split() == ["2024-07-01T00:00:00+00:00"] * 2

@@ -68,6 +68,18 @@ def test_a_bad_batch_is_kept_aside_released_and_dropped(walk):
     assert "2 rows of orders are dropped" in answer(text, "checks drop 2")
 
 
+def test_each_cell_that_differs_between_two_builds_has_its_cause(walk):
+    _, text = walk
+    found = re.search(r"\$ tinymlops diff [0-9a-f]{32} [0-9a-f]{32}\n(.*?)\n\$ tinymlops ", text, re.DOTALL)[1]
+    heads, *_, total = [line.split() for line in found.splitlines() if line.startswith(("column ", "all "))]
+    assert heads[0] == "column"
+    for cause in ("new rows", "correction", "deletion", "definition"):
+        assert f"  {cause}" in found.splitlines()[1]
+        assert re.search(rf": {cause}( \(|$)", found, re.MULTILINE), cause
+    assert all(int(number.replace(",", "")) > 0 for number in total[1:])
+    assert "rows only after: 2 spine row" in found
+
+
 def test_what_is_misspelled_is_found(walk):
     _, text = walk
     assert "spending" in answer(text, "search custommer spendng")

@@ -16,7 +16,7 @@ ONLINE = "/v1/features/online"
 ROWS = pl.DataFrame({"customer": [1, 2], "shop": ["a", "b"], "at": [at(1), at(1)], "amount": [1.5, 2.5]})
 
 
-def project_of(aliases=("customerId", "cust"), more=lambda project: None):
+def project_of(aliases=("customerId", "cust"), more=lambda project, spending: None):
     project = tm.Project("shop")
     pair = project.entity("pair", key=["customer", "shop"], aliases={"shop": ["shopId"]})
     customer = project.entity("customer", key="customer", aliases=aliases)
@@ -33,7 +33,7 @@ def project_of(aliases=("customerId", "cust"), more=lambda project: None):
     def together(orders: tm.Rows) -> tm.Features:
         return {"both": orders["amount"].last()}
 
-    more(project)
+    more(project, spending)
     return project
 
 
@@ -149,13 +149,17 @@ def test_aliases_that_say_nothing_are_refused(key, aliases, message):
         (["newest"], "also a feature of 'spending'"),
         (["shopId"], "stands for both"),
         (["budget"], "also a request field of 'room'"),
+        (["payer"], "also what 'both' calls the key of 'spending'"),
+        (["payer_newest"], "also what 'both' calls a feature of 'spending'"),
     ],
 )
 def test_an_alias_that_means_something_else_is_refused_at_plan(workspace, aliases, message):
-    def more(project):
+    def more(project, spending):
         @project.on_demand
         def room(budget: pl.Expr) -> dict[str, pl.Expr]:
             return {"left": budget - 1}
+
+        project.service("both", features=[spending, spending.on("payer", prefix="payer_")])
 
     with pytest.raises(DefinitionError, match=message):
         workspace.plan(project_of(aliases, more))

@@ -16,6 +16,7 @@ from inside import database_of, environment_of
 import tinymlops as tm
 from tinymlops.records import (
     TABLES,
+    Access,
     CheckResult,
     ColumnStatistics,
     Counter,
@@ -34,6 +35,9 @@ from tinymlops.records import (
     Quarantine,
     Reader,
     RenamedSource,
+    Salt,
+    Token,
+    TokenUse,
 )
 from tinymlops.stores.doctor import check
 from tinymlops.stores.migrations import SCHEMA_VERSION
@@ -62,7 +66,7 @@ def test_a_workspace_of_schema_1_opens_with_all_its_records(old):
         database = database_of(ws)
         assert database.rows("PRAGMA user_version") == [(SCHEMA_VERSION,)]
         newer = {Generation, RenamedSource, Note, Mark, Reader, CheckResult, Quarantine}
-        newer |= {Dataset, DatasetPart, ColumnStatistics, FailedIngest}
+        newer |= {Dataset, DatasetPart, ColumnStatistics, FailedIngest, Token, TokenUse, Access, Salt}
         assert all(database.list(cls) for cls in TABLES if cls not in newer)
         assert [finding for finding in check(environment_of(ws), lambda _: None) if finding.level == "damaged"] == []
         assert {one.name for one in database.list(Counter)} == {"sequence", "audit", "commits", "schema"}
@@ -80,6 +84,12 @@ def test_a_workspace_of_schema_1_goes_on(old):
         ws.materialize()
         assert ws.predict("splurge@champion", [{"customer": 1, "budget": 20.0}])
         assert ws.verify_online().same
+        first = ws.audit.head()
+        ws.push("clicks", [again[0] | {"seconds": 2.0}], batch_id="by anna")
+        (entry,) = ws.audit.list(subject="by anna")
+        assert entry.detail["batch_id"].startswith("text:")
+        assert any("batch_id" in one.detail and "text:" not in str(one.detail) for one in ws.audit.list(action="push"))
+        assert ws.audit.verify(first).intact
     with connect(old) as ws:
         assert database_of(ws).verify_audit() == []
         assert database_of(ws).damaged_rows() == []

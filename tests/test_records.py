@@ -190,7 +190,7 @@ LINES = {
         ("\n    return steps\n", MIGRATION),
         (f"SCHEMA_VERSION = {SCHEMA_VERSION}", f"SCHEMA_VERSION = {SCHEMA_VERSION + 1}"),
     ],
-    "tinymlops/workspace.py": [
+    "tinymlops/opened.py": [
         ("        self.models = ", "        self.letters = Letters(scope)\n        self.models = "),
         (
             "        from tinymlops.registry.runs",

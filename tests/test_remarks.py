@@ -64,7 +64,8 @@ def test_a_note_and_a_mark_are_in_the_audit_log(tmp_path):
             ("mark", "feature_view:spending"),
             ("mark", "feature_view:spending"),
         ]
-        assert any("why not" in detail for _, _, detail in found)
+        assert not any("why not" in detail for _, _, detail in found)
+        assert [entry.action for entry in ws.audit.list(subject="why not")][-1] == "definition.add"
         assert ws.catalog.remarks.marks() == []
 
 

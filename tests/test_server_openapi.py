@@ -22,8 +22,10 @@ from tinymlops.server.messages import (
 from tinymlops.server.route_class import class_of
 
 ROUTES = {
-    ("GET", "/v1/models"): "read",
-    ("GET", "/v1/models/{name:str}"): "read",
+    ("GET", "/v1/models"): "metadata",
+    ("GET", "/v1/audit"): "audit",
+    ("GET", "/v1/access"): "audit",
+    ("GET", "/v1/models/{name:str}"): "metadata",
     ("POST", "/v1/models/{name:str}/predict"): "predict",
     ("POST", "/v1/features/online"): "read",
     ("POST", "/v1/sources/{name:str}/push"): "write",
@@ -33,8 +35,8 @@ ROUTES = {
     ("POST", "/v1/checks/quarantines/{number:int}/release"): "write",
     ("POST", "/v1/checks/quarantines/{number:int}/drop"): "write",
     ("POST", "/v1/outcomes"): "write",
-    ("GET", "/healthz"): "read",
-    ("GET", "/readyz"): "read",
+    ("GET", "/healthz"): "open",
+    ("GET", "/readyz"): "open",
 }
 DOCUMENT = {("GET", "/schema"), ("GET", "/schema/openapi.json")}
 BODIES = {

@@ -169,12 +169,20 @@ def test_a_second_server_on_the_port_is_refused_before_anything_is_printed(serve
     assert httpx.get(f"{server.url}/healthz", timeout=PATIENCE).status_code == 200
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "example.com", "", "10.0.0.1", "127.1", "8.8.8.8"])
-def test_another_address_is_refused(served, host, capfd):
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "10.0.0.1", "8.8.8.8", "::ffff:8.8.8.8", "fe80::1"])
+def test_an_address_beyond_loopback_is_refused_while_there_is_no_token(served, host, capfd):
     with pytest.raises(AccessError) as info:
         tm.serve(served, host=host)
-    assert f"the server listens on the loopback interface alone, not on {host!r}" in info.value.message
-    assert info.value.hint == "serve on 127.0.0.1, and let a proxy that knows your users stand before it"
+    assert "is not of the loopback interface, and no token was issued" in info.value.message
+    assert info.value.hint == "make one first: tinymlops token create; or serve on 127.0.0.1"
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("host", ["example.com", "", "127.1", "localhost:8000", "127.0.0.1/8", "0x7f000001", "*"])
+def test_what_is_not_an_address_is_refused(served, host, capfd):
+    with pytest.raises(AccessError) as info:
+        tm.serve(served, host=host)
+    assert info.value.message == f"{host!r} is not an address"
     assert capfd.readouterr() == ("", "")
 
 
@@ -218,7 +226,7 @@ def test_a_replay_clock_is_the_servers_time(server):
 IMPATIENT = """
 import resource, sys
 from tinymlops.server import connections
-connections._SECONDS = 0.2
+connections._LOOK_SECONDS = connections._HEAD_SECONDS = 0.2
 resource.setrlimit(resource.RLIMIT_NOFILE, (512, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 """
 

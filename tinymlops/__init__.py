@@ -12,6 +12,7 @@ from tinymlops import _forks as _forks
 
 if TYPE_CHECKING:
     from tinymlops._status import Status
+    from tinymlops.client import Client
     from tinymlops.errors import (
         AccessError,
         ConflictError,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         MissingDependencyError,
         NotFoundError,
         TinyMLOpsError,
+        UnavailableError,
         UntrustedModelError,
     )
     from tinymlops.features.definitions.expressions import Features, Label, Rows
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AccessError",
+    "Client",
     "ConflictError",
     "DataError",
     "DefinitionError",
@@ -76,6 +79,7 @@ __all__ = [
     "Status",
     "TinyMLOpsError",
     "TrainingData",
+    "UnavailableError",
     "UntrustedModelError",
     "Workspace",
     "__version__",
@@ -98,6 +102,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "AccessError": "tinymlops.errors",
+    "Client": "tinymlops.client",
     "ConflictError": "tinymlops.errors",
     "DataError": "tinymlops.errors",
     "DefinitionError": "tinymlops.errors",
@@ -122,6 +127,7 @@ _HOMES = {
     "Status": "tinymlops._status",
     "TinyMLOpsError": "tinymlops.errors",
     "TrainingData": "tinymlops.features.history.training_sets",
+    "UnavailableError": "tinymlops.errors",
     "UntrustedModelError": "tinymlops.errors",
     "Workspace": "tinymlops.workspace",
     "between": "tinymlops.features.definitions.rules",

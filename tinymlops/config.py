@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 
 from tinymlops.errors import AccessError, DefinitionError, NotFoundError, near
+from tinymlops.owners import own_users, writers
 from tinymlops.times import parse_duration
 
 __all__ = ["FILE_NAME", "Allowed", "Config", "LintConfig", "SqlConfig", "find_config", "listing", "read_config"]
@@ -101,12 +101,12 @@ def read_config(root: Path) -> Config:
 def find_config(start: Path) -> Path:
     """Return the directory of the nearest `tinymlops.toml`, from a directory upwards.
 
-    The walk ends at the home directory, at the root of a repository, or at the root of the file system. Its modules will be
-    run, so the file must be the user's own, or the superuser's.
+    The walk ends at the home directory, at the root of a repository, or at the root of the file system, and enters no directory
+    above the home directory. Its modules will be run, so the file must be the user's own, or the superuser's.
 
     Raises:
         NotFoundError: If there is none up to there.
-        AccessError: If another user owns it, or may write to it or to its directory.
+        AccessError: If another user owns it or its directory, or may write to one of them.
     """
     start = start.resolve()
     for directory in _upwards(start):
@@ -126,24 +126,31 @@ def listing(trusted: Iterable[str]) -> str:
 
 
 def _upwards(start: Path) -> Iterator[Path]:
-    """Yield a directory and those above it whose files may apply to it."""
-    home = Path(os.path.realpath(os.path.expanduser("~")))  # as it is, where there is none
+    """Yield a directory and those above it whose files may apply to it: none that the home directory is in."""
+    home = _home()
     for directory in (start, *start.parents):
+        if home is not None and directory in home.parents:
+            return
         yield directory
         if directory == home or any((directory / name).exists() for name in _REPOSITORY):
             return
 
 
+def _home() -> Path | None:
+    """Return the user's home directory; None if there is none."""
+    named = os.path.expanduser("~")
+    return Path(os.path.realpath(named)) if os.path.isabs(named) else None
+
+
 def _require_own(path: Path) -> None:
     """Refuse a file that another user may have left there."""
-    trusted = {os.geteuid(), 0}
-    if os.geteuid() == 0 and os.environ.get("SUDO_UID", "").isdigit():
-        trusted.add(int(os.environ["SUDO_UID"]))
-    for place, status in ((path, path.lstat()), (path, path.stat()), (path.parent, path.parent.stat())):
-        if status.st_uid not in trusted:
+    real = Path(os.path.realpath(path))
+    looked_at = [(path, path.lstat()), *((place, place.stat()) for place in (path, path.parent, real.parent))]
+    for place, status in looked_at:
+        if status.st_uid not in own_users():
             why = f"belongs to another user (uid {status.st_uid})"
-        elif status.st_mode & stat.S_IWOTH and not stat.S_ISLNK(status.st_mode):
-            why = "may be written to by every user"
+        elif writing := writers(status):
+            why = f"may be written to by {writing}"
         else:
             continue
         raise AccessError(

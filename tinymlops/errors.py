@@ -10,6 +10,7 @@ TinyMLOpsError
 ├── UntrustedModelError        a model holds a type that was not reviewed
 ├── MissingDependencyError     an optional package is not installed
 ├── AccessError                refused by an address, a host or a directory rule
+├── UnavailableError           a server gives no answer, or cannot answer now
 └── IngestError               an exception group: what went wrong at some of several sources
 
 Each carries a `hint`: what to type next.
@@ -37,6 +38,7 @@ __all__ = [
     "MissingDependencyError",
     "NotFoundError",
     "TinyMLOpsError",
+    "UnavailableError",
     "UntrustedModelError",
     "is_fault",
     "near",
@@ -102,6 +104,10 @@ class MissingDependencyError(TinyMLOpsError):
 
 class AccessError(TinyMLOpsError):
     """An address, host or directory that the rules do not allow."""
+
+
+class UnavailableError(TinyMLOpsError):
+    """A server that gives no answer, or cannot answer now."""
 
 
 class IngestError(ExceptionGroup[TinyMLOpsError], TinyMLOpsError):

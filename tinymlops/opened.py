@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.applied import Noun
     from tinymlops.features.definitions.asking import Asked
+    from tinymlops.features.online.reading import OnlineFeatures
     from tinymlops.registry.scope import Scope
     from tinymlops.stores.online_store import Snapshot
     from tinymlops.times import Clock
@@ -36,9 +37,15 @@ class OpenWorkspace:
 
     def __init__(self, scope: Scope, root: Path, config: Config) -> None:
         from tinymlops.features.in_force import in_force
+        from tinymlops.features.law.data_checks import Checks
+        from tinymlops.registry.audit import Audit
         from tinymlops.registry.catalog import Catalog
-        from tinymlops.registry.readers import ReaderLog
+        from tinymlops.registry.models import Models
+        from tinymlops.registry.readers import Accesses, ReaderLog
+        from tinymlops.registry.runs import Runs
+        from tinymlops.registry.tokens import Tokens
         from tinymlops.serving.log import prediction_log
+        from tinymlops.serving.resolve import Resolver
 
         self._scope = scope
         self._environment = scope.environment
@@ -49,9 +56,17 @@ class OpenWorkspace:
         self._known: Context | None = None
         self._closed = False
         self._log = prediction_log(scope.environment.database)
-        self._readers = ReaderLog(scope.environment.database)
+        self._readers = ReaderLog(scope)
         self.catalog = Catalog(scope)
+        self.checks = Checks(self._context)
+        self.runs = Runs(scope)
+        self.models = Models(scope)
+        self.tokens = Tokens(scope, self._readers)
+        self.access = Accesses(scope, self._readers.flush)
+        self.audit = Audit(scope)
         self._in_force = in_force(self.catalog)
+        self._resolver = Resolver(self.models)
+        self._read_online: Callable[..., OnlineFeatures] | None = None
 
     @classmethod
     def _open(cls, path: Path, *, create: bool, clock: Clock, root: str | Path | None) -> Self:
@@ -59,10 +74,11 @@ class OpenWorkspace:
         from tinymlops.config import read_config
         from tinymlops.registry.scope import Scope, system_user
         from tinymlops.stores.environment import open_environment
-        from tinymlops.stores.file_systems import warn_of_place
+        from tinymlops.stores.file_systems import require_private, warn_of_place
 
         project = Path(root if root is not None else path.resolve().parent).resolve()
         config = read_config(project)
+        require_private(path.resolve())
         environment = open_environment(path, create=create, clock=clock)
         workspace = cls(Scope(environment, clock, system_user()), project, config)
         try:
@@ -102,11 +118,14 @@ class OpenWorkspace:
         return check_consumer(consumer)
 
     def _note_features(
-        self, context: Context, consumer: str, how: Literal["online", "historical"], features: Asked
+        self, context: Context, consumer: str | None, how: Literal["online", "historical"], features: Asked
     ) -> None:
-        from tinymlops.features.history.historical import names_of
+        def names() -> list[str]:
+            from tinymlops.features.history.historical import names_of
 
-        self._readers.note(consumer, how, names_of(context, features), self._clock)
+            return names_of(context, features)
+
+        self._readers.note(consumer, how, tuple(features), names, self._clock)
 
     def _context(self) -> Context:
         with self._environment.online.read() as snapshot:

@@ -7,9 +7,11 @@ import typer
 
 import tinymlops
 from tinymlops_cli import (
+    audit,
     bench,
     catalog,
     checks,
+    client,
     datasets,
     definitions,
     differences,
@@ -23,6 +25,7 @@ from tinymlops_cli import (
     querying,
     serving,
     starting,
+    tokens,
     tracking,
 )
 from tinymlops_cli.failures import EXIT_CODES, UsageError, report
@@ -72,9 +75,12 @@ COMMANDS = (
     datasets,
     tracking,
     serving,
+    tokens,
+    client,
     querying,
     lineage,
     docs,
+    audit,
     keeping,
     doctor,
     bench,

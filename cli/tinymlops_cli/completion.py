@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
@@ -15,7 +15,19 @@ from tinymlops_cli.session import Session
 if TYPE_CHECKING:
     from tinymlops.records import Record
 
-__all__ = ["completing", "datasets", "features", "models", "named", "sources", "versions", "views"]
+__all__ = [
+    "audited",
+    "completing",
+    "datasets",
+    "features",
+    "models",
+    "named",
+    "roles",
+    "sources",
+    "tokens",
+    "versions",
+    "views",
+]
 
 Complete = Callable[[typer.Context, str], list[str]]
 
@@ -61,6 +73,17 @@ def _references(database: Path) -> list[str]:
     return model_references(database)
 
 
+def audited(column: Literal["actor", "action", "subject"]) -> Complete:
+    """Complete what the audit log has in a column."""
+
+    def read(database: Path) -> list[str]:
+        from tinymlops.registry.names import audited_names
+
+        return audited_names(database, column)
+
+    return completing(read)
+
+
 def _versions_of(kind: str) -> Callable[[Path], list[str]]:
     def read(database: Path) -> list[str]:
         from tinymlops.registry.names import definition_references
@@ -81,6 +104,19 @@ def _named(database: Path) -> list[str]:
     return sorted({*_models(database), *_names_in(database, Definition)})
 
 
+def _tokens(database: Path) -> list[str]:
+    from tinymlops.records import Token
+
+    return _names_in(database, Token)
+
+
+def roles(incomplete: str) -> list[str]:
+    """Complete a role."""
+    from tinymlops.registry.tokens import ROLES
+
+    return [role for role in ROLES if role.startswith(incomplete)]
+
+
 def _names_in(database: Path, cls: type[Record]) -> list[str]:
     from tinymlops.registry.names import names_of
 
@@ -93,6 +129,7 @@ models = completing(_models)
 datasets = completing(_datasets)
 versions = completing(_references)
 named = completing(_named)
+tokens = completing(_tokens)
 
 
 def features(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -15,6 +15,7 @@ from tinymlops_cli.commands import command
 from tinymlops_cli.failures import EXIT_CODES
 from tinymlops_cli.output import Answer, Table
 from tinymlops_cli.session import Session
+from tinymlops_cli.support_file import write_support_file
 
 if TYPE_CHECKING:
     from tinymlops.stores.doctor import Finding
@@ -37,6 +38,14 @@ def doctor(
     repair: Annotated[
         bool, typer.Option("--repair", help="First rebuild derived data: online store, join images, search index.")
     ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            resolve_path=True,
+            help="Write a support file too: versions, sizes, counts, checks, without data, names and secrets.",
+        ),
+    ] = None,
 ) -> Answer:
     """Check the workspace: every hash, the database, the audit log, locks, space. Without --repair nothing is changed."""
     from tinymlops.stores.doctor import space_of
@@ -49,6 +58,10 @@ def doctor(
     kernels, versions = _kernels(compiled=compile_now), _versions()
     with _opened(session.path) as environment:
         findings, space = _findings(environment), space_of(environment)
+        if report is not None:
+            write_support_file(
+                report, environment, config=session.config, findings=findings, space=space, versions=versions
+            )
     damaged = [finding for finding in findings if finding.level == "damaged"]
     verdict = _verdict(damaged)
     return Answer(
@@ -59,6 +72,7 @@ def doctor(
             "space": space,
             "damaged": len(damaged),
             "rebuilt": rebuilt,
+            "report": report,
         },
         [
             Table(["version of", ""], list(versions.items())),
@@ -68,6 +82,7 @@ def doctor(
             Table(["kind", "files", "bytes"], [(one.kind, one.files, one.bytes) for one in space]),
             "",
             _where(kernels),
+            *([f"support file: {report}"] if report is not None else []),
             *([f"rebuilt the online store: {', '.join(rebuilt) or 'no view was materialized'}"] if repair else []),
             verdict,
         ],

@@ -16,6 +16,7 @@ import typer
 from tinymlops import errors
 from tinymlops.errors import IngestError, TinyMLOpsError
 from tinymlops.printable import printable, printable_json
+from tinymlops.secrets import without_secrets
 from tinymlops_cli.output import Table, show_table
 
 __all__ = ["EXIT_CODES", "UsageError", "exit_code", "ours", "report", "show_traceback", "warnings_as_lines"]
@@ -40,6 +41,7 @@ EXIT_CODES: dict[type[TinyMLOpsError], int] = {
     errors.UntrustedModelError: 9,
     errors.MissingDependencyError: 10,
     errors.AccessError: 11,
+    errors.UnavailableError: 12,
 }
 """The table; `tinymlops --help` prints it. 0 is success, and 130 an interrupt."""
 
@@ -69,7 +71,7 @@ def ours(error: BaseException, root: Path) -> TinyMLOpsError:
 def show_traceback(error: BaseException) -> None:
     """Print the traceback of an error, if the environment asks for it."""
     if os.environ.get(_TRACEBACK):
-        typer.echo(printable("".join(traceback.format_exception(error))), err=True)
+        typer.echo(printable(without_secrets("".join(traceback.format_exception(error)))), err=True)
 
 
 def report(error: TinyMLOpsError, *, as_json: bool) -> None:
@@ -89,7 +91,7 @@ def report(error: TinyMLOpsError, *, as_json: bool) -> None:
         return
     if isinstance(error, IngestError):
         show_table(_by_source(error), err=True)
-    typer.echo(printable(f"error: {error.message}"), err=True)
+    typer.echo(printable(without_secrets(f"error: {error.message}")), err=True)
     if error.hint:
         typer.echo(printable(f"hint: {error.hint}"), err=True)
     if isinstance(error, IngestError):
@@ -99,12 +101,12 @@ def report(error: TinyMLOpsError, *, as_json: bool) -> None:
 
 
 def _content(error: TinyMLOpsError) -> dict[str, Any]:
-    return {"class": type(error).__name__, "message": error.message, "hint": error.hint}
+    return {"class": type(error).__name__, "message": without_secrets(error.message), "hint": error.hint}
 
 
 def _by_source(error: IngestError) -> Table:
     done = [(report.source, report.rows_read, report.rows_new, "") for report in error.reports]
-    failed = [(name, None, None, one.message) for name, one in error.errors.items()]
+    failed = [(name, None, None, without_secrets(one.message)) for name, one in error.errors.items()]
     return Table(["source", "read", "new", "error"], [*done, *failed])
 
 
@@ -117,4 +119,4 @@ def warnings_as_lines() -> Iterator[None]:
 
 
 def _print_warning(message: Warning | str, *_: object, **__: object) -> None:
-    typer.echo(printable(f"warning: {' '.join(str(message).splitlines())}"), err=True)
+    typer.echo(printable(without_secrets(f"warning: {' '.join(str(message).splitlines())}")), err=True)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tinymlops.config import FILE_NAME
-from tinymlops.errors import ConflictError
+from tinymlops.errors import ConflictError, DataError
 from tinymlops_cli.commands import command, group
 from tinymlops_cli.output import Answer, Table
 from tinymlops_cli.session import Session
@@ -42,13 +42,27 @@ def feast(
             f"{output} already holds {', '.join(there)}, and nothing is overwritten", hint="name another: --output DIR"
         )
     written = write_project(read_repository(repository), output)
-    output.mkdir(parents=True, exist_ok=True)
-    for name, text in ((_FEATURES, written.features), (FILE_NAME, written.settings)):
-        with (output / name).open("x") as file:
-            file.write(text)
+    _write(output, {_FEATURES: written.features, FILE_NAME: written.settings})
     lines = [line._asdict() for line in written.lines]
     following = ["tinymlops init", "tinymlops apply", "tinymlops ingest"]
     view: list[str | Table] = [Table.of(lines) if lines else "the repository defines nothing", ""]
     view += [f"wrote {output / name}" for name in (_FEATURES, FILE_NAME)]
     view += ["", "next:", *(f"  {line}" for line in following)]
     return Answer({"directory": output, "files": [_FEATURES, FILE_NAME], "lines": lines, "next": following}, view)
+
+
+def _write(directory: Path, texts: dict[str, str]) -> None:
+    """Write files that are not there yet: all of them or none."""
+    made: list[Path] = []
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            with (directory / name).open("x", encoding="utf-8") as file:
+                made.append(directory / name)
+                file.write(text)
+    except OSError as error:
+        for path in made:
+            path.unlink()
+        raise DataError(
+            f"{directory} cannot be written: {error.strerror}", hint="name another directory: --output DIR"
+        ) from error

@@ -25,6 +25,14 @@ Reference = Annotated[
     ),
 ]
 
+_FLAGS = {
+    "certfile": "--certfile",
+    "keyfile": "--keyfile",
+    "proxy_headers": "--proxy-headers",
+    "origins": "--origin",
+    "allowed_hosts": "--allowed-host",
+}
+
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
@@ -71,15 +79,45 @@ def predict(
 def serve(
     session: Session,
     *,
-    host: Annotated[str, typer.Option(help="An address of the loopback interface.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="An address of this machine; one that is not of loopback needs a token.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free port.")] = 8000,
+    certfile: Annotated[
+        Path | None, typer.Option(metavar="FILE", resolve_path=True, help="A certificate as PEM: serve HTTPS.")
+    ] = None,
+    keyfile: Annotated[
+        Path | None, typer.Option(metavar="FILE", resolve_path=True, help="Its key, if that is not in --certfile.")
+    ] = None,
+    proxy_headers: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS,...", help="Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed."),
+    ] = None,
+    origin: Annotated[
+        list[str] | None, typer.Option(metavar="URL", help="Its pages may read and write; may be given several times.")
+    ] = None,
+    allowed_host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="The server's name; may be given several times.")
+    ] = None,
 ) -> Answer:
     """Serve the workspace over HTTP until Ctrl+C; its address is printed on standard error."""
     _use_half_the_cores(session.config.threads)
     from tinymlops.server import serve as serve_workspace
+    from tinymlops.server.running import OptionError
 
     try:
-        serve_workspace(session.workspace, host=host, port=port)
+        serve_workspace(
+            session.workspace,
+            host=host,
+            port=port,
+            certfile=certfile,
+            keyfile=keyfile,
+            proxy_headers=proxy_headers.split(",") if proxy_headers else (),
+            origins=origin or (),
+            allowed_hosts=allowed_host or (),
+        )
+    except OptionError as error:
+        raise UsageError(f"{_FLAGS.get(error.option, f'--host {host}')}: {error.message}", hint=error.hint) from error
     except AccessError as error:
         raise UsageError(f"--host {host} --port {port}: {error.message}", hint=error.hint) from error
     return Answer({"host": host, "port": port, "stopped": True}, ["stopped"])

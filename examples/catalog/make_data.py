@@ -75,6 +75,30 @@ def a_delivery(folder: Path, name: str, amounts: list[float]) -> None:
     _write(rows, folder / "orders" / f"{name}.csv")
 
 
+def another_month(folder: Path) -> None:
+    """Change what was known: an order is cancelled and another is gone, two orders come late, and so do two visits.
+
+    Args:
+        folder: That of `make_data`.
+    """
+    path = folder / "orders" / "000.csv"
+    orders = pl.read_csv(path, try_parse_dates=True).with_row_index()
+    paid = orders.filter(pl.col("status") == "paid")
+    cancelled, gone, *late = paid["index"].gather([-60, -80, -100, -120])
+    status = pl.when(pl.col("index") == cancelled).then(pl.lit("cancelled")).otherwise("status").alias("status")
+    _write(orders.filter(pl.col("index") != gone).with_columns(status).drop("index"), path)
+    again = orders.filter(pl.col("index").is_in(late)).drop("index")
+    _write(
+        again.with_columns(("late-" + pl.col("order_id")).alias("order_id"), pl.col("ordered_at").dt.offset_by("2h")),
+        folder / "orders" / "late.csv",
+    )
+    visits = pl.read_parquet(folder / "visits.parquet")
+    more = visits[-400:-398].with_columns(
+        ("late-" + pl.col("visit_id")).alias("visit_id"), pl.col("visited_at").dt.offset_by("1h")
+    )
+    _write(pl.concat([visits, more]), folder / "visits.parquet")
+
+
 def _customer(number: int, chance: random.Random) -> dict[str, Any]:
     return {
         "customer_id": number,

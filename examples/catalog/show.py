@@ -19,7 +19,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from make_data import a_delivery, make_data
+from make_data import a_delivery, another_month, make_data
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import Ridge
 from sklearn.metrics import mean_absolute_error
@@ -150,7 +150,20 @@ def quarantine() -> None:
     run("checks", "drop", "2")
     run("checks", "results", "orders", "--limit", "4")
     run("checks", "list")
-    # Here the build of before and the one of now can be compared: these two rows are the difference.
+
+
+def numbers() -> None:
+    """Two builds of a training set differ, and each changed cell has its cause."""
+    with tm.connect(WALK / "market.tm", root=WALK) as ws:
+        before = ws.get_training_data("buyers").build_id
+    another_month(WALK / "data")
+    run("ingest", "orders", "--full")
+    run("ingest", "visits")
+    edit('"large": (amount >= 100).mean(window="90d")', '"large": (amount >= 100).mean(window="60d")')
+    run("apply", "-m", "large orders are of two months")
+    with tm.connect(WALK / "market.tm", root=WALK) as ws:
+        after = ws.get_training_data("buyers").build_id
+    run("diff", before, after, shown=40)
 
 
 def finding() -> None:
@@ -186,7 +199,18 @@ def feast() -> None:
         run(*words)
 
 
-STEPS: list[Callable[[], None]] = [first, changed, lineage, variants, leak, quarantine, finding, datasets, feast]
+STEPS: list[Callable[[], None]] = [
+    first,
+    changed,
+    lineage,
+    variants,
+    leak,
+    quarantine,
+    numbers,
+    finding,
+    datasets,
+    feast,
+]
 
 
 def train(ws: tm.Workspace, name: str, *, without: str = "") -> tm.TrainingData:

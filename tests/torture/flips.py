@@ -70,7 +70,7 @@ def look_at_backup(path):
     from torture.child import named
 
     try:
-        restore(path.with_name("saved"), path.with_name("restored.tm"), advance=lambda _: None)
+        restore(path.with_name("saved"), path.with_name("restored.tm"), actor="x", advance=lambda _: None)
     except Exception as error:
         return {"answers": [None] * len(_READS), "errors": [named(error)], "doctor": []}
     return look(path.with_name("restored.tm"))

@@ -265,7 +265,7 @@ def _migrate(path):
 def _restore(path):
     from tinymlops.stores.backup import restore
 
-    yield restore(path.with_name("saved"), path.with_name("restored.tm"), advance=lambda _: None).sequence
+    yield restore(path.with_name("saved"), path.with_name("restored.tm"), actor="x", advance=lambda _: None).sequence
 
 
 _SETTLED = "SELECT coalesce(sum(rows), 0) FROM quarantines WHERE settled_at IS NOT NULL AND source = '{}'"
@@ -377,7 +377,7 @@ def _copy_state(verb, target):
         read_manifest(target)
         again = target.with_name("again.tm")
         shutil.rmtree(again, ignore_errors=True)
-        restore(target, again, advance=lambda _: None)
+        restore(target, again, actor="x", advance=lambda _: None)
         target = again
     problems = invariants(target)
     assert not problems, problems
@@ -440,9 +440,30 @@ def invariants(path):
         problems += _twice(ws)
         problems += _checked(ws)
         problems += _versions(ws)
+        problems += _audited(ws)
         if database_of(ws).sequence():
             problems += _parity(ws)
         return problems
+
+
+def _audited(ws):
+    """Yield the changes that have no entry in the audit log, or the other way round: each is in the transaction of the other."""
+    database = database_of(ws)
+    counted = dict(database.rows("SELECT action, count(*) FROM audit GROUP BY action"))
+    for action, table in (("model.register", "model_versions"), ("run.start", "runs")):
+        ((rows,),) = database.rows(f"SELECT count(*) FROM {table}")
+        if counted.get(action, 0) != rows:
+            yield f"{counted.get(action, 0)} entries of {action}, and {rows} rows in {table}"
+    name = environment_of(ws).path.name
+    if name in (ELSEWHERE["restore"], "again.tm") and counted.get("workspace.restore") != 1:
+        yield f"{name} does not say that it was restored"
+    if name == ELSEWHERE["migrate"]:  # where pushed rows were corrected
+        return
+    sql = """SELECT (SELECT coalesce(sum(json_extract(detail, '$.rows')), 0) FROM audit WHERE action = 'push'),
+        (SELECT coalesce(sum(rows), 0) FROM source_states WHERE source = 'clicks')"""
+    ((said, stored),) = database.rows(sql)
+    if said != stored:
+        yield f"the audit log says that {said} clicks were pushed, and {stored} are stored"
 
 
 def sequences(ws):

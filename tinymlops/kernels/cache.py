@@ -31,25 +31,34 @@ __all__ = ["KernelCache", "NotCompiledError", "cache_directory", "only_looking"]
 
 _UNUSABLE = (OSError, EOFError, pickle.UnpicklingError, AttributeError, ImportError, IndexError, ValueError)
 """What reading a truncated, foreign or unreadable cache file can raise."""
+_TELLING = 16
+"""Characters of the digest of the sources in the name of a file."""
 
 
 @functools.cache
 def cache_directory() -> str | None:
     """Return the private directory, created if needed, or None where there cannot be a safe one.
 
-    It is under the user's cache directory; where that cannot be written, under the directory that the system keeps for
-    what the user runs, or under the one for temporary files.
+    It is under the user's cache directory; where that cannot be written and has no code of this version, under the
+    directory that the system keeps for what the user runs, or under the one for temporary files.
     """
     for root in _roots():
         directory = root / f"numba-{numba.__version__}"
         try:
             for path in (root, directory):
                 path.mkdir(mode=0o700, parents=path is root, exist_ok=True)
-            if _is_private(root) and _is_private(directory) and os.access(directory, os.W_OK):
+            private = _is_private(root) and _is_private(directory)
+            if private and (os.access(directory, os.W_OK) or _has_code(directory)):
                 return str(directory)
         except OSError:
             continue
     return None
+
+
+def _has_code(directory: Path) -> bool:
+    """Return whether kernels of this version were compiled into a directory, as into a layer of a read-only image."""
+    version = _source_digest()[:_TELLING]
+    return any(version in path.name for path in directory.glob("*.nbi"))
 
 
 def _roots() -> Iterator[Path]:
@@ -117,7 +126,7 @@ class _Locator:
         Numba writes its index before the code: a process that ends between the two must not leave an index that
         names the code of an older version.
         """
-        return f"{self._line}-{_source_digest()[:16]}"
+        return f"{self._line}-{_source_digest()[:_TELLING]}"
 
 
 class NotCompiledError(Exception):

@@ -6,7 +6,8 @@ each record declares; nothing else enumerates tables.
 
 from __future__ import annotations
 
-from tinymlops.records.audit import AuditEntry
+from tinymlops.records.accesses import Access
+from tinymlops.records.audit import AuditEntry, AuditHead
 from tinymlops.records.checks import CheckResult, Quarantine
 from tinymlops.records.counters import Counter
 from tinymlops.records.datasets import Dataset, DatasetPart
@@ -26,15 +27,19 @@ from tinymlops.records.pushes import MovedEvent, PushBatch, PushedRow
 from tinymlops.records.readers import Reader
 from tinymlops.records.record import Record, Scalar
 from tinymlops.records.runs import Artifact, Metric, Run
+from tinymlops.records.salts import Salt
 from tinymlops.records.segments import Segment
 from tinymlops.records.sources import Generation, RenamedSource, Schema, SourceState
 from tinymlops.records.statistics import ColumnStatistics
+from tinymlops.records.tokens import Token, TokenUse
 from tinymlops.records.training_sets import TrainingSetBuild
 
 __all__ = [
     "TABLES",
+    "Access",
     "Artifact",
     "AuditEntry",
+    "AuditHead",
     "CheckResult",
     "ColumnStatistics",
     "Counter",
@@ -63,11 +68,14 @@ __all__ = [
     "RenamedSource",
     "RequestField",
     "Run",
+    "Salt",
     "Scalar",
     "Schema",
     "Segment",
     "Signature",
     "SourceState",
+    "Token",
+    "TokenUse",
     "TrainingSetBuild",
 ]
 
@@ -101,5 +109,9 @@ TABLES: tuple[type[Record], ...] = (
     DatasetPart,
     ColumnStatistics,
     FailedIngest,
+    Token,
+    TokenUse,
+    Access,
+    Salt,
 )
 """Every record, in the order in which the migrations create their tables."""

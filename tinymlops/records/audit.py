@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, ClassVar
 
+import msgspec
+
 from tinymlops.records.record import Record
 
-__all__ = ["AuditEntry"]
+__all__ = ["AuditEntry", "AuditHead"]
 
 
 class AuditEntry(Record, frozen=True, kw_only=True):
@@ -25,3 +27,13 @@ class AuditEntry(Record, frozen=True, kw_only=True):
     detail: dict[str, Any]
     previous: str
     hash: str
+
+
+class AuditHead(msgspec.Struct, frozen=True):
+    """The last entry of an audit log: its hash stands for all entries before it; as text, `n:hash`."""
+
+    n: int
+    hash: str
+
+    def __str__(self) -> str:
+        return f"{self.n}:{self.hash}"

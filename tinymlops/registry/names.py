@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from tinymlops.records import Dataset, Definition, ModelAlias, ModelVersion
+from tinymlops.records import AuditEntry, Dataset, Definition, ModelAlias, ModelVersion
 from tinymlops.stores.rows import quoted
 
 if TYPE_CHECKING:
@@ -14,7 +14,23 @@ if TYPE_CHECKING:
 
     from tinymlops.records import Record
 
-__all__ = ["dataset_names", "definition_names", "definition_references", "model_references", "names_of"]
+__all__ = [
+    "audited_names",
+    "dataset_names",
+    "definition_names",
+    "definition_references",
+    "model_references",
+    "names_of",
+]
+
+
+_OFFERED = 1000
+"""The most names of a table that grows with traffic."""
+
+
+def audited_names(database: Path, column: Literal["actor", "action", "subject"]) -> list[str]:
+    """Return what is in a column of the audit log, each once, in order; raises as `names_of` does."""
+    return _read(database, f"SELECT DISTINCT {column} FROM {AuditEntry.table} LIMIT {_OFFERED}")
 
 
 def dataset_names(database: Path) -> list[str]:

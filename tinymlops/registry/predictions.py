@@ -47,9 +47,12 @@ class ServedRow(NamedTuple):
 
 
 def log_predictions(database: Database, predictions: Iterable[Prediction]) -> None:
-    """Store predictions in one commit, without an entry in the audit log."""
+    """Store predictions in one commit, without an entry in the audit log.
+
+    One whose id is there already is the same request, sent again: the first stays.
+    """
     with database.write(actor=None) as tx:
-        tx.insert_many(predictions)
+        tx.insert_new(predictions)
 
 
 def ids_known(tx: Transaction, ids: Iterable[str]) -> set[str]:

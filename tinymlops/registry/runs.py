@@ -13,6 +13,8 @@ from tinymlops.errors import ConflictError, DataError, NotFoundError, near
 from tinymlops.records import Artifact, LoggedModel, Metric, Run, Scalar
 from tinymlops.registry._search import compile_search
 from tinymlops.registry.surroundings import git_state, package_versions
+from tinymlops.secrets import without_secrets
+from tinymlops.stores.pseudonyms import FreeText
 
 if TYPE_CHECKING:
     import builtins
@@ -71,7 +73,7 @@ class Runs:
             packages=package_versions(),
             started_at=self._scope.clock(),
         )
-        with self._scope.write("run.start", run.id, name=run.name) as tx:
+        with self._scope.write("run.start", run.id, name=FreeText(run.name)) as tx:
             tx.insert(run)
         return run
 
@@ -127,7 +129,7 @@ class Runs:
             sha256 = self._blobs.put(content) if isinstance(content, bytes) else self._blobs.put_file(Path(content))
             size = self._blobs.bytes_of(sha256)
             artifact = Artifact(run=run, name=checked, sha256=sha256, bytes=size, at=self._scope.clock())
-            with self._scope.write("run.log_artifact", run, name=name, sha256=sha256) as tx:
+            with self._scope.write("run.log_artifact", run, name=FreeText(name), sha256=sha256) as tx:
                 _of(tx, run)
                 tx.put(artifact)
         return artifact
@@ -146,7 +148,7 @@ class Runs:
             for sha256, content in files.items():
                 if self._blobs.put(content) != sha256:
                     raise DataError(f"a file of model {model.name!r} is not the {sha256[:12]} its record names")
-            with self._scope.write("run.log_model", model.run, name=model.name, sha256=model.sha256) as tx:
+            with self._scope.write("run.log_model", model.run, name=FreeText(model.name), sha256=model.sha256) as tx:
                 _of(tx, model.run)
                 tx.put(model)
         return model
@@ -161,7 +163,7 @@ class Runs:
         """
         if status not in _ENDED:
             raise DataError(f"a run cannot end as {status!r}", hint="use 'finished' or 'failed'")
-        text = error[:_LONGEST_TEXT] if error is not None else None
+        text = without_secrets(error)[:_LONGEST_TEXT] if error is not None else None
         with self._scope.write("run.finish", run, status=status) as tx:
             record = msgspec.structs.replace(_of(tx, run), status=status, ended_at=self._scope.clock(), error=text)
             tx.update(record)

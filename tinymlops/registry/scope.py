@@ -6,11 +6,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
+from tinymlops.registry.actor import actor_or
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from tinymlops.stores.environment import Environment
+    from tinymlops.stores.pseudonyms import Person
     from tinymlops.stores.transaction import Transaction
     from tinymlops.times import Clock
 
@@ -23,22 +26,27 @@ _PATIENCE = 60.0
 
 @dataclass(frozen=True)
 class Scope:
-    """An open workspace with its actor and clock."""
+    """An open workspace with its user and clock."""
 
     environment: Environment
     clock: Clock
     """The workspace's time."""
-    actor: str
-    """The actor in the audit log."""
+    user: str
+    """The user of the system."""
+
+    @property
+    def actor(self) -> str:
+        """The actor in the audit log: the user of the system, or whom the server acts for."""
+        return actor_or(self.user)
 
     @overload
-    def write(self, action: str, subject: str, /, **detail: object) -> AbstractContextManager[Transaction]: ...
+    def write(self, action: str, subject: str | Person, /, **detail: object) -> AbstractContextManager[Transaction]: ...
     @overload
     def write(self, /, *, audit: Literal["inside"] | None) -> AbstractContextManager[Transaction]: ...
     def write(
         self,
         action: str = "",
-        subject: str = "",
+        subject: str | Person = "",
         /,
         *,
         audit: Any = "entry",
@@ -51,7 +59,7 @@ class Scope:
             subject: What it is done to.
             audit: In place of an action: "inside" where the block itself calls `tx.audit` if it changes anything; None for
                 a write without an entry in the audit log.
-            detail: Further fields of the entry.
+            detail: Further fields of the entry, as for `Transaction.audit`.
 
         Returns:
             A context manager that yields the transaction, and commits it.
@@ -76,7 +84,7 @@ class Scope:
         return self.environment.gc_lock.shared(deadline=_PATIENCE)
 
     @contextmanager
-    def _audited(self, action: str, subject: str, detail: dict[str, object]) -> Iterator[Transaction]:
+    def _audited(self, action: str, subject: str | Person, detail: dict[str, object]) -> Iterator[Transaction]:
         with self.environment.database.write(actor=self.actor) as tx:
             tx.audit(action, subject, **detail)
             yield tx

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from litestar import Litestar
 
+from tinymlops.server.access import Access, Auth, authorize
 from tinymlops.server.errors import HANDLERS, MAX_BODY
 from tinymlops.server.guard import Guard
+from tinymlops.server.identifying import Identifying
 from tinymlops.server.openapi import openapi_config
 from tinymlops.server.parameters import refuse_unknown_parameters
 from tinymlops.server.request import StrictRequest
@@ -21,21 +23,29 @@ if TYPE_CHECKING:
 __all__ = ["create_app"]
 
 
-def create_app(ws: Workspace, *, allowed_hosts: Iterable[str] = ()) -> Litestar:
+def create_app(
+    ws: Workspace, *, allowed_hosts: Iterable[str] = (), origins: Iterable[str] = (), auth: Auth = "tokens"
+) -> Litestar:
     """Make the ASGI application that serves a workspace; mount it in another one, or let `serve` run it.
 
-    Whoever mounts it keeps strangers out: it has no accounts. It stays the caller's to close the workspace.
+    As long as no token was issued, it answers whoever reaches it: whoever mounts it keeps strangers out. It stays the
+    caller's to close the workspace.
 
     Args:
         ws: The workspace, open as long as the application runs.
         allowed_hosts: Names that the Host header may have besides localhost, such as "ml.example.com"; the
-            application refuses every other, against DNS rebinding.
+            application refuses every other, against DNS rebinding. The address of this machine that a connection came
+            to is always allowed.
+        origins: Origins whose pages may read and write besides this server's own, such as "https://app.example.com".
+        auth: "tokens" asks for one once the first was issued; a function gets the connection and answers the actor and
+            the role, such as ("ana", "reader"), or None for a stranger, and may be a coroutine; None answers everybody.
 
     Returns:
         The application: an ASGI callable.
 
     Raises:
-        AccessError: If an allowed host is no name of a host.
+        AccessError: If an allowed host is no name of a host, or an origin is not one.
+        DefinitionError: If a route does not say what it may do, or `auth` is none of these.
 
     Example:
         >>> import tempfile, tinymlops as tm
@@ -45,11 +55,12 @@ def create_app(ws: Workspace, *, allowed_hosts: Iterable[str] = ()) -> Litestar:
         'Litestar'
     """
     handlers = [handler for routes in NOUNS for handler in routes(ws)]
-    for handler in handlers:
-        class_of(handler)
+    is_open = frozenset(path for one in handlers if class_of(one) == "open" for path in one.paths)
+    access = Access(ws, auth)
     app = Litestar(
         handlers,
         request_class=StrictRequest,
+        guards=[authorize],
         before_request=refuse_unknown_parameters,
         request_max_body_size=MAX_BODY,
         exception_handlers=HANDLERS,
@@ -57,5 +68,5 @@ def create_app(ws: Workspace, *, allowed_hosts: Iterable[str] = ()) -> Litestar:
         logging_config=None,
         on_shutdown=[ws.flush],
     )
-    app.asgi_handler = Guard(app.asgi_handler, allowed_hosts)
+    app.asgi_handler = Guard(Identifying(app.asgi_handler, access, is_open), allowed_hosts, origins)
     return app

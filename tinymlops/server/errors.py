@@ -23,6 +23,7 @@ from tinymlops.errors import (
     TinyMLOpsError,
 )
 from tinymlops.printable import printable
+from tinymlops.secrets import without_secrets
 
 if TYPE_CHECKING:
     from litestar import Request
@@ -44,17 +45,19 @@ _STATUSES: dict[type[TinyMLOpsError], int] = {
 
 _MEANINGS = {
     400: "The request is malformed: its body is missing, or is not JSON.",
-    403: "The Host header, or the Origin of a write, is not this server's.",
+    401: "The server needs a token, and the one that came is missing, unknown, expired or revoked.",
+    403: "The Host header, or the Origin of a write, is not this server's, or the token's role may not use this route.",
     404: "There is no such name, alias or version.",
     408: "The body did not come to its end in time.",
     409: "Somebody else changed or holds it.",
     413: "The body is too large.",
     415: "The body is not declared as application/json.",
     422: "The body is JSON that cannot be accepted, or the query has an unknown parameter; the answer names it.",
+    429: "The token asks more often than it may, or for too much at once; the answer says when to come back.",
     500: "The server cannot do it: a damaged file, an untrusted model, or a defect.",
     503: "The server is busy, or its code is not the code that was applied.",
 }
-_ALWAYS = (403, 422, 500, 503)
+_ALWAYS = (401, 403, 422, 429, 500, 503)
 _OF_BODIES = (400, 408, 413, 415)
 MAX_BODY = 8 * 2**20
 """Bytes."""
@@ -100,13 +103,13 @@ def answer(error: TinyMLOpsError, status: int | None = None) -> Response[Problem
 def _of_ours(_: Request[Any, Any, Any], error: TinyMLOpsError) -> Response[Problem]:
     response = answer(error)
     if response.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:
-        _log.error("%s", error)
+        _log.error("%s", without_secrets(str(error)))
     return response
 
 
 def unavailable(_: Request[Any, Any, Any], error: TinyMLOpsError) -> Response[Problem]:
     """Say that the server cannot answer as it is, which is no fault of the request."""
-    _log.error("%s", error)
+    _log.error("%s", without_secrets(str(error)))
     return answer(error, status=503)
 
 
@@ -143,7 +146,7 @@ def defect(method: str, path: str, error: BaseException) -> Response[Problem]:
         path: Of the request.
         error: Of any kind; a panic and an exit are none of `Exception`.
     """
-    where = printable("".join(traceback.format_exception(error)))
+    where = printable(without_secrets("".join(traceback.format_exception(error))))
     _log.error("%s %s failed\n%s", method, printable(path, line=True), where)
     return _response(500, "the server failed", "its log says why", "InternalServerError")
 
@@ -156,6 +159,7 @@ def _response(
 
 
 def _cut(text: str) -> str:
+    text = without_secrets(text)
     return text if len(text) <= _LONGEST else text[:_LONGEST] + " ..."
 
 

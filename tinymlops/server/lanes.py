@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Lanes:
         """
         is_quick = self._spent.get(name, _QUICK_SECONDS) < _QUICK_SECONDS
         return await asyncio.get_running_loop().run_in_executor(
-            self._one if is_quick else None, self._timed, name, work
+            self._one if is_quick else None, copy_context().run, self._timed, name, work
         )
 
     def _timed(self, name: str, work: Callable[[], T]) -> T:

@@ -8,10 +8,12 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from tinymlops.records import CheckResult, ModelAlias, Quarantine, Signature
+from tinymlops.records import Access, AuditEntry, CheckResult, ModelAlias, Quarantine, Signature
 
 __all__ = [
     "NAME",
+    "AccessAnswer",
+    "AuditAnswer",
     "DropAnswer",
     "DropRequest",
     "EndedVersion",
@@ -85,6 +87,9 @@ class PredictRequest(_Body, frozen=True, kw_only=True):
     """Answer only once the predictions are durable; otherwise they are within half a second."""
     consumer: Name | None = None
     """Who asks, such as `billing`, for lineage."""
+    request_id: Annotated[str, Meta(pattern=r"^[0-9a-f]{27}$")] | None = None
+    """Milliseconds since 1970 as 12 hexadecimal digits, and 15 more that nobody else has: the same request sent again is
+    logged once."""
 
     def __post_init__(self) -> None:
         if self.alias is not None and self.version is not None:
@@ -237,6 +242,22 @@ class QuarantinedRowsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """How many wait."""
     next: int | None
     """`after` of the next page; null on the last."""
+
+
+class AuditAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Who changed what, the newest first."""
+
+    entries: list[AuditEntry]
+    next: int | None
+    """`before` of the next page; null on the last."""
+    head: str
+    """The number and the hash of the last entry of all: kept elsewhere, it proves that nothing before it was changed."""
+
+
+class AccessAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Who read which features and asked which models, the newest minute first."""
+
+    reads: list[Access]
 
 
 class ReportedOutcome(_Body, frozen=True, kw_only=True):

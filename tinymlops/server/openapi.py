@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.openapi.spec import License
+from litestar.openapi.spec import Components, License, SecurityScheme
+from litestar.router import Router
 
 import tinymlops
 from tinymlops.server.errors import Problem
+from tinymlops.server.route_class import METADATA
 
 if TYPE_CHECKING:
     from litestar import Litestar, Request
-    from litestar.router import Router
 
 __all__ = ["openapi_config"]
+
+_MOST_PREFIXES = 10
 
 
 def openapi_config() -> OpenAPIConfig:
@@ -28,6 +31,15 @@ def openapi_config() -> OpenAPIConfig:
         license=License(name="Apache-2.0", identifier="Apache-2.0"),
         use_handler_docstrings=True,
         path="/schema",
+        openapi_router=Router("/schema", route_handlers=[], opt=METADATA, include_in_schema=False),
+        components=Components(
+            security_schemes={
+                "token": SecurityScheme(
+                    type="http", scheme="bearer", description="What `tinymlops token create` printed."
+                )
+            }
+        ),
+        security=[{"token": []}],
         render_plugins=[_ExactSchema()],
     )
 
@@ -35,18 +47,29 @@ def openapi_config() -> OpenAPIConfig:
 class _ExactSchema(JsonRenderPlugin):
     """Litestar's document, where limits inside of lists and objects would be missing and 1 would match two types."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._rendered: dict[str, bytes] = {}
+        """By prefix: to make it takes long, and whoever asks again and again would hold up all others."""
+
     def receive_router(self, router: Router) -> None:
         """Take out Litestar's page for paths below the document's: they are unknown routes like any other."""
         router.routes = [route for route in router.routes if not route.path.endswith("{path:str}")]
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        """Render the document for the prefix that the application is mounted under."""
+        """Render the document for the prefix that the application is mounted under, once for each."""
+        prefix = request.scope.get("root_path") or "/"
+        if prefix in self._rendered:
+            return self._rendered[prefix]
         document = {
             **openapi_schema,
-            "servers": [{"url": request.scope.get("root_path") or "/"}],
-            "components": {"schemas": _schemas(request.app)},
+            "servers": [{"url": prefix}],
+            "components": {**openapi_schema["components"], "schemas": _schemas(request.app)},
         }
-        return super().render(request, document)
+        if len(self._rendered) >= _MOST_PREFIXES:
+            self._rendered.clear()
+        self._rendered[prefix] = super().render(request, document)
+        return self._rendered[prefix]
 
 
 def _schemas(app: Litestar) -> dict[str, Any]:

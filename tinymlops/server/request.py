@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
 from typing import Any
 
 import msgspec
@@ -10,8 +12,12 @@ from litestar import Request
 from litestar.exceptions import ClientException
 
 from tinymlops.errors import DataError, near
+from tinymlops.server.large_bodies import SMALL, decode_large
 
 __all__ = ["StrictRequest"]
+
+_ONE = ThreadPoolExecutor(1, thread_name_prefix="tinymlops-body")
+"""Large bodies are read one after the other, so that together they hold up others no more than one does."""
 
 
 class StrictRequest(Request[Any, Any, Any]):
@@ -38,13 +44,21 @@ class StrictRequest(Request[Any, Any, Any]):
         assert field is not None, "only a handler with a body reads it"
         content = await self.body()
         try:
-            return _decoder(field.annotation).decode(content)
+            if len(content) <= SMALL:
+                return _decoder(field.annotation).decode(content)
+            work = partial(decode_large, field.annotation, content)
+            return await asyncio.get_running_loop().run_in_executor(_ONE, work)
         except msgspec.ValidationError as error:
             raise DataError(
-                f"the body cannot be accepted: {error}", hint=_hint(str(error), field.annotation)
+                f"the body cannot be accepted: {str(error)[:_LONGEST]}",
+                hint=_hint(str(error)[:_LONGEST], field.annotation),
             ) from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ClientException(f"the body is not JSON: {error}") from error
+
+
+_LONGEST = 3_000
+"""Characters of a message that quotes what the client sent; the answer has fewer."""
 
 
 @lru_cache

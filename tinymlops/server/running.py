@@ -1,4 +1,4 @@
-"""`serve`: the application on uvicorn, on the loopback interface, until it is told to stop."""
+"""`serve`: the application on uvicorn until it is told to stop, on loopback or, with a token, on any address."""
 
 from __future__ import annotations
 
@@ -9,20 +9,27 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from tinymlops.errors import AccessError, ConflictError, DataError, TinyMLOpsError
+from tinymlops.server.certificates import secure_context
+from tinymlops.server.hosts import Address, Hosts
+from tinymlops.server.proxies import Forwarded, Proxies
 
 if TYPE_CHECKING:
+    import ssl
     from types import FrameType
 
     import uvicorn
+    from litestar.types import ASGIApp
 
     from tinymlops.workspace import Workspace
 
-__all__ = ["serve"]
+__all__ = ["OptionError", "serve"]
 
 _GRACE = 30
 """Seconds that running requests have to finish."""
@@ -32,42 +39,125 @@ _TURN = 0.0005
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def serve(ws: Workspace, *, host: str = "127.0.0.1", port: int = 8000) -> None:
+class OptionError(AccessError):
+    """An option of `serve` that cannot be.
+
+    Args:
+        option: Its name, such as "certfile".
+        error: What is wrong with it.
+    """
+
+    def __init__(self, option: str, error: AccessError) -> None:
+        super().__init__(error.message, hint=error.hint)
+        self.option = option
+
+
+def serve(
+    ws: Workspace,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    certfile: str | Path | None = None,
+    keyfile: str | Path | None = None,
+    proxy_headers: Iterable[str] = (),
+    origins: Iterable[str] = (),
+    allowed_hosts: Iterable[str] = (),
+) -> None:
     """Serve a workspace over HTTP until SIGINT or SIGTERM; running requests are answered first.
 
     Args:
         ws: The workspace; it stays the caller's to close it.
-        host: An address of the loopback interface.
+        host: An address of this machine, "0.0.0.0" or "::" for all. One that is not of the loopback interface needs a
+            token, so that no stranger reads features and pushes rows.
         port: 0 takes any free one.
+        certfile: A certificate, and those that it stands on, as PEM: the server speaks HTTPS.
+        keyfile: Its private key, if that is not in `certfile`; no others may read it.
+        proxy_headers: Addresses or networks of reverse proxies: what they say in X-Forwarded-For and X-Forwarded-Proto is
+            believed. X-Forwarded-Host is never read.
+        origins: Origins whose pages may read and write, such as "https://app.example.com".
+        allowed_hosts: Names that the server is reached by, such as "ml.example.com".
 
     Raises:
-        AccessError: If the host is not of the loopback interface, or the port is the system's.
+        AccessError: If the host needs a token and none was issued, an option cannot be, or the port is the system's.
         ConflictError: If the port is taken.
     """
-    address = _loopback(host)
+    with _naming("host"):
+        address = _address(host)
+        _require_token(ws, address)
+    context = _context(certfile, keyfile)
+    with _naming("proxy_headers"):
+        proxies = Proxies(proxy_headers)
+    app = _application(ws, proxies, origins, allowed_hosts)
     _warm_up(ws)
     with _listen(address, port) as listener:
-        import uvicorn
-
-        from tinymlops.server.app import create_app
-        from tinymlops.server.connections import PatientProtocol
-
         port = listener.getsockname()[1]
         name = f"[{address}]" if address.version == 6 else str(address)
-        app = create_app(ws, allowed_hosts=[name])
-        config = uvicorn.Config(
-            app,
-            http=PatientProtocol,
-            log_level="warning",
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_graceful_shutdown=_GRACE,
-        )
-        server = uvicorn.Server(config)
+        server = _server(app, proxies, context)
         with _returning_on_signals(server), _answering():
-            print(f"serving on http://{name}:{port} until Ctrl+C", file=sys.stderr, flush=True)
+            scheme = "http" if context is None else "https"
+            print(f"serving on {scheme}://{name}:{port} until Ctrl+C", file=sys.stderr, flush=True)
             server.run(sockets=[listener])
+
+
+@contextmanager
+def _naming(option: str) -> Iterator[None]:
+    try:
+        yield
+    except AccessError as error:
+        raise OptionError(option, error) from error
+
+
+def _context(certfile: str | Path | None, keyfile: str | Path | None) -> ssl.SSLContext | None:
+    if certfile is None and keyfile is None:
+        return None
+    with _naming("keyfile" if certfile is None else "certfile"):
+        if certfile is None:
+            raise AccessError("a key needs its certificate", hint="name that too: certfile=, --certfile")
+        return secure_context(certfile, keyfile)
+
+
+def _application(ws: Workspace, proxies: Proxies, origins: Iterable[str], allowed_hosts: Iterable[str]) -> ASGIApp:
+    from tinymlops.server.app import create_app
+
+    with _naming("allowed_hosts"):
+        hosts = list(allowed_hosts)
+        Hosts(hosts)
+    with _naming("origins"):
+        return Forwarded(create_app(ws, allowed_hosts=hosts, origins=list(origins)), proxies)
+
+
+def _server(app: ASGIApp, proxies: Proxies, context: ssl.SSLContext | None) -> uvicorn.Server:
+    import uvicorn
+
+    from tinymlops.server.connections import PatientProtocol
+    from tinymlops.server.crowd import Crowd
+    from tinymlops.server.handshakes import Handshake
+
+    crowd = Crowd(proxies)
+    protocol: Any = (
+        partial(PatientProtocol, crowd=crowd) if context is None else partial(Handshake, crowd=crowd, context=context)
+    )
+    config = uvicorn.Config(
+        cast("Any", app),
+        http=protocol,
+        ws="none",
+        log_level="error",  # at the next one, whoever sends nonsense fills the log
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE,
+    )
+    return uvicorn.Server(config)
+
+
+def _require_token(ws: Workspace, address: Address) -> None:
+    if address.is_loopback or ws.tokens.any():
+        return
+    raise AccessError(
+        f"{address} is not of the loopback interface, and no token was issued: whoever reaches the server could read "
+        "features and push rows",
+        hint="make one first: tinymlops token create NAME --role ROLE; or serve on 127.0.0.1",
+    )
 
 
 def _warm_up(ws: Workspace) -> None:
@@ -100,21 +190,14 @@ def _answering() -> Iterator[None]:
         sys.setswitchinterval(interval)
 
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-
-def _loopback(host: str) -> Address:
+def _address(host: str) -> Address:
     try:
-        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+        return ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
     except ValueError:
-        address = None
-    if address is None or not address.is_loopback:
         raise AccessError(
-            f"the server listens on the loopback interface alone, not on {host!r}: it has no accounts, so whoever "
-            "reaches it could read features and push rows",
-            hint="serve on 127.0.0.1, and let a proxy that knows your users stand before it",
-        )
-    return address
+            f"{host!r} is not an address",
+            hint="use 127.0.0.1, an address of this machine, or 0.0.0.0 for all of them; names are for allowed_hosts",
+        ) from None
 
 
 def _listen(address: Address, port: int) -> socket.socket:
@@ -135,9 +218,12 @@ def _listen(address: Address, port: int) -> socket.socket:
                 f"port {port} of {address} is taken: another server is running there",
                 hint=f"stop it, or choose another port: tinymlops serve --port {port + 1}",
             ) from error
+        is_ours = error.errno != errno.EADDRNOTAVAIL
         raise AccessError(
             f"the server cannot listen on port {port} of {address}: {error.strerror}",
-            hint="use a port from 1024 on: tinymlops serve --port 8000",
+            hint="use a port from 1024 on: tinymlops serve --port 8000"
+            if is_ours
+            else "use an address of this machine, or 0.0.0.0 for all of them",
         ) from error
     return listener
 

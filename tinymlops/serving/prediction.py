@@ -100,6 +100,7 @@ def predict(
     row: ReadRow | None = None,
     details: bool,
     sync: bool,
+    request_id: str | None = None,
 ) -> Predictions:
     """Answer as of the clock's time, and log the answers.
 
@@ -111,6 +112,7 @@ def predict(
         row: The one row that was sent, if its features were read already.
         details: Add the status of each feature.
         sync: Return only once the predictions are durable.
+        request_id: What the ids of the answers are made of, as `identifiers` says.
 
     Raises:
         DataError: If a column is missing or has the wrong type; it names the column.
@@ -118,7 +120,7 @@ def predict(
     output = None if row is None else row.answer()
     if row is not None and output is not None:
         answered = _Answered(from_micros(row.now), row.sequence, [row.request], [row.features], [output])
-        return _logged(model, answered, log, sync=sync)
+        return _logged(model, answered, log, request_id, sync=sync)
     sent = read_rows(model, rows)
     if has_features(model.signature, sent.columns):
         timestamp, sequence, served = from_micros(context.now()), None, sent
@@ -129,7 +131,7 @@ def predict(
     requests = json_rows(sent.drop(features.columns, strict=False))
     outputs = json_rows(model.predict(features))
     answered = _Answered(timestamp, sequence, requests, json_rows(features), outputs)
-    answers = _logged(model, answered, log, sync=sync)
+    answers = _logged(model, answered, log, request_id, sync=sync)
     if details:
         for answer, status in zip(answers, _statuses(served, features.columns), strict=True):
             answer["status"] = status
@@ -146,7 +148,9 @@ class _Answered(NamedTuple):
     outputs: list[Row]
 
 
-def _logged(model: Model, answered: _Answered, log: PredictionLog, *, sync: bool) -> Predictions:
+def _logged(
+    model: Model, answered: _Answered, log: PredictionLog, request_id: str | None, *, sync: bool
+) -> Predictions:
     """Log answers, each with an id; return them with their ids."""
     timestamp, sequence, requests, features, outputs = answered
     logged = [
@@ -161,7 +165,7 @@ def _logged(model: Model, answered: _Answered, log: PredictionLog, *, sync: bool
             output=output,
         )
         for identifier, request, values, output in zip(
-            identifiers(len(outputs)), requests, features, outputs, strict=True
+            identifiers(len(outputs), request_id), requests, features, outputs, strict=True
         )
     ]
     log.append(logged, sync=sync)

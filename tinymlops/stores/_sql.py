@@ -15,7 +15,7 @@ import json
 import os
 import re
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -82,9 +82,16 @@ def parse(sql: str, tables: Collection[str] = ()) -> Select:
         DefinitionError: If it is another statement, not exactly one, or holds a part that is not known to read only.
         AccessError: If it uses a function that reaches the machine, or a file name that is not a literal.
     """
+    _require_text(sql)
+    return _parsed(sql, frozenset(map(fold, tables)))
+
+
+@lru_cache(maxsize=16)
+def _parsed(sql: str, known: frozenset[str]) -> Select:
+    """Parse a text, or remember: a transformation's is parsed once for every run of many."""
     connection, alone = _parser(os.getpid())
     with alone:
-        return _parse(connection, sql, {fold(name) for name in tables})
+        return _parse(connection, sql, known)
 
 
 def syntax_tree(sql: str) -> list[Any]:
@@ -93,6 +100,7 @@ def syntax_tree(sql: str) -> list[Any]:
     Raises:
         DefinitionError: If it is another statement, or not exactly one.
     """
+    _require_text(sql)
     connection, alone = _parser(os.getpid())
     with alone:
         return _tree(connection, _one_select(connection, sql))
@@ -141,9 +149,7 @@ def located(select: Select, root: Path) -> str:
     return source.decode()
 
 
-def _one_select(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
-    import duckdb
-
+def _require_text(sql: object) -> None:
     if not isinstance(sql, str):
         raise DefinitionError(f"the SQL is a {type(sql).__name__}, not text", hint="give the SELECT as a str")
     if "\0" in sql or len(sql) > _LONGEST or any("\ud800" <= character <= "\udfff" for character in sql):
@@ -151,6 +157,11 @@ def _one_select(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
             f"the SQL holds a NUL, half a character, or more than {_LONGEST:,} characters",
             hint="write one SELECT as plain text; put long lists of values into a table",
         )
+
+
+def _one_select(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
+    import duckdb
+
     statements = connection.extract_statements(sql)
     if len(statements) != 1:
         raise DefinitionError(f"the SQL has {len(statements)} statements", hint="write exactly one SELECT")

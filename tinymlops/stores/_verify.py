@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tinymlops.errors import IntegrityError
-from tinymlops.records import TABLES, Counter, Record
+from tinymlops.records import TABLES, AuditHead, Counter, Record
 from tinymlops.stores._sqlite import RESTORE, translated
 from tinymlops.stores.rows import check_of, codec_for
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "GENESIS",
     "audit_hash",
+    "audit_head",
     "audit_problems",
     "read_counter",
     "require_indexes",
@@ -105,8 +106,20 @@ def audit_hash(row: Sequence[Any]) -> str:
     return hashlib.sha256(msgspec.json.encode(row)).hexdigest()
 
 
-def audit_problems(connection: sqlite3.Connection) -> list[str]:
-    """Walk the audit log's chain; return what was removed or edited."""
+def audit_head(connection: sqlite3.Connection) -> AuditHead:
+    """Return the last entry of the audit log."""
+    row = connection.execute("SELECT n, hash FROM audit ORDER BY n DESC LIMIT 1").fetchone()
+    return AuditHead(0, GENESIS) if row is None else AuditHead(*row)
+
+
+def audit_problems(connection: sqlite3.Connection, since: AuditHead | None = None) -> list[str]:
+    """Walk the audit log's chain; return what was removed or edited.
+
+    Args:
+        connection: Of the database.
+        since: The head that the log had once. A log that was written anew, or cut at its end together with its counter,
+            follows from itself, but not from a head that was kept elsewhere.
+    """
     problems: list[str] = []
     expected, previous = 1, GENESIS
     connection.execute("BEGIN")
@@ -121,10 +134,13 @@ def audit_problems(connection: sqlite3.Connection) -> list[str]:
                 problems.append(f"audit entry {n} does not follow the entry before it")
             if audit_hash(row[:7]) != row[7]:
                 problems.append(f"audit entry {n} was changed")
+            if since is not None and n == since.n and row[7] != since.hash:
+                problems.append(f"audit entry {n} is not the one that was there: it or an entry before it was replaced")
             expected, previous = n + 1, row[7]
         written = read_counter(connection, "audit")
     finally:
         connection.execute("COMMIT")
+    written = max(written, 0 if since is None else since.n)
     if written >= expected:
         problems.append(f"audit entries {expected} to {written} were removed")
     return problems

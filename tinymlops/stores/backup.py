@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tinymlops.errors import DataError, IntegrityError, NotFoundError
-from tinymlops.records import TABLES
+from tinymlops.records import TABLES, AuditHead
 from tinymlops.stores._commits import LastCommit
 from tinymlops.stores._opening import upgrade
 from tinymlops.stores._sqlite import RESTORE, connected, translated
-from tinymlops.stores._verify import read_counter, row_problems
+from tinymlops.stores._verify import audit_head, read_counter, row_problems
 from tinymlops.stores.directory import Directory
 from tinymlops.stores.publish import (
     damaged,
@@ -35,6 +35,7 @@ from tinymlops.stores.publish import (
     unwritable,
 )
 from tinymlops.stores.references import NAMING_FILES, named_files
+from tinymlops.stores.transaction import Transaction
 from tinymlops.times import system_clock
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ class Backup(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     sequence: int
     """The workspace's sequence at which it was taken."""
+    audit: AuditHead | None = None
+    """The head of its audit log; None in the backups of an earlier tinymlops."""
     files: tuple[BackupFile, ...]
 
     @property
@@ -92,25 +95,26 @@ def backup(environment: Environment, target: Path, *, advance: Callable[[int], N
         with environment.gc_lock.shared(deadline=_PATIENCE):
             copy = building / _DATABASE
             environment.database.copy_to(copy)
-            sequence, names = _contents(copy)
+            sequence, head, names = _contents(copy)
             files = [BackupFile(_DATABASE, hash_file(copy), copy.stat().st_size)]
             for name, sha256 in names.items():
                 size = _copy(environment.path / name, building / name, sha256)
                 files.append(BackupFile(name, sha256, size))
                 advance(size)
-        manifest = Backup(created_at=system_clock(), sequence=sequence, files=tuple(files))
+        manifest = Backup(created_at=system_clock(), sequence=sequence, audit=head, files=tuple(files))
         _write(building / _MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
     return manifest
 
 
-def restore(source: Path, target: Path, *, advance: Callable[[int], None]) -> Backup:
-    """Make a workspace from a backup, after checking every file of it.
+def restore(source: Path, target: Path, *, actor: str, advance: Callable[[int], None]) -> Backup:
+    """Make a workspace from a backup, after checking every file of it; its audit log says so.
 
     Only the files that the backup's database names are copied: the author of the backup cannot add others.
 
     Args:
         source: A backup.
         target: The workspace's directory, which does not exist yet; it appears complete or not at all.
+        actor: The actor in the audit log.
         advance: Called with the number of bytes copied since the last call.
 
     Returns:
@@ -118,7 +122,8 @@ def restore(source: Path, target: Path, *, advance: Callable[[int], None]) -> Ba
 
     Raises:
         NotFoundError: If the source is not a backup.
-        IntegrityError: If a file of it is missing or damaged; nothing is restored then.
+        IntegrityError: If a file of it is missing or damaged, or its audit log does not end as the manifest says; nothing
+            is restored then.
         DataError: If there is something at the target.
     """
     manifest = read_manifest(source)
@@ -128,7 +133,8 @@ def restore(source: Path, target: Path, *, advance: Callable[[int], None]) -> Ba
             raise IntegrityError(f"{source / _MANIFEST} lists no {_DATABASE}", hint="use another backup")
         _copy(source / _DATABASE, building / _DATABASE, files[0].sha256)
         advance(files[0].bytes)
-        for name, sha256 in _brought_up(building).items():
+        _require_head(building / _DATABASE, manifest)
+        for name, sha256 in _brought_up(building, target.name, manifest, actor).items():
             size = _copy(source / name, building / name, sha256)
             files.append(BackupFile(name, sha256, size))
             advance(size)
@@ -162,24 +168,44 @@ def read_manifest(source: Path) -> Backup:
     return manifest
 
 
-def _contents(copy: Path) -> tuple[int, dict[str, str]]:
-    """Return the sequence of a copied database, and relative path to SHA-256 of every file that it names."""
+def _contents(copy: Path) -> tuple[int, AuditHead, dict[str, str]]:
+    """Return the sequence of a copied database, its audit log's head, and path to SHA-256 of every file that it names."""
     with translated(copy, "the copy"), closing(sqlite3.connect(copy)) as connection:
         # A damaged copy must not replace an older one that is not.
         for problem in row_problems(connection, copy, TABLES):
             raise IntegrityError(f"nothing was backed up: {problem}", hint=RESTORE)
         sequence = read_counter(connection, "sequence")
+        head = audit_head(connection)
         names = {file.name: file.sha256 for file in named_files(connection.execute)}
-    return sequence, names
+    return sequence, head, names
 
 
-def _brought_up(workspace: Path) -> dict[str, str]:
-    """Migrate a copied database, as opening it would; return path to SHA-256 of every file that it names."""
+def _require_head(path: Path, manifest: Backup) -> None:
+    with translated(path, "the database"), closing(connected(path)) as connection:
+        found = audit_head(connection)
+    if manifest.audit is not None and found != manifest.audit:
+        raise IntegrityError(
+            f"the audit log of the backup ends with entry {found}, and its manifest says {manifest.audit}",
+            hint="use another backup",
+        )
+
+
+def _brought_up(workspace: Path, name: str, manifest: Backup, actor: str) -> dict[str, str]:
+    """Migrate a copied database, as opening it would, and note in it that it was restored.
+
+    Returns:
+        Path to SHA-256 of every file that it names.
+    """
     path = workspace / _DATABASE
     with translated(path, "the database"), closing(connected(path)) as connection:
         upgrade(connection, path, LastCommit(path, Directory(workspace)))
         for problem in row_problems(connection, path, NAMING_FILES):
             raise IntegrityError(problem, hint="use another backup")
+        connection.execute("BEGIN IMMEDIATE")
+        tx = Transaction(connection, path, actor=actor)
+        tx.audit("workspace.restore", name, backed_up_at=manifest.created_at.isoformat(), sequence=manifest.sequence)
+        tx.count_commit()
+        connection.execute("COMMIT")
         return {file.name: file.sha256 for file in named_files(connection.execute)}
 
 

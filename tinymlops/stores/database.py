@@ -17,11 +17,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tinymlops.errors import ConflictError, IntegrityError, NotFoundError
-from tinymlops.records import TABLES, Record
+from tinymlops.records import TABLES, AuditHead, Record
 from tinymlops.stores._commits import LastCommit
 from tinymlops.stores._opening import build, upgrade, version_of
 from tinymlops.stores._sqlite import RESTORE, connected, prepare, translated
-from tinymlops.stores._verify import audit_problems, read_counter, row_problems
+from tinymlops.stores._verify import audit_head, audit_problems, read_counter, row_problems
 from tinymlops.stores.forked import Owner
 from tinymlops.stores.migrations import refuse_second_sqlite
 from tinymlops.stores.publish import fsync
@@ -205,14 +205,22 @@ class Database:
         with target.open("rb") as file:
             fsync(file.fileno())
 
-    def verify_audit(self) -> builtins.list[str]:
+    def audit_head(self) -> AuditHead:
+        """Return the last entry of the audit log."""
+        with translated(self.path, "the audit log"):
+            return audit_head(self._reader())
+
+    def verify_audit(self, since: AuditHead | None = None) -> builtins.list[str]:
         """Check the audit log's chain of hashes.
+
+        Args:
+            since: A head that it had once, kept elsewhere: the log must go on from it.
 
         Returns:
             What was removed or edited, one sentence each; empty if nothing was.
         """
         with translated(self.path, "the audit log"):
-            return audit_problems(self._reader())
+            return audit_problems(self._reader(), since)
 
     def damaged_rows(self, *classes: type[Record]) -> builtins.list[str]:
         """Compare every row with its checksum.

@@ -71,7 +71,11 @@ def check(environment: Environment, advance: Callable[[int], None]) -> Iterator[
         yield Finding("schema", "ok", f"version {version}, and this tinymlops writes {SCHEMA_VERSION}")
         for what, look, fine in (
             ("database", lambda: _page_problems(database), "every page and index fits"),
-            ("audit log", database.verify_audit, "every entry follows from the one before"),
+            (
+                "audit log",
+                database.verify_audit,
+                f"every entry follows from the one before; head {database.audit_head()}",
+            ),
             ("rows", database.damaged_rows, "every row has its checksum"),
         ):
             yield from _reported(what, look, fine, database.path)
@@ -235,7 +239,12 @@ def _file_system(path: Path) -> Finding:
 
 
 def _permissions(path: Path) -> Finding:
-    note = file_systems.privacy_note(path)
+    looks = (
+        file_systems.writing_note(path, all_files=True),
+        file_systems.privacy_note(path),
+        file_systems.parents_note(path),
+    )
+    note = "; ".join(filter(None, looks))
     return Finding("permissions", "warning" if note else "ok", note or "only its owner may enter")
 
 

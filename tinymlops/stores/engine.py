@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from glob import iglob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,17 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-__all__ = ["FUNCTIONS", "READS_FILES", "SCHEMA", "Limits", "fold", "query", "relation_columns", "table_names"]
+__all__ = [
+    "FUNCTIONS",
+    "READS_FILES",
+    "SCHEMA",
+    "Limits",
+    "fold",
+    "query",
+    "relation_columns",
+    "reusing",
+    "table_names",
+]
 
 _UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _BATCH = 100_000
@@ -84,6 +95,22 @@ def relation_columns(
     run = _prepared(sql, tables or {}, root, data_dirs, threads, tmp)
     rows = within(limits or Limits(), lambda: run.rows(Limits(), none=True), stop=run.stop)
     return dict(as_polars(rows).schema)
+
+
+@contextmanager
+def reusing() -> Iterator[None]:
+    """Run the SELECTs of a block on one locked database after the other, as far as they open no file.
+
+    Each has a connection of its own, which sees no table of another. Making a database and locking it takes much longer
+    than a small SELECT. One whose SELECT failed is not used again.
+    """
+    pool = _Pool()
+    before = _POOL.set(pool)
+    try:
+        yield
+    finally:
+        _POOL.reset(before)
+        pool.close()
 
 
 def table_names(sql: str) -> set[str]:
@@ -154,12 +181,64 @@ def _prepared(
     directories = [root, *((root / directory).resolve() for directory in data_dirs)]
     with ExitStack() as stack, _translated(directories):
         select = parse(located(parse(sql, tables), root), tables)  # the text that was checked is the one that runs
-        spill = stack.enter_context(scratch_directory(tmp)) if tmp is not None else None
-        connection = stack.enter_context(closing(_connect(threads)))
-        _register(connection, tables, select.tables)
-        memory = _lock_down(connection, _granted(select.files.values(), directories), spill)
+        pool = _POOL.get()
+        if pool is None or select.files or any(name.startswith(f"{SCHEMA}.") for name in map(fold, select.tables)):
+            spill = stack.enter_context(scratch_directory(tmp)) if tmp is not None else None
+            connection = stack.enter_context(closing(_connect(threads)))
+            _register(connection, tables, select.tables)
+            memory = _lock_down(connection, _granted(select.files.values(), directories), spill)
+        else:
+            locked = pool.take(threads, tmp)
+            stack.push(lambda failed, *_: pool.give_back(locked, sound=failed is None))
+            connection, memory = stack.enter_context(closing(locked.connection.cursor())), locked.memory
+            _register(connection, tables, select.tables)
         files = Marks(path for name in select.files.values() for path in (name, *iglob(name, recursive=True)))
         return _Run(connection, select.text, directories, memory, files, stack.pop_all())
+
+
+@dataclass(frozen=True)
+class _Locked:
+    """A locked database that may open no file, and is in use by one SELECT at most."""
+
+    connection: duckdb.DuckDBPyConnection
+    memory: int
+    made_for: tuple[int | None, Path | None]
+    opened: ExitStack
+
+
+@dataclass
+class _Pool:
+    """The locked databases that are free; a SELECT that was left to run when its time was over keeps its own."""
+
+    free: list[_Locked] = field(default_factory=list)
+    closed: bool = False
+
+    def take(self, threads: int | None, tmp: Path | None) -> _Locked:
+        while self.free:
+            locked = self.free.pop()
+            if locked.made_for == (threads, tmp):
+                return locked
+            locked.opened.close()
+        with ExitStack() as stack:
+            spill = stack.enter_context(scratch_directory(tmp)) if tmp is not None else None
+            connection = stack.enter_context(closing(_connect(threads)))
+            memory = _lock_down(connection, ([], []), spill)
+            return _Locked(connection, memory, (threads, tmp), stack.pop_all())
+
+    def give_back(self, locked: _Locked, *, sound: bool) -> None:
+        """Take a database back; called by the thread of its SELECT."""
+        if sound and not self.closed:
+            self.free.append(locked)
+        else:
+            locked.opened.close()
+
+    def close(self) -> None:
+        self.closed = True
+        while self.free:
+            self.free.pop().opened.close()
+
+
+_POOL: ContextVar[_Pool | None] = ContextVar("_POOL", default=None)
 
 
 def _register(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Any], named: Iterable[str]) -> None:
@@ -289,7 +368,7 @@ def _lock_down(connection: duckdb.DuckDBPyConnection, granted: tuple[list[str], 
     paths, directories = (", ".join(map(_text, names)) for names in granted)
     memory = _memory_limit(connection)
     for setting in (
-        "TimeZone = 'UTC'",
+        "GLOBAL TimeZone = 'UTC'",  # also that of further connections
         f"memory_limit = '{memory}B'",
         f"temp_directory = {_text(spill or '')}",
         f"allowed_paths = [{paths}]",

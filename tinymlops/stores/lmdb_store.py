@@ -255,6 +255,12 @@ class LmdbStore:
             return ConflictError(
                 f"the online store {self.path} has {_READERS} readers already", hint="close some processes"
             )
+        if isinstance(error, lmdb.LockError):
+            return ConflictError(
+                f"the online store {self.path} is open in another container, by a process with the same number, {os.getpid()}",
+                hint="type the command into that container (docker exec), or let both count their processes together "
+                "(docker run --pid container:NAME)",
+            )
         if isinstance(error, lmdb.BadValsizeError):
             return DataError(f"the online store {self.path} takes no empty key")
         if isinstance(error, lmdb.MemoryError):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 10
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -109,6 +109,14 @@ def _steps() -> Migrations:
         db.execute(_COLUMN_STATISTICS)
         db.execute(_FAILED_INGESTS)
 
+    @steps()
+    def m009_tokens_and_accesses(db: Database) -> None:
+        _run(db, _TOKENS)
+
+    @steps()
+    def m010_salts(db: Database) -> None:
+        db.execute(_SALTS)
+
     return steps
 
 
@@ -191,6 +199,12 @@ _FAILED_INGESTS = f"""CREATE TABLE failed_ingests (
     source TEXT PRIMARY KEY,
     error TEXT NOT NULL,
     at INTEGER NOT NULL,
+    {CHECK} INTEGER NOT NULL
+) STRICT"""
+
+_SALTS = f"""CREATE TABLE salts (
+    name TEXT PRIMARY KEY,
+    value BLOB NOT NULL,
     {CHECK} INTEGER NOT NULL
 ) STRICT"""
 
@@ -286,6 +300,38 @@ _DATASETS = (
         rows INTEGER NOT NULL,
         {CHECK} INTEGER NOT NULL,
         PRIMARY KEY (dataset, number)
+    ) STRICT""",
+)
+
+_TOKENS = (
+    f"""CREATE TABLE tokens (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL,
+        role TEXT NOT NULL,
+        digest BLOB NOT NULL,
+        rate ANY,
+        created_at INTEGER NOT NULL,
+        created_by TEXT NOT NULL,
+        expires_at INTEGER,
+        revoked_at INTEGER,
+        {CHECK} INTEGER NOT NULL
+    ) STRICT""",
+    "CREATE INDEX tokens_name ON tokens (name)",
+    f"""CREATE TABLE token_uses (
+        id TEXT PRIMARY KEY,
+        requests INTEGER NOT NULL,
+        last_at INTEGER NOT NULL,
+        {CHECK} INTEGER NOT NULL
+    ) STRICT""",
+    f"""CREATE TABLE accesses (
+        minute INTEGER NOT NULL,
+        actor TEXT NOT NULL,
+        consumer TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        names TEXT NOT NULL,
+        calls INTEGER NOT NULL,
+        {CHECK} INTEGER NOT NULL,
+        PRIMARY KEY (minute, actor, consumer, kind, names)
     ) STRICT""",
 )
 

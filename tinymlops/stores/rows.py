@@ -61,6 +61,7 @@ class RowCodec(Generic[T]):
         self.select = f"SELECT {self.columns} FROM {self.table}"
         marks = ", ".join("?" * len(stored))
         self.insert = f"INSERT INTO {self.table} ({self.columns}) VALUES ({marks})"
+        self.insert_new = f"{self.insert} ON CONFLICT ({', '.join(map(quoted, cls.key))}) DO NOTHING"
         self.put = f"INSERT OR REPLACE INTO {self.table} ({self.columns}) VALUES ({marks})"
         assignments = ", ".join(f"{name} = ?" for name in stored)
         self.update = f"UPDATE {self.table} SET {assignments} WHERE {self.key_condition}"

@@ -13,6 +13,7 @@ from tinymlops.errors import ConflictError, DataError, NotFoundError
 from tinymlops.records import AuditEntry, Counter, Record
 from tinymlops.stores._sqlite import translated
 from tinymlops.stores._verify import GENESIS, audit_hash, read_counter
+from tinymlops.stores.pseudonyms import Person, pseudonymous
 from tinymlops.stores.rows import RowCodec, codec_for, quoted
 from tinymlops.times import from_micros, system_clock, to_micros
 
@@ -89,6 +90,10 @@ class Transaction:
             ConflictError: If a key exists; then the transaction must be left.
         """
         self._change_many(records, lambda codec: codec.insert)
+
+    def insert_new(self, records: Iterable[Record]) -> None:
+        """Add records of one class, except those whose key exists."""
+        self._change_many(records, lambda codec: codec.insert_new)
 
     def put(self, record: Record) -> None:
         """Add a record, or replace the one with its key."""
@@ -175,10 +180,15 @@ class Transaction:
         self._set_counter("commits", number)
         return number
 
-    def audit(self, action: str, subject: str, **detail: object) -> AuditEntry:
+    def audit(self, action: str, subject: str | Person, **detail: object) -> AuditEntry:
         """Append an entry to the audit log, chained to the one before by its hash.
 
         The time is the machine's, also where the workspace runs on a replay clock.
+
+        Args:
+            action: What is done, such as "run.start".
+            subject: What it is done to.
+            detail: More about it: never a value of a row, and what callers write only as `FreeText` or `Person`.
         """
         assert self._actor is not None, "a write that is not audited says nothing in the audit log"
         last = self.list(AuditEntry, order="-n", limit=1)
@@ -187,8 +197,8 @@ class Transaction:
             at=from_micros(to_micros(system_clock())),
             actor=self._actor,
             action=action,
-            subject=subject,
-            detail=detail,
+            subject=pseudonymous(self, subject),
+            detail={name: pseudonymous(self, value) for name, value in detail.items()},
             previous=last[0].hash if last else GENESIS,
             hash="",
         )

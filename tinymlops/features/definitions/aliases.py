@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tinymlops.errors import DefinitionError
-from tinymlops.features.definitions.specs import EntitySpec, OnDemandSpec, ViewSpec
+from tinymlops.features.definitions.specs import EntitySpec, OnDemandSpec, ServiceSpec, TrainingSetSpec, ViewSpec
 
 if TYPE_CHECKING:
     from tinymlops.features.definitions.definitions import Definitions
@@ -70,13 +70,21 @@ def check_aliases(definitions: Definitions) -> None:
         definitions: All that are or will be in force.
 
     Raises:
-        DefinitionError: If it is one of two columns, or the name of a key column, a request field or a feature.
+        DefinitionError: If it is one of two columns, or the name of a key column, a request field or a feature, roles included.
     """
     taken: dict[str, str] = {}
     for view in definitions.of(ViewSpec).values():
         taken.update(dict.fromkeys(view.features, f"a feature of {view.name!r}"))
     for on_demand in definitions.of(OnDemandSpec).values():
         taken.update(dict.fromkeys(on_demand.request, f"a request field of {on_demand.name!r}"))
+    sets: list[ServiceSpec | TrainingSetSpec] = [*definitions.of(ServiceSpec).values()]
+    for spec in [*sets, *definitions.of(TrainingSetSpec).values()]:
+        for request in spec.features:
+            named = f"what {spec.name!r} calls"
+            taken.update(dict.fromkeys(request.on or (), f"{named} the key of {request.view!r}"))
+            if request.prefix and not request.on_demand:
+                view = definitions.for_request(request).get(ViewSpec, request.view)
+                taken.update({request.prefix + one: f"{named} a feature of {view.name!r}" for one in view.features})
     for entity in definitions.of(EntitySpec).values():
         taken.update(dict.fromkeys(entity.key, f"a key column of {entity.name!r}"))
     columns: dict[str, str] = {}

@@ -29,6 +29,7 @@ import msgspec
 from tinymlops.errors import DefinitionError, TinyMLOpsError, is_fault
 from tinymlops.features.definitions.code_cover import cover, digest_of_definition
 from tinymlops.features.definitions.specs import AnySpec, CodeCover, CodeReference, OnDemandSpec, SourceSpec
+from tinymlops.secrets import without_secrets
 from tinymlops.stores.directory import workspace_around
 
 __all__ = [
@@ -183,7 +184,7 @@ def told(error: BaseException, root: Path) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if Path(frame.filename).parent.is_relative_to(root)]
     place = f" ({Path(own[-1].filename).relative_to(root)}, line {own[-1].lineno})" if own else ""
-    said = str(error).strip().partition("\n")[0][:_SHOWN]
+    said = without_secrets(str(error).strip().partition("\n")[0])[:_SHOWN]
     return f"{type(error).__name__}{f': {said}' if said else ''}{place}"
 
 

@@ -392,8 +392,8 @@ class _Walk:
         text = space.text
         assert text is not None, "what is bound has a text"
         statements, value = text.bound[name], space.values.get(name)
-        described = [_described(text, one) for one in statements]
         literal = None if name in text.changed else self._literal(statements, space)
+        described = [] if literal is not None else [_described(text, one) for one in statements]
         unseen, found, more = list[str](), list[tuple[str, dict[str, Any], str, Any]](), ""
         if literal is not None:
             own = f"value {literal}"
@@ -407,8 +407,9 @@ class _Walk:
             unseen.append("a value that functions change")
         for function in _functions_of(value):
             if not _same_file(function.__code__.co_filename, space.file):
-                if isinstance(value, FunctionType) and self._names.owns(function):
-                    found.append((f"{name}=", function.__globals__, "", function))
+                if self._names.owns(function):
+                    own_name = "" if isinstance(value, FunctionType) else function.__name__
+                    found.append((f"{name}={own_name}", function.__globals__, "", function))
             elif defines and not _nodes_of(function, space)[1]:
                 unseen.append("its file is not what was loaded")
                 more += digest_of_code(function.__code__)

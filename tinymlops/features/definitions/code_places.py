@@ -41,8 +41,9 @@ def _of_python() -> tuple[str, ...]:
 
 def is_of_tinymlops(value: object) -> bool:
     """Return whether a value is tinymlops itself, or one of its nouns."""
-    name = value.__name__ if isinstance(value, ModuleType) else getattr(type(value), "__module__", None) or ""
-    return name == "tinymlops" or name.startswith("tinymlops.")
+    name = value.__name__ if isinstance(value, ModuleType) else getattr(type(value), "__module__", None)
+    # A class may have a property of this name.
+    return isinstance(name, str) and (name == "tinymlops" or name.startswith("tinymlops."))
 
 
 @lru_cache(maxsize=256)

@@ -25,7 +25,10 @@ __all__ = [
 _UNSAID = frozenset(("ctx", "kind", "type_comment", "type_ignores"))
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _CHANGING = frozenset(
-    ("add", "append", "clear", "discard", "extend", "insert", "pop", "popitem", "remove", "setdefault", "update")
+    (
+        *("add", "append", "clear", "discard", "extend", "insert", "pop", "popitem", "remove", "reverse"),
+        *("setdefault", "sort", "update"),
+    )
 )
 
 
@@ -70,7 +73,8 @@ class CodeText:
     @cached_property
     def stars(self) -> list[str]:
         """The modules that all names are imported from."""
-        found = [node for statement in self._top for node in _at_top(statement) if isinstance(node, ast.ImportFrom)]
+        nodes = [node for statement in self._top for node in _statements(statement, top=True)]
+        found = [node for node in nodes if isinstance(node, ast.ImportFrom)]
         return ["." * one.level + (one.module or "") for one in found if one.names[0].name == "*"]
 
     @cached_property
@@ -237,6 +241,8 @@ def chains_in(nodes: Iterable[ast.AST]) -> list[tuple[str, ...]]:
     found: set[tuple[str, ...]] = set()
     for node in nodes:
         outside = _outside(node)
+        if outside is not None:  # a name that the code itself imports is one of another module
+            outside |= imports_in(node).keys()
         found |= {chain for chain in _chains(node) if outside is None or chain[0] in outside}
     return sorted(found)
 
@@ -277,7 +283,7 @@ def imports_in(node: ast.AST, *, top: bool = False) -> dict[str, Import]:
         top: Leave out those in functions and classes.
     """
     found: dict[str, Import] = {}
-    for one in _at_top(node) if top else ast.walk(node):
+    for one in _statements(node, top=top):
         if isinstance(one, ast.Import):
             for alias in one.names:
                 first = alias.name.partition(".")[0]
@@ -288,6 +294,14 @@ def imports_in(node: ast.AST, *, top: bool = False) -> dict[str, Import]:
                 alias.asname or alias.name: Import(module, alias.name) for alias in one.names if alias.name != "*"
             }
     return found
+
+
+def _statements(node: ast.AST, *, top: bool) -> Iterator[ast.AST]:
+    """Yield the statements of a piece of code; expressions, which may be long, are not looked into."""
+    yield node
+    if not isinstance(node, ast.expr) and not (top and isinstance(node, _Function | ast.ClassDef)):
+        for child in ast.iter_child_nodes(node):
+            yield from () if isinstance(child, ast.expr) else _statements(child, top=top)
 
 
 def _at_top(node: ast.AST) -> Iterator[ast.AST]:
@@ -327,6 +341,8 @@ def _changed_by(node: ast.AST) -> Iterator[str]:
         place = node.value
     elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _CHANGING:
         place = node.func.value
+    elif isinstance(node, ast.Call) and _chain(node.func) in (("setattr",), ("delattr",)) and node.args:
+        place = node.args[0]
     while isinstance(place, ast.Subscript | ast.Attribute):
         place = place.value
     if isinstance(place, ast.Name):

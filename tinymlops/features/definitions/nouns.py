@@ -65,7 +65,7 @@ def check_name(name: str, what: str) -> str:
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise DefinitionError(
-            f"{name!r} cannot be the name of a {what}",
+            f"{name!r} cannot be the name of {'an' if what[0] in 'aeiou' else 'a'} {what}",
             hint="use lower-case letters, digits, _ and -, beginning with a letter, 63 at most",
         )
     return name

@@ -403,7 +403,14 @@ def model_dtype(series: pl.Series) -> pl.Series:
     if dtype == pl.Boolean or dtype == pl.String:
         return series
     if dtype.is_integer():
-        return series.cast(pl.Int64)
+        whole = series.cast(pl.Int64, strict=False)
+        if whole.null_count() > series.null_count():
+            big = series.filter(whole.is_null() & series.is_not_null())[0]
+            raise DataError(
+                f"feature {series.name!r} is {big} in a row, which no 64-bit integer with a sign holds",
+                hint="turn it into a string, or into a float if near is enough, in the view or an on-demand view",
+            )
+        return whole
     if dtype.is_numeric() or dtype == pl.Null:
         return series.cast(pl.Float64)
     if isinstance(dtype, pl.Enum | pl.Categorical):

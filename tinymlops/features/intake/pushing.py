@@ -28,6 +28,7 @@ from tinymlops.features.intake.row_wise import check_row_wise
 from tinymlops.features.intake.taking_in import entity_keys, judged_now, refuse_other_dating
 from tinymlops.records import PushBatch, PushedRow, SourceState
 from tinymlops.schema import parse_dtype
+from tinymlops.stores.pseudonyms import FreeText
 from tinymlops.times import from_micros
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ def push(
 
     looked = None if settling is not None or not frame.height else look(context, source, frame, moment="push")
     decided: list[Decision] = []
+    actor = context.scope.actor  # here, because another thread may commit for this one
 
     def store(tx: Transaction) -> tuple[tuple[int, int, int, int], int]:
         decided.clear()  # this may be done more than once
@@ -133,7 +135,7 @@ def push(
         writing = _Writing(context, tx, source, place, state, own)
         counts = writing.store(frame, batch_id, keys, looked, decided, settling)
         if settling is not None:
-            settling.store(tx, "released", at=context.clock(), by=context.scope.actor)
+            settling.store(tx, "released", at=context.clock(), by=actor)
         return counts, tx.sequence()
 
     with context.scope.publishing() if looked is not None and looked.fails else nullcontext():
@@ -268,7 +270,8 @@ class _Writing:
             for i, row in enumerate(fresh, start=1)
         )
         self._put_state(fresh, base)
-        self._tx.audit("push", self._source.name, rows=len(fresh), batch_id=batch_id)
+        named = None if batch_id is None else FreeText(batch_id)
+        self._tx.audit("push", self._source.name, rows=len(fresh), batch_id=named)
         moved = sum(row.moved for row in fresh)
         return len(fresh) - moved - corrected, corrected, len(rows) - len(fresh) + moved, held
 

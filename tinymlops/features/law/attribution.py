@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from tinymlops.features.law.late_rows import CORRECTION, DELETION, NEW
-from tinymlops.features.law.matching import differing
+from tinymlops.features.law.matching import differing, place_among, places_in
 from tinymlops.features.law.states import DEFINITION, SPINE, States
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def attribute(
         changed: Column to which of the matched rows differ in it.
         shown: Brings a column to the type in which it is compared.
     """
-    found = _Attribution(states, {name: np.searchsorted(rows, places) for name, places in changed.items()}, shown)
+    found = _Attribution(states, {name: place_among(rows, places) for name, places in changed.items()}, shown)
     found.try_alone()
     found.try_without()
     return {
@@ -85,6 +85,11 @@ class _Attribution:
 
     def try_without(self) -> None:
         """Of what no change does alone, leave out one after the other: what then differs takes that change too."""
+        for name, touching in self.touching.items():
+            # Without one of two changes there is the other alone, which does not make the cell what it became.
+            rest = self._possible[name] & (self._possible[name] - np.uint8(1))
+            two = (self.cause[name] == JOINT) & (rest > 0) & (rest & (rest - np.uint8(1)) == 0)
+            touching[two] = self._possible[name][two]
         for bit, cells_of in self._computed(without=True):
             for name, (cells, at, value) in cells_of.items():
                 after = self._shown(self._states.pair(name, at)[1])
@@ -97,17 +102,17 @@ class _Attribution:
         """Give each change, and of each column the open cells that it can touch, their rows, and their values with it."""
         for bit in CAUSES.values():
             cells_of = {
-                name: np.flatnonzero((cause == JOINT) & (self._possible[name] & bit > 0))
+                name: np.flatnonzero((cause == JOINT) & (self._possible[name] & ~self.touching[name] & bit > 0))
                 for name, cause in self.cause.items()
             }
             cells_of = {name: cells for name, cells in cells_of.items() if cells.size}
             if not cells_of:
                 continue
-            rows = np.unique(np.concatenate([self._changed[name][cells] for name, cells in cells_of.items()]))
+            rows = places_in([self._changed[name][cells] for name, cells in cells_of.items()])
             values = self._states.values(EVERY & ~bit if without else bit, rows, {*cells_of})
             found = {}
             for name, cells in cells_of.items():
                 at = self._changed[name][cells]
                 value = self._shown(values[name]) if name in values else pl.Series(name, [None] * rows.size)
-                found[name] = cells, at, value[np.searchsorted(rows, at)]
+                found[name] = cells, at, value[place_among(rows, at)]
             yield bit, found

@@ -224,8 +224,7 @@ _OWN = ("column", "before", "after", "cause", "together")
 
 
 def _counted(cells: Cells) -> dict[str, int]:
-    codes, counts = np.unique(cells.cause, return_counts=True)
-    found = {_NAMES[int(code)]: int(count) for code, count in zip(codes, counts, strict=True)}
+    found = {_NAMES[code]: int(count) for code, count in enumerate(np.bincount(cells.cause)) if count}
     return {name: found[name] for name in _ORDER if name in found}
 
 

@@ -23,7 +23,7 @@ from tinymlops.features.law.attribution import CAUSES, JOINT, UNKNOWN, attribute
 from tinymlops.features.law.data_diff import ChangedColumn, DataDiff, DiffExample, causes_in
 from tinymlops.features.law.differences import differences
 from tinymlops.features.law.late_rows import DATA
-from tinymlops.features.law.matching import MatchedRows, differing, match_rows
+from tinymlops.features.law.matching import MatchedRows, differing, match_rows, places_in
 from tinymlops.features.law.states import Outcome, State, States
 from tinymlops.frames import to_polars
 from tinymlops.presence import absent_columns
@@ -204,14 +204,17 @@ def _parts(context: Context, spec: TrainingSetSpec) -> dict[str, AnySpec]:
 def _compared(first: _Side, second: _Side, advance: Callable[[int], None]) -> DataDiff:
     """Compare two sides; changes are made from the lesser sequence to the greater, whichever comes first."""
     keys = _keys_of(first, second)
-    matched = match_rows(_rows_of(first, keys), _rows_of(second, keys), [*keys, _TIME])
+    spines = [side.state.spine for side in (first, second)]
+    fields = [name for name in spines[0].columns if name in spines[1].columns and name not in (*keys, _TIME)]
+    rows_of = [_rows_of(side, keys).with_columns(side.state.spine.select(fields)) for side in (first, second)]
+    matched = match_rows(rows_of[0], rows_of[1], [*keys, _TIME], fields)
     used = first.used[matched.first] & second.used[matched.second]
     pairs = (matched.first[used], matched.second[used])
     columns = [name for name in first.shown if name in second.shown]
     changed = {name: _changed(first.shown[name], second.shown[name], pairs) for name in columns}
     changed = {name: places for name, places in changed.items() if places.size}
     advance(1)
-    rows = np.unique(np.concatenate(list(changed.values()))) if changed else np.zeros(0, np.int64)
+    rows = places_in(list(changed.values()))
     found: dict[str, Cells] = {}
     states = None
     if changed:
@@ -351,8 +354,8 @@ def _example(
     return DiffExample(
         row=shown.row(place, named=True),
         column=name,
-        before=column.before[at],
-        after=column.after[at],
+        before=column.before[at : at + 1].to_list()[0],
+        after=column.after[at : at + 1].to_list()[0],
         cause="joint" if cause == JOINT else next(iter(causes_in(cause)), "unknown"),
         together=causes_in(touching) if cause == JOINT else (),
         records=tuple(records),

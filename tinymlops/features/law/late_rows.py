@@ -8,7 +8,7 @@ followed by another version, as where a correction moves a row to another key. W
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.frames import Role
 
-__all__ = ["CORRECTION", "DELETION", "NEW", "Between", "LateRows", "late_rows"]
+__all__ = ["CORRECTION", "DELETION", "NEW", "Between", "LateRows", "Reach", "late_rows"]
 
 NEW, CORRECTION, DELETION = 2, 4, 8
 """Kinds of changes of rows, as bits."""
@@ -41,6 +41,18 @@ DATA = NEW | CORRECTION | DELETION
 
 Between = tuple[int, int]
 """Two sequences: what was known at the first, and at the second, which is not less."""
+
+
+_FIRST, _LAST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
+
+
+class Reach(NamedTuple):
+    """The events that a column reads of each spine row's key: none that is earlier or later makes a difference to it."""
+
+    first: Array | None
+    """int64[m], microseconds UTC; None for all of history."""
+    last: Array
+    """int64[m], microseconds UTC."""
 
 
 class LateRows:
@@ -58,8 +70,8 @@ class LateRows:
         """Return the rows as of the earlier sequence and those of some kinds of changes since: columns of `stored_rows`."""
         raise NotImplementedError
 
-    def kinds_of(self, key: Sequence[str], spine_keys: Sequence[pl.Series]) -> Array:
-        """Return uint8[m], the kinds of changes, as bits, that rows with each spine row's key had."""
+    def kinds_of(self, key: Sequence[str], spine_keys: Sequence[pl.Series], reach: Reach) -> Array:
+        """Return uint8[m], the kinds of changes, as bits, that rows with each spine row's key had within reach."""
         raise NotImplementedError
 
     def records(self, key: Sequence[str], spine_keys: Sequence[pl.Series], changes: int) -> pl.DataFrame:
@@ -122,14 +134,41 @@ class _Stored(LateRows):
         late = self._kind > 0
         return self._rows.filter(pl.Series(late)), self._kind[late]
 
-    def kinds_of(self, key: Sequence[str], spine_keys: Sequence[pl.Series]) -> Array:
+    def kinds_of(self, key: Sequence[str], spine_keys: Sequence[pl.Series], reach: Reach) -> Array:
         rows, kinds = self._late
         of_spine, of_rows, count = encode(spine_keys, key_columns(rows, self._origin, key), key)
-        bits = np.zeros(count + 1, np.uint8)  # the last one is that of a null key
+        found = np.zeros(of_spine.size, np.uint8)
         for kind in (NEW, CORRECTION, DELETION):
-            bits[of_rows[(kinds == kind) & (of_rows >= 0)]] |= np.uint8(kind)
-        found: Array = bits[of_spine]
+            chosen = (kinds == kind) & (of_rows >= 0)
+            if chosen.any():
+                # The last key is that of a null.
+                first, last = np.full(count + 1, _LAST), np.full(count + 1, _FIRST)
+                np.minimum.at(first, of_rows[chosen], self._events[0][chosen])
+                np.maximum.at(last, of_rows[chosen], self._events[1][chosen])
+                touches = first[of_spine] <= reach.last
+                if reach.first is not None:
+                    touches &= last[of_spine] >= reach.first
+                found[touches] |= np.uint8(kind)
         return found
+
+    @cached_property
+    def _events(self) -> tuple[Array, Array]:
+        """Of each late row the first and the last event that the versions of its id ever had; without limit if one has none."""
+        late, event, own = self._late[0], pl.col("__event"), self._origin.id
+        if own is None or own not in late.columns:
+            found = late.select(first=event, last=event)
+        else:
+            spans = (
+                self._rows.select(pl.col(own).alias("id"), "__event")
+                .join(late.select(pl.col(own).alias("id")).drop_nulls(), on="id", how="semi")
+                .group_by("id")
+                .agg(event.fill_null(_FIRST).min().alias("first"), event.fill_null(_LAST).max().alias("last"))
+            )
+            found = late.select(pl.col(own).alias("id"), "__event").join(
+                spans, on="id", how="left", maintain_order="left"
+            )
+            found = found.select(pl.col("first", "last").fill_null(event))
+        return found["first"].fill_null(_FIRST).to_numpy(), found["last"].fill_null(_LAST).to_numpy()
 
     def records(self, key: Sequence[str], spine_keys: Sequence[pl.Series], changes: int) -> pl.DataFrame:
         rows, kinds = self._late
@@ -150,13 +189,11 @@ class _Stored(LateRows):
             kinds[late] = np.where(rows["__deleted"].to_numpy()[late], DELETION, NEW)
             return kinds
         versions = rows.select(pl.col(self._origin.id).alias("id"), "__sequence", "__deleted")
-        known = versions.filter(pl.Series(~late)).select("id").drop_nulls().unique()
-        if self._anew:
-            known = self._counted.select("id")
         place = pl.Series("place", np.flatnonzero(late))
-        of_known = (
-            versions.filter(pl.Series(late)).with_columns(place).join(known, on="id", how="semi", maintain_order="left")
-        )
+        after = versions.filter(pl.Series(late)).with_columns(place)
+        before = self._counted if self._anew else versions.filter(pl.Series(~late))
+        known = before.select("id").join(after.select("id"), on="id", how="semi")
+        of_known = after.join(known, on="id", how="semi", maintain_order="left")
         kinds[late] = NEW
         stands = pl.col("__sequence").filter(~pl.col("__deleted")).max().over("id").fill_null(0)
         gone = of_known.select(pl.col("__deleted") & (pl.col("__sequence") > stands)).to_series().to_numpy()
@@ -240,7 +277,7 @@ class _Rebuilt(LateRows):
             rows = rows.with_columns(times_of(rows[made.timestamp], made, role="spine").alias("__event"))
         return rows
 
-    def kinds_of(self, key: Sequence[str], spine_keys: Sequence[pl.Series]) -> Array:  # noqa: ARG002 - as `LateRows`
+    def kinds_of(self, key: Sequence[str], spine_keys: Sequence[pl.Series], reach: Reach) -> Array:  # noqa: ARG002 - as `LateRows`
         """Return the kinds of changes of all inputs: a row may be made of any of theirs."""
         return np.full(len(spine_keys[0]), self.kinds, np.uint8)
 

@@ -12,6 +12,7 @@ from tinymlops.features.law.leaks_in_data import corrected_later, single_feature
 from tinymlops.features.law.purity import impurities
 from tinymlops.features.law.replay import chosen_rows, replay
 from tinymlops.findings import Finding, LintReport, sorted_out
+from tinymlops.stores.engine import reusing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,10 +42,11 @@ def lint(context: Context, names: Sequence[str], *, rows: int, seed: int, pure: 
         raise DefinitionError(f"replay={rows} is not a number of rows", hint="use 0 or more, such as 200")
     chosen, services = _chosen(context.definitions, names)
     found, replayed, run_twice = static_findings(context, chosen, services), 0, 0
-    for spec in chosen:
-        in_data, count = _in_data(context, spec, rows, seed)
-        found += in_data
-        replayed += count
+    with reusing():  # a replay runs the SQL of a transformation once for each row
+        for spec in chosen:
+            in_data, count = _in_data(context, spec, rows, seed)
+            found += in_data
+            replayed += count
     if pure:
         impure, run_twice = impurities(context, seed)
         found += impure

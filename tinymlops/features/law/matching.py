@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from tinymlops.features.compute.arranged import Array
 
-__all__ = ["MatchedRows", "differing", "in_text", "match_rows"]
+__all__ = ["MatchedRows", "differing", "in_text", "match_rows", "place_among", "places_in"]
 
 
 class MatchedRows(NamedTuple):
@@ -26,18 +26,41 @@ class MatchedRows(NamedTuple):
     only_second: Array
 
 
-def match_rows(first: pl.DataFrame, second: pl.DataFrame, columns: Sequence[str]) -> MatchedRows:
-    """Match the rows of two tables by the values of some columns, nulls by nulls, equal rows in their order.
+def match_rows(
+    first: pl.DataFrame, second: pl.DataFrame, columns: Sequence[str], also: Sequence[str] = ()
+) -> MatchedRows:
+    """Match the rows of two tables by the values of some columns, nulls by nulls.
 
     Args:
         first: A table with these columns.
         second: Another one.
         columns: The columns; integers of any width match by value, and what has no common type as text.
+        also: Further ones, for rows that are equal in these: those that are equal here too come first, the rest in order.
     """
-    one, other = _alike(first.select(columns), second.select(columns))
-    if one.height == other.height and all(not differing(one[name], other[name]).size for name in columns):
+    one, other = _alike(first.select(*columns, *also), second.select(*columns, *also))
+    told = [name for name in also if not one.schema[name].is_nested()]
+    same = one.height == other.height and _same(one, other, columns)
+    if same and (_same(one, other, told) or not one.select(columns).is_duplicated().any()):
         every, none = np.arange(one.height), np.zeros(0, np.int64)
         return MatchedRows(every, every, none, none)
+    if not told or not (one.select(columns).is_duplicated().any() or other.select(columns).is_duplicated().any()):
+        return _joined(one, other, columns)
+    by_all = _joined(one, other, [*columns, *told])
+    rest = _joined(one[by_all.only_first], other[by_all.only_second], columns)
+    firsts = np.concatenate([by_all.first, by_all.only_first[rest.first]])
+    seconds = np.concatenate([by_all.second, by_all.only_second[rest.second]])
+    order = np.argsort(firsts, kind="stable")
+    return MatchedRows(
+        firsts[order], seconds[order], by_all.only_first[rest.only_first], by_all.only_second[rest.only_second]
+    )
+
+
+def _same(one: pl.DataFrame, other: pl.DataFrame, columns: Sequence[str]) -> bool:
+    return all(not differing(one[name], other[name]).size for name in columns)
+
+
+def _joined(one: pl.DataFrame, other: pl.DataFrame, columns: Sequence[str]) -> MatchedRows:
+    """Match rows by columns of one type each, equal rows in their order."""
     one, other = (_numbered(frame, columns) for frame in (one, other))
     places = other.with_row_index("__second")
     pairs = one.with_row_index("__first").join(
@@ -83,11 +106,39 @@ def differing(one: pl.Series, other: pl.Series) -> Array:
     return np.flatnonzero(one.ne_missing(other).to_numpy())
 
 
+def places_in(several: Sequence[Array]) -> Array:
+    """Return all places that are in any of these arrays, ascending; it takes memory for as many as the greatest.
+
+    Example:
+        >>> places_in([np.array([1, 4]), np.array([0, 4])]).tolist()
+        [0, 1, 4]
+    """
+    marked = np.zeros(max((int(one.max()) + 1 for one in several if one.size), default=0), np.bool_)
+    for one in several:
+        marked[one] = True
+    return np.flatnonzero(marked)
+
+
+def place_among(places: Array, wanted: Array) -> Array:
+    """Return where each of some places is among `places`, which are ascending and hold them all.
+
+    Example:
+        >>> place_among(np.array([2, 5, 9]), np.array([9, 2])).tolist()
+        [2, 0]
+    """
+    if not wanted.size:
+        return np.zeros(0, np.int64)
+    number = np.zeros(int(places[-1]) + 1, np.int64)
+    number[places] = np.arange(places.size)
+    found: Array = number[wanted]
+    return found
+
+
 def in_text(column: pl.Series) -> pl.Series:
     """Write each value as text; nulls stay."""
     if column.dtype.is_nested() or column.dtype == pl.Binary:
         return pl.Series(column.name, [None if value is None else str(value) for value in column.to_list()], pl.String)
-    return column.cast(pl.String)
+    return column.dt.to_string("iso") if column.dtype == pl.Duration else column.cast(pl.String)
 
 
 def _as_text(column: pl.Series) -> pl.Series:
@@ -135,4 +186,4 @@ def _alike(one: pl.DataFrame, other: pl.DataFrame) -> tuple[pl.DataFrame, pl.Dat
 
 def _numbered(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
     """Number equal rows from 0."""
-    return frame.with_columns(pl.int_range(pl.len()).over(columns).alias("__number"))
+    return frame.select(columns).with_columns(pl.int_range(pl.len()).over(columns).alias("__number"))

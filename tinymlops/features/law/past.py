@@ -24,7 +24,7 @@ from tinymlops.features.history.sources import SYSTEM, run_transformation, with_
 from tinymlops.features.history.stored import newest_rebuild, stored_rows
 from tinymlops.features.intake.changes import first, in_order
 from tinymlops.features.intake.taking_in import entity_keys
-from tinymlops.features.law.visible import ALWAYS, Records, of_rows, visible
+from tinymlops.features.law.visible import ALWAYS, ByEvent, Records, of_rows, visible
 from tinymlops.times import from_micros
 
 if TYPE_CHECKING:
@@ -70,12 +70,35 @@ class Past:
         self._time = time
 
     def replayed(self) -> dict[str, pl.Series]:
-        """Return the features of all rows: m values each."""
-        parts = [self.values(row, []) for row in range(len(self.times))]
+        """Return the features of all rows: m values each. Many are computed at once; each sees copies of its own."""
+        plan = msgspec.structs.replace(self.plan, key=(_SAMPLE,), on=(_SAMPLE,))
+        spine = self.spine.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias(_SAMPLE))
+        parts = [
+            compute_view(plan, copied, spine[start:stop], self._time[start:stop]).columns
+            for start, stop, copied in self.copies()
+        ]
         return {name: pl.concat([part[name] for part in parts], how="vertical") for name in parts[0]} if parts else {}
+
+    def copies(self) -> Iterator[tuple[int, int, pl.DataFrame]]:
+        """Give runs of spine rows, and the records that these see, each with the number of its spine row."""
+        start, frames, height = 0, list[pl.DataFrame](), 0
+        for row in range(len(self.times)):
+            seen = self._records(row, []).with_columns(pl.lit(row, pl.Int64).alias(_SAMPLE))
+            if frames and (height >= _COPIED or seen.schema != frames[0].schema):
+                yield start, row, pl.concat(frames)
+                start, frames, height = row, [], 0
+            frames.append(seen)
+            height += seen.height
+        if frames:
+            yield start, len(self.times), pl.concat(frames)
 
     def values(self, row: int, changes: Sequence[Change]) -> dict[str, pl.Series]:
         """Return the features of one row, from what it could see and a few changes that came later."""
+        rows = self._records(row, changes)
+        return compute_view(self.plan, rows, self.spine[row : row + 1], self._time[row : row + 1]).columns
+
+    def _records(self, row: int, changes: Sequence[Change]) -> pl.DataFrame:
+        """Return the records of a row's key that its view reads, from what it could see and a few changes."""
         raise NotImplementedError
 
     def changes(self, row: int) -> list[Change]:
@@ -97,10 +120,6 @@ class Past:
             same = self.values(row, changes[:middle])[name].equals(seen, null_equal=True)
             low, high = (middle, high) if same else (low, middle)
         return changes[high - 1]
-
-    def _computed(self, row: int, rows: pl.DataFrame) -> dict[str, pl.Series]:
-        """Compute one spine row from these records."""
-        return compute_view(self.plan, rows, self.spine[row : row + 1], self._time[row : row + 1]).columns
 
 
 def past_of(
@@ -136,39 +155,45 @@ class StoredPast(Past):
 
     def places_of(self, row: int) -> list[int]:
         """Return the places of all records of a row's key."""
-        return self._places.get(next(iter(_tuples([key[row : row + 1] for key in self.plan.keys_of(self.spine)]))), [])
+        return self._places.get(self._key(row), [])
+
+    def _key(self, row: int) -> object:
+        return next(iter(_tuples([key[row : row + 1] for key in self.plan.keys_of(self.spine)])))
 
     def seen(self, row: int) -> list[int]:
         """Return the places that a row sees and that its features reach."""
-        time = self.times[row]
-        found = _seen_by(self.plan, self.records, self.places_of(row), time)
-        reach = _reach(self.plan)
+        time, reach = self.times[row], self._reach
+        found = _seen_by(self.plan, self.records, self._near(row), time)
         return found if reach is None else [place for place in found if time - self.records.event[place] <= reach]
 
-    def replayed(self) -> dict[str, pl.Series]:
-        """Compute many rows at once: each sees copies of its own."""
-        plan = msgspec.structs.replace(self.plan, key=(_SAMPLE,), on=(_SAMPLE,))
-        spine = self.spine.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias(_SAMPLE))
-        parts = []
-        for start, stop, places, of in self._copies():
-            copied = self.rows[places].with_columns(pl.Series(_SAMPLE, of, dtype=pl.Int64))
-            parts.append(compute_view(plan, copied, spine[start:stop], self._time[start:stop]).columns)
-        return {name: pl.concat([part[name] for part in parts]) for name in parts[0]} if parts else {}
+    def _near(self, row: int) -> list[int]:
+        """Return the places of a row's key that may matter to it."""
+        key = self._key(row)
+        if key not in self._ordered:
+            self._ordered[key] = ByEvent(self.records, self.places_of(row))
+        return self._ordered[key].near(self.times[row], self._reach)
 
-    def _copies(self) -> Iterator[tuple[int, int, list[int], list[int]]]:
-        """Give runs of spine rows, the places of the records that these see, and whose copy each is."""
+    @cached_property
+    def _ordered(self) -> dict[object, ByEvent]:
+        return {}
+
+    @cached_property
+    def _reach(self) -> int | None:
+        return _reach(self.plan)
+
+    def copies(self) -> Iterator[tuple[int, int, pl.DataFrame]]:
+        """Give the same, with the records of a run taken at once."""
         start, places, of = 0, list[int](), list[int]()
         for row in range(len(self.times)):
             seen = self.seen(row)
             places += seen
             of += [row] * len(seen)
             if len(places) >= _COPIED or row + 1 == len(self.times):
-                yield start, row + 1, places, of
+                yield start, row + 1, self.rows[places].with_columns(pl.Series(_SAMPLE, of, dtype=pl.Int64))
                 start, places, of = row + 1, [], []
 
-    def values(self, row: int, changes: Sequence[Change]) -> dict[str, pl.Series]:
-        """Compute one row from copies of what it sees."""
-        return self._computed(row, self.rows[_changed(self.seen(row), changes)])
+    def _records(self, row: int, changes: Sequence[Change]) -> pl.DataFrame:
+        return self.rows[_changed(self.seen(row), changes)]
 
     def changes(self, row: int) -> list[Change]:
         """Return the records of the row's key that it does not see."""
@@ -192,10 +217,9 @@ class _RowWise(StoredPast):
     def _parents(self) -> pl.DataFrame:
         return stored_rows(self.context, self.plan.source.name, as_of=self.as_of)
 
-    def replayed(self) -> dict[str, pl.Series]:
-        return Past.replayed(self)
+    copies = Past.copies  # what is made of the records of each row is its own
 
-    def values(self, row: int, changes: Sequence[Change]) -> dict[str, pl.Series]:
+    def _records(self, row: int, changes: Sequence[Change]) -> pl.DataFrame:
         sequences = self.rows["__sequence"]
         seen = sequences[self.seen(row)]
         added = [change.adds for change in changes if change.adds is not None]
@@ -203,7 +227,7 @@ class _RowWise(StoredPast):
             pl.col("__sequence").is_in(seen.implode()) | pl.Series(_marked(added, self._parents.height))
         )
         made = through_row_wise(self.context, self.source, parents)
-        return self._computed(row, made.filter(pl.col("__sequence").is_in(seen.implode())))
+        return made.filter(pl.col("__sequence").is_in(seen.implode()))
 
     def changes(self, row: int) -> list[Change]:
         seen = set(self.rows["__sequence"][self.seen(row)].to_list())
@@ -257,7 +281,7 @@ class _Rebuilt(Past):
         definitions = self.context.definitions
         return graph.origin(definitions, definitions.get(SourceSpec, name))
 
-    def values(self, row: int, changes: Sequence[Change]) -> dict[str, pl.Series]:
+    def _records(self, row: int, changes: Sequence[Change]) -> pl.DataFrame:
         seen = {
             name: _changed(self._seen(name, row), [change for change in changes if change.source == name])
             for name in self._inputs
@@ -268,7 +292,7 @@ class _Rebuilt(Past):
         own = [place for place, one in enumerate(_tuples([rows[name] for name in self.plan.key])) if one == key]
         own = [] if None in key else own
         records = of_rows(rows, self.plan.source)
-        return self._computed(row, rows[_seen_by(self.plan, records, own, self.times[row])])
+        return rows[_seen_by(self.plan, records, own, self.times[row])]
 
     def _seen(self, name: str, row: int) -> list[int]:
         records = self._inputs[name].records

@@ -35,6 +35,7 @@ from tinymlops.features.standing import check_renames, notes_on_stored_rows, ren
 from tinymlops.findings import Finding, sorted_out
 from tinymlops.records import Definition
 from tinymlops.stores.generation import begin_change, end_change
+from tinymlops.stores.pseudonyms import FreeText
 from tinymlops.tables import html_list, html_table
 
 if TYPE_CHECKING:
@@ -255,7 +256,7 @@ def _write(planned: Plan, project: Project, scope: Scope, catalog: Catalog, mess
     code that was applied when a digest covered one function, what it reaches.
     """
     definitions = definitions_to_apply(project.specs(), catalog)
-    at, said = scope.clock(), {"message": message} if message else {}
+    at, said = scope.clock(), {"message": FreeText(message)} if message else {}
     with scope.write(audit="inside") as tx:
         in_force = catalog.list(tx=tx)
         _require_own(definitions, in_force, project.name)

@@ -12,6 +12,7 @@ import polars as pl
 
 from tinymlops.features.compute.views import plan_view
 from tinymlops.features.definitions import graph, specs
+from tinymlops.features.definitions.expressions import aggregates_in
 from tinymlops.features.definitions.graph import parameter_of
 from tinymlops.features.definitions.nouns import title_of
 from tinymlops.features.definitions.specs import (
@@ -24,7 +25,7 @@ from tinymlops.features.definitions.specs import (
 )
 from tinymlops.features.history.historical import FeatureColumns, in_order, view_columns
 from tinymlops.features.history.labels import outcomes_of
-from tinymlops.features.law.late_rows import DATA, NEW, Between, LateRows, late_rows
+from tinymlops.features.law.late_rows import DATA, NEW, Between, LateRows, Reach, late_rows
 from tinymlops.features.law.matching import differing
 
 if TYPE_CHECKING:
@@ -235,17 +236,30 @@ class States:
         if request is not None and request.on_demand:
             found = self._of_fields(state, request)
             for one in state.inputs_of(request):
-                found = found | self._of_source(state, one, after=after)
+                found = found | self._of_source(state, one, state.names_of(one), after=after)
             return found
-        found = self._of_source(state, request, after=after)
+        found = self._of_source(state, request, {column}, after=after)
         return found | self._of_maturity() if request is None else found
 
-    def _of_source(self, state: State, request: FeatureRequest | None, *, after: bool) -> Array:
+    def _of_source(self, state: State, request: FeatureRequest | None, names: set[str], *, after: bool) -> Array:
         late, key, on = self._source_of(state, request, after=after)
-        known = (id(late), tuple(key), tuple(on))
+        back, ahead = self._looks(state, request, names)
+        known = (id(late), tuple(key), tuple(on), back, ahead)
         if known not in self._bits:
-            self._bits[known] = late.kinds_of(key, [self._spines[after][name] for name in on])
+            reach = Reach(None if back is None else self._time - back, self._time + ahead)
+            self._bits[known] = late.kinds_of(key, [self._spines[after][name] for name in on], reach)
         return self._bits[known]
+
+    def _looks(self, state: State, request: FeatureRequest | None, names: set[str]) -> tuple[int | None, int]:
+        """Return how far columns look back from the time of a row, None for all of history, and ahead; microseconds."""
+        if request is None:
+            assert state.outcome is not None, "what has no request is the label"
+            label = state.outcome.spec
+            return 0, label.gap + label.horizon
+        plan = plan_view(state.context.definitions, request, spine_source=state.spine_source)
+        features = {name: one for name, one in plan.features.items() if plan.prefix + name in names}
+        spans = {plan.ttl if one.window is None else one.window for one in aggregates_in(features).values()}
+        return (None if None in spans or not spans else max(one for one in spans if one is not None)), 0
 
     def _of_fields(self, state: State, request: FeatureRequest) -> Array:
         spec = state.context.definitions.for_request(request).get(OnDemandSpec, request.view)

@@ -6,6 +6,7 @@ created time `c` or None, a sequence `n`, and perhaps an id; of the records of o
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from tinymlops.features.definitions.specs import SourceSpec
 
-__all__ = ["ALWAYS", "Records", "available", "of_rows", "visible"]
+__all__ = ["ALWAYS", "ByEvent", "Records", "available", "of_rows", "visible"]
 
 ALWAYS = float("-inf")
 """The time of records without one, and of a created time that is null: before every other."""
@@ -120,3 +121,32 @@ def visible(records: Records, places: Iterable[int], time: int, *, strict: bool)
         if ids[i] in repeated and (records.replaces[i] < time if strict else records.replaces[i] <= time):
             newest[ids[i]] = max(newest.get(ids[i], records.order[i]), records.order[i])
     return [i for i in seen if ids[i] not in newest or records.order[i] >= newest[ids[i]]]
+
+
+class ByEvent:
+    """The records of one key, to leave out those that cannot matter at a time.
+
+    Of an id with several versions each may end another, wherever its own event is: these are always kept. All other records
+    stand for themselves, and none is available before its event.
+
+    Args:
+        records: Of one source.
+        places: Those of the key.
+
+    Example:
+        >>> three = Records([1, 5, 9], [1, 5, 9], [1, 5, 9], [(1, 1), (5, 2), (9, 3)], [None] * 3, [False] * 3, frozenset())
+        >>> ByEvent(three, [0, 1, 2]).near(6, reach=2), ByEvent(three, [0, 1, 2]).near(6, reach=None)
+        ([1], [0, 1])
+    """
+
+    def __init__(self, records: Records, places: Iterable[int]) -> None:
+        several = {True: list[int](), False: list[int]()}
+        for place in places:
+            several[records.id[place] in records.repeated].append(place)
+        self._several, self._alone = several[True], sorted(several[False], key=records.event.__getitem__)
+        self._events = [records.event[place] for place in self._alone]
+
+    def near(self, time: int, reach: int | None) -> list[int]:
+        """Return the places that may matter at a time to what looks back no further than `reach`, in their order."""
+        since = 0 if reach is None else bisect_left(self._events, time - reach)
+        return sorted([*self._alone[since : bisect_right(self._events, time)], *self._several])

@@ -16,11 +16,13 @@ from tinymlops.features.online.materialization import materialize
 from tinymlops.features.online.pinned import pinned_versions, variants_of
 from tinymlops.features.online.variants import Covered, Variant, states
 from tinymlops.progress import progress
+from tinymlops.registry.readers import drop_old
 from tinymlops.registry.search import Search
 from tinymlops.stores.collection import Collected, collect
 from tinymlops.stores.generation import end_change
 from tinymlops.stores.locks import FileLock
 from tinymlops.stores.text_index import TextIndex
+from tinymlops.times import system_clock, to_micros
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
@@ -86,6 +88,7 @@ def remove_unused(context: Context, models: Models, *, grace: int) -> Collected:
     """
     views = _drop_unused_views(context, models)
     collected = collect(context.environment, now=context.now(), grace=grace, actor=context.scope.actor)
+    drop_old(context.scope, to_micros(system_clock()))
     Search(context.scope).refresh()
     return msgspec.structs.replace(collected, views=views)
 

@@ -1,5 +1,6 @@
 """The routes, a module for each noun: each makes its handlers for one workspace, and has its line in `NOUNS`."""
 
+from tinymlops.server.routes.audit import audit_routes
 from tinymlops.server.routes.checks import check_routes
 from tinymlops.server.routes.features import feature_routes
 from tinymlops.server.routes.health import health_routes
@@ -9,4 +10,4 @@ from tinymlops.server.routes.sources import source_routes
 
 __all__ = ["NOUNS"]
 
-NOUNS = (model_routes, feature_routes, source_routes, check_routes, outcome_routes, health_routes)
+NOUNS = (model_routes, feature_routes, source_routes, check_routes, outcome_routes, audit_routes, health_routes)

@@ -1,13 +1,16 @@
 """`/healthz` and `/readyz`: whether the process is up, and whether it can answer."""
 
-from litestar import get
+from typing import Any
+
+from litestar import Request, get
 from litestar.handlers import HTTPRouteHandler
 
-from tinymlops.errors import TinyMLOpsError
+from tinymlops.errors import ConflictError, TinyMLOpsError
+from tinymlops.server.access import caller_of
 from tinymlops.server.errors import documented, unavailable
 from tinymlops.server.messages import Health
 from tinymlops.server.readiness import require_ready, starved_of
-from tinymlops.server.route_class import READ
+from tinymlops.server.route_class import OPEN
 from tinymlops.workspace import Workspace
 
 __all__ = ["health_routes"]
@@ -16,25 +19,32 @@ __all__ = ["health_routes"]
 def health_routes(ws: Workspace) -> list[HTTPRouteHandler]:
     """Make the handlers."""
 
-    @get("/healthz", opt=READ, sync_to_thread=False, operation_id="healthz", responses=documented())
+    @get("/healthz", opt=OPEN, sync_to_thread=False, operation_id="healthz", responses=documented())
     def healthz() -> Health:
         """Say that the process is up."""
         return Health("up")
 
     @get(
         "/readyz",
-        opt=READ,
+        opt=OPEN,
         sync_to_thread=True,
         operation_id="readyz",
         responses=documented(),
         exception_handlers={TinyMLOpsError: unavailable},
     )
-    def readyz() -> Health:
+    def readyz(request: Request[Any, Any, Any]) -> Health:
         """Say whether the models that aliases point at load, and the code here is the code that was applied.
 
         A model that a renamed or rebuilt source starves goes on answering, so it is named and does not count as a failure.
+        Where the server needs a token, names are told only with one.
         """
-        require_ready(ws)
-        return Health("ready", starved=starved_of(ws))
+        if caller_of(request) is not None:
+            require_ready(ws)
+            return Health("ready", starved=starved_of(ws))
+        try:
+            require_ready(ws)
+        except TinyMLOpsError as error:
+            raise ConflictError("not ready", hint="ask with a token to be told why") from error
+        return Health("ready")
 
     return [healthz, readyz]

@@ -20,7 +20,7 @@ from tinymlops.server.messages import (
     PredictRequest,
     VersionSummary,
 )
-from tinymlops.server.route_class import PREDICT, READ
+from tinymlops.server.route_class import METADATA, PREDICT
 from tinymlops.workspace import Workspace
 
 __all__ = ["model_routes"]
@@ -30,13 +30,17 @@ def model_routes(ws: Workspace) -> list[HTTPRouteHandler]:
     """Make the handlers."""
     lanes = Lanes()
 
-    @get("/v1/models", opt=READ, sync_to_thread=True, operation_id="list_models", responses=documented())
+    @get("/v1/models", opt=METADATA, sync_to_thread=True, operation_id="list_models", responses=documented())
     def list_models() -> ModelsAnswer:
         """List the registered models."""
         return ModelsAnswer(models=[_model_summary(ws, newest) for newest in ws.models.list()])
 
     @get(
-        "/v1/models/{name:str}", opt=READ, sync_to_thread=True, operation_id="get_model", responses=documented(400, 404)
+        "/v1/models/{name:str}",
+        opt=METADATA,
+        sync_to_thread=True,
+        operation_id="get_model",
+        responses=documented(400, 404),
     )
     def get_model(name: FromPath[str]) -> ModelAnswer:
         """Show a model, its versions and aliases, and what it takes and gives."""
@@ -68,7 +72,9 @@ def model_routes(ws: Workspace) -> list[HTTPRouteHandler]:
 def _predict(ws: Workspace, name: str, data: PredictRequest) -> PredictAnswer:
     reference = _reference(name, alias=data.alias, version=data.version)
     rows = KeyNames(ws.key_aliases(), data.rows).rows
-    answer = ws.predict(reference, rows, details=data.details, sync=data.sync, consumer=data.consumer)
+    answer = ws.predict(
+        reference, rows, details=data.details, sync=data.sync, consumer=data.consumer, request_id=data.request_id
+    )
     return PredictAnswer(
         model=answer.model,
         version=answer.version,

@@ -1,0 +1,124 @@
+"""The nouns of a server's workspace, with the words that `Workspace` has for them."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlencode
+
+from tinymlops.client.answers import (
+    Entries,
+    Entry,
+    ListedModels,
+    Model,
+    ModelSummary,
+    Quarantine,
+    Quarantines,
+    Read,
+    Reads,
+    Row,
+    Settled,
+    Waiting,
+)
+
+if TYPE_CHECKING:
+    from tinymlops.client.connection import Connection
+
+__all__ = ["Accesses", "Audit", "Checks", "Models"]
+
+
+class Models:
+    """The registered models of the server's workspace."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def list(self) -> builtins.list[ModelSummary]:
+        """List the models with their newest versions and aliases."""
+        return self._connection.ask("GET", "/v1/models", ListedModels).models
+
+    def get(self, name: str) -> Model:
+        """Return a model, its versions, and what it takes and gives.
+
+        Raises:
+            NotFoundError: If there is none, with the near match.
+        """
+        return self._connection.ask("GET", f"/v1/models/{quote(name, safe='')}", Model)
+
+
+class Audit:
+    """Who changed what: needs a token of an auditor or an admin."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def list(
+        self,
+        *,
+        subject: str | None = None,
+        who: str | None = None,
+        since: datetime | None = None,
+        action: str | None = None,
+        limit: int = 100,
+    ) -> builtins.list[Entry]:
+        """List entries, the newest first, as `ws.audit.list` does; at most 1,000."""
+        asked = {"subject": subject, "who": who, "since": since, "action": action, "limit": limit}
+        return self._connection.ask("GET", f"/v1/audit{_query(asked)}", Entries).entries
+
+
+class Accesses:
+    """Who read which features and asked which models: needs a token of an auditor or an admin."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def list(
+        self, *, since: datetime | None = None, who: str | None = None, name: str | None = None, limit: int = 100
+    ) -> builtins.list[Read]:
+        """List reads, the newest minute first, as `ws.access.list` does; at most 1,000."""
+        asked = {"since": since, "who": who, "name": name, "limit": limit}
+        return self._connection.ask("GET", f"/v1/access{_query(asked)}", Reads).reads
+
+
+class Checks:
+    """The rows that checks on data kept aside."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def quarantined(
+        self, source: str | None = None, *, status: str | None = None, limit: int = 100
+    ) -> builtins.list[Quarantine]:
+        """List batches of rows, in the order in which they came; at most 1,000."""
+        asked = {"source": source, "status": status, "limit": limit}
+        return self._connection.ask("GET", f"/v1/checks/quarantines{_query(asked)}", Quarantines).quarantines
+
+    def rows(self, number: int, *, limit: int = 100) -> builtins.list[Row]:
+        """Return the rows of a batch that wait, with `__row` and the rules that they did not pass in `__rules`."""
+        path = f"/v1/checks/quarantines/{int(number)}/rows{_query({'limit': limit})}"
+        return self._connection.ask("GET", path, Waiting).rows
+
+    def release(self, number: int, *, rows: Sequence[int] | None = None, replace_newer: bool = False) -> Settled:
+        """Let rows of a batch go in, all of them or those with these `__row`.
+
+        Raises:
+            ConflictError: If newer versions of them are stored and `replace_newer` is not set.
+        """
+        body = {"rows": None if rows is None else list(rows), "replace_newer": replace_newer}
+        return self._connection.ask("POST", f"/v1/checks/quarantines/{int(number)}/release", Settled, body)
+
+    def drop(self, number: int, *, rows: Sequence[int] | None = None) -> Settled:
+        """Give up rows of a batch, all of them or those with these `__row`; their values are removed."""
+        body = {"rows": None if rows is None else list(rows)}
+        return self._connection.ask("POST", f"/v1/checks/quarantines/{int(number)}/drop", Settled, body)
+
+
+def _query(asked: Mapping[str, object]) -> str:
+    said = {
+        name: value.isoformat() if isinstance(value, datetime) else str(value)
+        for name, value in asked.items()
+        if value is not None
+    }
+    return f"?{urlencode(said)}" if said else ""

@@ -1,0 +1,193 @@
+"""Runs and models: tracked, registered, promoted, asked, and compared with what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinymlops.opened import OpenWorkspace
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from tinymlops.features.history.training_sets import TrainingData
+    from tinymlops.frames import Frame
+    from tinymlops.monitoring.report import MonitorReport
+    from tinymlops.records import ModelAlias, ModelVersion, Run
+    from tinymlops.serving.batch import BatchReport
+    from tinymlops.serving.model import Model
+    from tinymlops.serving.outcomes import OutcomeReport
+    from tinymlops.serving.prediction import Predictions
+    from tinymlops.training.tracking import ActiveRun
+
+__all__ = ["ModelVerbs"]
+
+
+class ModelVerbs(OpenWorkspace):
+    """Runs and models: tracked, registered, promoted, asked, and compared with what happened."""
+
+    def start_run(
+        self,
+        name: str,
+        *,
+        data: TrainingData | None = None,
+        params: Mapping[str, object] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> ActiveRun:
+        """Begin an experiment run; a `with` block finishes it, an exception in it fails it.
+
+        Args:
+            name: What to call it; several runs may have the same name.
+            data: The training data it uses; needed to log a model.
+            params: Its first parameters.
+            tags: Text to find it by.
+        """
+        from tinymlops.training.tracking import ActiveRun
+
+        self._environment.check()
+        return ActiveRun(self.runs, name, clock=self._clock, data=data, params=params, tags=tags)
+
+    def search_runs(
+        self, where: str | None = None, *, order_by: str = "-started_at", limit: int | None = 100
+    ) -> pl.DataFrame:
+        """Find runs, as a table: a row a run, a column for every metric, parameter and tag.
+
+        Args:
+            where: Comparisons joined by `and`, such as "metrics.auc > 0.7 and params.depth = 3".
+            order_by: A field, descending with a leading minus: "-metrics.auc".
+            limit: At most so many; None for all.
+        """
+        from tinymlops.training.comparison import runs_table
+
+        return runs_table(self.runs.search(where, order_by=order_by, limit=limit))
+
+    def register_model(
+        self, name: str, *, run: ActiveRun | Run | str, logged_name: str = "model", alias: str | None = None
+    ) -> ModelVersion:
+        """Make a logged model the next version of a name.
+
+        Args:
+            name: Of the model, such as "delay".
+            run: A run, its id, the beginning of it, or its name.
+            logged_name: What the run logged it as.
+            alias: Point this alias, such as "champion", at it in the same transaction.
+
+        Raises:
+            DefinitionError: If the model needs Python code that lives only in a notebook.
+            UntrustedModelError: If it was logged with trust in a type that `tinymlops.toml` does not list.
+        """
+        from tinymlops.serving.model import require_servable
+
+        self._environment.check()
+        require_servable(self.models, run, logged_name, self._config.trusted_types)
+        return self.models.register(name, run, logged_name=logged_name, alias=alias)
+
+    def load_model(self, reference: str) -> Model:
+        """Return a registered model, checked against its hash.
+
+        Args:
+            reference: "delay" (its champion, else its newest version), "delay@latest", "delay@challenger" or "delay:3".
+        """
+        with self._environment.online.read() as snapshot:
+            return self._resolver.resolve(self._context_in(snapshot), snapshot, reference)
+
+    def promote(
+        self, name: str, version: int, alias: str = "champion", *, expected: int | None = None, force: bool = False
+    ) -> ModelAlias:
+        """Point an alias at a version.
+
+        Args:
+            name: Of the model.
+            version: To point at.
+            alias: To move, made if need be.
+            expected: Move it only from this version (0: only if it does not exist); None moves it from anywhere.
+            force: Let a version that is marked experimental be the champion.
+        """
+        self._environment.check()
+        return self.models.promote(name, version, alias, expected=expected, force=force)
+
+    def predict(
+        self,
+        reference: str,
+        rows: Frame,
+        *,
+        details: bool = False,
+        sync: bool = False,
+        consumer: str | None = None,
+        request_id: str | None = None,
+    ) -> Predictions:
+        """Predict as of now, by the workspace's clock, and log the answers with the features they were made from.
+
+        Args:
+            reference: As for `load_model`.
+            rows: Entity keys and request fields (the features are read online), or full rows of features: any table or dicts.
+            details: Add the status of each feature.
+            sync: Return only once the predictions are durable; otherwise they are within half a second.
+            consumer: Who asks, such as "billing": `ws.lineage` names it. No answer waits for that.
+            request_id: 27 hexadecimal digits, of which the first 12 are milliseconds since 1970: the ids of the answers are
+                made of it, so that a request that is sent twice is logged once.
+        """
+        from tinymlops.serving.one_row import read_row
+        from tinymlops.serving.prediction import predict
+
+        reader = self._reader(consumer)
+        self._environment.check()  # an answer is given only where it can be logged
+        with self._environment.online.read() as snapshot:
+            context = self._context_in(snapshot)
+            model = self._resolver.resolve(context, snapshot, reference)
+            row = None if details else read_row(context, snapshot, model, rows)
+        answer = predict(context, model, rows, self._log, row=row, details=details, sync=sync, request_id=request_id)
+        name = f"{answer.model}:{answer.version}"
+        self._readers.note(reader, "model", (name,), lambda: (name,), self._clock)
+        return answer
+
+    def predict_batch(
+        self, reference: str, rows: Frame | str | Path, output: str | Path, *, timestamp: str | None = None
+    ) -> BatchReport:
+        """Predict for a whole table and write a Parquet or CSV file; nothing is logged.
+
+        Args:
+            reference: As for `load_model`.
+            rows: A table, or a Parquet or CSV file: entity keys and request fields, or full rows of features.
+            output: The file to write, complete or not at all: CSV if it is named `.csv`, else Parquet.
+            timestamp: Column of prediction times: features are those known then. Without it, those of now.
+        """
+        from tinymlops.serving.batch import predict_batch
+
+        return predict_batch(self._context(), self.load_model(reference), rows, Path(output), timestamp=timestamp)
+
+    def log_outcomes(self, rows: Frame) -> OutcomeReport:
+        """Say what really happened: a table, or a list of dicts, of `prediction_id` and `value`.
+
+        An unknown prediction's outcome is kept and joined later; a second one for the same prediction replaces the first.
+        """
+        from tinymlops.serving.outcomes import log_outcomes
+
+        self._log.flush()
+        return log_outcomes(self._context(), rows)
+
+    def collect_outcomes(self, reference: str) -> int:
+        """Store the outcomes of a model version's predictions that the label's source knows by now; return how many."""
+        from tinymlops.serving.model import describe_model
+        from tinymlops.serving.outcomes import collect_outcomes
+
+        self._log.flush()
+        return collect_outcomes(self._context(), describe_model(self.models, reference))
+
+    def monitor(
+        self, reference: str, *, since: datetime | date | str | None = None, until: datetime | date | str | None = None
+    ) -> MonitorReport:
+        """Compare a model version's predictions with what happened, and their features with the training rows; write nothing.
+
+        Args:
+            reference: As for `load_model`.
+            since: Only predictions from this moment on.
+            until: Only predictions before this moment.
+        """
+        from tinymlops.monitoring.report import monitor
+        from tinymlops.serving.model import describe_model
+
+        self._log.flush()
+        return monitor(self._context(), describe_model(self.models, reference), since=since, until=until)

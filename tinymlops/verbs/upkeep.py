@@ -1,0 +1,63 @@
+"""The directory: backed up, cleaned, repaired."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinymlops.opened import OpenWorkspace
+from tinymlops.times import parse_duration
+
+if TYPE_CHECKING:
+    from tinymlops.features.online.materialization import Covered
+    from tinymlops.stores.backup import Backup
+    from tinymlops.stores.collection import Collected
+
+__all__ = ["UpkeepVerbs"]
+
+
+class UpkeepVerbs(OpenWorkspace):
+    """The directory: backed up, cleaned, repaired."""
+
+    def flush(self) -> None:
+        """Return once every prediction made so far is durable; `close` does so too."""
+        self._log.flush()
+
+    def backup(self, path: str | Path) -> Backup:
+        """Copy the workspace as of one commit, while others use it, to a directory that appears complete or not at all.
+
+        What is derived is left out: a workspace that `tm.restore` makes of it materializes anew.
+
+        Raises:
+            IntegrityError: If a file of the workspace is missing or damaged.
+        """
+        from tinymlops.progress import progress
+        from tinymlops.stores.backup import backup
+        from tinymlops.stores.doctor import bytes_to_read
+
+        self.flush()
+        with progress("copying", bytes_to_read(self._environment)) as advance:
+            return backup(self._environment, Path(path), advance=advance)
+
+    def gc(self, *, grace: str | timedelta = "7d") -> Collected:
+        """Remove what nothing needs: files of crashes and of compaction, superseded rebuilds, unused online views.
+
+        Args:
+            grace: How long a file stays after it was taken out of use, or written and never named.
+        """
+        from tinymlops.features.online.derived import remove_unused
+
+        return remove_unused(self._context(), self.models, grace=parse_duration(grace, name="grace"))
+
+    def repair(self) -> list[Covered]:
+        """Make the online store, the join images and the search index anew, and return what the store holds of each view.
+
+        Rows that were stored while the clock was more than a day ahead count from now on, and not only from the time it said.
+        """
+        from tinymlops.features.intake.clock_repair import let_count_from_now
+        from tinymlops.features.online.derived import rebuild_derived
+
+        context = self._context()
+        let_count_from_now(context)
+        return rebuild_derived(context)
