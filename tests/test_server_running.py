@@ -174,7 +174,7 @@ def test_an_address_beyond_loopback_is_refused_while_there_is_no_token(served, h
     with pytest.raises(AccessError) as info:
         tm.serve(served, host=host)
     assert "is not of the loopback interface, and no token was issued" in info.value.message
-    assert info.value.hint == "make one first: tinymlops token create; or serve on 127.0.0.1"
+    assert info.value.hint == "make one first: tinymlops token create NAME --role ROLE; or serve on 127.0.0.1"
     assert capfd.readouterr() == ("", "")
 
 
