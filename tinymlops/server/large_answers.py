@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from litestar.serialization import get_serializer
+from litestar.serialization import encode_json, get_serializer
 
 if TYPE_CHECKING:
     from litestar import Response
@@ -52,11 +52,11 @@ def _longest(content: object) -> tuple[str, int]:
 def _encoded(response: Response[Any], field: str, count: int) -> bytes:
     content = response.content
     rows = getattr(content, field)
-    encoder = msgspec.json.Encoder(enc_hook=get_serializer(response.response_type_encoders))
+    serializer = get_serializer(response.response_type_encoders)
     each = max(1, len(rows) * _SMALL // count)
     left, out = iter(rows), bytearray(b"[")
     while piece := list(islice(left, each)):
-        out += encoder.encode(piece)[1:-1]
+        out += encode_json(piece, serializer)[1:-1]
         out += b","
     out[-1:] = b"]"
-    return encoder.encode(msgspec.structs.replace(content, **{field: msgspec.Raw(out)}))
+    return encode_json(msgspec.structs.replace(content, **{field: msgspec.Raw(out)}), serializer)
