@@ -63,7 +63,11 @@ def server(path):
 
 
 LARGE = {
-    "two million features": ("POST", ONLINE, {"features": ["wide"], "keys": [{"customer": n % CUSTOMERS} for n in range(10_000)]}),
+    "two million features": (
+        "POST",
+        ONLINE,
+        {"features": ["wide"], "keys": [{"customer": n % CUSTOMERS} for n in range(10_000)]},
+    ),
     "a thousand audit entries": ("GET", "/v1/audit?limit=1000", None),
 }
 
@@ -89,7 +93,9 @@ def test_a_large_answer_holds_nobody_up(server, name, capsys):
     ended.set()
     asking.join()
     with capsys.disabled():
-        print(f"\n{name}: {len(sizes)} answers of {max(sizes):,} bytes; /healthz ms {quiet.told()} alone, {beside.told()} beside")
+        print(
+            f"\n{name}: {len(sizes)} answers of {max(sizes):,} bytes; /healthz ms {quiet.told()} alone, {beside.told()} beside"
+        )
     assert sizes
     assert not beside.bad
     assert beside.told()[0] < 250

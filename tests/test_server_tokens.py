@@ -253,7 +253,17 @@ def test_no_token_has_the_name_of_the_systems_user(served):
 
 def test_forged_tokens_over_http_with_their_figures(client, text, capsys):
     forged = [text[:place] + ("0" if text[place] != "0" else "1") + text[place + 1 :] for place in range(len(text))]
-    forged += [text.upper(), text[:-1], text + "0", text[:15], text[16:], text[::-1], text[:16] + "0" * 64, "tm__", "null"]
+    forged += [
+        text.upper(),
+        text[:-1],
+        text + "0",
+        text[:15],
+        text[16:],
+        text[::-1],
+        text[:16] + "0" * 64,
+        "tm__",
+        "null",
+    ]
     refused = [client.get("/v1/models", headers=bearer(one)).status_code for one in forged]
     with capsys.disabled():
         print(f"\nforged tokens: {refused.count(401)} of {len(forged)} refused")

@@ -479,7 +479,8 @@ def _audited(ws):
         yield f"{name} does not say that it was restored"
     if name == ELSEWHERE["migrate"]:  # where pushed rows were corrected
         return
-    sql = """SELECT (SELECT coalesce(sum(json_extract(detail, '$.rows')), 0) FROM audit WHERE action = 'push' AND subject = 'clicks'),
+    sql = """SELECT (SELECT coalesce(sum(json_extract(detail, '$.rows')), 0) FROM audit
+            WHERE action = 'push' AND subject = 'clicks'),
         (SELECT coalesce(sum(rows), 0) FROM source_states WHERE source = 'clicks')"""
     ((said, stored),) = database.rows(sql)
     if said != stored:

@@ -131,9 +131,7 @@ def _bearer(scope: HTTPScope) -> str:
     return text.strip(" ")
 
 
-def _call(
-    auth: Callable[[Connection], Said | Awaitable[Said]], connection: Connection
-) -> Said | Awaitable[Said]:
+def _call(auth: Callable[[Connection], Said | Awaitable[Said]], connection: Connection) -> Said | Awaitable[Said]:
     try:
         return auth(connection)
     except StopIteration as error:  # which no future can carry: the request would wait for ever

@@ -161,7 +161,7 @@ def _response(
 
 
 def _cut(text: str) -> str:
-    text = without_secrets(text)
+    text = without_secrets(text[: 4 * _LONGEST])
     return text if len(text) <= _LONGEST else text[:_LONGEST] + " ..."
 
 
