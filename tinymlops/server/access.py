@@ -107,7 +107,7 @@ def authorize(connection: Connection, handler: BaseRouteHandler) -> None:
     Raises:
         AccessError: If it may not.
     """
-    if connection.scope["method"] == "OPTIONS":  # which Litestar answers with the methods alone
+    if connection.scope.get("method") == "OPTIONS":  # which Litestar answers with the methods alone
         return
     kind, caller = class_of(handler), caller_of(connection)
     if kind == "open":
