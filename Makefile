@@ -36,7 +36,7 @@ kernels: $(VENV)/.installed
 
 fuzz: $(VENV)/.installed ## every rule on at least 20,000 examples, counted; about ten minutes
 	TINYMLOPS_FUZZ=$(SCALE) $(BIN)/python -m pytest $(RULES) --hypothesis-seed=$(SEED)
-	TINYMLOPS_FUZZ=$$((16 * $(SCALE))) $(BIN)/python -m pytest tests/test_server_fuzz.py -s
+	TINYMLOPS_FUZZ=$$((36 * $(SCALE))) $(BIN)/python -m pytest tests/test_server_fuzz.py -s
 
 torture: $(VENV)/.installed ## kills, full disks, flipped bytes and many processes; needs Linux and strace, better as root
 	TINYMLOPS_TORTURE=full $(BIN)/python -m pytest tests/torture tests/test_server_slow.py tests/test_server_stalls.py tests/test_container.py

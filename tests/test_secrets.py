@@ -5,6 +5,7 @@ import copy
 import json
 import os
 import pickle
+import time
 import traceback
 
 import msgspec
@@ -271,3 +272,13 @@ def test_a_support_file_replaces_nothing(tmp_path):
         assert result.exit_code == 6
         assert "cannot be written" in result.stderr
     assert (tmp_path / "mine").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "part", ["a", "a://", "a://u:", "a://u:b", "tm_", "tm_a", "tm_a_", "://", "a:@", ":", "a.b-c+"]
+)
+def test_a_long_text_takes_no_time_whatever_it_is_made_of(part):
+    """A stranger chooses the path that an error quotes; the event loop must not wait for it."""
+    begun = time.process_time()
+    without_secrets(part * (60_000 // len(part)))
+    assert time.process_time() - begun < 2

@@ -24,6 +24,7 @@ from tinymlops.errors import (
     MissingDependencyError,
     NotFoundError,
     TinyMLOpsError,
+    UnavailableError,
     UntrustedModelError,
 )
 from tinymlops.records import Outcome, Prediction
@@ -591,6 +592,7 @@ def test_a_body_that_is_too_large_is_a_413(client):
         (DataError, 422),
         (DefinitionError, 422),
         (LeakageError, 422),
+        (UnavailableError, 503),
         (IntegrityError, 500),
         (UntrustedModelError, 500),
         (MissingDependencyError, 500),

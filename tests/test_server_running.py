@@ -9,12 +9,14 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import httpx
 import pytest
 import served_shop
 from inside import database_of, environment_of
+from network import read_all
 from test_server import ONLINE, PREDICT, ROW, WRITES
 
 import tinymlops as tm
@@ -36,9 +38,9 @@ print("the workspace is closed")
 class Running:
     """A server in a process of its own."""
 
-    def __init__(self, path, host="127.0.0.1", port=0):
+    def __init__(self, path, host="127.0.0.1", port=0, script=None):
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", SCRIPT, str(path), host, str(port)],
+            [sys.executable, "-W", "error", "-c", script or SCRIPT, str(path), host, str(port)],
             cwd=Path(__file__).parent,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -174,7 +176,7 @@ def test_an_address_beyond_loopback_is_refused_while_there_is_no_token(served, h
     with pytest.raises(AccessError) as info:
         tm.serve(served, host=host)
     assert "is not of the loopback interface, and no token was issued" in info.value.message
-    assert info.value.hint == "make one first: tinymlops token create; or serve on 127.0.0.1"
+    assert info.value.hint == "make one first: tinymlops token create NAME --role ROLE; or serve on 127.0.0.1"
     assert capfd.readouterr() == ("", "")
 
 
@@ -238,7 +240,8 @@ def test_silent_connections_are_closed_and_never_take_the_last_descriptor(shop_p
     silent = [socket.create_connection((host, int(port)), timeout=30) for _ in range(300)]
     try:
         silent[0].sendall(b"GET /healthz HTT")  # and no more
-        for one in silent:
+        assert b"HTTP/1.1 408 " in read_all(silent[0])
+        for one in silent[1:]:
             with contextlib.suppress(ConnectionResetError):
                 assert one.recv(1) == b""
         assert httpx.get(f"{server.url}/healthz", timeout=PATIENCE).json() == {"status": "up"}
@@ -246,3 +249,75 @@ def test_silent_connections_are_closed_and_never_take_the_last_descriptor(shop_p
         for one in silent:
             one.close()
     assert server.end() == (0, "the workspace is closed\n", "")
+
+
+def address_of_this_machine():
+    """An address of this machine that is not of loopback; no packet is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.77", 9))
+        except OSError:
+            pytest.skip("this machine has only loopback")
+        return probe.getsockname()[0]
+
+
+@pytest.fixture
+def outward(shop_path, tmp_path):
+    """A server on every address, whose process may have few descriptors; and a token for it."""
+    path = shutil.copytree(shop_path, tmp_path / "outward.tm")
+    with tm.connect(path) as ws:
+        text = ws.tokens.create("billing", "editor").token
+    server = Running(path, "0.0.0.0", script=FEW + SCRIPT)
+    yield int(server.url.rpartition(":")[2]), {"authorization": f"Bearer {text}"}
+    assert server.end() == (0, "the workspace is closed\n", "")
+
+
+FEW = """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (400, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+"""
+
+
+def test_with_a_token_every_address_is_served_and_only_to_who_has_it(outward):
+    port, headers = outward
+    for address in (address_of_this_machine(), "127.0.0.1"):
+        with httpx.Client(base_url=f"http://{address}:{port}", timeout=PATIENCE) as client:
+            assert client.get("/healthz").status_code == 200
+            assert client.get("/v1/models").status_code == 401
+            assert client.get("/v1/models", headers=headers).status_code == 200
+            assert client.post(ONLINE, json=WRITES[ONLINE], headers=headers).status_code == 200
+            assert client.get("/v1/models", headers={**headers, "host": "evil.example"}).status_code == 403
+
+
+def test_one_address_takes_only_its_share_of_the_connections(outward):
+    """Of 200 connections, an address of the network has 50; loopback, and others, go on."""
+    port, headers = outward
+    address = address_of_this_machine()
+    held = [socket.create_connection((address, port), timeout=PATIENCE) for _ in range(80)]
+    try:
+        for one in held:
+            one.setblocking(False)
+        ended = set()
+        deadline = time.monotonic() + 8  # less than the time for a head
+        while len(ended) < 30 and time.monotonic() < deadline:
+            for place, one in enumerate(held):
+                with contextlib.suppress(BlockingIOError):
+                    try:
+                        ended |= {place} if one.recv(1) == b"" else set()
+                    except ConnectionResetError:
+                        ended.add(place)
+            time.sleep(0.05)
+        assert len(ended) == 30
+        for _ in range(20):
+            answer = httpx.get(f"http://127.0.0.1:{port}/v1/models", headers=headers, timeout=PATIENCE)
+            assert answer.status_code == 200
+    finally:
+        for one in held:
+            one.close()
+    with httpx.Client(transport=httpx.HTTPTransport(retries=30), timeout=PATIENCE) as client:
+        for _ in range(100):  # their places are given back
+            with contextlib.suppress(httpx.TransportError):
+                if client.get(f"http://{address}:{port}/healthz").status_code == 200:
+                    return
+            time.sleep(0.05)
+    pytest.fail("the address stays shut out")

@@ -24,7 +24,8 @@ _NAMES = re.compile(
     r"TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|PGPASS", re.IGNORECASE
 )
 _TOKEN = re.compile(r"(?<![A-Za-z0-9])(tm_[A-Za-z0-9]+_)[A-Za-z0-9_-]{8,}")
-_URL = re.compile(r"([a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s@]+(?=@)", re.IGNORECASE)
+# Bounded, because strangers choose texts that errors quote: without it, a text of 60 kB takes minutes.
+_URL = re.compile(r"([a-z][a-z0-9+.-]{0,30}://[^\s:/@]{0,1000}:)[^\s@]{1,2000}+(?=@)", re.IGNORECASE)
 _from_files: set[str] = set()
 
 

@@ -153,6 +153,8 @@ def build(path):
         for alias in ("champion", None):
             ws.register_model("splurge", run=training, alias=alias)
         ws.predict("splurge@champion", [{"customer": number} for number in range(CUSTOMERS)])
+        for name in ("billing", "reports"):
+            path.with_name(name).write_text(ws.tokens.create(name, "predictor").token)
     with connect(path) as ws:  # which the log of predictions has reached
         known = database_of(ws).list(Prediction)
         ws.log_outcomes([{"prediction_id": one.id, "value": True} for one in known[:3]])
@@ -252,6 +254,18 @@ def _index(ws):
     return len(ws.search("indexed").found)
 
 
+def _token(ws):
+    """Issue a token; nothing if that was done before."""
+    known = [one.name for one in ws.tokens.list()]
+    return "clerk" in known or ws.tokens.create("clerk", "editor", expires="90d").name
+
+
+def _revoke(ws):
+    """Revoke a token; nothing if that was done before."""
+    active = [one.name for one in ws.tokens.list() if one.state == "active"]
+    return "billing" not in active or ws.tokens.revoke("billing").state
+
+
 def _create(path):
     with connect(path.with_name("new.tm"), create=True) as ws:
         yield database_of(ws).sequence()
@@ -289,6 +303,8 @@ VERBS = {
     "note": _opened(lambda ws: ws.catalog.note("spending", "What was found out since.").id),
     "mark": _opened(lambda ws: ws.catalog.mark("spending", "golden").mark),
     "index": _opened(_index),
+    "token": _opened(_token),
+    "revoke": _opened(_revoke),
     "gc": _opened(collect_garbage),
     "backup": _opened(_backup),
     "restore": _restore,
@@ -310,6 +326,8 @@ COUNTED = {
     "dataset": "SELECT count(*) FROM datasets",
     "note": "SELECT count(*) FROM notes",
     "mark": "SELECT count(*) FROM marks",
+    "token": "SELECT count(*) FROM tokens",
+    "revoke": "SELECT count(*) FROM tokens WHERE revoked_at IS NOT NULL",
 }
 """Verb to what counts how far it has come."""
 
@@ -441,6 +459,7 @@ def invariants(path):
         problems += _checked(ws)
         problems += _versions(ws)
         problems += _audited(ws)
+        problems += _known(ws)
         if database_of(ws).sequence():
             problems += _parity(ws)
         return problems
@@ -450,7 +469,8 @@ def _audited(ws):
     """Yield the changes that have no entry in the audit log, or the other way round: each is in the transaction of the other."""
     database = database_of(ws)
     counted = dict(database.rows("SELECT action, count(*) FROM audit GROUP BY action"))
-    for action, table in (("model.register", "model_versions"), ("run.start", "runs")):
+    tokens = (("token.create", "tokens"), ("token.revoke", "tokens WHERE revoked_at IS NOT NULL"))
+    for action, table in (("model.register", "model_versions"), ("run.start", "runs"), *tokens):
         ((rows,),) = database.rows(f"SELECT count(*) FROM {table}")
         if counted.get(action, 0) != rows:
             yield f"{counted.get(action, 0)} entries of {action}, and {rows} rows in {table}"
@@ -459,11 +479,27 @@ def _audited(ws):
         yield f"{name} does not say that it was restored"
     if name == ELSEWHERE["migrate"]:  # where pushed rows were corrected
         return
-    sql = """SELECT (SELECT coalesce(sum(json_extract(detail, '$.rows')), 0) FROM audit WHERE action = 'push'),
+    sql = """SELECT (SELECT coalesce(sum(json_extract(detail, '$.rows')), 0) FROM audit
+            WHERE action = 'push' AND subject = 'clicks'),
         (SELECT coalesce(sum(rows), 0) FROM source_states WHERE source = 'clicks')"""
     ((said, stored),) = database.rows(sql)
     if said != stored:
         yield f"the audit log says that {said} clicks were pushed, and {stored} are stored"
+
+
+def _known(ws):
+    """Yield what the texts of tokens open that the list does not say, and the other way round."""
+    from tinymlops.errors import AccessError
+
+    states = {one.name: one.state for one in ws.tokens.list()}
+    for name in states.keys() & {"billing", "reports"}:
+        text = environment_of(ws).path.with_name(name).read_text()
+        try:
+            state = "active" if ws.tokens.verify(text).name == name else "of another"
+        except AccessError as error:
+            state = error.message.rpartition(" ")[2]
+        if state != states[name]:
+            yield f"the token of {name} is {state}, and the list says {states[name]}"
 
 
 def sequences(ws):

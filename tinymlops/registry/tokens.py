@@ -112,7 +112,7 @@ class Tokens:
             The token; its text can never be read again.
 
         Raises:
-            DataError: If the name, role, duration or rate cannot be one.
+            DataError: If the name, role, duration or rate cannot be one, or the name is that of the system's user.
             ConflictError: If a token that is neither revoked nor expired has this name.
 
         Example:
@@ -126,6 +126,11 @@ class Tokens:
             raise DataError(
                 f"{name!r} cannot be the name of a token",
                 hint="use lower-case letters, digits, _ and -, beginning with a letter, 63 at most, such as 'billing'",
+            )
+        if name == self._scope.user:
+            raise DataError(
+                f"{name!r} is the user of the system here, and the audit log must tell the two apart",
+                hint=f"name the token after the program that gets it, such as '{name[:50]}-client'",
             )
         check_role(role)
         now = system_clock()

@@ -6,8 +6,10 @@ handler that it chose, so that no path leads around the answer.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from litestar.connection import ASGIConnection
@@ -31,6 +33,7 @@ Auth: TypeAlias = Literal["tokens"] | Callable[[Connection], Said | Awaitable[Sa
 
 _KEY = "tinymlops_caller"
 _LONGEST = 200
+_MOST_THREADS = 16
 _PAIR = ("ana", "reader")
 _SEND = 'send the header "Authorization: Bearer tm_...", with what `tinymlops token create` printed'
 
@@ -63,6 +66,7 @@ class Access:
             )
         self._tokens = ws.tokens
         self._auth = auth
+        self._threads = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="tinymlops-auth")
 
     async def caller(self, scope: HTTPScope) -> Caller:
         """Return who asks.
@@ -72,12 +76,18 @@ class Access:
             DefinitionError: If the function answers what cannot be an actor and a role.
         """
         if callable(self._auth):
-            said = self._auth(ASGIConnection(scope))
-            return _said(await said if inspect.isawaitable(said) else said)
+            return _said(await self._asked(self._auth, ASGIConnection(scope)))
         if self._auth is None or not self._tokens.any():
             return Caller(None, "admin")
         token = self._tokens.verify(_bearer(scope))
         return Caller(token.name, check_role(token.role), token.rate)
+
+    async def _asked(self, auth: Callable[[Connection], Said | Awaitable[Said]], connection: Connection) -> Said:
+        """Ask the application; a function that is no coroutine may take its time, so it gets a thread."""
+        if inspect.iscoroutinefunction(auth):
+            return await auth(connection)  # type: ignore[no-any-return]
+        said = await asyncio.get_running_loop().run_in_executor(self._threads, _call, auth, connection)
+        return await said if inspect.isawaitable(said) else said
 
 
 def put_caller(scope: HTTPScope, caller: Caller | None) -> None:
@@ -97,6 +107,8 @@ def authorize(connection: Connection, handler: BaseRouteHandler) -> None:
     Raises:
         AccessError: If it may not.
     """
+    if connection.scope.get("method") == "OPTIONS":  # which Litestar answers with the methods alone
+        return
     kind, caller = class_of(handler), caller_of(connection)
     if kind == "open":
         return
@@ -116,7 +128,14 @@ def _bearer(scope: HTTPScope) -> str:
     scheme, _, text = sent[0].decode("latin-1").partition(" ")
     if len(sent) > 1 or scheme.lower() != "bearer":
         raise AccessError("the Authorization header is not one bearer token", hint=_SEND)
-    return text.strip()
+    return text.strip(" ")
+
+
+def _call(auth: Callable[[Connection], Said | Awaitable[Said]], connection: Connection) -> Said | Awaitable[Said]:
+    try:
+        return auth(connection)
+    except StopIteration as error:  # which no future can carry: the request would wait for ever
+        raise RuntimeError("auth raised StopIteration") from error
 
 
 def _said(said: object) -> Caller:

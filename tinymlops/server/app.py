@@ -11,6 +11,7 @@ from tinymlops.server.access import Access, Auth, authorize
 from tinymlops.server.errors import HANDLERS, MAX_BODY
 from tinymlops.server.guard import Guard
 from tinymlops.server.identifying import Identifying
+from tinymlops.server.large_answers import encode_large
 from tinymlops.server.openapi import openapi_config
 from tinymlops.server.parameters import refuse_unknown_parameters
 from tinymlops.server.request import StrictRequest
@@ -62,6 +63,7 @@ def create_app(
         request_class=StrictRequest,
         guards=[authorize],
         before_request=refuse_unknown_parameters,
+        after_request=encode_large,
         request_max_body_size=MAX_BODY,
         exception_handlers=HANDLERS,
         openapi_config=openapi_config(),

@@ -21,6 +21,7 @@ from tinymlops.errors import (
     LeakageError,
     NotFoundError,
     TinyMLOpsError,
+    UnavailableError,
 )
 from tinymlops.printable import printable
 from tinymlops.secrets import without_secrets
@@ -40,6 +41,7 @@ _STATUSES: dict[type[TinyMLOpsError], int] = {
     DataError: 422,
     DefinitionError: 422,
     LeakageError: 422,
+    UnavailableError: 503,
 }
 """What is none of these is the server's own trouble: 500."""
 
@@ -159,7 +161,7 @@ def _response(
 
 
 def _cut(text: str) -> str:
-    text = without_secrets(text)
+    text = without_secrets(text[: 4 * _LONGEST])
     return text if len(text) <= _LONGEST else text[:_LONGEST] + " ..."
 
 

@@ -71,6 +71,8 @@ def decode_large(kind: Any, content: bytes) -> Any:
         begin = end
         if len(found) > MAX_ROWS:
             raise msgspec.ValidationError(f"Expected `array` of length <= {MAX_ROWS} - at `$.{rows.field}`")
+    if not found:  # blanks alone
+        return _decoder(kind).decode(content[: rows.start] + content[rows.cuts[-1] :])
     frame = content[: rows.start] + msgspec.json.encode(found[0]) + content[rows.cuts[-1] :]
     rest = _decoder(kind).decode(frame)
     try:

@@ -36,7 +36,7 @@ def check_routes(ws: Workspace) -> list[HTTPRouteHandler]:
         opt=READ,
         sync_to_thread=True,
         operation_id="list_check_results",
-        responses=documented(404),
+        responses=documented(400, 404),
     )
     def list_check_results(target: Name = None, limit: Limit = 100, after: Beyond = None) -> ResultsAnswer:
         """List what rules said of batches, the newest first; of pushes only what did not pass is kept."""
@@ -48,7 +48,7 @@ def check_routes(ws: Workspace) -> list[HTTPRouteHandler]:
         opt=READ,
         sync_to_thread=True,
         operation_id="list_quarantines",
-        responses=documented(404),
+        responses=documented(400, 404),
     )
     def list_quarantines(
         source: Name = None, status: Status = None, limit: Limit = 100, after: Beyond = None
@@ -62,7 +62,7 @@ def check_routes(ws: Workspace) -> list[HTTPRouteHandler]:
         opt=READ,
         sync_to_thread=True,
         operation_id="list_quarantined_rows",
-        responses=documented(404, 409),
+        responses=documented(400, 404, 409),
     )
     def list_quarantined_rows(number: FromPath[int], limit: Limit = 100, after: Beyond = None) -> QuarantinedRowsAnswer:
         """Show rows that wait, each with its number in `__row` and the rules that it did not pass in `__rules`."""
