@@ -1,5 +1,7 @@
 """The command line as a whole: the same options everywhere, JSON documents for programs, an exit code per error class."""
 
+import contextlib
+import itertools
 import json
 from datetime import UTC, datetime
 
@@ -13,6 +15,7 @@ from tinymlops import errors
 from tinymlops_cli.app import app
 from tinymlops_cli.failures import EXIT_CODES, UsageError, exit_code
 
+NUMBERS = itertools.count()
 ROW = '{"customer_id": 1}'
 
 
@@ -86,6 +89,40 @@ class HeldBack:
             return ws.checks.quarantined()[-1].id
 
 
+class Issued:
+    """The name of a token, which is issued when it is typed."""
+
+    def __str__(self):
+        with contextlib.suppress(tm.TinyMLOpsError), tm.connect("shop.tm") as ws:  # where commands cannot work
+            ws.tokens.create("reports", "reader")
+        return "reports"
+
+
+class Superseded:
+    """A version that is not in force: the definitions change when it is typed."""
+
+    def __str__(self):
+        with contextlib.suppress(tm.TinyMLOpsError), tm.connect("shop.tm") as ws:
+            for window in ("1d", "2d"):
+                other = tm.Project("superseded")
+                thing = other.entity("thing", key="thing")
+
+                @other.source(timestamp="at")
+                def things() -> tm.Schema:
+                    return {"thing": int, "at": datetime, "size": float}
+
+                ws.apply(with_view(other, thing, window))
+        return "sizes@v1"
+
+
+def with_view(project, entity, window):
+    def sizes(things: tm.Rows) -> tm.Features:
+        return {"size": things["size"].sum(window=window)}
+
+    project.feature_view(entity=entity)(sizes)
+    return project
+
+
 def invocations(tmp_path):
     """One use of every command that ends by itself."""
     outcomes = tmp_path / "outcomes.json"
@@ -105,6 +142,12 @@ def invocations(tmp_path):
         ("note",): ["spending", "as marketing asked"],
         ("mark",): ["spending", "golden"],
         ("marks",): [],
+        ("keep",): [Superseded()],
+        ("access",): ["--who", "nobody"],
+        ("token", "list"): [],
+        ("token", "create"): [f"billing-{next(NUMBERS)}", "--role", "reader"],
+        ("token", "revoke"): [Issued()],
+        ("client", "write"): [tmp_path / "tinymlops_client.py"],
         ("lint",): ["--replay", 10],
         ("ingest",): [],
         ("push",): ["clicks", '{"click_id": "a", "customer_id": 1, "at": "2024-02-01T00:00:00Z", "seconds": 2.5}'],
@@ -213,7 +256,7 @@ def test_every_class_of_error_has_an_exit_code_of_its_own():
     classes = {cls for cls in map(vars(errors).get, errors.__all__) if isinstance(cls, type)}
     assert set(EXIT_CODES) == classes - {errors.IngestError} | {UsageError}
     assert len(set(EXIT_CODES.values())) == len(EXIT_CODES)
-    assert {exit_code(cls("x")) for cls in EXIT_CODES} == set(range(1, 12))
+    assert {exit_code(cls("x")) for cls in EXIT_CODES} == set(range(1, 13))
 
 
 def test_a_subclass_has_the_code_of_its_parent():

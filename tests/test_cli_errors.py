@@ -18,7 +18,7 @@ import tinymlops as tm
 from tinymlops.errors import DataError, IngestError, NotFoundError
 from tinymlops_cli.failures import EXIT_CODES, exit_code
 
-WITHOUT_PROJECT = {("init",), ("bench",), ("import", "feast")}
+WITHOUT_PROJECT = {("init",), ("bench",), ("import", "feast"), ("client", "write")}
 """Commands that need none."""
 OF_A_WORKSPACE = [words for words, _ in leaves() if words not in {*WITHOUT_PROJECT, ("serve",)}]
 

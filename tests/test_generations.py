@@ -106,20 +106,25 @@ def test_a_rebuild_that_comes_while_another_reads_is_not_mixed_with_its_rows(mad
 @pytest.mark.parametrize("options", [{}, {"full": True}, {"rebuild": True}, {"rebuild": True, "drop_missing": True}])
 def test_what_another_stores_while_one_reads_is_not_taken_back_by_older_rows(made, options):
     reader, other = made(), made()
-    reader.ingest(orders((1, "a", 1, 10.0), (2, "a", 2, 5.0)))
     newer = orders((1, "a", 1, 30.0), (2, "a", 2, 5.0), (3, "a", 3, 7.0))
-    reads = []
+    slow, reads = [], []
 
-    def read_slowly():
+    def read():
+        if not slow:
+            return reader.rows
         reads.append(reader.rows)
+        found = reads[-1]
         if len(reads) == 1:
             reader.rows = newer  # what the source holds from now on
-            other.ingest(newer)
-        return reads[-1]
+            other.ws.ingest("orders")  # reads it too, by the same code
+        return found
 
-    reader.define(read_slowly)
+    for shop in (other, reader):
+        shop.define(read)
+    reader.ingest(orders((1, "a", 1, 10.0), (2, "a", 2, 5.0)))
+    slow.append(True)
     reader.ws.ingest("orders", **options)
-    assert len(reads) == 2
+    assert len(reads) == 3
     assert reader.at(1.5, 9) == [(10.0, 1), (7.0, 3)]
     assert reader.ws.sql('select amount from orders order by "order"')["amount"].to_list() == [30.0, 5.0, 7.0]
 

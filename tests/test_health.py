@@ -117,7 +117,7 @@ def test_what_nothing_was_built_with_for_90_days_is_unused(ws, clock):
     clock.advance("1s")
     found = problems(ws)
     assert found.keys() == {"customer", "orders", "visits", "spending", "buys", "buyers"}
-    assert found["spending"] == ["unused for 90 days: no training set or prediction uses it"]
+    assert found["spending"] == ["unused for 90 days: no training set, prediction or named reader uses it"]
 
 
 def test_a_build_uses_all_that_it_is_made_of(ws, clock):

@@ -180,7 +180,7 @@ def test_a_view_is_hidden_until_it_has_come_to_the_sequence_of_the_others(ws, in
     """A process that dies in between leaves a view that nobody reads; the next connection rebuilds it."""
     forget(ws)
 
-    def dies(*_):
+    def dies(*_, **__):
         raise KeyboardInterrupt
 
     from tinymlops.features.online import materialization

@@ -110,26 +110,17 @@ class _Writer:
         return f"numpy({value.dtype.str},{value.shape},{digest})"
 
     def _of_object(self, value: Any) -> str:
-        """Write an object of a class of the project: its class and its attributes."""
+        """Write a dataclass of the project: its class and its fields. Other objects may change at any time: they are unseen."""
         found = self._refer(type(value))
         if found is None or not found.startswith("@"):
             wrapped = getattr(value, "__wrapped__", None)
             if callable(wrapped):
                 return f"wrapped({self.write(wrapped)})"
             raise Unseen(_named(type(value)))
-        if dataclasses.is_dataclass(value):
-            state = {field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}
-        else:
-            slots = [name for cls in type(value).__mro__ for name in _slots_of(cls)]
-            state = {name: getattr(value, name) for name in slots if hasattr(value, name)}
-            state |= dict(sorted(getattr(value, "__dict__", {}).items()))
+        if not dataclasses.is_dataclass(value):
+            raise Unseen(_named(type(value)))
+        state = {field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}
         return f"{found}{self.write(state)}"
-
-
-def _slots_of(cls: type) -> tuple[str, ...]:
-    slots = cls.__dict__.get("__slots__", ())
-    found = (slots,) if isinstance(slots, str) else tuple(slots)
-    return tuple(name for name in found if name not in ("__dict__", "__weakref__"))
 
 
 def _named(value: object) -> str:
