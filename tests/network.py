@@ -1,6 +1,7 @@
 """A server in a process of its own, and clients that say what no library would."""
 
 import json
+import os
 import re
 import signal
 import socket
@@ -13,15 +14,24 @@ from pathlib import Path
 import httpx
 
 PATIENCE = 120
+FULL = os.environ.get("TINYMLOPS_TORTURE") == "full"
+"""`make torture` runs the long form of what takes its time."""
+
+
+def some(cases, *short):
+    """Return all cases in the long form, and these in `make test`."""
+    return list(cases) if FULL else list(short)
+
+
 SCRIPT = """
 import json, sys
 import served_shop
 import tinymlops as tm
-from tinymlops.server import bodies, connections
+from tinymlops.server import bodies, connections, handshakes
 
 for name, value in json.loads(sys.argv[3]).items():
     module, _, constant = name.partition(".")
-    setattr({"bodies": bodies, "connections": connections}[module], constant, value)
+    setattr({"bodies": bodies, "connections": connections, "handshakes": handshakes}[module], constant, value)
 with tm.connect(sys.argv[1], clock=tm.ReplayClock(served_shop.NOW)) as ws:
     tm.serve(ws, port=0, **json.loads(sys.argv[2]))
 """

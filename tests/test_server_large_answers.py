@@ -14,7 +14,7 @@ import pytest
 from litestar.exceptions import SerializationException
 from litestar.response import Response
 from litestar.testing import TestClient
-from network import PATIENCE, Ordinary, Server
+from network import PATIENCE, Ordinary, Server, some
 from served_shop import NOW
 from test_server import LOCAL, ONLINE
 
@@ -72,7 +72,7 @@ LARGE = {
 }
 
 
-@pytest.mark.parametrize("name", LARGE)
+@pytest.mark.parametrize("name", some(LARGE, "two million features"))
 def test_a_large_answer_holds_nobody_up(server, name, capsys):
     method, address, body = LARGE[name]
     ended, sizes = threading.Event(), []

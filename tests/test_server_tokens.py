@@ -275,7 +275,8 @@ def test_nothing_that_was_sent_as_a_token_is_in_the_log(client, text, caplog):
     secret = text.replace("tm_", "tm_f", 1)
     client.get("/v1/models", headers=bearer(secret))
     client.get(f"/{secret}", headers=bearer(text))
-    assert secret not in caplog.text
+    # The client of this test logs its requests as well.
+    assert not [one for one in caplog.records if not one.name.startswith("httpx") and secret in one.getMessage()]
     with pytest.raises(AccessError) as info:
         raise AccessError(client.get("/v1/models", headers=bearer(secret)).json()["error"])
     assert secret not in str(info.value)
