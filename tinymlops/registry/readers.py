@@ -19,7 +19,7 @@ from tinymlops.errors import DataError, TinyMLOpsError
 from tinymlops.records import Access, Reader, Record, TokenUse
 from tinymlops.stores.buffer import Buffer
 from tinymlops.stores.forked import Owner
-from tinymlops.times import system_clock, to_micros
+from tinymlops.times import to_micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -117,13 +117,13 @@ class ReaderLog:
                     counted.first_at = counted.first_at or counted.last_at
             self._come_back()
 
-    def count_use(self, token: str) -> None:
+    def count_use(self, token: str, now: datetime) -> None:
         """Count the use of a token.
 
         Args:
             token: Its id.
+            now: When, by the machine's clock.
         """
-        now = system_clock()
         with self._alone:
             self._uses[token] = (self._uses.get(token, (0, now))[0] + 1, now)
             self._come_back()

@@ -206,10 +206,11 @@ class Tokens:
         is_known = hmac.compare_digest(_NOBODY if token is None else token.digest, _digest_of(secret))
         if token is None or not is_known:
             raise AccessError("the token is not known here", hint="send one that `tinymlops token create` printed")
-        state = _state(token, system_clock())
+        now = system_clock()
+        state = _state(token, now)
         if state != "active":
             raise AccessError(f"the token of {token.name!r} is {state}", hint="ask an admin for a new one")
-        self._log.count_use(token.id)
+        self._log.count_use(token.id, now)
         return token
 
     def _find(self, identity: str) -> Token | None:

@@ -48,6 +48,10 @@ class Caller(NamedTuple):
     """The most requests a second; None without a limit of its own."""
 
 
+_OWN = Caller(None, "admin")
+"""Whoever reaches a server that needs no token."""
+
+
 class Access:
     """Finds out who asks.
 
@@ -77,10 +81,15 @@ class Access:
         """
         if callable(self._auth):
             return _said(await self._asked(self._auth, ASGIConnection(scope)))
-        if self._auth is None or not self._tokens.any():
-            return Caller(None, "admin")
-        token = self._tokens.verify(_bearer(scope))
-        return Caller(token.name, check_role(token.role), token.rate)
+        if self._auth is None:
+            return _OWN
+        try:
+            token = self._tokens.verify(_bearer(scope))
+        except AccessError:
+            if self._tokens.any():
+                raise
+            return _OWN
+        return Caller(token.name, token.role, token.rate)
 
     async def _asked(self, auth: Callable[[Connection], Said | Awaitable[Said]], connection: Connection) -> Said:
         """Ask the application; a function that is no coroutine may take its time, so it gets a thread."""
