@@ -134,9 +134,11 @@ def test_a_build_uses_all_that_it_is_made_of(ws, clock):
     assert problems(ws)["spending"] == [f"unused for 90 days: last used on {START + timedelta(days=80):%Y-%m-%d}"]
 
 
-def test_a_prediction_uses_what_its_model_stands_on(served):
-    served.predict("splurge@champion", [{"customer": 1, "budget": 20.0}], sync=True)
-    by_name = {one.name: one for one in served.health().definitions}
+def test_a_prediction_uses_what_its_model_stands_on(tmp_path):
+    served_shop.build(tmp_path / "shop.tm")  # of its own: what others read and predict counts as a use
+    with tm.connect(tmp_path / "shop.tm", clock=tm.ReplayClock(served_shop.NOW)) as served:
+        served.predict("splurge@champion", [{"customer": 1, "budget": 20.0}], sync=True)
+        by_name = {one.name: one for one in served.health().definitions}
     assert by_name["spending"].last_use == served_shop.NOW
     assert by_name["interest"].last_use is None
 
