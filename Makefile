@@ -39,7 +39,7 @@ fuzz: $(VENV)/.installed ## every rule on at least 20,000 examples, counted; abo
 	TINYMLOPS_FUZZ=$$((36 * $(SCALE))) $(BIN)/python -m pytest tests/test_server_fuzz.py -s
 
 torture: $(VENV)/.installed ## kills, full disks, flipped bytes and many processes; needs Linux and strace, better as root
-	TINYMLOPS_TORTURE=full $(BIN)/python -m pytest tests/torture tests/test_server_slow.py tests/test_server_stalls.py tests/test_server_large_answers.py tests/test_server_tls.py tests/test_container.py
+	TINYMLOPS_TORTURE=full $(BIN)/python -m pytest tests/torture tests/test_server_slow.py tests/test_server_stalls.py tests/test_server_large_answers.py tests/test_server_tls.py tests/test_server_framing.py tests/test_container.py
 
 demo: $(VENV)/.installed ## the flights example, from raw tables to served predictions whose outcomes come back
 	cd examples/flights && $(abspath $(BIN))/python demo.py

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from network import Server, statuses
+from network import FULL, Server, statuses
 from test_server import CLICKS, ONLINE, WRITES
 
 BODY = json.dumps(WRITES[ONLINE]).encode()
@@ -274,10 +274,11 @@ def test_an_old_client_names_its_host_too(server):
 
 
 def test_nothing_of_this_is_logged_or_ends_the_server(shop_path):
+    step = 1 if FULL else 6  # each was sent to a server above; here what it says in the end is looked at
     with Server(shop_path) as server:
-        for raw in REFUSED.values():
+        for raw in list(REFUSED.values())[::step]:
             server.say(raw)
-        for body in BROKEN_CHUNKS.values():
+        for body in list(BROKEN_CHUNKS.values())[::step]:
             server.say(head(CHUNKED) + body)
         for lines in UPGRADES.values():
             server.say(head(*lines, b"Connection: close", method=b"GET", target=b"/healthz"))
