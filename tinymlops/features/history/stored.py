@@ -20,7 +20,7 @@ from tinymlops.schema import parse_dtype
 from tinymlops.times import from_micros, to_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     import polars as pl
@@ -136,7 +136,16 @@ class _Part:
 
     def segments(self, columns: list[str] | None, after: int) -> pl.DataFrame | None:
         """Return rows from files."""
-        return _read_segments(self._context, self._place, self._segments, columns, after, self._as_of)
+        return _read_segments(self._context, self._place, self._newest, columns, after, self._as_of)
+
+    def _newest(self) -> Sequence[Segment]:
+        """List the files anew: since the first look, rows may have moved into another one, and `gc` removed some."""
+        database = self._context.environment.database
+        state = database.get(SourceState, source=self._place)
+        span = span_of(database, self._source, self._place, state, as_of=self._as_of)
+        if span != self._span:  # the rows of another generation have other times
+            return self._segments
+        return _segments(self._context, self._source, self._place, span, self._as_of)
 
     def pushed(self, known: Mapping[str, str], columns: list[str] | None, after: int) -> pl.DataFrame | None:
         """Return pushed rows that are in the database; those of an ended generation are in files."""
@@ -350,7 +359,7 @@ def newest_progress(context: Context, name: str, *, as_of: int | None = None) ->
         else:
             events.append(told)
     if unclear:
-        rows = _read_segments(context, place, unclear, [], 0, as_of)
+        rows = _read_segments(context, place, lambda: unclear, [], 0, as_of)
         assert rows is not None, "they were chosen by the same bound"
         times = Commits(database, place).times_of(rows["__sequence"])
         events.append(rows["__event"].filter(rows["__event"] <= pl.Series(times)).max())
@@ -406,7 +415,7 @@ def _segments(context: Context, source: SourceSpec, place: str, span: Span, as_o
 def _read_segments(
     context: Context,
     place: str,
-    found: Sequence[Segment],
+    listed: Callable[[], Sequence[Segment]],
     columns: list[str] | None,
     after: int,
     as_of: int | None,
@@ -415,9 +424,9 @@ def _read_segments(
 
     from tinymlops.stores import segments
 
-    # Until the files are read, `gc` must not remove one of them.
+    # From the list until the files are read, `gc` must not remove one of them.
     with context.environment.gc_lock.shared(deadline=_PATIENCE):
-        wanted = [one for one in found if one.last > after and (as_of is None or one.base < as_of)]
+        wanted = [one for one in listed() if one.last > after and (as_of is None or one.base < as_of)]
         if not wanted:
             return None
         directory = context.environment.segments_dir / place
