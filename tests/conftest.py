@@ -1,6 +1,7 @@
 """Workspaces and small frames that many tests use."""
 
 import os
+import shutil
 import sys
 from datetime import UTC, datetime, timedelta
 
@@ -72,11 +73,17 @@ def shop(orders, visits=None, *, order_options=None, features=None, ttl=None):
 
 
 @pytest.fixture(scope="session")
-def shop_path(tmp_path_factory):
-    """A workspace of `served_shop`, with a model; each test pushes ids of its own."""
-    path = tmp_path_factory.mktemp("served") / "shop.tm"
+def built_shop(tmp_path_factory):
+    """A workspace of `served_shop`, with a model, that nobody opens again."""
+    path = tmp_path_factory.mktemp("built") / "shop.tm"
     served_shop.build(path)
     return path
+
+
+@pytest.fixture(scope="module")
+def shop_path(built_shop, tmp_path_factory):
+    """A module's own workspace of `served_shop`, with a model; each of its tests pushes ids of its own."""
+    return shutil.copytree(built_shop, tmp_path_factory.mktemp("served") / "shop.tm")
 
 
 @pytest.fixture
