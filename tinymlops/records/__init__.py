@@ -13,6 +13,7 @@ from tinymlops.records.counters import Counter
 from tinymlops.records.datasets import Dataset, DatasetPart
 from tinymlops.records.definitions import Definition, Mark, Note
 from tinymlops.records.ingestions import FailedIngest, Ingestion
+from tinymlops.records.metrics import Metric, MetricChunk, MetricPyramid, MetricSeries, MetricSummary
 from tinymlops.records.models import (
     Evaluation,
     FeatureField,
@@ -26,7 +27,7 @@ from tinymlops.records.predictions import Outcome, Prediction
 from tinymlops.records.pushes import MovedEvent, PushBatch, PushedRow
 from tinymlops.records.readers import Reader
 from tinymlops.records.record import Record, Scalar
-from tinymlops.records.runs import Artifact, Metric, Run
+from tinymlops.records.runs import Artifact, ConsoleText, DeletedRun, Experiment, Run, RunInput, RunRow
 from tinymlops.records.salts import Salt
 from tinymlops.records.segments import Segment
 from tinymlops.records.sources import Generation, RenamedSource, Schema, SourceState
@@ -42,11 +43,14 @@ __all__ = [
     "AuditHead",
     "CheckResult",
     "ColumnStatistics",
+    "ConsoleText",
     "Counter",
     "Dataset",
     "DatasetPart",
     "Definition",
+    "DeletedRun",
     "Evaluation",
+    "Experiment",
     "FailedIngest",
     "FeatureField",
     "Generation",
@@ -54,6 +58,10 @@ __all__ = [
     "LoggedModel",
     "Mark",
     "Metric",
+    "MetricChunk",
+    "MetricPyramid",
+    "MetricSeries",
+    "MetricSummary",
     "ModelAlias",
     "ModelVersion",
     "MovedEvent",
@@ -68,6 +76,8 @@ __all__ = [
     "RenamedSource",
     "RequestField",
     "Run",
+    "RunInput",
+    "RunRow",
     "Salt",
     "Scalar",
     "Schema",
@@ -89,8 +99,7 @@ TABLES: tuple[type[Record], ...] = (
     MovedEvent,
     PushBatch,
     TrainingSetBuild,
-    Run,
-    Metric,
+    RunRow,
     Artifact,
     LoggedModel,
     ModelVersion,
@@ -113,5 +122,13 @@ TABLES: tuple[type[Record], ...] = (
     TokenUse,
     Access,
     Salt,
+    Experiment,
+    DeletedRun,
+    RunInput,
+    ConsoleText,
+    MetricChunk,
+    MetricSeries,
+    MetricPyramid,
+    MetricSummary,
 )
 """Every record, in the order in which the migrations create their tables."""

@@ -1,4 +1,4 @@
-"""Experiment runs: their metrics and files."""
+"""Experiment runs: what they are, what they read, and the files they keep."""
 
 from __future__ import annotations
 
@@ -8,25 +8,43 @@ from typing import ClassVar
 
 from tinymlops.records.record import Record, Scalar
 
-__all__ = ["Artifact", "Metric", "Run"]
+__all__ = ["Artifact", "ConsoleText", "DeletedRun", "Experiment", "Run", "RunInput", "RunRow"]
 
 
-class Run(Record, frozen=True, kw_only=True):
-    """One experiment run."""
+class Experiment(Record, frozen=True, kw_only=True):
+    """A question that runs belong to; a run of none belongs to the experiment 0, "Default", which needs no row."""
+
+    table: ClassVar[str] = "experiments"
+    key: ClassVar[tuple[str, ...]] = ("id",)
+    small: ClassVar[bool] = True
+    sql_name: ClassVar[str | None] = "experiments"
+    search: ClassVar[tuple[str, ...]] = ("name", "notes", "tags")
+
+    id: int | None = None
+    name: str
+    """Unique, trash included."""
+    notes: str | None = None
+    tags: dict[str, str] = {}
+    created_at: datetime
+    deleted_at: datetime | None = None
+    """Since when it is in the trash."""
+
+
+class RunRow(Record, frozen=True, kw_only=True):
+    """One experiment run as it is stored; its metrics stand in tables of their own."""
 
     table: ClassVar[str] = "runs"
     key: ClassVar[tuple[str, ...]] = ("id",)
+    files: ClassVar[Mapping[str, str]] = {"patch_sha256": "the uncommitted changes of run {id}"}
     small: ClassVar[bool] = True
     sql_name: ClassVar[str | None] = "runs"
-    search: ClassVar[tuple[str, ...]] = ("name", "params", "tags", "error")
+    search: ClassVar[tuple[str, ...]] = ("name", "params", "tags", "notes", "error")
 
     id: str
     name: str
     status: str
-    """`running`, `finished` or `failed`."""
+    """`running`, `finished`, `failed` or `killed`; one that is read as `lost` is stored as `running`."""
     params: dict[str, Scalar] = {}
-    metrics: dict[str, float] = {}
-    """The last value of each metric."""
     tags: dict[str, str] = {}
     training_set: str | None = None
     """Id of the training set build it used."""
@@ -36,20 +54,67 @@ class Run(Record, frozen=True, kw_only=True):
     started_at: datetime
     ended_at: datetime | None = None
     error: str | None = None
+    experiment: int = 0
+    """Id of its experiment."""
+    group: str | None = None
+    """What it is one of, such as the seeds or folds of one configuration."""
+    parent: str | None = None
+    """Id of the run that started it."""
+    notes: str | None = None
+    user: str | None = None
+    session: int = 0
+    """How often it was resumed."""
+    origin: str | None = None
+    """Where it came from: None from this package, `http` by a client, else what it was imported from."""
+    machine: dict[str, Scalar] = {}
+    patch_sha256: str | None = None
+    """File of the uncommitted changes of the code."""
+    seen_at: datetime | None = None
+    """When a client over HTTP last wrote to it; kept to the minute."""
+    deleted_at: datetime | None = None
+    """Since when it is in the trash."""
 
 
-class Metric(Record, frozen=True, kw_only=True):
-    """One value of one metric of one run."""
+class Run(RunRow, frozen=True, kw_only=True):
+    """One experiment run with the last value of each metric."""
 
-    table: ClassVar[str] = "metrics"
+    metrics: dict[str, float] = {}
+
+
+class DeletedRun(Record, frozen=True, kw_only=True):
+    """What is left of a run that was deleted for good."""
+
+    table: ClassVar[str] = "deleted_runs"
     key: ClassVar[tuple[str, ...]] = ("id",)
-    sql_name: ClassVar[str | None] = "metrics"
+    small: ClassVar[bool] = True
 
-    id: int | None = None
+    id: str
+    name: str
+    experiment: int = 0
+    started_at: datetime
+    deleted_at: datetime
+    actor: str
+
+
+class RunInput(Record, frozen=True, kw_only=True):
+    """A dataset that a run read."""
+
+    table: ClassVar[str] = "run_inputs"
+    key: ClassVar[tuple[str, ...]] = ("run", "name", "digest")
+    small: ClassVar[bool] = True
+
     run: str
     name: str
-    step: int
-    value: float
+    digest: str
+    context: str = ""
+    """What it was read for, such as "training"."""
+    source_type: str = ""
+    source: str = ""
+    schema: str = ""
+    profile: str = ""
+    tags: dict[str, str] = {}
+    training_set: str | None = None
+    """Id of the training set build that the digest is."""
     at: datetime
 
 
@@ -64,6 +129,25 @@ class Artifact(Record, frozen=True, kw_only=True):
 
     run: str
     name: str
+    """Such as `plots/roc.png`: a label, never a path."""
     sha256: str
     bytes: int
+    at: datetime
+    kind: str = "file"
+    """`file`, `text`, `table`, `figure` or `image`."""
+    series: str | None = None
+    """What it is one step of, such as `samples`."""
+    step: float | None = None
+
+
+class ConsoleText(Record, frozen=True, kw_only=True):
+    """Some of what a run wrote to its console."""
+
+    table: ClassVar[str] = "console_texts"
+    key: ClassVar[tuple[str, ...]] = ("id",)
+
+    id: int | None = None
+    run: str
+    session: int
+    text: str
     at: datetime

@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from tinymlops.errors import ConflictError
+from tinymlops.stores._tracking_schema import add_tracking
 from tinymlops.stores._verify import seal_schema
 from tinymlops.stores.rows import CHECK, check_of, quoted
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 10
+SCHEMA_VERSION = 11
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -116,6 +117,13 @@ def _steps() -> Migrations:
     @steps()
     def m010_salts(db: Database) -> None:
         db.execute(_SALTS)
+
+    @steps()
+    def m011_tracking(db: Database) -> None:
+        add_tracking(db)
+        db.conn.create_function(check_of.__name__, -1, lambda *values: check_of(values), deterministic=True)
+        for table in ("runs", "artifacts"):
+            _renew_checksum(db, table)
 
     return steps
 
