@@ -25,13 +25,13 @@ from tinymlops.records import (
     TABLES,
     AuditEntry,
     LoggedModel,
-    Metric,
+    MetricChunk,
     ModelAlias,
     ModelVersion,
     Outcome,
     Prediction,
     PushedRow,
-    Run,
+    RunRow,
     Segment,
 )
 from tinymlops.stores import database as database_module
@@ -47,7 +47,7 @@ OPEN = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from tinymlops.records import Metric
+from tinymlops.records import MetricChunk
 from tinymlops.stores.database import Database
 from tinymlops.stores.locks import FileLock
 path = Path(sys.argv[1])
@@ -62,7 +62,7 @@ for i in range(200):
     with database.write(actor=sys.argv[2]) as transaction:
         base = transaction.take_sequence(2)
         for n in (base + 1, base + 2):
-            transaction.insert(Metric(run=sys.argv[2], name="n", step=n, value=i, at=now))
+            transaction.insert(MetricChunk(run=sys.argv[2], name="n", step=n, value=i, at=now))
         transaction.audit("write", sys.argv[2])
     database.sequence()
 database.close()
@@ -73,7 +73,7 @@ DIES_INSIDE = (
     + """
 with database.write(actor="x") as transaction:
     transaction.take_sequence(5)
-    transaction.insert_many(Metric(run="dead", name="n", step=i, value=i, at=now) for i in range(50_000))
+    transaction.insert_many(MetricChunk(run="dead", name="n", step=i, value=i, at=now) for i in range(50_000))
     print("inside", flush=True)
     sys.stdin.readline()
 """
@@ -89,7 +89,7 @@ def database(tmp_path):
 
 
 def metric(**changes):
-    return Metric(**({"run": "r1", "name": "auc", "step": 1, "value": 0.5, "at": NOW} | changes))
+    return MetricChunk(**({"run": "r1", "name": "auc", "step": 1, "value": 0.5, "at": NOW} | changes))
 
 
 def prediction(key, **changes):
@@ -153,32 +153,28 @@ def test_a_record_comes_back_as_it_went_in(database):
 
 @given(value=st.floats(), at=st.datetimes(timezones=st.just(UTC)), step=st.integers(-(2**63), 2**63 - 1))
 def test_floats_times_and_whole_numbers_are_exact(value, at, step):
-    plan = codec_for(Metric)
-    stored = plan.encode(metric(value=value, at=at, step=step))
+    plan = codec_for(MetricChunk)
+    stored = plan.encode(metric(value=value, at=at, count=step))
     with contextlib.closing(sqlite3.connect(":memory:")) as connection:
-        connection.execute(
-            f"CREATE TABLE metrics (id ANY, run ANY, name ANY, step ANY, value ANY, at ANY, {CHECK} ANY) STRICT"
-        )
+        columns = ", ".join(f"{name} ANY" for name in (*plan.names, CHECK))
+        connection.execute(f"CREATE TABLE metric_chunks ({columns}) STRICT")
         connection.execute(plan.insert, stored)
         found = plan.decode(connection.execute(plan.select).fetchone())
-    assert (found.at, found.step) == (at, step)
+    assert (found.at, found.count) == (at, step)
     assert found.value == value or (math.isnan(value) and math.isnan(found.value))
 
 
-def test_non_finite_metrics_of_a_run_survive_the_json(database):
-    run = Run(
+def test_parameters_of_a_run_keep_their_types(database):
+    run = RunRow(
         id="r1",
         name="n",
         status="finished",
         params={"a": "1", "b": 1, "c": True, "d": None, "e": 1.0},
-        metrics={"loss": math.nan, "best": -math.inf, "auc": 0.5},
         started_at=NOW,
     )
     with database.write(actor="a") as transaction:
         transaction.insert(run)
-    found = database.get(Run, id="r1")
-    assert math.isnan(found.metrics["loss"])
-    assert found.metrics["best"] == -math.inf
+    found = database.get(RunRow, id="r1")
     assert [type(value) for value in found.params.values()] == [str, int, bool, type(None), float]
 
 
@@ -193,7 +189,7 @@ def test_an_assigned_id_is_filled_in_and_never_used_again(database):
     with database.write(actor="a") as transaction:
         first = transaction.insert(metric())
         second = transaction.insert(metric())
-        transaction.delete(Metric, id=second.id)
+        transaction.delete(MetricChunk, id=second.id)
         third = transaction.insert(metric())
     assert [first.id, second.id, third.id] == [1, 2, 3]
 
@@ -206,7 +202,7 @@ def test_list_filters_orders_and_limits(database):
         transaction.insert_many(prediction(key, sequence=sequence) for key, sequence in (("x", None), ("y", 1)))
 
     def steps(**arguments):
-        return [(m.run, m.step) for m in database.list(Metric, **arguments)]
+        return [(m.run, m.step) for m in database.list(MetricChunk, **arguments)]
 
     assert steps(where={"run": "a"}, order="-step") == [("a", 2), ("a", 1), ("a", 0)]
     assert steps(order="-at", limit=2) == [("b", 2), ("a", 2)]
@@ -216,15 +212,15 @@ def test_list_filters_orders_and_limits(database):
     assert len(steps(where={"step": list(range(100_000))})) == 6
     assert [p.id for p in database.list(Prediction, where={"sequence": None})] == ["x"]
     assert [p.id for p in database.list(Prediction, where={"sequence": [None, 1]})] == ["x", "y"]
-    assert database.count(Metric, {"run": "a"}) == 3
-    assert database.count(Metric) == 6
+    assert database.count(MetricChunk, {"run": "a"}) == 3
+    assert database.count(MetricChunk) == 6
 
 
 def test_a_column_that_does_not_exist_is_named_with_its_near_match(database):
     with pytest.raises(DefinitionError, match=r"no column 'stepp'\nHint: did you mean 'step'\?"):
-        database.list(Metric, where={"stepp": 1})
+        database.list(MetricChunk, where={"stepp": 1})
     with pytest.raises(DefinitionError, match="no column"):
-        database.list(Metric, order="-step; drop table metrics")
+        database.list(MetricChunk, order="-step; drop table metric_chunks")
 
 
 def test_put_update_and_delete_change_one_record(database):
@@ -281,7 +277,7 @@ def test_an_exception_rolls_everything_back(database):
         transaction.take_sequence(3)
         transaction.audit("x", "y")
         1 / 0  # noqa: B018
-    assert (database.count(Metric), database.sequence(), database.count(AuditEntry)) == (0, 0, 0)
+    assert (database.count(MetricChunk), database.sequence(), database.count(AuditEntry)) == (0, 0, 0)
     with database.write(actor="a") as transaction:
         assert transaction.take_sequence(1) == 0
 
@@ -289,8 +285,8 @@ def test_an_exception_rolls_everything_back(database):
 def test_a_transaction_is_invisible_until_it_ends_and_useless_afterwards(database):
     with database.write(actor="a") as transaction:
         transaction.insert(metric())
-        assert database.count(Metric) == 0
-    assert database.count(Metric) == 1
+        assert database.count(MetricChunk) == 0
+    assert database.count(MetricChunk) == 1
     with pytest.raises(ConflictError, match="has ended"):
         transaction.insert(metric())
 
@@ -306,7 +302,7 @@ def test_write_transactions_do_not_nest(database):
 
 def test_reading_connections_refuse_to_write(database):
     with pytest.raises(IntegrityError, match="readonly"):
-        database.rows("DELETE FROM metrics")
+        database.rows("DELETE FROM metric_chunks")
 
 
 def test_the_sequence_starts_at_one_and_has_no_gap(database):
@@ -402,7 +398,7 @@ def test_each_thread_reads_through_its_own_connection_which_ends_with_it(databas
         transaction.insert(metric())
     seen = []
     for _ in range(3):
-        thread = threading.Thread(target=lambda: seen.append((database.count(Metric), database._reader())))
+        thread = threading.Thread(target=lambda: seen.append((database.count(MetricChunk), database._reader())))
         thread.start()
         thread.join()
     del thread
@@ -423,7 +419,7 @@ def test_threads_write_one_after_the_other(database):
         thread.start()
     for thread in threads:
         thread.join()
-    assert [m.step for m in database.list(Metric)] == list(range(100))
+    assert [m.step for m in database.list(MetricChunk)] == list(range(100))
 
 
 def test_eight_processes_write_without_an_error_or_a_gap(database, tmp_path):
@@ -432,7 +428,7 @@ def test_eight_processes_write_without_an_error_or_a_gap(database, tmp_path):
         assert process.communicate(timeout=60) == ("", "")
         assert process.returncode == 0
     assert database.sequence() == 3200
-    assert [m.step for m in database.list(Metric)] == list(range(1, 3201))
+    assert [m.step for m in database.list(MetricChunk)] == list(range(1, 3201))
     assert database.count(AuditEntry) == 1600
     assert database.verify_audit() == []
 
@@ -444,7 +440,7 @@ def test_a_process_killed_inside_a_transaction_leaves_nothing_and_blocks_nobody(
         process.send_signal(signal.SIGKILL)
     with database.write(actor="a") as transaction:
         assert transaction.take_sequence(1) == 0
-    assert database.count(Metric) == 0
+    assert database.count(MetricChunk) == 0
     assert database.rows("PRAGMA integrity_check") == [("ok",)]
 
 
@@ -456,13 +452,13 @@ def test_a_handle_used_after_fork_says_so_and_the_parent_goes_on(database):
             code = 1
             with contextlib.suppress(ConflictError):
                 database.close()
-                database.get(Metric, id=1)
+                database.get(MetricChunk, id=1)
                 code = 2
             with contextlib.suppress(ConflictError), database.write(actor="b"):
                 code = 3
             os._exit(0 if code == 1 else code)
         assert os.waitpid(pid, 0)[1] == 0
-    assert database.count(Metric) == 1
+    assert database.count(MetricChunk) == 1
 
 
 def test_a_fork_inside_a_transaction_cannot_commit_it(database):
@@ -479,14 +475,14 @@ def test_a_fork_inside_a_transaction_cannot_commit_it(database):
             os._exit(1)
         assert os.waitpid(pid, 0)[1] == 0
         with contextlib.closing(sqlite3.connect(database.path)) as other:
-            assert other.execute("SELECT count(*) FROM metrics").fetchone() == (0,)
-    assert database.count(Metric) == 1
+            assert other.execute("SELECT count(*) FROM metric_chunks").fetchone() == (0,)
+    assert database.count(MetricChunk) == 1
 
 
 def test_a_closed_database_says_so(database):
     database.close()
     with pytest.raises(ConflictError, match="is closed"):
-        database.count(Metric)
+        database.count(MetricChunk)
     with pytest.raises(ConflictError, match="is closed"), database.write(actor="a"):
         pass
 
@@ -496,7 +492,7 @@ def test_reads_use_the_indexes(database):
         "SELECT * FROM segments WHERE source = ? AND dead_at IS NULL",
         "SELECT * FROM pushed_rows WHERE source = ? AND n > 5",
         "SELECT * FROM pushed_rows WHERE source = ? AND event_id = '1'",
-        "SELECT * FROM metrics WHERE run = ?",
+        "SELECT * FROM metric_chunks WHERE run = ?",
         "SELECT * FROM predictions WHERE model = ? AND version = 1 AND at > 5",
     ):
         ((*_, plan),) = database.rows("EXPLAIN QUERY PLAN " + sql, ["x"])

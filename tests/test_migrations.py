@@ -19,13 +19,18 @@ from tinymlops.records import (
     Access,
     CheckResult,
     ColumnStatistics,
+    ConsoleText,
     Counter,
     Dataset,
     DatasetPart,
     Definition,
+    DeletedRun,
+    Experiment,
     FailedIngest,
     Generation,
     Mark,
+    MetricPyramid,
+    MetricSeries,
     MovedEvent,
     Note,
     Outcome,
@@ -35,6 +40,7 @@ from tinymlops.records import (
     Quarantine,
     Reader,
     RenamedSource,
+    RunInput,
     Salt,
     Token,
     TokenUse,
@@ -67,6 +73,7 @@ def test_a_workspace_of_schema_1_opens_with_all_its_records(old):
         assert database.rows("PRAGMA user_version") == [(SCHEMA_VERSION,)]
         newer = {Generation, RenamedSource, Note, Mark, Reader, CheckResult, Quarantine}
         newer |= {Dataset, DatasetPart, ColumnStatistics, FailedIngest, Token, TokenUse, Access, Salt}
+        newer |= {Experiment, DeletedRun, RunInput, ConsoleText, MetricSeries, MetricPyramid}
         assert all(database.list(cls) for cls in TABLES if cls not in newer)
         assert [finding for finding in check(environment_of(ws), lambda _: None) if finding.level == "damaged"] == []
         assert {one.name for one in database.list(Counter)} == {"sequence", "audit", "commits", "schema"}

@@ -17,10 +17,10 @@ import tinymlops as tm
 from tinymlops.errors import DataError, IntegrityError
 from tinymlops.records import (
     AuditEntry,
-    Metric,
+    MetricChunk,
     Prediction,
     PushBatch,
-    Run,
+    RunRow,
 )
 from tinymlops.stores.collection import collect
 from tinymlops.stores.database import Database
@@ -48,7 +48,7 @@ def raw(path, *statements):
 
 
 def metric(**changes):
-    return Metric(**({"run": "r", "name": "auc", "step": 1, "value": 0.5, "at": NOW} | changes))
+    return MetricChunk(**({"run": "r", "name": "auc", "step": 1, "value": 0.5, "at": NOW} | changes))
 
 
 def prediction(key, **changes):
@@ -78,25 +78,25 @@ def test_a_changed_value_is_noticed_when_it_is_read_and_named(database):
                 read()
     assert database.get(Prediction, id="q") == prediction("q")
     assert database.damaged_rows() == ["the row with id='p' in table predictions is not what was written"]
-    assert database.damaged_rows(Metric) == []
+    assert database.damaged_rows(MetricChunk) == []
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        "UPDATE metrics SET id = 7",
-        "UPDATE metrics SET run = 's'",
-        "UPDATE metrics SET value = 1",
-        "UPDATE metrics SET value = '0.5'",
-        "UPDATE metrics SET at = at + 1",
-        "UPDATE metrics SET check_ = 1",
+        "UPDATE metric_chunks SET id = 7",
+        "UPDATE metric_chunks SET run = 's'",
+        "UPDATE metric_chunks SET value = 1",
+        "UPDATE metric_chunks SET value = '0.5'",
+        "UPDATE metric_chunks SET at = at + 1",
+        "UPDATE metric_chunks SET check_ = 1",
     ],
 )
 def test_every_column_is_covered_an_assigned_id_too(database, change):
     store(database, metric())
     raw(database.path, change)
-    with pytest.raises(IntegrityError, match="in table metrics"):
-        database.list(Metric)
+    with pytest.raises(IntegrityError, match="in table metric_chunks"):
+        database.list(MetricChunk)
 
 
 def test_what_is_written_by_put_update_and_in_many_is_covered_as_well(database):
@@ -108,7 +108,7 @@ def test_what_is_written_by_put_update_and_in_many_is_covered_as_well(database):
         tx.put_many([PushBatch(source="s", batch_id="b", digest=bytes([n]), at=n) for n in range(3)])
     assert database.damaged_rows() == []
     assert database.get(Prediction, id="p").version == 3
-    assert [(one.id, one.step) for one in database.list(Metric)] == [(1, 0), (2, 1), (3, 2)]
+    assert [(one.id, one.step) for one in database.list(MetricChunk)] == [(1, 0), (2, 1), (3, 2)]
     assert database.list(PushBatch) == [PushBatch(source="s", batch_id="b", digest=b"\x02", at=2)]
 
 
@@ -119,11 +119,11 @@ class Level(IntEnum):
 @pytest.mark.parametrize("value", [0.0, -0.0, 5e-324, math.nan, -math.inf, 1e308, True, 3, np.float64(0.1), Level.LOW])
 def test_what_sqlite_gives_back_as_another_type_is_not_taken_for_damage(database, value):
     store(database, metric(value=value))
-    found = database.list(Metric)[0].value
+    found = database.list(MetricChunk)[0].value
     assert found == value or (math.isnan(found) and math.isnan(value))
 
 
-@pytest.mark.parametrize("changes", [{"step": 1.5}, {"step": 1.0}, {"run": 5}, {"name": b"auc"}])
+@pytest.mark.parametrize("changes", [{"count": 1.5}, {"count": 1.0}, {"run": 5}, {"name": b"auc"}])
 def test_a_value_that_sqlite_would_convert_is_refused(database, changes):
     with pytest.raises(DataError, match="cannot be stored"):
         store(database, metric(**changes))
@@ -190,7 +190,7 @@ def test_a_file_that_is_not_in_wal_mode_any_more_is_put_back(database):
 
 
 def test_a_table_whose_index_does_not_fit_is_noticed_when_it_is_opened(database):
-    store(database, Run(id="a" * 32, name="quokka", status="running", started_at=NOW))
+    store(database, RunRow(id="a" * 32, name="quokka", status="running", started_at=NOW))
     database.close()
     content = database.path.read_bytes()
     index = content.rindex(b"quokka")
@@ -228,7 +228,7 @@ def test_a_log_that_is_whole_loses_nothing(database, tmp_path):
     commit(database, 5)
     left = abandoned(database, tmp_path)
     left.open()
-    assert (left.count(Metric), left.commits()) == (5, 5)
+    assert (left.count(MetricChunk), left.commits()) == (5, 5)
     left.close()
 
 
@@ -249,7 +249,7 @@ def test_a_log_that_is_gone_is_noticed_and_the_hint_is_right(database, tmp_path)
         left.open()
     left.path.with_name("meta.db.last").unlink()
     left.open()
-    assert left.count(Metric) == 0
+    assert left.count(MetricChunk) == 0
     commit(left, 1)
     left.close()
     left.open()
@@ -272,7 +272,7 @@ def test_a_damaged_number_beside_the_database_is_written_anew(database, content)
 def test_a_transaction_that_changes_nothing_is_no_commit(database):
     commit(database, 1)
     with database.write(actor="a") as tx:
-        tx.get(Metric, id=1)
+        tx.get(MetricChunk, id=1)
     with contextlib.suppress(ZeroDivisionError), database.write(actor="a") as tx:
         tx.insert(metric())
         1 / 0  # noqa: B018
@@ -341,8 +341,8 @@ def test_nothing_is_collected_or_backed_up_by_the_word_of_a_damaged_row(shop_pat
 def test_a_search_does_not_leave_out_a_damaged_run(shop_path):
     with tm.connect(shop_path) as ws, ws.start_run("one") as run:
         run.log_metrics(auc=0.5)
-    raw(shop_path / "meta.db", """UPDATE runs SET metrics = '{"auc":0.4}'""")
-    with tm.connect(shop_path) as ws, pytest.raises(IntegrityError, match="in table runs"):
+    raw(shop_path / "meta.db", "UPDATE metric_summaries SET last = 0.4")
+    with tm.connect(shop_path) as ws, pytest.raises(IntegrityError, match="in table metric_summaries"):
         ws.search_runs("metrics.auc > 0.45")
 
 

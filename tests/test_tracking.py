@@ -93,6 +93,6 @@ def test_the_whole_way_from_a_run_to_an_alias(tmp_path):
 def test_another_process_of_the_workspace_sees_runs_at_once(tmp_path):
     with replay(tmp_path) as ws, tm.connect(tmp_path / "shop.tm") as other:
         with ws.start_run("first") as run:
-            run.log_metrics({"val/loss-1": 2.0})
+            run.log_metrics({"val/loss-1": 2.0}, durable=True)
             assert other.search_runs()["metrics.val/loss-1"].to_list() == [2.0]
         assert other.search_runs().select(pl.col("status")).item() == "finished"

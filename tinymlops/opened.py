@@ -109,6 +109,7 @@ class OpenWorkspace:
                 stack.callback(self._environment.release)
                 stack.callback(self._readers.close)
                 stack.callback(self._log.close)
+                stack.callback(self.runs.close)
 
     def _reader(self, consumer: str | None) -> str | None:
         if consumer is None:

@@ -104,3 +104,5 @@ class MetricSummary(Record, frozen=True, kw_only=True):
     nans: int = 0
     session: int = 0
     """Of the last point."""
+    chunks: int = 0
+    """Chunks that are not sealed yet."""

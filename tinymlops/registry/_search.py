@@ -22,6 +22,7 @@ _TOKEN = re.compile(
     |(?P<word>{_NAME}))""",
     re.VERBOSE,
 )
+_NUMBER = "typeof(m.last) IN ('integer', 'real')"
 _LARGEST_INT = 2**63 - 1
 _MOST_DIGITS = 400
 _MOST_CONDITIONS = 500
@@ -107,6 +108,9 @@ def _condition(where: str, field: str, operator: str, token: _Token) -> _Sql:
         if not isinstance(value, str):
             raise _unreadable(where, f"{field} is text, and {token.text} is not")
         return _Sql(f'"{group}" {operator} ?', [value])
+    if group == "metrics":
+        sql = f"SELECT {_NUMBER} AND m.last {operator} ? FROM metric_summaries m WHERE m.run = runs.id AND m.name = ?"
+        return _Sql(f"({sql})", [value, name])
     path = f'$."{name}"'
     places = ", ".join("?" * len(types))
     # SQLite finds every text greater than every number, so the type is compared too.
@@ -141,13 +145,10 @@ def _sort_key(field: str) -> _Sql:
     group, name = _field(field)
     if name is None:
         return _Sql(f'"{group}"', [])
-    path = f'$."{name}"'
     if group != "metrics":
-        return _Sql(f'json_extract("{group}", ?)', [path])
-    # NaN and the infinities are text inside JSON; they come last, like a run without the metric.
-    return _Sql(
-        "CASE WHEN json_type(metrics, ?) IN ('integer', 'real') THEN json_extract(metrics, ?) END", [path, path]
-    )
+        return _Sql(f'json_extract("{group}", ?)', [f'$."{name}"'])
+    # NaN and the infinities are text; they come last, like a run without the metric.
+    return _Sql(f"(SELECT m.last FROM metric_summaries m WHERE m.run = runs.id AND m.name = ? AND {_NUMBER})", [name])
 
 
 def _field(field: str) -> tuple[str, str | None]:

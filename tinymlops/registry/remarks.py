@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from tinymlops.errors import ConflictError, DataError, DefinitionError, NotFoundError, near
-from tinymlops.records import Definition, LoggedModel, Mark, ModelAlias, ModelVersion, Note, Run
+from tinymlops.records import Definition, LoggedModel, Mark, ModelAlias, ModelVersion, Note, RunRow
 from tinymlops.references import Reference
 from tinymlops.registry.predictions import predictions_by_version
+from tinymlops.registry.runs.reading import with_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -244,5 +245,5 @@ def _remarks(database: Database, target: Target) -> tuple[list[Note], dict[int, 
 
 
 def _runs(database: Database, ids: Sequence[str]) -> dict[str, dict[str, float]]:
-    runs = database.list(Run, where={"id": list(dict.fromkeys(ids))}, order="started_at") if ids else []
-    return {f"{run.name} {run.id[:8]}": dict(run.metrics) for run in runs}
+    runs = database.list(RunRow, where={"id": list(dict.fromkeys(ids))}, order="started_at") if ids else []
+    return {f"{run.name} {run.id[:8]}": dict(run.metrics) for run in with_metrics(database, runs)}

@@ -126,6 +126,7 @@ _TABLES = (
         goal TEXT NOT NULL,
         nans INTEGER NOT NULL,
         session INTEGER NOT NULL,
+        chunks INTEGER NOT NULL,
         {CHECK} INTEGER NOT NULL,
         PRIMARY KEY (run, name)
     ) STRICT, WITHOUT ROWID""",
@@ -168,4 +169,4 @@ def _summary(points: list[_Point]) -> tuple[Any, ...]:
     goal = goal_of(name)
     best = least if goal == "min" else greatest
     extremes = [field for one in (least, greatest, best) for field in (one[1:] or (None, None))]
-    return run, name, len(points), float(step), last, at, *extremes, goal, len(points) - len(numbers), 0
+    return run, name, len(points), float(step), last, at, *extremes, goal, len(points) - len(numbers), 0, len(points)

@@ -1,7 +1,7 @@
 """A buffer: a caller adds records and goes on before they are durable; a thread commits them together.
 
-It is for records of the software's own work, such as predictions, and never for a user's data: a caller that may only
-go on once a record is durable writes it in a transaction of its own.
+It is for predictions and the points of runs, and never for a user's rows: a caller that may only go on once a record is
+durable writes it in a transaction of its own.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import threading
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from tinymlops.errors import ConflictError, TinyMLOpsError
-from tinymlops.records import Record
 from tinymlops.stores.forked import Owner
 
 if TYPE_CHECKING:
@@ -19,12 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Buffer"]
 
-T = TypeVar("T", bound=Record)
+T = TypeVar("T")
+R = TypeVar("R")
 
 _GROUP_SECONDS = 0.25
 """How long a group collects records before it is committed."""
 _MOST_PENDING = 20_000
-"""The most records of a group; a caller with more waits until the disk has taken them."""
 
 
 class _Group(Generic[T]):
@@ -47,11 +46,25 @@ class Buffer(Generic[T]):
         write: Commits a group of them.
         what: The kind of records, for errors and the thread's name, such as "predictions".
         name: The name of the buffer in errors, such as "the prediction log".
+        due: A group of so many records is written at once; a smaller one within a quarter of a second.
+        most: The records of a group at most; a caller with more waits until the disk has taken them.
+        keeps: Whether records that could not be written are kept and tried again, which `write` must bear.
     """
 
-    def __init__(self, workspace: Path, write: Callable[[Sequence[T]], None], what: str, name: str) -> None:
+    def __init__(
+        self,
+        workspace: Path,
+        write: Callable[[Sequence[T]], None],
+        what: str,
+        name: str,
+        *,
+        due: int = _MOST_PENDING,
+        most: int = _MOST_PENDING,
+        keeps: bool = False,
+    ) -> None:
         self._write = write
         self._what = what
+        self._due, self._most, self._keeps = due, most, keeps
         self._owner = Owner(f"{name} of {workspace}")
         self._changed = threading.Condition()
         self._collecting = _Group[T]()
@@ -74,18 +87,19 @@ class Buffer(Generic[T]):
         """
         self._owner.check()
         with self._changed:
-            self._require_usable()
-            while self._collecting.records and not self._has_room(len(records)):
-                self._changed.wait()
+            if self._closed or self._unreported:
                 self._require_usable()
             group = self._collecting
+            while group.records and len(group.records) + len(records) > self._most:
+                self._changed.wait()
+                self._require_usable()
+                group = self._collecting
+            before = len(group.records)
             group.records += records
             if self._writer is None and records:
-                writer = threading.Thread(target=self._run, name=f"tinymlops-{self._what}", daemon=False)
-                writer.start()
-                self._writer = writer
-            if not self._has_room(1):
-                self._changed.notify_all()  # it is due
+                self._start()
+            if before < self._due <= len(group.records):
+                self._changed.notify_all()
             if sync and records:
                 self._wait_for(group)
 
@@ -102,6 +116,32 @@ class Buffer(Generic[T]):
                     self._wait_for(group)
             self._report()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether everything appended so far is durable."""
+        return not self._collecting.records and self._writing is None
+
+    def drain(self, work: Callable[[Sequence[T]], R]) -> R:
+        """Do some work in place of the next write, in this thread: it gets what is pending, and makes it durable.
+
+        Raises:
+            ConflictError: As `append` does.
+        """
+        self._owner.check()
+        with self._changed:
+            self._require_usable()
+            self._changed.wait_for(lambda: self._writing is None)
+            group = self._take()
+        try:
+            return work(group.records)
+        except BaseException as error:
+            group.error = error
+            raise
+        finally:
+            with self._changed:
+                self._end(group)
+                self._unreported = [other for other in self._unreported if other is not group]
+
     def close(self) -> None:
         """Write what is pending and accept no more; in a fork of the process, do nothing.
 
@@ -117,6 +157,11 @@ class Buffer(Generic[T]):
                 self._changed.wait()
             self._report()
 
+    def _start(self) -> None:
+        writer = threading.Thread(target=self._run, name=f"tinymlops-{self._what}", daemon=False)
+        writer.start()
+        self._writer = writer
+
     def _run(self) -> None:
         while (group := self._next()) is not None:
             try:
@@ -124,29 +169,42 @@ class Buffer(Generic[T]):
             except BaseException as error:  # noqa: BLE001 - kept for the callers that wait, or append next
                 group.error = error
             with self._changed:
-                self._writing = None
-                group.done = True
-                if group.error is not None:
-                    self._unreported.append(group)
-                self._changed.notify_all()
+                self._end(group)
+                if group.error is not None and not self._closed:
+                    self._changed.wait(timeout=_GROUP_SECONDS)
 
     def _next(self) -> _Group[T] | None:
         """Wait until a group is due and return it; None, which ends the thread, if there is nothing to write."""
         with self._changed:
+            self._changed.wait_for(lambda: self._writing is None)
             if not self._collecting.records:
                 self._writer = None
                 self._changed.notify_all()
                 return None
             self._changed.wait_for(self._is_due, timeout=_GROUP_SECONDS)
-            self._writing, self._collecting = self._collecting, _Group[T]()
-            self._changed.notify_all()
-            return self._writing
+            self._changed.wait_for(lambda: self._writing is None)
+            return self._take()
+
+    def _take(self) -> _Group[T]:
+        self._writing, self._collecting = self._collecting, _Group[T]()
+        self._changed.notify_all()
+        return self._writing
+
+    def _end(self, group: _Group[T]) -> None:
+        self._writing = None
+        group.done = True
+        if group.error is not None:
+            if self._keeps and not self._closed:
+                self._unreported = [group]
+                self._collecting.records[:0] = group.records
+                if self._writer is None:
+                    self._start()
+            else:
+                self._unreported.append(group)
+        self._changed.notify_all()
 
     def _is_due(self) -> bool:
-        return self._collecting.urgent or self._closed or not self._has_room(1)
-
-    def _has_room(self, count: int) -> bool:
-        return len(self._collecting.records) + count <= _MOST_PENDING
+        return self._collecting.urgent or self._closed or len(self._collecting.records) >= self._due
 
     def _wait_for(self, group: _Group[T]) -> None:
         group.urgent = True
@@ -171,6 +229,7 @@ class Buffer(Generic[T]):
     def _lost(self, groups: Sequence[_Group[T]]) -> TinyMLOpsError:
         count, error = sum(len(group.records) for group in groups), groups[-1].error
         known = error if isinstance(error, TinyMLOpsError) else TinyMLOpsError(str(error))
-        lost = TinyMLOpsError(f"{count} {self._what} could not be logged: {known.message}", hint=known.hint)
+        kept = ", and are kept to try again" if self._keeps and not self._closed else ""
+        lost = TinyMLOpsError(f"{count} {self._what} could not be logged{kept}: {known.message}", hint=known.hint)
         lost.__cause__ = error
         return lost

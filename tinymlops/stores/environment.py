@@ -14,6 +14,7 @@ from tinymlops.stores.blobs import Blobs
 from tinymlops.stores.database import Database
 from tinymlops.stores.directory import Directory
 from tinymlops.stores.forked import Owner
+from tinymlops.stores.live_runs import LiveRuns
 from tinymlops.stores.lmdb_store import LmdbStore
 from tinymlops.stores.locks import FileLock
 from tinymlops.stores.publish import fsync_directory, remove_stale, unwritable
@@ -40,6 +41,7 @@ class Environment:
         segments_dir: Where the directory of each source lies.
         tmp: Unfinished files.
         online: Derived feature values.
+        live: The runs that this process keeps going.
         write_lock: Serialises commits. Taken after `gc_lock`, never before.
         gc_lock: Held shared from before a publish until after its commit.
         materialize_lock: Held while views are brought up to date, before any other.
@@ -56,6 +58,7 @@ class Environment:
         self.materialize_lock = FileLock(path / "materialize.lock", self.directory)
         self.database = Database(path / _DATABASE, self.write_lock)
         self.blobs = Blobs(path / "blobs", self.tmp)
+        self.live = LiveRuns(path / "live")
         self.online: OnlineStore
         self.following = threading.RLock()
         self.users = 0
@@ -101,6 +104,7 @@ class Environment:
             self._close()
 
     def _close(self) -> None:
+        self.live.close()
         try:
             self.online.close()
         finally:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -10,9 +12,13 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import msgspec
 
-from tinymlops.errors import DataError
+from tinymlops.errors import ConflictError, DataError
 from tinymlops.records import Artifact, Evaluation, LoggedModel, Run, Signature
+from tinymlops.registry.runs.changing import RunChange, with_params
+from tinymlops.registry.runs.log import Point, Series
+from tinymlops.registry.runs.values import checked_name, checked_text, number, scalars, step_of, tags_of
 from tinymlops.tables import html_table
+from tinymlops.times import system_clock, to_micros
 
 if TYPE_CHECKING:
     import polars as pl
@@ -54,34 +60,36 @@ class FittingData(Protocol):
 class ActiveRun:
     """A run in progress; leaving the `with` block finishes it, an exception fails it.
 
+    Any thread may log to it. Parameters and metrics are on the disk within a quarter of a second, and when it is finished;
+    files and models when the call returns.
+
     Args:
         runs: The workspace's runs.
-        name: Its name.
+        run: The run, which this process keeps going.
         clock: The workspace's time.
         data: The training data it uses; needed to log a model.
-        params: Its first parameters.
-        tags: Text to find it by.
 
     Attributes:
         id: Its id.
+        name: Its name.
     """
 
-    def __init__(
-        self,
-        runs: Runs,
-        name: str,
-        *,
-        clock: Clock,
-        data: FittingData | None = None,
-        params: Mapping[str, object] | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, runs: Runs, run: Run, *, clock: Clock, data: FittingData | None = None) -> None:
         self._runs = runs
         self._clock = clock
         self._data = data
-        self.id = runs.start(
-            name, training_set=data.build_id if data is not None else None, params=params, tags=tags
-        ).id
+        self.id = run.id
+        self.name = run.name
+        self._session = run.session
+        self._params = dict(run.params)
+        self._ended = False
+        self._lock = threading.Lock()
+        self._now = _micros_now if clock is system_clock else lambda: to_micros(clock())
+        self._append = runs.log.append
+        self._series = {
+            one.name: Series(run.id, run.session, one.name, one.step + 1)
+            for one in runs.summaries(run.id).get(run.id, ())
+        }
 
     def __enter__(self) -> Self:
         return self
@@ -89,10 +97,12 @@ class ActiveRun:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._ended:
+            return
         if error is None:
             self.finish()
         else:
-            self._runs.finish(self.id, status="failed", error=f"{type(error).__name__}: {error}")
+            self.finish(status="failed", error=f"{type(error).__name__}: {error}")
 
     def __repr__(self) -> str:
         run = self.record
@@ -111,26 +121,109 @@ class ActiveRun:
         """The run as it is stored now."""
         return self._runs.get(self.id)
 
+    def log_param(self, name: str, value: object) -> None:
+        """Log one parameter, as `log_params` does."""
+        self.log_params({name: value})
+
     def log_params(self, params: Mapping[str, object] | None = None, /, **named: object) -> None:
         """Log parameters; a logged one keeps its value.
 
         Args:
             params: Name to value, for names that cannot be keywords.
             named: The same, as keywords.
+
+        Raises:
+            ConflictError: If one was logged with another value.
         """
-        self._runs.log_params(self.id, {**(params or {}), **named})
+        self._require_open()
+        added = scalars({**(params or {}), **named})
+        with self._lock:
+            self._params = with_params(self.name, self._params, added)
+            self._append([RunChange(self.id, params=added)])
+
+    def log_metric(self, name: str, value: float, step: float | None = None, *, durable: bool = False) -> None:
+        """Log one value of one metric.
+
+        Args:
+            name: Of the metric; `/` makes sections, as in "val/loss".
+            value: A number; NaN and the infinities are values too.
+            step: The step of the training, whole or not; by default one after the metric's last step, from 0 on.
+            durable: Return only once it is on the disk.
+
+        Raises:
+            DataError: If the value is not a number, or the step not finite.
+            TinyMLOpsError: If points logged before could not be written.
+        """
+        if self._ended:
+            self._require_open()
+        plain = value if type(value) is float else number(name, value)
+        fixed = None if step is None else step_of(step)
+        with self._lock:
+            try:
+                series = self._series[name]
+            except KeyError:
+                series = self._series[checked_name(name, "a metric's name")] = Series(self.id, self._session, name)
+            at = series.next_step if fixed is None else fixed
+            point = Point(series, at, plain, self._now())
+            if not durable:
+                self._append((point,))
+            series.next_step = at + 1
+        if durable:
+            self._runs.log.write_now([point])
 
     def log_metrics(
-        self, metrics: Mapping[str, float] | None = None, /, *, step: int | None = None, **named: float
+        self,
+        metrics: Mapping[str, float] | None = None,
+        /,
+        *,
+        step: float | None = None,
+        durable: bool = False,
+        **named: float,
     ) -> None:
-        """Log one value of each metric.
+        """Log one value of each metric: all of them, or none if one is not a number.
 
         Args:
             metrics: Name to value, for names that cannot be keywords.
-            step: The step of the training; by default one after the last.
-            named: The same, as keywords.
+            step: The step of the training, whole or not; by default one after each metric's last step.
+            durable: Return only once they are on the disk.
+            named: The same as `metrics`, as keywords.
         """
-        self._runs.log_metrics(self.id, {**(metrics or {}), **named}, step=step)
+        self._require_open()
+        values = {
+            checked_name(key, "a metric's name"): number(key, one) for key, one in {**(metrics or {}), **named}.items()
+        }
+        fixed = None if step is None else step_of(step)
+        with self._lock:
+            now, points = self._now(), []
+            for name, value in values.items():
+                series = self._series.setdefault(name, Series(self.id, self._session, name))
+                at = series.next_step if fixed is None else fixed
+                points.append(Point(series, at, value, now))
+            if not durable:
+                self._append(points)
+            for point in points:
+                point.series.next_step = point.step + 1
+        if durable:
+            self._runs.log.write_now(points)
+
+    def set_tags(self, tags: Mapping[str, object] | None = None, /, **named: object) -> None:
+        """Set tags; one of the same name is replaced."""
+        self._require_open()
+        self._append([RunChange(self.id, tags=tags_of({**(tags or {}), **named}))])
+
+    def set_notes(self, notes: str | None) -> None:
+        """Set the notes."""
+        self._require_open()
+        self._append([RunChange(self.id, fields={"notes": checked_text(notes, "the notes")})])
+
+    def flush(self) -> None:
+        """Wait until everything logged so far is on the disk.
+
+        Raises:
+            TinyMLOpsError: If some of it could not be written, or the run refused it.
+        """
+        self._runs.log.flush()
+        self._runs.log.require(self.id)
 
     def log_artifact(self, name: str, content: str | Path | bytes) -> Artifact:
         """Store a file (by its path), or bytes, under a name."""
@@ -187,9 +280,23 @@ class ActiveRun:
         )
         return self._runs.log_model(record, {record.sha256: content, _sha256(baseline): baseline})
 
-    def finish(self) -> Run:
-        """End the run without a `with` block."""
-        return self._runs.finish(self.id)
+    def finish(self, *, status: str = "finished", error: str | None = None) -> Run:
+        """End the run, without a `with` block; everything it logged is on the disk then.
+
+        Args:
+            status: `finished`, `failed` or `killed`.
+            error: What went wrong.
+        """
+        run = self._runs.finish(self.id, status=status, error=error)
+        self._ended = True
+        return run
+
+    def _require_open(self) -> None:
+        if self._ended:
+            raise ConflictError(
+                f"run {self.name!r} has ended", hint=f"let it go on: ws.start_run(resume={self.id[:12]!r})"
+            )
+        self._runs.log.require(self.id)
 
 
 def _require_same(model: Any, again: pl.DataFrame, answers: pl.DataFrame) -> None:
@@ -220,6 +327,10 @@ def _class_of(model: Any) -> str:
 
 def _commit(run: Run) -> str:
     return "none" if run.git_commit is None else run.git_commit[:12] + (" with changes" if run.git_dirty else "")
+
+
+def _micros_now() -> int:
+    return time.time_ns() // 1_000
 
 
 def _sha256(content: bytes) -> str:

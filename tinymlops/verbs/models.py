@@ -7,6 +7,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tinymlops.errors import DataError
 from tinymlops.opened import OpenWorkspace
 
 if TYPE_CHECKING:
@@ -30,24 +31,64 @@ class ModelVerbs(OpenWorkspace):
 
     def start_run(
         self,
-        name: str,
+        name: str | None = None,
         *,
         data: TrainingData | None = None,
+        experiment: str | None = None,
+        group: str | None = None,
+        parent: ActiveRun | Run | str | None = None,
         params: Mapping[str, object] | None = None,
-        tags: Mapping[str, str] | None = None,
+        tags: Mapping[str, object] | None = None,
+        notes: str | None = None,
+        resume: ActiveRun | Run | str | None = None,
     ) -> ActiveRun:
         """Begin an experiment run; a `with` block finishes it, an exception in it fails it.
 
+        Several runs may go on at once, in any threads: each is logged to by its own object.
+
         Args:
-            name: What to call it; several runs may have the same name.
+            name: What to call it; several runs may have the same name. May be left out with `resume`.
             data: The training data it uses; needed to log a model.
+            experiment: The name of the experiment that it belongs to, created if need be.
+            group: What it is one of, such as the seeds or folds of one configuration.
+            parent: The run that starts it, or its id.
             params: Its first parameters.
             tags: Text to find it by.
+            notes: What people should know of it.
+            resume: A run that has ended or was lost: it goes on, and steps logged again supersede those before.
+
+        Raises:
+            ConflictError: If the run to resume goes on, or the experiment is in the trash.
+            NotFoundError: If there is no run to resume, or no such parent.
         """
         from tinymlops.training.tracking import ActiveRun
 
         self._environment.check()
-        return ActiveRun(self.runs, name, clock=self._clock, data=data, params=params, tags=tags)
+        parent_id = self.runs.get(_id_of(parent)).id if parent is not None else None
+        if resume is not None:
+            before = self.runs.get(_id_of(resume))
+            if name is not None and name != before.name:
+                raise DataError(
+                    f"the run to resume is named {before.name!r}, not {name!r}",
+                    hint="leave the name out, or use its own",
+                )
+            run = self.runs.resume(before.id)
+            active = ActiveRun(self.runs, run, clock=self._clock, data=data)
+            _add_to_resumed(active, params=params, tags=tags, notes=notes)
+            return active
+        if name is None:
+            raise DataError("a run needs a name", hint="ws.start_run('baseline')")
+        run = self.runs.start(
+            name,
+            experiment=experiment,
+            group=group,
+            parent=parent_id,
+            params=params,
+            tags=tags,
+            notes=notes,
+            training_set=data.build_id if data is not None else None,
+        )
+        return ActiveRun(self.runs, run, clock=self._clock, data=data)
 
     def search_runs(
         self, where: str | None = None, *, order_by: str = "-started_at", limit: int | None = 100
@@ -191,3 +232,25 @@ class ModelVerbs(OpenWorkspace):
 
         self._log.flush()
         return monitor(self._context(), describe_model(self.models, reference), since=since, until=until)
+
+
+def _id_of(run: ActiveRun | Run | str) -> str:
+    return run if isinstance(run, str) else run.id
+
+
+def _add_to_resumed(
+    active: ActiveRun,
+    *,
+    params: Mapping[str, object] | None,
+    tags: Mapping[str, object] | None,
+    notes: str | None,
+) -> None:
+    try:
+        active.log_params(params)
+        if tags:
+            active.set_tags(tags)
+        if notes is not None:
+            active.set_notes(notes)
+    except BaseException as error:
+        active.finish(status="failed", error=str(error))
+        raise

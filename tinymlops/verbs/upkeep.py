@@ -21,8 +21,9 @@ class UpkeepVerbs(OpenWorkspace):
     """The directory: backed up, cleaned, repaired."""
 
     def flush(self) -> None:
-        """Return once every prediction made so far is durable; `close` does so too."""
+        """Return once every prediction made and every point logged so far is durable; `close` does so too."""
         self._log.flush()
+        self.runs.log.flush()
 
     def backup(self, path: str | Path) -> Backup:
         """Copy the workspace as of one commit, while others use it, to a directory that appears complete or not at all.

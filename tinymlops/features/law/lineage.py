@@ -15,7 +15,7 @@ from tinymlops.features.definitions.on_demand import FEATURE, expressions_of, in
 from tinymlops.features.definitions.specs import OnDemandSpec, SourceSpec, TrainingSetSpec
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.law.lineage_answer import Lineage
-from tinymlops.records import LoggedModel, ModelAlias, ModelVersion, Reader, Run, SourceState, TrainingSetBuild
+from tinymlops.records import LoggedModel, ModelAlias, ModelVersion, Reader, RunRow, SourceState, TrainingSetBuild
 from tinymlops.references import is_number
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ def _add_builds(into: Graph, context: Context) -> None:
 
 def _add_models(into: Graph, context: Context) -> None:
     database = context.environment.database
-    runs = {run.id: run for run in database.list(Run, order="started_at")}
+    runs = {run.id: run for run in database.list(RunRow, order="started_at")}
     for run in runs.values():
         if run.training_set is not None:
             node = Node("run", run.id)

@@ -1,0 +1,491 @@
+"""Experiment runs: parameters, metrics, files and models, each stored when it is logged."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tinymlops.errors import DataError, NotFoundError, near
+from tinymlops.records import Artifact, LoggedModel, Metric, MetricSummary, Run, RunInput, RunRow
+from tinymlops.registry._search import compile_search
+from tinymlops.registry.runs.changing import RunChange, changed, row_of
+from tinymlops.registry.runs.curves import Curve, curve_of
+from tinymlops.registry.runs.deleting import delete_run, restore_run, trash_run
+from tinymlops.registry.runs.experiments import Experiments, experiment_in
+from tinymlops.registry.runs.log import RunLog
+from tinymlops.registry.runs.points import Points, points_of
+from tinymlops.registry.runs.reading import metrics_of, points_of_metric, summaries_of, with_metrics
+from tinymlops.registry.runs.storing import seal, store_points
+from tinymlops.registry.runs.values import (
+    checked_file_name,
+    checked_name,
+    checked_text,
+    number,
+    scalars,
+    step_of,
+    tags_of,
+)
+from tinymlops.registry.surroundings import git_state, package_versions
+from tinymlops.secrets import without_secrets
+from tinymlops.stores.pseudonyms import FreeText
+from tinymlops.times import to_micros
+
+if TYPE_CHECKING:
+    import builtins
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from tinymlops.registry.scope import Scope
+    from tinymlops.stores.transaction import Transaction
+
+__all__ = ["Runs"]
+
+_ENDED = ("finished", "failed", "killed")
+_LONGEST_ERROR = 2_000
+
+
+class Runs(Experiments):
+    """The experiment runs of a workspace.
+
+    Args:
+        scope: The workspace and the actor.
+    """
+
+    def __init__(self, scope: Scope) -> None:
+        super().__init__(scope)
+        self._blobs, self._live = scope.environment.blobs, scope.environment.live
+        self.log = RunLog(scope)
+
+    def __repr__(self) -> str:
+        return f"<runs: {self._database.count(RunRow)}>"
+
+    def close(self) -> None:
+        """Write what is pending."""
+        self.log.close()
+
+    def start(
+        self,
+        name: str,
+        *,
+        experiment: str | int | None = None,
+        group: str | None = None,
+        parent: str | None = None,
+        params: Mapping[str, object] | None = None,
+        tags: Mapping[str, object] | None = None,
+        notes: str | None = None,
+        training_set: str | None = None,
+        origin: str | None = None,
+        id: str | None = None,  # noqa: A002 - the field's name
+        started_at: datetime | None = None,
+    ) -> Run:
+        """Start a run: it goes on until it is finished, or this process ends.
+
+        Args:
+            name: Its name; several runs may have the same one.
+            experiment: The name of its experiment, created if need be, or its id.
+            group: What it is one of, such as the seeds of one configuration.
+            parent: The id of the run that starts it.
+            params: Its first parameters.
+            tags: Text to find it by.
+            notes: What people should know of it.
+            training_set: The id of the training set build that it uses.
+            origin: `http` for one that a client logs, or what it was imported from.
+            id: Its id, 32 hexadecimal digits; made if it is None.
+            started_at: When it began; by default now.
+
+        Raises:
+            NotFoundError: If there is no such parent, or experiment of that id.
+            ConflictError: If the experiment is in the trash, or there is a run of that id.
+        """
+        record = RunRow(
+            id=id or uuid.uuid4().hex,
+            name=checked_name(name, "a run's name"),
+            status="running",
+            params=scalars(params),
+            tags=tags_of(tags),
+            training_set=training_set,
+            started_at=started_at or self._scope.clock(),
+            group=None if group is None else checked_name(group, "a group"),
+            parent=parent,
+            notes=checked_text(notes, "the notes"),
+            user=self._scope.actor,
+            origin=origin,
+        )
+        if origin is None:
+            commit, dirty = git_state(Path.cwd())
+            record = msgspec.structs.replace(record, git_commit=commit, git_dirty=dirty, packages=package_versions())
+            self._live.begin(record.id)
+        try:
+            with self._scope.write("run.start", record.id, name=FreeText(name)) as tx:
+                if parent is not None:
+                    row_of(tx, parent)
+                if experiment is not None:
+                    number_ = experiment_in(tx, experiment, create_at=self._scope.clock()).id
+                    record = msgspec.structs.replace(record, experiment=number_)
+                tx.insert(record)
+        except BaseException:
+            self._live.end(record.id)
+            raise
+        return Run(**msgspec.structs.asdict(record))
+
+    def resume(self, reference: str) -> Run:
+        """Let a run that has ended, or was lost, go on in this process.
+
+        Steps that it logs again supersede those that were logged before; those stay readable.
+
+        Raises:
+            ConflictError: If it goes on, here or in another process.
+        """
+        run = self.get(reference)
+        self._live.begin(run.id)
+        try:
+            with self._scope.write("run.resume", run.id) as tx:
+                before = row_of(tx, run.id)
+                record = msgspec.structs.replace(
+                    before, status="running", ended_at=None, error=None, session=before.session + 1
+                )
+                tx.update(record)
+        except BaseException:
+            self._live.end(run.id)
+            raise
+        return self.get(run.id)
+
+    def log_params(self, run: str, params: Mapping[str, object]) -> Run:
+        """Add parameters; a logged one keeps its value.
+
+        Raises:
+            ConflictError: If a parameter was logged with another value.
+        """
+        return self._change(RunChange(run, params=scalars(params)))
+
+    def set_tags(self, run: str, tags: Mapping[str, object]) -> Run:
+        """Set tags; one of the same name is replaced."""
+        return self._change(RunChange(run, tags=tags_of(tags)))
+
+    def delete_tag(self, run: str, name: str) -> Run:
+        """Remove a tag.
+
+        Raises:
+            NotFoundError: If the run has none of that name.
+        """
+        with self._scope.write(audit=None) as tx:
+            record = row_of(tx, run)
+            if name not in record.tags:
+                raise NotFoundError(f"run {record.name!r} has no tag {name!r}", hint=near(name, list(record.tags)))
+            kept = {key: value for key, value in record.tags.items() if key != name}
+            tx.update(msgspec.structs.replace(record, tags=kept))
+        return self.get(run)
+
+    def set_notes(self, run: str, notes: str | None) -> Run:
+        """Set the notes of a run."""
+        return self._change(RunChange(run, fields={"notes": checked_text(notes, "the notes")}))
+
+    def rename(self, run: str, name: str) -> Run:
+        """Give a run another name."""
+        return self._change(RunChange(run, fields={"name": checked_name(name, "a run's name")}))
+
+    def log_metrics(
+        self, run: str, metrics: Mapping[str, float], *, step: float | None = None, at: datetime | None = None
+    ) -> None:
+        """Add one value to each metric, and return when they are durable.
+
+        Args:
+            run: Its id.
+            metrics: Name to value; NaN is stored, because a diverged loss is a fact.
+            step: The step of the training, whole or not; by default one after the metric's last step, from 0 on.
+            at: When it was; by default now.
+        """
+        values = {checked_name(name, "a metric's name"): number(name, value) for name, value in metrics.items()}
+        fixed = None if step is None else step_of(step)
+        time = to_micros(at or self._scope.clock())
+        if not values:
+            return
+
+        def work(tx: Transaction) -> None:
+            session = row_of(tx, run).session
+            steps = _next_steps(tx, run, values) if fixed is None else dict.fromkeys(values, fixed)
+            store_points(
+                tx,
+                run,
+                session,
+                {name: points_of([steps[name]], [value], [time], session) for name, value in values.items()},
+            )
+
+        self.log.flush()
+        self._scope.write_together(work)
+
+    def log_points(self, run: str, series: Mapping[str, Points]) -> None:
+        """Add many points, and return when they are durable; one that is there already counts once.
+
+        Args:
+            run: Its id.
+            series: The metric's name to its points, in the order of logging; their sessions do not matter.
+        """
+        for name, points in series.items():
+            checked_name(name, "a metric's name")
+            for step in (points.steps.min(), points.steps.max()) if points.size else ():
+                step_of(step)
+        some = {name: points for name, points in series.items() if points.size}
+
+        def work(tx: Transaction) -> None:
+            record = row_of(tx, run)
+            store_points(tx, run, record.session, some)
+            if record.status != "running":
+                seal(tx, run, some)
+
+        if some:
+            self.log.flush()
+            self._scope.write_together(work)
+
+    def log_input(self, record: RunInput) -> RunInput:
+        """Say which dataset a run read; the same again replaces it."""
+        with self._scope.write(audit=None) as tx:
+            row_of(tx, record.run)
+            tx.put(record)
+        return record
+
+    def inputs(self, run: str) -> builtins.list[RunInput]:
+        """Return the datasets that a run read, by name."""
+        return self._database.list(RunInput, where={"run": run}, order="name")
+
+    def log_artifact(
+        self,
+        run: str,
+        name: str,
+        content: str | Path | bytes,
+        *,
+        kind: str = "file",
+        series: str | None = None,
+        step: float | None = None,
+    ) -> Artifact:
+        """Store a file, or bytes, under a name; the same name again replaces it.
+
+        Args:
+            run: Its id.
+            name: Such as "plots/roc.png"; it is a label, never a path.
+            content: The path of a regular file, or bytes.
+            kind: `file`, `text`, `table`, `figure` or `image`.
+            series: What it is one step of.
+            step: Which step.
+        """
+        checked = checked_file_name(name)
+        at_step = None if step is None else step_of(step)
+        with self._scope.publishing():
+            sha256 = self._blobs.put(content) if isinstance(content, bytes) else self._blobs.put_file(Path(content))
+            artifact = Artifact(
+                run=run,
+                name=checked,
+                sha256=sha256,
+                bytes=self._blobs.bytes_of(sha256),
+                at=self._scope.clock(),
+                kind=kind,
+                series=series,
+                step=at_step,
+            )
+            with self._scope.write("run.log_artifact", run, name=FreeText(name), sha256=sha256) as tx:
+                row_of(tx, run)
+                tx.put(artifact)
+        return artifact
+
+    def log_model(self, model: LoggedModel, files: Mapping[str, bytes]) -> LoggedModel:
+        """Store a model with its files; for `tinymlops.training`, which makes the record.
+
+        Args:
+            model: The record; the same run and name again replace it.
+            files: SHA-256 to content of every file that the record names.
+
+        Raises:
+            DataError: If a file is not what the record names.
+        """
+        with self._scope.publishing():
+            for sha256, content in files.items():
+                if self._blobs.put(content) != sha256:
+                    raise DataError(f"a file of model {model.name!r} is not the {sha256[:12]} its record names")
+            with self._scope.write("run.log_model", model.run, name=FreeText(model.name), sha256=model.sha256) as tx:
+                row_of(tx, model.run)
+                tx.put(model)
+        return model
+
+    def finish(
+        self, run: str, *, status: str = "finished", error: str | None = None, ended_at: datetime | None = None
+    ) -> Run:
+        """End a run: what it logged is written, and its points are sealed.
+
+        Args:
+            run: Its id.
+            status: `finished`, `failed` or `killed`.
+            error: What went wrong.
+            ended_at: When it ended; by default now.
+
+        Raises:
+            TinyMLOpsError: If something that it logged could not be written.
+        """
+        if status not in _ENDED:
+            raise DataError(f"a run cannot end as {status!r}", hint="use 'finished', 'failed' or 'killed'")
+        text = without_secrets(error)[:_LONGEST_ERROR] if error is not None else None
+        end = {"status": status, "ended_at": ended_at or self._scope.clock(), "error": text}
+
+        def work(tx: Transaction) -> None:
+            changed(tx, run, [RunChange(run, fields=end)])
+            seal(tx, run)
+            tx.audit("run.finish", run, status=status)
+
+        self.log.commit_with(work)
+        self._live.end(run)
+        self.log.require(run)
+        return self.get(run)
+
+    def get(self, reference: str) -> Run:
+        """Return a run by id, by the beginning of one, or the newest by name; one whose process ended early is `lost`.
+
+        Raises:
+            NotFoundError: If there is none, with the near match, or the beginning fits several.
+        """
+        self.log.flush()
+        row = self._database.get(RunRow, id=reference) or self._database.newest(RunRow, name=reference, deleted_at=None)
+        return self._complete([row or self._by_prefix(reference)])[0]
+
+    def search(
+        self, where: str | None = None, *, order_by: str = "-started_at", limit: int | None = 100
+    ) -> builtins.list[Run]:
+        """Find runs.
+
+        Args:
+            where: Comparisons joined by `and`, such as "metrics.auc > 0.7 and params.depth = 3"; fields are
+                `metrics.<name>`, `params.<name>`, `tags.<name>`, `name`, `status`, `id`, `training_set` and
+                `git_commit`; operators are =, !=, <, <=, > and >=; text is in quotes.
+            order_by: A field, descending with a leading minus; runs without it come last.
+            limit: The most runs to return; None for all.
+
+        Raises:
+            DataError: If `where` or `order_by` cannot be read.
+
+        Example:
+            >>> runs.search("metrics.auc > 0.7", order_by="-metrics.auc")  # doctest: +SKIP
+        """
+        sql, bound = compile_search(where, order_by, limit)
+        self.log.flush()
+        # Otherwise a run with a damaged value would be left out silently.
+        self._database.require_rows(RunRow, MetricSummary)
+        ids = [row[0] for row in self._database.rows(sql, bound)]
+        found = {run.id: run for run in self._complete(self._database.list(RunRow, where={"id": ids}))}
+        return [found[one] for one in ids if one in found]
+
+    def metrics(self, run: str, name: str | None = None) -> builtins.list[Metric]:
+        """Return the metric values of a run that count, of one name or all, by name and step."""
+        self.log.flush()
+        return metrics_of(self._database, run, name)
+
+    def points(self, run: str, name: str, *, superseded: bool = False) -> Points:
+        """Return the points of a metric as arrays, in the order of steps.
+
+        Args:
+            run: Its id.
+            name: The metric's name.
+            superseded: Those that a resumed run logged again, in place of those that count.
+        """
+        self.log.flush()
+        return points_of_metric(self._database, run, name, superseded=superseded)
+
+    def curve(
+        self,
+        run: str,
+        name: str,
+        *,
+        pixels: int = 1000,
+        x: str = "step",
+        start: float | None = None,
+        stop: float | None = None,
+    ) -> Curve:
+        """Return at most four points a pixel of a metric: first, least, greatest and last of each pixel column.
+
+        Args:
+            run: Its id.
+            name: The metric's name.
+            pixels: The width to draw it at.
+            x: `step`, `time`, or the name of another metric that was logged at the same steps.
+            start: The first x to show.
+            stop: The last x to show.
+        """
+        self.log.flush()
+        return curve_of(self._database, run, name, pixels=pixels, x=x, start=start, stop=stop)
+
+    def summaries(self, runs: str | Sequence[str]) -> Mapping[str, builtins.list[MetricSummary]]:
+        """Return count, last, least, greatest and best value of each metric of some runs, by run."""
+        self.log.flush()
+        return summaries_of(self._database, [runs] if isinstance(runs, str) else runs)
+
+    def artifacts(self, run: str) -> builtins.list[Artifact]:
+        """Return the files that a run keeps, by name."""
+        return self._database.list(Artifact, where={"run": run}, order="name")
+
+    def read_artifact(self, run: str, name: str) -> bytes:
+        """Return a file's content, checked against its hash.
+
+        Raises:
+            NotFoundError: If the run has none of that name.
+        """
+        artifact = self._database.get(Artifact, run=run, name=name)
+        if artifact is None:
+            known = [other.name for other in self.artifacts(run)]
+            raise NotFoundError(f"the run keeps no file {name!r}", hint=near(name, known))
+        return self._blobs.read(artifact.sha256)
+
+    def models(self, run: str) -> builtins.list[LoggedModel]:
+        """Return the models that a run logged, by name."""
+        return self._database.list(LoggedModel, where={"run": run}, order="name")
+
+    def trash(self, run: str) -> None:
+        """Put a run into the trash: searches leave it out, and it can be restored."""
+        trash_run(self._scope, run)
+
+    def restore(self, run: str) -> None:
+        """Take a run out of the trash."""
+        restore_run(self._scope, run)
+
+    def delete(self, run: str) -> None:
+        """Delete a run for good, and free the disk that it took; what is left is that it was there.
+
+        Raises:
+            ConflictError: If it goes on, a registered model version comes from it, or it is the parent of other runs.
+        """
+        delete_run(self._scope, self.get(run))
+
+    def _change(self, change: RunChange) -> Run:
+        self.log.flush()
+        with self._scope.write(audit=None) as tx:
+            changed(tx, change.run, [change])
+        return self.get(change.run)
+
+    def _complete(self, rows: Iterable[RunRow]) -> builtins.list[Run]:
+        """Return runs with their metrics, and those as lost that go on no more."""
+        return self._live.judged(with_metrics(self._database, list(rows)), self._scope.clock)
+
+    def _by_prefix(self, reference: str) -> RunRow:
+        ids = []
+        if reference and set(reference) <= set("0123456789abcdef"):
+            # All hexadecimal ids with this prefix sort before the prefix followed by "g".
+            ids = [
+                row[0]
+                for row in self._database.rows(
+                    "SELECT id FROM runs WHERE id >= ? AND id < ? ORDER BY id LIMIT 3", (reference, reference + "g")
+                )
+            ]
+        if len(ids) > 1:
+            raise NotFoundError(
+                f"{reference!r} begins the id of several runs", hint=f"write more of it: {', '.join(ids)}"
+            )
+        run = self._database.get(RunRow, id=ids[0]) if ids else None
+        if run is None:
+            known = [row[0] for row in self._database.rows("SELECT DISTINCT name FROM runs")]
+            hint = near(reference, known, otherwise="" if known else "start one: ws.start_run('baseline')")
+            raise NotFoundError(f"there is no run {reference!r}", hint=hint)
+        return run
+
+
+def _next_steps(tx: Transaction, run: str, names: Iterable[str]) -> dict[str, float]:
+    last = {one.name: one.step for one in tx.list(MetricSummary, where={"run": run, "name": list(names)})}
+    return {name: last[name] + 1 if name in last else 0.0 for name in names}

@@ -1,0 +1,72 @@
+"""Read what runs logged: points, sums, and curves of few pixels."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tinymlops.records import Metric, MetricChunk, MetricSeries, MetricSummary, Run, RunRow
+from tinymlops.registry.runs.blocks import decode_block
+from tinymlops.registry.runs.points import Points, in_order, joined, split
+from tinymlops.registry.runs.storing import points_in
+from tinymlops.times import from_micros
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from tinymlops.stores.database import Database
+
+__all__ = ["metrics_of", "names_of_metrics", "points_of_metric", "summaries_of", "with_metrics"]
+
+
+def points_of_metric(database: Database, run: str, name: str, *, superseded: bool = False) -> Points:
+    """Return the points of a metric that count, or those superseded, in order.
+
+    Raises:
+        IntegrityError: If some are not what was written.
+    """
+    where: dict[str, object] = {"run": run, "name": name}
+    blocks = database.list(MetricSeries, where=where, order="block")
+    chunks = database.list(MetricChunk, where=where, order="id")
+    if not chunks:
+        wanted = [decode_block(one.content) for one in blocks if one.superseded == superseded]
+        return joined(wanted)
+    every = joined([*(decode_block(one.content) for one in blocks), *map(points_in, chunks)])
+    return split(in_order(every))[superseded]
+
+
+def names_of_metrics(database: Database, run: str) -> list[str]:
+    """Return the names of the metrics of a run, in order."""
+    return [one.name for one in database.list(MetricSummary, where={"run": run}, order="name")]
+
+
+def metrics_of(database: Database, run: str, name: str | None) -> list[Metric]:
+    """Return the points of one metric, or of all, as records, in the order of names and steps."""
+    names = [name] if name is not None else names_of_metrics(database, run)
+    found: list[Metric] = []
+    for one in names:
+        points = points_of_metric(database, run, one)
+        rows: Iterable[tuple[float, float, int]] = zip(
+            points.steps.tolist(), points.values.tolist(), points.times.tolist(), strict=True
+        )
+        found += [Metric(run=run, name=one, step=s, value=v, at=from_micros(t)) for s, v, t in rows]
+    return found
+
+
+def summaries_of(database: Database, runs: Sequence[str]) -> Mapping[str, list[MetricSummary]]:
+    """Return the sums of the metrics of some runs, by run, and by name within."""
+    found: dict[str, list[MetricSummary]] = defaultdict(list)
+    if runs:
+        for one in database.list(MetricSummary, where={"run": list(runs)}, order="name"):
+            found[one.run].append(one)
+    return found
+
+
+def with_metrics(database: Database, rows: Sequence[RunRow]) -> list[Run]:
+    """Return runs with the last value of each of their metrics."""
+    sums = summaries_of(database, [row.id for row in rows])
+    return [
+        Run(**msgspec.structs.asdict(row), metrics={one.name: one.last for one in sums.get(row.id, ())}) for row in rows
+    ]

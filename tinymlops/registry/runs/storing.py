@@ -1,0 +1,134 @@
+"""Write the points of a run: first as chunks, one a metric and commit; then sealed, in the order of steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tinymlops.records import MetricChunk, MetricPyramid, MetricSeries, MetricSummary
+from tinymlops.registry.runs.blocks import BLOCK, decode_block, encode_block, encode_pyramid
+from tinymlops.registry.runs.points import Points, decode_chunk, encode_chunk, in_order, joined, points_of, split
+from tinymlops.registry.runs.summaries import carried_on, follows, summary_of
+from tinymlops.times import from_micros, to_micros
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Protocol
+
+    class Listing(Protocol):
+        """A database, or a transaction of it."""
+
+        def list(self, cls: type, *, where: Mapping[str, object] | None = None, order: str | None = None) -> list:  # type: ignore[type-arg]
+            """Return records."""
+
+    from tinymlops.stores.transaction import Transaction
+
+__all__ = ["all_points", "remove_points", "seal", "store_points"]
+
+_MOST_CHUNKS = 512
+"""Chunks of a metric: a run that goes on for days is sealed this often."""
+
+
+def store_points(tx: Transaction, run: str, session: int, series: Mapping[str, Points]) -> None:
+    """Add points of one session to some metrics of a run.
+
+    Args:
+        tx: The transaction.
+        run: The run's id.
+        session: How often it was resumed.
+        series: The metric's name to its points, in the order of logging; at least one each.
+    """
+    tx.insert_many(_chunk(run, name, session, points) for name, points in series.items())
+    known = {one.name: one for one in tx.list(MetricSummary, where={"run": run, "name": list(series)})}
+    full: list[str] = []
+    for name, points in series.items():
+        before = known.get(name)
+        ordered = in_order(points)
+        if before is None:
+            summary = summary_of(run, name, ordered)
+        elif follows(ordered, before):
+            summary = carried_on(before, ordered)
+        else:
+            counted, _ = split(in_order(all_points(tx, run, name)))
+            summary = summary_of(run, name, counted, goal=before.goal, chunks=before.chunks)
+        summary = msgspec.structs.replace(summary, chunks=summary.chunks + 1)
+        tx.put(summary)
+        if summary.chunks >= _MOST_CHUNKS:
+            full.append(name)
+    if full:
+        seal(tx, run, full)
+
+
+def seal(tx: Transaction, run: str, names: Iterable[str] | None = None) -> None:
+    """Bring the points of some metrics of a run, by default all, into blocks in the order of steps."""
+    open_ones = [one for one in tx.list(MetricSummary, where={"run": run}) if one.chunks]
+    wanted = None if names is None else set(names)
+    for summary in open_ones:
+        if wanted is None or summary.name in wanted:
+            _seal(tx, summary)
+
+
+def all_points(source: Listing, run: str, name: str) -> Points:
+    """Return every point of a metric: the sealed ones, then the others in the order of logging.
+
+    Raises:
+        IntegrityError: If some cannot be read.
+    """
+    where = {"run": run, "name": name}
+    sealed: list[MetricSeries] = source.list(MetricSeries, where=where, order="block")
+    chunks: list[MetricChunk] = source.list(MetricChunk, where=where, order="id")
+    return joined([*(decode_block(one.content) for one in sealed), *(points_in(one) for one in chunks)])
+
+
+def points_in(chunk: MetricChunk) -> Points:
+    """Return the points of a chunk."""
+    if chunk.content:
+        return decode_chunk(chunk.content, chunk.session)
+    return points_of([chunk.step], [chunk.value], [to_micros(chunk.at)], chunk.session)
+
+
+def remove_points(tx: Transaction, run: str) -> None:
+    """Remove every point of a run."""
+    for cls in (MetricChunk, MetricSeries, MetricPyramid, MetricSummary):
+        tx.delete(cls, run=run)
+
+
+def _seal(tx: Transaction, summary: MetricSummary) -> None:
+    run, name = summary.run, summary.name
+    counted, superseded = split(in_order(all_points(tx, run, name)))
+    for cls in (MetricChunk, MetricSeries, MetricPyramid):
+        tx.delete(cls, run=run, name=name)
+    for points, is_superseded in ((counted, False), (superseded, True)):
+        tx.insert_many(_blocks(run, name, points, superseded=is_superseded))
+    if counted.size > BLOCK:  # fewer points are drawn as quickly without
+        tx.put(MetricPyramid(run=run, name=name, count=counted.size, content=encode_pyramid(counted)))
+    tx.put(msgspec.structs.replace(summary, chunks=0))
+
+
+def _blocks(run: str, name: str, points: Points, *, superseded: bool) -> Iterable[MetricSeries]:
+    for block, begin in enumerate(range(0, points.size, BLOCK)):
+        part = points.take(slice(begin, begin + BLOCK))
+        yield MetricSeries(
+            run=run,
+            name=name,
+            superseded=superseded,
+            block=block,
+            count=part.size,
+            first_step=float(part.steps[0]),
+            last_step=float(part.steps[-1]),
+            content=encode_block(part),
+        )
+
+
+def _chunk(run: str, name: str, session: int, points: Points) -> MetricChunk:
+    return MetricChunk(
+        run=run,
+        name=name,
+        session=session,
+        count=points.size,
+        step=float(points.steps[-1]),
+        value=float(points.values[-1]),
+        at=from_micros(int(points.times[-1])),
+        content=encode_chunk(points) if points.size > 1 else b"",
+    )
