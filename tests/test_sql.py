@@ -131,7 +131,7 @@ def test_the_tables_are_listed_and_described(ws):
     corrected(ws)
     listed = ws.sql("show tables")
     assert listed.rows()[:3] == [("orders", "source"), ("orders_history", "history"), ("spending", "feature view")]
-    assert set(listed.filter(kind="system")["name"]) == {*querying._RECORDS, "tables", "lineage"}
+    assert set(listed.filter(kind="system")["name"]) == {*querying._RECORDS, "tables", "lineage", "metrics"}
     assert ws.sql(" SHOW  TABLES; ").equals(listed)
     assert ws.sql("select name from tinymlops.tables where kind = 'source'")["name"].to_list() == ["orders"]
     for name in listed["name"]:

@@ -17,6 +17,7 @@ from tinymlops.features.history.sources import SYSTEM
 from tinymlops.features.history.stored import current_rows, stored_rows
 from tinymlops.features.law.lineage import lineage_table
 from tinymlops.records import TABLES, Record
+from tinymlops.registry.runs.reading import metrics_table
 from tinymlops.stores.engine import SCHEMA, fold
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ _HISTORY = "_history"
 _SYSTEM = f"{SCHEMA}."
 _TABLES = "tables"
 _LINEAGE = "lineage"
+_METRICS = "metrics"
 _TIME = pl.Datetime("us", "UTC")
 _SHOW_TABLES = re.compile(r"\s*show\s+(all\s+)?tables\s*;?\s*", re.IGNORECASE)
 
@@ -42,8 +44,9 @@ def sql(context: Context, text: str, *, limits: Limits | None = None) -> pl.Data
 
     It may name a source (its rows as they are the facts by now), `<source>_history` (every version of every row, with
     `__event`, `__created`, `__sequence` and `__deleted`), a feature view (the features of every known key as of now), and
-    `runs`, `metrics`, `models`, `model_aliases`, `training_sets`, `datasets`, `predictions`, `outcomes`, `definitions`,
-    `ingestions`, `column_statistics`, `failed_ingests`, `check_results`, `quarantines`, `audit`, `readers` and `lineage`; where a
+    `runs`, `experiments`, `metrics` (every point), `run_metrics` (one row a metric of a run), `models`, `model_aliases`,
+    `training_sets`, `datasets`, `predictions`, `outcomes`, `definitions`, `ingestions`,
+    `column_statistics`, `failed_ingests`, `check_results`, `quarantines`, `audit`, `readers` and `lineage`; where a
     definition has such a name, it is the definition, and `tinymlops.runs` is always the runs.
     `show tables`, or `from tinymlops.tables`, lists them all. What has fields of its own is JSON text. Files of the
     project's directory may be read too, as in a source's SQL.
@@ -73,7 +76,7 @@ def _known(context: Context) -> dict[str, str]:
     """Return the kind of everything that has a name in SQL; no definition can hide those in the schema."""
     sources, views = context.definitions.of(SourceSpec), context.definitions.of(ViewSpec)
     histories = dict.fromkeys([name + _HISTORY for name in sources], "history")
-    system = dict.fromkeys([*_RECORDS, _TABLES, _LINEAGE], "system")
+    system = dict.fromkeys([*_RECORDS, _TABLES, _LINEAGE, _METRICS], "system")
     qualified = {_SYSTEM + name: kind for name, kind in {**histories, **system}.items()}
     plain = {**system, **histories, **dict.fromkeys(views, "feature view"), **dict.fromkeys(sources, "source")}
     return {**qualified, **plain}
@@ -104,6 +107,10 @@ def _table(context: Context, name: str) -> pl.DataFrame:
         return _records(context.environment.database, _RECORDS[short])
     if short == _TABLES:
         return _listed(_known(context))
+    if short == _METRICS:
+        columns = metrics_table(context.environment.database)
+        strings = {"run": pl.String, "name": pl.String}
+        return pl.DataFrame(columns, schema_overrides=strings).with_columns(pl.col("at").cast(_TIME))
     if short == _LINEAGE:
         edges = lineage_table(context)
         return pl.DataFrame(edges, schema=dict.fromkeys(edges, pl.String))

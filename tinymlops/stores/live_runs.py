@@ -85,7 +85,9 @@ class LiveRuns:
     def judged(self, runs: Sequence[Run], clock: Clock) -> list[Run]:
         """Return runs with the status of those that are stored as running, and go on no more, as `lost`."""
         return [
-            msgspec.structs.replace(run, status="lost") if run.status == "running" and self._is_lost(run, clock) else run
+            msgspec.structs.replace(run, status="lost")
+            if run.status == "running" and self._is_lost(run, clock)
+            else run
             for run in runs
         ]
 

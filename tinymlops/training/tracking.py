@@ -16,6 +16,7 @@ from tinymlops.errors import ConflictError, DataError
 from tinymlops.records import Artifact, Evaluation, LoggedModel, Run, Signature
 from tinymlops.registry.runs.changing import RunChange, with_params
 from tinymlops.registry.runs.log import Point, Series
+from tinymlops.registry.runs.terminating import write_before_termination
 from tinymlops.registry.runs.values import checked_name, checked_text, number, scalars, step_of, tags_of
 from tinymlops.tables import html_table
 from tinymlops.times import system_clock, to_micros
@@ -86,6 +87,7 @@ class ActiveRun:
         self._lock = threading.Lock()
         self._now = _micros_now if clock is system_clock else lambda: to_micros(clock())
         self._append = runs.log.append
+        write_before_termination(runs.log)
         self._series = {
             one.name: Series(run.id, run.session, one.name, one.step + 1)
             for one in runs.summaries(run.id).get(run.id, ())

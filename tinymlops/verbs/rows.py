@@ -102,6 +102,7 @@ class RowVerbs(OpenWorkspace):
         from tinymlops.querying import sql
 
         self._log.flush()
+        self.runs.log.flush()
         self._readers.flush()
         context = self._context()
         return sql(context, query, limits=context.sql_limits(max_rows=max_rows, timeout=timeout))

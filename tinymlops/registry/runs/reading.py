@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -16,9 +16,11 @@ from tinymlops.times import from_micros
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    import numpy.typing as npt
+
     from tinymlops.stores.database import Database
 
-__all__ = ["metrics_of", "names_of_metrics", "points_of_metric", "summaries_of", "with_metrics"]
+__all__ = ["metrics_of", "metrics_table", "names_of_metrics", "points_of_metric", "summaries_of", "with_metrics"]
 
 
 def points_of_metric(database: Database, run: str, name: str, *, superseded: bool = False) -> Points:
@@ -70,3 +72,18 @@ def with_metrics(database: Database, rows: Sequence[RunRow]) -> list[Run]:
     return [
         Run(**msgspec.structs.asdict(row), metrics={one.name: one.last for one in sums.get(row.id, ())}) for row in rows
     ]
+
+
+def metrics_table(database: Database) -> Mapping[str, npt.NDArray[Any] | list[str]]:
+    """Return every point that counts of every run as columns: `run`, `name`, `step`, `value`, and `at` in microseconds UTC."""
+    names = [(run, name) for run, name in database.rows("SELECT run, name FROM metric_summaries ORDER BY run, name")]
+    parts = [points_of_metric(database, run, name) for run, name in names]
+    every = joined(parts)
+    sizes = [part.size for part in parts]
+    return {
+        "run": [run for (run, _), size in zip(names, sizes, strict=True) for _ in range(size)],
+        "name": [name for (_, name), size in zip(names, sizes, strict=True) for _ in range(size)],
+        "step": every.steps,
+        "value": every.values,
+        "at": every.times,
+    }

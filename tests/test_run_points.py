@@ -1,0 +1,230 @@
+"""The points of runs: their order, their sums and curves, beside a brute-force oracle; sealed or not, they are the same."""
+
+import math
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tinymlops as tm
+from tinymlops.errors import DataError, IntegrityError
+from tinymlops.registry.runs import Runs, blocks
+from tinymlops.registry.runs.blocks import decode_block, encode_block
+from tinymlops.registry.runs.points import Points, decode_chunk, encode_chunk, in_order, joined, points_of, split
+from tinymlops.registry.runs.summaries import carried_on, follows, summary_of
+from tinymlops.registry.scope import Scope
+from tinymlops.stores.environment import open_environment
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+
+few_steps = st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.0, -1.0])
+few_values = st.sampled_from([0.0, -0.0, 1.5, -2.0, math.nan, math.inf, -math.inf, 5e-324, 1e308])
+logged = st.lists(st.tuples(few_steps, few_values, st.integers(0, 3)), max_size=12)
+
+
+def made(rows, session=0):
+    return points_of([r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows], session)
+
+
+def oracle(sessions):
+    """What counts and what is superseded, as rows of (step, session, time, place, value), by the words of the rule alone."""
+    rows = [
+        (step, session, time, place, value)
+        for session, part in enumerate(sessions)
+        for place, (step, value, time) in enumerate(part)
+    ]
+    seen, once = set(), []
+    for row in sorted(rows, key=lambda row: row[:4]):
+        same = (*row[:3], np.float64(row[4]).tobytes())
+        if same not in seen:
+            seen.add(same)
+            once.append(row)
+    newest = {step: max(row[1] for row in once if row[0] == step) for step, *_ in once}
+    return [row for row in once if row[1] == newest[row[0]]], [row for row in once if row[1] < newest[row[0]]]
+
+
+def as_rows(points):
+    return [
+        (step, session, time, np.float64(value).tobytes())
+        for step, value, time, session in zip(*(column.tolist() for column in points), strict=True)
+    ]
+
+
+def expected(rows):
+    return [(step, session, time, np.float64(value).tobytes()) for step, session, time, _, value in rows]
+
+
+@given(st.lists(logged, min_size=1, max_size=3))
+def test_which_points_count_is_what_the_rule_says(sessions):
+    points = in_order(joined([made(part, session) for session, part in enumerate(sessions)]))
+    counted, superseded = split(points)
+    first, second = oracle(sessions)
+    assert as_rows(counted) == expected(first)
+    assert as_rows(superseded) == expected(second)
+
+
+@given(logged.filter(bool), logged.filter(bool))
+def test_a_sum_that_is_carried_on_is_the_sum_of_all(before, after):
+    first, second = in_order(made(before)), in_order(made(after))
+    summary = summary_of("r", "loss", first)
+    if follows(second, summary):
+        every, _ = split(in_order(joined([made(before), made(after)])))
+        assert repr(carried_on(summary, second)) == repr(summary_of("r", "loss", every))
+
+
+@given(logged)
+def test_chunks_and_blocks_come_back_bit_for_bit(rows):
+    points = made(rows, 2)
+    assert as_rows(decode_chunk(encode_chunk(points), 2)) == as_rows(points)
+    ordered = in_order(points)
+    assert as_rows(decode_block(encode_block(ordered))) == as_rows(ordered)
+
+
+def test_a_damaged_block_is_an_error_of_ours():
+    content = encode_block(points_of([1.0, 2.0], [3.0, 4.0], [5, 6]))
+    for damaged in (content[:5], content[:-9] + b"x" * 9, b"\x09" + content[1:], b""):
+        with pytest.raises(IntegrityError):
+            decode_block(damaged)
+    with pytest.raises(IntegrityError):
+        decode_chunk(encode_chunk(points_of([1.0], [2.0], [3]))[:-1], 0)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.lists(logged, max_size=3), min_size=1, max_size=3), st.booleans())
+def test_what_is_stored_is_what_was_logged_however_it_was_committed_and_sealed(sessions, seals):
+    with tempfile.TemporaryDirectory() as folder:
+        environment = open_environment(Path(folder) / "r.tm", create=True, clock=lambda: START)
+        runs = Runs(Scope(environment, lambda: START, "anna"))
+        run = runs.start("r").id
+        for number, commits in enumerate(sessions):
+            if number:
+                runs.finish(run) if seals else environment.live.end(run)
+                runs.resume(run)
+            for rows in commits:
+                runs.log_points(run, {"loss": made(rows)})
+        first, second = oracle([[row for rows in commits for row in rows] for commits in sessions])
+        assert as_rows(runs.points(run, "loss")) == expected(first)
+        assert as_rows(runs.points(run, "loss", superseded=True)) == expected(second)
+        summaries = runs.summaries(run).get(run, [])
+        assert len(summaries) == bool(first)
+        if first:
+            assert summaries[0].count == len(first)
+            assert repr(summaries[0].last) == repr(first[-1][4])
+            numbers = [row[4] for row in first if not math.isnan(row[4])]
+            assert (summaries[0].min, summaries[0].max) == ((min(numbers), max(numbers)) if numbers else (None, None))
+            assert summaries[0].best == summaries[0].min
+        runs.finish(run)
+        assert as_rows(runs.points(run, "loss")) == expected(first)
+        assert environment.database.damaged_rows() == []
+        runs.close()
+        environment.release()
+
+
+@pytest.fixture
+def long_run(tmp_path):
+    """A run of 200,000 points at uneven steps with spikes, sealed; and one that goes on with the same."""
+    random = np.random.default_rng(0)
+    steps = np.cumsum(random.integers(1, 5, 200_000)).astype(float)
+    values = np.sin(steps / 9_000) + random.normal(0, 0.01, len(steps))
+    values[random.integers(0, len(steps), 50)] = 9.0
+    values[random.integers(0, len(steps), 50)] = math.nan
+    points = Points(steps, values, np.arange(len(steps)), np.zeros(len(steps), np.int32))
+    with tm.connect(tmp_path / "r.tm", create=True) as ws:
+        sealed, goes_on = ws.runs.start("sealed").id, ws.runs.start("goes on").id
+        for run in (sealed, goes_on):
+            ws.runs.log_points(run, {"loss": points})
+        ws.runs.finish(sealed)
+        yield ws, sealed, goes_on, points
+
+
+@pytest.mark.parametrize(
+    ("start", "stop"), [(None, None), (None, 3e5), (1e5, 4e5), (123_456, 130_000), (2e5, 2e5 + 3), (9e9, None), (5, 4)]
+)
+def test_a_curve_shows_every_spike_and_says_how_many_points_it_stands_for(long_run, start, stop):
+    ws, sealed, goes_on, points = long_run
+    inside = (points.steps >= (-math.inf if start is None else start)) & (
+        points.steps <= (math.inf if stop is None else stop)
+    )
+    steps, values = points.steps[inside], points.values[inside]
+    known = set(zip(steps.tolist(), values.tolist(), strict=True))
+    for run in (sealed, goes_on):
+        curve = ws.runs.curve(run, "loss", pixels=300, start=start, stop=stop)
+        assert curve.total == len(steps)
+        assert curve.shown <= 4 * 300
+        assert (np.diff(curve.x) >= 0).all()
+        drawn = set(zip(curve.x.tolist(), curve.y.tolist(), strict=True))
+        assert {one for one in drawn if not math.isnan(one[1])} <= known
+        if len(steps):
+            assert (curve.x[0], curve.x[-1]) == (steps[0], steps[-1])
+            assert np.nanmax(curve.y) == np.nanmax(values)
+            assert np.nanmin(curve.y) == np.nanmin(values)
+
+
+def test_a_curve_has_each_columns_extremes(long_run):
+    ws, _, goes_on, points = long_run
+    curve = ws.runs.curve(goes_on, "loss", pixels=100)
+    column = np.minimum((points.steps - points.steps[0]) / np.ptp(points.steps) * 100, 99).astype(int)
+    drawn = np.minimum((curve.x - points.steps[0]) / np.ptp(points.steps) * 100, 99).astype(int)
+    for one in range(100):
+        values, shown = points.values[column == one], curve.y[drawn == one]
+        assert {np.nanmin(values), np.nanmax(values)} <= set(shown.tolist())
+
+
+def test_a_curve_over_time_and_over_another_metric(tmp_path):
+    with tm.connect(tmp_path / "r.tm", create=True) as ws, ws.start_run("r") as run:
+        for step in range(10):
+            run.log_metrics({"loss": 1 / (step + 1), "epoch": step / 4}, step=step)
+        run.log_metric("loss", 0.01, step=0.5)
+        curve = ws.runs.curve(run.id, "loss", x="epoch")
+        assert curve.x.tolist() == [step / 4 for step in range(10)]
+        assert curve.y.tolist() == [1 / (step + 1) for step in range(10)]
+        over_time = ws.runs.curve(run.id, "loss", x="time")
+        assert over_time.total == 11
+        assert over_time.y[-1] == 0.01
+        assert ws.runs.curve(run.id, "nothing").total == 0
+        assert ws.runs.curve(run.id, "loss", x="nothing").total == 0
+        with pytest.raises(DataError, match="width"):
+            ws.runs.curve(run.id, "loss", pixels=0)
+        assert curve.to_frame().shape == (10, 2)
+
+
+def test_steps_that_are_none_are_refused(tmp_path):
+    with tm.connect(tmp_path / "r.tm", create=True) as ws, ws.start_run("r") as run:
+        for step in (math.nan, math.inf, "3", True, 2**60, [1]):
+            with pytest.raises(DataError, match="step"):
+                run.log_metric("loss", 1.0, step=step)
+        with pytest.raises(DataError, match="step"):
+            ws.runs.log_points(run.id, {"loss": points_of([math.nan], [1.0], [1])})
+        for value in ("1", None, [1, 2], object()):
+            with pytest.raises(DataError, match="loss"):
+                run.log_metric("loss", value)
+            with pytest.raises(DataError, match="loss"):
+                run.log_metrics({"fine": 1, "loss": value})
+        run.log_metrics({})
+        assert ws.runs.summaries(run.id) == {}
+
+
+def test_a_run_that_goes_on_for_days_is_sealed_now_and_then(tmp_path):
+    with tm.connect(tmp_path / "r.tm", create=True) as ws:
+        run = ws.runs.start("r").id
+        for step in range(1_100):
+            ws.runs.log_metrics(run, {"loss": float(step)}, at=START + timedelta(seconds=step))
+        (summary,) = ws.runs.summaries(run)[run]
+        assert summary.count == 1_100
+        assert summary.chunks < 512
+        assert ws.runs.points(run, "loss").values.tolist() == [float(step) for step in range(1_100)]
+        assert blocks.BLOCK > 1_100
+        assert ws.sql(f"SELECT count(*) FROM metrics WHERE run = '{run}'").item() == 1_100
+
+
+def test_metrics_of_two_runs_do_not_mix(tmp_path):
+    with tm.connect(tmp_path / "r.tm", create=True) as ws, ws.start_run("a") as one, ws.start_run("b") as two:
+        for step in range(5):
+            one.log_metric("loss", step)
+            two.log_metric("loss", -step)
+        assert ws.runs.points(one.id, "loss").values.tolist() == [0, 1, 2, 3, 4]
+        assert ws.runs.points(two.id, "loss").values.tolist() == [0, -1, -2, -3, -4]

@@ -1,0 +1,51 @@
+"""SIGTERM while runs go on: what they logged is written before the process ends, unless the program has a handler of its own.
+
+The handler runs between two instructions of the main thread, which may hold any lock: it only starts a thread, which writes
+and then ends the process by the same signal, with the status that it would have had. A second SIGTERM ends it at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import weakref
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
+
+from tinymlops.errors import TinyMLOpsError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+__all__ = ["write_before_termination"]
+
+
+class Flushed(Protocol):
+    """What has something to write."""
+
+    def flush(self) -> None:
+        """Write it."""
+
+
+_logs: weakref.WeakSet[Flushed] = weakref.WeakSet()
+
+
+def write_before_termination(log: Flushed) -> None:
+    """Flush a log when the process gets SIGTERM, if nobody else handles that signal; only the main thread can ask for it."""
+    _logs.add(log)
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a handler's signature
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_write_and_end, args=(os.getpid(),), name="tinymlops-terminating").start()
+
+
+def _write_and_end(process: int) -> None:
+    for log in tuple(_logs):
+        with suppress(TinyMLOpsError):
+            log.flush()
+    os.kill(process, signal.SIGTERM)
