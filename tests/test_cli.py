@@ -64,6 +64,28 @@ def feast_repository(tmp_path):
     return folder
 
 
+class ARun:
+    """The id of a run, which is made when it is typed."""
+
+    def __str__(self):
+        try:
+            with tm.connect("shop.tm") as ws:
+                return ws.start_run("spare", experiment="spare").finish().id
+        except tm.TinyMLOpsError:  # where commands are tried that cannot work
+            return "spare"
+
+
+class AnExperiment(ARun):
+    """The number of an experiment, which is made when it is typed."""
+
+    def __str__(self):
+        try:
+            with tm.connect("shop.tm") as ws:
+                return str(ws.runs.create_experiment(f"spare {len(ws.runs.experiments(deleted=None))}").id)
+        except tm.TinyMLOpsError:
+            return "spare"
+
+
 class HeldBack:
     """The number of a quarantine, which is made when it is typed: rows that a check of another project keeps aside."""
 
@@ -182,6 +204,16 @@ def invocations(tmp_path):
         ("runs", "list"): [],
         ("runs", "search"): ["metrics.auc > 0.5"],
         ("runs", "show"): ["baseline"],
+        ("runs", "curve"): ["baseline", "auc"],
+        ("runs", "note"): ["baseline", "the first"],
+        ("runs", "tag"): ["baseline", "season=spring", "season="],
+        ("runs", "trash"): [ARun()],
+        ("runs", "restore"): [ARun()],
+        ("runs", "delete"): [ARun(), "--yes"],
+        ("experiments", "list"): [],
+        ("experiments", "rename"): [AnExperiment(), f"renamed {tmp_path.name}"],
+        ("experiments", "trash"): [AnExperiment()],
+        ("experiments", "restore"): [AnExperiment()],
         ("models", "list"): [],
         ("models", "show"): ["buy@champion"],
         ("models", "register"): ["other", "--run", "baseline"],

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tinymlops_cli import completion
+from tinymlops_cli import completion, run_changes
 from tinymlops_cli.commands import command, group
 from tinymlops_cli.output import Answer, Table
 from tinymlops_cli.session import Session
@@ -29,6 +29,8 @@ def add_to(app: typer.Typer) -> None:
     command(runs, "list")(list_runs)
     command(runs, "search")(search_runs)
     command(runs, "show")(show_run)
+    run_changes.add_to(runs)
+    run_changes.add_experiments_to(app)
     models = group(app, "models", "Registered models.")
     command(models, "list")(list_models)
     command(models, "show")(show_model)

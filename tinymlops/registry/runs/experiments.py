@@ -67,6 +67,12 @@ class Experiments:
             )
         return named[0]
 
+    def count_by_experiment(self) -> dict[int, int]:
+        """Return how many runs each experiment has, by its id; those in the trash do not count."""
+        return dict(
+            self._database.rows("SELECT experiment, count(*) FROM runs WHERE deleted_at IS NULL GROUP BY experiment")
+        )
+
     def create_experiment(
         self, name: str, *, notes: str | None = None, tags: Mapping[str, object] | None = None
     ) -> Experiment:
