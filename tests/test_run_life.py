@@ -127,6 +127,14 @@ def test_a_program_that_handles_sigterm_keeps_its_handler(path):
         assert child.returncode == 0
 
 
+def test_a_run_that_is_interrupted_is_killed(path):
+    with tm.connect(path) as ws:
+        with pytest.raises(KeyboardInterrupt), ws.start_run("train") as run:
+            run.log_metric("loss", 1.0)
+            raise KeyboardInterrupt
+        assert (ws.runs.get(run.id).status, ws.runs.get(run.id).metrics) == ("killed", {"loss": 1.0})
+
+
 def test_a_script_that_ends_without_finishing_loses_nothing(path):
     code = LOGS.replace("sys.stdin.readline()", "")
     with process(code, path, 777) as child:

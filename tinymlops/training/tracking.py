@@ -104,7 +104,8 @@ class ActiveRun:
         if error is None:
             self.finish()
         else:
-            self.finish(status="failed", error=f"{type(error).__name__}: {error}")
+            status = "killed" if isinstance(error, KeyboardInterrupt) else "failed"
+            self.finish(status=status, error=f"{type(error).__name__}: {error}")
 
     def __repr__(self) -> str:
         run = self.record
