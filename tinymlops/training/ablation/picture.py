@@ -16,7 +16,7 @@ _WIDTH, _ROW, _TOP, _BOTTOM, _PAD = 720, 22, 12, 46, 14
 _LETTER = 7.0
 """The width of a letter: that of the font's widest usual ones."""
 _LONGEST = 36
-_CLEAR, _UNCLEAR = "#1d4ed8", "#6b7280"
+_CLEAR, _UNCLEAR = "#2563eb", "#7a7f87"
 
 
 def forest(rows: Sequence[tuple[str, Difference]], *, title: str, axis: str) -> str:
