@@ -30,6 +30,7 @@ __all__ = ["ablate", "stored_ablation"]
 _PICTURE = "ablation.svg"
 _KIND = "tinymlops.kind"
 """The tag of the parent run."""
+_LONGEST = 200
 
 
 def ablate(
@@ -138,11 +139,12 @@ def _train_one(
 ) -> None:
     """Do one training as a run of its own; one that fails is told, and the others go on."""
     name, rows = fold
+    group = left_out if left_out == EVERYTHING else f"without {_label(left_out)}"
     run = runs.start(
-        f"{left_out}, {name}" if left_out == EVERYTHING else f"without {left_out}, {name}",
+        f"{group}, {name}",
         experiment=parent.experiment,
         parent=parent.id,
-        group=left_out,
+        group=group,
         training_set=plan.build,
         params={"left_out": left_out, "fold": name, "features": len(plan.kept(left_out)), "seed": plan.seed},
     )
@@ -156,6 +158,12 @@ def _train_one(
             return
         runs.log_metrics(run.id, metrics, step=0)
         runs.finish(run.id)
+
+
+def _label(name: str) -> str:
+    """Return a name as that of a run: a feature may be called anything."""
+    plain = "".join(" " if letter in '"\\' or not letter.isprintable() else letter for letter in name).strip()
+    return plain[:_LONGEST] or "unnamed"
 
 
 def _cells(runs: Runs, parent: Run) -> list[Cell]:

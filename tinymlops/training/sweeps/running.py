@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
+import time
 from typing import TYPE_CHECKING, Any
 
-from tinymlops.errors import ConflictError, DataError, DefinitionError, MissingDependencyError, is_fault
+from tinymlops.errors import ConflictError, DataError, DefinitionError, MissingDependencyError, NotFoundError, is_fault
 from tinymlops.goals import goal_of
 from tinymlops.progress import progress
 from tinymlops.training.ablation.code import code_of
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["sweep"]
 
 _KIND = "tinymlops.kind"
+_ATTEMPTS, _WAIT = 400, 0.01
 _MOST_SWEEPS = 1_000
 """The most sweeps of one name that were thrown away."""
 
@@ -113,19 +115,34 @@ def _parent(
     said = {"metric": metric, "goal": goal, "objective": code.name, "code": code.digest}
     for place in range(_MOST_SWEEPS):
         own = hashlib.sha256(repr((experiment, name, place)).encode()).hexdigest()[:32]
-        try:
-            found = runs.start(
-                name, experiment=experiment, id=own, tags={_KIND: "sweep"}, params={**said, "seed": seed}
-            )
-        except ConflictError:
-            found = runs.get(own)
-            if found.deleted_at is not None:
-                continue
+        found = _there(runs, own)
+        if found is None:
+            try:
+                begun = {"experiment": experiment, "tags": {_KIND: "sweep"}, "params": {**said, "seed": seed}}
+                found = runs.finish(runs.start(name, id=own, **begun).id)
+            except ConflictError as error:  # another process was first
+                found = _awaited(runs, own, error)
+        if found.deleted_at is None:
             _require_same(found, said)
             return found
-        runs.finish(found.id)
-        return found
     raise ConflictError(f"{_MOST_SWEEPS} sweeps {name!r} are in the trash", hint="give it another name")
+
+
+def _there(runs: Runs, run: str) -> Run | None:
+    try:
+        return runs.get(run)
+    except NotFoundError:
+        return None
+
+
+def _awaited(runs: Runs, run: str, error: ConflictError) -> Run:
+    """Return a run that another process is about to begin."""
+    for _ in range(_ATTEMPTS):
+        found = _there(runs, run)
+        if found is not None:
+            return found
+        time.sleep(_WAIT)
+    raise error
 
 
 def _require_same(parent: Run, said: dict[str, str]) -> None:
@@ -143,7 +160,7 @@ def _require_same(parent: Run, said: dict[str, str]) -> None:
 def _claim(runs: Runs, parent: Run, trials: int) -> Run | None:
     """Start the run of the next trial; None if there are enough. Two processes never have the same number."""
     least = 0
-    while True:
+    for attempt in range(_ATTEMPTS):
         found = trials_under(runs, parent.id)
         if sum(trial.counts for trial in found) >= trials:
             return None
@@ -158,8 +175,11 @@ def _claim(runs: Runs, parent: Run, trials: int) -> Run | None:
                 id=own,
                 tags={NUMBER: number},
             )
-        except ConflictError:  # another process was first, or it was deleted
+        except ConflictError:  # another process was first
             least = number + 1
+            if attempt == _ATTEMPTS - 1:
+                raise
+    return None
 
 
 def _try(
