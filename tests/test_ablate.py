@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import xml.etree.ElementTree as ET
+from typing import ClassVar
 
 import ablated
 import numpy as np
@@ -200,7 +201,7 @@ def test_if_nothing_can_be_trained_it_says_why(ws, data):
 class Counting(LogisticRegression):
     """An estimator that is interrupted when it has been fitted so often."""
 
-    left = {}
+    left: ClassVar = {}
 
     def __init__(self, key="", C=1.0):
         super().__init__(C=C)
@@ -263,7 +264,7 @@ def test_it_goes_on_with_the_same_data_and_code_only(ws, data):
 class Dying(LogisticRegression):
     """An estimator in whose fifth copy a process dies, where it is told to."""
 
-    count = [0, 0]
+    count: ClassVar = [0, 0]
 
     def fit(self, X, y, sample_weight=None):
         Dying.count[0] += 1

@@ -234,7 +234,7 @@ def backtest(
 class _Step(NamedTuple):
     """The length of a period."""
 
-    count: int
+    length: int
     unit: str
 
     @classmethod
@@ -254,26 +254,26 @@ class _Step(NamedTuple):
         """Return when the period of a moment began, without a zone."""
         day = datetime(moment.year, moment.month, moment.day)  # noqa: DTZ001  # of the wall clock
         if self.unit in _MONTHS:
-            months = self.count * _MONTHS[self.unit]
+            months = self.length * _MONTHS[self.unit]
             return _month((moment.year * 12 + moment.month - 1) // months * months, 1)
         if self.unit in _DAYS:
-            days = self.count * _DAYS[self.unit]
+            days = self.length * _DAYS[self.unit]
             return day - timedelta(days=(day.toordinal() - 1) % days)  # the ordinal 1 is a Monday
-        length = parse_duration(f"{self.count}{self.unit}", name="every")
-        return from_micros(to_micros(moment) // length * length).replace(tzinfo=None)
+        fixed = parse_duration(f"{self.length}{self.unit}", name="every")
+        return from_micros(to_micros(moment) // fixed * fixed).replace(tzinfo=None)
 
     def after(self, origin: datetime, number: int) -> datetime | None:
         """Return when the period of a number begins, without a zone; the origin has 0; None after the year 9999."""
         try:
             if self.unit in _MONTHS:
-                month = origin.year * 12 + origin.month - 1 + number * self.count * _MONTHS[self.unit]
+                month = origin.year * 12 + origin.month - 1 + number * self.length * _MONTHS[self.unit]
                 return _month(month, origin.day).replace(
                     hour=origin.hour, minute=origin.minute, second=origin.second, microsecond=origin.microsecond
                 )
             if self.unit in _DAYS:
-                return origin + timedelta(days=number * self.count * _DAYS[self.unit])
-            length = parse_duration(f"{self.count}{self.unit}", name="every")
-            return origin + timedelta(microseconds=number * length)
+                return origin + timedelta(days=number * self.length * _DAYS[self.unit])
+            fixed = parse_duration(f"{self.length}{self.unit}", name="every")
+            return origin + timedelta(microseconds=number * fixed)
         except (OverflowError, ValueError):
             return None
 

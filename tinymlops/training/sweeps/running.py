@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import math
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tinymlops.errors import ConflictError, DataError, DefinitionError, MissingDependencyError, NotFoundError, is_fault
@@ -118,8 +119,10 @@ def _parent(
         found = _there(runs, own)
         if found is None:
             try:
-                begun = {"experiment": experiment, "tags": {_KIND: "sweep"}, "params": {**said, "seed": seed}}
-                found = runs.finish(runs.start(name, id=own, **begun).id)
+                found = runs.start(
+                    name, id=own, experiment=experiment, tags={_KIND: "sweep"}, params={**said, "seed": seed}
+                )
+                found = runs.finish(found.id)
             except ConflictError as error:  # another process was first
                 found = _awaited(runs, own, error)
         if found.deleted_at is None:
@@ -201,7 +204,7 @@ def _try(
     number = int(run.record.tags[NUMBER])
     try:
         storage = RunningTrial(run, metric)
-        before = _known(runs, parent, metric, known, run.id)
+        before = _known(runs, parent, metric, known, number)
         study = study_of(before, storage, goal="min" if goal == "min" else "max", sampler=sampler, pruner=pruner)
         storage.logged = len(before)
         trial = study.ask()
@@ -221,21 +224,22 @@ def _try(
         run.finish()
 
 
-def _known(runs: Runs, parent: Run, metric: str, known: dict[str, FrozenTrial], own: str) -> list[FrozenTrial]:
-    """Return the trials so far, of every process; those that have ended are read once."""
+def _known(runs: Runs, parent: Run, metric: str, known: dict[str, FrozenTrial], number: int) -> list[FrozenTrial]:
+    """Return the trials before one of a number, by their numbers, of every process; those that finished are read once."""
     from tinymlops.training.sweeps.study import frozen
 
+    children = {int(run.tags[NUMBER]): run for run in runs.children(parent.id) if NUMBER in run.tags}
     found = []
-    for child in runs.children(parent.id):
-        if child.id == own or child.deleted_at is not None or NUMBER not in child.tags:
-            continue
-        trial = known.get(child.id)
+    for place in range(number):
+        child = children.get(place)
+        if child is not None and child.deleted_at is not None:
+            child = None
+        trial = None if child is None else known.get(child.id)
         if trial is None:
-            trial = frozen(child, metric, lambda name, run=child.id: runs.points(run, name))  # type: ignore[misc]
-            if trial is not None and child.status == "finished":
+            trial = frozen(child, metric, partial(runs.points, child.id if child is not None else ""))
+            if child is not None and child.status == "finished":
                 known[child.id] = trial
-        if trial is not None:
-            found.append(trial)
+        found.append(trial)
     return found
 
 

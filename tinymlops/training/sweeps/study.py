@@ -38,14 +38,16 @@ def reported(metric: str) -> str:
     return f"{metric}/reported"
 
 
-def frozen(run: Run, metric: str, points: Callable[[str], Points]) -> FrozenTrial | None:
-    """Return the trial that a run is, for Optuna; None for one that tells nothing: it failed, was broken off or is lost.
+def frozen(run: Run | None, metric: str, points: Callable[[str], Points]) -> FrozenTrial:
+    """Return the trial that a run is, for Optuna: one that failed, was broken off, lost or deleted is a failed one.
 
     Args:
-        run: A run that a sweep made.
+        run: A run that a sweep made; None for one that was deleted.
         metric: What the sweep looks at.
         points: Returns the points of a metric of the run.
     """
+    if run is None:
+        return create_trial(state=TrialState.FAIL)
     spaces = {name: json_to_distribution(text) for name, text in _parts(run.tags, _SPACE).items()}
     given: dict[str, Any] = {
         "params": {name: _of_space(run.params[name], space) for name, space in spaces.items() if name in run.params},
@@ -55,7 +57,7 @@ def frozen(run: Run, metric: str, points: Callable[[str], Points]) -> FrozenTria
     if run.status == "running":
         return create_trial(state=TrialState.RUNNING, **given)
     if run.status != "finished":
-        return None
+        return create_trial(state=TrialState.FAIL, **given)
     seen = points(reported(metric))
     given["intermediate_values"] = {
         int(step): float(value) for step, value in zip(seen.steps, seen.values, strict=True)
@@ -64,7 +66,7 @@ def frozen(run: Run, metric: str, points: Callable[[str], Points]) -> FrozenTria
         last = next(reversed(given["intermediate_values"].values()), None)
         return create_trial(state=TrialState.PRUNED, value=last, **given)
     if metric not in run.metrics:
-        return None
+        return create_trial(state=TrialState.FAIL, **given)
     return create_trial(state=TrialState.COMPLETE, value=run.metrics[metric], **given)
 
 
@@ -75,8 +77,9 @@ def study_of(
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        direction = "minimize" if goal == "min" else "maximize"
-        study = optuna.create_study(storage=storage, sampler=sampler, pruner=pruner, direction=direction)
+        study = optuna.create_study(
+            storage=storage, sampler=sampler, pruner=pruner, direction="minimize" if goal == "min" else "maximize"
+        )
     finally:
         optuna.logging.set_verbosity(before)
     study.add_trials(trials)
