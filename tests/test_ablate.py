@@ -190,6 +190,10 @@ def test_if_nothing_can_be_trained_it_says_why(ws, data):
         ws.ablate(data, ablated.fit, folds=WEEKS, metric="aucc")
     with pytest.raises(DefinitionError, match="cannot train"):
         ws.ablate(data, LogisticRegression, folds=WEEKS)
+    with pytest.raises(DefinitionError, match="data='buyers' is not training data"):
+        ws.ablate("buyers", ablated.fit, folds=WEEKS)
+    with pytest.raises(DefinitionError, match="folds='1mo' are not folds"):
+        ws.ablate(data, ablated.fit, folds="1mo")
     with pytest.raises(DefinitionError, match="drop='views'"):
         ws.ablate(data, ablated.fit, drop="views", folds=WEEKS)
     with pytest.raises(DataError, match="no view is in the training set in two versions"):

@@ -155,6 +155,8 @@ def test_what_cannot_be_read_is_refused():
         tm.backtest(every="1mo", embargo="0d")
     with pytest.raises(DataError, match="start='soon' is not a time"):
         tm.backtest(every="1mo", start="soon")
+    with pytest.raises(DefinitionError, match="'buyers' is not training data"):
+        tm.backtest(every="1mo").split("buyers")
     with pytest.raises(DefinitionError, match="makes more than 10,000 periods of 2013-01-01 to 2013-12-31"):
         tm.backtest(every="1s").split(days(date(2013, 1, 1), date(2013, 12, 31)))
 

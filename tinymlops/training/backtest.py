@@ -142,6 +142,10 @@ class Backtest(msgspec.Struct, frozen=True, kw_only=True):
 
     def periods(self, data: TimedData) -> list[Fold]:
         """Return the folds with those that cannot be used, which say why in `missing`."""
+        if not hasattr(data, "reach"):
+            raise DefinitionError(
+                f"{data!r:.100} is not training data", hint="pass what ws.get_training_data(...) returns"
+            )
         rows = data.train
         known = rows.y.is_not_null()
         time = rows.spine["timestamp"].dt.cast_time_unit("us").to_physical()

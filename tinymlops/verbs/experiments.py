@@ -134,6 +134,16 @@ class ExperimentVerbs(OpenWorkspace):
             experiment=experiment,
         )
 
+    def trials(self, run: Sweep | Run | str) -> Sweep:
+        """Return the trials of a sweep so far, the best first, from their stored runs.
+
+        Args:
+            run: The sweep's run: an id, the beginning of one, or its name.
+        """
+        from tinymlops.training.sweeps.report import sweep_of
+
+        return sweep_of(self.runs, _reference(run))
+
 
 def _reference(run: Any) -> str:
     """Return the id of a run, or of the run that a report is about."""

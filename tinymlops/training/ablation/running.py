@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tinymlops.errors import NotFoundError, is_fault
+from tinymlops.errors import DefinitionError, NotFoundError, is_fault
+from tinymlops.features.history.training_sets import TrainingData
 from tinymlops.progress import progress
 from tinymlops.training.ablation.plan import EVERYTHING, PLAN, plan_of, read_plan
 from tinymlops.training.ablation.report import Cell, metric_of, report_of
 from tinymlops.training.ablation.scoring import check_train, score
+from tinymlops.training.backtest import Backtest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tinymlops.features.history.training_sets import TrainingData
     from tinymlops.records import Run
     from tinymlops.registry.runs import Runs
     from tinymlops.training.ablation.drops import Drop
     from tinymlops.training.ablation.plan import Plan, Rows
     from tinymlops.training.ablation.report import Ablation
-    from tinymlops.training.backtest import Backtest
 
 __all__ = ["ablate", "stored_ablation"]
 
@@ -64,6 +64,7 @@ def ablate(
         ConflictError: If an ablation that goes on was begun with other data or code, or goes on elsewhere.
         DataError: If no fold can be used, nothing can be left out, or every training with everything fails.
     """
+    _check(data, folds)
     check_train(train, seed)
     plan, rows = plan_of(data, train, drop=drop, folds=folds, metric=metric, seed=seed)
     if resume is None:
@@ -85,6 +86,15 @@ def stored_ablation(runs: Runs, reference: str, *, metric: str | None = None) ->
     """
     parent = runs.get(reference)
     return report_of(_plan_in(runs, parent), parent.id, _cells(runs, parent), metric=metric)
+
+
+def _check(data: Any, folds: Any) -> None:
+    if not isinstance(data, TrainingData):
+        raise DefinitionError(
+            f"data={data!r:.100} is not training data", hint="pass what ws.get_training_data(...) returns"
+        )
+    if not (folds is None or isinstance(folds, Backtest)):
+        raise DefinitionError(f"folds={folds!r:.100} are not folds", hint='pass tm.backtest(every="1mo"), or nothing')
 
 
 def _begin(runs: Runs, plan: Plan, name: str, experiment: str | None) -> Run:

@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import math
 import time
+import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -163,7 +164,7 @@ def _require_same(parent: Run, said: dict[str, str]) -> None:
 def _claim(runs: Runs, parent: Run, trials: int) -> Run | None:
     """Start the run of the next trial; None if there are enough. Two processes never have the same number."""
     least = 0
-    for attempt in range(_ATTEMPTS):
+    for _ in range(_ATTEMPTS):
         found = trials_under(runs, parent.id)
         if sum(trial.counts for trial in found) >= trials:
             return None
@@ -178,11 +179,10 @@ def _claim(runs: Runs, parent: Run, trials: int) -> Run | None:
                 id=own,
                 tags={NUMBER: number},
             )
-        except ConflictError:  # another process was first
+        except ConflictError as error:  # another process was first
+            _awaited(runs, own, error)
             least = number + 1
-            if attempt == _ATTEMPTS - 1:
-                raise
-    return None
+    raise ConflictError(f"no trial of sweep {parent.name!r} can be begun", hint="is its experiment in the trash?")
 
 
 def _try(
@@ -247,7 +247,9 @@ def _sampler(seed: int, run: Run) -> Any:
     """Return the sampler of a process: seeded with its first trial, so that no two processes draw the same."""
     import optuna
 
-    return optuna.samplers.TPESampler(seed=(seed + int(run.tags[NUMBER])) % 2**32, constant_liar=True)
+    with warnings.catch_warnings():  # Optuna 4 calls this option experimental
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.TPESampler(seed=(seed + int(run.tags[NUMBER])) % 2**32, constant_liar=True)
 
 
 def _takes_run(objective: Callable[..., float]) -> bool:
