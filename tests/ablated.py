@@ -16,7 +16,7 @@ HOURS = 24 * 60
 UTC_TIMES = pl.Datetime("us", "UTC")
 
 
-def project(hours=HOURS, *, variants=False):
+def project(hours=HOURS, *, variants=False, number=False):
     """Signals of one customer each hour; the order half an hour later has the sign of `vital`, mostly.
 
     `left` and `right` are the same number, which the label hangs on a little.
@@ -73,7 +73,7 @@ def project(hours=HOURS, *, variants=False):
 
     @made.label(entity=customer, horizon="40m")
     def buys(orders: tm.Rows) -> tm.Label:
-        return (orders["amount"] > 0).last()
+        return orders["amount"].last() if number else (orders["amount"] > 0).last()
 
     older = [mood.variant("v1")] if variants else []
     made.training_set("buyers", spine=visits, label=buys, features=[mood, noise, twins, *older])

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import signal
 import xml.etree.ElementTree as ET
 from typing import ClassVar
@@ -12,7 +13,9 @@ import numpy as np
 import polars as pl
 import pytest
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import tinymlops as tm
 from tinymlops.errors import ConflictError, DataError, DefinitionError, NotFoundError
@@ -328,6 +331,24 @@ def test_odd_features_and_folds_are_told(ws):
     effects = {one.left_out: one.effect for one in found.effects}
     assert (effects["a"].mean, effects["a"].low, effects["a"].folds) == (0.0, None, 2)
     assert effects["b"].mean > 0
+
+
+def test_a_loss_is_better_if_it_is_less(tmp_path):
+    with tm.connect(tmp_path / "shop.tm", create=True) as ws:
+        ws.apply(ablated.project(24 * 30, number=True))
+        ws.ingest()
+        data = ws.get_training_data("buyers")
+        data.train = data.train._replace(y=data.train.y * 1e6)
+        found = ws.ablate(data, make_pipeline(StandardScaler(), Ridge()), folds=tm.backtest(every="1w", folds=2))
+    assert (found.metric, found.goal, names(found)) == ("rmse", "min", ["mood", "twins", "noise"])
+    vital = found.effects[0]
+    assert vital.effect.mean == pytest.approx(vital.score - found.whole)
+    assert vital.effect.mean > 1e6
+    said = repr(found).splitlines()
+    assert re.fullmatch(
+        r"buyers without each view: rmse \(less is better\), 1,\d{3},\d{3} with everything, 2 folds", said[0]
+    )
+    assert re.match(r"mood +\+1,\d{3},\d{3} ", said[2])
 
 
 def test_versions_side_by_side_are_compared(tmp_path):

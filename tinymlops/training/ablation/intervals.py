@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
-__all__ = ["Difference", "difference"]
+__all__ = ["Difference", "difference", "places"]
+
+_MOST_PLACES = 12
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -24,6 +26,11 @@ class Difference(msgspec.Struct, frozen=True):
         if self.low is None or self.high is None:
             return f"<difference {self.mean:+.4g}, no interval of {_folds(self.folds)}>"
         return f"<difference {self.mean:+.4g} [{self.low:+.4g}, {self.high:+.4g}] over {_folds(self.folds)}>"
+
+    @property
+    def ends(self) -> tuple[float, float | None, float | None]:
+        """The mean and both ends of the interval."""
+        return self.mean, self.low, self.high
 
     @property
     def is_clear(self) -> bool | None:
@@ -60,6 +67,17 @@ def difference(values: Sequence[float], *, level: float = 0.95) -> Difference | 
     spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1) / count)
     half = float(stdtrit(count - 1, (1 + level) / 2)) * spread
     return Difference(mean, mean - half, mean + half, count, level)
+
+
+def places(numbers: Iterable[float | None]) -> int:
+    """Return how many decimal places show four digits of the greatest of some numbers.
+
+    Example:
+        >>> places([0.01234567, None, -0.002]), places([-1e7])
+        (5, 0)
+    """
+    sizes = [abs(number) for number in numbers if number]
+    return min(max(3 - math.floor(math.log10(max(sizes))), 0), _MOST_PLACES) if sizes else 0
 
 
 def _folds(count: int) -> str:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
-if TYPE_CHECKING:
-    from tinymlops.training.ablation.intervals import Difference
+from tinymlops.printable import printable
+from tinymlops.training.ablation.intervals import Difference, places
 
 __all__ = ["forest"]
 
@@ -16,6 +15,7 @@ _WIDTH, _ROW, _TOP, _BOTTOM, _PAD = 720, 22, 12, 46, 14
 _LETTER = 7.0
 """The width of a letter: that of the font's widest usual ones."""
 _LONGEST = 36
+_LEAST = 1e-300
 _CLEAR, _UNCLEAR = "#2563eb", "#7a7f87"
 
 
@@ -31,7 +31,7 @@ def forest(rows: Sequence[tuple[str, Difference]], *, title: str, axis: str) -> 
     """
     height = _TOP + max(len(rows), 1) * _ROW + _BOTTOM
     left = _PAD + _LETTER * max((len(_short(name)) for name, _ in rows), default=0) + _PAD
-    right = _WIDTH - _PAD - _LETTER * 10
+    right = _WIDTH - _PAD - _LETTER * 11
     ticks = _ticks(rows)
     low, high = ticks[0], ticks[-1]
 
@@ -40,14 +40,18 @@ def forest(rows: Sequence[tuple[str, Difference]], *, title: str, axis: str) -> 
 
     bottom = height - _BOTTOM
     parts = [_grid(tick, across(tick), bottom, ticks) for tick in ticks]
-    parts += [
-        _effect(name, effect, _TOP + (place + 0.5) * _ROW, across, left) for place, (name, effect) in enumerate(rows)
-    ]
+    digits = places(end for _, effect in rows for end in effect.ends)
+    for place, (name, effect) in enumerate(rows):
+        y = _TOP + (place + 0.5) * _ROW
+        said = f"{name}: {effect!r}".replace("<difference ", "").replace(">", "")
+        label = _text(left - _PAD, y + 4, _short(name), "end")
+        value = _text(_WIDTH - _PAD, y + 4, f"{effect.mean:+,.{digits}f}", "end")
+        parts.append(f"<g><title>{_escaped(said)}</title>{label}{_mark(effect, y, across)}{value}</g>")
     parts.append(_text((left + right) / 2, bottom + 36, axis, "middle"))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" '
-        f'role="img" aria-label="{html.escape(title)}" font-family="system-ui, sans-serif" font-size="12" '
-        f'fill="currentColor"><title>{html.escape(title)}</title>{"".join(parts)}</svg>'
+        f'role="img" aria-label="{_escaped(title)}" font-family="system-ui, sans-serif" font-size="12" '
+        f'fill="currentColor"><title>{_escaped(title)}</title>{"".join(parts)}</svg>'
     )
 
 
@@ -60,35 +64,32 @@ def _grid(tick: float, x: float, bottom: float, ticks: Sequence[float]) -> str:
     return line + _text(x, bottom + 16, _number(tick, ticks[1] - ticks[0]), "middle")
 
 
-def _effect(name: str, effect: Difference, y: float, across: object, left: float) -> str:
-    assert callable(across)
+def _mark(effect: Difference, y: float, across: Callable[[float], float]) -> str:
+    """Draw a point with its interval, or a ring."""
     color = _CLEAR if effect.is_clear else _UNCLEAR
-    said = f"{name}: {effect!r}".replace("<difference ", "").replace(">", "")
-    parts = [f"<g><title>{html.escape(said)}</title>", _text(left - _PAD, y + 4, _short(name), "end")]
-    x = across(effect.mean)
+    point = f'<circle cx="{across(effect.mean)}" cy="{y}" r="4"'
     if effect.low is None or effect.high is None:
-        parts.append(f'<circle cx="{x}" cy="{y}" r="4" fill="none" stroke="{color}" stroke-width="2"/>')
-    else:
-        ends = across(effect.low), across(effect.high)
-        parts.append(
-            f'<line x1="{ends[0]}" y1="{y}" x2="{ends[1]}" y2="{y}" stroke="{color}" stroke-width="2"/>'
-            f'<circle cx="{x}" cy="{y}" r="4" fill="{color}"/>'
-        )
-    parts.append(_text(_WIDTH - _PAD, y + 4, f"{effect.mean:+.4f}", "end"))
-    return "".join([*parts, "</g>"])
+        return f'{point} fill="none" stroke="{color}" stroke-width="2"/>'
+    line = f'<line x1="{across(effect.low)}" y1="{y}" x2="{across(effect.high)}" y2="{y}"'
+    return f'{line} stroke="{color}" stroke-width="2"/>{point} fill="{color}"/>'
 
 
 def _text(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text x="{round(x, 1)}" y="{round(y, 1)}" text-anchor="{anchor}">{html.escape(text)}</text>'
+    return f'<text x="{round(x, 1)}" y="{round(y, 1)}" text-anchor="{anchor}">{_escaped(text)}</text>'
+
+
+def _escaped(text: str) -> str:
+    """Write text as XML, which has no control characters."""
+    return html.escape(printable(text))
 
 
 def _ticks(rows: Sequence[tuple[str, Difference]]) -> list[float]:
     """Return round numbers from below the least end to above the greatest, zero among them."""
     ends = [0.0]
     for _, effect in rows:
-        ends += [end for end in (effect.mean, effect.low, effect.high) if end is not None]
+        ends += [end for end in effect.ends if end is not None]
     low, high = min(ends), max(ends)
-    if low == high:
+    if high - low < _LEAST:
         return [-1.0, 0.0, 1.0]
     rough = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(rough))
@@ -97,8 +98,8 @@ def _ticks(rows: Sequence[tuple[str, Difference]]) -> list[float]:
 
 
 def _number(tick: float, step: float) -> str:
-    places = max(0, -math.floor(math.log10(step) + 1e-9))
-    return f"{tick:.{places}f}" if places < 7 else f"{tick:.1e}"
+    digits = max(0, -math.floor(math.log10(step) + 1e-9))
+    return f"{tick:,.{digits}f}" if digits < 7 else f"{tick:.1e}"
 
 
 def _short(name: str) -> str:

@@ -10,7 +10,7 @@ import msgspec
 from tinymlops.errors import DataError, NotFoundError, near
 from tinymlops.goals import Goal, goal_of
 from tinymlops.tables import html_list, text_table
-from tinymlops.training.ablation.intervals import Difference, difference
+from tinymlops.training.ablation.intervals import Difference, difference, places
 from tinymlops.training.ablation.picture import forest
 from tinymlops.training.ablation.plan import EVERYTHING, FoldPlan, Plan
 
@@ -71,8 +71,9 @@ class Ablation(msgspec.Struct, frozen=True, kw_only=True):
     """Trainings that have not been done yet."""
 
     def __repr__(self) -> str:
-        lines = [text_table([_HEAD, *map(_row, self.effects)], numbers=True)]
-        return "\n".join([self._title(), *lines, *self._remarks()])
+        digits = places(end for one in self.effects if one.effect is not None for end in one.effect.ends)
+        table = text_table([_HEAD, *(_row(one, digits, self._digits) for one in self.effects)], numbers=True)
+        return "\n".join([self._title(), table, *self._remarks()])
 
     def _repr_html_(self) -> str:
         return f"<div><p>{_escaped(self._title())}</p>{self.to_svg()}{html_list(self._remarks())}</div>"
@@ -115,7 +116,7 @@ class Ablation(msgspec.Struct, frozen=True, kw_only=True):
     def to_svg(self) -> str:
         """Draw the effects with their intervals: a point and a line for each thing left out."""
         rows = [(one.left_out, one.effect) for one in self.effects if one.effect is not None]
-        return forest(rows, title=self._title(), axis=f"{self.metric} lost without it")
+        return forest(rows, title=self._title(), axis=f"how much worse {self.metric} is without it")
 
     def between(self, one: str, other: str) -> Difference | None:
         """Compare two of the models: how much better the metric is without `one` than without `other`, over the folds of both.
@@ -139,12 +140,16 @@ class Ablation(msgspec.Struct, frozen=True, kw_only=True):
         """The trainings that failed."""
         return [cell for cell in self.cells if cell.status == "failed"]
 
+    @property
+    def _digits(self) -> int:
+        return places([self.whole, *(one.score for one in self.effects)])
+
     def _title(self) -> str:
         count = len({cell.fold for cell in self.cells if self.metric in cell.metrics and cell.left_out == EVERYTHING})
         better = "more" if self.goal == "max" else "less"
         return (
             f"{self.training_set} without each {_NOUNS.get(self.drop, 'part')}: {self.metric} ({better} is better), "
-            f"{self.whole:.4f} with everything, {count} fold{'s' if count != 1 else ''}"
+            f"{self.whole:,.{self._digits}f} with everything, {count} fold{'s' if count != 1 else ''}"
         )
 
     def _remarks(self) -> list[str]:
@@ -257,13 +262,13 @@ def _by_fold(cells: Sequence[Cell], left_out: str, metric: str) -> Mapping[str, 
     return {cell.fold: cell.metrics[metric] for cell in cells if cell.left_out == left_out and metric in cell.metrics}
 
 
-def _row(one: Effect) -> list[str]:
+def _row(one: Effect, digits: int, digits_of_scores: int) -> list[str]:
     effect = one.effect
     if effect is None:
         return [one.left_out, "", "", "", "0", ""]
-    ends = ["" if end is None else f"{end:+.5f}" for end in (effect.low, effect.high)]
-    score = "" if one.score is None else f"{one.score:.4f}"
-    return [one.left_out, f"{effect.mean:+.5f}", *ends, str(effect.folds), score]
+    ends = ["" if end is None else f"{end:+,.{digits}f}" for end in (effect.low, effect.high)]
+    score = "" if one.score is None else f"{one.score:,.{digits_of_scores}f}"
+    return [one.left_out, f"{effect.mean:+,.{digits}f}", *ends, str(effect.folds), score]
 
 
 def _failure(one: Effect) -> str:
