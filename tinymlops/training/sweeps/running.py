@@ -7,7 +7,6 @@ import inspect
 import math
 import time
 import warnings
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tinymlops.errors import ConflictError, DataError, DefinitionError, MissingDependencyError, NotFoundError, is_fault
@@ -21,12 +20,11 @@ from tinymlops.training.tracking import ActiveRun
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from optuna.trial import FrozenTrial
-
     from tinymlops.goals import Goal
     from tinymlops.records import Run
     from tinymlops.registry.runs import Runs
     from tinymlops.times import Clock
+    from tinymlops.training.sweeps.study import Trials
 
 __all__ = ["sweep"]
 
@@ -73,11 +71,13 @@ def sweep(
     _check(objective, trials, goal, seed)
     goal = goal or goal_of(metric)
     parent = _parent(runs, objective, name=name, metric=metric, goal=goal, seed=seed, experiment=experiment)
-    known: dict[str, FrozenTrial] = {}
+    known: Trials | None = None
     with progress(f"sweep {name}", trials) as advance:
         while (run := _claim(runs, parent, trials)) is not None:
-            sampler = sampler or _sampler(seed, run)
-            _try(runs, ActiveRun(runs, run, clock=clock), objective, parent, known, sampler=sampler, pruner=pruner)
+            number = int(run.tags[NUMBER])
+            if known is None:
+                known = _trials(metric, goal, sampler or _sampler(seed + number), pruner)
+            _try(runs, ActiveRun(runs, run, clock=clock), number, objective, parent, known)
             advance(1)
     found = sweep_of(runs, parent.id)
     if found.values:
@@ -185,29 +185,15 @@ def _claim(runs: Runs, parent: Run, trials: int) -> Run | None:
     raise ConflictError(f"no trial of sweep {parent.name!r} can be begun", hint="is its experiment in the trash?")
 
 
-def _try(
-    runs: Runs,
-    run: ActiveRun,
-    objective: Callable[..., float],
-    parent: Run,
-    known: dict[str, FrozenTrial],
-    *,
-    sampler: Any,
-    pruner: Any,
-) -> None:
+def _try(runs: Runs, run: ActiveRun, number: int, objective: Callable[..., float], parent: Run, known: Trials) -> None:
     """Run one trial; one that fails is told, and the sweep goes on."""
     import optuna
 
-    from tinymlops.training.sweeps.study import PRUNED, RunningTrial, study_of
+    from tinymlops.training.sweeps.study import PRUNED
 
-    metric, goal = str(parent.params["metric"]), str(parent.params["goal"])
-    number = int(run.record.tags[NUMBER])
     try:
-        storage = RunningTrial(run, metric)
-        before = _known(runs, parent, metric, known, number)
-        study = study_of(before, storage, goal="min" if goal == "min" else "max", sampler=sampler, pruner=pruner)
-        storage.logged = len(before)
-        trial = study.ask()
+        others = {int(other.tags[NUMBER]): other for other in runs.children(parent.id) if NUMBER in other.tags}
+        trial = known.ask(number, run, others, runs.points)
         with seeded((int(parent.params["seed"] or 0) + number) % 2**32):
             value = _number(objective(trial, run) if _takes_run(objective) else objective(trial))
     except optuna.TrialPruned:
@@ -220,36 +206,23 @@ def _try(
         if not fault:
             raise
     else:
-        run.log_metric(metric, value)
+        run.log_metric(str(parent.params["metric"]), value)
         run.finish()
 
 
-def _known(runs: Runs, parent: Run, metric: str, known: dict[str, FrozenTrial], number: int) -> list[FrozenTrial]:
-    """Return the trials before one of a number, by their numbers, of every process; those that finished are read once."""
-    from tinymlops.training.sweeps.study import frozen
+def _trials(metric: str, goal: Goal, sampler: Any, pruner: Any) -> Trials:
+    from tinymlops.training.sweeps.study import Trials
 
-    children = {int(run.tags[NUMBER]): run for run in runs.children(parent.id) if NUMBER in run.tags}
-    found = []
-    for place in range(number):
-        child = children.get(place)
-        if child is not None and child.deleted_at is not None:
-            child = None
-        trial = None if child is None else known.get(child.id)
-        if trial is None:
-            trial = frozen(child, metric, partial(runs.points, child.id if child is not None else ""))
-            if child is not None and child.status == "finished":
-                known[child.id] = trial
-        found.append(trial)
-    return found
+    return Trials(metric, goal, sampler, pruner)
 
 
-def _sampler(seed: int, run: Run) -> Any:
+def _sampler(seed: int) -> Any:
     """Return the sampler of a process: seeded with its first trial, so that no two processes draw the same."""
     import optuna
 
     with warnings.catch_warnings():  # Optuna 4 calls this option experimental
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(seed=(seed + int(run.tags[NUMBER])) % 2**32, constant_liar=True)
+        return optuna.samplers.TPESampler(seed=seed % 2**32, constant_liar=True)
 
 
 def _takes_run(objective: Callable[..., float]) -> bool:

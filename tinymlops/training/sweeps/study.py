@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tinymlops.registry.runs.points import Points
     from tinymlops.training.tracking import ActiveRun
 
-__all__ = ["PRUNED", "RunningTrial", "frozen", "reported", "study_of"]
+__all__ = ["PRUNED", "Trials", "frozen", "reported"]
 
 PRUNED = "sweep.pruned"
 """The tag of a run whose trial was given up, with the value at which it was."""
@@ -38,15 +38,15 @@ def reported(metric: str) -> str:
     return f"{metric}/reported"
 
 
-def frozen(run: Run | None, metric: str, points: Callable[[str], Points]) -> FrozenTrial:
+def frozen(run: Run | None, metric: str, points: Callable[[str, str], Points]) -> FrozenTrial:
     """Return the trial that a run is, for Optuna: one that failed, was broken off, lost or deleted is a failed one.
 
     Args:
         run: A run that a sweep made; None for one that was deleted.
         metric: What the sweep looks at.
-        points: Returns the points of a metric of the run.
+        points: Returns the points of a metric of a run.
     """
-    if run is None:
+    if run is None or run.deleted_at is not None:
         return create_trial(state=TrialState.FAIL)
     spaces = {name: json_to_distribution(text) for name, text in _parts(run.tags, _SPACE).items()}
     given: dict[str, Any] = {
@@ -58,7 +58,7 @@ def frozen(run: Run | None, metric: str, points: Callable[[str], Points]) -> Fro
         return create_trial(state=TrialState.RUNNING, **given)
     if run.status != "finished":
         return create_trial(state=TrialState.FAIL, **given)
-    seen = points(reported(metric))
+    seen = points(run.id, reported(metric))
     given["intermediate_values"] = {
         int(step): float(value) for step, value in zip(seen.steps, seen.values, strict=True)
     }
@@ -70,42 +70,74 @@ def frozen(run: Run | None, metric: str, points: Callable[[str], Points]) -> Fro
     return create_trial(state=TrialState.COMPLETE, value=run.metrics[metric], **given)
 
 
-def study_of(
-    trials: list[FrozenTrial], storage: InMemoryStorage, *, goal: Goal, sampler: Any, pruner: Any
-) -> optuna.Study:
-    """Return a study in memory that knows these trials."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        study = optuna.create_study(
-            storage=storage, sampler=sampler, pruner=pruner, direction="minimize" if goal == "min" else "maximize"
-        )
-    finally:
-        optuna.logging.set_verbosity(before)
-    study.add_trials(trials)
-    return study
-
-
-class RunningTrial(InMemoryStorage):
-    """Optuna's storage in memory, which logs the one trial that is asked for to its run.
+class Trials(InMemoryStorage):
+    """The trials of a sweep in this process's memory, in the order of their numbers; what one of them draws is logged.
 
     Args:
-        run: The trial's run.
         metric: What the sweep looks at.
+        goal: Which value is the better one.
+        sampler: Of Optuna.
+        pruner: Of Optuna; None for the median pruner.
     """
 
-    def __init__(self, run: ActiveRun, metric: str) -> None:
+    def __init__(self, metric: str, goal: Goal, sampler: Any, pruner: Any) -> None:
         super().__init__()
-        self._run, self._metric = run, metric
-        self.logged: int | None = None
-        """The number of the trial that is logged; trials before it are known already."""
+        self._metric = metric
+        self._open: set[int] = set()
+        self._logged = -1
+        self._run: ActiveRun | None = None
+        before = optuna.logging.get_verbosity()
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        try:
+            self._study = optuna.create_study(
+                storage=self, sampler=sampler, pruner=pruner, direction="minimize" if goal == "min" else "maximize"
+            )
+        finally:
+            optuna.logging.set_verbosity(before)
+
+    def ask(
+        self, number: int, run: ActiveRun, others: Mapping[int, Run], points: Callable[[str, str], Points]
+    ) -> optuna.Trial:
+        """Learn what became of the other trials, and begin one.
+
+        Args:
+            number: Of the trial.
+            run: The trial's run.
+            others: The runs of the others by their numbers; one that is not there was deleted.
+            points: Returns the points of a metric of a run.
+        """
+        self._logged = -1
+        for place in sorted(self._open):
+            self._end(place, frozen(others.get(place), self._metric, points))
+        for place in range(len(self._study.get_trials(deepcopy=False)), number):
+            trial = frozen(others.get(place), self._metric, points)
+            self._study.add_trial(trial)
+            if not trial.state.is_finished():
+                self._open.add(place)
+        self._open.add(number)
+        self._logged, self._run = number, run
+        return self._study.ask()
+
+    def _end(self, place: int, trial: FrozenTrial) -> None:
+        """Take over what a trial that went on has come to."""
+        known = self.get_trial(place).params
+        for name, space in trial.distributions.items():
+            if name not in known:
+                self.set_trial_param(place, name, space.to_internal_repr(trial.params[name]), space)
+        for step, value in trial.intermediate_values.items():
+            self.set_trial_intermediate_value(place, step, value)
+        for name, value in trial.system_attrs.items():
+            self.set_trial_system_attr(place, name, value)
+        if trial.state.is_finished():
+            self.set_trial_state_values(place, trial.state, trial.values)
+            self._open.discard(place)
 
     def set_trial_param(
         self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
     ) -> None:
         """Store a parameter, and log it."""
         super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
-        if trial_id == self.logged:
+        if self._run is not None and trial_id == self._logged:
             value = distribution.to_external_repr(param_value_internal)
             if not (value is None or isinstance(value, bool | int | float | str)):
                 raise DataError(
@@ -118,19 +150,19 @@ class RunningTrial(InMemoryStorage):
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
         """Store what a trial reports, and log it."""
         super().set_trial_intermediate_value(trial_id, step, intermediate_value)
-        if trial_id == self.logged:
+        if self._run is not None and trial_id == self._logged:
             self._run.log_metric(reported(self._metric), intermediate_value, step)
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """Store what a sampler needs, and log it."""
         super().set_trial_system_attr(trial_id, key, value)
-        if trial_id == self.logged:
+        if self._run is not None and trial_id == self._logged:
             self._run.set_tags({_SYSTEM + key: json.dumps(value)})
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         """Store what an objective says of a trial, and log it as a tag."""
         super().set_trial_user_attr(trial_id, key, value)
-        if trial_id == self.logged:
+        if self._run is not None and trial_id == self._logged:
             self._run.set_tags({key: value})
 
 
