@@ -197,12 +197,23 @@ def test_a_sweep_in_the_trash_makes_room_for_another(workspace):
 
 
 @pytest.mark.parametrize(
-    "options", [{"trials": 0}, {"trials": 1.5}, {"goal": "less"}, {"seed": -1}, {"objective": "bowl"}]
+    "options",
+    [
+        {"trials": 0},
+        {"trials": 1.5},
+        {"goal": "less"},
+        {"seed": -1},
+        {"objective": "bowl"},
+        {"sampler": "tpe"},
+        {"pruner": bowl},
+    ],
 )
 def test_what_makes_no_sense_is_refused(workspace, options):
     objective = options.pop("objective", bowl)
     with pytest.raises(DefinitionError, match="is not"):
         workspace.sweep(objective, **{"name": "bowl", "trials": 1, **options})
+    with pytest.raises(DataError, match="a metric's name cannot be"):
+        workspace.sweep(bowl, name="bowl", trials=1, metric='"')
     with pytest.raises(DataError, match="a run's name cannot be"):
         workspace.sweep(bowl, name="", trials=1)
 

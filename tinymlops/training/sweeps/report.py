@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
     from tinymlops.registry.runs import Runs
 
-__all__ = ["NUMBER", "Sweep", "Trial", "sweep_of", "trials_under"]
+__all__ = ["KIND", "NUMBER", "Sweep", "Trial", "sweep_of", "trials_under"]
 
+KIND = "tinymlops.kind"
+"""The tag of the run that all trials are under."""
 NUMBER = "sweep.trial"
 """The tag that holds the number of a trial."""
 _PRUNED = "sweep.pruned"
@@ -128,7 +130,7 @@ def sweep_of(runs: Runs, reference: str) -> Sweep:
     """
     parent = runs.get(reference)
     goal = parent.params.get("goal")
-    if parent.tags.get("tinymlops.kind") != "sweep" or goal not in ("min", "max"):
+    if parent.tags.get(KIND) != "sweep" or goal not in ("min", "max"):
         raise NotFoundError(f"run {parent.name!r} is not that of a sweep", hint="pass the run that ws.sweep began")
     sign = 1 if goal == "min" else -1
     trials = [trial for trial in trials_under(runs, parent.id) if trial.state != "trashed"]

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from tinymlops.errors import ConflictError, DataError, DefinitionError, MissingDependencyError, NotFoundError, is_fault
 from tinymlops.goals import goal_of
 from tinymlops.progress import progress
+from tinymlops.registry.runs.values import checked_name
 from tinymlops.training.ablation.code import code_of
 from tinymlops.training.ablation.scoring import seeded
-from tinymlops.training.sweeps.report import NUMBER, Sweep, sweep_of, trials_under
+from tinymlops.training.sweeps.report import KIND, NUMBER, Sweep, sweep_of, trials_under
 from tinymlops.training.tracking import ActiveRun
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["sweep"]
 
-_KIND = "tinymlops.kind"
 _ATTEMPTS, _WAIT = 400, 0.01
 _MOST_SWEEPS = 1_000
 """The most sweeps of one name that were thrown away."""
@@ -69,6 +69,8 @@ def sweep(
     """
     _require_optuna()
     _check(objective, trials, goal, seed)
+    _check_parts(sampler, pruner)
+    checked_name(metric, "a metric's name")
     goal = goal or goal_of(metric)
     parent = _parent(runs, objective, name=name, metric=metric, goal=goal, seed=seed, experiment=experiment)
     known: Trials | None = None
@@ -106,6 +108,17 @@ def _check(objective: Any, trials: int, goal: str | None, seed: int) -> None:
         raise DefinitionError(f"seed={seed!r} is not possible", hint="use a whole number from 0 on")
 
 
+def _check_parts(sampler: Any, pruner: Any) -> None:
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+
+    for name, value, kind in (("sampler", sampler, BaseSampler), ("pruner", pruner, BasePruner)):
+        if not (value is None or isinstance(value, kind)):
+            raise DefinitionError(
+                f"{name}={value!r:.100} is not a {name} of Optuna", hint=f"see optuna.{name}s, or leave it out"
+            )
+
+
 def _parent(
     runs: Runs, objective: Any, *, name: str, metric: str, goal: Goal, seed: int, experiment: str | None
 ) -> Run:
@@ -121,7 +134,7 @@ def _parent(
         if found is None:
             try:
                 found = runs.start(
-                    name, id=own, experiment=experiment, tags={_KIND: "sweep"}, params={**said, "seed": seed}
+                    name, id=own, experiment=experiment, tags={KIND: "sweep"}, params={**said, "seed": seed}
                 )
                 found = runs.finish(found.id)
             except ConflictError as error:  # another process was first
