@@ -9,6 +9,9 @@ import polars as pl
 import pytest
 import typer
 from command_line import SHOP, ask, launch, refused, registered_shop, run, succeed, write_shop
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
 import tinymlops as tm
 from tinymlops import errors
@@ -37,6 +40,9 @@ def shop(tmp_path_factory):
         spine = pl.DataFrame({"customer_id": [1], "timestamp": [datetime(2024, 1, 20, tzinfo=UTC)]})
         for name in ("kept", "spare", "spare"):
             ws.save_dataset(name, spine, ["spending"])
+        data = ws.get_training_data("buyers", test_from="2024-01-25")
+        ws.ablate(data, make_pipeline(SimpleImputer(), LogisticRegression()), drop="feature", name="what helps")
+        ws.sweep(lambda trial: trial.suggest_float("x", 0, 1), name="tuned", trials=1)
     return folder
 
 
@@ -214,6 +220,8 @@ def invocations(tmp_path):
         ("experiments", "rename"): [AnExperiment(), f"renamed {tmp_path.name}"],
         ("experiments", "trash"): [AnExperiment()],
         ("experiments", "restore"): [AnExperiment()],
+        ("runs", "ablation"): ["what helps"],
+        ("runs", "sweep"): ["tuned"],
         ("models", "list"): [],
         ("models", "show"): ["buy@champion"],
         ("models", "register"): ["other", "--run", "baseline"],

@@ -50,9 +50,12 @@ if TYPE_CHECKING:
     from tinymlops.serving.model import Model
     from tinymlops.serving.prediction import Predictions
     from tinymlops.times import ReplayClock
+    from tinymlops.training.ablation.report import Ablation
+    from tinymlops.training.backtest import backtest
     from tinymlops.workspace import Workspace, connect, restore
 
 __all__ = [
+    "Ablation",
     "AccessError",
     "Client",
     "ConflictError",
@@ -83,6 +86,7 @@ __all__ = [
     "UntrustedModelError",
     "Workspace",
     "__version__",
+    "backtest",
     "between",
     "connect",
     "create_app",
@@ -101,6 +105,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Ablation": "tinymlops.training.ablation.report",
     "AccessError": "tinymlops.errors",
     "Client": "tinymlops.client",
     "ConflictError": "tinymlops.errors",
@@ -130,6 +135,7 @@ _HOMES = {
     "UnavailableError": "tinymlops.errors",
     "UntrustedModelError": "tinymlops.errors",
     "Workspace": "tinymlops.workspace",
+    "backtest": "tinymlops.training.backtest",
     "between": "tinymlops.features.definitions.rules",
     "connect": "tinymlops.workspace",
     "create_app": "tinymlops.server",

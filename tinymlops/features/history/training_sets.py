@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from importlib import metadata
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
@@ -108,6 +108,8 @@ class TrainingData:
         signature: The signature of a model fitted to it.
         definitions: `kind:name` to fingerprint of everything it depends on.
         report: Row counts.
+        reach: How long after a row's time its outcome can still come: the label's gap and horizon.
+        tz: The zone of dates in a split by time: the project's.
         findings: What the checks for leaks found that every build has.
     """
 
@@ -119,6 +121,9 @@ class TrainingData:
         signature: Signature,
         definitions: Mapping[str, str],
         report: BuildReport,
+        *,
+        reach: timedelta,
+        tz: str,
     ) -> None:
         self.name = record.name
         self.build_id = record.id
@@ -129,6 +134,8 @@ class TrainingData:
         self.signature = signature
         self.definitions = dict(definitions)
         self.report = report
+        self.reach = reach
+        self.tz = tz
         self.findings: list[Finding] = []
 
     def __repr__(self) -> str:
@@ -295,7 +302,16 @@ class _Made(NamedTuple):
 
         test = split(self.parts.test) if self.recipe.test_from is not None else None
         train = split(self.parts.train)
-        return TrainingData(record, train, test, self.signature, self.definitions, self.parts.report)
+        return TrainingData(
+            record,
+            train,
+            test,
+            self.signature,
+            self.definitions,
+            self.parts.report,
+            reach=timedelta(microseconds=self.parts.reach),
+            tz=self.recipe.training_set.tz,
+        )
 
 
 class Computed(NamedTuple):
@@ -372,6 +388,8 @@ class _Parts(NamedTuple):
     train: Array
     test: Array
     report: BuildReport
+    reach: int
+    """Microseconds from a row's time to the end of its label's window."""
 
 
 def _split(recipe: Recipe, label: LabelSpec, time: Array, outcome: pl.Series, mature: Array) -> _Parts:
@@ -394,7 +412,7 @@ def _split(recipe: Recipe, label: LabelSpec, time: Array, outcome: pl.Series, ma
             f"{report.immature} are immature, {report.no_outcome} have no outcome, {purged} were purged",
             hint=f"ingest more, choose a later test_from, or a horizon shorter than {format_duration(reach)}",
         )
-    return _Parts(train, test, report)
+    return _Parts(train, test, report, reach)
 
 
 def model_dtype(series: pl.Series) -> pl.Series:

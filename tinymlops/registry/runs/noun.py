@@ -374,6 +374,11 @@ class Runs(Experiments):
         found = {run.id: run for run in self._complete(self._database.list(RunRow, where={"id": ids}))}
         return [found[one] for one in ids if one in found]
 
+    def children(self, run: str) -> builtins.list[Run]:
+        """Return the runs whose parent a run is, in the order of their start; those in the trash are among them."""
+        self.log.flush()
+        return self._complete(self._database.list(RunRow, where={"parent": run}, order="started_at"))
+
     def metrics(self, run: str, name: str | None = None) -> builtins.list[Metric]:
         """Return the metric values of a run that count, of one name or all, by name and step."""
         self.log.flush()
