@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import weakref
-from typing import TYPE_CHECKING
+from itertools import chain
+from operator import itemgetter
+from typing import TYPE_CHECKING, NamedTuple
 
 from tinymlops.errors import IntegrityError
 from tinymlops.stores._sqlite import RESTORE
@@ -12,6 +14,8 @@ from tinymlops.stores.json_text import to_json
 from tinymlops.stores.rows import CHECK, codec_for, quoted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tinymlops.records import Record
     from tinymlops.stores.database import Database
 
@@ -30,77 +34,114 @@ class VerifiedRows:
 
     def __init__(self, database: Database) -> None:
         self._database = weakref.ref(database)
-        self._known: dict[tuple[str, str | None], tuple[int, frozenset[int]]] = {}
+        self._known: dict[_Scope, tuple[int, frozenset[int]]] = {}
         self._lock = threading.Lock()
 
-    def require(self, cls: type[Record], *, key: str, within: tuple[str, str] | None = None, index: str = "") -> int:
-        """Compare rows with their checksums, each once.
+    def require(self, cls: type[Record], *, key: str) -> int:
+        """Compare the rows of a table with their checksums, each once; return how many there are.
 
         Args:
             cls: The class of the records.
-            key: The column that tells the rows apart.
-            within: A column of the key and its value, for only those rows.
-            index: An index without that column at its head, to see that no row is hidden by a damaged value of it.
-
-        Returns:
-            The number of rows.
+            key: The only column of its key.
 
         Raises:
             IntegrityError: If one is not what was written.
         """
-        database = self._database()
-        assert database is not None, "whoever calls this holds the database"
-        scope = (cls.table, within[1] if within is not None else None)
+        return self._require(_Scope(cls, key), lambda _: None)
+
+    def require_within(self, cls: type[Record], *, key: str, column: str, value: str, index: str, complete: int) -> int:
+        """Compare the rows with one value in a column of the key, as `require` does.
+
+        A damaged value hides a row. So where there are fewer than expected, an index is asked how many there should be.
+
+        Args:
+            cls: The class of the records.
+            key: The other column of its key.
+            column: The column.
+            value: Its value.
+            index: An index that has the column, but not at its head: it says nothing of the order of the table.
+            complete: The number of rows when every possible key is there.
+
+        Raises:
+            IntegrityError: If one is not what was written, or is missing.
+        """
+        scope = _Scope(cls, key, column, value)
+
+        def require_all(found: int) -> None:
+            if found != complete:
+                _require_all(self._open(), scope, index)
+
+        return self._require(scope, require_all)
+
+    def _require(self, scope: _Scope, require_all: Callable[[int], None]) -> int:
+        database = self._open()
         with self._lock:
             commits = database.commits()
             before, known = self._known.get(scope, (None, frozenset[int]()))
             if before != commits:
-                known = self._compare(database, cls, key, within, index, known if before is not None else None)
+                if before is None:
+                    known = _compared(database, scope)
+                    require_all(len(known))
+                else:
+                    known = _compared_again(database, scope, known)
                 self._known[scope] = commits, known
         return len(known)
 
-    def _compare(
-        self,
-        database: Database,
-        cls: type[Record],
-        key: str,
-        within: tuple[str, str] | None,
-        index: str,
-        known: frozenset[int] | None,
-    ) -> frozenset[int]:
-        codec = codec_for(cls)
-        condition = f" WHERE {quoted(within[0])} = ?" if within is not None else ""
-        bound = [within[1]] if within is not None else []
-        if known is None:
-            if within is not None and index:
-                _require_all(database, cls, within, index)
-            place = codec.names.index(key)
-            rows = database.each(codec.select + condition, bound)
-            return frozenset(hash((codec.checked(row)[place], row[-1])) for row in rows)
-        pairs = {
-            hash(row): row[0]
-            for row in database.each(f"SELECT {quoted(key)}, {CHECK} FROM {codec.table}{condition}", bound)
-        }
-        new = [pairs[one] for one in pairs.keys() - known]
-        if new:
-            both = f"{condition or ' WHERE'}{' AND' if condition else ''} {quoted(key)} IN (SELECT value FROM json_each(?))"
-            for row in database.each(codec.select + both, [*bound, to_json(new)]):
-                codec.checked(row)
-        return frozenset(pairs)
+    def _open(self) -> Database:
+        database = self._database()
+        assert database is not None, "whoever calls this holds the database"
+        return database
 
 
-def _require_all(database: Database, cls: type[Record], within: tuple[str, str], index: str) -> None:
-    """Compare how many rows the table and an index of it have: a damaged key hides a row from one of them."""
-    column, value = within
-    table = codec_for(cls).table
+class _Scope(NamedTuple):
+    """Rows of one table: all of them, or those with one value in a column."""
+
+    cls: type[Record]
+    key: str
+    column: str | None = None
+    value: str | None = None
+
+    @property
+    def condition(self) -> tuple[str, list[str]]:
+        """What follows the name of the table."""
+        if self.column is None or self.value is None:
+            return " WHERE 1", []
+        return f" WHERE {quoted(self.column)} = ?", [self.value]
+
+
+def _compared(database: Database, scope: _Scope) -> frozenset[int]:
+    codec = codec_for(scope.cls)
+    condition, bound = scope.condition
+    of_pair = itemgetter(codec.names.index(scope.key), -1)
+    batches = database.batches(codec.select + condition, bound)
+    return frozenset(chain.from_iterable(map(hash, map(of_pair, codec.all_checked(one))) for one in batches))
+
+
+def _compared_again(database: Database, scope: _Scope, known: frozenset[int]) -> frozenset[int]:
+    codec = codec_for(scope.cls)
+    condition, bound = scope.condition
+    key = quoted(scope.key)
+    pairs = {hash(row): row[0] for row in database.rows(f"SELECT {key}, {CHECK} FROM {codec.table}{condition}", bound)}
+    new = [pairs[one] for one in pairs.keys() - known]
+    if new:
+        rest = f"{condition} AND {key} IN (SELECT value FROM json_each(?))"
+        for batch in database.batches(codec.select + rest, [*bound, to_json(new)]):
+            codec.all_checked(batch)
+    return frozenset(pairs)
+
+
+def _require_all(database: Database, scope: _Scope, index: str) -> None:
+    table = codec_for(scope.cls).table
+    condition, bound = scope.condition
     ((listed, found),) = database.rows(
-        f"SELECT (SELECT count(*) FROM {table} INDEXED BY {quoted(index)} WHERE {quoted(column)} = ?),"
-        f" (SELECT count(*) FROM {table} WHERE {quoted(column)} = ?)",
-        [value, value],
+        f"SELECT (SELECT count(*) FROM {table} INDEXED BY {quoted(index)}{condition}),"
+        f" (SELECT count(*) FROM {table}{condition})",
+        bound * 2,
     )
     if listed != found:
         raise IntegrityError(
-            f"table {cls.table} has {found} rows with {column}={value!r}, and its index {listed}", hint=RESTORE
+            f"table {scope.cls.table} has {found} rows with {scope.column}={scope.value!r}, and its index {listed}",
+            hint=RESTORE,
         )
 
 

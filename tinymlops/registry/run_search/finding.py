@@ -56,15 +56,18 @@ def find_runs(
     names = [field.name for field in fields if field.group == "run"]
     sql, bound = compile_search(condition, order, limit, offset, lost=lost() if "status" in names else ())
     verified = verified_rows(database)
-    if not verified.require(RunRow, key="id"):
-        return []
+    runs = verified.require(RunRow, key="id")
     for name in metric_names(condition, order):
-        verified.require(MetricSummary, key="run", within=("name", name), index="metric_summaries_run")
+        verified.require_within(
+            MetricSummary, key="run", column="name", value=name, index="metric_summaries_run", complete=runs
+        )
     if "experiment" in names:
         database.require_rows(Experiment)
     found: list[str] = [row[0] for row in database.rows(sql, bound)]
     ordered = {one.field for one in order}
-    for field in dict.fromkeys(field for field in fields if field.group in MAPS and (not found or field in ordered)):
+    for field in dict.fromkeys(
+        field for field in fields if runs and field.group in MAPS and (not found or field in ordered)
+    ):
         _warn_of_unknown(database, field)
     return found
 
