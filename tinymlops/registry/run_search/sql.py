@@ -37,8 +37,9 @@ __all__ = ["Bound", "compile_search"]
 Bound = int | float | str
 _LARGEST_INT = 2**63 - 1
 _SQL_OF = {"=": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
-_EXPERIMENT = (
-    "CASE experiment WHEN 0 THEN 'Default' ELSE (SELECT name FROM experiments WHERE experiments.id = experiment) END"
+_EXPERIMENT = (  # the one of runs that name none has a row only once it is changed
+    "coalesce((SELECT name FROM experiments WHERE experiments.id = experiment),"
+    " CASE experiment WHEN 0 THEN 'Default' END)"
 )
 _COLUMN_SQL = {
     "experiment": _EXPERIMENT,
