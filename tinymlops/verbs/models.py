@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,18 +91,27 @@ class ModelVerbs(OpenWorkspace):
         return ActiveRun(self.runs, run, clock=self._clock, data=data)
 
     def search_runs(
-        self, where: str | None = None, *, order_by: str = "-started_at", limit: int | None = 100
+        self,
+        where: str | None = None,
+        *,
+        order_by: str | Sequence[str] = "-started_at",
+        limit: int | None = 100,
+        offset: int = 0,
     ) -> pl.DataFrame:
         """Find runs, as a table: a row a run, a column for every metric, parameter and tag.
 
-        Args:
-            where: Comparisons joined by `and`, such as "metrics.auc > 0.7 and params.depth = 3".
-            order_by: A field, descending with a leading minus: "-metrics.auc".
-            limit: At most so many; None for all.
-        """
-        from tinymlops.training.comparison import runs_table
+        `metrics.auc` is the last value; `metrics.auc.best` stands beside it where a run logged more than one, and other parts,
+        such as `metrics.auc.min`, where the search names them.
 
-        return runs_table(self.runs.search(where, order_by=order_by, limit=limit))
+        Args:
+            where: Such as "metrics.auc > 0.7 and (params.depth = 3 or not tags.team in ('ops', 'web'))".
+            order_by: A field, descending with a leading minus, or several: ["-metrics.auc.best", "name"].
+            limit: At most so many; None for all.
+            offset: How many to leave out before them.
+        """
+        from tinymlops.training.run_table import runs_table
+
+        return runs_table(self.runs, where, order_by, limit, offset)
 
     def register_model(
         self, name: str, *, run: ActiveRun | Run | str, logged_name: str = "model", alias: str | None = None

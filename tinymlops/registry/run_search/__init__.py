@@ -25,6 +25,7 @@ from tinymlops.registry.run_search.conditions import (
     Not,
     Or,
     Order,
+    fields_of,
     metric_names,
 )
 from tinymlops.registry.run_search.finding import find_runs
@@ -44,6 +45,7 @@ __all__ = [
     "Or",
     "Order",
     "compile_search",
+    "fields_of",
     "find_runs",
     "metric_names",
     "parse",

@@ -8,7 +8,7 @@ known as well: it equals no number and is neither less nor greater than any, as 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Literal, TypeAlias
 
@@ -191,7 +191,7 @@ def fields_of(condition: Condition | None) -> Iterator[Field]:
         yield condition.field
 
 
-def metric_names(condition: Condition | None, order: tuple[Order, ...] | list[Order]) -> list[str]:
+def metric_names(condition: Condition | None, order: Sequence[Order]) -> list[str]:
     """Return the names of the metrics that a search rests on, each once."""
     fields = [*fields_of(condition), *(one.field for one in order)]
     return list(dict.fromkeys(field.name for field in fields if field.group == "metrics"))

@@ -24,9 +24,11 @@ from tinymlops.registry.run_search.conditions import (
     Value,
     fields_of,
     kind_of,
+    metric_names,
     misfit,
 )
 from tinymlops.stores.json_text import to_json
+from tinymlops.stores.rows import quoted
 from tinymlops.times import to_micros
 
 if TYPE_CHECKING:
@@ -54,10 +56,17 @@ _TYPES: dict[type, tuple[str, ...]] = {
     str: ("text",),
 }
 """The types of JSON that a value is compared with: SQLite finds every text greater than every number."""
-_NUMBER = """CASE "{0}" WHEN 'Infinity' THEN 9e999 WHEN '-Infinity' THEN -9e999 ELSE "{0}" END"""
+_NUMBER = "CASE {0} WHEN 'Infinity' THEN 9e999 WHEN '-Infinity' THEN -9e999 ELSE {0} END"
 """A number is stored as text where SQLite has none for it."""
 _BOUND_ONE_BY_ONE = 20
+_MOST_JOINED = 8
 _GLOB_OF = {"%": "*", "_": "?", "*": "[*]", "?": "[?]", "[": "[[]"}
+
+
+class _Query(NamedTuple):
+    lost: list[str]
+    joined: dict[str, str]
+    """Metric to the name of the table that has it beside each run; the others are looked up where they are named."""
 
 
 class _Sql(NamedTuple):
@@ -90,15 +99,20 @@ def compile_search(
     fields = [*fields_of(condition), *(one.field for one in order)]
     for field in fields:
         _require_known(field)
-    lost = sorted(lost)
+    names = metric_names(condition, order)[:_MOST_JOINED]
+    query = _Query(sorted(lost), {name: f"m{place}" for place, name in enumerate(names)})
     parts = [] if any(field in _TRASH for field in fields_of(condition)) else [_Sql("deleted_at IS NULL", [])]
     if condition is not None:
-        parts.append(_condition(condition, lost))
-    keys = [_key(one, lost) for one in order]
+        parts.append(_condition(condition, query))
+    keys = [_key(one, query) for one in order]
     where = f" WHERE {' AND '.join(part.text for part in parts)}" if parts else ""
-    bound = [value for part in (*parts, *keys) for value in part.bound]
+    joins = "".join(
+        f" LEFT JOIN metric_summaries {alias} ON {alias}.name = ? AND {alias}.run = runs.id"
+        for alias in query.joined.values()
+    )
+    bound = [*names, *(value for part in (*parts, *keys) for value in part.bound)]
     ordered = ", ".join([*(key.text for key in keys), "started_at DESC", "id"])
-    sql = f"SELECT id FROM runs{where} ORDER BY {ordered} LIMIT ? OFFSET ?"
+    sql = f"SELECT id FROM runs{joins}{where} ORDER BY {ordered} LIMIT ? OFFSET ?"
     return sql, [*bound, *_slice(limit, offset)]
 
 
@@ -120,24 +134,24 @@ def _require_known(field: Field) -> None:
         raise DataError(f"runs have no field {field.name!r}", hint="a name has no quotes and no backslashes")
 
 
-def _condition(condition: Condition, lost: list[str]) -> _Sql:
+def _condition(condition: Condition, query: _Query) -> _Sql:
     if isinstance(condition, And | Or):
-        parts = [_condition(part, lost) for part in condition.parts]
+        parts = [_condition(part, query) for part in condition.parts]
         return _joined(parts, " AND " if isinstance(condition, And) else " OR ")
     if isinstance(condition, Not):
-        part = _condition(condition.part, lost)
+        part = _condition(condition.part, query)
         return _Sql(f"(NOT {part.text})", part.bound)
     if isinstance(condition, Compare):
-        return _compared(condition, lost)
+        return _compared(condition, query)
     if isinstance(condition, In):
-        return _listed(condition, lost)
+        return _listed(condition, query)
     if isinstance(condition, Like):
-        return _alike(condition, lost)
+        return _alike(condition, query)
     if isinstance(condition, IsNan):
         if condition.field.group != "metrics":
             raise DataError("only metrics can be compared with nan", hint="write metrics.loss is nan")
-        return _of_metric(condition.field, f""""{condition.field.part}" = 'NaN'""", [])
-    return _missing(condition.field, lost)
+        return _of_metric(condition.field, "{0} = 'NaN'", [], query)
+    return _missing(condition.field, query)
 
 
 def _joined(parts: list[_Sql], word: str) -> _Sql:
@@ -150,18 +164,18 @@ def _joined(parts: list[_Sql], word: str) -> _Sql:
     return _Sql(f"({left.text}{word}{right.text})", left.bound + right.bound)
 
 
-def _compared(condition: Compare, lost: list[str]) -> _Sql:
+def _compared(condition: Compare, query: _Query) -> _Sql:
     field, value = condition.field, _bindable(condition.field, condition.value)
     test = f"{_SQL_OF[condition.operator]} ?"
     if field.group == "metrics":
-        return _of_metric(field, _unless_nan(field, test, is_met=condition.operator == "!="), [value])
+        return _of_metric(field, _unless_nan(test, is_met=condition.operator == "!="), [value], query)
     if _is_typed(field):
         return _of_type(field, [(_TYPES[type(condition.value)], test, [value])], is_met=condition.operator == "!=")
-    column = _column(field, lost)
+    column = _column(field, query)
     return _Sql(f"({column.text} {test})", [*column.bound, value])
 
 
-def _listed(condition: In, lost: list[str]) -> _Sql:
+def _listed(condition: In, query: _Query) -> _Sql:
     field = condition.field
     if not condition.values:
         raise DataError("`in` is followed by no value", hint="write tags.team in ('ops', 'web')")
@@ -173,8 +187,8 @@ def _listed(condition: In, lost: list[str]) -> _Sql:
         return _of_type(field, tests, is_met=False)
     test, bound = _members([_bindable(field, value) for value in condition.values])
     if field.group == "metrics":
-        return _of_metric(field, _unless_nan(field, test, is_met=False), bound)
-    column = _column(field, lost)
+        return _of_metric(field, _unless_nan(test, is_met=False), bound, query)
+    column = _column(field, query)
     return _Sql(f"({column.text} {test})", [*column.bound, *bound])
 
 
@@ -187,7 +201,7 @@ def _members(values: list[Bound]) -> tuple[str, list[Bound]]:
     return "IN (SELECT value FROM json_each(?))", [to_json(values)]
 
 
-def _alike(condition: Like, lost: list[str]) -> _Sql:
+def _alike(condition: Like, query: _Query) -> _Sql:
     if kind_of(condition.field) not in ("text", "any"):
         raise DataError(f"{condition.field.name} is not text", hint="`like` compares text: name like 'base%'")
     if condition.ignore_case:
@@ -198,7 +212,7 @@ def _alike(condition: Like, lost: list[str]) -> _Sql:
         test, pattern = "GLOB ?", _glob(condition.pattern)
     if _is_typed(condition.field):
         return _of_type(condition.field, [(_TYPES[str], test, [pattern])], is_met=False)
-    column = _column(condition.field, lost)
+    column = _column(condition.field, query)
     return _Sql(f"({column.text} {test})", [*column.bound, pattern])
 
 
@@ -213,24 +227,30 @@ def _glob(pattern: str) -> str:
     return "".join(parts)
 
 
-def _missing(field: Field, lost: list[str]) -> _Sql:
+def _missing(field: Field, query: _Query) -> _Sql:
     if field.group == "metrics":
-        found = _of_metric(field, f'"{field.part}"', [])
+        found = _of_metric(field, "{0}", [], query)
         return _Sql(f"({found.text} IS NULL)", found.bound)
     if field.group != "run":
         return _Sql(f"(coalesce(json_type({field.group}, ?), 'null') = 'null')", [_path(field)])
-    column = _column(field, lost)
+    column = _column(field, query)
     return _Sql(f"(({column.text}) IS NULL)", column.bound)
 
 
-def _of_metric(field: Field, test: str, bound: list[Bound]) -> _Sql:
-    """Write a test of a metric's row; null if there is none."""
-    found = f"(SELECT {test} FROM metric_summaries WHERE metric_summaries.name = ? AND run = runs.id)"
+def _of_metric(field: Field, test: str, bound: list[Bound], query: _Query) -> _Sql:
+    """Write a test of a metric's row, in which {0} stands for the column; null if there is no row."""
+    joined = query.joined.get(field.name)
+    if joined is not None:
+        return _Sql(f"({test.format(f'{joined}.{quoted(field.part)}')})", bound)
+    tested = test.format(f"metric_summaries.{quoted(field.part)}")
+    found = (
+        f"(SELECT {tested} FROM metric_summaries WHERE metric_summaries.name = ? AND metric_summaries.run = runs.id)"
+    )
     return _Sql(found, [*bound, field.name])
 
 
-def _unless_nan(field: Field, test: str, *, is_met: bool) -> str:
-    return f"""CASE "{field.part}" WHEN 'NaN' THEN {int(is_met)} ELSE {_NUMBER.format(field.part)} {test} END"""
+def _unless_nan(test: str, *, is_met: bool) -> str:
+    return f"CASE {{0}} WHEN 'NaN' THEN {int(is_met)} ELSE {_NUMBER} {test} END"
 
 
 def _of_type(field: Field, tests: Sequence[tuple[tuple[str, ...], str, list[Bound]]], *, is_met: bool) -> _Sql:
@@ -249,7 +269,7 @@ def _is_typed(field: Field) -> bool:
     return field.group not in ("run", "metrics") and not field.as_text
 
 
-def _column(field: Field, lost: list[str]) -> _Sql:
+def _column(field: Field, query: _Query) -> _Sql:
     if field.group != "run":
         path: Bound = _path(field)
         return _Sql(
@@ -257,27 +277,22 @@ def _column(field: Field, lost: list[str]) -> _Sql:
             f" ELSE CAST(json_extract({field.group}, ?) AS TEXT) END",
             [path, path],
         )
-    if field.name == "status" and lost:
+    if field.name == "status" and query.lost:
         return _Sql(
             "CASE WHEN status = 'running' AND id IN (SELECT value FROM json_each(?)) THEN 'lost' ELSE status END",
-            [to_json(lost)],
+            [to_json(query.lost)],
         )
-    return _Sql(f"({_COLUMN_SQL.get(field.name, _quoted(field.name))})", [])
+    return _Sql(f"({_COLUMN_SQL.get(field.name, f'runs.{quoted(field.name)}')})", [])
 
 
-def _quoted(name: str) -> str:
-    return f'runs."{name}"'
-
-
-def _key(order: Order, lost: list[str]) -> _Sql:
+def _key(order: Order, query: _Query) -> _Sql:
     field = order.field
     if field.group == "metrics":
-        part = field.part
-        key = _of_metric(field, f"CASE \"{part}\" WHEN 'NaN' THEN NULL ELSE {_NUMBER.format(part)} END", [])
+        key = _of_metric(field, f"CASE {{0}} WHEN 'NaN' THEN NULL ELSE {_NUMBER} END", [], query)
     elif _is_typed(field):
         key = _Sql(f"json_extract({field.group}, ?)", [_path(field)])
     else:
-        key = _column(field, lost)
+        key = _column(field, query)
     return _Sql(f"{key.text} {'DESC' if order.descending else 'ASC'} NULLS LAST", key.bound)
 
 

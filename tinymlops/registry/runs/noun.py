@@ -17,7 +17,7 @@ from tinymlops.registry.runs.deleting import delete_run, restore_run, trash_run
 from tinymlops.registry.runs.experiments import Experiments, experiment_in
 from tinymlops.registry.runs.log import RunLog
 from tinymlops.registry.runs.points import Points, points_of
-from tinymlops.registry.runs.reading import metrics_of, points_of_metric, summaries_of, with_metrics
+from tinymlops.registry.runs.reading import metric_parts, metrics_of, points_of_metric, summaries_of, with_metrics
 from tinymlops.registry.runs.storing import seal, store_points
 from tinymlops.registry.runs.values import (
     checked_file_name,
@@ -385,6 +385,18 @@ class Runs(Experiments):
         """Return the runs whose parent a run is, in the order of their start; those in the trash are among them."""
         self.log.flush()
         return self._complete(self._database.list(RunRow, where={"parent": run}, order="started_at"))
+
+    def metric_parts(
+        self, runs: Sequence[str], parts: Sequence[str]
+    ) -> Mapping[str, dict[str, tuple[float | None, ...]]]:
+        """Return some numbers of each metric of some runs, by run and name: faster than `summaries`.
+
+        Args:
+            runs: Their ids.
+            parts: Such as `last`, `best` and `count`: fields of `MetricSummary`.
+        """
+        self.log.flush()
+        return metric_parts(self._database, runs, parts)
 
     def metrics(self, run: str, name: str | None = None) -> builtins.list[Metric]:
         """Return the metric values of a run that count, of one name or all, by name and step."""
