@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 __all__ = [
     "Luck",
@@ -62,6 +63,8 @@ class Paired(msgspec.Struct, frozen=True):
     how: str
     """`t` or `bootstrap`."""
     level: float = _LEVEL
+    unmatched: int = 0
+    """Values without a partner, which are left out."""
 
     @property
     def differs(self) -> bool | None:
@@ -142,7 +145,7 @@ def paired_t(differences: Sequence[float], *, overlap: float = 0.0, level: float
 
 
 def paired_bootstrap(
-    differences: Sequence[float], *, draws: int = _DRAWS, level: float = _LEVEL, seed: int = 0
+    differences: Sequence[float] | npt.NDArray[np.float64], *, draws: int = _DRAWS, level: float = _LEVEL, seed: int = 0
 ) -> Paired:
     """Test whether differences of many rows have the mean zero, by drawing the rows again: the percentile interval.
 

@@ -29,7 +29,7 @@ from tinymlops.registry.run_search.conditions import (
     metric_names,
 )
 from tinymlops.registry.run_search.finding import find_runs
-from tinymlops.registry.run_search.parser import parse, parse_order
+from tinymlops.registry.run_search.parser import parse, parse_field, parse_order
 from tinymlops.registry.run_search.sql import compile_search
 
 __all__ = [
@@ -49,5 +49,6 @@ __all__ = [
     "find_runs",
     "metric_names",
     "parse",
+    "parse_field",
     "parse_order",
 ]
