@@ -104,8 +104,8 @@ def mean_of(values: Sequence[float | None], *, level: float = _LEVEL) -> Mean:
         level: How often such an interval holds the true mean.
 
     Example:
-        >>> mean_of([0.7, 0.8, 0.9]).mean
-        0.8
+        >>> mean_of([0.25, 0.5, 0.75]).mean
+        0.5
     """
     known = np.array([value for value in values if value is not None], np.float64)
     numbers = known[~np.isnan(known)]
