@@ -109,7 +109,7 @@ def database(tmp_path_factory):
                 "name": "e",
                 "status": "running",
                 "error": "ValueError: é",
-                "metrics": {"auc": [math.nan], "up": [-math.inf]},
+                "metrics": {"auc": [math.nan], "up": [-math.inf], "val.max": [1.0]},
             },
             {"name": "f", "deleted_at": NOW, "params": {"depth": 3}},
         ],
@@ -288,6 +288,8 @@ def test_an_order_that_cannot_be_read_is_said(database, order_by):
         ("params.dept = 1", {}, "no run has params.dept; did you mean 'depth'"),
         (None, {"order_by": "-metrics.acu"}, "no run has metrics.acu; did you mean 'auc'"),
         ("packages.polars = '1'", {}, "no run has packages.polars"),
+        ("metrics.AUC > 1", {}, "no run has metrics.AUC; did you mean 'auc'"),
+        ("metrics.val.max > 1", {}, 'no run has metrics.val; write metrics."val.max"'),
     ],
 )
 def test_a_name_that_no_run_has_is_warned_of(database, where, options, said):
@@ -376,6 +378,19 @@ def test_a_search_does_not_leave_out_a_run_whose_metric_has_a_damaged_name(small
 def test_a_damaged_metric_that_is_not_named_stands_in_no_way(small):
     changed(small, f"UPDATE metric_summaries SET last = 0.1 WHERE name = 'up' AND run = '{1:032x}'")
     assert len(find_runs(small.database, "metrics.auc > 0.4")) == 3
+
+
+def test_an_error_that_is_kept_does_not_keep_the_reader_in_the_past(tmp_path):
+    environment = open_environment(tmp_path / "a.tm", create=True, clock=lambda: NOW)
+    put(environment.database, [{"name": f"r{number}"} for number in range(1_000)])
+    changed(environment, f"UPDATE runs SET status = 'failed' WHERE id = '{1:032x}'")
+    with pytest.raises(IntegrityError) as kept:
+        find_runs(environment.database)
+    with environment.database.write(actor=None) as tx:
+        tx.insert(RunRow(id="f" * 32, name="new", status="finished", started_at=NOW))
+    assert environment.database.count(RunRow) == 1_001
+    assert "in table runs" in str(kept.value)
+    environment.release()
 
 
 def test_what_changes_is_compared_again_and_what_is_known_is_not(small):

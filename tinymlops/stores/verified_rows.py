@@ -113,8 +113,8 @@ def _compared(database: Database, scope: _Scope) -> frozenset[int]:
     codec = codec_for(scope.cls)
     condition, bound = scope.condition
     of_pair = itemgetter(codec.names.index(scope.key), -1)
-    batches = database.batches(codec.select + condition, bound)
-    return frozenset(chain.from_iterable(map(hash, map(of_pair, codec.all_checked(one))) for one in batches))
+    with database.batches(codec.select + condition, bound) as batches:
+        return frozenset(chain.from_iterable(map(hash, map(of_pair, codec.all_checked(one))) for one in batches))
 
 
 def _compared_again(database: Database, scope: _Scope, known: frozenset[int]) -> frozenset[int]:
@@ -125,8 +125,9 @@ def _compared_again(database: Database, scope: _Scope, known: frozenset[int]) ->
     new = [pairs[one] for one in pairs.keys() - known]
     if new:
         rest = f"{condition} AND {key} IN (SELECT value FROM json_each(?))"
-        for batch in database.batches(codec.select + rest, [*bound, to_json(new)]):
-            codec.all_checked(batch)
+        with database.batches(codec.select + rest, [*bound, to_json(new)]) as batches:
+            for batch in batches:
+                codec.all_checked(batch)
     return frozenset(pairs)
 
 

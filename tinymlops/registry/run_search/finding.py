@@ -83,8 +83,16 @@ def _warn_of_unknown(database: Database, field: Field) -> None:
         )
         names = f"SELECT DISTINCT key FROM runs, json_each(runs.{field.group})"
     if not is_known:
-        hint = near(field.name, [row[0] for row in database.rows(names)])
+        hint = _hint(field, [row[0] for row in database.rows(names)])
         warn(f"no run has {field.group}.{field.name}" + (f"; {hint}" if hint else ""))
+
+
+def _hint(field: Field, known: list[str]) -> str:
+    whole = f"{field.name}.{field.part}"
+    if field.group == "metrics" and whole in known:
+        return f'write metrics."{whole}"'
+    other_case = [name for name in known if name.casefold() == field.name.casefold()]
+    return f"did you mean {other_case[0]!r}?" if other_case else near(field.name, known)
 
 
 # One look for each name, whatever the number of runs.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -89,8 +90,8 @@ def metric_parts(
     run, name, *places = (codec.names.index(one) for one in ("run", "name", *parts))
     found: dict[str, dict[str, tuple[float | None, ...]]] = defaultdict(dict)
     condition, bound = codec.condition({"run": list(runs)})
-    for rows in database.batches(codec.select + condition, bound) if runs else ():
-        for row in codec.all_checked(rows):
+    with database.batches(codec.select + condition, bound) as batches:
+        for row in chain.from_iterable(map(codec.all_checked, batches)):
             numbers = tuple(float(row[one]) if row[one].__class__ is str else row[one] for one in places)
             found[row[run]][row[name]] = numbers
     return {one: dict(sorted(metrics.items())) for one, metrics in found.items()}
