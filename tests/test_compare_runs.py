@@ -3,16 +3,21 @@
 import json
 import math
 import random
+from datetime import timedelta
 
 import msgspec
 import polars as pl
 import pytest
 from inside import database_of, environment_of
-from trained import project_of_orders, replay, train
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from trained import SPLIT, project_of_orders, replay, train
 
 import tinymlops as tm
 from tinymlops.errors import DataError, NotFoundError
-from tinymlops.records import RunRow
+from tinymlops.records import RunRow, Signature
+from tinymlops.training.paired_models import row_losses
 
 
 def run_of(ws, name, params=None, metrics=None, **options):
@@ -197,6 +202,73 @@ def test_two_runs_are_tested_row_by_row(workspace):
         workspace.compare([*runs, run_of(workspace, "x", metrics={"row_loss": 1})]).paired("row_loss")
     with pytest.raises(DataError, match="1 steps that are in both"):
         workspace.compare([runs[0], "x"]).paired("row_loss")
+
+
+def fitted_run(ws, name, data, model):
+    with ws.start_run(name, data=data) as run:
+        run.log_model(model.fit(data.train.X, data.train.y))
+    return run
+
+
+def test_two_models_are_tested_on_the_same_test_rows(tmp_path):
+    with replay(tmp_path) as ws:
+        data = train(ws, project_of_orders())
+        shallow = fitted_run(ws, "shallow", data, LogisticRegression())
+        constant = fitted_run(ws, "constant", data, DummyClassifier(strategy="prior"))
+        found = ws.compare([shallow, constant]).paired_models()
+        assert (found.n, found.unmatched, found.how) == (data.test.X.height, 0, "bootstrap")
+        losses = [
+            log_loss(data.test.y, one.predict_proba(data.test.X), labels=one.classes_)
+            for one in (
+                LogisticRegression().fit(data.train.X, data.train.y),
+                DummyClassifier(strategy="prior").fit(data.train.X, data.train.y),
+            )
+        ]
+        assert found.mean == pytest.approx(losses[1] - losses[0])
+        assert ws.compare([shallow, shallow.record, constant]).paired_models() == found
+        later = ws.get_training_data(data.name, test_from=SPLIT + timedelta(days=1))
+        other = fitted_run(ws, "later", later, DummyClassifier(strategy="prior"))
+        on_fewer = ws.compare([shallow, other]).paired_models()
+        assert on_fewer.n == later.test.X.height < found.n
+        assert on_fewer.unmatched == found.n - on_fewer.n
+        without = fitted_run(ws, "no test", ws.get_training_data(data.name), DummyClassifier())
+        with pytest.raises(DataError, match="has no test rows"):
+            ws.compare([shallow, without]).paired_models()
+        with pytest.raises(NotFoundError, match="did you mean 'model'"):
+            ws.compare([shallow, constant]).paired_models("modle")
+        run_of(ws, "bare")
+        with pytest.raises(NotFoundError, match="'bare' has logged no model"):
+            ws.compare([shallow, "bare"]).paired_models()
+        with pytest.raises(DataError, match="3 runs cannot be paired"):
+            ws.compare([shallow, constant, other]).paired_models()
+
+
+@pytest.mark.parametrize(
+    ("task", "classes", "y", "predictions", "losses"),
+    [
+        ("regression", None, [1.0, 2.0, None], {"prediction": [1.5, None, 3.0]}, [0.25, None, None]),
+        (
+            "binary",
+            [False, True],
+            [True, False],
+            {"prediction": [True, True], "probability": [0.5, 0.25]},
+            [math.log(2), math.log(4 / 3)],
+        ),
+        ("binary", [0, 1], [1, 0], {"prediction": [1, 1]}, [0.0, 1.0]),
+        (
+            "multiclass",
+            ["a", "b", "c"],
+            ["c", "d"],
+            {"prediction": ["a", "a"], "probabilities": [[0.5, 0.25, 0.25], [1.0, 0.0, 0.0]]},
+            [math.log(4), -math.log(2.0**-52)],
+        ),
+    ],
+)
+def test_the_loss_of_a_row(task, classes, y, predictions, losses):
+    signature = Signature(task=task, request=[], features=[], classes=classes)
+    found = row_losses(pl.Series(y), pl.DataFrame(predictions), signature).to_list()
+    assert [one is None for one in found] == [one is None for one in losses]
+    assert [one for one in found if one is not None] == pytest.approx([one for one in losses if one is not None])
 
 
 def seeds(ws, **rates):

@@ -44,8 +44,10 @@ class RunComparison:
         patch: Of two runs, how the uncommitted changes of their code differ, as a unified diff; None for more, or no difference.
     """
 
-    def __init__(self, noun: Runs, runs: Sequence[Run], facts: Sequence[Facts], patch: str | None) -> None:
-        self._noun = noun
+    def __init__(
+        self, context: Context, noun: Runs, runs: Sequence[Run], facts: Sequence[Facts], patch: str | None
+    ) -> None:
+        self._context, self._noun = context, noun
         self.runs = list(runs)
         self.facts = list(facts)
         self.patch = patch
@@ -148,6 +150,24 @@ class RunComparison:
         self._require_metric(metric)
         return paired_rows(self._noun, self.runs, metric)
 
+    def paired_models(self, name: str = "model") -> Paired:
+        """Test the models of two runs on the same test rows; a positive mean says that the second one's loss is greater.
+
+        The test rows are built again, and both models answer them: predictions are not kept. The loss of a row is -log(p) of
+        what came true, 0 or 1 for classes without probabilities, and the squared error for numbers; the rows are drawn again
+        (`paired_bootstrap`). Of two builds, rows that have the same keys, time and outcome are pairs.
+
+        Args:
+            name: What both runs logged their model as.
+
+        Raises:
+            DataError: If there are more than two runs, or they have no test rows in common.
+            NotFoundError: If one has no such model, or rows of its training set are no longer kept.
+        """
+        from tinymlops.training.paired_models import paired_models
+
+        return paired_models(self._context, self._noun, self.runs, name)
+
     def _require_metric(self, metric: str) -> None:
         known = {name for run in self.runs for name in run.metrics}
         if metric not in known:
@@ -195,7 +215,7 @@ def compare_runs(context: Context, noun: Runs, runs: Sequence[Run]) -> RunCompar
         runs: Those to compare, at least two.
     """
     read = context.environment.blobs.read
-    return RunComparison(noun, runs, facts_of(context, noun, runs), _patch_between(runs, read))
+    return RunComparison(context, noun, runs, facts_of(context, noun, runs), _patch_between(runs, read))
 
 
 def _patch_between(runs: Sequence[Run], read: Callable[[str], bytes]) -> str | None:
