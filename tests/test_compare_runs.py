@@ -139,20 +139,26 @@ def test_packages_machine_code_and_patches_differ(workspace):
     assert workspace.compare([a, b]).patch.count("\n-") == 2
 
 
-def test_training_sets_differ_in_rows_definitions_and_features(tmp_path):
-    with replay(tmp_path) as ws:
-        data = train(ws, project_of_orders())
-        other = ws.get_training_data(data.name, test_from="2024-01-10T00:00:00Z")
-        run_of(ws, "later", data=other)
-        run_of(ws, "none")
-        found = ws.compare(["baseline", "later"])
-        assert {"data.build", "data.test_from", "data.train_rows"} <= set(found.differing)
-        assert not [name for name in found.differing if name.startswith("definitions.")]
-        assert f"tinymlops diff {data.build_id[:12]} {other.build_id[:12]}" in repr(found)
-        assert "models.model" in found.differing
-        lacking = ws.compare(["baseline", "none"])
-        assert [name for name in lacking.differing if name.startswith("definitions.")]
-        assert "tinymlops diff" not in repr(lacking)
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """A workspace with a training set and a model, and the training data."""
+    with replay(tmp_path_factory.mktemp("shop")) as ws:
+        yield ws, train(ws, project_of_orders())
+
+
+def test_training_sets_differ_in_rows_definitions_and_features(shop):
+    ws, data = shop
+    other = ws.get_training_data(data.name, test_from="2024-01-10T00:00:00Z")
+    run_of(ws, "later split", data=other)
+    run_of(ws, "none")
+    found = ws.compare(["baseline", "later split"])
+    assert {"data.build", "data.test_from", "data.train_rows"} <= set(found.differing)
+    assert not [name for name in found.differing if name.startswith("definitions.")]
+    assert f"tinymlops diff {data.build_id[:12]} {other.build_id[:12]}" in repr(found)
+    assert "models.model" in found.differing
+    lacking = ws.compare(["baseline", "none"])
+    assert [name for name in lacking.differing if name.startswith("definitions.")]
+    assert "tinymlops diff" not in repr(lacking)
 
 
 def test_hostile_text_is_escaped(workspace):
@@ -210,37 +216,36 @@ def fitted_run(ws, name, data, model):
     return run
 
 
-def test_two_models_are_tested_on_the_same_test_rows(tmp_path):
-    with replay(tmp_path) as ws:
-        data = train(ws, project_of_orders())
-        shallow = fitted_run(ws, "shallow", data, LogisticRegression())
-        constant = fitted_run(ws, "constant", data, DummyClassifier(strategy="prior"))
-        found = ws.compare([shallow, constant]).paired_models()
-        assert (found.n, found.unmatched, found.how) == (data.test.X.height, 0, "bootstrap")
-        losses = [
-            log_loss(data.test.y, one.predict_proba(data.test.X), labels=one.classes_)
-            for one in (
-                LogisticRegression().fit(data.train.X, data.train.y),
-                DummyClassifier(strategy="prior").fit(data.train.X, data.train.y),
-            )
-        ]
-        assert found.mean == pytest.approx(losses[1] - losses[0])
-        assert ws.compare([shallow, shallow.record, constant]).paired_models() == found
-        later = ws.get_training_data(data.name, test_from=SPLIT + timedelta(days=1))
-        other = fitted_run(ws, "later", later, DummyClassifier(strategy="prior"))
-        on_fewer = ws.compare([shallow, other]).paired_models()
-        assert on_fewer.n == later.test.X.height < found.n
-        assert on_fewer.unmatched == found.n - on_fewer.n
-        without = fitted_run(ws, "no test", ws.get_training_data(data.name), DummyClassifier())
-        with pytest.raises(DataError, match="has no test rows"):
-            ws.compare([shallow, without]).paired_models()
-        with pytest.raises(NotFoundError, match="did you mean 'model'"):
-            ws.compare([shallow, constant]).paired_models("modle")
-        run_of(ws, "bare")
-        with pytest.raises(NotFoundError, match="'bare' has logged no model"):
-            ws.compare([shallow, "bare"]).paired_models()
-        with pytest.raises(DataError, match="3 runs cannot be paired"):
-            ws.compare([shallow, constant, other]).paired_models()
+def test_two_models_are_tested_on_the_same_test_rows(shop):
+    ws, data = shop
+    shallow = fitted_run(ws, "shallow", data, LogisticRegression())
+    constant = fitted_run(ws, "constant", data, DummyClassifier(strategy="prior"))
+    found = ws.compare([shallow, constant]).paired_models()
+    assert (found.n, found.unmatched, found.how) == (data.test.X.height, 0, "bootstrap")
+    losses = [
+        log_loss(data.test.y, one.predict_proba(data.test.X), labels=one.classes_)
+        for one in (
+            LogisticRegression().fit(data.train.X, data.train.y),
+            DummyClassifier(strategy="prior").fit(data.train.X, data.train.y),
+        )
+    ]
+    assert found.mean == pytest.approx(losses[1] - losses[0])
+    assert ws.compare([shallow, shallow.record, constant]).paired_models() == found
+    later = ws.get_training_data(data.name, test_from=SPLIT + timedelta(days=1))
+    other = fitted_run(ws, "later", later, DummyClassifier(strategy="prior"))
+    on_fewer = ws.compare([shallow, other]).paired_models()
+    assert on_fewer.n == later.test.X.height < found.n
+    assert on_fewer.unmatched == found.n - on_fewer.n
+    without = fitted_run(ws, "no test", ws.get_training_data(data.name), DummyClassifier())
+    with pytest.raises(DataError, match="has no test rows"):
+        ws.compare([shallow, without]).paired_models()
+    with pytest.raises(NotFoundError, match="did you mean 'model'"):
+        ws.compare([shallow, constant]).paired_models("modle")
+    run_of(ws, "bare")
+    with pytest.raises(NotFoundError, match="'bare' has logged no model"):
+        ws.compare([shallow, "bare"]).paired_models()
+    with pytest.raises(DataError, match="3 runs cannot be paired"):
+        ws.compare([shallow, constant, other]).paired_models()
 
 
 @pytest.mark.parametrize(

@@ -166,16 +166,20 @@ def kind_of(field: Field) -> Kind:
 def misfit(field: Field, value: Value) -> str:
     """Return why a value cannot be compared with a field; empty if it can be."""
     kind = kind_of(field)
-    fits = {
-        "text": isinstance(value, str),
-        "time": isinstance(value, datetime),
-        "number": isinstance(value, int | float) and not isinstance(value, bool),
-        "flag": isinstance(value, bool),
-        "any": not isinstance(value, datetime),
-    }[kind]
-    what = {"text": "text", "time": "a time", "number": "a number", "flag": "true or false", "any": "a value"}[kind]
+    if type(value) in _TYPES_OF[kind]:
+        return ""
     named = field.name if field.group == "run" else f"{field.group}.{field.name}"
-    return "" if fits else f"{named} is {what}, and {str(value)[:_SHOWN]} is not"
+    return f"{named} is {_NAMED[kind]}, and {str(value)[:_SHOWN]} is not"
+
+
+_NAMED = {"text": "text", "time": "a time", "number": "a number", "flag": "true or false", "any": "a value"}
+_TYPES_OF: dict[Kind, tuple[type, ...]] = {
+    "text": (str,),
+    "time": (datetime,),
+    "number": (int, float),
+    "flag": (bool,),
+    "any": (str, int, float, bool),
+}
 
 
 def fields_of(condition: Condition | None) -> Iterator[Field]:
