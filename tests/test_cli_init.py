@@ -23,16 +23,14 @@ def test_it_writes_a_small_project_and_makes_its_workspace(project):
         assert ws.catalog.list() == []
 
 
-def test_the_path_that_it_names_can_be_walked_as_it_is(project, monkeypatch):
+def test_the_path_that_it_names_can_be_walked_as_it_is(project):
     begun = ask("init", project.parent / "walked")
     folder = project.parent / "walked"
     commands = [line.split()[1:] for line in begun["next"] if line.startswith("tinymlops ")]
     assert [words[0] for words in commands] == ["apply", "ingest", "materialize", "features"]
-    monkeypatch.chdir(folder)
-    for words in commands[:-1]:
-        ask(*words)
-    result = launch(*commands[-1], "--json", cwd=folder)
-    assert result.returncode == 0, result.stderr
+    for words in commands:
+        result = launch(*words, "--json", cwd=folder)
+        assert result.returncode == 0, result.stderr
     (row,) = json.loads(result.stdout)["rows"]
     assert row == {"customer_id": 1, "last_amount": 12.75, "spent_30d": 198.25, "large_30d": 1, "orders_30d": 3}
 
