@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tinymlops.training.watching.gpus import Gpus
+from tinymlops.gpus import Gpus
 
 __all__ = ["Readings"]
 

@@ -9,7 +9,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
 
-from tinymlops.secrets import without_secrets
+from tinymlops.secrets import without_credentials
 from tinymlops.training.watching.screen import Screen
 
 __all__ = ["HEAD", "TAIL", "Changes", "Piece", "Transcript"]
@@ -97,7 +97,7 @@ class Transcript:
             pieces = [*final, Piece(self._stop, self._stop + len(shown), shown)]
             return Changes(
                 self._since,
-                [piece._replace(text=without_secrets(piece.text)) for piece in pieces if piece.text],
+                [piece._replace(text=without_credentials(piece.text)) for piece in pieces if piece.text],
                 self._stop - TAIL,
                 full[-1] if full else self._since,
                 (self._stop, shown),

@@ -1,0 +1,60 @@
+"""The machine that a run works on: what it has, and which one it is; never its environment variables."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import subprocess
+import sys
+
+from tinymlops.gpus import gpu_names
+from tinymlops.records import Scalar
+
+__all__ = ["machine_facts"]
+
+_LONGEST = 2.0
+
+
+def machine_facts() -> dict[str, Scalar]:
+    """Return name, system, Python, processor, cores, bytes of memory, and GPUs if there are any."""
+    facts: dict[str, Scalar] = {
+        "host": socket.gethostname(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "processor": _processor(),
+        "cores": _cores(),
+    }
+    memory = _memory()
+    if memory is not None:
+        facts["memory"] = memory
+    gpus = gpu_names()
+    if gpus:
+        facts["gpus"] = ", ".join(gpus)
+    return facts
+
+
+def _processor() -> str:
+    try:
+        if sys.platform == "darwin":
+            command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
+            return subprocess.run(command, capture_output=True, text=True, timeout=_LONGEST, check=True).stdout.strip()
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            models = (line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+            return next(models, platform.machine())
+    except (OSError, subprocess.SubprocessError):
+        return platform.machine()
+
+
+def _cores() -> int:
+    """Return the cores that this process may use."""
+    if sys.platform != "darwin":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _memory() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (OSError, ValueError):
+        return None
