@@ -33,8 +33,8 @@ def blobs(tmp_path):
 def test_every_file_below_has_the_way_to_it_as_its_name(tree):
     files = directory_files("best", tree)
     assert [file.name for file in files] == ["best/.hidden", "best/b/deep/größe 🙂.bin", "best/b/two", "best/z.txt"]
-    assert [file.name for file in directory_files("", tree)][0] == ".hidden"
-    assert [file.name for file in directory_files("best/", tree)][0] == "best/.hidden"
+    assert directory_files("", tree)[0].name == ".hidden"
+    assert directory_files("best/", tree)[0].name == "best/.hidden"
     assert all(file.path.read_bytes().decode() == file.name.removeprefix("best/") for file in files)
 
 

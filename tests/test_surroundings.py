@@ -254,7 +254,7 @@ def test_a_machine_is_told_without_its_environment():
     facts = machine_facts()
     assert facts["cores"] >= 1
     assert facts["memory"] > 1 << 20
-    assert facts["host"] and facts["processor"] and facts["system"]
+    assert all(facts[name] for name in ("host", "processor", "system"))
     assert "gpus" not in facts
     values = {
         value for name, value in os.environ.items() if len(value) > 8 and name not in ("HOSTNAME", "HOST", "NAME")

@@ -6,10 +6,12 @@ import os
 import platform
 import socket
 import subprocess
-import sys
+from typing import TYPE_CHECKING
 
 from tinymlops.gpus import gpu_names
-from tinymlops.records import Scalar
+
+if TYPE_CHECKING:
+    from tinymlops.records import Scalar
 
 __all__ = ["machine_facts"]
 
@@ -36,9 +38,10 @@ def machine_facts() -> dict[str, Scalar]:
 
 def _processor() -> str:
     try:
-        if sys.platform == "darwin":
+        if platform.system() == "Darwin":
             command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
-            return subprocess.run(command, capture_output=True, text=True, timeout=_LONGEST, check=True).stdout.strip()
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_LONGEST, check=True)  # noqa: S603
+            return done.stdout.strip()
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             models = (line.partition(":")[2].strip() for line in file if line.startswith("model name"))
             return next(models, platform.machine())
@@ -48,9 +51,7 @@ def _processor() -> str:
 
 def _cores() -> int:
     """Return the cores that this process may use."""
-    if sys.platform != "darwin":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _memory() -> int | None:
