@@ -49,12 +49,12 @@ class Stored:
 def kept(*writes, every=1):
     """Return what is kept of some output that is delivered after every so many writes."""
     stored = Stored()
-    transcript = Transcript(stored)
+    transcript = Transcript()
     for number, write in enumerate(writes):
         transcript.write(*(("stdout", write) if isinstance(write, str) else write))
         if number % every == 0:
-            transcript.deliver()
-    transcript.deliver()
+            transcript.deliver(stored)
+    transcript.deliver(stored)
     return stored.text()
 
 
@@ -175,42 +175,42 @@ def test_of_long_output_the_beginning_and_the_end_are_kept(every):
 def test_memory_is_bounded_while_nothing_can_be_stored():
     stored = Stored()
     stored.fails = True
-    transcript = Transcript(stored)
+    transcript = Transcript()
     for line in lines(30_000):
         transcript.write("stdout", line * 50)
     with pytest.raises(OSError, match="full"):
-        transcript.deliver()
+        transcript.deliver(stored)
     assert sum(len(piece.text) for piece in transcript._changes().pieces) < 2 * (HEAD + TAIL)
     stored.fails = False
-    transcript.deliver()
+    transcript.deliver(stored)
     assert stored.text().endswith("0029999\n")
 
 
 def test_nothing_is_lost_and_nothing_is_twice_when_storing_fails_now_and_then():
     stored = Stored()
-    transcript = Transcript(stored)
+    transcript = Transcript()
     for number, line in enumerate(lines(10_000)):
         transcript.write("stdout", line)
         stored.fails = number % 3 > 0
         if number % 50 == 0:
             with contextlib.suppress(OSError):
-                transcript.deliver()
+                transcript.deliver(stored)
     stored.fails = False
-    transcript.deliver()
+    transcript.deliver(stored)
     assert stored.text() == "".join(lines(10_000))
 
 
 def test_nothing_is_delivered_that_has_not_changed():
     stored = Stored()
-    transcript = Transcript(stored)
-    transcript.deliver()
+    transcript = Transcript()
+    transcript.deliver(stored)
     assert stored.deliveries == 0
     transcript.write("stdout", "a")
-    transcript.deliver()
-    transcript.deliver()
+    transcript.deliver(stored)
+    transcript.deliver(stored)
     assert stored.deliveries == 1
     transcript.write("stdout", "\r\x1b[K")
-    transcript.deliver()
+    transcript.deliver(stored)
     assert (stored.deliveries, stored.text()) == (2, "")
 
 
@@ -222,12 +222,12 @@ def test_secrets_are_left_out(monkeypatch):
 
 def test_threads_lose_nothing():
     stored = Stored()
-    transcript = Transcript(stored)
+    transcript = Transcript()
     stop = threading.Event()
 
     def deliver():
         while not stop.is_set():
-            transcript.deliver()
+            transcript.deliver(stored)
 
     def write(name):
         for number in range(2000):
@@ -242,7 +242,7 @@ def test_threads_lose_nothing():
         thread.join()
     stop.set()
     deliverer.join()
-    transcript.deliver()
+    transcript.deliver(stored)
     found = stored.text().splitlines()
     for name in "abcd":
         assert [line for line in found if line[0] == name] == [f"{name}{number}" for number in range(2000)]
@@ -406,16 +406,16 @@ def test_a_forked_child_is_not_heard(heard):
 
 def test_a_signal_handler_may_print_while_output_is_folded():
     stored = Stored()
-    transcript = Transcript(stored)
+    transcript = Transcript()
     before = signal.signal(signal.SIGALRM, lambda *_: transcript.write("stderr", "signal\n"))
     signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
     try:
         for number, line in enumerate(lines(20_000)):
             transcript.write("stdout", line)
             if number % 100 == 0:
-                transcript.deliver()
+                transcript.deliver(stored)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    transcript.deliver()
+    transcript.deliver(stored)
     assert stored.text().replace("signal\n", "") == "".join(lines(20_000))

@@ -17,9 +17,10 @@ import pytest
 
 from tinymlops import errors
 from tinymlops.errors import DataError, NotFoundError
+from tinymlops.registry.runs.tables import read_table
 from tinymlops.training.contents.figures import figure_contents
 from tinymlops.training.contents.images import image_content
-from tinymlops.training.contents.tables import read_table, table_content
+from tinymlops.training.contents.tables import table_content
 from tinymlops.training.contents.text import text_content
 
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -1,5 +1,6 @@
 """What a run stands on: commit, patch, packages and machine, read in the background; no program of a repository is run."""
 
+import hashlib
 import os
 import re
 import subprocess
@@ -225,11 +226,12 @@ def test_a_repository_is_known_by_where_it_is(repository, tmp_path):
 
 def read(directory):
     """Return the surroundings, and whether they were known before."""
+    reading = read_surroundings(directory)
+    known = reading.done is not None
     told, ready = [], threading.Event()
-    known = read_surroundings(directory, lambda found: (told.append(found), ready.set()))
-    if known is None:
-        assert ready.wait(30)
-    return known or told[0], known is not None
+    reading.then(lambda found: (told.append(found), ready.set()))
+    assert ready.wait(30)
+    return told[0], known
 
 
 def test_surroundings_are_read_once_for_each_repository(repository, tmp_path):
@@ -247,7 +249,8 @@ def test_surroundings_are_read_once_for_each_repository(repository, tmp_path):
     second, was_known = read(other.path)
     assert not was_known
     assert second.git_commit == other("rev-parse", "HEAD")
-    assert "+changed" in second.patch
+    assert b"+changed" in second.patch
+    assert second.patch_sha256 == hashlib.sha256(second.patch).hexdigest()
 
 
 def test_a_machine_is_told_without_its_environment():
@@ -280,13 +283,13 @@ go, begun = threading.Event(), threading.Event()
 state = surroundings.git_state
 surroundings.git_state = lambda directory: (begun.set(), go.wait(), state(directory))[2]
 first = []
-surroundings.read_surroundings(Path.cwd(), first.append)
+surroundings.read_surroundings(Path.cwd()).then(first.append)
 begun.wait()
 child = os.fork()
 go.set()
 if child == 0:
     told, done = [], threading.Event()
-    surroundings.read_surroundings(Path.cwd(), lambda found: (told.append(found), done.set()))
+    surroundings.read_surroundings(Path.cwd()).then(lambda found: (told.append(found), done.set()))
     assert done.wait(20)
     os._exit(0 if told[0].git_commit else 1)
 assert os.waitpid(child, 0)[1] == 0

@@ -111,7 +111,7 @@ class Screen:
             cursor.column = 0
         elif control == "\b":
             cursor.column = max(cursor.column - 1, 0)
-        elif "\u2028" <= control:  # a separator, or half of a pair
+        elif control >= "\u2028":  # a separator, or half of a pair
             self._put(stream, cursor, "\ufffd")
         return position + 1
 

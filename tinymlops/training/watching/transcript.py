@@ -49,14 +49,9 @@ class Changes(NamedTuple):
 
 
 class Transcript:
-    """The output of one run.
+    """The output of one run."""
 
-    Args:
-        deliver: Stores changes. It is called by one thread at a time, and later again with the same ones if it raises.
-    """
-
-    def __init__(self, deliver: Callable[[Changes], None]) -> None:
-        self._deliver = deliver
+    def __init__(self) -> None:
         self._waiting: deque[tuple[str, str]] = deque()
         self._waiting_size = 0
         self._screen = Screen()
@@ -78,12 +73,16 @@ class Transcript:
             finally:
                 self._folding.release()
 
-    def deliver(self) -> None:
-        """Deliver what has come since the last time, if anything has."""
+    def deliver(self, store: Callable[[Changes], None]) -> None:
+        """Deliver what has come since the last time, if anything has.
+
+        Args:
+            store: Stores changes. It is called by one thread at a time, and if it raises, later again with the same ones.
+        """
         with self._delivering:
             changes = self._changes()
             if changes is not None:
-                self._deliver(changes)
+                store(changes)
                 self._delivered(changes)
 
     def _changes(self) -> Changes | None:
