@@ -59,6 +59,7 @@ class KeepsFiles(ABC):
         """Store a text as a file; a name without a suffix gets `.txt`."""
         from tinymlops.training.contents.text import text_content
 
+        self._require_open()
         return self._keep(text_content(name, text))
 
     def log_table(self, name: str, table: Frame) -> Artifact:
@@ -70,6 +71,7 @@ class KeepsFiles(ABC):
         """
         from tinymlops.training.contents.tables import table_content
 
+        self._require_open()
         return self._keep(table_content(name, table))
 
     def log_figure(self, name: str, figure: Any) -> Artifact:
@@ -85,6 +87,7 @@ class KeepsFiles(ABC):
         """
         from tinymlops.training.contents.figures import figure_contents
 
+        self._require_open()
         first, *_ = [self._keep(content) for content in figure_contents(name, figure)]
         return first
 
@@ -99,6 +102,7 @@ class KeepsFiles(ABC):
         """
         from tinymlops.training.contents.images import image_content
 
+        self._require_open()
         return self._keep(image_content(name, image, step=step))
 
     def table(self, name: str) -> pl.DataFrame:
@@ -110,7 +114,6 @@ class KeepsFiles(ABC):
         return self._runs.table(self.id, name)
 
     def _keep(self, content: Content) -> Artifact:
-        self._require_open()
         return self._runs.log_artifact(
             self.id, content.name, content.content, kind=content.kind, series=content.series, step=content.step
         )

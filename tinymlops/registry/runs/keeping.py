@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from tinymlops.registry.runs.log import RunLog
     from tinymlops.stores.publish import Published
 
 __all__ = ["KeptByRuns"]
@@ -30,6 +31,8 @@ _ROWS = 5_000
 
 class KeptByRuns(Experiments):
     """What runs keep beside params and points: one of the parts of `ws.runs`."""
+
+    log: RunLog
 
     @property
     def directory(self) -> Path:
@@ -63,8 +66,9 @@ class KeptByRuns(Experiments):
             NotFoundError: If the run has none of that name.
             DataError: If the file does not hold a table.
         """
-        named = self._database.list(Artifact, where={"run": run, "name": [name, f"{name}.parquet", f"{name}.json"]})
-        found = min((one.name for one in named), key=len, default=name)
+        wanted = [name, f"{name}.parquet", f"{name}.json"]
+        named = {one.name for one in self._database.list(Artifact, where={"run": run, "name": wanted})}
+        found = next((one for one in wanted if one in named), name)
         return read_table(found, self.read_artifact(run, found))
 
     def log_files(self, run: str, files: Sequence[tuple[str, Path]]) -> builtins.list[Artifact]:
@@ -95,6 +99,7 @@ class KeptByRuns(Experiments):
     def console(self, run: str) -> str:
         """Return what a run wrote to its console; where some of it is left out, a line says how much."""
         self._require_run(run)
+        self.log.flush()
         return console_of(self._database, run)
 
     def patch(self, run: str) -> str | None:
