@@ -95,7 +95,7 @@ def show_console(
     runs = session.workspace.runs
     found = runs.get(run)
     text = runs.console(found.id)
-    return Answer({"run": found.id, "console": text}, [text.removesuffix("\n")] if text else [])
+    return Answer({"run": found.id, "console": text}, [text.removesuffix("\n") if text else "no output"])
 
 
 def compare_runs(
