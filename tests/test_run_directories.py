@@ -105,6 +105,14 @@ def test_files_are_stored_several_at_a_time_in_their_order(tree, blobs):
     assert blobs.put_files([], steps.append) == []
 
 
+def test_files_are_removed_several_at_a_time(tree, blobs):
+    stored = blobs.put_files([file.path for file in directory_files("", tree)], lambda _: None)
+    gone, kept = stored[:-1], stored[-1]
+    blobs.remove([*(one.sha256 for one in gone), "0" * 64])
+    assert [blobs.exists(one.sha256) for one in stored] == [False] * len(gone) + [True]
+    assert blobs.bytes_of(kept.sha256) == kept.bytes
+
+
 def test_one_bad_file_is_an_error_of_ours_and_leaves_nothing_unfinished(tree, blobs, tmp_path):
     (tree / "odd").symlink_to(tree / "z.txt")
     with pytest.raises(DataError, match="odd is a symbolic link"):

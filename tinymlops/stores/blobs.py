@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 from tinymlops.errors import DataError
@@ -12,14 +13,14 @@ from tinymlops.stores.copies import copy_unchanged, open_source
 from tinymlops.stores.publish import Published, damaged, open_regular, publish, unreadable, verify_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
 __all__ = ["Blobs"]
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TOGETHER = 8
-"""Files that are stored at once: each waits for the disk, which takes several at a time."""
+"""Files that are stored or removed at once: each waits for the disk, which takes several at a time."""
 
 
 class Blobs:
@@ -81,6 +82,16 @@ class Blobs:
                 threads.shutdown(wait=True, cancel_futures=True)
                 raise
         return stored
+
+    def remove(self, hashes: Iterable[str]) -> None:
+        """Remove files, several at a time; one that cannot be removed is left to `gc`."""
+
+        def remove_one(sha256: str) -> None:
+            with suppress(OSError):
+                self._path(sha256).unlink()
+
+        with ThreadPoolExecutor(_TOGETHER, thread_name_prefix="tinymlops-files") as threads:
+            list(threads.map(remove_one, hashes))
 
     def _put_copy(self, path: Path, *, follow: bool) -> Published:
         with open_source(path, follow=follow) as source:
