@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from tinymlops.training.watching.console import watch_console
+from tinymlops.training.watching.run import RunWatch
 from tinymlops.training.watching.screen import Screen
 from tinymlops.training.watching.transcript import HEAD, TAIL, Transcript
 
@@ -419,3 +421,34 @@ def test_a_signal_handler_may_print_while_output_is_folded():
         signal.signal(signal.SIGALRM, before)
     transcript.deliver(stored)
     assert stored.text().replace("signal\n", "") == "".join(lines(20_000))
+
+
+def test_a_child_that_was_forked_during_a_delivery_does_not_wait_for_it(tmp_path):
+    begun, go = threading.Event(), threading.Event()
+
+    class Log:
+        """A log whose disk is slow."""
+
+        last = None
+
+        def append(self, logged):
+            begun.set()
+            go.wait(60)
+
+        def expect(self, source, last):
+            self.last = last or self.last
+
+    log = Log()
+    watch = RunWatch(log, "r", 0, clock=lambda: datetime.now(UTC), directory=tmp_path, system=None, console=True)
+    print("epoch 1")
+    thread = threading.Thread(target=watch.flush)
+    thread.start()
+    assert begun.wait(30)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        os._exit(len(log.last()) if watch.stop() is None else 1)
+    go.set()
+    thread.join()
+    assert os.waitpid(child, 0)[1] == 0
+    watch.stop()

@@ -260,6 +260,19 @@ def test_the_load_of_the_machine_is_a_metric_over_seconds(workspace, hasty):
     assert workspace.runs.points(run.id, "system/process/memory").values[0] > 1 << 20
 
 
+def test_the_load_of_a_resumed_run_follows_that_before(workspace, hasty):
+    run, seen = None, 0
+    for _ in range(2):
+        with workspace.start_run("train", resume=run) as run:
+            while workspace.runs.points(run.id, "system/cpu").size < seen + 2:
+                run.flush()
+        seen = workspace.runs.points(run.id, "system/cpu").size
+    points = workspace.runs.points(run.id, "system/cpu")
+    assert set(points.sessions.tolist()) == {0, 1}
+    assert (np.diff(points.steps) > 0).all()
+    assert workspace.runs.points(run.id, "system/cpu", superseded=True).size == 0
+
+
 def test_each_run_is_watched_until_it_ends_and_a_failure_of_one_is_its_own(hasty, tmp_path):
     heard, seen = {"a": [], "b": []}, threading.Semaphore(0)
 

@@ -135,7 +135,7 @@ def test_secrets_in_code_are_left_out_of_a_patch(repository, monkeypatch):
     repository.write(
         "a.py",
         'API_KEY = "0123456789abcdef"\nurl = "postgresql://shop:hunter2@db/shop"\nlogin("correct horse")\n'
-        "token: 'ghp_0123456789abcdefghij'\nsame = f(sk-0123456789abcdefghij)\n"
+        "bot: 'ghp_0123456789abcdefghij'\nsame = f(sk-0123456789abcdefghij)\n"
         "-----BEGIN RSA PRIVATE KEY-----\nMIIabc\nMIIdef\n-----END RSA PRIVATE KEY-----\nepochs = 3\n",
     )
     patch = git_patch(repository.path)
@@ -146,7 +146,10 @@ def test_secrets_in_code_are_left_out_of_a_patch(repository, monkeypatch):
 
 
 def test_code_without_secrets_is_kept_as_it_is():
-    code = 'tokens = tokenizer("some text")\npassword = getpass()\nkey = "a"\napi_key = None\nrisk-free = "sk-learn"\n'
+    code = (
+        'tokens = tokenizer("some text")\ntoken: "embedding"\npassword = getpass()\nkey = "a"\n'
+        'api_key = None\nrisk-free = "sk-learn"\n'
+    )
     assert without_credentials(code) == code
 
 

@@ -27,7 +27,7 @@ _TOKEN = re.compile(r"(?<![A-Za-z0-9])(tm_[A-Za-z0-9]+_)[A-Za-z0-9_-]{8,}")
 # Bounded, because strangers choose texts that errors quote: without it, a text of 60 kB takes minutes.
 _URL = re.compile(r"([a-z][a-z0-9+.-]{0,30}://[^\s:/@]{0,1000}:)[^\s@]{1,2000}+(?=@)", re.IGNORECASE)
 _ASSIGNED = re.compile(
-    r"((?:token|secret|password|passwd|passphrase|credential|api_?key|access_?key|private_?key)[\w-]{0,30}[\"']?"
+    r"((?:(?:access|api|auth|bearer|refresh|session|bot)[_-]?token|secret|password|passwd|passphrase|credential|api_?key|access_?key|private_?key)[\w-]{0,30}[\"']?"
     r"\s{0,10}[:=]\s{0,10}[\"'])[^\"'\s]{6,500}(?=[\"'])",
     re.IGNORECASE,
 )

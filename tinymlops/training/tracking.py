@@ -104,6 +104,9 @@ class ActiveRun(KeepsFiles):
             one.name: Series(run.id, run.session, one.name, one.step + 1)
             for one in runs.summaries(run.id).get(run.id, ())
         }
+        self._is_watched = True
+        before = [one.next_step for name, one in self._series.items() if name.startswith("system/")]
+        self._watched_from = max(before, default=0.0)  # of a resumed run, whose earlier load is not superseded
         self._watch = RunWatch(
             runs.log,
             run.id,
@@ -261,11 +264,14 @@ class ActiveRun(KeepsFiles):
 
     def _log_system(self, seconds: float, values: dict[str, float]) -> None:
         """Log the load of the machine; called in the background."""
-        if not self._ended:
-            now = self._now()
-            series = {name: Series(self.id, self._session, name) for name in values}
-            points = [Point(series[name], seconds, value, now) for name, value in values.items()]
-            self._runs.log.append_unasked(self.id, points)
+        now = self._now()
+        with self._lock:
+            if self._is_watched:
+                points = [
+                    Point(Series(self.id, self._session, name), self._watched_from + seconds, value, now)
+                    for name, value in values.items()
+                ]
+                self._runs.log.append_unasked(self.id, points)
 
     def log_model(self, model: Any, name: str = "model", *, trust: Sequence[str] = ()) -> LoggedModel:
         """Store a fitted model with everything needed to serve and explain it.
@@ -325,6 +331,8 @@ class ActiveRun(KeepsFiles):
             status: `finished`, `failed` or `killed`.
             error: What went wrong.
         """
+        with self._lock:
+            self._is_watched = False
         self._watch.stop()
         run = self._runs.finish(self.id, status=status, error=error)
         self._ended = True

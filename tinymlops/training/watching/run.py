@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,6 +48,7 @@ class RunWatch:
         console: bool,
     ) -> None:
         self._log, self._run, self._session, self._clock = log, run, session, clock
+        self._process = os.getpid()
         self._transcript = Transcript()
         self._ends: list[Callable[[], None]] = []
         if system is not None:
@@ -57,6 +59,8 @@ class RunWatch:
 
     def flush(self) -> None:
         """Bring the output so far into the log."""
+        if os.getpid() != self._process:  # a fork may have inherited a lock that nobody releases
+            return
         self._transcript.deliver(lambda changes: self._log.append([self._change(changes)]))
 
     def stop(self) -> None:
@@ -73,6 +77,8 @@ class RunWatch:
 
     def _last(self) -> Sequence[ConsoleChange]:
         found: list[ConsoleChange] = []
+        if os.getpid() != self._process:
+            return found
         self._transcript.deliver(lambda changes: found.append(self._change(changes)))
         return found
 

@@ -34,6 +34,10 @@ def repeat(action: Action, *, after: float) -> Callable[[], None]:
     return _ticker.add(action, after)
 
 
+def _nothing() -> float:
+    return 0.0
+
+
 class _Repeated:
     def __init__(self, action: Action, after: float) -> None:
         self.action = action
@@ -63,14 +67,16 @@ class _Ticker:
         repeated = _Repeated(action, after)
         with self._changed:
             self._put(repeated, after)
+            is_next = self._due[0][2] is repeated
             if self._thread is None and not self._ends:
                 self._thread = threading.Thread(target=self._run, name="tinymlops-watch", daemon=True)
                 self._thread.start()
-            else:
+            elif is_next:
                 self._changed.notify()
 
         def stop() -> None:
             repeated.stopped = True
+            repeated.action = _nothing  # it may hold much, and is forgotten only when it is due
 
         return stop
 
