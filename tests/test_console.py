@@ -162,7 +162,7 @@ def lines(count):
 
 @pytest.mark.parametrize("every", [1, 500, 10**6])
 def test_of_long_output_the_beginning_and_the_end_are_kept(every):
-    many = lines(300_000) if every > 1 else [line * 1000 for line in lines(300)]
+    many = lines(300_000) if every == 500 else [line * 1000 for line in lines(300)]
     text = kept(*many, every=every)
     head, rest = text.split("[")
     left_out, tail = rest.split(" left out]")
