@@ -252,6 +252,8 @@ def test_the_load_of_the_machine_is_a_metric_over_seconds(workspace, hasty):
             run.flush()
     names = {one.name for one in workspace.runs.summaries(run.id)[run.id]}
     assert names >= {"system/cpu", "system/memory", "system/process/cpu", "system/process/memory", "system/disk/free"}
+    assert not any("system" in column for column in workspace.search_runs().columns)
+    assert workspace.search_runs("metrics.system/memory > 0").height == 1
     points = workspace.runs.points(run.id, "system/cpu")
     assert (np.diff(points.steps) > 0).all()
     assert 0 <= points.steps[0] < 60
