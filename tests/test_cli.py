@@ -222,6 +222,7 @@ def invocations(tmp_path):
         ("runs", "list"): [],
         ("runs", "search"): ["metrics.auc > 0.5"],
         ("runs", "show"): ["baseline"],
+        ("runs", "console"): ["baseline"],
         ("runs", "compare"): ["baseline", ARun()],
         ("runs", "curve"): ["baseline", "auc"],
         ("runs", "note"): ["baseline", "the first"],

@@ -139,6 +139,7 @@ def test_before_apply_a_command_says_so(shop, code, arguments):
         ["features", "online", "spendin", ROW],
         ["verify", "buyerz"],
         ["runs", "show", "baselin"],
+        ["runs", "console", "baselin"],
         ["models", "show", "buyy"],
         ["models", "register", "buy", "--run", "baselin"],
         ["promote", "buyy", 1],

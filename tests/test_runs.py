@@ -42,7 +42,8 @@ def runs(environment):
 
 def test_a_run_notes_what_it_stands_on(runs):
     run = runs.start("baseline", training_set="b1", params={"depth": 3}, tags={"team": "ops"})
-    assert runs.get(run.id) == run
+    runs.close()  # waits for what is read in the background
+    run = runs.get(run.id)
     assert run.status == "running"
     assert run.params == {"depth": 3}
     assert run.training_set == "b1"

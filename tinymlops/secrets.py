@@ -13,7 +13,7 @@ from typing import NoReturn
 from tinymlops.errors import AccessError, DataError, DefinitionError, NotFoundError
 from tinymlops.owners import own_users
 
-__all__ = ["Secret", "read_secret", "read_secret_file", "without_secrets"]
+__all__ = ["Secret", "read_secret", "read_secret_file", "without_credentials", "without_secrets"]
 
 _HIDDEN = "<secret>"
 _LARGEST = 65_536
@@ -26,6 +26,19 @@ _NAMES = re.compile(
 _TOKEN = re.compile(r"(?<![A-Za-z0-9])(tm_[A-Za-z0-9]+_)[A-Za-z0-9_-]{8,}")
 # Bounded, because strangers choose texts that errors quote: without it, a text of 60 kB takes minutes.
 _URL = re.compile(r"([a-z][a-z0-9+.-]{0,30}://[^\s:/@]{0,1000}:)[^\s@]{1,2000}+(?=@)", re.IGNORECASE)
+_ASSIGNED = re.compile(
+    r"((?:(?:access|api|auth|bearer|refresh|session|bot)[_-]?token|secret|password|passwd|passphrase|credential|api_?key|access_?key|private_?key)[\w-]{0,30}[\"']?"
+    r"\s{0,10}[:=]\s{0,10}[\"'])[^\"'\s]{6,500}(?=[\"'])",
+    re.IGNORECASE,
+)
+"""A text in quotes that code gives a name such as `api_key`."""
+_KNOWN = re.compile(
+    r"(?<![A-Za-z0-9])(gh[pousr]_|github_pat_|glpat-|xox[abeoprs]-|sk-|hf_|AKIA|ASIA|AIza|npm_|pypi-)[A-Za-z0-9_-]{16,}"
+)
+"""Credentials of well-known services, by how they begin."""
+_PRIVATE_KEY = re.compile(
+    r"(-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----)[^-]{0,20000}(?:-----END [A-Z ]{0,30}PRIVATE KEY-----)?"
+)
 _from_files: set[str] = set()
 
 
@@ -144,6 +157,20 @@ def without_secrets(text: str, environment: Mapping[str, str] = os.environ) -> s
         if value in text:
             text = text.replace(value, _HIDDEN)
     return _URL.sub(rf"\1{_HIDDEN}", _TOKEN.sub(rf"\1{_HIDDEN}", text))
+
+
+def without_credentials(text: str) -> str:
+    """Write `<secret>` in place of what must not be told, in code or output that a run keeps.
+
+    Beyond what `without_secrets` leaves out: texts that code names as a password or a key, tokens of well-known services, and
+    private keys. More than secrets may be hidden: a run keeps these texts for years.
+
+    Example:
+        >>> without_credentials('api_key = "0123456789abcdef"')
+        'api_key = "<secret>"'
+    """
+    text = _PRIVATE_KEY.sub(rf"\1{_HIDDEN}", without_secrets(text))
+    return _ASSIGNED.sub(rf"\1{_HIDDEN}", _KNOWN.sub(rf"\1{_HIDDEN}", text))
 
 
 def _require_private(path: Path, status: os.stat_result) -> None:

@@ -12,11 +12,13 @@ from tinymlops_cli.output import Answer, Table
 from tinymlops_cli.session import Session
 
 if TYPE_CHECKING:
-    from tinymlops.records import ModelAlias, ModelVersion, Run
+    from tinymlops.records import Artifact, ModelAlias, ModelVersion, Run
 
 __all__ = ["add_to"]
 
 _MOST_RUNS = 100
+_MOST_FILES = 50
+"""Files of a run that are shown."""
 
 Order = Annotated[
     str, typer.Option(metavar="FIELD", help="Such as metrics.auc; with a leading minus the greatest first.")
@@ -30,6 +32,7 @@ def add_to(app: typer.Typer) -> None:
     command(runs, "list")(list_runs)
     command(runs, "search")(search_runs)
     command(runs, "show")(show_run)
+    command(runs, "console")(show_console)
     command(runs, "compare")(compare_runs)
     run_changes.add_to(runs)
     run_changes.add_experiments_to(app)
@@ -62,7 +65,7 @@ def search_runs(
 def show_run(
     session: Session, run: Annotated[str, typer.Argument(help="Its id, the beginning of it, or its name.")]
 ) -> Answer:
-    """Show a run with its files and models."""
+    """Show a run with its machine, files and models."""
     runs = session.workspace.runs
     found = runs.get(run)
     artifacts, models = runs.artifacts(found.id), runs.models(found.id)
@@ -78,10 +81,21 @@ def show_run(
         "params": found.params,
         "metrics": found.metrics,
         "tags": found.tags,
-        "files": [artifact.name for artifact in artifacts],
+        "machine": found.machine,
+        "files": _files(artifacts),
         "models": {model.name: model.model_class for model in models},
     }
     return Answer({"run": found, "artifacts": artifacts, "models": models}, [_facts(facts)])
+
+
+def show_console(
+    session: Session, run: Annotated[str, typer.Argument(help="Its id, the beginning of it, or its name.")]
+) -> Answer:
+    """Print what a run wrote to its console, as a terminal showed it in the end."""
+    runs = session.workspace.runs
+    found = runs.get(run)
+    text = runs.console(found.id)
+    return Answer({"run": found.id, "console": text}, [text.removesuffix("\n") if text else "no output"])
 
 
 def compare_runs(
@@ -209,6 +223,13 @@ def _runs(runs: "Sequence[Run]") -> Answer:
 def _facts(facts: Mapping[str, object]) -> Table:
     """Show one record as a table of two columns, without empty fields."""
     return Table(["", ""], [(name, value) for name, value in facts.items() if value not in (None, {}, [])])
+
+
+def _files(artifacts: "Sequence[Artifact]") -> list[str]:
+    """Return the names of files with what they are, the first of many."""
+    shown = [one.name if one.kind == "file" else f"{one.name} ({one.kind})" for one in artifacts[:_MOST_FILES]]
+    more = len(artifacts) - len(shown)
+    return [*shown, f"and {more:,} more"] if more else shown
 
 
 def _at(aliases: "Sequence[ModelAlias]") -> list[str]:

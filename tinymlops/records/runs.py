@@ -149,5 +149,9 @@ class ConsoleText(Record, frozen=True, kw_only=True):
     id: int | None = None
     run: str
     session: int
+    start: int = 0
+    """Characters of output of its session before it; what is missing since the piece before was left out."""
+    stop: int = 0
+    """Characters of output up to its end."""
     text: str
     at: datetime

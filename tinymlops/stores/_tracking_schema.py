@@ -72,11 +72,13 @@ _TABLES = (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         run TEXT NOT NULL,
         session INTEGER NOT NULL,
+        start INTEGER NOT NULL,
+        stop INTEGER NOT NULL,
         text TEXT NOT NULL,
         at INTEGER NOT NULL,
         {CHECK} INTEGER NOT NULL
     ) STRICT""",
-    "CREATE INDEX console_texts_run ON console_texts (run, id)",
+    "CREATE INDEX console_texts_run ON console_texts (run, session, start)",
     f"""CREATE TABLE metric_chunks (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         run TEXT NOT NULL,

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
 
-from tinymlops.errors import DataError, NotFoundError
+from tinymlops.errors import DataError
+from tinymlops.stores.copies import copy_unchanged, open_source
 from tinymlops.stores.publish import Published, damaged, open_regular, publish, unreadable, verify_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
 __all__ = ["Blobs"]
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_CHUNK = 1 << 20
+_TOGETHER = 8
+"""Files that are stored or removed at once: each waits for the disk, which takes several at a time."""
 
 
 class Blobs:
@@ -57,13 +60,42 @@ class Blobs:
         Raises:
             NotFoundError: If there is no such file.
             DataError: If it is a directory, a device or a pipe.
+            AccessError: If this user may not read it.
+            ConflictError: If it changes meanwhile.
         """
-        if not path.exists():
-            raise NotFoundError(f"there is no file {path}")
-        if not path.is_file():
-            raise DataError(f"{path} is not a regular file", hint="pass one file; directories are not stored")
-        with path.open("rb") as source:
-            return publish(lambda stream: shutil.copyfileobj(source, stream, _CHUNK), self._path, self._tmp).sha256
+        return self._put_copy(path, follow=True).sha256
+
+    def put_files(self, paths: Sequence[Path], advance: Callable[[int], None]) -> list[Published]:
+        """Store copies of regular files durably, several at a time; a symbolic link is refused, as `put_file` does a pipe.
+
+        Args:
+            paths: The files.
+            advance: Called with 1 after each.
+        """
+        with ThreadPoolExecutor(_TOGETHER, thread_name_prefix="tinymlops-files") as threads:
+            stored = []
+            try:
+                for published in threads.map(lambda path: self._put_copy(path, follow=False), paths):
+                    stored.append(published)
+                    advance(1)
+            except BaseException:
+                threads.shutdown(wait=True, cancel_futures=True)
+                raise
+        return stored
+
+    def remove(self, hashes: Iterable[str]) -> None:
+        """Remove files, several at a time; one that cannot be removed is left to `gc`."""
+
+        def remove_one(sha256: str) -> None:
+            with suppress(OSError):
+                self._path(sha256).unlink()
+
+        with ThreadPoolExecutor(_TOGETHER, thread_name_prefix="tinymlops-files") as threads:
+            list(threads.map(remove_one, hashes))
+
+    def _put_copy(self, path: Path, *, follow: bool) -> Published:
+        with open_source(path, follow=follow) as source:
+            return publish(lambda stream: copy_unchanged(source, stream, path), self._path, self._tmp)
 
     def read(self, sha256: str) -> bytes:
         """Return the content, checked against its hash at every call.

@@ -46,7 +46,8 @@ def table_of_runs(runs: Runs, found: Sequence[Run], asked: Sequence[tuple[str, s
         asked: Metrics and their parts to add, such as ("auc", "min").
 
     Returns:
-        Columns of the runs themselves; then `metrics.*`, `params.*` and `tags.*`, each by name, null where a run has none.
+        Columns of the runs themselves; then `metrics.*` (without the load of the machine), `params.*` and `tags.*`, each by
+        name, null where a run has none.
         A parameter that is a number in one run and text in another is text in all. The best value of a metric has a column
         of its own where a run has several values.
     """
@@ -96,7 +97,8 @@ def _metric_columns(runs: Runs, found: Sequence[Run], asked: Sequence[tuple[str,
     more = sorted({part for _, part in asked})
     parts = runs.metric_parts([run.id for run in found], ["last", "count", "best", *more])
     of_runs = [parts.get(run.id, {}) for run in found]
-    names = sorted({name for one in of_runs for name in one})
+    # The load of the machine is of every run, and says nothing about its result.
+    names = sorted({name for one in of_runs for name in one if not name.startswith("system/")})
     columns = []
     for name in names:
         rows = [one.get(name) for one in of_runs]

@@ -6,20 +6,21 @@ import hashlib
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import msgspec
 
 from tinymlops.errors import ConflictError, DataError
-from tinymlops.records import Artifact, Evaluation, LoggedModel, Run, Signature
+from tinymlops.records import Evaluation, LoggedModel, Run, Signature
 from tinymlops.registry.runs.changing import RunChange, with_params
 from tinymlops.registry.runs.log import Point, Series
 from tinymlops.registry.runs.terminating import write_before_termination
 from tinymlops.registry.runs.values import checked_name, checked_text, number, scalars, step_of, tags_of
 from tinymlops.tables import html_table
 from tinymlops.times import system_clock, to_micros
+from tinymlops.training.keeping import KeepsFiles
+from tinymlops.training.watching.run import RunWatch
 
 if TYPE_CHECKING:
     import polars as pl
@@ -58,7 +59,7 @@ class FittingData(Protocol):
         """Rows to test on."""
 
 
-class ActiveRun:
+class ActiveRun(KeepsFiles):
     """A run in progress; leaving the `with` block finishes it, an exception fails it.
 
     Any thread may log to it. Parameters and metrics are on the disk within a quarter of a second, and when it is finished;
@@ -69,13 +70,24 @@ class ActiveRun:
         run: The run, which this process keeps going.
         clock: The workspace's time.
         data: The training data it uses; needed to log a model.
+        system: Whether to log the load of the machine, as metrics below `system/`.
+        console: Whether to keep what this process prints.
 
     Attributes:
         id: Its id.
         name: Its name.
     """
 
-    def __init__(self, runs: Runs, run: Run, *, clock: Clock, data: FittingData | None = None) -> None:
+    def __init__(
+        self,
+        runs: Runs,
+        run: Run,
+        *,
+        clock: Clock,
+        data: FittingData | None = None,
+        system: bool = True,
+        console: bool = True,
+    ) -> None:
         self._runs = runs
         self._clock = clock
         self._data = data
@@ -92,6 +104,18 @@ class ActiveRun:
             one.name: Series(run.id, run.session, one.name, one.step + 1)
             for one in runs.summaries(run.id).get(run.id, ())
         }
+        self._is_watched = True
+        before = [one.next_step for name, one in self._series.items() if name.startswith("system/")]
+        self._watched_from = max(before, default=0.0)  # of a resumed run, whose earlier load is not superseded
+        self._watch = RunWatch(
+            runs.log,
+            run.id,
+            run.session,
+            clock=clock,
+            directory=runs.directory,
+            system=self._log_system if system else None,
+            console=console,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -228,9 +252,26 @@ class ActiveRun:
         self._runs.log.flush()
         self._runs.log.require(self.id)
 
-    def log_artifact(self, name: str, content: str | Path | bytes) -> Artifact:
-        """Store a file (by its path), or bytes, under a name."""
-        return self._runs.log_artifact(self.id, name, content)
+    @property
+    def console(self) -> str:
+        """What this process has printed since the run began, as a terminal shows it; a progress bar is one line.
+
+        The first 256,000 and the last 768,000 characters are kept, without colours and without secrets.
+        """
+        if not self._ended:
+            self._watch.flush()
+        return self._runs.console(self.id)
+
+    def _log_system(self, seconds: float, values: dict[str, float]) -> None:
+        """Log the load of the machine; called in the background."""
+        now = self._now()
+        with self._lock:
+            if self._is_watched:
+                points = [
+                    Point(Series(self.id, self._session, name), self._watched_from + seconds, value, now)
+                    for name, value in values.items()
+                ]
+                self._runs.log.append_unasked(self.id, points)
 
     def log_model(self, model: Any, name: str = "model", *, trust: Sequence[str] = ()) -> LoggedModel:
         """Store a fitted model with everything needed to serve and explain it.
@@ -290,6 +331,9 @@ class ActiveRun:
             status: `finished`, `failed` or `killed`.
             error: What went wrong.
         """
+        with self._lock:
+            self._is_watched = False
+        self._watch.stop()
         run = self._runs.finish(self.id, status=status, error=error)
         self._ended = True
         return run

@@ -43,6 +43,9 @@ class ModelVerbs(OpenWorkspace):
         tags: Mapping[str, object] | None = None,
         notes: str | None = None,
         resume: ActiveRun | Run | str | None = None,
+        system: bool = True,
+        console: bool = True,
+        patch: bool = True,
     ) -> ActiveRun:
         """Begin an experiment run; a `with` block finishes it, an exception in it fails it.
 
@@ -58,6 +61,9 @@ class ModelVerbs(OpenWorkspace):
             tags: Text to find it by.
             notes: What people should know of it.
             resume: A run that has ended or was lost: it goes on, and steps logged again supersede those before.
+            system: Whether to log the load of the machine every ten seconds, as metrics below `system/`.
+            console: Whether to keep what this process prints.
+            patch: Whether to keep the uncommitted changes of tracked files.
 
         Raises:
             ConflictError: If the run to resume goes on, or the experiment is in the trash.
@@ -75,7 +81,7 @@ class ModelVerbs(OpenWorkspace):
                     hint="leave the name out, or use its own",
                 )
             run = self.runs.resume(before.id)
-            active = ActiveRun(self.runs, run, clock=self._clock, data=data)
+            active = ActiveRun(self.runs, run, clock=self._clock, data=data, system=system, console=console)
             _add_to_resumed(active, params=params, tags=tags, notes=notes)
             return active
         if name is None:
@@ -89,8 +95,9 @@ class ModelVerbs(OpenWorkspace):
             tags=tags,
             notes=notes,
             training_set=data.build_id if data is not None else None,
+            patch=patch,
         )
-        return ActiveRun(self.runs, run, clock=self._clock, data=data)
+        return ActiveRun(self.runs, run, clock=self._clock, data=data, system=system, console=console)
 
     def search_runs(
         self,

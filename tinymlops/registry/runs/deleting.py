@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -104,6 +102,4 @@ def _free(scope: Scope, hashes: set[str]) -> None:
     environment = scope.environment
     with environment.gc_lock.exclusive(deadline=_PATIENCE):
         named = {file.sha256 for file in named_files(environment.database.rows)}
-        for sha256 in hashes - named:
-            with suppress(OSError):
-                os.unlink(environment.path / "blobs" / sha256[:2] / sha256)
+        environment.blobs.remove(hashes - named)

@@ -7,11 +7,13 @@ logged with another value, is told to its next caller.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from tinymlops.errors import TinyMLOpsError
 from tinymlops.registry.runs.changing import RunChange, changed
+from tinymlops.registry.runs.console import ConsoleChange, store_console
 from tinymlops.registry.runs.points import points_of
 from tinymlops.registry.runs.storing import store_points
 from tinymlops.stores.buffer import Buffer
@@ -55,6 +57,10 @@ class _OfRun:
     session: int = 0
     points: dict[str, list[Point]] = field(default_factory=dict)
     changes: list[RunChange] = field(default_factory=list)
+    console: list[ConsoleChange] = field(default_factory=list)
+
+
+Logged = Point | RunChange | ConsoleChange
 
 
 class RunLog:
@@ -67,10 +73,11 @@ class RunLog:
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
         self._refused: dict[str, TinyMLOpsError] = {}
-        self._buffer: Buffer[Point | RunChange] = Buffer(
+        self._buffer: Buffer[Logged] = Buffer(
             scope.environment.path, self._write, "points of runs", "the log of runs", due=_DUE, most=_MOST, keeps=True
         )
         self.append = self._buffer.append
+        self._last: dict[object, Callable[[], Sequence[Logged]]] = {}
 
     @property
     def is_empty(self) -> bool:
@@ -96,8 +103,40 @@ class RunLog:
 
         self._scope.write_together(work)
 
+    def append_unasked(self, run: str, logged: Sequence[Logged]) -> None:
+        """Add what no caller waits for: an error is told to the run's next caller."""
+        try:
+            self.append(logged)
+        except TinyMLOpsError as error:
+            self._refused.setdefault(run, error)
+
+    def expect(self, source: object, last: Callable[[], Sequence[Logged]] | None) -> None:
+        """Ask a function for the last that is to be written, should the process end before it is asked no more.
+
+        Args:
+            source: Who it is that has something to write.
+            last: Returns it; None to ask no more.
+        """
+        if last is None:
+            self._last.pop(source, None)
+        else:
+            self._last[source] = last
+
+    def write_last(self) -> None:
+        """Write, in this thread, what is pending and the last of those who are expected: the process ends.
+
+        Raises:
+            TinyMLOpsError: If it could not be written.
+        """
+        last = [logged for ask in tuple(self._last.values()) for logged in ask()]
+        self._buffer.drain(lambda pending: self._write([*pending, *last]))
+
     def close(self) -> None:
         """Write what is pending and accept no more."""
+        if self._last:
+            with suppress(TinyMLOpsError):
+                self.write_last()
+            self._last.clear()
         self._buffer.close()
 
     def require(self, run: str) -> None:
@@ -113,19 +152,19 @@ class RunLog:
     def commit_with(self, work: Callable[[Transaction], None]) -> None:
         """Write what is pending and do some audited work after it, in one transaction."""
 
-        def together(pending: Sequence[Point | RunChange]) -> None:
+        def together(pending: Sequence[Logged]) -> None:
             with self._scope.write(audit="inside") as tx:
                 self._store(tx, pending)
                 work(tx)
 
         self._buffer.drain(together)
 
-    def _write(self, pending: Sequence[Point | RunChange]) -> None:
+    def _write(self, pending: Sequence[Logged]) -> None:
         if pending:
             with self._scope.write(audit=None) as tx:
                 self._store(tx, pending)
 
-    def _store(self, tx: Transaction, pending: Sequence[Point | RunChange]) -> None:
+    def _store(self, tx: Transaction, pending: Sequence[Logged]) -> None:
         for run, logged in _by_run(pending).items():
             try:
                 with tx.part(None) as part:
@@ -136,7 +175,7 @@ class RunLog:
                 self._refused[run] = error
 
 
-def _by_run(pending: Sequence[Point | RunChange]) -> dict[str, _OfRun]:
+def _by_run(pending: Sequence[Logged]) -> dict[str, _OfRun]:
     found: dict[str, _OfRun] = {}
     series: dict[Series, list[Point]] = {}
     for item in pending:
@@ -146,7 +185,11 @@ def _by_run(pending: Sequence[Point | RunChange]) -> dict[str, _OfRun]:
             except KeyError:
                 series[item.series] = [item]
         else:
-            found.setdefault(item.run, _OfRun()).changes.append(item)  # type: ignore[union-attr, arg-type]
+            of_run = found.setdefault(item.run, _OfRun())  # type: ignore[union-attr]
+            if isinstance(item, ConsoleChange):
+                of_run.console.append(item)
+            elif isinstance(item, RunChange):
+                of_run.changes.append(item)
     for one, points in series.items():
         of_run = found.setdefault(one.run, _OfRun())
         of_run.session = one.session
@@ -156,6 +199,8 @@ def _by_run(pending: Sequence[Point | RunChange]) -> dict[str, _OfRun]:
 
 def _store_one(tx: Transaction, run: str, logged: _OfRun) -> None:
     changed(tx, run, logged.changes)
+    for change in logged.console:
+        store_console(tx, change)
     series = {}
     for name, points in logged.points.items():
         _, steps, values, times = zip(*points, strict=True)

@@ -14,10 +14,12 @@ from tinymlops.registry.run_search import find_runs
 from tinymlops.registry.runs.changing import RunChange, changed, row_of
 from tinymlops.registry.runs.curves import Curve, curve_of
 from tinymlops.registry.runs.deleting import delete_run, restore_run, trash_run
-from tinymlops.registry.runs.experiments import Experiments, experiment_in
+from tinymlops.registry.runs.experiments import experiment_in
+from tinymlops.registry.runs.keeping import KeptByRuns
 from tinymlops.registry.runs.log import RunLog
 from tinymlops.registry.runs.points import Points, points_of
 from tinymlops.registry.runs.reading import metric_parts, metrics_of, points_of_metric, summaries_of, with_metrics
+from tinymlops.registry.runs.standing import RunSurroundings
 from tinymlops.registry.runs.storing import seal, store_points
 from tinymlops.registry.runs.values import (
     checked_file_name,
@@ -28,7 +30,6 @@ from tinymlops.registry.runs.values import (
     step_of,
     tags_of,
 )
-from tinymlops.registry.surroundings import git_state, package_versions
 from tinymlops.secrets import without_secrets
 from tinymlops.stores.pseudonyms import FreeText
 from tinymlops.times import to_micros
@@ -48,7 +49,7 @@ _ENDED = ("finished", "failed", "killed")
 _LONGEST_ERROR = 2_000
 
 
-class Runs(Experiments):
+class Runs(KeptByRuns):
     """The experiment runs of a workspace.
 
     Args:
@@ -59,12 +60,14 @@ class Runs(Experiments):
         super().__init__(scope)
         self._blobs, self._live = scope.environment.blobs, scope.environment.live
         self.log = RunLog(scope)
+        self._surroundings = RunSurroundings(scope, self.log)
 
     def __repr__(self) -> str:
         return f"<runs: {self._database.count(RunRow)}>"
 
     def close(self) -> None:
         """Write what is pending."""
+        self._surroundings.wait()
         self.log.close()
 
     def start(
@@ -81,8 +84,11 @@ class Runs(Experiments):
         origin: str | None = None,
         id: str | None = None,  # noqa: A002 - the field's name
         started_at: datetime | None = None,
+        patch: bool = True,
     ) -> Run:
         """Start a run: it goes on until it is finished, or this process ends.
+
+        Commit, packages and machine are read in the background once a process, so the first run may get them later.
 
         Args:
             name: Its name; several runs may have the same one.
@@ -96,6 +102,7 @@ class Runs(Experiments):
             origin: `http` for one that a client logs, or what it was imported from.
             id: Its id, 32 hexadecimal digits; made if it is None.
             started_at: When it began; by default now.
+            patch: Whether to keep the uncommitted changes of the code.
 
         Raises:
             NotFoundError: If there is no such parent, or experiment of that id.
@@ -115,21 +122,24 @@ class Runs(Experiments):
             user=self._scope.actor,
             origin=origin,
         )
-        if origin is None:
-            commit, dirty = git_state(Path.cwd())
-            record = msgspec.structs.replace(record, git_commit=commit, git_dirty=dirty, packages=package_versions())
-            self._live.begin(record.id)
+        if origin is not None:
+            return self._insert(record, experiment)
+        self._live.begin(record.id)
         try:
-            with self._scope.write("run.start", record.id, name=FreeText(name)) as tx:
-                if parent is not None:
-                    row_of(tx, parent)
-                if experiment is not None:
-                    number_ = experiment_in(tx, experiment, create_at=self._scope.clock()).id
-                    record = msgspec.structs.replace(record, experiment=number_)
-                tx.insert(record)
+            with self._surroundings.of(record.id, patch=patch) as columns:
+                return self._insert(msgspec.structs.replace(record, **columns), experiment)
         except BaseException:
             self._live.end(record.id)
             raise
+
+    def _insert(self, record: RunRow, experiment: str | int | None) -> Run:
+        with self._scope.write("run.start", record.id, name=FreeText(record.name)) as tx:
+            if record.parent is not None:
+                row_of(tx, record.parent)
+            if experiment is not None:
+                number_ = experiment_in(tx, experiment, create_at=self._scope.clock()).id
+                record = msgspec.structs.replace(record, experiment=number_)
+            tx.insert(record)
         return Run(**msgspec.structs.asdict(record))
 
     def resume(self, reference: str) -> Run:
@@ -441,22 +451,6 @@ class Runs(Experiments):
         """Return count, last, least, greatest and best value of each metric of some runs, by run."""
         self.log.flush()
         return summaries_of(self._database, [runs] if isinstance(runs, str) else runs)
-
-    def artifacts(self, run: str) -> builtins.list[Artifact]:
-        """Return the files that a run keeps, by name."""
-        return self._database.list(Artifact, where={"run": run}, order="name")
-
-    def read_artifact(self, run: str, name: str) -> bytes:
-        """Return a file's content, checked against its hash.
-
-        Raises:
-            NotFoundError: If the run has none of that name.
-        """
-        artifact = self._database.get(Artifact, run=run, name=name)
-        if artifact is None:
-            known = [other.name for other in self.artifacts(run)]
-            raise NotFoundError(f"the run keeps no file {name!r}", hint=near(name, known))
-        return self._blobs.read(artifact.sha256)
 
     def models(self, run: str) -> builtins.list[LoggedModel]:
         """Return the models that a run logged, by name."""

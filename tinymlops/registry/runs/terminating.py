@@ -6,6 +6,7 @@ and then ends the process by the same signal, with the status that it would have
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import threading
@@ -21,18 +22,21 @@ if TYPE_CHECKING:
 __all__ = ["write_before_termination"]
 
 
-class Flushed(Protocol):
+class Writing(Protocol):
     """What has something to write."""
 
-    def flush(self) -> None:
-        """Write it."""
+    def write_last(self) -> None:
+        """Write it, in the thread that calls."""
 
 
-_logs: weakref.WeakSet[Flushed] = weakref.WeakSet()
+_logs: weakref.WeakSet[Writing] = weakref.WeakSet()
 
 
-def write_before_termination(log: Flushed) -> None:
-    """Flush a log when the process gets SIGTERM, if nobody else handles that signal; only the main thread can ask for it."""
+def write_before_termination(log: Writing) -> None:
+    """Have a log write its last when the process ends: by itself, or by SIGTERM if nobody else handles that signal.
+
+    Only the main thread can ask for the signal.
+    """
     _logs.add(log)
     is_main = threading.current_thread() is threading.main_thread()
     if is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
@@ -45,7 +49,14 @@ def _terminate(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - 
 
 
 def _write_and_end(process: int) -> None:
-    for log in tuple(_logs):
-        with suppress(TinyMLOpsError):
-            log.flush()
+    _write()
     os.kill(process, signal.SIGTERM)
+
+
+def _write() -> None:
+    for log in tuple(_logs):
+        with suppress(TinyMLOpsError):  # one of a workspace that is closed, or of the parent of this process
+            log.write_last()
+
+
+atexit.register(_write)

@@ -1,0 +1,1 @@
+"""What a run keeps as files: text, tables, figures, images and directories, each turned into a name and bytes."""
