@@ -53,7 +53,10 @@ def store_points(tx: Transaction, run: str, session: int, series: Mapping[str, P
             counted, _ = split(in_order(all_points(tx, run, name)))
             summary = summary_of(run, name, counted, goal=before.goal, chunks=before.chunks)
         summary = msgspec.structs.replace(summary, chunks=summary.chunks + 1)
-        tx.put(summary)
+        if before is None:
+            tx.insert(summary)
+        else:
+            tx.update(summary)
         if summary.chunks >= _MOST_CHUNKS:
             full.append(name)
     if full:
