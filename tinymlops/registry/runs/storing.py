@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tinymlops.stores.transaction import Transaction
 
-__all__ = ["all_points", "remove_points", "seal", "store_points"]
+__all__ = ["all_points", "points_in", "pyramid_of_sealed", "remove_points", "seal", "store_points"]
 
 _MOST_CHUNKS = 512
 """Chunks of a metric: a run that goes on for days is sealed this often."""
@@ -91,6 +91,13 @@ def points_in(chunk: MetricChunk) -> Points:
     return points_of([chunk.step], [chunk.value], [to_micros(chunk.at)], chunk.session)
 
 
+def pyramid_of_sealed(run: str, name: str, points: Points) -> MetricPyramid | None:
+    """Return the pyramid of sealed points; None where there are so few that they are drawn as quickly without."""
+    if points.size <= BLOCK:
+        return None
+    return MetricPyramid(run=run, name=name, count=points.size, content=encode_pyramid(points))
+
+
 def remove_points(tx: Transaction, run: str) -> None:
     """Remove every point of a run."""
     for cls in (MetricChunk, MetricSeries, MetricPyramid, MetricSummary):
@@ -104,8 +111,9 @@ def _seal(tx: Transaction, summary: MetricSummary) -> None:
         tx.delete(cls, run=run, name=name)
     for points, is_superseded in ((counted, False), (superseded, True)):
         tx.insert_many(_blocks(run, name, points, superseded=is_superseded))
-    if counted.size > BLOCK:  # fewer points are drawn as quickly without
-        tx.put(MetricPyramid(run=run, name=name, count=counted.size, content=encode_pyramid(counted)))
+    pyramid = pyramid_of_sealed(run, name, counted)
+    if pyramid is not None:
+        tx.insert(pyramid)
     tx.put(msgspec.structs.replace(summary, chunks=0))
 
 
