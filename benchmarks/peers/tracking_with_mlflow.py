@@ -8,6 +8,7 @@ import sqlite3
 import statistics
 import sys
 import time
+import urllib.error
 import urllib.request
 import uuid
 from contextlib import closing
@@ -124,15 +125,17 @@ def search(database: str, times: int) -> dict[str, Any]:
 
 
 def speaks(uri: str) -> dict[str, Any]:
-    """Say whether a server answers MLflow's protocol."""
+    """Say whether a server answers MLflow's protocol; its status is None while it does not answer at all."""
     request = urllib.request.Request(
         f"{uri}/api/2.0/mlflow/experiments/search", b'{"max_results": 1}', {"Content-Type": "application/json"}
     )
     try:
         with urllib.request.urlopen(request, timeout=10) as response:
-            return {"speaks": "experiments" in json.load(response)}
+            return {"status": response.status, "speaks": "experiments" in json.load(response)}
+    except urllib.error.HTTPError as error:
+        return {"status": error.code, "speaks": False}
     except OSError:
-        return {"speaks": False}
+        return {"status": None, "speaks": False}
 
 
 def version() -> dict[str, Any]:

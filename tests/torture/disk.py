@@ -1,6 +1,7 @@
 """The work of a child on a failing disk: the verb, then reads, then the verb again."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 from torture import world
@@ -64,7 +65,7 @@ def log_on(path, *, left, before):
             nonlocal logged
             until = logged + count
             while logged < until:
-                told = _error(lambda: run.log_metric("loss", logged * 0.5))
+                told = _error(partial(run.log_metric, "loss", logged * 0.5))
                 errors.append(told)
                 logged += told is None
 
