@@ -54,6 +54,7 @@ bench: $(VENV)/.installed ## joins and windows against the peers that are there;
 	$(BIN)/python benchmarks/online.py
 	$(BIN)/python benchmarks/ingest.py
 	$(BIN)/python benchmarks/serving.py
+	$(BIN)/python benchmarks/tracking.py
 
 bench-peers: $(PEERS)/.installed ## Feast and ClickHouse for `make bench`, in an environment of their own
 
@@ -63,7 +64,7 @@ $(PEERS)/.installed: pyproject.toml
 	$(PEERS)/bin/python -m pip install --quiet --group bench
 	touch $@
 
-bench-mlflow: $(MLFLOW)/.installed ## MLflow's model server for `benchmarks/serving.py`, in an environment of its own
+bench-mlflow: $(MLFLOW)/.installed ## MLflow for `benchmarks/serving.py` and `benchmarks/tracking.py`, in an environment of its own
 
 $(MLFLOW)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(MLFLOW)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
+MLFLOW_PYTHON = HERE.parent / os.environ.get("MLFLOW", ".venv-mlflow") / "bin" / "python"
+"""Of MLflow's own environment; `make bench-mlflow` makes it, and `MLFLOW` names another."""
 LONGEST_SECONDS = 600
 """For all runs of one peer, what it loads beforehand included."""
 ROUNDING = 1e-9

@@ -33,7 +33,7 @@ import numpy as np
 import polars as pl
 
 import tinymlops as tm
-from harness import HERE, Report
+from harness import HERE, MLFLOW_PYTHON, Report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,7 +43,6 @@ FEATURES = ["f0", "f1", "f2", "f3"]
 USERS, VISITS = 10_000, 20_000
 TURNS, REPEATS = 25, 20
 CONNECTIONS, SECONDS = 16, 10
-MLFLOW_PYTHON = HERE.parent / ".venv-mlflow" / "bin" / "python"
 BODY = '{"rows": [{"user": %d}]}'
 SERVE = """
 import sys

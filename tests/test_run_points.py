@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 import tinymlops as tm
 from tinymlops.errors import DataError, IntegrityError
+from tinymlops.records import MetricPyramid, MetricSeries
 from tinymlops.registry.runs import Runs, blocks
 from tinymlops.registry.runs.blocks import decode_block, encode_block
 from tinymlops.registry.runs.points import Points, decode_chunk, encode_chunk, in_order, joined, points_of, split
 from tinymlops.registry.runs.summaries import carried_on, follows, summary_of
+from tinymlops.registry.runs.verifying import check_sums
 from tinymlops.registry.scope import Scope
 from tinymlops.stores.environment import open_environment
 
@@ -112,7 +114,7 @@ def test_what_is_stored_is_what_was_logged_however_it_was_committed_and_sealed(s
         summaries = runs.summaries(run).get(run, [])
         assert len(summaries) == bool(first)
         if first:
-            assert summaries[0].count == len(first)
+            assert (summaries[0].count, summaries[0].session) == (len(first), first[-1][1])
             assert repr(summaries[0].last) == repr(first[-1][4])
             numbers = [row[4] for row in first if not math.isnan(row[4])]
             assert (summaries[0].min, summaries[0].max) == ((min(numbers), max(numbers)) if numbers else (None, None))
@@ -122,6 +124,49 @@ def test_what_is_stored_is_what_was_logged_however_it_was_committed_and_sealed(s
         assert environment.database.damaged_rows() == []
         runs.close()
         environment.release()
+
+
+def test_points_logged_in_bulk_to_a_resumed_run_supersede_in_its_sum_too(tmp_path):
+    with tm.connect(tmp_path / "r.tm", create=True) as ws:
+        with ws.start_run("r") as run:
+            ws.runs.log_points(run.id, {"loss": made([(0.0, 1.0, 1), (1.0, 2.0, 2)])})
+        with ws.start_run(resume=run):
+            ws.runs.log_points(run.id, {"loss": made([(1.0, 3.0, 5), (2.0, 4.0, 6)])})
+            (summary,) = ws.runs.summaries(run.id)[run.id]
+            assert (summary.count, summary.session) == (ws.runs.points(run.id, "loss").size, 1) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    "parts", [(1_000, 15_384, 1, 30_000, 64, 5), (16_384, 16_384), (40_000, 1), (16_385, 16_383, 2)]
+)
+@pytest.mark.parametrize("resumes", [False, True])
+def test_points_sealed_in_parts_are_stored_as_those_that_are_sealed_at_once(tmp_path, parts, resumes):
+    environment = open_environment(tmp_path / "r.tm", create=True, clock=lambda: START)
+    runs, number = Runs(Scope(environment, lambda: START, "anna")), np.arange(sum(parts))
+    steps, values = number // 3 * 0.5, np.where(number % 7, np.cos(number), math.nan)
+    at_once, in_parts = runs.start("whole").id, runs.start("parts").id
+    begin, sessions = 0, []
+    for place, size in enumerate(parts):
+        part = slice(begin, begin + size)
+        if place and resumes:
+            runs.resume(in_parts)
+            steps[begin:] += 1.0  # on a step of its own, or it would supersede
+        runs.log_points(in_parts, {"loss": points_of(steps[part], values[part], number[part])})
+        runs.finish(in_parts)
+        sessions += [place * resumes] * size
+        begin += size
+    runs.log_points(at_once, {"loss": points_of(steps, values, number)})
+    runs.finish(at_once)
+    stored = [environment.database.list(MetricSeries, where={"run": run}) for run in (in_parts, at_once)]
+    assert [(one.block, one.count) for one in stored[0]] == [(one.block, one.count) for one in stored[1]]
+    assert runs.points(in_parts, "loss").sessions.tolist() == sessions
+    assert as_rows(runs.points(in_parts, "loss")._replace(sessions=number * 0)) == as_rows(runs.points(at_once, "loss"))
+    pyramids = [environment.database.get(MetricPyramid, run=run, name="loss") for run in (in_parts, at_once)]
+    assert pyramids[0].count == pyramids[1].count == number.size
+    assert pyramids[0].content == pyramids[1].content
+    assert [one.detail for one in check_sums(environment.database) if one.level != "ok"] == []
+    runs.close()
+    environment.release()
 
 
 @pytest.fixture

@@ -36,7 +36,10 @@ def doctor(
         bool, typer.Option("--compile", help="Compile the kernels now, so that no first call waits for it.")
     ] = False,
     repair: Annotated[
-        bool, typer.Option("--repair", help="First rebuild derived data: online store, join images, search index.")
+        bool,
+        typer.Option(
+            "--repair", help="First rebuild what is derived: online store, join images, search index, sums of metrics."
+        ),
     ] = False,
     report: Annotated[
         Path | None,
@@ -94,7 +97,7 @@ def _verdict(damaged: "list[Finding]") -> str:
     if not damaged:
         return "nothing is damaged"
     where = dict.fromkeys(finding.check for finding in damaged)
-    if where.keys() <= {"online store", "join images", "search index"}:
+    if where.keys() <= {"online store", "join images", "search index", "sums of metrics"}:
         return f"damaged and derived: {', '.join(where)}; tinymlops doctor --repair rebuilds that"
     return f"{len(damaged)} damaged: restore the workspace from a backup"
 
@@ -111,10 +114,11 @@ def _opened(path: Path) -> "Iterator[Environment]":
 
 
 def _findings(environment: "Environment") -> "list[Finding]":
+    from tinymlops.registry.runs.verifying import check_sums
     from tinymlops.stores.doctor import bytes_to_read, check
 
     with progress("reading files", bytes_to_read(environment)) as advance:
-        return list(check(environment, advance))
+        return [*check(environment, advance), *check_sums(environment.database)]
 
 
 def _of_the_machine() -> Answer:

@@ -1,6 +1,7 @@
 """The work of a child on a failing disk: the verb, then reads, then the verb again."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 from torture import world
@@ -47,11 +48,65 @@ def fill(path, *, verb, left, before, after):
     return {"error": error, "problems": problems + [one for sentences in found.values() for one in sentences]}
 
 
+def log_on(path, *, left, before):
+    """Log to a run while the disk fills up, make room, and go on: nothing that was acknowledged is lost, nothing is there twice.
+
+    Args:
+        path: The workspace, on a file system of its own.
+        left: The bytes left once the run goes on.
+        before: How many points are logged before.
+    """
+    ballast, problems, large = path.with_name("ballast"), [], os.urandom(2**20)
+    with world.connect(path) as ws:
+        run, logged = ws.start_run("long", params={"depth": 3}), 0
+
+        def log(count):
+            """Log as one does who is told now and then that the disk is full: what was not taken is logged again."""
+            nonlocal logged
+            until = logged + count
+            while logged < until:
+                told = _error(partial(run.log_metric, "loss", logged * 0.5))
+                errors.append(told)
+                logged += told is None
+
+        errors = []
+        log(before)
+        run.flush()
+        _take_all_but(ballast, left)
+        refused = _error(lambda: run.log_artifact("large.bin", large))
+        log(2_000)
+        errors += [refused, _error(run.flush)]
+        problems += [
+            f"the error has no type or hint: {one}" for one in errors if one and not (one["typed"] and one["hint"])
+        ]
+        problems += [] if refused else ["a file found room where there was none"]
+        seen = _error(lambda: ws.runs.points(run.id, "loss"))
+        problems += [f"reading: {seen}"] if seen and not seen["typed"] else []
+        with world.connect(path) as other:
+            found = other.runs.points(run.id, "loss").values.tolist()
+        if found != [number * 0.5 for number in range(len(found))] or len(found) < before:
+            problems.append(f"of {before} acknowledged points {len(found)} are there")
+        ballast.unlink()
+        log(500)
+        run.flush()
+        run.log_artifact("large.bin", large)
+        run.finish()
+        if ws.runs.points(run.id, "loss").values.tolist() != [number * 0.5 for number in range(logged)]:
+            problems.append(f"of {logged} points {ws.runs.points(run.id, 'loss').size} are there in the end")
+        if ws.runs.read_artifact(run.id, "large.bin") != large:
+            problems.append("the file is another one")
+    return {"error": refused, "problems": problems + world.invariants(path)}
+
+
 def _error_of(verb, path):
+    return _error(lambda: world.run(verb, path, lambda _: None))
+
+
+def _error(act):
     from torture.child import named
 
     try:
-        world.run(verb, path, lambda _: None)
+        act()
     except Exception as error:
         return named(error)
     return None

@@ -18,6 +18,7 @@ def look(path):
     Returns:
         `answers`, a hash of each thing that is read, None where it failed; `errors`; and `doctor`, the files it names.
     """
+    from tinymlops.registry.runs.verifying import check_sums
     from tinymlops.stores.doctor import check
     from torture.child import named
 
@@ -25,7 +26,8 @@ def look(path):
     try:
         with world.connect(path) as ws:
             try:
-                doctor = [one.file for one in check(environment_of(ws), lambda _: None) if one.level == "damaged"]
+                findings = [*check(environment_of(ws), lambda _: None), *check_sums(database_of(ws))]
+                doctor = [one.file for one in findings if one.level == "damaged"]
             except Exception as error:
                 errors.append(named(error))
             for number, read in enumerate(_READS):
@@ -53,7 +55,11 @@ _READS = (
     lambda ws: [ws.models.read(f"splurge:{one.version}") for one in ws.models.versions("splurge")],
     lambda ws: [(one.alias, one.version) for one in ws.models.aliases("splurge")],
     lambda ws: [(one.name, one.status, one.params) for one in ws.runs.search("metrics.depth > 1")],
-    lambda ws: [ws.runs.read_artifact(one.id, "notes.txt") for one in ws.runs.search()],
+    lambda ws: [
+        ws.runs.read_artifact(one.id, kept.name) for one in ws.runs.search() for kept in ws.runs.artifacts(one.id)
+    ],
+    lambda ws: [ws.runs.points(one.id, "loss") for one in ws.runs.search()],
+    lambda ws: [ws.runs.curve(one.id, "loss", pixels=100) for one in ws.runs.search()],
     lambda ws: ws.sql(
         "select model, version, outcomes.value from predictions join outcomes on prediction_id = id"
     ).rows(),
@@ -100,13 +106,23 @@ def die(path):
     os._exit(0)
 
 
-def flip(file, chance):
-    """Change one byte of a file, every second time one that is not zero: most of a small database is empty."""
+def flip(file, chance, within=None):
+    """Change one byte of a file, every second time one that is not zero: most of a small database is empty.
+
+    Args:
+        file: The file.
+        chance: Draws.
+        within: Pieces of it, of which one is changed; None for all of it.
+    """
     content = file.read_bytes()
-    at = chance.randrange(len(content))
+    first, length = 0, len(content)
+    if within is not None:
+        piece = chance.choice(within)
+        first, length = content.index(piece), len(piece)
+    at = first + chance.randrange(length)
     if chance.randrange(2):
         while not content[at]:
-            at = chance.randrange(len(content))
+            at = first + chance.randrange(length)
     changed = bytes([content[at] ^ chance.randrange(1, 256)])
     with file.open("r+b") as opened:
         opened.seek(at)

@@ -15,6 +15,7 @@ from inside import context_of, database_of
 from torture import world
 
 _A_PUSH = 5
+_SOME_POINTS = 50
 _THREADS = 3
 
 
@@ -52,8 +53,11 @@ def mix_until_killed(path, *, seed, say):
     chance = random.Random(seed)
     with world.connect(path) as ws:
         ((orders,),) = database_of(ws).rows("SELECT rows FROM source_states WHERE source = 'orders'")
+        run, logged = ws.start_run("train"), 0
         while True:
-            verb = chance.choice(("ingest", "promote", "promote", "artifact", "materialize", "compact", "gc"))
+            verb = chance.choice(
+                ("ingest", "promote", "promote", "artifact", "materialize", "compact", "gc", "metrics")
+            )
             if verb == "ingest":
                 orders += 3
                 os.environ[world.ORDERS] = str(orders)
@@ -67,6 +71,12 @@ def mix_until_killed(path, *, seed, say):
                 with ws.start_run("notes") as notes:
                     notes.log_artifact("n.txt", f"{time.time()}".encode())
                 say({"run": notes.id})
+            elif verb == "metrics":
+                for _ in range(_SOME_POINTS):
+                    run.log_metric("loss", logged * 0.5, durable=logged % 20 == 0)
+                    logged += 1
+                run.flush()
+                say({"points": [run.id, logged]})
             elif verb == "materialize":
                 ws.materialize()
             elif verb == "compact":
@@ -75,7 +85,7 @@ def mix_until_killed(path, *, seed, say):
                 world.collect_garbage(ws)
 
 
-def look(path, *, clicks, orders, runs, champion):
+def look(path, *, clicks, orders, runs, points, champion):
     """Return what was acknowledged and is missing, and what is damaged.
 
     Args:
@@ -83,6 +93,7 @@ def look(path, *, clicks, orders, runs, champion):
         clicks: First and last ids of acknowledged pushes.
         orders: The most orders that an ingest acknowledged.
         runs: Ids of runs with an artifact.
+        points: Ids of runs to how many points of theirs were acknowledged.
         champion: The versions that the alias may point at.
 
     Returns:
@@ -103,6 +114,10 @@ def look(path, *, clicks, orders, runs, champion):
                 ws.runs.read_artifact(run, "n.txt")
             except Exception as error:
                 lost.append(f"artifact of {run}: {error}")
+        for run, count in points.items():
+            values = ws.runs.points(run, "loss").values.tolist()
+            if values[:count] != [number * 0.5 for number in range(count)]:
+                lost.append(f"points of {run}: {len(values)} of {count}")
         at = ws.models.get("splurge@champion").version
         if at not in champion:
             lost.append(f"champion is {at}, not {champion}")

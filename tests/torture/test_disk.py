@@ -93,3 +93,16 @@ def test_a_full_disk_is_a_typed_error_and_room_makes_it_well(fleet, place, prepa
         if problems:
             wrong.append((left, problems))
     assert not wrong, "\n\n".join(map(str, wrong))
+
+
+def test_a_run_goes_on_once_a_full_disk_has_room_again(fleet, prepared, small_disk, total):
+    wrong = []
+    for left in [0, 4096, 16384, 65536, 131072, 262144, 524288] if FULL else [0, 65536]:
+        path = copied(prepared, small_disk / "copy") / "shop.tm"
+        looked = fleet.do("disk:log_on", path, arguments={"left": left, "before": 1_234})
+        subprocess.run(["rm", "-rf", path.parent], check=True)
+        total["full_disks"] += 1
+        problems = counted(total, looked)
+        if problems:
+            wrong.append((left, problems))
+    assert not wrong, "\n\n".join(map(str, wrong))

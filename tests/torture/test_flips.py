@@ -26,6 +26,8 @@ class Kind(NamedTuple):
     """The database names each file by its hash, so `doctor` has to name the very file."""
     derived: bool = False
     """Rebuilt silently: every answer has to be right."""
+    columns: tuple[str, ...] = ()
+    """Tables and their columns; one byte of such a value is changed, which has to be detected."""
 
 
 KINDS = {
@@ -34,6 +36,9 @@ KINDS = {
     "backup": Kind("saved/**/*", look="look_at_backup"),
     "online_store": Kind("shop.tm/online/data.mdb"),
     "database": Kind("shop.tm/meta.db"),
+    "points": Kind(
+        "shop.tm/meta.db", columns=("metric_chunks.check_", "metric_series.content", "metric_pyramids.content")
+    ),
     "write_ahead_log": Kind("shop.tm/meta.db-wal", base="killed"),
     "number_of_the_last_commit": Kind("shop.tm/meta.db.last", base="killed", derived=True),
     "join_images": Kind("shop.tm/images/**/*", look="look_at_images", base="pictured", derived=True),
@@ -59,6 +64,20 @@ def files_of(kind, path):
     return found
 
 
+def pieces(kind, path):
+    """Return what a file holds of the columns of a kind, None where it has none: of long values parts that lie on one page."""
+    found = []
+    if not kind.columns:
+        return None
+    with closing(sqlite3.connect(path / "meta.db")) as connection:
+        for table, column in (name.split(".") for name in kind.columns):
+            for (value,) in connection.execute(f"SELECT {column} FROM {table}"):
+                whole = value if isinstance(value, bytes) else value.to_bytes(4, "big")
+                found += [whole[at : at + 64] for at in range(0, len(whole), 64)]
+    content = (path / "meta.db").read_bytes()
+    return [piece for piece in found if content.count(piece) == 1 and any(piece)]
+
+
 @pytest.fixture(scope="module")
 def total():
     verdicts = ("detected", "harmless", "harmful_and_undetected", "crashes")
@@ -80,7 +99,7 @@ def test_a_flipped_byte_is_detected_or_harmless(fleet, bases, tmp_path, chance, 
     for _ in range(EACH):
         path = place.fresh()
         file = chance.choice(files_of(kind, path))
-        at = flip(file, chance)
+        at = flip(file, chance, pieces(kind, path))
         looked = fleet.do(f"flips:{kind.look}", path)
         verdict = judged(looked, right, file, kind)
         counts["flips"] += 1
@@ -107,6 +126,8 @@ def judged(looked, right, file, kind):
         return "harmful_and_undetected"
     if found["errors"] or found["doctor"]:
         return "detected"
+    if kind.columns:
+        return "harmful_and_undetected"
     return "harmful_and_undetected" if differing(found, right) else "harmless"
 
 

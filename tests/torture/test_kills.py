@@ -31,7 +31,7 @@ def kills(fleet, place, each, verb, chosen, *, broken=None):
             return point, None
         if ended.status != -9:
             return point, {"half_visible": [f"it ended with {ended.status}: {ended.said}"]}
-        about = {"verb": verb, "before": before, "after": after, "acknowledged": bool(ended.said)}
+        about = {"verb": verb, "before": before, "after": after, "acknowledged": ended.said}
         looked = fleet.do("world:finish", path, arguments=about)
         found = looked.said[-1] if looked.said else {"half_visible": [f"the look ended with {looked.status}"]}
         if "error" in found:

@@ -34,7 +34,7 @@ def test_what_was_acknowledged_before_a_random_kill_is_there(fleet, each):
 def life(fleet, path, chance):
     """Kill a pusher and a mixer repeatedly; check everything after each kill. Return the findings."""
     found = {"acknowledged": 0, "lost": [], "half_visible": []}
-    clicks, runs, orders, champion = [], [], 310, 1
+    clicks, runs, points, orders, champion = [], [], {}, 310, 1
     for number in range(ROUNDS):
         pusher = fleet.start("load:push_until_killed", path, says=True, arguments={"first": 1000 + number * 10_000})
         mixer = fleet.start("load:mix_until_killed", path, says=True, arguments={"seed": chance.random()})
@@ -52,11 +52,12 @@ def life(fleet, path, chance):
         for what in acknowledged:
             clicks += [what["clicks"]] if "clicks" in what else []
             runs += [what["run"]] if "run" in what else []
+            points |= [what["points"]] if "points" in what else []
             orders = max(orders, what.get("orders", 0))
             champion = what.get("champion", champion)
         # The move during which it was killed may have been done.
         moving = said[1].said[-1].get("moving", champion) if said[1].said else champion
-        about = {"clicks": clicks, "orders": orders, "runs": runs, "champion": [champion, moving]}
+        about = {"clicks": clicks, "orders": orders, "runs": runs, "points": points, "champion": [champion, moving]}
         looked = fleet.answer("load:look", path, arguments=about)
         champion = looked["champion"]
         found["lost"] += looked["lost"]

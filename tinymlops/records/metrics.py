@@ -66,6 +66,7 @@ class MetricPyramid(Record, frozen=True, kw_only=True):
 
     table: ClassVar[str] = "metric_pyramids"
     key: ClassVar[tuple[str, ...]] = ("run", "name")
+    derived: ClassVar[bool] = True
 
     run: str
     name: str
@@ -79,6 +80,7 @@ class MetricSummary(Record, frozen=True, kw_only=True):
 
     table: ClassVar[str] = "metric_summaries"
     key: ClassVar[tuple[str, ...]] = ("run", "name")
+    derived: ClassVar[bool] = True
     sql_name: ClassVar[str | None] = "run_metrics"
 
     run: str

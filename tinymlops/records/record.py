@@ -34,3 +34,5 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """The name of the table in `ws.sql`; None where it is not shown."""
     search: ClassVar[tuple[str, ...]] = ()
     """Columns whose text people look for: those of a full-text index."""
+    derived: ClassVar[bool] = False
+    """Whether it follows from other records: `doctor` compares it with them, and `doctor --repair` makes it anew."""

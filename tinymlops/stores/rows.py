@@ -48,6 +48,7 @@ class RowCodec(Generic[T]):
         self.cls = cls
         self.table = quoted(cls.table)
         self.names = cls.__struct_fields__
+        self._quoted = {name: quoted(name) for name in self.names}
         hints = get_type_hints(cls)
         codecs = [_codec(hints[name]) for name in self.names]
         self._kinds = [_kinds(hints[name]) for name in self.names]
@@ -56,7 +57,6 @@ class RowCodec(Generic[T]):
         self._decoders = [(i, codec[1]) for i, codec in enumerate(codecs) if codec is not None]
         self._encoder_of = {self.names[i]: encode for i, encode in self._encoders}
         self.key_positions = [self.names.index(name) for name in cls.key]
-        self.key_condition = " AND ".join(f"{quoted(name)} = ?" for name in cls.key)
         self.assigned_id = len(cls.key) == 1 and type(None) in get_args(hints[cls.key[0]])
         stored = [quoted(name) for name in (*self.names, CHECK)]
         self.columns = ", ".join(stored)
@@ -65,8 +65,10 @@ class RowCodec(Generic[T]):
         self.insert = f"INSERT INTO {self.table} ({self.columns}) VALUES ({marks})"
         self.insert_new = f"{self.insert} ON CONFLICT ({', '.join(map(quoted, cls.key))}) DO NOTHING"
         self.put = f"INSERT OR REPLACE INTO {self.table} ({self.columns}) VALUES ({marks})"
-        assignments = ", ".join(f"{name} = ?" for name in stored)
-        self.update = f"UPDATE {self.table} SET {assignments} WHERE {self.key_condition}"
+        # The key stays as it is: set to the same value, it would be removed and added again.
+        numbered = {name: f"{name} = ?{place}" for place, name in enumerate(stored, 1)}
+        key = [numbered.pop(quoted(name)) for name in cls.key]
+        self.update = f"UPDATE {self.table} SET {', '.join(numbered.values())} WHERE {' AND '.join(key)}"
 
     def columns_of(self, alias: str) -> str:
         """Return the columns of a row, for a SELECT in which the table has this name."""
@@ -182,9 +184,10 @@ class RowCodec(Generic[T]):
         Raises:
             DefinitionError: If there is none.
         """
-        if name not in self.names:
-            raise DefinitionError(f"{self.cls.table} has no column {name!r}", hint=near(name, self.names))
-        return quoted(name)
+        try:
+            return self._quoted[name]
+        except KeyError:
+            raise DefinitionError(f"{self.cls.table} has no column {name!r}", hint=near(name, self.names)) from None
 
     def _fit(self, values: list[Any]) -> None:
         """Convert the values to those that SQLite will return: it stores True as 1, and converts a value to a column's type."""

@@ -111,8 +111,8 @@ class Transaction:
             NotFoundError: If there is none.
         """
         codec = codec_for(type(record))
-        key = [getattr(record, name) for name in codec.cls.key]
-        if not self._change(codec, codec.update, record, key).rowcount:
+        if not self._change(codec, codec.update, record).rowcount:
+            key = [getattr(record, name) for name in codec.cls.key]
             raise NotFoundError(f"{codec.cls.table} has no {_spelled(codec, key)}")
 
     def delete(self, cls: type[Record], **key: object) -> int:
@@ -132,6 +132,12 @@ class Transaction:
         """Read one record inside the transaction, which sees its own writes."""
         with translated(self._path, cls.table):
             return read_one(self._open(), cls, key)
+
+    def has(self, cls: type[Record], **key: object) -> bool:
+        """Whether there is a record whose columns equal these; its content is neither read nor checked."""
+        codec = codec_for(cls)
+        condition, bound = codec.condition(key)
+        return bool(self.execute(f"SELECT 1 FROM {codec.table}{condition} LIMIT 1", bound))
 
     def select(self, cls: type[T], rest: str, params: Sequence[Any] = ()) -> builtins.list[T]:
         """Return the records that a SELECT finds; `rest` is its text after the table's name."""
@@ -216,9 +222,9 @@ class Transaction:
             raise ConflictError("this write transaction has ended", hint="begin a new one")
         return self._connection
 
-    def _change(self, codec: RowCodec[Any], sql: str, record: Record, key: Sequence[Any] = ()) -> sqlite3.Cursor:
+    def _change(self, codec: RowCodec[Any], sql: str, record: Record) -> sqlite3.Cursor:
         with translated(self._path, codec.cls.table):
-            return self._open().execute(sql, [*codec.encode(record), *key])
+            return self._open().execute(sql, codec.encode(record))
 
     def _change_many(self, records: Iterable[Record], statement: Callable[[RowCodec[Any]], str]) -> None:
         remaining = iter(records)

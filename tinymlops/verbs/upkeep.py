@@ -54,11 +54,15 @@ class UpkeepVerbs(OpenWorkspace):
     def repair(self) -> list[Covered]:
         """Make the online store, the join images and the search index anew, and return what the store holds of each view.
 
+        Sums of metrics that do not follow from their points are made anew too.
         Rows that were stored while the clock was more than a day ahead count from now on, and not only from the time it said.
         """
         from tinymlops.features.intake.clock_repair import let_count_from_now
         from tinymlops.features.online.derived import rebuild_derived
+        from tinymlops.registry.runs.verifying import remake_sums
 
         context = self._context()
+        self.runs.log.flush()
+        remake_sums(context.scope)
         let_count_from_now(context)
         return rebuild_derived(context)

@@ -18,7 +18,16 @@ from zlib_ng import zlib_ng
 from tinymlops.errors import IntegrityError
 from tinymlops.registry.runs.points import Floats, Points
 
-__all__ = ["BLOCK", "BUCKET", "Pyramid", "decode_block", "decode_pyramid", "encode_block", "encode_pyramid"]
+__all__ = [
+    "BLOCK",
+    "BUCKET",
+    "Pyramid",
+    "decode_block",
+    "decode_pyramid",
+    "encode_block",
+    "encode_pyramid",
+    "longer_pyramid",
+]
 
 BLOCK = 16_384
 """Points of a block."""
@@ -84,6 +93,20 @@ def encode_pyramid(points: Points) -> bytes:
     """Return the pyramid of points in their order."""
     pyramid = pyramid_of(points.steps, points.values, np.arange(0, points.size, BUCKET))
     return pyramid.steps.tobytes() + pyramid.values.tobytes()
+
+
+def longer_pyramid(content: bytes, buckets: int, points: Points) -> bytes:
+    """Return a pyramid that goes on with more points.
+
+    Args:
+        content: What `encode_pyramid` returned for the points before; empty if there are none.
+        buckets: How many of its buckets stay; the points begin after them.
+        points: In order.
+    """
+    kept = decode_pyramid(content)
+    more = pyramid_of(points.steps, points.values, np.arange(0, points.size, BUCKET))
+    parts = (kept.steps[:buckets], more.steps, kept.values[:buckets], more.values)
+    return b"".join(part.tobytes() for part in parts)
 
 
 def decode_pyramid(content: bytes) -> Pyramid:

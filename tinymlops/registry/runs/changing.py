@@ -45,13 +45,15 @@ def row_of(tx: Transaction, run: str) -> RunRow:
     return record
 
 
-def changed(tx: Transaction, run: str, changes: Sequence[RunChange]) -> RunRow:
-    """Make changes of a run, and return it.
+def changed(tx: Transaction, run: str, changes: Sequence[RunChange]) -> None:
+    """Make changes of a run, or none.
 
     Raises:
         NotFoundError: If there is no such run.
         ConflictError: If a parameter was logged with another value.
     """
+    if not changes and tx.has(RunRow, id=run):  # most often, and nothing of its row is needed
+        return
     before = record = row_of(tx, run)
     for change in changes:
         params = with_params(record.name, record.params, change.params)
@@ -59,7 +61,6 @@ def changed(tx: Transaction, run: str, changes: Sequence[RunChange]) -> RunRow:
         record = msgspec.structs.replace(record, params=params, tags=tags, **change.fields)
     if record is not before:
         tx.update(record)
-    return record
 
 
 def with_params(name: str, params: Mapping[str, Scalar], added: Mapping[str, Scalar]) -> dict[str, Scalar]:

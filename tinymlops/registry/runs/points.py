@@ -17,7 +17,17 @@ from tinymlops.errors import IntegrityError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Points", "decode_chunk", "encode_chunk", "in_order", "joined", "no_points", "points_of", "split"]
+__all__ = [
+    "Points",
+    "come_after",
+    "decode_chunk",
+    "encode_chunk",
+    "in_order",
+    "joined",
+    "no_points",
+    "points_of",
+    "split",
+]
 
 Floats = npt.NDArray[np.float64]
 Times = npt.NDArray[np.int64]
@@ -84,6 +94,18 @@ def in_order(points: Points) -> Points:
         points = points.take(np.lexsort((points.times, points.sessions, points.steps)))
     ties = (np.diff(points.times) == 0) & (np.diff(points.sessions) == 0) & (np.diff(points.steps) == 0)
     return points.take(_first_of_equals(points, ties)) if ties.any() else points
+
+
+def come_after(points: Points, before: Points) -> bool:
+    """Whether all of some points stand behind all of others in their order, and supersede none of them.
+
+    Args:
+        points: In order, at least one.
+        before: In order, at least one.
+    """
+    first = (points.steps[0], points.sessions[0], points.times[0])
+    last = (before.steps[-1], before.sessions[-1], before.times[-1])
+    return bool(first > last and (first[0] > last[0] or first[1] == last[1]))
 
 
 def split(points: Points) -> tuple[Points, Points]:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 
+from tinymlops.errors import IntegrityError
 from tinymlops.records import MetricChunk, MetricPyramid, MetricSeries, MetricSummary
-from tinymlops.registry.runs.blocks import BLOCK, decode_block, encode_block, encode_pyramid
-from tinymlops.registry.runs.points import Points, decode_chunk, encode_chunk, in_order, joined, points_of, split
+from tinymlops.registry.runs.blocks import BLOCK, BUCKET, decode_block, encode_block, encode_pyramid, longer_pyramid
+from tinymlops.registry.runs.points import (
+    Points,
+    come_after,
+    decode_chunk,
+    encode_chunk,
+    in_order,
+    joined,
+    points_of,
+    split,
+)
 from tinymlops.registry.runs.summaries import carried_on, follows, summary_of
 from tinymlops.times import from_micros, to_micros
 
@@ -24,7 +36,7 @@ if TYPE_CHECKING:
 
     from tinymlops.stores.transaction import Transaction
 
-__all__ = ["all_points", "remove_points", "seal", "store_points"]
+__all__ = ["all_points", "points_in", "pyramid_of_sealed", "remove_points", "seal", "store_points"]
 
 _MOST_CHUNKS = 512
 """Chunks of a metric: a run that goes on for days is sealed this often."""
@@ -37,8 +49,11 @@ def store_points(tx: Transaction, run: str, session: int, series: Mapping[str, P
         tx: The transaction.
         run: The run's id.
         session: How often it was resumed.
-        series: The metric's name to its points, in the order of logging; at least one each.
+        series: The metric's name to its points, in the order of logging; at least one each. Their sessions do not matter.
     """
+    series = {
+        name: points._replace(sessions=np.full(points.size, session, np.int32)) for name, points in series.items()
+    }
     tx.insert_many(_chunk(run, name, session, points) for name, points in series.items())
     known = {one.name: one for one in tx.list(MetricSummary, where={"run": run, "name": list(series)})}
     full: list[str] = []
@@ -53,7 +68,10 @@ def store_points(tx: Transaction, run: str, session: int, series: Mapping[str, P
             counted, _ = split(in_order(all_points(tx, run, name)))
             summary = summary_of(run, name, counted, goal=before.goal, chunks=before.chunks)
         summary = msgspec.structs.replace(summary, chunks=summary.chunks + 1)
-        tx.put(summary)
+        if before is None:
+            tx.insert(summary)
+        else:
+            tx.update(summary)
         if summary.chunks >= _MOST_CHUNKS:
             full.append(name)
     if full:
@@ -88,6 +106,13 @@ def points_in(chunk: MetricChunk) -> Points:
     return points_of([chunk.step], [chunk.value], [to_micros(chunk.at)], chunk.session)
 
 
+def pyramid_of_sealed(run: str, name: str, points: Points) -> MetricPyramid | None:
+    """Return the pyramid of sealed points; None where there are so few that they are drawn as quickly without."""
+    if points.size <= BLOCK:
+        return None
+    return MetricPyramid(run=run, name=name, count=points.size, content=encode_pyramid(points))
+
+
 def remove_points(tx: Transaction, run: str) -> None:
     """Remove every point of a run."""
     for cls in (MetricChunk, MetricSeries, MetricPyramid, MetricSummary):
@@ -95,19 +120,51 @@ def remove_points(tx: Transaction, run: str) -> None:
 
 
 def _seal(tx: Transaction, summary: MetricSummary) -> None:
+    """Seal one metric: at the end of what is sealed where all new points follow that, else all of it anew."""
     run, name = summary.run, summary.name
-    counted, superseded = split(in_order(all_points(tx, run, name)))
-    for cls in (MetricChunk, MetricSeries, MetricPyramid):
-        tx.delete(cls, run=run, name=name)
-    for points, is_superseded in ((counted, False), (superseded, True)):
-        tx.insert_many(_blocks(run, name, points, superseded=is_superseded))
-    if counted.size > BLOCK:  # fewer points are drawn as quickly without
-        tx.put(MetricPyramid(run=run, name=name, count=counted.size, content=encode_pyramid(counted)))
-    tx.put(msgspec.structs.replace(summary, chunks=0))
+    chunks = tx.list(MetricChunk, where={"run": run, "name": name}, order="id")
+    new = in_order(joined([points_in(one) for one in chunks]))
+    if not _append(tx, run, name, new):
+        counted, superseded = split(in_order(all_points(tx, run, name)))
+        for cls in (MetricSeries, MetricPyramid):
+            tx.delete(cls, run=run, name=name)
+        for points, is_superseded in ((counted, False), (superseded, True)):
+            tx.insert_many(_blocks(run, name, points, superseded=is_superseded))
+        pyramid = pyramid_of_sealed(run, name, counted)
+        if pyramid is not None:
+            tx.insert(pyramid)
+    tx.delete(MetricChunk, run=run, name=name)
+    tx.update(msgspec.structs.replace(summary, chunks=0))
 
 
-def _blocks(run: str, name: str, points: Points, *, superseded: bool) -> Iterable[MetricSeries]:
-    for block, begin in enumerate(range(0, points.size, BLOCK)):
+def _append(tx: Transaction, run: str, name: str, new: Points) -> bool:
+    """Add blocks for points that follow the sealed ones, and buckets to the pyramid; return whether that was possible."""
+    where = {"run": run, "name": name}
+    last = tx.list(MetricSeries, where={**where, "superseded": False}, order="-block", limit=1)
+    if not last or not new.size:
+        return False
+    tail, block = decode_block(last[0].content), last[0].block
+    if split(new)[1].size or not come_after(new, tail):
+        return False
+    if tail.size == BLOCK:
+        block += 1
+    else:
+        new = joined([tail, new])
+    with suppress(IntegrityError):  # a damaged pyramid is made anew
+        before = tx.get(MetricPyramid, run=run, name=name)
+        if before is not None or not block:
+            tx.delete(MetricSeries, run=run, name=name, superseded=False, block=block)
+            tx.insert_many(_blocks(run, name, new, superseded=False, first=block))
+            count = block * BLOCK + new.size
+            if count > BLOCK:
+                content = longer_pyramid(b"" if before is None else before.content, block * BLOCK // BUCKET, new)
+                tx.put(MetricPyramid(run=run, name=name, count=count, content=content))
+            return True
+    return False
+
+
+def _blocks(run: str, name: str, points: Points, *, superseded: bool, first: int = 0) -> Iterable[MetricSeries]:
+    for block, begin in enumerate(range(0, points.size, BLOCK), first):
         part = points.take(slice(begin, begin + BLOCK))
         yield MetricSeries(
             run=run,
