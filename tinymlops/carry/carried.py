@@ -15,7 +15,7 @@ from tinymlops.records import Scalar
 from tinymlops.times import FIRST_MICROS, LAST_MICROS, from_micros
 
 if TYPE_CHECKING:
-    from tinymlops.registry.points import Points
+    from tinymlops.registry.runs.points import Points
 
 __all__ = [
     "CarriedExperiment",
@@ -33,6 +33,10 @@ __all__ = [
 
 class Remote(Protocol):
     """The content of a file that is fetched when it is wanted."""
+
+    @property
+    def is_far(self) -> bool:
+        """Whether it comes over a network, so that a file of the same name and size need not be fetched again."""
 
     @property
     def bytes(self) -> int | None:

@@ -12,7 +12,7 @@ import numpy as np
 from tinymlops.carry.carried import CarriedFile, unique_points
 from tinymlops.carry.mlflow.artifacts import files_in
 from tinymlops.carry.tables import file_name
-from tinymlops.registry.points import Points
+from tinymlops.registry.runs.points import Points
 from tinymlops.stores.json_text import to_json
 from tinymlops.times import to_micros
 

@@ -8,7 +8,7 @@ from array import array
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from tinymlops.carry.event_files import EventFile
 from tinymlops.carry.event_values import Histogram, Hyperparameters, Picture, Plain, Text, read_value
 from tinymlops.carry.tables import file_name, table_file
 from tinymlops.errors import DataError, NotFoundError
-from tinymlops.registry.points import Points
+from tinymlops.registry.runs.points import Points
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,6 +70,7 @@ class _Recorded:
     place: _Place
     picture: int
     bytes: int
+    is_far: ClassVar[bool] = False
 
     def write_to(self, stream: BinaryIO) -> None:
         """Write it to a stream."""

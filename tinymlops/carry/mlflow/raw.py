@@ -20,7 +20,7 @@ from tinymlops.carry.carried import (
     run_id_of,
     unique_points,
 )
-from tinymlops.registry.points import Points
+from tinymlops.registry.runs.points import Points
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

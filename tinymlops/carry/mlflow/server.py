@@ -108,6 +108,8 @@ class ServerStore:
 class _Artifact:
     """The content of one artifact, fetched when it is wanted."""
 
+    is_far = True
+
     def __init__(self, asking: Asking, run: str, path: str, size: int | None) -> None:
         self._asking, self._query = asking, {"path": path, "run_uuid": run}
         self.bytes = size
