@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from tinymlops.errors import ConflictError
 from tinymlops.records import ConsoleText, DeletedRun, Experiment, RunRow
@@ -199,16 +200,23 @@ def _compare_points(found: Merge, here: WholeRun, there: WholeRun) -> None:
 
 def _without(points: Points, known: Points) -> Points:
     """Return the points that are not among the known ones, in their order."""
-    both = [_keys(one) for one in (points, known)]
-    return points.take(~np.isin(both[0], both[1]))
+    mine, theirs = _bits(points), _bits(known)
+    shared = min(points.size, known.size)
+    if np.array_equal(mine[:, :shared], theirs[:, :shared]):  # the usual case: all of them, or some that follow
+        return points.take(slice(shared, None))
+    both = np.concatenate([theirs, mine], axis=1)
+    order = np.lexsort(both)  # stable: of equal points the known one comes first
+    is_first = np.ones(len(order), np.bool_)
+    is_first[1:] = (both[:, order[1:]] != both[:, order[:-1]]).any(axis=0)
+    new = np.sort(order[is_first & (order >= known.size)]) - known.size
+    return points.take(new)
 
 
-def _keys(points: Points) -> np.ndarray:
-    columns = np.empty((points.size, 4), np.int64)
-    columns[:, 0], columns[:, 1] = points.sessions, points.times
-    columns[:, 2] = np.ascontiguousarray(points.steps + 0.0).view(np.int64)
-    columns[:, 3] = np.ascontiguousarray(points.values).view(np.int64)
-    return columns.view("V32").reshape(-1)
+def _bits(points: Points) -> npt.NDArray[np.int64]:
+    """Return points as whole numbers that are equal where they are, NaN too: a row a column."""
+    steps = np.ascontiguousarray(points.steps + 0.0)  # -0 is 0
+    values = np.ascontiguousarray(points.values)
+    return np.stack([steps.view(np.int64), points.sessions.astype(np.int64), points.times, values.view(np.int64)])
 
 
 def _compare_lists(found: Merge, here: WholeRun, there: WholeRun, *, update: bool) -> None:
