@@ -104,7 +104,7 @@ def _leave_out_far_steps(run: CarriedRun) -> None:
             run.points[name] = points.take(near)
     run.points = {name: points for name, points in run.points.items() if points.size}
     if far:
-        run.left_out.append(f"{far:,} points at steps beyond 2**53, which have no exact float")
+        run.left_out.append(f"points at steps beyond 2**53, which have no exact float: {far:,}")
 
 
 def _rename_files(run: CarriedRun) -> None:

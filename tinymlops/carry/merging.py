@@ -101,7 +101,8 @@ def _one(scope: Scope, archive: ArchiveReader, whole: WholeRun, why: str | None)
         merged: Merge = merge(scope, prepared, update=False, origin="tinymlops")
     here = count_points(scope.environment.database, whole.row.id)
     outcome = "new" if merged.here is None else "grown" if merged.changes else "unchanged"
-    remarks = ("it is in the trash here",) if merged.here is not None and merged.here.row.deleted_at else ()
+    in_trash = merged.here is not None and merged.here.row.deleted_at is not None and whole.row.deleted_at is None
+    remarks = ("it is in the trash here",) if in_trash else ()
     return _line(whole, "incomplete" if here < whole.count else outcome, here=here, remarks=remarks)
 
 

@@ -169,7 +169,7 @@ class _Adding:
         add_files(self._run, rows.filter(kind.is_in(files)), self._files)
         others = rows.filter(~kind.is_in(known | tables | files))
         for name, count in others.group_by("attribute_type").len().sort("attribute_type").iter_rows():
-            self._run.left_out.append(f"{count:,} values of the type {name!r}, which has no place here")
+            self._run.left_out.append(f"values of the type {name!r}, which has no place here: {count:,}")
 
     def end(self) -> None:
         """Make files of the tables."""

@@ -90,9 +90,9 @@ def add_series(run: CarriedRun, rows: pl.DataFrame) -> None:
         run.points[name], twice = unique_points(points)
         timeless, repeated = timeless + without, repeated + twice
     if timeless:
-        run.remarks.append(f"{timeless:,} points have no time or no step: the run's start, and the next whole step")
+        run.remarks.append(f"points without a time or a step, given the run's start or the next whole step: {timeless:,}")
     if repeated:
-        run.remarks.append(f"{repeated:,} points repeat another in step, time and value; they count once")
+        run.remarks.append(f"points that repeat another in step, time and value, counted once: {repeated:,}")
 
 
 def add_tables(tables: dict[str, list[dict[str, Any]]], rows: pl.DataFrame) -> None:

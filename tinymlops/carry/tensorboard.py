@@ -175,11 +175,11 @@ class TensorBoardSource:
             parent=self._id(parent) if parent is not None else None,
             left_out=left_out,
         )
-        run.left_out += [f"{count:,} values of {what}" for what, count in sorted(collected.unread.items())]
+        run.left_out += [f"values of {what}: {count:,}" for what, count in sorted(collected.unread.items())]
         if twice:
-            run.remarks.append(f"{twice:,} points repeat another in step, time and value; they count once")
+            run.remarks.append(f"points that repeat another in step, time and value, counted once: {twice:,}")
         if collected.repeated:
-            run.remarks.append(f"{collected.repeated:,} pictures were logged again at their step; the later ones came")
+            run.remarks.append(f"pictures logged again at their step, of which the later ones came: {collected.repeated:,}")
         return run
 
 

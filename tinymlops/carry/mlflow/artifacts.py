@@ -54,7 +54,7 @@ class ArtifactRoots:
             if found := self._inside(Path(said)):
                 return found, ""
             if os.path.isdir(said):
-                return None, f"its artifacts are in {said}, which was not named: add --artifacts {said.parent}"
+                return None, f"its artifacts are in {said}, which was not named: add --artifacts {_root(said, tail)}"
             return None, f"its artifacts were in {said}, which is not there: name where they are now with --artifacts"
         if parsed.scheme == _SERVED:
             return None, ""
@@ -65,6 +65,12 @@ class ArtifactRoots:
             return None
         real = path.resolve()
         return real if any(real.is_relative_to(root) for root in self.roots) else None
+
+
+def _root(said: PurePosixPath, tail: tuple[str, ...]) -> PurePosixPath:
+    """Return the directory that holds those of all runs, where a run's is in its usual place below it."""
+    is_usual = said.parts[-len(tail) :] == tail
+    return said.parents[len(tail) - 1] if is_usual else said
 
 
 def files_in(directory: Path, left_out: list[str], *, below: str = "") -> list[CarriedFile]:

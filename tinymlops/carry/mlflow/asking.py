@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Asking"]
 
 _API = "api/2.0/mlflow/"
-_TRIES, _PAUSE, _SECONDS = 4, 0.2, 60.0
+_TRIES, _PAUSE, _SECONDS = 3, 0.2, 60.0
 _AGAIN = frozenset({429, 502, 503, 504})
 
 

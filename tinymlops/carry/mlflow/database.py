@@ -85,7 +85,7 @@ class DatabaseStore:
             remarks.append(f"{beside} has no mlartifacts or mlruns: name the directory of artifacts with --artifacts")
         _, traces = self._database.counts()
         if traces:
-            remarks.append(f"{traces:,} traces are left out: there is no such thing here")
+            remarks.append(f"traces, which have no place here, left out: {traces:,}")
         return remarks
 
 

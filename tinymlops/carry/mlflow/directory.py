@@ -37,8 +37,13 @@ class DirectoryStore:
         self._path = path
         self._roots = ArtifactRoots([path, *artifacts])
         self.remarks: list[str] = []
-        self._experiments = {one: self._meta(one) for one in self._with_meta(path) + self._with_meta(path / _TRASH)}
-        if not self._experiments:
+        self._experiments: dict[Path, dict[str, Any]] = {}
+        for folder in self._with_meta(path) + self._with_meta(path / _TRASH):
+            try:
+                self._experiments[folder] = self._meta(folder)
+            except DataError as error:
+                self.remarks.append(f"experiment {folder.name} is left out with its runs: {error.message}")
+        if not self._experiments and not self.remarks:
             raise NotFoundError(
                 f"{path} holds no experiment of MLflow", hint="name the directory mlruns, mlflow.db or the address of a server"
             )
@@ -49,7 +54,7 @@ class DirectoryStore:
         return [experiment_of(meta, _texts(path / "tags")) for path, meta in self._experiments.items()]
 
     def keys(self) -> list[str]:
-        """Return the ids of the runs, the oldest first."""
+        """Return the directories of the runs, the oldest first."""
         return list(self._runs)
 
     def run(self, key: str) -> MlflowRun:
@@ -63,7 +68,7 @@ class DirectoryStore:
         if where is None:
             left_out.append(why or "its directory of artifacts is missing")
         return MlflowRun(
-            id=key,
+            id=str(meta.get("run_id") or meta.get("run_uuid")),
             name=str(meta.get("run_name") or tags.get("mlflow.runName", "")),
             experiment=self._experiments[path.parent].get("name"),
             status=_STATUSES.get(meta.get("status"), str(meta.get("status"))),  # type: ignore[arg-type]
@@ -84,9 +89,16 @@ class DirectoryStore:
         """Hold nothing."""
 
     def _found_runs(self) -> dict[str, Path]:
-        found = [(self._meta(run), run) for experiment in self._experiments for run in self._with_meta(experiment)]
-        runs = [(_whole(meta.get("start_time")) or 0, run) for meta, run in found if "run_id" in meta or "run_uuid" in meta]
-        return {run.name: run for _, run in sorted(runs, key=lambda one: (one[0], one[1].name))}
+        """Return the directories of runs by their path, the oldest first; a damaged one is told when it is read."""
+        found = []
+        for run in (run for experiment in self._experiments for run in self._with_meta(experiment)):
+            try:
+                meta = self._meta(run)
+            except DataError:
+                meta = {"run_id": run.name}
+            if "run_id" in meta or "run_uuid" in meta:
+                found.append((_whole(meta.get("start_time")) or 0, str(run.relative_to(self._path)), run))
+        return {key: run for _, key, run in sorted(found)}
 
     def _with_meta(self, folder: Path) -> list[Path]:
         if not folder.is_dir():

@@ -206,9 +206,9 @@ def _add_points(carried: CarriedRun, points: Iterable[Point]) -> None:
         carried.points[name], twice = unique_points(series)
         moved, repeated = moved + outside, repeated + twice
     if moved:
-        carried.remarks.append(f"{moved:,} points have times outside the years 1 to 9999; they are moved to these")
+        carried.remarks.append(f"points with times outside the years 1 to 9999, moved into these: {moved:,}")
     if repeated:
-        carried.remarks.append(f"{repeated:,} points repeat another in step, time and value; they count once")
+        carried.remarks.append(f"points that repeat another in step, time and value, counted once: {repeated:,}")
 
 
 def _id(foreign: str) -> str:

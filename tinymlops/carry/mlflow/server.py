@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from tinymlops.carry.carried import CarriedFile
 from tinymlops.carry.mlflow.asking import Asking
 from tinymlops.carry.mlflow.raw import MlflowRun, experiment_of, input_of
-from tinymlops.errors import DataError, NotFoundError
+from tinymlops.errors import DataError, NotFoundError, TinyMLOpsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,11 @@ class ServerStore:
         self._asking = Asking(uri)
         self.remarks: list[str] = []
         query = {"max_results": _PAGE, "view_type": "ALL"}
-        rows = list(self._asking.pages("POST", "experiments/search", "experiments", query))
+        try:
+            rows = list(self._asking.pages("POST", "experiments/search", "experiments", query))
+        except TinyMLOpsError:
+            self._asking.close()
+            raise
         self._experiments = {str(row["experiment_id"]): row for row in rows}
         self._runs: dict[str, str] | None = None
 
