@@ -349,7 +349,7 @@ def test_what_is_no_place_of_mlflow_is_refused(workspace, tmp_path, stores):
     for place, error, text in [
         (tmp_path / "gone.db", tm.NotFoundError, "there is no file"),
         (tmp_path / "text.db", tm.DataError, "cannot be read as a database of MLflow"),
-        (tmp_path / "shop.tm" / "meta.db", tm.DataError, "is not a database of MLflow 1.0 or later: it lacks metrics, params, tags"),
+        (tmp_path / "shop.tm" / "meta.db", tm.DataError, "is not a database of MLflow 1.0 or later: it lacks experiments, runs, metrics"),
         (tmp_path / "empty", tm.NotFoundError, "holds no experiment of MLflow"),
         ("postgresql://host/db", tm.DataError, "runs cannot be read from postgresql://"),
         ("http://127.0.0.1:1", tm.UnavailableError, "no answer from http://127.0.0.1:1"),

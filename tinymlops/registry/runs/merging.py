@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tinymlops.errors import ConflictError
 from tinymlops.records import ConsoleText, DeletedRun, Experiment, RunRow
 from tinymlops.registry.runs.experiments import DEFAULT
-from tinymlops.registry.runs.storing import seal, store_points
+from tinymlops.registry.runs.storing import seal, store_points, store_sealed
 from tinymlops.registry.runs.values import same
 from tinymlops.registry.runs.whole import WholeRun, read_run
 from tinymlops.stores.pseudonyms import FreeText
@@ -127,11 +127,13 @@ def _store(tx: Transaction, found: Merge, whole: WholeRun) -> None:
         tx.insert(msgspec.structs.replace(found.row, experiment=experiment.id, deleted_at=deleted_at))
     elif found.row != found.here.row:
         tx.update(found.row)
-    for session in sorted({int(one) for points in found.points.values() for one in np.unique(points.sessions)}):
-        parts = {name: points.take(points.sessions == session) for name, points in found.points.items()}
+    known = found.here.points if found.here is not None else {}
+    store_sealed(tx, found.row.id, {name: points for name, points in found.points.items() if name not in known})
+    grown = {name: points for name, points in found.points.items() if name in known}
+    for session in sorted({int(one) for points in grown.values() for one in np.unique(points.sessions)}):
+        parts = {name: points.take(points.sessions == session) for name, points in grown.items()}
         store_points(tx, found.row.id, session, {name: part for name, part in parts.items() if part.size})
-    if found.points:
-        seal(tx, found.row.id, found.points)
+    seal(tx, found.row.id, grown)
     for records in (found.artifacts, found.inputs, found.models):
         tx.put_many(records)
     tx.insert_many(msgspec.structs.replace(one, id=None) for one in found.console)

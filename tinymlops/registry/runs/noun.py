@@ -232,7 +232,11 @@ class Runs(Experiments):
 
         def work(tx: Transaction) -> None:
             record = row_of(tx, run)
-            store_points(tx, run, record.session, some)
+            of_session = {
+                name: points_of(points.steps, points.values, points.times, record.session)
+                for name, points in some.items()
+            }
+            store_points(tx, run, record.session, of_session)
             if record.status != "running":
                 seal(tx, run, some)
 
