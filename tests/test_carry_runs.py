@@ -159,7 +159,9 @@ def test_a_run_with_other_content_is_refused_with_the_difference(workspace, othe
     other.runs.log_artifact(run.id, "same.txt", b"other")
     workspace.export_runs(tmp_path / "both.zip", [run.id, third.id])
     before = everything(other, run.id), other.audit.head()
-    with pytest.raises(tm.ConflictError, match="tag ü is 'mine' here and 'ö' there; artifact same.txt has other content"):
+    with pytest.raises(
+        tm.ConflictError, match="tag ü is 'mine' here and 'ö' there; artifact same.txt has other content"
+    ):
         other.import_runs(tmp_path / "both.zip")
     assert (everything(other, run.id), other.audit.head()) == before
     report = other.import_runs(tmp_path / "both.zip", skip=True)
@@ -250,7 +252,9 @@ def test_a_file_that_is_no_archive_is_refused(other, tmp_path):
         other.import_runs(tmp_path / "gone.zip")
 
 
-@pytest.mark.parametrize("name", ["../escape", "/etc/passwd", "runs/../../x.json", "blobs/ABC", "runs/x.json", "C:\\x", "con"])
+@pytest.mark.parametrize(
+    "name", ["../escape", "/etc/passwd", "runs/../../x.json", "blobs/ABC", "runs/x.json", "C:\\x", "con"]
+)
 def test_entries_with_other_names_are_refused(workspace, other, run, tmp_path, name):
     workspace.export_runs(tmp_path / "runs.zip", [run.id])
     sealed_again(tmp_path / "runs.zip", lambda entries: entries.append([name, b"x"]))
@@ -277,8 +281,8 @@ def test_a_bomb_of_points_is_refused(workspace, other, run, tmp_path):
     def many(entries):
         stream = io.BytesIO()
         count = 1_000_000
-        columns = {"step": 0.0, "value": 0.0, "time": 0, "session": 0}
-        frame = pl.select(pl.repeat("a", count).alias("name"), *(pl.repeat(value, count).alias(key) for key, value in columns.items()))
+        columns = {"name": "a", "step": 0.0, "value": 0.0, "time": 0, "session": 0}
+        frame = pl.select(*(pl.repeat(value, count).alias(name) for name, value in columns.items()))
         frame.write_parquet(stream, compression="zstd")
         for one in entries:
             if one[0].startswith("points/"):

@@ -1,4 +1,7 @@
-"""`import mlflow`: a database, an `mlruns` directory and a server, as the real MLflow wrote them (tests/fixtures/write_mlflow.py)."""
+"""`import mlflow`: a database, an `mlruns` directory and a server's answers, as the real MLflow wrote them.
+
+`tests/fixtures/write_mlflow.py` had it write them.
+"""
 
 import json
 import math
@@ -144,8 +147,7 @@ def test_artifacts_come_by_name(workspace, place):
     imported(workspace, place)
     runs = runs_of(workspace)
     contents = {
-        one.name: workspace.runs.read_artifact(one.run, one.name)
-        for one in workspace.runs.artifacts(runs["parent"].id)
+        one.name: workspace.runs.read_artifact(one.run, one.name) for one in workspace.runs.artifacts(runs["parent"].id)
     }
     assert contents["notes/hello.txt"] == b"hello"
     assert contents["table.csv"] == b"a,b\n1,2\n"
@@ -321,7 +323,9 @@ def test_an_import_that_was_killed_half_way_is_completed_by_the_next(workspace, 
         for number in range(60):
             run = f"{number:032x}"
             listed = ", ".join(columns)
-            db.execute(f"INSERT INTO runs (run_uuid, {listed}) SELECT ?, {listed} FROM runs WHERE run_uuid = ?", (run, parent))
+            db.execute(
+                f"INSERT INTO runs (run_uuid, {listed}) SELECT ?, {listed} FROM runs WHERE run_uuid = ?", (run, parent)
+            )
             db.execute(
                 "INSERT INTO metrics SELECT key, value, timestamp, ?, step, is_nan FROM metrics WHERE run_uuid = ?",
                 (run, parent),
@@ -349,7 +353,11 @@ def test_what_is_no_place_of_mlflow_is_refused(workspace, tmp_path, stores):
     for place, error, text in [
         (tmp_path / "gone.db", tm.NotFoundError, "there is no file"),
         (tmp_path / "text.db", tm.DataError, "cannot be read as a database of MLflow"),
-        (tmp_path / "shop.tm" / "meta.db", tm.DataError, "is not a database of MLflow 1.0 or later: it lacks experiments, runs, metrics"),
+        (
+            tmp_path / "shop.tm" / "meta.db",
+            tm.DataError,
+            "is not a database of MLflow 1.0 or later: it lacks exp",
+        ),
         (tmp_path / "empty", tm.NotFoundError, "holds no experiment of MLflow"),
         ("postgresql://host/db", tm.DataError, "runs cannot be read from postgresql://"),
         ("http://127.0.0.1:1", tm.UnavailableError, "no answer from http://127.0.0.1:1"),
@@ -370,7 +378,7 @@ def test_the_database_is_only_read(stores, own):
     before = database.read_bytes()
     os.chmod(database, 0o400)
     store = DatabaseStore(database)
-    assert [store.run(key).id for key in store.keys()] == store.keys()
+    assert [store.run(key).id for key in list(store.keys())] == store.keys()
     store.close()
     assert database.read_bytes() == before
     assert {path.name for path in (own / "database").iterdir()} == {"mlflow.db", "mlartifacts"}
@@ -388,7 +396,10 @@ def test_a_server_that_refuses_or_is_another_is_told(workspace):
     denied = "POST /api/2.0/mlflow/experiments/search " + json.dumps({"max_results": 1000, "view_type": "ALL"})
     with answering({denied: [403, ""]}) as (uri, _), pytest.raises(tm.AccessError, match="answers 403"):
         imported(workspace, uri)
-    with answering({denied: [200, "PGh0bWw+"]}) as (uri, _), pytest.raises(tm.UnavailableError, match="does not answer as"):
+    with (
+        answering({denied: [200, "PGh0bWw+"]}) as (uri, _),
+        pytest.raises(tm.UnavailableError, match="does not answer as"),
+    ):
         imported(workspace, uri)
 
 

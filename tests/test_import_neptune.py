@@ -36,10 +36,18 @@ SCHEMA = pa.schema(
 )
 START = datetime(2025, 3, 1, 12, tzinfo=UTC)
 VALUES = {
-    **{"int": "int_value", "float": "float_value", "float_series": "float_value", "string": "string_value"},
-    **{"string_series": "string_value", "bool": "bool_value", "datetime": "datetime_value"},
-    **{"string_set": "string_set_value", "histogram_series": "histogram_value"},
-    **{"file": "file_value", "file_series": "file_value", "file_set": "file_value"},
+    "int": "int_value",
+    "float": "float_value",
+    "float_series": "float_value",
+    "string": "string_value",
+    "string_series": "string_value",
+    "bool": "bool_value",
+    "datetime": "datetime_value",
+    "string_set": "string_set_value",
+    "histogram_series": "histogram_value",
+    "file": "file_value",
+    "file_series": "file_value",
+    "file_set": "file_value",
 }
 
 
@@ -109,7 +117,13 @@ def exported(tmp_path):
             row("SAN-1", "metrics/odd", "float_series", math.inf, -3),
             *(row("SAN-1", "logs/stdout", "string_series", f"line {step}", step) for step in range(3)),
             *(
-                row("SAN-1", "hist", "histogram_series", {"type": "COUNTING", "edges": [0.0, 1, 2], "values": [step, 5]}, step)
+                row(
+                    "SAN-1",
+                    "hist",
+                    "histogram_series",
+                    {"type": "COUNTING", "edges": [0.0, 1, 2], "values": [step, 5]},
+                    step,
+                )
                 for step in (0.0, 1.5)
             ),
             row("SAN-1", "model", "file", "team_wine_0a1b/SAN-1/model.bin"),
@@ -167,7 +181,13 @@ def test_attributes_of_the_system_are_fields_and_the_others_typed_params(workspa
         "config/when": "2025-03-01T12:00:00+00:00",
         "config/set": '["a","b"]',
     }
-    assert (run.status, run.origin, run.user, run.notes, run.group) == ("finished", "neptune", "ann", "a note", "baseline")
+    assert (run.status, run.origin, run.user, run.notes, run.group) == (
+        "finished",
+        "neptune",
+        "ann",
+        "a note",
+        "baseline",
+    )
     assert (run.started_at, run.ended_at) == (START, START + timedelta(hours=1))
     assert run.tags == {"best": "true", "früh": "true", "sys/running_time": "12.5", "origin.id": "SAN-1"}
     assert workspace.runs.experiment("team/wine").id == run.experiment

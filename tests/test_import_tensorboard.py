@@ -1,4 +1,4 @@
-"""`import tensorboard`: event files that tensorboardX and TensorBoard's own writer wrote (tests/fixtures/write_tensorboard.py)."""
+"""`import tensorboard`: event files that tensorboardX and TensorBoard's own writer wrote (fixtures/write_tensorboard.py)."""
 
 import io
 import math

@@ -20,13 +20,12 @@ _LONGEST = 300
 def export_runs(
     session: Session,
     runs: Annotated[
-        list[str], typer.Argument(metavar="[RUN]...", help="Ids, beginnings of ids, or names; all of them if none is given.")
+        list[str],
+        typer.Argument(metavar="[RUN]...", help="Ids, beginnings of ids, or names; all of them if none is given."),
     ] = [],  # noqa: B006 - typer copies it
     *,
     output: Annotated[Path, typer.Option(metavar="FILE", resolve_path=True, help="The file, such as runs.zip.")],
-    where: Annotated[
-        str | None, typer.Option(help='Those that a search finds, such as "metrics.auc > 0.7".')
-    ] = None,
+    where: Annotated[str | None, typer.Option(help='Those that a search finds, such as "metrics.auc > 0.7".')] = None,
     with_console: Annotated[
         bool, typer.Option("--with-console", help="Also what they wrote to their consoles.")
     ] = False,
@@ -37,7 +36,13 @@ def export_runs(
     """Write runs with their points, files and logged models to one file, which any workspace can import."""
     told = session.workspace.export_runs(output, runs, where=where, console=with_console, patch=with_patch)
     rows = [
-        {"run": one.id[:12], "experiment": one.experiment, "name": one.name, "points": one.points, "artifacts": one.artifacts}
+        {
+            "run": one.id[:12],
+            "experiment": one.experiment,
+            "name": one.name,
+            "points": one.points,
+            "artifacts": one.artifacts,
+        }
         for one in told.runs
     ]
     view: list[str | Table] = [Table.of(rows)] if rows else []

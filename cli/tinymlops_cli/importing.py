@@ -59,7 +59,9 @@ def mlflow(
     session: Session,
     source: Annotated[
         str,
-        typer.Argument(metavar="PATH_OR_URI", help="mlflow.db, the directory mlruns, or a server: http://localhost:5000."),
+        typer.Argument(
+            metavar="PATH_OR_URI", help="mlflow.db, the directory mlruns, or a server: http://localhost:5000."
+        ),
     ],
     *,
     artifacts: Annotated[

@@ -30,7 +30,9 @@ __all__ = ["ArchiveReader", "ArchiveWriter", "Carried", "Manifest", "blob_entry"
 FORMAT = 1
 _MANIFEST = "manifest.json"
 _COMMENT = b"tinymlops runs "
-_ENTRY = re.compile(r"(runs/[0-9a-f]{32}\.json|points/[0-9a-f]{32}\.parquet|console/[0-9a-f]{32}\.json|blobs/[0-9a-f]{64})")
+_ENTRY = re.compile(
+    r"(runs/[0-9a-f]{32}\.json|points/[0-9a-f]{32}\.parquet|console/[0-9a-f]{32}\.json|blobs/[0-9a-f]{64})"
+)
 _CHUNK = 1 << 20
 _LARGEST_TEXT = 1 << 30
 """Bytes of an entry that is read as a whole."""
@@ -103,6 +105,7 @@ class ArchiveReader:
 
     Args:
         path: The file.
+        advance: Called with the bytes that were checked since the last call.
 
     Raises:
         NotFoundError: If there is none.
@@ -110,7 +113,7 @@ class ArchiveReader:
         DataError: If it was written by a newer tinymlops.
     """
 
-    def __init__(self, path: Path, advance: Callable[[int], object] = lambda count: None) -> None:
+    def __init__(self, path: Path, advance: Callable[[int], object]) -> None:
         self._path = path
         if not path.is_file():
             raise NotFoundError(f"there is no file {path}", hint="name one that `tinymlops runs export` wrote")
@@ -181,7 +184,14 @@ class ArchiveReader:
             if number != FORMAT:
                 raise DataError(f"{self._path} has the format {number}", hint="pip install --upgrade tinymlops")
             return msgspec.json.decode(content, type=Manifest)
-        except (zipfile.BadZipFile, EOFError, msgspec.MsgspecError, ValueError, NotImplementedError, RuntimeError) as error:
+        except (
+            zipfile.BadZipFile,
+            EOFError,
+            msgspec.MsgspecError,
+            ValueError,
+            NotImplementedError,
+            RuntimeError,
+        ) as error:
             raise self._damaged(f"its manifest cannot be read: {error}") from error
 
     def _check_entries(self, infos: dict[str, zipfile.ZipInfo]) -> None:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import numpy as np
 
-from tinymlops.records import Scalar
+from tinymlops.registry.runs.points import Points, in_order
 from tinymlops.times import FIRST_MICROS, LAST_MICROS, from_micros
 
 if TYPE_CHECKING:
-    from tinymlops.registry.runs.points import Points
+    from tinymlops.records import Scalar
 
 __all__ = [
     "CarriedExperiment",
@@ -120,10 +120,13 @@ class CarriedRun:
 class Source(Protocol):
     """A place that runs come from."""
 
-    origin: str
-    """Such as "mlflow"."""
-    remarks: list[str]
-    """What holds for all of it."""
+    @property
+    def origin(self) -> str:
+        """Such as "mlflow"."""
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What holds for all of it."""
 
     def experiments(self) -> Sequence[CarriedExperiment]:
         """Return its experiments."""
@@ -175,14 +178,6 @@ def instant(micros: int) -> datetime:
 
 
 def unique_points(points: Points) -> tuple[Points, int]:
-    """Return points without repeats of the same session, step, time and value, and how many repeats there were."""
-    bits = np.ascontiguousarray(points.values, dtype=np.float64).view(np.int64)
-    order = np.lexsort((bits, points.times, points.steps, points.sessions))
-    columns = [points.sessions[order], points.steps[order], points.times[order], bits[order]]
-    first = np.ones(len(order), dtype=bool)
-    if len(order):
-        first[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
-    kept = np.sort(order[first])
-    return type(points)(*(column[kept] for column in points)), len(order) - len(kept)
-
-
+    """Return points in their order, each once, and how many repeated another in session, step, time and value."""
+    found = in_order(points)
+    return found, points.size - found.size

@@ -67,7 +67,7 @@ class Fields:
         """Return a whole number; 0 if it was not written."""
         value = self._values.get(number, [0])[-1]
         if not isinstance(value, int):
-            raise ValueError(f"field {number} of a protobuf message is not a number")
+            raise ValueError(f"field {number} of a protobuf message is not a number")  # noqa: TRY004 - of bytes
         return value - (1 << 64) if value >= 1 << 63 else value
 
     def float(self, number: int) -> float:
@@ -118,7 +118,7 @@ class Fields:
 
     def _chunk(self, value: int | memoryview) -> memoryview:
         if isinstance(value, int):
-            raise ValueError("a field of a protobuf message is a number where bytes belong")
+            raise ValueError("a field of a protobuf message is a number where bytes belong")  # noqa: TRY004 - of bytes
         return value
 
 

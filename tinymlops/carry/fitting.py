@@ -80,7 +80,9 @@ def _shorten(run: CarriedRun) -> None:
     def kept(folder: str, name: str, text: str, longest: int) -> str:
         file = file_name(f"{folder}/{name}.txt")
         run.files.append(CarriedFile(name=file, content=text.encode(errors="replace"), kind="text"))
-        run.remarks.append(f"{folder} {name[:_SHOWN]} has {len(text):,} characters: all of it is the file {file[:_SHOWN]}")
+        run.remarks.append(
+            f"{folder} {name[:_SHOWN]} has {len(text):,} characters: all of it is the file {file[:_SHOWN]}"
+        )
         return text[: longest - 1] + "…"
 
     def param(name: str, value: Scalar) -> Scalar:

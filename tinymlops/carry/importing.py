@@ -15,8 +15,8 @@ from tinymlops.records import Artifact, Experiment, RunInput, RunRow
 from tinymlops.registry.runs.experiments import DEFAULT
 from tinymlops.registry.runs.merging import experiment_for, merge, tombstone_of
 from tinymlops.registry.runs.whole import WholeRun, count_points
-from tinymlops.stores.publish import open_regular
 from tinymlops.stores.pseudonyms import FreeText
+from tinymlops.stores.publish import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +84,9 @@ class _Importer:
             why = f"it was deleted at {gone.deleted_at:%Y-%m-%d %H:%M} UTC by {gone.actor}"
             return self._line(run, "deleted here", left_out=(why,))
         if self._goes_on(run.id):
-            return self._line(run, "goes on here", left_out=("it was resumed here and goes on: import again when it ended",))
+            return self._line(
+                run, "goes on here", left_out=("it was resumed here and goes on: import again when it ended",)
+            )
         with self.scope.publishing():
             whole = self._whole(run, experiment)
             try:
@@ -207,8 +209,7 @@ def _write(file: CarriedFile, stream: BinaryIO) -> None:
     if isinstance(file.content, bytes):
         stream.write(file.content)
     elif isinstance(file.content, Path):
-        for piece in _pieces(file.content):
-            stream.write(piece)
+        stream.writelines(_pieces(file.content))
     else:
         file.content.write_to(stream)
 

@@ -60,7 +60,9 @@ def _refused(scope: Scope, archive: ArchiveReader, ids: list[str]) -> dict[str, 
         named |= {f"runs/{run}.json", f"points/{run}.parquet", f"console/{run}.json", *map(blob_entry, whole.files)}
         missing = [sha256 for sha256 in whole.files if blob_entry(sha256) not in archive]
         if missing:
-            raise IntegrityError(f"run {whole.row.name!r} names the file {missing[0][:12]}, which is not in the archive")
+            raise IntegrityError(
+                f"run {whole.row.name!r} names the file {missing[0][:12]}, which is not in the archive"
+            )
         if why := _difference(scope, whole):
             refused[run] = why
     others = set(archive.manifest.entries) - named

@@ -15,8 +15,6 @@ from tinymlops.carry.neptune_values import Attributes, add_files, add_series, ad
 from tinymlops.errors import DataError, NotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import polars as pl
 
 __all__ = ["NeptuneSource"]
@@ -216,5 +214,3 @@ def _name(system: Attributes) -> str:
 
 def _text(value: object) -> str | None:
     return str(value) if value not in (None, "") else None
-
-

@@ -12,7 +12,7 @@ import numpy as np
 from tinymlops.carry.carried import CarriedFile, unique_points
 from tinymlops.carry.mlflow.artifacts import files_in
 from tinymlops.carry.tables import file_name
-from tinymlops.registry.runs.points import Points
+from tinymlops.registry.runs.points import Points, joined
 from tinymlops.stores.json_text import to_json
 from tinymlops.times import to_micros
 
@@ -86,11 +86,13 @@ def add_series(run: CarriedRun, rows: pl.DataFrame) -> None:
         before = run.points.get(name)
         points, without = _points(part, start)
         if before is not None:
-            points = Points(*(np.concatenate(pair) for pair in zip(before, points, strict=True)))
+            points = joined([before, points])
         run.points[name], twice = unique_points(points)
         timeless, repeated = timeless + without, repeated + twice
     if timeless:
-        run.remarks.append(f"points without a time or a step, given the run's start or the next whole step: {timeless:,}")
+        run.remarks.append(
+            f"points without a time or a step, given the run's start or the next whole step: {timeless:,}"
+        )
     if repeated:
         run.remarks.append(f"points that repeat another in step, time and value, counted once: {repeated:,}")
 

@@ -35,7 +35,7 @@ def from_plain(cls: type[R], columns: object) -> R:
         raise IntegrityError(f"a record of {cls.table} has other columns than it should")
     values = [columns[name] for name in codec.names]
     try:
-        record = codec.decode([*values, check_of(values)])
+        record: R = codec.decode([*values, check_of(values)])
         msgspec.convert(msgspec.to_builtins(record, builtin_types=(bytes,)), cls, strict=False)
     except (msgspec.MsgspecError, TinyMLOpsError, TypeError, ValueError) as error:
         raise IntegrityError(f"a record of {cls.table} cannot be read: {error}") from error

@@ -52,7 +52,9 @@ def source_of(
         from tinymlops.carry.tensorboard import TensorBoardSource
 
         return TensorBoardSource(path, experiment)
-    raise DataError(f"runs cannot be imported from {origin!r}", hint=f"from {', '.join(ORIGINS)}, or a file of export_runs")
+    raise DataError(
+        f"runs cannot be imported from {origin!r}", hint=f"from {', '.join(ORIGINS)}, or a file of export_runs"
+    )
 
 
 def _mlflow_store(where: str, artifacts: Sequence[Path]) -> Store:

@@ -20,8 +20,6 @@ from tinymlops.errors import DataError, NotFoundError
 from tinymlops.registry.runs.points import Points
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from tinymlops.carry.event_files import Event
     from tinymlops.records import Scalar
 
@@ -179,11 +177,13 @@ class TensorBoardSource:
         if twice:
             run.remarks.append(f"points that repeat another in step, time and value, counted once: {twice:,}")
         if collected.repeated:
-            run.remarks.append(f"pictures logged again at their step, of which the later ones came: {collected.repeated:,}")
+            run.remarks.append(
+                f"pictures logged again at their step, of which the later ones came: {collected.repeated:,}"
+            )
         return run
 
 
-def _directories(root: Path) -> list[tuple[str, Sequence[str]]]:
+def _directories(root: Path) -> list[tuple[str, list[str]]]:
     """Return the directories with event files, by their path below the root, and these by the time they were begun."""
     found = []
     for folder, inner, names in os.walk(root):

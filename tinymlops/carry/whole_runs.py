@@ -62,8 +62,9 @@ def whole_run(archive: ArchiveReader, run: str) -> WholeRun:
         models=listed(LoggedModel, records["models"]),
         console=listed(ConsoleText, texts),
     )
-    of_run = [whole.row.id, *(one.run for one in (*whole.artifacts, *whole.inputs, *whole.models, *whole.console))]
-    if set(of_run) != {run}:
+    named = {one.run for one in whole.artifacts} | {one.run for one in whole.inputs}
+    named |= {one.run for one in whole.models} | {one.run for one in whole.console}
+    if named | {whole.row.id} != {run}:
         raise IntegrityError(f"the records of run {run} are of several runs")
     return whole
 
@@ -84,7 +85,9 @@ def _columns(whole: WholeRun) -> bytes:
     ]
     empty = {"name": pl.String, "step": pl.Float64, "value": pl.Float64, "time": pl.Int64, "session": pl.Int32}
     stream = io.BytesIO()
-    (pl.concat(parts) if parts else pl.DataFrame(schema=empty)).write_parquet(stream, compression="zstd", statistics=False)
+    (pl.concat(parts) if parts else pl.DataFrame(schema=empty)).write_parquet(
+        stream, compression="zstd", statistics=False
+    )
     return stream.getvalue()
 
 

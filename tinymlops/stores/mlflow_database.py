@@ -75,7 +75,8 @@ class MlflowDatabase:
     def points(self, run: str) -> list[tuple[str, float, int, int, bool]]:
         """Return the points of a run: name, value, milliseconds, step, and whether the value is NaN; by name and time."""
         return self._plain(
-            "SELECT key, value, timestamp, step, is_nan FROM metrics WHERE run_uuid = ? ORDER BY key, timestamp, step", (run,)
+            "SELECT key, value, timestamp, step, is_nan FROM metrics WHERE run_uuid = ? ORDER BY key, timestamp, step",
+            (run,),
         )
 
     def counts(self) -> tuple[int, int]:

@@ -125,7 +125,9 @@ class Asking:
             ) from error
 
     def _silent(self, error: httpx.HTTPError) -> UnavailableError:
-        return UnavailableError(f"no answer from {self._uri}: {error}", hint="is it up? Import again: nothing comes twice")
+        return UnavailableError(
+            f"no answer from {self._uri}: {error}", hint="is it up? Import again: nothing comes twice"
+        )
 
     def _refused(self, answer: httpx.Response) -> TinyMLOpsError:
         said = f"{self._uri} answers {answer.status_code}: {answer.text[:200]}"

@@ -45,7 +45,8 @@ class DirectoryStore:
                 self.remarks.append(f"experiment {folder.name} is left out with its runs: {error.message}")
         if not self._experiments and not self.remarks:
             raise NotFoundError(
-                f"{path} holds no experiment of MLflow", hint="name the directory mlruns, mlflow.db or the address of a server"
+                f"{path} holds no experiment of MLflow",
+                hint="name the directory mlruns, mlflow.db or the address of a server",
             )
         self._runs = self._found_runs()
 
@@ -112,7 +113,9 @@ class DirectoryStore:
         try:
             content = yaml.safe_load(_text(folder / _META))
         except yaml.YAMLError as error:
-            raise DataError(f"{folder / _META} is not YAML: {error}", hint="restore it, or move its directory away") from error
+            raise DataError(
+                f"{folder / _META} is not YAML: {error}", hint="restore it, or move its directory away"
+            ) from error
         if not isinstance(content, dict):
             raise DataError(f"{folder / _META} is empty or cut off", hint="restore it, or move its directory away")
         return content

@@ -25,7 +25,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Merge", "compared", "experiment_for", "merge", "tombstone_of"]
 
-_EXACT = ("name", "started_at", "training_set", "git_commit", "git_dirty", "group", "parent", "notes", "user", "patch_sha256")
+_EXACT = (
+    "name",
+    "started_at",
+    "training_set",
+    "git_commit",
+    "git_dirty",
+    "group",
+    "parent",
+    "notes",
+    "user",
+    "patch_sha256",
+)
 _MAPPINGS = ("params", "tags", "packages", "machine")
 
 

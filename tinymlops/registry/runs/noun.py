@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 
 from tinymlops.errors import DataError, NotFoundError, near
 from tinymlops.records import Artifact, LoggedModel, Metric, MetricSummary, Run, RunInput, RunRow
@@ -233,7 +234,7 @@ class Runs(Experiments):
         def work(tx: Transaction) -> None:
             record = row_of(tx, run)
             of_session = {
-                name: points_of(points.steps, points.values, points.times, record.session)
+                name: points._replace(sessions=np.full(points.size, record.session, np.int32))
                 for name, points in some.items()
             }
             store_points(tx, run, record.session, of_session)

@@ -16,7 +16,6 @@ from tinymlops.records import (
     RunInput,
     RunRow,
 )
-from tinymlops.records.record import Record
 from tinymlops.registry.runs.blocks import decode_block
 from tinymlops.registry.runs.experiments import DEFAULT
 from tinymlops.registry.runs.points import Points, in_order, joined
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
     import builtins
     from collections.abc import Mapping, Sequence
     from typing import Protocol
+
+    from tinymlops.records.record import Record
 
     T = TypeVar("T", bound=Record)
 
@@ -104,9 +105,9 @@ def read_run(source: Stored, run: str, *, console: bool = False) -> WholeRun | N
 
 def count_points(source: Stored, run: str) -> int:
     """Return how many points of a run are stored, superseded ones included."""
-    where = {"run": run}
-    sealed, others = source.list(MetricSeries, where=where), source.list(MetricChunk, where=where)
-    return sum(one.count for one in [*sealed, *others])
+    where: dict[str, object] = {"run": run}
+    sealed = sum(one.count for one in source.list(MetricSeries, where=where))
+    return sealed + sum(one.count for one in source.list(MetricChunk, where=where))
 
 
 def _points(source: Stored, run: str, name: str) -> Points:
