@@ -2,87 +2,13 @@
 
 import io
 import math
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from datetime import timedelta
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from carried import by_name
+from carried import START, by_name, row, system, write
 
 import tinymlops as tm
-
-SCHEMA = pa.schema(
-    [
-        ("project_id", pa.string()),
-        ("run_id", pa.string()),
-        ("attribute_path", pa.string()),
-        ("attribute_type", pa.string()),
-        ("step", pa.decimal128(18, 6)),
-        ("timestamp", pa.timestamp("ms", tz="UTC")),
-        ("int_value", pa.int64()),
-        ("float_value", pa.float64()),
-        ("string_value", pa.string()),
-        ("bool_value", pa.bool_()),
-        ("datetime_value", pa.timestamp("ms", tz="UTC")),
-        ("string_set_value", pa.list_(pa.string())),
-        ("file_value", pa.struct([("path", pa.string())])),
-        (
-            "histogram_value",
-            pa.struct([("type", pa.string()), ("edges", pa.list_(pa.float64())), ("values", pa.list_(pa.float64()))]),
-        ),
-    ]
-)
-START = datetime(2025, 3, 1, 12, tzinfo=UTC)
-VALUES = {
-    "int": "int_value",
-    "float": "float_value",
-    "float_series": "float_value",
-    "string": "string_value",
-    "string_series": "string_value",
-    "bool": "bool_value",
-    "datetime": "datetime_value",
-    "string_set": "string_set_value",
-    "histogram_series": "histogram_value",
-    "file": "file_value",
-    "file_series": "file_value",
-    "file_set": "file_value",
-}
-
-
-def row(run, path, kind, value, step=None, *, project="team/wine", at=None):
-    """One attribute, or one point of a series."""
-    if kind.startswith("file") and value is not None:
-        value = {"path": value}
-    moment = at if at is not None else START + timedelta(seconds=float(step)) if step is not None else None
-    decimal = Decimal(step).quantize(Decimal("1.000000")) if step is not None else None
-    known = {"project_id": project, "run_id": run, "attribute_path": path, "attribute_type": kind}
-    return {**known, "step": decimal, "timestamp": moment, VALUES.get(kind, "string_value"): value}
-
-
-def write(folder, run, *parts, project="team_wine_0a1b"):
-    """Write the parts of a run as neptune-exporter names them."""
-    (folder / "data" / project).mkdir(parents=True, exist_ok=True)
-    for number, rows in enumerate(parts):
-        table = pa.Table.from_pylist(rows, schema=SCHEMA)
-        pq.write_table(table, folder / "data" / project / f"{run}_part_{number}.parquet", compression="snappy")
-
-
-def system(run, **more):
-    """The attributes that every run has."""
-    rows = [
-        row(run, "sys/id", "string", run),
-        row(run, "sys/custom_run_id", "string", f"custom {run}"),
-        row(run, "sys/creation_time", "datetime", START),
-        row(run, "sys/modification_time", "datetime", START + timedelta(hours=1)),
-        row(run, "sys/owner", "string", "ann"),
-        row(run, "sys/failed", "bool", False),
-        row(run, "sys/trashed", "bool", False),
-        row(run, "sys/state", "string", "inactive"),
-    ]
-    kinds = {bool: "bool", list: "string_set", str: "string", float: "float"}
-    return rows + [row(run, f"sys/{name}", kinds[type(value)], value) for name, value in more.items()]
 
 
 @pytest.fixture

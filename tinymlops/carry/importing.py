@@ -209,7 +209,8 @@ def _write(file: CarriedFile, stream: BinaryIO) -> None:
     if isinstance(file.content, bytes):
         stream.write(file.content)
     elif isinstance(file.content, Path):
-        stream.writelines(_pieces(file.content))
+        for piece in _pieces(file.content):  # noqa: FURB122 - the stream of a file that is published has no `writelines`
+            stream.write(piece)
     else:
         file.content.write_to(stream)
 
