@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import json
+import os
 import sqlite3
 import threading
 import urllib.parse
@@ -52,7 +53,8 @@ VALUES = {
     "file_series": "file_value",
     "file_set": "file_value",
 }
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(os.environ.get("TINYMLOPS_FIXTURES", Path(__file__).parent / "fixtures"))
+"""`make conformance` has the installed MLflow, tensorboardX and TensorBoard write them anew, and names where."""
 LINK = ".symlink"
 
 

@@ -310,6 +310,8 @@ def test_records_that_do_not_fit_are_refused_before_anything_is_written(workspac
         "are of several runs": lambda records: records["run"].update(id="0" * 32),
         "which is not in the archive": lambda records: records["artifacts"][0].update(sha256="0" * 64),
         "belongs to no run": lambda records: records.update(artifacts=[]),
+        "has the status 'odd'": lambda records: records["run"].update(status="odd"),
+        "has an artifact named '../x'": lambda records: records["artifacts"][0].update(name="../x"),
         "are not complete": lambda records: records.pop("models"),
     }
     for told, change in changes.items():

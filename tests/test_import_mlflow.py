@@ -6,6 +6,7 @@
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,8 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-from carried import FIXTURES, answering, by_name, unpacked, writing
+from carried import answering, by_name, unpacked, writing
+from command_line import run, succeed
 
 import tinymlops as tm
 from tinymlops.carry.mlflow.database import DatabaseStore
@@ -153,6 +155,14 @@ def test_artifacts_come_by_name(workspace, place):
     assert contents["table.csv"] == b"a,b\n1,2\n"
     assert set(contents) == {"notes/hello.txt", "notes/deep/more.json", "table.csv"}
     assert workspace.runs.read_artifact(runs["日本語 run"].id, "ordner/süß.txt") == "ü".encode()
+
+
+def test_models_and_their_versions_are_left_out_and_named(workspace, place):
+    told = imported(workspace, place).remarks
+    assert told == [
+        "logged models are left out with their files: double (1)",
+        "registered models are left out with their versions and aliases: Double It (2)",
+    ]
 
 
 def test_a_link_among_artifacts_is_told_and_not_followed(workspace, stores):
@@ -347,6 +357,24 @@ def test_an_import_that_was_killed_half_way_is_completed_by_the_next(workspace, 
     assert report.points == (POINTS + 60 * 400, POINTS + 60 * 400)
 
 
+def test_the_command_prints_a_line_for_each_run_and_the_counts(workspace, own, tmp_path):
+    words = ["import", "mlflow", own / "files", "--workspace", tmp_path / "shop.tm"]
+    said = succeed(*words)
+    assert re.search(r"^wine +parent +[0-9a-f]{12} +new +3 +1 +400 ", said, re.MULTILINE)
+    assert re.search(
+        r"^parent \([0-9a-f]{12}\): left out: artifact notes/link.txt is a symbolic link$", said, re.MULTILINE
+    )
+    assert "registered models are left out with their versions and aliases: Double It (2)" in said
+    assert "10 runs: 10 new; 4 experiments created\n414 points in the source, 414 here" in said
+    (damaged,) = [path for path in own.rglob("*/meta.yaml") if "run_name: failed" in path.read_text()]
+    damaged.write_text("")
+    again = run(*words, "--json")
+    told = json.loads(again.stdout)
+    assert (again.exit_code, told["complete"]) == (1, False)
+    assert told["outcomes"] == {"unchanged": 9, "not read": 1}
+    assert (told["points"], told["points_here"]) == (413, 413)
+
+
 def test_what_is_no_place_of_mlflow_is_refused(workspace, tmp_path, stores):
     (tmp_path / "text.db").write_text("no database")
     (tmp_path / "empty").mkdir()
@@ -428,4 +456,3 @@ def test_an_artifact_that_a_server_cannot_give_is_told(workspace, stores):
 
 def test_the_fixture_says_which_mlflow_wrote_it(stores):
     assert (stores / "version.txt").read_text().startswith("3.")
-    assert FIXTURES.joinpath("write_mlflow.py").exists()

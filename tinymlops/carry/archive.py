@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import struct
 import zipfile
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -34,6 +35,11 @@ _ENTRY = re.compile(
     r"(runs/[0-9a-f]{32}\.json|points/[0-9a-f]{32}\.parquet|console/[0-9a-f]{32}\.json|blobs/[0-9a-f]{64})"
 )
 _CHUNK = 1 << 20
+_UNREADABLE = (
+    *(zipfile.BadZipFile, zipfile.LargeZipFile, struct.error, msgspec.MsgspecError),
+    *(OSError, EOFError, ValueError, OverflowError, NotImplementedError, RuntimeError),
+)
+"""What `zipfile` raises at one damage or another."""
 _LARGEST_TEXT = 1 << 30
 """Bytes of an entry that is read as a whole."""
 
@@ -119,7 +125,7 @@ class ArchiveReader:
             raise NotFoundError(f"there is no file {path}", hint="name one that `tinymlops runs export` wrote")
         try:
             self._zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        except _UNREADABLE as error:
             raise self._damaged(str(error)) from error
         try:
             self.manifest = self._read_manifest()
@@ -165,7 +171,7 @@ class ArchiveReader:
                 while piece := entry.read(_CHUNK):
                     digest.update(piece)
                     write(piece)
-        except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
+        except _UNREADABLE as error:
             raise self._damaged(f"{name}: {error}") from error
         if digest.hexdigest() != said.sha256:
             raise self._damaged(f"{name} is not what was written")
@@ -184,14 +190,7 @@ class ArchiveReader:
             if number != FORMAT:
                 raise DataError(f"{self._path} has the format {number}", hint="pip install --upgrade tinymlops")
             return msgspec.json.decode(content, type=Manifest)
-        except (
-            zipfile.BadZipFile,
-            EOFError,
-            msgspec.MsgspecError,
-            ValueError,
-            NotImplementedError,
-            RuntimeError,
-        ) as error:
+        except _UNREADABLE as error:
             raise self._damaged(f"its manifest cannot be read: {error}") from error
 
     def _check_entries(self, infos: dict[str, zipfile.ZipInfo]) -> None:

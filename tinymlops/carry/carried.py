@@ -154,7 +154,7 @@ def run_id_of(origin: str, *parts: str) -> str:
 
     Example:
         >>> run_id_of("neptune", "team/project", "SAN-1")
-        '7e4b20ce94ed3f0d3c0fd0c3d9abfb42'
+        'c98500ebb2eb0d1f384ba3fba4519e53'
     """
     text = "".join(f"{len(part.encode(errors='replace'))}:{part}" for part in (origin, *parts))
     return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:32]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +23,7 @@ __all__ = ["MOST_POINTS", "entries_of", "whole_run"]
 
 MOST_POINTS = 200_000_000
 """Points of a run in an archive: compressed columns may claim more than the memory holds."""
+_STATUSES = ("running", "finished", "failed", "killed")
 _COLUMNS = ["name", "step", "value", "time", "session"]
 
 
@@ -66,6 +68,11 @@ def whole_run(archive: ArchiveReader, run: str) -> WholeRun:
     named |= {one.run for one in whole.models} | {one.run for one in whole.console}
     if named | {whole.row.id} != {run}:
         raise IntegrityError(f"the records of run {run} are of several runs")
+    if whole.row.status not in _STATUSES:
+        raise IntegrityError(f"run {run} has the status {whole.row.status!r:.50}")
+    paths = [PurePosixPath(one.name) for one in whole.artifacts]
+    if strange := [path for path in paths if path.is_absolute() or ".." in path.parts or not path.parts]:
+        raise IntegrityError(f"run {run} has an artifact named {str(strange[0])!r:.80}")
     return whole
 
 

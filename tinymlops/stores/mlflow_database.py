@@ -79,11 +79,12 @@ class MlflowDatabase:
             (run,),
         )
 
-    def counts(self) -> tuple[int, int]:
-        """Return how many points and how many traces there are."""
-        ((points,),) = self._plain("SELECT count(*) FROM metrics")
-        traces = self._plain("SELECT count(*) FROM trace_info")[0][0] if "trace_info" in self._columns else 0
-        return points, traces
+    def traces(self) -> int:
+        """Return how many traces there are."""
+        if "trace_info" not in self._columns:
+            return 0
+        ((count,),) = self._plain("SELECT count(*) FROM trace_info")
+        return int(count)
 
     def params(self, run: str) -> dict[str, str]:
         """Return the parameters of a run."""
@@ -112,25 +113,20 @@ class MlflowDatabase:
         sql = "SELECT name, value FROM input_tags WHERE input_uuid = ? ORDER BY name"
         return [{**row, "tags": dict(self._plain(sql, (row["input_uuid"],)))} for row in found]
 
-    def models_of(self, run: str) -> list[Row]:
-        """Return the models that a run logged, as MLflow 3 keeps them, the oldest first."""
-        if "logged_models" not in self._columns:
-            return []
-        return self._rows(
-            "SELECT * FROM logged_models WHERE source_run_id = ? AND lifecycle_stage = 'active'"
-            " ORDER BY creation_timestamp_ms, model_id",
-            (run,),
-        )
-
-    def registered(self) -> tuple[list[Row], list[Row], list[Row]]:
-        """Return the registered models, their versions and their aliases."""
+    def models(self) -> tuple[list[str], dict[str, int]]:
+        """Return the names of the logged models of MLflow 3, and the registered ones with the number of their versions."""
+        logged: list[str] = []
+        if "logged_models" in self._columns:
+            logged = [
+                name for (name,) in self._plain("SELECT name FROM logged_models WHERE lifecycle_stage = 'active'")
+            ]
         if "registered_models" not in self._columns:
-            return [], [], []
-        models = self._rows("SELECT * FROM registered_models ORDER BY name")
-        versions = self._rows("SELECT * FROM model_versions ORDER BY name, version")
-        has_aliases = "registered_model_aliases" in self._columns
-        aliases = self._rows("SELECT * FROM registered_model_aliases ORDER BY name, alias") if has_aliases else []
-        return models, versions, aliases
+            return logged, {}
+        counted = (
+            "SELECT m.name, count(v.name) FROM registered_models m LEFT JOIN model_versions v ON v.name = m.name"
+            " GROUP BY m.name ORDER BY m.name"
+        )
+        return logged, dict(self._plain(counted))
 
     def _rows(self, sql: str, bound: Sequence[Any] = ()) -> list[Row]:
         names, rows = self._read(sql, bound)

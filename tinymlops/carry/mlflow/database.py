@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from tinymlops.carry.mlflow.artifacts import ArtifactRoots, files_in
-from tinymlops.carry.mlflow.raw import MlflowRun, experiment_of, input_of
+from tinymlops.carry.mlflow.raw import MlflowRun, experiment_of, input_of, models_left_out
 from tinymlops.errors import NotFoundError
 from tinymlops.stores.mlflow_database import MlflowDatabase
 
@@ -55,7 +55,7 @@ class DatabaseStore:
             left_out.append(why)
         return MlflowRun(
             id=key,
-            name=row.get("name") or tags.get("mlflow.runName", ""),
+            name=row.get("name") or "",
             experiment=experiment.get("name"),
             status=row["status"] or "",
             started=row["start_time"],
@@ -83,7 +83,9 @@ class DatabaseStore:
         remarks = []
         if not self._roots.roots:
             remarks.append(f"{beside} has no mlartifacts or mlruns: name the directory of artifacts with --artifacts")
-        _, traces = self._database.counts()
+        models, versions = self._database.models()
+        remarks += models_left_out(models, versions)
+        traces = self._database.traces()
         if traces:
             remarks.append(f"traces, which have no place here, left out: {traces:,}")
         return remarks

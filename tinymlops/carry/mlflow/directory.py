@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinymlops.carry.mlflow.artifacts import ArtifactRoots, files_in
-from tinymlops.carry.mlflow.raw import MlflowRun, experiment_of, input_of
+from tinymlops.carry.mlflow.raw import MlflowRun, experiment_of, input_of, models_left_out
 from tinymlops.errors import DataError, NotFoundError
 from tinymlops.stores.publish import open_regular
 
@@ -49,6 +49,8 @@ class DirectoryStore:
                 hint="name the directory mlruns, mlflow.db or the address of a server",
             )
         self._runs = self._found_runs()
+        logged = [folder for one in self._experiments for folder in self._with_meta(one / "models")]
+        self.remarks += models_left_out(map(self._model_name, logged), self._registered())
 
     def experiments(self) -> list[CarriedExperiment]:
         """Return the experiments; those of the trash are deleted."""
@@ -70,7 +72,7 @@ class DirectoryStore:
             left_out.append(why or "its directory of artifacts is missing")
         return MlflowRun(
             id=str(meta.get("run_id") or meta.get("run_uuid")),
-            name=str(meta.get("run_name") or tags.get("mlflow.runName", "")),
+            name=str(meta.get("run_name") or ""),
             experiment=self._experiments[path.parent].get("name"),
             status=_STATUSES.get(meta.get("status"), str(meta.get("status"))),  # type: ignore[arg-type]
             started=_whole(meta.get("start_time")),
@@ -100,6 +102,15 @@ class DirectoryStore:
             if "run_id" in meta or "run_uuid" in meta:
                 found.append((_whole(meta.get("start_time")) or 0, str(run.relative_to(self._path)), run))
         return {key: run for _, key, run in sorted(found)}
+
+    def _model_name(self, folder: Path) -> str:
+        try:
+            return str(self._meta(folder).get("name"))
+        except DataError:
+            return folder.name
+
+    def _registered(self) -> dict[str, int]:
+        return {one.name: len(self._with_meta(one)) for one in self._with_meta(self._path / "models")}
 
     def _with_meta(self, folder: Path) -> list[Path]:
         if not folder.is_dir():

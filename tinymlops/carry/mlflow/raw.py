@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import sys
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,11 +26,13 @@ from tinymlops.registry.runs.points import Points
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["MlflowRun", "MlflowSource", "Store", "experiment_of", "input_of"]
+__all__ = ["MlflowRun", "MlflowSource", "Store", "experiment_of", "input_of", "models_left_out"]
 
 _MILLI = 1_000
 _ID = re.compile(r"[0-9a-f]{32}")
 _NOTE, _PARENT, _COMMIT = "mlflow.note.content", "mlflow.parentRunId", "mlflow.source.git.commit"
+_FIELDS = {_NOTE, _PARENT, "mlflow.runName"}
+"""Tags of a run that are fields here."""
 _CONTEXT = "mlflow.data.context"
 _STATUSES = {
     "RUNNING": "running",
@@ -155,6 +158,24 @@ def input_of(row: Mapping[str, Any], tags: Mapping[str, str]) -> CarriedInput:
     )
 
 
+def models_left_out(names: Iterable[str], versions: Mapping[str, int]) -> list[str]:
+    """Return the lines that say which logged and registered models do not come.
+
+    Args:
+        names: Of the logged models that MLflow 3 keeps beside the runs.
+        versions: The registered models, and how many versions each has.
+    """
+    logged = Counter(names)
+    said = []
+    if logged:
+        listed = ", ".join(f"{name} ({count})" for name, count in sorted(logged.items()))
+        said.append(f"logged models are left out with their files: {listed}")
+    if versions:
+        listed = ", ".join(f"{name} ({count})" for name, count in sorted(versions.items()))
+        said.append(f"registered models are left out with their versions and aliases: {listed}")
+    return said
+
+
 def _carried(run: MlflowRun) -> CarriedRun:
     started = instant((run.started or 0) * _MILLI)
     ended = instant(run.ended * _MILLI) if run.ended is not None else None
@@ -162,14 +183,14 @@ def _carried(run: MlflowRun) -> CarriedRun:
     carried = CarriedRun(
         id=_id(run.id),
         foreign=run.id,
-        name=run.name or run.id,
+        name=run.name or run.tags.get("mlflow.runName") or run.id,
         experiment=run.experiment,
         status=_STATUSES.get(run.status, "running"),
         started_at=started,
         ended_at=ended,
         deleted_at=_deleted_at(run),
         params=dict(run.params),
-        tags={name: value for name, value in run.tags.items() if name != _NOTE},
+        tags={name: value for name, value in run.tags.items() if name not in _FIELDS},
         files=list(run.files),
         inputs=list(run.inputs),
         parent=_id(parent) if parent else None,

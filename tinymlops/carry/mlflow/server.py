@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tinymlops.carry.carried import CarriedFile
 from tinymlops.carry.mlflow.asking import Asking
-from tinymlops.carry.mlflow.raw import MlflowRun, experiment_of, input_of
+from tinymlops.carry.mlflow.raw import MlflowRun, experiment_of, input_of, models_left_out
 from tinymlops.errors import DataError, NotFoundError, TinyMLOpsError
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ServerStore"]
 
-_PAGE, _POINTS = 1_000, 25_000
+_FEW, _PAGE, _POINTS = 50, 1_000, 25_000
 _DEEPEST = 50
 """Directories within directories of artifacts: a server that lists more lists itself."""
 
@@ -38,6 +39,7 @@ class ServerStore:
             self._asking.close()
             raise
         self._experiments = {str(row["experiment_id"]): row for row in rows}
+        self.remarks += models_left_out(self._logged(), self._registered())
         self._runs: dict[str, str] | None = None
 
     def experiments(self) -> list[CarriedExperiment]:
@@ -62,7 +64,7 @@ class ServerStore:
         names = [metric["key"] for metric in data.get("metrics", [])]
         return MlflowRun(
             id=key,
-            name=info.get("run_name") or tags.get("mlflow.runName", ""),
+            name=info.get("run_name") or "",
             experiment=self._experiments.get(str(info["experiment_id"]), {}).get("name"),
             status=info.get("status", ""),
             started=_whole(info.get("start_time")),
@@ -80,6 +82,21 @@ class ServerStore:
     def close(self) -> None:
         """Close the connections."""
         self._asking.close()
+
+    def _logged(self) -> list[str]:
+        """Return the names of the logged models; a server before MLflow 3 has none."""
+        query = {"experiment_ids": list(self._experiments), "max_results": _FEW}
+        try:
+            return [one["info"]["name"] for one in self._asking.pages("POST", "logged-models/search", "models", query)]
+        except (DataError, NotFoundError):
+            return []
+
+    def _registered(self) -> dict[str, int]:
+        try:
+            versions = self._asking.pages("GET", "model-versions/search", "model_versions", {"max_results": _PAGE})
+            return dict(Counter(one["name"] for one in versions))
+        except (DataError, NotFoundError):
+            return {}
 
     def _infos(self, experiment: str) -> Iterator[dict[str, Any]]:
         query = {"experiment_ids": [experiment], "run_view_type": "ALL", "max_results": _PAGE}

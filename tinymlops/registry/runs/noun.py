@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
 
 from tinymlops.errors import DataError, NotFoundError, near
 from tinymlops.records import Artifact, LoggedModel, Metric, MetricSummary, Run, RunInput, RunRow
@@ -17,7 +16,7 @@ from tinymlops.registry.runs.curves import Curve, curve_of
 from tinymlops.registry.runs.deleting import delete_run, restore_run, trash_run
 from tinymlops.registry.runs.experiments import Experiments, experiment_in
 from tinymlops.registry.runs.log import RunLog
-from tinymlops.registry.runs.points import Points, points_of
+from tinymlops.registry.runs.points import Points, in_session, points_of
 from tinymlops.registry.runs.reading import metrics_of, points_of_metric, summaries_of, with_metrics
 from tinymlops.registry.runs.storing import seal, store_points
 from tinymlops.registry.runs.values import (
@@ -233,10 +232,7 @@ class Runs(Experiments):
 
         def work(tx: Transaction) -> None:
             record = row_of(tx, run)
-            of_session = {
-                name: points._replace(sessions=np.full(points.size, record.session, np.int32))
-                for name, points in some.items()
-            }
+            of_session = {name: in_session(points, record.session) for name, points in some.items()}
             store_points(tx, run, record.session, of_session)
             if record.status != "running":
                 seal(tx, run, some)

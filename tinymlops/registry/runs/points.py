@@ -17,7 +17,17 @@ from tinymlops.errors import IntegrityError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Points", "decode_chunk", "encode_chunk", "in_order", "joined", "no_points", "points_of", "split"]
+__all__ = [
+    "Points",
+    "decode_chunk",
+    "encode_chunk",
+    "in_order",
+    "in_session",
+    "joined",
+    "no_points",
+    "points_of",
+    "split",
+]
 
 Floats = npt.NDArray[np.float64]
 Times = npt.NDArray[np.int64]
@@ -60,6 +70,11 @@ def points_of(steps: Sequence[float], values: Sequence[float], times: Sequence[i
         np.asarray(times, np.int64),
         np.full(len(steps), session, np.int32),
     )
+
+
+def in_session(points: Points, session: int) -> Points:
+    """Return points as those of one session."""
+    return points._replace(sessions=np.full(points.size, session, np.int32))
 
 
 def joined(parts: Sequence[Points]) -> Points:
