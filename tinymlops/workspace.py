@@ -91,9 +91,7 @@ def restore(backup: str | Path, path: str | Path) -> Backup:
         return restored(source, Path(path), actor=system_user(), advance=advance)
 
 
-class Workspace(
-    DefinitionVerbs, RowVerbs, FeatureVerbs, ModelVerbs, ExperimentVerbs, CarryVerbs, UpkeepVerbs
-):
+class Workspace(DefinitionVerbs, RowVerbs, FeatureVerbs, ModelVerbs, ExperimentVerbs, CarryVerbs, UpkeepVerbs):
     """A project's state: definitions, history, features, runs, models and predictions. Made by `connect`.
 
     A context manager. The verbs of the daily path are its methods; the rest lives on what it hands out.
