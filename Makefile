@@ -4,6 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PEERS  ?= .venv-peers
 MLFLOW ?= .venv-mlflow
+EVENTS ?= .venv-events
 # How many processes `make test` runs tests in.
 WORKERS ?= 2
 # How many times the examples of `make test`, and where the search begins.
@@ -15,7 +16,7 @@ RULES  := $(addprefix tests/test_,$(addsuffix .py,point_in_time_join historical_
 # A program that a test starts is slow where it compiles all its modules once more.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test checks kernels fuzz torture bench bench-peers bench-mlflow clean
+.PHONY: demo test checks kernels fuzz torture bench bench-peers bench-mlflow conformance conformance-imports clean
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -72,5 +73,19 @@ $(MLFLOW)/.installed: pyproject.toml
 	$(MLFLOW)/bin/python -m pip install --quiet --group bench-mlflow
 	touch $@
 
+conformance: conformance-imports ## what others write and speak now, in environments of their own
+
+conformance-imports: $(VENV)/.installed $(MLFLOW)/.installed $(EVENTS)/.installed ## imports of what MLflow, tensorboardX and TensorBoard write
+	mkdir -p build/fixtures
+	$(MLFLOW)/bin/python tests/fixtures/write_mlflow.py build/fixtures/mlflow.zip
+	$(EVENTS)/bin/python tests/fixtures/write_tensorboard.py build/fixtures/tensorboard.zip
+	TINYMLOPS_FIXTURES=build/fixtures $(BIN)/python -m pytest tests/test_import_mlflow.py tests/test_import_tensorboard.py
+
+$(EVENTS)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(EVENTS)
+	$(EVENTS)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(EVENTS)/bin/python -m pip install --quiet --group conformance-events
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(PEERS) $(MLFLOW) build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(PEERS) $(MLFLOW) $(EVENTS) build dist .mypy_cache .ruff_cache .pytest_cache

@@ -4,10 +4,12 @@ import contextlib
 import itertools
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 import polars as pl
 import pytest
 import typer
+from carried import neptune_export, unpacked
 from command_line import SHOP, ask, launch, refused, registered_shop, run, succeed, write_shop
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
@@ -155,6 +157,16 @@ class Superseded:
         return "sizes@v1"
 
 
+class Exported:
+    """A file of runs, written when it is typed."""
+
+    def __str__(self):
+        path = Path("exported.zip").resolve()
+        with contextlib.suppress(tm.TinyMLOpsError), tm.connect("shop.tm") as ws:
+            ws.export_runs(path)
+        return str(path)
+
+
 def with_view(project, entity, window):
     def sizes(things: tm.Rows) -> tm.Features:
         return {"size": things["size"].sum(window=window)}
@@ -172,6 +184,9 @@ def invocations(tmp_path):
     return {
         ("init",): [tmp_path / "new"],
         ("import", "feast"): [feast_repository(tmp_path), "--output", tmp_path / "imported"],
+        ("import", "mlflow"): [unpacked("mlflow", tmp_path / "mlflow") / "database"],
+        ("import", "neptune"): [neptune_export(tmp_path / "neptune")],
+        ("import", "tensorboard"): [unpacked("tensorboard", tmp_path / "tensorboard") / "logs"],
         ("plan",): [],
         ("apply",): ["-m", "why not"],
         ("status",): [],
@@ -236,6 +251,8 @@ def invocations(tmp_path):
         ("experiments", "restore"): [AnExperiment()],
         ("runs", "ablation"): ["what helps"],
         ("runs", "sweep"): ["tuned"],
+        ("runs", "export"): ["--output", tmp_path / "runs.zip"],
+        ("runs", "import"): [Exported()],
         ("models", "list"): [],
         ("models", "show"): ["buy@champion"],
         ("models", "register"): ["other", "--run", "baseline"],

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, overload
 
 from tinymlops.errors import DataError
 from tinymlops.times import Clock, system_clock
+from tinymlops.verbs.carrying import CarryVerbs
 from tinymlops.verbs.definitions import DefinitionVerbs
 from tinymlops.verbs.experiments import ExperimentVerbs
 from tinymlops.verbs.features import FeatureVerbs
@@ -90,7 +91,7 @@ def restore(backup: str | Path, path: str | Path) -> Backup:
         return restored(source, Path(path), actor=system_user(), advance=advance)
 
 
-class Workspace(DefinitionVerbs, RowVerbs, FeatureVerbs, ModelVerbs, ExperimentVerbs, UpkeepVerbs):
+class Workspace(DefinitionVerbs, RowVerbs, FeatureVerbs, ModelVerbs, ExperimentVerbs, CarryVerbs, UpkeepVerbs):
     """A project's state: definitions, history, features, runs, models and predictions. Made by `connect`.
 
     A context manager. The verbs of the daily path are its methods; the rest lives on what it hands out.

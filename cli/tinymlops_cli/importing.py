@@ -1,4 +1,4 @@
-"""`import feast`: a project made of a Feast repository, and a line for each definition of what became of it."""
+"""`import`: a project made of a Feast repository, and the runs of other tools; a line says what became of each thing."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +7,7 @@ import typer
 
 from tinymlops.config import FILE_NAME
 from tinymlops.errors import ConflictError, DataError
+from tinymlops_cli.carrying import imported
 from tinymlops_cli.commands import command, group
 from tinymlops_cli.output import Answer, Table
 from tinymlops_cli.session import Session
@@ -18,8 +19,11 @@ _FEATURES = "features.py"
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    inner = group(app, "import", "A project made of another tool's.")
+    inner = group(app, "import", "A project made of another tool's, and its runs.")
     command(inner)(feast)
+    command(inner)(mlflow)
+    command(inner)(neptune)
+    command(inner)(tensorboard)
 
 
 def feast(
@@ -49,6 +53,54 @@ def feast(
     view += [f"wrote {output / name}" for name in (_FEATURES, FILE_NAME)]
     view += ["", "next:", *(f"  {line}" for line in following)]
     return Answer({"directory": output, "files": [_FEATURES, FILE_NAME], "lines": lines, "next": following}, view)
+
+
+def mlflow(
+    session: Session,
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="PATH_OR_URI", help="mlflow.db, the directory mlruns, or a server: http://localhost:5000."
+        ),
+    ],
+    *,
+    artifacts: Annotated[
+        list[Path],
+        typer.Option(metavar="DIR", resolve_path=True, help="A directory of artifacts elsewhere; may be repeated."),
+    ] = [],  # noqa: B006 - typer copies it
+) -> Answer:
+    """Import the runs of MLflow; again, and it adds what has grown. Nothing is written there."""
+    where = source if "://" in source else str(Path(source).resolve())
+    return imported(session.workspace.import_runs(where, origin="mlflow", files=artifacts))
+
+
+def neptune(
+    session: Session,
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", resolve_path=True, help="What neptune-exporter wrote: data and files.")
+    ],
+    *,
+    files: Annotated[
+        Path | None, typer.Option(metavar="DIR", resolve_path=True, help="Its directory of files, if it is elsewhere.")
+    ] = None,
+) -> Answer:
+    """Import the runs that neptune-exporter wrote to Parquet; again, and it adds what has grown."""
+    folders = [files] if files is not None else []
+    return imported(session.workspace.import_runs(directory, origin="neptune", files=folders))
+
+
+def tensorboard(
+    session: Session,
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", resolve_path=True, help="What `tensorboard --logdir` gets.")
+    ],
+    *,
+    experiment: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The experiment of the runs; by default the directory's name.")
+    ] = None,
+) -> Answer:
+    """Import TensorBoard's event files: a run for each directory; again, and it adds what has grown."""
+    return imported(session.workspace.import_runs(directory, origin="tensorboard", experiment=experiment))
 
 
 def _write(directory: Path, texts: dict[str, str]) -> None:

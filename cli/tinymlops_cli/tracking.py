@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tinymlops_cli import completion, run_changes, run_findings
+from tinymlops_cli.carrying import export_runs, import_runs
 from tinymlops_cli.commands import command, group
 from tinymlops_cli.failures import UsageError
 from tinymlops_cli.output import Answer, Table
@@ -37,6 +38,8 @@ def add_to(app: typer.Typer) -> None:
     run_changes.add_to(runs)
     run_changes.add_experiments_to(app)
     run_findings.add_to(runs)
+    command(runs, "export")(export_runs)
+    command(runs, "import")(import_runs)
     models = group(app, "models", "Registered models.")
     command(models, "list")(list_models)
     command(models, "show")(show_model)

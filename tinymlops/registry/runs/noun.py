@@ -17,7 +17,7 @@ from tinymlops.registry.runs.deleting import delete_run, restore_run, trash_run
 from tinymlops.registry.runs.experiments import experiment_in
 from tinymlops.registry.runs.keeping import KeptByRuns
 from tinymlops.registry.runs.log import RunLog
-from tinymlops.registry.runs.points import Points, points_of
+from tinymlops.registry.runs.points import Points, in_session, points_of
 from tinymlops.registry.runs.reading import metric_parts, metrics_of, points_of_metric, summaries_of, with_metrics
 from tinymlops.registry.runs.standing import RunSurroundings
 from tinymlops.registry.runs.storing import seal, store_points
@@ -243,7 +243,8 @@ class Runs(KeptByRuns):
 
         def work(tx: Transaction) -> None:
             record = row_of(tx, run)
-            store_points(tx, run, record.session, some)
+            of_session = {name: in_session(points, record.session) for name, points in some.items()}
+            store_points(tx, run, record.session, of_session)
             if record.status != "running":
                 seal(tx, run, some)
 

@@ -23,6 +23,7 @@ __all__ = [
     "decode_chunk",
     "encode_chunk",
     "in_order",
+    "in_session",
     "joined",
     "no_points",
     "points_of",
@@ -70,6 +71,11 @@ def points_of(steps: Sequence[float], values: Sequence[float], times: Sequence[i
         np.asarray(times, np.int64),
         np.full(len(steps), session, np.int32),
     )
+
+
+def in_session(points: Points, session: int) -> Points:
+    """Return points as those of one session."""
+    return points._replace(sessions=np.full(points.size, session, np.int32))
 
 
 def joined(parts: Sequence[Points]) -> Points:

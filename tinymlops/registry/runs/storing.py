@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from tinymlops.stores.transaction import Transaction
 
-__all__ = ["all_points", "points_in", "pyramid_of_sealed", "remove_points", "seal", "store_points"]
+__all__ = ["all_points", "points_in", "pyramid_of_sealed", "remove_points", "seal", "store_points", "store_sealed"]
 
 _MOST_CHUNKS = 512
 """Chunks of a metric: a run that goes on for days is sealed this often."""
@@ -76,6 +76,28 @@ def store_points(tx: Transaction, run: str, session: int, series: Mapping[str, P
             full.append(name)
     if full:
         seal(tx, run, full)
+
+
+def store_sealed(tx: Transaction, run: str, series: Mapping[str, Points]) -> None:
+    """Add metrics that a run does not have yet, sealed, as points that will hardly become more.
+
+    Args:
+        tx: The transaction.
+        run: The run's id.
+        series: The metric's name to its points, of any sessions; at least one each.
+    """
+    blocks: list[MetricSeries] = []
+    pyramids, summaries = [], []
+    for name, points in series.items():
+        counted, superseded = split(in_order(points))
+        blocks += _blocks(run, name, counted, superseded=False)
+        blocks += _blocks(run, name, superseded, superseded=True)
+        if counted.size > BLOCK:
+            pyramids.append(MetricPyramid(run=run, name=name, count=counted.size, content=encode_pyramid(counted)))
+        summaries.append(summary_of(run, name, counted))
+    tx.insert_many(blocks)
+    tx.insert_many(pyramids)
+    tx.insert_many(summaries)
 
 
 def seal(tx: Transaction, run: str, names: Iterable[str] | None = None) -> None:

@@ -1,0 +1,1 @@
+"""Runs of MLflow: from its database, its `mlruns` directory, or its server."""
