@@ -17,7 +17,6 @@ from tinymlops.features.history.sources import SYSTEM
 from tinymlops.features.history.stored import current_rows, stored_rows
 from tinymlops.features.law.lineage import lineage_table
 from tinymlops.records import TABLES, Record
-from tinymlops.registry.runs.reading import metrics_table
 from tinymlops.stores.engine import SCHEMA, fold
 
 if TYPE_CHECKING:
@@ -108,6 +107,8 @@ def _table(context: Context, name: str) -> pl.DataFrame:
     if short == _TABLES:
         return _listed(_known(context))
     if short == _METRICS:
+        from tinymlops.registry.runs.reading import metrics_table
+
         columns = metrics_table(context.environment.database)
         strings = {"run": pl.String, "name": pl.String}
         return pl.DataFrame(columns, schema_overrides=strings).with_columns(pl.col("at").cast(_TIME))

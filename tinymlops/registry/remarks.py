@@ -11,7 +11,7 @@ from tinymlops.errors import ConflictError, DataError, DefinitionError, NotFound
 from tinymlops.records import Definition, LoggedModel, Mark, ModelAlias, ModelVersion, Note, RunRow
 from tinymlops.references import Reference
 from tinymlops.registry.predictions import predictions_by_version
-from tinymlops.registry.runs.reading import with_metrics
+from tinymlops.registry.runs.summed import with_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

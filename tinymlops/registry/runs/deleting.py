@@ -12,13 +12,16 @@ from tinymlops.records import (
     ConsoleText,
     DeletedRun,
     LoggedModel,
+    MetricChunk,
+    MetricPyramid,
+    MetricSeries,
+    MetricSummary,
     ModelVersion,
     Run,
     RunInput,
     RunRow,
 )
 from tinymlops.registry.runs.changing import row_of
-from tinymlops.registry.runs.storing import remove_points
 from tinymlops.stores.references import named_files
 
 if TYPE_CHECKING:
@@ -56,7 +59,7 @@ def delete_run(scope: Scope, run: Run) -> None:
         row_of(tx, run.id)
         _require_unpinned(tx, run)
         freed = _hashes_of(tx, run.id)
-        remove_points(tx, run.id)
+        _remove_points(tx, run.id)
         for cls in (Artifact, LoggedModel, RunInput, ConsoleText):
             tx.delete(cls, run=run.id)
         tx.delete(RunRow, id=run.id)
@@ -103,3 +106,9 @@ def _free(scope: Scope, hashes: set[str]) -> None:
     with environment.gc_lock.exclusive(deadline=_PATIENCE):
         named = {file.sha256 for file in named_files(environment.database.rows)}
         environment.blobs.remove(hashes - named)
+
+
+def _remove_points(tx: Transaction, run: str) -> None:
+    """Remove every point of a run."""
+    for cls in (MetricChunk, MetricSeries, MetricPyramid, MetricSummary):
+        tx.delete(cls, run=run)

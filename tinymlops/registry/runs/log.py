@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from tinymlops.errors import TinyMLOpsError
 from tinymlops.registry.runs.changing import RunChange, changed
 from tinymlops.registry.runs.console import ConsoleChange, store_console
-from tinymlops.registry.runs.points import points_of
-from tinymlops.registry.runs.storing import store_points
 from tinymlops.stores.buffer import Buffer
 
 if TYPE_CHECKING:
@@ -198,6 +196,9 @@ def _by_run(pending: Sequence[Logged]) -> dict[str, _OfRun]:
 
 
 def _store_one(tx: Transaction, run: str, logged: _OfRun) -> None:
+    from tinymlops.registry.runs.points import points_of
+    from tinymlops.registry.runs.storing import store_points
+
     changed(tx, run, logged.changes)
     for change in logged.console:
         store_console(tx, change)

@@ -9,30 +9,25 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tinymlops.errors import DataError, NotFoundError, near
-from tinymlops.records import Artifact, LoggedModel, Metric, MetricSummary, Run, RunInput, RunRow
+from tinymlops.records import Artifact, LoggedModel, Run, RunInput, RunRow
 from tinymlops.registry.run_search import find_runs
 from tinymlops.registry.runs.changing import RunChange, changed, row_of
-from tinymlops.registry.runs.curves import Curve, curve_of
 from tinymlops.registry.runs.deleting import delete_run, restore_run, trash_run
 from tinymlops.registry.runs.experiments import experiment_in
-from tinymlops.registry.runs.keeping import KeptByRuns
 from tinymlops.registry.runs.log import RunLog
-from tinymlops.registry.runs.points import Points, in_session, points_of
-from tinymlops.registry.runs.reading import metric_parts, metrics_of, points_of_metric, summaries_of, with_metrics
+from tinymlops.registry.runs.measuring import MeasuredRuns
 from tinymlops.registry.runs.standing import RunSurroundings
-from tinymlops.registry.runs.storing import seal, store_points
+from tinymlops.registry.runs.summed import with_metrics
 from tinymlops.registry.runs.values import (
     checked_file_name,
     checked_name,
     checked_text,
-    number,
     scalars,
     step_of,
     tags_of,
 )
 from tinymlops.secrets import without_secrets
 from tinymlops.stores.pseudonyms import FreeText
-from tinymlops.times import to_micros
 
 if TYPE_CHECKING:
     import builtins
@@ -49,7 +44,7 @@ _ENDED = ("finished", "failed", "killed")
 _LONGEST_ERROR = 2_000
 
 
-class Runs(KeptByRuns):
+class Runs(MeasuredRuns):
     """The experiment runs of a workspace.
 
     Args:
@@ -198,60 +193,6 @@ class Runs(KeptByRuns):
         """Give a run another name."""
         return self._change(RunChange(run, fields={"name": checked_name(name, "a run's name")}))
 
-    def log_metrics(
-        self, run: str, metrics: Mapping[str, float], *, step: float | None = None, at: datetime | None = None
-    ) -> None:
-        """Add one value to each metric, and return when they are durable.
-
-        Args:
-            run: Its id.
-            metrics: Name to value; NaN is stored, because a diverged loss is a fact.
-            step: The step of the training, whole or not; by default one after the metric's last step, from 0 on.
-            at: When it was; by default now.
-        """
-        values = {checked_name(name, "a metric's name"): number(name, value) for name, value in metrics.items()}
-        fixed = None if step is None else step_of(step)
-        time = to_micros(at or self._scope.clock())
-        if not values:
-            return
-
-        def work(tx: Transaction) -> None:
-            session = row_of(tx, run).session
-            steps = _next_steps(tx, run, values) if fixed is None else dict.fromkeys(values, fixed)
-            store_points(
-                tx,
-                run,
-                session,
-                {name: points_of([steps[name]], [value], [time], session) for name, value in values.items()},
-            )
-
-        self.log.flush()
-        self._scope.write_together(work)
-
-    def log_points(self, run: str, series: Mapping[str, Points]) -> None:
-        """Add many points, and return when they are durable; one that is there already counts once.
-
-        Args:
-            run: Its id.
-            series: The metric's name to its points, in the order of logging; their sessions do not matter.
-        """
-        for name, points in series.items():
-            checked_name(name, "a metric's name")
-            for step in (points.steps.min(), points.steps.max()) if points.size else ():
-                step_of(step)
-        some = {name: points for name, points in series.items() if points.size}
-
-        def work(tx: Transaction) -> None:
-            record = row_of(tx, run)
-            of_session = {name: in_session(points, record.session) for name, points in some.items()}
-            store_points(tx, run, record.session, of_session)
-            if record.status != "running":
-                seal(tx, run, some)
-
-        if some:
-            self.log.flush()
-            self._scope.write_together(work)
-
     def log_input(self, record: RunInput) -> RunInput:
         """Say which dataset a run read; the same again replaces it."""
         with self._scope.write(audit=None) as tx:
@@ -341,6 +282,8 @@ class Runs(KeptByRuns):
         end = {"status": status, "ended_at": ended_at or self._scope.clock(), "error": text}
 
         def work(tx: Transaction) -> None:
+            from tinymlops.registry.runs.storing import seal
+
             changed(tx, run, [RunChange(run, fields=end)])
             seal(tx, run)
             tx.audit("run.finish", run, status=status)
@@ -397,62 +340,6 @@ class Runs(KeptByRuns):
         self.log.flush()
         return self._complete(self._database.list(RunRow, where={"parent": run}, order="started_at"))
 
-    def metric_parts(
-        self, runs: Sequence[str], parts: Sequence[str]
-    ) -> Mapping[str, dict[str, tuple[float | None, ...]]]:
-        """Return some numbers of each metric of some runs, by run and name: faster than `summaries`.
-
-        Args:
-            runs: Their ids.
-            parts: Such as `last`, `best` and `count`: fields of `MetricSummary`.
-        """
-        self.log.flush()
-        return metric_parts(self._database, runs, parts)
-
-    def metrics(self, run: str, name: str | None = None) -> builtins.list[Metric]:
-        """Return the metric values of a run that count, of one name or all, by name and step."""
-        self.log.flush()
-        return metrics_of(self._database, run, name)
-
-    def points(self, run: str, name: str, *, superseded: bool = False) -> Points:
-        """Return the points of a metric as arrays, in the order of steps.
-
-        Args:
-            run: Its id.
-            name: The metric's name.
-            superseded: Those that a resumed run logged again, in place of those that count.
-        """
-        self.log.flush()
-        return points_of_metric(self._database, run, name, superseded=superseded)
-
-    def curve(
-        self,
-        run: str,
-        name: str,
-        *,
-        pixels: int = 1000,
-        x: str = "step",
-        start: float | None = None,
-        stop: float | None = None,
-    ) -> Curve:
-        """Return at most four points a pixel of a metric: first, least, greatest and last of each pixel column.
-
-        Args:
-            run: Its id.
-            name: The metric's name.
-            pixels: The width to draw it at.
-            x: `step`, `time`, or the name of another metric that was logged at the same steps.
-            start: The first x to show.
-            stop: The last x to show.
-        """
-        self.log.flush()
-        return curve_of(self._database, run, name, pixels=pixels, x=x, start=start, stop=stop)
-
-    def summaries(self, runs: str | Sequence[str]) -> Mapping[str, builtins.list[MetricSummary]]:
-        """Return count, last, least, greatest and best value of each metric of some runs, by run."""
-        self.log.flush()
-        return summaries_of(self._database, [runs] if isinstance(runs, str) else runs)
-
     def models(self, run: str) -> builtins.list[LoggedModel]:
         """Return the models that a run logged, by name."""
         return self._database.list(LoggedModel, where={"run": run}, order="name")
@@ -508,8 +395,3 @@ class Runs(KeptByRuns):
             hint = near(reference, known, otherwise="" if known else "start one: ws.start_run('baseline')")
             raise NotFoundError(f"there is no run {reference!r}", hint=hint)
         return run
-
-
-def _next_steps(tx: Transaction, run: str, names: Iterable[str]) -> dict[str, float]:
-    last = {one.name: one.step for one in tx.list(MetricSummary, where={"run": run, "name": list(names)})}
-    return {name: last[name] + 1 if name in last else 0.0 for name in names}

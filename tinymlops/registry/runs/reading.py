@@ -1,36 +1,24 @@
-"""Read what runs logged: points, sums, and curves of few pixels."""
+"""Read the points that runs logged."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from tinymlops.records import Metric, MetricChunk, MetricSeries, MetricSummary, Run, RunRow
+from tinymlops.records import Metric, MetricChunk, MetricSeries
 from tinymlops.registry.runs.blocks import decode_block
 from tinymlops.registry.runs.points import Points, in_order, joined, split
 from tinymlops.registry.runs.storing import points_in
-from tinymlops.stores.rows import codec_for
+from tinymlops.registry.runs.summed import names_of_metrics
 from tinymlops.times import from_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     import numpy.typing as npt
 
     from tinymlops.stores.database import Database
 
-__all__ = [
-    "metric_parts",
-    "metrics_of",
-    "metrics_table",
-    "names_of_metrics",
-    "points_of_metric",
-    "summaries_of",
-    "with_metrics",
-]
+__all__ = ["metrics_of", "metrics_table", "points_of_metric"]
 
 
 def points_of_metric(database: Database, run: str, name: str, *, superseded: bool = False) -> Points:
@@ -40,18 +28,14 @@ def points_of_metric(database: Database, run: str, name: str, *, superseded: boo
         IntegrityError: If some are not what was written.
     """
     where: dict[str, object] = {"run": run, "name": name}
-    blocks = database.list(MetricSeries, where=where, order="block")
+    # Chunks first: what is sealed between the two reads is there twice then, and points that are equal are one.
     chunks = database.list(MetricChunk, where=where, order="id")
+    blocks = database.list(MetricSeries, where=where, order="block")
     if not chunks:
         wanted = [decode_block(one.content) for one in blocks if one.superseded == superseded]
         return joined(wanted)
     every = joined([*(decode_block(one.content) for one in blocks), *map(points_in, chunks)])
     return split(in_order(every))[superseded]
-
-
-def names_of_metrics(database: Database, run: str) -> list[str]:
-    """Return the names of the metrics of a run, in order."""
-    return [one.name for one in database.list(MetricSummary, where={"run": run}, order="name")]
 
 
 def metrics_of(database: Database, run: str, name: str | None) -> list[Metric]:
@@ -65,45 +49,6 @@ def metrics_of(database: Database, run: str, name: str | None) -> list[Metric]:
         )
         found += [Metric(run=run, name=one, step=s, value=v, at=from_micros(t)) for s, v, t in rows]
     return found
-
-
-def summaries_of(database: Database, runs: Sequence[str]) -> Mapping[str, list[MetricSummary]]:
-    """Return the sums of the metrics of some runs, by run, and by name within."""
-    found: dict[str, list[MetricSummary]] = defaultdict(list)
-    if runs:
-        for one in database.list(MetricSummary, where={"run": list(runs)}, order="name"):
-            found[one.run].append(one)
-    return found
-
-
-def metric_parts(
-    database: Database, runs: Sequence[str], parts: Sequence[str]
-) -> Mapping[str, dict[str, tuple[float | None, ...]]]:
-    """Return some numbers of each metric of some runs, by run, and by name within; faster than `summaries_of`.
-
-    Args:
-        database: Of the workspace.
-        runs: Their ids.
-        parts: Columns of `MetricSummary`, such as `last` and `best`.
-    """
-    codec = codec_for(MetricSummary)
-    run, name, *places = (codec.names.index(one) for one in ("run", "name", *parts))
-    found: dict[str, dict[str, tuple[float | None, ...]]] = defaultdict(dict)
-    condition, bound = codec.condition({"run": list(runs)})
-    with database.batches(codec.select + condition, bound) as batches:
-        for row in chain.from_iterable(map(codec.all_checked, batches)):
-            numbers = tuple(float(row[one]) if row[one].__class__ is str else row[one] for one in places)
-            found[row[run]][row[name]] = numbers
-    return {one: dict(sorted(metrics.items())) for one, metrics in found.items()}
-
-
-def with_metrics(database: Database, rows: Sequence[RunRow]) -> list[Run]:
-    """Return runs with the last value of each of their metrics."""
-    parts = metric_parts(database, [row.id for row in rows], ["last"])
-    last = {
-        run: {name: value for name, (value,) in metrics.items() if value is not None} for run, metrics in parts.items()
-    }
-    return [Run(**msgspec.structs.asdict(row), metrics=last.get(row.id, {})) for row in rows]
 
 
 def metrics_table(database: Database) -> Mapping[str, npt.NDArray[Any] | list[str]]:

@@ -6,7 +6,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
 
 from tinymlops.errors import IntegrityError
 from tinymlops.records import MetricChunk, MetricPyramid, MetricSeries, MetricSummary
@@ -17,6 +16,7 @@ from tinymlops.registry.runs.points import (
     decode_chunk,
     encode_chunk,
     in_order,
+    in_session,
     joined,
     points_of,
     split,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from tinymlops.stores.transaction import Transaction
 
-__all__ = ["all_points", "points_in", "pyramid_of_sealed", "remove_points", "seal", "store_points", "store_sealed"]
+__all__ = ["all_points", "points_in", "pyramid_of_sealed", "seal", "store_points", "store_sealed"]
 
 _MOST_CHUNKS = 512
 """Chunks of a metric: a run that goes on for days is sealed this often."""
@@ -51,9 +51,7 @@ def store_points(tx: Transaction, run: str, session: int, series: Mapping[str, P
         session: How often it was resumed.
         series: The metric's name to its points, in the order of logging; at least one each. Their sessions do not matter.
     """
-    series = {
-        name: points._replace(sessions=np.full(points.size, session, np.int32)) for name, points in series.items()
-    }
+    series = {name: in_session(points, session) for name, points in series.items()}
     tx.insert_many(_chunk(run, name, session, points) for name, points in series.items())
     known = {one.name: one for one in tx.list(MetricSummary, where={"run": run, "name": list(series)})}
     full: list[str] = []
@@ -116,8 +114,8 @@ def all_points(source: Listing, run: str, name: str) -> Points:
         IntegrityError: If some cannot be read.
     """
     where = {"run": run, "name": name}
-    sealed: list[MetricSeries] = source.list(MetricSeries, where=where, order="block")
     chunks: list[MetricChunk] = source.list(MetricChunk, where=where, order="id")
+    sealed: list[MetricSeries] = source.list(MetricSeries, where=where, order="block")
     return joined([*(decode_block(one.content) for one in sealed), *(points_in(one) for one in chunks)])
 
 
@@ -133,12 +131,6 @@ def pyramid_of_sealed(run: str, name: str, points: Points) -> MetricPyramid | No
     if points.size <= BLOCK:
         return None
     return MetricPyramid(run=run, name=name, count=points.size, content=encode_pyramid(points))
-
-
-def remove_points(tx: Transaction, run: str) -> None:
-    """Remove every point of a run."""
-    for cls in (MetricChunk, MetricSeries, MetricPyramid, MetricSummary):
-        tx.delete(cls, run=run)
 
 
 def _seal(tx: Transaction, summary: MetricSummary) -> None:
