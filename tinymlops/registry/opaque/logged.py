@@ -9,12 +9,12 @@ import msgspec
 
 from tinymlops.errors import ConflictError, DataError, NotFoundError
 from tinymlops.records import OpaqueFile, OpaqueModel, OpaqueVersion, RunModel
-from tinymlops.registry.labels import checked_label
+from tinymlops.registry.runs.values import checked_file_name
 from tinymlops.stores.pseudonyms import FreeText
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from tinymlops.records import Artifact
     from tinymlops.registry.scope import Scope
@@ -181,30 +181,33 @@ class OpaqueModels:
         """Return what these runs read and made."""
         return self._database.list(RunModel, where={"run": runs})
 
-    def put_file(self, model: str, name: str, published: Published) -> OpaqueFile:
-        """Name a file of a model; the caller keeps `gc` out between publishing it and this.
+    def put_file(self, model: str, name: str, publish: Callable[[], Published]) -> OpaqueFile:
+        """Store a file of a model.
 
         Args:
             model: Its id.
             name: A label, such as "data/model.skops".
-            published: The file in `blobs`.
+            publish: Stores the file in `blobs`.
 
         Raises:
             ConflictError: If a registered version has another file of that name.
         """
-        label = checked_label(name)
-        file = OpaqueFile(
-            model=model, name=label, sha256=published.sha256, bytes=published.bytes, at=self._scope.clock()
-        )
-        with self._scope.write("opaque_model.put_file", model, name=FreeText(label), sha256=file.sha256) as tx:
-            _of(tx, model)
-            before = tx.get(OpaqueFile, model=model, name=label)
-            is_other = before is not None and before.sha256 != file.sha256
-            if is_other and tx.list(OpaqueVersion, where={"model": model}, limit=1):
-                raise ConflictError(
-                    f"a version was registered of model {model}, so {label!r} stays as it is", hint="log a new model"
-                )
-            tx.put(file)
+        label = checked_file_name(name)
+        with self._scope.publishing():
+            published = publish()
+            file = OpaqueFile(
+                model=model, name=label, sha256=published.sha256, bytes=published.bytes, at=self._scope.clock()
+            )
+            with self._scope.write("opaque_model.put_file", model, name=FreeText(label), sha256=file.sha256) as tx:
+                _of(tx, model)
+                before = tx.get(OpaqueFile, model=model, name=label)
+                is_other = before is None or before.sha256 != file.sha256
+                if is_other and tx.list(OpaqueVersion, where={"model": model}, limit=1):
+                    raise ConflictError(
+                        f"a version was registered of model {model}, so its files stay as they are",
+                        hint="log a new model",
+                    )
+                tx.put(file)
         return file
 
     def files(self, model: str) -> builtins.list[OpaqueFile]:

@@ -207,6 +207,12 @@ class RegisteredModels:
         where = {} if name is None else {"name": name}
         return self._database.list(OpaqueVersion, where=where, order="-version")
 
+    def of_model(self, model: str) -> builtins.list[tuple[str, OpaqueVersion]]:
+        """Return the versions that were registered of an opaque model, each with the title of its name."""
+        titles = {one.name: one.title for one in self.list()}
+        versions = self._database.list(OpaqueVersion, where={"model": model}, order="registered_at")
+        return [(titles[one.name], one) for one in versions if one.name in titles]
+
     def change_version(
         self,
         title: str,

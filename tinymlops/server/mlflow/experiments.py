@@ -1,7 +1,5 @@
 """`experiments/`: what runs belong to."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 from litestar.handlers import HTTPRouteHandler
