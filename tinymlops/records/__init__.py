@@ -37,6 +37,7 @@ from tinymlops.records.tokens import Token, TokenUse
 from tinymlops.records.training_sets import TrainingSetBuild
 
 __all__ = [
+    "TABLES",
     "Access",
     "Artifact",
     "AuditEntry",
@@ -89,7 +90,6 @@ __all__ = [
     "Segment",
     "Signature",
     "SourceState",
-    "TABLES",
     "Token",
     "TokenUse",
     "TrainingSetBuild",

@@ -68,7 +68,7 @@ def create_app(
         before_request=refuse_unknown_parameters,
         after_request=encode_large,
         request_max_body_size=MAX_BODY,
-        exception_handlers=HANDLERS | {HTTPException: by_path},
+        exception_handlers={**HANDLERS, HTTPException: by_path},
         openapi_config=openapi_config(),
         logging_config=None,
         on_shutdown=[ws.flush],

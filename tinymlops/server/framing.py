@@ -31,7 +31,7 @@ class StrictConnection(h11.Connection):
         super().__init__(h11.SERVER, MOST_HEAD_BYTES)
         self._head = b""
 
-    def send(self, event: Event) -> bytes | None:
+    def send(self, event: Event) -> bytes | None:  # type: ignore[override]  # it has an overload for each event
         """Return the bytes of an event; the head of an answer waits for what comes next, so that both are written at once."""
         data = super().send(event)
         if isinstance(event, h11.Response) and data is not None:

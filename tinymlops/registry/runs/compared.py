@@ -161,7 +161,9 @@ def _text(value: _Sql, comparison: Comparison) -> _Sql:
 
 def _key(order: Order, lost: str) -> _Sql:
     if order.field.kind == "metric":
-        value = _Sql(f"(SELECT {_LAST} FROM metric_summaries m WHERE m.run = runs.id AND m.name = ?)", [order.field.name])
+        value = _Sql(
+            f"(SELECT {_LAST} FROM metric_summaries m WHERE m.run = runs.id AND m.name = ?)", [order.field.name]
+        )
     elif order.field.kind == "dataset":
         raise DataError("runs cannot be ordered by their datasets", hint="order by metrics, params, tags or attributes")
     else:

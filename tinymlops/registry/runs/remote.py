@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
@@ -11,7 +11,6 @@ from tinymlops.errors import ConflictError, DataError, NotFoundError, near
 from tinymlops.records import Artifact, Run, RunInput, RunModel, RunRow, TrainingSetBuild
 from tinymlops.registry.runs.changing import RunChange, changed, row_of
 from tinymlops.registry.runs.compared import compile_comparisons
-from tinymlops.registry.runs.points import Points
 from tinymlops.registry.runs.storing import seal, store_points
 from tinymlops.registry.runs.values import checked_file_name, checked_name, scalars, step_of, tags_of
 from tinymlops.stores.live_runs import HTTP
@@ -24,7 +23,8 @@ if TYPE_CHECKING:
     from io import BufferedReader
 
     from tinymlops.registry.comparisons import Comparison, Order
-    from tinymlops.registry.runs.noun import Runs
+    from tinymlops.registry.runs.log import RunLog
+    from tinymlops.registry.runs.points import Points
     from tinymlops.registry.scope import Scope
     from tinymlops.stores.publish import Published, Unfinished
     from tinymlops.stores.transaction import Transaction
@@ -45,6 +45,15 @@ class Batch(NamedTuple):
     """`name`, `notes` and `parent`."""
 
 
+class _Noun(Protocol):
+    """What is used of `Runs`, which this is a part of."""
+
+    log: RunLog
+
+    def get(self, reference: str) -> Run: ...
+    def of_ids(self, ids: Sequence[str]) -> list[Run]: ...
+
+
 class RemoteRuns:
     """Runs as clients over HTTP see them: by their full id, outside of the trash.
 
@@ -53,7 +62,7 @@ class RemoteRuns:
         runs: The noun that this is a part of.
     """
 
-    def __init__(self, scope: Scope, runs: Runs) -> None:
+    def __init__(self, scope: Scope, runs: _Noun) -> None:
         self._scope, self._runs = scope, runs
         self._database = scope.environment.database
 
@@ -96,6 +105,8 @@ class RemoteRuns:
 
         def work(tx: Transaction) -> None:
             before = _active(tx, run)
+            if fields.get("parent") == run:
+                raise DataError("a run cannot be the parent of itself", hint="name another run")
             for key in removed:
                 if key not in before.tags:
                     raise NotFoundError(f"the run has no tag {key[:100]!r}", hint=near(key, before.tags))
@@ -104,7 +115,10 @@ class RemoteRuns:
                 if before.status != "running":
                     seal(tx, run, batch.points)
             if change.params or change.tags or change.fields or removed:
-                changed(tx, run, [_without(before, change, removed)])
+                after = changed(tx, run, [change])
+                if removed:
+                    kept = {key: value for key, value in after.tags.items() if key not in removed}
+                    tx.update(msgspec.structs.replace(after, tags=kept))
             _seen(tx, run, now)
 
         self._runs.log.flush()
@@ -245,17 +259,6 @@ def _active(tx: Transaction, run: str) -> RunRow:
     if record.deleted_at is not None:
         raise ConflictError(f"run {run} is in the trash", hint="restore it first")
     return record
-
-
-def _without(before: RunRow, change: RunChange, removed: Sequence[str]) -> RunChange:
-    """Return a change that also removes tags."""
-    parent = change.fields.get("parent")
-    if parent == before.id:
-        raise DataError("a run cannot be the parent of itself", hint="name another run")
-    if not removed:
-        return change
-    kept = {key: value for key, value in {**before.tags, **change.tags}.items() if key not in removed}
-    return RunChange(change.run, params=change.params, fields={**change.fields, "tags": kept})
 
 
 def _seen(tx: Transaction, run: str, now: datetime) -> None:

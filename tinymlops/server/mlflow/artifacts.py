@@ -6,8 +6,9 @@ An upload is written to a temporary file as it comes, and takes its place when i
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 from litestar import Request, delete, get, put
 from litestar.exceptions import HTTPException
@@ -19,10 +20,9 @@ from tinymlops.errors import DataError, NotFoundError
 from tinymlops.records import Artifact, OpaqueFile
 from tinymlops.registry.runs.values import checked_file_name
 from tinymlops.server.mlflow.answers import Empty, Files
-from tinymlops.server.mlflow.errors import MLFLOW
 from tinymlops.server.mlflow.listing import below, listed
 from tinymlops.server.mlflow.mapping import artifact_uri
-from tinymlops.server.mlflow.routing import OPTIONS, gets
+from tinymlops.server.mlflow.routing import OPTIONS, gets, in_thread
 from tinymlops.server.route_class import ADMIN, READ, WRITE
 from tinymlops.stores.publish import Published, Unfinished
 from tinymlops.workspace import Workspace
@@ -37,8 +37,8 @@ _PIECE = 2**20
 _DISK = ThreadPoolExecutor(4, thread_name_prefix="tinymlops-artifact")
 Path = Annotated[str, QueryParameter(max_length=20_000)]
 Id = Annotated[str, QueryParameter(max_length=100)]
+T = TypeVar("T")
 _KINDS = ("runs", "models")
-_COMMON: dict[str, Any] = {"exception_handlers": MLFLOW, **OPTIONS}
 
 
 class _Place(NamedTuple):
@@ -56,7 +56,7 @@ def artifact_routes(ws: Workspace) -> list[HTTPRouteHandler]:
 
 
 def _upload(ws: Workspace) -> HTTPRouteHandler:
-    @put(ARTIFACTS + "/{path:path}", opt=WRITE, request_max_body_size=None, **_COMMON)
+    @put(ARTIFACTS + "/{path:path}", opt=WRITE, request_max_body_size=None, **OPTIONS)
     async def put_artifact(path: FromPath[str], request: Request[Any, Any, Any]) -> Empty:
         """Keep a file as it comes; it is durable when the answer comes."""
         place = await _run(partial(_writable, ws, path))
@@ -72,7 +72,7 @@ def _upload(ws: Workspace) -> HTTPRouteHandler:
 
 
 def _download(ws: Workspace) -> HTTPRouteHandler:
-    @get(ARTIFACTS + "/{path:path}", opt=READ, **_COMMON)
+    @get(ARTIFACTS + "/{path:path}", opt=READ, **OPTIONS)
     async def get_artifact(path: FromPath[str]) -> Stream:
         """Send a file, always as bytes that a browser does not open."""
         file = await _run(partial(_found, ws, path))
@@ -87,7 +87,8 @@ def _download(ws: Workspace) -> HTTPRouteHandler:
 
 
 def _lists(ws: Workspace) -> list[HTTPRouteHandler]:
-    @get(ARTIFACTS, opt=READ, sync_to_thread=True, **_COMMON)
+    @get(ARTIFACTS, opt=READ, **OPTIONS)
+    @in_thread
     def list_artifacts(path: Path = "") -> Files:
         """List what lies right below a path."""
         place = _place(path, whole=False)
@@ -104,12 +105,15 @@ def _lists(ws: Workspace) -> list[HTTPRouteHandler]:
 
 
 def _remove(ws: Workspace) -> HTTPRouteHandler:
-    @delete(ARTIFACTS + "/{path:path}", opt=ADMIN, sync_to_thread=True, **_COMMON)
+    @delete(ARTIFACTS + "/{path:path}", opt=ADMIN, **OPTIONS)
+    @in_thread
     def delete_artifacts(path: FromPath[str]) -> Empty:
         """Remove a file, or all below a path; nothing brings them back."""
         place = _place(path, whole=False)
         files = _files(ws, place)
-        names = [one.name for one in files if one.name == place.label] or [one.name for one in below(files, place.label)]
+        names = [one.name for one in files if one.name == place.label] or [
+            one.name for one in below(files, place.label)
+        ]
         if place.kind == "runs":
             ws.runs.remote.delete_artifacts(place.owner, names)
         else:
@@ -196,9 +200,7 @@ async def _pieces(stream: Any) -> AsyncIterator[bytes]:
         stream.close()
 
 
-async def _run(work: Callable[[], Any]) -> Any:
-    from contextvars import copy_context
-
+async def _run(work: Callable[[], T]) -> T:
     return await asyncio.get_running_loop().run_in_executor(_DISK, copy_context().run, work)
 
 

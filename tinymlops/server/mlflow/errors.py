@@ -17,9 +17,19 @@ if TYPE_CHECKING:
     from litestar import Request
     from litestar.types import ExceptionHandlersMap
 
-__all__ = ["EXISTING", "MLFLOW", "Refusal", "encode_problem", "is_mlflow", "mlflow_answer"]
+__all__ = [
+    "EXISTING",
+    "MLFLOW",
+    "Refusal",
+    "encode_problem",
+    "is_mlflow",
+    "is_upload",
+    "mlflow_answer",
+    "status_for",
+]
 
 PREFIXES = ("/api/2.0/mlflow", "/api/3.0/mlflow")
+UPLOADS = "/api/2.0/mlflow-artifacts/artifacts/"
 _CODES = {
     400: "INVALID_PARAMETER_VALUE",
     401: "UNAUTHENTICATED",
@@ -65,6 +75,19 @@ def is_mlflow(path: str) -> bool:
     return path.startswith(PREFIXES)
 
 
+def is_upload(method: str, path: str) -> bool:
+    """Whether a request brings a file, whose body is of any type and stored as it comes.
+
+    A browser asks before it sends a PUT, whatever its body is declared as.
+    """
+    return method == "PUT" and path.startswith(UPLOADS)
+
+
+def status_for(path: str, status: int) -> int:
+    """Return the status that who asks expects for one of ours."""
+    return _STATUSES.get(status, status) if is_mlflow(path) else status
+
+
 def encode_problem(problem: Problem, path: str, status: int) -> bytes:
     """Encode an error of whatever stands before the routes, in the words of who asks.
 
@@ -97,9 +120,11 @@ def _defects(request: Request[Any, Any, Any], error: Exception) -> Response[Refu
 
 
 MLFLOW: ExceptionHandlersMap = {
-    kind: _translated(HANDLERS[kind])  # type: ignore[arg-type]
-    for kind in (TinyMLOpsError, ValidationException, HTTPException)
-} | {Exception: _defects}
+    TinyMLOpsError: _translated(HANDLERS[TinyMLOpsError]),
+    ValidationException: _translated(HANDLERS[ValidationException]),
+    HTTPException: _translated(HANDLERS[HTTPException]),
+    Exception: _defects,
+}
 """Of every route."""
 EXISTING: ExceptionHandlersMap = {ConflictError: _existing}
 """Of those that make something with a name of its own."""

@@ -57,7 +57,7 @@ def _reads(ws: Workspace) -> list[HTTPRouteHandler]:
     def search_datasets(data: JSONBody[requests.SearchDatasets]) -> answers.DatasetSummaries:
         """List the datasets that runs of experiments read."""
         ids = [experiment_id(one) for one in data.experiment_ids]
-        found = ws.runs.datasets(ids)
+        found = ws.runs.remote.datasets(ids)
         return answers.DatasetSummaries(
             dataset_summaries=[
                 answers.DatasetSummary(experiment_id=str(number), name=name, digest=digest, context=context or None)
@@ -164,5 +164,3 @@ def _fields(one: Experiment) -> dict[Field, Any]:
         Field("attribute", "creation_time"): float(millis(one.created_at)),
         Field("attribute", "last_update_time"): float(millis(one.created_at)),
     } | {Field("tag", pair.key): pair.value for pair in answered.tags}
-
-

@@ -84,7 +84,7 @@ def _order(text: str) -> Order:
 
 def _field(name: str, text: str) -> Field:
     kind, point, key = name.partition(".")
-    kind = kind.strip("`\"")
+    kind = kind.strip('`"')
     if not point:
         return Field("attribute", kind)
     if kind.lower() not in _KINDS:
@@ -144,7 +144,7 @@ class _Reader:
         for word in ("LIKE", "ILIKE"):
             if not is_not and self._takes(word):
                 return Comparison(field, word, self._string())
-        self._refuse(self._peek()[1], "use =, !=, <, <=, >, >=, LIKE, ILIKE, IN, NOT IN, IS NULL or IS NOT NULL")
+        return self._refuse(self._peek()[1], "use =, !=, <, <=, >, >=, LIKE, ILIKE, IN, NOT IN, IS NULL or IS NOT NULL")
 
     def _value(self) -> float | str:
         group, text = self._peek()

@@ -53,7 +53,8 @@ def logged_model_routes(ws: Workspace) -> list[HTTPRouteHandler]:
 def _reads(ws: Workspace) -> list[HTTPRouteHandler]:
     @gets("logged-models/{model_id:str}", opt=READ)
     def get_logged_model(
-        model_id: FromPath[str], allow_deleted: Annotated[bool, QueryParameter()] = False
+        model_id: FromPath[str],
+        allow_deleted: Annotated[bool, QueryParameter()] = False,  # noqa: FBT002 - Litestar passes it by name
     ) -> answers.LoggedModelAnswer:
         """Show a logged model."""
         return _answered(ws, ws.models.opaque.get(model_id, deleted=allow_deleted))

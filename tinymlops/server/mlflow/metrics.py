@@ -111,7 +111,7 @@ def _params(sent: list[requests.Pair]) -> dict[str, str]:
 
 
 def _log(ws: Workspace, run: str, metrics: list[requests.MetricSent], batch: Batch) -> None:
-    series = defaultdict(list)
+    series: dict[str, list[tuple[float, float, int]]] = defaultdict(list)
     models: dict[str, list[dict[str, object]]] = defaultdict(list)
     for one in metrics:
         value, step = float(one.value), integer(one.step, "step")
@@ -119,7 +119,10 @@ def _log(ws: Workspace, run: str, metrics: list[requests.MetricSent], batch: Bat
         series[one.key].append((float(step), value, to_micros(at)))
         if one.model_id:
             models[one.model_id].append(_of_model(one, run, value, step, millis(at)))
-    points = {key: points_of(*zip(*found, strict=True)) for key, found in series.items()}
+    points = {}
+    for key, found in series.items():
+        steps, values, times = zip(*found, strict=True)
+        points[key] = points_of(steps, values, times)
     ws.runs.remote.log(run, batch._replace(points=points))
     if models:
         ws.models.opaque.log_metrics(models)

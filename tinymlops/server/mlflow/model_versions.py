@@ -13,7 +13,7 @@ from tinymlops.server.mlflow import answers, requests
 from tinymlops.server.mlflow.filters import read_filter, read_order
 from tinymlops.server.mlflow.listing import below
 from tinymlops.server.mlflow.mapping import integer, page, tags_of, token
-from tinymlops.server.mlflow.registry import Registry, refuse_prompt
+from tinymlops.server.mlflow.registry import NO_PROMPT, Registry, refuse_prompt
 from tinymlops.server.mlflow.routing import deletes, gets, patches, posts
 from tinymlops.server.route_class import ADMIN, METADATA, WRITE
 from tinymlops.workspace import Workspace
@@ -31,8 +31,11 @@ _ATTRIBUTES = (
     "creation_timestamp",
     "last_updated_timestamp",
 )
-_OF_MODEL = re.compile(r"models:/(m-[0-9a-f]{32})(?:/.*)?|mlflow-artifacts:/+(?:[^/]+/)*?models/(m-[0-9a-f]{32})(?:/.*)?")
+_OF_MODEL = re.compile(
+    r"models:/(m-[0-9a-f]{32})(?:/.*)?|mlflow-artifacts:/+(?:[^/]+/)*?models/(m-[0-9a-f]{32})(?:/.*)?"
+)
 _OF_RUN = re.compile(r"(?:runs:/|mlflow-artifacts:/+runs/)([0-9a-f]{32})(?:/(.*))?")
+_OF_VERSION = re.compile(r"models:/([^/]+)/(\d{1,9})")
 _MOST_RESULTS = 200_000
 
 
@@ -149,6 +152,10 @@ def _model_of(ws: Workspace, data: requests.CreateModelVersion) -> tuple[str, st
     if id_:
         model = ws.models.opaque.get(id_)
         return model.id, data.run_id or model.run
+    of_version = _OF_VERSION.fullmatch(data.source)
+    if of_version is not None:
+        version = ws.models.registered.version(of_version[1], int(of_version[2]))
+        return version.model, data.run_id or version.run
     of_run = _OF_RUN.fullmatch(data.source)
     if of_run is None:
         raise DataError(
@@ -180,6 +187,8 @@ def _fields(one: answers.ModelVersion) -> dict[Field, float | str | None]:
         "creation_timestamp": float(one.creation_timestamp),
         "last_updated_timestamp": float(one.last_updated_timestamp),
     }
-    return {Field("attribute", key): value for key, value in attributes.items()} | {
-        Field("tag", pair.key): pair.value for pair in one.tags
-    }
+    return (
+        NO_PROMPT
+        | {Field("attribute", key): value for key, value in attributes.items()}
+        | {Field("tag", pair.key): pair.value for pair in one.tags}
+    )

@@ -43,9 +43,9 @@ def by_path(request: Request[Any, Any, Any], error: HTTPException) -> Response[A
     """Answer what Litestar found out, in the words of who asks."""
     path = request.scope["path"]
     if not is_mlflow(path):
-        return HANDLERS[HTTPException](request, error)  # type: ignore[arg-type, return-value]
+        return HANDLERS[HTTPException](request, error)
     if error.status_code not in (404, 405):
-        return MLFLOW[HTTPException](request, error)  # type: ignore[arg-type, return-value]
+        return MLFLOW[HTTPException](request, error)
     reason = next((FAMILIES[part] for part in path.split("/")[3:] if part in FAMILIES), None)
     if reason is not None:
         return mlflow_answer(Problem(reason, "docs/mlflow.md lists what is spoken", ""), 501)

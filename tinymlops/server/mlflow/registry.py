@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from tinymlops.records import ModelVersion, OpaqueVersion
     from tinymlops.workspace import Workspace
 
-__all__ = ["Registry", "refuse_prompt"]
+__all__ = ["NO_PROMPT", "Registry", "refuse_prompt"]
 
 Fields = dict[Field, float | str | None]
 _PROMPT = "mlflow.prompt.is_prompt"
+NO_PROMPT: Fields = {Field("tag", _PROMPT): "false"}
+"""What is found of each: clients look for models that are not prompts, and mean those without the tag."""
 _STAGES = ("None", "Staging", "Production", "Archived")
 
 
@@ -76,7 +78,9 @@ class Registry:
                 Field("attribute", "creation_timestamp"): float(millis(one.created_at)),
                 Field("attribute", "last_updated_timestamp"): float(millis(one.updated_at)),
             }
-            found.append((one.title, fields | {Field("tag", key): value for key, value in one.tags.items()}))
+            found.append(
+                (one.title, NO_PROMPT | fields | {Field("tag", key): value for key, value in one.tags.items()})
+            )
         for newest in self._models.list():
             first = self._models.versions(newest.name)[0]
             fields = {
@@ -84,7 +88,7 @@ class Registry:
                 Field("attribute", "creation_timestamp"): float(millis(first.registered_at)),
                 Field("attribute", "last_updated_timestamp"): float(millis(newest.registered_at)),
             }
-            found.append((newest.name, fields))
+            found.append((newest.name, NO_PROMPT | fields))
         return found
 
     def version(self, name: str, number: int) -> answers.ModelVersion:

@@ -164,5 +164,3 @@ def _answers(ws: Workspace, runs: list[Run]) -> list[answers.Run]:
         )
         for run in runs
     ]
-
-

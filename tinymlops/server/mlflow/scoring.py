@@ -13,7 +13,6 @@ from tinymlops.errors import DataError, DefinitionError, NotFoundError
 from tinymlops.server.key_names import KeyNames
 from tinymlops.server.lanes import Lanes
 from tinymlops.server.messages import MAX_COLUMNS, MAX_ROWS, Cell, Column, Columns, Row
-from tinymlops.server.mlflow.errors import MLFLOW
 from tinymlops.server.mlflow.routing import OPTIONS
 from tinymlops.server.route_class import OPEN, PREDICT
 from tinymlops.workspace import Workspace
@@ -23,7 +22,6 @@ __all__ = ["scoring_routes"]
 _Cells = Annotated[list[Cell], Meta(max_length=MAX_COLUMNS)]
 _Rows = Annotated[list[Row | _Cells], Meta(max_length=MAX_ROWS)]
 Model = Annotated[str | None, QueryParameter(max_length=200)]
-_COMMON: dict[str, Any] = {"exception_handlers": MLFLOW, **OPTIONS}
 
 
 class Split(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,17 +52,17 @@ def scoring_routes(ws: Workspace) -> list[HTTPRouteHandler]:
     """Make the handlers."""
     lanes = Lanes()
 
-    @post("/invocations", opt=PREDICT, **_COMMON)
+    @post("/invocations", opt=PREDICT, **OPTIONS)
     async def invoke(data: JSONBody[Invocation], model: Model = None) -> Answer:
         """Predict by the model that is named, or by the only one."""
         return await lanes.run(f"invoke {model}", partial(_invoke, ws, model, data))
 
-    @post("/v1/models/{name:str}/invocations", opt=PREDICT, **_COMMON)
+    @post("/v1/models/{name:str}/invocations", opt=PREDICT, **OPTIONS)
     async def invoke_named(name: FromPath[str], data: JSONBody[Invocation]) -> Answer:
         """Predict by a model, such as `churn` or `churn@champion`."""
         return await lanes.run(f"invoke {name}", partial(_invoke, ws, name, data))
 
-    @get("/ping", opt=OPEN, sync_to_thread=False, media_type="text/plain", **_COMMON)
+    @get("/ping", opt=OPEN, sync_to_thread=False, media_type="text/plain", **OPTIONS)
     def ping() -> str:
         """Say that the process is up."""
         return "\n"
