@@ -22,6 +22,9 @@ __all__ = ["metric_routes"]
 
 Id = Annotated[str, QueryParameter(max_length=100)]
 Key = Annotated[str, QueryParameter(max_length=1_000)]
+Count = Annotated[int, QueryParameter()]
+Step = Annotated[int | None, QueryParameter()]
+Names = Annotated[list[str], QueryParameter()]
 _MOST_HISTORY = 2**31 - 1
 _MOST_RUNS = 100
 _MOST_POINTS = 25_000
@@ -63,7 +66,7 @@ def _reads(ws: Workspace) -> list[HTTPRouteHandler]:
         metric_key: Key,
         run_id: Id = "",
         run_uuid: Id = "",
-        max_results: int = _MOST_HISTORY,
+        max_results: Count = _MOST_HISTORY,
         page_token: Key = "",
     ) -> answers.Metrics:
         """List all points of a metric, those too that a resumed run logged again."""
@@ -75,11 +78,11 @@ def _reads(ws: Workspace) -> list[HTTPRouteHandler]:
 
     @gets("metrics/get-history-bulk-interval", opt=READ)
     def get_history_bulk(
-        run_ids: list[str],
+        run_ids: Names,
         metric_key: Key,
-        start_step: int | None = None,
-        end_step: int | None = None,
-        max_results: int = 2_500,
+        start_step: Step = None,
+        end_step: Step = None,
+        max_results: Count = 2_500,
     ) -> answers.Metrics:
         """List points of a metric of several runs; of each run as many as fit, with its first and last one."""
         if not 1 <= len(run_ids) <= _MOST_RUNS or not 1 <= max_results <= _MOST_POINTS:

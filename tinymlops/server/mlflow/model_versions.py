@@ -21,6 +21,8 @@ from tinymlops.workspace import Workspace
 __all__ = ["model_version_routes"]
 
 Name = Annotated[str, QueryParameter(max_length=1_000)]
+Count = Annotated[int, QueryParameter()]
+Names = Annotated[list[str] | None, QueryParameter()]
 Filter = Annotated[str, QueryParameter(max_length=10_000)]
 _ATTRIBUTES = (
     "name",
@@ -46,15 +48,15 @@ def model_version_routes(ws: Workspace) -> list[HTTPRouteHandler]:
 
 def _reads(registry: Registry) -> list[HTTPRouteHandler]:
     @gets("model-versions/get", opt=METADATA)
-    def get_model_version(name: Name, version: int) -> answers.ModelVersionAnswer:
+    def get_model_version(name: Name, version: Count) -> answers.ModelVersionAnswer:
         """Show a version."""
         return answers.ModelVersionAnswer(model_version=registry.version(name, version))
 
     @gets("model-versions/search", opt=METADATA)
     def search_model_versions(
         filter: Filter = "",  # noqa: A002 - MLflow's name
-        max_results: int = 10_000,
-        order_by: list[str] | None = None,
+        max_results: Count = 10_000,
+        order_by: Names = None,
         page_token: Name = "",
     ) -> answers.ModelVersions:
         """Find versions."""
@@ -67,7 +69,7 @@ def _reads(registry: Registry) -> list[HTTPRouteHandler]:
         return answers.ModelVersions(model_versions=some, next_page_token=token(begin, count, len(places)))
 
     @gets("model-versions/get-download-uri", opt=METADATA)
-    def get_download_uri(name: Name, version: int) -> answers.Uri:
+    def get_download_uri(name: Name, version: Count) -> answers.Uri:
         """Say where the files of a version are."""
         return answers.Uri(artifact_uri=registry.download_uri(name, version))
 

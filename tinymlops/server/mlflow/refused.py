@@ -29,6 +29,8 @@ FAMILIES = {
     "issues": "issues are not kept here",
     "label-schemas": "labels are not kept here",
     "review-queues": "reviews are not kept here",
+    "mcp-servers": "servers of MCP are not listed here",
+    "mcp": "servers of MCP are not listed here",
     "users": "who may ask is said by tokens: tinymlops token create",
     "jobs": "jobs of MLflow are not run here",
     "presigned-upload-url": "files go through this server: PUT them as artifacts",

@@ -19,6 +19,8 @@ from tinymlops.workspace import Workspace
 __all__ = ["registered_model_routes"]
 
 Name = Annotated[str, QueryParameter(max_length=1_000)]
+Count = Annotated[int, QueryParameter()]
+Names = Annotated[list[str] | None, QueryParameter()]
 Filter = Annotated[str, QueryParameter(max_length=10_000)]
 _ATTRIBUTES = ("name", "creation_timestamp", "last_updated_timestamp", "description")
 
@@ -37,8 +39,8 @@ def _reads(registry: Registry) -> list[HTTPRouteHandler]:
     @gets("registered-models/search", opt=METADATA)
     def search_registered_models(
         filter: Filter = "",  # noqa: A002 - MLflow's name
-        max_results: int = 100,
-        order_by: list[str] | None = None,
+        max_results: Count = 100,
+        order_by: Names = None,
         page_token: Name = "",
     ) -> answers.RegisteredModels:
         """Find registered models."""
@@ -52,7 +54,7 @@ def _reads(registry: Registry) -> list[HTTPRouteHandler]:
         )
 
     @gets("registered-models/get-latest-versions", opt=METADATA)
-    def get_latest_versions_of(name: Name, stages: list[str] | None = None) -> answers.ModelVersions:
+    def get_latest_versions_of(name: Name, stages: Names = None) -> answers.ModelVersions:
         """List the newest version of each stage."""
         return answers.ModelVersions(model_versions=registry.latest(name, stages or []))
 
