@@ -139,6 +139,8 @@ def _place(path: str, *, whole: bool = True) -> _Place:
         raise DataError(
             f"{path[:200]!r} is no place of a file", hint="take the artifact_uri of a run or of a logged model"
         )
+    if "\ufffd" in label:
+        raise DataError(f"a file cannot be named {label[:200]!r}", hint="percent-encode its name as UTF-8")
     return _Place(kind, owner, checked_file_name(label) if whole or label else "")
 
 

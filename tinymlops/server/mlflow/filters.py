@@ -79,12 +79,17 @@ def _order(text: str) -> Order:
     found = _ORDER.fullmatch(text.strip())
     if found is None or len(text) > _LONGEST:
         raise DataError(f"order_by {text[:100]!r} cannot be read", hint="write a field and ASC or DESC")
-    return Order(_field(found["field"].strip(), text), descending=(found["direction"] or "").upper() == "DESC")
+    name = found["field"].strip()
+    if re.search(r"\s", name) and not name.endswith(("`", '"')):
+        raise DataError(
+            f"order_by {text[:100]!r} cannot be read", hint="write a field and ASC or DESC; a name with blanks in `"
+        )
+    return Order(_field(name, text), descending=(found["direction"] or "").upper() == "DESC")
 
 
 def _field(name: str, text: str) -> Field:
     kind, point, key = name.partition(".")
-    kind = kind.strip('`"')
+    kind = kind.strip("`\"")
     if not point:
         return Field("attribute", kind)
     if kind.lower() not in _KINDS:
