@@ -18,6 +18,7 @@ from tinymlops.registry.runs.experiments import Experiments, experiment_in
 from tinymlops.registry.runs.log import RunLog
 from tinymlops.registry.runs.points import Points, in_session, points_of
 from tinymlops.registry.runs.reading import metrics_of, points_of_metric, summaries_of, with_metrics
+from tinymlops.registry.runs.remote import RemoteRuns
 from tinymlops.registry.runs.storing import seal, store_points
 from tinymlops.registry.runs.values import (
     checked_file_name,
@@ -58,6 +59,7 @@ class Runs(Experiments):
         super().__init__(scope)
         self._blobs, self._live = scope.environment.blobs, scope.environment.live
         self.log = RunLog(scope)
+        self.remote = RemoteRuns(scope, self)
 
     def __repr__(self) -> str:
         return f"<runs: {self._database.count(RunRow)}>"
@@ -379,6 +381,11 @@ class Runs(Experiments):
         """Return the runs whose parent a run is, in the order of their start; those in the trash are among them."""
         self.log.flush()
         return self._complete(self._database.list(RunRow, where={"parent": run}, order="started_at"))
+
+    def of_ids(self, ids: Sequence[str]) -> builtins.list[Run]:
+        """Return runs by their full ids, in that order; those that are not there are left out."""
+        found = {run.id: run for run in self._complete(self._database.list(RunRow, where={"id": list(ids)}))}
+        return [found[one] for one in ids if one in found]
 
     def metrics(self, run: str, name: str | None = None) -> builtins.list[Metric]:
         """Return the metric values of a run that count, of one name or all, by name and step."""
