@@ -13,7 +13,7 @@ from tinymlops.errors import DataError, NotFoundError, TinyMLOpsError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tinymlops.carry.carried import CarriedExperiment, CarriedInput
+    from tinymlops.carry.carried import CarriedExperiment, CarriedInput, CarriedModel, CarriedName
 
 __all__ = ["ServerStore"]
 
@@ -78,6 +78,14 @@ class ServerStore:
             inputs=[_input(one) for one in answer.get("inputs", {}).get("dataset_inputs", [])],
             left_out=left_out,
         )
+
+    def models(self) -> list[CarriedModel]:
+        """Return none: they are left out, and said so."""
+        return []
+
+    def registered(self) -> list[CarriedName]:
+        """Return none, as of the models that they name."""
+        return []
 
     def close(self) -> None:
         """Close the connections."""
