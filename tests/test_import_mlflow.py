@@ -159,18 +159,8 @@ def test_artifacts_come_by_name(workspace, place):
     assert workspace.runs.read_artifact(runs["日本語 run"].id, "ordner/süß.txt") == "ü".encode()
 
 
-def test_models_of_a_server_are_left_out_and_named(workspace, stores):
-    with answering(json.loads((stores / "answers.json").read_text())) as (uri, _):
-        told = imported(workspace, uri).remarks
-    assert told == [
-        "logged models are left out with their files: double (1)",
-        "registered models are left out with their versions and aliases: Double It (2)",
-    ]
-
-
-@pytest.mark.parametrize("place", ["database", "files"])
-def test_models_their_versions_and_aliases_come_opaque(workspace, stores, place):
-    report = imported(workspace, stores / place)
+def test_models_their_versions_and_aliases_come_opaque(workspace, place):
+    report = imported(workspace, place)
     parent = runs_of(workspace)["parent"]
     database = database_of(workspace)
     (model,) = database.list(OpaqueModel)
@@ -188,7 +178,7 @@ def test_models_their_versions_and_aliases_come_opaque(workspace, stores, place)
     ]
     assert f"model double ({model.id}): new, with {len(files)} files" in report.remarks
     assert "model Double It: versions that are new: 2" in report.remarks
-    assert not [told for told in imported(workspace, stores / place).remarks if "model" in told]
+    assert not [told for told in imported(workspace, place).remarks if "model" in told]
 
 
 def test_an_alias_that_was_moved_here_stays_and_a_deleted_version_does_not_come_back(workspace, own):

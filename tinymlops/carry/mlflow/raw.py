@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -37,7 +36,6 @@ __all__ = [
     "experiment_of",
     "input_of",
     "model_of",
-    "models_left_out",
     "name_of",
     "version_of",
 ]
@@ -184,24 +182,6 @@ def input_of(row: Mapping[str, Any], tags: Mapping[str, str]) -> CarriedInput:
         profile=row.get("profile") or "",
         tags={name: value for name, value in tags.items() if name != _CONTEXT},
     )
-
-
-def models_left_out(names: Iterable[str], versions: Mapping[str, int]) -> list[str]:
-    """Return the lines that say which logged and registered models do not come.
-
-    Args:
-        names: Of the logged models that MLflow 3 keeps beside the runs.
-        versions: The registered models, and how many versions each has.
-    """
-    logged = Counter(names)
-    said = []
-    if logged:
-        listed = ", ".join(f"{name} ({count})" for name, count in sorted(logged.items()))
-        said.append(f"logged models are left out with their files: {listed}")
-    if versions:
-        listed = ", ".join(f"{name} ({count})" for name, count in sorted(versions.items()))
-        said.append(f"registered models are left out with their versions and aliases: {listed}")
-    return said
 
 
 def model_of(
