@@ -35,11 +35,18 @@ def test_files_of_any_type_are_kept_as_they_are(workspace, calls):
         assert calls.put(f"runs/{run}/{name}", content, **{"content-type": kind}).json() == {}
         answer = calls.fetch(f"runs/{run}/{name}")
         assert (answer.content, answer.headers["content-type"]) == (content, "application/octet-stream")
-        assert (answer.headers["content-disposition"], answer.headers["x-content-type-options"]) == ("attachment", "nosniff")
+        assert (answer.headers["content-disposition"], answer.headers["x-content-type-options"]) == (
+            "attachment",
+            "nosniff",
+        )
     assert {one.name: one.sha256 for one in workspace.runs.artifacts(run)} == dict.fromkeys(
         ["a.bin", "d/e/ü x.txt", "i.html"], hashlib.sha256(content).hexdigest()
     )
-    assert listed(calls, f"runs/{run}") == [("a.bin", False, 3_000_000), ("d", True, None), ("i.html", False, 3_000_000)]
+    assert listed(calls, f"runs/{run}") == [
+        ("a.bin", False, 3_000_000),
+        ("d", True, None),
+        ("i.html", False, 3_000_000),
+    ]
     assert listed(calls, f"runs/{run}/d") == [("e", True, None)]
     assert listed(calls, f"runs/{run}/d/e/") == [("ü x.txt", False, 3_000_000)]
     assert listed(calls, f"runs/{run}/a.bin") == [("a.bin", False, 3_000_000)]

@@ -62,7 +62,9 @@ def test_a_name_is_kept_word_for_word_and_its_slug_is_taken(workspace, calls):
     assert (kept.name, kept.title, kept.tags) == ("churn-modell", "Churn Modell ü", {"a": "b"})
     again = {"name": "Churn Modell ü"}
     calls.refused(400, "RESOURCE_ALREADY_EXISTS", "POST", "registered-models/create", again)
-    message = calls.refused(400, "INVALID_PARAMETER_VALUE", "POST", "registered-models/create", {"name": "churn modell"})
+    message = calls.refused(
+        400, "INVALID_PARAMETER_VALUE", "POST", "registered-models/create", {"name": "churn modell"}
+    )
     assert "would be called 'churn-modell' here, as 'Churn Modell ü' is" in message
     for name in ("", "  ", "a/b", "a:b", "a\x00b", "x" * 300):
         calls.refused(400, "INVALID_PARAMETER_VALUE", "POST", "registered-models/create", {"name": name})
@@ -113,7 +115,9 @@ def test_the_number_of_a_deleted_version_is_not_used_again(calls):
     assert registered(calls, "m", f"models:/{model}")["version"] == "4"
 
 
-@pytest.mark.parametrize("source", ["s3://bucket/x", "/etc/passwd", "file:///etc", "../x", "", "models:/m-1", "runs:/x/y"])
+@pytest.mark.parametrize(
+    "source", ["s3://bucket/x", "/etc/passwd", "file:///etc", "../x", "", "models:/m-1", "runs:/x/y"]
+)
 def test_sources_that_are_not_kept_here_are_refused(calls, source):
     calls.post("registered-models/create", name="m")
     answer = calls.send("POST", "model-versions/create", {"name": "m", "source": source})
@@ -144,7 +148,9 @@ def test_metrics_of_a_logged_model_are_the_last_of_each(calls):
     calls.post("runs/log-metric", run_id=run, key="acc", value=9, timestamp=1, model_id=model, dataset_name="d")
     metrics = calls.get(f"logged-models/{model}")["model"]["data"]["metrics"]
     assert {one.get("dataset_name"): one["value"] for one in metrics} == {None: "NaN", "d": 9.0}
-    found = calls.post("logged-models/search", experiment_ids=["0"], datasets=[{"dataset_name": "d"}], filter="metrics.acc > 5")
+    found = calls.post(
+        "logged-models/search", experiment_ids=["0"], datasets=[{"dataset_name": "d"}], filter="metrics.acc > 5"
+    )
     assert [one["info"]["model_id"] for one in found["models"]] == [model]
     calls.refused(400, "INVALID_PARAMETER_VALUE", "PATCH", f"logged-models/{model}", {"status": "LOGGED_MODEL_DONE"})
     calls.post(f"logged-models/{model}/params", params=[{"key": "a", "value": "1"}])
@@ -157,7 +163,10 @@ def test_models_of_this_workspace_are_read_and_promoted_and_not_changed(served):
         found = calls.get("registered-models/get", name="splurge")["registered_model"]
         assert [(one["alias"], one["version"]) for one in found["aliases"]] == [("champion", "1")]
         versions = calls.get("model-versions/search", filter="name = 'splurge'")["model_versions"]
-        assert [(one["version"], one["source"]) for one in versions] == [("2", "tinymlops:/splurge/2"), ("1", "tinymlops:/splurge/1")]
+        assert [(one["version"], one["source"]) for one in versions] == [
+            ("2", "tinymlops:/splurge/2"),
+            ("1", "tinymlops:/splurge/1"),
+        ]
         calls.post("registered-models/alias", name="splurge", alias="challenger", version="2")
         assert served.models.get("splurge@challenger").version == 2
         alias = calls.get("registered-models/alias", name="splurge", alias="challenger")
@@ -202,4 +211,6 @@ def test_what_was_registered_is_found_by_search_and_sql(workspace, calls):
     registered(calls, "Churn Model", f"models:/{logged(calls, name='booster')}")
     assert "churn-model" in [one.name for one in workspace.search("leaves")]
     assert "booster" in [one.name for one in workspace.search("booster")]
-    assert workspace.sql("select name, version from opaque_models").to_dicts() == [{"name": "churn-model", "version": 1}]
+    assert workspace.sql("select name, version from opaque_models").to_dicts() == [
+        {"name": "churn-model", "version": 1}
+    ]

@@ -52,7 +52,13 @@ def test_a_run_of_ours_is_one_of_a_client_with_its_params_as_text(workspace, cal
     params = {one["key"]: one["value"] for one in found["data"]["params"]}
     assert params == {"lr": "0.1", "n": "3", "on": "True", "none": "None", "text": "3"}
     assert found["info"]["status"] == "KILLED"
-    for text in ("params.lr = '0.1'", "params.n = '3'", "params.on = 'True'", "params.none = 'None'", "params.lr LIKE '0%'"):
+    for text in (
+        "params.lr = '0.1'",
+        "params.n = '3'",
+        "params.on = 'True'",
+        "params.none = 'None'",
+        "params.lr LIKE '0%'",
+    ):
         assert calls.names(text) == ["ours"], text
     calls.refused(400, "INVALID_PARAMETER_VALUE", "POST", "runs/update", {"run_id": run.id, "status": "RUNNING"})
     assert workspace.runs.get(run.id).status == "killed"
@@ -60,7 +66,10 @@ def test_a_run_of_ours_is_one_of_a_client_with_its_params_as_text(workspace, cal
 
 def test_a_batch_that_is_sent_twice_counts_once(workspace, calls):
     run = calls.run()
-    batch = {"metrics": [point("a", float(n), n, 1_000 + n) for n in range(100)], "params": [{"key": "p", "value": "1"}]}
+    batch = {
+        "metrics": [point("a", float(n), n, 1_000 + n) for n in range(100)],
+        "params": [{"key": "p", "value": "1"}],
+    }
     for _ in range(3):
         calls.post("runs/log-batch", run_id=run, tags=[{"key": "t", "value": "u"}], **batch)
     points = workspace.runs.points(run, "a")
@@ -73,7 +82,11 @@ def test_a_batch_that_is_sent_twice_counts_once(workspace, calls):
 def test_a_batch_that_is_wrong_in_one_place_leaves_nothing(workspace, calls):
     run = calls.run()
     calls.post("runs/log-parameter", run_id=run, key="p", value="1")
-    wrong = {"run_id": run, "metrics": [point("a", 1.0)], "params": [{"key": "p", "value": "2"}, {"key": "q", "value": "1"}]}
+    wrong = {
+        "run_id": run,
+        "metrics": [point("a", 1.0)],
+        "params": [{"key": "p", "value": "2"}, {"key": "q", "value": "1"}],
+    }
     calls.refused(400, "INVALID_PARAMETER_VALUE", "POST", "runs/log-batch", wrong)
     both = {"run_id": run, "params": [{"key": "x", "value": "1"}, {"key": "x", "value": "2"}]}
     assert "two values" in calls.refused(400, "INVALID_PARAMETER_VALUE", "POST", "runs/log-batch", both)

@@ -69,7 +69,9 @@ def test_no_rows_get_no_predictions_and_unknown_models_are_named(calls):
     answer = invoke(calls, {"dataframe_records": ROWS}, "/v1/models/splurg/invocations")
     assert (answer.status_code, answer.json()["error_code"]) == (404, "RESOURCE_DOES_NOT_EXIST")
     assert "did you mean 'splurge'?" in answer.json()["message"]
-    assert calls.client.post("/invocations", content=b"a,b\n1,2", headers={"content-type": "text/csv"}).status_code == 415
+    assert (
+        calls.client.post("/invocations", content=b"a,b\n1,2", headers={"content-type": "text/csv"}).status_code == 415
+    )
 
 
 def test_without_a_model_there_is_nothing_to_ask(workspace):

@@ -71,7 +71,9 @@ def test_an_answer_comes_in_one_piece_on_a_connection_that_stays(server, calls):
     run = calls.run()
     with server.connect() as connection:
         for number in range(20):
-            body = msgspec.json.encode({"run_id": run, "key": "m", "value": number, "timestamp": number, "step": number})
+            body = msgspec.json.encode(
+                {"run_id": run, "key": "m", "value": number, "timestamp": number, "step": number}
+            )
             connection.sendall(request("POST", API + "runs/log-metric", body))
             piece = connection.recv(65536)
             head, _, content = piece.partition(b"\r\n\r\n")
@@ -179,7 +181,9 @@ def test_an_upload_is_never_held_whole(server, calls):
 
 def test_an_upload_that_breaks_off_leaves_nothing(server, calls, place):
     run = calls.run()
-    head = request("PUT", f"{FILES}/runs/{run}/half", b"", "text/plain").replace(b"Content-Length: 0", b"Content-Length: 5000000")
+    head = request("PUT", f"{FILES}/runs/{run}/half", b"", "text/plain").replace(
+        b"Content-Length: 0", b"Content-Length: 5000000"
+    )
     with server.connect() as connection:
         connection.sendall(head + b"x" * 3_000_000)
     for _ in range(500):

@@ -43,7 +43,10 @@ ROUTES = {
 }
 SCORING = {("POST", "/v1/models/{name:str}/invocations"), ("POST", "/invocations"), ("GET", "/ping")}
 """Documented by MLflow, and in docs/mlflow.md with all below /api/."""
-BODILESS = {"/api/2.0/mlflow-artifacts/artifacts/{path:path}", "/api/2.0/mlflow/logged-models/{model_id:str}/tags/{tag_key:str}"}
+BODILESS = {
+    "/api/2.0/mlflow-artifacts/artifacts/{path:path}",
+    "/api/2.0/mlflow/logged-models/{model_id:str}/tags/{tag_key:str}",
+}
 """An artifact is a body of any type, and some removals of MLflow have none."""
 DOCUMENT = {("GET", "/schema"), ("GET", "/schema/openapi.json")}
 BODIES = {

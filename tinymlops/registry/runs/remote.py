@@ -114,12 +114,14 @@ class RemoteRuns:
                 store_points(tx, run, before.session, batch.points)
                 if before.status != "running":
                     seal(tx, run, batch.points)
-            if change.params or change.tags or change.fields or removed:
-                after = changed(tx, run, [change])
-                if removed:
-                    kept = {key: value for key, value in after.tags.items() if key not in removed}
-                    tx.update(msgspec.structs.replace(after, tags=kept))
-            _seen(tx, run, now)
+            record = before
+            if change.params or change.tags or change.fields:
+                record = changed(tx, run, [change])
+            if removed:
+                kept = {key: value for key, value in record.tags.items() if key not in removed}
+                record = msgspec.structs.replace(record, tags=kept)
+                tx.update(record)
+            _seen(tx, record, now)
 
         self._runs.log.flush()
         self._scope.write_together(work)
@@ -160,7 +162,7 @@ class RemoteRuns:
             if builds and before.training_set is None:
                 tx.update(msgspec.structs.replace(before, training_set=builds[0]))
             tx.put_many(RunModel(run=run, model=one, direction="input") for one in models)
-            _seen(tx, run, now)
+            _seen(tx, row_of(tx, run), now)
 
         self._scope.write_together(work)
 
@@ -188,12 +190,17 @@ class RemoteRuns:
             DataError: If a comparison cannot be.
         """
         self._runs.log.flush()
-        going = [row[0] for row in self._database.rows("SELECT id FROM runs WHERE status = 'running'")]
-        lost = [one.id for one in self._runs.of_ids(going) if one.status == "lost"]
+        fields = [one.field for one in comparisons] + [one.field for one in orders]
+        lost = self._lost() if any(one.name == "status" for one in fields) else []
         sql, bound = compile_comparisons(
             comparisons, orders, experiments=experiments, deleted=deleted, lost=lost, start=start, limit=limit
         )
         return self._runs.of_ids([row[0] for row in self._database.rows(sql, bound)])
+
+    def _lost(self) -> builtins.list[str]:
+        """Return the ids of the runs that are stored as running and go on no more."""
+        going = self._database.rows("SELECT id FROM runs WHERE status = 'running'")
+        return [one.id for one in self._runs.of_ids([row[0] for row in going]) if one.status == "lost"]
 
     def inputs(self, runs: builtins.list[str]) -> builtins.list[RunInput]:
         """Return the datasets that runs read."""
@@ -238,7 +245,7 @@ class RemoteRuns:
             with self._scope.write("run.log_artifact", run, name=FreeText(label), sha256=artifact.sha256) as tx:
                 _active(tx, run)
                 tx.put(artifact)
-                _seen(tx, run, artifact.at)
+                _seen(tx, row_of(tx, run), artifact.at)
         return artifact
 
     def delete_artifacts(self, run: str, names: Iterable[str]) -> None:
@@ -261,8 +268,7 @@ def _active(tx: Transaction, run: str) -> RunRow:
     return record
 
 
-def _seen(tx: Transaction, run: str, now: datetime) -> None:
+def _seen(tx: Transaction, record: RunRow, now: datetime) -> None:
     """Keep, to the minute, when a client last wrote to a run, so that one that goes silent is known as lost."""
-    record = row_of(tx, run)
     if record.origin == HTTP and (record.seen_at is None or now - record.seen_at >= _MINUTE):
         tx.update(msgspec.structs.replace(record, seen_at=now.replace(second=0, microsecond=0)))

@@ -89,7 +89,7 @@ def _order(text: str) -> Order:
 
 def _field(name: str, text: str) -> Field:
     kind, point, key = name.partition(".")
-    kind = kind.strip("`\"")
+    kind = kind.strip('`"')
     if not point:
         return Field("attribute", kind)
     if kind.lower() not in _KINDS:

@@ -43,7 +43,7 @@ FAMILIES = {
 
 def by_path(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     """Answer what Litestar found out, in the words of who asks."""
-    path = request.scope["path"]
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
     if not is_mlflow(path):
         return HANDLERS[HTTPException](request, error)
     if error.status_code not in (404, 405):

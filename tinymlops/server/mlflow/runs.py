@@ -1,5 +1,6 @@
 """`runs/`: what clients log to and search."""
 
+from collections import defaultdict
 from typing import Annotated
 
 from litestar.handlers import HTTPRouteHandler
@@ -154,13 +155,9 @@ def _set_status(ws: Workspace, run: str, data: requests.UpdateRun) -> None:
 def _answers(ws: Workspace, runs: list[Run]) -> list[answers.Run]:
     ids = [one.id for one in runs]
     sums = ws.runs.summaries(ids)
-    inputs, links = ws.runs.remote.inputs(ids), ws.models.opaque.links(ids)
-    return [
-        run_answer(
-            run,
-            sums.get(run.id, []),
-            [one for one in inputs if one.run == run.id],
-            [one for one in links if one.run == run.id],
-        )
-        for run in runs
-    ]
+    inputs, links = defaultdict(list), defaultdict(list)
+    for read in ws.runs.remote.inputs(ids):
+        inputs[read.run].append(read)
+    for link in ws.models.opaque.links(ids):
+        links[link.run].append(link)
+    return [run_answer(run, sums.get(run.id, []), inputs[run.id], links[run.id]) for run in runs]
