@@ -13,6 +13,9 @@ SEED   ?= $(shell date +%s)
 RULES  := $(addprefix tests/test_,$(addsuffix .py,point_in_time_join historical_features training_data online_features prepared \
           compaction join_files keys exact_sums kernels_asof kernels_online kernels_streaming kernels_windows cross_check stateful stateful_generations sql_gate sql_columns))
 
+# A program that a test starts is slow where it compiles all its modules once more.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test checks kernels fuzz torture conformance conformance-imports bench bench-peers bench-mlflow clean
 
 $(VENV)/.installed: pyproject.toml
@@ -23,7 +26,7 @@ $(VENV)/.installed: pyproject.toml
 
 test: $(VENV)/.installed ## every check and every test
 	$(MAKE) --jobs 2 checks kernels
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --ignore tests/torture --ignore tests/conformance
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --ignore tests/torture --ignore tests/conformance
 	$(BIN)/python -m pytest tests/torture
 
 checks: $(VENV)/.installed

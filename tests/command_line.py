@@ -1,6 +1,7 @@
 """Running the command line in tests: in this process, or as a program of its own."""
 
 import contextlib
+import functools
 import json
 import os
 import socket
@@ -8,7 +9,10 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
+import pytest
+import typer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -91,13 +95,30 @@ def train(folder):
         return run.id
 
 
+class Ran(NamedTuple):
+    """What a command printed and ended with."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+    output: str
+
+
+@functools.cache
+def program():
+    """The command of all commands; making it of their functions takes longer than most of them."""
+    return typer.main.get_command(app)
+
+
 def run(*arguments):
     """Run a command in this process."""
-    with projects_forgotten():
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
+    with projects_forgotten(), CliRunner().isolation() as streams:
+        with pytest.raises(SystemExit) as ended:
+            program().main([str(argument) for argument in arguments], prog_name="tinymlops")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        printed = [stream.getvalue().decode(errors="replace") for stream in streams]
+    return Ran(ended.value.code or 0, *printed)
 
 
 @contextlib.contextmanager

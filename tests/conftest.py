@@ -18,10 +18,21 @@ __all__ = ["pytest_terminal_summary"]
 # Tests run the machine code and leave no process running; `test_startup.py` tests interpreted kernels.
 os.environ.setdefault("TINYMLOPS_KERNELS", "compiled")
 
+SLOWEST = (
+    *("container", "guide", "example_catalog", "cli_errors", "cli", "server_running", "server_slow", "server_tls"),
+    *("startup", "server_fuzz", "server_large_answers", "server_stalls", "sources_that_change", "notebook", "apply"),
+)
+"""The files that take longest: they begin first, so that no process is left alone with one of them at the end."""
+
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
 if not hasattr(sys.modules["__main__"], "__file__"):  # a worker of pytest-xdist, which is not a notebook
     sys.modules["__main__"].__file__ = __file__
+
+
+def pytest_collection_modifyitems(items):
+    places = {f"test_{name}.py": place for place, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 def at(hours):

@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -35,11 +34,12 @@ print("read", flush=True)
 time.sleep(60)
 """
 CREATOR = """
-import sys, time
+import sys
 import tinymlops as tm
 
 with tm.connect(sys.argv[1]) as ws:
-    time.sleep(max(0.0, float(sys.argv[2]) - time.time()))
+    print("ready", flush=True)
+    sys.stdin.readline()
     try:
         print(ws.tokens.create("billing", "reader").token)
     except tm.ConflictError:
@@ -51,6 +51,7 @@ def started(script, *arguments):
     return subprocess.Popen(
         [sys.executable, "-c", script, *map(str, arguments)],
         cwd=Path(__file__).parent,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -73,8 +74,11 @@ def test_a_killed_process_loses_no_read_that_is_older_than_an_interval(path):
 
 
 def test_of_two_processes_that_issue_one_name_at_once_one_is_refused(path):
-    begin = time.time() + 6
-    processes = [started(CREATOR, path, begin) for _ in range(3)]
+    processes = [started(CREATOR, path) for _ in range(3)]
+    assert [process.stdout.readline() for process in processes] == ["ready\n"] * 3
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
     said = sorted(process.communicate(timeout=PATIENCE)[0].strip() for process in processes)
     assert said[:2] == ["refused", "refused"]
     with tm.connect(path) as ws:

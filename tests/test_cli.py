@@ -17,6 +17,7 @@ from sklearn.pipeline import make_pipeline
 
 import tinymlops as tm
 from tinymlops import errors
+from tinymlops_cli import machine
 from tinymlops_cli.app import app
 from tinymlops_cli.failures import EXIT_CODES, UsageError, exit_code
 
@@ -48,19 +49,30 @@ def shop(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(autouse=True)
+def _little_memory_is_measured(monkeypatch):
+    """What `bench` reads and writes to measure the memory: the figures are not looked at."""
+    monkeypatch.setattr(machine, "_BYTES", 2**22)
+    monkeypatch.setattr(machine, "_PROBES", 2**16)
+
+
 @pytest.fixture
 def in_shop(shop, monkeypatch):
     monkeypatch.chdir(shop)
     return shop
 
 
-def backed_up(tmp_path):
-    """Back up an empty workspace."""
-    source, target = tmp_path / "source.tm", tmp_path / "backup"
-    if not target.exists():
-        with tm.connect(source, create=True) as ws:
-            ws.backup(target)
-    return target
+class BackedUp:
+    """A backup of an empty workspace, which is made when it is typed."""
+
+    def __init__(self, tmp_path):
+        self._source, self._target = tmp_path / "source.tm", tmp_path / "backup"
+
+    def __str__(self):
+        if not self._target.exists():
+            with tm.connect(self._source, create=True) as ws:
+                ws.backup(self._target)
+        return str(self._target)
 
 
 def feast_repository(tmp_path):
@@ -214,7 +226,7 @@ def invocations(tmp_path):
         ("gc",): ["--grace", "1h"],
         ("audit",): ["--action", "model."],
         ("backup",): [tmp_path / "copy"],
-        ("restore",): [backed_up(tmp_path), "--workspace", tmp_path / "again.tm"],
+        ("restore",): [BackedUp(tmp_path), "--workspace", tmp_path / "again.tm"],
         ("checks", "list"): [],
         ("checks", "results"): [],
         ("checks", "quarantined"): [],
@@ -225,6 +237,7 @@ def invocations(tmp_path):
         ("runs", "list"): [],
         ("runs", "search"): ["metrics.auc > 0.5"],
         ("runs", "show"): ["baseline"],
+        ("runs", "compare"): ["baseline", ARun()],
         ("runs", "curve"): ["baseline", "auc"],
         ("runs", "note"): ["baseline", "the first"],
         ("runs", "tag"): ["baseline", "season=spring", "season="],

@@ -42,11 +42,34 @@ def failed(*arguments, code=None):
     return told(run(*arguments, "--json"), code=code)
 
 
-@pytest.fixture
-def shop(tmp_path, monkeypatch):
-    """A project with a workspace in which nothing is applied."""
-    folder = write_shop(tmp_path / "shop")
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """A project with a workspace in which nothing is applied, to copy."""
+    folder = write_shop(tmp_path_factory.mktemp("begun") / "shop")
     succeed("init", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def applied(begun, tmp_path_factory):
+    """The project, with a workspace in which it is applied, to copy."""
+    folder = shutil.copytree(begun, tmp_path_factory.mktemp("applied") / "shop")
+    succeed("apply", "--project", folder)
+    return folder
+
+
+@pytest.fixture
+def shop(begun, tmp_path, monkeypatch):
+    """A project with a workspace in which nothing is applied."""
+    folder = shutil.copytree(begun, tmp_path / "shop")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def in_force(applied, tmp_path, monkeypatch):
+    """A project whose definitions are in force."""
+    folder = shutil.copytree(applied, tmp_path / "shop")
     monkeypatch.chdir(folder)
     return folder
 
@@ -81,7 +104,6 @@ def test_where_the_settings_are_wrong(tmp_path, monkeypatch, words, text):
 @pytest.mark.parametrize("words", [words for words in OF_A_WORKSPACE if words != ("restore",)], ids=" ".join)
 def test_where_the_workspace_is_missing(tmp_path, monkeypatch, words):
     arguments = invocations(tmp_path)[words]
-    shutil.rmtree(tmp_path / "source.tm", ignore_errors=True)
     folder = write_shop(tmp_path / "shop")
     monkeypatch.chdir(folder)
     assert "shop.tm" in failed(*words, *arguments, code=4)["message"]
@@ -128,8 +150,7 @@ def test_before_apply_a_command_says_so(shop, code, arguments):
     ],
     ids=lambda value: " ".join(map(str, value)),
 )
-def test_unknown_names(shop, arguments):
-    succeed("apply")
+def test_unknown_names(in_force, arguments):
     failed(*arguments, code=4)
 
 
@@ -196,10 +217,9 @@ def test_people_see_a_table_of_what_was_ingested_and_what_was_not(shop):
     assert hint.startswith("hint: ")
 
 
-def test_people_are_told_of_each_source_what_to_do(shop):
-    succeed("apply")
+def test_people_are_told_of_each_source_what_to_do(in_force):
     succeed("ingest")
-    features = shop / "features.py"
+    features = in_force / "features.py"
     features.write_text(features.read_text().replace(', id="order_id"', ""))
     succeed("apply")
     result = run("ingest")
@@ -212,10 +232,9 @@ def test_errors_of_one_class_have_its_code_and_of_several_the_roots():
     assert exit_code(IngestError({"a": NotFoundError("x"), "b": DataError("y")})) == 1
 
 
-def test_a_read_in_full_shows_the_rows_that_were_deleted(shop):
-    succeed("apply")
+def test_a_read_in_full_shows_the_rows_that_were_deleted(in_force):
     succeed("ingest", "orders")
-    path = shop / "data" / "orders.csv"
+    path = in_force / "data" / "orders.csv"
     path.write_text("\n".join([*path.read_text().splitlines()[:-3], ""]))
     head, row = succeed("ingest", "orders", "--full").splitlines()
     found = dict(zip([name.strip() for name in head.split("  ") if name.strip()], row.split(), strict=True))
@@ -262,40 +281,33 @@ def test_help_and_version_are_no_errors(tmp_path):
         assert result.stdout
 
 
-def test_a_traceback_is_shown_to_who_asks_for_it(tmp_path):
-    folder = write_shop(tmp_path / "shop")
-    (folder / "features.py").write_text(FAILING.replace("{body}", "raise OSError('down')"))
-    for verb in ("init", "apply"):
-        assert launch(verb, cwd=folder).returncode == 0
-    quiet = launch("ingest", "orders", "--json", cwd=folder)
+def test_a_traceback_is_shown_to_who_asks_for_it(shop):
+    (shop / "features.py").write_text(FAILING.replace("{body}", "raise OSError('down')"))
+    succeed("apply")
+    quiet = launch("ingest", "orders", "--json", cwd=shop)
     assert "Traceback" not in quiet.stderr
-    loud = launch("ingest", "orders", "--json", cwd=folder, TYPER_STANDARD_TRACEBACK="1")
+    loud = launch("ingest", "orders", "--json", cwd=shop, TYPER_STANDARD_TRACEBACK="1")
     assert loud.stderr.startswith("Traceback (most recent call last):")
     assert json.loads(loud.stderr.splitlines()[-1]) == json.loads(quiet.stderr)
 
 
 @pytest.mark.parametrize("where", ["the project's module", "a library"])
-def test_an_interrupt_while_importing_is_130(tmp_path, where):
-    folder = write_shop(tmp_path / "shop")
-    assert launch("init", cwd=folder).returncode == 0
+def test_an_interrupt_while_importing_is_130(shop, tmp_path, where):
     interrupt = f"import os, signal\nos.kill(os.getpid(), signal.{signal.SIGINT.name})\nwhile True: pass\n"
     libraries = tmp_path / "libraries"
     libraries.mkdir()
-    (folder / "features.py" if where == "the project's module" else libraries / "typer.py").write_text(interrupt)
+    (shop / "features.py" if where == "the project's module" else libraries / "typer.py").write_text(interrupt)
     path = os.pathsep.join([str(libraries), os.environ.get("PYTHONPATH", "")])
-    error = told(launch("plan", "--json", cwd=folder, PYTHONPATH=path), code=130)
+    error = told(launch("plan", "--json", cwd=shop, PYTHONPATH=path), code=130)
     assert error == {"class": "KeyboardInterrupt", "message": "interrupted", "hint": "", "exit_code": 130}
-    plain = launch("plan", cwd=folder, PYTHONPATH=path)
+    plain = launch("plan", cwd=shop, PYTHONPATH=path)
     assert (plain.returncode, plain.stdout, plain.stderr) == (130, "", "interrupted\n")
 
 
-def test_a_reader_that_goes_away_is_no_error(tmp_path):
-    folder = write_shop(tmp_path / "shop")
-    for verb in ("init", "apply"):
-        assert launch(verb, cwd=folder).returncode == 0
+def test_a_reader_that_goes_away_is_no_error(in_force):
     writer = subprocess.Popen(
         [str(PROGRAM), "sql", "select * from range(100000)", "--json"],
-        cwd=folder,
+        cwd=in_force,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -312,18 +324,14 @@ SHOWN = "\\x1b[2J\\x1b]0;owned\\x07\\x9b31m\\x7f\\u202egnp.exe\\u2028\\r"
 
 
 @pytest.fixture
-def hostile(tmp_path, monkeypatch):
+def hostile(in_force):
     """A workspace with a pushed value, a column of a run and an error's text that command a terminal."""
-    folder = write_shop(tmp_path / "shop")
-    succeed("init", folder)
-    succeed("apply", "--project", folder)
     value = HOSTILE[:-1]  # half of a pair cannot be stored
-    with tm.connect(folder / "shop.tm", root=folder) as ws:
+    with tm.connect("shop.tm") as ws:
         row = {"click_id": value, "customer_id": 1, "at": "2024-02-01T00:00:00Z", "seconds": 1.0}
         ws.push("clicks", pl.DataFrame([row]).with_columns(pl.col("at").str.to_datetime(time_zone="UTC")))
         with ws.start_run("run", params={"text": value}, tags={"note": value}):
             pass
-    monkeypatch.chdir(folder)
     return value
 
 

@@ -8,11 +8,12 @@ from conftest import at, shop
 from fuzzing import examples
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
-from inside import clock_of, context_of, database_of, set_clock
+from inside import clock_of, context_of, database_of, environment_of, set_clock
 
 import tinymlops as tm
 from tinymlops.errors import ConflictError, DataError
-from tinymlops.features.history.stored import live_segments, newest_progress, stored_rows
+from tinymlops.features.history import stored
+from tinymlops.features.history.stored import live_segments, newest_progress, stored_batches, stored_rows
 from tinymlops.features.intake import compaction
 from tinymlops.features.intake.compaction import compact_where_needed
 from tinymlops.records import PushedRow, Segment
@@ -258,3 +259,70 @@ def test_an_online_store_that_was_behind_when_rows_moved_still_follows(pushing, 
     assert row == ws.get_historical_features(spine, ["clicking"]).drop("timestamp").row(0)
     assert row[1] == 9.0
     assert stored_rows(context_of(ws), "clicks", as_of=102).height == 2
+
+
+def beside(monkeypatch, owner, name, work):
+    """Do some work once, just before a function is called for the first time; return what is left to do."""
+    called, waiting = getattr(owner, name), [work]
+
+    def racing(*arguments, **options):
+        if waiting:
+            waiting.pop()()
+        return called(*arguments, **options)
+
+    monkeypatch.setattr(owner, name, racing)
+    return waiting
+
+
+def in_three_files(ws):
+    project = shop(orders(*(("a", hour, 1.0) for hour in (1, 2, 3))))
+    ws.apply(project)
+    for hours in (3, 4, 5):
+        project.frames["orders"] = orders(*(("a", hour, 1.0) for hour in range(1, hours + 1)))
+        ws.ingest("orders")
+    assert len(live(ws, "orders")) == 3
+
+
+def merge_and_remove(ws):
+    ws.compact()
+    assert ws.gc(grace="1us").segments == 3
+
+
+@pytest.mark.parametrize("as_of", [None, 2, 4])
+@pytest.mark.parametrize(
+    "read", [history, lambda ws, *asked, as_of: newest_progress(context_of(ws), *asked, as_of=as_of)]
+)
+def test_rows_are_read_whose_files_are_merged_and_removed_meanwhile(workspace, monkeypatch, read, as_of):
+    in_three_files(workspace)
+    before = read(workspace, "orders", as_of=as_of)
+    gc_lock = environment_of(workspace).gc_lock
+    left = beside(monkeypatch, gc_lock, "shared", lambda: merge_and_remove(workspace))
+    after = read(workspace, "orders", as_of=as_of)
+    assert after.equals(before) if isinstance(before, pl.DataFrame) else after == before
+    assert left == []
+    assert len(live(workspace, "orders")) == 1
+
+
+@pytest.mark.parametrize("when", ["before the pushed rows are read", "after them"])
+def test_pushed_rows_that_move_into_a_file_meanwhile_are_read_once(pushing, monkeypatch, when):
+    pushing.push("clicks", [click(1), click(2)])
+    pushing.compact()
+    pushing.push("clicks", [click(3), click(4)])
+    before = history(pushing, "clicks")
+    step = (stored, "read_pushed") if when.startswith("before") else (environment_of(pushing).gc_lock, "shared")
+    left = beside(monkeypatch, *step, pushing.compact)
+    assert history(pushing, "clicks").equals(before)
+    assert left == []
+    assert database_of(pushing).count(PushedRow) == 0
+
+
+def test_batches_give_pushed_rows_once_that_move_into_a_file_meanwhile(pushing):
+    pushing.push("clicks", [click(1), click(2)])
+    pushing.compact()
+    pushing.push("clicks", [click(3), click(4)])
+    batches = stored_batches(context_of(pushing), "clicks")
+    seen = next(batches)["click"].to_list()
+    pushing.compact()
+    for batch in batches:
+        seen += batch["click"].to_list()
+    assert sorted(seen) == [1, 2, 3, 4]

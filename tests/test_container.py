@@ -159,14 +159,10 @@ def test_it_serves_and_writes_to_nothing_but_its_volume(image, volume, begun):
     assert contents(image.root) == before
     assert {path.stat().st_uid for path in volume.rglob("*")} == {image.ids()[0]}
 
-    with container.Server(image, volume) as again, tm.connect(f"http://127.0.0.1:{again.port}", token=begun) as shop:
-        assert again.healthy()
+
+def test_the_next_container_has_it_all_and_one_beside_it_is_told_to_join_it(image, volume, begun):
+    with container.Server(image, volume) as server, tm.connect(f"http://127.0.0.1:{server.port}", token=begun) as shop:
         assert [one.name for one in shop.models.list()] == ["buy"]
-        assert again.stop()[0] == 0
-
-
-def test_another_container_on_the_volume_is_told_to_join_the_first(image, volume, begun):
-    with container.Server(image, volume) as server:
         second = image.run("tinymlops", "ingest", volume=volume)
         assert second.returncode == 5
         assert "is open in another container, by a process with the same number, 1" in second.stderr

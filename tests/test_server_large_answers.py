@@ -14,7 +14,7 @@ import pytest
 from litestar.exceptions import SerializationException
 from litestar.response import Response
 from litestar.testing import TestClient
-from network import PATIENCE, Ordinary, Server, some
+from network import FULL, PATIENCE, Ordinary, Server, some
 from served_shop import NOW
 from test_server import LOCAL, ONLINE
 
@@ -85,11 +85,11 @@ def test_a_large_answer_holds_nobody_up(server, name, capsys):
                 sizes.append(len(response.content))
 
     with Ordinary(server.url, lambda client: client.get("/healthz")) as quiet:
-        threading.Event().wait(2)
+        threading.Event().wait(2 if FULL else 0.5)
     asking = threading.Thread(target=ask)
     asking.start()
     with Ordinary(server.url, lambda client: client.get("/healthz")) as beside:
-        threading.Event().wait(8)
+        threading.Event().wait(8 if FULL else 2)
     ended.set()
     asking.join()
     with capsys.disabled():

@@ -86,7 +86,7 @@ def ask(client):
 def test_300_slow_clients_shut_nobody_out(shop_path, kind, capsys):
     with Server(shop_path) as server:
         with Ordinary(server.url, ask) as before:
-            time.sleep(2)
+            time.sleep(2 if FULL else 0.5)
         with Slow(server, *KINDS[kind](server)) as slow, Ordinary(server.url, ask) as beside:
             time.sleep(SECONDS)
             ended = slow.ended
@@ -191,7 +191,7 @@ def test_a_slow_request_that_is_whole_has_no_deadline_and_idle_ones_are_kept(imp
 
 
 def test_it_stops_in_time_while_clients_hang(shop_path, capsys):
-    with Server(shop_path) as server:
+    with Server(shop_path, {} if FULL else {"connections._LAST_SECONDS": 1}) as server:
         hanging = []
         for first, _ in [make(server) for make in KINDS.values()] * 5:
             one = server.connect()

@@ -12,6 +12,7 @@ import tinymlops as tm
 from tinymlops.errors import ConflictError, DataError, NotFoundError
 
 FIXED = ["id", "name", "status", "started_at", "ended_at", "git_commit", "training_set"]
+FIXED += ["experiment", "group", "parent", "user"]
 
 
 def test_no_runs_are_a_table_with_its_columns(workspace):
@@ -44,6 +45,39 @@ def test_runs_stand_side_by_side_with_a_column_for_everything_logged(workspace):
     assert table["tags.team"].to_list() == ["a", None]
     assert set(table["status"]) == {"finished"}
     assert (table["ended_at"] >= table["started_at"]).all()
+
+
+def test_the_table_says_where_a_run_belongs(workspace):
+    with workspace.start_run("sweep", experiment="delays") as parent:
+        pass
+    with workspace.start_run("trial", experiment="delays", group="depth 3", parent=parent):
+        pass
+    table = workspace.search_runs("experiment = 'delays'", order_by="started_at")
+    assert table["experiment"].to_list() == ["delays", "delays"]
+    assert table["group"].to_list() == [None, "depth 3"]
+    assert table["parent"].to_list() == [None, parent.id]
+    assert table["user"].null_count() == 0
+    with workspace.start_run("other"):
+        pass
+    assert workspace.search_runs(limit=1)["experiment"].to_list() == ["Default"]
+
+
+def test_the_best_value_stands_beside_the_last_where_there_are_several(workspace):
+    with workspace.start_run("a") as run:
+        for loss in (3.0, 1.0, 2.0):
+            run.log_metrics(loss=loss)
+        run.log_metrics(auc=0.5)
+    table = workspace.search_runs()
+    assert [name for name in table.columns if name.startswith("metrics.")] == [
+        "metrics.auc",
+        "metrics.loss",
+        "metrics.loss.best",
+    ]
+    assert table.select("metrics.loss", "metrics.loss.best").row(0) == (2.0, 1.0)
+    table = workspace.search_runs("metrics.loss.max > 0", order_by=["-metrics.auc.count", "name"])
+    assert table["metrics.loss.max"].to_list() == [3.0]
+    assert table["metrics.auc.count"].to_list() == [1]
+    assert "metrics.loss.count" not in table.columns
 
 
 def test_runs_are_found_by_what_they_logged(workspace):

@@ -8,6 +8,7 @@ import typer
 from tinymlops_cli import completion, run_changes, run_findings
 from tinymlops_cli.carrying import export_runs, import_runs
 from tinymlops_cli.commands import command, group
+from tinymlops_cli.failures import UsageError
 from tinymlops_cli.output import Answer, Table
 from tinymlops_cli.session import Session
 
@@ -30,6 +31,7 @@ def add_to(app: typer.Typer) -> None:
     command(runs, "list")(list_runs)
     command(runs, "search")(search_runs)
     command(runs, "show")(show_run)
+    command(runs, "compare")(compare_runs)
     run_changes.add_to(runs)
     run_changes.add_experiments_to(app)
     run_findings.add_to(runs)
@@ -49,12 +51,14 @@ def list_runs(session: Session, *, order_by: Order = "-started_at", limit: Limit
 
 def search_runs(
     session: Session,
-    where: Annotated[str, typer.Argument(help='Such as "metrics.auc > 0.7 and params.depth = 3".')],
+    where: Annotated[
+        str, typer.Argument(help='Such as "metrics.auc.best > 0.7 and (params.depth = 3 or tags.team is null)".')
+    ],
     *,
     order_by: Order = "-started_at",
     limit: Limit = _MOST_RUNS,
 ) -> Answer:
-    """Find runs by their metrics, parameters and tags."""
+    """Find runs by their metrics, parameters, tags and everything else that is known of them."""
     return _runs(session.workspace.runs.search(where, order_by=order_by, limit=limit))
 
 
@@ -81,6 +85,32 @@ def show_run(
         "models": {model.name: model.model_class for model in models},
     }
     return Answer({"run": found, "artifacts": artifacts, "models": models}, [_facts(facts)])
+
+
+def compare_runs(
+    session: Session,
+    chosen: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN...", help="Runs by id, the beginning of it, or name; or one group, or one search."),
+    ],
+    *,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIELD", help="Compare groups: such as group, or params.depth; may be repeated."),
+    ] = None,
+    metric: Annotated[str | None, typer.Option(metavar="NAME", help="With --by: such as auc or auc.best.")] = None,
+) -> Answer:
+    """Say what differs between runs, or compare groups of them by the means of their metrics."""
+    runs = chosen[0] if len(chosen) == 1 else chosen
+    if by:
+        groups = session.workspace.compare(runs, by=by, metric=metric)
+        return Answer(groups.as_dict(), [str(groups)])
+    if metric is not None:
+        raise UsageError(
+            "--metric is for groups", hint='tinymlops runs compare "params.depth > 0" --by group --metric auc'
+        )
+    found = session.workspace.compare(runs)
+    return Answer(found.as_dict(), [str(found)] + ([found.patch] if found.patch else []))
 
 
 def list_models(session: Session) -> Answer:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import sqlite3
 from contextlib import closing
+from functools import cache
 from typing import TYPE_CHECKING
 
 from tinymlops.errors import IntegrityError
 from tinymlops.stores._sqlite import connected, prepare, translated
 from tinymlops.stores._verify import read_counter, require_indexes, require_schema
 from tinymlops.stores.migrations import SCHEMA_VERSION, migrate
-from tinymlops.stores.publish import fsync_directory
+from tinymlops.stores.publish import fsync, fsync_directory
 from tinymlops.stores.transaction import Transaction
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable
     from pathlib import Path
 
@@ -37,18 +38,29 @@ def build(path: Path, last: LastCommit, first: Callable[[Transaction], object]) 
     # Its log and its index of the log take its mode, whatever the umask says.
     building.touch(mode=0o600)
     building.chmod(0o600)
+    building.write_bytes(_empty())
     with translated(path, "the database"), closing(connected(building)) as connection:
-        connection.execute("PRAGMA journal_mode = WAL")
         prepare(connection)
-        migrate(connection)
+        connection.execute("PRAGMA synchronous = OFF")  # it is synced once, when it is complete
+        connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("BEGIN IMMEDIATE")
         first(Transaction(connection, building, actor="tinymlops"))
         connection.execute("COMMIT")
         # Closing does so too, but reports nothing where the disk is full: the renamed file would lack its content.
         ((busy, *_),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         assert not busy, "no other process knows the file"
+    with building.open("rb") as file:
+        fsync(file.fileno())
     building.rename(path)
     fsync_directory(path.parent)
+
+
+@cache
+def _empty() -> bytes:
+    """Return the content of a new file; made in memory, and once, as whoever tests features makes many workspaces."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        migrate(connection)
+        return connection.serialize()
 
 
 def upgrade(connection: sqlite3.Connection, path: Path, last: LastCommit) -> None:

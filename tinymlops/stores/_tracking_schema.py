@@ -128,10 +128,10 @@ _TABLES = (
         session INTEGER NOT NULL,
         chunks INTEGER NOT NULL,
         {CHECK} INTEGER NOT NULL,
-        PRIMARY KEY (run, name)
+        PRIMARY KEY (name, run)
     ) STRICT, WITHOUT ROWID""",
-    "CREATE INDEX metric_summaries_last ON metric_summaries (name, last, run)",
-    "CREATE INDEX metric_summaries_best ON metric_summaries (name, best, run)",
+    # A search reads a metric of all runs, which stand side by side; a run's own are found by the index.
+    "CREATE INDEX metric_summaries_run ON metric_summaries (run)",
     f"""CREATE TABLE opaque_models (
         id TEXT PRIMARY KEY,
         experiment INTEGER NOT NULL,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import weakref
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tinymlops.errors import ConflictError, IntegrityError, NotFoundError
@@ -176,6 +176,16 @@ class Database:
         """Return the rows of one SELECT, without checking their checksums; the connection refuses to write."""
         with translated(self.path, "the database"):
             return self._reader().execute(sql, params).fetchall()
+
+    @contextmanager
+    def batches(
+        self, sql: str, params: Sequence[Any] = (), *, size: int = 256
+    ) -> Iterator[Iterator[builtins.list[tuple[Any, ...]]]]:
+        """Read the rows of one SELECT as `rows` returns them, some at a time: fast for many of which none is kept."""
+        with translated(self.path, "the database"), closing(self._reader().cursor()) as cursor:
+            cursor.execute(sql, params)
+            # An open cursor would keep this thread's reader at one commit.
+            yield iter(lambda: cursor.fetchmany(size), [])
 
     def count(self, cls: type[Record], where: Mapping[str, object] | None = None) -> int:
         """Return how many records there are; `where` as in `list`."""

@@ -12,6 +12,7 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
+from operator import itemgetter
 from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -32,6 +33,7 @@ CHECK = "check_"
 """The column of the checksum, the last of every table of records."""
 
 _PACK = msgspec.msgpack.Encoder()
+_WITHOUT_CHECK = itemgetter(slice(None, -1))
 _LISTED_AT_MOST = 500
 
 
@@ -104,6 +106,17 @@ class RowCodec(Generic[T]):
                 hint="restore the workspace from a backup",
             )
         return values
+
+    def all_checked(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """Return the rows, each compared as `checked` does; faster for many.
+
+        Raises:
+            IntegrityError: If one is not what was written.
+        """
+        for row, check in zip(rows, map(crc32, map(_PACK.encode, map(_WITHOUT_CHECK, rows))), strict=True):
+            if row[-1] != check:
+                self.checked(row)
+        return rows
 
     def decode(self, row: Sequence[Any]) -> T:
         """Make a record from a row.

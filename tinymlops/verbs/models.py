@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from tinymlops.errors import DataError
 from tinymlops.opened import OpenWorkspace
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tinymlops.serving.model import Model
     from tinymlops.serving.outcomes import OutcomeReport
     from tinymlops.serving.prediction import Predictions
+    from tinymlops.training.group_comparison import GroupComparison
+    from tinymlops.training.run_comparison import RunComparison
     from tinymlops.training.tracking import ActiveRun
 
 __all__ = ["ModelVerbs"]
@@ -91,18 +93,69 @@ class ModelVerbs(OpenWorkspace):
         return ActiveRun(self.runs, run, clock=self._clock, data=data)
 
     def search_runs(
-        self, where: str | None = None, *, order_by: str = "-started_at", limit: int | None = 100
+        self,
+        where: str | None = None,
+        *,
+        order_by: str | Sequence[str] = "-started_at",
+        limit: int | None = 100,
+        offset: int = 0,
     ) -> pl.DataFrame:
         """Find runs, as a table: a row a run, a column for every metric, parameter and tag.
 
-        Args:
-            where: Comparisons joined by `and`, such as "metrics.auc > 0.7 and params.depth = 3".
-            order_by: A field, descending with a leading minus: "-metrics.auc".
-            limit: At most so many; None for all.
-        """
-        from tinymlops.training.comparison import runs_table
+        `metrics.auc` is the last value; `metrics.auc.best` stands beside it where a run logged more than one, and other parts,
+        such as `metrics.auc.min`, where the search names them.
 
-        return runs_table(self.runs.search(where, order_by=order_by, limit=limit))
+        Args:
+            where: Such as "metrics.auc > 0.7 and (params.depth = 3 or not tags.team in ('ops', 'web'))".
+            order_by: A field, descending with a leading minus, or several: ["-metrics.auc.best", "name"].
+            limit: At most so many; None for all.
+            offset: How many to leave out before them.
+        """
+        from tinymlops.training.run_table import runs_table
+
+        return runs_table(self.runs, where, order_by, limit, offset)
+
+    @overload
+    def compare(self, runs: str | Sequence[ActiveRun | Run | str], *, by: None = None) -> RunComparison: ...
+
+    @overload
+    def compare(
+        self, runs: str | Sequence[ActiveRun | Run | str], *, by: str | Sequence[str], metric: str | None = None
+    ) -> GroupComparison: ...
+
+    def compare(
+        self,
+        runs: str | Sequence[ActiveRun | Run | str],
+        *,
+        by: str | Sequence[str] | None = None,
+        metric: str | None = None,
+    ) -> RunComparison | GroupComparison:
+        """Compare runs: of all that is known of them only what differs; or groups of runs, by the means of their metrics.
+
+        That is parameters, metrics, packages, machine, commit and uncommitted changes, the training set with its definitions
+        and row counts, and more; the curves of a metric are those of the result.
+
+        Args:
+            runs: Runs, their ids, the beginnings of these, or names; or one text: a group, or a search.
+            by: What the runs of a group have in common, such as "group" or ["params.depth", "params.rate"]: the seeds or folds
+                of one configuration are one group.
+            metric: With `by`: the only metric to compare, such as "auc" or "auc.best".
+
+        Raises:
+            DataError: If there are fewer than two runs, or they cannot be grouped by that.
+            NotFoundError: If there is no such run or metric.
+        """
+        from tinymlops.training.chosen_runs import chosen_runs
+
+        if by is not None:
+            from tinymlops.training.group_comparison import compare_groups
+
+            return compare_groups(self.runs, chosen_runs(self.runs, runs), by, metric)
+        if metric is not None:
+            raise DataError("metric is for groups", hint='ws.compare(runs, by="group", metric="auc")')
+        from tinymlops.training.run_comparison import compare_runs
+
+        return compare_runs(self._context(), self.runs, chosen_runs(self.runs, runs))
 
     def register_model(
         self, name: str, *, run: ActiveRun | Run | str, logged_name: str = "model", alias: str | None = None

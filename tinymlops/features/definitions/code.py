@@ -27,7 +27,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from tinymlops.errors import DefinitionError, TinyMLOpsError, is_fault
-from tinymlops.features.definitions.code_cover import cover, digest_of_definition
+from tinymlops.features.definitions.code_cover import cover
+from tinymlops.features.definitions.code_pieces import digest_of_definition
 from tinymlops.features.definitions.specs import AnySpec, CodeCover, CodeReference, OnDemandSpec, SourceSpec
 from tinymlops.secrets import without_secrets
 from tinymlops.stores.directory import workspace_around

@@ -9,61 +9,37 @@ from __future__ import annotations
 
 import ast
 import inspect
-import os.path
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from datetime import tzinfo
+from collections.abc import Callable, Iterable
 from functools import partial
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
+from tinymlops.features.definitions.code_constants import literal_of
 from tinymlops.features.definitions.code_names import Names, Notes, Space, nothing
+from tinymlops.features.definitions.code_pieces import (
+    Described,
+    described_once,
+    functions_of,
+    names_in,
+    nodes_of,
+    plain_of,
+    same_file,
+)
 from tinymlops.features.definitions.code_places import is_of_tinymlops, package_of
-from tinymlops.features.definitions.code_suspects import suspects_of
 from tinymlops.features.definitions.code_text import (
     CodeText,
     canonical,
     chains_in,
     changed_in,
     digest_of_code,
-    imports_in,
     sha256,
     text_of,
 )
 from tinymlops.features.definitions.code_values import Unseen, written
 
-__all__ = ["Cover", "cover", "digest_of_definition"]
+__all__ = ["Cover", "cover"]
 
-_Def = ast.FunctionDef | ast.AsyncFunctionDef
-_CONSTANT = (
-    ast.Constant
-    | ast.Tuple
-    | ast.List
-    | ast.Set
-    | ast.Dict
-    | ast.UnaryOp
-    | ast.BinOp
-    | ast.keyword
-    | ast.operator
-    | ast.unaryop
-    | ast.expr_context
-)
-_MAKERS = frozenset(
-    (
-        "date",
-        "datetime",
-        "time",
-        "timedelta",
-        "timezone",
-        "ZoneInfo",
-        "Decimal",
-        "Fraction",
-        "frozenset",
-        "range",
-        "UUID",
-    )
-)
-"""What makes the same value of the same constants."""
 _MOST = 4096
 """The most functions whose digests a process keeps."""
 
@@ -120,14 +96,6 @@ class _Look(NamedTuple):
     reached: list[tuple[str, _Part]]
 
 
-class _Described(NamedTuple):
-    own: str
-    decorators: list[ast.expr]
-    chains: list[tuple[str, ...]]
-    imports: dict[str, Any]
-    suspects: list[str]
-
-
 _known: dict[FunctionType, _Known] = {}
 _kept: dict[tuple[int, str, str], _Named] = {}
 
@@ -152,27 +120,6 @@ def cover(function: Callable[..., Any], *, anew: bool = False) -> Cover:
         _known.clear()
     _known[plain] = found
     return found.cover
-
-
-def digest_of_definition(node: ast.AST) -> str:
-    """Return the digest of the text of a function or a class by itself, without its decorators."""
-    return sha256(_own(node))
-
-
-def _own(node: ast.AST) -> str:
-    if isinstance(node, _Def):
-        fields = {name: value for name, value in ast.iter_fields(node) if name != "decorator_list"}
-        return canonical(type(node)(**fields, decorator_list=[]))
-    return canonical(node)
-
-
-def _described(text: CodeText, node: ast.AST) -> _Described:
-    """Describe a node once for all that reach it."""
-    kept: dict[ast.AST, _Described] = text.__dict__.setdefault("described", {})
-    if node not in kept:
-        decorators = node.decorator_list if isinstance(node, _Def) else []
-        kept[node] = _Described(_own(node), decorators, chains_in([node]), imports_in(node), list(suspects_of(node)))
-    return kept[node]
 
 
 class _Walk:
@@ -215,22 +162,22 @@ class _Walk:
     def _look_at_function(self, function: FunctionType, label: str) -> _Look:
         space = self._names.space(function.__globals__)
         code = function.__code__
-        text, nodes = _nodes_of(function, space)
+        text, nodes = nodes_of(function, space)
         if text is None or not nodes:
             why = "no source text" if text is None else "its file is not what was loaded"
             self._unseen[f"{label}: {why}"] = None
             own, decorated, described = digest_of_code(code), "", []
-            chains = [(name,) for name in sorted(_names_in(code))]
+            chains = [(name,) for name in sorted(names_in(code))]
             reached = self._reached([(chain, {}) for chain in chains], space)
         else:
-            described = [_described(text, node) for node in nodes]
+            described = [described_once(text, node) for node in nodes]
             own = "".join(one.own for one in described)
             decorated, reached = self._look_at(described, space, label, skip=code.co_freevars)
         more, held = self._held(function, nodes, label)
         return _Look(own, decorated + more, reached + held)
 
     def _look_at(
-        self, described: Iterable[_Described], space: Space, label: str, skip: Iterable[str] = ()
+        self, described: Iterable[Described], space: Space, label: str, skip: Iterable[str] = ()
     ) -> tuple[str, list[tuple[str, _Part]]]:
         """Return the decorators of pieces of code that count, and what the pieces reach."""
         described, skipped = list(described), {*skip}
@@ -239,7 +186,7 @@ class _Walk:
         return more, self._reached([(chain, imports) for chain, imports in chains if chain[0] not in skipped], space)
 
     def _counting(
-        self, described: Iterable[_Described], space: Space
+        self, described: Iterable[Described], space: Space
     ) -> tuple[str, list[tuple[tuple[str, ...], dict[str, Any]]]]:
         """Return the decorators that are not tinymlops' own, and the names that pieces of code take from outside."""
         more, chains = "", list[tuple[tuple[str, ...], dict[str, Any]]]()
@@ -323,18 +270,18 @@ class _Walk:
 
     def _look_at_class(self, cls: type, label: str, space: Space | None) -> _Look:
         """Look at a class that is bound to no name of a module: of a notebook, or made in a function."""
-        functions = [one for one in map(_plain, vars(cls).values()) if isinstance(one, FunctionType)]
+        functions = [one for one in map(plain_of, vars(cls).values()) if isinstance(one, FunctionType)]
         own = [one for one in functions if self._names.owns(one)]
         text = next((text for text in (text_of(one.__code__.co_filename) for one in own) if text is not None), None)
         nodes = [] if text is None else text.class_at(cls.__qualname__)
         reached = [(f"{one.__name__}#", self._of_function(one, f"{label}.{one.__name__}")) for one in own]
         if nodes and text is not None and space is not None:
-            described = [_described(text, node) for node in nodes]
+            described = [described_once(text, node) for node in nodes]
             more, names = self._look_at(described, space, label)
             return _Look("".join(one.own for one in described), more, [*reached, *names])
         self._unseen[f"{label}: no source text of the class"] = None
         values = {
-            name: one for name, one in vars(cls).items() if not name.startswith("__") and not callable(_plain(one))
+            name: one for name, one in vars(cls).items() if not name.startswith("__") and not callable(plain_of(one))
         }
         own_text, held = self._write(dict(sorted(values.items())), label)
         own_bases = filter(self._names.owns_class, cls.__bases__)
@@ -392,8 +339,8 @@ class _Walk:
         text = space.text
         assert text is not None, "what is bound has a text"
         statements, value = text.bound[name], space.values.get(name)
-        literal = None if name in text.changed else self._literal(statements, space)
-        described = [] if literal is not None else [_described(text, one) for one in statements]
+        literal = None if name in text.changed else literal_of(self._names, space, statements)
+        described = [] if literal is not None else [described_once(text, one) for one in statements]
         unseen, found, more = list[str](), list[tuple[str, dict[str, Any], str, Any]](), ""
         if literal is not None:
             own = f"value {literal}"
@@ -402,46 +349,19 @@ class _Walk:
             unseen += [said for one in described for said in one.suspects]
             more, chains = self._counting(described, space)
             found += self._found(chains, space)
-        defines = [one for one in statements if isinstance(one, _Def | ast.ClassDef)]
+        defines = [one for one in statements if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)]
         if name in text.changed and len(defines) < len(statements):
             unseen.append("a value that functions change")
-        for function in _functions_of(value):
-            if not _same_file(function.__code__.co_filename, space.file):
+        for function in functions_of(value):
+            if not same_file(function.__code__.co_filename, space.file):
                 if self._names.owns(function):
                     own_name = "" if isinstance(value, FunctionType) else function.__name__
                     found.append((f"{name}={own_name}", function.__globals__, "", function))
-            elif defines and not _nodes_of(function, space)[1]:
+            elif defines and not nodes_of(function, space)[1]:
                 unseen.append("its file is not what was loaded")
                 more += digest_of_code(function.__code__)
         self._names.notes.looked_up.append((space.values, name, space.values.get(name, nothing)))
         return _Named(text, own, more, found, unseen, self._names.notes)
-
-    def _literal(self, statements: list[ast.stmt], space: Space) -> str | None:
-        """Return the value of a name that is bound once, to what is the same in every process; None for any other.
-
-        A notebook, which has no text of all its names, writes such a value alike.
-        """
-        if len(statements) != 1 or not isinstance(statements[0], ast.Assign | ast.AnnAssign):
-            return None
-        (one,) = statements
-        assert isinstance(one, ast.Assign | ast.AnnAssign), "it is asked above"
-        targets = one.targets if isinstance(one, ast.Assign) else [one.target]
-        if len(targets) != 1 or not isinstance(targets[0], ast.Name) or one.value is None:
-            return None
-        if not all(self._is_constant(part, space) for part in ast.walk(one.value)):
-            return None
-        try:
-            return written(space.values.get(targets[0].id), lambda _: None)
-        except (Unseen, RecursionError):
-            return None
-
-    def _is_constant(self, node: ast.AST, space: Space) -> bool:
-        if isinstance(node, ast.Call):
-            return bool(node.args) and (chains_in([node.func]) or [("",)])[0][-1] in _MAKERS
-        if isinstance(node, ast.Name | ast.Attribute):
-            value = self._names.runtime(space, node)
-            return isinstance(value, tzinfo | ModuleType) or getattr(value, "__name__", "") in _MAKERS
-        return isinstance(node, _CONSTANT)
 
     def _of_value(self, space: Space, name: str, value: Any) -> _Part | None:
         """Return the part of a value that no text binds; None for what is not of the project."""
@@ -469,45 +389,3 @@ class _Walk:
 def _stand(names: list[tuple[dict[str, Any], str, object]]) -> bool:
     """Return whether names stand for the same things still."""
     return all(values.get(name, nothing) is value for values, name, value in names)
-
-
-def _nodes_of(function: FunctionType, space: Space) -> tuple[CodeText | None, list[ast.AST]]:
-    """Return the text of a function's file and its nodes there; the file is read again if it was loaded anew."""
-    file = function.__code__.co_filename
-    module = space.module if _same_file(file, space.file) else None
-    text = space.text if module is not None else text_of(file)
-    nodes = [] if text is None else text.nodes_of(function.__code__)
-    if not nodes and text is not None:
-        text = text_of(file, module, anew=True)
-        nodes = [] if text is None else text.nodes_of(function.__code__)
-    return text, nodes
-
-
-def _same_file(one: str, other: str) -> bool:
-    return one == other or (bool(other) and os.path.realpath(one) == os.path.realpath(other))
-
-
-def _functions_of(value: Any) -> Iterator[FunctionType]:
-    """Yield the functions that a name stands for: itself without its wrappers, or the methods of a class."""
-    found = [value] if not isinstance(value, type) else list(vars(value).values())
-    for one in found:
-        plain = _plain(getattr(one, "function", one) if is_of_tinymlops(one) else one)
-        if isinstance(plain, FunctionType) and plain.__code__.co_filename[:1] != "<":
-            yield plain
-
-
-def _plain(value: Any) -> Any:
-    """Return the function in a method, a property or a wrapper."""
-    value = getattr(value, "fget", value) if isinstance(value, property) else getattr(value, "__func__", value)
-    try:
-        return inspect.unwrap(value) if callable(value) else value
-    except ValueError:  # wrapped in a circle
-        return value
-
-
-def _names_in(code: Any) -> set[str]:
-    found = set(code.co_names)
-    for one in code.co_consts:
-        if isinstance(one, type(code)):
-            found |= _names_in(one)
-    return found

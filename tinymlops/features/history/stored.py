@@ -90,8 +90,8 @@ def stored_rows(
     # First the pushed rows: a row that moves into a segment meanwhile is then read twice at most, and never missed.
     pushed = part.pushed(known, wanted, after)
     stored = part.segments(wanted, after)
-    if stored is not None and pushed is not None and stored.height and pushed["__sequence"][0] <= _last(stored):
-        pushed = pushed.join(stored.select("__sequence"), on="__sequence", how="anti", maintain_order="left")
+    if stored is not None and pushed is not None:
+        pushed = _without(pushed, stored)
     rows = _together([one for one in (stored, pushed) if one is not None], known, wanted)
     rows = part.as_known(rows)
     if dated is not None:
@@ -190,7 +190,8 @@ def stored_batches(context: Context, name: str) -> Iterator[pl.DataFrame]:
     directory = context.environment.segments_dir / place
     with context.environment.gc_lock.shared(deadline=_PATIENCE):
         for one in live_segments(context, name):
-            yield from segments.batches(directory / one.sha256, one.base)
+            for batch in segments.batches(directory / one.sha256, one.base):
+                yield _without(batch, pushed)
 
 
 def current_rows(context: Context, name: str, *, as_of: int | None = None, role: Role = "feature") -> pl.DataFrame:
@@ -346,24 +347,30 @@ def newest_progress(context: Context, name: str, *, as_of: int | None = None) ->
     span = span_of(database, source, place, database.get(SourceState, source=place), as_of=as_of)
     # Every row, not only the greatest: that one may be damaged.
     pushed = pushed_rows(database, place, up_to=bound) if span.ends is None else []
-    events: list[Any] = [row.event for row in pushed if row.event is not None and row.event <= row.created]
-    unclear = []
-    for one in _segments(context, source, place, span, as_of):
-        if one.base >= bound:
-            continue
-        told = one.progress
-        if told is None and one.max_event is not None and one.max_event <= to_micros(one.created_at):
-            told = one.max_event  # stored before schema 3
-        if one.last > bound or (told is None and one.max_event is not None and not one.dated):
-            unclear.append(one)
-        else:
-            events.append(told)
-    if unclear:
+    events: list[int | None] = [row.event for row in pushed if row.event is not None and row.event <= row.created]
+    # From the list until the files are read, neither a compaction may replace a row's file nor `gc` remove it.
+    with context.environment.gc_lock.shared(deadline=_PATIENCE):
+        found = [one for one in _segments(context, source, place, span, as_of) if one.base < bound]
+        unclear = [one for one in found if one.last > bound or _progress_is_unknown(one)]
+        events += [_told_progress(one) for one in found if one not in unclear]
         rows = _read_segments(context, place, lambda: unclear, [], 0, as_of)
-        assert rows is not None, "they were chosen by the same bound"
+    if rows is not None:
         times = Commits(database, place).times_of(rows["__sequence"])
-        events.append(rows["__event"].filter(rows["__event"] <= pl.Series(times)).max())
+        newest: Any = rows["__event"].filter(rows["__event"] <= pl.Series(times)).max()
+        events.append(newest)
     return max((event for event in events if event is not None), default=None)
+
+
+def _told_progress(segment: Segment) -> int | None:
+    """Return the greatest event time that was not later than its commit's clock, as the segment's row tells it."""
+    newest = segment.max_event
+    if segment.progress is None and newest is not None and newest <= to_micros(segment.created_at):
+        return newest  # stored before schema 3
+    return segment.progress
+
+
+def _progress_is_unknown(segment: Segment) -> bool:
+    return _told_progress(segment) is None and segment.max_event is not None and not segment.dated
 
 
 def require_past(context: Context, as_of: int | None) -> int | None:
@@ -438,10 +445,18 @@ def _read_segments(
     return rows
 
 
-def _last(rows: pl.DataFrame) -> int:
-    newest = rows["__sequence"].max()
-    assert isinstance(newest, int), "every stored row has a sequence"
-    return newest
+def _without(rows: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
+    """Leave out rows whose sequence is one of the others'."""
+    if not rows.height or not others.height or not _may_share(rows["__sequence"], others["__sequence"]):
+        return rows
+    return rows.join(others.select("__sequence"), on="__sequence", how="anti", maintain_order="left")
+
+
+def _may_share(some: pl.Series, others: pl.Series) -> bool:
+    first, last = others.min(), others.max()
+    assert isinstance(first, int), "every stored row has a sequence"
+    assert isinstance(last, int), "every stored row has a sequence"
+    return bool(some.is_between(first, last).any())
 
 
 def _together(parts: list[pl.DataFrame], known: Mapping[str, str], columns: list[str] | None) -> pl.DataFrame:

@@ -111,12 +111,7 @@ def push(
     source = _pushed_source(context, name)
     if source.id is None and batch_id is None:
         batch_id = secrets.token_hex(16)
-    frame = with_times(accepted(rows, source, _key_columns(context, source)), source)
-    refuse_deletes(context.definitions, source, frame)
-    if name not in context.definitions.checked and frame.height > 1:
-        check_row_wise(context, source, frame)
-        context.definitions.checked.add(name)
-    require_computable(context, source, frame)
+    frame = _sound(context, source, rows)
     database = context.environment.database
     place = place_of(database, name)
     columns = _columns(context, source, database.get(SourceState, source=place))
@@ -140,16 +135,26 @@ def push(
 
     with context.scope.publishing() if looked is not None and looked.fails else nullcontext():
         try:
-            counts, sequence = context.scope.write_together(store)
+            (new, corrected, known, kept), sequence = context.scope.write_together(store)
         except DataError:
             for decision in decided:  # what was found stays, though nothing of the batch does
                 decision.refuse(context)
             raise
     for decision in decided:
         decision.tell()
-    new, corrected, known, kept = counts
     online = _follow(context)
     return Pushed(name, new, corrected, known, sequence, online, batch_id, rows_quarantined=kept)
+
+
+def _sound(context: Context, source: SourceSpec, rows: Frame) -> pl.DataFrame:
+    """Return rows as their source takes them, with their times, if everything that is computed from them can be."""
+    frame = with_times(accepted(rows, source, _key_columns(context, source)), source)
+    refuse_deletes(context.definitions, source, frame)
+    if source.name not in context.definitions.checked and frame.height > 1:
+        check_row_wise(context, source, frame)
+        context.definitions.checked.add(source.name)
+    require_computable(context, source, frame)
+    return frame
 
 
 def _columns(context: Context, source: SourceSpec, state: SourceState | None) -> dict[str, str]:

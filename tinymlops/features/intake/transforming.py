@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.specs import SourceSpec
+    from tinymlops.features.intake.looking import Decision, Looked
     from tinymlops.features.intake.quarantine import Settling
     from tinymlops.records import Segment, SourceState
 
@@ -61,24 +62,19 @@ def recompute(context: Context, source: SourceSpec, *, settling: Settling | None
     """
     begun = time.perf_counter()
     live, state = live_segments(context, source.name), state_of(context, source.name)
-    inputs = [newest_sequence(context, name) for name in source.inputs]
-    if None in inputs:
+    newest = _newest(context, source)
+    if newest is None:
         return None
-    newest = max(sequence for sequence in inputs if sequence is not None)
     current = state is not None and state.definition == specs.fingerprint(source) and not _reads_others(context, source)
     if settling is None and current and live and live[-1].covers is not None and live[-1].covers >= newest:
         return None
-    parents = {name: current_rows(context, name, as_of=newest) for name in source.inputs}
-    plain = {name: rows.drop("__event", "__created", "__sequence", "__deleted") for name, rows in parents.items()}
-    frame = with_times(run_transformation(context, source, plain), source)
+    frame = _run(context, source, newest)
     rows, timeless = with_event_time(frame, source)
     check_row_wise(context, source, rows)
     came, looked = rows.height, look(context, source, rows, moment="transformation")
-    decision = None
-    if looked is not None:
-        decision = looked.decide(context.environment.database, releasing=settling)
-        decision.refuse(context)
-        rows = rows if decision.held is None else rows.filter(~decision.held)
+    decision = _decided(context, looked, settling)
+    if decision is not None and decision.held is not None:
+        rows = rows.filter(~decision.held)
     begins = state is not None and _is_another(context, source, live)
     before = None if state is None or begins else _versions(context, source, state)
     at = context.clock()
@@ -86,15 +82,11 @@ def recompute(context: Context, source: SourceSpec, *, settling: Settling | None
     report = Ingestion(
         source=source.name,
         rows_read=frame.height,
-        rows_new=changes.new,
-        rows_corrected=changes.corrected,
-        rows_known=changes.known,
-        rows_deleted=changes.deleted,
-        rows_carried=ordered.height - changes.rows.height,
         rows_quarantined=len(timeless) + came - rows.height,
         rows_never_known=never_known(rows, source),
         seconds=time.perf_counter() - begun,
         at=at,
+        **_counts(changes, ordered),
     )
     carried = sum(segment.corrections for segment in live) if report.rows_carried else 0
     batch = Batch(
@@ -132,6 +124,43 @@ def stored_whole(context: Context, source: SourceSpec, state: SourceState) -> pl
         database = context.environment.database
         return with_observed_times(rows, source, Commits(database, place_of(database, source.name)))
     return rows
+
+
+def _newest(context: Context, source: SourceSpec) -> int | None:
+    """Return the greatest sequence of the inputs; None if one was never ingested."""
+    inputs = [newest_sequence(context, name) for name in source.inputs]
+    return None if None in inputs else max(sequence for sequence in inputs if sequence is not None)
+
+
+def _run(context: Context, source: SourceSpec, newest: int) -> pl.DataFrame:
+    """Return the rows of a transformation of its inputs as of a sequence, with their times."""
+    parents = {name: current_rows(context, name, as_of=newest) for name in source.inputs}
+    plain = {name: rows.drop("__event", "__created", "__sequence", "__deleted") for name, rows in parents.items()}
+    return with_times(run_transformation(context, source, plain), source)
+
+
+def _decided(context: Context, looked: Looked | None, settling: Settling | None) -> Decision | None:
+    """Return what the checks say of the rows.
+
+    Raises:
+        DataError: If one refuses them.
+    """
+    if looked is None:
+        return None
+    decision = looked.decide(context.environment.database, releasing=settling)
+    decision.refuse(context)
+    return decision
+
+
+def _counts(changes: Changes, ordered: pl.DataFrame) -> dict[str, int]:
+    """Return what a report counts of a comparison with the rows before, and of the rows that are stored."""
+    return {
+        "rows_new": changes.new,
+        "rows_corrected": changes.corrected,
+        "rows_known": changes.known,
+        "rows_deleted": changes.deleted,
+        "rows_carried": ordered.height - changes.rows.height,
+    }
 
 
 def _is_another(context: Context, source: SourceSpec, live: Sequence[Segment]) -> bool:

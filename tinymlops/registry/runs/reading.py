@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,6 +12,7 @@ from tinymlops.records import Metric, MetricChunk, MetricSeries, MetricSummary, 
 from tinymlops.registry.runs.blocks import decode_block
 from tinymlops.registry.runs.points import Points, in_order, joined, split
 from tinymlops.registry.runs.storing import points_in
+from tinymlops.stores.rows import codec_for
 from tinymlops.times import from_micros
 
 if TYPE_CHECKING:
@@ -20,7 +22,15 @@ if TYPE_CHECKING:
 
     from tinymlops.stores.database import Database
 
-__all__ = ["metrics_of", "metrics_table", "names_of_metrics", "points_of_metric", "summaries_of", "with_metrics"]
+__all__ = [
+    "metric_parts",
+    "metrics_of",
+    "metrics_table",
+    "names_of_metrics",
+    "points_of_metric",
+    "summaries_of",
+    "with_metrics",
+]
 
 
 def points_of_metric(database: Database, run: str, name: str, *, superseded: bool = False) -> Points:
@@ -66,12 +76,34 @@ def summaries_of(database: Database, runs: Sequence[str]) -> Mapping[str, list[M
     return found
 
 
+def metric_parts(
+    database: Database, runs: Sequence[str], parts: Sequence[str]
+) -> Mapping[str, dict[str, tuple[float | None, ...]]]:
+    """Return some numbers of each metric of some runs, by run, and by name within; faster than `summaries_of`.
+
+    Args:
+        database: Of the workspace.
+        runs: Their ids.
+        parts: Columns of `MetricSummary`, such as `last` and `best`.
+    """
+    codec = codec_for(MetricSummary)
+    run, name, *places = (codec.names.index(one) for one in ("run", "name", *parts))
+    found: dict[str, dict[str, tuple[float | None, ...]]] = defaultdict(dict)
+    condition, bound = codec.condition({"run": list(runs)})
+    with database.batches(codec.select + condition, bound) as batches:
+        for row in chain.from_iterable(map(codec.all_checked, batches)):
+            numbers = tuple(float(row[one]) if row[one].__class__ is str else row[one] for one in places)
+            found[row[run]][row[name]] = numbers
+    return {one: dict(sorted(metrics.items())) for one, metrics in found.items()}
+
+
 def with_metrics(database: Database, rows: Sequence[RunRow]) -> list[Run]:
     """Return runs with the last value of each of their metrics."""
-    sums = summaries_of(database, [row.id for row in rows])
-    return [
-        Run(**msgspec.structs.asdict(row), metrics={one.name: one.last for one in sums.get(row.id, ())}) for row in rows
-    ]
+    parts = metric_parts(database, [row.id for row in rows], ["last"])
+    last = {
+        run: {name: value for name, (value,) in metrics.items() if value is not None} for run, metrics in parts.items()
+    }
+    return [Run(**msgspec.structs.asdict(row), metrics=last.get(row.id, {})) for row in rows]
 
 
 def metrics_table(database: Database) -> Mapping[str, npt.NDArray[Any] | list[str]]:

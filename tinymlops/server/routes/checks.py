@@ -30,7 +30,10 @@ Status = Annotated[Literal["waiting", "released", "dropped"] | None, QueryParame
 
 def check_routes(ws: Workspace) -> list[HTTPRouteHandler]:
     """Make the handlers."""
+    return [*_reading(ws), *_settling(ws)]
 
+
+def _reading(ws: Workspace) -> list[HTTPRouteHandler]:
     @get(
         "/v1/checks/results",
         opt=READ,
@@ -74,6 +77,10 @@ def check_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             columns=list(rows.columns), rows=page.to_dicts(), total=rows.height, next=following
         )
 
+    return [list_check_results, list_quarantines, list_quarantined_rows]
+
+
+def _settling(ws: Workspace) -> list[HTTPRouteHandler]:
     @post(
         "/v1/checks/quarantines/{number:int}/release",
         opt=WRITE,
@@ -106,7 +113,7 @@ def check_routes(ws: Workspace) -> list[HTTPRouteHandler]:
         done = ws.checks.drop(number, ids=data.ids, rows=data.rows)
         return DropAnswer(quarantine=done.id or 0, source=done.source, rows=done.rows, status=done.status)
 
-    return [list_check_results, list_quarantines, list_quarantined_rows, release, drop]
+    return [release, drop]
 
 
 def _next(found: list[CheckResult] | list[Quarantine], limit: int) -> int | None:
