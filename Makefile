@@ -16,7 +16,7 @@ RULES  := $(addprefix tests/test_,$(addsuffix .py,point_in_time_join historical_
 # A program that a test starts is slow where it compiles all its modules once more.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test checks kernels fuzz torture bench bench-peers bench-mlflow conformance conformance-imports clean
+.PHONY: demo test checks kernels fuzz torture conformance conformance-imports bench bench-peers bench-mlflow clean
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -26,7 +26,7 @@ $(VENV)/.installed: pyproject.toml
 
 test: $(VENV)/.installed ## every check and every test
 	$(MAKE) --jobs 2 checks kernels
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --ignore tests/torture
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --ignore tests/torture --ignore tests/conformance
 	$(BIN)/python -m pytest tests/torture
 
 checks: $(VENV)/.installed
@@ -44,6 +44,9 @@ fuzz: $(VENV)/.installed ## every rule on at least 20,000 examples, counted; abo
 
 torture: $(VENV)/.installed ## kills, full disks, flipped bytes and many processes; needs Linux and strace, better as root
 	TINYMLOPS_TORTURE=full $(BIN)/python -m pytest tests/torture tests/test_server_slow.py tests/test_server_stalls.py tests/test_server_large_answers.py tests/test_server_tls.py tests/test_server_framing.py tests/test_container.py
+
+conformance: $(VENV)/.installed $(MLFLOW)/.installed ## an unmodified client of MLflow against a server; three minutes
+	MLFLOW=$(MLFLOW) $(BIN)/python -m pytest tests/conformance -s
 
 demo: $(VENV)/.installed ## the flights example, from raw tables to served predictions whose outcomes come back
 	cd examples/flights && $(abspath $(BIN))/python demo.py
@@ -65,7 +68,7 @@ $(PEERS)/.installed: pyproject.toml
 	$(PEERS)/bin/python -m pip install --quiet --group bench
 	touch $@
 
-bench-mlflow: $(MLFLOW)/.installed ## MLflow for `benchmarks/serving.py` and `benchmarks/tracking.py`, in an environment of its own
+bench-mlflow: $(MLFLOW)/.installed ## MLflow for `benchmarks/serving.py`, `benchmarks/tracking.py` and `make conformance`, in an environment of its own
 
 $(MLFLOW)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(MLFLOW)

@@ -17,9 +17,11 @@ from datetime import UTC, datetime
 import pytest
 from carried import answering, by_name, unpacked, writing
 from command_line import run, succeed
+from inside import database_of
 
 import tinymlops as tm
 from tinymlops.carry.mlflow.database import DatabaseStore
+from tinymlops.records import OpaqueFile, OpaqueModel, OpaqueVersion, RegisteredModel
 
 NAMES = {
     *("parent", "fold 0", "fold 1", "日本語 run", "of a deleted experiment"),
@@ -157,12 +159,51 @@ def test_artifacts_come_by_name(workspace, place):
     assert workspace.runs.read_artifact(runs["日本語 run"].id, "ordner/süß.txt") == "ü".encode()
 
 
-def test_models_and_their_versions_are_left_out_and_named(workspace, place):
-    told = imported(workspace, place).remarks
-    assert told == [
-        "logged models are left out with their files: double (1)",
-        "registered models are left out with their versions and aliases: Double It (2)",
+def test_models_their_versions_and_aliases_come_opaque(workspace, place):
+    report = imported(workspace, place)
+    parent = runs_of(workspace)["parent"]
+    database = database_of(workspace)
+    (model,) = database.list(OpaqueModel)
+    assert (model.name, model.run, model.experiment, model.status) == ("double", parent.id, parent.experiment, "READY")
+    assert model.params == {"depth": "3", "rate": "0.001", "kind": "gbm"}
+    files = {one.name for one in database.list(OpaqueFile)}
+    assert {"MLmodel", "python_model.pkl", "requirements.txt"} <= files
+    (registered,) = database.list(RegisteredModel)
+    assert (registered.name, registered.title, registered.newest) == ("double-it", "Double It", 2)
+    assert registered.aliases == {"champion": 1}
+    versions = database.list(OpaqueVersion, order="version")
+    assert [(one.version, one.model, one.run, one.tags) for one in versions] == [
+        (1, model.id, parent.id, {}),
+        (2, model.id, parent.id, {"checked": "yes"}),
     ]
+    assert f"model double ({model.id}): new, with {len(files)} files" in report.remarks
+    assert "model Double It: versions that are new: 2" in report.remarks
+    assert not [told for told in imported(workspace, place).remarks if "model" in told]
+
+
+def test_an_alias_that_was_moved_here_stays_and_a_deleted_version_does_not_come_back(workspace, own):
+    imported(workspace, own / "database")
+    with writing(own / "database" / "mlflow.db") as db:
+        db.execute("UPDATE registered_model_aliases SET version = 2")
+    assert (
+        "model Double It: alias champion is version 1 here and 2 there" in imported(workspace, own / "database").remarks
+    )
+    with database_of(workspace).write(actor=None) as tx:
+        tx.delete(OpaqueVersion, name="double-it", version=2)
+    imported(workspace, own / "database")
+    assert [one.version for one in database_of(workspace).list(OpaqueVersion)] == [1]
+
+
+def test_a_version_of_mlflow_2_is_made_of_the_files_of_its_run(workspace, own):
+    with writing(own / "database" / "mlflow.db") as db:
+        (run,) = db.execute("SELECT run_uuid FROM runs WHERE name = 'parent'").fetchone()
+        db.execute("UPDATE model_versions SET source = ? WHERE version = 1", (f"runs:/{run}/notes",))
+        db.execute("UPDATE model_versions SET source = 's3://bucket/elsewhere' WHERE version = 2")
+    report = imported(workspace, own / "database")
+    assert "model Double It, version 2: left out: its files at s3://bucket/elsewhere are not here" in report.remarks
+    (version,) = database_of(workspace).list(OpaqueVersion)
+    files = database_of(workspace).list(OpaqueFile, where={"model": version.model}, order="name")
+    assert [one.name for one in files] == ["deep/more.json", "hello.txt"]
 
 
 def test_a_link_among_artifacts_is_told_and_not_followed(workspace, stores):
@@ -364,7 +405,7 @@ def test_the_command_prints_a_line_for_each_run_and_the_counts(workspace, own, t
     assert re.search(
         r"^parent \([0-9a-f]{12}\): left out: artifact notes/link.txt is a symbolic link$", said, re.MULTILINE
     )
-    assert "registered models are left out with their versions and aliases: Double It (2)" in said
+    assert "model Double It: versions that are new: 2" in said
     assert "10 runs: 10 new; 4 experiments created\n414 points in the source, 414 here" in said
     (damaged,) = [path for path in own.rglob("*/meta.yaml") if "run_name: failed" in path.read_text()]
     damaged.write_text("")

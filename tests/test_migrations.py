@@ -33,14 +33,19 @@ from tinymlops.records import (
     MetricSeries,
     MovedEvent,
     Note,
+    OpaqueFile,
+    OpaqueModel,
+    OpaqueVersion,
     Outcome,
     Prediction,
     PushBatch,
     PushedRow,
     Quarantine,
     Reader,
+    RegisteredModel,
     RenamedSource,
     RunInput,
+    RunModel,
     Salt,
     Token,
     TokenUse,
@@ -74,6 +79,7 @@ def test_a_workspace_of_schema_1_opens_with_all_its_records(old):
         newer = {Generation, RenamedSource, Note, Mark, Reader, CheckResult, Quarantine}
         newer |= {Dataset, DatasetPart, ColumnStatistics, FailedIngest, Token, TokenUse, Access, Salt}
         newer |= {Experiment, DeletedRun, RunInput, ConsoleText, MetricSeries, MetricPyramid}
+        newer |= {OpaqueModel, OpaqueFile, RegisteredModel, OpaqueVersion, RunModel}
         assert all(database.list(cls) for cls in TABLES if cls not in newer)
         assert [finding for finding in check(environment_of(ws), lambda _: None) if finding.level == "damaged"] == []
         assert {one.name for one in database.list(Counter)} == {"sequence", "audit", "commits", "schema"}

@@ -21,7 +21,10 @@ __all__ = [
     "CarriedExperiment",
     "CarriedFile",
     "CarriedInput",
+    "CarriedModel",
+    "CarriedName",
     "CarriedRun",
+    "CarriedVersion",
     "Remote",
     "Source",
     "instant",
@@ -117,6 +120,53 @@ class CarriedRun:
     """What came otherwise than it was."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class CarriedModel:
+    """A model that MLflow logged: its files are kept as they came, and never opened."""
+
+    id: str
+    name: str
+    run: str | None
+    """The id here of the run that logged it."""
+    model_type: str = ""
+    status: str = "READY"
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    created_at: datetime
+    updated_at: datetime
+    files: list[CarriedFile] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CarriedVersion:
+    """A registered version of a model of MLflow."""
+
+    version: int
+    source: str
+    run: str | None = None
+    """The id here of its run."""
+    description: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+    stage: str = "None"
+    run_link: str = ""
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class CarriedName:
+    """A registered name of MLflow."""
+
+    title: str
+    description: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+    aliases: dict[str, int] = field(default_factory=dict)
+    versions: list[CarriedVersion] = field(default_factory=list)
+    created_at: datetime
+    updated_at: datetime
+
+
 class Source(Protocol):
     """A place that runs come from."""
 
@@ -140,6 +190,12 @@ class Source(Protocol):
         Raises:
             TinyMLOpsError: If it cannot be read.
         """
+
+    def models(self) -> Sequence[CarriedModel]:
+        """Return the logged models that are kept beside the runs."""
+
+    def registered(self) -> Sequence[CarriedName]:
+        """Return the registered names."""
 
     def close(self) -> None:
         """Give back what it holds."""

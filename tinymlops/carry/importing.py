@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from tinymlops.carry.fitting import fitted, fitting_name
+from tinymlops.carry.models import import_models
 from tinymlops.carry.report import ImportLine, ImportReport
 from tinymlops.errors import ConflictError, DataError, IntegrityError, NotFoundError, TinyMLOpsError
 from tinymlops.progress import progress
@@ -51,7 +52,8 @@ def import_runs(scope: Scope, runs: Runs, source: Source) -> ImportReport:
         for key in keys:
             lines.append(_one(importer, source, key, experiments))
             advance(1)
-    return ImportReport(origin=source.origin, lines=lines, remarks=list(source.remarks), experiments=created)
+    models = import_models(scope, source, lambda file: importer.stored(file, None))
+    return ImportReport(origin=source.origin, lines=lines, remarks=[*source.remarks, *models], experiments=created)
 
 
 def _one(importer: _Importer, source: Source, key: str, experiments: dict[str, Experiment]) -> ImportLine:
@@ -161,7 +163,7 @@ class _Importer:
     def _artifacts(self, run: CarriedRun, known: dict[str, Artifact]) -> Iterator[Artifact]:
         for file in run.files:
             try:
-                sha256, size = self._stored(file, known.get(file.name))
+                sha256, size = self.stored(file, known.get(file.name))
             except _UNREADABLE as error:
                 run.left_out.append(f"artifact {file.name}: {error.message}")
                 continue
@@ -176,7 +178,7 @@ class _Importer:
                 step=file.step,
             )
 
-    def _stored(self, file: CarriedFile, known: Artifact | None) -> tuple[str, int]:
+    def stored(self, file: CarriedFile, known: Artifact | None) -> tuple[str, int]:
         """Return the hash and the size of a file, which is published unless it is known."""
         if known is not None and _is_same(file, known):
             return known.sha256, known.bytes

@@ -10,7 +10,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinymlops.carry.carried import CarriedExperiment, CarriedRun, instant, run_id_of
+from tinymlops.carry.carried import CarriedExperiment, CarriedModel, CarriedName, CarriedRun, instant, run_id_of
 from tinymlops.carry.neptune_values import Attributes, add_files, add_series, add_tables, params_of
 from tinymlops.errors import DataError, NotFoundError
 
@@ -95,6 +95,14 @@ class NeptuneSource:
             add.part(_read(self._parts[key][number]))
         add.end()
         return run
+
+    def models(self) -> list[CarriedModel]:
+        """Return none: its models are files of runs."""
+        return []
+
+    def registered(self) -> list[CarriedName]:
+        """Return none."""
+        return []
 
     def close(self) -> None:
         """Hold nothing."""

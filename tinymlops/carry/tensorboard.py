@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, BinaryIO, ClassVar, NamedTuple
 
 import numpy as np
 
-from tinymlops.carry.carried import CarriedExperiment, CarriedFile, CarriedRun, instant, run_id_of, unique_points
+from tinymlops.carry.carried import (
+    CarriedExperiment,
+    CarriedFile,
+    CarriedModel,
+    CarriedName,
+    CarriedRun,
+    instant,
+    run_id_of,
+    unique_points,
+)
 from tinymlops.carry.event_files import EventFile
 from tinymlops.carry.event_values import Histogram, Hyperparameters, Picture, Plain, Text, read_value
 from tinymlops.carry.tables import file_name, table_file
@@ -141,6 +150,14 @@ class TensorBoardSource:
         if collected.first is None:
             raise DataError(f"{self._path / key} has no readable event: {'; '.join(left_out) or 'its files are empty'}")
         return self._carried(key, collected, left_out)
+
+    def models(self) -> list[CarriedModel]:
+        """Return none: its models are files of runs."""
+        return []
+
+    def registered(self) -> list[CarriedName]:
+        """Return none."""
+        return []
 
     def close(self) -> None:
         """Hold nothing."""

@@ -23,6 +23,7 @@ from tinymlops.records.models import (
     RequestField,
     Signature,
 )
+from tinymlops.records.opaque import OpaqueFile, OpaqueModel, OpaqueVersion, RegisteredModel, RunModel
 from tinymlops.records.predictions import Outcome, Prediction
 from tinymlops.records.pushes import MovedEvent, PushBatch, PushedRow
 from tinymlops.records.readers import Reader
@@ -66,6 +67,9 @@ __all__ = [
     "ModelVersion",
     "MovedEvent",
     "Note",
+    "OpaqueFile",
+    "OpaqueModel",
+    "OpaqueVersion",
     "Outcome",
     "Prediction",
     "PushBatch",
@@ -73,10 +77,12 @@ __all__ = [
     "Quarantine",
     "Reader",
     "Record",
+    "RegisteredModel",
     "RenamedSource",
     "RequestField",
     "Run",
     "RunInput",
+    "RunModel",
     "RunRow",
     "Salt",
     "Scalar",
@@ -130,5 +136,10 @@ TABLES: tuple[type[Record], ...] = (
     MetricSeries,
     MetricPyramid,
     MetricSummary,
+    OpaqueModel,
+    OpaqueFile,
+    RegisteredModel,
+    OpaqueVersion,
+    RunModel,
 )
 """Every record, in the order in which the migrations create their tables."""

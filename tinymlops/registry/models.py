@@ -8,9 +8,18 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tinymlops.errors import ConflictError, DataError, IntegrityError, NotFoundError, near
-from tinymlops.records import Definition, LoggedModel, ModelAlias, ModelVersion, Run, TrainingSetBuild
+from tinymlops.records import (
+    Definition,
+    LoggedModel,
+    ModelAlias,
+    ModelVersion,
+    RegisteredModel,
+    Run,
+    TrainingSetBuild,
+)
 from tinymlops.references import Reference, is_number
 from tinymlops.registry.catalog import Catalog
+from tinymlops.registry.opaque import OpaqueModels, RegisteredModels
 from tinymlops.registry.remarks import refuse_experimental
 from tinymlops.registry.runs import Runs
 from tinymlops.stores.generation import changing
@@ -61,6 +70,16 @@ class Models:
     def __repr__(self) -> str:
         return f"<models: {', '.join(self._names()) or 'none'}>"
 
+    @property
+    def opaque(self) -> OpaqueModels:
+        """Models that clients of MLflow logged: files that nothing here opens."""
+        return OpaqueModels(self._scope)
+
+    @property
+    def registered(self) -> RegisteredModels:
+        """Names that clients of MLflow registered, with versions of opaque models."""
+        return RegisteredModels(self._scope)
+
     def register(self, name: str, run: Any, *, logged_name: str = "model", alias: str | None = None) -> ModelVersion:
         """Register a logged model as the next version of a name: 1, 2, 3, ... without gaps.
 
@@ -83,6 +102,8 @@ class Models:
         with self._scope.publishing():
             sha256 = self._blobs.put(content)
             with self._write() as tx:
+                if (other := tx.get(RegisteredModel, name=name)) is not None:
+                    raise _opaque(other)
                 newest = tx.list(ModelVersion, where={"name": name}, order="-version", limit=1)
                 version = ModelVersion(
                     name=name,
@@ -142,9 +163,13 @@ class Models:
 
         Raises:
             NotFoundError: If there is no such model, with the near match.
+            DataError: If a client of MLflow registered it: its files are opaque.
         """
         found = self._database.list(ModelVersion, where={"name": name}, order="version")
         if not found:
+            registered = self._database.get(RegisteredModel, name=name)
+            if registered is not None:
+                raise _opaque(registered)
             known = self._names()
             otherwise = "" if known else f"register one: ws.register_model({name!r}, run=run)"
             raise NotFoundError(f"there is no model {name!r}", hint=near(name, known, otherwise=otherwise))
@@ -299,6 +324,14 @@ def _decode(content: bytes) -> ModelManifest:
     except msgspec.ValidationError:
         # A metric that is NaN is the text 'NaN', which only this reads; tried second, because it also reads '1' as a number.
         return msgspec.json.decode(content, type=ModelManifest, strict=False)
+
+
+def _opaque(model: RegisteredModel) -> DataError:
+    return DataError(
+        f"{model.name!r} was registered by a client of MLflow: its files are opaque, and nothing here opens them",
+        hint=f"load it there: mlflow.pyfunc.load_model('models:/{model.title}/{model.newest}'); "
+        "to serve a model here, log it with run.log_model(model)",
+    )
 
 
 def _check_alias(name: str, alias: str) -> None:

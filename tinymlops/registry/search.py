@@ -30,6 +30,9 @@ _KINDS = {
     "training_sets": "build",
     "source_states": "source",
     "notes": "note",
+    "opaque_models": "model logged by MLflow",
+    "registered_models": "model registered by MLflow",
+    "opaque_versions": "version registered by MLflow",
 }
 """Table to what one of its rows is; a definition says so itself."""
 _VERSIONED = ("definitions", "source_states", "model_versions", "training_sets")

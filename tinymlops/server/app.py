@@ -6,12 +6,15 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from litestar import Litestar
+from litestar.exceptions import HTTPException
 
 from tinymlops.server.access import Access, Auth, authorize
 from tinymlops.server.errors import HANDLERS, MAX_BODY
 from tinymlops.server.guard import Guard
 from tinymlops.server.identifying import Identifying
 from tinymlops.server.large_answers import encode_large
+from tinymlops.server.mlflow import MLFLOW_NOUNS
+from tinymlops.server.mlflow.refused import by_path
 from tinymlops.server.openapi import openapi_config
 from tinymlops.server.parameters import refuse_unknown_parameters
 from tinymlops.server.request import StrictRequest
@@ -55,7 +58,7 @@ def create_app(
         >>> type(app).__name__
         'Litestar'
     """
-    handlers = [handler for routes in NOUNS for handler in routes(ws)]
+    handlers = [handler for routes in (*NOUNS, *MLFLOW_NOUNS) for handler in routes(ws)]
     is_open = frozenset(path for one in handlers if class_of(one) == "open" for path in one.paths)
     access = Access(ws, auth)
     app = Litestar(
@@ -65,7 +68,7 @@ def create_app(
         before_request=refuse_unknown_parameters,
         after_request=encode_large,
         request_max_body_size=MAX_BODY,
-        exception_handlers=HANDLERS,
+        exception_handlers={**HANDLERS, HTTPException: by_path},
         openapi_config=openapi_config(),
         logging_config=None,
         on_shutdown=[ws.flush],

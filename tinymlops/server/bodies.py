@@ -18,6 +18,8 @@ __all__ = ["BUSY", "Body", "Load"]
 
 _SECONDS = 30
 """From a request's head to the end of its body."""
+_STREAMED_BYTES = 32 * 1024
+"""Of a body that is stored as it comes: each gives it a second more."""
 _MOST_BYTES = 128 * 2**20
 """Of all bodies together; a large one more is told to come back."""
 _SMALL = 64 * 1024
@@ -51,11 +53,13 @@ class Body:
     Args:
         receive: Where its parts come from.
         load: What it counts towards.
+        streams: Whether it is stored as it comes: then it is never held, and a long one has longer.
     """
 
-    def __init__(self, receive: Receive, load: Load) -> None:
+    def __init__(self, receive: Receive, load: Load, *, streams: bool = False) -> None:
         self._receive = receive
         self._load = load
+        self._streams = streams
         self._bytes = 0
         self._ended = False
         self._at_work = False
@@ -75,7 +79,11 @@ class Body:
         except TimeoutError as error:
             raise HTTPException(f"the body did not end within {_SECONDS} seconds", status_code=408) from error
         if message["type"] == "http.request":
-            self._take(len(message.get("body", b"")))
+            count = len(message.get("body", b""))
+            if self._streams:
+                self._deadline += count / _STREAMED_BYTES
+            else:
+                self._take(count)
             if not message.get("more_body", False):
                 self._ended = True
                 if self._load.is_full and not self._at_work:

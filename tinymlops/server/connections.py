@@ -32,7 +32,8 @@ _LOOK_SECONDS = 1.0
 _HEAD_SECONDS = 10.0
 """For a request's head."""
 _BODY_SECONDS = 35.0
-"""For its body: longer than the application waits, which answers 408."""
+"""For its body, longer than the application waits, which answers 408; and one more for each of:"""
+_BODY_BYTES = 32 * 1024
 _REST_SECONDS = 5.0
 """For the rest of a body that was answered already."""
 _READ_SECONDS = 30.0
@@ -62,9 +63,10 @@ class PatientProtocol(H11Protocol):
         self._wire = wire
         self._peer: str | None = None
         self._looking: asyncio.TimerHandle | None = None
-        self._owed: object = None
+        self._owed: tuple[str, object] | None = None
         self._until = 0.0
         self._unread = 0
+        self._body_bytes = 0
         self._stopping = False
 
     def connection_made(self, transport: Any) -> None:
@@ -124,11 +126,22 @@ class PatientProtocol(H11Protocol):
         self._count_unread()
         owed, seconds = self._what_is_owed()
         if owed is None or (owed, self.cycle) != self._owed:
-            self._owed = owed and (owed, self.cycle)
+            self._owed = None if owed is None else (owed, self.cycle)
+            self._body_bytes = 0
             self._until = now + (min(seconds, _LAST_SECONDS) if self._stopping else seconds)
-        elif now >= self._until or (owed == "read" and self._crowd.unread > _MOST_UNREAD):
+        elif now >= self._until + self._patience(owed) or (owed == "read" and self._crowd.unread > _MOST_UNREAD):
             self._end(owed)
         self._looking = self.loop.call_later(_LOOK_SECONDS, self._look)
+
+    def data_received(self, data: bytes) -> None:
+        """Count what comes of a body: a long one that keeps coming has longer."""
+        if self._owed is not None and self._owed[0] == "body":
+            self._body_bytes += len(data)
+        super().data_received(data)
+
+    def _patience(self, owed: str) -> float:
+        """Return how many seconds more a client has for what it sent of it."""
+        return self._body_bytes / _BODY_BYTES if owed == "body" and not self._stopping else 0.0
 
     def _what_is_owed(self) -> tuple[str | None, float]:
         """Return what only the client can do now, and how many seconds it has."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from litestar import Response
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from litestar.openapi.datastructures import ResponseSpec
 
 from tinymlops.errors import (
@@ -124,7 +125,7 @@ def _of_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[
     elif status == HTTPStatus.METHOD_NOT_ALLOWED:
         message = f"{path} does not take {request.method}"
         hint = f"it takes {(error.headers or {}).get('allow', '')}"
-    elif status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+    elif isinstance(error, RequestEntityTooLarge):
         message, hint = f"the body has more than {MAX_BODY} bytes", "send fewer rows at a time"
     return _response(status, message, hint, status.phrase.title().replace(" ", ""), error.headers)
 

@@ -29,6 +29,16 @@ class StrictConnection(h11.Connection):
 
     def __init__(self) -> None:
         super().__init__(h11.SERVER, MOST_HEAD_BYTES)
+        self._head = b""
+
+    def send(self, event: Event) -> bytes | None:  # type: ignore[override]  # it has an overload for each event
+        """Return the bytes of an event; the head of an answer waits for what comes next, so that both are written at once."""
+        data = super().send(event)
+        if isinstance(event, h11.Response) and data is not None:
+            self._head = data
+            return b""
+        head, self._head = self._head, b""
+        return head + data if data is not None else None
 
     def next_event(self) -> type[h11.NEED_DATA | h11.PAUSED] | Event:
         """Return what comes next.

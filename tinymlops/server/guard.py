@@ -10,7 +10,6 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-import msgspec
 from litestar.enums import ScopeType
 from litestar.response.base import ASGIResponse
 
@@ -18,6 +17,7 @@ from tinymlops.errors import AccessError, ConflictError, DataError, TinyMLOpsErr
 from tinymlops.server.bodies import BUSY, Body, Load
 from tinymlops.server.errors import answer, defect
 from tinymlops.server.hosts import Hosts
+from tinymlops.server.mlflow.errors import encode_problem, is_upload, status_for
 from tinymlops.server.origins import Origins
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ class Guard:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        body = Body(receive, self._load)
+        streams = is_upload(scope["method"], _path(scope))
+        body = Body(receive, self._load, streams=streams)
         begun = False
         headers = dict(scope["headers"])
         origin = _text(headers.get(b"origin"))
@@ -118,7 +119,7 @@ class Guard:
                     "create_app(ws, origins=[...]), tinymlops serve --origin URL",
                 ), 403
         kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-        if kind != b"application/json" and _has_body(headers):
+        if kind != b"application/json" and _has_body(headers) and not is_upload(scope["method"], _path(scope)):
             return DataError(
                 f"the body is declared as {kind.decode('latin-1')[:100]!r}, not as JSON",
                 hint='send the header "Content-Type: application/json"',
@@ -126,6 +127,10 @@ class Guard:
         if self._load.is_full and not _has_body(headers) and not scope["path"].endswith("/healthz"):
             return ConflictError(BUSY, hint="send it again"), 503
         return None
+
+
+def _path(scope: HTTPScope) -> str:
+    return scope["path"].removeprefix(scope.get("root_path", ""))
 
 
 def _text(value: bytes | None) -> str | None:
@@ -142,9 +147,9 @@ async def _send_empty(send: Send) -> None:
 
 
 async def _respond(response: Response[Problem], scope: HTTPScope, receive: Receive, send: Send) -> None:
-    status = response.status_code or HTTPStatus.INTERNAL_SERVER_ERROR
+    status = status_for(_path(scope), response.status_code or HTTPStatus.INTERNAL_SERVER_ERROR)
     raw = ASGIResponse(
-        body=msgspec.json.encode(response.content),
+        body=encode_problem(response.content, _path(scope), status),
         status_code=status,
         media_type="application/json",
         headers={"retry-after": "1"} if status == HTTPStatus.SERVICE_UNAVAILABLE else {},

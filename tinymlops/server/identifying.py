@@ -9,7 +9,6 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import msgspec
 from litestar.enums import ScopeType
 from litestar.response.base import ASGIResponse
 
@@ -18,6 +17,7 @@ from tinymlops.registry.actor import acting_as
 from tinymlops.server.access import put_caller
 from tinymlops.server.errors import answer
 from tinymlops.server.limits import Rates
+from tinymlops.server.mlflow.errors import encode_problem
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -65,7 +65,7 @@ class Identifying:
             caller = await self._access.caller(scope)
         except AccessError as error:
             if path not in self._open:
-                await _refuse(error, 401, _ASK)(scope, receive, send)
+                await _refuse(error, 401, _ASK, path)(scope, receive, send)
                 return
         put_caller(scope, caller)
         if caller is None or caller.actor is None:
@@ -74,7 +74,7 @@ class Identifying:
         wait = self._wait(caller, caller.actor)
         if wait is not None:
             told = ConflictError(f"{caller.actor!r} asks for more than it may", hint=f"come back in {wait} seconds")
-            await _refuse(told, 429, {"retry-after": str(wait)})(scope, receive, send)
+            await _refuse(told, 429, {"retry-after": str(wait)}, path)(scope, receive, send)
             return
         self._asking[caller.actor] += 1
         try:
@@ -93,6 +93,6 @@ class Identifying:
         return None if wait is None else math.ceil(wait)
 
 
-def _refuse(error: TinyMLOpsError, status: int, headers: dict[str, str]) -> ASGIResponse:
-    content = msgspec.json.encode(answer(error).content)
+def _refuse(error: TinyMLOpsError, status: int, headers: dict[str, str], path: str) -> ASGIResponse:
+    content = encode_problem(answer(error).content, path, status)
     return ASGIResponse(body=content, status_code=status, media_type="application/json", headers=headers)

@@ -134,6 +134,68 @@ _TABLES = (
     ) STRICT, WITHOUT ROWID""",
     # A search reads a metric of all runs, which stand side by side; a run's own are found by the index.
     "CREATE INDEX metric_summaries_run ON metric_summaries (run)",
+    f"""CREATE TABLE opaque_models (
+        id TEXT PRIMARY KEY,
+        experiment INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        run TEXT,
+        model_type TEXT NOT NULL,
+        status TEXT NOT NULL,
+        params TEXT NOT NULL,
+        tags TEXT NOT NULL,
+        metrics TEXT NOT NULL,
+        created_at INTEGER NOT NULL,
+        updated_at INTEGER NOT NULL,
+        deleted_at INTEGER,
+        {CHECK} INTEGER NOT NULL
+    ) STRICT""",
+    "CREATE INDEX opaque_models_experiment ON opaque_models (experiment, created_at)",
+    "CREATE INDEX opaque_models_run ON opaque_models (run)",
+    f"""CREATE TABLE opaque_files (
+        model TEXT NOT NULL,
+        name TEXT NOT NULL,
+        sha256 TEXT NOT NULL,
+        bytes INTEGER NOT NULL,
+        at INTEGER NOT NULL,
+        {CHECK} INTEGER NOT NULL,
+        PRIMARY KEY (model, name)
+    ) STRICT""",
+    f"""CREATE TABLE registered_models (
+        name TEXT PRIMARY KEY,
+        title TEXT NOT NULL UNIQUE,
+        description TEXT NOT NULL,
+        tags TEXT NOT NULL,
+        aliases TEXT NOT NULL,
+        newest INTEGER NOT NULL,
+        created_at INTEGER NOT NULL,
+        updated_at INTEGER NOT NULL,
+        {CHECK} INTEGER NOT NULL
+    ) STRICT""",
+    f"""CREATE TABLE opaque_versions (
+        name TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        model TEXT NOT NULL,
+        source TEXT NOT NULL,
+        run TEXT,
+        run_link TEXT NOT NULL,
+        description TEXT NOT NULL,
+        tags TEXT NOT NULL,
+        stage TEXT NOT NULL,
+        actor TEXT NOT NULL,
+        registered_at INTEGER NOT NULL,
+        updated_at INTEGER NOT NULL,
+        {CHECK} INTEGER NOT NULL,
+        PRIMARY KEY (name, version)
+    ) STRICT""",
+    "CREATE INDEX opaque_versions_model ON opaque_versions (model)",
+    f"""CREATE TABLE run_models (
+        run TEXT NOT NULL,
+        model TEXT NOT NULL,
+        direction TEXT NOT NULL,
+        step INTEGER NOT NULL,
+        {CHECK} INTEGER NOT NULL,
+        PRIMARY KEY (run, model, direction)
+    ) STRICT""",
 )
 
 _Point = tuple[int, str, str, int, Any, int]

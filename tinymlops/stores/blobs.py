@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from tinymlops.errors import DataError
 from tinymlops.stores.copies import copy_unchanged, open_source
-from tinymlops.stores.publish import Published, damaged, open_regular, publish, unreadable, verify_file
+from tinymlops.stores.publish import Published, Unfinished, damaged, open_regular, publish, unreadable, verify_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from io import BufferedReader
     from pathlib import Path
 
 __all__ = ["Blobs"]
@@ -50,6 +51,26 @@ class Blobs:
     def put_written(self, write: Callable[[BinaryIO], None]) -> Published:
         """Store durably what a function writes to a stream, front to back."""
         return publish(write, self._path, self._tmp)
+
+    def begin(self) -> Unfinished:
+        """Begin a file whose content comes piece by piece, for `publish`."""
+        return Unfinished(self._tmp)
+
+    def publish(self, file: Unfinished) -> Published:
+        """Store durably what was written to a file that was begun here."""
+        return file.publish(self._path)
+
+    def open(self, sha256: str) -> BufferedReader:
+        """Open a file for reading, after it was compared with its hash, once per process as long as it does not change.
+
+        Raises:
+            IntegrityError: If the file is missing or damaged.
+        """
+        path = self.path(sha256)
+        try:
+            return open_regular(path)
+        except OSError as error:
+            raise unreadable(path, error) from error
 
     def put_file(self, path: Path) -> str:
         """Store a copy of a regular file durably.

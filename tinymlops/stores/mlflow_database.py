@@ -113,20 +113,48 @@ class MlflowDatabase:
         sql = "SELECT name, value FROM input_tags WHERE input_uuid = ? ORDER BY name"
         return [{**row, "tags": dict(self._plain(sql, (row["input_uuid"],)))} for row in found]
 
-    def models(self) -> tuple[list[str], dict[str, int]]:
-        """Return the names of the logged models of MLflow 3, and the registered ones with the number of their versions."""
-        logged: list[str] = []
-        if "logged_models" in self._columns:
-            logged = [
-                name for (name,) in self._plain("SELECT name FROM logged_models WHERE lifecycle_stage = 'active'")
-            ]
-        if "registered_models" not in self._columns:
-            return logged, {}
-        counted = (
-            "SELECT m.name, count(v.name) FROM registered_models m LEFT JOIN model_versions v ON v.name = m.name"
-            " GROUP BY m.name ORDER BY m.name"
+    def models(self) -> list[Row]:
+        """Return the logged models of MLflow 3 that were not deleted, each with its `params` and `tags`; the oldest first."""
+        if "logged_models" not in self._columns:
+            return []
+        found = self._rows(
+            "SELECT * FROM logged_models WHERE lifecycle_stage = 'active' ORDER BY creation_timestamp_ms, model_id"
         )
-        return logged, dict(self._plain(counted))
+        params = "SELECT param_key, param_value FROM logged_model_params WHERE model_id = ? ORDER BY param_key"
+        tags = "SELECT tag_key, tag_value FROM logged_model_tags WHERE model_id = ? ORDER BY tag_key"
+        return [
+            {
+                **row,
+                **{
+                    name: dict(self._plain(sql, (row["model_id"],)))
+                    for name, sql in (("params", params), ("tags", tags))
+                },
+            }
+            for row in found
+        ]
+
+    def registered(self) -> list[Row]:
+        """Return the registered models, each with its `tags`, its `aliases` and its `versions`, which have `tags` too."""
+        if "registered_models" not in self._columns:
+            return []
+        found = []
+        for row in self._rows("SELECT * FROM registered_models ORDER BY name"):
+            name = row["name"]
+            versions = [
+                {**one, "tags": self._pairs("model_version_tags", "key, value", name, one["version"])}
+                for one in self._rows("SELECT * FROM model_versions WHERE name = ? ORDER BY version", (name,))
+            ]
+            tags = self._pairs("registered_model_tags", "key, value", name)
+            aliases = self._pairs("registered_model_aliases", "alias, version", name)
+            found.append({**row, "tags": tags, "aliases": aliases, "versions": versions})
+        return found
+
+    def _pairs(self, table: str, columns: str, name: str, version: int | None = None) -> dict[str, Any]:
+        if table not in self._columns:
+            return {}
+        of_version = "" if version is None else " AND version = ?"
+        bound = (name,) if version is None else (name, version)
+        return dict(self._plain(f"SELECT {columns} FROM {table} WHERE name = ?{of_version}", bound))
 
     def _rows(self, sql: str, bound: Sequence[Any] = ()) -> list[Row]:
         names, rows = self._read(sql, bound)

@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
 
 from tinymlops.errors import AccessError, IntegrityError, TinyMLOpsError
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Published",
+    "Unfinished",
     "damaged",
     "fsync",
     "fsync_directory",
@@ -70,31 +71,79 @@ def publish(write: Callable[[BinaryIO], None], target: Callable[[str], Path], tm
     Raises:
         TinyMLOpsError: If the disk is full or fails; nothing is left behind.
     """
-    unfinished = tmp / f"{secrets.token_hex(12)}.part"
-    try:
-        descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o660)
-    except OSError as error:
-        raise unwritable(tmp, error) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        with os.fdopen(descriptor, "wb", buffering=0, closefd=False) as file:
-            stream = _HashingStream(file)
-            _written(write, stream)
-        fsync(descriptor)
-        sha256 = stream.digest.hexdigest()
-        path = target(sha256)
-        make_directory(path.parent)
-        if not _is_intact(path, sha256):
-            unfinished.rename(path)
-            _remember(_identity(os.fstat(descriptor), sha256))
-        # Also when it existed already: the process that renamed it may not have reached this line yet.
-        fsync_directory(path.parent)
-        return Published(sha256, stream.written, path)
-    except OSError as error:
-        raise unwritable(tmp, error) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
-        os.close(descriptor)
+    with Unfinished(tmp) as file:
+        file.write_by(write)
+        return file.publish(target)
+
+
+class Unfinished:
+    """A file in the making, which is removed unless it is published; a context manager.
+
+    Args:
+        tmp: The workspace's directory for unfinished files, on the file system of the final paths.
+
+    Raises:
+        TinyMLOpsError: If the disk is full or fails; so do all methods.
+    """
+
+    def __init__(self, tmp: Path) -> None:
+        self._tmp, self._path = tmp, tmp / f"{secrets.token_hex(12)}.part"
+        try:
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o660)
+        except OSError as error:
+            raise unwritable(tmp, error) from error
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            self._file = os.fdopen(self._descriptor, "wb", buffering=0, closefd=False)
+        except OSError as error:
+            self.close()
+            raise unwritable(tmp, error) from error
+        self._stream = _HashingStream(self._file)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def write(self, data: bytes) -> None:
+        """Add to its end."""
+        try:
+            self._stream.write(data)
+        except OSError as error:
+            raise unwritable(self._tmp, error) from error
+
+    def write_by(self, write: Callable[[BinaryIO], None]) -> None:
+        """Let a function write to it, front to back."""
+        try:
+            _written(write, self._stream)
+        except OSError as error:
+            raise unwritable(self._tmp, error) from error
+
+    def publish(self, target: Callable[[str], Path]) -> Published:
+        """Make it durable under its hash.
+
+        Args:
+            target: The final path for a SHA-256.
+        """
+        try:
+            fsync(self._descriptor)
+            sha256 = self._stream.digest.hexdigest()
+            path = target(sha256)
+            make_directory(path.parent)
+            if not _is_intact(path, sha256):
+                self._path.rename(path)
+                _remember(_identity(os.fstat(self._descriptor), sha256))
+            # Also when it existed already: the process that renamed it may not have reached this line yet.
+            fsync_directory(path.parent)
+        except OSError as error:
+            raise unwritable(self._tmp, error) from error
+        return Published(sha256, self._stream.written, path)
+
+    def close(self) -> None:
+        """Remove what is not published."""
+        self._path.unlink(missing_ok=True)
+        os.close(self._descriptor)
 
 
 def fsync(descriptor: int) -> None:

@@ -46,14 +46,19 @@ class Asking:
         """Close them."""
         self._http.close()
 
-    def get(self, path: str, query: Mapping[str, Any]) -> dict[str, Any]:
+    def get(self, path: str, query: Mapping[str, Any], *, api: str = _API) -> dict[str, Any]:
         """Ask for one answer.
+
+        Args:
+            path: Below `api`.
+            query: What is asked for.
+            api: Below the server's address.
 
         Raises:
             UnavailableError: If there is no answer.
             TinyMLOpsError: If the server refuses.
         """
-        return self._ask("GET", path, query)
+        return self._ask("GET", path, query, api)
 
     def pages(self, method: str, path: str, field: str, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Ask for page after page, and yield the entries of their list.
@@ -93,13 +98,13 @@ class Asking:
         except httpx.HTTPError as error:
             raise self._silent(error) from error
         if size is not None and written != size:
-            raise DataError(f"{query['path']} has {size:,} bytes, and {written:,} came", hint="import again")
+            raise DataError(f"{query.get('path', path)} has {size:,} bytes, and {written:,} came", hint="import again")
 
-    def _ask(self, method: str, path: str, query: Mapping[str, Any]) -> dict[str, Any]:
+    def _ask(self, method: str, path: str, query: Mapping[str, Any], api: str = _API) -> dict[str, Any]:
         for turn in range(_TRIES):
             last = turn == _TRIES - 1
             try:
-                answer = self._sent(method, path, query)
+                answer = self._sent(method, api + path, query)
             except httpx.TransportError as error:
                 if last:
                     raise self._silent(error) from error
@@ -113,8 +118,8 @@ class Asking:
 
     def _sent(self, method: str, path: str, query: Mapping[str, Any]) -> httpx.Response:
         if method == "GET":
-            return self._http.get(_API + path, params=dict(query))
-        return self._http.request(method, _API + path, json=dict(query))
+            return self._http.get(path, params=dict(query))
+        return self._http.request(method, path, json=dict(query))
 
     def _decoded(self, answer: httpx.Response) -> dict[str, Any]:
         try:

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from tinymlops.carry.mlflow.artifacts import ArtifactRoots, files_in
-from tinymlops.carry.mlflow.raw import MlflowRun, experiment_of, input_of, models_left_out
+from tinymlops.carry.mlflow.raw import MlflowRun, experiment_of, input_of, model_of, name_of, version_of
 from tinymlops.errors import NotFoundError
 from tinymlops.stores.mlflow_database import MlflowDatabase
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from tinymlops.carry.carried import CarriedExperiment, CarriedInput
+    from tinymlops.carry.carried import CarriedExperiment, CarriedInput, CarriedModel, CarriedName
 
 __all__ = ["DatabaseStore"]
 
@@ -71,6 +71,31 @@ class DatabaseStore:
             left_out=left_out,
         )
 
+    def models(self) -> list[CarriedModel]:
+        """Return the logged models with the files beside the database."""
+        found = []
+        for row in self._database.models():
+            left_out = list[str]()
+            place = (str(row["experiment_id"]), "models", row["model_id"], "artifacts")
+            where, why = self._roots.find(row["artifact_location"], *place)
+            if where is None:
+                left_out.append(why or "its directory of files is missing")
+            files = files_in(where, left_out) if where is not None else []
+            found.append(model_of(row, files, left_out, params=row["params"], tags=row["tags"]))
+        return found
+
+    def registered(self) -> list[CarriedName]:
+        """Return the registered names."""
+        return [
+            name_of(
+                row,
+                [version_of(one, one["tags"]) for one in row["versions"]],
+                aliases=row["aliases"],
+                tags=row["tags"],
+            )
+            for row in self._database.registered()
+        ]
+
     def close(self) -> None:
         """Close the file."""
         self._database.close()
@@ -83,8 +108,6 @@ class DatabaseStore:
         remarks = []
         if not self._roots.roots:
             remarks.append(f"{beside} has no mlartifacts or mlruns: name the directory of artifacts with --artifacts")
-        models, versions = self._database.models()
-        remarks += models_left_out(models, versions)
         traces = self._database.traces()
         if traces:
             remarks.append(f"traces, which have no place here, left out: {traces:,}")

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinymlops.carry.mlflow.artifacts import ArtifactRoots, files_in
-from tinymlops.carry.mlflow.raw import MlflowRun, experiment_of, input_of, models_left_out
+from tinymlops.carry.mlflow.raw import MlflowRun, experiment_of, input_of, model_of, name_of, version_of
 from tinymlops.errors import DataError, NotFoundError
 from tinymlops.stores.publish import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tinymlops.carry.carried import CarriedExperiment, CarriedInput
+    from tinymlops.carry.carried import CarriedExperiment, CarriedInput, CarriedModel, CarriedName
 
 __all__ = ["DirectoryStore"]
 
@@ -49,8 +49,6 @@ class DirectoryStore:
                 hint="name the directory mlruns, mlflow.db or the address of a server",
             )
         self._runs = self._found_runs()
-        logged = [folder for one in self._experiments for folder in self._with_meta(one / "models")]
-        self.remarks += models_left_out(map(self._model_name, logged), self._registered())
 
     def experiments(self) -> list[CarriedExperiment]:
         """Return the experiments; those of the trash are deleted."""
@@ -88,6 +86,38 @@ class DirectoryStore:
             left_out=left_out,
         )
 
+    def models(self) -> list[CarriedModel]:
+        """Return the logged models."""
+        found = []
+        for folder in (folder for one in self._experiments for folder in self._with_meta(one / "models")):
+            meta, left_out = self._meta(folder), list[str]()
+            where, why = self._roots.find(
+                meta.get("artifact_location"), *folder.relative_to(self._path).parts, "artifacts"
+            )
+            if where is None:
+                left_out.append(why or "its directory of files is missing")
+            files = files_in(where, left_out) if where is not None else []
+            params, tags = _texts(folder / "params"), _texts(folder / "tags")
+            found.append(model_of(meta, files, left_out, params=params, tags=tags))
+        return sorted(found, key=lambda one: one.created_at)
+
+    def registered(self) -> list[CarriedName]:
+        """Return the registered names."""
+        return [
+            name_of(
+                self._meta(folder),
+                sorted(
+                    (version_of(self._meta(one), _texts(one / "tags")) for one in self._with_meta(folder)),
+                    key=lambda one: one.version,
+                ),
+                aliases={
+                    alias: int(number) for alias, number in _texts(folder / "aliases").items() if number.isdecimal()
+                },
+                tags=_texts(folder / "tags"),
+            )
+            for folder in self._with_meta(self._path / "models")
+        ]
+
     def close(self) -> None:
         """Hold nothing."""
 
@@ -102,15 +132,6 @@ class DirectoryStore:
             if "run_id" in meta or "run_uuid" in meta:
                 found.append((_whole(meta.get("start_time")) or 0, str(run.relative_to(self._path)), run))
         return {key: run for _, key, run in sorted(found)}
-
-    def _model_name(self, folder: Path) -> str:
-        try:
-            return str(self._meta(folder).get("name"))
-        except DataError:
-            return folder.name
-
-    def _registered(self) -> dict[str, int]:
-        return {one.name: len(self._with_meta(one)) for one in self._with_meta(self._path / "models")}
 
     def _with_meta(self, folder: Path) -> list[Path]:
         if not folder.is_dir():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,7 +14,10 @@ from tinymlops.carry.carried import (
     CarriedExperiment,
     CarriedFile,
     CarriedInput,
+    CarriedModel,
+    CarriedName,
     CarriedRun,
+    CarriedVersion,
     instant,
     micros_of,
     run_id_of,
@@ -25,8 +27,18 @@ from tinymlops.registry.runs.points import Points
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
 
-__all__ = ["MlflowRun", "MlflowSource", "Store", "experiment_of", "input_of", "models_left_out"]
+__all__ = [
+    "MlflowRun",
+    "MlflowSource",
+    "Store",
+    "experiment_of",
+    "input_of",
+    "model_of",
+    "name_of",
+    "version_of",
+]
 
 _MILLI = 1_000
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -83,6 +95,12 @@ class Store(Protocol):
     def run(self, key: str) -> MlflowRun:
         """Read one run."""
 
+    def models(self) -> Sequence[CarriedModel]:
+        """Return the logged models."""
+
+    def registered(self) -> Sequence[CarriedName]:
+        """Return the registered names."""
+
     def close(self) -> None:
         """Give back what it holds."""
 
@@ -115,6 +133,14 @@ class MlflowSource:
     def read(self, key: str) -> CarriedRun:
         """Read one run."""
         return _carried(self._store.run(key))
+
+    def models(self) -> Sequence[CarriedModel]:
+        """Return the logged models."""
+        return self._store.models()
+
+    def registered(self) -> Sequence[CarriedName]:
+        """Return the registered names."""
+        return self._store.registered()
 
     def close(self) -> None:
         """Give back what it holds."""
@@ -158,22 +184,78 @@ def input_of(row: Mapping[str, Any], tags: Mapping[str, str]) -> CarriedInput:
     )
 
 
-def models_left_out(names: Iterable[str], versions: Mapping[str, int]) -> list[str]:
-    """Return the lines that say which logged and registered models do not come.
+def model_of(
+    row: Mapping[str, Any],
+    files: Sequence[CarriedFile],
+    left_out: list[str],
+    *,
+    params: Mapping[str, str],
+    tags: Mapping[str, str],
+) -> CarriedModel:
+    """Make a logged model of MLflow's row of one.
 
     Args:
-        names: Of the logged models that MLflow 3 keeps beside the runs.
-        versions: The registered models, and how many versions each has.
+        row: With `model_id`, `name`, `source_run_id`, `status` and times in milliseconds.
+        files: Of the model.
+        left_out: What could not come of them.
+        params: Of the model.
+        tags: Of the model.
     """
-    logged = Counter(names)
-    said = []
-    if logged:
-        listed = ", ".join(f"{name} ({count})" for name, count in sorted(logged.items()))
-        said.append(f"logged models are left out with their files: {listed}")
-    if versions:
-        listed = ", ".join(f"{name} ({count})" for name, count in sorted(versions.items()))
-        said.append(f"registered models are left out with their versions and aliases: {listed}")
-    return said
+    created = row.get("creation_timestamp_ms") or row.get("creation_timestamp") or 0
+    updated = row.get("last_updated_timestamp_ms") or row.get("last_updated_timestamp") or created
+    run = row.get("source_run_id")
+    return CarriedModel(
+        id=str(row["model_id"]),
+        name=str(row["name"]),
+        run=_id(run) if run else None,
+        model_type=row.get("model_type") or "",
+        status={1: "PENDING", 2: "READY", 3: "UPLOAD_FAILED"}.get(row.get("status") or 2, "READY"),
+        params=dict(params),
+        tags=dict(tags),
+        created_at=instant(int(created) * _MILLI),
+        updated_at=instant(int(updated) * _MILLI),
+        files=list(files),
+        left_out=left_out,
+    )
+
+
+def name_of(
+    row: Mapping[str, Any], versions: Sequence[CarriedVersion], *, aliases: Mapping[str, int], tags: Mapping[str, str]
+) -> CarriedName:
+    """Make a registered name of MLflow's row of one."""
+    created, updated = _times(row)
+    return CarriedName(
+        title=str(row["name"]),
+        description=row.get("description") or "",
+        tags=dict(tags),
+        aliases=dict(aliases),
+        versions=list(versions),
+        created_at=created,
+        updated_at=updated,
+    )
+
+
+def version_of(row: Mapping[str, Any], tags: Mapping[str, str]) -> CarriedVersion:
+    """Make a version of MLflow's row of one."""
+    created, updated = _times(row)
+    run = row.get("run_id")
+    return CarriedVersion(
+        version=int(row["version"]),
+        source=row.get("source") or "",
+        run=_id(run) if run else None,
+        description=row.get("description") or "",
+        tags=dict(tags),
+        stage=row.get("current_stage") or "None",
+        run_link=row.get("run_link") or "",
+        created_at=created,
+        updated_at=updated,
+    )
+
+
+def _times(row: Mapping[str, Any]) -> tuple[datetime, datetime]:
+    created = row.get("creation_time") or row.get("creation_timestamp") or 0
+    updated = row.get("last_updated_time") or row.get("last_updated_timestamp") or created
+    return instant(int(created) * _MILLI), instant(int(updated) * _MILLI)
 
 
 def _carried(run: MlflowRun) -> CarriedRun:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from tinymlops.carry.carried import CarriedFile
 from tinymlops.carry.mlflow.asking import Asking
-from tinymlops.carry.mlflow.raw import MlflowRun, experiment_of, input_of, models_left_out
+from tinymlops.carry.mlflow.raw import MlflowRun, experiment_of, input_of
+from tinymlops.carry.mlflow.served_models import Fetched, logged_models, pairs, registered_names
 from tinymlops.errors import DataError, NotFoundError, TinyMLOpsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tinymlops.carry.carried import CarriedExperiment, CarriedInput
+    from tinymlops.carry.carried import CarriedExperiment, CarriedInput, CarriedModel, CarriedName
 
 __all__ = ["ServerStore"]
 
-_FEW, _PAGE, _POINTS = 50, 1_000, 25_000
+_PAGE, _POINTS = 1_000, 25_000
 _DEEPEST = 50
 """Directories within directories of artifacts: a server that lists more lists itself."""
 
@@ -39,12 +39,11 @@ class ServerStore:
             self._asking.close()
             raise
         self._experiments = {str(row["experiment_id"]): row for row in rows}
-        self.remarks += models_left_out(self._logged(), self._registered())
         self._runs: dict[str, str] | None = None
 
     def experiments(self) -> list[CarriedExperiment]:
         """Return the experiments, the oldest first."""
-        return [experiment_of(row, _pairs(row.get("tags"))) for row in self._experiments.values()]
+        return [experiment_of(row, pairs(row.get("tags"))) for row in self._experiments.values()]
 
     def keys(self) -> list[str]:
         """Return the ids of the runs, the oldest first."""
@@ -60,7 +59,7 @@ class ServerStore:
         if not answer:
             raise NotFoundError(f"the server has no run {key} any more")
         info, data = answer["info"], answer.get("data", {})
-        tags, left_out = _pairs(data.get("tags")), list[str]()
+        tags, left_out = pairs(data.get("tags")), list[str]()
         names = [metric["key"] for metric in data.get("metrics", [])]
         return MlflowRun(
             id=key,
@@ -71,7 +70,7 @@ class ServerStore:
             ended=_whole(info.get("end_time")),
             deleted=info.get("lifecycle_stage") == "deleted",
             user=info.get("user_id"),
-            params=_pairs(data.get("params")),
+            params=pairs(data.get("params")),
             tags=tags,
             points=[point for name in names for point in self._points(key, name)],
             files=list(self._files(key, "", left_out, _DEEPEST)),
@@ -79,24 +78,17 @@ class ServerStore:
             left_out=left_out,
         )
 
+    def models(self) -> list[CarriedModel]:
+        """Return the logged models; a server before MLflow 3 has none."""
+        return logged_models(self._asking, list(self._experiments))
+
+    def registered(self) -> list[CarriedName]:
+        """Return the registered names."""
+        return registered_names(self._asking)
+
     def close(self) -> None:
         """Close the connections."""
         self._asking.close()
-
-    def _logged(self) -> list[str]:
-        """Return the names of the logged models; a server before MLflow 3 has none."""
-        query = {"experiment_ids": list(self._experiments), "max_results": _FEW}
-        try:
-            return [one["info"]["name"] for one in self._asking.pages("POST", "logged-models/search", "models", query)]
-        except (DataError, NotFoundError):
-            return []
-
-    def _registered(self) -> dict[str, int]:
-        try:
-            versions = self._asking.pages("GET", "model-versions/search", "model_versions", {"max_results": _PAGE})
-            return dict(Counter(one["name"] for one in versions))
-        except (DataError, NotFoundError):
-            return {}
 
     def _infos(self, experiment: str) -> Iterator[dict[str, Any]]:
         query = {"experiment_ids": [experiment], "run_view_type": "ALL", "max_results": _PAGE}
@@ -122,30 +114,14 @@ class ServerStore:
             elif entry.get("is_dir"):
                 yield from self._files(run, inside, left_out, deep - 1)
             else:
-                content = _Artifact(self._asking, run, inside, _whole(entry.get("file_size")))
+                content = Fetched(
+                    self._asking, "get-artifact", {"path": inside, "run_uuid": run}, _whole(entry.get("file_size"))
+                )
                 yield CarriedFile(name=inside, content=content)
 
 
-class _Artifact:
-    """The content of one artifact, fetched when it is wanted."""
-
-    is_far = True
-
-    def __init__(self, asking: Asking, run: str, path: str, size: int | None) -> None:
-        self._asking, self._query = asking, {"path": path, "run_uuid": run}
-        self.bytes = size
-
-    def write_to(self, stream: BinaryIO) -> None:
-        """Write it to a stream."""
-        self._asking.download("get-artifact", self._query, stream, self.bytes)
-
-
-def _pairs(rows: list[dict[str, str]] | None) -> dict[str, str]:
-    return {row["key"]: row.get("value", "") for row in rows or []}
-
-
 def _input(row: dict[str, Any]) -> CarriedInput:
-    return input_of(row["dataset"], _pairs(row.get("tags")))
+    return input_of(row["dataset"], pairs(row.get("tags")))
 
 
 def _whole(value: Any) -> int | None:

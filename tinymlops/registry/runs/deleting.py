@@ -17,8 +17,12 @@ from tinymlops.records import (
     MetricSeries,
     MetricSummary,
     ModelVersion,
+    OpaqueFile,
+    OpaqueModel,
+    OpaqueVersion,
     Run,
     RunInput,
+    RunModel,
     RunRow,
 )
 from tinymlops.registry.runs.changing import row_of
@@ -60,7 +64,10 @@ def delete_run(scope: Scope, run: Run) -> None:
         _require_unpinned(tx, run)
         freed = _hashes_of(tx, run.id)
         _remove_points(tx, run.id)
-        for cls in (Artifact, LoggedModel, RunInput, ConsoleText):
+        for model in _opaque_of(tx, run.id):
+            tx.delete(OpaqueFile, model=model)
+            tx.delete(OpaqueModel, id=model)
+        for cls in (Artifact, LoggedModel, RunInput, RunModel, ConsoleText):
             tx.delete(cls, run=run.id)
         tx.delete(RunRow, id=run.id)
         tx.put(
@@ -84,6 +91,12 @@ def _require_unpinned(tx: Transaction, run: Run) -> None:
         raise ConflictError(
             f"run {run.name!r} cannot be deleted: {names} was registered from it", hint="put it into the trash instead"
         )
+    opaque = tx.list(OpaqueVersion, where={"model": _opaque_of(tx, run.id)})
+    if opaque:
+        names = ", ".join(f"{one.name}:{one.version}" for one in opaque[:5])
+        raise ConflictError(
+            f"run {run.name!r} cannot be deleted: {names} was registered from it", hint="put it into the trash instead"
+        )
     children = tx.list(RunRow, where={"parent": run.id}, limit=5)
     if children:
         names = ", ".join(f"{one.name} ({one.id[:8]})" for one in children)
@@ -97,7 +110,13 @@ def _hashes_of(tx: Transaction, run: str) -> set[str]:
     hashes = {one.sha256 for one in tx.list(Artifact, where={"run": run})}
     for model in tx.list(LoggedModel, where={"run": run}):
         hashes |= {one for one in (model.sha256, model.baseline_sha256) if one is not None}
+    hashes |= {one.sha256 for one in tx.list(OpaqueFile, where={"model": _opaque_of(tx, run)})}
     return hashes | ({row.patch_sha256} if row.patch_sha256 is not None else set())
+
+
+def _opaque_of(tx: Transaction, run: str) -> list[str]:
+    """Return the ids of the models that a client of MLflow logged in a run."""
+    return [one.id for one in tx.list(OpaqueModel, where={"run": run})]
 
 
 def _free(scope: Scope, hashes: set[str]) -> None:

@@ -16,6 +16,7 @@ from tinymlops.registry.runs.deleting import delete_run, restore_run, trash_run
 from tinymlops.registry.runs.experiments import experiment_in
 from tinymlops.registry.runs.log import RunLog
 from tinymlops.registry.runs.measuring import MeasuredRuns
+from tinymlops.registry.runs.remote import RemoteRuns
 from tinymlops.registry.runs.standing import RunSurroundings
 from tinymlops.registry.runs.summed import with_metrics
 from tinymlops.registry.runs.values import (
@@ -56,6 +57,7 @@ class Runs(MeasuredRuns):
         self._blobs, self._live = scope.environment.blobs, scope.environment.live
         self.log = RunLog(scope)
         self._surroundings = RunSurroundings(scope, self.log)
+        self.remote = RemoteRuns(scope, self)
 
     def __repr__(self) -> str:
         return f"<runs: {self._database.count(RunRow)}>"
@@ -339,6 +341,11 @@ class Runs(MeasuredRuns):
         """Return the runs whose parent a run is, in the order of their start; those in the trash are among them."""
         self.log.flush()
         return self._complete(self._database.list(RunRow, where={"parent": run}, order="started_at"))
+
+    def of_ids(self, ids: Sequence[str]) -> builtins.list[Run]:
+        """Return runs by their full ids, in that order; those that are not there are left out."""
+        found = {run.id: run for run in self._complete(self._database.list(RunRow, where={"id": list(ids)}))}
+        return [found[one] for one in ids if one in found]
 
     def models(self, run: str) -> builtins.list[LoggedModel]:
         """Return the models that a run logged, by name."""
