@@ -3,9 +3,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from inside import environment_of
 from mlflow_calls import asked
 
-from tinymlops.errors import DataError
+from tinymlops.errors import ConflictError, DataError
 from tinymlops.records import ModelVersion
 from tinymlops.registry.opaque.registered import slug_of
 
@@ -214,3 +215,20 @@ def test_what_was_registered_is_found_by_search_and_sql(workspace, calls):
     assert workspace.sql("select name, version from opaque_models").to_dicts() == [
         {"name": "churn-model", "version": 1}
     ]
+
+
+def test_gc_keeps_the_files_of_models_until_they_are_purged(workspace, calls):
+    model = logged(calls)
+    calls.post("registered-models/create", name="m")
+    registered(calls, "m", f"models:/{model}")
+    calls.send("DELETE", f"logged-models/{model}", {"model_id": model})
+    workspace.gc(grace="1us")
+    assert calls.fetch(f"models/{model}/data/model.pkl").content == b"never opened"
+    with pytest.raises(ConflictError, match="a version was registered"):
+        workspace.models.opaque.purge(model)
+    calls.send("DELETE", "registered-models/delete", {"name": "m"})
+    (file,) = workspace.models.opaque.files(model)
+    workspace.models.opaque.purge(model)
+    assert calls.fetch(f"models/{model}/data/model.pkl").status_code == 404
+    workspace.gc(grace="1us")
+    assert not environment_of(workspace).blobs.exists(file.sha256)

@@ -187,6 +187,14 @@ def test_the_trash_takes_no_points_and_gives_runs_back(workspace, calls):
     calls.refused(400, "INVALID_PARAMETER_VALUE", "POST", "experiments/delete", {"experiment_id": "0"})
     assert workspace.runs.experiment(int(number)).deleted_at is not None
 
+    def found(**body):
+        return [one["name"] for one in calls.post("experiments/search", **body)["experiments"]]
+
+    assert found() == ["Default"]
+    assert found(view_type="DELETED_ONLY") == ["e"]
+    assert found(view_type="ALL", order_by=["name"]) == ["Default", "e"]
+    assert found(view_type="ALL", filter="name = 'e' and experiment_id = '1'", max_results=1) == ["e"]
+
 
 def test_a_dataset_whose_digest_is_a_build_joins_its_lineage(served):
     build = database_of(served).list(TrainingSetBuild)[0].id
@@ -198,6 +206,13 @@ def test_a_dataset_whose_digest_is_a_build_joins_its_lineage(served):
         other = {**dataset, "name": "other", "digest": "abc"}
         calls.post("runs/log-inputs", run_id=run, datasets=[{"dataset": other}], models=[{"model_id": "m-1"}])
         found = calls.get("runs/get", run_id=run)["run"]["inputs"]
+        model = calls.post("logged-models", experiment_id="0", name="m", source_run_id=run)["model"]["info"]["model_id"]
+        calls.post("registered-models/create", name="Elsewhere")
+        calls.post("model-versions/create", name="Elsewhere", source=f"models:/{model}")
+    below = str(served.lineage("training_set:visits_to_orders", downstream=True))
+    assert f"run trained elsewhere {run[:8]}" in below
+    assert "model elsewhere:1 of MLflow" in below
+    assert "trained elsewhere" in str(served.lineage("elsewhere:1", upstream=True))
     assert served.runs.get(run).training_set == build
     by_name = {one.name: one for one in database_of(served).list(RunInput, where={"run": run})}
     assert (by_name["visits_to_orders"].training_set, by_name["other"].training_set) == (build, None)
