@@ -23,6 +23,13 @@ def calls(workspace):
         yield found
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """One workspace for tests that leave nothing behind."""
+    with tm.connect(tmp_path_factory.mktemp("shared") / "shop.tm", create=True) as ws, asked(ws) as found:
+        yield found
+
+
 def point(key, value, step=0, timestamp=1_700_000_000_000):
     return {"key": key, "value": value, "step": step, "timestamp": timestamp}
 
@@ -259,9 +266,9 @@ def test_deleting_a_run_for_good_takes_the_models_that_it_logged(workspace, call
         ("runs/log-model", {"run_id": "RUN", "model_json": "{"}, "not JSON"),
     ],
 )
-def test_what_cannot_be_is_named(calls, path, body, said):
-    run = calls.run()
-    answer = calls.send("POST", path, {key: run if one == "RUN" else one for key, one in body.items()})
+def test_what_cannot_be_is_named(shared, path, body, said):
+    run = shared.run()
+    answer = shared.send("POST", path, {key: run if one == "RUN" else one for key, one in body.items()})
     assert answer.status_code in (400, 404), answer.text
     assert said in answer.json()["message"], answer.text
 
@@ -278,8 +285,8 @@ def test_what_cannot_be_is_named(calls, path, body, said):
         (b'{"filter": "' + b"x" * 10_000_000 + b'"}', "application/json", 413, "MAX_BLOCK_SIZE_EXCEEDED"),
     ],
 )
-def test_bodies_that_are_no_message_are_refused_in_the_words_of_the_client(calls, content, kind, status, code):
-    answer = calls.client.post(API + "runs/search", content=content, headers={"content-type": kind})
+def test_bodies_that_are_no_message_are_refused_in_the_words_of_the_client(shared, content, kind, status, code):
+    answer = shared.client.post(API + "runs/search", content=content, headers={"content-type": kind})
     assert (answer.status_code, answer.json()["error_code"]) == (status, code), answer.text
 
 
