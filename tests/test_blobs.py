@@ -169,3 +169,23 @@ def test_what_a_live_process_writes_is_not_removed(blobs, tmp_path):
     assert not directory.exists()
     os.utime(tmp_path / "tmp" / "x.part", (0, 0))
     assert remove_stale(tmp_path / "tmp") == 1
+
+
+def test_a_file_that_comes_piece_by_piece_is_the_same_file(blobs, tmp_path):
+    with blobs.begin() as file:
+        for piece in (b"half ", b"", b"and half"):
+            file.write(piece)
+        published = blobs.publish(file)
+    assert published.sha256 == blobs.put(b"half and half")
+    assert published.bytes == len(b"half and half")
+    with blobs.open(published.sha256) as stream:
+        assert stream.read() == b"half and half"
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_a_file_that_is_not_published_is_gone(blobs, tmp_path):
+    with pytest.raises(ZeroDivisionError), blobs.begin() as file:
+        file.write(b"half")
+        assert len(list((tmp_path / "tmp").iterdir())) == 1
+        1 / 0  # noqa: B018
+    assert list((tmp_path / "tmp").iterdir()) == []

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mlflow_calls import asked
 
+import tinymlops as tm
 from tinymlops.errors import DataError
 from tinymlops.registry.comparisons import Comparison, Field, Order, compare, select_by
 from tinymlops.server.mlflow.filters import read_filter, read_order
@@ -23,15 +24,16 @@ RUNS = {
 }
 
 
-@pytest.fixture
-def calls(workspace):
-    for number, (name, (metrics, params, tags)) in enumerate(RUNS.items()):
-        run = workspace.runs.start(name, params=params, tags=tags)
-        if metrics:
-            workspace.runs.log_metrics(run.id, metrics, step=number)
-        workspace.runs.finish(run.id, status="failed" if name == "b" else "finished")
-    with asked(workspace) as found:
-        yield found
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory):
+    with tm.connect(tmp_path_factory.mktemp("filters") / "shop.tm", create=True) as ws:
+        for number, (name, (metrics, params, tags)) in enumerate(RUNS.items()):
+            run = ws.runs.start(name, params=params, tags=tags)
+            if metrics:
+                ws.runs.log_metrics(run.id, metrics, step=number)
+            ws.runs.finish(run.id, status="failed" if name == "b" else "finished")
+        with asked(ws) as found:
+            yield found
 
 
 @pytest.mark.parametrize(
@@ -195,11 +197,12 @@ def test_patterns_match_as_regular_expressions_do(pattern, text):
     assert compare(text, Comparison(Field("tag", "t"), "ILIKE", pattern)) is folded
 
 
-def test_no_pattern_takes_long(calls, workspace):
+def test_no_pattern_takes_long(workspace):
     begun = time.monotonic()
     assert not compare("a" * 5_000, Comparison(Field("tag", "t"), "LIKE", "%a" * 400 + "b"))
     run = workspace.runs.start("long", tags={"t": "a" * 20_000})
-    assert calls.names("tags.t LIKE '" + "%a" * 400 + "b'") == []
+    with asked(workspace) as calls:
+        assert calls.names("tags.t LIKE '" + "%a" * 400 + "b'") == []
     workspace.runs.finish(run.id)
     assert time.monotonic() - begun < 60  # a search that tries every way would take longer than the universe is old
 

@@ -3,9 +3,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from inside import environment_of
 from mlflow_calls import asked
 
-from tinymlops.errors import DataError
+import tinymlops as tm
+from tinymlops.errors import ConflictError, DataError
 from tinymlops.records import ModelVersion
 from tinymlops.registry.opaque.registered import slug_of
 
@@ -13,6 +15,13 @@ from tinymlops.registry.opaque.registered import slug_of
 @pytest.fixture
 def calls(workspace):
     with asked(workspace) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """One workspace for tests that leave nothing behind."""
+    with tm.connect(tmp_path_factory.mktemp("shared") / "shop.tm", create=True) as ws, asked(ws) as found:
         yield found
 
 
@@ -118,13 +127,12 @@ def test_the_number_of_a_deleted_version_is_not_used_again(calls):
 @pytest.mark.parametrize(
     "source", ["s3://bucket/x", "/etc/passwd", "file:///etc", "../x", "", "models:/m-1", "runs:/x/y"]
 )
-def test_sources_that_are_not_kept_here_are_refused(calls, source):
-    calls.post("registered-models/create", name="m")
-    answer = calls.send("POST", "model-versions/create", {"name": "m", "source": source})
+def test_sources_that_are_not_kept_here_are_refused(shared, source):
+    name = f"m{source.encode().hex()}"
+    shared.post("registered-models/create", name=name)
+    answer = shared.send("POST", "model-versions/create", {"name": name, "source": source})
     assert answer.status_code in (400, 404), answer.text
-    assert "model_versions" not in calls.get("model-versions/search") or calls.get("model-versions/search") == {
-        "model_versions": []
-    }
+    assert shared.get("model-versions/search") == {"model_versions": []}
 
 
 def test_files_of_a_run_become_a_model_without_being_copied(workspace, calls):
@@ -214,3 +222,20 @@ def test_what_was_registered_is_found_by_search_and_sql(workspace, calls):
     assert workspace.sql("select name, version from opaque_models").to_dicts() == [
         {"name": "churn-model", "version": 1}
     ]
+
+
+def test_gc_keeps_the_files_of_models_until_they_are_purged(workspace, calls):
+    model = logged(calls)
+    calls.post("registered-models/create", name="m")
+    registered(calls, "m", f"models:/{model}")
+    calls.send("DELETE", f"logged-models/{model}", {"model_id": model})
+    workspace.gc(grace="1us")
+    assert calls.fetch(f"models/{model}/data/model.pkl").content == b"never opened"
+    with pytest.raises(ConflictError, match="a version was registered"):
+        workspace.models.opaque.purge(model)
+    calls.send("DELETE", "registered-models/delete", {"name": "m"})
+    (file,) = workspace.models.opaque.files(model)
+    workspace.models.opaque.purge(model)
+    assert calls.fetch(f"models/{model}/data/model.pkl").status_code == 404
+    workspace.gc(grace="1us")
+    assert not environment_of(workspace).blobs.exists(file.sha256)

@@ -23,6 +23,13 @@ def calls(workspace):
         yield found
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """One workspace for tests that leave nothing behind."""
+    with tm.connect(tmp_path_factory.mktemp("shared") / "shop.tm", create=True) as ws, asked(ws) as found:
+        yield found
+
+
 def point(key, value, step=0, timestamp=1_700_000_000_000):
     return {"key": key, "value": value, "step": step, "timestamp": timestamp}
 
@@ -187,6 +194,14 @@ def test_the_trash_takes_no_points_and_gives_runs_back(workspace, calls):
     calls.refused(400, "INVALID_PARAMETER_VALUE", "POST", "experiments/delete", {"experiment_id": "0"})
     assert workspace.runs.experiment(int(number)).deleted_at is not None
 
+    def found(**body):
+        return [one["name"] for one in calls.post("experiments/search", **body)["experiments"]]
+
+    assert found() == ["Default"]
+    assert found(view_type="DELETED_ONLY") == ["e"]
+    assert found(view_type="ALL", order_by=["name"]) == ["Default", "e"]
+    assert found(view_type="ALL", filter="name = 'e' and experiment_id = '1'", max_results=1) == ["e"]
+
 
 def test_a_dataset_whose_digest_is_a_build_joins_its_lineage(served):
     build = database_of(served).list(TrainingSetBuild)[0].id
@@ -198,6 +213,13 @@ def test_a_dataset_whose_digest_is_a_build_joins_its_lineage(served):
         other = {**dataset, "name": "other", "digest": "abc"}
         calls.post("runs/log-inputs", run_id=run, datasets=[{"dataset": other}], models=[{"model_id": "m-1"}])
         found = calls.get("runs/get", run_id=run)["run"]["inputs"]
+        model = calls.post("logged-models", experiment_id="0", name="m", source_run_id=run)["model"]["info"]["model_id"]
+        calls.post("registered-models/create", name="Elsewhere")
+        calls.post("model-versions/create", name="Elsewhere", source=f"models:/{model}")
+    below = str(served.lineage("training_set:visits_to_orders", downstream=True))
+    assert f"run trained elsewhere {run[:8]}" in below
+    assert "model elsewhere:1 of MLflow" in below
+    assert "trained elsewhere" in str(served.lineage("elsewhere:1", upstream=True))
     assert served.runs.get(run).training_set == build
     by_name = {one.name: one for one in database_of(served).list(RunInput, where={"run": run})}
     assert (by_name["visits_to_orders"].training_set, by_name["other"].training_set) == (build, None)
@@ -244,9 +266,9 @@ def test_deleting_a_run_for_good_takes_the_models_that_it_logged(workspace, call
         ("runs/log-model", {"run_id": "RUN", "model_json": "{"}, "not JSON"),
     ],
 )
-def test_what_cannot_be_is_named(calls, path, body, said):
-    run = calls.run()
-    answer = calls.send("POST", path, {key: run if one == "RUN" else one for key, one in body.items()})
+def test_what_cannot_be_is_named(shared, path, body, said):
+    run = shared.run()
+    answer = shared.send("POST", path, {key: run if one == "RUN" else one for key, one in body.items()})
     assert answer.status_code in (400, 404), answer.text
     assert said in answer.json()["message"], answer.text
 
@@ -263,8 +285,8 @@ def test_what_cannot_be_is_named(calls, path, body, said):
         (b'{"filter": "' + b"x" * 10_000_000 + b'"}', "application/json", 413, "MAX_BLOCK_SIZE_EXCEEDED"),
     ],
 )
-def test_bodies_that_are_no_message_are_refused_in_the_words_of_the_client(calls, content, kind, status, code):
-    answer = calls.client.post(API + "runs/search", content=content, headers={"content-type": kind})
+def test_bodies_that_are_no_message_are_refused_in_the_words_of_the_client(shared, content, kind, status, code):
+    answer = shared.client.post(API + "runs/search", content=content, headers={"content-type": kind})
     assert (answer.status_code, answer.json()["error_code"]) == (status, code), answer.text
 
 

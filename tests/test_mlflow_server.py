@@ -207,7 +207,7 @@ def test_a_file_that_says_it_is_too_large_is_refused_before_it_is_sent(server, c
 
 
 def test_a_slow_upload_that_keeps_coming_is_waited_for_and_a_stalled_one_is_not(place):
-    constants = {"bodies._SECONDS": 1, "bodies._STREAMED_BYTES": 1_000, "connections._BODY_SECONDS": 30}
+    constants = {"bodies._SECONDS": 0.5, "bodies._STREAMED_BYTES": 2_000, "connections._BODY_SECONDS": 30}
     with Server(place, constants) as server, httpx.Client(base_url=server.url, timeout=PATIENCE) as client:
         calls = Calls(client)
         run = calls.run()
@@ -218,7 +218,7 @@ def test_a_slow_upload_that_keeps_coming_is_waited_for_and_a_stalled_one_is_not(
             connection.sendall(head)
             for _ in range(4):
                 connection.sendall(b"x" * 1_000)
-                threading.Event().wait(0.5)
+                threading.Event().wait(0.25)
             assert statuses(read_all(connection)) == [200]
         with server.connect() as connection:
             connection.sendall(head + b"x")

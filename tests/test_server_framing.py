@@ -2,9 +2,12 @@
 
 import json
 
+import h11
 import pytest
 from network import FULL, Server, statuses
 from test_server import CLICKS, ONLINE, WRITES
+
+from tinymlops.server.framing import StrictConnection
 
 BODY = json.dumps(WRITES[ONLINE]).encode()
 HIDDEN = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -284,3 +287,15 @@ def test_nothing_of_this_is_logged_or_ends_the_server(shop_path):
             server.say(head(*lines, b"Connection: close", method=b"GET", target=b"/healthz"))
         assert statuses(server.say(HIDDEN.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))) == [200]
         assert server.stop()[:2] == (0, "")
+
+
+def test_the_head_of_an_answer_waits_for_what_comes_next():
+    connection = StrictConnection()
+    connection.receive_data(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    while connection.next_event() not in (h11.NEED_DATA, h11.PAUSED):
+        pass
+    assert connection.send(h11.Response(status_code=200, headers=[(b"content-length", b"2")])) == b""
+    both = connection.send(h11.Data(b"{}"))
+    assert both.startswith(b"HTTP/1.1 200")
+    assert both.endswith(b"\r\n\r\n{}")
+    assert connection.send(h11.EndOfMessage()) == b""

@@ -15,7 +15,16 @@ from tinymlops.features.definitions.on_demand import FEATURE, expressions_of, in
 from tinymlops.features.definitions.specs import OnDemandSpec, SourceSpec, TrainingSetSpec
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.law.lineage_answer import Lineage
-from tinymlops.records import LoggedModel, ModelAlias, ModelVersion, Reader, RunRow, SourceState, TrainingSetBuild
+from tinymlops.records import (
+    LoggedModel,
+    ModelAlias,
+    ModelVersion,
+    OpaqueVersion,
+    Reader,
+    RunRow,
+    SourceState,
+    TrainingSetBuild,
+)
 from tinymlops.references import is_number
 
 if TYPE_CHECKING:
@@ -237,6 +246,11 @@ def _add_models(into: Graph, context: Context) -> None:
                 if feature not in into:
                     into.notes[into.add(feature)] = _GONE
                 into.connect(feature, node, "DIRECT", "identity")
+    for opaque in database.list(OpaqueVersion, order="version"):
+        if opaque.run in runs and runs[opaque.run].training_set is not None:
+            node = Node("model", f"{opaque.name}:{opaque.version}")
+            into.titles[into.add(node)] = f"model {node.name} of MLflow"
+            into.connect(Node("run", opaque.run), node, "DIRECT", "logged")
 
 
 def _asked_by_build(into: Graph, context: Context) -> dict[str, frozenset[Node]]:

@@ -166,6 +166,20 @@ class OpaqueModels:
         with self._scope.write("opaque_model.delete", model) as tx:
             tx.update(msgspec.structs.replace(_of(tx, model), deleted_at=self._scope.clock()))
 
+    def purge(self, model: str) -> None:
+        """Remove a model and its files for good, deleted or not; the next `gc` frees their disk.
+
+        Raises:
+            ConflictError: If a version was registered of it.
+        """
+        self.get(model, deleted=True)
+        with self._scope.write("opaque_model.purge", model) as tx:
+            if tx.list(OpaqueVersion, where={"model": model}, limit=1):
+                raise ConflictError(f"a version was registered of model {model}", hint="delete the version first")
+            for cls in (OpaqueFile, RunModel):
+                tx.delete(cls, model=model)
+            tx.delete(OpaqueModel, id=model)
+
     def link(self, run: str, models: Mapping[str, int], direction: str) -> None:
         """Say that a run read (`input`) or made (`output`) models.
 

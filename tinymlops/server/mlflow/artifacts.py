@@ -98,8 +98,7 @@ def _lists(ws: Workspace) -> list[HTTPRouteHandler]:
     def list_run_artifacts(run_id: Id = "", run_uuid: Id = "", path: Path = "", page_token: Id = "") -> Files:  # noqa: ARG001 - there is one page
         """List the files of a run, as clients ask that do not fetch them."""
         run = ws.runs.remote.get(run_id or run_uuid).id
-        files = [] if any(one.name == path for one in ws.runs.artifacts(run)) else ws.runs.artifacts(run)
-        return Files(root_uri=artifact_uri(run), files=listed(files, path, full=True))
+        return Files(root_uri=artifact_uri(run), files=listed(ws.runs.artifacts(run), path, full=True))
 
     return [list_artifacts, list_run_artifacts]
 

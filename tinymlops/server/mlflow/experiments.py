@@ -28,7 +28,7 @@ __all__ = ["experiment_routes"]
 
 Name = Annotated[str, QueryParameter(max_length=1_000)]
 _ATTRIBUTES = ("name", "experiment_id", "creation_time", "last_update_time")
-_VIEWS = ("ACTIVE_ONLY", "DELETED_ONLY", "ALL")
+_VIEWS = {"ACTIVE_ONLY": False, "DELETED_ONLY": True, "ALL": None}
 _MOST_RESULTS = 50_000
 
 
@@ -134,12 +134,7 @@ def _search(ws: Workspace, data: requests.SearchExperiments) -> answers.Experime
     if data.view_type not in _VIEWS:
         raise DataError(f"there is no view {data.view_type!r}", hint=f"use one of {', '.join(_VIEWS)}")
     begin, count = page(data.page_token, data.max_results, limit=_MOST_RESULTS)
-    wanted = {"ACTIVE_ONLY": (False,), "DELETED_ONLY": (True,), "ALL": (False, True)}[data.view_type]
-    found = [
-        one
-        for one in ws.runs.experiments(deleted=data.view_type != "ACTIVE_ONLY")
-        if (one.deleted_at is not None) in wanted
-    ]
+    found = ws.runs.experiments(deleted=_VIEWS[data.view_type])
     orders = read_order(data.order_by) or read_order(["creation_time DESC", "experiment_id DESC"])
     comparisons = [_by_number(one) for one in read_filter(data.filter)]
     places = select_by([_fields(one) for one in found], comparisons, orders, _ATTRIBUTES)

@@ -15,7 +15,7 @@ __all__ = ["below", "listed"]
 
 
 def listed(files: Sequence[Artifact | OpaqueFile], path: str, *, full: bool = False) -> list[File]:
-    """Return what lies right below a path; a path that is a file is listed as that file.
+    """Return what lies right below a path; below one that is a file lies nothing, by which clients tell it from a directory.
 
     Args:
         files: All, by label.
@@ -23,9 +23,8 @@ def listed(files: Sequence[Artifact | OpaqueFile], path: str, *, full: bool = Fa
         full: Return whole labels instead of what follows the path.
     """
     path = path.strip("/")
-    if path and any(one.name == path for one in files):
-        (found,) = (one for one in files if one.name == path)
-        return [File(path=path if full else path.rpartition("/")[2], is_dir=False, file_size=found.bytes)]
+    if any(one.name == path for one in files):
+        return []
     prefix = f"{path}/" if path else ""
     answered: dict[str, File] = {}
     for one in below(files, path):
