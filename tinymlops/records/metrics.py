@@ -79,7 +79,7 @@ class MetricSummary(Record, frozen=True, kw_only=True):
     """One metric of one run in sum: what lists, sorts and searches read; derived from the points."""
 
     table: ClassVar[str] = "metric_summaries"
-    key: ClassVar[tuple[str, ...]] = ("run", "name")
+    key: ClassVar[tuple[str, ...]] = ("name", "run")
     derived: ClassVar[bool] = True
     sql_name: ClassVar[str | None] = "run_metrics"
 
