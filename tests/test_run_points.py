@@ -171,7 +171,7 @@ def test_points_sealed_in_parts_are_stored_as_those_that_are_sealed_at_once(tmp_
 
 @pytest.fixture
 def long_run(tmp_path):
-    """A run of 200,000 points at uneven steps with spikes, sealed; and one that goes on with the same."""
+    """A run of 200,000 points at uneven steps with spikes, sealed; and one that goes on with the same, most of it sealed."""
     random = np.random.default_rng(0)
     steps = np.cumsum(random.integers(1, 5, 200_000)).astype(float)
     values = np.sin(steps / 9_000) + random.normal(0, 0.01, len(steps))
@@ -180,14 +180,18 @@ def long_run(tmp_path):
     points = Points(steps, values, np.arange(len(steps)), np.zeros(len(steps), np.int32))
     with tm.connect(tmp_path / "r.tm", create=True) as ws:
         sealed, goes_on = ws.runs.start("sealed").id, ws.runs.start("goes on").id
-        for run in (sealed, goes_on):
-            ws.runs.log_points(run, {"loss": points})
+        ws.runs.log_points(sealed, {"loss": points})
         ws.runs.finish(sealed)
+        for part in (slice(197_000), slice(197_000, None)):
+            ws.runs.log_points(goes_on, {"loss": points.take(part)})
+        (summary,) = ws.runs.summaries(goes_on)[goes_on]
+        assert (summary.count, summary.chunks) == (200_000, 1)
         yield ws, sealed, goes_on, points
 
 
 @pytest.mark.parametrize(
-    ("start", "stop"), [(None, None), (None, 3e5), (1e5, 4e5), (123_456, 130_000), (2e5, 2e5 + 3), (9e9, None), (5, 4)]
+    ("start", "stop"),
+    [(None, None), (None, 3e5), (1e5, 4e5), (123_456, 130_000), (2e5, 2e5 + 3), (9e9, None), (5, 4), (4.9e5, None)],
 )
 def test_a_curve_shows_every_spike_and_says_how_many_points_it_stands_for(long_run, start, stop):
     ws, sealed, goes_on, points = long_run
@@ -210,13 +214,28 @@ def test_a_curve_shows_every_spike_and_says_how_many_points_it_stands_for(long_r
 
 
 def test_a_curve_has_each_columns_extremes(long_run):
-    ws, _, goes_on, points = long_run
-    curve = ws.runs.curve(goes_on, "loss", pixels=100)
+    ws, _, _, every = long_run
+    points, run = every.take(slice(60_000)), ws.runs.start("few").id
+    ws.runs.log_points(run, {"loss": points})
+    curve = ws.runs.curve(run, "loss", pixels=100)
     column = np.minimum((points.steps - points.steps[0]) / np.ptp(points.steps) * 100, 99).astype(int)
     drawn = np.minimum((curve.x - points.steps[0]) / np.ptp(points.steps) * 100, 99).astype(int)
     for one in range(100):
         values, shown = points.values[column == one], curve.y[drawn == one]
         assert {np.nanmin(values), np.nanmax(values)} <= set(shown.tolist())
+
+
+def test_a_curve_of_a_run_that_goes_on_shows_what_was_superseded_meanwhile_no_more(long_run):
+    ws, sealed, _, points = long_run
+    ws.runs.resume(sealed)
+    again = Points(points.steps[-3:], np.full(3, -7.0), points.times[-3:], points.sessions[-3:])
+    ws.runs.log_points(sealed, {"loss": again})
+    curve = ws.runs.curve(sealed, "loss", pixels=300)
+    assert curve.total == 200_000
+    assert curve.y[-1] == np.nanmin(curve.y) == -7.0
+    longer = ws.runs.curve(sealed, "loss", pixels=300, start=points.steps[-5])
+    assert longer.x.tolist() == points.steps[-5:].tolist()
+    assert longer.y[-3:].tolist() == [-7.0, -7.0, -7.0]
 
 
 def test_a_curve_over_time_and_over_another_metric(tmp_path):

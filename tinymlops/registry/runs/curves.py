@@ -2,6 +2,7 @@
 
 A column keeps its first, least, greatest and last point, so that no spike is lost. Where a sealed metric has more points
 than a screen can show, the pyramid answers and no point is read; a closer look at fewer of them reads the blocks they lie in.
+The points that a run in progress has logged since it was sealed last are added one by one.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import numpy.typing as npt
 from tinymlops.errors import DataError
 from tinymlops.records import MetricChunk, MetricPyramid, MetricSeries
 from tinymlops.registry.runs.blocks import BLOCK, BUCKET, Pyramid, decode_block, decode_pyramid, pyramid_of
-from tinymlops.registry.runs.points import Floats, Points, joined
+from tinymlops.registry.runs.points import Floats, Points, in_order, joined, split
 from tinymlops.registry.runs.reading import points_of_metric
+from tinymlops.registry.runs.storing import points_in
 
 if TYPE_CHECKING:
     import polars as pl
@@ -90,17 +92,21 @@ def curve_of(
 
 
 def _over_steps(database: Database, run: str, name: str, pixels: int, start: float | None, stop: float | None) -> Curve:
-    where: dict[str, object] = {"run": run, "name": name}
-    pyramid = None if database.count(MetricChunk, where) else database.get(MetricPyramid, run=run, name=name)
-    if pyramid is None:
+    # First what is not sealed yet: what is sealed meanwhile is then read twice, and noticed, and never left out.
+    chunks = database.list(MetricChunk, where={"run": run, "name": name}, order="id")
+    recent = in_order(joined([points_in(one) for one in chunks]))
+    pyramid = database.get(MetricPyramid, run=run, name=name)
+    buckets = None if pyramid is None else decode_pyramid(pyramid.content)
+    if pyramid is None or buckets is None or (recent.size and recent.steps[0] <= buckets.steps[-1, 3]):
         points = points_of_metric(database, run, name)
         inside = _range(points.steps, start, stop)
         return _drawn(name, points.steps[inside], points.values[inside], pixels)
-    buckets = decode_pyramid(pyramid.content)
+    recent, _ = split(recent)
     inside = _buckets_in(buckets, start, stop)
     if inside.stop - inside.start >= max(pixels, 3):  # the two at the edges are not the same one
-        return _of_buckets(database, pyramid, buckets, inside, pixels, start, stop)
-    points = _points_in(database, run, name, inside)
+        shown = recent.take(_range(recent.steps, start, stop))
+        return _of_buckets(database, pyramid, buckets, inside, shown, pixels, start, stop)
+    points = joined([_points_in(database, run, name, inside), recent])
     rows = _range(points.steps, start, stop)
     return _drawn(name, points.steps[rows], points.values[rows], pixels)
 
@@ -110,13 +116,14 @@ def _of_buckets(
     sealed: MetricPyramid,
     buckets: Pyramid,
     inside: slice,
+    recent: Points,
     pixels: int,
     start: float | None,
     stop: float | None,
 ) -> Curve:
-    """Draw whole buckets, of which those that begin in one pixel column are one; only the two at the edges are read."""
+    """Draw whole buckets, and the points after them; what begins in one pixel column is one. Two edges are read at most."""
     steps, values = buckets.steps[inside].copy(), buckets.values[inside].copy()
-    total = min(inside.stop * BUCKET, sealed.count) - inside.start * BUCKET
+    total = min(inside.stop * BUCKET, sealed.count) - inside.start * BUCKET + recent.size
     for row, bucket in ((0, inside.start), (-1, inside.stop - 1)):
         if (start is not None and steps[row, 0] < start) or (stop is not None and steps[row, 3] > stop):
             points = _points_in(database, sealed.run, sealed.name, slice(bucket, bucket + 1))
@@ -124,7 +131,9 @@ def _of_buckets(
             part = pyramid_of(points.steps[kept], points.values[kept], np.zeros(1, np.intp))
             steps[row], values[row] = part.steps[0], part.values[0]
             total -= points.size - (kept.stop - kept.start)
-    four = pyramid_of(steps.reshape(-1), values.reshape(-1), 4 * _columns(steps[:, 0], pixels))
+    columns = _columns(np.append(steps[:, 0], recent.steps), pixels)
+    begins = 4 * columns - 3 * np.maximum(columns - len(steps), 0)  # a bucket is four points, a recent point is one
+    four = pyramid_of(np.append(steps, recent.steps), np.append(values, recent.values), begins)
     return _curve(sealed.name, four, total)
 
 

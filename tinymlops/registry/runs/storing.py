@@ -40,6 +40,8 @@ __all__ = ["all_points", "points_in", "pyramid_of_sealed", "seal", "store_points
 
 _MOST_CHUNKS = 512
 """Chunks of a metric: a run that goes on for days is sealed this often."""
+_MOST_OPEN = 65_536
+"""Points of a metric that are not sealed, at least; of many points a quarter: each time its pyramid is written anew."""
 
 
 def store_points(tx: Transaction, run: str, session: int, series: Mapping[str, Points]) -> None:
@@ -70,7 +72,7 @@ def store_points(tx: Transaction, run: str, session: int, series: Mapping[str, P
             tx.insert(summary)
         else:
             tx.update(summary)
-        if summary.chunks >= _MOST_CHUNKS:
+        if summary.chunks >= _MOST_CHUNKS or _is_due(0 if before is None else before.count, summary.count):
             full.append(name)
     if full:
         seal(tx, run, full)
@@ -96,6 +98,12 @@ def store_sealed(tx: Transaction, run: str, series: Mapping[str, Points]) -> Non
     tx.insert_many(blocks)
     tx.insert_many(pyramids)
     tx.insert_many(summaries)
+
+
+def _is_due(before: int, after: int) -> bool:
+    """Whether a metric has so many more points that they should be sealed."""
+    step = _MOST_OPEN << (after // (8 * _MOST_OPEN)).bit_length()
+    return after // step > before // step
 
 
 def seal(tx: Transaction, run: str, names: Iterable[str] | None = None) -> None:
