@@ -53,11 +53,12 @@ def path(tmp_path):
     return tmp_path / "r.tm"
 
 
-def process(code, *arguments):
+def process(code, *arguments, stderr=None):
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=stderr,
         text=True,
         env=HERE,
     )
@@ -116,6 +117,16 @@ def test_sigterm_writes_what_was_logged(path):
     with tm.connect(path) as ws:
         assert ws.runs.points(run, "loss").size == 5_000
         assert ws.runs.get(run).status == "lost"
+
+
+def test_a_program_whose_points_cannot_be_written_ends_and_says_so(path):
+    code = (
+        LOGS.replace("sys.stdin.readline()", "")
+        + "import os\nos.rename(sys.argv[1], sys.argv[1] + '.moved')\nrun.log_metric('loss', 1.0)"
+    )
+    with process(code, path, 10, "flush", stderr=subprocess.PIPE) as child:
+        _, said = child.communicate(timeout=60)
+        assert "1 points of runs could not be logged" in said
 
 
 def test_a_program_that_handles_sigterm_keeps_its_handler(path):

@@ -6,6 +6,7 @@ durable writes it in a transaction of its own.
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -58,13 +59,13 @@ class Buffer(Generic[T]):
         what: str,
         name: str,
         *,
-        due: int = _MOST_PENDING,
-        most: int = _MOST_PENDING,
+        due: int | None = None,
+        most: int | None = None,
         keeps: bool = False,
     ) -> None:
         self._write = write
         self._what = what
-        self._due, self._most, self._keeps = due, most, keeps
+        self._due, self._most, self._keeps = due or _MOST_PENDING, most or _MOST_PENDING, keeps
         self._owner = Owner(f"{name} of {workspace}")
         self._changed = threading.Condition()
         self._collecting = _Group[T]()
@@ -180,10 +181,18 @@ class Buffer(Generic[T]):
             if not self._collecting.records:
                 self._writer = None
                 self._changed.notify_all()
+                self._tell_the_end()
                 return None
             self._changed.wait_for(self._is_due, timeout=_GROUP_SECONDS)
             self._changed.wait_for(lambda: self._writing is None)
             return self._take()
+
+    def _tell_the_end(self) -> None:
+        """Say what was lost where no caller is left to be told: the program has ended."""
+        if self._unreported and not self._closed and not threading.main_thread().is_alive():
+            lost = self._lost(self._unreported)
+            sys.stderr.write(f"tinymlops: {lost.message}\n")
+            self._unreported = []
 
     def _take(self) -> _Group[T]:
         self._writing, self._collecting = self._collecting, _Group[T]()
@@ -194,7 +203,7 @@ class Buffer(Generic[T]):
         self._writing = None
         group.done = True
         if group.error is not None:
-            if self._keeps and not self._closed:
+            if self._is_kept():
                 self._unreported = [group]
                 self._collecting.records[:0] = group.records
                 if self._writer is None:
@@ -202,6 +211,10 @@ class Buffer(Generic[T]):
             else:
                 self._unreported.append(group)
         self._changed.notify_all()
+
+    def _is_kept(self) -> bool:
+        """Whether what could not be written is tried again: not once nobody is left to wait for it."""
+        return self._keeps and not self._closed and threading.main_thread().is_alive()
 
     def _is_due(self) -> bool:
         return self._collecting.urgent or self._closed or len(self._collecting.records) >= self._due
@@ -229,7 +242,7 @@ class Buffer(Generic[T]):
     def _lost(self, groups: Sequence[_Group[T]]) -> TinyMLOpsError:
         count, error = sum(len(group.records) for group in groups), groups[-1].error
         known = error if isinstance(error, TinyMLOpsError) else TinyMLOpsError(str(error))
-        kept = ", and are kept to try again" if self._keeps and not self._closed else ""
+        kept = ", and are kept to try again" if self._is_kept() else ""
         lost = TinyMLOpsError(f"{count} {self._what} could not be logged{kept}: {known.message}", hint=known.hint)
         lost.__cause__ = error
         return lost

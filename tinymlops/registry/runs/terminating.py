@@ -6,6 +6,7 @@ and then ends the process by the same signal, with the status that it would have
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import os
 import signal
@@ -45,7 +46,8 @@ def write_before_termination(log: Writing) -> None:
 
 def _terminate(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a handler's signature
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_write_and_end, args=(os.getpid(),), name="tinymlops-terminating").start()
+    # Not by `threading`: the main thread may be starting a thread just now, and hold the lock that this needs.
+    _thread.start_new_thread(_write_and_end, (os.getpid(),))
 
 
 def _write_and_end(process: int) -> None:
