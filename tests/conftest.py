@@ -45,6 +45,7 @@ def _nothing_is_left_open():
     """Check that a module leaves nothing open: that would fail tests of other modules, depending on their order."""
     yield
     assert [open_one.path for open_one in environment._open] == []
+    sys.modules.pop("features", None)  # else the projects of other modules' tests would be this one
 
 
 @pytest.fixture

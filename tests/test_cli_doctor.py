@@ -74,6 +74,7 @@ def test_a_sound_workspace_passes_every_check(shop):
             "search index",
             "orphans",
             "disk",
+            "sums of metrics",
         )
     ]
     assert {space["kind"]: space["bytes"] > 0 for space in report["space"]} == {

@@ -126,6 +126,17 @@ def test_a_range_is_every_key_and_moment_that_plain_python_finds(tmp_path_factor
     check()
 
 
+@pytest.mark.filterwarnings("ignore:.*is not unique in what was read")
+def test_an_event_that_moved_counts_once_beside_a_row_without_an_id(workspace):
+    rows = [("a", 0, None, 1), ("b", 0, 7, 2), ("b", 1, 7, 3)]
+    project = shop(frame_of(rows), order_options={"id": "order", "known": "latest"})
+    workspace.apply(project)
+    workspace.ingest("orders")
+    got = workspace.get_historical_features(features=["spending"], start=minute(0), end=minute(5))
+    assert got.select("customer", "timestamp").rows() == [("a", minute(0)), ("b", minute(1))]
+    assert workspace.sql("SELECT count(*) FROM orders").item() == 2
+
+
 @pytest.mark.parametrize(("options", "moments"), [({"id": "order"}, [2]), ({}, [1, 2, 4])])
 def test_deletes_count_as_changes_only_where_they_name_no_event(workspace, options, moments):
     project = tm.Project("shop")

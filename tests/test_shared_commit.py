@@ -93,7 +93,8 @@ def test_what_raises_takes_back_its_own_part_alone(database, shared):
     first, second, third = together(database, shared, [writes, fails, lambda tx: tx.take_sequence(1)])
     with pytest.raises(DataError, match="no"):
         second.result()
-    assert (first.result(), third.result(), database.sequence()) == (0, 2, 3)
+    assert (first.result(), third.result()) in ((0, 2), (1, 0))  # whichever came first
+    assert database.sequence() == 3
     assert stored(database) == {"good"}
     assert not database.verify_audit()
 
@@ -147,11 +148,11 @@ def test_an_error_of_a_try_that_was_taken_back_is_forgotten(database):
     """A part fails, then the commit that it was in fails as a whole: alone it succeeds, and says so."""
     tries = []
 
-    def once(tx):
+    def work(tx):
         tries.append(tx)
-        if len(tries) == 1:
+        if len(tries) == 2:
             raise DataError("not yet")
-        tx.put(outcome("second try"))
+        tx.put(outcome(f"try {len(tries)}"))
 
     class FailingTogether:
         def __init__(self, actor):
@@ -161,16 +162,15 @@ def test_an_error_of_a_try_that_was_taken_back_is_forgotten(database):
             return self._write.__enter__()
 
         def __exit__(self, *about):
-            error = OSError("the disk is full") if about[0] is None and len(tries) == 1 else None
+            error = OSError("the disk is full") if about[0] is None and len(tries) == 2 else None
             self._write.__exit__(*((OSError, error, None) if error else about))
             if error:
                 raise error
 
     shared = SharedCommit(FailingTogether, PATIENCE)
-    writes, later = together(database, shared, [lambda tx: tx.put(outcome("leader")), once])
-    assert isinstance(writes.exception(), OSError)
-    assert later.exception() is None
-    assert stored(database) == {"second try"}
+    found = together(database, shared, [work, work])
+    assert sorted(type(one.exception()).__name__ for one in found) == ["NoneType", "OSError"]
+    assert stored(database) == {"try 3"}
 
 
 def test_patience_ends_and_nothing_is_written_later(database):

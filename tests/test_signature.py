@@ -248,7 +248,8 @@ def runs(tmp_path):
 
 
 def start(runs, data=None, **options):
-    return ActiveRun(runs, "baseline", clock=lambda: NOW, data=data, **options)
+    run = runs.start("baseline", training_set=data.build_id if data else None, **options)
+    return ActiveRun(runs, run, clock=lambda: NOW, data=data)
 
 
 def test_a_run_logs_a_model_with_all_it_needs(runs):
