@@ -45,10 +45,14 @@ def run(workspace):
     return workspace.runs.get(active.id)
 
 
+_ELSEWHERE = ("experiment", "metrics", "patch_sha256")
+"""Fields that are compared by name, as points, or are left out of an export."""
+
+
 def everything(ws, run):
     """What a workspace has of a run, by value; experiments by name."""
     found = ws.runs.get(run)
-    fields = {name: getattr(found, name) for name in found.__struct_fields__ if name not in ("experiment", "metrics")}
+    fields = {name: getattr(found, name) for name in found.__struct_fields__ if name not in _ELSEWHERE}
     names = [one.name for one in ws.runs.summaries(run).get(run, [])]
     points = {
         (name, late): [column.tobytes() for column in ws.runs.points(run, name, superseded=late)]
@@ -60,7 +64,7 @@ def everything(ws, run):
         repr(fields),
         (experiment.name, experiment.notes, experiment.tags),
         points,
-        repr(ws.runs.summaries(run)),
+        repr([msgspec.structs.replace(one, chunks=0) for one in ws.runs.summaries(run).get(run, [])]),
         [(one, ws.runs.read_artifact(run, one.name)) for one in ws.runs.artifacts(run)],
         ws.runs.inputs(run),
         ws.runs.models(run),

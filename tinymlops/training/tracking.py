@@ -100,10 +100,8 @@ class ActiveRun(KeepsFiles):
         self._now = _micros_now if clock is system_clock else lambda: to_micros(clock())
         self._append = runs.log.append
         write_before_termination(runs.log)
-        self._series = {
-            one.name: Series(run.id, run.session, one.name, one.step + 1)
-            for one in runs.summaries(run.id).get(run.id, ())
-        }
+        known = runs.summaries(run.id).get(run.id, ()) if run.session else ()
+        self._series = {one.name: Series(run.id, run.session, one.name, one.step + 1) for one in known}
         self._is_watched = True
         before = [one.next_step for name, one in self._series.items() if name.startswith("system/")]
         self._watched_from = max(before, default=0.0)  # of a resumed run, whose earlier load is not superseded

@@ -40,8 +40,10 @@ __all__ = ["all_points", "points_in", "pyramid_of_sealed", "seal", "store_points
 
 _MOST_CHUNKS = 512
 """Chunks of a metric: a run that goes on for days is sealed this often."""
-_MOST_OPEN = 65_536
-"""Points of a metric that are not sealed, at least; of many points a quarter: each time its pyramid is written anew."""
+_MOST_OPEN = 131_072
+"""Points of a metric that are not sealed: memory is bounded by it, and each time the pyramid of all is written anew."""
+_FEW = 64
+"""Points of a metric that stay as they came in: sealing them costs a short run more than it saves."""
 
 
 def store_points(tx: Transaction, run: str, session: int, series: Mapping[str, Points]) -> None:
@@ -72,7 +74,10 @@ def store_points(tx: Transaction, run: str, session: int, series: Mapping[str, P
             tx.insert(summary)
         else:
             tx.update(summary)
-        if summary.chunks >= _MOST_CHUNKS or _is_due(0 if before is None else before.count, summary.count):
+        if (
+            summary.chunks >= _MOST_CHUNKS
+            or summary.count // _MOST_OPEN > (before.count if before else 0) // _MOST_OPEN
+        ):
             full.append(name)
     if full:
         seal(tx, run, full)
@@ -100,15 +105,10 @@ def store_sealed(tx: Transaction, run: str, series: Mapping[str, Points]) -> Non
     tx.insert_many(summaries)
 
 
-def _is_due(before: int, after: int) -> bool:
-    """Whether a metric has so many more points that they should be sealed."""
-    step = _MOST_OPEN << (after // (8 * _MOST_OPEN)).bit_length()
-    return after // step > before // step
-
-
 def seal(tx: Transaction, run: str, names: Iterable[str] | None = None) -> None:
     """Bring the points of some metrics of a run, by default all, into blocks in the order of steps."""
-    open_ones = [one for one in tx.list(MetricSummary, where={"run": run}) if one.chunks]
+    sums = tx.list(MetricSummary, where={"run": run})
+    open_ones = [one for one in sums if one.chunks > 1 or (one.chunks and one.count > _FEW)]
     wanted = None if names is None else set(names)
     for summary in open_ones:
         if wanted is None or summary.name in wanted:
