@@ -33,6 +33,7 @@ from tinymlops.records.salts import Salt
 from tinymlops.records.segments import Segment
 from tinymlops.records.sources import Generation, RenamedSource, Schema, SourceState
 from tinymlops.records.statistics import ColumnStatistics
+from tinymlops.records.streams import RefusedLine, StreamPosition
 from tinymlops.records.tokens import Token, TokenUse
 from tinymlops.records.training_sets import TrainingSetBuild
 
@@ -77,6 +78,7 @@ __all__ = [
     "Quarantine",
     "Reader",
     "Record",
+    "RefusedLine",
     "RegisteredModel",
     "RenamedSource",
     "RequestField",
@@ -90,6 +92,7 @@ __all__ = [
     "Segment",
     "Signature",
     "SourceState",
+    "StreamPosition",
     "Token",
     "TokenUse",
     "TrainingSetBuild",
@@ -141,5 +144,7 @@ TABLES: tuple[type[Record], ...] = (
     RegisteredModel,
     OpaqueVersion,
     RunModel,
+    StreamPosition,
+    RefusedLine,
 )
 """Every record, in the order in which the migrations create their tables."""
