@@ -7,6 +7,7 @@ each record declares; nothing else enumerates tables.
 from __future__ import annotations
 
 from tinymlops.records.accesses import Access
+from tinymlops.records.arrivals import ArrivalLag
 from tinymlops.records.audit import AuditEntry, AuditHead
 from tinymlops.records.checks import CheckResult, Quarantine
 from tinymlops.records.counters import Counter
@@ -40,6 +41,7 @@ from tinymlops.records.training_sets import TrainingSetBuild
 __all__ = [
     "TABLES",
     "Access",
+    "ArrivalLag",
     "Artifact",
     "AuditEntry",
     "AuditHead",
@@ -146,5 +148,6 @@ TABLES: tuple[type[Record], ...] = (
     RunModel,
     StreamPosition,
     RefusedLine,
+    ArrivalLag,
 )
 """Every record, in the order in which the migrations create their tables."""

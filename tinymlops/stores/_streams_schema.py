@@ -1,4 +1,4 @@
-"""A part of step 12 of the schema: how far files are read that are followed, and lines that were left out."""
+"""A part of step 12 of the schema: how far files are read that are followed, lines that were left out, and how late rows come."""
 
 from __future__ import annotations
 
@@ -36,6 +36,13 @@ _TABLES = (
         {CHECK} INTEGER NOT NULL
     ) STRICT""",
     "CREATE INDEX refused_lines_source ON refused_lines (source, path)",
+    f"""CREATE TABLE arrival_lags (
+        source TEXT NOT NULL,
+        day INTEGER NOT NULL,
+        counts TEXT NOT NULL,
+        {CHECK} INTEGER NOT NULL,
+        PRIMARY KEY (source, day)
+    ) STRICT, WITHOUT ROWID""",
 )
 
 

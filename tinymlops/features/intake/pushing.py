@@ -28,6 +28,7 @@ from tinymlops.features.intake.looking import look
 from tinymlops.features.intake.row_wise import check_row_wise
 from tinymlops.features.intake.taking_in import entity_keys, judged_now, refuse_other_dating
 from tinymlops.records import PushBatch, PushedRow, SourceState
+from tinymlops.registry.arrivals import note_arrivals
 from tinymlops.schema import parse_dtype
 from tinymlops.stores.pseudonyms import FreeText
 from tinymlops.times import from_micros
@@ -85,6 +86,8 @@ class _Row(NamedTuple):
     """The time of the commit, from which it counts."""
     moved: bool = False
     """Whether it takes an event back under a key that the event no longer has."""
+    later: bool = False
+    """Whether the event is known, so that this corrects it."""
 
 
 def push(
@@ -295,6 +298,9 @@ class _Writing:
             for i, row in enumerate(fresh, start=1)
         )
         self._put_state(fresh, base)
+        if settling is None:
+            lags = [self._now - row.event for row in fresh if row.event is not None and not row.deleted | row.later]
+            note_arrivals(self._tx, self._place, lags, self._now)
         named = None if batch_id is None else FreeText(batch_id)
         self._tx.audit("push", self._source.name, rows=len(fresh), batch_id=named)
         moved = sum(row.moved for row in fresh)
@@ -379,7 +385,8 @@ class _Writing:
             latest[row.event_id] = Event(
                 row.digest, row.deleted, created, row.payload, 0
             )  # its sequence is not taken yet
-            fresh.append(_Row(row.event_id, row.payload, row.digest, row.event, row.deleted, created))
+            later = known is not None
+            fresh.append(_Row(row.event_id, row.payload, row.digest, row.event, row.deleted, created, later=later))
         return fresh, corrected
 
 
