@@ -3,7 +3,7 @@
 Run it alone: `python benchmarks/ingest.py [ROWS]`. DuckDB reads the file, sorts it by key and time and writes it to Parquet,
 with the same compression as ours: the simplest way to get the file in order, without a history. Ingest is measured three
 times: the first, the same file again unchanged, and the same rows in another file beside 1 % new ones, which must all be
-compared with history.
+compared with history. Then 1 % new rows alone, as a function with `since` gives them, onto the same history.
 """
 
 from __future__ import annotations
@@ -15,22 +15,25 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
+
+import polars as pl
 
 ROWS = 10_000_000
 ALLOWED_RATIO, ALLOWED_BYTES = 4.0, 2 * 2**30
 RESULTS = Path(__file__).parent / "results"
 
 
-def write_rows(path: Path, rows: int, *, more: int = 0) -> None:
-    """Write events of 100,000 customers over a year, in the order of their arrival, ids unique."""
+def write_rows(path: Path, rows: int, *, more: int = 0, first: int = 0) -> None:
+    """Write events of 100,000 customers over a year, in the order of their arrival, ids unique; from a number on."""
     import duckdb
 
     duckdb.execute(f"""
         COPY (SELECT i AS id, hash(i) % 100000 AS customer, 'kind ' || hash(i * 7) % 50 AS kind,
                      timestamptz '2024-01-01 00:00:00Z' + to_microseconds((hash(i * 3) % 31536000000000)::bigint) AS "at",
                      (hash(i * 5) % 1000000) / 100 AS amount, hash(i * 11) % 2 = 0 AS paid
-              FROM range({rows + more}) AS t(i)) TO '{path}' (FORMAT parquet, COMPRESSION zstd)
+              FROM range({first}, {rows + more}) AS t(i)) TO '{path}' (FORMAT parquet, COMPRESSION zstd)
     """)
 
 
@@ -59,10 +62,28 @@ def ingest(folder: Path, *, with_id: bool) -> None:
         ws.ingest()
 
 
+def ingest_since(folder: Path) -> None:
+    """Ingest from a function that gives only what is new."""
+    import tinymlops as tm
+
+    project = tm.Project("bench")
+
+    @project.source(timestamp="at", id="id", cursor="at")
+    def events(since: datetime | None) -> pl.DataFrame:
+        return pl.read_parquet(folder / ("rows.parquet" if since is None else "new.parquet"))
+
+    with tm.connect(folder / "since.tm", create=True, root=folder) as ws:
+        ws.apply(project)
+        begun = time.perf_counter()
+        ws.ingest()
+        print(f"ingest alone {time.perf_counter() - begun:.2f} s", file=sys.stderr)
+
+
 CASES: dict[str, Callable[[Path], None]] = {
     "duckdb": sort_and_copy,
     "ids": lambda folder: ingest(folder, with_id=True),
     "rows": lambda folder: ingest(folder, with_id=False),
+    "since": ingest_since,
 }
 
 
@@ -104,6 +125,11 @@ def main(rows: int) -> None:
             report("  the same file again", case, folder)
             write_rows(folder / "rows.parquet", rows, more=rows // 100)
             report("  1 % more rows in another file", case, folder)
+            if case == "ids":
+                write_rows(folder / "rows.parquet", rows)
+                report("ingest, from a function with since", "since", folder)
+                write_rows(folder / "new.parquet", rows, more=rows // 100, first=rows)
+                report("  1 % new rows alone", "since", folder)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "ingest.json").write_text(json.dumps(results, indent=2) + "\n")
 

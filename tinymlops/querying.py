@@ -45,7 +45,8 @@ def sql(context: Context, text: str, *, limits: Limits | None = None) -> pl.Data
     `__event`, `__created`, `__sequence` and `__deleted`), a feature view (the features of every known key as of now), and
     `runs`, `experiments`, `metrics` (every point), `run_metrics` (one row a metric of a run), `models`, `model_aliases`,
     `training_sets`, `datasets`, `predictions`, `outcomes`, `definitions`, `ingestions`,
-    `column_statistics`, `failed_ingests`, `check_results`, `quarantines`, `audit`, `readers` and `lineage`; where a
+    `column_statistics`, `failed_ingests`, `stream_positions`, `refused_lines`, `check_results`, `quarantines`, `audit`,
+    `readers` and `lineage`; where a
     definition has such a name, it is the definition, and `tinymlops.runs` is always the runs.
     `show tables`, or `from tinymlops.tables`, lists them all. What has fields of its own is JSON text. Files of the
     project's directory may be read too, as in a source's SQL.

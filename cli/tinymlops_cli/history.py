@@ -9,6 +9,8 @@ import typer
 from tinymlops.times import from_micros
 from tinymlops_cli import completion
 from tinymlops_cli.commands import command
+from tinymlops_cli.failures import UsageError
+from tinymlops_cli.following import BadLines, follow_lines
 from tinymlops_cli.output import Answer, Table
 from tinymlops_cli.rows import rows_from
 from tinymlops_cli.session import Session
@@ -51,11 +53,34 @@ def ingest(
         bool,
         typer.Option("--drop-missing", help="With --rebuild: leave out events that the source does not have any more."),
     ] = False,
+    follow: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Push JSON lines into the one source named, as they are appended to a file, or to standard input (-).",
+        ),
+    ] = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="With --follow: take what is there and return, without waiting for more.")
+    ] = False,
+    bad_lines: Annotated[
+        BadLines, typer.Option(help="With --follow: stop at a line that is no row of the source, or leave it out.")
+    ] = BadLines.STOP,
 ) -> Answer:
     """Store the new rows of sources in history; ingesting the same rows again changes nothing.
 
-    A source that fails does not stop the others; the exit code is that of the common class of all errors.
+    A source that fails does not stop the others; the exit code is that of the common class of all errors. With --follow it
+    goes on until Ctrl+C or SIGTERM, stores what it has read by then, and exits with 0.
     """
+    if follow is not None:
+        if len(sources or ()) != 1 or full or rebuild or drop_missing or complete_until is not None:
+            raise UsageError(
+                "--follow goes with one source, --once and --bad-lines",
+                hint="tinymlops ingest clicks --follow clicks.jsonl",
+            )
+        return follow_lines(session, (sources or [""])[0], follow, once=once, bad_lines=bad_lines.value)
+    if once or bad_lines is not BadLines.STOP:
+        raise UsageError("--once and --bad-lines go with --follow", hint="add --follow FILE")
     reports = session.workspace.ingest(
         *sources or [], full=full, complete_until=complete_until, rebuild=rebuild, drop_missing=drop_missing
     )

@@ -2,7 +2,7 @@
 
 from contextlib import contextmanager
 
-from tinymlops.features.intake import latest_events
+from tinymlops.features.intake import latest_events, streams
 from tinymlops.stores import _opening, _verify, blobs, database, migrations, publish, segments
 
 
@@ -76,3 +76,16 @@ def migrate_without_transaction():
         _verify.seal_schema(connection)
 
     _opening.migrate = migrate
+
+
+def position_after_rows():
+    """Write how far a file is read after the commit of its rows."""
+    push = streams.push
+
+    def late(context, name, rows, *, batch_id, beside):
+        pushed = push(context, name, rows, batch_id=batch_id, beside=lambda tx: None)
+        with context.scope.write(audit=None) as tx:
+            beside(tx)
+        return pushed
+
+    streams.push = late

@@ -79,3 +79,11 @@ def test_a_migration_that_is_committed_by_halves_is_caught(fleet, place, each):
 
     found = [found for _, found in kills(fleet, place, each, "migrate", chosen, broken="migrate_without_transaction")]
     assert any(one and "half_visible" in one for one in found), found
+
+
+def test_a_position_that_is_written_after_its_rows_is_caught(fleet, place, each):
+    def chosen(found):
+        return [point for point in found if "sync" in point.name and "/meta.db-wal>" in point.text]
+
+    found = [found for _, found in kills(fleet, place, each, "follow", chosen, broken="position_after_rows")]
+    assert any(one and "again" in one for one in found), found

@@ -30,6 +30,8 @@ OLD = Path(__file__).parents[1] / "fixtures" / "schema_1.zip"
 """A workspace of `served_shop`, which is migrated."""
 OLD_VIEWS = {"spending": "customer", "interest": "shopper"}
 KEYS = {"customer": list(range(CUSTOMERS)), "shopper": ["a", "b", "c"]}
+FOLLOWED = "pings.jsonl"
+"""A file beside the workspace, of which no line is taken at first."""
 ORDERS = "TORTURE_ORDERS"
 """Names the environment variable that says how many orders there are at their source by now."""
 
@@ -58,6 +60,12 @@ def visits() -> pl.DataFrame:
 def clicks() -> tm.Schema:
     """Pages looked at."""
     return {"click": int, "customer": int, "at": datetime, "seconds": float}
+
+
+@project.source(timestamp="at")
+def pings() -> tm.Schema:
+    """Lines of a file, without ids: what is taken twice is there twice."""
+    return {"ping": int, "at": datetime}
 
 
 @project.source(timestamp="at", id="refund")
@@ -122,6 +130,11 @@ def tip_rows(first, count):
     ]
 
 
+def ping_lines(first, end):
+    """Lines of a file that is followed, numbered."""
+    return "".join(json.dumps({"ping": n, "at": START.isoformat()}) + "\n" for n in range(first, end))
+
+
 def _curve(count):
     """Points of a metric, as many as one likes."""
     steps = np.arange(count)
@@ -171,6 +184,7 @@ def build(path):
     with connect(path) as ws:  # which the log of predictions has reached
         known = database_of(ws).list(Prediction)
         ws.log_outcomes([{"prediction_id": one.id, "value": True} for one in known[:3]])
+    path.with_name(FOLLOWED).write_text(ping_lines(0, 20))
     orphan = path / "blobs" / "ab" / ("ab" + "0" * 62)
     orphan.parent.mkdir(exist_ok=True)
     orphan.write_bytes(b"left by a crash")
@@ -327,6 +341,13 @@ def _delete(ws):
     return len(ws.runs.search("name = 'doomed'"))
 
 
+def _follow(path):
+    """Take the lines of a file; nothing that was taken before."""
+    with connect(path) as ws:
+        ws.follow("pings", path.with_name(FOLLOWED), once=True)
+        yield database_of(ws).sequence()
+
+
 def _create(path):
     with connect(path.with_name("new.tm"), create=True) as ws:
         yield database_of(ws).sequence()
@@ -348,6 +369,7 @@ VERBS = {
     "ingest": _opened(_ingest),
     "rebuild": _opened(lambda ws: int(ws.ingest("orders", rebuild=True)[0].generation > 0)),
     "push": _opened(lambda ws: ws.push("clicks", click_rows(100, 5)).sequence),
+    "follow": _follow,
     "materialize": _opened(lambda ws: [one.keys for one in ws.materialize()]),
     "compact": _opened(lambda ws: len(ws.compact())),
     "register": _opened(lambda ws: ws.register_model("splurge", run="tree", alias="staging").version),
@@ -404,7 +426,7 @@ def measure(verb, path):
         return _copy_state(verb, path.with_name(ELSEWHERE[verb]))
     with connect(path) as ws:
         database = database_of(ws)
-        if verb in ("ingest", "push"):
+        if verb in ("ingest", "push", "follow"):
             return database.sequence()
         if verb == "rebuild":
             return database.rows("SELECT count(*) > 0 FROM generations WHERE ends IS NOT NULL")[0][0]
@@ -598,7 +620,9 @@ def _twice(ws):
     from tinymlops.features.history.stored import stored_rows
 
     for source in context_of(ws).definitions.of(SourceSpec).values():
-        if database_of(ws).rows("SELECT 1 FROM source_states WHERE source = ?", (source.name,)):
+        if source.id is not None and database_of(ws).rows(
+            "SELECT 1 FROM source_states WHERE source = ?", (source.name,)
+        ):
             ids = stored_rows(context_of(ws), source.name, [source.id])[source.id]
             if ids.n_unique() != len(ids):
                 yield f"{source.name} has rows twice: {ids.filter(ids.is_duplicated()).unique().to_list()[:10]}"
@@ -693,6 +717,7 @@ ATOMIC = (
     *COUNTED,
     "ingest",
     "push",
+    "follow",
     "register",
     "promote",
     "artifact",

@@ -7,6 +7,7 @@ each record declares; nothing else enumerates tables.
 from __future__ import annotations
 
 from tinymlops.records.accesses import Access
+from tinymlops.records.arrivals import ArrivalLag
 from tinymlops.records.audit import AuditEntry, AuditHead
 from tinymlops.records.checks import CheckResult, Quarantine
 from tinymlops.records.counters import Counter
@@ -33,12 +34,14 @@ from tinymlops.records.salts import Salt
 from tinymlops.records.segments import Segment
 from tinymlops.records.sources import Generation, RenamedSource, Schema, SourceState
 from tinymlops.records.statistics import ColumnStatistics
+from tinymlops.records.streams import RefusedLine, StreamPosition
 from tinymlops.records.tokens import Token, TokenUse
 from tinymlops.records.training_sets import TrainingSetBuild
 
 __all__ = [
     "TABLES",
     "Access",
+    "ArrivalLag",
     "Artifact",
     "AuditEntry",
     "AuditHead",
@@ -77,6 +80,7 @@ __all__ = [
     "Quarantine",
     "Reader",
     "Record",
+    "RefusedLine",
     "RegisteredModel",
     "RenamedSource",
     "RequestField",
@@ -90,6 +94,7 @@ __all__ = [
     "Segment",
     "Signature",
     "SourceState",
+    "StreamPosition",
     "Token",
     "TokenUse",
     "TrainingSetBuild",
@@ -141,5 +146,8 @@ TABLES: tuple[type[Record], ...] = (
     RegisteredModel,
     OpaqueVersion,
     RunModel,
+    StreamPosition,
+    RefusedLine,
+    ArrivalLag,
 )
 """Every record, in the order in which the migrations create their tables."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tinymlops.records import MovedEvent, PushBatch, PushedRow
+from tinymlops.stores.rows import codec_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +32,9 @@ __all__ = [
 ]
 
 _GREATEST = 2**63 - 1
+_SOURCE, _EVENT_ID, _DIGEST, _DELETED = (
+    PushedRow.__struct_fields__.index(name) for name in ("source", "event_id", "digest", "deleted")
+)
 _LOOKED_AT = 100_000
 """Pushed rows of which the times are looked at."""
 _WITH_IDS = "WHERE source = ? AND event_id IN (SELECT value FROM json_each(?))"
@@ -47,10 +51,17 @@ def pushed_rows(database: Database, place: str, *, up_to: int) -> list[PushedRow
     return database.select(PushedRow, "WHERE source = ? AND n <= ?", (place, up_to))
 
 
-def pushed_values(database: Database, place: str, *, after: int = 0, up_to: int | None = None) -> list[list[Any]]:
-    """Return a source's pushed rows after one sequence and up to another, in order, as values in the order of the fields."""
+def pushed_values(
+    database: Database, place: str, *, after: int = 0, up_to: int | None = None
+) -> Sequence[Sequence[Any]]:
+    """Return a source's pushed rows after one sequence and up to another, in order.
+
+    Returns:
+        For each the values in the order of the fields, then its checksum.
+    """
     bound = place, after, _GREATEST if up_to is None else up_to
-    return database.stored(PushedRow, "WHERE source = ? AND n > ? AND n <= ? ORDER BY n", bound)
+    codec = codec_for(PushedRow)
+    return codec.all_checked(database.rows(f"{codec.select} WHERE source = ? AND n > ? AND n <= ? ORDER BY n", bound))
 
 
 def extent_of_pushed(database: Database, place: str) -> tuple[int, int | None]:
@@ -69,7 +80,8 @@ def times_of_pushes(database: Database, place: str, *, limit: int) -> list[int]:
 
 def places_pushed_after(database: Database, sequence: int) -> set[str]:
     """Return the places of the sources that have pushed rows of a greater sequence."""
-    return {source for _, source, *_ in database.stored(PushedRow, "WHERE n > ?", (sequence,))}
+    codec = codec_for(PushedRow)
+    return {row[_SOURCE] for row in codec.all_checked(database.rows(f"{codec.select} WHERE n > ?", (sequence,)))}
 
 
 def brings_known_events(database: Database, place: str, *, after: int) -> bool:
@@ -114,10 +126,12 @@ def move_pushed(tx: Transaction, place: str, *, up_to: int, batches_before: int)
     """
     of = place, up_to
     before = _count_moved(tx, place)
+    codec = codec_for(PushedRow)
+    rows = codec.all_checked(tx.execute(f"{codec.select} WHERE source = ? AND n <= ? ORDER BY n", of))
     moved = [
-        MovedEvent(source=place, event_id=row.event_id, digest=row.digest, deleted=row.deleted)
-        for row in tx.select(PushedRow, "WHERE source = ? AND n <= ? ORDER BY n", of)
-        if row.event_id is not None
+        MovedEvent(source=place, event_id=row[_EVENT_ID], digest=row[_DIGEST], deleted=bool(row[_DELETED]))
+        for row in rows
+        if row[_EVENT_ID] is not None
     ]
     tx.put_many(moved)
     after = _count_moved(tx, place)

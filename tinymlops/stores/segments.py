@@ -123,16 +123,34 @@ def read(segments: Sequence[tuple[Path, int]], columns: Sequence[str] | None) ->
     return pl.concat([empty, *frames], how="diagonal", rechunk=False)
 
 
-def batches(path: Path, base: int) -> Iterator[pl.DataFrame]:
-    """Read a segment some rows at a time, in its order; columns and errors as in `read`."""
+def batches(path: Path, base: int, *, among: pl.Series | None = None) -> Iterator[pl.DataFrame]:
+    """Read a segment some rows at a time, in its order; columns and errors as in `read`.
+
+    Args:
+        path: The file.
+        base: What its commit assigned.
+        among: Only rows that have one of these values, null included, in the column of its name, whose type holds what the
+            file has. Of a batch without such a row no other column is read.
+    """
     import polars as pl
 
     verify_file(path, path.name)
     columns = list(_schema(path))
     scan = _scan(path)
     for start in range(0, scan.select(pl.len()).collect().item(), _BATCH_ROWS):
-        frame = scan.slice(start, _BATCH_ROWS).collect()
+        part = scan.slice(start, _BATCH_ROWS)
+        rows = None if among is None or among.name not in columns else _rows_among(part, among)
+        if rows is not None and not len(rows):
+            continue
+        frame = part.collect() if rows is None else part.collect()[rows]
         yield frame.with_columns((pl.col("__ordinal") + base).alias("__sequence")).select(*columns, *SYSTEM_COLUMNS)
+
+
+def _rows_among(part: pl.LazyFrame, among: pl.Series) -> pl.Series:
+    """Return the numbers of the rows that have one of some values, in order."""
+    values = widened(part.select(among.name).collect().to_series(), among.dtype).to_frame().with_row_index("__row")
+    found = values.join(among.to_frame(), on=among.name, how="semi", nulls_equal=True, maintain_order="left")
+    return found["__row"]
 
 
 def _read_one(path: Path, base: int, dtypes: dict[str, Any]) -> pl.DataFrame:

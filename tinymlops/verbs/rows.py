@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from tinymlops.opened import OpenWorkspace
 from tinymlops.times import parse_instant, to_micros
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import polars as pl
 
     from tinymlops.features.definitions.nouns import FeatureRole, FeatureView, Source
     from tinymlops.features.intake.compaction import Compacted
     from tinymlops.features.intake.pushing import Pushed
+    from tinymlops.features.intake.streams import Followed
     from tinymlops.features.online.materialization import Covered
     from tinymlops.frames import Frame
     from tinymlops.records import Ingestion
@@ -64,6 +68,36 @@ class RowVerbs(OpenWorkspace):
 
         context, (name,) = self._named([source])
         return push(context, name, rows, batch_id=batch_id)
+
+    def follow(
+        self,
+        source: Source[..., Any] | str,
+        lines: str | Path | BinaryIO,
+        *,
+        bad_lines: Literal["stop", "skip"] = "stop",
+        once: bool = False,
+        stop: Callable[[], bool] | None = None,
+    ) -> Followed:
+        """Push JSON lines as they are appended to a file, each exactly once, over kills, rotations and truncations.
+
+        Lines are stored 250 ms after they were written at the latest. How far the file is read is committed with its rows.
+
+        Args:
+            source: Declared with `-> tm.Schema`.
+            lines: A file, which need not exist yet; or a pipe, such as `sys.stdin.buffer`, of which nothing can be read twice.
+            bad_lines: A line that is no row of the source ends it ("stop"), or is kept in `refused_lines` and left out ("skip").
+            once: Take what is there and return; else it goes on until `stop`.
+            stop: Asked about twenty times a second.
+
+        Raises:
+            DataError: If a line or a batch is refused; what was before it is stored.
+            ConflictError: If another process follows the same file into the source.
+        """
+        from tinymlops.features.intake.streams import follow
+
+        _, (name,) = self._named([source])
+        place = Path(lines).absolute() if isinstance(lines, str | Path) else lines.fileno()
+        return follow(self._context, name, place, bad_lines=bad_lines, once=once, stop=stop)
 
     def compact(self, *sources: Source[..., Any] | str) -> list[Compacted]:
         """Put the rows of these sources, or of all, into one file each, as `ingest` does where they have many."""

@@ -174,8 +174,13 @@ def _spans(dtype: str) -> bool:
     return dtype == "Date" or dtype.startswith("Datetime[ns")
 
 
-def stored_batches(context: Context, name: str) -> Iterator[pl.DataFrame]:
+def stored_batches(context: Context, name: str, *, among: pl.Series | None = None) -> Iterator[pl.DataFrame]:
     """Read the rows of a source that is not a transformation as they are stored, some at a time.
+
+    Args:
+        context: The workspace's state.
+        name: The source's name.
+        among: Of the rows in files only those that have one of these values in the column of its name; None for all.
 
     There is at least one frame, so that the columns are known. Columns and types are those of each file, and `__created`
     is null where none was stored.
@@ -191,7 +196,7 @@ def stored_batches(context: Context, name: str) -> Iterator[pl.DataFrame]:
     directory = context.environment.segments_dir / place
     with context.environment.gc_lock.shared(deadline=_PATIENCE):
         for one in live_segments(context, name):
-            for batch in segments.batches(directory / one.sha256, one.base):
+            for batch in segments.batches(directory / one.sha256, one.base, among=among):
                 yield _without(batch, pushed)
 
 
@@ -253,6 +258,9 @@ def since_of(context: Context, source: SourceSpec) -> datetime | None:
     if not source.takes_since or database.get(SourceState, source=place) is None:
         return None
     assert source.cursor is not None, "a function of since has a cursor"
+    if source.cursor == source.timestamp:
+        progress = newest_progress(context, source.name)  # which is kept of each file
+        return None if progress is None else from_micros(progress - source.lookback)
     rows = stored_rows(context, source.name, [source.cursor])
     cursors = times_of(rows[source.cursor], source)
     newest = cursors.filter(cursors <= pl.Series(Commits(database, place).times_of(rows["__sequence"]))).max()

@@ -443,6 +443,8 @@ def _marked(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _unmatched(new: pl.DataFrame, old: pl.DataFrame) -> pl.Series:
     """Return which rows history does not hold, or does not hold as often."""
+    if not old.height:  # as of a small read of new ids
+        return pl.Series([True]).new_from_index(0, new.height)
     return pl.Series(unmatched(*(frame[name].to_numpy() for frame in (new, old) for name in _HASHES)))
 
 

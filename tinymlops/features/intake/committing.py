@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
+import polars as pl
 
 from tinymlops.features.definitions import specs
 from tinymlops.features.history.generations import dating_of, generations_of, place_of, query_of
@@ -21,17 +22,17 @@ from tinymlops.records import (
     Segment,
     SourceState,
 )
+from tinymlops.registry.arrivals import note_arrivals
 from tinymlops.times import to_micros
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    import polars as pl
-
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.specs import SourceSpec
     from tinymlops.features.intake.quarantine import Kept, Settling
     from tinymlops.records import Quarantine
+    from tinymlops.registry.arrivals import Lags
     from tinymlops.stores.segments import SegmentFile
     from tinymlops.stores.transaction import Transaction
 
@@ -126,6 +127,7 @@ def _named(
     if batch.events is not None:
         tx.delete(MovedEvent, source=place)
         tx.put_many(batch.events)
+    note_arrivals(tx, place, _lags(batch, state), to_micros(report.at))
     number = _put_generation(tx, batch, place, state)
     tx.put(_next_state(batch, place, state, base))
     stored = tx.insert(msgspec.structs.replace(report, sequence=tx.sequence(), generation=number))
@@ -142,6 +144,23 @@ def describe_batch(
     """Describe the columns of rows that are stored; of keys and ids only the counts."""
     identifying = {*entity_keys(context, source), *([source.id] if source.id is not None else [])}
     return describe(rows, source=place, identifying=identifying, at=at)
+
+
+def _lags(batch: Batch, state: SourceState | None) -> Lags:
+    """Return how long after their events rows came, microseconds: by their created times, else by this commit.
+
+    Without created times the first rows of a source say nothing, because history is read with them. A correction has the
+    time of this commit as its created time.
+    """
+    if batch.source.inputs or batch.settling is not None or batch.replaces:
+        return []
+    rows = batch.rows.filter(~pl.col("__deleted") & pl.col("__event").is_not_null())
+    if batch.source.created is not None:
+        return rows.select(pl.col("__created") - pl.col("__event")).to_series().drop_nulls().to_numpy()
+    if state is None or not state.rows:
+        return []
+    fresh = rows.filter(pl.col("__created").is_null())
+    return fresh.select(to_micros(batch.report.at) - pl.col("__event")).to_series().to_numpy()
 
 
 def _settle(context: Context, tx: Transaction, batch: Batch, quarantine: Quarantine | None, sequence: int) -> None:

@@ -54,10 +54,12 @@ class Compacted(msgspec.Struct, frozen=True):
     bytes: int
 
 
-def compact_where_needed(context: Context) -> list[Compacted]:
-    """Compact the sources that have too many segments or pushed rows."""
+def compact_where_needed(context: Context, names: Sequence[str] = ()) -> list[Compacted]:
+    """Compact those of some sources, or of all, that have too many segments or pushed rows."""
     done = []
     for source in _compactable(context):
+        if names and source.name not in names:
+            continue
         live, (count, newest) = live_segments(context, source.name), _pushed(context, source.name)
         moves = newest if count >= _MOST_PUSHED else 0
         merged = _smallest(live) if len(live) + bool(moves) > _MOST_SEGMENTS else []

@@ -236,5 +236,5 @@ def _changes(
     keys, whole = entity_keys(context, source), bool(graph.row_wise_over(context.definitions, source.name))
     if state is None:
         return first(frame, source, keys=keys, whole=whole)
-    history = history_for(context, source, state)
+    history = history_for(context, source, state, frame, whole=present is not None)
     return compared(frame, history, source, present=present, now=now, keys=keys, whole=whole)

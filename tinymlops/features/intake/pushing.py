@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from contextlib import nullcontext
+from itertools import starmap
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
@@ -27,12 +28,13 @@ from tinymlops.features.intake.looking import look
 from tinymlops.features.intake.row_wise import check_row_wise
 from tinymlops.features.intake.taking_in import entity_keys, judged_now, refuse_other_dating
 from tinymlops.records import PushBatch, PushedRow, SourceState
+from tinymlops.registry.arrivals import note_arrivals
 from tinymlops.schema import parse_dtype
 from tinymlops.stores.pseudonyms import FreeText
 from tinymlops.times import from_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import polars as pl
 
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from tinymlops.frames import Frame
     from tinymlops.stores.database import Transaction
 
-__all__ = ["Pushed", "push", "require_batch_id"]
+__all__ = ["Pushed", "push", "pushed_source", "require_batch_id", "sound"]
 
 
 class Pushed(msgspec.Struct, frozen=True):
@@ -84,10 +86,18 @@ class _Row(NamedTuple):
     """The time of the commit, from which it counts."""
     moved: bool = False
     """Whether it takes an event back under a key that the event no longer has."""
+    later: bool = False
+    """Whether the event is known, so that this corrects it."""
 
 
 def push(
-    context: Context, name: str, rows: Frame, *, batch_id: str | None = None, settling: Settling | None = None
+    context: Context,
+    name: str,
+    rows: Frame,
+    *,
+    batch_id: str | None = None,
+    settling: Settling | None = None,
+    beside: Callable[[Transaction], None] | None = None,
 ) -> Pushed:
     """Add rows to a source that takes pushes, all or none.
 
@@ -100,6 +110,7 @@ def push(
         rows: Any table, or a list of dicts; a boolean column `deleted` marks deletes.
         batch_id: The id of the batch; None to generate one if the source has no id, which the result then holds.
         settling: The quarantine that they come from: they are not checked again.
+        beside: Writes in the same transaction what tells that these rows were taken; then no batch id is generated.
 
     Raises:
         NotFoundError: If there is no such source, with the near match.
@@ -108,10 +119,10 @@ def push(
         DefinitionError: If a transformation over it is declared row-wise and the first rows show that it is not.
         ConflictError: If the batch id was used for other rows.
     """
-    source = _pushed_source(context, name)
-    if source.id is None and batch_id is None:
+    source = pushed_source(context, name)
+    if source.id is None and batch_id is None and beside is None:
         batch_id = secrets.token_hex(16)
-    frame = _sound(context, source, rows)
+    frame = sound(context, source, rows)
     database = context.environment.database
     place = place_of(database, name)
     columns = _columns(context, source, database.get(SourceState, source=place))
@@ -131,6 +142,8 @@ def push(
         counts = writing.store(frame, batch_id, keys, looked, decided, settling)
         if settling is not None:
             settling.store(tx, "released", at=context.clock(), by=actor)
+        if beside is not None:
+            beside(tx)
         return counts, tx.sequence()
 
     with context.scope.publishing() if looked is not None and looked.fails else nullcontext():
@@ -146,8 +159,12 @@ def push(
     return Pushed(name, new, corrected, known, sequence, online, batch_id, rows_quarantined=kept)
 
 
-def _sound(context: Context, source: SourceSpec, rows: Frame) -> pl.DataFrame:
-    """Return rows as their source takes them, with their times, if everything that is computed from them can be."""
+def sound(context: Context, source: SourceSpec, rows: Frame) -> pl.DataFrame:
+    """Return rows as their source takes them, with their times, if everything that is computed from them can be.
+
+    Raises:
+        DataError: If they do not fit its schema, or something cannot be computed from them.
+    """
     frame = with_times(accepted(rows, source, _key_columns(context, source)), source)
     refuse_deletes(context.definitions, source, frame)
     if source.name not in context.definitions.checked and frame.height > 1:
@@ -190,7 +207,13 @@ def require_batch_id(context: Context, name: str, batch_id: str | None) -> None:
         )
 
 
-def _pushed_source(context: Context, name: str) -> SourceSpec:
+def pushed_source(context: Context, name: str) -> SourceSpec:
+    """Return a source that takes pushes.
+
+    Raises:
+        NotFoundError: If there is no such source, with the near match.
+        DataError: If it takes none.
+    """
     source = context.definitions.get(SourceSpec, name)
     if source.via != "push":
         raise DataError(
@@ -275,6 +298,9 @@ class _Writing:
             for i, row in enumerate(fresh, start=1)
         )
         self._put_state(fresh, base)
+        if settling is None:
+            lags = [self._now - row.event for row in fresh if row.event is not None and not row.deleted | row.later]
+            note_arrivals(self._tx, self._place, lags, self._now)
         named = None if batch_id is None else FreeText(batch_id)
         self._tx.audit("push", self._source.name, rows=len(fresh), batch_id=named)
         moved = sum(row.moved for row in fresh)
@@ -332,7 +358,7 @@ class _Writing:
             settling: The quarantine that they come from.
         """
         if self._source.id is None:
-            return [row._replace(created=self._now) for row in rows], 0
+            return [_Row(*row[:5], created=self._now) for row in rows], 0
         events = LatestEvents(self._context, self._tx, self._source, self._place, self._columns)
         latest = events.of([row.event_id for row in rows])
         fresh: list[_Row] = []
@@ -359,17 +385,16 @@ class _Writing:
             latest[row.event_id] = Event(
                 row.digest, row.deleted, created, row.payload, 0
             )  # its sequence is not taken yet
-            fresh.append(row._replace(created=created))
+            later = known is not None
+            fresh.append(_Row(row.event_id, row.payload, row.digest, row.event, row.deleted, created, later=later))
         return fresh, corrected
 
 
 def _rows(frame: pl.DataFrame, source: SourceSpec, columns: Iterable[str]) -> list[_Row]:
     ids: Sequence[str | None] = [None] * frame.height if source.id is None else to_ids(frame[source.id])
     payloads = to_payloads(frame, columns)
-    return [
-        _Row(*row)
-        for row in zip(ids, payloads, map(digest_of, payloads), frame["__event"], frame["__deleted"], strict=True)
-    ]
+    events, deleted = frame["__event"].to_list(), frame["__deleted"].to_list()
+    return list(starmap(_Row, zip(ids, payloads, map(digest_of, payloads), events, deleted, strict=True)))
 
 
 def _is_replay(tx: Transaction, place: str, batch_id: str, rows: Sequence[_Row], at: int) -> bool:

@@ -45,6 +45,8 @@ __all__ = [
 ]
 
 _SHOWN_ROWS = 5
+_SMALL = 4
+"""A read is small beside a history of so many times its rows: finding their ids costs less than it saves."""
 """The most row numbers, or values, that a warning names."""
 
 
@@ -122,12 +124,25 @@ def refuse_other_rows(source: SourceSpec, changes: Changes, rows: pl.DataFrame) 
     )
 
 
-def history_for(context: Context, source: SourceSpec, state: SourceState) -> History:
-    """Return a source's live rows, to compare a read with."""
+def history_for(
+    context: Context, source: SourceSpec, state: SourceState, frame: pl.DataFrame, *, whole: bool
+) -> History:
+    """Return a source's live rows, to compare a read with.
+
+    Args:
+        context: The workspace's state.
+        source: The source.
+        state: The state of its rows.
+        frame: The read. Where it is small beside history, only the rows of its ids are compared with it.
+        whole: Whether ids that are not in the read matter.
+    """
     database = context.environment.database
     undated = any(one.corrections and not one.dated for one in live_segments(context, source.name))
     commits = Commits(database, place_of(database, source.name)) if undated else None
-    return History(lambda: stored_batches(context, source.name), state.all_schemas, commits)
+    among = None
+    if source.id is not None and not whole and frame.height * _SMALL <= state.rows:
+        among = frame[source.id].unique()
+    return History(lambda: stored_batches(context, source.name, among=among), state.all_schemas, commits)
 
 
 def entity_keys(context: Context, source: SourceSpec) -> list[str]:

@@ -21,6 +21,7 @@ from tinymlops.features.definitions.specs import OnDemandSpec, TrainingSetSpec
 from tinymlops.features.law.blast_radius import BlastRadius, blast_radius
 from tinymlops.features.law.covering import Unseen, adopts, unseen_of
 from tinymlops.features.law.differences import differences
+from tinymlops.features.law.freshness import late_sources
 from tinymlops.features.law.leaks import static_findings
 from tinymlops.features.law.numbering import (
     Numbered,
@@ -180,6 +181,7 @@ def plan(project: Project, context: Context, catalog: Catalog, models: Models) -
     everything = context.with_definitions(Definitions([*new.all, *map(spec_of, others)], older=new.older))
     check_aliases(everything.definitions)
     planned.notes += [*ways_of_reading(context), *notes_on_stored_rows(everything, models, renamed)]
+    planned.notes += late_sources(everything)
     return planned
 
 

@@ -11,6 +11,7 @@ from tinymlops.features.definitions.data_checks import checks_on
 from tinymlops.features.definitions.rules import in_code, shortened
 from tinymlops.features.definitions.specs import SourceSpec, ViewSpec
 from tinymlops.features.history.generations import place_of
+from tinymlops.features.law.freshness import freshness_of, rough
 from tinymlops.features.online.materialization import covered
 from tinymlops.features.online.pinned import VersionState, version_states
 from tinymlops.features.standing import starved_models
@@ -34,6 +35,14 @@ class SourceStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Stored, versions included."""
     ingested_at: datetime | None
     """When rows came last; None where none ever did."""
+    newest_event: datetime | None = None
+    age_seconds: float | None = None
+    """From the newest event until now."""
+    arrives_p50_seconds: float | None = None
+    """Half of its rows came at most so long after their events, over the last seven days with rows; at most a tenth too long."""
+    arrives_p95_seconds: float | None = None
+    late: str = ""
+    """Why its `delay=` is too short for that; empty if it is not."""
 
 
 class ViewStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +72,7 @@ class WorkspaceStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         lines = [f"Q={self.sequence}", *(f"not applied: {change}" for change in self.changes)]
+        lines += [f"late: {one.late}" for one in self.sources if one.late]
         lines += [text_table(table) for table in self._tables() if len(table) > 1]
         return "\n".join([*lines, *(f"starved: {model}: {why}" for model, why in self.starved.items())])
 
@@ -75,8 +85,17 @@ class WorkspaceStatus(msgspec.Struct, frozen=True, kw_only=True):
         return [self._sources(), self._views(), self._versions(), self._models()]
 
     def _sources(self) -> list[list[str]]:
-        rows = [[one.source, f"{one.rows:,}", _shown(one.ingested_at)] for one in self.sources]
-        return [["source", "rows", "last rows"], *rows]
+        rows = [
+            [
+                one.source,
+                f"{one.rows:,}",
+                _shown(one.ingested_at),
+                _span(one.age_seconds),
+                f"{_span(one.arrives_p50_seconds)} / {_span(one.arrives_p95_seconds)}",
+            ]
+            for one in self.sources
+        ]
+        return [["source", "rows", "last rows", "newest event, ago", "arrives after, p50 / p95"], *rows]
 
     def _views(self) -> list[list[str]]:
         rows = [
@@ -104,24 +123,12 @@ def status(context: Context, models: Models, planned: Plan | None) -> WorkspaceS
         planned: What `apply` would change; None where no project is at hand.
     """
     database, definitions = context.environment.database, context.definitions
-    states = [
-        (source.name, database.get(SourceState, source=place_of(database, source.name)))
-        for source in definitions.of(SourceSpec).values()
-        if not source.row_wise
-    ]
     found = [(view.name, covered(context, view)) for view in definitions.of(ViewSpec).values()]
     behind = views_behind(context)
     return WorkspaceStatus(
         sequence=database.sequence(),
         changes=[str(change) for change in planned.changes if change.action != "keep"] if planned is not None else [],
-        sources=[
-            SourceStatus(
-                source=name,
-                rows=0 if state is None else state.rows,
-                ingested_at=None if state is None else state.ingested_at,
-            )
-            for name, state in states
-        ],
+        sources=[_source(context, source) for source in definitions.of(SourceSpec).values() if not source.row_wise],
         views=[
             ViewStatus(view=name, sequence=None if one is None else one.sequence, behind=behind.get(name, ""))
             for name, one in found
@@ -134,6 +141,30 @@ def status(context: Context, models: Models, planned: Plan | None) -> WorkspaceS
         },
         starved=starved_models(context, models),
     )
+
+
+def _source(context: Context, source: SourceSpec) -> SourceStatus:
+    database = context.environment.database
+    state = database.get(SourceState, source=place_of(database, source.name))
+    fresh = freshness_of(context, source)
+    return SourceStatus(
+        source=source.name,
+        rows=0 if state is None else state.rows,
+        ingested_at=None if state is None else state.ingested_at,
+        newest_event=fresh.newest_event,
+        age_seconds=_seconds(fresh.age),
+        arrives_p50_seconds=_seconds(fresh.p50),
+        arrives_p95_seconds=_seconds(fresh.p95),
+        late=fresh.late,
+    )
+
+
+def _seconds(micros: int | None) -> float | None:
+    return None if micros is None else micros / 1e6
+
+
+def _span(seconds: float | None) -> str:
+    return "-" if seconds is None else rough(round(seconds * 1e6))
 
 
 def _up_to(sequence: int | None) -> str:
