@@ -13,6 +13,7 @@ from tinymlops.records.counters import Counter
 from tinymlops.records.datasets import Dataset, DatasetPart
 from tinymlops.records.definitions import Definition, Mark, Note
 from tinymlops.records.ingestions import FailedIngest, Ingestion
+from tinymlops.records.jobs import JobAttempt, JobLog, JobRun, JobState
 from tinymlops.records.metrics import Metric, MetricChunk, MetricPyramid, MetricSeries, MetricSummary
 from tinymlops.records.models import (
     Evaluation,
@@ -56,6 +57,10 @@ __all__ = [
     "FeatureField",
     "Generation",
     "Ingestion",
+    "JobAttempt",
+    "JobLog",
+    "JobRun",
+    "JobState",
     "LoggedModel",
     "Mark",
     "Metric",
@@ -141,5 +146,9 @@ TABLES: tuple[type[Record], ...] = (
     RegisteredModel,
     OpaqueVersion,
     RunModel,
+    JobState,
+    JobRun,
+    JobAttempt,
+    JobLog,
 )
 """Every record, in the order in which the migrations create their tables."""

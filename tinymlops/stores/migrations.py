@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from tinymlops.errors import ConflictError
+from tinymlops.stores._jobs_schema import add_jobs
 from tinymlops.stores._tracking_schema import add_tracking
 from tinymlops.stores._verify import seal_schema
 from tinymlops.stores.rows import CHECK, check_of, quoted
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 11
+SCHEMA_VERSION = 12
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -124,6 +125,8 @@ def _steps() -> Migrations:
         db.conn.create_function(check_of.__name__, -1, lambda *values: check_of(values), deterministic=True)
         for table in ("runs", "artifacts"):
             _renew_checksum(db, table)
+
+    steps(name="m012_jobs")(add_jobs)
 
     return steps
 
