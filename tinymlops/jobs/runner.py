@@ -6,6 +6,7 @@ nothing that another does not find: what it had started goes on and records its 
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -31,10 +32,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Runner"]
 
-_IDLE, _BUSY = 1.0, 0.05
+_IDLE, _BUSY = 1.0, 0.02
 """Seconds between two looks: for what others did, and at running processes."""
 _CARE = 5.0
 """Seconds between two looks for attempts whose runner is gone."""
+_ALL_FOLLOWERS = 60.0
+"""Seconds between two looks at all jobs that follow others, not only at those that follow what has just succeeded."""
 _LATE = timedelta(seconds=30)
 """From so much on, lateness is told."""
 _QUOTED = 200
@@ -73,7 +76,8 @@ class Runner:
         self._next: list[tuple[datetime, str]] = []
         self._seen: datetime | None = None
         self._commits = -1
-        self._looked = self._cared = -_CARE
+        self._looked = self._cared = self._followed = -math.inf
+        self._floor = 0
         self._stop = threading.Event()
 
     def stop(self) -> None:
@@ -115,7 +119,7 @@ class Runner:
         changed = commits != self._commits
         due = self._due()
         if due or changed:
-            self._rows.decide([*due, *self._followers])
+            self._rows.decide([*due, *self._following()])
             self._plan(due)
         if due or changed or time.monotonic() - self._looked >= _IDLE:
             self._looked = time.monotonic()
@@ -142,6 +146,14 @@ class Runner:
         while self._next and self._next[0][0] <= now:
             due.append(self._jobs[heappop(self._next)[1]])
         return due
+
+    def _following(self) -> list[Job]:
+        """Return the jobs that follow one that has succeeded; now and then all, since one may have been paused then."""
+        succeeded, self._floor = self._rows.succeeded_since(self._floor)
+        if time.monotonic() - self._followed < _ALL_FOLLOWERS:
+            return [job for job in self._followers if job.after in succeeded]
+        self._followed = time.monotonic()
+        return self._followers
 
     def _plan(self, jobs: Sequence[Job]) -> None:
         assert self._seen is not None

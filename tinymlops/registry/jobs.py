@@ -36,6 +36,7 @@ _PROMPT = timedelta(minutes=1)
 _REWIND = timedelta(days=1)
 """A clock that shows so much less than a due time that was decided is believed: it was wrong before."""
 _MOST_LOST = 5
+_MANY = 100
 _LONGEST_BACKFILL = 100_000
 _BACKOFF, _LONGEST_BACKOFF = timedelta(seconds=30), timedelta(hours=1)
 _BEHIND = 2**61
@@ -147,12 +148,31 @@ class Jobs:
         Returns:
             How many were made.
         """
-        now, known = self._scope.clock(), self.states()
-        due = [job for job in jobs if self._may_be_due(job, known.get(job.name), now)]
+        now = self._scope.clock()
+        known = self.states() if len(jobs) > _MANY else {}
+        due = [
+            job
+            for job in jobs
+            if self._may_be_due(job, known.get(job.name) or self._database.get(JobState, job=job.name), now)
+        ]
         if not due:
             return 0
         with self._scope.write(audit=None) as tx:
             return sum(self._decide(tx, job, now) for job in due)
+
+    def succeeded_since(self, floor: int) -> tuple[set[str], int]:
+        """Return the jobs of which an attempt has succeeded, and from where on to look the next time.
+
+        Args:
+            floor: What this returned before; 0 at first.
+        """
+        sql = """SELECT coalesce((SELECT min(id) - 1 FROM job_attempts WHERE state = 'running'),
+            (SELECT max(id) FROM job_attempts), 0)"""
+        ((later,),) = self._database.rows(sql)  # before the others are read: what ends in between is seen twice
+        found = self._database.rows(
+            "SELECT DISTINCT job FROM job_attempts WHERE id > ? AND state = 'succeeded'", (floor,)
+        )
+        return {job for (job,) in found}, int(later)
 
     def claim(self, jobs: Sequence[Job], *, at_once: int) -> builtins.list[Claimed]:
         """Take runs to attempt: of each job the one that is due first, and backfills behind all others.
