@@ -9,7 +9,7 @@ from inside import clock_of, database_of, environment_of, set_fence
 
 import tinymlops as tm
 from tinymlops.records import JobRun
-from tinymlops.registry.jobs import backoff
+from tinymlops.registry.outbox import backoff
 from tinymlops.schedules import Job, schedule_of
 from tinymlops.stores.fence import Fence, fence_of, fenced
 

@@ -57,7 +57,9 @@ def run(
 ) -> Answer:
     """Run jobs when they are due, until Ctrl+C; what happens is told on standard error."""
     from tinymlops.features.definitions.scheduling import check_chains
+    from tinymlops.jobs.delivery import ADDRESS
     from tinymlops.jobs.runner import Runner
+    from tinymlops.secrets import read_secret
 
     jobs = session.project.jobs
     check_chains(jobs)
@@ -76,6 +78,7 @@ def run(
         at_once=at_once,
         grace=grace,
         tell=tell,
+        address=read_secret(ADDRESS),
     )
     with _stopped_by_signals(runner):
         if once:

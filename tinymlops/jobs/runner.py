@@ -18,6 +18,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from tinymlops.errors import TinyMLOpsError
+from tinymlops.jobs.delivery import Delivery
 from tinymlops.jobs.processes import Process, end_group
 from tinymlops.schedules import due_times
 from tinymlops.secrets import without_secrets
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from tinymlops.records import JobAttempt, JobRun
     from tinymlops.registry.jobs import Claimed, Jobs
     from tinymlops.schedules import Job
+    from tinymlops.secrets import Secret
 
 __all__ = ["Runner"]
 
@@ -55,6 +57,7 @@ class Runner:
         at_once: The most attempts of all runners together.
         grace: Seconds between the request to end and the end.
         tell: Takes a line about what happened.
+        address: Where failures are posted; None for none.
     """
 
     def __init__(
@@ -67,11 +70,13 @@ class Runner:
         at_once: int = 2,
         grace: float = 10.0,
         tell: Callable[[str], object] = print,
+        address: Secret | None = None,
     ) -> None:
         self._rows, self._files, self._clock = rows, rows.files, rows.clock
         self._jobs = {job.name: job for job in jobs}
         self._followers = [job for job in jobs if job.after is not None]
         self._command, self._root, self._at_once, self._grace, self._tell = command, root, at_once, grace, tell
+        self._delivery = Delivery(rows.outbox, tell, address)
         self._running: list[Process] = []
         self._next: list[tuple[datetime, str]] = []
         self._seen: datetime | None = None
@@ -123,6 +128,7 @@ class Runner:
             self._plan(due)
         if due or changed or time.monotonic() - self._looked >= _IDLE:
             self._looked = time.monotonic()
+            self._delivery.begin()
             for claimed in self._rows.claim(list(self._jobs.values()), at_once=self._at_once):
                 self._begin(claimed)
         self._commits = commits  # what was written in this step is looked at in the next
@@ -236,6 +242,7 @@ class Runner:
         while self._running:
             self._running = [one for one in self._running if not self._is_over(one)]
             time.sleep(_BUSY)
+        self._delivery.end()
 
 
 def _title(run: JobRun) -> str:

@@ -25,6 +25,7 @@ from tinymlops.records.models import (
     Signature,
 )
 from tinymlops.records.opaque import OpaqueFile, OpaqueModel, OpaqueVersion, RegisteredModel, RunModel
+from tinymlops.records.outbox import OutboxMessage
 from tinymlops.records.predictions import Outcome, Prediction
 from tinymlops.records.pushes import MovedEvent, PushBatch, PushedRow
 from tinymlops.records.readers import Reader
@@ -75,6 +76,7 @@ __all__ = [
     "OpaqueFile",
     "OpaqueModel",
     "OpaqueVersion",
+    "OutboxMessage",
     "Outcome",
     "Prediction",
     "PushBatch",
@@ -150,5 +152,6 @@ TABLES: tuple[type[Record], ...] = (
     JobRun,
     JobAttempt,
     JobLog,
+    OutboxMessage,
 )
 """Every record, in the order in which the migrations create their tables."""

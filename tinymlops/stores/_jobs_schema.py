@@ -1,4 +1,4 @@
-"""Step 12 of the schema: jobs, their runs and attempts."""
+"""Step 12 of the schema: jobs, their runs and attempts, and messages that tell of them."""
 
 from __future__ import annotations
 
@@ -62,6 +62,20 @@ _TABLES = (
         text TEXT NOT NULL,
         {CHECK} INTEGER NOT NULL
     ) STRICT""",
+    f"""CREATE TABLE outbox (
+        id TEXT PRIMARY KEY,
+        kind TEXT NOT NULL,
+        text TEXT NOT NULL,
+        detail TEXT NOT NULL,
+        state TEXT NOT NULL,
+        created_at INTEGER NOT NULL,
+        attempts INTEGER NOT NULL,
+        not_before INTEGER NOT NULL,
+        sent_at INTEGER,
+        told TEXT,
+        {CHECK} INTEGER NOT NULL
+    ) STRICT""",
+    "CREATE INDEX outbox_waiting ON outbox (not_before) WHERE state = 'waiting'",
 )
 
 
