@@ -286,6 +286,9 @@ def invocations(tmp_path):
         ("jobs", "pause"): [Cleaned()],
         ("jobs", "resume"): [Cleaned()],
         ("jobs", "logs"): [Cleaned()],
+        ("export", "cron"): [],
+        ("export", "systemd"): [],
+        ("export", "github"): [],
         ("doctor",): [],
         ("bench",): ["--rows", 1_000],
     }

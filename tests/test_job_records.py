@@ -224,6 +224,28 @@ def test_the_file_of_an_attempt_is_held_before_it_is_stored(ws):
     assert files.attempts() == []
 
 
+def test_a_claim_that_could_not_be_committed_leaves_its_number_to_the_next(ws, monkeypatch):
+    jobs = seen(ws, hourly())
+    at(ws, NOON + HOUR)
+    ws.jobs.decide(jobs)
+    files, held = environment_of(ws).jobs, []
+    real = files.hold
+
+    def hold_and_fail(attempt):
+        held.append(real(attempt))
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(files, "hold", hold_and_fail)
+    with pytest.raises(OSError, match="no space left"):
+        take(ws, jobs)
+    monkeypatch.undo()
+    (one,) = take(ws, jobs)  # the file of the first try is still locked
+    assert one.number == 1
+    os.close(held[0])
+    assert files.is_held(1)
+    end(ws, one)
+
+
 def test_a_job_follows_each_success_of_another_once(ws):
     jobs = seen(ws, hourly("orders", missed="all"), Job(name="spending", after="orders"))
     at(ws, NOON + 2 * HOUR)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -83,30 +82,30 @@ class Runner:
         self._commits = -1
         self._looked = self._cared = self._followed = -math.inf
         self._floor = 0
-        self._stop = threading.Event()
+        self._is_stopped = False
 
     def stop(self) -> None:
         """Start nothing any more, end what runs, and return: it will be run again by the next runner."""
-        self._stop.set()
+        self._is_stopped = True  # a plain flag: a signal handler may call this while a lock of an event is held
 
     def run(self) -> None:
         """Work until `stop` is called; what a full disk refuses is tried again."""
         try:
-            while not self._stop.is_set():
+            while not self._is_stopped:
                 try:
                     self.step()
                 except TinyMLOpsError as error:
                     self._tell(f"error: {error.message}")
-                    self._stop.wait(_IDLE)
-                self._stop.wait(self._pause())
+                    time.sleep(_IDLE)
+                time.sleep(self._pause())
         finally:
             self._end_all()
 
     def run_until_idle(self) -> None:
         """Run what is due now, and what follows from it, and return when nothing of it is left to do at this time."""
         try:
-            while self.step() and not self._stop.is_set():
-                self._stop.wait(_BUSY if self._running else 0)
+            while self.step() and not self._is_stopped:
+                time.sleep(_BUSY if self._running else 0)
         finally:
             self._end_all()
 
@@ -217,7 +216,7 @@ class Runner:
             if attempt.id not in mine:
                 self._care_for(attempt, attempt.id)
         for number in self._files.attempts():
-            if number not in mine and not self._files.is_held(number) and self._rows.has_ended(number):
+            if number not in mine and self._rows.has_ended(number) and not self._files.is_held(number):
                 self._rows.finish(number, "lost", log=self._log(number))  # it has ended: only the log is kept
                 self._files.remove(number)
 

@@ -119,8 +119,7 @@ class Jobs(JobRows):
                     claimed.append(self._begin(tx, run, known[run.job], now))  # noqa: PERF401 - kept if one fails
         except BaseException:
             for one in claimed:
-                os.close(one.lock)
-                self.files.remove(one.number)
+                os.close(one.lock)  # the file stays: its number is another's by now
             raise
         return claimed
 

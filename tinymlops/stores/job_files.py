@@ -40,13 +40,16 @@ class JobFiles:
     def hold(self, attempt: int) -> int:
         """Make and lock the file of an attempt, and return its descriptor, which a started process gets too.
 
+        Call it in the transaction that gives the attempt its number. A file of this number is of a transaction that failed.
+
         Raises:
             AccessError: If it cannot be made.
         """
         path = self._lock(attempt)
         try:
             self._directory.mkdir(mode=0o700, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            path.unlink(missing_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise unwritable(path, error) from error
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
