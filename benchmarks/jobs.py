@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -128,6 +129,8 @@ def _counted(path: Path, wanted: set[tuple[str, datetime]]) -> dict[str, Any]:
         return {
             "due times": len(wanted),
             "missed": sum(one not in runs or runs[one].state != "succeeded" for one in wanted),
+            "not succeeded": Counter(runs[one].state if one in runs else "no run" for one in wanted)
+            - Counter(succeeded=len(wanted)),
             "rows missing": len(keys - set(pushed)),
             "rows twice": len(found) - len(set(found)),
             "attempts": attempts,

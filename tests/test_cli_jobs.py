@@ -4,7 +4,9 @@ import json
 import os
 import signal
 import subprocess
+import time
 
+import psutil
 import pytest
 from command_line import PROGRAM, SHOP, ask, refused, succeed, write_shop
 
@@ -151,3 +153,35 @@ def test_a_circle_of_jobs_is_refused(tmp_path):
     (folder / "features.py").write_text(SHOP + '\nproject.command("a", "gc", after="a")\n')
     succeed("init", folder)
     assert "in a circle: a, a" in refused(3, "jobs", "run", "--once", "--project", folder)
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_server_runs_jobs_beside_it_and_starts_the_runner_again(shop):
+    process = subprocess.Popen(
+        [str(PROGRAM), "serve", "--port", "0", "--jobs"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        told = iter(process.stderr.readline, "")
+        assert any("jobs; Ctrl+C" in line for line in told)
+        server = psutil.Process(process.pid)
+
+        def runners():
+            return [one for one in server.children() if "jobs" in one.cmdline()]
+
+        (first,) = runners()
+        first.kill()
+        assert any("the runner of jobs ended with -9" in line for line in told)
+        assert any("jobs; Ctrl+C" in line for line in told)
+        succeed("jobs", "start", "report")
+        wait_for(lambda: last("report")["state"] == "succeeded")
+        (second,) = runners()
+    finally:
+        process.kill()
+        process.communicate()
+    wait_for(lambda: not second.is_running())

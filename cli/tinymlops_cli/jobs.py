@@ -1,5 +1,6 @@
 """`jobs`: what is due, the runner, and what became of it."""
 
+import os
 import signal
 import sys
 import threading
@@ -54,6 +55,9 @@ def run(
     grace: Annotated[
         float, typer.Option(metavar="SECONDS", min=0, help="How long a job that is told to end may take.")
     ] = 10.0,
+    with_input: Annotated[
+        bool, typer.Option("--with-input", help="End when standard input ends: with the program that started it.")
+    ] = False,
 ) -> Answer:
     """Run jobs when they are due, until Ctrl+C; what happens is told on standard error."""
     from tinymlops.features.definitions.scheduling import check_chains
@@ -80,6 +84,8 @@ def run(
         tell=tell,
         address=read_secret(ADDRESS),
     )
+    if with_input:
+        threading.Thread(target=_stop_with_input, args=(runner,), daemon=True).start()
     with _stopped_by_signals(runner):
         if once:
             runner.run_until_idle()
@@ -220,6 +226,12 @@ def _moment(text: str | None, name: str) -> datetime | None:
     from tinymlops.times import parse_instant
 
     return None if text is None else parse_instant(text, name=name)
+
+
+def _stop_with_input(runner: "Runner") -> None:
+    while os.read(0, 4096):
+        pass
+    runner.stop()
 
 
 @contextmanager
