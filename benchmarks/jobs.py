@@ -200,7 +200,7 @@ def _kill_a_job(path: Path, chance: random.Random) -> int:
 def _wait_until_done(
     runners: list[subprocess.Popen[bytes] | None], path: Path, started: float, wanted: set[tuple[str, datetime]]
 ) -> None:
-    until = time.monotonic() + 120
+    until = time.monotonic() + 900
     while time.monotonic() < until:
         _start_missing(runners, path, started)
         time.sleep(2)

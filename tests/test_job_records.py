@@ -131,6 +131,47 @@ def test_a_job_that_the_runner_does_not_know_is_left_alone(ws):
     assert take(ws, [hourly("other")]) == []
 
 
+@pytest.mark.parametrize(("missed", "count"), [("coalesce", 3), ("skip", 1), ("all", 1)])
+def test_a_job_that_is_slower_than_its_schedule_does_not_fall_behind_unless_it_is_to(ws, missed, count):
+    jobs = seen(ws, hourly(missed=missed))
+    at(ws, NOON + HOUR)
+    ws.jobs.decide(jobs)
+    (slow,) = take(ws, jobs)
+    for n in (2, 3, 4):
+        at(ws, NOON + n * HOUR)
+        ws.jobs.decide(jobs)
+    assert take(ws, jobs) == []
+    end(ws, slow)
+    (next_one,) = take(ws, jobs)
+    due = NOON + (2 if missed == "all" else 4) * HOUR
+    assert (next_one.run.due, next_one.run.count) == (due, count)
+    assert next_one.run.first == (NOON + 2 * HOUR if missed == "coalesce" else due)
+    end(ws, next_one)
+    skipped = ws.jobs.history(state="skipped")
+    assert [run.due for run in skipped] == ([] if missed == "all" else [NOON + 3 * HOUR, NOON + 2 * HOUR])
+    assert all(run.told.startswith("it still waited when the one of") for run in skipped)
+
+
+def test_a_run_that_is_tried_again_is_not_taken_over(ws):
+    jobs = seen(ws, hourly())
+    at(ws, NOON + HOUR)
+    ws.jobs.decide(jobs)
+    end(ws, *take(ws, jobs), "failed", retries=1)
+    at(ws, NOON + 2 * HOUR)
+    ws.jobs.decide(jobs)
+    assert states(ws) == {("orders", NOON + HOUR): "waiting", ("orders", NOON + 2 * HOUR): "waiting"}
+
+
+def test_logs_of_old_attempts_are_not_kept(ws):
+    jobs = seen(ws, hourly())
+    for n in range(104):
+        at(ws, NOON + n * SECOND)
+        ws.jobs.start("orders")
+        end(ws, *take(ws, jobs), log=f"log {n}")
+    assert [ws.jobs.log(n) for n in (1, 4, 5, 104)] == [None, None, "log 4", "log 103"]
+    assert len(ws.jobs.history(limit=None)) == 104
+
+
 def test_lateness_is_told(ws):
     jobs = seen(ws, hourly())
     at(ws, NOON + HOUR + 90 * SECOND)
@@ -308,7 +349,7 @@ def test_a_paused_job_is_not_started_and_what_it_missed_follows_the_rule(ws):
     assert ws.jobs.decide(jobs) == 0
     assert ws.jobs.pause("orders", resume=True).paused_at is None
     ws.jobs.decide(jobs)
-    assert [(run.due, run.count) for run in ws.jobs.history()] == [(NOON + 5 * HOUR, 4), (NOON + HOUR, 1)]
+    assert [(run.due, run.count) for run in ws.jobs.history()] == [(NOON + 5 * HOUR, 5), (NOON + HOUR, 1)]
     with pytest.raises(tm.NotFoundError, match="no runner has seen a job 'order'") as told:
         ws.jobs.pause("order")
     assert "orders" in told.value.hint

@@ -245,11 +245,11 @@ with tm.connect(sys.argv[1], clock=tm.ReplayClock(now)) as ws:
 ORPHAN = """
 import os, sys, time
 from pathlib import Path
+Path("begun").write_text(str(os.getpid()))
 from tinymlops.jobs.processes import order_of
 import tinymlops as tm
 order = order_of()
 os.set_inheritable(order.lock, False)
-Path("begun").write_text(str(os.getpid()))
 while not Path("go").exists():
     time.sleep(0.01)
 with tm.connect(order.workspace) as ws:
@@ -268,9 +268,11 @@ def begin_and_kill_runner(shop, code, deadline=60_000_000):
     arguments = [shop.folder / "shop.tm", shop.clock.now.isoformat(), code, deadline, shop.folder]
     runner = subprocess.Popen([sys.executable, "-c", RUNNER, *map(str, arguments)], stdout=subprocess.DEVNULL)
     begun = shop.folder / "begun"
-    wait_for(lambda: begun.exists() and begun.read_text(), 30)
-    runner.send_signal(signal.SIGKILL)
-    runner.wait()
+    try:
+        wait_for(lambda: begun.exists() and begun.read_text(), 60)
+    finally:
+        runner.kill()
+        runner.wait()
     return job, int(begun.read_text())
 
 
@@ -301,8 +303,8 @@ def test_a_job_that_was_killed_with_its_runner_is_run_again(shop):
 
 
 def test_a_job_without_a_runner_is_ended_past_its_deadline_by_the_next_and_cannot_commit(shop):
-    job, process = begin_and_kill_runner(shop, ORPHAN, deadline=100_000)
-    shop.clock.now += timedelta(seconds=10)
+    job, process = begin_and_kill_runner(shop, ORPHAN, deadline=20_000_000)
+    shop.clock.now += timedelta(seconds=30)
     shop.runner("", job).run_until_idle()
     wait_for(lambda: not alive(process))
     assert [one.state for one in shop.ws.jobs.attempts("work", NOON + HOUR)] == ["late"]

@@ -22,7 +22,7 @@ from tinymlops.times import to_micros
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tinymlops.schedules import Job
+    from tinymlops.schedules import Job, Missed
     from tinymlops.stores.transaction import Transaction
 
 __all__ = ["Claimed", "Jobs"]
@@ -34,6 +34,8 @@ _REWIND = timedelta(days=1)
 """A clock that shows so much less than a due time that was decided is believed: it was wrong before."""
 _MOST_LOST = 5
 _MANY = 100
+_LOGS = 100
+"""Attempts of each job whose logs are kept."""
 _BEHIND = 2**61
 
 _CLAIMABLE = f"""WHERE (job, due) IN (
@@ -45,6 +47,7 @@ _CLAIMABLE = f"""WHERE (job, due) IN (
     AND job NOT IN (SELECT job FROM job_runs WHERE state = 'running')
     AND job NOT IN (SELECT job FROM job_states WHERE paused_at IS NOT NULL)
     ORDER BY cause = '{BACKFILL}', not_before, job"""
+_UNTRIED = f"""WHERE job = ? AND state = 'waiting' AND cause = '{_SCHEDULE}' AND attempt IS NULL"""
 _UNFOLLOWED = """WHERE job = ? AND attempt > ? AND state = 'succeeded' AND NOT EXISTS (
         SELECT 1 FROM job_runs AS mine WHERE mine.job = ? AND mine.due = job_runs.due)
     ORDER BY due"""
@@ -148,9 +151,10 @@ class Jobs(JobRows):
         """
         now = self._scope.clock()
         with self._scope.write(audit=None) as tx:
-            if log is not None:
-                tx.put(JobLog(attempt=number, text=log))
             attempt = tx.get(JobAttempt, id=number)
+            if attempt is not None and log is not None:
+                tx.put(JobLog(attempt=number, text=log))
+                _keep_few_logs(tx, attempt.job)
             if attempt is None or attempt.state != "running":
                 return None
             tx.update(msgspec.structs.replace(attempt, state=state, ended_at=now, exit_code=exit_code, told=told))
@@ -179,7 +183,8 @@ class Jobs(JobRows):
             return False
         if job.schedule is None:
             return bool(self._database.select(JobRun, _UNFOLLOWED, (job.after, state.since, job.name)))
-        return state.through - now > _REWIND or next(due_times(job.schedule, state.through), now) <= now
+        is_due = next(due_times(job.schedule, state.through, now), None) is not None
+        return is_due or state.through - now > _REWIND
 
     def _decide(self, tx: Transaction, job: Job, now: datetime) -> int:
         state = tx.get(JobState, job=job.name)
@@ -206,6 +211,8 @@ class Jobs(JobRows):
             for one in decided
             if not tx.has(JobRun, job=job.name, due=one.due)
         ]
+        if runs and runs[-1].state == "waiting" and job.missed != "all":
+            runs[-1] = _taking_over(tx, runs[-1], job.missed, now)
         tx.insert_many(runs)
         if decided or through != state.through:
             tx.update(msgspec.structs.replace(state, through=decided[-1].due if decided else through))
@@ -237,6 +244,28 @@ class Jobs(JobRows):
 def _alert(tx: Transaction, run: JobRun, attempt: int, now: datetime) -> None:
     text = f"job {run.job!r} of {run.due:%Y-%m-%d %H:%M:%S} UTC failed: {run.told or 'it did not say why'}"
     put_message(tx, "job.failed", text, now, job=run.job, due=run.due.isoformat(), attempt=attempt, told=run.told)
+
+
+def _taking_over(tx: Transaction, run: JobRun, missed: Missed, now: datetime) -> JobRun:
+    """Return a run in place of those that still waited, as for a job that takes longer than the time between its due times."""
+    for old in tx.select(JobRun, _UNTRIED, (run.job,)):
+        tx.update(
+            msgspec.structs.replace(
+                old,
+                state="skipped",
+                ended_at=now,
+                told=f"it still waited when the one of {run.due:%Y-%m-%d %H:%M:%S} UTC was due",
+            )
+        )
+        if missed == "coalesce":
+            run = msgspec.structs.replace(run, first=min(run.first, old.first), count=run.count + old.count)
+    return run
+
+
+def _keep_few_logs(tx: Transaction, job: str) -> None:
+    sql = "SELECT id FROM job_attempts WHERE job = ? ORDER BY id DESC LIMIT 10 OFFSET ?"
+    for (old,) in tx.execute(sql, (job, _LOGS)):
+        tx.delete(JobLog, attempt=old)
 
 
 def _follow(tx: Transaction, job: Job, state: JobState, now: datetime) -> int:
