@@ -62,6 +62,7 @@ def buys(orders: tm.Rows) -> tm.Label:
 
 
 buyers = project.training_set("buyers", spine=visits, label=buys, features=[spending])
+project.command("clean", "gc", every="1w")
 """
 START = datetime(2024, 1, 1, tzinfo=UTC)
 

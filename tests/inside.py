@@ -36,6 +36,11 @@ def set_clock(ws, clock):
     ws._clock = clock
 
 
+def set_fence(ws, fence):
+    """Let this process work for an attempt at a job, or for none."""
+    ws._environment.database._fence = fence
+
+
 def waiting_in(shared):
     """Return how many threads wait for a shared commit."""
     return len(shared._queue)

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from sklearn.pipeline import make_pipeline
 
 import tinymlops as tm
 from tinymlops import errors
+from tinymlops.schedules import Job, schedule_of
 from tinymlops_cli import machine
 from tinymlops_cli.app import app
 from tinymlops_cli.failures import EXIT_CODES, UsageError, exit_code
@@ -167,6 +169,20 @@ class Exported:
         return str(path)
 
 
+class Cleaned:
+    """The job "clean", which is run when it is typed, as far as its rows tell."""
+
+    def __str__(self):
+        with contextlib.suppress(tm.TinyMLOpsError), tm.connect("shop.tm") as ws:
+            jobs = [Job(name="clean", schedule=schedule_of("1w", None, "UTC"))]
+            ws.jobs.decide(jobs)
+            ws.jobs.start("clean")
+            while claimed := ws.jobs.claim(jobs, at_once=1):
+                ws.jobs.finish(claimed[0].number, "succeeded", log="nothing to remove")
+                os.close(claimed[0].lock)
+        return "clean"
+
+
 def with_view(project, entity, window):
     def sizes(things: tm.Rows) -> tm.Features:
         return {"size": things["size"].sum(window=window)}
@@ -261,6 +277,18 @@ def invocations(tmp_path):
         ("outcomes", "log"): [outcomes],
         ("outcomes", "collect"): ["buy@champion"],
         ("monitor",): ["buy@champion"],
+        ("jobs", "list"): [],
+        ("jobs", "run"): ["--once"],
+        ("jobs", "start"): ["clean"],
+        ("jobs", "rerun"): [Cleaned()],
+        ("jobs", "backfill"): ["clean", "--since", "2024-01-01T00:00:00Z", "--until", "2024-02-01T00:00:00Z"],
+        ("jobs", "history"): [],
+        ("jobs", "pause"): [Cleaned()],
+        ("jobs", "resume"): [Cleaned()],
+        ("jobs", "logs"): [Cleaned()],
+        ("export", "cron"): [],
+        ("export", "systemd"): [],
+        ("export", "github"): [],
         ("doctor",): [],
         ("bench",): ["--rows", 1_000],
     }

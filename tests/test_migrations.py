@@ -29,6 +29,10 @@ from tinymlops.records import (
     Experiment,
     FailedIngest,
     Generation,
+    JobAttempt,
+    JobLog,
+    JobRun,
+    JobState,
     Mark,
     MetricPyramid,
     MetricSeries,
@@ -37,6 +41,7 @@ from tinymlops.records import (
     OpaqueFile,
     OpaqueModel,
     OpaqueVersion,
+    OutboxMessage,
     Outcome,
     Prediction,
     PushBatch,
@@ -84,6 +89,7 @@ def test_a_workspace_of_schema_1_opens_with_all_its_records(old):
         newer |= {Experiment, DeletedRun, RunInput, ConsoleText, MetricSeries, MetricPyramid}
         newer |= {OpaqueModel, OpaqueFile, RegisteredModel, OpaqueVersion, RunModel}
         newer |= {StreamPosition, RefusedLine, ArrivalLag}
+        newer |= {JobState, JobRun, JobAttempt, JobLog, OutboxMessage}
         assert all(database.list(cls) for cls in TABLES if cls not in newer)
         assert [finding for finding in check(environment_of(ws), lambda _: None) if finding.level == "damaged"] == []
         assert {one.name for one in database.list(Counter)} == {"sequence", "audit", "commits", "schema"}

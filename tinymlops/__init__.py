@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from tinymlops.features.join.point_in_time import point_in_time_join
     from tinymlops.features.law.lineage_answer import Lineage
     from tinymlops.features.online.reading import OnlineFeatures
+    from tinymlops.jobs.context import JobContext
     from tinymlops.monitoring.report import MonitorReport
     from tinymlops.server import create_app, serve
     from tinymlops.serving.model import Model
@@ -65,6 +66,7 @@ __all__ = [
     "IngestError",
     "Inputs",
     "IntegrityError",
+    "JobContext",
     "Label",
     "LeakageError",
     "Lineage",
@@ -115,6 +117,7 @@ _HOMES = {
     "IngestError": "tinymlops.errors",
     "Inputs": "tinymlops.features.definitions.nouns",
     "IntegrityError": "tinymlops.errors",
+    "JobContext": "tinymlops.jobs.context",
     "Label": "tinymlops.features.definitions.expressions",
     "LeakageError": "tinymlops.errors",
     "MissingDependencyError": "tinymlops.errors",

@@ -40,6 +40,7 @@ class OpenWorkspace:
         from tinymlops.features.law.data_checks import Checks
         from tinymlops.registry.audit import Audit
         from tinymlops.registry.catalog import Catalog
+        from tinymlops.registry.jobs import Jobs
         from tinymlops.registry.models import Models
         from tinymlops.registry.readers import Accesses, ReaderLog
         from tinymlops.registry.runs import Runs
@@ -64,6 +65,7 @@ class OpenWorkspace:
         self.tokens = Tokens(scope, self._readers)
         self.access = Accesses(scope, self._readers.flush)
         self.audit = Audit(scope)
+        self.jobs = Jobs(scope)
         self._in_force = in_force(self.catalog)
         self._resolver = Resolver(self.models)
         self._read_online: Callable[..., OnlineFeatures] | None = None

@@ -1,6 +1,7 @@
 """`predict`, `serve`, `outcomes` and `monitor`: use a registered model."""
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -99,23 +100,28 @@ def serve(
     allowed_host: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="The server's name; may be given several times.")
     ] = None,
+    jobs: Annotated[bool, typer.Option("--jobs", help="Run the project's jobs too, in a process of its own.")] = False,
 ) -> Answer:
     """Serve the workspace over HTTP until Ctrl+C; its address is printed on standard error."""
     _use_half_the_cores(session.config.threads)
     from tinymlops.server import serve as serve_workspace
     from tinymlops.server.running import OptionError
+    from tinymlops_cli.supervising import SupervisedRunner
 
+    workspace = session.workspace
+    beside = SupervisedRunner(session.root, workspace.jobs.path) if jobs else nullcontext()
     try:
-        serve_workspace(
-            session.workspace,
-            host=host,
-            port=port,
-            certfile=certfile,
-            keyfile=keyfile,
-            proxy_headers=proxy_headers.split(",") if proxy_headers else (),
-            origins=origin or (),
-            allowed_hosts=allowed_host or (),
-        )
+        with beside:
+            serve_workspace(
+                workspace,
+                host=host,
+                port=port,
+                certfile=certfile,
+                keyfile=keyfile,
+                proxy_headers=proxy_headers.split(",") if proxy_headers else (),
+                origins=origin or (),
+                allowed_hosts=allowed_host or (),
+            )
     except OptionError as error:
         raise UsageError(f"{_FLAGS.get(error.option, f'--host {host}')}: {error.message}", hint=error.hint) from error
     except AccessError as error:

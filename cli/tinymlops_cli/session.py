@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Self
 
 from tinymlops.config import FILE_NAME, Config, find_config, read_config
 from tinymlops.errors import DefinitionError, NotFoundError
+from tinymlops.times import Clock, system_clock
 
 if TYPE_CHECKING:
     from tinymlops.features.definitions.project import Project
     from tinymlops.workspace import Workspace
 
-__all__ = ["Session", "locate"]
+__all__ = ["Session", "locate", "use_clock"]
+
+_clock: Clock = system_clock
 
 
 class Session:
@@ -89,7 +92,7 @@ class Session:
         from tinymlops.workspace import connect
 
         root = self.root
-        return self._stack.enter_context(connect(self.path, root=root))
+        return self._stack.enter_context(connect(self.path, root=root, clock=_clock))
 
     @cached_property
     def project(self) -> Project:
@@ -101,6 +104,12 @@ class Session:
         from tinymlops_cli.loading import load_project
 
         return load_project(self.config.modules, self.root)
+
+
+def use_clock(clock: Clock) -> None:
+    """Let every session of this process open its workspace with a clock."""
+    global _clock  # noqa: PLW0603 - a process works at one time
+    _clock = clock
 
 
 def locate(project: Path | None, workspace: Path | None) -> Path:

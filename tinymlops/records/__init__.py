@@ -14,6 +14,7 @@ from tinymlops.records.counters import Counter
 from tinymlops.records.datasets import Dataset, DatasetPart
 from tinymlops.records.definitions import Definition, Mark, Note
 from tinymlops.records.ingestions import FailedIngest, Ingestion
+from tinymlops.records.jobs import JobAttempt, JobLog, JobRun, JobState
 from tinymlops.records.metrics import Metric, MetricChunk, MetricPyramid, MetricSeries, MetricSummary
 from tinymlops.records.models import (
     Evaluation,
@@ -25,6 +26,7 @@ from tinymlops.records.models import (
     Signature,
 )
 from tinymlops.records.opaque import OpaqueFile, OpaqueModel, OpaqueVersion, RegisteredModel, RunModel
+from tinymlops.records.outbox import OutboxMessage
 from tinymlops.records.predictions import Outcome, Prediction
 from tinymlops.records.pushes import MovedEvent, PushBatch, PushedRow
 from tinymlops.records.readers import Reader
@@ -59,6 +61,10 @@ __all__ = [
     "FeatureField",
     "Generation",
     "Ingestion",
+    "JobAttempt",
+    "JobLog",
+    "JobRun",
+    "JobState",
     "LoggedModel",
     "Mark",
     "Metric",
@@ -73,6 +79,7 @@ __all__ = [
     "OpaqueFile",
     "OpaqueModel",
     "OpaqueVersion",
+    "OutboxMessage",
     "Outcome",
     "Prediction",
     "PushBatch",
@@ -149,5 +156,10 @@ TABLES: tuple[type[Record], ...] = (
     StreamPosition,
     RefusedLine,
     ArrivalLag,
+    JobState,
+    JobRun,
+    JobAttempt,
+    JobLog,
+    OutboxMessage,
 )
 """Every record, in the order in which the migrations create their tables."""

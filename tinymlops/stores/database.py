@@ -22,6 +22,7 @@ from tinymlops.stores._commits import LastCommit
 from tinymlops.stores._opening import build, upgrade, version_of
 from tinymlops.stores._sqlite import RESTORE, connected, prepare, translated
 from tinymlops.stores._verify import audit_head, audit_problems, read_counter, row_problems
+from tinymlops.stores.fence import fence_of
 from tinymlops.stores.forked import Owner
 from tinymlops.stores.migrations import refuse_second_sqlite
 from tinymlops.stores.publish import fsync
@@ -58,6 +59,7 @@ class Database:
         self._lock = write_lock
         self._directory = write_lock.directory
         self._last = LastCommit(path, self._directory)
+        self._fence = fence_of(path.parent)
         self._owner = Owner(f"the database {path}")
         self._writer: sqlite3.Connection | None = None
         self._readers = threading.local()
@@ -318,6 +320,8 @@ class Database:
             connection.execute("BEGIN IMMEDIATE")
         try:
             version_of(connection, self.path)
+            if self._fence is not None:
+                self._fence.check(connection)
             yield
             with translated(self.path, "the database"):
                 connection.execute("COMMIT")

@@ -14,6 +14,7 @@ from tinymlops.stores.blobs import Blobs
 from tinymlops.stores.database import Database
 from tinymlops.stores.directory import Directory
 from tinymlops.stores.forked import Owner
+from tinymlops.stores.job_files import JobFiles
 from tinymlops.stores.live_runs import LiveRuns
 from tinymlops.stores.lmdb_store import LmdbStore
 from tinymlops.stores.locks import FileLock
@@ -59,6 +60,7 @@ class Environment:
         self.database = Database(path / _DATABASE, self.write_lock)
         self.blobs = Blobs(path / "blobs", self.tmp)
         self.live = LiveRuns(path / "live")
+        self.jobs = JobFiles(path / "jobs")
         self.online: OnlineStore
         self.following = threading.RLock()
         self.users = 0

@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from tinymlops.errors import ConflictError
+from tinymlops.stores._jobs_schema import add_jobs
 from tinymlops.stores._streams_schema import add_streams
 from tinymlops.stores._tracking_schema import add_tracking
 from tinymlops.stores._verify import seal_schema
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 12
+SCHEMA_VERSION = 13
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -126,9 +127,8 @@ def _steps() -> Migrations:  # noqa: C901 - a function a step
         for table in ("runs", "artifacts"):
             _renew_checksum(db, table)
 
-    @steps()
-    def m012_streams(db: Database) -> None:
-        add_streams(db)
+    steps(name="m012_streams")(add_streams)
+    steps(name="m013_jobs")(add_jobs)
 
     return steps
 

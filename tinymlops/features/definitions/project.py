@@ -24,6 +24,7 @@ from tinymlops.features.definitions.recording import (
     on_demand_spec,
     view_spec,
 )
+from tinymlops.features.definitions.scheduling import DeclaresJobs
 from tinymlops.features.definitions.specs import EntitySpec, ServiceSpec, TrainingSetSpec
 from tinymlops.features.definitions.terms import Term, term_of
 
@@ -41,7 +42,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Project(DeclaresRows):
+class Project(DeclaresRows, DeclaresJobs):
     """The definitions of one project, in the order they were made.
 
     Args:
@@ -51,6 +52,7 @@ class Project(DeclaresRows):
     Attributes:
         definitions: Name to noun.
         terms: Name to term of the glossary; these names are apart from those of definitions.
+        jobs: Name to job; these names are apart from those of definitions too.
 
     Raises:
         DefinitionError: If the name cannot be one, or there is no such zone.

@@ -1,0 +1,168 @@
+"""Failures are told: committed with what failed, sent at least once, with an id."""
+
+import http.server
+import json
+import os
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+import tinymlops as tm
+from tinymlops.jobs.delivery import ADDRESS, Delivery
+from tinymlops.jobs.runner import Runner
+from tinymlops.schedules import Job, schedule_of
+from tinymlops.secrets import read_secret
+
+NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
+
+
+class AnyClock:
+    """A clock that goes as it is told."""
+
+    now = NOON
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return AnyClock()
+
+
+@pytest.fixture
+def ws(tmp_path, clock):
+    with tm.connect(tmp_path / "shop.tm", create=True, clock=clock) as ws:
+        yield ws
+
+
+@pytest.fixture
+def receiver():
+    """A server that takes messages; `.codes` are its next answers, then 204."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            content = self.rfile.read(int(self.headers["Content-Length"]))
+            server.taken.append((json.loads(content), self.headers["Idempotency-Key"]))
+            self.send_response(server.codes.pop(0) if server.codes else 204)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    server.taken, server.codes = [], []
+    server.secret = read_secret("X", {"X": f"http://127.0.0.1:{server.server_port}/hook/correct-horse"})
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def fail(ws, told="no disk"):
+    """Let a run of a job fail for good."""
+    job = Job(name="orders", schedule=schedule_of("1h", None, "UTC"))
+    ws.jobs.decide([job])
+    ws.jobs.start("orders")
+    (claimed,) = ws.jobs.claim([job], at_once=1)
+    ws.jobs.finish(claimed.number, "failed", told=told)
+    os.close(claimed.lock)
+
+
+def test_a_failure_and_its_message_are_one_commit(ws):
+    before = ws.jobs.commits()
+    job = Job(name="orders", schedule=schedule_of("1h", None, "UTC"))
+    ws.jobs.start("orders")
+    (claimed,) = ws.jobs.claim([job], at_once=1)
+    assert ws.jobs.finish(claimed.number, "failed", retries=1).state == "waiting"
+    os.close(claimed.lock)
+    assert ws.jobs.outbox.list() == []
+    assert ws.jobs.commits() == before + 3
+    ws.jobs.start("other")
+    fail_now = ws.jobs.commits()
+    (claimed,) = ws.jobs.claim([Job(name="other", schedule=job.schedule)], at_once=9)
+    ws.jobs.finish(claimed.number, "failed", told="no disk")
+    os.close(claimed.lock)
+    assert ws.jobs.commits() == fail_now + 2
+    (message,) = ws.jobs.outbox.list(state="waiting")
+    assert message.text == "job 'other' of 2024-05-01 12:00:00 UTC failed: no disk"
+
+
+def test_a_message_is_posted_with_its_id_and_only_once_if_it_was_taken(ws, receiver):
+    fail(ws)
+    told = []
+    Delivery(ws.jobs.outbox, told.append, receiver.secret).end()
+    Delivery(ws.jobs.outbox, told.append, receiver.secret).end()
+    ((content, key),) = receiver.taken
+    (message,) = ws.jobs.outbox.list(state="sent")
+    assert key == content["id"] == message.id
+    assert (content["kind"], content["job"], content["told"]) == ("job.failed", "orders", "no disk")
+    assert told == [f"alert: {message.text}"]
+
+
+def test_a_message_that_is_not_taken_is_sent_again_later_with_the_same_id(ws, clock, receiver):
+    fail(ws)
+    receiver.codes += [500, 302]
+    told = []
+    delivery = Delivery(ws.jobs.outbox, told.append, receiver.secret)
+    for seconds in (0, 29, 1, 59, 1):
+        clock.now += timedelta(seconds=seconds)
+        delivery.end()
+    assert len(receiver.taken) == 3
+    assert len({key for _, key in receiver.taken}) == 1
+    assert [one.attempts for one in ws.jobs.outbox.list(state="sent")] == [3]
+    assert "(not sent yet: the address of TINYMLOPS_ALERTS_URL answers 500)" in told[0]
+    assert "correct-horse" not in " ".join(told)
+
+
+def test_a_message_whose_sender_died_is_sent_by_the_next(ws, clock, receiver):
+    fail(ws)
+    (taken,) = ws.jobs.outbox.take()  # and nothing more is heard of who took it
+    delivery = Delivery(ws.jobs.outbox, print, receiver.secret)
+    delivery.end()
+    assert receiver.taken == []
+    clock.now += timedelta(minutes=1)
+    delivery.end()
+    assert [key for _, key in receiver.taken] == [taken.id]
+
+
+def test_an_address_that_nobody_hears_at_is_tried_again_and_at_last_given_up(ws, clock):
+    fail(ws)
+    nobody = read_secret("X", {"X": "http://127.0.0.1:1/correct-horse"})
+    told = []
+    delivery = Delivery(ws.jobs.outbox, told.append, nobody)
+    for _ in range(120):
+        delivery.end()
+        clock.now += timedelta(hours=1)
+    (message,) = ws.jobs.outbox.list()
+    assert (message.state, message.attempts) == ("given up", 100)
+    assert message.told == "the address of TINYMLOPS_ALERTS_URL does not answer: ConnectError"
+    assert "correct-horse" not in " ".join(told)
+
+
+def test_a_runner_tells_of_failures_in_its_log_and_to_the_address(ws, clock, receiver, tmp_path):
+    told = []
+    job = Job(name="work", schedule=schedule_of("1h", None, "UTC"))
+    runner = Runner(
+        ws.jobs,
+        [job],
+        [sys.executable, "-S", "-c", "raise SystemExit('no disk')"],
+        root=tmp_path,
+        tell=told.append,
+        address=receiver.secret,
+    )
+    runner.run_until_idle()
+    clock.now += timedelta(hours=1)
+    runner.run_until_idle()
+    assert "alert: job 'work' of 2024-05-01 13:00:00 UTC failed: ended with code 1: no disk" in told
+    assert [content["job"] for content, _ in receiver.taken] == ["work"]
+
+
+def test_what_is_no_address_is_refused(ws):
+    with pytest.raises(tm.DefinitionError, match=ADDRESS):
+        Delivery(ws.jobs.outbox, print, read_secret("X", {"X": "ftp://correct-horse"}))

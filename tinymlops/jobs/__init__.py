@@ -1,0 +1,1 @@
+"""The runner of jobs, and what a job is told."""

@@ -1,0 +1,264 @@
+"""The runner: it finds what is due, starts a process for each, and records how it ended.
+
+Any number of runners may work on one workspace. Whatever is known is in rows and locked files, so one that is killed leaves
+nothing that another does not find: what it had started goes on and records its own success, and is looked after by the next.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from heapq import heappop, heappush
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from tinymlops.errors import TinyMLOpsError
+from tinymlops.jobs.delivery import Delivery
+from tinymlops.jobs.processes import Process, end_group
+from tinymlops.schedules import due_times
+from tinymlops.secrets import without_secrets
+from tinymlops.times import format_duration
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tinymlops.records import JobAttempt, JobRun
+    from tinymlops.registry.jobs import Claimed, Jobs
+    from tinymlops.schedules import Job
+    from tinymlops.secrets import Secret
+
+__all__ = ["Runner"]
+
+_IDLE, _BUSY = 1.0, 0.02
+"""Seconds between two looks: for what others did, and at running processes."""
+_CARE = 5.0
+"""Seconds between two looks for attempts whose runner is gone."""
+_ALL_FOLLOWERS = 60.0
+"""Seconds between two looks at all jobs that follow others, not only at those that follow what has just succeeded."""
+_LATE = timedelta(seconds=30)
+"""From so much on, lateness is told."""
+_QUOTED = 200
+_LOST = "its process ended without a word, with its runner or its machine"
+
+
+class Runner:
+    """Runs the jobs of one workspace.
+
+    Args:
+        rows: The workspace's.
+        jobs: Those of the project.
+        command: The program that does one attempt, which finds in its environment what to do.
+        root: The project's directory, in which it is started.
+        at_once: The most attempts of all runners together.
+        grace: Seconds between the request to end and the end.
+        tell: Takes a line about what happened.
+        address: Where failures are posted; None for none.
+    """
+
+    def __init__(
+        self,
+        rows: Jobs,
+        jobs: Sequence[Job],
+        command: Sequence[str],
+        *,
+        root: Path,
+        at_once: int = 2,
+        grace: float = 10.0,
+        tell: Callable[[str], object] = print,
+        address: Secret | None = None,
+    ) -> None:
+        self._rows, self._files, self._clock = rows, rows.files, rows.clock
+        self._jobs = {job.name: job for job in jobs}
+        self._followers = [job for job in jobs if job.after is not None]
+        self._command, self._root, self._at_once, self._grace, self._tell = command, root, at_once, grace, tell
+        self._delivery = Delivery(rows.outbox, tell, address)
+        self._running: list[Process] = []
+        self._next: list[tuple[datetime, str]] = []
+        self._seen: datetime | None = None
+        self._commits = -1
+        self._looked = self._cared = self._followed = -math.inf
+        self._floor = 0
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        """Start nothing any more, end what runs, and return: it will be run again by the next runner."""
+        self._is_stopped = True  # a plain flag: a signal handler may call this while a lock of an event is held
+
+    def run(self) -> None:
+        """Work until `stop` is called; what a full disk refuses is tried again."""
+        try:
+            while not self._is_stopped:
+                try:
+                    self.step()
+                except TinyMLOpsError as error:
+                    self._tell(f"error: {error.message}")
+                    time.sleep(_IDLE)
+                time.sleep(self._pause())
+        finally:
+            self._end_all()
+
+    def run_until_idle(self) -> None:
+        """Run what is due now, and what follows from it, and return when nothing of it is left to do at this time."""
+        try:
+            while self.step() and not self._is_stopped:
+                time.sleep(_BUSY if self._running else 0)
+        finally:
+            self._end_all()
+
+    def step(self) -> bool:
+        """Record what ended, decide what is due, and start what may be started.
+
+        Returns:
+            Whether something runs, or was changed by anybody since the last step.
+        """
+        self._running = [one for one in self._running if not self._is_over(one)]
+        if time.monotonic() - self._cared >= _CARE:
+            self._cared = time.monotonic()
+            self._care()
+        commits = self._rows.commits()
+        changed = commits != self._commits
+        due = self._due()
+        if due or changed:
+            self._rows.decide([*due, *self._following()])
+            self._plan(due)
+        if due or changed or time.monotonic() - self._looked >= _IDLE:
+            self._looked = time.monotonic()
+            self._delivery.begin()
+            for claimed in self._rows.claim(list(self._jobs.values()), at_once=self._at_once):
+                self._begin(claimed)
+        self._commits = commits  # what was written in this step is looked at in the next
+        return changed or bool(self._running)
+
+    def _pause(self) -> float:
+        wait = _BUSY if self._running else _IDLE
+        for due, _ in self._next[:1]:
+            wait = min(wait, max(0.001, (due - self._clock()).total_seconds()))
+        return wait
+
+    def _due(self) -> list[Job]:
+        """Return the jobs whose next due time has passed; all at first, and when the clock was set back."""
+        now = self._clock()
+        is_back = self._seen is None or now < self._seen
+        self._seen = now
+        if is_back:
+            self._next = []
+            return [job for job in self._jobs.values() if job.after is None]
+        due = []
+        while self._next and self._next[0][0] <= now:
+            due.append(self._jobs[heappop(self._next)[1]])
+        return due
+
+    def _following(self) -> list[Job]:
+        """Return the jobs that follow one that has succeeded; now and then all, since one may have been paused then."""
+        succeeded, self._floor = self._rows.succeeded_since(self._floor)
+        if time.monotonic() - self._followed < _ALL_FOLLOWERS:
+            return [job for job in self._followers if job.after in succeeded]
+        self._followed = time.monotonic()
+        return self._followers
+
+    def _plan(self, jobs: Sequence[Job]) -> None:
+        assert self._seen is not None
+        for job in jobs:
+            if job.schedule is not None:
+                for due in islice(due_times(job.schedule, self._seen), 1):
+                    heappush(self._next, (due, job.name))
+
+    def _begin(self, claimed: Claimed) -> None:
+        job, late = self._jobs[claimed.run.job], timedelta(microseconds=claimed.attempt.late_us)
+        said = f", {format_duration(late // timedelta(seconds=1) * 1_000_000)} late" if late >= _LATE else ""
+        stands = f", for {claimed.run.count:,} due times" if claimed.run.count > 1 else ""
+        self._tell(f"{_title(claimed.run)}: attempt {claimed.attempt.number} begins{said}{stands}")
+        try:
+            process = Process(claimed, job, self._command, root=self._root, rows=self._rows, grace=self._grace)
+        except (OSError, TinyMLOpsError) as error:
+            self._record(claimed, "failed", None, f"it could not be started: {error}")
+        else:
+            self._running.append(process)
+
+    def _is_over(self, process: Process) -> bool:
+        """Record the end of a process that has ended; where that fails, it is tried again with the next step."""
+        code = process.poll()
+        if code is None:
+            return False
+        state = "succeeded" if code == 0 else process.why or "failed"
+        self._record(process.claimed, state, code, _told(process, code))
+        return True
+
+    def _record(self, claimed: Claimed, state: str, code: int | None, told: str | None) -> None:
+        log = self._log(claimed.number)
+        last = _last_line(log or "")
+        if told is not None and last:
+            told = f"{told}: {last}"
+        retries = self._jobs[claimed.run.job].retries
+        run = self._rows.finish(claimed.number, state, retries=retries, exit_code=code, told=told, log=log)
+        os.close(claimed.lock)
+        self._files.remove(claimed.number)
+        if run is None:  # it has recorded its success itself, or was given up by another runner
+            run = self._rows.get(claimed.run.job, claimed.run.due)
+            state, told = run.state, None
+        again = f"; again at {run.not_before:%Y-%m-%d %H:%M:%S} UTC" if run.state == "waiting" else ""
+        self._tell(f"{_title(run)}: {state}{f', it {told}' if told else ''}{again}")
+
+    def _log(self, number: int) -> str | None:
+        log = self._files.read_log(number)
+        return None if log is None else without_secrets(log)
+
+    def _care(self) -> None:
+        """Look after what runners that are gone have started, and keep logs short."""
+        mine = {process.claimed.number for process in self._running}
+        for attempt in self._rows.open_attempts():
+            assert attempt.id is not None
+            self._files.trim_log(attempt.id)
+            if attempt.id not in mine:
+                self._care_for(attempt, attempt.id)
+        for number in self._files.attempts():
+            if number not in mine and self._rows.has_ended(number) and not self._files.is_held(number):
+                self._rows.finish(number, "lost", log=self._log(number))  # it has ended: only the log is kept
+                self._files.remove(number)
+
+    def _care_for(self, attempt: JobAttempt, number: int) -> None:
+        job = self._jobs.get(attempt.job)
+        retries = 0 if job is None else job.retries
+        if not self._files.is_held(number):
+            run = self._rows.finish(number, "lost", retries=retries, told=_LOST)
+        elif attempt.deadline is not None and self._clock() > attempt.deadline + timedelta(seconds=self._grace):
+            group = self._files.process_of(number)
+            if group is not None:
+                end_group(group, signal.SIGKILL)
+            run = self._rows.finish(number, "late", retries=retries, told="it passed its deadline without a runner")
+        else:
+            return
+        if run is not None:
+            self._tell(f"{_title(run)}: {run.told}; it is {run.state}")
+
+    def _end_all(self) -> None:
+        for process in self._running:
+            process.end("stopped")
+        while self._running:
+            self._running = [one for one in self._running if not self._is_over(one)]
+            time.sleep(_BUSY)
+        self._delivery.end()
+
+
+def _title(run: JobRun) -> str:
+    return f"{run.job} of {run.due:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _last_line(log: str) -> str:
+    """Return the last line that says something: of our own errors the message, not the hint behind it."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    errors = [line.removeprefix("error: ") for line in lines[-3:] if line.startswith("error: ")]
+    return (errors or lines or [""])[-1][:_QUOTED]
+
+
+def _told(process: Process, code: int) -> str | None:
+    if code == 0:
+        return None
+    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+    if process.why == "late" and process.job.deadline is not None:
+        return f"{how}, past its deadline of {format_duration(process.job.deadline)}"
+    return how

@@ -1,0 +1,294 @@
+"""The jobs of a workspace: which due times there were, and what became of each.
+
+A due time of a job is one row, whoever decides it. Runners take rows to attempt in one transaction, and each attempt has a
+number that counts up: the fence, which every commit of the attempt's process looks at (`stores/fence.py`).
+"""
+
+from __future__ import annotations
+
+import builtins
+import os
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from tinymlops.records import JobAttempt, JobLog, JobRun, JobState
+from tinymlops.registry.job_rows import BACKFILL, JobRows, waiting_run
+from tinymlops.registry.outbox import backoff, put_message
+from tinymlops.schedules import decide, due_times
+from tinymlops.times import to_micros
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tinymlops.schedules import Job, Missed
+    from tinymlops.stores.transaction import Transaction
+
+__all__ = ["Claimed", "Jobs"]
+
+_SCHEDULE = "schedule"
+_PROMPT = timedelta(minutes=1)
+"""How late is still in time where missed runs are skipped."""
+_REWIND = timedelta(days=1)
+"""A clock that shows so much less than a due time that was decided is believed: it was wrong before."""
+_MOST_LOST = 5
+_MANY = 100
+_LOGS = 100
+"""Attempts of each job whose logs are kept."""
+_BEHIND = 2**61
+
+_CLAIMABLE = f"""WHERE (job, due) IN (
+        SELECT job, due FROM (
+            -- With min(), SQLite takes the other columns from the row of the least.
+            SELECT job, due, min(due + CASE cause WHEN '{BACKFILL}' THEN {_BEHIND} ELSE 0 END)
+            FROM job_runs WHERE state = 'waiting' GROUP BY job))
+    AND not_before <= ?
+    AND job NOT IN (SELECT job FROM job_runs WHERE state = 'running')
+    AND job NOT IN (SELECT job FROM job_states WHERE paused_at IS NOT NULL)
+    ORDER BY cause = '{BACKFILL}', not_before, job"""
+_UNTRIED = f"""WHERE job = ? AND state = 'waiting' AND cause = '{_SCHEDULE}' AND attempt IS NULL"""
+_UNFOLLOWED = """WHERE job = ? AND attempt > ? AND state = 'succeeded' AND NOT EXISTS (
+        SELECT 1 FROM job_runs AS mine WHERE mine.job = ? AND mine.due = job_runs.due)
+    ORDER BY due"""
+
+
+class Claimed(NamedTuple):
+    """An attempt that is this process's to make."""
+
+    run: JobRun
+    attempt: JobAttempt
+    number: int
+    """The id of the attempt."""
+    lock: int
+    """The descriptor of its locked file."""
+
+
+class Jobs(JobRows):
+    """Jobs, their runs and attempts.
+
+    Args:
+        scope: Of the open workspace.
+    """
+
+    def decide(self, jobs: Sequence[Job]) -> int:
+        """Make the runs that are due by now, none twice; where nothing is due, nothing is written.
+
+        Returns:
+            How many were made.
+        """
+        now = self._scope.clock()
+        known = self.states() if len(jobs) > _MANY else {}
+        due = [
+            job
+            for job in jobs
+            if self._may_be_due(job, known.get(job.name) or self._database.get(JobState, job=job.name), now)
+        ]
+        if not due:
+            return 0
+        with self._scope.write(audit=None) as tx:
+            return sum(self._decide(tx, job, now) for job in due)
+
+    def succeeded_since(self, floor: int) -> tuple[set[str], int]:
+        """Return the jobs of which an attempt has succeeded, and from where on to look the next time.
+
+        Args:
+            floor: What this returned before; 0 at first.
+        """
+        sql = """SELECT coalesce((SELECT min(id) - 1 FROM job_attempts WHERE state = 'running'),
+            (SELECT max(id) FROM job_attempts), 0)"""
+        ((later,),) = self._database.rows(sql)  # before the others are read: what ends in between is seen twice
+        found = self._database.rows(
+            "SELECT DISTINCT job FROM job_attempts WHERE id > ? AND state = 'succeeded'", (floor,)
+        )
+        return {job for (job,) in found}, int(later)
+
+    def claim(self, jobs: Sequence[Job], *, at_once: int) -> builtins.list[Claimed]:
+        """Take runs to attempt: of each job the one that is due first, and backfills behind all others.
+
+        Args:
+            jobs: Those that this runner knows.
+            at_once: The most attempts of all runners together.
+        """
+        known, now = {job.name: job for job in jobs}, self._scope.clock()
+        if not self._ready(known, now):
+            return []
+        claimed: builtins.list[Claimed] = []
+        try:
+            with self._scope.write(audit=None) as tx:
+                ((running,),) = tx.execute("SELECT count(*) FROM job_runs WHERE state = 'running'")
+                ready = [run for run in tx.select(JobRun, _CLAIMABLE, (to_micros(now),)) if run.job in known]
+                for run in ready[: max(0, at_once - running)]:
+                    claimed.append(self._begin(tx, run, known[run.job], now))  # noqa: PERF401 - kept if one fails
+        except BaseException:
+            for one in claimed:
+                os.close(one.lock)  # the file stays: its number is another's by now
+            raise
+        return claimed
+
+    def finish(
+        self,
+        number: int,
+        state: str,
+        *,
+        retries: int = 0,
+        exit_code: int | None = None,
+        told: str | None = None,
+        log: str | None = None,
+    ) -> JobRun | None:
+        """Record how an attempt ended; one that has recorded so itself, or was given up, only gets its log.
+
+        Args:
+            number: The attempt's id.
+            state: `succeeded`, `failed`, `late`, `stopped` or `lost`.
+            retries: How often a failure is tried again.
+            exit_code: Of its process.
+            told: Why it failed.
+            log: What it wrote.
+
+        Returns:
+            Its run as it is now; None if the attempt was not in force.
+        """
+        now = self._scope.clock()
+        with self._scope.write(audit=None) as tx:
+            attempt = tx.get(JobAttempt, id=number)
+            if attempt is not None and log is not None:
+                tx.put(JobLog(attempt=number, text=log))
+                _keep_few_logs(tx, attempt.job)
+            if attempt is None or attempt.state != "running":
+                return None
+            tx.update(msgspec.structs.replace(attempt, state=state, ended_at=now, exit_code=exit_code, told=told))
+            run = tx.get(JobRun, job=attempt.job, due=attempt.due)
+            if run is None or run.attempt != number or run.state != "running":
+                return None
+            run = _after_attempt(run, state, retries=retries, told=told, now=now)
+            tx.update(run)
+            if run.state == "failed":
+                _alert(tx, run, number, now)
+            return run
+
+    def open_attempts(self) -> builtins.list[JobAttempt]:
+        """Return the attempts that are stored as running."""
+        return self._database.select(JobAttempt, "WHERE state = 'running' ORDER BY id")
+
+    def has_ended(self, attempt: int) -> bool:
+        """Return whether an attempt is stored, and stored as ended."""
+        found = self._database.get(JobAttempt, id=attempt)
+        return found is not None and found.state != "running"
+
+    def _may_be_due(self, job: Job, state: JobState | None, now: datetime) -> bool:
+        if state is None or state.schedule != job.when:
+            return True
+        if state.paused_at is not None:
+            return False
+        if job.schedule is None:
+            return bool(self._database.select(JobRun, _UNFOLLOWED, (job.after, state.since, job.name)))
+        is_due = next(due_times(job.schedule, state.through, now), None) is not None
+        return is_due or state.through - now > _REWIND
+
+    def _decide(self, tx: Transaction, job: Job, now: datetime) -> int:
+        state = tx.get(JobState, job=job.name)
+        if state is None or state.schedule != job.when:
+            ((last,),) = tx.execute("SELECT coalesce(max(id), 0) FROM job_attempts")
+            paused = None if state is None else state.paused_at
+            tx.put(JobState(job=job.name, schedule=job.when, through=now, since=last, paused_at=paused, seen_at=now))
+            return 0
+        if state.paused_at is not None:
+            return 0
+        if job.schedule is None:
+            return _follow(tx, job, state, now)
+        through = now if state.through - now > _REWIND else state.through
+        decided = decide(job.schedule, through, now, missed=job.missed, prompt=_PROMPT)
+        runs = [
+            msgspec.structs.replace(
+                waiting_run(job.name, one.due, _SCHEDULE),
+                first=one.first,
+                count=one.count,
+                state="waiting" if one.runs else "skipped",
+                told=None if one.runs else "no runner was there when it was due",
+                ended_at=None if one.runs else now,
+            )
+            for one in decided
+            if not tx.has(JobRun, job=job.name, due=one.due)
+        ]
+        if runs and runs[-1].state == "waiting" and job.missed != "all":
+            runs[-1] = _taking_over(tx, runs[-1], job.missed, now)
+        tx.insert_many(runs)
+        if decided or through != state.through:
+            tx.update(msgspec.structs.replace(state, through=decided[-1].due if decided else through))
+        return len(runs)
+
+    def _ready(self, known: dict[str, Job], now: datetime) -> bool:
+        ready = self._database.select(JobRun, _CLAIMABLE, (to_micros(now),))
+        return any(run.job in known for run in ready)
+
+    def _begin(self, tx: Transaction, run: JobRun, job: Job, now: datetime) -> Claimed:
+        late = now - max(run.due, run.not_before)
+        attempt = tx.insert(
+            JobAttempt(
+                job=run.job,
+                due=run.due,
+                number=run.attempts + run.lost + 1,
+                state="running",
+                started_at=now,
+                late_us=max(0, late // timedelta(microseconds=1)),
+                deadline=None if job.deadline is None else now + timedelta(microseconds=job.deadline),
+            )
+        )
+        assert attempt.id is not None
+        run = msgspec.structs.replace(run, state="running", attempt=attempt.id, ended_at=None)
+        tx.update(run)
+        return Claimed(run, attempt, attempt.id, self.files.hold(attempt.id))
+
+
+def _alert(tx: Transaction, run: JobRun, attempt: int, now: datetime) -> None:
+    text = f"job {run.job!r} of {run.due:%Y-%m-%d %H:%M:%S} UTC failed: {run.told or 'it did not say why'}"
+    put_message(tx, "job.failed", text, now, job=run.job, due=run.due.isoformat(), attempt=attempt, told=run.told)
+
+
+def _taking_over(tx: Transaction, run: JobRun, missed: Missed, now: datetime) -> JobRun:
+    """Return a run in place of those that still waited, as for a job that takes longer than the time between its due times."""
+    for old in tx.select(JobRun, _UNTRIED, (run.job,)):
+        tx.update(
+            msgspec.structs.replace(
+                old,
+                state="skipped",
+                ended_at=now,
+                told=f"it still waited when the one of {run.due:%Y-%m-%d %H:%M:%S} UTC was due",
+            )
+        )
+        if missed == "coalesce":
+            run = msgspec.structs.replace(run, first=min(run.first, old.first), count=run.count + old.count)
+    return run
+
+
+def _keep_few_logs(tx: Transaction, job: str) -> None:
+    sql = "SELECT id FROM job_attempts WHERE job = ? ORDER BY id DESC LIMIT 10 OFFSET ?"
+    for (old,) in tx.execute(sql, (job, _LOGS)):
+        tx.delete(JobLog, attempt=old)
+
+
+def _follow(tx: Transaction, job: Job, state: JobState, now: datetime) -> int:
+    """Make the runs that follow successful ones of another job; attempts at one job end in the order of their numbers."""
+    found = tx.select(JobRun, _UNFOLLOWED, (job.after, state.since, job.name))
+    for one in found:
+        tx.insert(msgspec.structs.replace(waiting_run(job.name, one.due, f"after {job.after}"), not_before=now))
+    if found:
+        tx.update(msgspec.structs.replace(state, since=max(one.attempt or 0 for one in found)))
+    return len(found)
+
+
+def _after_attempt(run: JobRun, state: str, *, retries: int, told: str | None, now: datetime) -> JobRun:
+    if state == "stopped":
+        return msgspec.structs.replace(run, state="waiting", not_before=max(run.not_before, now), told=told)
+    if state == "lost":
+        ends = run.lost + 1 >= _MOST_LOST
+        again = "failed" if ends else "waiting"
+        return msgspec.structs.replace(
+            run, state=again, lost=run.lost + 1, not_before=now, ended_at=now if ends else None, told=told
+        )
+    run = msgspec.structs.replace(run, attempts=run.attempts + 1, told=told)
+    if state == "succeeded" or run.attempts > retries:
+        ended = "succeeded" if state == "succeeded" else "failed"
+        return msgspec.structs.replace(run, state=ended, ended_at=now)
+    return msgspec.structs.replace(run, state="waiting", not_before=now + backoff(run.attempts))

@@ -1,0 +1,184 @@
+"""When a job is due: pure functions from a schedule to moments in UTC, without a clock of their own.
+
+Of a cron line, a night on which clocks change is read as Debian's cron does: a fixed time that comes twice is due once, at
+the first; one that does not exist is moved to the end of the gap; a line whose hours or minutes begin with `*` follows real
+time instead. cronsim computes local times; what it says twice, or of the past, is left out here.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from tinymlops.errors import DefinitionError
+from tinymlops.times import format_duration, from_micros, parse_duration, parse_zone, to_micros
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import timedelta
+
+__all__ = ["Decided", "Job", "Missed", "Schedule", "decide", "due_times", "schedule_of"]
+
+Missed = Literal["coalesce", "skip", "all"]
+
+_SHORTEST = 1_000_000
+_FIELDS = 5
+_MOST = 1_000_000
+"""Due times that are looked through at once: a minute each for two years."""
+
+
+class Schedule(msgspec.Struct, frozen=True, kw_only=True):
+    """When something is due: at fixed distances since 1970 in UTC, or by a cron line in a zone."""
+
+    every: int | None = None
+    """Microseconds."""
+    cron: str | None = None
+    zone: str = "UTC"
+
+    def __str__(self) -> str:
+        """Write it for people."""
+        return f"every {format_duration(self.every)}" if self.every is not None else f"{self.cron} ({self.zone})"
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """A piece of work that is done again and again, as data."""
+
+    name: str
+    schedule: Schedule | None = None
+    after: str | None = None
+    """The job whose successful runs it follows, in place of a schedule."""
+    missed: Missed = "coalesce"
+    deadline: int | None = None
+    """Microseconds that one attempt may take."""
+    retries: int = 0
+    """Attempts after the first one that fails."""
+    words: tuple[str, ...] = ()
+    """What is typed after `tinymlops`; empty for a function of the project."""
+    description: str = ""
+
+    @property
+    def when(self) -> str:
+        """When it is due, for people."""
+        return f"after {self.after}" if self.after is not None else str(self.schedule)
+
+
+class Decided(msgspec.Struct, frozen=True, kw_only=True):
+    """One run that follows from due times that have passed."""
+
+    due: datetime
+    runs: bool = True
+    """Whether it is to be run; else it is told as skipped."""
+    first: datetime
+    """The first of the due times that it stands for."""
+    count: int = 1
+    """How many due times it stands for."""
+
+
+def schedule_of(every: str | timedelta | None, cron: str | None, zone: str) -> Schedule:
+    """Read a schedule.
+
+    Args:
+        every: A duration such as "1h"; due times are its multiples since 1970 in UTC.
+        cron: Five fields, such as "30 2 * * 1-5".
+        zone: The zone of the cron line, an IANA name.
+
+    Raises:
+        DefinitionError: If there is not exactly one of the two, or one cannot be read, or is never due.
+    """
+    if (every is None) == (cron is None):
+        raise DefinitionError("a schedule has either every= or cron=", hint='write every="1h" or cron="30 2 * * *"')
+    if every is not None:
+        micros = parse_duration(every, name="every")
+        if micros < _SHORTEST:
+            raise DefinitionError(f"every={every!r} is too often", hint="use a second or more")
+        return Schedule(every=micros)
+    if not isinstance(cron, str) or len(cron.split()) != _FIELDS:
+        raise DefinitionError(
+            f"cron={cron!r} does not have five fields",
+            hint='write minute, hour, day, month and weekday, such as "30 2 * * *"',
+        )
+    schedule = Schedule(cron=" ".join(cron.split()), zone=parse_zone(zone).key)
+    if next(due_times(schedule, datetime(2001, 1, 1, tzinfo=UTC)), None) is None:
+        raise DefinitionError(
+            f"cron={cron!r} is never due", hint="there is no such day; see the third and fourth field"
+        )
+    return schedule
+
+
+def due_times(schedule: Schedule, after: datetime, until: datetime | None = None) -> Iterator[datetime]:
+    """Yield the due times after a moment, in order, in UTC.
+
+    Args:
+        schedule: As `schedule_of` returns it.
+        after: Aware; a due time at this moment is not among them.
+        until: The last moment that may be among them; None for no end.
+
+    Example:
+        >>> from datetime import UTC, datetime
+        >>> night = schedule_of(None, "30 2 * * *", "Europe/Vienna")
+        >>> [f"{due:%d %H:%M}" for due in islice(due_times(night, datetime(2024, 10, 26, tzinfo=UTC)), 3)]
+        ['26 00:30', '27 00:30', '28 01:30']
+    """
+    found = _multiples(schedule.every, after) if schedule.every is not None else _of_cron(schedule, after)
+    for due in found:
+        if until is not None and due > until:
+            return
+        yield due
+
+
+def decide(schedule: Schedule, after: datetime, now: datetime, *, missed: Missed, prompt: timedelta) -> list[Decided]:
+    """Say what is to be run of the due times that have passed since they were last looked at.
+
+    Args:
+        schedule: As `schedule_of` returns it.
+        after: Up to where due times were decided before.
+        now: The clock.
+        missed: "all" runs each; "coalesce" runs the last, for all; "skip" runs the last if it is in time, and no other.
+        prompt: How late is still in time, for "skip".
+
+    Returns:
+        In due order.
+    """
+    passed = list(islice(due_times(schedule, after, now), _MOST))
+    if missed == "all" or not passed:
+        return [Decided(due=due, first=due) for due in passed]
+    if missed == "coalesce":
+        return [Decided(due=passed[-1], first=passed[0], count=len(passed))]
+    last = [Decided(due=passed.pop(), first=now)] if now - passed[-1] <= prompt else []
+    late = [Decided(due=passed[-1], runs=False, first=passed[0], count=len(passed))] if passed else []
+    return late + [msgspec.structs.replace(one, first=one.due) for one in last]
+
+
+def _multiples(every: int, after: datetime) -> Iterator[datetime]:
+    number = to_micros(after) // every
+    while True:
+        number += 1
+        try:
+            yield from_micros(number * every)
+        except OverflowError:  # the year 9999 ends
+            return
+
+
+def _of_cron(schedule: Schedule, after: datetime) -> Iterator[datetime]:
+    from cronsim import CronSim, CronSimError
+
+    try:
+        # A line with a fixed hour is read without the zone's fold: what is not after the last is left out below.
+        local = CronSim(schedule.cron or "", after.astimezone(parse_zone(schedule.zone)))
+    except CronSimError as error:
+        raise DefinitionError(
+            f"cron={schedule.cron!r} cannot be read: {error}",
+            hint='write minute, hour, day, month and weekday, such as "30 2 * * *"',
+        ) from error
+    last = after
+    try:
+        for moment in local:
+            due = moment.astimezone(UTC)
+            if due > last:
+                yield due
+                last = due
+    except OverflowError:
+        return
