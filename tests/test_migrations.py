@@ -47,6 +47,7 @@ from tinymlops.records import (
     RunInput,
     RunModel,
     Salt,
+    SourceCursor,
     Token,
     TokenUse,
 )
@@ -80,6 +81,7 @@ def test_a_workspace_of_schema_1_opens_with_all_its_records(old):
         newer |= {Dataset, DatasetPart, ColumnStatistics, FailedIngest, Token, TokenUse, Access, Salt}
         newer |= {Experiment, DeletedRun, RunInput, ConsoleText, MetricSeries, MetricPyramid}
         newer |= {OpaqueModel, OpaqueFile, RegisteredModel, OpaqueVersion, RunModel}
+        newer |= {SourceCursor}
         assert all(database.list(cls) for cls in TABLES if cls not in newer)
         assert [finding for finding in check(environment_of(ws), lambda _: None) if finding.level == "damaged"] == []
         assert {one.name for one in database.list(Counter)} == {"sequence", "audit", "commits", "schema"}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from tinymlops.records.accesses import Access
 from tinymlops.records.audit import AuditEntry, AuditHead
 from tinymlops.records.checks import CheckResult, Quarantine
+from tinymlops.records.connections import SourceCursor
 from tinymlops.records.counters import Counter
 from tinymlops.records.datasets import Dataset, DatasetPart
 from tinymlops.records.definitions import Definition, Mark, Note
@@ -89,6 +90,7 @@ __all__ = [
     "Schema",
     "Segment",
     "Signature",
+    "SourceCursor",
     "SourceState",
     "Token",
     "TokenUse",
@@ -141,5 +143,6 @@ TABLES: tuple[type[Record], ...] = (
     RegisteredModel,
     OpaqueVersion,
     RunModel,
+    SourceCursor,
 )
 """Every record, in the order in which the migrations create their tables."""

@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from tinymlops.errors import ConflictError
+from tinymlops.stores._connections_schema import add_connections
 from tinymlops.stores._tracking_schema import add_tracking
 from tinymlops.stores._verify import seal_schema
 from tinymlops.stores.rows import CHECK, check_of, quoted
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 11
+SCHEMA_VERSION = 12
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -64,7 +65,7 @@ def refuse_second_sqlite() -> None:
             )
 
 
-def _steps() -> Migrations:
+def _steps() -> Migrations:  # noqa: C901 - a function a step
     from sqlite_utils import Migrations
 
     steps = Migrations("tinymlops")
@@ -124,6 +125,10 @@ def _steps() -> Migrations:
         db.conn.create_function(check_of.__name__, -1, lambda *values: check_of(values), deterministic=True)
         for table in ("runs", "artifacts"):
             _renew_checksum(db, table)
+
+    @steps()
+    def m012_connections(db: Database) -> None:
+        add_connections(db)
 
     return steps
 
