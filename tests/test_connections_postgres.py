@@ -28,8 +28,8 @@ READ = "grant select on all tables in schema public to reader, stranger"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with postgres_server.running(tmp_path_factory.mktemp("server") / "pg") as one:
+def server():
+    with postgres_server.running() as one:
         yield one
 
 
@@ -359,6 +359,7 @@ def test_a_url_that_libpq_would_quote_in_parts_is_refused_unquoted(shop, monkeyp
     ("text", "options", "said", "hint"),
     [
         ("ordres", {}, "has no table 'ordres'", "did you mean 'orders'?"),
+        ("deposits", {}, "has no table 'deposits'", "did you mean 'store.deposits'?"),
         ("public.order", {}, "has no table 'public.order'", "did you mean 'public.orders'?"),
         ("select * from ordres o", {}, "has no table 'ordres'", "did you mean 'orders'?"),
         ("select order_id, amont from orders", {}, 'column "amont" does not exist', "orders.amount"),
@@ -368,6 +369,8 @@ def test_a_url_that_libpq_would_quote_in_parts_is_refused_unquoted(shop, monkeyp
 )
 def test_a_name_that_is_not_there_is_refused_with_the_near_one(shop, sql, text, options, said, hint):
     put(sql, 1)
+    sql("create schema if not exists store", "create table if not exists store.deposits (order_id int)", READ)
+    sql("grant usage on schema store to reader", "grant select on store.deposits to reader")
     with pytest.raises((DefinitionError, DataError), match=said) as raised:
         shop(text, **options).ingest()
     assert hint in raised.value.hint
@@ -395,17 +398,24 @@ def test_a_statement_beyond_the_limit_is_ended(shop, tmp_path):
         assert "ingest_timeout" in raised.value.hint
 
 
-def test_a_server_that_goes_away_in_the_middle_leaves_nothing_half_done(shop, server, sql):
+@pytest.mark.parametrize(
+    "slow",
+    [
+        "select o.*, (select pg_sleep(case when count(*) < 3 then 20 else 0 end) from orders)::text as slow from orders o",
+        "select o.* from orders o, generate_series(1, (select case when count(*) < 3 then 50000000 else 1 end from orders)) n",
+    ],
+    ids=["before the first row", "between rows"],
+)
+def test_a_server_that_goes_away_in_the_middle_leaves_nothing_half_done(shop, server, sql, slow):
     put(sql, 1)
-    slow = "select o.*, 1 as extra from orders o, (select pg_sleep(case when count(*) < 3 then 20 else 0 end) from orders) s"
     ws = shop(slow, cursor="updated_at")
+    active = "state = 'active' and usename = 'reader' and query like 'COPY (%'"
 
     def end():
         with server.connected() as mine:
-            while not mine(
-                "select pid from pg_stat_activity where query like '%pg_sleep%' and pid <> pg_backend_pid() and state = 'active'"
-            ):
+            while not mine(f"select pid from pg_stat_activity where {active}"):
                 time.sleep(0.02)
+            time.sleep(0.1)
             mine("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'reader'")
 
     ender = threading.Thread(target=end)
@@ -415,8 +425,39 @@ def test_a_server_that_goes_away_in_the_middle_leaves_nothing_half_done(shop, se
     ender.join()
     tells_nothing(raised.value, postgres_server.PASSWORD)
     assert stored(ws) == 0
+    assert database_of(ws).rows("select count(*) from source_cursors") == [(0,)]
     put(sql, 2, 3)
     assert ws.ingest()[0].rows_new == 3
+
+
+def test_a_server_that_is_killed_and_comes_back_is_read_on(shop, server, sql):
+    ws = shop(cursor="updated_at")
+    put(sql, 1)
+    ws.ingest()
+    server.stop()
+    try:
+        with pytest.raises(UnavailableError, match="cannot be reached"):
+            ws.ingest()
+    finally:
+        server.start()
+    server.sql("insert into orders values (2, 2, 2)")
+    assert ws.ingest()[0].rows_new == 1
+
+
+def test_a_login_that_fails_does_not_keep_other_definitions_from_being_applied(shop, server, tmp_path, monkeypatch):
+    ws = shop()
+    monkeypatch.setenv("SHOP_URL", server.url("reader", "wrong-password"))
+    notes = ws.apply(define(tmp_path, "env:SHOP_URL", "select * from orders")).notes
+    assert any("are checked when it is ingested" in note and "refuses the login" in note for note in notes)
+
+
+def test_a_static_table_is_read_with_its_deletions(shop, sql):
+    put(sql, 1, 2)
+    ws = shop(static=True, timestamp=None, snapshot_deletes=True, cursor="updated_at")
+    ws.ingest()
+    sql("delete from orders where order_id = 1")
+    assert ws.ingest()[0].rows_deleted == 1
+    assert ids_of(ws) == [2]
 
 
 def test_a_check_names_what_is_wrong_before_anything_is_read(shop, server, sql, tmp_path, monkeypatch):

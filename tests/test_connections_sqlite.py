@@ -309,3 +309,17 @@ def test_what_was_read_is_remembered_with_the_rows_or_not_at_all(shop, file):
     with pytest.raises(DataError, match="'never', which is no time"):
         ws.ingest()
     assert database_of(ws).rows("select greatest, floor from source_cursors") == [before]
+
+
+def test_whatever_looks_at_definitions_takes_a_source_with_a_connection(shop, file, tmp_path):
+    put(file, 1, 2, 3)
+    ws = shop(cursor="updated_at", snapshot_deletes=True)
+    ws.ingest()
+    assert ws.lint().findings == []
+    assert "orders" in str(ws.status())
+    assert ws.build_docs(tmp_path / "pages")
+    assert ws.catalog.get("source", "orders").spec["connection"] == "shop"
+    again = ws.plan(define(tmp_path, "sqlite:orders.db", cursor="updated_at", snapshot_deletes=True, tz="UTC"))
+    assert not again
+    changed = ws.plan(define(tmp_path, "sqlite:orders.db", cursor="updated_at", overlap="2d", tz="UTC"))
+    assert changed

@@ -52,11 +52,12 @@ class PostgreSQL:
     def read(self, asked: Asked) -> Read:
         """Read rows in one snapshot; see `Connector`."""
         from_clause = relation(asked.text)
-        with self._cursor(asked.zone) as cursor:
+        with self._cursor() as cursor:
             # Before the snapshot: what is open now and not in it, or begins later, has a later start than the floor.
-            floor = None if asked.cursor is None else floor_of(lambda sql: _rows(cursor, sql))
+            with self._telling(cursor, "", []):
+                floor = None if asked.cursor is None else floor_of(lambda sql: _rows(cursor, sql))
             with self._telling(cursor, asked.text, [asked.cursor, asked.ids]):
-                cursor.execute("begin isolation level repeatable read read only")
+                self._begin(cursor, asked.zone)
                 frame = _frame(cursor, f"select * from {from_clause}{_where(asked.cursor, asked.since)}")
                 ids = None
                 if asked.ids is not None:
@@ -70,7 +71,7 @@ class PostgreSQL:
         """Return the columns of a table or a SELECT; see `Connector`."""
         del times  # it has types for them
         with self._cursor() as cursor, self._telling(cursor, text, []):
-            cursor.execute("begin isolation level repeatable read read only")
+            self._begin(cursor, "UTC")
             return dict(_frame(cursor, f"select * from {relation(text)} limit 0").schema)
 
     def server(self) -> Server:
@@ -81,8 +82,14 @@ class PostgreSQL:
             notes = (f"{floor.unknown}: {floor.hint}",) if floor.unknown else ()
             return Server(f"PostgreSQL {version}, as {user}", notes)
 
+    def _begin(self, cursor: Any, zone: str) -> None:
+        """Begin the one transaction of a read; its settings are its own, for a pooler may share the session."""
+        cursor.execute("begin isolation level repeatable read read only")
+        cursor.execute(f"set local statement_timeout = {min(self._timeout // 1_000, 2**31 - 1)}")
+        cursor.execute("set local timezone = '{}'".format(zone.replace("'", "''")))
+
     @contextmanager
-    def _cursor(self, zone: str = "UTC") -> Iterator[Any]:
+    def _cursor(self) -> Iterator[Any]:
         """Connect, and close the connection whatever happens."""
         dbapi, failed = _driver(), None
         try:
@@ -93,9 +100,6 @@ class PostgreSQL:
             raise failed  # outside, so that a traceback does not show the driver's own words
         cursor = connection.cursor()
         try:
-            with self._telling(cursor, "", []):
-                cursor.execute(f"set statement_timeout = {min(self._timeout // 1_000, 2**31 - 1)}")
-                cursor.execute("set timezone = '{}'".format(zone.replace("'", "''")))
             yield cursor
         finally:
             for one in (cursor, connection):
@@ -133,7 +137,7 @@ class PostgreSQL:
         missing = ".".join(table) if table is not None else said.partition('"')[2].partition('"')[0]
         return DefinitionError(
             f"connection {self._address.name!r} has no table {missing!r}",
-            hint=near(missing, names, otherwise="name it with its schema, or grant its user to use that"),
+            hint=near(missing, names - {missing}, otherwise="see that its user may use the schema that it is in"),
         )
 
     def _no_column(self, cursor: Any, text: str, names: list[str | None]) -> DefinitionError | None:

@@ -68,8 +68,11 @@ class SQLite:
         """Return the columns of a table or a SELECT; see `Connector`."""
         with self._connection(text) as connection:
             found = self._columns(connection, text)
-        told = {name: kind for name, kind in found.items() if name not in times or kind in (pl.Datetime, pl.Date)}
-        return {name: told[name]() if told.get(name) is not None else None for name in found}
+        dated = (pl.Datetime, pl.Date)
+        return {
+            name: None if kind is None or (name in times and kind not in dated) else kind()
+            for name, kind in found.items()
+        }
 
     def server(self) -> Server:
         """Open the file; see `Connector`."""

@@ -18,6 +18,7 @@ from tinymlops.errors import (
     AccessError,
     DataError,
     DefinitionError,
+    MissingDependencyError,
     NotFoundError,
     TinyMLOpsError,
     UnavailableError,
@@ -298,14 +299,16 @@ class _Known:
             frame = self._frame(source)
         # A file that does not exist yet, or a database that is not reached from here.
         except (OSError, DataError, UnavailableError, NotFoundError, pl.exceptions.ComputeError) as error:
-            said = error.message if isinstance(error, TinyMLOpsError) else str(error)
-            self.notes.append(f"the columns of source {source.name} are checked when it is ingested: {said}")
+            self._note(source, error.message if isinstance(error, TinyMLOpsError) else str(error))
             return None
         except pl.exceptions.PolarsError as error:
             raise DefinitionError(
                 f"source {source.name!r} cannot be computed: {error}", hint="correct its columns and their types"
             ) from error
-        except (DefinitionError, AccessError) as error:
+        except (DefinitionError, AccessError, MissingDependencyError) as error:
+            if source.via == "connection" and not isinstance(error, DefinitionError):
+                self._note(source, error.message)
+                return None
             raise type(error)(f"source {source.name!r}: {error.message}", hint=error.hint) from error
         if frame is None:
             return None
@@ -318,6 +321,9 @@ class _Known:
                 hint="keep all columns: `select *, ...` in SQL, with_columns or filter in Polars; or leave row_wise out",
             )
         return frame
+
+    def _note(self, source: SourceSpec, said: str) -> None:
+        self.notes.append(f"the columns of source {source.name} are checked when it is ingested: {said}")
 
     def _frame(self, source: SourceSpec) -> pl.DataFrame | None:
         if source.via == "push":
