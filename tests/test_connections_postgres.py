@@ -220,6 +220,25 @@ def test_rows_that_are_gone_are_deleted_and_come_back(shop, sql):
     assert ids_of(ws) == []
 
 
+def test_with_snapshot_deletes_a_row_with_an_old_cursor_comes_too(shop, sql):
+    sql("alter table orders alter order_id type text")
+    ws = shop(cursor="updated_at", overlap="1h", snapshot_deletes=True)
+    sql("insert into orders select n, n % 7, n, now(), now() - interval '9 days' from generate_series(1, 100) n")
+    ws.ingest()
+    put(sql, 101)
+    ws.ingest()
+    sql(
+        "create temp table kept as select * from orders where order_id = '7'", "delete from orders where order_id = '7'"
+    )
+    assert ws.ingest()[0].rows_deleted == 1
+    sql("insert into orders select * from kept", "drop table kept")
+    sql("insert into orders values ('it''s \\', 1, 1, now(), now() - interval '8 days')")
+    (report,) = ws.ingest()
+    assert report.rows_new + report.rows_corrected == 2
+    assert report.rows_read < 10
+    assert set(ids_of(ws)) == {*map(str, range(1, 102)), "it's \\"}
+
+
 def test_without_snapshot_deletes_rows_stay_until_a_full_read(shop, sql):
     ws = shop(cursor="updated_at")
     put(sql, 1, 2)

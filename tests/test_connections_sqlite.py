@@ -92,6 +92,17 @@ def test_a_read_takes_what_is_new(shop, file):
     assert [row for row in rows_of(ws, "order_id, amount").rows() if row[0] in (4, 50)] == [(4, -1.0)]
 
 
+def test_with_snapshot_deletes_a_row_with_an_old_cursor_comes_too(shop, file):
+    put(file, *range(1, 101), updated=NOW - timedelta(days=9))
+    ws = shop(cursor="updated_at", overlap="1h", snapshot_deletes=True)
+    ws.ingest()
+    put(file, 101)
+    ws.ingest()
+    put(file, 102, updated=NOW - timedelta(days=9))
+    (report,) = ws.ingest()
+    assert (report.rows_new, report.rows_read) == (1, 2)
+
+
 @pytest.mark.parametrize("written", ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S+00:00", "%Y-%m-%dT%H:%M:%S.5+00:00"])
 def test_times_with_an_offset_need_no_zone(shop, file, written):
     put(file, 1)

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from tinymlops.errors import DataError, DefinitionError, NotFoundError, near
 from tinymlops.secrets import Secret, hide, read_secret, read_secret_file
@@ -116,16 +116,14 @@ def _server(name: str, found: Secret) -> Address:
     authority = parts.netloc
     if not parts.scheme or authority.count("@") > 1 or (parts.fragment or "@" in parts.path):
         raise _unreadable(name)
-    if parts.password:
-        hide(unquote(parts.password))
+    for password in (unquote(parts.password or ""), _parameter(parts, "password"), _parameter(parts, "sslpassword")):
+        hide(password)
     host = parts.hostname or _parameter(parts, "host") or "the local socket"
     place = f"{host}:{port or _parameter(parts, 'port') or 5432}/{unquote(parts.path.lstrip('/'))}"
     return Address(name, "postgresql", place, found)
 
 
 def _parameter(parts: SplitResult, name: str) -> str:
-    from urllib.parse import parse_qs
-
     return parse_qs(parts.query).get(name, [""])[0]
 
 

@@ -24,6 +24,8 @@ class Asked(NamedTuple):
     """Rows with an earlier cursor are left out, those without one are not; None for all rows."""
     ids: str | None = None
     """The column of which every value is read, whatever `since` says; None for none."""
+    also: tuple[int | str, ...] = ()
+    """Ids of rows that are read whatever their cursor is."""
     zone: str = "UTC"
     """The zone of times without one."""
     times: tuple[str, ...] = ()

@@ -15,7 +15,6 @@ from tinymlops.errors import DefinitionError, MissingDependencyError, near
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from datetime import datetime
 
     import polars as pl
 
@@ -58,7 +57,7 @@ class PostgreSQL:
                 floor = None if asked.cursor is None else floor_of(lambda sql: _rows(cursor, sql))
             with self._telling(cursor, asked.text, [asked.cursor, asked.ids]):
                 self._begin(cursor, asked.zone)
-                frame = _frame(cursor, f"select * from {from_clause}{_where(asked.cursor, asked.since)}")
+                frame = _frame(cursor, f"select * from {from_clause}{_where(asked)}")
                 ids = None
                 if asked.ids is not None:
                     ids = _frame(cursor, f"select {quoted(asked.ids)} from {from_clause}").to_series()
@@ -181,12 +180,19 @@ def _with_settings(url: str) -> str:
     return f"{url}{'&' if query else '' if url.endswith('?') else '?'}{added}"
 
 
-def _where(cursor: str | None, since: datetime | None) -> str:
+def _where(asked: Asked) -> str:
     """Return the condition on new rows; one without a cursor may always be new."""
-    if cursor is None or since is None:
+    if asked.cursor is None or asked.since is None:
         return ""
-    name = quoted(cursor)
-    return f" where {name} >= timestamptz '{since.isoformat()}' or {name} is null"
+    name = quoted(asked.cursor)
+    found = f" where {name} >= timestamptz '{asked.since.isoformat()}' or {name} is null"
+    if asked.ids is None or not asked.also:
+        return found
+    return f"{found} or {quoted(asked.ids)} in ({', '.join(map(_literal, asked.also))})"
+
+
+def _literal(value: int | str) -> str:
+    return str(value) if isinstance(value, int) else "'{}'".format(value.replace("'", "''"))
 
 
 def _frame(cursor: Any, sql: str) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from contextlib import closing, contextmanager
@@ -56,6 +57,9 @@ class SQLite:
             if asked.cursor is not None and asked.since is not None:
                 moment = f"julianday({quoted(asked.cursor)})"
                 where, values = f" where {moment} >= julianday(?) or {moment} is null", [_moment(asked)]
+                if asked.ids is not None and asked.also:
+                    where += f" or {quoted(asked.ids)} in (select value from json_each(?))"
+                    values.append(json.dumps(asked.also))
             sql = f"select * from {relation(asked.text)}{where}"
             frame = _frame(connection, sql, values, columns, asked.times)
             ids = None

@@ -16,6 +16,7 @@ from tinymlops.schema import parse_dtype
 from tinymlops.times import from_micros, parse_duration
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     import polars as pl
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Connected", "columns_of", "connector_for", "read_connection"]
 
+_NAMED = 10_000
+"""The most rows that are asked for by their ids."""
 _HOUR = 3_600_000_000
 _DAY = 24 * _HOUR
 
@@ -62,7 +65,12 @@ def columns_of(context: Context, source: SourceSpec) -> dict[str, pl.DataType] |
 
 
 def read_connection(
-    context: Context, source: SourceSpec, state: SourceState | None = None, *, full: bool = True
+    context: Context,
+    source: SourceSpec,
+    state: SourceState | None = None,
+    *,
+    full: bool = True,
+    stored: Callable[[], pl.Series] | None = None,
 ) -> Connected:
     """Read a source's rows: those since the last read, or all.
 
@@ -71,6 +79,8 @@ def read_connection(
         source: A source with a connection.
         state: Of the rows that history has; None if it has none.
         full: Read all rows and all ids.
+        stored: Gives the ids of the rows that history has now: where all ids are read, rows that are there and not here are
+            read too, whatever their cursor is.
 
     Raises:
         UnavailableError: If the database cannot be reached, or goes away meanwhile.
@@ -92,6 +102,11 @@ def read_connection(
     if since is not None and state is not None and set(read.frame.columns) - state.columns.keys():
         since = None  # a new column has values in rows that did not change otherwise
         read = connector.read(asked._replace(since=None))
+    if since is not None and read.ids is not None and stored is not None:
+        also = _missed(read.frame[read.ids.name], read.ids, stored())
+        if also is None or also:
+            # In another snapshot, whole: rows and ids are of one.
+            read = connector.read(asked._replace(since=None) if also is None else asked._replace(also=also))
     if read.unknown:
         warn(
             f"source {source.name!r}: {read.unknown}, so its cursor stays where it is and the next ingest reads "
@@ -99,6 +114,20 @@ def read_connection(
         )
     frame = _typed(read.frame, source, state)
     return Connected(frame, read.ids, _next(context, source, frame, read, known))
+
+
+def _missed(read: pl.Series, there: pl.Series, stored: pl.Series) -> tuple[int | str, ...] | None:
+    """Return the ids that the database has, and neither this read nor history; None for too many to name, or of an odd type."""
+    import polars as pl
+
+    ids = there.to_frame("id").join(read.to_frame("id"), on="id", how="anti")
+    ids = (
+        ids.with_columns(pl.col("id").cast(stored.dtype)).join(stored.to_frame("id"), on="id", how="anti").drop_nulls()
+    )
+    found = tuple(ids["id"].unique(maintain_order=True).to_list())
+    if len(found) > _NAMED or not all(isinstance(one, int | str) for one in found):
+        return None
+    return found
 
 
 def _times(source: SourceSpec) -> tuple[str, ...]:

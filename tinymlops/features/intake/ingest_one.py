@@ -15,7 +15,7 @@ from tinymlops.features.history.connected import read_connection
 from tinymlops.features.history.freshness import delays_in, freshness_of
 from tinymlops.features.history.sources import read_source, with_times
 from tinymlops.features.history.storable import storable
-from tinymlops.features.history.stored import live_segments, since_of, state_of, stored_rows
+from tinymlops.features.history.stored import final_versions, live_segments, since_of, state_of, stored_rows
 from tinymlops.features.history.user_code import reading
 from tinymlops.features.intake.changes import Changes, compared, first, in_order, own_schema
 from tinymlops.features.intake.committing import Batch, commit
@@ -122,11 +122,19 @@ class _Read(NamedTuple):
 def _read(context: Context, source: SourceSpec, *, full: bool) -> _Read:
     if source.via == "connection":
         with reading(source, context.root):
-            read = read_connection(context, source, state_of(context, source.name), full=full)
+            stored = partial(_ids_of_now, context, source)
+            read = read_connection(context, source, state_of(context, source.name), full=full, stored=stored)
             frame = with_times(storable(read.frame, source), source)
         return _Read(frame, read.present, cursor=read.cursor)
     frame = with_times(read_source(context, source, since=None if full else since_of(context, source)), source)
     return _Read(frame, frame[source.id] if full and source.id else None)
+
+
+def _ids_of_now(context: Context, source: SourceSpec) -> pl.Series:
+    """Return the ids of the rows that count now."""
+    assert source.id is not None, "asked where all ids are read"
+    rows = final_versions(stored_rows(context, source.name, [source.id]), source)
+    return rows.filter(~pl.col("__deleted"))[source.id]
 
 
 def _attempt(
