@@ -28,7 +28,7 @@ class Address(NamedTuple):
     name: str
     """The connection's."""
     kind: str
-    """`postgresql` or `sqlite`."""
+    """`postgresql`, `sqlite` or `s3`."""
     place: str
     """Its place for messages, without user and password: "db.example.com:5432/shop"."""
     url: Secret
@@ -102,7 +102,9 @@ def _read(name: str, found: Secret, root: Path) -> Address:
         return Address(name, "sqlite", str(path), found, path)
     if colon and scheme in _POSTGRESQL:
         return _server(name, found)
-    known = ", ".join(["postgresql://user:password@host/database", "sqlite:shop.db"])
+    if colon and scheme == "s3":
+        return _bucket(name, found)
+    known = "postgresql://user:password@host/database, sqlite:shop.db and s3://key:secret@bucket/prefix"
     raise DefinitionError(f"the URL of connection {name!r} is of no known kind", hint=f"known are {known}")
 
 
@@ -123,6 +125,16 @@ def _server(name: str, found: Secret) -> Address:
     return Address(name, "postgresql", place, found)
 
 
+def _bucket(name: str, found: Secret) -> Address:
+    parts = urlsplit(found.reveal())
+    if parts.netloc.count("@") > 1 or parts.fragment or "@" in parts.path or not parts.netloc.rpartition("@")[2]:
+        raise _unreadable(name)
+    hide(unquote(parts.password or ""))
+    endpoint = _parameter(parts, "endpoint")
+    place = f"s3://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}" + (f" at {endpoint}" if endpoint else "")
+    return Address(name, "s3", place, found)
+
+
 def _parameter(parts: SplitResult, name: str) -> str:
     return parse_qs(parts.query).get(name, [""])[0]
 
@@ -130,6 +142,6 @@ def _parameter(parts: SplitResult, name: str) -> str:
 def _unreadable(name: str) -> DataError:
     return DataError(
         f"the URL of connection {name!r} cannot be read",
-        hint="write postgresql://user:password@host:port/database; in a password, write @ as %40, / as %2F, : as %3A, "
-        "# as %23, ? as %3F and % as %25",
+        hint="write postgresql://user:password@host:port/database or s3://key:secret@bucket/prefix; in a password, write @ as "
+        "%40, / as %2F, : as %3A, # as %23, ? as %3F and % as %25",
     )

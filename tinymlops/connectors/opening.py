@@ -22,6 +22,10 @@ def connector_of(address: Address, *, timeout: int) -> Connector:
         from tinymlops.connectors.sqlite import SQLite
 
         return SQLite(address, timeout=timeout)
+    if address.kind == "s3":
+        from tinymlops.connectors.objects import Objects
+
+        return Objects(address)
     from tinymlops.connectors.postgres import PostgreSQL
 
     return PostgreSQL(address, timeout=timeout)

@@ -6,11 +6,35 @@ import re
 
 from tinymlops.errors import DefinitionError
 
-__all__ = ["quoted", "relation", "table_of"]
+__all__ = ["files_of", "quoted", "relation", "require_text", "table_of"]
 
 _PART = r'(?:[^\W\d][\w$]*|"(?:[^"\x00]|"")+")'
 _TABLE = re.compile(rf"{_PART}(?:\.{_PART}){{0,2}}")
 _SELECT = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/|\()*(?:select|with|values|table)\b", re.IGNORECASE | re.DOTALL)
+
+
+_FILES = re.compile(r"(?!/)[\w./*?= -]*\.(?:parquet|csv)")
+
+
+def files_of(text: str) -> str | None:
+    """Return a path or a pattern of files in an object store; None for anything else.
+
+    Example:
+        >>> files_of("orders/day=*/part-?.parquet")
+        'orders/day=*/part-?.parquet'
+    """
+    stripped = text.strip()
+    return stripped if _FILES.fullmatch(stripped) and ".." not in stripped.split("/") else None
+
+
+def require_text(text: str) -> None:
+    """Refuse what is neither a table, files nor a SELECT.
+
+    Raises:
+        DefinitionError: If so.
+    """
+    if files_of(text) is None:
+        table_of(text)
 
 
 def quoted(name: str) -> str:
@@ -42,7 +66,7 @@ def table_of(text: str) -> tuple[str, ...] | None:
     if _SELECT.match(text) is None:
         raise DefinitionError(
             f"{stripped[:80]!r} is neither the name of a table nor a SELECT",
-            hint='return a name such as "orders" or "shop.orders", or one SELECT',
+            hint='return a name such as "orders" or "shop.orders", one SELECT, or files such as "orders/*.parquet"',
         )
     return None
 

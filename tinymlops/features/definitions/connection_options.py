@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tinymlops.connectors.queries import table_of
+from tinymlops.connectors.queries import require_text
 from tinymlops.errors import DefinitionError
 from tinymlops.times import parse_duration
 
@@ -58,7 +58,7 @@ def connected(
         DefinitionError: If an option needs another one, or the text is neither a table nor a SELECT.
     """
     assert isinstance(source.query, str), "a source with a connection says what to read"
-    table_of(source.query)
+    require_text(source.query)
     if lookback is not None:
         raise DefinitionError(
             f"source {source.name!r} has a connection and lookback",
