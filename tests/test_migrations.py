@@ -48,7 +48,6 @@ from tinymlops.records import (
     RunModel,
     Salt,
     SourceCursor,
-    SourceDelay,
     Token,
     TokenUse,
 )
@@ -82,7 +81,7 @@ def test_a_workspace_of_schema_1_opens_with_all_its_records(old):
         newer |= {Dataset, DatasetPart, ColumnStatistics, FailedIngest, Token, TokenUse, Access, Salt}
         newer |= {Experiment, DeletedRun, RunInput, ConsoleText, MetricSeries, MetricPyramid}
         newer |= {OpaqueModel, OpaqueFile, RegisteredModel, OpaqueVersion, RunModel}
-        newer |= {SourceCursor, SourceDelay}
+        newer |= {SourceCursor}
         assert all(database.list(cls) for cls in TABLES if cls not in newer)
         assert [finding for finding in check(environment_of(ws), lambda _: None) if finding.level == "damaged"] == []
         assert {one.name for one in database.list(Counter)} == {"sequence", "audit", "commits", "schema"}

@@ -13,7 +13,6 @@ from tinymlops.records.connections import SourceCursor
 from tinymlops.records.counters import Counter
 from tinymlops.records.datasets import Dataset, DatasetPart
 from tinymlops.records.definitions import Definition, Mark, Note
-from tinymlops.records.freshness import SourceDelay
 from tinymlops.records.ingestions import FailedIngest, Ingestion
 from tinymlops.records.metrics import Metric, MetricChunk, MetricPyramid, MetricSeries, MetricSummary
 from tinymlops.records.models import (
@@ -92,7 +91,6 @@ __all__ = [
     "Segment",
     "Signature",
     "SourceCursor",
-    "SourceDelay",
     "SourceState",
     "Token",
     "TokenUse",
@@ -146,6 +144,5 @@ TABLES: tuple[type[Record], ...] = (
     OpaqueVersion,
     RunModel,
     SourceCursor,
-    SourceDelay,
 )
 """Every record, in the order in which the migrations create their tables."""

@@ -314,5 +314,3 @@ class Health(msgspec.Struct, frozen=True):
     status: str
     starved: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
     """Models that get no new rows of a source that they read, and why; absent if there are none."""
-    ages: dict[str, float] | msgspec.UnsetType = msgspec.UNSET
-    """Seconds since each source was last ingested; absent if none was."""

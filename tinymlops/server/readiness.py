@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.workspace import Workspace
 
-__all__ = ["ages", "require_ready", "starved_of"]
+__all__ = ["require_ready", "starved_of"]
 
 
 def require_ready(ws: Workspace) -> None:
@@ -38,13 +38,6 @@ def starved_of(ws: Workspace) -> dict[str, str] | msgspec.UnsetType:
     from tinymlops.features.standing import starved_models
 
     return starved_models(ws._context(), ws.models) or msgspec.UNSET  # noqa: SLF001 - as above
-
-
-def ages(ws: Workspace) -> dict[str, float] | msgspec.UnsetType:
-    """Return the seconds since each source was last ingested; unset if none was."""
-    from tinymlops.features.history.freshness import ages_of
-
-    return ages_of(ws._context()) or msgspec.UNSET  # noqa: SLF001 - as above
 
 
 def _problems(ws: Workspace, context: Context) -> Iterator[tuple[str, TinyMLOpsError]]:

@@ -1,4 +1,4 @@
-"""Step 12 of the schema, its part for connections: how far a database was read, and how late rows came."""
+"""Step 12 of the schema, its part for connections: how far a database was read."""
 
 from __future__ import annotations
 
@@ -20,15 +20,7 @@ _SOURCE_CURSORS = f"""CREATE TABLE source_cursors (
     {CHECK} INTEGER NOT NULL
 ) STRICT"""
 
-_SOURCE_DELAYS = f"""CREATE TABLE source_delays (
-    source TEXT PRIMARY KEY,
-    bins TEXT NOT NULL,
-    at INTEGER NOT NULL,
-    {CHECK} INTEGER NOT NULL
-) STRICT"""
-
 
 def add_connections(db: Database) -> None:
-    """Add the tables."""
+    """Add the table that says how far each database was read."""
     db.execute(_SOURCE_CURSORS)
-    db.execute(_SOURCE_DELAYS)

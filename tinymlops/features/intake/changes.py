@@ -67,8 +67,6 @@ class Changes(NamedTuple):
     """Known rows, stored before a column was added, for which the read has a value in it."""
     unmatched: int = 0
     """Rows of history, of a source without ids, that are missing in a read with new rows that spans their time."""
-    again: pl.Series | None = None
-    """Ids among the rows that history has; None where rows have no ids, or history no rows."""
 
     @property
     def new(self) -> int:
@@ -112,7 +110,6 @@ def compared(
     latest = _latest(versions, source.id)
     fresh, incomplete = _fresh(frame, _comparable(frame, latest, versions, source.id), epochs)
     touched = latest.join(fresh, on=source.id, how="semi")
-    again = touched[source.id]
     since = _since(touched, versions, source, history.commits)
     rows = _known_from(fresh, since, source, now)
     corrected = rows.join(touched, on=source.id, how="semi").height
@@ -123,7 +120,7 @@ def compared(
     deleted = 0 if gone is None else gone.height
     if gone is not None and deleted:
         rows = pl.concat([rows, gone], how="diagonal")
-    return Changes(rows, corrected, frame.height - fresh.height, deleted, incomplete, again=again)
+    return Changes(rows, corrected, frame.height - fresh.height, deleted, incomplete)
 
 
 def split_known(

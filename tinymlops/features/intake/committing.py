@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tinymlops.features.definitions import specs
-from tinymlops.features.history.freshness import merged
 from tinymlops.features.history.generations import dating_of, generations_of, place_of, query_of
 from tinymlops.features.intake.statistics import describe
 from tinymlops.features.intake.taking_in import entity_keys
@@ -68,8 +67,6 @@ class Batch:
     """The quarantine that is released with it."""
     cursor: SourceCursor | None = None
     """How far a database of others was read with them; None to leave what was remembered."""
-    delays: dict[str, int] | None = None
-    """How long after their events new rows became known, as `delays_in` counts it."""
     begins: bool = False
     """Whether a generation begins, so that the earlier rows end."""
 
@@ -135,9 +132,6 @@ def _named(
     tx.put(_next_state(batch, place, state, base))
     if batch.cursor is not None:
         tx.put(batch.cursor)
-    measured = merged(tx, place, batch.delays or {}, batch.report.at)
-    if measured is not None:
-        tx.put(measured)
     stored = tx.insert(msgspec.structs.replace(report, sequence=tx.sequence(), generation=number))
     if file is not None:
         left_out = {"rows_without_time": batch.timeless.head(_KEPT_ROWS).to_list()} if len(batch.timeless) else {}

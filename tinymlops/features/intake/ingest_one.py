@@ -12,7 +12,6 @@ from tinymlops._widening import widened
 from tinymlops.errors import ConflictError
 from tinymlops.features.definitions import graph
 from tinymlops.features.history.connected import read_connection
-from tinymlops.features.history.freshness import delays_in, freshness_of
 from tinymlops.features.history.sources import read_source, with_times
 from tinymlops.features.history.storable import storable
 from tinymlops.features.history.stored import final_versions, live_segments, since_of, state_of, stored_rows
@@ -29,7 +28,6 @@ from tinymlops.features.intake.taking_in import (
     refuse_other_dating,
     refuse_other_rows,
     take_in,
-    tell_of_delay,
     tell_of_ids,
 )
 from tinymlops.records import Ingestion
@@ -183,16 +181,12 @@ def _attempt(
         kept=None if decision is None else decision.kept,
         settling=settling,
         cursor=cursor,
-        delays={}
-        if settling is not None
-        else delays_in(source, changes.rows, changes.again, at, first=state is None or not state.rows),
     )
     committed = commit(context, batch, before)
     if committed is not None and settling is None:
         if state is not None:
             tell_of_columns(context, source, rows, state)
         tell_of_ids(source, rows, changes)
-        tell_of_delay(source, freshness_of(context, source))
         if decision is not None:
             decision.tell()
     return committed

@@ -13,7 +13,6 @@ from tinymlops.features.compute.deletes import refuse_deletes
 from tinymlops.features.definitions import specs
 from tinymlops.features.definitions.specs import EntitySpec, SourceSpec
 from tinymlops.features.history.corrections import Commits
-from tinymlops.features.history.freshness import BIN_WIDTH, shortened_duration
 from tinymlops.features.history.generations import (
     Judgement,
     generations_of,
@@ -27,11 +26,9 @@ from tinymlops.features.intake.computable import require_computable
 from tinymlops.features.intake.row_wise import check_row_wise
 from tinymlops.features.join.record_times import delay_micros
 from tinymlops.kernels.records import NEVER, available_from
-from tinymlops.times import format_duration
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
-    from tinymlops.features.history.freshness import Freshness
     from tinymlops.records import SourceState
 
 __all__ = [
@@ -43,7 +40,6 @@ __all__ = [
     "refuse_other_dating",
     "refuse_other_rows",
     "take_in",
-    "tell_of_delay",
     "tell_of_ids",
     "with_event_time",
 ]
@@ -178,16 +174,6 @@ def tell_of_ids(source: SourceSpec, rows: pl.DataFrame, changes: Changes) -> Non
         f"source {source.name!r}: id={source.id!r} is not unique in what was read: {shown}{more}. Each row counts as a "
         "version of the event before it with that id; if they are events of their own, name another column or leave id out"
     )
-
-
-def tell_of_delay(source: SourceSpec, measured: Freshness) -> None:
-    """Warn if rows become known later than their source declares: they would count before anybody had them."""
-    if source.delay and measured.p95 is not None and measured.p95 > source.delay * BIN_WIDTH:
-        warn(
-            f"source {source.name!r} has delay={format_duration(source.delay)!r}, and of {measured.rows:,} rows one in 20 was "
-            f"known only {shortened_duration(measured.p95)} after its event or later: in training such rows count too early. "
-            f'Declare delay="{shortened_duration(measured.p95)}", or name the column of when a row became known: created="..."'
-        )
 
 
 def _available(context: Context, frame: pl.DataFrame, source: SourceSpec) -> tuple[pl.DataFrame, int]:

@@ -10,7 +10,6 @@ import msgspec
 from tinymlops.features.definitions.data_checks import checks_on
 from tinymlops.features.definitions.rules import in_code, shortened
 from tinymlops.features.definitions.specs import SourceSpec, ViewSpec
-from tinymlops.features.history.freshness import freshness_of, newest_event, shortened_duration
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.online.materialization import covered
 from tinymlops.features.online.pinned import VersionState, version_states
@@ -35,12 +34,6 @@ class SourceStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Stored, versions included."""
     ingested_at: datetime | None
     """When rows came last; None where none ever did."""
-    newest_event: datetime | None = None
-    """The greatest event time of its rows."""
-    delay_p50: float | None = None
-    """Seconds after its event in which a row became known, of half of the rows, as measured; None for too few."""
-    delay_p95: float | None = None
-    """As above, of 19 rows in 20."""
 
 
 class ViewStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,17 +75,8 @@ class WorkspaceStatus(msgspec.Struct, frozen=True, kw_only=True):
         return [self._sources(), self._views(), self._versions(), self._models()]
 
     def _sources(self) -> list[list[str]]:
-        rows = [
-            [
-                one.source,
-                f"{one.rows:,}",
-                _shown(one.ingested_at),
-                _shown(one.newest_event),
-                "-" if one.delay_p50 is None else f"{_span(one.delay_p50)}, {_span(one.delay_p95)}",
-            ]
-            for one in self.sources
-        ]
-        return [["source", "rows", "last rows", "newest event", "known after (p50, p95)"], *rows]
+        rows = [[one.source, f"{one.rows:,}", _shown(one.ingested_at)] for one in self.sources]
+        return [["source", "rows", "last rows"], *rows]
 
     def _views(self) -> list[list[str]]:
         rows = [
@@ -121,7 +105,7 @@ def status(context: Context, models: Models, planned: Plan | None) -> WorkspaceS
     """
     database, definitions = context.environment.database, context.definitions
     states = [
-        (source, database.get(SourceState, source=place_of(database, source.name)))
+        (source.name, database.get(SourceState, source=place_of(database, source.name)))
         for source in definitions.of(SourceSpec).values()
         if not source.row_wise
     ]
@@ -130,7 +114,14 @@ def status(context: Context, models: Models, planned: Plan | None) -> WorkspaceS
     return WorkspaceStatus(
         sequence=database.sequence(),
         changes=[str(change) for change in planned.changes if change.action != "keep"] if planned is not None else [],
-        sources=[_of_source(context, source, state) for source, state in states],
+        sources=[
+            SourceStatus(
+                source=name,
+                rows=0 if state is None else state.rows,
+                ingested_at=None if state is None else state.ingested_at,
+            )
+            for name, state in states
+        ],
         views=[
             ViewStatus(view=name, sequence=None if one is None else one.sequence, behind=behind.get(name, ""))
             for name, one in found
@@ -143,22 +134,6 @@ def status(context: Context, models: Models, planned: Plan | None) -> WorkspaceS
         },
         starved=starved_models(context, models),
     )
-
-
-def _of_source(context: Context, source: SourceSpec, state: SourceState | None) -> SourceStatus:
-    measured = freshness_of(context, source)
-    return SourceStatus(
-        source=source.name,
-        rows=0 if state is None else state.rows,
-        ingested_at=None if state is None else state.ingested_at,
-        newest_event=newest_event(state),
-        delay_p50=None if measured.p50 is None else measured.p50 / 1_000_000,
-        delay_p95=None if measured.p95 is None else measured.p95 / 1_000_000,
-    )
-
-
-def _span(seconds: float | None) -> str:
-    return "-" if seconds is None else shortened_duration(round(seconds * 1_000_000))
 
 
 def _up_to(sequence: int | None) -> str:

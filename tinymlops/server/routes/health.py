@@ -9,7 +9,7 @@ from tinymlops.errors import ConflictError, TinyMLOpsError
 from tinymlops.server.access import caller_of
 from tinymlops.server.errors import documented, unavailable
 from tinymlops.server.messages import Health
-from tinymlops.server.readiness import ages, require_ready, starved_of
+from tinymlops.server.readiness import require_ready, starved_of
 from tinymlops.server.route_class import OPEN
 from tinymlops.workspace import Workspace
 
@@ -36,11 +36,11 @@ def health_routes(ws: Workspace) -> list[HTTPRouteHandler]:
         """Say whether the models that aliases point at load, and the code here is the code that was applied.
 
         A model that a renamed or rebuilt source starves goes on answering, so it is named and does not count as a failure.
-        So do old rows: `ages` says how old they are. Where the server needs a token, names are told only with one.
+        Where the server needs a token, names are told only with one.
         """
         if caller_of(request) is not None:
             require_ready(ws)
-            return Health("ready", starved=starved_of(ws), ages=ages(ws))
+            return Health("ready", starved=starved_of(ws))
         try:
             require_ready(ws)
         except TinyMLOpsError as error:
