@@ -221,6 +221,7 @@ def invocations(tmp_path):
         ("client", "write"): [tmp_path / "tinymlops_client.py"],
         ("lint",): ["--replay", 10],
         ("ingest",): [],
+        ("connections", "check"): [],
         ("push",): ["clicks", '{"click_id": "a", "customer_id": 1, "at": "2024-02-01T00:00:00Z", "seconds": 2.5}'],
         ("materialize",): [],
         ("features", "online"): ["spending", ROW],

@@ -46,7 +46,10 @@ def test_an_unknown_setting_is_refused_with_the_near_match(tmp_path):
 def test_an_unknown_setting_that_is_near_to_none_is_refused_with_all_of_them(tmp_path):
     with pytest.raises(DefinitionError) as caught:
         read_config(write(tmp_path, "zebra = 1\n"))
-    assert caught.value.hint == "known names: data_dirs, lint, modules, sql, threads, trusted_types, workspace"
+    assert (
+        caught.value.hint
+        == "known names: connections, data_dirs, lint, modules, sql, threads, trusted_types, workspace"
+    )
 
 
 @pytest.mark.parametrize(

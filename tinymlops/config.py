@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -12,10 +13,22 @@ from tinymlops.errors import AccessError, DefinitionError, NotFoundError, near
 from tinymlops.owners import own_users, writers
 from tinymlops.times import parse_duration
 
-__all__ = ["FILE_NAME", "Allowed", "Config", "LintConfig", "SqlConfig", "find_config", "listing", "read_config"]
+__all__ = [
+    "FILE_NAME",
+    "Allowed",
+    "Config",
+    "ConnectionConfig",
+    "LintConfig",
+    "SqlConfig",
+    "find_config",
+    "listing",
+    "read_config",
+]
 
 FILE_NAME = "tinymlops.toml"
 _REPOSITORY = (".git", ".hg", ".jj")
+_CONNECTION = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_PASSWORD = re.compile(r"://[^/?#@]*:[^/?#]*@|[?&]password=")
 
 
 class SqlConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,6 +57,13 @@ class LintConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Findings that are no errors here, each with the reason."""
 
 
+class ConnectionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table `[connections.NAME]`: a database that sources read."""
+
+    url: str
+    """"env:SHOP_URL" or "file:secrets/shop": where its URL is. A URL without a password may stand here itself."""
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The settings in `tinymlops.toml`; relative paths start at its directory."""
 
@@ -70,6 +90,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The limits of one SELECT."""
     lint: LintConfig = LintConfig()
     """The settings of the leak linter."""
+    connections: dict[str, ConnectionConfig] = {}  # msgspec copies an empty default
+    """The databases that sources read, by the name that `source(connection=...)` says."""
 
 
 def read_config(root: Path) -> Config:
@@ -87,8 +109,7 @@ def read_config(root: Path) -> Config:
         config = msgspec.toml.decode(content, type=Config)
     except (msgspec.MsgspecError, ValueError) as error:
         place = str(error).rpartition("`$")[2].rstrip("`")
-        table = {".sql": SqlConfig, ".lint": LintConfig}.get(place, Allowed if ".allow" in place else Config)
-        known = table.__struct_fields__
+        known = _settings_at(place)
         unknown = str(error).partition("unknown field `")[2].partition("`")[0]
         raise DefinitionError(
             f"{path} cannot be used: {error}",
@@ -96,6 +117,15 @@ def read_config(root: Path) -> Config:
         ) from error
     _check(config, path)
     return config
+
+
+def _settings_at(place: str) -> tuple[str, ...]:
+    """Return the names of the settings that stand at a place of the file, as an error of msgspec names it."""
+    if place.startswith(".connections"):
+        return ConnectionConfig.__struct_fields__
+    if place in (".sql", ".lint"):
+        return (SqlConfig if place == ".sql" else LintConfig).__struct_fields__
+    return Allowed.__struct_fields__ if ".allow" in place else Config.__struct_fields__
 
 
 def find_config(start: Path) -> Path:
@@ -182,6 +212,8 @@ def _check(config: Config, path: Path) -> None:
                 f"{path} allows the finding {one.finding!r} without a reason",
                 hint='say why it is no leak: allow = [{finding = "auc:...", reason = "..."}]',
             )
+    for name, connection in config.connections.items():
+        _check_connection(name, connection, path)
     for name in ("timeout", "ingest_timeout"):
         try:
             parse_duration(getattr(config.sql, name), name=name)
@@ -193,3 +225,16 @@ def _check(config: Config, path: Path) -> None:
                 f"{path} lists {module!r}, which is not a module name",
                 hint='write it as an import does, such as modules = ["features"] or ["shop.features"]',
             )
+
+
+def _check_connection(name: str, connection: ConnectionConfig, path: Path) -> None:
+    if not _CONNECTION.fullmatch(name):
+        raise DefinitionError(
+            f"{path} has a connection {name!r}",
+            hint="name it by lowercase letters, digits, _ and -: [connections.shop]",
+        )
+    if _PASSWORD.search(connection.url):
+        raise DefinitionError(
+            f"{path} holds the password of connection {name!r}, and is a file that people share",
+            hint=f'write url = "env:{name.upper()}_URL" and set the variable, or url = "file:..." with a file of mode 0600',
+        )

@@ -37,6 +37,7 @@ class OpenWorkspace:
 
     def __init__(self, scope: Scope, root: Path, config: Config) -> None:
         from tinymlops.features.in_force import in_force
+        from tinymlops.features.law.connections import Connections
         from tinymlops.features.law.data_checks import Checks
         from tinymlops.registry.audit import Audit
         from tinymlops.registry.catalog import Catalog
@@ -60,6 +61,7 @@ class OpenWorkspace:
         self._readers = ReaderLog(scope)
         self.catalog = Catalog(scope)
         self.checks = Checks(self._context)
+        self.connections = Connections(self._context)
         self.runs = Runs(scope)
         self.models = Models(scope)
         self.tokens = Tokens(scope, self._readers)

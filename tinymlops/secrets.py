@@ -13,7 +13,7 @@ from typing import NoReturn
 from tinymlops.errors import AccessError, DataError, DefinitionError, NotFoundError
 from tinymlops.owners import own_users
 
-__all__ = ["Secret", "read_secret", "read_secret_file", "without_credentials", "without_secrets"]
+__all__ = ["Secret", "hide", "read_secret", "read_secret_file", "without_credentials", "without_secrets"]
 
 _HIDDEN = "<secret>"
 _LARGEST = 65_536
@@ -136,6 +136,12 @@ def read_secret_file(path: Path) -> Secret:
     secret = _checked(text.removesuffix("\n").removesuffix("\r"), str(path))
     _from_files.add(secret.reveal())
     return secret
+
+
+def hide(value: str) -> None:
+    """Let `without_secrets` leave a text out from now on, such as the password in a URL; a short one stays in sight."""
+    if len(value) >= _SHORTEST:
+        _from_files.add(value)
 
 
 def without_secrets(text: str, environment: Mapping[str, str] = os.environ) -> str:

@@ -14,7 +14,16 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from tinymlops.errors import AccessError, DataError, DefinitionError, TinyMLOpsError, near
+from tinymlops.errors import (
+    AccessError,
+    DataError,
+    DefinitionError,
+    MissingDependencyError,
+    NotFoundError,
+    TinyMLOpsError,
+    UnavailableError,
+    near,
+)
 from tinymlops.features.compute.aggregates import compute
 from tinymlops.features.compute.arranged import history_of
 from tinymlops.features.compute.rules import require_fits
@@ -32,6 +41,7 @@ from tinymlops.features.definitions.specs import (
     TrainingSetSpec,
     ViewSpec,
 )
+from tinymlops.features.history.connected import columns_of
 from tinymlops.features.history.sources import SYSTEM, with_times
 from tinymlops.features.history.storable import storable
 from tinymlops.features.history.stored import state_of
@@ -287,15 +297,18 @@ class _Known:
             return None
         try:
             frame = self._frame(source)
-        except (OSError, DataError, pl.exceptions.ComputeError) as error:  # a file that does not exist yet
-            said = error.message if isinstance(error, DataError) else str(error)
-            self.notes.append(f"the columns of source {source.name} are checked when it is ingested: {said}")
+        # A file that does not exist yet, or a database that is not reached from here.
+        except (OSError, DataError, UnavailableError, NotFoundError, pl.exceptions.ComputeError) as error:
+            self._note(source, error.message if isinstance(error, TinyMLOpsError) else str(error))
             return None
         except pl.exceptions.PolarsError as error:
             raise DefinitionError(
                 f"source {source.name!r} cannot be computed: {error}", hint="correct its columns and their types"
             ) from error
-        except (DefinitionError, AccessError) as error:
+        except (DefinitionError, AccessError, MissingDependencyError) as error:
+            if source.via == "connection" and not isinstance(error, DefinitionError):
+                self._note(source, error.message)
+                return None
             raise type(error)(f"source {source.name!r}: {error.message}", hint=error.hint) from error
         if frame is None:
             return None
@@ -309,14 +322,24 @@ class _Known:
             )
         return frame
 
+    def _note(self, source: SourceSpec, said: str) -> None:
+        self.notes.append(f"the columns of source {source.name} are checked when it is ingested: {said}")
+
     def _frame(self, source: SourceSpec) -> pl.DataFrame | None:
         if source.via == "push":
             return pl.DataFrame(schema={name: parse_dtype(dtype) for name, dtype in source.columns.items()})
+        if source.via == "connection":
+            columns = columns_of(self._context, source)
+            return self._stored(source) if columns is None else pl.DataFrame(schema=columns)
         inputs = {name: self._input(source, name) for name in source.inputs}
         if source.sql is not None:
             return pl.DataFrame(schema=self._context.query_columns(source.sql, inputs))
         if _is_lazy(self._context.functions[key_of(source)]):
             return self._lazy(source, inputs)
+        return self._stored(source)
+
+    def _stored(self, source: SourceSpec) -> pl.DataFrame | None:
+        """Return the columns of rows that were ingested by this definition."""
         state = state_of(self._context, source.name)
         if state is None or state.definition != specs.fingerprint(source):
             self.notes.append(f"the columns of source {source.name} are checked when it is ingested")

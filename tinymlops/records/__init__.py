@@ -10,6 +10,7 @@ from tinymlops.records.accesses import Access
 from tinymlops.records.arrivals import ArrivalLag
 from tinymlops.records.audit import AuditEntry, AuditHead
 from tinymlops.records.checks import CheckResult, Quarantine
+from tinymlops.records.connections import SourceCursor
 from tinymlops.records.counters import Counter
 from tinymlops.records.datasets import Dataset, DatasetPart
 from tinymlops.records.definitions import Definition, Mark, Note
@@ -100,6 +101,7 @@ __all__ = [
     "Schema",
     "Segment",
     "Signature",
+    "SourceCursor",
     "SourceState",
     "StreamPosition",
     "Token",
@@ -161,5 +163,6 @@ TABLES: tuple[type[Record], ...] = (
     JobAttempt,
     JobLog,
     OutboxMessage,
+    SourceCursor,
 )
 """Every record, in the order in which the migrations create their tables."""

@@ -1,4 +1,4 @@
-"""Step 12 of the schema: jobs, their runs and attempts, and messages that tell of them."""
+"""Step 13 of the schema: jobs, their runs and attempts, and messages that tell of them."""
 
 from __future__ import annotations
 

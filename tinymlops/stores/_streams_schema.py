@@ -1,4 +1,4 @@
-"""A part of step 12 of the schema: how far files are read that are followed, lines that were left out, and how late rows come."""
+"""Step 12 of the schema: how far files are read that are followed, lines that were left out, and how late rows come."""
 
 from __future__ import annotations
 

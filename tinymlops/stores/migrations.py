@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from tinymlops.errors import ConflictError
+from tinymlops.stores._connections_schema import add_connections
 from tinymlops.stores._jobs_schema import add_jobs
 from tinymlops.stores._streams_schema import add_streams
 from tinymlops.stores._tracking_schema import add_tracking
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 13
+SCHEMA_VERSION = 14
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -66,7 +67,7 @@ def refuse_second_sqlite() -> None:
             )
 
 
-def _steps() -> Migrations:  # noqa: C901 - a function a step
+def _steps() -> Migrations:
     from sqlite_utils import Migrations
 
     steps = Migrations("tinymlops")
@@ -129,6 +130,7 @@ def _steps() -> Migrations:  # noqa: C901 - a function a step
 
     steps(name="m012_streams")(add_streams)
     steps(name="m013_jobs")(add_jobs)
+    steps(name="m014_connections")(add_connections)
 
     return steps
 

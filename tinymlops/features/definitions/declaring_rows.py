@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, Unpack
 
+from tinymlops.features.definitions.connection_options import ConnectionOptions
 from tinymlops.features.definitions.data_checks import Check, check_of
 from tinymlops.features.definitions.declared import Declared
 from tinymlops.features.definitions.nouns import FeatureView, Source, check_name
@@ -42,6 +43,9 @@ class DeclaresRows(Declared):
         keys: Mapping[str, str] | None = None,
         cursor: str | None = None,
         lookback: str | timedelta | None = None,
+        connection: str | None = None,
+        overlap: str | timedelta | None = None,
+        snapshot_deletes: bool = False,
         known: Literal["observed", "latest"] | None = None,
         was: str | None = None,
         **about: Unpack[AboutOptions],
@@ -65,6 +69,11 @@ class DeclaresRows(Declared):
                 default `created`, or else `timestamp`. It is called with None at first, and then with the greatest
                 cursor in history less the lookback. It needs `id`.
             lookback: How far `since` goes back, for rows that came late; by default "1d".
+            connection: The database that the rows are in, as `tinymlops.toml` names it: the function returns the name of a
+                table, or one SELECT in the database's language. With `cursor=` and `id=` a read takes what is new only.
+            overlap: With a connection: how far each read goes back before what the last one saw, for rows whose cursor
+                is not the database's own time; by default "1d".
+            snapshot_deletes: With a connection and `id=`: read all ids each time, and store a delete for rows that are gone.
             known: How corrections count where there is no `created`. "observed", the default: a changed row counts from
                 the ingest that brought it, so a correction never rewrites what a past row saw, and the rows that first
                 bring an id count from their event times. "latest": the final version counts, whenever it came.
@@ -79,9 +88,12 @@ class DeclaresRows(Declared):
             ConflictError: If the project has another definition of this name.
         """
         options = SourceOptions(timestamp, id, created, delay, tz, ambiguous, date_means, keys, known)
+        database = ConnectionOptions(connection, overlap, snapshot_deletes)
 
         def declare(function: Callable[P, R]) -> Source[P, R]:
-            spec = source_spec(function, options, about, static=static, cursor=cursor, lookback=lookback)
+            spec = source_spec(
+                function, options, about, static=static, cursor=cursor, lookback=lookback, database=database
+            )
             return self._add(Source(function, spec, was=None if was is None else check_name(was, "source")), "source")
 
         return declare

@@ -12,6 +12,7 @@ from tinymlops.errors import DefinitionError
 from tinymlops.features.definitions.about import about_of
 from tinymlops.features.definitions.class_views import read_class
 from tinymlops.features.definitions.code import reference_of
+from tinymlops.features.definitions.connection_options import ConnectionOptions, check_connection_text, connected
 from tinymlops.features.definitions.expressions import (
     Aggregate,
     Features,
@@ -55,6 +56,7 @@ def source_spec(
     static: bool,
     cursor: str | None,
     lookback: str | timedelta | None,
+    database: ConnectionOptions,
 ) -> SourceSpec:
     """Return the definition of a source; the arguments are those of `project.source`.
 
@@ -69,7 +71,17 @@ def source_spec(
             f"source {function.__name__!r} takes {', '.join(parameters)}",
             hint="a source takes nothing, or `since`; rows made from other sources are a @project.transformation",
         )
-    via, sql, columns = _how_rows_come(function, hints["return"], takes_since=takes_since)
+    if database.connection is not None:
+        check_connection_text(function.__name__, hints["return"], parameters=bool(parameters))
+        via, sql, columns = "connection", None, dict[str, str]()
+    elif database.overlap is not None or database.snapshot_deletes:
+        given = "snapshot_deletes" if database.overlap is None else "overlap"
+        raise DefinitionError(
+            f"source {function.__name__!r} has {given} and no connection",
+            hint='name the database of its rows, connection="shop", or leave it out',
+        )
+    else:
+        via, sql, columns = _how_rows_come(function, hints["return"], takes_since=takes_since)
     spec = SourceSpec(
         name=function.__name__,
         via=via,
@@ -83,6 +95,11 @@ def source_spec(
     )
     if via == "push":
         check_pushed(spec)
+    if database.connection is not None:
+        query = _sql_of(function, hints["return"], arguments=0)
+        spec = msgspec.structs.replace(spec, connection=database.connection, query=query)
+        read = connected(spec, database, cursor=cursor, lookback=lookback)
+        return msgspec.structs.replace(spec, known=known_of(spec, options.known), **read)
     column, span = incremental(spec, cursor=cursor, lookback=lookback)
     return msgspec.structs.replace(spec, cursor=column, lookback=span, known=known_of(spec, options.known))
 

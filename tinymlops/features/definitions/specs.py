@@ -103,7 +103,7 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True, tag="source", tag_fi
 
     name: str
     via: str
-    """`sql`, `function` or `push`."""
+    """`sql`, `function`, `push` or `connection`."""
     timestamp: str | None
     """Event-time column; null for a static source."""
     id: str | None = None
@@ -128,14 +128,20 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True, tag="source", tag_fi
     """For a rebuilt transformation: microseconds after which online reads refuse its rows."""
     takes_since: bool = False
     cursor: str | None = None
-    """For a function that takes `since`: the column of times that it is compared with."""
+    """For a function that takes `since`, or a connection: the column of times that says which rows are new."""
     lookback: int = 0
-    """Microseconds from `since` to the greatest cursor in history."""
+    """Microseconds that a read goes back before the greatest cursor of the one before."""
     code: CodeReference | None = None
     description: str = ""
     about: About | msgspec.UnsetType = msgspec.UNSET
     known: Literal["observed"] | msgspec.UnsetType = msgspec.UNSET
     """Unset for definitions from before there was a choice; `knowledge` resolves it."""
+    connection: str | msgspec.UnsetType = msgspec.UNSET
+    """For rows in a database of others: the name of its connection in `tinymlops.toml`."""
+    query: str | msgspec.UnsetType = msgspec.UNSET
+    """What is read of it: the name of a table, or a SELECT in its language."""
+    snapshot_deletes: bool | msgspec.UnsetType = msgspec.UNSET
+    """Whether each read looks for rows that are no longer there."""
 
     @property
     def knowledge(self) -> Known:

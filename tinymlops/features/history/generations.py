@@ -70,6 +70,8 @@ def query_of(source: SourceSpec) -> str:
     """Return the digest of the SQL or the function of a source; empty for a source of pushes."""
     if source.sql is not None:
         return hashlib.sha256(source.sql.encode()).hexdigest()
+    if isinstance(source.query, str):
+        return hashlib.sha256(source.query.encode()).hexdigest()
     return "" if source.code is None else source.code.digest
 
 

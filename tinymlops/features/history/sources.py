@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tinymlops.errors import DataError, near
+from tinymlops.features.history.connected import read_connection
 from tinymlops.features.history.storable import event_times, require_answerable, storable
 from tinymlops.features.history.user_code import reading
 from tinymlops.features.join.record_times import delay_micros
@@ -31,7 +32,7 @@ SYSTEM = ("__event", "__created", "__sequence", "__deleted")
 
 
 def read_source(context: Context, source: SourceSpec, *, since: datetime | None = None) -> pl.DataFrame:
-    """Read a source's rows from their origin: run its SQL or call its function.
+    """Read a source's rows from their origin: run its SQL, call its function, or read all rows of its database.
 
     Args:
         context: The workspace's state.
@@ -46,6 +47,8 @@ def read_source(context: Context, source: SourceSpec, *, since: datetime | None 
             f"source {source.name!r} takes pushes and cannot be ingested", hint=f"ws.push({source.name!r}, rows)"
         )
     with reading(source, context.root):
+        if source.via == "connection":
+            return storable(read_connection(context, source).frame, source)
         if source.sql is not None:
             return storable(context.query(source.sql, name=source.name), source)
         function = context.function(source)

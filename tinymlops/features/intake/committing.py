@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.specs import SourceSpec
     from tinymlops.features.intake.quarantine import Kept, Settling
-    from tinymlops.records import Quarantine
+    from tinymlops.records import Quarantine, SourceCursor
     from tinymlops.registry.arrivals import Lags
     from tinymlops.stores.segments import SegmentFile
     from tinymlops.stores.transaction import Transaction
@@ -66,6 +66,8 @@ class Batch:
     """What the checks on the batch leave to be written with it."""
     settling: Settling | None = None
     """The quarantine that is released with it."""
+    cursor: SourceCursor | None = None
+    """How far a database of others was read with them; None to leave what was remembered."""
     begins: bool = False
     """Whether a generation begins, so that the earlier rows end."""
 
@@ -130,6 +132,8 @@ def _named(
     note_arrivals(tx, place, _lags(batch, state), to_micros(report.at))
     number = _put_generation(tx, batch, place, state)
     tx.put(_next_state(batch, place, state, base))
+    if batch.cursor is not None:
+        tx.put(batch.cursor)
     stored = tx.insert(msgspec.structs.replace(report, sequence=tx.sequence(), generation=number))
     if file is not None:
         left_out = {"rows_without_time": batch.timeless.head(_KEPT_ROWS).to_list()} if len(batch.timeless) else {}

@@ -11,9 +11,11 @@ import polars as pl
 from tinymlops._widening import widened
 from tinymlops.errors import ConflictError
 from tinymlops.features.definitions import graph
+from tinymlops.features.history.connected import read_connection
 from tinymlops.features.history.sources import read_source, with_times
 from tinymlops.features.history.storable import storable
-from tinymlops.features.history.stored import live_segments, since_of, state_of, stored_rows
+from tinymlops.features.history.stored import final_versions, live_segments, since_of, state_of, stored_rows
+from tinymlops.features.history.user_code import reading
 from tinymlops.features.intake.changes import Changes, compared, first, in_order, own_schema
 from tinymlops.features.intake.committing import Batch, commit
 from tinymlops.features.intake.fitting import fitted, tell_of_columns
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from tinymlops.features.definitions.specs import SourceSpec
     from tinymlops.features.intake.looking import Decision
     from tinymlops.features.intake.quarantine import Settling
-    from tinymlops.records import SourceState
+    from tinymlops.records import SourceCursor, SourceState
 
 __all__ = ["busy", "ingest", "take_released"]
 
@@ -111,11 +113,26 @@ class _Read(NamedTuple):
     """Every id at the source, if it was read in full."""
     settling: Settling | None = None
     """The quarantine that they come from; None for rows of the source."""
+    cursor: SourceCursor | None = None
+    """How far the database that they are in is read with them."""
 
 
 def _read(context: Context, source: SourceSpec, *, full: bool) -> _Read:
+    if source.via == "connection":
+        with reading(source, context.root):
+            stored = partial(_ids_of_now, context, source)
+            read = read_connection(context, source, state_of(context, source.name), full=full, stored=stored)
+            frame = with_times(storable(read.frame, source), source)
+        return _Read(frame, read.present, cursor=read.cursor)
     frame = with_times(read_source(context, source, since=None if full else since_of(context, source)), source)
     return _Read(frame, frame[source.id] if full and source.id else None)
+
+
+def _ids_of_now(context: Context, source: SourceSpec) -> pl.Series:
+    """Return the ids of the rows that count now."""
+    assert source.id is not None, "asked where all ids are read"
+    rows = final_versions(stored_rows(context, source.name, [source.id]), source)
+    return rows.filter(~pl.col("__deleted"))[source.id]
 
 
 def _attempt(
@@ -128,7 +145,7 @@ def _attempt(
     before = live_segments(context, source.name)
     state, judged = state_of(context, source.name), judged_now(context, source)
     refuse_other_dating(source, judged)
-    frame, present, settling = read()
+    frame, present, settling, cursor = read()
     taken = take_in(context, source, frame)
     rows = fitted(context, source, taken.rows, state)
     at = context.clock()
@@ -163,6 +180,7 @@ def _attempt(
         timeless=taken.timeless,
         kept=None if decision is None else decision.kept,
         settling=settling,
+        cursor=cursor,
     )
     committed = commit(context, batch, before)
     if committed is not None and settling is None:

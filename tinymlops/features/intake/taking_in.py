@@ -119,7 +119,7 @@ def refuse_other_rows(source: SourceSpec, changes: Changes, rows: pl.DataFrame) 
     else:
         return
     raise DataError(
-        f"source {source.name!r} is read by another {'query' if source.sql is not None else 'function'} now, and {what}",
+        f"source {source.name!r} is read by another {'function' if source.via == 'function' else 'query'} now, and {what}",
         hint=f"these are not corrections: {how_to_rebuild(source.name)}",
     )
 
