@@ -202,6 +202,19 @@ def test_a_file_that_was_rotated_away_and_not_replaced(ws, file):
     assert stored(ws) == [0, 1, 2]
 
 
+def test_a_link_that_points_at_another_file_now(ws, file):
+    first, second = file.with_name("monday"), file.with_name("tuesday")
+    first.write_text(lines(0, 2))
+    file.symlink_to(first)
+    ws.follow("clicks", file, once=True)
+    append(first, lines(2, 3))
+    second.write_text(lines(3, 5))
+    file.unlink()
+    file.symlink_to(second)
+    ws.follow("clicks", file, once=True)
+    assert stored(ws) == [*range(5)]
+
+
 def test_a_lost_file_is_told(ws, file):
     file.write_text(lines(0, 2))
     ws.follow("clicks", file, once=True)

@@ -12,14 +12,11 @@ import stat
 import time
 from collections import deque
 from glob import escape
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tinymlops._warn import warn
 from tinymlops.errors import AccessError, DataError, NotFoundError
 from tinymlops.features.intake.line_input import CHUNK, EDGE, Known, Lines, Place
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 __all__ = ["Tail"]
 
@@ -160,8 +157,8 @@ class Tail:
 
     def _open_likely(self, known: Known) -> bool:
         """Open the file that was read by another name, or a copy of it."""
-        siblings = sorted(_siblings(self.path), key=lambda one: (_identity(one[0]) != known[:2], -one[0].st_mtime_ns))
-        return any(self._open(path, known) for _, path in siblings)
+        siblings = sorted(_siblings(self.path), key=lambda one: -one[0].st_mtime_ns)
+        return any(self._open(path, known) for path in (*_same(self.path, known), *(path for _, path in siblings)))
 
     def _open(self, path: Path, known: Known) -> bool:
         """Open a file if it is the one that was read."""
@@ -261,6 +258,14 @@ def _siblings(path: Path) -> list[tuple[os.stat_result, Path]]:
         if one != path and now is not None and stat.S_ISREG(now.st_mode) and os.access(one, os.R_OK):
             found.append((now, one))
     return found
+
+
+def _same(path: Path, known: Known) -> list[Path]:
+    """Return the file that was read, whatever its name, if it is in the directory of a file or of what that links to."""
+    folders = {path.parent, path.resolve().parent}
+    entries = [Path(entry.path) for folder in folders if folder.is_dir() for entry in os.scandir(folder)]
+    found = [(one, _stat(one)) for one in entries]
+    return [one for one, now in found if now is not None and _identity(now) == known[:2] and stat.S_ISREG(now.st_mode)]
 
 
 def _age(found: os.stat_result) -> tuple[int, int]:
