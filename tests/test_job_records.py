@@ -376,6 +376,12 @@ def test_what_a_person_does_is_in_the_audit_log(ws):
     assert sorted(done) == sorted(["job.start", "job.rerun", "job.pause", "job.resume", "job.backfill"])
 
 
+def test_a_state_that_there_is_not_is_refused(ws):
+    with pytest.raises(tm.DataError, match="'faild' is not a state of a run") as told:
+        ws.jobs.history(state="faild")
+    assert "failed" in told.value.hint
+
+
 def test_runs_are_tables_of_sql(ws):
     jobs = seen(ws, hourly())
     ws.jobs.start("orders")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["BACKFILL", "BY_HAND", "JobRows", "waiting_run"]
 
 BACKFILL, BY_HAND = "backfill", "by hand"
+_STATES = ("waiting", "running", "succeeded", "failed", "skipped")
 _LONGEST_BACKFILL = 100_000
 
 
@@ -66,7 +67,12 @@ class JobRows:
             job: Of this one; None for all.
             state: Only `waiting`, `running`, `succeeded`, `failed` or `skipped`.
             limit: At most so many; None for all.
+
+        Raises:
+            DataError: If there is no such state, with the near match.
         """
+        if state is not None and state not in _STATES:
+            raise DataError(f"{state!r} is not a state of a run", hint=near(state, _STATES))
         where = {name: value for name, value in (("job", job), ("state", state)) if value is not None}
         return self._database.list(JobRun, where=where, order="-due", limit=limit)
 
