@@ -1,6 +1,8 @@
 """Sources in PostgreSQL: one snapshot a read, no row lost that commits late, and errors that tell no secret."""
 
 import json
+import os
+import signal
 import threading
 import time
 import traceback
@@ -412,7 +414,9 @@ def test_a_statement_beyond_the_limit_is_ended(shop, tmp_path):
         file.write('[sql]\ningest_timeout = "1s"\n')
     with tm.connect(tmp_path / "other.tm", create=True) as ws:
         ws.apply(project)
-        with pytest.raises(DataError, match="took longer than the limit") as raised:
+        with pytest.raises(
+            DataError, match="ended the statement: canceling statement due to statement timeout"
+        ) as raised:
             ws.ingest()
         assert "ingest_timeout" in raised.value.hint
 
@@ -447,6 +451,24 @@ def test_a_server_that_goes_away_in_the_middle_leaves_nothing_half_done(shop, se
     assert database_of(ws).rows("select count(*) from source_cursors") == [(0,)]
     put(sql, 2, 3)
     assert ws.ingest()[0].rows_new == 3
+
+
+def test_ctrl_c_ends_a_read_at_the_server_too(shop, server, sql):
+    put(sql, 1)
+    ws = shop("select o.*, pg_sleep(20)::text as slow from orders o")
+    active = "select pid from pg_stat_activity where state = 'active' and usename = 'reader'"
+
+    def interrupt():
+        with server.connected() as mine:
+            while not mine(active):
+                time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        ws.ingest()
+    assert sql(active) == []
+    assert stored(ws) == 0
 
 
 def test_a_server_that_is_killed_and_comes_back_is_read_on(shop, server, sql):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from tinymlops.connectors.connector import Read, Server
@@ -14,7 +16,7 @@ from tinymlops.connectors.queries import quoted, relation, table_of
 from tinymlops.errors import DefinitionError, MissingDependencyError, near
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import polars as pl
 
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
     from tinymlops.connectors.connector import Asked
 
 __all__ = ["PostgreSQL"]
+
+R = TypeVar("R")
+_LOOK = 0.1
+"""Seconds between two looks for Ctrl-C."""
 
 _SETTINGS = {
     "application_name": "tinymlops",
@@ -47,9 +53,45 @@ class PostgreSQL:
 
     def __init__(self, address: Address, *, timeout: int) -> None:
         self._address, self._timeout = address, timeout
+        self._open: Any = None
 
     def read(self, asked: Asked) -> Read:
         """Read rows in one snapshot; see `Connector`."""
+        return self._aside(partial(self._read, asked))
+
+    def columns(self, text: str, times: Sequence[str] = ()) -> Mapping[str, pl.DataType | None]:
+        """Return the columns of a table or a SELECT; see `Connector`."""
+        del times  # it has types for them
+        return self._aside(partial(self._columns, text))
+
+    def server(self) -> Server:
+        """Reach the server; see `Connector`."""
+        return self._aside(self._server)
+
+    def _aside(self, work: Callable[[], R]) -> R:
+        """Do what waits for the server in a thread, and let Ctrl-C end it there too.
+
+        In the main thread the driver would take Ctrl-C for itself, tell it as a failure of the statement, and leave a
+        handler behind that does not wake other waits.
+        """
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(work)
+            try:
+                while not wait([done], _LOOK).done:
+                    pass
+            except KeyboardInterrupt:
+                while not wait([done], _LOOK).done:  # it may be between two statements
+                    self._cancel()
+                raise
+        return done.result()
+
+    def _cancel(self) -> None:
+        cursor = self._open
+        if cursor is not None:
+            with suppress(_driver().Error):
+                cursor.adbc_cancel()
+
+    def _read(self, asked: Asked) -> Read:
         from_clause = relation(asked.text)
         with self._cursor() as cursor:
             # Before the snapshot: what is open now and not in it, or begins later, has a later start than the floor.
@@ -66,15 +108,12 @@ class PostgreSQL:
             return Read(frame, ids, None)
         return Read(frame, ids, floor.micros, floor.unknown, floor.hint)
 
-    def columns(self, text: str, times: Sequence[str] = ()) -> Mapping[str, pl.DataType | None]:
-        """Return the columns of a table or a SELECT; see `Connector`."""
-        del times  # it has types for them
+    def _columns(self, text: str) -> Mapping[str, pl.DataType | None]:
         with self._cursor() as cursor, self._telling(cursor, text, []):
             self._begin(cursor, "UTC")
             return dict(_frame(cursor, f"select * from {relation(text)} limit 0").schema)
 
-    def server(self) -> Server:
-        """Reach the server; see `Connector`."""
+    def _server(self) -> Server:
         with self._cursor() as cursor, self._telling(cursor, "", []):
             ((version, user),) = _rows(cursor, "select current_setting('server_version'), current_user::text")
             floor = floor_of(lambda sql: _rows(cursor, sql))
@@ -99,8 +138,10 @@ class PostgreSQL:
             raise failed  # outside, so that a traceback does not show the driver's own words
         cursor = connection.cursor()
         try:
+            self._open = cursor
             yield cursor
         finally:
+            self._open = None
             for one in (cursor, connection):
                 with suppress(dbapi.Error):
                     one.close()

@@ -58,8 +58,9 @@ def refused(address: Address, state: str | None, said: str) -> TinyMLOpsError:
     where = f"connection {address.name!r}"
     if state == "57014":
         return DataError(
-            f"{where} took longer than the limit and was ended: {reason}",
-            hint="set ingest_timeout in the table [sql] of tinymlops.toml, or give the cursor column an index",
+            f"{where}: the server ended the statement: {reason}",
+            hint="it may take as long as ingest_timeout in the table [sql] of tinymlops.toml says; an index on the cursor's "
+            "column makes it short",
         )
     if state is None or state.startswith(_GONE):
         return UnavailableError(
