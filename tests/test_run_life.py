@@ -1,6 +1,7 @@
 """The life of a run: it goes on, is lost with its process, resumed by one process at a time, trashed and deleted."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -126,7 +127,7 @@ def test_a_program_whose_points_cannot_be_written_ends_and_says_so(path):
     )
     with process(code, path, 10, "flush", stderr=subprocess.PIPE) as child:
         _, said = child.communicate(timeout=60)
-        assert "1 points of runs could not be logged" in said
+        assert re.search(r"\d points of runs could not be logged", said)
 
 
 def test_a_program_that_handles_sigterm_keeps_its_handler(path):

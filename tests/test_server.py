@@ -376,7 +376,9 @@ def test_an_unknown_model_has_nothing_to_show(client):
 
 def test_a_server_is_up_and_ready(client):
     assert client.get("/healthz").json() == {"status": "up"}
-    assert client.get("/readyz").json() == {"status": "ready"}
+    ready = client.get("/readyz").json()
+    assert ready["status"] == "ready"
+    assert ready["ages"].keys() >= {"orders", "visits"}
 
 
 def test_a_damaged_model_makes_it_unready_and_is_named(client, served):

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from inside import database_of
 
@@ -35,6 +35,7 @@ def test_integers_are_counted_as_a_plain_loop_counts_them(values):
     assert sum(found.histogram) == len(known)
 
 
+@example([0.0, 1e-310])
 @given(st.lists(st.none() | st.floats(), min_size=1, max_size=60))
 def test_floats_of_any_size_are_described_by_the_finite_ones(values):
     found = of(values, dtype=pl.Float64)

@@ -122,7 +122,7 @@ def _mean(values: pl.Series) -> float | None:
 def _histogram(numbers: pl.Series, low: float, high: float) -> list[int]:
     """Count numbers in bins of one width; one bin where there is no width, or none that a float can hold."""
     width = (high - low) / _BINS
-    if not 0 < width < float("inf"):
+    if not 0 < width < float("inf") or 1 / width == float("inf"):  # Polars divides by its reciprocal
         return [len(numbers)]
     places = ((numbers - low) / width).clip(0, _BINS - 1).cast(pl.Int64)
     counts = dict(places.alias("value").value_counts().iter_rows())
