@@ -517,11 +517,23 @@ def _database_of(path):
 
 
 def _records(connection):
-    """Return table to rows, without what later schemas added: it stands from the checksums on."""
-    found = {}
-    for (table,) in connection.execute("SELECT name FROM pragma_table_list WHERE strict").fetchall():
+    """Return table to rows, without what later schemas added: it stands from the checksums on.
+
+    Metrics of runs were a table of points, and a column of runs with the last values; they are chunks since schema 11.
+    """
+    tables = [name for (name,) in connection.execute("SELECT name FROM pragma_table_list WHERE strict")]
+    points = "metrics" if "metrics" in tables else "metric_chunks"
+    columns_of_points = "run, name, step, value, at"
+    found = {"points": connection.execute(f"SELECT {columns_of_points} FROM {points} ORDER BY 1, 2, 3, 5").fetchall()}
+    for table in tables:
+        if table == "metrics":
+            continue
         columns = [name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))]
-        names = ", ".join(f'"{name}"' for name in takewhile(lambda name: name != "check_", columns))
+        names = ", ".join(
+            f'"{name}"'
+            for name in takewhile(lambda name: name != "check_", columns)
+            if (table, name) != ("runs", "metrics")
+        )
         added = "WHERE name NOT IN ('commits', 'schema')" if table == "counters" else ""
         found[table] = connection.execute(f'SELECT {names} FROM "{table}" {added} ORDER BY {names}').fetchall()
     return found
