@@ -12,6 +12,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from tinymlops.stores.locks import is_held
 from tinymlops.stores.publish import unwritable
 
 if TYPE_CHECKING:
@@ -62,17 +63,7 @@ class JobFiles:
 
     def is_held(self, attempt: int) -> bool:
         """Return whether somebody lives who works on an attempt."""
-        try:
-            descriptor = os.open(self._lock(attempt), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        finally:
-            os.close(descriptor)
-        return False
+        return is_held(self._lock(attempt))
 
     def process_of(self, attempt: int) -> int | None:
         """Return the process group of an attempt that is held; None if it was not written down."""

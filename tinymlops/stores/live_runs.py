@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tinymlops.errors import ConflictError
+from tinymlops.stores.locks import is_held
 from tinymlops.stores.publish import unwritable
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class LiveRuns:
     def _is_lost(self, run: Run, clock: Clock) -> bool:
         if run.origin == HTTP and run.session == 0:
             return clock() - (run.seen_at or run.started_at) > _SILENCE
-        return run.id not in self._held and not self._is_held(run.id)
+        return run.id not in self._held and not is_held(self._directory / run.id)
 
     def _acquire(self, run: str) -> int:
         path, holder = self._directory / run, ""
@@ -126,19 +127,6 @@ class LiveRuns:
         os.truncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         return True
-
-    def _is_held(self, run: str) -> bool:
-        try:
-            descriptor = os.open(self._directory / run, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        finally:
-            os.close(descriptor)
-        return False
 
     def _drop(self) -> None:
         """Close a parent's descriptors in its fork, which would otherwise keep the locks when the parent dies."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["FileLock"]
+__all__ = ["FileLock", "is_held"]
 
 _FIRST_WAIT = 0.000_05
 _LONGEST_WAIT = 0.001
@@ -170,6 +170,21 @@ class FileLock:
             with suppress(OSError):
                 os.close(descriptor)
         self._open.clear()
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock of a file alone; one that is not there is not held."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 class _Held(threading.local):

@@ -10,7 +10,7 @@ import polars as pl
 from tinymlops.features.compute.arranged import available_at, numbered
 from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.specs import OnDemandSpec, SourceSpec, TrainingSetSpec
-from tinymlops.features.history.stored import current_rows, has_several, stored_rows
+from tinymlops.features.history.stored import current_rows, stored_rows
 from tinymlops.kernels.asof import latest
 from tinymlops.kernels.records import NEVER, arrange
 
@@ -42,7 +42,7 @@ def spine_of(context: Context, training_set: TrainingSetSpec, *, as_of: int, fie
     if not fields_as_known or source.id is None or not wanted:
         return spine
     versions = stored_rows(context, training_set.spine, as_of=as_of, role="spine").filter(~pl.col("__deleted"))
-    if not has_several(versions[source.id]):
+    if not versions[source.id].drop_nulls().is_duplicated().any():
         return spine
     return _with_fields(spine, versions, source, wanted)
 

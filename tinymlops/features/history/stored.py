@@ -33,7 +33,6 @@ __all__ = [
     "Rebuilt",
     "current_rows",
     "final_versions",
-    "has_several",
     "known_columns",
     "live_segments",
     "newest_progress",
@@ -225,22 +224,10 @@ def final_versions(rows: pl.DataFrame, source: SourceSpec) -> pl.DataFrame:
     """
     import polars as pl
 
-    if source.id is not None and has_several(rows[source.id]):
+    if source.id is not None and rows[source.id].drop_nulls().is_duplicated().any():
         final = rows.sort("__created", "__sequence", nulls_last=False).unique(source.id, keep="last")
         rows = pl.concat([final.filter(pl.col(source.id).is_not_null()), rows.filter(pl.col(source.id).is_null())])
     return rows
-
-
-def has_several(ids: pl.Series) -> bool:
-    """Whether there are several versions of an event: an id that stands twice; null is not one.
-
-    Example:
-        >>> import polars as pl
-        >>> has_several(pl.Series([1, None, None])), has_several(pl.Series([1, None, 1]))
-        (False, True)
-    """
-    named = ids.drop_nulls()
-    return named.n_unique() < named.len()
 
 
 def since_of(context: Context, source: SourceSpec) -> datetime | None:

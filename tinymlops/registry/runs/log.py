@@ -1,8 +1,8 @@
 """The log of the runs that this process keeps going: points and changes are buffered, and committed together.
 
-What is appended is durable within a quarter of a second, or as soon as a thousand points wait; `flush` and `finish` wait for
-it. Where the disk is full it is kept and tried again. What a run refuses, such as a parameter that another process has
-logged with another value, is told to its next caller.
+What is appended is committed after a quarter of a second, or as soon as a thousand points wait and the last commit has
+ended; `flush` and `finish` wait for it. Where the disk is full it is kept and tried again. What a run refuses, such as a
+parameter that another process has logged with another value, is told to its next caller.
 """
 
 from __future__ import annotations
