@@ -139,6 +139,19 @@ def test_a_program_that_handles_sigterm_keeps_its_handler(path):
         assert child.returncode == 0
 
 
+def test_a_program_that_handles_sigterm_after_its_run_began_is_left_alone(path):
+    """As a server does: it takes the signal over while it runs."""
+    code = LOGS.replace("sys.stdin.readline()", "import signal\nsignal.signal(signal.SIGTERM, lambda *_: None)\n%s")
+    with process(code % "print('ready', flush=True)\nsys.stdin.readline()", path, 10) as child:
+        child.stdout.readline()
+        assert child.stdout.readline() == "ready\n"
+        child.send_signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            child.wait(0.5)
+        child.communicate("\n", timeout=30)
+        assert child.returncode == 0
+
+
 def test_a_run_that_is_interrupted_is_killed(path):
     with tm.connect(path) as ws:
         with pytest.raises(KeyboardInterrupt), ws.start_run("train") as run:

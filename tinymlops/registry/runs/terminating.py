@@ -62,7 +62,8 @@ def _watch() -> None:
 
 def _read(pipe: int) -> None:
     while numbers := os.read(pipe, 64):
-        if signal.SIGTERM in numbers:
+        # Whoever took the signal over since, as a server does while it runs, ends the process in its own way.
+        if signal.SIGTERM in numbers and signal.getsignal(signal.SIGTERM) is _terminate:
             _write_and_end(os.getpid())
 
 
