@@ -61,9 +61,8 @@ def run(
 ) -> Answer:
     """Run jobs when they are due, until Ctrl+C; what happens is told on standard error."""
     from tinymlops.features.definitions.scheduling import check_chains
-    from tinymlops.jobs.delivery import ADDRESS
+    from tinymlops.jobs.channels import channels_of
     from tinymlops.jobs.runner import Runner
-    from tinymlops.secrets import read_secret
 
     jobs = session.project.jobs
     check_chains(jobs)
@@ -82,7 +81,7 @@ def run(
         at_once=at_once,
         grace=grace,
         tell=tell,
-        address=read_secret(ADDRESS),
+        channels=channels_of(session.config.alerts, session.root),
     )
     if with_input:
         threading.Thread(target=_stop_with_input, args=(runner,), daemon=True).start()

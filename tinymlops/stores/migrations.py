@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from tinymlops.errors import ConflictError
+from tinymlops.stores._alerts_schema import TAKEN
 from tinymlops.stores._connections_schema import add_connections
 from tinymlops.stores._jobs_schema import add_jobs
 from tinymlops.stores._streams_schema import add_streams
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 14
+SCHEMA_VERSION = 15
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -131,8 +132,15 @@ def _steps() -> Migrations:
     steps(name="m012_streams")(add_streams)
     steps(name="m013_jobs")(add_jobs)
     steps(name="m014_connections")(add_connections)
+    steps(name="m015_alerts")(_add_taken)
 
     return steps
+
+
+def _add_taken(db: Database) -> None:
+    db.execute(TAKEN)
+    db.conn.create_function(check_of.__name__, -1, lambda *values: check_of(values), deterministic=True)
+    _renew_checksum(db, "outbox")
 
 
 def _run(db: Database, statements: Iterable[str]) -> None:
