@@ -8,7 +8,6 @@ import socketserver
 import ssl
 import subprocess
 import threading
-import time
 
 
 class MailServer:
@@ -176,10 +175,3 @@ def nobody_listens():
     """A port of loopback that refuses connections."""
     with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as server:
         return server.server_address[1]
-
-
-def wait_until(condition, seconds=10):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)

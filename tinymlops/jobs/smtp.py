@@ -124,13 +124,13 @@ class Mail:
             session.close()
 
     def _encrypt(self, session: _Session, deadline: Deadline) -> None:
-        context = ssl.create_default_context()
-        if self._server.is_here:  # what it says passes no network, and its certificate is seldom anybody's
-            if not session.has_extn("starttls"):
+        if not session.has_extn("starttls"):
+            if self._server.is_here:  # what it is told passes no network
                 return
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        elif not session.has_extn("starttls"):
             raise _RefusedError("does not offer STARTTLS, so mail would go unencrypted; write smtps:// if it has that")
+        context = ssl.create_default_context()
+        if self._server.is_here:  # where the certificate is seldom anybody's
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         session.starttls(context=context)
         assert session.sock is not None
         deadline.watch(session.sock)
