@@ -178,6 +178,19 @@ def test_who_has_taken_it_does_not_get_it_again_while_others_have_yet_to(ws, clo
     assert [receivers for receivers, _ in server.mails] == [(ANA,), (BO,)]
 
 
+@pytest.mark.parametrize("answers", [[None, "421 bye"], ["421 bye"], ["450 later", "421 bye"], ["550 no", "550 no"]])
+def test_who_was_accepted_by_a_server_that_then_took_nothing_gets_it_later(ws, clock, server, answers):
+    put(ws)
+    server.replies = {"RCPT": list(answers)}
+    message, _ = deliver(ws, mail(server, ANA, BO))
+    assert (message.state, message.taken, server.mails) == ("waiting", (), [])
+    assert answers[-1] in message.told
+    clock.now += timedelta(minutes=1)
+    message, _ = deliver(ws, mail(server, ANA, BO))
+    assert (message.state, message.taken) == ("sent", (ANA, BO))
+    assert [receivers for receivers, _ in server.mails] == [(ANA, BO)]
+
+
 def test_one_way_does_not_wait_for_another(ws, clock, server):
     """A webhook that takes nothing is tried again; the mail is sent once."""
     put(ws)

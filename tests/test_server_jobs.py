@@ -110,41 +110,41 @@ def test_a_run_is_shown_with_its_attempts_and_its_log(ws, http):
     assert http.get("/v1/jobs/history", params={"state": "failed"}).json() == {"runs": []}
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "body", "status", "said"),
-    [
-        ("GET", "/v1/jobs/order/logs", None, 404, "there is no run of a job 'order'"),
-        ("GET", "/v1/jobs/orders/logs?due=2024-05-01T12:00:00Z", None, 404, "that was due at 2024-05-01 12:00:00 UTC"),
-        ("GET", "/v1/jobs/orders/logs?due=2024-05-01T13:00:00", None, 422, "has no time zone"),
-        ("GET", "/v1/jobs/orders/logs?due=soon", None, 422, "due"),
-        ("GET", "/v1/jobs/orders/logs?attempt=7", None, 404, "has no attempt 7"),
-        ("GET", "/v1/jobs/orders/logs?attempt=0", None, 422, "attempt"),
-        ("GET", "/v1/jobs/history?state=done", None, 422, "state"),
-        ("GET", "/v1/jobs/history?jobs=orders", None, 422, "takes no query parameter 'jobs'"),
-        ("GET", "/v1/jobs?limit=1001", None, 422, "limit"),
-        ("POST", "/v1/jobs/order/start", {}, 404, "no runner has seen a job 'order'"),
-        ("POST", "/v1/jobs/orders/start", {"due": "2024-05-01T13:00:00Z"}, 422, "not of the last ten minutes"),
-        ("POST", "/v1/jobs/orders/start", {"due": "2024-05-01T13:30:00"}, 422, "with a timezone"),
-        ("POST", "/v1/jobs/orders/start", {"at": None}, 422, "unknown field `at`"),
-        ("POST", "/v1/jobs/orders/rerun", {}, 409, "is waiting already"),
-        ("POST", "/v1/jobs/orders/rerun", {"due": "2024-05-01T12:00:00Z"}, 404, "there is no run of a job 'orders'"),
-        ("POST", "/v1/jobs/orders/rerun", {"due": "0001-01-01T00:00:00+23:00"}, 422, ""),
-        ("POST", "/v1/jobs/order/pause", {}, 404, "no runner has seen a job 'order'"),
-        ("POST", "/v1/jobs/orders/pause", {"now": 1}, 422, "unknown field `now`"),
-        ("POST", "/v1/jobs/order/resume", {}, 404, "no runner has seen a job 'order'"),
-        ("POST", "/v1/jobs/orders/backfill", {}, 404, "there is no route"),
-    ],
-)
-def test_what_cannot_be_done_is_told_as_elsewhere(ws, http, method, path, body, status, said):
-    answer = http.request(method, path, content=None if body is None else json.dumps(body))
-    assert (answer.status_code, set(answer.json())) == (status, {"error", "hint", "type"}), answer.text
-    assert said in answer.json()["error"]
-    if "'order'" in said:
-        assert answer.json()["hint"] == "did you mean 'orders'?"
+REFUSED = [
+    ("GET", "/v1/jobs/order/logs", None, 404, "there is no run of a job 'order'"),
+    ("GET", "/v1/jobs/orders/logs?due=2024-05-01T12:00:00Z", None, 404, "that was due at 2024-05-01 12:00:00 UTC"),
+    ("GET", "/v1/jobs/orders/logs?due=2024-05-01T13:00:00", None, 422, "has no time zone"),
+    ("GET", "/v1/jobs/orders/logs?due=soon", None, 422, "due"),
+    ("GET", "/v1/jobs/orders/logs?attempt=7", None, 404, "has no attempt 7"),
+    ("GET", "/v1/jobs/orders/logs?attempt=0", None, 422, "attempt"),
+    ("GET", "/v1/jobs/history?state=done", None, 422, "state"),
+    ("GET", "/v1/jobs/history?jobs=orders", None, 422, "takes no query parameter 'jobs'"),
+    ("GET", "/v1/jobs?limit=1001", None, 422, "limit"),
+    ("POST", "/v1/jobs/order/start", {}, 404, "no runner has seen a job 'order'"),
+    ("POST", "/v1/jobs/orders/start", {"due": "2024-05-01T13:00:00Z"}, 422, "not of the last ten minutes"),
+    ("POST", "/v1/jobs/orders/start", {"due": "2024-05-01T13:30:00"}, 422, "with a timezone"),
+    ("POST", "/v1/jobs/orders/start", {"at": None}, 422, "unknown field `at`"),
+    ("POST", "/v1/jobs/orders/rerun", {}, 409, "is waiting already"),
+    ("POST", "/v1/jobs/orders/rerun", {"due": "2024-05-01T12:00:00Z"}, 404, "there is no run of a job 'orders'"),
+    ("POST", "/v1/jobs/orders/rerun", {"due": "0001-01-01T00:00:00+23:00"}, 422, ""),
+    ("POST", "/v1/jobs/order/pause", {}, 404, "no runner has seen a job 'order'"),
+    ("POST", "/v1/jobs/orders/pause", {"now": 1}, 422, "unknown field `now`"),
+    ("POST", "/v1/jobs/order/resume", {}, 404, "no runner has seen a job 'order'"),
+    ("POST", "/v1/jobs/orders/backfill", {}, 404, "there is no route"),
+]
 
 
-@pytest.mark.parametrize("verb", ["start", "rerun", "pause", "resume"])
-def test_no_body_is_a_defect(ws, http, verb):
+def test_what_cannot_be_done_is_told_as_elsewhere(ws, http):
+    for method, path, body, status, said in REFUSED:
+        answer = http.request(method, path, content=None if body is None else json.dumps(body))
+        assert (answer.status_code, set(answer.json())) == (status, {"error", "hint", "type"}), (path, answer.text)
+        assert said in answer.json()["error"], path
+        if "'order'" in said:
+            assert answer.json()["hint"] == "did you mean 'orders'?"
+    assert [one.cause for one in ws.jobs.history()] == ["schedule"]
+
+
+def test_no_body_is_a_defect(ws, http):
     odd = (
         None,
         [],
@@ -156,10 +156,11 @@ def test_no_body_is_a_defect(ws, http, verb):
         {"due": "\x00"},
         {"due": []},
     )
-    for body in odd:
-        answer = http.post(f"/v1/jobs/orders/{verb}", content=json.dumps(body))
-        assert answer.status_code in (404, 422), answer.text
-    assert http.post(f"/v1/jobs/orders/{verb}", content=b"").status_code == 400
+    for verb in ("start", "rerun", "pause", "resume"):
+        for body in odd:
+            answer = http.post(f"/v1/jobs/orders/{verb}", content=json.dumps(body))
+            assert answer.status_code in (404, 422), (verb, body, answer.text)
+        assert http.post(f"/v1/jobs/orders/{verb}", content=b"").status_code == 400
 
 
 def test_a_job_is_started_once_however_often_a_named_start_is_sent(ws, http, clock):

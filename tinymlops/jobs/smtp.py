@@ -100,7 +100,9 @@ class Mail:
             except _RefusedError as error:
                 return dict.fromkeys(receivers, f"the mail server {self._server.place} {error}")
             except smtplib.SMTPRecipientsRefused as error:
-                refused = error.recipients
+                # It names those that were refused; who was accepted before a 421 has not got it either.
+                last = list(error.recipients.values())[-1]
+                refused = dict.fromkeys(receivers, last) | error.recipients
             except (smtplib.SMTPException, OSError, UnicodeError) as error:
                 told = "does not answer in time" if deadline.is_over else _told(error)
                 return dict.fromkeys(receivers, f"the mail server {self._server.place} {told}")

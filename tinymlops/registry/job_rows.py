@@ -60,6 +60,15 @@ class JobRows:
         """Return what is known of each job that a runner has seen."""
         return {one.job: one for one in self._database.list(JobState)}
 
+    def page(self, *, after: str = "", limit: int) -> builtins.list[JobState]:
+        """Return what is known of some jobs, by name.
+
+        Args:
+            after: The name that they come after.
+            limit: At most so many.
+        """
+        return self._database.select(JobState, "WHERE job > ? ORDER BY job LIMIT ?", (after, limit))
+
     def state(self, job: str) -> JobState:
         """Return what is known of a job.
 

@@ -53,10 +53,9 @@ def _reading(ws: Workspace) -> list[HTTPRouteHandler]:
     def list_jobs(limit: Limit = 100, after: After = None) -> JobsAnswer:
         """List jobs by name: when each is due next, and how its last run ended."""
         now = ws.jobs.clock()
-        states = sorted(ws.jobs.states().items())
-        left = [state for name, state in states if after is None or name > after]
-        jobs = [_listed(ws, state, now) for state in left[:limit]]
-        return JobsAnswer(jobs=jobs, now=now, next=jobs[-1].job if len(left) > limit else None)
+        found = ws.jobs.page(after=after or "", limit=limit + 1)
+        jobs = [_listed(ws, state, now) for state in found[:limit]]
+        return JobsAnswer(jobs=jobs, now=now, next=jobs[-1].job if len(found) > limit else None)
 
     @get("/v1/jobs/history", opt=READ, sync_to_thread=True, operation_id="list_job_runs", responses=documented(400))
     def history(job: Name = None, in_state: State = None, limit: Limit = 100) -> HistoryAnswer:
