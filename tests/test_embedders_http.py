@@ -396,6 +396,13 @@ def test_the_key_is_told_to_nobody(provider, opened, monkeypatch, caplog, capfd)
     assert KEY not in "".join(capfd.readouterr())
 
 
+def test_a_key_too_short_to_be_hidden_everywhere_is_hidden_here(provider, opened, monkeypatch):
+    monkeypatch.setenv("SHOP_KEY", "k7zq")
+    provider.respond = lambda _: said(401, "wrong key k7zq")
+    with pytest.raises(AccessError, match="wrong key <secret>"):
+        vectors_of(opened(key="env:SHOP_KEY"), ["tea"])
+
+
 @pytest.mark.parametrize(
     ("key", "value", "error"),
     [

@@ -71,8 +71,9 @@ def test_padding_of_the_tokenizer_is_not_used(tmp_path):
         "pad_type_id": 0,
         "pad_token": "green",
     }
-    padded = embedder(tiny(tmp_path / "m", padding=padding, longest=20))
-    assert vectors_of(padded, ["red"]).tolist() == [[0, 1, 0]]
+    for inputs in (("input_ids",), ("input_ids", "attention_mask")):
+        padded = embedder(tiny(tmp_path / "m", padding=padding, longest=20, inputs=inputs))
+        assert vectors_of(padded, ["red"]).tolist() == [[0, 1, 0]]
 
 
 def test_a_longer_text_is_cut_and_told(tmp_path):

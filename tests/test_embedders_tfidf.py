@@ -1,5 +1,6 @@
 """TF-IDF: its terms, its fit and its state, compared with plain Python and with an exact decomposition."""
 
+import hashlib
 import random
 import re
 import unicodedata
@@ -111,6 +112,12 @@ def test_a_sample_of_many_texts_does_not_depend_on_their_order(monkeypatch):
     assert fit_tfidf(TEXTS, dimension=3) != state
 
 
+def test_the_terms_of_most_texts_are_kept(monkeypatch, tmp_path):
+    monkeypatch.setattr(fitting, "MOST_TERMS", 12)
+    vectors = embed(fit_tfidf(["wax tea", "wax bee", "wax 123", "zoo"], dimension=4), ["wax", "zoo", "123"], tmp_path)
+    assert [bool(one.any()) for one in vectors] == [True, False, False]
+
+
 def test_blocks_make_no_difference(monkeypatch):
     state = fit_tfidf(TEXTS, dimension=3)
     monkeypatch.setattr(fitting, "_BLOCK", 2)
@@ -160,3 +167,12 @@ def test_a_damaged_state_is_found(tmp_path):
             open_embedder("tfidf", base=tmp_path, state=state[:end])
     with pytest.raises(IntegrityError):
         open_embedder("tfidf", base=tmp_path, state=state + b"\0")
+
+
+@pytest.mark.parametrize(
+    "change", [(b'"terms":', b'"terms":1'), (b'"rank":', b'"rank":9'), (b"{", b"["), (b"texts", b"tests")]
+)
+def test_a_state_that_contradicts_itself_is_refused(tmp_path, change):
+    content = fit_tfidf(TEXTS, dimension=3)[40:].replace(*change, 1)
+    with pytest.raises(IntegrityError, match="contradicts itself"):
+        open_embedder("tfidf", base=tmp_path, state=b"tmtfidf1" + hashlib.sha256(content).digest() + content)

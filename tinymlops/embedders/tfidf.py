@@ -124,4 +124,10 @@ def _unpack(state: bytes) -> tuple[_Header, bytes]:
             f"the state of the model 'tfidf' is damaged: its SHA-256 is {found} and not {told}", hint="fit it again"
         )
     end = 4 + int.from_bytes(content[:4], "little")
-    return msgspec.json.decode(content[4:end], type=_Header), content[end:]
+    try:
+        header, arrays = msgspec.json.decode(content[4:end], type=_Header), content[end:]
+    except msgspec.MsgspecError:
+        header, arrays = None, b""
+    if header is None or len(arrays) != header.terms * (12 + 4 * header.rank) or header.rank > header.dimension:
+        raise IntegrityError("the state of the model 'tfidf' contradicts itself", hint="fit it again")
+    return header, arrays
