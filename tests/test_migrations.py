@@ -45,6 +45,7 @@ from tinymlops.records import (
     OpaqueVersion,
     OutboxMessage,
     Outcome,
+    PageSession,
     Prediction,
     PushBatch,
     PushedRow,
@@ -95,7 +96,7 @@ def test_a_workspace_of_schema_1_opens_with_all_its_records(old):
         newer |= {OpaqueModel, OpaqueFile, RegisteredModel, OpaqueVersion, RunModel}
         newer |= {StreamPosition, RefusedLine, ArrivalLag}
         newer |= {JobState, JobRun, JobAttempt, JobLog, OutboxMessage}
-        newer |= {SourceCursor}
+        newer |= {SourceCursor, PageSession}
         assert all(database.list(cls) for cls in TABLES if cls not in newer)
         assert [finding for finding in check(environment_of(ws), lambda _: None) if finding.level == "damaged"] == []
         assert {one.name for one in database.list(Counter)} == {"sequence", "audit", "commits", "schema"}
@@ -286,7 +287,7 @@ def test_a_helper_that_changes_after_the_upgrade_is_found_by_plan(covered, appli
         assert ws.verify("visits_to_orders").same
 
 
-def test_a_message_of_schema_14_is_sent_after_the_upgrade(tmp_path):
+def test_a_message_of_schema_15_is_sent_after_the_upgrade(tmp_path):
     """The column that says who has taken it is new, and its row's checksum with it."""
     with tm.connect(tmp_path / "shop.tm", create=True, clock=tm.ReplayClock(served_shop.NOW)):
         pass
@@ -294,8 +295,8 @@ def test_a_message_of_schema_14_is_sent_after_the_upgrade(tmp_path):
     with closing(sqlite3.connect(tmp_path / "shop.tm" / "meta.db", isolation_level=None)) as old:
         old.execute("ALTER TABLE outbox DROP COLUMN taken")
         old.execute(f"INSERT INTO outbox VALUES ({', '.join('?' * 11)})", (*row, check_of(row)))
-        old.execute("DELETE FROM _sqlite_migrations WHERE name = 'm015_alerts'")
-        old.execute("PRAGMA user_version = 14")
+        old.execute("DELETE FROM _sqlite_migrations WHERE name = 'm016_alerts'")
+        old.execute("PRAGMA user_version = 15")
         seal_schema(old)
     with tm.connect(tmp_path / "shop.tm", clock=tm.ReplayClock(served_shop.NOW)) as ws:
         assert database_of(ws).damaged_rows() == []

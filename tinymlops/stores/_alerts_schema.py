@@ -1,4 +1,4 @@
-"""Step 15 of the schema: who has taken a message of the outbox."""
+"""Step 16 of the schema: who has taken a message of the outbox."""
 
 from __future__ import annotations
 
