@@ -11,6 +11,9 @@ from typing import Self
 
 __all__ = ["Deadline"]
 
+_CLOSE = 0.01
+"""Seconds: what a kernel's timeout may be early."""
+
 
 class Deadline:
     """A context manager that cuts a connection off once its time is over.
@@ -25,8 +28,7 @@ class Deadline:
         self._seconds = seconds
         self._lock = threading.Lock()
         self._watched: socket.socket | None = None
-        self.is_over = False
-        """Whether the time is over."""
+        self._is_cut = False
 
     def __enter__(self) -> Self:
         self._end = time.monotonic() + self._seconds
@@ -40,6 +42,11 @@ class Deadline:
     ) -> None:
         self._timer.cancel()
         self._timer.join()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the time is over; a socket's own timeout may see it a moment before the connection is cut off."""
+        return self._is_cut or time.monotonic() >= self._end - _CLOSE
 
     def connect(self, host: str, port: int) -> socket.socket:
         """Connect to the first address of a host that answers, and watch the connection.
@@ -66,14 +73,14 @@ class Deadline:
         """
         with self._lock:
             self._watched = connection
-            if self.is_over:
+            if self._is_cut:
                 connection.close()
                 raise TimeoutError("timed out")
         return connection
 
     def _cut(self) -> None:
         with self._lock:
-            self.is_over = True
+            self._is_cut = True
             if self._watched is not None:
                 with suppress(OSError):  # it may be closed already
                     # That of the class: an SSL socket would also forget its keys, which a reader may be using.
