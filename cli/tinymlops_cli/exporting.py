@@ -27,7 +27,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def airflow(session: Session, *, output: Output = None) -> Answer:
-    """Write a file for the DAGs of Airflow 3.2 or later: Airflow keeps time, and each task makes one attempt at a job."""
+    """Write a file for the DAGs of Airflow 3.3 or later: Airflow keeps time, and each task makes one attempt at a job."""
     from tinymlops_cli.airflow_file import dag_file
 
     command = _program(session, "attempt")
