@@ -8,7 +8,8 @@ time instead. cronsim computes local times; what it says twice, or of the past, 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from collections import deque
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
@@ -19,9 +20,8 @@ from tinymlops.times import format_duration, from_micros, parse_duration, parse_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import timedelta
 
-__all__ = ["Decided", "Job", "Missed", "Schedule", "decide", "due_times", "next_due", "schedule_of"]
+__all__ = ["Decided", "Job", "Missed", "Schedule", "decide", "due_times", "last_due", "next_due", "schedule_of"]
 
 Missed = Literal["coalesce", "skip", "all"]
 
@@ -29,6 +29,7 @@ _EVERY, _CRON = re.compile(r"every (\S+)"), re.compile(r"(.+) \((\S+)\)")
 """How `Schedule` writes itself."""
 _SHORTEST = 1_000_000
 _FIELDS = 5
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST = 1_000_000
 """Due times that are looked through at once: a minute each for two years."""
 
@@ -151,6 +152,31 @@ def next_due(when: str, now: datetime) -> datetime | None:
     except DefinitionError:  # another version wrote it
         return None
     return None if schedule is None else next(due_times(schedule, now), None)
+
+
+def last_due(schedule: Schedule, at: datetime) -> datetime | None:
+    """Return the last due time that is not after a moment; None if there was none since 1970.
+
+    Args:
+        schedule: As `schedule_of` returns it.
+        at: Aware.
+
+    Example:
+        >>> night = schedule_of(None, "30 2 * * *", "Europe/Vienna")
+        >>> last_due(night, datetime(2024, 10, 27, 1, 30, tzinfo=UTC)).isoformat()
+        '2024-10-27T00:30:00+00:00'
+    """
+    if schedule.every is not None:
+        return from_micros(to_micros(at) // schedule.every * schedule.every)
+    span = timedelta(hours=1)
+    while at > _EARLIEST:
+        start = max(_EARLIEST, at - span)
+        if found := deque(due_times(schedule, start, at), maxlen=1):
+            return found[0]
+        if start == _EARLIEST:
+            break
+        span *= 8
+    return None
 
 
 def decide(schedule: Schedule, after: datetime, now: datetime, *, missed: Missed, prompt: timedelta) -> list[Decided]:

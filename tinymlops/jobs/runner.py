@@ -35,6 +35,8 @@ __all__ = ["Runner"]
 
 _IDLE, _BUSY = 1.0, 0.02
 """Seconds between two looks: for what others did, and at running processes."""
+_WAIT = 0.2
+"""Seconds between two looks at what another runner does."""
 _CARE = 5.0
 """Seconds between two looks for attempts whose runner is gone."""
 _ALL_FOLLOWERS = 60.0
@@ -108,6 +110,41 @@ class Runner:
                 time.sleep(_BUSY if self._running else 0)
         finally:
             self._end_all()
+
+    def attempt(self, job: Job, due: datetime, *, cause: str) -> JobRun | None:
+        """Make one attempt at one due time, unless it has succeeded; nothing else is started.
+
+        While somebody else works on the job, this waits: of an attempt that its runner has left behind, the end is told here.
+
+        Args:
+            job: The job.
+            due: The due time.
+            cause: Why it is run, where it is not known yet.
+
+        Returns:
+            The run as it is then: it waits if `stop` ended it, or if it has failed and has retries left. None if `stop` was
+            called before it began.
+
+        Raises:
+            ConflictError: If the job is paused.
+        """
+        self._care()
+        try:
+            while not self._rows.has_succeeded(job.name, due):
+                if self._is_stopped:
+                    return None
+                claimed = self._rows.take(job, due, cause=cause)
+                if claimed is not None:
+                    self._begin(claimed)
+                    break
+                time.sleep(_WAIT)
+                self._care()
+            while self._running and not self._is_stopped:
+                time.sleep(_BUSY)
+                self._running = [one for one in self._running if not self._is_over(one)]
+        finally:
+            self._end_all()
+        return self._rows.get(job.name, due)
 
     def step(self) -> bool:
         """Record what ended, decide what is due, and start what may be started.

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from tinymlops.schedules import Job
     from tinymlops.times import Clock
 
-__all__ = ["BACKFILL", "BY_HAND", "STATES", "JobRows", "waiting_run"]
+__all__ = ["BACKFILL", "BY_HAND", "SCHEDULE", "STATES", "JobRows", "wait_again", "waiting_run"]
 
-BACKFILL, BY_HAND = "backfill", "by hand"
+SCHEDULE, BACKFILL, BY_HAND = "schedule", "backfill", "by hand"
 STATES = ("waiting", "running", "succeeded", "failed", "skipped")
 _LONGEST_BACKFILL = 100_000
 _RECENT, _AHEAD = timedelta(minutes=10), timedelta(minutes=1)
@@ -155,7 +155,7 @@ class JobRows:
                     f"the run of {job!r} that was due at {due:%Y-%m-%d %H:%M:%S} UTC {doing}",
                     hint="see tinymlops jobs history",
                 )
-            again = _again(run, self._scope.clock(), BY_HAND)
+            again = wait_again(run, self._scope.clock(), BY_HAND)
             tx.update(again)
             tx.audit("job.rerun", f"job:{job}", due=due.isoformat())
             return again
@@ -211,7 +211,7 @@ class JobRows:
             for due in due_times(job.schedule, start - timedelta(microseconds=1), stop):
                 known = tx.get(JobRun, job=job.name, due=due)
                 if known is None or known.state in ("failed", "skipped"):
-                    run = _again(known or waiting_run(job.name, due, BACKFILL), now, BACKFILL)
+                    run = wait_again(known or waiting_run(job.name, due, BACKFILL), now, BACKFILL)
                     runs.append(msgspec.structs.replace(run, first=due, count=1))
                 if len(runs) > _LONGEST_BACKFILL:
                     raise DataError(
@@ -241,7 +241,8 @@ def waiting_run(job: str, due: datetime, cause: str) -> JobRun:
     return JobRun(job=job, due=due, state="waiting", cause=cause, first=due, not_before=due)
 
 
-def _again(run: JobRun, now: datetime, cause: str) -> JobRun:
+def wait_again(run: JobRun, now: datetime, cause: str) -> JobRun:
+    """Return a run that waits once more, with all its retries."""
     return msgspec.structs.replace(
         run, state="waiting", cause=cause, attempts=0, lost=0, not_before=now, ended_at=None, told=None
     )

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from tinymlops.errors import ConflictError
 from tinymlops.records import JobAttempt, JobLog, JobRun, JobState
-from tinymlops.registry.job_rows import BACKFILL, JobRows, waiting_run
+from tinymlops.registry.job_rows import BACKFILL, SCHEDULE, JobRows, wait_again, waiting_run
 from tinymlops.registry.outbox import backoff, put_message
 from tinymlops.schedules import decide, due_times
 from tinymlops.times import to_micros
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Claimed", "Jobs"]
 
-_SCHEDULE = "schedule"
 _PROMPT = timedelta(minutes=1)
 """How late is still in time where missed runs are skipped."""
 _REWIND = timedelta(days=1)
@@ -47,7 +47,7 @@ _CLAIMABLE = f"""WHERE (job, due) IN (
     AND job NOT IN (SELECT job FROM job_runs WHERE state = 'running')
     AND job NOT IN (SELECT job FROM job_states WHERE paused_at IS NOT NULL)
     ORDER BY cause = '{BACKFILL}', not_before, job"""
-_UNTRIED = f"""WHERE job = ? AND state = 'waiting' AND cause = '{_SCHEDULE}' AND attempt IS NULL"""
+_UNTRIED = f"""WHERE job = ? AND state = 'waiting' AND cause = '{SCHEDULE}' AND attempt IS NULL"""
 _UNFOLLOWED = """WHERE job = ? AND attempt > ? AND state = 'succeeded' AND NOT EXISTS (
         SELECT 1 FROM job_runs AS mine WHERE mine.job = ? AND mine.due = job_runs.due)
     ORDER BY due"""
@@ -126,6 +126,32 @@ class Jobs(JobRows):
             raise
         return claimed
 
+    def take(self, job: Job, due: datetime, *, cause: str) -> Claimed | None:
+        """Take one due time to attempt, for a program that keeps time itself: whether it waits, failed or is not known yet.
+
+        Args:
+            job: The job.
+            due: The due time.
+            cause: Why it is run, where it is not known yet.
+
+        Returns:
+            None if it has succeeded, or an attempt at any due time of the job is in force.
+
+        Raises:
+            ConflictError: If the job is paused.
+        """
+        now = self._scope.clock()
+        claimed = None
+        try:
+            with self._scope.write(audit=None) as tx:
+                run = _to_take(tx, job.name, due, cause, now)
+                claimed = None if run is None else self._begin(tx, run, job, now)
+        except BaseException:
+            if claimed is not None:
+                os.close(claimed.lock)
+            raise
+        return claimed
+
     def finish(
         self,
         number: int,
@@ -176,6 +202,11 @@ class Jobs(JobRows):
         found = self._database.get(JobAttempt, id=attempt)
         return found is not None and found.state != "running"
 
+    def has_succeeded(self, job: str, due: datetime) -> bool:
+        """Return whether a due time of a job has succeeded."""
+        run = self._database.get(JobRun, job=job, due=due)
+        return run is not None and run.state == "succeeded"
+
     def _may_be_due(self, job: Job, state: JobState | None, now: datetime) -> bool:
         if state is None or state.schedule != job.when:
             return True
@@ -201,7 +232,7 @@ class Jobs(JobRows):
         decided = decide(job.schedule, through, now, missed=job.missed, prompt=_PROMPT)
         runs = [
             msgspec.structs.replace(
-                waiting_run(job.name, one.due, _SCHEDULE),
+                waiting_run(job.name, one.due, SCHEDULE),
                 first=one.first,
                 count=one.count,
                 state="waiting" if one.runs else "skipped",
@@ -239,6 +270,20 @@ class Jobs(JobRows):
         run = msgspec.structs.replace(run, state="running", attempt=attempt.id, ended_at=None)
         tx.update(run)
         return Claimed(run, attempt, attempt.id, self.files.hold(attempt.id))
+
+
+def _to_take(tx: Transaction, job: str, due: datetime, cause: str, now: datetime) -> JobRun | None:
+    run, state = tx.get(JobRun, job=job, due=due), tx.get(JobState, job=job)
+    if run is not None and run.state == "succeeded":
+        return None
+    if state is not None and state.paused_at is not None:
+        raise ConflictError(f"job {job!r} is paused", hint=f"tinymlops jobs resume {job}")
+    ((running,),) = tx.execute("SELECT count(*) FROM job_runs WHERE job = ? AND state = 'running'", (job,))
+    if running:
+        return None
+    if run is None:
+        return tx.insert(msgspec.structs.replace(waiting_run(job, due, cause), not_before=now))
+    return run if run.state == "waiting" else wait_again(run, now, run.cause)
 
 
 def _alert(tx: Transaction, run: JobRun, attempt: int, now: datetime) -> None:

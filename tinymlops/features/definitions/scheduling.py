@@ -15,7 +15,7 @@ from tinymlops.times import parse_duration
 if TYPE_CHECKING:
     from datetime import timedelta
 
-__all__ = ["DeclaresJobs", "Training", "check_chains"]
+__all__ = ["DeclaresJobs", "Training", "check_chains", "first_of"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -222,6 +222,18 @@ def check_chains(jobs: Mapping[str, Job]) -> None:
                     hint="give one of them a schedule",
                 )
             chain.append(after)
+
+
+def first_of(jobs: Mapping[str, Job], job: Job) -> Job:
+    """Return the job with a schedule that a job comes from, at last: itself, if it has one.
+
+    Args:
+        jobs: All of the project, checked by `check_chains`.
+        job: One of them.
+    """
+    while job.after is not None:
+        job = jobs[job.after]
+    return job
 
 
 def _work_of(what: object) -> Callable[[Any], object]:
