@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from tinymlops.errors import ConflictError
 from tinymlops.stores._connections_schema import add_connections
 from tinymlops.stores._jobs_schema import add_jobs
+from tinymlops.stores._pages_schema import add_pages
 from tinymlops.stores._streams_schema import add_streams
 from tinymlops.stores._tracking_schema import add_tracking
 from tinymlops.stores._verify import seal_schema
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 14
+SCHEMA_VERSION = 15
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -131,6 +132,7 @@ def _steps() -> Migrations:
     steps(name="m012_streams")(add_streams)
     steps(name="m013_jobs")(add_jobs)
     steps(name="m014_connections")(add_connections)
+    steps(name="m015_pages")(add_pages)
 
     return steps
 
