@@ -239,6 +239,11 @@ def first_of(jobs: Mapping[str, Job], job: Job) -> Job:
 def _work_of(what: object) -> Callable[[Any], object]:
     if isinstance(what, Source):
         source = what.spec.name
+        if what.spec.in_place:
+            raise DefinitionError(
+                f"source {source!r} is read in place (store=False): there is nothing to ingest, and so nothing to schedule",
+                hint="schedule the training that reads it, or leave store=False out",
+            )
         return lambda job: job.workspace.ingest(source)
     if isinstance(what, FeatureView):
         view = what.spec.name
