@@ -5,26 +5,16 @@ import json
 import os
 import sys
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
+from clocks import AnyClock
 
 import tinymlops as tm
 from tinymlops.jobs.delivery import ADDRESS, Delivery
 from tinymlops.jobs.runner import Runner
 from tinymlops.schedules import Job, schedule_of
 from tinymlops.secrets import read_secret
-
-NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
-
-
-class AnyClock:
-    """A clock that goes as it is told."""
-
-    now = NOON
-
-    def __call__(self):
-        return self.now
 
 
 @pytest.fixture

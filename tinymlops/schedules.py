@@ -48,8 +48,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     schedule: Schedule | None = None
-    after: str | None = None
-    """The job whose successful runs it follows, in place of a schedule."""
+    after: tuple[str, ...] = ()
+    """The jobs whose successful runs it follows, in place of a schedule."""
     missed: Missed = "coalesce"
     deadline: int | None = None
     """Microseconds that one attempt may take."""
@@ -62,7 +62,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def when(self) -> str:
         """When it is due, for people."""
-        return f"after {self.after}" if self.after is not None else str(self.schedule)
+        return f"after {', '.join(self.after)}" if self.after else str(self.schedule)
 
 
 class Decided(msgspec.Struct, frozen=True, kw_only=True):

@@ -73,7 +73,7 @@ class Runner:
     ) -> None:
         self._rows, self._files, self._clock = rows, rows.files, rows.clock
         self._jobs = {job.name: job for job in jobs}
-        self._followers = [job for job in jobs if job.after is not None]
+        self._followers = [job for job in jobs if job.after]
         self._command, self._root, self._at_once, self._grace, self._tell = command, root, at_once, grace, tell
         self._delivery = Delivery(rows.outbox, tell, address)
         self._running: list[Process] = []
@@ -146,17 +146,20 @@ class Runner:
         self._seen = now
         if is_back:
             self._next = []
-            return [job for job in self._jobs.values() if job.after is None]
+            return [job for job in self._jobs.values() if not job.after]
         due = []
         while self._next and self._next[0][0] <= now:
             due.append(self._jobs[heappop(self._next)[1]])
         return due
 
     def _following(self) -> list[Job]:
-        """Return the jobs that follow one that has succeeded; now and then all, since one may have been paused then."""
+        """Return the jobs that follow one that has succeeded; now and then all, since one may have been paused then.
+
+        One that follows several is always among them: it may have waited for another to fail.
+        """
         succeeded, self._floor = self._rows.succeeded_since(self._floor)
         if time.monotonic() - self._followed < _ALL_FOLLOWERS:
-            return [job for job in self._followers if job.after in succeeded]
+            return [job for job in self._followers if len(job.after) > 1 or job.after[0] in succeeded]
         self._followed = time.monotonic()
         return self._followers
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from tinymlops.records import JobAttempt, JobLog, JobRun, JobState
+from tinymlops.records import JobAttempt, JobLog, JobRun, JobState, JobUpstream
+from tinymlops.registry.following import follow, has_new
 from tinymlops.registry.job_rows import BACKFILL, JobRows, waiting_run
 from tinymlops.registry.outbox import backoff, put_message
 from tinymlops.schedules import decide, due_times
@@ -48,9 +49,6 @@ _CLAIMABLE = f"""WHERE (job, due) IN (
     AND job NOT IN (SELECT job FROM job_states WHERE paused_at IS NOT NULL)
     ORDER BY cause = '{BACKFILL}', not_before, job"""
 _UNTRIED = f"""WHERE job = ? AND state = 'waiting' AND cause = '{_SCHEDULE}' AND attempt IS NULL"""
-_UNFOLLOWED = """WHERE job = ? AND attempt > ? AND state = 'succeeded' AND NOT EXISTS (
-        SELECT 1 FROM job_runs AS mine WHERE mine.job = ? AND mine.due = job_runs.due)
-    ORDER BY due"""
 
 
 class Claimed(NamedTuple):
@@ -182,7 +180,7 @@ class Jobs(JobRows):
         if state.paused_at is not None:
             return False
         if job.schedule is None:
-            return bool(self._database.select(JobRun, _UNFOLLOWED, (job.after, state.since, job.name)))
+            return has_new(self._database, job, state)
         is_due = next(due_times(job.schedule, state.through, now), None) is not None
         return is_due or state.through - now > _REWIND
 
@@ -191,12 +189,13 @@ class Jobs(JobRows):
         if state is None or state.schedule != job.when:
             ((last,),) = tx.execute("SELECT coalesce(max(id), 0) FROM job_attempts")
             paused = None if state is None else state.paused_at
+            tx.delete(JobUpstream, job=job.name)
             tx.put(JobState(job=job.name, schedule=job.when, through=now, since=last, paused_at=paused, seen_at=now))
             return 0
         if state.paused_at is not None:
             return 0
         if job.schedule is None:
-            return _follow(tx, job, state, now)
+            return follow(tx, job, state, now)
         through = now if state.through - now > _REWIND else state.through
         decided = decide(job.schedule, through, now, missed=job.missed, prompt=_PROMPT)
         runs = [
@@ -266,16 +265,6 @@ def _keep_few_logs(tx: Transaction, job: str) -> None:
     sql = "SELECT id FROM job_attempts WHERE job = ? ORDER BY id DESC LIMIT 10 OFFSET ?"
     for (old,) in tx.execute(sql, (job, _LOGS)):
         tx.delete(JobLog, attempt=old)
-
-
-def _follow(tx: Transaction, job: Job, state: JobState, now: datetime) -> int:
-    """Make the runs that follow successful ones of another job; attempts at one job end in the order of their numbers."""
-    found = tx.select(JobRun, _UNFOLLOWED, (job.after, state.since, job.name))
-    for one in found:
-        tx.insert(msgspec.structs.replace(waiting_run(job.name, one.due, f"after {job.after}"), not_before=now))
-    if found:
-        tx.update(msgspec.structs.replace(state, since=max(one.attempt or 0 for one in found)))
-    return len(found)
 
 
 def _after_attempt(run: JobRun, state: str, *, retries: int, told: str | None, now: datetime) -> JobRun:

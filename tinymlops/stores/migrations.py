@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tinymlops.errors import ConflictError
 from tinymlops.stores._connections_schema import add_connections
+from tinymlops.stores._job_upstreams_schema import add_job_upstreams
 from tinymlops.stores._jobs_schema import add_jobs
 from tinymlops.stores._streams_schema import add_streams
 from tinymlops.stores._tracking_schema import add_tracking
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 14
+SCHEMA_VERSION = 15
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -131,8 +132,15 @@ def _steps() -> Migrations:
     steps(name="m012_streams")(add_streams)
     steps(name="m013_jobs")(add_jobs)
     steps(name="m014_connections")(add_connections)
+    steps(name="m015_job_upstreams")(_add_job_upstreams)
 
     return steps
+
+
+def _add_job_upstreams(db: Database) -> None:
+    add_job_upstreams(db)
+    db.conn.create_function(check_of.__name__, -1, lambda *values: check_of(values), deterministic=True)
+    _renew_checksum(db, "job_attempts")
 
 
 def _run(db: Database, statements: Iterable[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, get_args
 
 from tinymlops.errors import ConflictError, DefinitionError, near
@@ -75,7 +75,7 @@ class DeclaresJobs(Declared):
         every: str | timedelta | None = None,
         cron: str | None = None,
         zone: str | None = None,
-        after: str | None = None,
+        after: str | Sequence[str] | None = None,
         missed: Missed = "coalesce",
         deadline: str | timedelta | None = None,
         retries: int = 0,
@@ -90,7 +90,8 @@ class DeclaresJobs(Declared):
             every: A duration such as "1h": due at its multiples since 1970 in UTC.
             cron: Minute, hour, day, month and weekday, such as "30 2 * * 1-5".
             zone: The zone of `cron`, by default the project's.
-            after: In place of both, a job: this one follows each of its successful runs.
+            after: In place of both, a job: this one follows each of its successful runs. Or several: it runs once when each of
+                them has succeeded anew; docs/guide/jobs.md has the rule.
             missed: What is done of due times at which no runner was there: "coalesce" does the last one, for all of them,
                 "skip" none, "all" each, in order.
             deadline: How long one attempt may take, such as "10m": then its processes are ended.
@@ -136,7 +137,7 @@ class DeclaresJobs(Declared):
         every: str | timedelta | None = None,
         cron: str | None = None,
         zone: str | None = None,
-        after: str | None = None,
+        after: str | Sequence[str] | None = None,
         missed: Missed = "coalesce",
         deadline: str | timedelta | None = None,
         retries: int = 0,
@@ -210,18 +211,32 @@ def check_chains(jobs: Mapping[str, Job]) -> None:
         DefinitionError: If it follows one that does not exist, or itself.
     """
     for job in jobs.values():
-        chain = [job.name]
-        while (after := jobs[chain[-1]].after) is not None:
+        for after in job.after:
             if after not in jobs:
-                raise DefinitionError(
-                    f"job {chain[-1]!r} follows {after!r}, which is not a job", hint=near(after, jobs)
-                )
-            if after in chain:
-                raise DefinitionError(
-                    f"jobs follow each other in a circle: {', '.join([*chain, after])}",
-                    hint="give one of them a schedule",
-                )
+                raise DefinitionError(f"job {job.name!r} follows {after!r}, which is not a job", hint=near(after, jobs))
+    sound: set[str] = set()
+    for name in jobs:
+        circle = _circle(jobs, name, sound)
+        if circle is not None:
+            raise DefinitionError(
+                f"jobs follow each other in a circle: {', '.join(circle)}", hint="give one of them a schedule"
+            )
+
+
+def _circle(jobs: Mapping[str, Job], start: str, sound: set[str]) -> list[str] | None:
+    """Return the names of a circle of jobs that a job leads to; what leads to none is added to `sound`."""
+    chain, ways = [start], [iter(jobs[start].after)]
+    while chain:
+        after = next(ways[-1], None)
+        if after is None:
+            sound.add(chain.pop())
+            ways.pop()
+        elif after in chain:
+            return [*chain[chain.index(after) :], after]
+        elif after not in sound:
             chain.append(after)
+            ways.append(iter(jobs[after].after))
+    return None
 
 
 def _work_of(what: object) -> Callable[[Any], object]:
@@ -244,7 +259,7 @@ def _options(
     every: str | timedelta | None,
     cron: str | None,
     zone: str | None,
-    after: str | None,
+    after: str | Sequence[str] | None,
     missed: Missed,
     deadline: str | timedelta | None,
     retries: int,
@@ -264,6 +279,18 @@ def _options(
             f"after={after!r} comes in place of a schedule", hint="leave every=, cron= and missed= out"
         )
     else:
-        when = {"after": check_name(after, "job")}
+        when = {"after": _upstreams(after)}
     limit = None if deadline is None else parse_duration(deadline, name="deadline")
     return {**when, "missed": missed, "deadline": limit, "retries": retries}
+
+
+def _upstreams(after: str | Sequence[str]) -> tuple[str, ...]:
+    if not isinstance(after, (str, list, tuple)) or not after:
+        raise DefinitionError(
+            f"after={after!r} names no job", hint='write after="orders" or after=["orders", "clicks"]'
+        )
+    names = tuple(check_name(name, "job") for name in ([after] if isinstance(after, str) else after))
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise DefinitionError(f"after={after!r} names {twice[0]!r} twice", hint="name each job once")
+    return names
