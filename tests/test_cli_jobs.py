@@ -148,11 +148,47 @@ def test_a_runner_ends_at_a_signal(shop):
     assert json.loads(stdout)["jobs"] == 6 + 1
 
 
+def test_a_runner_follows_the_projects_code(shop):
+    code = (shop / "features.py").read_text()
+    process = subprocess.Popen(
+        [str(PROGRAM), "jobs", "run"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        told = iter(process.stderr.readline, "")
+        assert any("Ctrl+C" in line for line in told)
+        (shop / "features.py").write_text(code + '\nproject.command("soon", "jobs", "list", every="1s")\n')
+        assert any(line.startswith("soon of ") and line.endswith(": succeeded\n") for line in told)
+        (shop / "features.py").write_text(code + "\nproject.comand()\n")
+        assert any("its jobs stay as they were: " in line and "no attribute 'comand'" in line for line in told)
+        (shop / "features.py").write_text(code)
+        assert any("soon: removed from the project" in line for line in told)
+    finally:
+        (shop / "features.py").write_text(code)
+        process.terminate()
+        process.communicate(timeout=30)
+    assert {one["state"] for one in ask("jobs", "history", "soon", "--limit", 2)} <= {"succeeded", "skipped"}
+
+
+def test_a_pool_without_a_size_is_refused_and_one_with_a_size_is_not(tmp_path):
+    folder = write_shop(tmp_path / "shop")
+    (folder / "features.py").write_text(SHOP + '\nproject.command("a", "gc", every="1h", pool="database")\n')
+    succeed("init", folder)
+    settings = (folder / "tinymlops.toml").read_text()
+    assert "whose size nothing says" in refused(3, "jobs", "run", "--once", "--project", folder)
+    (folder / "tinymlops.toml").write_text(settings + "\n[jobs.pools]\ndatabase = 0\n")
+    assert "database = 0 in [jobs.pools]" in refused(3, "jobs", "list", "--project", folder)
+    (folder / "tinymlops.toml").write_text(settings + "\n[jobs.pool]\ndatabase = 1\n")
+    assert "did you mean 'pools'" in refused(3, "jobs", "list", "--project", folder)
+    (folder / "tinymlops.toml").write_text(settings + "\n[jobs.pools]\ndatabase = 1\n")
+    succeed("jobs", "run", "--once", "--project", folder)
+
+
 def test_a_circle_of_jobs_is_refused(tmp_path):
     folder = write_shop(tmp_path / "shop")
     (folder / "features.py").write_text(SHOP + '\nproject.command("a", "gc", after="a")\n')
     succeed("init", folder)
     assert "in a circle: a, a" in refused(3, "jobs", "run", "--once", "--project", folder)
+    assert "in a circle: a, a" in refused(3, "jobs", "list", "--project", folder)
 
 
 def wait_for(condition, seconds=60):

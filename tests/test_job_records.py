@@ -3,7 +3,6 @@
 import os
 from datetime import UTC, datetime, timedelta
 
-import msgspec
 import pytest
 from clocks import NOON, AnyClock
 from inside import clock_of, database_of, environment_of, set_fence
@@ -344,15 +343,6 @@ def test_a_paused_job_is_not_started_and_what_it_missed_follows_the_rule(ws):
     with pytest.raises(tm.NotFoundError, match="no runner has seen a job 'order'") as told:
         ws.jobs.pause("order")
     assert "orders" in told.value.hint
-
-
-def test_a_changed_schedule_counts_from_now(ws):
-    seen(ws, hourly())
-    at(ws, NOON + 5 * HOUR)
-    often = [msgspec.structs.replace(hourly(), schedule=schedule_of("10m", None, "UTC"))]
-    assert ws.jobs.decide(often) == 0
-    at(ws, NOON + 5 * HOUR + timedelta(minutes=10))
-    assert ws.jobs.decide(often) == 1
 
 
 def test_what_a_person_does_is_in_the_audit_log(ws):

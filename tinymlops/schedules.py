@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import timedelta
 
-__all__ = ["Decided", "Job", "Missed", "Schedule", "decide", "due_times", "schedule_of"]
+__all__ = ["Decided", "Job", "Missed", "Schedule", "decide", "due_times", "job_that_was", "schedule_of"]
 
 Missed = Literal["coalesce", "skip", "all"]
 
@@ -55,6 +55,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Microseconds that one attempt may take."""
     retries: int = 0
     """Attempts after the first one that fails."""
+    pool: str | None = None
+    """What it takes a place of while it runs; `[jobs.pools]` says how many there are."""
+    wait_for: str | None = None
+    """A pattern of files that must be there before it begins; {date} is the due time's day in the schedule's zone."""
+    wait_limit: int | None = None
+    """Microseconds that it waits for them."""
     words: tuple[str, ...] = ()
     """What is typed after `tinymlops`; empty for a function of the project."""
     description: str = ""
@@ -63,6 +69,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     def when(self) -> str:
         """When it is due, for people."""
         return f"after {', '.join(self.after)}" if self.after else str(self.schedule)
+
+    @property
+    def zone(self) -> str:
+        """The zone of its schedule; UTC where it has none."""
+        return "UTC" if self.schedule is None else self.schedule.zone
 
 
 class Decided(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +117,32 @@ def schedule_of(every: str | timedelta | None, cron: str | None, zone: str) -> S
             f"cron={cron!r} is never due", hint="there is no such day; see the third and fourth field"
         )
     return schedule
+
+
+def job_that_was(name: str, when: str, *, missed: Missed) -> Job | None:
+    """Return a job with an earlier schedule, from the text of it; None if it says none, or one that is none any more.
+
+    Args:
+        name: The job's name.
+        when: As `Job.when` wrote it.
+        missed: What is done of missed due times.
+
+    Example:
+        >>> job_that_was("orders", "30 2 * * * (Europe/Vienna)", missed="all").schedule
+        Schedule(every=None, cron='30 2 * * *', zone='Europe/Vienna')
+    """
+    if when.startswith("after "):
+        return Job(name=name, after=tuple(when.removeprefix("after ").split(", ")), missed=missed)
+    cron, _, zone = when.removesuffix(")").rpartition(" (")
+    try:
+        schedule = (
+            schedule_of(when.removeprefix("every "), None, "UTC")
+            if when.startswith("every ")
+            else schedule_of(None, cron, zone)
+        )
+    except DefinitionError:
+        return None
+    return Job(name=name, schedule=schedule, missed=missed)
 
 
 def due_times(schedule: Schedule, after: datetime, until: datetime | None = None) -> Iterator[datetime]:

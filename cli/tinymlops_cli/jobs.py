@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ import typer
 
 from tinymlops.errors import NotFoundError, near
 from tinymlops_cli.commands import command, group
+from tinymlops_cli.job_definitions import read_jobs
 from tinymlops_cli.output import Answer, Table
 from tinymlops_cli.session import Session
 
@@ -39,6 +41,7 @@ def add_to(app: typer.Typer) -> None:
 
 def list_jobs(session: Session) -> Answer:
     """List the project's jobs: when each is due next, and how its last run ended."""
+    read_jobs(session)
     now = datetime.now(UTC)
     states = session.workspace.jobs.states()
     rows = [_listed(session, job, states.get(job.name), now) for job in session.project.jobs.values()]
@@ -60,13 +63,14 @@ def run(
     ] = False,
 ) -> Answer:
     """Run jobs when they are due, until Ctrl+C; what happens is told on standard error."""
-    from tinymlops.features.definitions.scheduling import check_chains
     from tinymlops.jobs.delivery import ADDRESS
+    from tinymlops.jobs.rereading import Rereader
     from tinymlops.jobs.runner import Runner
     from tinymlops.secrets import read_secret
 
-    jobs = session.project.jobs
-    check_chains(jobs)
+    began = time.time()
+    found = read_jobs(session)
+    again = [sys.executable, "-m", "tinymlops_cli.job_definitions", str(session.root.resolve())]
     told: list[str] = []
 
     def tell(line: str) -> None:
@@ -76,13 +80,15 @@ def run(
 
     runner = Runner(
         session.workspace.jobs,
-        list(jobs.values()),
+        found.jobs,
         [sys.executable, "-m", "tinymlops_cli.job_process"],
         root=session.root,
         at_once=at_once,
         grace=grace,
         tell=tell,
         address=read_secret(ADDRESS),
+        pools=found.pools,
+        project=None if once else Rereader(again, found.files, since=began),
     )
     if with_input:
         threading.Thread(target=_stop_with_input, args=(runner,), daemon=True).start()
@@ -90,9 +96,9 @@ def run(
         if once:
             runner.run_until_idle()
         else:
-            tell(f"{len(jobs):,} jobs; Ctrl+C ends the runner")
+            tell(f"{len(found.jobs):,} jobs; Ctrl+C ends the runner")
             runner.run()
-    return Answer({"jobs": len(jobs), "told": told}, ["stopped" if not once else f"{len(told):,} lines told"])
+    return Answer({"jobs": len(found.jobs), "told": told}, ["stopped" if not once else f"{len(told):,} lines told"])
 
 
 def start(session: Session, name: Name) -> Answer:

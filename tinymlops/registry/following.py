@@ -6,8 +6,9 @@ of them has succeeded anew; what that run counts, no later one counts again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -16,16 +17,13 @@ from tinymlops.registry.job_rows import BACKFILL, waiting_run
 from tinymlops.times import from_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from typing import Any
+    from collections.abc import Mapping, Sequence
 
     from tinymlops.schedules import Job
     from tinymlops.stores.database import Database
     from tinymlops.stores.transaction import Transaction
 
-    Query = Callable[[str, tuple[Any, ...]], list[tuple[Any, ...]]]
-
-__all__ = ["Success", "counted_by_next", "follow", "has_new"]
+__all__ = ["Query", "Success", "counted_by_next", "follow", "has_new"]
 
 _UNFOLLOWED = """WHERE job = ? AND attempt > ? AND state = 'succeeded' AND NOT EXISTS (
         SELECT 1 FROM job_runs AS mine WHERE mine.job = ? AND mine.due = job_runs.due)
@@ -38,6 +36,10 @@ _NEW = """SELECT id, due FROM job_attempts AS one WHERE job = ? AND id > ? AND s
     ORDER BY id"""
 _OPEN = f"""SELECT 1 FROM job_runs
     WHERE job = ? AND due <= ? AND state IN ('waiting', 'running') AND cause <> '{BACKFILL}' LIMIT 1"""
+
+
+Query = Callable[[str, tuple[Any, ...]], list[tuple[Any, ...]]]
+"""What runs a SELECT and returns its rows, of a database or a transaction."""
 
 
 class Success(NamedTuple):
