@@ -7,8 +7,10 @@ import sys
 import threading
 from datetime import timedelta
 
+import msgspec
 import pytest
 from clocks import AnyClock
+from inside import database_of
 
 import tinymlops as tm
 from tinymlops.jobs.delivery import ADDRESS, Delivery
@@ -126,10 +128,18 @@ def test_an_address_that_nobody_hears_at_is_tried_again_and_at_last_given_up(ws,
     nobody = read_secret("X", {"X": "http://127.0.0.1:1/correct-horse"})
     told = []
     delivery = Delivery(ws.jobs.outbox, told.append, nobody)
-    for _ in range(120):
+    for _ in range(2):
         delivery.end()
         clock.now += timedelta(hours=1)
     (message,) = ws.jobs.outbox.list()
+    assert (message.state, message.attempts) == ("waiting", 2)
+    with database_of(ws).write(actor=None) as tx:  # days later
+        tx.update(msgspec.structs.replace(message, attempts=98))
+    for _ in range(4):
+        delivery.end()
+        clock.now += timedelta(hours=1)
+    (message,) = ws.jobs.outbox.list()
+    assert len(told) == 4
     assert (message.state, message.attempts) == ("given up", 100)
     assert message.told == "the address of TINYMLOPS_ALERTS_URL does not answer: ConnectError"
     assert "correct-horse" not in " ".join(told)
