@@ -165,6 +165,7 @@ def test_what_was_before_it_does_not_count_nor_what_was_before_it_changed(shop):
 
 EVENTS = st.one_of(
     st.just(("hour",)),
+    st.just(("round",)),
     st.just(("decide",)),
     st.just(("take",)),
     st.tuples(st.just("end"), st.sampled_from(["orders", "clicks"]), st.sampled_from(["succeeded", "failed", "lost"])),
@@ -209,7 +210,8 @@ def play(ws, clock, events):
     jobs = [hourly("orders"), hourly("clicks"), BOTH]
     ws.jobs.decide(jobs)
     running, oracle = {}, Oracle()
-    for name, *rest in events:
+    rounds = {("round",): [("hour",), ("decide",), ("take",)]}
+    for name, *rest in (one for event in events for one in rounds.get(event, [event])):
         clock.now += timedelta(seconds=1)
         if name == "hour":
             clock.now += HOUR
@@ -252,7 +254,7 @@ def both_ended(*states):
 
 
 @settings(max_examples=25, deadline=None)
-@given(events=st.lists(EVENTS, min_size=5, max_size=40))
+@given(events=st.lists(EVENTS, min_size=10, max_size=40))
 @example(events=[("hour",), ("decide",), ("take",), *both_ended("succeeded", "succeeded"), ("decide",)])
 @example(
     events=[
@@ -268,6 +270,23 @@ def both_ended(*states):
         ("end", "clicks", "succeeded"),
         ("decide",),
     ]
+)
+@example(
+    events=[("round",), *both_ended("succeeded", "failed"), ("round",), ("end", "clicks", "succeeded"), ("decide",)]
+)  # orders of this hour is on its way
+@example(
+    events=[
+        ("round",),
+        *both_ended("succeeded", "failed"),
+        ("round",),
+        *both_ended("succeeded", "succeeded"),
+        ("decide",),
+    ]
+    + [("start", "clicks"), ("take",), ("end", "clicks", "succeeded"), ("decide",)]
+)  # two of orders were counted at once
+@example(
+    events=[("round",), *both_ended("succeeded", "succeeded"), ("decide",), ("rerun", "orders"), ("rerun", "clicks")]
+    + [("take",), *both_ended("succeeded", "succeeded"), ("decide",)]
 )
 def test_any_history_is_followed_as_the_rule_says(folder, events):
     clock = AnyClock()
