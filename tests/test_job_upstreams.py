@@ -281,12 +281,23 @@ def both_ended(*states):
         ("round",),
         *both_ended("succeeded", "succeeded"),
         ("decide",),
+        ("start", "clicks"),
+        ("take",),
+        ("end", "clicks", "succeeded"),
+        ("decide",),
     ]
-    + [("start", "clicks"), ("take",), ("end", "clicks", "succeeded"), ("decide",)]
 )  # two of orders were counted at once
 @example(
-    events=[("round",), *both_ended("succeeded", "succeeded"), ("decide",), ("rerun", "orders"), ("rerun", "clicks")]
-    + [("take",), *both_ended("succeeded", "succeeded"), ("decide",)]
+    events=[
+        ("round",),
+        *both_ended("succeeded", "succeeded"),
+        ("decide",),
+        ("rerun", "orders"),
+        ("rerun", "clicks"),
+        ("take",),
+        *both_ended("succeeded", "succeeded"),
+        ("decide",),
+    ]
 )
 def test_any_history_is_followed_as_the_rule_says(folder, events):
     clock = AnyClock()
