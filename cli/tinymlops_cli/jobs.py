@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tinymlops.errors import NotFoundError, near
+from tinymlops_cli import completion
 from tinymlops_cli.commands import command, group
 from tinymlops_cli.job_definitions import read_jobs
 from tinymlops_cli.output import Answer, Table
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_to"]
 
-Name = Annotated[str, typer.Argument(metavar="JOB", help="The job's name.")]
+Name = Annotated[str, typer.Argument(metavar="JOB", help="The job's name.", autocompletion=completion.jobs)]
 Due = Annotated[
     str | None, typer.Option(metavar="TIME", help="Its due time (ISO 8601); by default the last one that there was.")
 ]
@@ -63,10 +64,9 @@ def run(
     ] = False,
 ) -> Answer:
     """Run jobs when they are due, until Ctrl+C; what happens is told on standard error."""
-    from tinymlops.jobs.delivery import ADDRESS
+    from tinymlops.jobs.channels import channels_of
     from tinymlops.jobs.rereading import Rereader
     from tinymlops.jobs.runner import Runner
-    from tinymlops.secrets import read_secret
 
     began = time.time()
     found = read_jobs(session)
@@ -86,7 +86,7 @@ def run(
         at_once=at_once,
         grace=grace,
         tell=tell,
-        address=read_secret(ADDRESS),
+        channels=channels_of(session.config.alerts, session.root),
         pools=found.pools,
         project=None if once else Rereader(again, found.files, since=began),
     )
@@ -137,10 +137,15 @@ def backfill(
 
 def history(
     session: Session,
-    name: Annotated[str | None, typer.Argument(metavar="[JOB]", help="Only of this job.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[JOB]", help="Only of this job.", autocompletion=completion.jobs)
+    ] = None,
     *,
     state: Annotated[
-        str | None, typer.Option(help="Only those waiting, running, succeeded, failed or skipped.")
+        str | None,
+        typer.Option(
+            help="Only those waiting, running, succeeded, failed or skipped.", autocompletion=completion.job_states
+        ),
     ] = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many.")] = 50,
 ) -> Answer:

@@ -29,13 +29,13 @@ from tinymlops.times import format_duration
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tinymlops.jobs.delivery import Channel
     from tinymlops.jobs.file_waits import Found
     from tinymlops.jobs.rereading import Rereader
     from tinymlops.records import JobAttempt, JobRun
     from tinymlops.registry.job_changes import Change
     from tinymlops.registry.jobs import Claimed, Jobs
     from tinymlops.schedules import Job
-    from tinymlops.secrets import Secret
 
 __all__ = ["Runner"]
 
@@ -62,7 +62,7 @@ class Runner:
         at_once: The most attempts of all runners together.
         grace: Seconds between the request to end and the end.
         tell: Takes a line about what happened.
-        address: Where failures are posted; None for none.
+        channels: The ways on which failures are told, beside `tell`.
         pools: How many jobs of a pool run at once, in all runners together.
         project: Tells what the project says of jobs when that changes; None for a project that does not.
         settled: Seconds between two looks at a file that is waited for, which must show the same.
@@ -78,7 +78,7 @@ class Runner:
         at_once: int = 2,
         grace: float = 10.0,
         tell: Callable[[str], object] = print,
-        address: Secret | None = None,
+        channels: Sequence[Channel] = (),
         pools: Mapping[str, int] | None = None,
         project: Rereader | None = None,
         settled: float = SETTLED,
@@ -87,7 +87,7 @@ class Runner:
         self._jobs: dict[str, Job] = {}
         self._pools, self._project, self._files_waited_for = pools or {}, project, FileWaits(root, settled)
         self._command, self._root, self._at_once, self._grace, self._tell = command, root, at_once, grace, tell
-        self._delivery = Delivery(rows.outbox, tell, address)
+        self._delivery = Delivery(rows.outbox, tell, channels)
         self._running: list[Process] = []
         self._next: list[tuple[datetime, str]] = []
         self._seen: datetime | None = None

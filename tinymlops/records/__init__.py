@@ -28,6 +28,7 @@ from tinymlops.records.models import (
 )
 from tinymlops.records.opaque import OpaqueFile, OpaqueModel, OpaqueVersion, RegisteredModel, RunModel
 from tinymlops.records.outbox import OutboxMessage
+from tinymlops.records.page_sessions import PageSession
 from tinymlops.records.predictions import Outcome, Prediction
 from tinymlops.records.pushes import MovedEvent, PushBatch, PushedRow
 from tinymlops.records.readers import Reader
@@ -83,6 +84,7 @@ __all__ = [
     "OpaqueVersion",
     "OutboxMessage",
     "Outcome",
+    "PageSession",
     "Prediction",
     "PushBatch",
     "PushedRow",
@@ -165,6 +167,7 @@ TABLES: tuple[type[Record], ...] = (
     JobLog,
     OutboxMessage,
     SourceCursor,
+    PageSession,
     JobUpstream,
 )
 """Every record, in the order in which the migrations create their tables."""

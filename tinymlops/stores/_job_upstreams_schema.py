@@ -1,4 +1,4 @@
-"""Step 15 of the schema: how far a job has counted the successes of jobs that it follows, and the pools of attempts."""
+"""Step 17 of the schema: how far a job has counted the successes of jobs that it follows, and the pools of attempts."""
 
 from __future__ import annotations
 
