@@ -35,6 +35,7 @@ from tinymlops.records import (
     JobLog,
     JobRun,
     JobState,
+    JobUpstream,
     Mark,
     MetricPyramid,
     MetricSeries,
@@ -95,7 +96,7 @@ def test_a_workspace_of_schema_1_opens_with_all_its_records(old):
         newer |= {Experiment, DeletedRun, RunInput, ConsoleText, MetricSeries, MetricPyramid}
         newer |= {OpaqueModel, OpaqueFile, RegisteredModel, OpaqueVersion, RunModel}
         newer |= {StreamPosition, RefusedLine, ArrivalLag}
-        newer |= {JobState, JobRun, JobAttempt, JobLog, OutboxMessage}
+        newer |= {JobState, JobRun, JobAttempt, JobLog, JobUpstream, OutboxMessage}
         newer |= {SourceCursor, PageSession}
         assert all(database.list(cls) for cls in TABLES if cls not in newer)
         assert [finding for finding in check(environment_of(ws), lambda _: None) if finding.level == "damaged"] == []

@@ -21,7 +21,18 @@ from tinymlops.times import format_duration, from_micros, parse_duration, parse_
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Decided", "Job", "Missed", "Schedule", "decide", "due_times", "last_due", "next_due", "schedule_of"]
+__all__ = [
+    "Decided",
+    "Job",
+    "Missed",
+    "Schedule",
+    "decide",
+    "due_times",
+    "job_that_was",
+    "last_due",
+    "next_due",
+    "schedule_of",
+]
 
 Missed = Literal["coalesce", "skip", "all"]
 
@@ -52,13 +63,19 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     schedule: Schedule | None = None
-    after: str | None = None
-    """The job whose successful runs it follows, in place of a schedule."""
+    after: tuple[str, ...] = ()
+    """The jobs whose successful runs it follows, in place of a schedule."""
     missed: Missed = "coalesce"
     deadline: int | None = None
     """Microseconds that one attempt may take."""
     retries: int = 0
     """Attempts after the first one that fails."""
+    pool: str | None = None
+    """What it takes a place of while it runs; `[jobs.pools]` says how many there are."""
+    wait_for: str | None = None
+    """A pattern of files that must be there before it begins; {date} is the due time's day in the schedule's zone."""
+    wait_limit: int | None = None
+    """Microseconds that it waits for them."""
     words: tuple[str, ...] = ()
     """What is typed after `tinymlops`; empty for a function of the project."""
     description: str = ""
@@ -66,7 +83,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def when(self) -> str:
         """When it is due, for people."""
-        return f"after {self.after}" if self.after is not None else str(self.schedule)
+        return f"after {', '.join(self.after)}" if self.after else str(self.schedule)
+
+    @property
+    def zone(self) -> str:
+        """The zone of its schedule; UTC where it has none."""
+        return "UTC" if self.schedule is None else self.schedule.zone
 
 
 class Decided(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,6 +132,32 @@ def schedule_of(every: str | timedelta | None, cron: str | None, zone: str) -> S
             f"cron={cron!r} is never due", hint="there is no such day; see the third and fourth field"
         )
     return schedule
+
+
+def job_that_was(name: str, when: str, *, missed: Missed) -> Job | None:
+    """Return a job with an earlier schedule, from the text of it; None if it says none, or one that is none any more.
+
+    Args:
+        name: The job's name.
+        when: As `Job.when` wrote it.
+        missed: What is done of missed due times.
+
+    Example:
+        >>> job_that_was("orders", "30 2 * * * (Europe/Vienna)", missed="all").schedule
+        Schedule(every=None, cron='30 2 * * *', zone='Europe/Vienna')
+    """
+    if when.startswith("after "):
+        return Job(name=name, after=tuple(when.removeprefix("after ").split(", ")), missed=missed)
+    cron, _, zone = when.removesuffix(")").rpartition(" (")
+    try:
+        schedule = (
+            schedule_of(when.removeprefix("every "), None, "UTC")
+            if when.startswith("every ")
+            else schedule_of(None, cron, zone)
+        )
+    except DefinitionError:
+        return None
+    return Job(name=name, schedule=schedule, missed=missed)
 
 
 def due_times(schedule: Schedule, after: datetime, until: datetime | None = None) -> Iterator[datetime]:

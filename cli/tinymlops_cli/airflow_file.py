@@ -6,10 +6,11 @@ when, in what order and how often, and the project keeps what is done.
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from tinymlops.errors import DefinitionError
+from tinymlops.features.definitions.scheduling import firsts_of
 from tinymlops.schedules import Job, Schedule, last_due
 from tinymlops.times import format_duration
 
@@ -59,8 +60,9 @@ def dag_file(project: str, jobs: Mapping[str, Job], command: Sequence[str], now:
         Python; a module with a DAG `<project>.<job>` for each job that has a schedule.
 
     Raises:
-        DefinitionError: If Airflow cannot keep a schedule.
+        DefinitionError: If Airflow cannot keep a schedule, a job follows jobs of several, or waits for a file.
     """
+    _refuse_what_it_cannot(jobs)
     title = f'"""Jobs of {project}, by `tinymlops export airflow`: write it again when the jobs or their schedules change."""'
     head = _HEAD.format(attempt=repr(" ".join(_quoted(word) for word in command)))
     dags = [_dag(project, job, jobs, now) for job in jobs.values() if job.schedule is not None]
@@ -71,7 +73,7 @@ def _dag(project: str, first: Job, jobs: Mapping[str, Job], now: datetime) -> st
     assert first.schedule is not None
     catchup = first.missed == "all"
     start = _start(first.schedule, now) if catchup else _EPOCH
-    chain = list(_chain(first, jobs))
+    chain = _chain(first, jobs)
     lines = [
         "",
         "with DAG(",
@@ -84,7 +86,7 @@ def _dag(project: str, first: Job, jobs: Mapping[str, Job], now: datetime) -> st
         f"    tags={['tinymlops', project]!r},",
         ") as dag:",
         *(f"    attempt({job.name!r}, retries={job.retries}, deadline={_delta(job.deadline)})" for job in chain),
-        *(f"    dag.get_task({job.after!r}) >> dag.get_task({job.name!r})" for job in chain[1:]),
+        *(f"    dag.get_task({after!r}) >> dag.get_task({job.name!r})" for job in chain[1:] for after in job.after),
     ]
     return "\n".join(lines) + "\n"
 
@@ -95,11 +97,29 @@ def _start(schedule: Schedule, now: datetime) -> datetime:
     return aligned if aligned is not None else now
 
 
-def _chain(first: Job, jobs: Mapping[str, Job]) -> Iterator[Job]:
-    yield first
+def _chain(first: Job, jobs: Mapping[str, Job]) -> list[Job]:
+    """Return a job and those that follow it at last, each after those that it follows."""
+    found = {first.name: first}
+    while True:
+        ready = [one for one in jobs.values() if one.after and one.name not in found and set(one.after) <= set(found)]
+        if not ready:
+            return list(found.values())
+        found |= {one.name: one for one in ready}
+
+
+def _refuse_what_it_cannot(jobs: Mapping[str, Job]) -> None:
     for job in jobs.values():
-        if job.after == first.name:
-            yield from _chain(job, jobs)
+        if job.wait_for is not None:
+            raise DefinitionError(
+                f"job {job.name!r} waits for the file {job.wait_for}, which an attempt of Airflow does not",
+                hint="put a FileSensor of Airflow in front of it and leave wait_for= out, or use tinymlops jobs run",
+            )
+        firsts = [first.name for first in firsts_of(jobs, job)]
+        if len(firsts) > 1:
+            raise DefinitionError(
+                f"job {job.name!r} follows jobs of {len(firsts)} schedules ({', '.join(firsts)}), which no DAG can hold",
+                hint="have it follow jobs of one schedule, give it one of its own, or use tinymlops jobs run",
+            )
 
 
 def _timetable(job: Job) -> str:

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -16,10 +17,12 @@ from tinymlops_cli import completion
 from tinymlops_cli.commands import command, group
 from tinymlops_cli.failures import UsageError
 from tinymlops_cli.interrupts import INTERRUPTED
+from tinymlops_cli.job_definitions import read_jobs
 from tinymlops_cli.output import Answer, Table
 from tinymlops_cli.session import Session
 
 if TYPE_CHECKING:
+    from tinymlops.jobs.rereading import ProjectJobs, Rereader
     from tinymlops.jobs.runner import Runner
     from tinymlops.records import JobRun, JobState
     from tinymlops.schedules import Job
@@ -42,6 +45,7 @@ def add_to(app: typer.Typer) -> None:
 
 def list_jobs(session: Session) -> Answer:
     """List the project's jobs: when each is due next, and how its last run ended."""
+    read_jobs(session)
     now = datetime.now(UTC)
     states = session.workspace.jobs.states()
     rows = [_listed(session, job, states.get(job.name), now) for job in session.project.jobs.values()]
@@ -63,7 +67,11 @@ def run(
     ] = False,
 ) -> Answer:
     """Run jobs when they are due, until Ctrl+C; what happens is told on standard error."""
-    jobs = session.project.jobs
+    from tinymlops.jobs.rereading import Rereader
+
+    began = time.time()
+    found = read_jobs(session)
+    again = [sys.executable, "-m", "tinymlops_cli.job_definitions", str(session.root.resolve())]
     told: list[str] = []
 
     def tell(line: str) -> None:
@@ -71,16 +79,17 @@ def run(
             told.append(line)
         print(line, file=sys.stderr, flush=True)
 
-    runner = _runner(session, tell, at_once=at_once, grace=grace)
+    follows = None if once else Rereader(again, found.files, since=began)
+    runner = _runner(session, found, tell, at_once=at_once, grace=grace, follows=follows)
     if with_input:
         threading.Thread(target=_stop_with_input, args=(runner,), daemon=True).start()
     with _stopped_by_signals(runner):
         if once:
             runner.run_until_idle()
         else:
-            tell(f"{len(jobs):,} jobs; Ctrl+C ends the runner")
+            tell(f"{len(found.jobs):,} jobs; Ctrl+C ends the runner")
             runner.run()
-    return Answer({"jobs": len(jobs), "told": told}, ["stopped" if not once else f"{len(told):,} lines told"])
+    return Answer({"jobs": len(found.jobs), "told": told}, ["stopped" if not once else f"{len(told):,} lines told"])
 
 
 def attempt(
@@ -94,7 +103,7 @@ def attempt(
 ) -> Answer:
     """Make one attempt at one due time, here and now, unless it has succeeded: for a program that keeps time itself."""
     job = _require(session, name)
-    runner = _runner(session, lambda line: print(line, file=sys.stderr, flush=True))
+    runner = _runner(session, read_jobs(session), lambda line: print(line, file=sys.stderr, flush=True))
     moment, cause = _due_of(session, job, due, at)
     has_succeeded = session.workspace.jobs.has_succeeded(name, moment)
     with _stopped_by_signals(runner):
@@ -213,28 +222,35 @@ def logs(
     return Answer(data, [text or f"attempt {number} wrote nothing"])
 
 
-def _runner(session: Session, tell: Callable[[str], object], *, at_once: int = 1, grace: float = 10.0) -> "Runner":
-    from tinymlops.features.definitions.scheduling import check_chains
+def _runner(
+    session: Session,
+    found: "ProjectJobs",
+    tell: Callable[[str], object],
+    *,
+    at_once: int = 1,
+    grace: float = 10.0,
+    follows: "Rereader | None" = None,
+) -> "Runner":
     from tinymlops.jobs.channels import channels_of
     from tinymlops.jobs.runner import Runner
 
-    jobs = session.project.jobs
-    check_chains(jobs)
     return Runner(
         session.workspace.jobs,
-        list(jobs.values()),
+        found.jobs,
         [sys.executable, "-m", "tinymlops_cli.job_process"],
         root=session.root,
         at_once=at_once,
         grace=grace,
         tell=tell,
         channels=channels_of(session.config.alerts, session.root),
+        pools=found.pools,
+        project=follows,
     )
 
 
 def _due_of(session: Session, job: "Job", due: str | None, at: str | None) -> tuple[datetime, str]:
     """Return the due time to work for, and why."""
-    from tinymlops.features.definitions.scheduling import first_of
+    from tinymlops.features.definitions.scheduling import firsts_of
     from tinymlops.registry.job_rows import BY_HAND, SCHEDULE
     from tinymlops.schedules import last_due
 
@@ -242,16 +258,17 @@ def _due_of(session: Session, job: "Job", due: str | None, at: str | None) -> tu
         raise UsageError("an attempt has either --due or --at", hint="write --at with the time of your scheduler")
     moment, cause = _moment(due, "due"), BY_HAND
     if at is not None:
-        begin, schedule = _moment(at, "at"), first_of(session.project.jobs, job).schedule
+        begin = _moment(at, "at")
         assert begin is not None
-        assert schedule is not None
-        moment, cause = last_due(schedule, begin), SCHEDULE
+        schedules = [first.schedule for first in firsts_of(session.project.jobs, job) if first.schedule is not None]
+        times = [found for schedule in schedules if (found := last_due(schedule, begin)) is not None]
+        moment, cause = max(times, default=None), SCHEDULE
         if moment is None:
             raise NotFoundError(f"{job.name} was not due before {at}", hint="tinymlops jobs list shows when it is")
     assert moment is not None
     if moment > session.workspace.jobs.clock():
         raise DataError(f"{moment:%Y-%m-%d %H:%M:%S} UTC lies in the future", hint="attempt it when it is due")
-    return moment, cause if job.after is None else f"after {job.after}"
+    return moment, f"after {', '.join(job.after)}" if job.after else cause
 
 
 def _attempted(session: Session, run: "JobRun", title: str) -> Answer:

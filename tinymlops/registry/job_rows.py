@@ -202,7 +202,8 @@ class JobRows:
         now = self._scope.clock()
         if job.schedule is None:
             raise DefinitionError(
-                f"job {job.name!r} follows {job.after!r} and has no due times", hint=f"backfill {job.after!r}"
+                f"job {job.name!r} follows {', '.join(map(repr, job.after))} and has no due times",
+                hint=f"backfill {' and '.join(map(repr, job.after))}",
             )
         if stop > now:
             raise DataError(f"the backfill of {job.name!r} ends in the future", hint="end it now or earlier")
