@@ -131,17 +131,18 @@ class Model:
 
 
 def drawn(chance, kind):
-    """Return some reads, each with what happens to the workspace after it.
+    """Return a large read and then small ones, each with what happens to the workspace after it.
 
     The customer follows from the id, so that no row is taken back under another key; of rows with one id and event time
     only the first is there, so that their order is plain.
     """
-    numbers = [None, 0, 1] if kind == "bool" else [None, *range(12)]
-    disturbances = ["", *("compact", "gc", "flip", "cut", "remove", "repair", "full", "rebuild")]
+    numbers = [None, 0, 1] if kind == "bool" else [None, *range(80)]
+    disturbances = [*("compact", "gc", "flip", "cut", "remove", "repair", "full", "rebuild")]
     steps = []
-    for what in chance.sample(disturbances, 5):
+    one, other = chance.sample(disturbances, 2)
+    for what in ["", "", "", one, "", "", other]:  # most of them go by an index that the one before made
         rows = {}
-        for _ in range(chance.choice([0, 1, 4, 25])):
+        for _ in range(chance.choice([0, 1, 2, 3, 8]) if steps else 120):
             number, time = chance.choice(numbers), chance.randrange(40)
             amount = chance.choice([1.0, 2.0, -0.5, None])
             rows[number, time] = (number, 0 if number is None else number % 3, time, amount, False)
