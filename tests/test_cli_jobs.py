@@ -8,7 +8,8 @@ import time
 
 import psutil
 import pytest
-from command_line import PROGRAM, SHOP, ask, refused, succeed, write_shop
+from command_line import PROGRAM, SHOP, ask, refused, run, succeed, write_shop
+from mail_server import MailServer
 
 import tinymlops as tm
 
@@ -110,6 +111,38 @@ def test_a_failure_is_told_with_its_traceback(shop):
     assert "waits for a runner" in succeed("jobs", "rerun", "broken")
     assert "is waiting already" in refused(5, "jobs", "rerun", "broken")
     succeed("jobs", "run", "--once")
+
+
+def test_a_failure_comes_by_mail_and_its_password_is_told_nowhere(shop, monkeypatch):
+    settings = (shop / "tinymlops.toml").read_text()
+    said = '[alerts]\nsmtp = "env:SMTP_URL"\nfrom = "jobs@shop.example"\nto = ["ana@shop.example"]\n'
+    (shop / "tinymlops.toml").write_text(settings + said)
+    try:
+        assert "takes its URL from SMTP_URL, which is not set" in refused(4, "jobs", "run", "--once")
+        monkeypatch.setenv("SMTP_URL", "smtp://jobs:correct@horse@mail")
+        assert "correct" not in refused(6, "jobs", "run", "--once")
+        with MailServer(auth=("jobs", "correct-horse")) as server:
+            monkeypatch.setenv("SMTP_URL", f"smtp://jobs:correct-horse@localhost:{server.port}")
+            server.replies = {"MAIL": ["451 correct-horse? later"]}
+            succeed("jobs", "start", "broken")
+            ran = run("jobs", "run", "--once")
+        assert ran.exit_code == 0
+        assert "answers 451 <secret>? later" in ran.stderr
+        assert "correct-horse" not in ran.output
+        (waiting,) = ask("sql", "select told, attempts from outbox where state = 'waiting'")["rows"]
+        assert waiting == {
+            "told": f"the mail server localhost:{server.port} answers 451 <secret>? later",
+            "attempts": 1,
+        }
+        with MailServer(auth=("jobs", "correct-horse")) as server:
+            monkeypatch.setenv("SMTP_URL", f"smtp://jobs:correct-horse@localhost:{server.port}")
+            succeed("jobs", "start", "broken")
+            succeed("jobs", "run", "--once")
+        ((receivers, mail),) = server.mails
+        assert (receivers, mail["Subject"]) == (("ana@shop.example",), "job broken failed")
+        assert "no such luck" in mail.get_content()
+    finally:
+        (shop / "tinymlops.toml").write_text(settings)
 
 
 def test_paused_jobs_wait(shop):

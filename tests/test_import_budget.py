@@ -11,6 +11,7 @@ import tinymlops as tm
 HEAVY = {
     *("numpy", "pandas", "pyarrow", "duckdb", "polars", "numba", "lmdb"),
     *("lancedb", "sqlite_utils", "sqlglot", "litestar", "uvicorn", "sklearn", "skops", "rich"),
+    *("onnxruntime", "tokenizers"),
 }
 
 DEFINITIONS = """

@@ -7,6 +7,7 @@ time instead. cronsim computes local times; what it says twice, or of the past, 
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import timedelta
 
-__all__ = ["Decided", "Job", "Missed", "Schedule", "decide", "due_times", "schedule_of"]
+__all__ = ["Decided", "Job", "Missed", "Schedule", "decide", "due_times", "next_due", "schedule_of"]
 
 Missed = Literal["coalesce", "skip", "all"]
 
+_EVERY, _CRON = re.compile(r"every (\S+)"), re.compile(r"(.+) \((\S+)\)")
+"""How `Schedule` writes itself."""
 _SHORTEST = 1_000_000
 _FIELDS = 5
 _MOST = 1_000_000
@@ -127,6 +130,27 @@ def due_times(schedule: Schedule, after: datetime, until: datetime | None = None
         if until is not None and due > until:
             return
         yield due
+
+
+def next_due(when: str, now: datetime) -> datetime | None:
+    """Return when a job is due next, from what is stored of its schedule; None where that is no schedule of its own.
+
+    Args:
+        when: As `Job.when` writes it.
+        now: Aware.
+
+    Example:
+        >>> next_due("every 1h", datetime(2024, 5, 1, 12, 30, tzinfo=UTC)).isoformat()
+        '2024-05-01T13:00:00+00:00'
+    """
+    every, cron = _EVERY.fullmatch(when), _CRON.fullmatch(when)
+    if every is None and cron is None:
+        return None
+    try:
+        schedule = schedule_of(every[1], None, "UTC") if every else schedule_of(None, *cron.groups()) if cron else None
+    except DefinitionError:  # another version wrote it
+        return None
+    return None if schedule is None else next(due_times(schedule, now), None)
 
 
 def decide(schedule: Schedule, after: datetime, now: datetime, *, missed: Missed, prompt: timedelta) -> list[Decided]:

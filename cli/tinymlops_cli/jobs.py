@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tinymlops.errors import NotFoundError, near
+from tinymlops_cli import completion
 from tinymlops_cli.commands import command, group
 from tinymlops_cli.output import Answer, Table
 from tinymlops_cli.session import Session
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_to"]
 
-Name = Annotated[str, typer.Argument(metavar="JOB", help="The job's name.")]
+Name = Annotated[str, typer.Argument(metavar="JOB", help="The job's name.", autocompletion=completion.jobs)]
 Due = Annotated[
     str | None, typer.Option(metavar="TIME", help="Its due time (ISO 8601); by default the last one that there was.")
 ]
@@ -61,9 +62,8 @@ def run(
 ) -> Answer:
     """Run jobs when they are due, until Ctrl+C; what happens is told on standard error."""
     from tinymlops.features.definitions.scheduling import check_chains
-    from tinymlops.jobs.delivery import ADDRESS
+    from tinymlops.jobs.channels import channels_of
     from tinymlops.jobs.runner import Runner
-    from tinymlops.secrets import read_secret
 
     jobs = session.project.jobs
     check_chains(jobs)
@@ -82,7 +82,7 @@ def run(
         at_once=at_once,
         grace=grace,
         tell=tell,
-        address=read_secret(ADDRESS),
+        channels=channels_of(session.config.alerts, session.root),
     )
     if with_input:
         threading.Thread(target=_stop_with_input, args=(runner,), daemon=True).start()
@@ -131,10 +131,15 @@ def backfill(
 
 def history(
     session: Session,
-    name: Annotated[str | None, typer.Argument(metavar="[JOB]", help="Only of this job.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[JOB]", help="Only of this job.", autocompletion=completion.jobs)
+    ] = None,
     *,
     state: Annotated[
-        str | None, typer.Option(help="Only those waiting, running, succeeded, failed or skipped.")
+        str | None,
+        typer.Option(
+            help="Only those waiting, running, succeeded, failed or skipped.", autocompletion=completion.job_states
+        ),
     ] = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many.")] = 50,
 ) -> Answer:

@@ -30,7 +30,11 @@ def verify(
     session: Session,
     training_set: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME_OR_ID]", help="A training set's name, for its newest build, or a build's id."),
+        typer.Argument(
+            metavar="[NAME_OR_ID]",
+            help="A training set's name, for its newest build, or a build's id.",
+            autocompletion=completion.training_sets,
+        ),
     ] = None,
     *,
     since: Annotated[

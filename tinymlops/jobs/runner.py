@@ -26,10 +26,10 @@ from tinymlops.times import format_duration
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tinymlops.jobs.delivery import Channel
     from tinymlops.records import JobAttempt, JobRun
     from tinymlops.registry.jobs import Claimed, Jobs
     from tinymlops.schedules import Job
-    from tinymlops.secrets import Secret
 
 __all__ = ["Runner"]
 
@@ -56,7 +56,7 @@ class Runner:
         at_once: The most attempts of all runners together.
         grace: Seconds between the request to end and the end.
         tell: Takes a line about what happened.
-        address: Where failures are posted; None for none.
+        channels: The ways on which failures are told, beside `tell`.
     """
 
     def __init__(
@@ -69,13 +69,13 @@ class Runner:
         at_once: int = 2,
         grace: float = 10.0,
         tell: Callable[[str], object] = print,
-        address: Secret | None = None,
+        channels: Sequence[Channel] = (),
     ) -> None:
         self._rows, self._files, self._clock = rows, rows.files, rows.clock
         self._jobs = {job.name: job for job in jobs}
         self._followers = [job for job in jobs if job.after is not None]
         self._command, self._root, self._at_once, self._grace, self._tell = command, root, at_once, grace, tell
-        self._delivery = Delivery(rows.outbox, tell, address)
+        self._delivery = Delivery(rows.outbox, tell, channels)
         self._running: list[Process] = []
         self._next: list[tuple[datetime, str]] = []
         self._seen: datetime | None = None

@@ -28,6 +28,7 @@ from tinymlops.records.models import (
 )
 from tinymlops.records.opaque import OpaqueFile, OpaqueModel, OpaqueVersion, RegisteredModel, RunModel
 from tinymlops.records.outbox import OutboxMessage
+from tinymlops.records.page_sessions import PageSession
 from tinymlops.records.predictions import Outcome, Prediction
 from tinymlops.records.pushes import MovedEvent, PushBatch, PushedRow
 from tinymlops.records.readers import Reader
@@ -82,6 +83,7 @@ __all__ = [
     "OpaqueVersion",
     "OutboxMessage",
     "Outcome",
+    "PageSession",
     "Prediction",
     "PushBatch",
     "PushedRow",
@@ -164,5 +166,6 @@ TABLES: tuple[type[Record], ...] = (
     JobLog,
     OutboxMessage,
     SourceCursor,
+    PageSession,
 )
 """Every record, in the order in which the migrations create their tables."""

@@ -1,0 +1,13 @@
+"""From texts to vectors: TF-IDF, ONNX models and providers over HTTP. Knows nothing of workspaces, features and SQLite.
+
+`open_embedder` gives an `Embedder`; `fit_tfidf` makes what the TF-IDF embedder is opened with; `vectors_of` and `text_key` serve
+whoever keeps vectors.
+"""
+
+from __future__ import annotations
+
+from tinymlops.embedders.embedder import Embedded, Embedder, vectors_of
+from tinymlops.embedders.opening import fit_tfidf, open_embedder
+from tinymlops.embedders.texts import text_key
+
+__all__ = ["Embedded", "Embedder", "fit_tfidf", "open_embedder", "text_key", "vectors_of"]
