@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tinymlops.errors import ConflictError
+from tinymlops.stores import row_index
 from tinymlops.stores.publish import fsync_directory, remove_stale
 from tinymlops.stores.references import NAMING_FILES, orphans
 from tinymlops.times import from_micros
@@ -86,6 +87,9 @@ def collect(environment: Environment, *, now: int, grace: int, actor: str) -> Co
         removed = [_remove(path) for path in found if path in dead or path.lstat().st_mtime <= older_than]
         for source in environment.segments_dir.iterdir():
             _remove_if_empty(source)
+        # At once: nobody looks up rows in a segment out of use, and an index tells of ids.
+        live = environment.database.rows("SELECT source, sha256 FROM segments WHERE dead_at IS NULL")
+        row_index.remove_others(environment.indexes_dir, set(live))
     segments = sum(path in dead for path in found)
     return Collected(len(removed) - segments, segments, sum(removed))
 
