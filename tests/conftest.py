@@ -49,6 +49,18 @@ def _nothing_is_left_open():
     sys.modules.pop("features", None)  # else the projects of other modules' tests would be this one
 
 
+@pytest.fixture(scope="session")
+def postgres():
+    """A PostgreSQL server for all modules of a process; skips where none is installed."""
+    pytest.importorskip("adbc_driver_postgresql")
+    import postgres_server
+
+    if postgres_server.binaries() is None:
+        pytest.skip("PostgreSQL is not installed")
+    with postgres_server.running() as server:
+        yield server
+
+
 @pytest.fixture
 def workspace(tmp_path):
     with tm.connect(tmp_path / "shop.tm", create=True) as ws:
