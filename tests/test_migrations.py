@@ -58,6 +58,7 @@ from tinymlops.records import (
     RunInput,
     RunModel,
     Salt,
+    SinkState,
     SourceCursor,
     StreamPosition,
     Token,
@@ -97,7 +98,7 @@ def test_a_workspace_of_schema_1_opens_with_all_its_records(old):
         newer |= {OpaqueModel, OpaqueFile, RegisteredModel, OpaqueVersion, RunModel}
         newer |= {StreamPosition, RefusedLine, ArrivalLag}
         newer |= {JobState, JobRun, JobAttempt, JobLog, JobUpstream, OutboxMessage}
-        newer |= {SourceCursor, PageSession}
+        newer |= {SourceCursor, PageSession, SinkState}
         assert all(database.list(cls) for cls in TABLES if cls not in newer)
         assert [finding for finding in check(environment_of(ws), lambda _: None) if finding.level == "damaged"] == []
         assert {one.name for one in database.list(Counter)} == {"sequence", "audit", "commits", "schema"}

@@ -49,6 +49,7 @@ class OpenWorkspace:
         from tinymlops.registry.tokens import Tokens
         from tinymlops.serving.log import prediction_log
         from tinymlops.serving.resolve import Resolver
+        from tinymlops.sinks.noun import Sinks
 
         self._scope = scope
         self._environment = scope.environment
@@ -65,6 +66,7 @@ class OpenWorkspace:
         self.connections = Connections(self._context)
         self.runs = Runs(scope)
         self.models = Models(scope)
+        self.sinks = Sinks(self._context, self.models, self._log.flush)
         self.tokens = Tokens(scope, self._readers)
         self._page_sessions = PageSessions(scope, self.tokens)
         self.access = Accesses(scope, self._readers.flush)

@@ -102,6 +102,7 @@ class Workspace(DefinitionVerbs, RowVerbs, FeatureVerbs, ModelVerbs, ExperimentV
         runs: Experiment runs: `list`, `get`, `metrics`, `artifacts`, ...
         tokens: Who may ask the server, and for what: `create`, `list`, `revoke`.
         access: Who read which features and asked which models: `list`.
+        sinks: Tables in databases of others that rows are written to: `list`, `run`.
         models: Registered models: `versions`, `aliases`, `rollback`, `manifest`, ...
         audit: Who changed what, when: `list`, `head`, `verify`.
     """

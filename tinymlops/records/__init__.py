@@ -36,6 +36,7 @@ from tinymlops.records.record import Record, Scalar
 from tinymlops.records.runs import Artifact, ConsoleText, DeletedRun, Experiment, Run, RunInput, RunRow
 from tinymlops.records.salts import Salt
 from tinymlops.records.segments import Segment
+from tinymlops.records.sinks import SinkState
 from tinymlops.records.sources import Generation, RenamedSource, Schema, SourceState
 from tinymlops.records.statistics import ColumnStatistics
 from tinymlops.records.streams import RefusedLine, StreamPosition
@@ -104,6 +105,7 @@ __all__ = [
     "Schema",
     "Segment",
     "Signature",
+    "SinkState",
     "SourceCursor",
     "SourceState",
     "StreamPosition",
@@ -169,5 +171,6 @@ TABLES: tuple[type[Record], ...] = (
     SourceCursor,
     PageSession,
     JobUpstream,
+    SinkState,
 )
 """Every record, in the order in which the migrations create their tables."""

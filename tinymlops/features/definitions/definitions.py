@@ -16,6 +16,7 @@ from tinymlops.features.definitions.specs import (
     LabelSpec,
     OnDemandSpec,
     ServiceSpec,
+    SinkSpec,
     SourceSpec,
     TermSpec,
     TrainingSetSpec,
@@ -27,7 +28,17 @@ __all__ = ["Definitions", "Older", "in_words", "key_of", "kind_of", "labelled"]
 _APPLY = "apply the project first: tinymlops apply, or ws.apply(project)"
 
 S = TypeVar(
-    "S", EntitySpec, SourceSpec, ViewSpec, OnDemandSpec, LabelSpec, TrainingSetSpec, CheckSpec, ServiceSpec, TermSpec
+    "S",
+    EntitySpec,
+    SourceSpec,
+    ViewSpec,
+    OnDemandSpec,
+    LabelSpec,
+    TrainingSetSpec,
+    CheckSpec,
+    ServiceSpec,
+    SinkSpec,
+    TermSpec,
 )
 
 Older: TypeAlias = Callable[[str, str, int | str], "Definitions"]

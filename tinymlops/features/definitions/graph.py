@@ -22,6 +22,7 @@ from tinymlops.features.definitions.specs import (
     LabelSpec,
     OnDemandSpec,
     ServiceSpec,
+    SinkSpec,
     SourceSpec,
     TrainingSetSpec,
     ViewSpec,
@@ -192,6 +193,8 @@ def below(definitions: Definitions, spec: AnySpec) -> dict[str, AnySpec]:
         target = spec.target
         checked = definitions.get(ViewSpec, target) if spec.of_view else definitions.get(SourceSpec, target)
         found = _with_below(definitions, checked)
+    elif isinstance(spec, SinkSpec) and spec.writes == "features":
+        found = _with_below(definitions, definitions.get(ViewSpec, spec.of))
     return dict(sorted(found.items()))
 
 

@@ -22,6 +22,7 @@ from tinymlops.features.definitions.specs import (
     LabelSpec,
     OnDemandSpec,
     ServiceSpec,
+    SinkSpec,
     SourceSpec,
     TrainingSetSpec,
     ViewSpec,
@@ -192,6 +193,8 @@ def add_definitions(
         builder.add_service(service)
     for check in definitions.of(CheckSpec).values():
         builder.add_check(check)
+    for sink in definitions.of(SinkSpec).values():
+        builder.add_sink(sink)
 
 
 def features_in(into: Graph, definitions: Definitions, asking: TrainingSetSpec | ServiceSpec) -> list[Node]:
@@ -322,6 +325,12 @@ class _Builder:
             read = Node("feature_view", check.target, column) if check.of_view else self._column(check.target, column)
             if not check.of_view or read in self._graph:  # a check of a view may ask its key too
                 self._graph.connect(read, node, "DIRECT", "check")
+
+    def add_sink(self, sink: SinkSpec) -> None:
+        node = self._graph.add(Node("sink", sink.name))
+        if sink.writes == "features":
+            for name in self._definitions.get(ViewSpec, sink.of).features:
+                self._graph.connect(Node("feature_view", sink.of, name), node, "DIRECT", "identity")
 
     def _add_sql(self, source: SourceSpec, node: Node, known: Sequence[str] | None) -> None:
         inputs = {name: self._inputs_of(source, name) for name in source.inputs}

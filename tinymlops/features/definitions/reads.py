@@ -9,6 +9,7 @@ from tinymlops.features.definitions.specs import (
     CheckSpec,
     LabelSpec,
     OnDemandSpec,
+    SinkSpec,
     SourceSpec,
     TrainingSetSpec,
     ViewSpec,
@@ -33,6 +34,8 @@ def reads(definitions: Definitions, spec: AnySpec) -> list[tuple[str, str]]:
             return list(dict.fromkeys([("source", spec.spine), ("label", spec.label), *asked]))
         case CheckSpec():
             return [("feature_view" if spec.of_view else "source", spec.target)]
+        case SinkSpec():
+            return [("feature_view", spec.of)] if spec.writes == "features" else []
         case OnDemandSpec():
             views = [request.view for request in graph.views_under(definitions, spec)]
             return [("feature_view", name) for name in dict.fromkeys(views)]

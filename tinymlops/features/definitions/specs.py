@@ -27,6 +27,7 @@ __all__ = [
     "LabelSpec",
     "OnDemandSpec",
     "ServiceSpec",
+    "SinkSpec",
     "SourceSpec",
     "TermSpec",
     "TrainingSetSpec",
@@ -251,6 +252,24 @@ class CheckSpec(msgspec.Struct, frozen=True, kw_only=True, tag="check", tag_fiel
     about: About | msgspec.UnsetType = msgspec.UNSET
 
 
+class SinkSpec(msgspec.Struct, frozen=True, kw_only=True, tag="sink", tag_field="kind"):
+    """A table in a database of others that rows of the workspace are written to."""
+
+    name: str
+    writes: Literal["predictions", "outcomes", "features"]
+    of: str = ""
+    """The model of the predictions, or the feature view; empty for outcomes."""
+    connection: str
+    """Its name in `tinymlops.toml`."""
+    table: str
+    columns: dict[str, str] = {}
+    """What is written to the column of the table, where the names differ."""
+    create: bool = False
+    """Whether the table is made where there is none."""
+    description: str = ""
+    about: About | msgspec.UnsetType = msgspec.UNSET
+
+
 class TermSpec(msgspec.Struct, frozen=True, kw_only=True, tag="term", tag_field="kind"):
     """A term of the glossary; what it means is its content."""
 
@@ -268,7 +287,16 @@ class TermSpec(msgspec.Struct, frozen=True, kw_only=True, tag="term", tag_field=
 
 
 AnySpec: TypeAlias = (
-    EntitySpec | SourceSpec | ViewSpec | OnDemandSpec | LabelSpec | TrainingSetSpec | CheckSpec | ServiceSpec | TermSpec
+    EntitySpec
+    | SourceSpec
+    | ViewSpec
+    | OnDemandSpec
+    | LabelSpec
+    | TrainingSetSpec
+    | CheckSpec
+    | ServiceSpec
+    | SinkSpec
+    | TermSpec
 )
 
 

@@ -22,6 +22,7 @@ from tinymlops.features.definitions.specs import (
     LabelSpec,
     OnDemandSpec,
     ServiceSpec,
+    SinkSpec,
     SourceSpec,
     TermSpec,
     TrainingSetSpec,
@@ -186,6 +187,8 @@ def _facts(spec: AnySpec) -> dict[str, str]:
             return {"time zone": spec.tz}
         case ServiceSpec():
             return {"features of": str(len(spec.features))}
+        case SinkSpec():
+            return {"writes": f"{spec.writes} {spec.of}".strip(), "to": f"{spec.table} of {spec.connection}"}
         case CheckSpec():
             return {"rules": ", ".join(map(in_code, spec.rules)), "action": spec.action}
         case SourceSpec():
