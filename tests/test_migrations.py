@@ -26,6 +26,7 @@ from tinymlops.records import (
     DatasetPart,
     Definition,
     DeletedRun,
+    EmbeddingState,
     Experiment,
     FailedIngest,
     Generation,
@@ -58,6 +59,8 @@ from tinymlops.records import (
     StreamPosition,
     Token,
     TokenUse,
+    VectorFailure,
+    VectorFile,
 )
 from tinymlops.stores.doctor import check
 from tinymlops.stores.migrations import SCHEMA_VERSION
@@ -92,6 +95,7 @@ def test_a_workspace_of_schema_1_opens_with_all_its_records(old):
         newer |= {StreamPosition, RefusedLine, ArrivalLag}
         newer |= {JobState, JobRun, JobAttempt, JobLog, OutboxMessage}
         newer |= {SourceCursor}
+        newer |= {VectorFile, EmbeddingState, VectorFailure}
         assert all(database.list(cls) for cls in TABLES if cls not in newer)
         assert [finding for finding in check(environment_of(ws), lambda _: None) if finding.level == "damaged"] == []
         assert {one.name for one in database.list(Counter)} == {"sequence", "audit", "commits", "schema"}

@@ -40,6 +40,7 @@ from tinymlops.records.statistics import ColumnStatistics
 from tinymlops.records.streams import RefusedLine, StreamPosition
 from tinymlops.records.tokens import Token, TokenUse
 from tinymlops.records.training_sets import TrainingSetBuild
+from tinymlops.records.vectors import EmbeddingState, VectorFailure, VectorFile
 
 __all__ = [
     "TABLES",
@@ -56,6 +57,7 @@ __all__ = [
     "DatasetPart",
     "Definition",
     "DeletedRun",
+    "EmbeddingState",
     "Evaluation",
     "Experiment",
     "FailedIngest",
@@ -107,6 +109,8 @@ __all__ = [
     "Token",
     "TokenUse",
     "TrainingSetBuild",
+    "VectorFailure",
+    "VectorFile",
 ]
 
 TABLES: tuple[type[Record], ...] = (
@@ -164,5 +168,8 @@ TABLES: tuple[type[Record], ...] = (
     JobLog,
     OutboxMessage,
     SourceCursor,
+    VectorFile,
+    EmbeddingState,
+    VectorFailure,
 )
 """Every record, in the order in which the migrations create their tables."""

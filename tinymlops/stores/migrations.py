@@ -15,6 +15,7 @@ from tinymlops.stores._connections_schema import add_connections
 from tinymlops.stores._jobs_schema import add_jobs
 from tinymlops.stores._streams_schema import add_streams
 from tinymlops.stores._tracking_schema import add_tracking
+from tinymlops.stores._vectors_schema import add_vectors
 from tinymlops.stores._verify import seal_schema
 from tinymlops.stores.rows import CHECK, check_of, quoted
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 14
+SCHEMA_VERSION = 15
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -131,6 +132,7 @@ def _steps() -> Migrations:
     steps(name="m012_streams")(add_streams)
     steps(name="m013_jobs")(add_jobs)
     steps(name="m014_connections")(add_connections)
+    steps(name="m015_vectors")(add_vectors)
 
     return steps
 

@@ -11,6 +11,7 @@ from tinymlops.features.definitions.code import is_interactive, with_cover
 from tinymlops.features.definitions.data_checks import Check
 from tinymlops.features.definitions.definitions import Definitions, key_of
 from tinymlops.features.definitions.nouns import (
+    Embedding,
     Entity,
     FeatureView,
     LabelDefinition,
@@ -38,6 +39,7 @@ Definition = (
     | TrainingSet
     | Service
     | Check
+    | Embedding
 )
 
 D = TypeVar(
@@ -50,6 +52,7 @@ D = TypeVar(
     TrainingSet,
     Service,
     Check,
+    Embedding,
 )
 
 
@@ -82,7 +85,7 @@ class Declared:
         return {
             key_of(noun.spec): noun.function
             for noun in self.definitions.values()
-            if not isinstance(noun, Entity | TrainingSet | Service | Check)
+            if not isinstance(noun, Entity | TrainingSet | Service | Check | Embedding)
         }
 
     def _requests(self, asked: Asked) -> tuple[FeatureRequest, ...]:
@@ -110,6 +113,6 @@ def _is_again(known: Definition, new: Definition) -> bool:
     """
     if type(known) is not type(new):
         return False
-    if isinstance(new, Entity | TrainingSet | Service | Check):
+    if isinstance(new, Entity | TrainingSet | Service | Check | Embedding):
         return encode(known.spec) == encode(new.spec) or is_interactive("__main__")
     return is_interactive(new.function.__module__)

@@ -11,6 +11,7 @@ from tinymlops.errors import DefinitionError, NotFoundError, near
 from tinymlops.features.definitions.specs import (
     AnySpec,
     CheckSpec,
+    EmbeddingSpec,
     EntitySpec,
     FeatureRequest,
     LabelSpec,
@@ -27,7 +28,17 @@ __all__ = ["Definitions", "Older", "in_words", "key_of", "kind_of", "labelled"]
 _APPLY = "apply the project first: tinymlops apply, or ws.apply(project)"
 
 S = TypeVar(
-    "S", EntitySpec, SourceSpec, ViewSpec, OnDemandSpec, LabelSpec, TrainingSetSpec, CheckSpec, ServiceSpec, TermSpec
+    "S",
+    EntitySpec,
+    SourceSpec,
+    ViewSpec,
+    OnDemandSpec,
+    LabelSpec,
+    TrainingSetSpec,
+    CheckSpec,
+    ServiceSpec,
+    EmbeddingSpec,
+    TermSpec,
 )
 
 Older: TypeAlias = Callable[[str, str, int | str], "Definitions"]

@@ -17,6 +17,7 @@ from tinymlops.features.definitions.definitions import key_of
 from tinymlops.features.definitions.specs import (
     AnySpec,
     CheckSpec,
+    EmbeddingSpec,
     EntitySpec,
     FeatureRequest,
     LabelSpec,
@@ -192,6 +193,9 @@ def below(definitions: Definitions, spec: AnySpec) -> dict[str, AnySpec]:
         target = spec.target
         checked = definitions.get(ViewSpec, target) if spec.of_view else definitions.get(SourceSpec, target)
         found = _with_below(definitions, checked)
+    elif isinstance(spec, EmbeddingSpec):
+        entities = [] if spec.entity is None else [definitions.get(EntitySpec, spec.entity)]
+        found = _keyed([*entities, *upstream(definitions, [spec.source]).values()])
     return dict(sorted(found.items()))
 
 

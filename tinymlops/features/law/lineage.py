@@ -43,6 +43,7 @@ _KINDS = (
         "training_set",
         "service",
         "check",
+        "embedding",
         "model",
         "reader",
         "entity",
