@@ -136,7 +136,7 @@ def col(name: str) -> Operand:
 
     Example:
         >>> col("country").is_in(["AT", "CH"]) & (col("age") > 30)
-        <(rows['country'].is_in(['AT', 'CH'])) & (rows['age'] > 30)>
+        <rows['country'].is_in(['AT', 'CH']) & (rows['age'] > 30)>
     """
     return Rows("tm.col")[name]
 

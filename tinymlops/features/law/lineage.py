@@ -78,6 +78,7 @@ class Affected(msgspec.Struct, frozen=True):
     training_sets: list[str]
     services: list[str]
     checks: list[str]
+    embeddings: list[str]
     builds: list[str]
     models: list[AffectedModel]
     readers: list[str]
@@ -139,6 +140,7 @@ def affected_by(context: Context, changed: Iterable[tuple[str, str, str]]) -> Af
         training_sets=list(found.get("training_set", ())),
         services=list(found.get("service", ())),
         checks=list(found.get("check", ())),
+        embeddings=list(found.get("embedding", ())),
         builds=list(found.get("build", ())),
         models=[one for one in _models(context) if f"{one.name}:{one.version}" in found.get("model", ())],
         readers=list(found.get("reader", ())),

@@ -86,8 +86,8 @@ def search(
         raise DataError(f"k={k!r} is not a number of rows that a search returns", hint=f"use 1 to {MOST:,}")
     if where is not None and not isinstance(where, Operand):
         raise DataError(f"where={where!r} is not a condition", hint='write where=tm.col("country") == "AT"')
-    sequence = context.environment.database.sequence() if as_of is None else as_of
     standing = standing_of(context, spec)
+    sequence = context.environment.database.sequence() if as_of is None else as_of  # never less than what is covered
     asked = _Asked(embedded(context, standing, query), k, at, sequence, where)
     found = _from_image(context, standing, asked) or _from_rows(context, standing, asked)
     return Nearest(
