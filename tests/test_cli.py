@@ -280,6 +280,7 @@ def invocations(tmp_path):
         ("monitor",): ["buy@champion"],
         ("jobs", "list"): [],
         ("jobs", "run"): ["--once"],
+        ("jobs", "attempt"): ["clean", "--due", "2024-01-01T00:00:00Z"],
         ("jobs", "start"): ["clean"],
         ("jobs", "rerun"): [Cleaned()],
         ("jobs", "backfill"): ["clean", "--since", "2024-01-01T00:00:00Z", "--until", "2024-02-01T00:00:00Z"],
@@ -287,6 +288,7 @@ def invocations(tmp_path):
         ("jobs", "pause"): [Cleaned()],
         ("jobs", "resume"): [Cleaned()],
         ("jobs", "logs"): [Cleaned()],
+        ("export", "airflow"): [],
         ("export", "cron"): [],
         ("export", "systemd"): [],
         ("export", "github"): [],
@@ -309,10 +311,10 @@ def test_every_command_and_option_says_what_it_is_for():
 
 def test_every_command_is_tried_below(tmp_path):
     # `serve` ends only on a signal, and has a test of its own.
-    assert {words for words, _ in leaves()} == {*invocations(tmp_path), ("serve",)}
+    assert {words for words, _ in leaves()} == {*invocations(tmp_path), ("serve",), ("ui",)}
 
 
-@pytest.mark.parametrize("words", [words for words, _ in leaves() if words != ("serve",)], ids=" ".join)
+@pytest.mark.parametrize("words", [words for words, _ in leaves() if words not in {("serve",), ("ui",)}], ids=" ".join)
 def test_with_json_a_command_prints_one_document(in_shop, tmp_path, words):
     result = run(*words, *invocations(tmp_path)[words], "--json")
     assert result.exit_code == 0, result.output
@@ -320,7 +322,7 @@ def test_with_json_a_command_prints_one_document(in_shop, tmp_path, words):
     json.loads(result.stdout)
 
 
-@pytest.mark.parametrize("words", [words for words, _ in leaves() if words != ("serve",)], ids=" ".join)
+@pytest.mark.parametrize("words", [words for words, _ in leaves() if words not in {("serve",), ("ui",)}], ids=" ".join)
 def test_without_json_a_command_writes_plain_text_into_a_pipe(in_shop, tmp_path, words):
     result = run(*words, *invocations(tmp_path)[words])
     assert result.exit_code == 0, result.output

@@ -20,7 +20,7 @@ from tinymlops_cli.failures import EXIT_CODES, exit_code
 
 WITHOUT_PROJECT = {("init",), ("bench",), ("import", "feast"), ("client", "write")}
 """Commands that need none."""
-OF_A_WORKSPACE = [words for words, _ in leaves() if words not in {*WITHOUT_PROJECT, ("serve",)}]
+OF_A_WORKSPACE = [words for words, _ in leaves() if words not in {*WITHOUT_PROJECT, ("serve",), ("ui",)}]
 
 
 def told(result, *, code=None):

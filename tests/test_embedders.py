@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import embedding_models
 import embedding_provider
@@ -155,6 +156,13 @@ for embedder in (open_embedder("tfidf", base=base, state=state), open_embedder("
         ]
         assert result.stdout.split("\n")[:2] == mine
         assert result.stderr == ""
+
+
+def test_the_example_of_the_guide_runs():
+    page = Path(__file__).parent.parent / "docs" / "guide" / "embeddings.md"
+    names = {}
+    exec(page.read_text().partition("```python\n")[2].partition("```")[0], names)
+    assert names["vectors"].shape == (2, 3)
 
 
 def test_a_key_is_the_hash_of_the_characters():

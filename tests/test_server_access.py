@@ -125,7 +125,7 @@ def test_unknown_paths_tell_a_stranger_nothing(app, issued, path):
         for method in ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"):
             response = client.request(method, path, headers=JSON)
             assert response.status_code == 401 or path == "/healthz/", (method, path)
-            if response.status_code == 401:
+            if response.status_code == 401 and response.request.url.path != "/":  # where a page asks to sign in
                 assert response.headers["www-authenticate"] == 'Bearer realm="tinymlops"'
 
 

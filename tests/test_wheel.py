@@ -53,6 +53,13 @@ def test_every_module_of_the_tree_is_in_it(wheel):
     assert modules <= set(wheel.namelist())
 
 
+def test_it_carries_what_the_pages_are_made_of(wheel):
+    pages = ROOT / "tinymlops" / "server" / "pages"
+    files = {path.relative_to(ROOT).as_posix() for name in ("templates", "assets") for path in (pages / name).iterdir()}
+    assert len(files) > 8
+    assert files <= set(wheel.namelist())
+
+
 def test_it_carries_the_projects_that_init_writes(wheel):
     flights = ROOT / "examples" / "flights"
     wanted = {f"flights/{path.name}" for path in flights.iterdir() if path.suffix in (".py", ".toml", ".md")}

@@ -44,6 +44,7 @@ class OpenWorkspace:
         from tinymlops.registry.catalog import Catalog
         from tinymlops.registry.jobs import Jobs
         from tinymlops.registry.models import Models
+        from tinymlops.registry.page_sessions import PageSessions
         from tinymlops.registry.readers import Accesses, ReaderLog
         from tinymlops.registry.runs import Runs
         from tinymlops.registry.tokens import Tokens
@@ -66,6 +67,7 @@ class OpenWorkspace:
         self.runs = Runs(scope)
         self.models = Models(scope)
         self.tokens = Tokens(scope, self._readers)
+        self._page_sessions = PageSessions(scope, self.tokens)
         self.access = Accesses(scope, self._readers.flush)
         self.audit = Audit(scope)
         self.jobs = Jobs(scope)

@@ -39,6 +39,7 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     command(app)(predict)
     command(app)(serve)
+    command(app)(ui)
     outcomes = group(app, "outcomes", "What really happened.")
     command(outcomes, "log")(log_outcomes)
     command(outcomes, "collect")(collect_outcomes)
@@ -101,6 +102,7 @@ def serve(
         list[str] | None, typer.Option(metavar="NAME", help="The server's name; may be given several times.")
     ] = None,
     jobs: Annotated[bool, typer.Option("--jobs", help="Run the project's jobs too, in a process of its own.")] = False,
+    pages: Annotated[bool, typer.Option("--pages/--no-pages", help="Show pages to browsers, too.")] = True,
 ) -> Answer:
     """Serve the workspace over HTTP until Ctrl+C; its address is printed on standard error."""
     _use_half_the_cores(session.config.threads)
@@ -121,12 +123,32 @@ def serve(
                 proxy_headers=proxy_headers.split(",") if proxy_headers else (),
                 origins=origin or (),
                 allowed_hosts=allowed_host or (),
+                pages=pages,
             )
     except OptionError as error:
         raise UsageError(f"{_FLAGS.get(error.option, f'--host {host}')}: {error.message}", hint=error.hint) from error
     except AccessError as error:
         raise UsageError(f"--host {host} --port {port}: {error.message}", hint=error.hint) from error
     return Answer({"host": host, "port": port, "stopped": True}, ["stopped"])
+
+
+def ui(
+    session: Session,
+    *,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free port.")] = 0,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the browser.")] = True,
+) -> Answer:
+    """Show the pages of the workspace in a browser until Ctrl+C, to this machine alone."""
+    _use_half_the_cores(session.config.threads)
+    from webbrowser import open as show
+
+    from tinymlops.server import serve as serve_workspace
+
+    try:
+        serve_workspace(session.workspace, port=port, ready=show if browser else None)
+    except AccessError as error:
+        raise UsageError(f"--port {port}: {error.message}", hint=error.hint) from error
+    return Answer({"port": port, "stopped": True}, ["stopped"])
 
 
 def log_outcomes(

@@ -15,7 +15,7 @@ from tinymlops.records.counters import Counter
 from tinymlops.records.datasets import Dataset, DatasetPart
 from tinymlops.records.definitions import Definition, Mark, Note
 from tinymlops.records.ingestions import FailedIngest, Ingestion
-from tinymlops.records.jobs import JobAttempt, JobLog, JobRun, JobState
+from tinymlops.records.jobs import JobAttempt, JobLog, JobRun, JobState, JobUpstream
 from tinymlops.records.metrics import Metric, MetricChunk, MetricPyramid, MetricSeries, MetricSummary
 from tinymlops.records.models import (
     Evaluation,
@@ -28,6 +28,7 @@ from tinymlops.records.models import (
 )
 from tinymlops.records.opaque import OpaqueFile, OpaqueModel, OpaqueVersion, RegisteredModel, RunModel
 from tinymlops.records.outbox import OutboxMessage
+from tinymlops.records.page_sessions import PageSession
 from tinymlops.records.predictions import Outcome, Prediction
 from tinymlops.records.pushes import MovedEvent, PushBatch, PushedRow
 from tinymlops.records.readers import Reader
@@ -68,6 +69,7 @@ __all__ = [
     "JobLog",
     "JobRun",
     "JobState",
+    "JobUpstream",
     "LoggedModel",
     "Mark",
     "Metric",
@@ -84,6 +86,7 @@ __all__ = [
     "OpaqueVersion",
     "OutboxMessage",
     "Outcome",
+    "PageSession",
     "Prediction",
     "PushBatch",
     "PushedRow",
@@ -168,6 +171,8 @@ TABLES: tuple[type[Record], ...] = (
     JobLog,
     OutboxMessage,
     SourceCursor,
+    PageSession,
+    JobUpstream,
     VectorFile,
     EmbeddingState,
     VectorFailure,

@@ -206,6 +206,25 @@ class Tokens:
         is_known = hmac.compare_digest(_NOBODY if token is None else token.digest, _digest_of(secret))
         if token is None or not is_known:
             raise AccessError("the token is not known here", hint="send one that `tinymlops token create` printed")
+        return self._active(token)
+
+    def get(self, identity: str) -> Token:
+        """Return the token with an id, and count the use: for who signed in with it.
+
+        Args:
+            identity: The public part of its text.
+
+        Raises:
+            AccessError: If it is not a token of this workspace, or is expired or revoked.
+        """
+        token = self._find(identity)
+        if token is None:
+            raise AccessError(
+                "the token is not known here", hint="sign in with one that `tinymlops token create` printed"
+            )
+        return self._active(token)
+
+    def _active(self, token: Token) -> Token:
         now = system_clock()
         state = _state(token, now)
         if state != "active":

@@ -7,6 +7,7 @@ handler that it chose, so that no path leads around the answer.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import inspect
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
     from litestar.handlers import BaseRouteHandler
     from litestar.types import HTTPScope
 
+    from tinymlops.records import Token
     from tinymlops.workspace import Workspace
 
-__all__ = ["Access", "Auth", "Caller", "authorize", "caller_of", "put_caller"]
+__all__ = ["Access", "Auth", "Caller", "authorize", "caller_of", "cookie_name", "put_caller"]
 
 Connection: TypeAlias = ASGIConnection[Any, Any, Any, Any]
 Said: TypeAlias = tuple[str, str] | None
@@ -64,6 +66,8 @@ class Access:
     """
 
     def __init__(self, ws: Workspace, auth: Auth) -> None:
+        self.cookie = cookie_name(str(ws._environment.path))  # noqa: SLF001 - so that two workspaces have two
+        self._sessions = ws._page_sessions  # noqa: SLF001 - nobody but the pages signs in
         if auth not in ("tokens", None) and not callable(auth):
             raise DefinitionError(
                 f"auth={auth!r} is no way to know who asks", hint='use "tokens", a function of the connection, or None'
@@ -73,18 +77,33 @@ class Access:
         self._threads = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="tinymlops-auth")
 
     async def caller(self, scope: HTTPScope) -> Caller:
-        """Return who asks.
+        """Return who asks the API: whoever sends a token. Cookies count for nothing here.
 
         Raises:
             AccessError: If that is not known.
             DefinitionError: If the function answers what cannot be an actor and a role.
         """
+        return await self._found(scope, lambda: self._tokens.verify(_bearer(scope)))
+
+    async def visitor(self, scope: HTTPScope) -> Caller:
+        """Return who looks at a page: whoever signed in. A token counts for nothing here.
+
+        Raises:
+            AccessError: If that is not known.
+            DefinitionError: If the function answers what cannot be an actor and a role.
+        """
+        return await self._found(scope, lambda: self._sessions.token_of(self._cookie(scope)))
+
+    def _cookie(self, scope: HTTPScope) -> str:
+        return ASGIConnection[Any, Any, Any, Any](scope).cookies.get(self.cookie, "")
+
+    async def _found(self, scope: HTTPScope, show: Callable[[], Token]) -> Caller:
         if callable(self._auth):
             return _said(await self._asked(self._auth, ASGIConnection(scope)))
         if self._auth is None:
             return _OWN
         try:
-            token = self._tokens.verify(_bearer(scope))
+            token = show()
         except AccessError:
             if self._tokens.any():
                 raise
@@ -128,6 +147,15 @@ def authorize(connection: Connection, handler: BaseRouteHandler) -> None:
             f"the role {caller.role!r} may not use routes of the class {kind!r}",
             hint=f"ask an admin for a token with the role {' or '.join(role for role, may in MAY.items() if kind in may)}",
         )
+
+
+def cookie_name(place: str) -> str:
+    """Return the name of the cookie of a workspace: browsers do not tell two ports of one host apart.
+
+    Args:
+        place: Where the workspace is.
+    """
+    return f"tinymlops_{hashlib.sha256(place.encode(errors='surrogateescape')).hexdigest()[:8]}"
 
 
 def _bearer(scope: HTTPScope) -> str:

@@ -16,19 +16,27 @@ from tinymlops.server.large_answers import encode_large
 from tinymlops.server.mlflow import MLFLOW_NOUNS
 from tinymlops.server.mlflow.refused import by_path
 from tinymlops.server.openapi import openapi_config
+from tinymlops.server.pages import create_pages
 from tinymlops.server.parameters import refuse_unknown_parameters
 from tinymlops.server.request import StrictRequest
 from tinymlops.server.route_class import class_of
 from tinymlops.server.routes import NOUNS
 
 if TYPE_CHECKING:
+    from litestar.types import ASGIApp
+
     from tinymlops.workspace import Workspace
 
 __all__ = ["create_app"]
 
 
 def create_app(
-    ws: Workspace, *, allowed_hosts: Iterable[str] = (), origins: Iterable[str] = (), auth: Auth = "tokens"
+    ws: Workspace,
+    *,
+    allowed_hosts: Iterable[str] = (),
+    origins: Iterable[str] = (),
+    auth: Auth = "tokens",
+    pages: bool = True,
 ) -> Litestar:
     """Make the ASGI application that serves a workspace; mount it in another one, or let `serve` run it.
 
@@ -43,6 +51,7 @@ def create_app(
         origins: Origins whose pages may read and write besides this server's own, such as "https://app.example.com".
         auth: "tokens" asks for one once the first was issued; a function gets the connection and answers the actor and
             the role, such as ("ana", "reader"), or None for a stranger, and may be a coroutine; None answers everybody.
+        pages: Whether browsers are shown pages as well.
 
     Returns:
         The application: an ASGI callable.
@@ -73,5 +82,10 @@ def create_app(
         logging_config=None,
         on_shutdown=[ws.flush],
     )
-    app.asgi_handler = Guard(Identifying(app.asgi_handler, access, is_open), allowed_hosts, origins)
+    answering: ASGIApp = Identifying(app.asgi_handler, access, is_open)
+    shown = create_pages(ws, access, answering) if pages else None
+    if shown is not None:
+        app.state.streams = shown.streams
+        app.on_shutdown.append(shown.streams.close)
+    app.asgi_handler = Guard(shown or answering, allowed_hosts, origins, forms=shown.has if shown else None)
     return app

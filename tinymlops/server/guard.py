@@ -21,7 +21,7 @@ from tinymlops.server.mlflow.errors import encode_problem, is_upload, status_for
 from tinymlops.server.origins import Origins
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from litestar import Response
     from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
@@ -37,7 +37,8 @@ SECURITY_HEADERS = [
     (b"x-frame-options", b"DENY"),
     (b"cache-control", b"no-store"),
 ]
-"""Of every answer."""
+"""Of every answer that does not say otherwise."""
+_KINDS = {b"application/json": "JSON", b"application/x-www-form-urlencoded": "a form"}
 
 
 class Guard:
@@ -47,13 +48,22 @@ class Guard:
         app: What it guards.
         hosts: Names that the Host header may have besides those of loopback, without a port.
         origins: Whose pages may read and write besides those of this server.
+        forms: Tells which paths take the forms of pages, and no JSON; none by default.
 
     Raises:
         AccessError: If one of them is no name of a host, or not an origin.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Iterable[str] = (), origins: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        hosts: Iterable[str] = (),
+        origins: Iterable[str] = (),
+        *,
+        forms: Callable[[str], bool] | None = None,
+    ) -> None:
         self._app = app
+        self._forms = forms or (lambda _: False)
         self._hosts = Hosts(hosts)
         self._origins = Origins(origins)
         self._load = Load()
@@ -75,7 +85,8 @@ class Guard:
             if message["type"] == "http.response.start":
                 begun = True
                 body.work_ended()
-                message["headers"] = [*message["headers"], *added]
+                said = {name.lower() for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(one for one in added if one[0] not in said)]
             await send(message)
 
         refusal = self._refusal(scope, headers)
@@ -119,10 +130,11 @@ class Guard:
                     "create_app(ws, origins=[...]), tinymlops serve --origin URL",
                 ), 403
         kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-        if kind != b"application/json" and _has_body(headers) and not is_upload(scope["method"], _path(scope)):
+        wanted = b"application/x-www-form-urlencoded" if self._forms(_path(scope)) else b"application/json"
+        if kind != wanted and _has_body(headers) and not is_upload(scope["method"], _path(scope)):
             return DataError(
-                f"the body is declared as {kind.decode('latin-1')[:100]!r}, not as JSON",
-                hint='send the header "Content-Type: application/json"',
+                f"the body is declared as {kind.decode('latin-1')[:100]!r}, not as {_KINDS[wanted]}",
+                hint=f'send the header "Content-Type: {wanted.decode()}"',
             ), 415
         if self._load.is_full and not _has_body(headers) and not scope["path"].endswith("/healthz"):
             return ConflictError(BUSY, hint="send it again"), 503

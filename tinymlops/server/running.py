@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     import uvicorn
+    from litestar import Litestar
     from litestar.types import ASGIApp
 
     from tinymlops.workspace import Workspace
@@ -62,6 +63,8 @@ def serve(
     proxy_headers: Iterable[str] = (),
     origins: Iterable[str] = (),
     allowed_hosts: Iterable[str] = (),
+    pages: bool = True,
+    ready: Callable[[str], object] | None = None,
 ) -> None:
     """Serve a workspace over HTTP until SIGINT or SIGTERM; running requests are answered first.
 
@@ -76,6 +79,8 @@ def serve(
             believed. X-Forwarded-Host is never read.
         origins: Origins whose pages may read and write, such as "https://app.example.com".
         allowed_hosts: Names that the server is reached by, such as "ml.example.com".
+        pages: Whether browsers are shown pages at "/" as well.
+        ready: Is called with the server's address once it takes connections.
 
     Raises:
         AccessError: If the host needs a token and none was issued, an option cannot be, or the port is the system's.
@@ -87,15 +92,19 @@ def serve(
     context = _context(certfile, keyfile)
     with _naming("proxy_headers"):
         proxies = Proxies(proxy_headers)
-    app = _application(ws, proxies, origins, allowed_hosts)
+    app = _application(ws, origins, allowed_hosts, pages=pages)
     _warm_up(ws)
     with _listen(address, port) as listener:
         port = listener.getsockname()[1]
         name = f"[{address}]" if address.version == 6 else str(address)
-        server = _server(app, proxies, context)
+        server = _server(Forwarded(app, proxies), proxies, context)
+        if pages:
+            app.state.streams.is_ending = lambda: server.should_exit
         with _returning_on_signals(server), _answering():
             scheme = "http" if context is None else "https"
             print(f"serving on {scheme}://{name}:{port} until Ctrl+C", file=sys.stderr, flush=True)
+            if ready is not None:
+                ready(f"{scheme}://{name}:{port}/")
             server.run(sockets=[listener])
 
 
@@ -116,14 +125,14 @@ def _context(certfile: str | Path | None, keyfile: str | Path | None) -> ssl.SSL
         return secure_context(certfile, keyfile)
 
 
-def _application(ws: Workspace, proxies: Proxies, origins: Iterable[str], allowed_hosts: Iterable[str]) -> ASGIApp:
+def _application(ws: Workspace, origins: Iterable[str], allowed_hosts: Iterable[str], *, pages: bool) -> Litestar:
     from tinymlops.server.app import create_app
 
     with _naming("allowed_hosts"):
         hosts = list(allowed_hosts)
         Hosts(hosts)
     with _naming("origins"):
-        return Forwarded(create_app(ws, allowed_hosts=hosts, origins=list(origins)), proxies)
+        return create_app(ws, allowed_hosts=hosts, origins=list(origins), pages=pages)
 
 
 def _server(app: ASGIApp, proxies: Proxies, context: ssl.SSLContext | None) -> uvicorn.Server:

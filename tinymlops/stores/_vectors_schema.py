@@ -1,4 +1,4 @@
-"""Step 15 of the schema: files of vectors, how far embeddings have come, and rows without a vector."""
+"""Step 18 of the schema: files of vectors, how far embeddings have come, and rows without a vector."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tinymlops.errors import ConflictError
+from tinymlops.stores import row_index
 from tinymlops.stores.publish import fsync_directory, remove_stale
 from tinymlops.stores.references import NAMING_FILES, named_files, orphans
 from tinymlops.times import from_micros
@@ -53,6 +54,10 @@ class Collected(msgspec.Struct, frozen=True):
     bytes: int
     views: int = 0
     """Views of the online store that nothing read any more."""
+    job_runs: int = 0
+    """Runs of jobs that ended too long ago, with their logs."""
+    messages: int = 0
+    """Messages of the outbox that were sent too long ago."""
 
 
 def collect(environment: Environment, *, now: int, grace: int, actor: str) -> Collected:
@@ -82,6 +87,9 @@ def collect(environment: Environment, *, now: int, grace: int, actor: str) -> Co
         removed = [_remove(path) for path in found if path in dead or path.lstat().st_mtime <= older_than]
         for source in environment.segments_dir.iterdir():
             _remove_if_empty(source)
+        # At once: nobody looks up rows in a segment out of use, and an index tells of ids.
+        live = environment.database.rows("SELECT source, sha256 FROM segments WHERE dead_at IS NULL")
+        row_index.remove_others(environment.indexes_dir, set(live))
     segments = sum(path in dead for path in found)
     return Collected(len(removed) - segments, segments, sum(removed))
 

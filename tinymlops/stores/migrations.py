@@ -11,8 +11,11 @@ import sys
 from typing import TYPE_CHECKING
 
 from tinymlops.errors import ConflictError
+from tinymlops.stores._alerts_schema import TAKEN
 from tinymlops.stores._connections_schema import add_connections
+from tinymlops.stores._job_upstreams_schema import add_job_upstreams
 from tinymlops.stores._jobs_schema import add_jobs
+from tinymlops.stores._pages_schema import add_pages
 from tinymlops.stores._streams_schema import add_streams
 from tinymlops.stores._tracking_schema import add_tracking
 from tinymlops.stores._vectors_schema import add_vectors
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 15
+SCHEMA_VERSION = 18
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -132,9 +135,24 @@ def _steps() -> Migrations:
     steps(name="m012_streams")(add_streams)
     steps(name="m013_jobs")(add_jobs)
     steps(name="m014_connections")(add_connections)
-    steps(name="m015_vectors")(add_vectors)
+    steps(name="m015_pages")(add_pages)
+    steps(name="m016_alerts")(_add_taken)
+    steps(name="m017_job_upstreams")(_add_job_upstreams)
+    steps(name="m018_vectors")(add_vectors)
 
     return steps
+
+
+def _add_job_upstreams(db: Database) -> None:
+    add_job_upstreams(db)
+    db.conn.create_function(check_of.__name__, -1, lambda *values: check_of(values), deterministic=True)
+    _renew_checksum(db, "job_attempts")
+
+
+def _add_taken(db: Database) -> None:
+    db.execute(TAKEN)
+    db.conn.create_function(check_of.__name__, -1, lambda *values: check_of(values), deterministic=True)
+    _renew_checksum(db, "outbox")
 
 
 def _run(db: Database, statements: Iterable[str]) -> None:

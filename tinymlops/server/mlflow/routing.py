@@ -2,48 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
-from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from litestar import delete, get, patch, post
 
 from tinymlops.server.mlflow.errors import MLFLOW
+from tinymlops.server.threads import Threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from litestar.handlers import HTTPRouteHandler
 
 __all__ = ["OPTIONS", "PREFIX", "deletes", "gets", "in_thread", "patches", "posts", "run_in_thread"]
 
-T = TypeVar("T")
-
 PREFIX = "/api/2.0/mlflow/"
 OPTIONS: dict[str, Any] = {"status_code": 200, "include_in_schema": False, "exception_handlers": MLFLOW}
 """Of every handler: the protocol is documented by MLflow, and in docs/mlflow.md."""
-_THREADS = ThreadPoolExecutor(32, thread_name_prefix="tinymlops-mlflow")
+_THREADS = Threads(32, "tinymlops-mlflow")
 """As many as may wait for one commit together."""
-
-
-async def run_in_thread(work: Callable[[], T]) -> T:
-    """Do some work beside the event loop, in the name of who asks."""
-    return await asyncio.get_running_loop().run_in_executor(_THREADS, copy_context().run, work)
-
-
-def in_thread(function: Callable[..., T]) -> Callable[..., Coroutine[Any, Any, T]]:
-    """Make a coroutine function of one that waits.
-
-    Litestar's own `sync_to_thread` makes two of each, one around the other, where a path has several methods.
-    """
-
-    @wraps(function)
-    async def call(**arguments: Any) -> T:
-        return await run_in_thread(partial(function, **arguments))
-
-    return call
+run_in_thread, in_thread = _THREADS.run, _THREADS.wrap
 
 
 def _declares(verb: Callable[..., Any]) -> Callable[..., Callable[[Callable[..., Any]], HTTPRouteHandler]]:

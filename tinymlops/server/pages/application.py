@@ -1,0 +1,94 @@
+"""`create_pages`: the Litestar application of the pages, and which requests are theirs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from litestar import Litestar, Request
+from litestar.enums import ScopeType
+
+from tinymlops.server.access import authorize
+from tinymlops.server.pages.assets import asset_routes
+from tinymlops.server.pages.errors import PAGE_HANDLERS
+from tinymlops.server.pages.forms import require_own_form
+from tinymlops.server.pages.live import Streams, live_routes
+from tinymlops.server.pages.nouns import PAGES
+from tinymlops.server.pages.rendering import Renderer
+from tinymlops.server.pages.signing_in import sign_in_routes
+from tinymlops.server.pages.visitors import Visitors
+from tinymlops.server.parameters import refuse_unknown_parameters
+
+if TYPE_CHECKING:
+    from litestar.types import ASGIApp, Receive, Scope, Send
+
+    from tinymlops.server.access import Access
+    from tinymlops.workspace import Workspace
+
+__all__ = ["Pages", "create_pages"]
+
+_MAX_FORM = 256 * 1024
+"""Bytes."""
+
+
+class Pages:
+    """The pages, in front of the API: it answers requests to its own paths, and hands on all others.
+
+    Args:
+        app: The pages.
+        streams: Those that are open.
+        first: The first segment of each of their paths.
+        api: What the others go to.
+    """
+
+    def __init__(self, app: ASGIApp, streams: Streams, first: frozenset[str], api: ASGIApp) -> None:
+        self._app, self._first, self._api = app, first, api
+        self.streams = streams
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or hand on."""
+        is_page = scope["type"] == ScopeType.HTTP and self.has(path_of(scope))
+        await (self._app if is_page else self._api)(scope, receive, send)
+
+    def has(self, path: str) -> bool:
+        """Return whether a path is one of theirs.
+
+        Args:
+            path: Without the prefix that the application is mounted at.
+        """
+        return path.strip("/").partition("/")[0] in self._first
+
+
+def create_pages(ws: Workspace, access: Access, api: ASGIApp) -> Pages:
+    """Make the pages of a workspace.
+
+    Args:
+        ws: Open as long as they are.
+        access: Finds out who asks.
+        api: What requests to other paths go to.
+    """
+    streams = Streams(ws)
+    nouns = [handler for routes in PAGES for handler in routes(ws)]
+    handlers = [*nouns, *sign_in_routes(ws, access), *asset_routes(), *live_routes(streams)]
+    renderer = Renderer(ws, access.cookie)
+    app = Litestar(
+        handlers,
+        request_class=Request,
+        guards=[authorize],
+        before_request=_before,
+        request_max_body_size=_MAX_FORM,
+        exception_handlers=PAGE_HANDLERS,
+        openapi_config=None,
+        logging_config=None,
+    )
+    first = frozenset(path.strip("/").partition("/")[0] for handler in handlers for path in handler.paths)
+    return Pages(Visitors(app.asgi_handler, access, renderer), streams, first, api)
+
+
+async def _before(request: Request[Any, Any, Any]) -> None:
+    await require_own_form(request)
+    await refuse_unknown_parameters(request)
+
+
+def path_of(scope: Scope) -> str:
+    """Return a request's path without the prefix that the application is mounted at."""
+    return scope["path"].removeprefix(scope.get("root_path", ""))

@@ -1,0 +1,144 @@
+"""Values as people read them: the filters of the templates."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from tinymlops.printable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["FILTERS", "ago", "bytes_text", "count_text", "moment", "number", "segment", "span"]
+
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+_SIZES = ("B", "kB", "MB", "GB", "TB")
+_DIGITS = 4
+NONE = "\N{EN DASH}"
+"""What stands where there is no value."""
+
+
+def moment(time: datetime | None) -> str:
+    """Write a time in UTC, to the second.
+
+    Example:
+        >>> moment(datetime(2026, 3, 1, 9, 30, tzinfo=UTC))
+        '2026-03-01 09:30:00'
+    """
+    return NONE if time is None else f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def span(seconds: float | timedelta | None) -> str:
+    """Write a length of time by its two largest units.
+
+    Example:
+        >>> span(3_725), span(0.25)
+        ('1 h 2 min', '250 ms')
+    """
+    if seconds is None:
+        return NONE
+    if isinstance(seconds, timedelta):
+        seconds = seconds.total_seconds()
+    if abs(seconds) < 1:
+        return f"{seconds * 1000:.0f} ms"
+    rest = round(abs(seconds))
+    parts: list[str] = []
+    for size, name in _UNITS:
+        if rest >= size or parts:
+            parts.append(f"{rest // size} {name}")
+            rest %= size
+    shown = [part for part in parts[:2] if not part.startswith("0 ")]
+    return ("-" if seconds < 0 else "") + " ".join(shown)
+
+
+def ago(time: datetime | None, now: datetime) -> str:
+    """Write how long ago something was, or in how long it is.
+
+    Example:
+        >>> now = datetime(2026, 3, 1, tzinfo=UTC)
+        >>> ago(now - timedelta(minutes=5), now), ago(now + timedelta(hours=2), now)
+        ('5 min ago', 'in 2 h')
+    """
+    if time is None:
+        return NONE
+    seconds = (now - time).total_seconds()
+    if abs(seconds) < 1:
+        return "now"
+    size, name = next(unit for unit in _UNITS if abs(seconds) >= unit[0])
+    text = f"{abs(seconds) // size:.0f} {name}"
+    return f"{text} ago" if seconds > 0 else f"in {text}"
+
+
+def number(value: Any) -> str:
+    """Write a number by four digits, a whole one in full.
+
+    Example:
+        >>> number(0.123456), number(1234567), number(float("nan"))
+        ('0.1235', '1,234,567', 'NaN')
+    """
+    if value is None:
+        return NONE
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return printable(str(value), line=True)
+    if isinstance(value, int):
+        return f"{value:,}"
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else ("∞" if value > 0 else "-∞")
+    return f"{value:.{_DIGITS}g}"
+
+
+def count_text(value: int, one: str, many: str = "") -> str:
+    """Write how many there are.
+
+    Example:
+        >>> count_text(1, "run"), count_text(2, "run"), count_text(0, "entry", "entries")
+        ('1 run', '2 runs', 'no entries')
+    """
+    word = one if value == 1 else many or f"{one}s"
+    return f"{value:,} {word}" if value else f"no {word}"
+
+
+def bytes_text(size: int | None) -> str:
+    """Write a size.
+
+    Example:
+        >>> bytes_text(1_500_000)
+        '1.5 MB'
+    """
+    if size is None:
+        return NONE
+    left, unit = float(size), 0
+    while left >= 1000 and unit < len(_SIZES) - 1:
+        left, unit = left / 1000, unit + 1
+    return f"{left:.0f} {_SIZES[unit]}" if unit == 0 or left >= 100 else f"{left:.1f} {_SIZES[unit]}"
+
+
+def segment(text: object) -> str:
+    """Quote a text as one segment of a path.
+
+    Example:
+        >>> segment("a/b c")
+        'a%2Fb%20c'
+    """
+    return quote(str(text), safe="")
+
+
+def iso(time: datetime) -> str:
+    """Write a time for machines."""
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+FILTERS: dict[str, Callable[..., str]] = {
+    "moment": moment,
+    "span": span,
+    "ago": ago,
+    "number": number,
+    "count": count_text,
+    "bytes": bytes_text,
+    "segment": segment,
+    "iso": iso,
+    "plain": lambda text: printable(str(text)),
+}

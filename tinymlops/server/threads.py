@@ -1,0 +1,44 @@
+"""Work that waits, done beside the event loop: a group of threads for each kind, so that none takes the place of another."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+__all__ = ["Threads"]
+
+T = TypeVar("T")
+
+
+class Threads:
+    """A group of threads.
+
+    Args:
+        most: How many.
+        name: What they are called, such as "tinymlops-pages".
+    """
+
+    def __init__(self, most: int, name: str) -> None:
+        self._executor = ThreadPoolExecutor(most, thread_name_prefix=name)
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Do some work, in the name of who asks."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, copy_context().run, work)
+
+    def wrap(self, function: Callable[..., T]) -> Callable[..., Coroutine[Any, Any, T]]:
+        """Make a coroutine function of one that waits.
+
+        Litestar's own `sync_to_thread` makes two of each, one around the other, where a path has several methods.
+        """
+
+        @wraps(function)
+        async def call(**arguments: Any) -> T:
+            return await self.run(partial(function, **arguments))
+
+        return call
