@@ -119,6 +119,19 @@ def test_a_source_without_a_key_is_refused(tmp_path):
         ws.apply(project)
 
 
+def test_a_source_whose_rows_are_not_stored_is_refused(tmp_path):
+    project = tm.Project("shop")
+    pl.DataFrame({"n": [1], "at": [at(1)], "v": [[1.0, 0.0]]}).write_parquet(tmp_path / "rows.parquet")
+
+    @project.source(timestamp="at", id="n", store=False)
+    def reviews() -> str:
+        return "select * from read_parquet('rows.parquet')"
+
+    project.embedding("near", source=reviews, vector="v")
+    with tm.connect(tmp_path / "shop.tm", create=True) as ws, pytest.raises(tm.DefinitionError, match="store=False"):
+        ws.apply(project)
+
+
 def test_an_embedding_is_a_definition_like_others(ws):
     assert ws.catalog.get("embedding", "bio").version == 1
     assert ws.docs("bio").facts["made of"] == "text by tfidf"

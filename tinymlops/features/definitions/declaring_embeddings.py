@@ -106,9 +106,17 @@ def check_embedding(spec: EmbeddingSpec, definitions: Definitions) -> None:
 
     Raises:
         NotFoundError: If there is no such source or entity.
-        DefinitionError: If its rows have no key.
+        DefinitionError: If its rows have no key, or are not stored.
     """
+    from tinymlops.features.definitions.in_place import in_place_under
+
     definitions.get(SourceSpec, spec.source, used_by=f"embedding {spec.name!r}")
+    found = in_place_under(definitions, spec.source)
+    if found:
+        raise DefinitionError(
+            f"embedding {spec.name!r} reads {found[0]!r}, which has store=False: vectors belong to rows that are stored",
+            hint=f"leave store=False of {found[0]} out, apply, and ingest it",
+        )
     key_of_rows(definitions, spec)
 
 
