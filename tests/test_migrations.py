@@ -28,6 +28,7 @@ from tinymlops.records import (
     DatasetPart,
     Definition,
     DeletedRun,
+    EmbeddingState,
     Experiment,
     FailedIngest,
     Generation,
@@ -63,6 +64,8 @@ from tinymlops.records import (
     StreamPosition,
     Token,
     TokenUse,
+    VectorFailure,
+    VectorFile,
 )
 from tinymlops.stores._verify import seal_schema
 from tinymlops.stores.doctor import check
@@ -99,6 +102,7 @@ def test_a_workspace_of_schema_1_opens_with_all_its_records(old):
         newer |= {StreamPosition, RefusedLine, ArrivalLag}
         newer |= {JobState, JobRun, JobAttempt, JobLog, JobUpstream, OutboxMessage}
         newer |= {SourceCursor, PageSession, SinkState}
+        newer |= {VectorFile, EmbeddingState, VectorFailure}
         assert all(database.list(cls) for cls in TABLES if cls not in newer)
         assert [finding for finding in check(environment_of(ws), lambda _: None) if finding.level == "damaged"] == []
         assert {one.name for one in database.list(Counter)} == {"sequence", "audit", "commits", "schema"}

@@ -39,6 +39,7 @@ class OpenWorkspace:
         from tinymlops.features.in_force import in_force
         from tinymlops.features.law.connections import Connections
         from tinymlops.features.law.data_checks import Checks
+        from tinymlops.features.vectors.noun import Vectors
         from tinymlops.registry.audit import Audit
         from tinymlops.registry.catalog import Catalog
         from tinymlops.registry.jobs import Jobs
@@ -72,6 +73,7 @@ class OpenWorkspace:
         self.access = Accesses(scope, self._readers.flush)
         self.audit = Audit(scope)
         self.jobs = Jobs(scope)
+        self.vectors = Vectors(self._context)
         self._in_force = in_force(self.catalog)
         self._resolver = Resolver(self.models)
         self._read_online: Callable[..., OnlineFeatures] | None = None

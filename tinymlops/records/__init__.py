@@ -42,6 +42,7 @@ from tinymlops.records.statistics import ColumnStatistics
 from tinymlops.records.streams import RefusedLine, StreamPosition
 from tinymlops.records.tokens import Token, TokenUse
 from tinymlops.records.training_sets import TrainingSetBuild
+from tinymlops.records.vectors import EmbeddingState, VectorFailure, VectorFile
 
 __all__ = [
     "TABLES",
@@ -58,6 +59,7 @@ __all__ = [
     "DatasetPart",
     "Definition",
     "DeletedRun",
+    "EmbeddingState",
     "Evaluation",
     "Experiment",
     "FailedIngest",
@@ -112,6 +114,8 @@ __all__ = [
     "Token",
     "TokenUse",
     "TrainingSetBuild",
+    "VectorFailure",
+    "VectorFile",
 ]
 
 TABLES: tuple[type[Record], ...] = (
@@ -172,5 +176,8 @@ TABLES: tuple[type[Record], ...] = (
     PageSession,
     JobUpstream,
     SinkState,
+    VectorFile,
+    EmbeddingState,
+    VectorFailure,
 )
 """Every record, in the order in which the migrations create their tables."""

@@ -19,6 +19,7 @@ from tinymlops.stores._pages_schema import add_pages
 from tinymlops.stores._sinks_schema import add_sinks
 from tinymlops.stores._streams_schema import add_streams
 from tinymlops.stores._tracking_schema import add_tracking
+from tinymlops.stores._vectors_schema import add_vectors
 from tinymlops.stores._verify import seal_schema
 from tinymlops.stores.rows import CHECK, check_of, quoted
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 18
+SCHEMA_VERSION = 19
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -139,6 +140,7 @@ def _steps() -> Migrations:
     steps(name="m016_alerts")(_add_taken)
     steps(name="m017_job_upstreams")(_add_job_upstreams)
     steps(name="m018_sinks")(add_sinks)
+    steps(name="m019_vectors")(add_vectors)
 
     return steps
 

@@ -11,6 +11,7 @@ import msgspec
 from tinymlops.errors import DefinitionError, LeakageError, NotFoundError, near
 from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.data_checks import require_sound
+from tinymlops.features.definitions.declaring_embeddings import check_embedding
 from tinymlops.features.definitions.definitions import key_of
 from tinymlops.features.definitions.expressions import aggregates_in, feature_of
 from tinymlops.features.definitions.in_place import notes_on_history_only, require_possible
@@ -19,6 +20,7 @@ from tinymlops.features.definitions.on_demand import check_expressions, inputs_o
 from tinymlops.features.definitions.sinks import require_sinks
 from tinymlops.features.definitions.specs import (
     CheckSpec,
+    EmbeddingSpec,
     EntitySpec,
     FeatureRequest,
     LabelSpec,
@@ -73,6 +75,8 @@ def check(definitions: Definitions, functions: Functions, *, older: FunctionOf |
     for spec in definitions.of(CheckSpec).values():
         require_sound(spec, definitions)
     require_sinks(definitions)
+    for embedding in definitions.of(EmbeddingSpec).values():
+        check_embedding(embedding, definitions)
     notes = _notes_on_sources(definitions) + notes_on_history_only(definitions)
 
     def function_of(request: FeatureRequest) -> Callable[..., Any]:

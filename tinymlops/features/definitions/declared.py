@@ -11,6 +11,7 @@ from tinymlops.features.definitions.code import is_interactive, with_cover
 from tinymlops.features.definitions.data_checks import Check
 from tinymlops.features.definitions.definitions import Definitions, key_of
 from tinymlops.features.definitions.nouns import (
+    Embedding,
     Entity,
     FeatureView,
     LabelDefinition,
@@ -40,6 +41,7 @@ Definition = (
     | Service
     | Check
     | Sink
+    | Embedding
 )
 
 D = TypeVar(
@@ -53,6 +55,7 @@ D = TypeVar(
     Service,
     Check,
     Sink,
+    Embedding,
 )
 
 
@@ -85,7 +88,7 @@ class Declared:
         return {
             key_of(noun.spec): noun.function
             for noun in self.definitions.values()
-            if not isinstance(noun, Entity | TrainingSet | Service | Check | Sink)
+            if not isinstance(noun, Entity | TrainingSet | Service | Check | Sink | Embedding)
         }
 
     def _requests(self, asked: Asked) -> tuple[FeatureRequest, ...]:
@@ -113,6 +116,6 @@ def _is_again(known: Definition, new: Definition) -> bool:
     """
     if type(known) is not type(new):
         return False
-    if isinstance(new, Entity | TrainingSet | Service | Check | Sink):
+    if isinstance(new, Entity | TrainingSet | Service | Check | Sink | Embedding):
         return encode(known.spec) == encode(new.spec) or is_interactive("__main__")
     return is_interactive(new.function.__module__)

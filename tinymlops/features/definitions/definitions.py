@@ -11,6 +11,7 @@ from tinymlops.errors import DefinitionError, NotFoundError, near
 from tinymlops.features.definitions.specs import (
     AnySpec,
     CheckSpec,
+    EmbeddingSpec,
     EntitySpec,
     FeatureRequest,
     LabelSpec,
@@ -38,6 +39,7 @@ S = TypeVar(
     CheckSpec,
     ServiceSpec,
     SinkSpec,
+    EmbeddingSpec,
     TermSpec,
 )
 

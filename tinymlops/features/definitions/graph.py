@@ -17,6 +17,7 @@ from tinymlops.features.definitions.definitions import key_of
 from tinymlops.features.definitions.specs import (
     AnySpec,
     CheckSpec,
+    EmbeddingSpec,
     EntitySpec,
     FeatureRequest,
     LabelSpec,
@@ -195,6 +196,9 @@ def below(definitions: Definitions, spec: AnySpec) -> dict[str, AnySpec]:
         found = _with_below(definitions, checked)
     elif isinstance(spec, SinkSpec) and spec.writes == "features":
         found = _with_below(definitions, definitions.get(ViewSpec, spec.of))
+    elif isinstance(spec, EmbeddingSpec):
+        entities = [] if spec.entity is None else [definitions.get(EntitySpec, spec.entity)]
+        found = _keyed([*entities, *upstream(definitions, [spec.source]).values()])
     return dict(sorted(found.items()))
 
 

@@ -21,10 +21,12 @@ __all__ = [
     "CheckSpec",
     "CodeCover",
     "CodeReference",
+    "EmbeddingSpec",
     "EntitySpec",
     "FeatureRequest",
     "Known",
     "LabelSpec",
+    "Metric",
     "OnDemandSpec",
     "ServiceSpec",
     "SinkSpec",
@@ -270,6 +272,31 @@ class SinkSpec(msgspec.Struct, frozen=True, kw_only=True, tag="sink", tag_field=
     about: About | msgspec.UnsetType = msgspec.UNSET
 
 
+Metric: TypeAlias = Literal["cosine", "dot", "l2"]
+"""How near two vectors are: by the cosine of their angle, their dot product, or their Euclidean distance."""
+
+
+class EmbeddingSpec(msgspec.Struct, frozen=True, kw_only=True, tag="embedding", tag_field="kind"):
+    """A vector for each row of a source: made of a column of text by a model, or a column of its own."""
+
+    name: str
+    source: str
+    entity: str | None = None
+    """Whose newest row is searched; null where each id of the source is searched by itself."""
+    text: str | None = None
+    vector: str | None = None
+    """The column of vectors, in place of text and model."""
+    key: str | None = None
+    """Of a provider: `env:NAME`, the variable that holds its key."""
+    model: str | None = None
+    """`tfidf`, a directory with an ONNX model, or the URL of a provider."""
+    dimension: int | None = None
+    """Numbers of a vector; null where the model, or the first row, says it."""
+    metric: Metric = "cosine"
+    description: str = ""
+    about: About | msgspec.UnsetType = msgspec.UNSET
+
+
 class TermSpec(msgspec.Struct, frozen=True, kw_only=True, tag="term", tag_field="kind"):
     """A term of the glossary; what it means is its content."""
 
@@ -296,6 +323,7 @@ AnySpec: TypeAlias = (
     | CheckSpec
     | ServiceSpec
     | SinkSpec
+    | EmbeddingSpec
     | TermSpec
 )
 

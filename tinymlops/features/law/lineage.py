@@ -46,6 +46,7 @@ _KINDS = (
         "service",
         "check",
         "sink",
+        "embedding",
         "model",
         "reader",
         "entity",
@@ -81,6 +82,7 @@ class Affected(msgspec.Struct, frozen=True):
     services: list[str]
     checks: list[str]
     sinks: list[str]
+    embeddings: list[str]
     builds: list[str]
     models: list[AffectedModel]
     readers: list[str]
@@ -143,6 +145,7 @@ def affected_by(context: Context, changed: Iterable[tuple[str, str, str]]) -> Af
         services=list(found.get("service", ())),
         checks=list(found.get("check", ())),
         sinks=list(found.get("sink", ())),
+        embeddings=list(found.get("embedding", ())),
         builds=list(found.get("build", ())),
         models=[one for one in _models(context) if f"{one.name}:{one.version}" in found.get("model", ())],
         readers=list(found.get("reader", ())),
