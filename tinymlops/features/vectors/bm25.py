@@ -98,39 +98,38 @@ def _ordered(parts: list[pl.DataFrame], lengths: Array) -> Postings:
     return Postings(of_words["word"].set_sorted(), starts, found["row"].to_numpy(), counts, lengths)
 
 
-def statistics(postings: Postings, known: Array, words: Sequence[str]) -> Statistics:
+def statistics(postings: Postings, known: Array, places: Sequence[slice]) -> Statistics:
     """Count over the rows that are known.
 
     Args:
         postings: Of n rows.
         known: bool[n].
-        words: q different words.
+        places: Of q different words, as `postings.places` tells.
     """
     has_text = known & (postings.lengths >= 0)
     having = [
-        int(np.count_nonzero(has_text[postings.rows[place]])) if place.stop > place.start else 0
-        for place in postings.places(words)
+        int(np.count_nonzero(has_text[postings.rows[place]])) if place.stop > place.start else 0 for place in places
     ]
     total = int(postings.lengths[has_text].sum(dtype=np.int64))
     return Statistics(int(np.count_nonzero(has_text)), total, np.array(having, np.int64))
 
 
-def matches(postings: Postings, known: Array, words: Sequence[str]) -> Array:
+def matches(postings: Postings, known: Array, places: Sequence[slice]) -> Array:
     """Return the rows that are known and have a word, ascending; the arguments are those of `statistics`."""
     has = np.zeros(known.size, np.bool_)
-    for place in postings.places(words):
+    for place in places:
         if place.stop > place.start:
             has[postings.rows[place]] = True
     return np.flatnonzero(has & known)
 
 
-def scores(postings: Postings, rows: Array, words: Sequence[str], counted: Statistics) -> Array:
+def scores(postings: Postings, rows: Array, places: Sequence[slice], counted: Statistics) -> Array:
     """Return the scores of rows; a sum in the order of the words, so that equal rows have equal scores.
 
     Args:
         postings: Of n rows.
         rows: int64[m], ascending.
-        words: q different words.
+        places: As those of `statistics`.
         counted: Over all that is known.
 
     Returns:
@@ -139,7 +138,7 @@ def scores(postings: Postings, rows: Array, words: Sequence[str], counted: Stati
     found, place_of = np.zeros(rows.size, np.float64), np.full(postings.lengths.size, -1, np.int64)
     place_of[rows] = np.arange(rows.size)
     mean = counted.words / counted.texts if counted.words else 1.0
-    for place, having in zip(postings.places(words), counted.having.tolist(), strict=True):
+    for place, having in zip(places, counted.having.tolist(), strict=True):
         if place.stop == place.start:
             continue
         at = place_of[postings.rows[place]]

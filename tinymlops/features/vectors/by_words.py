@@ -83,15 +83,13 @@ def find_by_words(
     """
     read = [part.postings or bm25.made(part.arranged.rows[text], only=words) for part in parts]
     known = [_known(part, t) for part in parts]
-    counted = reduce(
-        bm25.Statistics.plus,
-        [bm25.statistics(postings, rows, words) for postings, rows in zip(read, known, strict=True)],
-    )
+    placed = [postings.places(words) for postings in read]
+    counted = reduce(bm25.Statistics.plus, map(bm25.statistics, read, known, placed))
     found = []
-    for part, postings, there in zip(parts, read, known, strict=True):
-        rows = bm25.matches(postings, there, words)
+    for part, postings, there, places in zip(parts, read, known, placed, strict=True):
+        rows = bm25.matches(postings, there, places)
         rows = rows[fulfilled(part.arranged.rows, rows)]
-        scores = bm25.scores(postings, rows, words, counted)
+        scores = bm25.scores(postings, rows, places, counted)
         best = bm25.best(scores, k)
         found.append(part.arranged.rows[rows[best]].with_columns(pl.Series(score, scores[best])))
     return found
