@@ -18,6 +18,7 @@ from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.declaring_embeddings import key_of_rows
 from tinymlops.features.definitions.expressions import Operand, columns_of
 from tinymlops.features.definitions.specs import SourceSpec
+from tinymlops.features.embedded.column import query_vector
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.history.payloads import read_pushed
 from tinymlops.features.history.sources import SYSTEM
@@ -25,7 +26,6 @@ from tinymlops.features.history.stored import known_columns, state_of, stored_ro
 from tinymlops.features.vectors import image as images
 from tinymlops.features.vectors.answer import Nearest
 from tinymlops.features.vectors.arranged import VECTOR, Arranged, arrange, known_at
-from tinymlops.features.vectors.column import query_vector
 from tinymlops.features.vectors.query import embedded
 from tinymlops.features.vectors.standing import Standing, standing_of
 from tinymlops.kernels.nearest import nearest
