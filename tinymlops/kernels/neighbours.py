@@ -120,7 +120,8 @@ class _Block:
         while start < len(self._right):
             stop = min(start + step, len(self._right))
             more = self._part(start, stop, bound)
-            rows, places, lows = (np.concatenate(pair) for pair in zip((rows, places, lows), more, strict=True))
+            rows, places = np.concatenate([rows, more[0]]), np.concatenate([places, more[1]])
+            lows = np.concatenate([lows, more[2]])
             rows, places, lows, bound = self._best(rows, places, lows)
             start, step = stop, min(2 * step, _MOST)
         return np.split(places, np.searchsorted(rows, np.arange(1, m)))
