@@ -29,3 +29,5 @@ class Status(IntEnum):
     """It had happened by the spine time, but was not available by then."""
     NOT_FOUND = 6
     """No record of this key had happened by the spine time."""
+    NOT_EMBEDDED = 7
+    """A record matched and its text has no vector yet, or none can be made of it."""

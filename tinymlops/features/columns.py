@@ -43,12 +43,13 @@ from tinymlops.features.definitions.specs import (
     TrainingSetSpec,
     ViewSpec,
 )
+from tinymlops.features.embedded.column import require_vectors
 from tinymlops.features.history.connected import columns_of
+from tinymlops.features.history.embedding_columns import dimension_of_column
 from tinymlops.features.history.in_place import columns_in_place
 from tinymlops.features.history.sources import SYSTEM, with_times
 from tinymlops.features.history.storable import storable
 from tinymlops.features.history.stored import state_of
-from tinymlops.features.vectors.column import require_vectors
 from tinymlops.keys import require_match
 from tinymlops.schema import parse_dtype
 
@@ -310,7 +311,15 @@ class _Known:
         for name, feature in features.items():
             with _as_definition_error(f"{name!r} {where}"):
                 found |= compute(history, {name: feature}, _NO_TIMES, strict=True, ttl=ttl)
-        return {name: series.dtype for name, series in found.items()}
+        return {name: self._type_of(features[name], series.dtype) for name, series in found.items()}
+
+    def _type_of(self, feature: Aggregate, dtype: pl.DataType) -> pl.DataType:
+        """Return the type of a feature; a vector whose dimension its model says has none yet, which is Null here."""
+        if feature.embedding is msgspec.UNSET:
+            return dtype
+        spec = self._definitions.get(EmbeddingSpec, feature.embedding)
+        dimension = spec.dimension if spec.text is not None else dimension_of_column(spec, dtype)
+        return pl.Null() if dimension is None else pl.Array(pl.Float32, dimension)
 
     def _key(self, user: ViewSpec | LabelSpec) -> list[pl.Series]:
         rows = self._frames[user.source]

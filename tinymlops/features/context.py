@@ -203,6 +203,7 @@ def definitions_of(
     *,
     older: Older | None = None,
     places: Mapping[str, str] = _NOWHERE,
+    fitted: Mapping[str, str] = _NOWHERE,
 ) -> Definitions:
     """Read definitions as stored in the catalog or in a model's manifest.
 
@@ -211,6 +212,7 @@ def definitions_of(
         variants: Versions that requests name, with all that they stand on.
         older: Gives such versions otherwise.
         places: Renamed source to the name that its rows are stored under.
+        fitted: Embedding to the fingerprint of the model that made its vectors.
     """
     rows, pinned = list(rows), list(variants)
     return Definitions(
@@ -218,6 +220,7 @@ def definitions_of(
         versions={f"{row.kind}:{row.name}": row.version for row in rows},
         older=partial(_pinned, pinned) if pinned else older,
         places=places,
+        fitted=fitted,
     )
 
 

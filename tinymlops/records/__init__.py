@@ -42,7 +42,7 @@ from tinymlops.records.statistics import ColumnStatistics
 from tinymlops.records.streams import RefusedLine, StreamPosition
 from tinymlops.records.tokens import Token, TokenUse
 from tinymlops.records.training_sets import TrainingSetBuild
-from tinymlops.records.vectors import EmbeddingState, VectorFailure, VectorFile
+from tinymlops.records.vectors import EmbeddingState, FittedModel, VectorFailure, VectorFile
 
 __all__ = [
     "TABLES",
@@ -64,6 +64,7 @@ __all__ = [
     "Experiment",
     "FailedIngest",
     "FeatureField",
+    "FittedModel",
     "Generation",
     "Ingestion",
     "JobAttempt",
@@ -179,5 +180,6 @@ TABLES: tuple[type[Record], ...] = (
     VectorFile,
     EmbeddingState,
     VectorFailure,
+    FittedModel,
 )
 """Every record, in the order in which the migrations create their tables."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from tinymlops.records.record import Record
 
-__all__ = ["EmbeddingState", "VectorFailure", "VectorFile"]
+__all__ = ["EmbeddingState", "FittedModel", "VectorFailure", "VectorFile"]
 
 
 class VectorFile(Record, frozen=True, kw_only=True):
@@ -49,6 +49,25 @@ class EmbeddingState(Record, frozen=True, kw_only=True):
     dimension: int
     covered: int
     """Every row up to this sequence has its vector, or a failure."""
+    at: datetime
+
+
+class FittedModel(Record, frozen=True, kw_only=True):
+    """A model by whose vectors a training set or a dataset was built: it stays, also where its embedding has another by now."""
+
+    table: ClassVar[str] = "fitted_models"
+    key: ClassVar[tuple[str, ...]] = ("model",)
+    small: ClassVar[bool] = True
+    sql_name: ClassVar[str | None] = "fitted_models"
+    files: ClassVar[Mapping[str, str]] = {"fitted": "the fitted model {model}"}
+
+    model: str
+    """Its fingerprint."""
+    fitted: str | None = None
+    """SHA-256 of the state that it was fitted to."""
+    fitted_at: datetime | None = None
+    """`t` of the rows that it was fitted on."""
+    dimension: int
     at: datetime
 
 

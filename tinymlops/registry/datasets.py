@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import builtins
     from collections.abc import Sequence
 
+    from tinymlops.records import FittedModel
     from tinymlops.registry.scope import Scope
 
 __all__ = ["DatasetRecords"]
@@ -57,12 +58,13 @@ class DatasetRecords:
         """Return the files of a dataset, in order."""
         return self._database.list(DatasetPart, where={"dataset": dataset.id}, order="number")
 
-    def add(self, dataset: Dataset, parts: Sequence[DatasetPart]) -> None:
-        """Record a dataset whose files were published."""
+    def add(self, dataset: Dataset, parts: Sequence[DatasetPart], models: Sequence[FittedModel]) -> None:
+        """Record a dataset whose files were published, and the models that made its vectors."""
         facts = {"id": dataset.id, "fingerprint": dataset.fingerprint, "sequence": dataset.sequence}
         with self._scope.write("dataset.save", dataset.name, **facts) as tx:
             tx.insert(dataset)
             tx.insert_many(parts)
+            tx.put_many(models)
 
     def remove(self, dataset: Dataset) -> None:
         """Forget a dataset; a collection removes its files once its grace is over."""

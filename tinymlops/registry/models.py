@@ -54,6 +54,14 @@ class ModelManifest(msgspec.Struct, frozen=True, kw_only=True):
     """The definitions in full, by kind and name, as they were when the training set was built."""
     variants: list[Definition] = []
     """Versions that it names beside those, each with all that it stands on."""
+    embeddings: dict[str, str] = {}
+    """Embedding to the fingerprint of the model that made its vectors in the training set."""
+
+
+class _Build(msgspec.Struct):
+    """What the manifest of a build says of models of embeddings."""
+
+    embeddings: dict[str, str] = {}
 
 
 class Models:
@@ -280,7 +288,14 @@ class Models:
             training_set=build,
             definitions=catalog.built_with(model.definitions),
             variants=catalog.variants_in(model.definitions),
+            embeddings={} if build is None else self._embeddings(build),
         )
+
+    def _embeddings(self, build: TrainingSetBuild) -> dict[str, str]:
+        try:
+            return msgspec.json.decode(self._blobs.read(build.manifest_sha256), type=_Build).embeddings
+        except msgspec.MsgspecError as error:
+            raise IntegrityError(f"the manifest of training set {build.id} cannot be read: {error}") from error
 
     def _point(
         self, tx: Transaction, name: str, alias: str, version: int, current: ModelAlias | None, *, force: bool = False

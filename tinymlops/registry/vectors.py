@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tinymlops.records import EmbeddingState, VectorFailure, VectorFile
+from tinymlops.records import EmbeddingState, FittedModel, VectorFailure, VectorFile
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -18,6 +18,7 @@ __all__ = [
     "failures_of",
     "files_of",
     "forget_failures",
+    "models_kept",
     "replace_files",
     "save_state",
     "state_of_embedding",
@@ -93,22 +94,31 @@ def forget_failures(scope: Scope, model: str, stored: Mapping[str, Collection[in
 def unneeded_files(scope: Scope, models: Mapping[str, str]) -> list[str]:
     """Forget embeddings that are not in force, and the files of models that none in force has; return the files' hashes.
 
+    What a training set was built by stays: the files of its model, or the state that TF-IDF was fitted to.
+
     Args:
         scope: The workspace.
         models: Embedding in force to the fingerprint of its model.
     """
     removed = list[str]()
     with scope.write(audit=None) as tx:
+        kept = {*models.values(), *(one.model for one in tx.list(FittedModel) if one.fitted is None)}
         for file in tx.list(VectorFile):
-            if file.model not in models.values():
+            if file.model not in kept:
                 tx.delete(VectorFile, id=file.id)
                 removed.append(file.sha256)
         for state in tx.list(EmbeddingState):
             if models.get(state.embedding) != state.model:
                 tx.delete(EmbeddingState, embedding=state.embedding)
                 _drop_failures(tx, state.embedding)
-                removed += [state.fitted] if state.fitted is not None else []
+                if state.fitted is not None and tx.get(FittedModel, model=state.model) is None:
+                    removed.append(state.fitted)
     return removed
+
+
+def models_kept(database: Database, others: Collection[str]) -> list[FittedModel]:
+    """Return the models that something was built by whose vectors are in files, without some others."""
+    return [one for one in database.list(FittedModel) if one.fitted is None and one.model not in others]
 
 
 def _drop_failures(tx: Transaction, name: str) -> None:

@@ -11,6 +11,7 @@ from tinymlops.errors import DefinitionError, IntegrityError, UntrustedModelErro
 from tinymlops.features.context import definitions_of, spec_of
 from tinymlops.features.definitions.code import is_importable
 from tinymlops.features.definitions.specs import OnDemandSpec, SourceSpec, TrainingSetSpec
+from tinymlops.flat import flat
 from tinymlops.frames import Frame, to_polars
 from tinymlops.tables import html_table
 
@@ -114,7 +115,7 @@ class Model:
         from tinymlops.training.answers import predict
 
         require_columns(self, frame)
-        return predict(self.estimator, to_polars(frame), self.signature)
+        return predict(self.estimator, flat(to_polars(frame)), self.signature)
 
     @property
     def _kind(self) -> str:
@@ -217,7 +218,12 @@ def _load(context: Context, models: Models, version: ModelVersion) -> _Loaded:
     record = manifest.model
     content = context.environment.blobs.read(record.sha256)
     estimator = load(content, context.config.trusted_types, flavor=record.flavor)
-    definitions = definitions_of(manifest.definitions, manifest.variants, places=context.definitions.places)
+    definitions = definitions_of(
+        manifest.definitions,
+        manifest.variants,
+        places=context.definitions.places,
+        fitted=manifest.embeddings,
+    )
     return _Loaded(manifest, estimator, definitions)
 
 

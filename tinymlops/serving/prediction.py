@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from tinymlops.features.online.reading import OnlineFeatures, read_features
+from tinymlops.flat import flat
 from tinymlops.records import Prediction
 from tinymlops.serving.log import identifiers
 from tinymlops.serving.request import has_features, json_rows, read_rows
@@ -194,6 +195,7 @@ def features_of(model: Model, served: pl.DataFrame) -> pl.DataFrame:
     import polars as pl
 
     text = [field.name for field in model.signature.features if field.dtype == "Enum"]
+    served = flat(served)
     return cast(served, model.signature).with_columns(served[name].cast(pl.String) for name in text)
 
 
@@ -201,5 +203,6 @@ def _statuses(served: pl.DataFrame, features: Sequence[str]) -> list[dict[str, s
     """Return the status of each feature that was read, for each row."""
     import polars as pl
 
-    found = [pl.col(name + _STATUS).alias(name) for name in features if name + _STATUS in served.columns]
+    vectors = [name for name in served.columns if f"{name}_0" in features and name not in features]
+    found = [pl.col(name + _STATUS).alias(name) for name in (*features, *vectors) if name + _STATUS in served.columns]
     return served.select(found).to_dicts() if found else [{} for _ in range(served.height)]

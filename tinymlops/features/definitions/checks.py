@@ -11,7 +11,7 @@ import msgspec
 from tinymlops.errors import DefinitionError, LeakageError, NotFoundError, near
 from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.data_checks import require_sound
-from tinymlops.features.definitions.declaring_embeddings import check_embedding
+from tinymlops.features.definitions.declaring_embeddings import check_embedded, check_embedding
 from tinymlops.features.definitions.definitions import key_of
 from tinymlops.features.definitions.expressions import aggregates_in, feature_of
 from tinymlops.features.definitions.in_place import notes_on_history_only, require_possible
@@ -113,6 +113,7 @@ def _check_view(view: ViewSpec, definitions: Definitions) -> None:
     where = f"feature view {view.name!r}"
     definitions.get(EntitySpec, view.entity, used_by=where)
     source = definitions.get(SourceSpec, view.source, used_by=where)
+    check_embedded(view, definitions)
     if _is_static(source, definitions):
         parts = aggregates_in(view.features)
         windowed = [feature_of(name) for name, part in parts.items() if part.window is not None]
@@ -140,6 +141,8 @@ def _check_view(view: ViewSpec, definitions: Definitions) -> None:
 
 def _check_label(label: LabelSpec, definitions: Definitions) -> None:
     where = f"label {label.name!r}"
+    if label.expression.embedding is not msgspec.UNSET:
+        raise DefinitionError(f"{where} is a vector, and an outcome is one value", hint="leave .embedded(...) out")
     definitions.get(EntitySpec, label.entity, used_by=where)
     source = definitions.get(SourceSpec, label.source, used_by=where)
     if _is_static(source, definitions):

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Unpack, get_args
 
+import msgspec
+
 from tinymlops.errors import DefinitionError, near
 from tinymlops.features.definitions.about import AboutOptions, about_of
 from tinymlops.features.definitions.declared import Declared
+from tinymlops.features.definitions.expressions import Column
 from tinymlops.features.definitions.nouns import Embedding, Entity, Source, check_name
 from tinymlops.features.definitions.specs import EmbeddingSpec, Metric, SourceSpec
+from tinymlops.times import parse_instant, parse_zone, to_micros
 
 if TYPE_CHECKING:
-    from tinymlops.features.definitions.definitions import Definitions
+    from datetime import date, datetime
 
-__all__ = ["MOST_DIMENSIONS", "DeclaresEmbeddings", "check_embedding", "key_of_rows"]
+    from tinymlops.features.definitions.definitions import Definitions
+    from tinymlops.features.definitions.specs import ViewSpec
+
+__all__ = ["MOST_DIMENSIONS", "DeclaresEmbeddings", "check_embedded", "check_embedding", "key_of_rows"]
 
 MOST_DIMENSIONS = 16_384
 
@@ -33,6 +40,7 @@ class DeclaresEmbeddings(Declared):
         vector: str | None = None,
         dimension: int | None = None,
         metric: Metric = "cosine",
+        fitted_at: datetime | date | str | None = None,
         description: str = "",
         **about: Unpack[AboutOptions],
     ) -> Embedding:
@@ -50,6 +58,8 @@ class DeclaresEmbeddings(Declared):
             dimension: How many numbers a vector has; by default what the model, or the first row, says.
             metric: What is near: "cosine" (a zero vector has the score 0), "dot" (the dot product), or "l2" (the score is the
                 Euclidean distance with a minus sign). The greatest score is the nearest.
+            fitted_at: Of "tfidf": fit it on the texts known at this time; by default on those of the first `follow`. A training
+                set whose rows are later holds nothing of the words that came after it. A date is midnight in the project's zone.
             description: What it is for, in a sentence.
             about: `owner=`, `tags=`, `variant=`, `keep=`, `enabled=`; see `AboutOptions`.
 
@@ -85,6 +95,11 @@ class DeclaresEmbeddings(Declared):
                 hint='only a model at a URL has a key; write key="env:NAME", the variable that holds it',
             )
         _check_measure(where, dimension, metric)
+        if fitted_at is not None and model != "tfidf":
+            raise DefinitionError(
+                f"fitted_at={fitted_at!r} of {where}: only TF-IDF is fitted",
+                hint='leave it out, or write model="tfidf"',
+            )
         spec = EmbeddingSpec(
             name=name,
             source=source.spec.name,
@@ -97,6 +112,9 @@ class DeclaresEmbeddings(Declared):
             metric=metric,
             description=description,
             about=about_of(name, about),
+            fitted_at=msgspec.UNSET
+            if fitted_at is None
+            else to_micros(parse_instant(fitted_at, name="fitted_at", zone=parse_zone(self.tz))),
         )
         return self._add(Embedding(spec), "embedding")
 
@@ -118,6 +136,28 @@ def check_embedding(spec: EmbeddingSpec, definitions: Definitions) -> None:
             hint=f"leave store=False of {found[0]} out, apply, and ingest it",
         )
     key_of_rows(definitions, spec)
+
+
+def check_embedded(view: ViewSpec, definitions: Definitions) -> None:
+    """Check that a view's embedded features are values that their embeddings make vectors of.
+
+    Raises:
+        NotFoundError: If there is no such embedding.
+        DefinitionError: If it is one of another source or another column.
+    """
+    for name, feature in view.features.items():
+        if feature.embedding is msgspec.UNSET:
+            continue
+        where = f"feature {name!r} of feature view {view.name!r}"
+        embedding = definitions.get(EmbeddingSpec, feature.embedding, used_by=where)
+        made_of = embedding.text or embedding.vector
+        column = feature.operand.name if isinstance(feature.operand, Column) else None
+        if (view.source, column) != (embedding.source, made_of):
+            raise DefinitionError(
+                f"{where} is column {column!r} of {view.source!r}, and embedding {embedding.name!r} makes vectors of "
+                f"{made_of!r} of {embedding.source!r}",
+                hint="embed that column in a view of that source, or make an embedding of this one",
+            )
 
 
 def key_of_rows(definitions: Definitions, spec: EmbeddingSpec) -> list[str]:

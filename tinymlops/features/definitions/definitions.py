@@ -57,6 +57,8 @@ class Definitions:
         versions: `kind:name` to version, where they are known.
         older: Gives other versions than these.
         places: Renamed source to the name that its rows are stored under.
+        fitted: Embedding to the fingerprint of the model that made its vectors when something was built; of any other it is
+            the model in force.
     """
 
     def __init__(
@@ -66,11 +68,13 @@ class Definitions:
         versions: Mapping[str, int] = _NONE,
         older: Older | None = None,
         places: Mapping[str, str] = _NOWHERE,
+        fitted: Mapping[str, str] = _NOWHERE,
     ) -> None:
         self.all = tuple(all_specs)
         self.versions = dict(versions)
         self.older = older
         self.places = places
+        self.fitted = fitted
         self._by_kind: dict[type[AnySpec], dict[str, AnySpec]] = {}
         for spec in self.all:
             self._by_kind.setdefault(type(spec), {})[spec.name] = spec
@@ -79,6 +83,10 @@ class Definitions:
         """Plans for online reads, made from them."""
         self.checked: set[str] = set()
         """Sources whose row-wise transformations this process has verified as row-wise."""
+
+    def with_fitted(self, fitted: Mapping[str, str]) -> Definitions:
+        """Return the same definitions, whose embeddings are read by these models: embedding to fingerprint."""
+        return Definitions(self.all, versions=self.versions, older=self.older, places=self.places, fitted=fitted)
 
     def of(self, cls: type[S]) -> Mapping[str, S]:
         """Return the definitions of one kind by name."""

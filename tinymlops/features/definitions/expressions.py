@@ -163,6 +163,34 @@ class Aggregate(Operators["Aggregate"], msgspec.Struct, frozen=True, eq=False):
     """The quantile, for quantiles only; left out of any other aggregate's JSON."""
     parts: tuple[Aggregate, ...] | msgspec.UnsetType = msgspec.UNSET
     """The combined features, none of which is combined itself; left out of any other aggregate's JSON."""
+    embedding: str | msgspec.UnsetType = msgspec.UNSET
+    """The embedding that makes a vector of the value; left out of any other aggregate's JSON."""
+
+    def embedded(self, embedding: object) -> Aggregate:
+        """Take the vector that an embedding makes of the value: a text, or a vector of the user's own.
+
+        Args:
+            embedding: What `project.embedding` returned, or its name: of the same source and column.
+
+        Returns:
+            The feature, Array(Float32, dimension); null where there is no value, or the value has no vector.
+
+        Raises:
+            DefinitionError: If this is not the `first` or `last` of a column.
+
+        Example:
+            >>> Rows()["bio"].last().embedded("bios")
+            <last of ['bio'] embedded by bios>
+        """
+        if self.function not in ("first", "last") or not isinstance(self.operand, Column):
+            raise DefinitionError(
+                f"{self!r} cannot be embedded: a vector is made of one value of a column",
+                hint='write rows["text"].last().embedded(...)',
+            )
+        name = embedding if isinstance(embedding, str) else getattr(getattr(embedding, "spec", None), "name", None)
+        if not isinstance(name, str) or not name:
+            raise DefinitionError(f"{embedding!r} is not an embedding", hint="make it with project.embedding")
+        return msgspec.structs.replace(self, embedding=name)
 
     def _combine(self, operator: BinaryOperator, left: object, right: object) -> Aggregate:
         parts: dict[bytes, Aggregate] = {}
@@ -321,6 +349,11 @@ def _over(parts: dict[bytes, Aggregate], value: object) -> AnyOperand:
         )
     if not isinstance(value, Aggregate):
         return Constant(scalar_of(value))
+    if value.embedding is not msgspec.UNSET:
+        raise DefinitionError(
+            f"{value!r} is a vector and cannot be combined with other features",
+            hint="give it a name of its own, and compute with it in an on-demand view",
+        )
     places = {}
     for place, part in enumerate(aggregates_of(value)):
         name = msgspec.json.encode(part)
@@ -386,7 +419,8 @@ def _described(feature: Aggregate) -> str:
         described = [_described(part) for part in feature.parts]
         return _in_words(feature.operand, lambda name: described[int(name)])
     window = f" over {format_duration(feature.window)}" if feature.window else ""
-    return f"{feature.function} of {sorted(columns_of(feature)) or 'rows'}{window}"
+    by = "" if feature.embedding is msgspec.UNSET else f" embedded by {feature.embedding}"
+    return f"{feature.function} of {sorted(columns_of(feature)) or 'rows'}{window}{by}"
 
 
 def _in_words(operand: Operand, name_of: Any) -> str:

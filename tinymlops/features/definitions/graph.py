@@ -38,6 +38,7 @@ __all__ = [
     "below",
     "derived_in_order",
     "downstream",
+    "embeddings_of",
     "features_stand_on",
     "fingerprints",
     "labels_reading",
@@ -179,6 +180,8 @@ def below(definitions: Definitions, spec: AnySpec) -> dict[str, AnySpec]:
     elif isinstance(spec, ViewSpec | LabelSpec):
         entity = definitions.get(EntitySpec, spec.entity)
         found = _keyed([entity, *upstream(definitions, [spec.source]).values()])
+        for name in embeddings_of(spec) if isinstance(spec, ViewSpec) else ():
+            found |= _with_below(definitions, definitions.get(EmbeddingSpec, name))
     elif isinstance(spec, OnDemandSpec):
         for request in views_under(definitions, spec):
             found |= _with_below(definitions, definitions.get(ViewSpec, request.view))
@@ -200,6 +203,12 @@ def below(definitions: Definitions, spec: AnySpec) -> dict[str, AnySpec]:
         entities = [] if spec.entity is None else [definitions.get(EntitySpec, spec.entity)]
         found = _keyed([*entities, *upstream(definitions, [spec.source]).values()])
     return dict(sorted(found.items()))
+
+
+def embeddings_of(view: ViewSpec) -> list[str]:
+    """Return the embeddings that make vectors of a view's features, each once."""
+    named = [one.embedding for one in view.features.values() if one.embedding is not msgspec.UNSET]
+    return list(dict.fromkeys(named))
 
 
 def _with_below(definitions: Definitions, spec: AnySpec) -> dict[str, AnySpec]:

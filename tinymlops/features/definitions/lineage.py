@@ -250,6 +250,9 @@ class _Builder:
         self._add_times(node, view.source, list(view.features.values()))
         for name, feature in view.features.items():
             self._add_expression(Node("feature_view", node.name, name), view.source, feature)
+            if isinstance(feature.embedding, str):
+                embedding = self._graph.add(Node("embedding", feature.embedding))
+                self._graph.connect(embedding, Node("feature_view", node.name, name), "INDIRECT", "transformation")
 
     def add_label(self, label: LabelSpec) -> None:
         node = self._graph.add(Node("label", label.name))

@@ -29,7 +29,8 @@ def reads(definitions: Definitions, spec: AnySpec) -> list[tuple[str, str]]:
         case SourceSpec():
             return [("source", name) for name in spec.inputs]
         case ViewSpec() | LabelSpec():
-            return [("source", spec.source), ("entity", spec.entity)]
+            embeddings = graph.embeddings_of(spec) if isinstance(spec, ViewSpec) else []
+            return [("source", spec.source), ("entity", spec.entity), *(("embedding", name) for name in embeddings)]
         case TrainingSetSpec():
             asked = [("on_demand" if one.on_demand else "feature_view", one.view) for one in spec.features]
             return list(dict.fromkeys([("source", spec.spine), ("label", spec.label), *asked]))

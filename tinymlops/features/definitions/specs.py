@@ -295,6 +295,8 @@ class EmbeddingSpec(msgspec.Struct, frozen=True, kw_only=True, tag="embedding", 
     metric: Metric = "cosine"
     description: str = ""
     about: About | msgspec.UnsetType = msgspec.UNSET
+    fitted_at: int | msgspec.UnsetType = msgspec.UNSET
+    """Of TF-IDF: `t` of the rows that it is fitted on, microseconds UTC; that of the first `follow` where it is not said."""
 
 
 class TermSpec(msgspec.Struct, frozen=True, kw_only=True, tag="term", tag_field="kind"):

@@ -62,6 +62,8 @@ class DatasetManifest(msgspec.Struct, frozen=True, kw_only=True):
     """Package to version, of those that compute values."""
     in_place: tuple[KeptRead, ...] = ()
     """What it read of sources that are read in place."""
+    embeddings: dict[str, str] = {}
+    """Embedding to the fingerprint of the model that made its vectors."""
 
 
 class SavedDataset:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -28,6 +29,7 @@ from tinymlops.features.definitions.specs import (
     SourceSpec,
     ViewSpec,
 )
+from tinymlops.features.history.embedding_columns import embedded_names, told_status, vectors_for
 from tinymlops.features.history.in_place import reading_once
 from tinymlops.features.history.prepared import history_from_store
 from tinymlops.features.history.ranges import Range, spine_of_range
@@ -55,6 +57,7 @@ __all__ = [
     "same_name",
     "spine_times",
     "view_columns",
+    "with_vectors",
 ]
 
 RowsOf = Callable[["Context", ViewSpec, Sequence[pl.Series]], pl.DataFrame]
@@ -71,6 +74,12 @@ class FeatureColumns(NamedTuple):
     """`<column>_status` and `<column>_event_time`, if requested."""
     not_finite: dict[str, int]
     """Column to the number of values that are null because the result is NaN or infinite; only columns with any."""
+    embedded: Mapping[str, pl.Series] = MappingProxyType({})
+    """Column of vectors to what was read, of which they were made."""
+
+    def read(self, name: str) -> pl.Series:
+        """Return a column of a view as it was read from rows: of vectors, what they were made of."""
+        return self.embedded.get(name, self.columns[name])
 
 
 def get_historical_features(
@@ -298,12 +307,13 @@ def features_for(
 def in_order(
     context: Context, spine: pl.DataFrame, time: Array, requests: Sequence[FeatureRequest], table: FeatureColumns
 ) -> FeatureColumns:
-    """Add the on-demand views to the features of a spine, and put all in the requested order.
+    """Add vectors and the on-demand views to the features of a spine, and put all in the requested order.
 
     Raises:
         DataError: If two columns have one name.
     """
-    ordered = FeatureColumns({}, {}, table.details, table.not_finite)
+    table = with_vectors(context, requests, table)
+    ordered = FeatureColumns({}, {}, table.details, table.not_finite, table.embedded)
     for request in requests:
         names = (
             _on_demand(context, spine, time, request, requests, table)
@@ -316,6 +326,20 @@ def in_order(
             ordered.columns[name] = table.columns[name]
             ordered.origins[name] = origin
     return ordered
+
+
+def with_vectors(context: Context, requests: Sequence[FeatureRequest], table: FeatureColumns) -> FeatureColumns:
+    """Put vectors in the place of what they are made of; a column that has vectors already stays."""
+    names = {name: spec for one in requests for name, spec in embedded_names(context.definitions, one).items()}
+    made, columns, details = dict(table.embedded), dict(table.columns), dict(table.details)
+    for name, spec in names.items():
+        if name not in columns or name in made:
+            continue
+        made[name] = columns[name]
+        columns[name], missing = vectors_for(context, spec, columns[name])
+        if f"{name}_status" in details:
+            details[f"{name}_status"] = told_status(details[f"{name}_status"], missing)
+    return table._replace(columns=columns, details=details, embedded=made) if names else table
 
 
 def key_types(context: Context, asked: Asked) -> dict[str, str]:

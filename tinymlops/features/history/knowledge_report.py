@@ -98,7 +98,7 @@ class _Asked:
         """Count the cells that change if the rows are read by another definition of their source."""
         plan = msgspec.structs.replace(self._plan, source=origin)
         other = compute_view(plan, rows, self._spine, self.time)
-        return sum(int(values.ne_missing(self._table.columns[name]).sum()) for name, values in other.columns.items())
+        return sum(int(values.ne_missing(self._table.read(name)).sum()) for name, values in other.columns.items())
 
 
 def _changed(asked: _Asked, origin: SourceSpec, rows: pl.DataFrame, as_of: int) -> int:

@@ -104,7 +104,10 @@ def built_with(context: Context, manifest: BuildManifest) -> Context:
     """Return the workspace's state, read by the definitions that a build was made with."""
     catalog, built = Catalog(context.scope), manifest.definitions
     definitions = definitions_of(
-        catalog.built_with(built), catalog.variants_in(built), places=context.definitions.places
+        catalog.built_with(built),
+        catalog.variants_in(built),
+        places=context.definitions.places,
+        fitted=manifest.embeddings,
     )
     return context.with_definitions(definitions)
 

@@ -17,6 +17,7 @@ from tinymlops.features.definitions.nouns import check_name
 from tinymlops.features.history.batching import in_batches
 from tinymlops.features.history.content import table_hash
 from tinymlops.features.history.dataset_rows import PROTOCOL, DatasetManifest, PartContent, SavedDataset
+from tinymlops.features.history.embedding_columns import fitted_now, require_kept, with_models
 from tinymlops.features.history.historical import features_for, parse_features, require_present
 from tinymlops.features.history.in_place import reading_once
 from tinymlops.features.history.kept_reads import KeptRead, changed_since, kept_reads
@@ -34,13 +35,14 @@ from tinymlops.times import from_micros
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.asking import Asked
     from tinymlops.features.definitions.specs import FeatureRequest
     from tinymlops.features.history.historical import FeatureColumns
     from tinymlops.frames import Frame
+    from tinymlops.records import FittedModel
 
 __all__ = ["Datasets", "VerifiedDataset", "save_dataset"]
 
@@ -178,6 +180,8 @@ def save_dataset(
             hint=near(timestamp, table.schema) + ' Name it with timestamp="..."',
         )
     frames = [table.frame] if isinstance(table, InMemory) else table.batches([*table.schema])
+    models = fitted_now(context, requests)
+    context = with_models(context, {one: model.model for one, model in models.items()})
     made = _Saving(context, requests, timestamp, tz, past)
     with (
         reading_once(*(() if told else (past,)), hashes=True) as operation,
@@ -187,7 +191,7 @@ def save_dataset(
             made.add(frame)
             advance(frame.height)
         kept = kept_reads(operation)
-    return made.recorded(name, kept)
+    return made.recorded(name, kept, models)
 
 
 class _Saving:
@@ -224,7 +228,7 @@ class _Saving:
         self._bytes += published.bytes
         self._parts.append(PartContent(sha256=published.sha256, content=content, rows=frame.height))
 
-    def recorded(self, name: str, kept: tuple[KeptRead, ...]) -> SavedDataset:
+    def recorded(self, name: str, kept: tuple[KeptRead, ...], models: Mapping[str, FittedModel]) -> SavedDataset:
         """Publish the manifest and record the dataset."""
         context = self._context
         blobs = context.environment.blobs
@@ -241,6 +245,7 @@ class _Saving:
             definitions=graph.features_stand_on(context.definitions, self._requests),
             engines=engine_versions(),
             in_place=kept,
+            embeddings={one: model.model for one, model in models.items()},
         )
         with context.scope.publishing():
             if not all(blobs.exists(part.sha256) for part in self._parts):
@@ -262,7 +267,7 @@ class _Saving:
                 DatasetPart(dataset=record.id, number=number, sha256=part.sha256, rows=part.rows)
                 for number, part in enumerate(self._parts)
             ]
-            DatasetRecords(context.scope).add(record, parts)
+            DatasetRecords(context.scope).add(record, parts, require_kept(context, models))
         return SavedDataset(record, manifest, blobs.path)
 
 
@@ -312,7 +317,10 @@ def _verified(context: Context, record: Dataset) -> VerifiedDataset:
     manifest = _manifest(context, record)
     catalog, built = Catalog(context.scope), manifest.definitions
     definitions = definitions_of(
-        catalog.built_with(built), catalog.variants_in(built), places=context.definitions.places
+        catalog.built_with(built),
+        catalog.variants_in(built),
+        places=context.definitions.places,
+        fitted=manifest.embeddings,
     )
     pinned = context.with_definitions(definitions)
     with reading_once(manifest.sequence):

@@ -19,6 +19,7 @@ from tinymlops.features.definitions.about import is_open
 from tinymlops.features.definitions.definitions import labelled
 from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, OnDemandSpec, TrainingSetSpec
 from tinymlops.features.history.content import table_hash
+from tinymlops.features.history.embedding_columns import fitted_now, require_kept, with_models
 from tinymlops.features.history.ended import Ended, ended_views
 from tinymlops.features.history.historical import features_for, request_by_number
 from tinymlops.features.history.in_place import reading_once
@@ -27,7 +28,8 @@ from tinymlops.features.history.knowledge_report import Knowledge, knowledge_of
 from tinymlops.features.history.labels import complete_until, outcomes_of
 from tinymlops.features.history.spines import spine_of
 from tinymlops.features.history.stored import require_past
-from tinymlops.records import RequestField, Signature, TrainingSetBuild
+from tinymlops.flat import flat, flat_names
+from tinymlops.records import FittedModel, RequestField, Signature, TrainingSetBuild
 from tinymlops.schema import dtype_name
 from tinymlops.signature import build_signature
 from tinymlops.tables import html_table
@@ -87,7 +89,7 @@ class Split(NamedTuple):
     """Rows to fit or to test on."""
 
     X: pl.DataFrame
-    """Features only, in declared order: Float64, Int64, Boolean or Enum; nulls kept."""
+    """Features only, in declared order: Float64, Int64, Boolean or Enum; nulls kept. A vector is a column for each number."""
     y: pl.Series
     """The label: null only in immature rows, if they were requested."""
     spine: pl.DataFrame
@@ -113,6 +115,7 @@ class TrainingData:
         reach: How long after a row's time its outcome can still come: the label's gap and horizon.
         tz: The zone of dates in a split by time: the project's.
         findings: What the checks for leaks found that every build has.
+        embeddings: Embedding to the model that made its vectors; of a build that was just made.
     """
 
     def __init__(
@@ -139,6 +142,13 @@ class TrainingData:
         self.reach = reach
         self.tz = tz
         self.findings: list[Finding] = []
+        self.embeddings: dict[str, FittedModel] = {}
+
+    def times(self) -> Array:
+        """Return int64[m], the times of all rows, microseconds UTC."""
+        parts = [self.train, *([self.test] if self.test is not None else [])]
+        times: Array = pl.concat([part.spine["timestamp"] for part in parts]).cast(pl.Int64).to_numpy()
+        return times
 
     def __repr__(self) -> str:
         test = f", test {self.report.test_rows:,}" if self.test else ""
@@ -192,6 +202,8 @@ class BuildManifest(msgspec.Struct, frozen=True, kw_only=True):
     """The packages that compute values, to their versions."""
     in_place: tuple[KeptRead, ...] = ()
     """What it read of sources that are read in place."""
+    embeddings: dict[str, str] = {}
+    """Embedding to the fingerprint of the model that made its vectors."""
 
 
 def build(
@@ -223,10 +235,14 @@ def build(
     past = require_past(context, as_of)
     sequence = context.environment.database.sequence() if past is None else past
     now = () if past is not None else (sequence,)
+    models = fitted_now(context, spec.features)
+    context = with_models(context, {name: model.model for name, model in models.items()})
     with reading_once(*now, hashes=True) as operation:
         made = _by_recipe(context, spec, label, sequence, test_from=test_from, immature=immature)
         kept = kept_reads(operation)
-    return made.as_data(_record(context, made, kept))
+    data = made.as_data(_record(context, made, kept, models))
+    data.embeddings = models
+    return data
 
 
 def _by_recipe(
@@ -353,12 +369,12 @@ class Computed(NamedTuple):
         return self.parts.train | self.parts.test
 
     def features(self) -> pl.DataFrame:
-        """Return the features in types that models accept, text as text."""
+        """Return the features in types that models accept, text as text and vectors as arrays."""
         return pl.DataFrame([model_dtype(series) for series in self.table.columns.values()])
 
     def matrix(self) -> pl.DataFrame:
-        """Return the features as models get them: text as enums with the categories of the training rows."""
-        return _with_categories(self.features(), self.parts.train)
+        """Return the features as models get them: a column for each number of a vector, text as enums of the training rows."""
+        return _with_categories(flat(self.features()), self.parts.train)
 
     def fingerprint(self, X: pl.DataFrame) -> str:
         """Return the hash of the content, where `X` is the matrix."""
@@ -398,7 +414,8 @@ def _made(context: Context, recipe: Recipe, definitions: Mapping[str, str]) -> _
     )
     X = done.matrix()
     request = _request_fields(context, spec, spine)
-    signature = build_signature(X, done.outcome.filter(pl.Series(parts.train)), table.origins, request)
+    origins = {name: table.origins[column.name] for column in table.columns.values() for name in flat_names(column)}
+    signature = build_signature(X, done.outcome.filter(pl.Series(parts.train)), origins, request)
     shown = spine.select(pl.exclude("^__.*$")).with_columns(pl.Series("timestamp", time).cast(pl.Datetime("us", "UTC")))
     return _Made(recipe, X, done.outcome, shown, parts, signature, dict(definitions), done.fingerprint(X))
 
@@ -435,8 +452,10 @@ def _split(recipe: Recipe, label: LabelSpec, time: Array, outcome: pl.Series, ma
 
 
 def model_dtype(series: pl.Series) -> pl.Series:
-    """Cast a feature to a type that models accept: Float64, Int64, Boolean or String."""
+    """Cast a feature to a type that models accept: Float64, Int64, Boolean or String; an array of numbers stays as it is."""
     dtype = series.dtype
+    if flat_names(series) != [series.name]:
+        return series
     if dtype == pl.Boolean or dtype == pl.String:
         return series
     if dtype.is_integer():
@@ -483,7 +502,9 @@ def _request_fields(context: Context, spec: TrainingSetSpec, spine: pl.DataFrame
     return [RequestField(name, dtype_name(spine.schema[name]), role) for name, role in roles.items()]
 
 
-def _record(context: Context, made: _Made, kept: tuple[KeptRead, ...]) -> TrainingSetBuild:
+def _record(
+    context: Context, made: _Made, kept: tuple[KeptRead, ...], models: Mapping[str, FittedModel]
+) -> TrainingSetBuild:
     """Publish the build's manifest and record the build."""
     environment, recipe, report = context.environment, made.recipe, made.parts.report
     manifest = BuildManifest(
@@ -494,9 +515,11 @@ def _record(context: Context, made: _Made, kept: tuple[KeptRead, ...]) -> Traini
         report=report,
         engines=engine_versions(),
         in_place=kept,
+        embeddings={name: model.model for name, model in models.items()},
     )
     # No `gc` may run between the manifest and its row.
     with environment.gc_lock.shared(deadline=_PATIENCE):
+        stays = require_kept(context, models)
         record = TrainingSetBuild(
             id=uuid.uuid4().hex,
             name=recipe.training_set.name,
@@ -510,6 +533,7 @@ def _record(context: Context, made: _Made, kept: tuple[KeptRead, ...]) -> Traini
         facts = {"id": record.id, "fingerprint": made.fingerprint, "sequence": recipe.sequence}
         with context.scope.write("training_set.build", record.name, **facts) as tx:
             tx.insert(record)
+            tx.put_many(stays)
     return record
 
 

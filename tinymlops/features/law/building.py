@@ -8,7 +8,7 @@ from tinymlops.errors import LeakageError
 from tinymlops.features.definitions.specs import TrainingSetSpec
 from tinymlops.features.history import training_sets
 from tinymlops.features.law.leaks import static_findings
-from tinymlops.features.law.leaks_in_data import corrected_cells, single_features
+from tinymlops.features.law.leaks_in_data import corrected_cells, fitted_later, single_features
 from tinymlops.findings import sorted_out
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ def build(context: Context, name: str, **options: Any) -> TrainingData:
             raise _refused(name, one)
     data = training_sets.build(context, name, **options)
     in_data = single_features(name, {one.name: one for one in data.train.X}, data.train.y)
-    in_data, _ = sorted_out([*in_data, *corrected_cells(name, data.report.knowledge)], allowed)
+    late = fitted_later(name, data.embeddings, data.times())
+    in_data, _ = sorted_out([*in_data, *corrected_cells(name, data.report.knowledge), *late], allowed)
     data.findings = [*found, *in_data]
     return data
 

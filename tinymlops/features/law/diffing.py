@@ -316,6 +316,10 @@ def _definitions(first: _Side, second: _Side) -> list[str]:
             found.append(f"{in_words(kind)} {name} only {'after' if old is None else 'before'}")
         elif type(old) is type(new):
             found += [f"{in_words(kind)} {name}: {one}" for one in differences(old, new)]
+    models = [side.state.context.definitions.fitted for side in (first, second)]
+    for name in sorted(models[0].keys() & models[1].keys()):
+        made_by, now = (fitted[name][:12] for fitted in models)
+        found += [f"embedding {name}: vectors by model {made_by} -> {now}"] if made_by != now else []
     return found
 
 

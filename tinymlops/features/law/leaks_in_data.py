@@ -15,14 +15,17 @@ from tinymlops.features.definitions.specs import SourceSpec, ViewSpec
 from tinymlops.features.law.past import StoredPast, past_of
 from tinymlops.features.law.visible import of_rows, visible
 from tinymlops.findings import Finding
+from tinymlops.times import to_micros
 
 if TYPE_CHECKING:
+    from tinymlops.features.compute.arranged import Array
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.specs import FeatureRequest
     from tinymlops.features.history.knowledge_report import Knowledge
     from tinymlops.features.law.assembled import Assembled
+    from tinymlops.records import FittedModel
 
-__all__ = ["corrected_cells", "corrected_later", "single_features"]
+__all__ = ["corrected_cells", "corrected_later", "fitted_later", "single_features"]
 
 _TOO_GOOD, _NEARLY = 0.98, 0.97
 _LEAST = 50
@@ -146,7 +149,7 @@ def _of_view(context: Context, built: Assembled, request: FeatureRequest, rows: 
     )
     assert isinstance(past, StoredPast), "it is no rebuilt one"
     for name, known in past.replayed().items():
-        differs = built.table.columns[name][rows].ne_missing(known)
+        differs = built.table.read(name)[rows].ne_missing(known)
         if differs.any():
             at = int(differs.arg_true()[0])
             shown = {
@@ -155,7 +158,7 @@ def _of_view(context: Context, built: Assembled, request: FeatureRequest, rows: 
                 "record": _late_record(past, origin, at),
                 "rows": int(differs.sum()),
             }
-            said = f"{name!r} of view {view.name!r} is {built.table.columns[name][rows[at]]!r}, was {known[at]!r} then, and holds"
+            said = f"{name!r} of view {view.name!r} is {built.table.read(name)[rows[at]]!r}, was {known[at]!r} then, and holds"
             yield _corrected(built.spec.name, view.name, said, shown)
 
 
@@ -169,6 +172,29 @@ def _late_record(past: StoredPast, origin: SourceSpec, row: int) -> dict[str, An
         if place not in seen
     ]
     return past.described(max(late, key=final.order.__getitem__)) if late else None
+
+
+def fitted_later(name: str, models: Mapping[str, FittedModel], times: Array) -> Iterator[Finding]:
+    """Find embeddings that were fitted on texts which came after rows of a training set.
+
+    Args:
+        name: Of the training set.
+        models: Embedding to the model that made its vectors.
+        times: int64[m], the times of the rows, microseconds UTC.
+    """
+    for embedding, model in models.items():
+        fitted_at = None if model.fitted_at is None else to_micros(model.fitted_at)
+        before = 0 if fitted_at is None else int((times < fitted_at).sum())
+        if before:
+            yield Finding(
+                rule="fitted-later",
+                level="warning",
+                where=f"{name}.{embedding}",
+                rows=before,
+                message=f"embedding {embedding!r} was fitted on the texts known at {model.fitted_at:%Y-%m-%d %H:%M}Z, after "
+                f"{before:,} of {times.size:,} rows: the weights of words in these rows know texts that came later",
+                fix='write fitted_at="...", a time before the rows that a model is tested on, apply, and follow',
+            )
 
 
 def _corrected(training_set: str, view: str, said: str, shown: Mapping[str, Any]) -> Finding:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from tinymlops.errors import DefinitionError, NotFoundError, TinyMLOpsError, near
 from tinymlops.features.definitions.specs import ServiceSpec, TrainingSetSpec
+from tinymlops.features.history.embedding_columns import fitted_now
 from tinymlops.features.history.in_place import reading_once
 from tinymlops.features.law.assembled import assemble
 from tinymlops.features.law.leaks import static_findings
-from tinymlops.features.law.leaks_in_data import corrected_later, single_features
+from tinymlops.features.law.leaks_in_data import corrected_later, fitted_later, single_features
 from tinymlops.features.law.purity import impurities
 from tinymlops.features.law.replay import chosen_rows, replay
 from tinymlops.findings import Finding, LintReport, sorted_out
@@ -83,6 +84,7 @@ def _in_data(context: Context, spec: TrainingSetSpec, rows: int, seed: int) -> t
             chosen = chosen_rows(built.spine.height, rows, seed)
             found = single_features(spec.name, built.table.columns, built.outcome)
             found += corrected_later(context, built, chosen)
+            found += fitted_later(spec.name, fitted_now(context, spec.features), built.time)
             return found + replay(context, built, chosen), len(chosen)
     except TinyMLOpsError as error:
         return [_unchecked(spec, error)], 0

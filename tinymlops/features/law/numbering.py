@@ -19,6 +19,7 @@ from tinymlops.features.definitions.code import settled
 from tinymlops.features.definitions.definitions import Definitions, in_words, key_of, kind_of, labelled
 from tinymlops.features.definitions.specs import (
     AnySpec,
+    EmbeddingSpec,
     EntitySpec,
     LabelSpec,
     OnDemandSpec,
@@ -205,7 +206,7 @@ def _check_variant(one: Numbered, name: str, versions: Sequence[Definition]) -> 
             )
 
 
-_ORDERED = (EntitySpec, SourceSpec, ViewSpec, LabelSpec, OnDemandSpec, TrainingSetSpec)
+_ORDERED = (EntitySpec, SourceSpec, EmbeddingSpec, ViewSpec, LabelSpec, OnDemandSpec, TrainingSetSpec)
 
 
 def _in_order(definitions: Definitions) -> list[AnySpec]:
@@ -215,6 +216,7 @@ def _in_order(definitions: Definitions) -> list[AnySpec]:
         *definitions.of(EntitySpec).values(),
         *(source for source in definitions.of(SourceSpec).values() if not source.inputs),
         *derived,
+        *definitions.of(EmbeddingSpec).values(),
         *definitions.of(ViewSpec).values(),
         *definitions.of(LabelSpec).values(),
         *definitions.of(OnDemandSpec).values(),

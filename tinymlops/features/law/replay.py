@@ -66,7 +66,7 @@ def _of_view(context: Context, built: Assembled, request: FeatureRequest, rows: 
     source = context.definitions.get(SourceSpec, view.source)
     past = past_of(context, source, plan, built.spine[rows], built.time[rows], built.sequence)
     for name, replayed in past.replayed().items():
-        original = built.table.columns[name][rows]
+        original = built.table.read(name)[rows]
         other, near = _differing(original, replayed, exact=not plan.source.inputs)
         if len(other) or len(near):
             at = int(other[0]) if len(other) else int(near[0])

@@ -23,7 +23,7 @@ from tinymlops.features.definitions.specs import (
     SourceSpec,
     ViewSpec,
 )
-from tinymlops.features.history.historical import FeatureColumns, in_order, view_columns
+from tinymlops.features.history.historical import FeatureColumns, in_order, view_columns, with_vectors
 from tinymlops.features.history.labels import outcomes_of
 from tinymlops.features.law.late_rows import DATA, NEW, Between, LateRows, Reach, late_rows
 from tinymlops.features.law.matching import differing
@@ -153,9 +153,10 @@ class States:
             if not request.on_demand and (combined or wanted & state.names_of(request)):
                 names = state.names_of(request) if combined else wanted & state.names_of(request)
                 table.columns.update(self._of_view(state, request, names, changes, at, spine, time, after=after))
-        found = table.columns
         if combined:
             found = dict(in_order(state.context, spine, time, state.requests, table).columns)
+        else:
+            found = dict(with_vectors(state.context, state.requests, table).columns)
         if state.outcome is not None and state.outcome.spec.name in wanted:
             found[state.outcome.spec.name] = self._labels(state, changes, spine, time, after=after)
         return found
@@ -306,7 +307,8 @@ class States:
         plan = plan_view(definitions, request, spine_source=state.spine_source)
         feature = plan.features[column.removeprefix(plan.prefix)]
         computed = msgspec.json.encode((feature, plan.key, plan.on, plan.strict, plan.ttl))
-        return computed, self._upstream(state, request)
+        made_by = definitions.fitted.get(feature.embedding) if isinstance(feature.embedding, str) else None
+        return computed, made_by, self._upstream(state, request)
 
     def _upstream(self, state: State, request: FeatureRequest | None) -> tuple[str, ...]:
         """Return the fingerprints of the source that a request or the label reads, and of all that it is derived from."""

@@ -65,7 +65,9 @@ class RowPlan:
         self.names = frozenset(names)
         """The names of all features."""
         needed = {*self._on, *(name for view in self._on_demand for name in view.fields)}
-        self.is_usable = bool(plan.views) and len(self.names) == len(names) and needed <= dtypes.keys()
+        self.is_usable = (
+            bool(plan.views) and not plan.embeds and len(self.names) == len(names) and needed <= dtypes.keys()
+        )
         """Whether it can read any row at all."""
 
     def read(self, context: Context, snapshot: Snapshot, row: Row) -> FoundRow | None:

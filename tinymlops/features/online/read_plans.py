@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from tinymlops.errors import DataError
@@ -63,6 +64,8 @@ class ReadPlan:
         self.spine_source = spine_source
         self.views = [ViewPlan(context, request, spine_source) for request in requests if not request.on_demand]
         self.on_demand = len(self.views) < len(self.requests)
+        self.embeds = any(one.embedding is not msgspec.UNSET for view in self.views for one in view.features.values())
+        """Whether a feature is a vector, which is looked up beside the store."""
         self.names = tuple(name for view in self.views for name in view.names)
         self.known_names = frozenset(self.names)
         for place, name in enumerate(self.names):

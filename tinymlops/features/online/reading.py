@@ -218,7 +218,7 @@ def _read(context: Context, snapshot: Snapshot, plan: ReadPlan, keys: Request, *
     if keys.absent:
         require_present(context, plan.requests, keys.absent)
     now = context.now()
-    if plan.on_demand:
+    if plan.on_demand or plan.embeds:
         return _read_more(context, snapshot, plan, keys, now, details=details)
     sequence, newest = FOREVER, 0
     answer: list[Answer] = []
@@ -244,7 +244,7 @@ def _read_more(
     context: Context, snapshot: Snapshot, plan: ReadPlan, keys: Request, now: int, *, details: bool
 ) -> OnlineFeatures:
     """Read what needs more than the online store: views that it does not cover at this time or that are ahead of another,
-    and on-demand views.
+    vectors, and on-demand views.
     """
     online = {view: view.read(snapshot, keys, now) for view in plan.views}
     sequences = [found[0].sequence for found in online.values() if found is not None]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from tinymlops.features.definitions.declaring_embeddings import key_of_rows
+from tinymlops.features.embedded.column import dimension_of, matrix_of
 from tinymlops.features.history.stored import stored_rows
-from tinymlops.features.vectors.column import dimension_of, matrix_of
 from tinymlops.registry.vectors import failures_of
 
 if TYPE_CHECKING:

@@ -17,12 +17,13 @@ import polars as pl
 
 from tinymlops.embedders import fit_tfidf, text_key
 from tinymlops.errors import ConflictError, DefinitionError
+from tinymlops.features.embedded.models import TFIDF, new_model, open_model
+from tinymlops.features.embedded.texts import KnownTexts
+from tinymlops.features.history.embedding_columns import reads_of
 from tinymlops.features.history.stored import stored_rows
 from tinymlops.features.vectors.arranged import VECTOR, arrange, known_at
 from tinymlops.features.vectors.image import has_many_rows, make_image
-from tinymlops.features.vectors.models import TFIDF, new_model, open_model
-from tinymlops.features.vectors.standing import reads_of, standing_of
-from tinymlops.features.vectors.texts import KnownTexts
+from tinymlops.features.vectors.standing import standing_of
 from tinymlops.progress import progress
 from tinymlops.records import EmbeddingState, VectorFailure, VectorFile
 from tinymlops.registry.vectors import add_vectors, failures_of, save_state, state_of_embedding
@@ -126,6 +127,7 @@ def _begun(context: Context, spec: EmbeddingSpec, sequence: int) -> EmbeddingSta
     """Begin with a model: fit it where it must be; None where there is no text to fit it on."""
     fitted, fitted_at, now = None, None, context.now()
     if spec.model == TFIDF:
+        now = now if spec.fitted_at is msgspec.UNSET else min(now, spec.fitted_at)
         texts = _texts_known(context, spec, now, sequence)
         if not any(text.strip() for text in texts):
             return None

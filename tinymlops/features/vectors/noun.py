@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tinymlops.features.vectors.answer import Nearest, SearchMode
     from tinymlops.features.vectors.following import Followed
     from tinymlops.features.vectors.listing import EmbeddingStatus
+    from tinymlops.frames import Frame
 
 __all__ = ["Vectors"]
 
@@ -102,6 +103,72 @@ class Vectors:
         t = context.now() if at is None else to_micros(parse_instant(at, name="at"))
         as_of = require_past(context, as_of)
         return search(context, spec, query, k=k, at=t, as_of=as_of, where=where, mode=mode, rerank=rerank)
+
+    def neighbours(
+        self,
+        embedding: Embedding | str,
+        spine: Frame,
+        *,
+        k: int = 5,
+        of: str | None = None,
+        timestamp: str = "timestamp",
+        tz: str | None = None,
+        as_of: int | None = None,
+    ) -> pl.DataFrame:
+        """Return the nearest rows of each row of a spine, of what was known at its time; its own key is left out.
+
+        With these keys and times, `ws.get_historical_features` gives the features of the neighbours as they were known then.
+
+        Args:
+            embedding: Which, or its name.
+            spine: Times, and the key of the embedding's entity (or its id).
+            k: How many at most, 1 to 1,000. A row may have fewer, and has none if it has no vector.
+            of: The column of texts or vectors to find neighbours of; by default the vector of the key itself, as known then.
+            timestamp: The time column.
+            tz: Zone of times that carry none.
+            as_of: `Q`: only by rows with a sequence up to this one.
+
+        Returns:
+            `row` (the number of the spine's row), the neighbour's key, the time and `score`; the nearest first, ties by key.
+
+        Raises:
+            NotFoundError: If there is no such embedding.
+            DataError: If the spine lacks a column, the embedding has no vectors yet, or there are so many rows and vectors that
+                it would take too long; the error says how long, and how many rows to ask for at a time.
+
+        Example:
+            >>> import tempfile, tinymlops as tm, polars as pl
+            >>> from datetime import datetime
+            >>> project = tm.Project("shop")
+            >>> customer = project.entity("customer", key="customer")
+            >>> @project.source(timestamp="at", id="n")
+            ... def places() -> tm.Schema:
+            ...     return {"n": int, "customer": str, "at": datetime, "v": pl.List(pl.Float32)}
+            >>> near = project.embedding("near", source=places, entity=customer, vector="v", metric="l2")
+            >>> with tm.connect(tempfile.mkdtemp() + "/shop.tm", create=True) as ws:
+            ...     _ = ws.apply(project)
+            ...     _ = ws.push("places", [
+            ...         {"n": n, "customer": name, "at": "2024-01-01T00:00Z", "v": [place, 0.0]}
+            ...         for n, (name, place) in enumerate([("ann", 0.0), ("bob", 1.0), ("eve", 5.0)])
+            ...     ])
+            ...     spine = pl.DataFrame({"customer": ["ann"], "timestamp": [datetime(2099, 1, 1)]})
+            ...     ws.vectors.neighbours(near, spine, k=1, tz="UTC")["customer"][0]
+            'bob'
+        """
+        from tinymlops.features.history.stored import require_past
+        from tinymlops.features.vectors.neighbours import find_neighbours
+
+        context = self._context()
+        return find_neighbours(
+            context,
+            _spec(context, embedding),
+            spine,
+            k=k,
+            of=of,
+            timestamp=timestamp,
+            tz=tz,
+            as_of=require_past(context, as_of),
+        )
 
     def follow(self, *embeddings: Embedding | str) -> builtins.list[Followed]:
         """Make the vectors of the rows that came; a text that has one is not embedded again. May be stopped at any time.

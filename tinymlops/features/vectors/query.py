@@ -29,7 +29,7 @@ def embedded(context: Context, standing: Standing, query: Any) -> Any:
         )
     if standing.state is None:
         return None  # there is no vector to compare it with
-    from tinymlops.features.vectors.models import open_model
+    from tinymlops.features.embedded.models import open_model
 
     (answer,) = open_model(context, spec, standing.state).embed([query])
     if answer.error is not None:

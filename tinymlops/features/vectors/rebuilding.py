@@ -16,14 +16,21 @@ from tinymlops.features.vectors.following import Followed, alone, follow
 from tinymlops.features.vectors.image import directory_of
 from tinymlops.features.vectors.standing import standing_of
 from tinymlops.records import VectorFile
-from tinymlops.registry.vectors import forget_failures, replace_files, save_state, state_of_embedding, unneeded_files
+from tinymlops.registry.vectors import (
+    forget_failures,
+    models_kept,
+    replace_files,
+    save_state,
+    state_of_embedding,
+    unneeded_files,
+)
 from tinymlops.stores.collection import remove_unnamed
 from tinymlops.stores.vector_files import open_vectors, store_vectors
 from tinymlops.times import system_clock
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
-    from tinymlops.records import EmbeddingState
+    from tinymlops.records import EmbeddingState, FittedModel
 
 __all__ = ["rebuild"]
 
@@ -50,18 +57,20 @@ def rebuild(context: Context, spec: EmbeddingSpec, *, purge: bool, anew: bool) -
 
 
 def _purge(context: Context) -> None:
-    """Rewrite the files of every model that an embedding in force has; those of other models go."""
+    """Rewrite the files of every model that an embedding in force has, or a training set was built by; the others go."""
     embeddings = [one for one in context.definitions.of(EmbeddingSpec).values() if one.text is not None]
     standing = [(spec, state) for spec in embeddings if (state := standing_of(context, spec).state) is not None]
     gone = list[str]()
     for model in {state.model for _, state in standing}:
         of_model = [(spec, state) for spec, state in standing if state.model == model]
         gone += _rewrite(context, [spec for spec, _ in of_model], of_model[0][1])
+    for kept in models_kept(context.environment.database, {state.model for _, state in standing}):
+        gone += _rewrite(context, embeddings, kept)
     gone += unneeded_files(context.scope, {spec.name: state.model for spec, state in standing})
     remove_unnamed(context.environment, gone)
 
 
-def _rewrite(context: Context, embeddings: list[EmbeddingSpec], state: EmbeddingState) -> list[str]:
+def _rewrite(context: Context, embeddings: list[EmbeddingSpec], state: EmbeddingState | FittedModel) -> list[str]:
     """Put into one file what rows of these embeddings need of a model's vectors; return the hashes of the files before."""
     needed, stored = set[bytes](), dict[str, set[int]]()
     for spec in embeddings:

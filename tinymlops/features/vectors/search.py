@@ -18,6 +18,7 @@ from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.declaring_embeddings import key_of_rows
 from tinymlops.features.definitions.expressions import columns_of
 from tinymlops.features.definitions.specs import SourceSpec
+from tinymlops.features.embedded.column import query_vector
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.history.payloads import read_pushed
 from tinymlops.features.history.sources import SYSTEM
@@ -26,7 +27,6 @@ from tinymlops.features.vectors import image as images
 from tinymlops.features.vectors.answer import Nearest, SearchMode
 from tinymlops.features.vectors.arranged import VECTOR, Arranged, arrange, known_at
 from tinymlops.features.vectors.by_words import Part, find_by_words, postings_of, query_words
-from tinymlops.features.vectors.column import query_vector
 from tinymlops.features.vectors.conditions import condition_of
 from tinymlops.features.vectors.fusing import DEPTH, fused
 from tinymlops.features.vectors.query import embedded

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
 import polars as pl
 
-from tinymlops.features.definitions import graph
-from tinymlops.features.definitions.specs import SourceSpec
-from tinymlops.features.history.generations import place_of
+from tinymlops.features.embedded.column import Array, dimension_of, matrix_of
+from tinymlops.features.history.embedding_columns import reads_of
 from tinymlops.features.vectors.arranged import VECTOR
-from tinymlops.features.vectors.column import Array, dimension_of, matrix_of
 from tinymlops.registry.vectors import state_of_embedding
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.specs import EmbeddingSpec
-    from tinymlops.features.vectors.texts import KnownTexts
+    from tinymlops.features.embedded.texts import KnownTexts
     from tinymlops.records import EmbeddingState
 
-__all__ = ["Standing", "reads_of", "standing_of"]
+__all__ = ["Standing", "standing_of"]
 
 
 class Standing(NamedTuple):
@@ -75,18 +71,10 @@ def standing_of(context: Context, spec: EmbeddingSpec) -> Standing:
     """
     if spec.vector is not None:
         return Standing(spec, None, context.environment.database.sequence(), None)
-    from tinymlops.features.vectors.texts import KnownTexts
+    from tinymlops.features.embedded.texts import KnownTexts
 
     state = state_of_embedding(context.environment.database, spec.name)
     if state is None or state.reads != reads_of(context, spec):
         return Standing(spec, None, 0, KnownTexts(context.environment, None, 1))
     texts = KnownTexts(context.environment, state.model, state.dimension)
     return Standing(spec, state, state.covered, texts)
-
-
-def reads_of(context: Context, spec: EmbeddingSpec) -> str:
-    """Return the digest of what an embedding reads, and of how its model is named."""
-    source = graph.origin(context.definitions, context.definitions.get(SourceSpec, spec.source))
-    place = place_of(context.environment.database, source.name)
-    content = spec.source, place, spec.text, spec.model, spec.dimension
-    return hashlib.sha256(msgspec.json.encode(content)).hexdigest()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinymlops.embedders.texts import text_key
-from tinymlops.features.vectors.column import Matrix
+from tinymlops.features.embedded.column import Matrix
 from tinymlops.registry.vectors import files_of
 from tinymlops.stores.vector_files import open_vectors
 
