@@ -24,7 +24,7 @@ class Entry(NamedTuple):
 ENTRIES: dict[str, tuple[Entry, ...]] = {
     "": (Entry("/", "Today", "metadata"),),
     "Work": (Entry("/jobs", "Jobs", "read"),),
-    "Data": (Entry("/catalog", "Catalog", "metadata"),),
+    "Data": (Entry("/catalog", "Catalog", "metadata"), Entry("/vectors", "Vectors", "read")),
     "Trust": (Entry("/access", "Access and audit", "audit"),),
 }
 

@@ -6,7 +6,8 @@ from tinymlops.server.pages.definitions import definition_routes
 from tinymlops.server.pages.home import home_routes
 from tinymlops.server.pages.jobs import job_routes
 from tinymlops.server.pages.lineage import lineage_routes
+from tinymlops.server.pages.vectors import vector_pages
 
 __all__ = ["PAGES"]
 
-PAGES = (home_routes, catalog_routes, definition_routes, lineage_routes, job_routes, access_routes)
+PAGES = (home_routes, catalog_routes, definition_routes, lineage_routes, job_routes, access_routes, vector_pages)
