@@ -23,7 +23,9 @@ class Entry(NamedTuple):
 
 ENTRIES: dict[str, tuple[Entry, ...]] = {
     "": (Entry("/", "Today", "metadata"),),
-    "Data": (Entry("/vectors", "Vectors", "read"),),
+    "Work": (Entry("/jobs", "Jobs", "read"),),
+    "Data": (Entry("/catalog", "Catalog", "metadata"), Entry("/vectors", "Vectors", "read")),
+    "Trust": (Entry("/access", "Access and audit", "audit"),),
 }
 
 
