@@ -42,7 +42,7 @@ from tinymlops.records.statistics import ColumnStatistics
 from tinymlops.records.streams import RefusedLine, StreamPosition
 from tinymlops.records.tokens import Token, TokenUse
 from tinymlops.records.training_sets import TrainingSetBuild
-from tinymlops.records.vectors import EmbeddingState, VectorFailure, VectorFile
+from tinymlops.records.vectors import EmbeddingState, VectorFailure, VectorFile, VectorIndex
 
 __all__ = [
     "TABLES",
@@ -116,6 +116,7 @@ __all__ = [
     "TrainingSetBuild",
     "VectorFailure",
     "VectorFile",
+    "VectorIndex",
 ]
 
 TABLES: tuple[type[Record], ...] = (
@@ -179,5 +180,6 @@ TABLES: tuple[type[Record], ...] = (
     VectorFile,
     EmbeddingState,
     VectorFailure,
+    VectorIndex,
 )
 """Every record, in the order in which the migrations create their tables."""

@@ -19,6 +19,7 @@ from tinymlops.stores._pages_schema import add_pages
 from tinymlops.stores._sinks_schema import add_sinks
 from tinymlops.stores._streams_schema import add_streams
 from tinymlops.stores._tracking_schema import add_tracking
+from tinymlops.stores._vector_indexes_schema import add_vector_indexes
 from tinymlops.stores._vectors_schema import add_vectors
 from tinymlops.stores._verify import seal_schema
 from tinymlops.stores.rows import CHECK, check_of, quoted
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 19
+SCHEMA_VERSION = 20
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -141,6 +142,7 @@ def _steps() -> Migrations:
     steps(name="m017_job_upstreams")(_add_job_upstreams)
     steps(name="m018_sinks")(add_sinks)
     steps(name="m019_vectors")(add_vectors)
+    steps(name="m020_vector_indexes")(add_vector_indexes)
 
     return steps
 

@@ -45,6 +45,7 @@ class Vectors:
         at: datetime | date | str | None = None,
         as_of: int | None = None,
         where: Operand | None = None,
+        exact: bool = False,
     ) -> Nearest:
         """Return the rows nearest to a query, of what was known at a time: of each key the row that any read would find.
 
@@ -55,6 +56,7 @@ class Vectors:
             at: `t`, a datetime with a zone, a date, or ISO 8601 text; by default now, by the workspace's clock.
             as_of: `Q`: only by rows with a sequence up to this one, as if nothing had come since.
             where: A condition on columns of the source's rows, such as `tm.col("country") == "AT"`; null is no.
+            exact: Compare every vector, though there is an index, which may miss a row.
 
         Raises:
             NotFoundError: If there is no such embedding, or its source was never ingested.
@@ -84,7 +86,7 @@ class Vectors:
         context = self._context()
         spec = _spec(context, embedding)
         t = context.now() if at is None else to_micros(parse_instant(at, name="at"))
-        return search(context, spec, query, k=k, at=t, as_of=require_past(context, as_of), where=where)
+        return search(context, spec, query, k=k, at=t, as_of=require_past(context, as_of), where=where, exact=exact)
 
     def follow(self, *embeddings: Embedding | str) -> list[Followed]:
         """Make the vectors of the rows that came; a text that has one is not embedded again. May be stopped at any time.
@@ -119,6 +121,12 @@ class Vectors:
 
         context = self._context()
         return rebuild(context, _spec(context, embedding), purge=purge, anew=anew)
+
+    def warm_up(self) -> None:
+        """Load in the background what searches by an index need, if an embedding has one. Else the second search loads it."""
+        from tinymlops.features.vectors.generation import warm_up
+
+        warm_up(self._context())
 
     def failures(self, embedding: Embedding | str) -> pl.DataFrame:
         """Return the rows without a vector: their keys, `__sequence` and the `reason`.

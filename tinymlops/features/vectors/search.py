@@ -26,6 +26,7 @@ from tinymlops.features.vectors import image as images
 from tinymlops.features.vectors.answer import Nearest
 from tinymlops.features.vectors.arranged import VECTOR, Arranged, arrange, known_at
 from tinymlops.features.vectors.column import query_vector
+from tinymlops.features.vectors.generation import are_enough, find_generation
 from tinymlops.features.vectors.query import embedded
 from tinymlops.features.vectors.standing import Standing, standing_of
 from tinymlops.kernels.nearest import nearest
@@ -37,7 +38,8 @@ from tinymlops.times import from_micros
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.specs import EmbeddingSpec
-    from tinymlops.features.vectors.image import Image
+    from tinymlops.features.vectors.generation import Generation
+    from tinymlops.records import VectorIndex
 
 __all__ = ["MOST", "search"]
 
@@ -55,6 +57,7 @@ class _Asked(NamedTuple):
     t: int
     sequence: int
     where: Operand | None
+    exact: bool
 
 
 class _Read(NamedTuple):
@@ -63,10 +66,20 @@ class _Read(NamedTuple):
     hits: pl.DataFrame
     """At most k rows for each part that was searched, with their scores."""
     waiting: int
+    by: VectorIndex | None = None
+    """The index that has chosen what was compared; None where every vector was."""
 
 
 def search(
-    context: Context, spec: EmbeddingSpec, query: Any, *, k: int, at: int, as_of: int | None, where: object
+    context: Context,
+    spec: EmbeddingSpec,
+    query: Any,
+    *,
+    k: int,
+    at: int,
+    as_of: int | None,
+    where: object,
+    exact: bool = False,
 ) -> Nearest:
     """Return the rows that are nearest to a query.
 
@@ -78,6 +91,7 @@ def search(
         at: `t`, microseconds UTC.
         as_of: `Q`, which the workspace has reached; None for all rows.
         where: A condition on columns of the source; None for all rows.
+        exact: Compare every vector, though there is an index.
 
     Raises:
         DataError: If the query, `k` or the condition cannot be used.
@@ -88,13 +102,15 @@ def search(
         raise DataError(f"where={where!r} is not a condition", hint='write where=tm.col("country") == "AT"')
     standing = standing_of(context, spec)
     sequence = context.environment.database.sequence() if as_of is None else as_of  # never less than what is covered
-    asked = _Asked(embedded(context, standing, query), k, at, sequence, where)
+    asked = _Asked(embedded(context, standing, query), k, at, sequence, where, exact)
     found = _from_image(context, standing, asked) or _from_rows(context, standing, asked)
     return Nearest(
         rows=_answered(context, spec, found.hits, k),
         timestamp=from_micros(at),
         sequence=sequence,
         covered=min(standing.covered, sequence),
+        generation=None if found.by is None else found.by.generation,
+        indexed=None if found.by is None else found.by.covered,
         waiting=found.waiting,
         failed=0
         if spec.text is None
@@ -117,7 +133,7 @@ def _from_image(context: Context, standing: Standing, asked: _Asked) -> _Read | 
     if not images.has_many_rows(context, standing):
         return None
     image = images.find_image(context, standing)
-    if image is None or _is_left_behind(context, standing, image, asked):
+    if image is None or images.is_left_behind(context, standing, image, asked.sequence):
         image = images.make_image(context, standing) or image
     if image is None or image.covered > asked.sequence:
         return None
@@ -128,21 +144,17 @@ def _from_image(context: Context, standing: Standing, asked: _Asked) -> _Read | 
     if kept.drop(VECTOR).schema != image.arranged.rows.schema:
         return None
     touched = _touched(image.arranged, kept, names)
-    hits = [_searched(image.arranged, standing.spec, asked, dimension, without=touched)]
+    generation = None if asked.exact else find_generation(context, standing, image)
+    near = None if generation is None else _near(image.arranged, standing.spec, asked, generation, touched)
+    hits = [_searched(image.arranged, standing.spec, asked, dimension, without=touched) if near is None else near]
     if kept.height:
         anew = _with_earlier(image.arranged, touched, kept, vectors)
         hits.append(_searched(arrange(context.definitions, standing.spec, *anew), standing.spec, asked, dimension))
     if not images.is_in_force(context, standing, image) or not _are_stored(context, standing, hits[0]):
         return None
-    return _Read(pl.concat(hits), standing.waiting(late))
-
-
-def _is_left_behind(context: Context, standing: Standing, image: Image, asked: _Asked) -> bool:
-    """Return whether so many rows came after an image that it pays to make it anew."""
-    if standing.covered <= image.covered or asked.sequence < standing.covered:
-        return False
-    late = stored_rows(context, standing.spec.source, [], after=image.covered, as_of=standing.covered)
-    return late.height > max(images.MANY_LATE_ROWS, image.arranged.rows.height // 5)
+    return _Read(
+        pl.concat(hits), standing.waiting(late), None if near is None or generation is None else generation.row
+    )
 
 
 def _touched(arranged: Arranged, late: pl.DataFrame, names: list[str]) -> Array:
@@ -175,14 +187,38 @@ def _searched(
         without: bool[K]: keys that are left out.
     """
     rows = known_at(arranged.spans, asked.t)
-    rows = rows[arranged.vector[rows] >= 0]
+    rows = _chosen(arranged, spec, asked, rows[arranged.vector[rows] >= 0], without)
+    if dimension is None:
+        return arranged.rows[:0].with_columns(pl.lit(None, pl.Float64).alias(_SCORE))
+    return _best(arranged, spec, asked, rows, query_vector(asked.query, dimension, spec.name))
+
+
+def _near(
+    arranged: Arranged, spec: EmbeddingSpec, asked: _Asked, generation: Generation, without: Array
+) -> pl.DataFrame | None:
+    """Return what `_searched` does, of the rows that an index finds; None where that might not be the nearest."""
+    query = query_vector(asked.query, arranged.vectors.shape[1], spec.name)
+    rows = generation.near(arranged, query, asked.t, asked.k)
+    rows = None if rows is None else _chosen(arranged, spec, asked, rows, without)
+    if rows is None or not are_enough(rows, asked.k):
+        return None
+    found = _best(arranged, spec, asked, rows, query)
+    # By cosine, vectors of zeros have the score 0, and the index does not have them.
+    all_point_there = found.height == asked.k and found[_SCORE][-1] > 0
+    return found if spec.metric != "cosine" or all_point_there else None
+
+
+def _chosen(arranged: Arranged, spec: EmbeddingSpec, asked: _Asked, rows: Array, without: Array | None) -> Array:
+    """Return those of some rows whose keys are not left out, and that fulfil the condition."""
     if without is not None and without.any():
         rows = rows[~without[arranged.key[rows]]]
     if asked.where is not None:
         rows = rows[_fulfilled(asked.where, arranged.rows, rows, spec.source)]
-    if dimension is None:
-        return arranged.rows[:0].with_columns(pl.lit(None, pl.Float64).alias(_SCORE))
-    query = query_vector(asked.query, dimension, spec.name)
+    return rows
+
+
+def _best(arranged: Arranged, spec: EmbeddingSpec, asked: _Asked, rows: Array, query: Array) -> pl.DataFrame:
+    """Return the nearest of some rows, and their scores."""
     found = nearest(
         arranged.vectors,
         arranged.lengths,
