@@ -6,6 +6,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from tinymlops.features.definitions.specs import EmbeddingSpec
+from tinymlops.features.vectors.by_words import directory_of_words
 from tinymlops.features.vectors.generation import make_generation, pays, remove_generations
 from tinymlops.features.vectors.image import (
     directory_of,
@@ -53,9 +54,10 @@ def forget_undefined(context: Context) -> None:
 
 
 def remove_derived(context: Context, spec: EmbeddingSpec) -> None:
-    """Remove the image and the index of an embedding, every file of them."""
+    """Remove the images and the index of an embedding, every file of them."""
     remove_generations(context, spec)
-    shutil.rmtree(directory_of(context, spec), ignore_errors=True)
+    for directory in (directory_of(context, spec), directory_of_words(context, spec)):
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _kept(context: Context, standing: Standing) -> Image | None:
