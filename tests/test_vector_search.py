@@ -1,5 +1,6 @@
 """Search by vectors: as of any moment, as a plain reading of the rule finds it, with images and without."""
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -14,7 +15,9 @@ from inside import clock_of, context_of, set_clock
 import tinymlops as tm
 from tinymlops.features.history.stored import stored_rows
 from tinymlops.features.intake.compaction import compact
+from tinymlops.features.vectors import generation
 from tinymlops.features.vectors import image as images
+from tinymlops.stores import lance_index
 
 VECTOR = pl.List(pl.Float64)
 
@@ -84,16 +87,35 @@ def orders_of(sent):
     return pl.DataFrame(sent, schema=columns, orient="row")
 
 
-@examples(30, heavy=False, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+modes = Counter()
+
+PATIENT = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+
+
+@examples(30, heavy=False, suppress_health_check=PATIENT)
 @given(before=before, after=after, asked=st.lists(question, min_size=12, max_size=12))
 def test_a_search_finds_what_a_plain_reading_of_the_rule_finds(tmp_path_factory, before, after, asked):
+    compare(tmp_path_factory.mktemp("vectors") / "shop.tm", before, after, asked, indexed=False)
+
+
+@examples(4, heavy=False, suppress_health_check=PATIENT)
+@given(before=before, after=after, asked=st.lists(question, min_size=24, max_size=24))
+def test_so_does_a_search_by_an_index_that_reads_all_its_parts(tmp_path_factory, before, after, asked):
+    lance_index.load()
+    compare(tmp_path_factory.mktemp("vectors") / "shop.tm", before, after, asked, indexed=True)
+
+
+def compare(folder, before, after, asked, *, indexed):
     frames = {"orders": orders_of([])}
-    folder = tmp_path_factory.mktemp("vectors") / "shop.tm"
     with tm.connect(folder, create=True, clock=tm.ReplayClock(at(0))) as ws, pytest.MonkeyPatch.context() as patched:
+        if indexed:
+            for name in ("MANY_SPANS", "FEW_KNOWN", "LEAST_RECALL"):
+                patched.setattr(generation, name, 0)
+            patched.setattr(generation, "_ENOUGH", 0)  # it has all candidates, and later rows leave few
         ws.apply(defined(frames))
         ws.ingest()
         at_source = {}
-        for hour, (what, given_) in enumerate([*before, ("look", None), *after]):
+        for hour, (what, given_) in enumerate([*before, ("index" if indexed else "look", None), *after]):
             set_clock(ws, tm.ReplayClock(at(2 * hour)))
             patched.setattr(images, "MANY_ROWS", 0)
             patched.setattr(images, "MANY_LATE_ROWS", 10**9)
@@ -112,6 +134,8 @@ def take_step(ws, frames, at_source, what, given_, now):
     elif what == "look":
         for embedding in FACTS:
             ws.vectors.search(embedding, [1, 0])
+    elif what == "index":
+        ws.vectors.follow()
     elif what == "orders":
         for id_, customer, hours, country, vector, deleted in given_:
             at_source.pop(id_, None)
@@ -161,5 +185,13 @@ def check(ws, history, embedding, query, *, k, hours, as_of, newest, country):
         where=None if country is None else tm.col("country") == country,
     )
     assert found.to_polars().select("score", facts["key"]).rows() == expected
+    modes[found.mode] += 1
     assert found.sequence == (newest if as_of is None else as_of)
     assert all(row["at"] <= moment for row in found.to_dicts())
+
+
+def test_the_searches_above_were_of_both_kinds():
+    if not modes:
+        pytest.skip("they did not run in this process")
+    assert modes["exact"] > 20
+    assert modes["index"] > 5

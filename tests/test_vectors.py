@@ -22,6 +22,7 @@ from inside import context_of, database_of, environment_of, set_clock
 import tinymlops as tm
 from tinymlops.features.vectors import following
 from tinymlops.features.vectors import image as images
+from tinymlops.features.vectors.alone import alone
 from tinymlops.kernels.nearest import lengths, nearest
 from tinymlops.records import EmbeddingState, VectorFailure, VectorFile
 from tinymlops.stores.doctor import check
@@ -434,9 +435,8 @@ def test_two_processes_see_one_another(ws, monkeypatch):
     assert 7 in keys(ws.vectors.search("near", [1, 0]))
 
 
-def test_searching_and_opening_load_nothing_heavy(ws):
-    assert "lancedb" not in sys.modules
-    with following.alone(context_of(ws)), pytest.raises(tm.ConflictError, match="vectors are being made"):
+def test_two_that_make_vectors_do_not_get_in_each_others_way(ws):
+    with alone(context_of(ws)), pytest.raises(tm.ConflictError, match="vectors are being made"):
         in_thread(lambda: ws.vectors.follow("bio"))
 
 

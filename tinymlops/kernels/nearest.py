@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Scored", "exact_scores", "lengths", "nearest"]
+__all__ = ["LONGEST", "SHORTEST", "Scored", "exact_scores", "lengths", "nearest"]
 
 Array = np.ndarray[Any, Any]
 
 _BLOCK = 8_192
 """Rows that are converted to float64 at once."""
-_SHORTEST, _LONGEST = 1e-15, 1e15
+SHORTEST, LONGEST = 1e-15, 1e15
 """Vectors with other lengths may leave the range of float32: they are always scored exactly."""
 _FEW = 8
 """From one in so many vectors on, those that are asked for are copied and not all are read."""
@@ -133,5 +133,5 @@ def _bounds(matrix: Array, length: Array, vector: Array, query: Array, metric: s
         else:
             middle = -(of * of + size * size - 2.0 * along * size)
             width = 2.0 * error * of * size + 1e-12 * (of * of + size * size)
-    usual = ((of >= _SHORTEST) & (of <= _LONGEST) | (of == 0)) & np.isfinite(middle) & np.isfinite(width)
+    usual = ((of >= SHORTEST) & (of <= LONGEST) | (of == 0)) & np.isfinite(middle) & np.isfinite(width)
     return np.where(usual, middle - width, -np.inf), np.where(usual, middle + width, np.inf)

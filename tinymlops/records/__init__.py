@@ -42,7 +42,7 @@ from tinymlops.records.statistics import ColumnStatistics
 from tinymlops.records.streams import RefusedLine, StreamPosition
 from tinymlops.records.tokens import Token, TokenUse
 from tinymlops.records.training_sets import TrainingSetBuild
-from tinymlops.records.vectors import EmbeddingState, FittedModel, VectorFailure, VectorFile
+from tinymlops.records.vectors import EmbeddingState, FittedModel, VectorFailure, VectorFile, VectorIndex
 
 __all__ = [
     "TABLES",
@@ -117,6 +117,7 @@ __all__ = [
     "TrainingSetBuild",
     "VectorFailure",
     "VectorFile",
+    "VectorIndex",
 ]
 
 TABLES: tuple[type[Record], ...] = (
@@ -181,5 +182,6 @@ TABLES: tuple[type[Record], ...] = (
     EmbeddingState,
     VectorFailure,
     FittedModel,
+    VectorIndex,
 )
 """Every record, in the order in which the migrations create their tables."""

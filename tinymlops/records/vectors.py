@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from tinymlops.records.record import Record
 
-__all__ = ["EmbeddingState", "FittedModel", "VectorFailure", "VectorFile"]
+__all__ = ["EmbeddingState", "FittedModel", "VectorFailure", "VectorFile", "VectorIndex"]
 
 
 class VectorFile(Record, frozen=True, kw_only=True):
@@ -82,4 +82,34 @@ class VectorFailure(Record, frozen=True, kw_only=True):
     n: int
     """Sequence of the row."""
     reason: str
+    at: datetime
+
+
+class VectorIndex(Record, frozen=True, kw_only=True):
+    """The generation of an embedding's index that is in force, or why there is none."""
+
+    table: ClassVar[str] = "vector_indexes"
+    key: ClassVar[tuple[str, ...]] = ("embedding",)
+    small: ClassVar[bool] = True
+    sql_name: ClassVar[str | None] = "vector_indexes"
+
+    embedding: str
+    generation: str | None = None
+    """Its directory is `vectors/<embedding>/<generation>`; None where it was refused."""
+    refused: str | None = None
+    """Why there is no index over this image."""
+    image: str
+    """The name of the image that it was made from, whose rows it finds."""
+    covered: int
+    """It has the rows up to this sequence."""
+    metric: str
+    rows: int
+    probes: int
+    """How many partitions a search reads."""
+    recall: float
+    """Share of the ten nearest that it found when it was made, for vectors that were left out of their answers."""
+    lancedb: str
+    """The version of LanceDB that wrote it."""
+    hashes: Mapping[str, str]
+    """File in its directory to SHA-256."""
     at: datetime

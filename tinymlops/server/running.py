@@ -175,6 +175,7 @@ def _warm_up(ws: Workspace) -> None:
     from tinymlops.server.readiness import require_ready
 
     warm_up()
+    ws.vectors.warm_up()
     try:
         require_ready(ws)
     except TinyMLOpsError as error:

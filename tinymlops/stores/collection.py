@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tinymlops.errors import ConflictError
-from tinymlops.stores import row_index
+from tinymlops.stores import index_files, row_index
 from tinymlops.stores.publish import fsync_directory, remove_stale
 from tinymlops.stores.references import NAMING_FILES, named_files, orphans
 from tinymlops.times import from_micros
@@ -85,6 +85,11 @@ def collect(environment: Environment, *, now: int, grace: int, actor: str) -> Co
         older_than = time.time() - grace / 1e6
         found = list(orphans(environment.path, environment.database.rows))
         removed = [_remove(path) for path in found if path in dead or path.lstat().st_mtime <= older_than]
+        # At once: who makes one holds the lock until a row names it.
+        named = environment.database.rows(
+            "SELECT embedding, generation FROM vector_indexes WHERE generation IS NOT NULL"
+        )
+        removed += index_files.remove_others(environment.path, set(named))
         for source in environment.segments_dir.iterdir():
             _remove_if_empty(source)
         # At once: nobody looks up rows in a segment out of use, and an index tells of ids.

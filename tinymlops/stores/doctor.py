@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tinymlops.errors import ConflictError, IntegrityError, TinyMLOpsError
-from tinymlops.records import TABLES, Record
-from tinymlops.stores import file_systems, images, row_index
+from tinymlops.records import TABLES, Record, VectorIndex
+from tinymlops.stores import file_systems, images, index_files, row_index
 from tinymlops.stores.locks import FileLock
 from tinymlops.stores.migrations import SCHEMA_VERSION
 from tinymlops.stores.publish import damaged, hash_file, scratch_directory, unreadable
@@ -86,6 +86,7 @@ def check(environment: Environment, advance: Callable[[int], None]) -> Iterator[
         yield from _files(environment.path, _named(environment), advance)
         yield from _online(environment)
         yield from _images(environment.path, advance)
+        yield from _vector_indexes(environment, advance)
         yield from _row_indexes(environment.indexes_dir, advance)
         yield from _search_index(environment.path)
         yield _orphans(environment)
@@ -95,7 +96,7 @@ def check(environment: Environment, advance: Callable[[int], None]) -> Iterator[
 def bytes_to_read(environment: Environment) -> int:
     """Return the size of the files that `check` reads."""
     named = sum(_size(environment.path / file.name) for file in _named(environment))
-    return named + _size_below(environment.path / "images") + _size_below(environment.indexes_dir)
+    return named + sum(_size_below(environment.path / name) for name in ("images", "vectors", "indexes"))
 
 
 def space_of(environment: Environment) -> list[Space]:
@@ -104,7 +105,10 @@ def space_of(environment: Environment) -> list[Space]:
     kinds = {
         "database": [*path.glob("meta.db*")],
         "search index": [*path.glob("search.db*")],
-        **{name: _files_below(path / name) for name in ("segments", "indexes", "images", "blobs", "online", "tmp")},
+        **{
+            name: _files_below(path / name)
+            for name in ("segments", "indexes", "images", "vectors", "blobs", "online", "tmp")
+        },
     }
     return [Space(kind, len(files), sum(map(_occupied, files))) for kind, files in kinds.items()]
 
@@ -204,6 +208,29 @@ def _images(root: Path, advance: Callable[[int], None]) -> Iterator[Finding]:
         yield Finding("join images", "damaged", f"{file} is not what was written", str(file))
     if not broken:
         yield Finding("join images", "ok", f"{len(every)} images are what was written")
+
+
+def _vector_indexes(environment: Environment, advance: Callable[[int], None]) -> Iterator[Finding]:
+    try:
+        every = environment.database.list(VectorIndex)
+    except IntegrityError:  # its row is damaged, which the check of rows reports
+        return
+    problems = 0
+    for row in every:
+        if row.refused is not None:
+            problems += 1
+            told = f"{row.embedding} has none and is searched exactly: {row.refused}"
+            yield Finding("vector indexes", "warning", told)
+        if row.generation is None:
+            continue
+        directory = index_files.place(environment.path, row.embedding, row.generation)
+        file = index_files.damaged_file(directory, row.hashes)
+        advance(_size_below(directory))
+        if file is not None:
+            problems += 1
+            yield Finding("vector indexes", "damaged", f"{file} is not what was written", str(file))
+    if not problems:
+        yield Finding("vector indexes", "ok", f"{len(every)} indexes are what was written")
 
 
 def _row_indexes(root: Path, advance: Callable[[int], None]) -> Iterator[Finding]:

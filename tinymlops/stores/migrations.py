@@ -20,6 +20,7 @@ from tinymlops.stores._pages_schema import add_pages
 from tinymlops.stores._sinks_schema import add_sinks
 from tinymlops.stores._streams_schema import add_streams
 from tinymlops.stores._tracking_schema import add_tracking
+from tinymlops.stores._vector_indexes_schema import add_vector_indexes
 from tinymlops.stores._vectors_schema import add_vectors
 from tinymlops.stores._verify import seal_schema
 from tinymlops.stores.rows import CHECK, check_of, quoted
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 20
+SCHEMA_VERSION = 21
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -143,6 +144,7 @@ def _steps() -> Migrations:
     steps(name="m018_sinks")(add_sinks)
     steps(name="m019_vectors")(add_vectors)
     steps(name="m020_fitted_models")(add_fitted_models)
+    steps(name="m021_vector_indexes")(add_vector_indexes)
 
     return steps
 

@@ -15,10 +15,13 @@ from tinymlops.features.definitions.specs import ViewSpec
 from tinymlops.features.online.materialization import materialize
 from tinymlops.features.online.pinned import pinned_versions, variants_of
 from tinymlops.features.online.variants import Covered, Variant, states
+from tinymlops.features.vectors.derived import forget_undefined
 from tinymlops.progress import progress
 from tinymlops.registry.job_pruning import remove_old_runs
 from tinymlops.registry.readers import drop_old
 from tinymlops.registry.search import Search
+from tinymlops.registry.vector_indexes import drop_indexes
+from tinymlops.stores import index_files
 from tinymlops.stores.collection import Collected, collect
 from tinymlops.stores.generation import end_change
 from tinymlops.stores.locks import FileLock
@@ -35,7 +38,9 @@ _log = logging.getLogger("tinymlops")
 
 
 def rebuild_derived(context: Context) -> list[Covered]:
-    """Remove the online store, join images, row indexes and the search index, and materialize again what was materialized.
+    """Remove what is derived, and materialize again what was materialized.
+
+    That is the online store, join images, indexes of vectors and of rows, and the search index.
 
     Returns:
         What the online store holds of each view.
@@ -44,6 +49,8 @@ def rebuild_derived(context: Context) -> list[Covered]:
     context.environment.online.reset()
     end_change(context.environment.online)
     shutil.rmtree(context.environment.path / "images", ignore_errors=True)
+    drop_indexes(context.scope)
+    index_files.remove_others(context.environment.path, ())
     shutil.rmtree(context.environment.indexes_dir, ignore_errors=True)
     TextIndex(context.environment.path).drop()
     rebuilt = []
@@ -90,6 +97,7 @@ def remove_unused(context: Context, models: Models, *, grace: int, job_history: 
         job_history: How long what is known of a job's run stays, microseconds.
     """
     views = _drop_unused_views(context, models)
+    forget_undefined(context)
     collected = collect(context.environment, now=context.now(), grace=grace, actor=context.scope.actor)
     drop_old(context.scope, to_micros(system_clock()))
     Search(context.scope).refresh()

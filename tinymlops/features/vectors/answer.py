@@ -25,14 +25,31 @@ class Nearest:
         covered: The sequence up to which every row has its vector, or failed.
         waiting: Rows up to `Q` whose texts have no vector yet: `ws.vectors.follow` makes them.
         failed: Rows up to `Q` whose texts have no vector for a reason, which `ws.vectors.failures` tells.
+        generation: That of the index which chose what was compared; None for "exact".
+        indexed: The sequence up to which it has the rows; later ones were compared one by one.
     """
 
     def __init__(
-        self, *, rows: pl.DataFrame, timestamp: datetime, sequence: int, covered: int, waiting: int, failed: int
+        self,
+        *,
+        rows: pl.DataFrame,
+        timestamp: datetime,
+        sequence: int,
+        covered: int,
+        waiting: int,
+        failed: int,
+        generation: str | None = None,
+        indexed: int | None = None,
     ) -> None:
         self._rows = rows
         self.timestamp, self.sequence = timestamp, sequence
         self.covered, self.waiting, self.failed = covered, waiting, failed
+        self.generation, self.indexed = generation, indexed
+
+    @property
+    def mode(self) -> str:
+        """Return "exact" where every vector was compared; "index" where an index chose which, and may miss a row."""
+        return "exact" if self.generation is None else "index"
 
     def __len__(self) -> int:
         return self._rows.height

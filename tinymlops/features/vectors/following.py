@@ -7,8 +7,7 @@ that dies has lost one piece at most, and the next one goes on from what is stor
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,18 +15,18 @@ import numpy as np
 import polars as pl
 
 from tinymlops.embedders import fit_tfidf, text_key
-from tinymlops.errors import ConflictError, DefinitionError
+from tinymlops.errors import DefinitionError
 from tinymlops.features.embedded.models import TFIDF, new_model, open_model
 from tinymlops.features.embedded.texts import KnownTexts
 from tinymlops.features.history.embedding_columns import reads_of
 from tinymlops.features.history.stored import stored_rows
+from tinymlops.features.vectors.alone import alone
 from tinymlops.features.vectors.arranged import VECTOR, arrange, known_at
-from tinymlops.features.vectors.image import has_many_rows, make_image
+from tinymlops.features.vectors.derived import arrange_anew
 from tinymlops.features.vectors.standing import standing_of
 from tinymlops.progress import progress
 from tinymlops.records import EmbeddingState, VectorFailure, VectorFile
 from tinymlops.registry.vectors import add_vectors, failures_of, save_state, state_of_embedding
-from tinymlops.stores.locks import FileLock
 from tinymlops.stores.vector_files import store_vectors
 from tinymlops.times import from_micros, system_clock
 
@@ -36,13 +35,12 @@ if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.specs import EmbeddingSpec
 
-__all__ = ["Followed", "alone", "follow"]
+__all__ = ["Followed", "follow"]
 
 _PIECE = 4_096
 _SECONDS = 5.0
 """A piece is stored when it has so many vectors, or is so old."""
 _ASKED_AT_ONCE = 1_024
-_PATIENCE = 0.5
 
 
 class Followed(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,46 +57,27 @@ class Followed(msgspec.Struct, frozen=True, kw_only=True):
     """Fingerprint of the model; None for a column of vectors."""
 
 
-@contextmanager
-def alone(context: Context) -> Iterator[None]:
-    """Let one process at a time make vectors, so that no text is embedded twice.
-
-    Raises:
-        ConflictError: If another one does.
-    """
-    lock = FileLock(context.environment.path / "vectors.lock")
-    try:
-        with lock.exclusive(deadline=_PATIENCE):
-            yield
-    except ConflictError as error:
-        if str(lock.path) not in error.message:
-            raise
-        raise ConflictError(
-            "vectors are being made by another process or thread", hint="wait until it is done"
-        ) from error
-
-
-def follow(context: Context, spec: EmbeddingSpec, *, anew: bool = False) -> Followed:
+def follow(context: Context, spec: EmbeddingSpec, *, anew: bool = False, index_anew: bool = False) -> Followed:
     """Make the vectors of all rows that have none yet.
 
     Args:
         context: The workspace's state.
         spec: The embedding.
         anew: Take the model as it is now, fitted on what is known now, though there are vectors by an earlier one.
+        index_anew: Make the index anew, though there is one.
 
     Raises:
         TinyMLOpsError: If the model does not work at all; what was made before is stored.
     """
-    if spec.vector is None:
-        with alone(context):
-            return _followed(context, spec, anew=anew)
-    standing = standing_of(context, spec)
-    if has_many_rows(context, standing):
-        make_image(context, standing)
+    with alone(context):
+        if spec.vector is None:
+            return _followed(context, spec, anew=anew, index_anew=index_anew)
+        standing = standing_of(context, spec)
+        arrange_anew(context, standing, anew=index_anew)
     return Followed(embedding=spec.name, embedded=0, failed=0, covered=standing.covered)
 
 
-def _followed(context: Context, spec: EmbeddingSpec, *, anew: bool) -> Followed:
+def _followed(context: Context, spec: EmbeddingSpec, *, anew: bool, index_anew: bool) -> Followed:
     assert spec.text is not None, "it has a text"
     sequence = context.environment.database.sequence()
     state = state_of_embedding(context.environment.database, spec.name)
@@ -116,9 +95,7 @@ def _followed(context: Context, spec: EmbeddingSpec, *, anew: bool) -> Followed:
     if sequence != state.covered:
         state = msgspec.structs.replace(state, covered=sequence, at=system_clock())
         save_state(context.scope, state, begins=False)
-    standing = standing_of(context, spec)
-    if has_many_rows(context, standing):
-        make_image(context, standing)
+    arrange_anew(context, standing_of(context, spec), anew=index_anew)
     failed = len(failures_of(context.environment.database, spec.name))
     return Followed(embedding=spec.name, embedded=made, failed=failed, covered=state.covered, model=state.model)
 

@@ -40,6 +40,7 @@ __all__ = [
     "find_image",
     "has_many_rows",
     "is_in_force",
+    "is_left_behind",
     "make_image",
 ]
 
@@ -80,6 +81,22 @@ def find_image(context: Context, standing: Standing) -> Image | None:
 def is_in_force(context: Context, standing: Standing, image: Image) -> bool:
     """Return whether all that an image was made from is still there."""
     return image.name == _name(context, standing, image.covered)
+
+
+def is_left_behind(context: Context, standing: Standing, image: Image, sequence: int, *, share: int = 5) -> bool:
+    """Return whether so many rows came after an image that it pays to make it anew.
+
+    Args:
+        context: The workspace's state.
+        standing: Where the embedding stands.
+        image: Its image.
+        sequence: Rows up to it are asked for.
+        share: One in so many rows are many.
+    """
+    if standing.covered <= image.covered or sequence < standing.covered:
+        return False
+    late = stored_rows(context, standing.spec.source, [], after=image.covered, as_of=standing.covered)
+    return late.height > max(MANY_LATE_ROWS, image.arranged.rows.height // share)
 
 
 def make_image(context: Context, standing: Standing) -> Image | None:

@@ -56,6 +56,7 @@ class Vectors:
         where: Operand | Mapping[str, object] | None = None,
         mode: SearchMode = "vector",
         rerank: Callable[[Any, pl.DataFrame], Any] | None = None,
+        exact: bool = False,
     ) -> Nearest:
         """Return the rows nearest to a query, of what was known at a time: of each key the row that any read would find.
 
@@ -71,6 +72,7 @@ class Vectors:
                 fusion of both. The last two need an embedding with `text=`, and a query that is a text.
             rerank: A function of the query and the frame of the best rows, `k` of them or 100, the best first. It returns a
                 finite number for each row, in the same order; these become the scores.
+            exact: Compare every vector, though there is an index, which may miss a row.
 
         Raises:
             NotFoundError: If there is no such embedding, or its source was never ingested.
@@ -102,7 +104,7 @@ class Vectors:
         spec = _spec(context, embedding)
         t = context.now() if at is None else to_micros(parse_instant(at, name="at"))
         as_of = require_past(context, as_of)
-        return search(context, spec, query, k=k, at=t, as_of=as_of, where=where, mode=mode, rerank=rerank)
+        return search(context, spec, query, k=k, at=t, as_of=as_of, where=where, mode=mode, rerank=rerank, exact=exact)
 
     def neighbours(
         self,
@@ -203,6 +205,12 @@ class Vectors:
 
         context = self._context()
         return rebuild(context, _spec(context, embedding), purge=purge, anew=anew)
+
+    def warm_up(self) -> None:
+        """Load in the background what searches by an index need, if an embedding has one. Else the second search loads it."""
+        from tinymlops.features.vectors.generation import warm_up
+
+        warm_up(self._context())
 
     def failures(self, embedding: Embedding | str) -> pl.DataFrame:
         """Return the rows without a vector: their keys, `__sequence` and the `reason`.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,9 +10,9 @@ import numpy as np
 from tinymlops.embedders import text_key
 from tinymlops.features.definitions.specs import EmbeddingSpec
 from tinymlops.features.history.stored import stored_rows
-from tinymlops.features.vectors.by_words import directory_of_words
-from tinymlops.features.vectors.following import Followed, alone, follow
-from tinymlops.features.vectors.image import directory_of
+from tinymlops.features.vectors.alone import alone
+from tinymlops.features.vectors.derived import remove_derived
+from tinymlops.features.vectors.following import Followed, follow
 from tinymlops.features.vectors.standing import standing_of
 from tinymlops.records import VectorFile
 from tinymlops.registry.vectors import (
@@ -48,12 +47,11 @@ def rebuild(context: Context, spec: EmbeddingSpec, *, purge: bool, anew: bool) -
     if state is not None and not anew:
         save_state(context.scope, msgspec.structs.replace(state, covered=0), begins=True)
     if purge:
-        shutil.rmtree(directory_of(context, spec), ignore_errors=True)
-        shutil.rmtree(directory_of_words(context, spec), ignore_errors=True)
-        if spec.text is not None:
-            with alone(context):
+        with alone(context):
+            remove_derived(context, spec)
+            if spec.text is not None:
                 _purge(context)
-    return follow(context, spec, anew=anew)
+    return follow(context, spec, anew=anew, index_anew=True)
 
 
 def _purge(context: Context) -> None:

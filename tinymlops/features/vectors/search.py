@@ -29,6 +29,7 @@ from tinymlops.features.vectors.arranged import VECTOR, Arranged, arrange, known
 from tinymlops.features.vectors.by_words import Part, find_by_words, postings_of, query_words
 from tinymlops.features.vectors.conditions import condition_of
 from tinymlops.features.vectors.fusing import DEPTH, fused
+from tinymlops.features.vectors.generation import are_enough, find_generation
 from tinymlops.features.vectors.query import embedded
 from tinymlops.features.vectors.reranking import require_callable, reranked
 from tinymlops.features.vectors.standing import Standing, standing_of
@@ -44,7 +45,8 @@ if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.expressions import Operand
     from tinymlops.features.definitions.specs import EmbeddingSpec
-    from tinymlops.features.vectors.image import Image
+    from tinymlops.features.vectors.generation import Generation
+    from tinymlops.records import VectorIndex
 
 __all__ = ["MOST", "search"]
 
@@ -67,6 +69,7 @@ class _Asked(NamedTuple):
     t: int
     sequence: int
     where: Operand | None
+    exact: bool
 
 
 class _Read(NamedTuple):
@@ -75,6 +78,8 @@ class _Read(NamedTuple):
     hits: pl.DataFrame
     """At most k rows for each part that was searched, with their scores."""
     waiting: int
+    by: VectorIndex | None = None
+    """The index that has chosen what was compared; None where every vector was."""
 
 
 def search(
@@ -88,6 +93,7 @@ def search(
     where: object,
     mode: SearchMode = "vector",
     rerank: Callable[[Any, pl.DataFrame], Any] | None = None,
+    exact: bool = False,
 ) -> Nearest:
     """Return the rows that are nearest to a query.
 
@@ -101,6 +107,7 @@ def search(
         where: A condition on columns of the source, or a dict of values by column; None for all rows.
         mode: By vectors, by words, or both.
         rerank: Gives the best of what was found other scores.
+        exact: Compare every vector, though there is an index.
 
     Raises:
         DataError: If the query, `k`, the condition or the mode cannot be used, or `rerank` fails.
@@ -116,13 +123,17 @@ def search(
     condition = condition_of(where)
     ways = {one: _query(context, standing, query, one) for one in _WAYS if mode in (one, "hybrid")}
     reads = [
-        _found(context, standing, _Asked(one, asked, deep, at, sequence, condition)) for one, asked in ways.items()
+        _found(context, standing, _Asked(one, asked, deep, at, sequence, condition, exact))
+        for one, asked in ways.items()
     ]
+    by = next((read.by for read in reads if read.by is not None), None)
     return Nearest(
         rows=_answered(context, spec, reads, query, k=k, deep=deep, rerank=rerank),
         timestamp=from_micros(at),
         sequence=sequence,
         covered=min(standing.covered, sequence),
+        generation=None if by is None else by.generation,
+        indexed=None if by is None else by.covered,
         waiting=reads[0].waiting,
         failed=0
         if spec.text is None
@@ -154,7 +165,7 @@ def _from_image(context: Context, standing: Standing, asked: _Asked) -> _Read | 
     if not images.has_many_rows(context, standing):
         return None
     image = images.find_image(context, standing)
-    if image is None or _is_left_behind(context, standing, image, asked):
+    if image is None or images.is_left_behind(context, standing, image, asked.sequence):
         image = images.make_image(context, standing) or image
     if image is None or image.covered > asked.sequence:
         return None
@@ -165,23 +176,20 @@ def _from_image(context: Context, standing: Standing, asked: _Asked) -> _Read | 
     if kept.drop(VECTOR).schema != image.arranged.rows.schema:
         return None
     touched = _touched(image.arranged, kept, names)
+    generation = None if asked.exact or asked.mode != "vector" else find_generation(context, standing, image)
+    near = None if generation is None else _near(image.arranged, standing.spec, asked, generation, touched)
     postings = postings_of(context, standing.spec, image) if asked.mode == "text" else None
     parts = [Part(image.arranged, touched, postings)]
     if kept.height:
         anew = _with_earlier(image.arranged, touched, kept, vectors)
         parts.append(Part(arrange(context.definitions, standing.spec, *anew)))
-    hits = _hits(parts, standing.spec, asked, dimension)
+    others = _hits(parts if near is None else parts[1:], standing.spec, asked, dimension)
+    hits = others if near is None else [near, *others]
     if not images.is_in_force(context, standing, image) or not _are_stored(context, standing, hits[0]):
         return None
-    return _Read(pl.concat(hits), standing.waiting(late))
-
-
-def _is_left_behind(context: Context, standing: Standing, image: Image, asked: _Asked) -> bool:
-    """Return whether so many rows came after an image that it pays to make it anew."""
-    if standing.covered <= image.covered or asked.sequence < standing.covered:
-        return False
-    late = stored_rows(context, standing.spec.source, [], after=image.covered, as_of=standing.covered)
-    return late.height > max(images.MANY_LATE_ROWS, image.arranged.rows.height // 5)
+    return _Read(
+        pl.concat(hits), standing.waiting(late), None if near is None or generation is None else generation.row
+    )
 
 
 def _touched(arranged: Arranged, late: pl.DataFrame, names: list[str]) -> Array:
@@ -228,14 +236,38 @@ def _searched(
         without: bool[K]: keys that are left out.
     """
     rows = known_at(arranged.spans, asked.t)
-    rows = rows[arranged.vector[rows] >= 0]
+    rows = _chosen(arranged, spec, asked, rows[arranged.vector[rows] >= 0], without)
+    if dimension is None:
+        return arranged.rows[:0].with_columns(pl.lit(None, pl.Float64).alias(_SCORE))
+    return _scored(arranged, spec, asked, rows, query_vector(asked.query, dimension, spec.name))
+
+
+def _near(
+    arranged: Arranged, spec: EmbeddingSpec, asked: _Asked, generation: Generation, without: Array
+) -> pl.DataFrame | None:
+    """Return what `_searched` does, of the rows that an index finds; None where that might not be the nearest."""
+    query = query_vector(asked.query, arranged.vectors.shape[1], spec.name)
+    rows = generation.near(arranged, query, asked.t, asked.k)
+    rows = None if rows is None else _chosen(arranged, spec, asked, rows, without)
+    if rows is None or not are_enough(rows, asked.k):
+        return None
+    found = _scored(arranged, spec, asked, rows, query)
+    # By cosine, vectors of zeros have the score 0, and the index does not have them.
+    all_point_there = found.height == asked.k and found[_SCORE][-1] > 0
+    return found if spec.metric != "cosine" or all_point_there else None
+
+
+def _chosen(arranged: Arranged, spec: EmbeddingSpec, asked: _Asked, rows: Array, without: Array | None) -> Array:
+    """Return those of some rows whose keys are not left out, and that fulfil the condition."""
     if without is not None and without.any():
         rows = rows[~without[arranged.key[rows]]]
     if asked.where is not None:
         rows = rows[_fulfilled(asked.where, arranged.rows, rows, spec.source)]
-    if dimension is None:
-        return arranged.rows[:0].with_columns(pl.lit(None, pl.Float64).alias(_SCORE))
-    query = query_vector(asked.query, dimension, spec.name)
+    return rows
+
+
+def _scored(arranged: Arranged, spec: EmbeddingSpec, asked: _Asked, rows: Array, query: Array) -> pl.DataFrame:
+    """Return the nearest of some rows, and their scores."""
     found = nearest(
         arranged.vectors,
         arranged.lengths,
