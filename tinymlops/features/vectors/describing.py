@@ -21,6 +21,8 @@ _MOST_VALUES = 50
 _CLEAR = 0.1
 """By how much the share of a value must be greater in a group than elsewhere."""
 _LEAST_ROWS = 2
+_COMMON = 0.5
+"""A word that more of all rows have says little of a group."""
 _READ = 2_000
 """Of a text, so many characters are read."""
 _WORD = re.compile(r"[^\W\d_][\w'\u2019]+")
@@ -61,8 +63,8 @@ def _words(texts: pl.Series, group: Array, sizes: Array) -> list[list[str]]:
             if word not in having:
                 having[word] = np.zeros(sizes.size, np.int64)
             having[word][number] += 1
-    least = min(_LEAST_ROWS, len(texts))
-    kept = sorted(word for word, counts in having.items() if counts.sum() >= least)
+    least, most = min(_LEAST_ROWS, len(texts)), len(texts) * _COMMON
+    kept = sorted(word for word, counts in having.items() if least <= counts.sum() <= most)
     if not kept:
         return [[] for _ in sizes]
     counts = np.array([having[word] for word in kept])
