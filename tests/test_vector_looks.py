@@ -20,6 +20,7 @@ import tinymlops as tm
 from tinymlops.features.history.stored import stored_rows
 from tinymlops.features.vectors import clusters as clusters_module
 from tinymlops.features.vectors import duplicates as duplicates_module
+from tinymlops.features.vectors import image as images
 from tinymlops.features.vectors.scatter import Scatter, scatter_svg, scatter_text
 from tinymlops.kernels import close_pairs as kernel
 from tinymlops.kernels.close_pairs import close_pairs
@@ -312,3 +313,30 @@ def test_points_that_are_all_alike_and_many_groups_are_drawn():
     assert "+" in scatter_text(many)
     looks = set(re.findall(r"<(circle|rect|polygon)[^>]*?(#\w+)", scatter_svg(many._replace(names=[]), title="")))
     assert len(looks) == 24  # a triangle and a diamond are both polygons
+
+
+def test_a_row_that_a_rebuild_drops_is_not_found_by_an_image(tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "MANY_ROWS", 0)
+    kept = pl.DataFrame(
+        {"n": range(4), "at": [at(n) for n in range(4)], "text": ["candles", "a bear", "mugs", "two bears"]}
+    )
+    frames = {"all": kept}
+    project = tm.Project("shop")
+
+    @project.source(timestamp="at", id="n")
+    def notes() -> pl.DataFrame:
+        return frames["all"]
+
+    project.embedding("notes_of", source=notes, text="text", model="tfidf", dimension=4)
+    with tm.connect(tmp_path / "a.tm", create=True, clock=tm.ReplayClock(at(50))) as ws:
+        ws.apply(project)
+        ws.ingest()
+        ws.vectors.follow()
+        assert 1 in ws.vectors.search("notes_of", "a bear").to_polars()["n"]
+        frames["all"] = kept.filter(pl.col("n") != 1)
+        with pytest.warns(UserWarning, match="1 stored events are not in it"):
+            ws.ingest("notes", rebuild=True, drop_missing=True)
+        for _ in range(2):
+            assert sorted(ws.vectors.search("notes_of", "a bear").to_polars()["n"]) == [0, 2, 3]
+            assert sorted(ws.vectors.search("notes_of", "a bear", at=at(40)).to_polars()["n"]) == [0, 2, 3]
+            ws.vectors.follow()
