@@ -88,7 +88,7 @@ def make_image(context: Context, standing: Standing) -> Image | None:
 
     Returns:
         The image; None where something was committed meanwhile that makes it another one, the rows were rebuilt
-            since, or they have no vectors.
+        since, or they have no vectors.
     """
     if _is_superseded(context, standing):
         return None
