@@ -39,7 +39,7 @@ def groups_of(points: Array, k: int, seed: int) -> Groups:
     if not points.size:
         return Groups(np.empty(0, np.int64), np.empty(0), 0)
     from sklearn.cluster import KMeans
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # scikit-learn brings it
 
     # Powers of two change no bits; a square of the greatest float64 would be infinite.
     scale = 2.0 ** np.floor(np.log2(np.abs(points).max() or 1.0))
@@ -73,7 +73,7 @@ def in_the_plane(points: Array) -> tuple[Array, tuple[float, float]]:
         return places, (0.0, 0.0)
     scale = np.abs(points).max() or 1.0
     apart = (points - points.mean(axis=0)) / scale
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # scikit-learn brings it
 
     with threadpool_limits(1):
         variances, directions = np.linalg.eigh(apart.T @ apart)
