@@ -17,7 +17,7 @@ RULES  := $(addprefix tests/test_,$(addsuffix .py,point_in_time_join historical_
 # A program that a test starts is slow where it compiles all its modules once more.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test checks kernels fuzz torture conformance conformance-imports bench bench-peers bench-mlflow clean
+.PHONY: demo demo-reviews test checks kernels fuzz torture conformance conformance-imports bench bench-peers bench-mlflow clean
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -51,6 +51,9 @@ conformance: conformance-imports $(AIRFLOW)/.installed ## an unmodified client o
 
 demo: $(VENV)/.installed ## the flights example, from raw tables to served predictions whose outcomes come back
 	cd examples/flights && $(abspath $(BIN))/python demo.py
+
+demo-reviews: $(VENV)/.installed ## the reviews example: texts found as of a past date, an author who is gone, a model that reads the texts
+	cd examples/reviews && $(abspath $(BIN))/python demo.py
 
 bench: $(VENV)/.installed ## joins and windows against the peers that are there; an hour on two cores
 	$(BIN)/python benchmarks/point_in_time.py

@@ -19,7 +19,17 @@ __all__ = ["pytest_terminal_summary"]
 os.environ.setdefault("TINYMLOPS_KERNELS", "compiled")
 
 SLOWEST = (
-    *("container", "guide", "example_catalog", "cli_errors", "cli", "server_running", "server_slow", "server_tls"),
+    *(
+        "container",
+        "guide",
+        "example_reviews",
+        "example_catalog",
+        "cli_errors",
+        "cli",
+        "server_running",
+        "server_slow",
+        "server_tls",
+    ),
     *("startup", "server_fuzz", "server_large_answers", "server_stalls", "sources_that_change", "notebook", "apply"),
     *("pages_browser", "in_place", "indexed_ingest", "index_life", "sinks", "vector_indexes", "vector_search"),
 )

@@ -248,6 +248,8 @@ def invocations(tmp_path):
         ("features", "historical"): ["spending", "customer_id=1", "timestamp=2024-01-20T00:00:00Z", "--as-of", "1"],
         ("vectors", "list"): [],
         ("vectors", "search"): [Embedded(), "wine", "--mode", "text", "--where", "country=AT"],
+        ("vectors", "duplicates"): [Embedded(), "--threshold", "0.9"],
+        ("vectors", "cluster"): [Embedded(), "--k", "2"],
         ("vectors", "embed"): [Embedded()],
         ("vectors", "rebuild"): [Embedded(), "--purge"],
         ("vectors", "failures"): [Embedded()],

@@ -473,5 +473,5 @@ def plainly(row, query, metric):
         return float(dot)
     if metric == "l2":
         return -math.sqrt(float(sum((Fraction(a) - Fraction(b)) ** 2 for a, b in zip(row, query, strict=True))))
-    sizes = [math.sqrt(float(sum(Fraction(a) ** 2 for a in one))) for one in (row, query)]
-    return max(-1.0, min(1.0, float(dot) / (sizes[0] * sizes[1]))) if dot else 0.0
+    squares = [float(sum(Fraction(a) ** 2 for a in one)) for one in (row, query)]
+    return max(-1.0, min(1.0, float(dot) / math.sqrt(squares[0] * squares[1]))) if dot else 0.0

@@ -76,5 +76,5 @@ def score(numbers, query, metric):
         return dot
     if metric == "l2":
         return -math.dist(numbers, query)
-    sizes = math.sqrt(math.fsum(n * n for n in numbers)) * math.sqrt(math.fsum(n * n for n in query))
+    sizes = math.sqrt(math.fsum(n * n for n in numbers) * math.fsum(n * n for n in query))
     return dot / sizes if sizes else 0.0

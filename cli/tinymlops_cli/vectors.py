@@ -33,7 +33,7 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     inner = group(app, "vectors", "Embeddings: search rows by vectors and by words, and make the vectors.")
     command(inner, "list")(list_embeddings)
-    for function in (search, embed, rebuild, failures):
+    for function in (search, duplicates, cluster, embed, rebuild, failures):
         command(inner)(function)
 
 
@@ -87,6 +87,75 @@ def search(
     if found.waiting:
         view.append(f"{found.waiting:,} rows have no vector yet: tinymlops vectors embed {name}")
     return Answer(data, view)
+
+
+def duplicates(
+    session: Session,
+    name: Name,
+    *,
+    at: Annotated[str | None, typer.Option(metavar="TIME", help="As known then, in ISO 8601; by default now.")] = None,
+    as_of: Annotated[
+        int | None, typer.Option(metavar="Q", help="Use only rows with a sequence up to this one.")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(metavar="SCORE", help="The least score of a pair; by cosine 0.95.")
+    ] = None,
+    limit: Annotated[
+        int, typer.Option(metavar="N", min=1, max=10_000, help="At most so many pairs, the best.")
+    ] = 1_000,
+) -> Answer:
+    """Find the pairs of rows with nearly the same vector, of what is or was known."""
+    found = session.workspace.vectors.duplicates(name, at=at, as_of=as_of, threshold=threshold, limit=limit)
+    data = {
+        "timestamp": found.timestamp,
+        "sequence": found.sequence,
+        "covered": found.covered,
+        "waiting": found.waiting,
+        "failed": found.failed,
+        "threshold": found.threshold,
+        "count": found.count,
+        "rows": found.to_dicts(),
+    }
+    said = f"{found.count:,} pairs from score {found.threshold} on"
+    return Answer(data, [*(head_of(found.to_polars()) if len(found) else ()), said])
+
+
+def cluster(
+    session: Session,
+    name: Name,
+    *,
+    k: Annotated[int, typer.Option("--k", metavar="N", min=1, max=100, help="At most so many clusters.")] = 8,
+    at: Annotated[str | None, typer.Option(metavar="TIME", help="As known then, in ISO 8601; by default now.")] = None,
+    as_of: Annotated[
+        int | None, typer.Option(metavar="Q", help="Use only rows with a sequence up to this one.")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Where the search for clusters begins.")] = 0,
+) -> Answer:
+    """Put rows with similar vectors into clusters, and say what each is."""
+    found = session.workspace.vectors.cluster(name, k, at=at, as_of=as_of, seed=seed)
+    data = {
+        "timestamp": found.timestamp,
+        "sequence": found.sequence,
+        "covered": found.covered,
+        "waiting": found.waiting,
+        "failed": found.failed,
+        "clusters": found.summary.to_dicts(),
+        "rows": found.to_dicts(),
+    }
+    columns = ["cluster", "rows", "share", "distance", "words", "values", "nearest"]
+    rows = [
+        [
+            one["cluster"],
+            one["rows"],
+            f"{one['share']:.1%}",
+            f"{one['distance']:.3g}",
+            ", ".join(one["words"] or ()),
+            ", ".join(one["values"]),
+            ", ".join(map(str, one["nearest"])),
+        ]
+        for one in found.summary.to_dicts()
+    ]
+    return Answer(data, [Table(columns, rows) if rows else "no row has a vector"])
 
 
 def embed(

@@ -96,7 +96,7 @@ def _projection(matrix: csr_array, dimension: int) -> NDArray[np.float32]:
 
     Randomized subspace iteration from a fixed seed (Halko, Martinsson and Tropp, SIAM Review 53, 2011, algorithm 4.4).
     """
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # scikit-learn brings it
+    from threadpoolctl import threadpool_limits  # scikit-learn brings it
 
     wide = min(dimension + _OVERSAMPLED, *matrix.shape)
     basis = np.random.default_rng(0).standard_normal((matrix.shape[0], wide))

@@ -105,7 +105,8 @@ def _score(row: Array, query: Array, dot: float, squared: float, metric: str, pr
     if metric == "cosine":
         if dot == 0.0:
             return 0.0
-        cosine = dot / (math.sqrt(math.fsum((row * row).tolist())) * math.sqrt(squared))
+        # One root, so that equal vectors have exactly 1.
+        cosine = dot / math.sqrt(math.fsum((row * row).tolist()) * squared)
         return min(1.0, max(-1.0, cosine))
     parts = [*(row * row).tolist(), *(query * query).tolist(), *(-2.0 * products).tolist()]
     return -math.sqrt(max(0.0, math.fsum(parts))) + 0.0  # never -0.0

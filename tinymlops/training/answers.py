@@ -152,7 +152,7 @@ class _OneThread:
 @cache
 def _openmp() -> list[Any]:
     """Return the OpenMP libraries of the process."""
-    from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]  # scikit-learn brings it
+    from threadpoolctl import ThreadpoolController  # scikit-learn brings it
 
     return [library for library in ThreadpoolController().lib_controllers if library.user_api == "openmp"]
 

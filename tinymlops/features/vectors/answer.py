@@ -1,4 +1,4 @@
-"""The answer to a search."""
+"""The answers to a search, and to what looks at all vectors."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
-__all__ = ["Nearest", "SearchMode"]
+__all__ = ["Answer", "Nearest", "Pairs", "SearchMode"]
 
 SearchMode: TypeAlias = Literal["vector", "text", "hybrid"]
 """How rows are compared with a query."""
 
 
-class Nearest:
-    """The rows nearest to a query, the best first; of equal scores the smaller key first.
+class Answer:
+    """A frame, and what it rests on.
 
     Attributes:
-        timestamp: `t`: what was known then was searched.
-        sequence: `Q`: rows up to it were searched.
+        timestamp: `t`: what was known then was read.
+        sequence: `Q`: rows up to it were read.
         covered: The sequence up to which every row has its vector, or failed.
         waiting: Rows up to `Q` whose texts have no vector yet: `ws.vectors.follow` makes them.
         failed: Rows up to `Q` whose texts have no vector for a reason, which `ws.vectors.failures` tells.
@@ -54,12 +54,8 @@ class Nearest:
     def __len__(self) -> int:
         return self._rows.height
 
-    def __repr__(self) -> str:
-        more = f", {self.waiting} wait" if self.waiting else ""
-        return f"<nearest: {len(self)} rows at {self.timestamp.isoformat()}, Q={self.sequence}{more}>\n{self._rows}"
-
     def to_polars(self) -> pl.DataFrame:
-        """Return `score`, the key columns, the event time and the other columns of the source's rows."""
+        """Return the rows."""
         return self._rows
 
     def to_pandas(self) -> pd.DataFrame:
@@ -69,3 +65,37 @@ class Nearest:
     def to_dicts(self) -> list[dict[str, Any]]:
         """Return the same, a dict for each row."""
         return self._rows.to_dicts()
+
+    def _rests_on(self) -> str:
+        more = f", {self.waiting} wait" if self.waiting else ""
+        return f"at {self.timestamp.isoformat()}, Q={self.sequence}{more}"
+
+
+class Nearest(Answer):
+    """The rows nearest to a query, the best first; of equal scores the smaller key first.
+
+    Its frame has `score`, the key columns, the event time and the other columns of the source's rows.
+    """
+
+    def __repr__(self) -> str:
+        return f"<nearest: {len(self)} rows {self._rests_on()}>\n{self._rows}"
+
+
+class Pairs(Answer):
+    """Pairs of rows with nearly the same vector, the best first; of equal scores those of the smaller keys first.
+
+    Its frame has `score`, and each column of the source twice: `review_1` of the row with the smaller key, and
+    `review_2` of the other.
+
+    Attributes:
+        count: How many pairs there are; the frame has as many as `limit` allows.
+        threshold: The least score.
+    """
+
+    def __init__(self, *, count: int, threshold: float, **rests_on: Any) -> None:
+        super().__init__(**rests_on)
+        self.count, self.threshold = count, threshold
+
+    def __repr__(self) -> str:
+        shown = "" if len(self) == self.count else f", the best {len(self):,} here"
+        return f"<{self.count:,} pairs from score {self.threshold} on{shown}, {self._rests_on()}>\n{self._rows}"

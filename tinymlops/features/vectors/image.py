@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from tinymlops.errors import NotFoundError
 from tinymlops.features.definitions import graph, specs
 from tinymlops.features.definitions.declaring_embeddings import key_of_rows
 from tinymlops.features.definitions.specs import SourceSpec
@@ -103,8 +104,11 @@ def make_image(context: Context, standing: Standing) -> Image | None:
     """Make the image anew of the rows that the embedding covers, in the place of the one before.
 
     Returns:
-        The image; None where something was committed meanwhile that makes it another one, or the rows have no vectors.
+        The image; None where something was committed meanwhile that makes it another one, the rows were rebuilt
+        since, or they have no vectors.
     """
+    if _is_superseded(context, standing):
+        return None
     name = _name(context, standing, standing.covered)
     rows = stored_rows(context, standing.spec.source, as_of=standing.covered)
     dimension = standing.dimension(rows)
@@ -125,6 +129,17 @@ def directory_of(context: Context, spec: EmbeddingSpec) -> Path:
     # Named apart from the join images of its source.
     purpose = hashlib.sha256(msgspec.json.encode(("embedding", spec.name))).hexdigest()[:16]
     return context.environment.path / "images" / spec.source / purpose
+
+
+def _is_superseded(context: Context, standing: Standing) -> bool:
+    """Return whether the rows up to what an embedding covers are not in force any more: the source was rebuilt since."""
+    source = graph.lineage(context.definitions, context.definitions.get(SourceSpec, standing.spec.source))[-1]
+    now = {one.sha256 for one in segments_of(context, source) if one.base < standing.covered}
+    try:
+        then = segments_of(context, source, as_of=standing.covered)
+    except NotFoundError:  # collected
+        return True
+    return now != {one.sha256 for one in then if one.base < standing.covered}
 
 
 def _origin(context: Context, standing: Standing) -> SourceSpec:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from tinymlops.features.definitions.expressions import Operand
     from tinymlops.features.definitions.nouns import Embedding
     from tinymlops.features.definitions.specs import EmbeddingSpec
-    from tinymlops.features.vectors.answer import Nearest, SearchMode
+    from tinymlops.features.vectors.answer import Nearest, Pairs, SearchMode
+    from tinymlops.features.vectors.clusters import Clusters
     from tinymlops.features.vectors.following import Followed
     from tinymlops.features.vectors.listing import EmbeddingStatus
     from tinymlops.frames import Frame
@@ -96,15 +97,12 @@ class Vectors:
             ...     ws.vectors.search(near, [0.0, 0.0], where=tm.col("stars") > 1).to_dicts()[0]["review"]
             1
         """
-        from tinymlops.features.history.stored import require_past
         from tinymlops.features.vectors.search import search
-        from tinymlops.times import parse_instant, to_micros
 
-        context = self._context()
-        spec = _spec(context, embedding)
-        t = context.now() if at is None else to_micros(parse_instant(at, name="at"))
-        as_of = require_past(context, as_of)
-        return search(context, spec, query, k=k, at=t, as_of=as_of, where=where, mode=mode, rerank=rerank, exact=exact)
+        context, spec, t, sequence = self._asked(embedding, at, as_of)
+        return search(
+            context, spec, query, k=k, at=t, as_of=sequence, where=where, mode=mode, rerank=rerank, exact=exact
+        )
 
     def neighbours(
         self,
@@ -172,6 +170,73 @@ class Vectors:
             as_of=require_past(context, as_of),
         )
 
+    def duplicates(
+        self,
+        embedding: Embedding | str,
+        *,
+        at: datetime | date | str | None = None,
+        as_of: int | None = None,
+        threshold: float | None = None,
+        limit: int = 1_000,
+    ) -> Pairs:
+        """Return the pairs of rows whose vectors are nearly the same, of what was known at a time.
+
+        Each row is compared with all others, exactly, in blocks: 100,000 different vectors of 384 numbers take minutes.
+
+        Args:
+            embedding: Which, or its name.
+            at: `t`, as in `search`.
+            as_of: `Q`, as in `search`.
+            threshold: The least score of a pair; 0.95 by cosine, to be said for other metrics (by l2: minus the distance).
+            limit: How many pairs at most, the best; 1 to 10,000. `count` of the answer tells how many there are.
+
+        Raises:
+            NotFoundError: If there is no such embedding, or its source was never ingested.
+            DataError: If there are more than 100,000 different vectors, with an estimate; if an argument cannot be used.
+
+        Example:
+            >>> ws.vectors.duplicates("texts", threshold=0.9).to_polars()  # doctest: +SKIP
+        """
+        from tinymlops.features.vectors.duplicates import duplicates
+
+        context, spec, t, sequence = self._asked(embedding, at, as_of)
+        return duplicates(context, spec, at=t, as_of=sequence, threshold=threshold, limit=limit)
+
+    def cluster(
+        self,
+        embedding: Embedding | str,
+        k: int = 8,
+        *,
+        at: datetime | date | str | None = None,
+        as_of: int | None = None,
+        seed: int = 0,
+    ) -> Clusters:
+        """Put the rows known at a time into groups of similar vectors (k-means), and say what each group is.
+
+        The same rows, `k` and seed give the same groups on one machine. By cosine, vectors are compared by direction.
+
+        Args:
+            embedding: Which, or its name.
+            k: How many groups, 1 to 100; fewer where there are fewer different vectors.
+            at: `t`, as in `search`.
+            as_of: `Q`, as in `search`.
+            seed: Where the search for groups begins, 0 or more.
+
+        Returns:
+            Keys and their cluster as a frame, a `summary` of the clusters, and in notebooks a picture.
+
+        Raises:
+            NotFoundError: If there is no such embedding, or its source was never ingested.
+            DataError: If `k` or `seed` cannot be used, or the vectors do not fit into memory.
+
+        Example:
+            >>> ws.vectors.cluster("texts", k=4).summary  # doctest: +SKIP
+        """
+        from tinymlops.features.vectors.clusters import cluster
+
+        context, spec, t, sequence = self._asked(embedding, at, as_of)
+        return cluster(context, spec, k=k, at=t, as_of=sequence, seed=seed)
+
     def follow(self, *embeddings: Embedding | str) -> builtins.list[Followed]:
         """Make the vectors of the rows that came; a text that has one is not embedded again. May be stopped at any time.
 
@@ -222,6 +287,18 @@ class Vectors:
 
         context = self._context()
         return failures(context, _spec(context, embedding))
+
+    def _asked(
+        self, embedding: Embedding | str, at: datetime | date | str | None, as_of: int | None
+    ) -> tuple[Context, EmbeddingSpec, int, int | None]:
+        """Return the state, the embedding, `t` in microseconds, and `Q`."""
+        from tinymlops.features.history.stored import require_past
+        from tinymlops.times import parse_instant, to_micros
+
+        context = self._context()
+        spec = _spec(context, embedding)
+        t = context.now() if at is None else to_micros(parse_instant(at, name="at"))
+        return context, spec, t, require_past(context, as_of)
 
 
 def _spec(context: Context, embedding: Embedding | str) -> EmbeddingSpec:
