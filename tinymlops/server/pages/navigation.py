@@ -23,6 +23,12 @@ class Entry(NamedTuple):
 
 ENTRIES: dict[str, tuple[Entry, ...]] = {
     "": (Entry("/", "Today", "metadata"),),
+    "Experiments": (
+        Entry("/training-sets", "Training sets", "metadata"),
+        Entry("/runs", "Runs", "read"),
+        Entry("/models", "Models", "metadata"),
+    ),
+    "In use": (Entry("/predictions", "Predictions", "read"),),
 }
 
 
