@@ -50,7 +50,7 @@ def test_an_unknown_setting_that_is_near_to_none_is_refused_with_all_of_them(tmp
         read_config(write(tmp_path, "zebra = 1\n"))
     assert (
         caught.value.hint
-        == "known names: alerts, connections, data_dirs, lint, modules, sql, threads, trusted_types, workspace"
+        == "known names: alerts, connections, data_dirs, jobs, lint, modules, sql, threads, trusted_types, workspace"
     )
 
 

@@ -28,6 +28,7 @@ from tinymlops.records import (
     DatasetPart,
     Definition,
     DeletedRun,
+    EmbeddingState,
     Experiment,
     FailedIngest,
     Generation,
@@ -35,6 +36,7 @@ from tinymlops.records import (
     JobLog,
     JobRun,
     JobState,
+    JobUpstream,
     Mark,
     MetricPyramid,
     MetricSeries,
@@ -57,10 +59,13 @@ from tinymlops.records import (
     RunInput,
     RunModel,
     Salt,
+    SinkState,
     SourceCursor,
     StreamPosition,
     Token,
     TokenUse,
+    VectorFailure,
+    VectorFile,
 )
 from tinymlops.stores._verify import seal_schema
 from tinymlops.stores.doctor import check
@@ -95,8 +100,9 @@ def test_a_workspace_of_schema_1_opens_with_all_its_records(old):
         newer |= {Experiment, DeletedRun, RunInput, ConsoleText, MetricSeries, MetricPyramid}
         newer |= {OpaqueModel, OpaqueFile, RegisteredModel, OpaqueVersion, RunModel}
         newer |= {StreamPosition, RefusedLine, ArrivalLag}
-        newer |= {JobState, JobRun, JobAttempt, JobLog, OutboxMessage}
-        newer |= {SourceCursor, PageSession}
+        newer |= {JobState, JobRun, JobAttempt, JobLog, JobUpstream, OutboxMessage}
+        newer |= {SourceCursor, PageSession, SinkState}
+        newer |= {VectorFile, EmbeddingState, VectorFailure}
         assert all(database.list(cls) for cls in TABLES if cls not in newer)
         assert [finding for finding in check(environment_of(ws), lambda _: None) if finding.level == "damaged"] == []
         assert {one.name for one in database.list(Counter)} == {"sequence", "audit", "commits", "schema"}

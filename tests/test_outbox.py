@@ -10,9 +10,12 @@ import sys
 import threading
 import time
 import types
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
+import msgspec
 import pytest
+from clocks import AnyClock
+from inside import database_of
 
 import tinymlops as tm
 from tinymlops.jobs import webhook
@@ -21,17 +24,6 @@ from tinymlops.jobs.runner import Runner
 from tinymlops.jobs.webhook import ADDRESS, Webhook
 from tinymlops.schedules import Job, schedule_of
 from tinymlops.secrets import read_secret
-
-NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
-
-
-class AnyClock:
-    """A clock that goes as it is told."""
-
-    now = NOON
-
-    def __call__(self):
-        return self.now
 
 
 @pytest.fixture
@@ -143,10 +135,18 @@ def test_an_address_that_nobody_hears_at_is_tried_again_and_at_last_given_up(ws,
     nobody = read_secret("X", {"X": "http://127.0.0.1:1/correct-horse"})
     told = []
     delivery = Delivery(ws.jobs.outbox, told.append, [Webhook(nobody)])
-    for _ in range(120):
+    for _ in range(2):
         delivery.end()
         clock.now += timedelta(hours=1)
     (message,) = ws.jobs.outbox.list()
+    assert (message.state, message.attempts) == ("waiting", 2)
+    with database_of(ws).write(actor=None) as tx:  # days later
+        tx.update(msgspec.structs.replace(message, attempts=98))
+    for _ in range(4):
+        delivery.end()
+        clock.now += timedelta(hours=1)
+    (message,) = ws.jobs.outbox.list()
+    assert len(told) == 4
     assert (message.state, message.attempts) == ("given up", 100)
     assert message.told == "the address of TINYMLOPS_ALERTS_URL does not answer: ConnectError"
     assert "correct-horse" not in " ".join(told)

@@ -17,7 +17,7 @@ from tinymlops.schedules import Job, due_times, next_due, schedule_of
 NOON = datetime(2024, 5, 1, 12, 30, tzinfo=UTC)
 ORDERS = Job(name="orders", schedule=schedule_of("1h", None, "UTC"), retries=1)
 NIGHTLY = Job(name="nightly", schedule=schedule_of(None, "30 2 * * *", "Europe/Vienna"))
-SPENDING = Job(name="spending", after="orders")
+SPENDING = Job(name="spending", after=("orders",))
 
 
 class AnyClock:

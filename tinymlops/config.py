@@ -19,6 +19,7 @@ __all__ = [
     "Allowed",
     "Config",
     "ConnectionConfig",
+    "JobsConfig",
     "LintConfig",
     "SqlConfig",
     "find_config",
@@ -66,6 +67,13 @@ class ConnectionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """"env:SHOP_URL" or "file:secrets/shop": where its URL is. A URL without a password may stand here itself."""
 
 
+class JobsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The table `[jobs]`: how jobs are run."""
+
+    pools: dict[str, int] = {}  # msgspec copies an empty default
+    """How many jobs with `pool="NAME"` run at once, by that name."""
+
+
 class AlertsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The table `[alerts]`: the e-mail that tells of failed jobs."""
 
@@ -103,6 +111,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The limits of one SELECT."""
     lint: LintConfig = LintConfig()
     """The settings of the leak linter."""
+    jobs: JobsConfig = JobsConfig()
+    """How jobs are run."""
     connections: dict[str, ConnectionConfig] = {}  # msgspec copies an empty default
     """The databases that sources read, by the name that `source(connection=...)` says."""
     alerts: AlertsConfig | None = None
@@ -140,8 +150,9 @@ def _settings_at(place: str) -> tuple[str, ...]:
         return ConnectionConfig.__struct_fields__
     if place == ".alerts":
         return AlertsConfig.__struct_encode_fields__
-    if place in (".sql", ".lint"):
-        return (SqlConfig if place == ".sql" else LintConfig).__struct_fields__
+    tables: dict[str, type[msgspec.Struct]] = {".sql": SqlConfig, ".lint": LintConfig, ".jobs": JobsConfig}
+    if place in tables:
+        return tables[place].__struct_fields__
     return Allowed.__struct_fields__ if ".allow" in place else Config.__struct_fields__
 
 
@@ -223,6 +234,9 @@ def _check(config: Config, path: Path) -> None:
         raise DefinitionError(f"{path} says threads = {config.threads}", hint="use 1 or more, or leave it out")
     if config.sql.max_rows < 1:
         raise DefinitionError(f"{path} says max_rows = {config.sql.max_rows}", hint="use 1 or more, or leave it out")
+    for name, size in config.jobs.pools.items():
+        if size < 1:
+            raise DefinitionError(f"{path} says {name} = {size} in [jobs.pools]", hint="use 1 or more")
     for one in config.lint.allow:
         if not one.reason.strip():
             raise DefinitionError(

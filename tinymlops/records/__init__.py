@@ -15,7 +15,7 @@ from tinymlops.records.counters import Counter
 from tinymlops.records.datasets import Dataset, DatasetPart
 from tinymlops.records.definitions import Definition, Mark, Note
 from tinymlops.records.ingestions import FailedIngest, Ingestion
-from tinymlops.records.jobs import JobAttempt, JobLog, JobRun, JobState
+from tinymlops.records.jobs import JobAttempt, JobLog, JobRun, JobState, JobUpstream
 from tinymlops.records.metrics import Metric, MetricChunk, MetricPyramid, MetricSeries, MetricSummary
 from tinymlops.records.models import (
     Evaluation,
@@ -36,11 +36,13 @@ from tinymlops.records.record import Record, Scalar
 from tinymlops.records.runs import Artifact, ConsoleText, DeletedRun, Experiment, Run, RunInput, RunRow
 from tinymlops.records.salts import Salt
 from tinymlops.records.segments import Segment
+from tinymlops.records.sinks import SinkState
 from tinymlops.records.sources import Generation, RenamedSource, Schema, SourceState
 from tinymlops.records.statistics import ColumnStatistics
 from tinymlops.records.streams import RefusedLine, StreamPosition
 from tinymlops.records.tokens import Token, TokenUse
 from tinymlops.records.training_sets import TrainingSetBuild
+from tinymlops.records.vectors import EmbeddingState, VectorFailure, VectorFile
 
 __all__ = [
     "TABLES",
@@ -57,6 +59,7 @@ __all__ = [
     "DatasetPart",
     "Definition",
     "DeletedRun",
+    "EmbeddingState",
     "Evaluation",
     "Experiment",
     "FailedIngest",
@@ -67,6 +70,7 @@ __all__ = [
     "JobLog",
     "JobRun",
     "JobState",
+    "JobUpstream",
     "LoggedModel",
     "Mark",
     "Metric",
@@ -103,12 +107,15 @@ __all__ = [
     "Schema",
     "Segment",
     "Signature",
+    "SinkState",
     "SourceCursor",
     "SourceState",
     "StreamPosition",
     "Token",
     "TokenUse",
     "TrainingSetBuild",
+    "VectorFailure",
+    "VectorFile",
 ]
 
 TABLES: tuple[type[Record], ...] = (
@@ -167,5 +174,10 @@ TABLES: tuple[type[Record], ...] = (
     OutboxMessage,
     SourceCursor,
     PageSession,
+    JobUpstream,
+    SinkState,
+    VectorFile,
+    EmbeddingState,
+    VectorFailure,
 )
 """Every record, in the order in which the migrations create their tables."""

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from tinymlops.schedules import Job
     from tinymlops.times import Clock
 
-__all__ = ["BACKFILL", "BY_HAND", "STATES", "JobRows", "waiting_run"]
+__all__ = ["BACKFILL", "BY_HAND", "SCHEDULE", "STATES", "JobRows", "wait_again", "waiting_run"]
 
-BACKFILL, BY_HAND = "backfill", "by hand"
+SCHEDULE, BACKFILL, BY_HAND = "schedule", "backfill", "by hand"
 STATES = ("waiting", "running", "succeeded", "failed", "skipped")
 _LONGEST_BACKFILL = 100_000
 _RECENT, _AHEAD = timedelta(minutes=10), timedelta(minutes=1)
@@ -155,7 +155,7 @@ class JobRows:
                     f"the run of {job!r} that was due at {due:%Y-%m-%d %H:%M:%S} UTC {doing}",
                     hint="see tinymlops jobs history",
                 )
-            again = _again(run, self._scope.clock(), BY_HAND)
+            again = wait_again(run, self._scope.clock(), BY_HAND)
             tx.update(again)
             tx.audit("job.rerun", f"job:{job}", due=due.isoformat())
             return again
@@ -202,7 +202,8 @@ class JobRows:
         now = self._scope.clock()
         if job.schedule is None:
             raise DefinitionError(
-                f"job {job.name!r} follows {job.after!r} and has no due times", hint=f"backfill {job.after!r}"
+                f"job {job.name!r} follows {', '.join(map(repr, job.after))} and has no due times",
+                hint=f"backfill {' and '.join(map(repr, job.after))}",
             )
         if stop > now:
             raise DataError(f"the backfill of {job.name!r} ends in the future", hint="end it now or earlier")
@@ -211,7 +212,7 @@ class JobRows:
             for due in due_times(job.schedule, start - timedelta(microseconds=1), stop):
                 known = tx.get(JobRun, job=job.name, due=due)
                 if known is None or known.state in ("failed", "skipped"):
-                    run = _again(known or waiting_run(job.name, due, BACKFILL), now, BACKFILL)
+                    run = wait_again(known or waiting_run(job.name, due, BACKFILL), now, BACKFILL)
                     runs.append(msgspec.structs.replace(run, first=due, count=1))
                 if len(runs) > _LONGEST_BACKFILL:
                     raise DataError(
@@ -241,7 +242,8 @@ def waiting_run(job: str, due: datetime, cause: str) -> JobRun:
     return JobRun(job=job, due=due, state="waiting", cause=cause, first=due, not_before=due)
 
 
-def _again(run: JobRun, now: datetime, cause: str) -> JobRun:
+def wait_again(run: JobRun, now: datetime, cause: str) -> JobRun:
+    """Return a run that waits once more, with all its retries."""
     return msgspec.structs.replace(
         run, state="waiting", cause=cause, attempts=0, lost=0, not_before=now, ended_at=None, told=None
     )

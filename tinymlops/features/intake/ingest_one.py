@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import polars as pl
 
 from tinymlops._widening import widened
-from tinymlops.errors import ConflictError
+from tinymlops.errors import ConflictError, DataError
 from tinymlops.features.definitions import graph
 from tinymlops.features.history.connected import read_connection
 from tinymlops.features.history.sources import read_source, with_times
@@ -95,6 +95,11 @@ def take_released(context: Context, source: SourceSpec, rows: pl.DataFrame, sett
         ConflictError: If somebody else released or dropped them, they would take the place of newer versions, or others keep
             storing rows.
     """
+    if source.in_place:
+        raise DataError(
+            f"source {source.name!r} is read in place by now (store=False), and nothing of it is stored",
+            hint="drop them: ws.checks.drop, or tinymlops checks drop; or leave store=False out, apply, and release them then",
+        )
     begun = time.perf_counter()
     read = _Read(with_times(storable(rows, source), source), settling=settling)
     for _ in range(_ATTEMPTS):
@@ -149,7 +154,7 @@ def _attempt(
     taken = take_in(context, source, frame)
     rows = fitted(context, source, taken.rows, state)
     at = context.clock()
-    compare = partial(_changes, context, source, state=state, now=to_micros(at))
+    compare = partial(_changes, context, source, state=state, now=to_micros(at), requeried=judged.query)
     rows, changes, decision = _checked(context, source, rows, compare, present=present, released=settling is not None)
     if judged.query and settling is None:
         refuse_other_rows(source, changes, rows)
@@ -250,9 +255,11 @@ def _changes(
     *,
     state: SourceState | None,
     now: int,
+    requeried: bool,
 ) -> Changes:
     keys, whole = entity_keys(context, source), bool(graph.row_wise_over(context.definitions, source.name))
     if state is None:
         return first(frame, source, keys=keys, whole=whole)
-    history = history_for(context, source, state, frame, whole=present is not None)
-    return compared(frame, history, source, present=present, now=now, keys=keys, whole=whole)
+    gone = source.id is None and requeried  # then rows count that another query does not give any more
+    history = history_for(context, source, state, frame, whole=gone or present is not None)
+    return compared(frame, history, source, present=present, now=now, keys=keys, whole=whole, count_unmatched=gone)

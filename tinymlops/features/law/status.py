@@ -12,6 +12,7 @@ from tinymlops.features.definitions.rules import in_code, shortened
 from tinymlops.features.definitions.specs import SourceSpec, ViewSpec
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.law.freshness import freshness_of, rough
+from tinymlops.features.law.sink_status import SinkStatus, sink_status
 from tinymlops.features.online.materialization import covered
 from tinymlops.features.online.pinned import VersionState, version_states
 from tinymlops.features.standing import starved_models
@@ -32,7 +33,7 @@ class SourceStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     source: str
     rows: int
-    """Stored, versions included."""
+    """Stored, versions included; 0 of one that is read in place."""
     ingested_at: datetime | None
     """When rows came last; None where none ever did."""
     newest_event: datetime | None = None
@@ -43,6 +44,8 @@ class SourceStatus(msgspec.Struct, frozen=True, kw_only=True):
     arrives_p95_seconds: float | None = None
     late: str = ""
     """Why its `delay=` is too short for that; empty if it is not."""
+    in_place: bool = False
+    """Whether its rows are read where they are, so that nothing is stored or known of them here."""
 
 
 class ViewStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +72,7 @@ class WorkspaceStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Aliases, such as "churn@champion", and the version that each points at."""
     starved: dict[str, str]
     """Models in use that get no new rows of a source, and why."""
+    sinks: list[SinkStatus] = []
 
     def __str__(self) -> str:
         lines = [f"Q={self.sequence}", *(f"not applied: {change}" for change in self.changes)]
@@ -82,14 +86,14 @@ class WorkspaceStatus(msgspec.Struct, frozen=True, kw_only=True):
         return "".join(html_table(f"{table[0][0]}s", table[1:]) for table in self._tables() if len(table) > 1)
 
     def _tables(self) -> list[list[list[str]]]:
-        return [self._sources(), self._views(), self._versions(), self._models()]
+        return [self._sources(), self._views(), self._versions(), self._models(), self._sinks()]
 
     def _sources(self) -> list[list[str]]:
         rows = [
             [
                 one.source,
-                f"{one.rows:,}",
-                _shown(one.ingested_at),
+                "in place" if one.in_place else f"{one.rows:,}",
+                "-" if one.in_place else _shown(one.ingested_at),
                 _span(one.age_seconds),
                 f"{_span(one.arrives_p50_seconds)} / {_span(one.arrives_p95_seconds)}",
             ]
@@ -112,6 +116,13 @@ class WorkspaceStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     def _models(self) -> list[list[str]]:
         return [["model", "version"], *([name, str(version)] for name, version in self.models.items())]
+
+    def _sinks(self) -> list[list[str]]:
+        rows = [
+            [one.sink, one.target, f"{one.rows:,}", one.waits, _shown(one.delivered_at), one.error]
+            for one in self.sinks
+        ]
+        return [["sink", "to", "rows", "waiting", "complete", "last failure"], *rows]
 
 
 def status(context: Context, models: Models, planned: Plan | None) -> WorkspaceStatus:
@@ -140,10 +151,13 @@ def status(context: Context, models: Models, planned: Plan | None) -> WorkspaceS
             for alias in models.aliases(newest.name)
         },
         starved=starved_models(context, models),
+        sinks=sink_status(context),
     )
 
 
 def _source(context: Context, source: SourceSpec) -> SourceStatus:
+    if source.in_place:
+        return SourceStatus(source=source.name, rows=0, ingested_at=None, in_place=True)
     database = context.environment.database
     state = database.get(SourceState, source=place_of(database, source.name))
     fresh = freshness_of(context, source)
