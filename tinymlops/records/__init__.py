@@ -26,6 +26,7 @@ from tinymlops.records.models import (
     RequestField,
     Signature,
 )
+from tinymlops.records.monitor_reports import KeptMonitorReport
 from tinymlops.records.opaque import OpaqueFile, OpaqueModel, OpaqueVersion, RegisteredModel, RunModel
 from tinymlops.records.outbox import OutboxMessage
 from tinymlops.records.page_sessions import PageSession
@@ -71,6 +72,7 @@ __all__ = [
     "JobRun",
     "JobState",
     "JobUpstream",
+    "KeptMonitorReport",
     "LoggedModel",
     "Mark",
     "Metric",
@@ -174,6 +176,7 @@ TABLES: tuple[type[Record], ...] = (
     OutboxMessage,
     SourceCursor,
     PageSession,
+    KeptMonitorReport,
     JobUpstream,
     SinkState,
     VectorFile,

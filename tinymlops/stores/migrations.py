@@ -15,6 +15,7 @@ from tinymlops.stores._alerts_schema import TAKEN
 from tinymlops.stores._connections_schema import add_connections
 from tinymlops.stores._job_upstreams_schema import add_job_upstreams
 from tinymlops.stores._jobs_schema import add_jobs
+from tinymlops.stores._monitor_schema import add_monitor_reports
 from tinymlops.stores._pages_schema import add_pages
 from tinymlops.stores._sinks_schema import add_sinks
 from tinymlops.stores._streams_schema import add_streams
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 19
+SCHEMA_VERSION = 20
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -141,6 +142,7 @@ def _steps() -> Migrations:
     steps(name="m017_job_upstreams")(_add_job_upstreams)
     steps(name="m018_sinks")(add_sinks)
     steps(name="m019_vectors")(add_vectors)
+    steps(name="m020_monitor_reports")(add_monitor_reports)
 
     return steps
 

@@ -28,7 +28,7 @@ ENTRIES: dict[str, tuple[Entry, ...]] = {
         Entry("/runs", "Runs", "read"),
         Entry("/models", "Models", "metadata"),
     ),
-    "In use": (Entry("/predictions", "Predictions", "read"),),
+    "In use": (Entry("/predictions", "Predictions", "read"), Entry("/monitor", "Monitor", "read")),
 }
 
 

@@ -2,10 +2,11 @@
 
 from tinymlops.server.pages.home import home_routes
 from tinymlops.server.pages.models import model_routes
+from tinymlops.server.pages.monitoring import monitoring_routes
 from tinymlops.server.pages.predictions import prediction_routes
 from tinymlops.server.pages.runs import run_routes
 from tinymlops.server.pages.training_sets import training_set_routes
 
 __all__ = ["PAGES"]
 
-PAGES = (home_routes, training_set_routes, run_routes, model_routes, prediction_routes)
+PAGES = (home_routes, training_set_routes, run_routes, model_routes, prediction_routes, monitoring_routes)
