@@ -176,11 +176,11 @@ TABLES: tuple[type[Record], ...] = (
     OutboxMessage,
     SourceCursor,
     PageSession,
-    KeptMonitorReport,
     JobUpstream,
     SinkState,
     VectorFile,
     EmbeddingState,
     VectorFailure,
+    KeptMonitorReport,
 )
 """Every record, in the order in which the migrations create their tables."""

@@ -6,7 +6,16 @@ from tinymlops.server.pages.monitoring import monitoring_routes
 from tinymlops.server.pages.predictions import prediction_routes
 from tinymlops.server.pages.runs import run_routes
 from tinymlops.server.pages.training_sets import training_set_routes
+from tinymlops.server.pages.trying import trying_routes
 
 __all__ = ["PAGES"]
 
-PAGES = (home_routes, training_set_routes, run_routes, model_routes, prediction_routes, monitoring_routes)
+PAGES = (
+    home_routes,
+    training_set_routes,
+    run_routes,
+    model_routes,
+    prediction_routes,
+    monitoring_routes,
+    trying_routes,
+)
