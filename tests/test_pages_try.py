@@ -87,8 +87,15 @@ def test_who_may_not_predict_is_not_asked_to(shop):
 
 @pytest.mark.parametrize(
     ("dtype", "text", "value"),
-    [("Int64", " 3 ", 3), ("Float64", "1e-3", 0.001), ("Boolean", "Yes", True), ("Boolean", "0", False), ("String", " a ", " a "), ("Int64", " ", None)],
-)  # fmt: skip
+    [
+        ("Int64", " 3 ", 3),
+        ("Float64", "1e-3", 0.001),
+        ("Boolean", "Yes", True),
+        ("Boolean", "0", False),
+        ("String", " a ", " a "),
+        ("Int64", " ", None),
+    ],
+)
 def test_what_is_typed_is_of_the_type_of_its_field(dtype, text, value):
     assert read_field(RequestField("x", dtype, "request"), text) == value
 
