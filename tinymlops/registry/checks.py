@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from tinymlops.stores.rows import Value
     from tinymlops.stores.transaction import Transaction
 
-__all__ = ["get_quarantine", "list_quarantines", "list_results", "newest_results"]
+__all__ = ["get_quarantine", "list_quarantines", "list_results", "newest_results", "newest_results_on"]
 
 _NEWEST = f"""WHERE id IN (SELECT max(id) FROM {CheckResult.table} GROUP BY target, definition, rule)
     ORDER BY target, definition, id"""
+_NEWEST_ON = f"""WHERE id IN (SELECT max(id) FROM {CheckResult.table} WHERE target = ? GROUP BY definition, rule)
+    ORDER BY id"""
 
 
 def list_results(
@@ -43,6 +45,11 @@ def list_results(
 def newest_results(database: Database) -> list[CheckResult]:
     """Return the last result of every rule that was ever asked, by target."""
     return database.select(CheckResult, _NEWEST, ())
+
+
+def newest_results_on(database: Database, target: str) -> list[CheckResult]:
+    """Return the last result of every rule that was ever asked about one source, transformation or view."""
+    return database.select(CheckResult, _NEWEST_ON, (target,))
 
 
 def list_quarantines(

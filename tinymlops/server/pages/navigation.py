@@ -23,6 +23,7 @@ class Entry(NamedTuple):
 
 ENTRIES: dict[str, tuple[Entry, ...]] = {
     "": (Entry("/", "Today", "metadata"),),
+    "Data": (Entry("/catalog", "Catalog", "metadata"),),
 }
 
 
