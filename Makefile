@@ -5,6 +5,7 @@ BIN    := $(VENV)/bin
 PEERS  ?= .venv-peers
 MLFLOW ?= .venv-mlflow
 EVENTS ?= .venv-events
+AIRFLOW ?= .venv-airflow
 # How many processes `make test` runs tests in.
 WORKERS ?= 2
 # How many times the examples of `make test`, and where the search begins.
@@ -45,8 +46,8 @@ fuzz: $(VENV)/.installed ## every rule on at least 20,000 examples, counted; abo
 torture: $(VENV)/.installed ## kills, full disks, flipped bytes and many processes; needs Linux and strace, better as root
 	TINYMLOPS_TORTURE=full $(BIN)/python -m pytest tests/torture tests/test_server_slow.py tests/test_server_stalls.py tests/test_server_large_answers.py tests/test_server_tls.py tests/test_server_framing.py tests/test_container.py
 
-conformance: conformance-imports ## an unmodified client of MLflow against a server, and imports of what others write now; five minutes
-	MLFLOW=$(MLFLOW) $(BIN)/python -m pytest tests/conformance -s
+conformance: conformance-imports $(AIRFLOW)/.installed ## an unmodified client of MLflow against a server, imports of what others write now, and Airflow; ten minutes
+	MLFLOW=$(MLFLOW) AIRFLOW=$(AIRFLOW) $(BIN)/python -m pytest tests/conformance -s
 
 demo: $(VENV)/.installed ## the flights example, from raw tables to served predictions whose outcomes come back
 	cd examples/flights && $(abspath $(BIN))/python demo.py
@@ -88,5 +89,11 @@ $(EVENTS)/.installed: pyproject.toml
 	$(EVENTS)/bin/python -m pip install --quiet --group conformance-events
 	touch $@
 
+$(AIRFLOW)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(AIRFLOW)
+	$(AIRFLOW)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(AIRFLOW)/bin/python -m pip install --quiet --group conformance-airflow
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(PEERS) $(MLFLOW) $(EVENTS) build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(PEERS) $(MLFLOW) $(EVENTS) $(AIRFLOW) build dist .mypy_cache .ruff_cache .pytest_cache

@@ -40,8 +40,8 @@ BEGIN = datetime(2024, 10, 24, tzinfo=UTC)
 """Three days before the night on which clocks in Vienna go back."""
 HOURLY = Job(name="hourly", schedule=schedule_of("1h", None, "UTC"), missed="all", retries=9)
 NIGHTLY = Job(name="nightly", schedule=schedule_of(None, "30 2 * * *", "Europe/Vienna"), missed="all", retries=9)
-NEXT = Job(name="next", after="nightly", retries=9)
-LAST = Job(name="last", after="next", retries=9)
+NEXT = Job(name="next", after=("nightly",), retries=9)
+LAST = Job(name="last", after=("next",), retries=9)
 JOBS = [HOURLY, NIGHTLY, NEXT, LAST]
 SECONDS_A_DAY = 20.0
 """How long a simulated day takes."""

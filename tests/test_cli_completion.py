@@ -5,12 +5,25 @@ import subprocess
 import sys
 
 import pytest
+import typer
 from command_line import PROGRAM, launch, registered_shop, succeed, write_shop
+
+import tinymlops as tm
+from tinymlops.schedules import Job, schedule_of
+from tinymlops_cli.app import app
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
-    return registered_shop(tmp_path_factory.mktemp("completion") / "shop")
+    folder = registered_shop(tmp_path_factory.mktemp("completion") / "shop")
+    with (folder / "tinymlops.toml").open("a") as settings:
+        settings.write('[connections.billing]\nurl = "env:BILLING"\n[connections.bank]\nurl = "env:BANK"\n')
+    with tm.connect(folder / "shop.tm") as ws:  # as a runner does
+        hourly = schedule_of("1h", None, "UTC")
+        ws.jobs.decide([Job(name=name, schedule=hourly) for name in ("clean", "clear", "orders")])
+        ws.jobs.start("gone")
+        ws.start_run("two words", experiment="growth").finish()
+    return folder
 
 
 def complete(words, folder):
@@ -43,6 +56,14 @@ def complete(words, folder):
         ("features online browsing,spending@v", ["browsing,spending@v1"]),
         ("materialize spending@", ["spending@v1"]),
         ("ingest x", []),
+        ("jobs start cle", ["clean", "clear"]),
+        ("jobs history --state s", ["skipped", "succeeded"]),
+        ("jobs logs g", ["gone"]),
+        ("connections check b", ["bank", "billing"]),
+        ("runs show ", ["baseline"]),
+        ("experiments trash g", ["growth"]),
+        ("lint b", ["buyers"]),
+        ("docs show spen", ["spending"]),
     ],
 )
 def test_names_are_offered(shop, words, offered):
@@ -75,6 +96,27 @@ def test_a_damaged_workspace_offers_nothing(tmp_path):
     assert complete("ingest ", tmp_path) == []
 
 
+def test_every_name_that_a_command_takes_is_offered():
+    """So that a new command does not forget it."""
+    missing = [
+        f"{' '.join(path)} {one.name}"
+        for path, command in commands(typer.main.get_command(app), ())
+        if path[0] != "import"  # names of elsewhere
+        for one in command.params
+        if one.name in ("job", "run", "experiment", "source", "connection", "model")
+        or (one.name == "name" and path[0] in ("jobs", "connections", "datasets"))
+        if getattr(one, "_custom_shell_complete", None) is None
+    ]
+    assert missing == []
+
+
+def commands(command, path):
+    """Every command of the program with its words."""
+    if not hasattr(command, "commands"):
+        return [(path, command)]
+    return [found for name, inner in command.commands.items() for found in commands(inner, (*path, name))]
+
+
 def test_it_loads_nothing_heavy_and_no_store(shop):
     code = f"""
 import json, os, sys
@@ -84,6 +126,9 @@ from tinymlops_cli import completion
 from tinymlops_cli.app import app
 context = typer.Context(typer.main.get_command(app))
 assert completion.sources(context, "") == ["clicks", "orders", "visits"]
+assert completion.jobs(context, "o") == ["orders"]
+assert completion.connections(context, "bi") == ["billing"]
+assert completion.job_states("w") == ["waiting"]
 heavy = {{"numpy", "polars", "duckdb", "lmdb", "tinymlops.stores.database", "sqlite_utils", "rich"}}
 print(json.dumps(sorted(heavy & set(sys.modules))))
 """

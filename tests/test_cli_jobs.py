@@ -8,7 +8,8 @@ import time
 
 import psutil
 import pytest
-from command_line import PROGRAM, SHOP, ask, refused, succeed, write_shop
+from command_line import PROGRAM, SHOP, ask, refused, run, succeed, write_shop
+from mail_server import MailServer
 
 import tinymlops as tm
 
@@ -46,6 +47,10 @@ def made(tmp_path_factory):
     for words in (("init", folder), ("apply", "--project", folder), ("ingest", "--project", folder)):
         succeed(*words)
     succeed("jobs", "run", "--once", "--project", folder)
+    (folder / "copies").mkdir()
+    for name in ("orders", "report", "model", "copy", "broken"):  # two at a time: most of it is starting Python
+        succeed("jobs", "start", name, "--project", folder)
+    succeed("jobs", "run", "--once", "--at-once", 2, "--project", folder)
     return folder
 
 
@@ -75,15 +80,12 @@ def test_what_is_scheduled_is_listed(shop):
 
 
 def test_a_source_is_ingested_and_what_follows_it_is_done(shop):
-    run_now("orders")
     assert (last("orders")["state"], last("orders")["cause"]) == ("succeeded", "by hand")
     assert (last("spending")["state"], last("spending")["due"]) == ("succeeded", last("orders")["due"])
     assert ask("features", "online", "spending", '{"customer_id": 1}')
 
 
 def test_functions_trainings_and_commands_are_done(shop):
-    (shop / "copies").mkdir()
-    run_now("report", "model", "copy")
     assert [last(name)["state"] for name in ("report", "model", "copy")] == ["succeeded"] * 3
     log = ask("jobs", "logs", "report")["log"]
     assert log.startswith(f"key report@{last('report')['due'][:19]}")
@@ -98,7 +100,6 @@ def test_functions_trainings_and_commands_are_done(shop):
 
 
 def test_a_failure_is_told_with_its_traceback(shop):
-    run_now("broken")
     found = last("broken")
     assert found["state"] == "failed"
     assert "no such luck" in found["told"]
@@ -109,7 +110,38 @@ def test_a_failure_is_told_with_its_traceback(shop):
     assert "no such attempt" in refused(4, "jobs", "logs", "broken", "--attempt", 10_000)
     assert "waits for a runner" in succeed("jobs", "rerun", "broken")
     assert "is waiting already" in refused(5, "jobs", "rerun", "broken")
-    succeed("jobs", "run", "--once")
+
+
+def test_a_failure_comes_by_mail_and_its_password_is_told_nowhere(shop, monkeypatch):
+    settings = (shop / "tinymlops.toml").read_text()
+    said = '[alerts]\nsmtp = "env:SMTP_URL"\nfrom = "jobs@shop.example"\nto = ["ana@shop.example"]\n'
+    (shop / "tinymlops.toml").write_text(settings + said)
+    try:
+        assert "takes its URL from SMTP_URL, which is not set" in refused(4, "jobs", "run", "--once")
+        monkeypatch.setenv("SMTP_URL", "smtp://jobs:correct@horse@mail")
+        assert "correct" not in refused(6, "jobs", "run", "--once")
+        with MailServer(auth=("jobs", "correct-horse")) as server:
+            monkeypatch.setenv("SMTP_URL", f"smtp://jobs:correct-horse@localhost:{server.port}")
+            server.replies = {"MAIL": ["451 correct-horse? later"]}
+            succeed("jobs", "start", "broken")
+            ran = run("jobs", "run", "--once")
+        assert ran.exit_code == 0
+        assert "answers 451 <secret>? later" in ran.stderr
+        assert "correct-horse" not in ran.output
+        (waiting,) = ask("sql", "select told, attempts from outbox where state = 'waiting'")["rows"]
+        assert waiting == {
+            "told": f"the mail server localhost:{server.port} answers 451 <secret>? later",
+            "attempts": 1,
+        }
+        with MailServer(auth=("jobs", "correct-horse")) as server:
+            monkeypatch.setenv("SMTP_URL", f"smtp://jobs:correct-horse@localhost:{server.port}")
+            succeed("jobs", "start", "broken")
+            succeed("jobs", "run", "--once")
+        ((receivers, mail),) = server.mails
+        assert (receivers, mail["Subject"]) == (("ana@shop.example",), "job broken failed")
+        assert "no such luck" in mail.get_content()
+    finally:
+        (shop / "tinymlops.toml").write_text(settings)
 
 
 def test_paused_jobs_wait(shop):
@@ -131,6 +163,7 @@ def test_a_span_is_run_again(shop):
     assert told == "2 runs of broken wait, from 2024-01-01 03:00 to 2024-01-01 04:00 UTC\n"
     assert "follows 'orders'" in refused(3, "jobs", "backfill", "spending", "--since", "2024-01-01T00:00:00Z")
     assert "did you mean 'broken'" in refused(4, "jobs", "start", "brokn")
+    succeed("jobs", "pause", "broken")  # runners of later tests need not do these
 
 
 def test_a_runner_ends_at_a_signal(shop):
@@ -148,11 +181,47 @@ def test_a_runner_ends_at_a_signal(shop):
     assert json.loads(stdout)["jobs"] == 6 + 1
 
 
+def test_a_runner_follows_the_projects_code(shop):
+    code = (shop / "features.py").read_text()
+    process = subprocess.Popen(
+        [str(PROGRAM), "jobs", "run"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        told = iter(process.stderr.readline, "")
+        assert any("Ctrl+C" in line for line in told)
+        (shop / "features.py").write_text(code + '\nproject.command("soon", "jobs", "list", every="1s")\n')
+        assert any(line.startswith("soon of ") and line.endswith(": succeeded\n") for line in told)
+        (shop / "features.py").write_text(code + "\nproject.comand()\n")
+        assert any("its jobs stay as they were: " in line and "no attribute 'comand'" in line for line in told)
+        (shop / "features.py").write_text(code)
+        assert any("soon: removed from the project" in line for line in told)
+    finally:
+        (shop / "features.py").write_text(code)
+        process.terminate()
+        process.communicate(timeout=30)
+    assert ask("jobs", "history", "soon", "--state", "waiting") == []
+
+
+def test_a_pool_without_a_size_is_refused_and_one_with_a_size_is_not(tmp_path):
+    folder = write_shop(tmp_path / "shop")
+    (folder / "features.py").write_text(SHOP + '\nproject.command("a", "gc", every="1h", pool="database")\n')
+    succeed("init", folder)
+    settings = (folder / "tinymlops.toml").read_text()
+    assert "whose size nothing says" in refused(3, "jobs", "run", "--once", "--project", folder)
+    (folder / "tinymlops.toml").write_text(settings + "\n[jobs.pools]\ndatabase = 0\n")
+    assert "database = 0 in [jobs.pools]" in refused(3, "jobs", "list", "--project", folder)
+    (folder / "tinymlops.toml").write_text(settings + "\n[jobs.pool]\ndatabase = 1\n")
+    assert "did you mean 'pools'" in refused(3, "jobs", "list", "--project", folder)
+    (folder / "tinymlops.toml").write_text(settings + "\n[jobs.pools]\ndatabase = 1\n")
+    succeed("jobs", "run", "--once", "--project", folder)
+
+
 def test_a_circle_of_jobs_is_refused(tmp_path):
     folder = write_shop(tmp_path / "shop")
     (folder / "features.py").write_text(SHOP + '\nproject.command("a", "gc", after="a")\n')
     succeed("init", folder)
     assert "in a circle: a, a" in refused(3, "jobs", "run", "--once", "--project", folder)
+    assert "in a circle: a, a" in refused(3, "jobs", "list", "--project", folder)
 
 
 def wait_for(condition, seconds=60):

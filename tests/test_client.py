@@ -330,6 +330,13 @@ def test_the_fields_are_those_of_the_openapi_document(server, tokens):
         "ModelSummary": "ModelSummary",
         "Version": "VersionSummary",
         "ListedModels": "ModelsAnswer",
+        "Job": "ListedJob",
+        "ListedJobs": "JobsAnswer",
+        "JobRun": "JobRun",
+        "JobAttempt": "JobAttempt",
+        "JobState": "JobState",
+        "JobLog": "LogsAnswer",
+        "HistoryOfJobs": "HistoryAnswer",
     }
     for name, schema in pairs.items():
         fields = set(getattr(answers, name).__struct_fields__)

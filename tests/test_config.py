@@ -7,7 +7,7 @@ import pytest
 from command_line import refused
 
 import tinymlops as tm
-from tinymlops.config import Config, SqlConfig, find_config, read_config
+from tinymlops.config import AlertsConfig, Config, SqlConfig, find_config, read_config
 from tinymlops.errors import AccessError, DefinitionError, NotFoundError
 from tinymlops.kernels.threads import set_threads, thread_count
 
@@ -21,6 +21,7 @@ def test_every_setting_is_read(tmp_path):
     text = (
         'workspace = "shop.tm"\nmodules = ["a", "b.c"]\ndata_dirs = ["../raw"]\nthreads = 2\ntrusted_types = ["a.B"]\n'
         "[sql]\nmax_rows = 9\n"
+        '[alerts]\nsmtp = "env:SMTP_URL"\nfrom = "jobs@shop.example"\nto = ["ana@shop.example"]\n'
     )
     found = read_config(write(tmp_path, text))
     assert found == Config(
@@ -30,6 +31,7 @@ def test_every_setting_is_read(tmp_path):
         threads=2,
         trusted_types=("a.B",),
         sql=SqlConfig(max_rows=9),
+        alerts=AlertsConfig(smtp="env:SMTP_URL", sender="jobs@shop.example", to=("ana@shop.example",)),
     )
 
 
@@ -48,7 +50,7 @@ def test_an_unknown_setting_that_is_near_to_none_is_refused_with_all_of_them(tmp
         read_config(write(tmp_path, "zebra = 1\n"))
     assert (
         caught.value.hint
-        == "known names: connections, data_dirs, lint, modules, sql, threads, trusted_types, workspace"
+        == "known names: alerts, connections, data_dirs, jobs, lint, modules, sql, threads, trusted_types, workspace"
     )
 
 
@@ -65,6 +67,15 @@ def test_an_unknown_setting_that_is_near_to_none_is_refused_with_all_of_them(tmp
         ("[sql]\ningest_timeout = '0s'", "ingest_timeout='0s'"),
         ("[sql]\nrows = 3", "`$.sql`"),
         ('workspace = ""', "workspace"),
+        ('[alerts]\nsmtp = "env:A"\nfrom = "a@b.c"', "missing required field `to`"),
+        ('[alerts]\nsmtp = "env:A"\nfrom = "a@b.c"\nto = []', "alerts to nobody"),
+        ('[alerts]\nsmtp = "env:A"\nfrom = "a@b.c"\nto = ["d@e", "ana"]', "'ana'"),
+        ('[alerts]\nsmtp = "env:A"\nfrom = "a@b.c"\nto = ["Ana <ana@b.c>"]', "'Ana <ana@b.c>'"),
+        ('[alerts]\nsmtp = "env:A"\nfrom = "a@b.c\\nBcc: d@e"\nto = ["d@e"]', "Bcc"),
+        ('[alerts]\nsmtp = "env:A"\nfrom = "a@b.c\\n"\nto = ["d@e"]', "e-mail address"),
+        ('[alerts]\nsmtp = "env:A"\nfrom = "a@münchen.de"\nto = ["d@e"]', "münchen"),
+        ('[alerts]\nsmtp = "smtp://a:b@mail"\nfrom = "a@b.c"\nto = ["d@e"]', "holds the password of the mail server"),
+        ('[alerts]\nsmtp = "env:A"\nsender = "a@b.c"\nto = ["d@e"]', "`$.alerts`"),
         ('modules = ["features.py"]', "features.py"),
         ('modules = ["my/features"]', "my/features"),
     ],

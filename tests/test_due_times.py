@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tinymlops.errors import DefinitionError
-from tinymlops.schedules import decide, due_times, schedule_of
+from tinymlops.schedules import decide, due_times, last_due, schedule_of
 
 MINUTE = timedelta(minutes=1)
 ZONES = ["Europe/Vienna", "America/New_York", "Australia/Lord_Howe", "America/Santiago", "Asia/Beirut", "UTC"]
@@ -176,3 +176,35 @@ def test_what_is_no_schedule_is_refused(every, cron, zone):
     with pytest.raises(DefinitionError) as told:
         schedule_of(every, cron, zone)
     assert told.value.hint
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(ZONES),
+    st.sampled_from(
+        [("30 2 * * *", 9), ("0 0 * * *", 9), ("*/20 * * * *", 2), ("15 1-3 * * 0", 9), ("5 4 1 */3 *", 100)]
+    ),
+    st.datetimes(datetime(2024, 3, 1), datetime(2024, 11, 30), timezones=st.just(UTC)),
+)
+@example("Europe/Vienna", ("30 2 * * *", 9), datetime(2024, 10, 27, 1, 30, tzinfo=UTC))
+@example("UTC", ("0 0 29 2 *", 1500), datetime(2024, 5, 1, tzinfo=UTC))
+def test_the_last_due_time_is_the_last_of_all(name, case, at):
+    line, days = case
+    schedule = schedule_of(None, line, name)
+    assert last_due(schedule, at) == list(due_times(schedule, at - timedelta(days=days), at))[-1]
+
+
+@given(st.integers(1, 10**7), st.datetimes(datetime(1970, 1, 1), timezones=st.just(UTC)))
+def test_the_last_multiple_is_not_after_and_the_next_one_is(seconds, at):
+    schedule = schedule_of(f"{seconds}s", None, "UTC")
+    last = last_due(schedule, at)
+    assert last <= at
+    assert next(due_times(schedule, last), None) in (None, last + timedelta(seconds=seconds))
+    assert at - last < timedelta(seconds=seconds)
+
+
+def test_what_was_not_due_since_1970_has_no_last_time():
+    leap = schedule_of(None, "0 0 29 2 *", "UTC")
+    assert last_due(leap, datetime(1972, 2, 28, tzinfo=UTC)) is None
+    assert last_due(leap, datetime(1972, 2, 29, tzinfo=UTC)) == datetime(1972, 2, 29, tzinfo=UTC)
+    assert last_due(leap, datetime(1960, 1, 1, tzinfo=UTC)) is None

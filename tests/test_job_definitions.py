@@ -37,6 +37,10 @@ def test_sources_views_trainings_and_functions_are_scheduled_and_stay_what_they_
         """
         return data, run
 
+    @project.schedule(after=["orders", "weekly"])
+    def both(job: tm.JobContext) -> None:
+        """Follow two."""
+
     @project.schedule(every="90m")
     def report(job: tm.JobContext) -> None:
         """Send the report."""
@@ -49,7 +53,8 @@ def test_sources_views_trainings_and_functions_are_scheduled_and_stay_what_they_
     found = project.jobs
     night = Schedule(cron="30 2 * * *", zone="Europe/Vienna")
     assert found["orders"] == Job(name="orders", schedule=night, missed="all", deadline=600_000_000, retries=3)
-    assert (found["spending"].after, found["spending"].schedule) == ("orders", None)
+    assert (found["spending"].after, found["spending"].schedule) == (("orders",), None)
+    assert (found["both"].after, found["both"].when) == (("orders", "weekly"), "after orders, weekly")
     assert found["weekly"].description == "Train the model of churn."
     assert found["report"].when == "every 1h30m"
     check_chains(found)
@@ -80,6 +85,13 @@ def test_commands_are_scheduled_too(project):
         ({"after": "orders", "every": "1h"}, "in place of a schedule"),
         ({"after": "orders", "missed": "all"}, "in place of a schedule"),
         ({"after": "Orders!"}, "cannot be the name of a job"),
+        ({"after": ["orders", "Clicks!"]}, "cannot be the name of a job"),
+        ({"after": ["orders", "clicks", "orders"]}, "names 'orders' twice"),
+        ({"after": []}, "names no job"),
+        ({"after": ""}, "names no job"),
+        ({"after": {"orders": 1}}, "names no job"),
+        ({"after": ["orders", None]}, "cannot be the name of a job"),
+        ({"after": ["orders", "clicks"], "every": "1h"}, "in place of a schedule"),
         ({"cron": "* * * * *", "zone": "Mars/Olympus"}, "no time zone"),
         ({"every": "1h", "name": "Ä"}, "cannot be the name of a job"),
     ],
@@ -108,15 +120,29 @@ def test_what_is_no_work_is_refused(project):
 def test_chains_begin_with_a_schedule():
     def chain(**after):
         schedule = Schedule(every=1_000_000)
-        return {name: Job(name=name, after=one, schedule=None if one else schedule) for name, one in after.items()}
+        return {
+            name: Job(name=name, after=tuple(ones), schedule=None if ones else schedule) for name, ones in after.items()
+        }
 
-    check_chains(chain(a=None, b="a", c="b", d="a"))
+    check_chains(chain(a="", b="a", c="b", d="a", e="cd"))
     with pytest.raises(tm.DefinitionError, match="'b' follows 'aa', which is not a job"):
-        check_chains(chain(a=None, b="aa"))
+        check_chains(chain(a="", b=["aa"]))
     with pytest.raises(tm.DefinitionError, match="in a circle: a, b, a"):
         check_chains(chain(a="b", b="a"))
     with pytest.raises(tm.DefinitionError, match="in a circle: a, a"):
         check_chains(chain(a="a"))
+    with pytest.raises(tm.DefinitionError, match="in a circle: b, d, c, b\\n"):
+        check_chains(chain(a="", b="ad", c="ab", d="ac"))
+    with pytest.raises(tm.DefinitionError, match="'c' follows 'x'"):
+        check_chains(chain(a="", b="a", c="abx"))
+
+
+def test_a_ladder_of_diamonds_is_checked_once_a_job():
+    jobs = {"j0": Job(name="j0", schedule=Schedule(every=1_000_000)), "k0": Job(name="k0", after=("j0",))}
+    for n in range(1, 200):  # 2 ** 200 ways lead down
+        jobs[f"j{n}"] = Job(name=f"j{n}", after=(f"j{n - 1}", f"k{n - 1}"))
+        jobs[f"k{n}"] = Job(name=f"k{n}", after=(f"j{n - 1}", f"k{n - 1}"))
+    check_chains(jobs)
 
 
 def test_the_guide_declares_what_it_says(tmp_path):

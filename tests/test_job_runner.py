@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
+import psutil
 import pytest
+from clocks import NOON, AnyClock
 from inside import environment_of
 
 import tinymlops as tm
@@ -16,17 +18,7 @@ from tinymlops.jobs.runner import Runner
 from tinymlops.schedules import Job, schedule_of
 from tinymlops.stores.job_files import HEAD, TAIL
 
-NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-
-
-class AnyClock:
-    """A clock that goes as it is told."""
-
-    now = NOON
-
-    def __call__(self):
-        return self.now
 
 
 @pytest.fixture
@@ -80,11 +72,11 @@ def shop(ws, clock, tmp_path):
 
 
 def alive(process):
+    """Return whether a process lives: one that has ended may wait for a while until its parent looks at it."""
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
-    return True
 
 
 def wait_for(condition, seconds=10):
@@ -173,7 +165,7 @@ def test_no_more_run_at_once_than_is_said(shop):
 
 def test_chains_run_to_their_end_and_stop_at_a_failure(shop):
     code = "import os; raise SystemExit('\"b\"' in os.environ['TINYMLOPS_JOB'])"
-    chain = [hourly(), Job(name="a", after="work"), Job(name="b", after="a"), Job(name="c", after="b")]
+    chain = [hourly(), Job(name="a", after=("work",)), Job(name="b", after=("a",)), Job(name="c", after=("b",))]
     runs = shop.due_once(code, *chain)
     assert {run.job: run.state for run in runs} == {"work": "succeeded", "a": "succeeded", "b": "failed"}
     assert {run.due for run in runs} == {NOON + HOUR}
@@ -327,7 +319,7 @@ def test_two_runners_share_the_work_and_do_none_of_it_twice(shop):
 
 
 def test_an_idle_runner_writes_nothing(shop):
-    runner = shop.runner("", hourly(), Job(name="next", after="work"))
+    runner = shop.runner("", hourly(), Job(name="next", after=("work",)))
     runner.run_until_idle()
     before = shop.ws.jobs.commits()
     for _ in range(10):

@@ -1,8 +1,10 @@
 """Workspaces of older schemas open as they are, and are migrated to the newest schema."""
 
 import importlib
+import sqlite3
 import sys
 import zipfile
+from contextlib import closing
 from pathlib import Path
 
 import corrected_shop
@@ -33,6 +35,7 @@ from tinymlops.records import (
     JobLog,
     JobRun,
     JobState,
+    JobUpstream,
     Mark,
     MetricPyramid,
     MetricSeries,
@@ -60,8 +63,10 @@ from tinymlops.records import (
     Token,
     TokenUse,
 )
+from tinymlops.stores._verify import seal_schema
 from tinymlops.stores.doctor import check
 from tinymlops.stores.migrations import SCHEMA_VERSION
+from tinymlops.stores.rows import check_of
 
 FIXTURES = Path(__file__).with_name("fixtures")
 
@@ -91,7 +96,7 @@ def test_a_workspace_of_schema_1_opens_with_all_its_records(old):
         newer |= {Experiment, DeletedRun, RunInput, ConsoleText, MetricSeries, MetricPyramid}
         newer |= {OpaqueModel, OpaqueFile, RegisteredModel, OpaqueVersion, RunModel}
         newer |= {StreamPosition, RefusedLine, ArrivalLag}
-        newer |= {JobState, JobRun, JobAttempt, JobLog, OutboxMessage}
+        newer |= {JobState, JobRun, JobAttempt, JobLog, JobUpstream, OutboxMessage}
         newer |= {SourceCursor, PageSession}
         assert all(database.list(cls) for cls in TABLES if cls not in newer)
         assert [finding for finding in check(environment_of(ws), lambda _: None) if finding.level == "damaged"] == []
@@ -281,3 +286,22 @@ def test_a_helper_that_changes_after_the_upgrade_is_found_by_plan(covered, appli
         assert again == {key: mark for key, (_, mark) in before.items()}
         assert len(ws.predict("spender@champion", [{"customer": 1, "budget": 5.0}])) == 1
         assert ws.verify("visits_to_orders").same
+
+
+def test_a_message_of_schema_15_is_sent_after_the_upgrade(tmp_path):
+    """The column that says who has taken it is new, and its row's checksum with it."""
+    with tm.connect(tmp_path / "shop.tm", create=True, clock=tm.ReplayClock(served_shop.NOW)):
+        pass
+    row = ("0" * 32, "job.failed", "x failed", '{"job":"x"}', "waiting", 5, 0, 6, None, None)
+    with closing(sqlite3.connect(tmp_path / "shop.tm" / "meta.db", isolation_level=None)) as old:
+        old.execute("ALTER TABLE outbox DROP COLUMN taken")
+        old.execute(f"INSERT INTO outbox VALUES ({', '.join('?' * 11)})", (*row, check_of(row)))
+        old.execute("DELETE FROM _sqlite_migrations WHERE name = 'm016_alerts'")
+        old.execute("PRAGMA user_version = 15")
+        seal_schema(old)
+    with tm.connect(tmp_path / "shop.tm", clock=tm.ReplayClock(served_shop.NOW)) as ws:
+        assert database_of(ws).damaged_rows() == []
+        (message,) = ws.jobs.outbox.take()
+        assert (message.id, message.taken, message.detail) == ("0" * 32, (), {"job": "x"})
+        assert ws.jobs.outbox.settle(message, None, taken=["webhook"]).taken == ("webhook",)
+        assert database_of(ws).damaged_rows() == []

@@ -1,30 +1,29 @@
 """Failures are told: committed with what failed, sent at least once, with an id."""
 
+import contextlib
 import http.server
+import itertools
 import json
 import os
+import socket
 import sys
 import threading
-from datetime import UTC, datetime, timedelta
+import time
+import types
+from datetime import timedelta
 
+import msgspec
 import pytest
+from clocks import AnyClock
+from inside import database_of
 
 import tinymlops as tm
-from tinymlops.jobs.delivery import ADDRESS, Delivery
+from tinymlops.jobs import webhook
+from tinymlops.jobs.delivery import Delivery
 from tinymlops.jobs.runner import Runner
+from tinymlops.jobs.webhook import ADDRESS, Webhook
 from tinymlops.schedules import Job, schedule_of
 from tinymlops.secrets import read_secret
-
-NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
-
-
-class AnyClock:
-    """A clock that goes as it is told."""
-
-    now = NOON
-
-    def __call__(self):
-        return self.now
 
 
 @pytest.fixture
@@ -96,8 +95,8 @@ def test_a_failure_and_its_message_are_one_commit(ws):
 def test_a_message_is_posted_with_its_id_and_only_once_if_it_was_taken(ws, receiver):
     fail(ws)
     told = []
-    Delivery(ws.jobs.outbox, told.append, receiver.secret).end()
-    Delivery(ws.jobs.outbox, told.append, receiver.secret).end()
+    Delivery(ws.jobs.outbox, told.append, [Webhook(receiver.secret)]).end()
+    Delivery(ws.jobs.outbox, told.append, [Webhook(receiver.secret)]).end()
     ((content, key),) = receiver.taken
     (message,) = ws.jobs.outbox.list(state="sent")
     assert key == content["id"] == message.id
@@ -109,7 +108,7 @@ def test_a_message_that_is_not_taken_is_sent_again_later_with_the_same_id(ws, cl
     fail(ws)
     receiver.codes += [500, 302]
     told = []
-    delivery = Delivery(ws.jobs.outbox, told.append, receiver.secret)
+    delivery = Delivery(ws.jobs.outbox, told.append, [Webhook(receiver.secret)])
     for seconds in (0, 29, 1, 59, 1):
         clock.now += timedelta(seconds=seconds)
         delivery.end()
@@ -123,7 +122,7 @@ def test_a_message_that_is_not_taken_is_sent_again_later_with_the_same_id(ws, cl
 def test_a_message_whose_sender_died_is_sent_by_the_next(ws, clock, receiver):
     fail(ws)
     (taken,) = ws.jobs.outbox.take()  # and nothing more is heard of who took it
-    delivery = Delivery(ws.jobs.outbox, print, receiver.secret)
+    delivery = Delivery(ws.jobs.outbox, print, [Webhook(receiver.secret)])
     delivery.end()
     assert receiver.taken == []
     clock.now += timedelta(minutes=1)
@@ -135,11 +134,19 @@ def test_an_address_that_nobody_hears_at_is_tried_again_and_at_last_given_up(ws,
     fail(ws)
     nobody = read_secret("X", {"X": "http://127.0.0.1:1/correct-horse"})
     told = []
-    delivery = Delivery(ws.jobs.outbox, told.append, nobody)
-    for _ in range(120):
+    delivery = Delivery(ws.jobs.outbox, told.append, [Webhook(nobody)])
+    for _ in range(2):
         delivery.end()
         clock.now += timedelta(hours=1)
     (message,) = ws.jobs.outbox.list()
+    assert (message.state, message.attempts) == ("waiting", 2)
+    with database_of(ws).write(actor=None) as tx:  # days later
+        tx.update(msgspec.structs.replace(message, attempts=98))
+    for _ in range(4):
+        delivery.end()
+        clock.now += timedelta(hours=1)
+    (message,) = ws.jobs.outbox.list()
+    assert len(told) == 4
     assert (message.state, message.attempts) == ("given up", 100)
     assert message.told == "the address of TINYMLOPS_ALERTS_URL does not answer: ConnectError"
     assert "correct-horse" not in " ".join(told)
@@ -154,7 +161,7 @@ def test_a_runner_tells_of_failures_in_its_log_and_to_the_address(ws, clock, rec
         [sys.executable, "-S", "-c", "raise SystemExit('no disk')"],
         root=tmp_path,
         tell=told.append,
-        address=receiver.secret,
+        channels=[Webhook(receiver.secret)],
     )
     runner.run_until_idle()
     clock.now += timedelta(hours=1)
@@ -163,6 +170,59 @@ def test_a_runner_tells_of_failures_in_its_log_and_to_the_address(ws, clock, rec
     assert [content["job"] for content, _ in receiver.taken] == ["work"]
 
 
-def test_what_is_no_address_is_refused(ws):
+def test_what_is_no_address_is_refused():
     with pytest.raises(tm.DefinitionError, match=ADDRESS):
-        Delivery(ws.jobs.outbox, print, read_secret("X", {"X": "ftp://correct-horse"}))
+        Webhook(read_secret("X", {"X": "ftp://correct-horse"}))
+
+
+@pytest.fixture
+def talker():
+    """A server that answers every request with what `.says` yields, a part now and then, until it is told to end."""
+    listener, ends = socket.create_server(("127.0.0.1", 0)), threading.Event()
+    talker = types.SimpleNamespace(says=[], port=listener.getsockname()[1])
+
+    def talk():
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection, contextlib.suppress(OSError):
+                connection.recv(65536)
+                for part in talker.says:
+                    connection.sendall(part)
+                    if ends.wait(0.02):
+                        break
+
+    thread = threading.Thread(target=talk)
+    thread.start()
+    yield talker
+    ends.set()
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    thread.join()
+
+
+def test_a_server_that_answers_a_letter_now_and_then_is_left_in_time(ws, talker, monkeypatch):
+    monkeypatch.setattr(webhook, "_SECONDS", 0.5)
+    fail(ws)
+    talker.says = itertools.chain([b"HTTP/1.1 204 No Content\r\nX: "], itertools.repeat(b"x"))
+    begun = time.monotonic()
+    Delivery(ws.jobs.outbox, print, [address_of(talker)]).end()
+    assert time.monotonic() - begun < 5
+    (message,) = ws.jobs.outbox.list()
+    assert (message.state, message.told) == ("waiting", f"the address of {ADDRESS} does not answer in time")
+
+
+def test_an_answer_without_an_end_is_not_read(ws, talker):
+    fail(ws)
+    talker.says = itertools.chain([b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n"], itertools.repeat(b"x"))
+    begun = time.monotonic()
+    Delivery(ws.jobs.outbox, print, [address_of(talker)]).end()
+    assert time.monotonic() - begun < 5
+    (message,) = ws.jobs.outbox.list()
+    assert (message.state, message.taken) == ("sent", ("webhook",))
+
+
+def address_of(talker):
+    return Webhook(read_secret("X", {"X": f"http://127.0.0.1:{talker.port}/correct-horse"}))

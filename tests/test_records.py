@@ -202,7 +202,7 @@ LINES = {
         ("    bench,\n)", "    bench,\n    letters,\n)"),
     ],
     "tinymlops/server/routes/__init__.py": [
-        ("health_routes)\n", "health_routes, letter_routes)\n"),
+        ("    health_routes,\n)", "    health_routes,\n    letter_routes,\n)"),
         (
             "from tinymlops.server.routes.outcomes",
             "from tinymlops.server.routes.letters import letter_routes\nfrom tinymlops.server.routes.outcomes",

@@ -133,6 +133,9 @@ def places(text):
     yield "POST", "/v1/sources/clicks/push", {"rows": [ROW], "batch_id": text}
     yield "POST", "/v1/outcomes", {"outcomes": [{"prediction_id": text, "value": text}]}
     yield "POST", "/v1/outcomes", {text: text}
+    yield "POST", f"/v1/jobs/{name}/start", {}
+    yield "POST", f"/v1/jobs/{name}/rerun", {"due": text}
+    yield "POST", f"/v1/jobs/{name}/pause", {text: text}
 
 
 def test_no_text_leads_anywhere(server, tokens, path):

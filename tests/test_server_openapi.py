@@ -11,6 +11,7 @@ from test_server import JSON, LOCAL, ONLINE, OUTCOMES, PREDICT, ROW, WRITES
 import tinymlops as tm
 from tinymlops.errors import DefinitionError
 from tinymlops.server import app
+from tinymlops.server.job_messages import PauseRequest, RerunRequest, ResumeRequest, StartRequest
 from tinymlops.server.messages import (
     DropRequest,
     FeaturesRequest,
@@ -35,6 +36,13 @@ ROUTES = {
     ("POST", "/v1/checks/quarantines/{number:int}/release"): "write",
     ("POST", "/v1/checks/quarantines/{number:int}/drop"): "write",
     ("POST", "/v1/outcomes"): "write",
+    ("GET", "/v1/jobs"): "read",
+    ("GET", "/v1/jobs/history"): "read",
+    ("GET", "/v1/jobs/{name:str}/logs"): "read",
+    ("POST", "/v1/jobs/{name:str}/start"): "write",
+    ("POST", "/v1/jobs/{name:str}/rerun"): "write",
+    ("POST", "/v1/jobs/{name:str}/pause"): "admin",
+    ("POST", "/v1/jobs/{name:str}/resume"): "admin",
     ("GET", "/healthz"): "open",
     ("GET", "/readyz"): "open",
     ("POST", "/v1/models/{name:str}/invocations"): "predict",
@@ -56,6 +64,10 @@ BODIES = {
     "/v1/sources/clicks/push": PushRequest,
     "/v1/checks/quarantines/1/release": ReleaseRequest,
     "/v1/checks/quarantines/1/drop": DropRequest,
+    "/v1/jobs/orders/start": StartRequest,
+    "/v1/jobs/orders/rerun": RerunRequest,
+    "/v1/jobs/orders/pause": PauseRequest,
+    "/v1/jobs/orders/resume": ResumeRequest,
 }
 NAMED = (ONLINE, "/v1/checks/results", "/v1/checks/quarantines")
 """Routes that name something outside of their address."""

@@ -15,9 +15,11 @@ from tinymlops.times import parse_duration
 
 __all__ = [
     "FILE_NAME",
+    "AlertsConfig",
     "Allowed",
     "Config",
     "ConnectionConfig",
+    "JobsConfig",
     "LintConfig",
     "SqlConfig",
     "find_config",
@@ -28,6 +30,7 @@ __all__ = [
 FILE_NAME = "tinymlops.toml"
 _REPOSITORY = (".git", ".hg", ".jj")
 _CONNECTION = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_MAILBOX = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?")
 _PASSWORD = re.compile(r"://[^/?#@]*:[^/?#]*@|[?&]password=")
 
 
@@ -64,6 +67,24 @@ class ConnectionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """"env:SHOP_URL" or "file:secrets/shop": where its URL is. A URL without a password may stand here itself."""
 
 
+class JobsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The table `[jobs]`: how jobs are run."""
+
+    pools: dict[str, int] = {}  # msgspec copies an empty default
+    """How many jobs with `pool="NAME"` run at once, by that name."""
+
+
+class AlertsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The table `[alerts]`: the e-mail that tells of failed jobs."""
+
+    smtp: str
+    """"env:SMTP_URL" or "file:secrets/smtp": where the mail server's URL is. One without a password may stand here itself."""
+    sender: str = msgspec.field(name="from")
+    """The address that it comes from."""
+    to: tuple[str, ...]
+    """The addresses that it goes to."""
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The settings in `tinymlops.toml`; relative paths start at its directory."""
 
@@ -90,8 +111,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The limits of one SELECT."""
     lint: LintConfig = LintConfig()
     """The settings of the leak linter."""
+    jobs: JobsConfig = JobsConfig()
+    """How jobs are run."""
     connections: dict[str, ConnectionConfig] = {}  # msgspec copies an empty default
     """The databases that sources read, by the name that `source(connection=...)` says."""
+    alerts: AlertsConfig | None = None
+    """The e-mail that tells of failed jobs; without it there is none."""
 
 
 def read_config(root: Path) -> Config:
@@ -123,8 +148,11 @@ def _settings_at(place: str) -> tuple[str, ...]:
     """Return the names of the settings that stand at a place of the file, as an error of msgspec names it."""
     if place.startswith(".connections"):
         return ConnectionConfig.__struct_fields__
-    if place in (".sql", ".lint"):
-        return (SqlConfig if place == ".sql" else LintConfig).__struct_fields__
+    if place == ".alerts":
+        return AlertsConfig.__struct_encode_fields__
+    tables: dict[str, type[msgspec.Struct]] = {".sql": SqlConfig, ".lint": LintConfig, ".jobs": JobsConfig}
+    if place in tables:
+        return tables[place].__struct_fields__
     return Allowed.__struct_fields__ if ".allow" in place else Config.__struct_fields__
 
 
@@ -206,6 +234,9 @@ def _check(config: Config, path: Path) -> None:
         raise DefinitionError(f"{path} says threads = {config.threads}", hint="use 1 or more, or leave it out")
     if config.sql.max_rows < 1:
         raise DefinitionError(f"{path} says max_rows = {config.sql.max_rows}", hint="use 1 or more, or leave it out")
+    for name, size in config.jobs.pools.items():
+        if size < 1:
+            raise DefinitionError(f"{path} says {name} = {size} in [jobs.pools]", hint="use 1 or more")
     for one in config.lint.allow:
         if not one.reason.strip():
             raise DefinitionError(
@@ -214,6 +245,8 @@ def _check(config: Config, path: Path) -> None:
             )
     for name, connection in config.connections.items():
         _check_connection(name, connection, path)
+    if config.alerts is not None:
+        _check_alerts(config.alerts, path)
     for name in ("timeout", "ingest_timeout"):
         try:
             parse_duration(getattr(config.sql, name), name=name)
@@ -238,3 +271,19 @@ def _check_connection(name: str, connection: ConnectionConfig, path: Path) -> No
             f"{path} holds the password of connection {name!r}, and is a file that people share",
             hint=f'write url = "env:{name.upper()}_URL" and set the variable, or url = "file:..." with a file of mode 0600',
         )
+
+
+def _check_alerts(alerts: AlertsConfig, path: Path) -> None:
+    if _PASSWORD.search(alerts.smtp):
+        raise DefinitionError(
+            f"{path} holds the password of the mail server, and is a file that people share",
+            hint='write smtp = "env:SMTP_URL" and set the variable, or smtp = "file:..." with a file of mode 0600',
+        )
+    if not alerts.to:
+        raise DefinitionError(f"{path} sends alerts to nobody", hint='write to = ["ana@example.com"]')
+    for mailbox in (alerts.sender, *alerts.to):
+        if not _MAILBOX.fullmatch(mailbox):
+            raise DefinitionError(
+                f"{path} has an e-mail address {mailbox[:100]!r}",
+                hint='write it alone and in ASCII, such as "ana@example.com"; of another domain the form with xn--',
+            )

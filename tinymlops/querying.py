@@ -13,6 +13,7 @@ import polars as pl
 from tinymlops.errors import NotFoundError, near
 from tinymlops.features.definitions.specs import EntitySpec, FeatureRequest, SourceSpec, ViewSpec
 from tinymlops.features.history.historical import features_for
+from tinymlops.features.history.in_place import reading_once
 from tinymlops.features.history.sources import SYSTEM
 from tinymlops.features.history.stored import current_rows, stored_rows
 from tinymlops.features.law.lineage import lineage_table
@@ -68,7 +69,8 @@ def sql(context: Context, text: str, *, limits: Limits | None = None) -> pl.Data
         text = f"from {_SYSTEM}{_TABLES}"
     known = _known(context)
     names = {_meant(name, known) for name in table_names(text)}
-    tables = {name: _table(context, name) for name in sorted(names)}
+    with reading_once():
+        tables = {name: _table(context, name) for name in sorted(names)}
     return context.query(text, tables, limits=limits or context.sql_limits())
 
 

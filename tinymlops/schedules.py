@@ -7,7 +7,9 @@ time instead. cronsim computes local times; what it says twice, or of the past, 
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import re
+from collections import deque
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
@@ -18,14 +20,27 @@ from tinymlops.times import format_duration, from_micros, parse_duration, parse_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import timedelta
 
-__all__ = ["Decided", "Job", "Missed", "Schedule", "decide", "due_times", "schedule_of"]
+__all__ = [
+    "Decided",
+    "Job",
+    "Missed",
+    "Schedule",
+    "decide",
+    "due_times",
+    "job_that_was",
+    "last_due",
+    "next_due",
+    "schedule_of",
+]
 
 Missed = Literal["coalesce", "skip", "all"]
 
+_EVERY, _CRON = re.compile(r"every (\S+)"), re.compile(r"(.+) \((\S+)\)")
+"""How `Schedule` writes itself."""
 _SHORTEST = 1_000_000
 _FIELDS = 5
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST = 1_000_000
 """Due times that are looked through at once: a minute each for two years."""
 
@@ -48,13 +63,19 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     schedule: Schedule | None = None
-    after: str | None = None
-    """The job whose successful runs it follows, in place of a schedule."""
+    after: tuple[str, ...] = ()
+    """The jobs whose successful runs it follows, in place of a schedule."""
     missed: Missed = "coalesce"
     deadline: int | None = None
     """Microseconds that one attempt may take."""
     retries: int = 0
     """Attempts after the first one that fails."""
+    pool: str | None = None
+    """What it takes a place of while it runs; `[jobs.pools]` says how many there are."""
+    wait_for: str | None = None
+    """A pattern of files that must be there before it begins; {date} is the due time's day in the schedule's zone."""
+    wait_limit: int | None = None
+    """Microseconds that it waits for them."""
     words: tuple[str, ...] = ()
     """What is typed after `tinymlops`; empty for a function of the project."""
     description: str = ""
@@ -62,7 +83,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def when(self) -> str:
         """When it is due, for people."""
-        return f"after {self.after}" if self.after is not None else str(self.schedule)
+        return f"after {', '.join(self.after)}" if self.after else str(self.schedule)
+
+    @property
+    def zone(self) -> str:
+        """The zone of its schedule; UTC where it has none."""
+        return "UTC" if self.schedule is None else self.schedule.zone
 
 
 class Decided(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +134,32 @@ def schedule_of(every: str | timedelta | None, cron: str | None, zone: str) -> S
     return schedule
 
 
+def job_that_was(name: str, when: str, *, missed: Missed) -> Job | None:
+    """Return a job with an earlier schedule, from the text of it; None if it says none, or one that is none any more.
+
+    Args:
+        name: The job's name.
+        when: As `Job.when` wrote it.
+        missed: What is done of missed due times.
+
+    Example:
+        >>> job_that_was("orders", "30 2 * * * (Europe/Vienna)", missed="all").schedule
+        Schedule(every=None, cron='30 2 * * *', zone='Europe/Vienna')
+    """
+    if when.startswith("after "):
+        return Job(name=name, after=tuple(when.removeprefix("after ").split(", ")), missed=missed)
+    cron, _, zone = when.removesuffix(")").rpartition(" (")
+    try:
+        schedule = (
+            schedule_of(when.removeprefix("every "), None, "UTC")
+            if when.startswith("every ")
+            else schedule_of(None, cron, zone)
+        )
+    except DefinitionError:
+        return None
+    return Job(name=name, schedule=schedule, missed=missed)
+
+
 def due_times(schedule: Schedule, after: datetime, until: datetime | None = None) -> Iterator[datetime]:
     """Yield the due times after a moment, in order, in UTC.
 
@@ -127,6 +179,52 @@ def due_times(schedule: Schedule, after: datetime, until: datetime | None = None
         if until is not None and due > until:
             return
         yield due
+
+
+def next_due(when: str, now: datetime) -> datetime | None:
+    """Return when a job is due next, from what is stored of its schedule; None where that is no schedule of its own.
+
+    Args:
+        when: As `Job.when` writes it.
+        now: Aware.
+
+    Example:
+        >>> next_due("every 1h", datetime(2024, 5, 1, 12, 30, tzinfo=UTC)).isoformat()
+        '2024-05-01T13:00:00+00:00'
+    """
+    every, cron = _EVERY.fullmatch(when), _CRON.fullmatch(when)
+    if every is None and cron is None:
+        return None
+    try:
+        schedule = schedule_of(every[1], None, "UTC") if every else schedule_of(None, *cron.groups()) if cron else None
+    except DefinitionError:  # another version wrote it
+        return None
+    return None if schedule is None else next(due_times(schedule, now), None)
+
+
+def last_due(schedule: Schedule, at: datetime) -> datetime | None:
+    """Return the last due time that is not after a moment; None if there was none since 1970.
+
+    Args:
+        schedule: As `schedule_of` returns it.
+        at: Aware.
+
+    Example:
+        >>> night = schedule_of(None, "30 2 * * *", "Europe/Vienna")
+        >>> last_due(night, datetime(2024, 10, 27, 1, 30, tzinfo=UTC)).isoformat()
+        '2024-10-27T00:30:00+00:00'
+    """
+    if schedule.every is not None:
+        return from_micros(to_micros(at) // schedule.every * schedule.every)
+    span = timedelta(hours=1)
+    while at > _EARLIEST:
+        start = max(_EARLIEST, at - span)
+        if found := deque(due_times(schedule, start, at), maxlen=1):
+            return found[0]
+        if start == _EARLIEST:
+            break
+        span *= 8
+    return None
 
 
 def decide(schedule: Schedule, after: datetime, now: datetime, *, missed: Missed, prompt: timedelta) -> list[Decided]:

@@ -13,7 +13,15 @@ from typing import NoReturn
 from tinymlops.errors import AccessError, DataError, DefinitionError, NotFoundError
 from tinymlops.owners import own_users
 
-__all__ = ["Secret", "hide", "read_secret", "read_secret_file", "without_credentials", "without_secrets"]
+__all__ = [
+    "Secret",
+    "hide",
+    "read_secret",
+    "read_secret_file",
+    "secret_url",
+    "without_credentials",
+    "without_secrets",
+]
 
 _HIDDEN = "<secret>"
 _LARGEST = 65_536
@@ -23,6 +31,7 @@ _SHORTEST = 6
 _NAMES = re.compile(
     r"TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|PGPASS", re.IGNORECASE
 )
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TOKEN = re.compile(r"(?<![A-Za-z0-9])(tm_[A-Za-z0-9]+_)[A-Za-z0-9_-]{8,}")
 # Bounded, because strangers choose texts that errors quote: without it, a text of 60 kB takes minutes.
 _URL = re.compile(r"([a-z][a-z0-9+.-]{0,30}://[^\s:/@]{0,1000}:)[^\s@]{1,2000}+(?=@)", re.IGNORECASE)
@@ -136,6 +145,41 @@ def read_secret_file(path: Path) -> Secret:
     secret = _checked(text.removesuffix("\n").removesuffix("\r"), str(path))
     _from_files.add(secret.reveal())
     return secret
+
+
+def secret_url(
+    said: str, root: Path, *, of: str, write: str, example: str, environment: Mapping[str, str] = os.environ
+) -> Secret:
+    """Return the URL that a setting of `tinymlops.toml` names: "env:SHOP_URL", "file:secrets/shop", or the URL itself.
+
+    Args:
+        said: The setting.
+        root: The directory where relative paths start.
+        of: Whose URL it is, for errors, such as "connection 'shop'".
+        write: The setting as it may be written, for errors, such as 'url = "env:SHOP_URL"'.
+        example: How the URL begins, for errors, such as "postgresql://".
+        environment: Name to value.
+
+    Raises:
+        NotFoundError: If there is no such variable or file.
+        AccessError: If others may read the file.
+        DefinitionError: If it names no variable.
+        DataError: If the secret is empty or not one line of text.
+    """
+    source, _, rest = said.partition(":")
+    if source == "file":
+        return read_secret_file(root / rest)
+    if source != "env":
+        return Secret(said)
+    if not _VARIABLE.fullmatch(rest):
+        raise DefinitionError(f"the URL of {of} names no variable of the environment", hint=f"write {write}")
+    found = read_secret(rest, environment)
+    if found is None:
+        raise NotFoundError(
+            f"{of} takes its URL from {rest}, which is not set",
+            hint=f"export {rest}={example}..., or {rest}_FILE with the path of a file of mode 0600",
+        )
+    return found
 
 
 def hide(value: str) -> None:

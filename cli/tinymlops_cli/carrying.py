@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tinymlops_cli import completion
 from tinymlops_cli.output import Answer, Table
 from tinymlops_cli.session import Session
 
@@ -21,7 +22,11 @@ def export_runs(
     session: Session,
     runs: Annotated[
         list[str],
-        typer.Argument(metavar="[RUN]...", help="Ids, beginnings of ids, or names; all of them if none is given."),
+        typer.Argument(
+            metavar="[RUN]...",
+            help="Ids, beginnings of ids, or names; all of them if none is given.",
+            autocompletion=completion.runs,
+        ),
     ] = [],  # noqa: B006 - typer copies it
     *,
     output: Annotated[Path, typer.Option(metavar="FILE", resolve_path=True, help="The file, such as runs.zip.")],

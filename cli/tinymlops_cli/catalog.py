@@ -42,6 +42,8 @@ def show(session: Session, reference: Reference, *, kind: Kind = None) -> Answer
     """Show a version of a definition as it was applied."""
     row = definition_of(session, reference, kind)
     fields = [[name, value] for name, value in row.spec.items() if value not in (None, "", [], {})]
+    if row.spec.get("store") is False:
+        fields.append(["rows", "in place: read where they are, never stored"])
     covers = (row.spec.get("code") or {}).get("covers")
     if covers is not None:
         fields = [[name, _without(value, "covers") if name == "code" else value] for name, value in fields]

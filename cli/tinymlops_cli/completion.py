@@ -18,13 +18,21 @@ if TYPE_CHECKING:
 __all__ = [
     "audited",
     "completing",
+    "connections",
     "datasets",
+    "definitions",
+    "experiments",
     "features",
+    "job_states",
+    "jobs",
     "models",
     "named",
     "roles",
+    "runs",
     "sources",
+    "spines",
     "tokens",
+    "training_sets",
     "versions",
     "views",
 ]
@@ -65,6 +73,24 @@ def _datasets(database: Path) -> list[str]:
     from tinymlops.registry.names import dataset_names
 
     return dataset_names(database)
+
+
+def _jobs(database: Path) -> list[str]:
+    from tinymlops.registry.names import job_names
+
+    return job_names(database)
+
+
+def _runs(database: Path) -> list[str]:
+    from tinymlops.registry.names import run_names
+
+    return [name for name in run_names(database) if " " not in name]  # a shell would take it for two words
+
+
+def _experiments(database: Path) -> list[str]:
+    from tinymlops.registry.names import experiment_names
+
+    return [name for name in experiment_names(database) if " " not in name]
 
 
 def _references(database: Path) -> list[str]:
@@ -117,6 +143,27 @@ def roles(incomplete: str) -> list[str]:
     return [role for role in ROLES if role.startswith(incomplete)]
 
 
+def job_states(incomplete: str) -> list[str]:
+    """Complete the state of a run of a job."""
+    from tinymlops.registry.job_rows import STATES
+
+    return sorted(state for state in STATES if state.startswith(incomplete))
+
+
+def connections(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete a connection of `tinymlops.toml`."""
+    try:
+        with Session(ctx.params.get("project_dir"), ctx.params.get("workspace_path")) as session:
+            return sorted(name for name in session.config.connections if name.startswith(incomplete))
+    except (TinyMLOpsError, OSError):
+        return []
+
+
+def spines(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete a training set or a service."""
+    return _matching(ctx, ("training_set", "service"), incomplete)
+
+
 def _names_in(database: Path, cls: type[Record]) -> list[str]:
     from tinymlops.registry.names import names_of
 
@@ -127,6 +174,10 @@ sources = completing(_definitions("source"))
 definitions = completing(_all_definitions)
 models = completing(_models)
 datasets = completing(_datasets)
+jobs = completing(_jobs)
+runs = completing(_runs)
+experiments = completing(_experiments)
+training_sets = completing(_definitions("training_set"))
 versions = completing(_references)
 named = completing(_named)
 tokens = completing(_tokens)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tinymlops_cli import completion
 from tinymlops_cli.commands import command, group
 from tinymlops_cli.output import Answer, Table
 from tinymlops_cli.session import Session
@@ -23,7 +24,10 @@ def add_to(app: typer.Typer) -> None:
 
 def check(
     session: Session,
-    name: Annotated[str | None, typer.Argument(help="A connection of tinymlops.toml; by default all.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="A connection of tinymlops.toml; by default all.", autocompletion=completion.connections),
+    ] = None,
 ) -> Answer:
     """Reach each database, and look for what sources read of it; exit with 1 if something is not there."""
     found = session.workspace.connections.check(name)

@@ -41,7 +41,7 @@ def add_to(app: typer.Typer) -> None:
 
 def save(
     session: Session,
-    name: Annotated[str, typer.Argument(help="Of the dataset.")],
+    name: Annotated[str, typer.Argument(help="Of the dataset.", autocompletion=completion.datasets)],
     names: Annotated[
         str,
         typer.Argument(

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tinymlops_cli import completion
 from tinymlops_cli.commands import command
 from tinymlops_cli.output import Answer
 from tinymlops_cli.session import Session
@@ -65,7 +66,10 @@ def _answer(session: Session, plan: "Plan", code: int = 0) -> Answer:
 def lint(
     session: Session,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAMES", help="Training sets and services; none for all.")
+        list[str] | None,
+        typer.Argument(
+            metavar="NAMES", help="Training sets and services; none for all.", autocompletion=completion.spines
+        ),
     ] = None,
     *,
     replay: Annotated[int, typer.Option(min=0, metavar="ROWS", help="Rows of each to compute again.")] = 200,

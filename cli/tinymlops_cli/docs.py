@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from tinymlops_cli import completion
 from tinymlops_cli.commands import command, group
 from tinymlops_cli.output import Answer, Table
 from tinymlops_cli.session import Session
@@ -40,7 +41,10 @@ def health(session: Session) -> Answer:
     return Answer(report, [str(report)])
 
 
-def show_page(session: Session, name: Annotated[str, typer.Argument(help="Of a definition or a term.")]) -> Answer:
+def show_page(
+    session: Session,
+    name: Annotated[str, typer.Argument(help="Of a definition or a term.", autocompletion=completion.definitions)],
+) -> Answer:
     """Show the page of a definition: docstring, owner, types, statistics, readers, versions."""
     page = session.workspace.docs(name)
     return Answer(page, [str(page)])

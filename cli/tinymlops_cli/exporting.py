@@ -1,4 +1,4 @@
-"""`export cron | systemd | github`: have something that is there already start the runner of jobs."""
+"""`export airflow | cron | systemd | github`: have something that is there already start jobs, or the runner of jobs."""
 
 import shlex
 import sys
@@ -21,9 +21,21 @@ Output = Annotated[
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    inner = group(app, "export", "The runner of jobs for another program to start: each text is complete.")
-    for function in (cron, systemd, github):
+    inner = group(app, "export", "Jobs, or their runner, for another program to start: each text is complete.")
+    for function in (airflow, cron, systemd, github):
         command(inner)(function)
+
+
+def airflow(session: Session, *, output: Output = None) -> Answer:
+    """Write a file for the DAGs of Airflow 3.3 or later: Airflow keeps time, and each task makes one attempt at a job."""
+    from tinymlops_cli.airflow_file import dag_file
+
+    command = _program(session, "attempt")
+    for word in command:
+        if not _is_text(word):
+            raise DataError(f"{word!r} cannot be written as text", hint="rename it")
+    jobs = session.workspace.jobs
+    return _answer(dag_file(session.project.name, session.project.jobs, command, jobs.clock()), output)
 
 
 def cron(session: Session, *, output: Output = None) -> Answer:
@@ -88,13 +100,25 @@ def _root(session: Session) -> Path:
 
 
 def _command(session: Session, *options: str) -> list[str]:
-    root = _root(session)
-    words = [sys.executable, "-m", "tinymlops_cli.main", "jobs", "run", *options]
-    words += ["--project", str(root), "--workspace", str(session.workspace.jobs.path)]
+    words = _program(session, "run", *options)
     for word in words:
         if not word.isprintable():
             raise DataError(f"{word!r} cannot be written in one line", hint="rename it, without control characters")
     return words
+
+
+def _program(session: Session, *words: str) -> list[str]:
+    place = ["--project", str(_root(session)), "--workspace", str(session.workspace.jobs.path)]
+    return [sys.executable, "-m", "tinymlops_cli.main", "jobs", *words, *place]
+
+
+def _is_text(word: str) -> bool:
+    """Return whether a word of the system can be written in UTF-8; one with other bytes cannot."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _quoted(word: str) -> str:
@@ -107,7 +131,7 @@ def _answer(text: str, output: Path | None) -> Answer:
     if output is None:
         return Answer({"text": text}, [text.removesuffix("\n")])
     try:
-        output.write_text(text)
+        output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise DataError(f"{output} cannot be written: {error.strerror}", hint="name a file in a directory") from error
     return Answer({"file": output, "text": text}, [f"written to {output}"])

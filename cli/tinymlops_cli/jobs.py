@@ -4,26 +4,32 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tinymlops.errors import NotFoundError, near
+from tinymlops.errors import DataError, NotFoundError, near
+from tinymlops_cli import completion
 from tinymlops_cli.commands import command, group
+from tinymlops_cli.failures import UsageError
+from tinymlops_cli.interrupts import INTERRUPTED
+from tinymlops_cli.job_definitions import read_jobs
 from tinymlops_cli.output import Answer, Table
 from tinymlops_cli.session import Session
 
 if TYPE_CHECKING:
+    from tinymlops.jobs.rereading import ProjectJobs, Rereader
     from tinymlops.jobs.runner import Runner
     from tinymlops.records import JobRun, JobState
     from tinymlops.schedules import Job
 
 __all__ = ["add_to"]
 
-Name = Annotated[str, typer.Argument(metavar="JOB", help="The job's name.")]
+Name = Annotated[str, typer.Argument(metavar="JOB", help="The job's name.", autocompletion=completion.jobs)]
 Due = Annotated[
     str | None, typer.Option(metavar="TIME", help="Its due time (ISO 8601); by default the last one that there was.")
 ]
@@ -33,12 +39,13 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     inner = group(app, "jobs", "What @project.schedule declares: run, looked at, run again.")
     command(inner, "list")(list_jobs)
-    for function in (run, start, rerun, backfill, history, pause, resume, logs):
+    for function in (run, attempt, start, rerun, backfill, history, pause, resume, logs):
         command(inner)(function)
 
 
 def list_jobs(session: Session) -> Answer:
     """List the project's jobs: when each is due next, and how its last run ended."""
+    read_jobs(session)
     now = datetime.now(UTC)
     states = session.workspace.jobs.states()
     rows = [_listed(session, job, states.get(job.name), now) for job in session.project.jobs.values()]
@@ -60,13 +67,11 @@ def run(
     ] = False,
 ) -> Answer:
     """Run jobs when they are due, until Ctrl+C; what happens is told on standard error."""
-    from tinymlops.features.definitions.scheduling import check_chains
-    from tinymlops.jobs.delivery import ADDRESS
-    from tinymlops.jobs.runner import Runner
-    from tinymlops.secrets import read_secret
+    from tinymlops.jobs.rereading import Rereader
 
-    jobs = session.project.jobs
-    check_chains(jobs)
+    began = time.time()
+    found = read_jobs(session)
+    again = [sys.executable, "-m", "tinymlops_cli.job_definitions", str(session.root.resolve())]
     told: list[str] = []
 
     def tell(line: str) -> None:
@@ -74,25 +79,40 @@ def run(
             told.append(line)
         print(line, file=sys.stderr, flush=True)
 
-    runner = Runner(
-        session.workspace.jobs,
-        list(jobs.values()),
-        [sys.executable, "-m", "tinymlops_cli.job_process"],
-        root=session.root,
-        at_once=at_once,
-        grace=grace,
-        tell=tell,
-        address=read_secret(ADDRESS),
-    )
+    follows = None if once else Rereader(again, found.files, since=began)
+    runner = _runner(session, found, tell, at_once=at_once, grace=grace, follows=follows)
     if with_input:
         threading.Thread(target=_stop_with_input, args=(runner,), daemon=True).start()
     with _stopped_by_signals(runner):
         if once:
             runner.run_until_idle()
         else:
-            tell(f"{len(jobs):,} jobs; Ctrl+C ends the runner")
+            tell(f"{len(found.jobs):,} jobs; Ctrl+C ends the runner")
             runner.run()
-    return Answer({"jobs": len(jobs), "told": told}, ["stopped" if not once else f"{len(told):,} lines told"])
+    return Answer({"jobs": len(found.jobs), "told": told}, ["stopped" if not once else f"{len(told):,} lines told"])
+
+
+def attempt(
+    session: Session,
+    name: Name,
+    *,
+    due: Annotated[str | None, typer.Option(metavar="TIME", help="For this due time (ISO 8601).")] = None,
+    at: Annotated[
+        str | None, typer.Option(metavar="TIME", help="For the last due time that is not after this moment (ISO 8601).")
+    ] = None,
+) -> Answer:
+    """Make one attempt at one due time, here and now, unless it has succeeded: for a program that keeps time itself."""
+    job = _require(session, name)
+    runner = _runner(session, read_jobs(session), lambda line: print(line, file=sys.stderr, flush=True))
+    moment, cause = _due_of(session, job, due, at)
+    has_succeeded = session.workspace.jobs.has_succeeded(name, moment)
+    with _stopped_by_signals(runner):
+        run = runner.attempt(job, moment, cause=cause)
+    title = f"{name} of {moment:%Y-%m-%d %H:%M:%S} UTC"
+    if run is None:
+        data = {"job": name, "due": moment, "state": "stopped", "attempt": None, "told": None, "log": ""}
+        return Answer(data, [f"{title} did not begin: it was stopped"], code=INTERRUPTED)
+    return _attempted(session, run, f"{title} before, nothing is done:" if has_succeeded else f"{title}:")
 
 
 def start(session: Session, name: Name) -> Answer:
@@ -131,10 +151,15 @@ def backfill(
 
 def history(
     session: Session,
-    name: Annotated[str | None, typer.Argument(metavar="[JOB]", help="Only of this job.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[JOB]", help="Only of this job.", autocompletion=completion.jobs)
+    ] = None,
     *,
     state: Annotated[
-        str | None, typer.Option(help="Only those waiting, running, succeeded, failed or skipped.")
+        str | None,
+        typer.Option(
+            help="Only those waiting, running, succeeded, failed or skipped.", autocompletion=completion.job_states
+        ),
     ] = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many.")] = 50,
 ) -> Answer:
@@ -195,6 +220,66 @@ def logs(
     text = jobs.log(number)
     data = {"job": name, "due": found.due, "attempt": number, "log": text}
     return Answer(data, [text or f"attempt {number} wrote nothing"])
+
+
+def _runner(
+    session: Session,
+    found: "ProjectJobs",
+    tell: Callable[[str], object],
+    *,
+    at_once: int = 1,
+    grace: float = 10.0,
+    follows: "Rereader | None" = None,
+) -> "Runner":
+    from tinymlops.jobs.channels import channels_of
+    from tinymlops.jobs.runner import Runner
+
+    return Runner(
+        session.workspace.jobs,
+        found.jobs,
+        [sys.executable, "-m", "tinymlops_cli.job_process"],
+        root=session.root,
+        at_once=at_once,
+        grace=grace,
+        tell=tell,
+        channels=channels_of(session.config.alerts, session.root),
+        pools=found.pools,
+        project=follows,
+    )
+
+
+def _due_of(session: Session, job: "Job", due: str | None, at: str | None) -> tuple[datetime, str]:
+    """Return the due time to work for, and why."""
+    from tinymlops.features.definitions.scheduling import firsts_of
+    from tinymlops.registry.job_rows import BY_HAND, SCHEDULE
+    from tinymlops.schedules import last_due
+
+    if (due is None) == (at is None):
+        raise UsageError("an attempt has either --due or --at", hint="write --at with the time of your scheduler")
+    moment, cause = _moment(due, "due"), BY_HAND
+    if at is not None:
+        begin = _moment(at, "at")
+        assert begin is not None
+        schedules = [first.schedule for first in firsts_of(session.project.jobs, job) if first.schedule is not None]
+        times = [found for schedule in schedules if (found := last_due(schedule, begin)) is not None]
+        moment, cause = max(times, default=None), SCHEDULE
+        if moment is None:
+            raise NotFoundError(f"{job.name} was not due before {at}", hint="tinymlops jobs list shows when it is")
+    assert moment is not None
+    if moment > session.workspace.jobs.clock():
+        raise DataError(f"{moment:%Y-%m-%d %H:%M:%S} UTC lies in the future", hint="attempt it when it is due")
+    return moment, f"after {', '.join(job.after)}" if job.after else cause
+
+
+def _attempted(session: Session, run: "JobRun", title: str) -> Answer:
+    """Say how the last attempt at a run ended, with what it wrote and with its exit code."""
+    jobs = session.workspace.jobs
+    last = jobs.attempts(run.job, run.due)[-1]
+    assert last.id is not None
+    log = jobs.log(last.id) or ""
+    data = {"job": run.job, "due": run.due, "state": last.state, "attempt": last.id, "told": last.told, "log": log}
+    code = 0 if run.state == "succeeded" else INTERRUPTED if last.state == "stopped" else max(1, last.exit_code or 1)
+    return Answer(data, [*([log.rstrip("\n")] if log else []), f"{title} {last.state}"], code=code)
 
 
 def _answer(run: "JobRun") -> Answer:

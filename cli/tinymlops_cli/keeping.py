@@ -30,7 +30,11 @@ def verify(
     session: Session,
     training_set: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME_OR_ID]", help="A training set's name, for its newest build, or a build's id."),
+        typer.Argument(
+            metavar="[NAME_OR_ID]",
+            help="A training set's name, for its newest build, or a build's id.",
+            autocompletion=completion.training_sets,
+        ),
     ] = None,
     *,
     since: Annotated[
@@ -78,12 +82,16 @@ def gc(
     session: Session,
     *,
     grace: Annotated[str, typer.Option(metavar="DURATION", help="How long a file stays after its last use.")] = "7d",
+    job_history: Annotated[
+        str, typer.Option(metavar="DURATION", help="How long a run of a job stays after its end, with its log.")
+    ] = "365d",
 ) -> Answer:
-    """Remove what is not needed: files left by crashes and compaction, superseded rebuilds, unused online views."""
-    collected = session.workspace.gc(grace=grace)
+    """Remove what is not needed: files of crashes and compaction, superseded rebuilds, unused online views, old runs of jobs."""
+    collected = session.workspace.gc(grace=grace, job_history=job_history)
     told = (
         f"removed {collected.orphans:,} files that nothing names, {collected.segments:,} segments out of use "
-        f"({collected.bytes:,} bytes), {collected.views:,} unused online views"
+        f"({collected.bytes:,} bytes), {collected.views:,} unused online views, {collected.job_runs:,} old runs of jobs, "
+        f"{collected.messages:,} sent messages"
     )
     return Answer(collected, [told])
 

@@ -5,14 +5,20 @@ from typing import Annotated
 import typer
 
 from tinymlops.errors import DataError, near
+from tinymlops_cli import completion
 from tinymlops_cli.commands import command, group
 from tinymlops_cli.output import Answer, Table
 from tinymlops_cli.session import Session
 
 __all__ = ["add_experiments_to", "add_to"]
 
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="Its id, the beginning of it, or its name.")]
-ExperimentName = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="Its name or id.")]
+RunName = Annotated[
+    str,
+    typer.Argument(metavar="RUN", help="Its id, the beginning of it, or its name.", autocompletion=completion.runs),
+]
+ExperimentName = Annotated[
+    str, typer.Argument(metavar="EXPERIMENT", help="Its name or id.", autocompletion=completion.experiments)
+]
 _PIXELS = 40
 
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from tinymlops_cli import completion
 from tinymlops_cli.commands import command
 from tinymlops_cli.output import Answer
 from tinymlops_cli.session import Session
@@ -19,7 +20,12 @@ def add_to(runs: typer.Typer) -> None:
 
 def show_ablation(
     session: Session,
-    run: Annotated[str, typer.Argument(help="The parent run: its id, the beginning of it, or its name.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            help="The parent run: its id, the beginning of it, or its name.", autocompletion=completion.runs
+        ),
+    ],
     *,
     metric: Annotated[str | None, typer.Option(help="Rank by another metric, such as log_loss.")] = None,
 ) -> Answer:
@@ -30,7 +36,12 @@ def show_ablation(
 
 def show_sweep(
     session: Session,
-    run: Annotated[str, typer.Argument(help="The sweep's run: its id, the beginning of it, or its name.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            help="The sweep's run: its id, the beginning of it, or its name.", autocompletion=completion.runs
+        ),
+    ],
 ) -> Answer:
     """Show the trials of a sweep, the best first."""
     found = session.workspace.trials(run)

@@ -66,7 +66,10 @@ def search_runs(
 
 
 def show_run(
-    session: Session, run: Annotated[str, typer.Argument(help="Its id, the beginning of it, or its name.")]
+    session: Session,
+    run: Annotated[
+        str, typer.Argument(help="Its id, the beginning of it, or its name.", autocompletion=completion.runs)
+    ],
 ) -> Answer:
     """Show a run with its machine, files and models."""
     runs = session.workspace.runs
@@ -92,7 +95,10 @@ def show_run(
 
 
 def show_console(
-    session: Session, run: Annotated[str, typer.Argument(help="Its id, the beginning of it, or its name.")]
+    session: Session,
+    run: Annotated[
+        str, typer.Argument(help="Its id, the beginning of it, or its name.", autocompletion=completion.runs)
+    ],
 ) -> Answer:
     """Print what a run wrote to its console, as a terminal showed it in the end."""
     runs = session.workspace.runs
@@ -105,7 +111,11 @@ def compare_runs(
     session: Session,
     chosen: Annotated[
         list[str],
-        typer.Argument(metavar="RUN...", help="Runs by id, the beginning of it, or name; or one group, or one search."),
+        typer.Argument(
+            metavar="RUN...",
+            help="Runs by id, the beginning of it, or name; or one group, or one search.",
+            autocompletion=completion.runs,
+        ),
     ],
     *,
     by: Annotated[
@@ -178,7 +188,7 @@ def register_model(
     session: Session,
     name: Annotated[str, typer.Argument(help="The model's name, such as delay.", autocompletion=completion.models)],
     *,
-    run: Annotated[str, typer.Option(help="Its id, the beginning of it, or its name.")],
+    run: Annotated[str, typer.Option(help="Its id, the beginning of it, or its name.", autocompletion=completion.runs)],
     logged_name: Annotated[str, typer.Option(metavar="NAME", help="What the run logged it as.")] = "model",
     alias: Annotated[str | None, typer.Option(help="Point this alias at it, such as champion.")] = None,
 ) -> Answer:

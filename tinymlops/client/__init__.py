@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from tinymlops.client.answers import Answer, Features, Outcomes, Predictions, Pushed
 from tinymlops.client.connection import Connection
-from tinymlops.client.nouns import Accesses, Audit, Checks, Models
+from tinymlops.client.nouns import Accesses, Audit, Checks, Jobs, Models
 from tinymlops.client.rows import rows_of
 from tinymlops.errors import DataError, UnavailableError
 
@@ -39,6 +39,7 @@ class Client:
     Attributes:
         models: The registered models: `list`, `get`.
         checks: Rows that checks kept aside: `quarantined`, `rows`, `release`, `drop`.
+        jobs: What is done again and again: `list`, `history`, `logs`, `start`, `rerun`, `pause`.
         audit: Who changed what: `list`.
         access: Who read which features and asked which models: `list`.
 
@@ -56,6 +57,7 @@ class Client:
         self._connection = Connection(url, said, timeout)
         self.models = Models(self._connection)
         self.checks = Checks(self._connection)
+        self.jobs = Jobs(self._connection)
         self.audit = Audit(self._connection)
         self.access = Accesses(self._connection)
 

@@ -14,6 +14,13 @@ __all__ = [
     "Entries",
     "Entry",
     "Features",
+    "HistoryOfJobs",
+    "Job",
+    "JobAttempt",
+    "JobLog",
+    "JobRun",
+    "JobState",
+    "ListedJobs",
     "ListedModels",
     "Model",
     "ModelSummary",
@@ -198,6 +205,72 @@ class Reads(msgspec.Struct, frozen=True):
     """A page of the access log."""
 
     reads: list[Read]
+
+
+class JobRun(msgspec.Struct, frozen=True, kw_only=True):
+    """One due time of a job, and what became of it."""
+
+    job: str
+    due: datetime
+    state: str
+    cause: str
+    count: int
+    attempt: int | None
+    ended_at: datetime | None
+    told: str | None
+
+
+class JobAttempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One process that was started for a run."""
+
+    id: int
+    state: str
+    started_at: datetime
+    late_us: int
+    ended_at: datetime | None
+    exit_code: int | None
+    told: str | None
+
+
+class JobLog(msgspec.Struct, frozen=True, kw_only=True):
+    """One run, its attempts, and what one of them wrote."""
+
+    run: JobRun
+    attempts: list[JobAttempt]
+    attempt: int | None
+    log: str | None
+
+
+class JobState(msgspec.Struct, frozen=True, kw_only=True):
+    """A job, and since when it is paused."""
+
+    job: str
+    schedule: str
+    paused_at: datetime | None
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """A job: when it is due next, and how its last run ended."""
+
+    job: str
+    when: str
+    next: datetime | None
+    paused_at: datetime | None
+    last: JobRun | None
+
+
+class ListedJobs(msgspec.Struct, frozen=True):
+    """A page of jobs."""
+
+    jobs: list[Job]
+    now: datetime
+    next: str | None
+
+
+class HistoryOfJobs(msgspec.Struct, frozen=True):
+    """Runs, those due last first."""
+
+    runs: list[JobRun]
 
 
 class Quarantine(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,12 @@ from urllib.parse import quote, urlencode
 from tinymlops.client.answers import (
     Entries,
     Entry,
+    HistoryOfJobs,
+    Job,
+    JobLog,
+    JobRun,
+    JobState,
+    ListedJobs,
     ListedModels,
     Model,
     ModelSummary,
@@ -26,7 +32,7 @@ from tinymlops.client.answers import (
 if TYPE_CHECKING:
     from tinymlops.client.connection import Connection
 
-__all__ = ["Accesses", "Audit", "Checks", "Models"]
+__all__ = ["Accesses", "Audit", "Checks", "Jobs", "Models"]
 
 
 class Models:
@@ -113,6 +119,65 @@ class Checks:
         """Give up rows of a batch, all of them or those with these `__row`; their values are removed."""
         body = {"rows": None if rows is None else list(rows)}
         return self._connection.ask("POST", f"/v1/checks/quarantines/{int(number)}/drop", Settled, body)
+
+
+class Jobs:
+    """The jobs that runners of the server's workspace have seen; to pause one needs a token of an admin."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def list(self) -> builtins.list[Job]:
+        """List the jobs by name: when each is due next, and how its last run ended."""
+        found: builtins.list[Job] = []
+        page = self._page(limit=1_000)
+        while page.next is not None:
+            found += page.jobs
+            page = self._page(limit=1_000, after=page.next)
+        return found + page.jobs
+
+    def history(self, job: str | None = None, *, state: str | None = None, limit: int = 50) -> builtins.list[JobRun]:
+        """List runs, those due last first, as `ws.jobs.history` does; at most 1,000."""
+        asked = {"job": job, "state": state, "limit": limit}
+        return self._connection.ask("GET", f"/v1/jobs/history{_query(asked)}", HistoryOfJobs).runs
+
+    def logs(self, job: str, *, due: datetime | None = None, attempt: int | None = None) -> JobLog:
+        """Return a run, by default the last, its attempts, and what one of them wrote, by default the last.
+
+        Raises:
+            NotFoundError: If there is no such run or attempt.
+        """
+        return self._connection.ask("GET", f"{_job(job)}/logs{_query({'due': due, 'attempt': attempt})}", JobLog)
+
+    def start(self, job: str) -> JobRun:
+        """Run a job once now; a request whose answer is lost is sent again, and counts once.
+
+        Raises:
+            NotFoundError: If no runner has seen it.
+        """
+        now = self._page(limit=1).now.isoformat()
+        return self._connection.ask("POST", f"{_job(job)}/start", JobRun, {"due": now})
+
+    def rerun(self, job: str, due: datetime | None = None) -> JobRun:
+        """Run a due time again, by default the last.
+
+        Raises:
+            NotFoundError: If there was no such due time.
+            ConflictError: If it waits or runs already.
+        """
+        body = {"due": None if due is None else due.isoformat()}
+        return self._connection.ask("POST", f"{_job(job)}/rerun", JobRun, body)
+
+    def pause(self, job: str, *, resume: bool = False) -> JobState:
+        """Start no attempts of a job any more, or do so again."""
+        return self._connection.ask("POST", f"{_job(job)}/{'resume' if resume else 'pause'}", JobState, {})
+
+    def _page(self, *, limit: int, after: str | None = None) -> ListedJobs:
+        return self._connection.ask("GET", f"/v1/jobs{_query({'limit': limit, 'after': after})}", ListedJobs)
+
+
+def _job(name: str) -> str:
+    return f"/v1/jobs/{quote(name, safe='')}"
 
 
 def _query(asked: Mapping[str, object]) -> str:

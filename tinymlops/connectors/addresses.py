@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from tinymlops.errors import DataError, DefinitionError, NotFoundError, near
-from tinymlops.secrets import Secret, hide, read_secret, read_secret_file
+from tinymlops.secrets import Secret, hide, secret_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["Address", "address_of", "settings_of"]
 
 _POSTGRESQL = ("postgresql", "postgres")
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class Address(NamedTuple):
@@ -67,29 +66,10 @@ def address_of(
         DataError: If the URL cannot be read; it is not quoted.
     """
     said = settings_of(name, connections).url
-    source, _, rest = said.partition(":")
-    if source == "env":
-        found = _from_environment(name, rest, environment)
-    elif source == "file":
-        found = read_secret_file(root / rest)
-    else:
-        found = Secret(said)
+    write = f'url = "env:{name.upper()}_URL"'
+    of = f"connection {name!r}"
+    found = secret_url(said, root, of=of, write=write, example="postgresql://", environment=environment)
     return _read(name, found, root)
-
-
-def _from_environment(name: str, variable: str, environment: Mapping[str, str]) -> Secret:
-    if not _NAME.fullmatch(variable):
-        raise DefinitionError(
-            f"the url of connection {name!r} names no variable of the environment",
-            hint=f'write url = "env:{name.upper()}_URL"',
-        )
-    found = read_secret(variable, environment)
-    if found is None:
-        raise NotFoundError(
-            f"connection {name!r} takes its URL from {variable}, which is not set",
-            hint=f"export {variable}=postgresql://..., or {variable}_FILE with the path of a file of mode 0600",
-        )
-    return found
 
 
 def _read(name: str, found: Secret, root: Path) -> Address:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+import msgspec
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     import polars as pl
 
-__all__ = ["Asked", "Connector", "Read", "Server"]
+__all__ = ["Asked", "Connector", "Read", "ReadFile", "Server"]
 
 
 class Asked(NamedTuple):
@@ -30,6 +32,20 @@ class Asked(NamedTuple):
     """The zone of times without one."""
     times: tuple[str, ...] = ()
     """Columns that hold times, for a database that has no type for them."""
+    hashes: bool = False
+    """Whether to say what each file holds, if files are read."""
+
+
+class ReadFile(msgspec.Struct, frozen=True):
+    """One file as it was read."""
+
+    path: str
+    size: int
+    """Bytes."""
+    modified: int
+    """Nanoseconds since 1970, as the file system or the store says."""
+    sha256: str
+    """Of its bytes."""
 
 
 class Read(NamedTuple):
@@ -43,6 +59,8 @@ class Read(NamedTuple):
     """Why not."""
     hint: str = ""
     """What to do about that."""
+    files: tuple[ReadFile, ...] = ()
+    """The files that were read, if they were asked for."""
 
 
 class Server(NamedTuple):

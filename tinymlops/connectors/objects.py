@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tinymlops.connectors.connector import Read, Server
+from tinymlops.connectors.connector import Read, ReadFile, Server
 from tinymlops.connectors.queries import files_of
 from tinymlops.errors import AccessError, DataError, DefinitionError, NotFoundError, UnavailableError, near
 from tinymlops.secrets import without_secrets
@@ -71,7 +72,7 @@ class Objects:
         with self._store() as store:
             for _ in range(_ATTEMPTS):
                 found = self._list(store, pattern)
-                frames = [self._table(store, one.path) for one in found]
+                read = [self._table(store, one.path, hashes=asked.hashes) for one in found]
                 if self._list(store, pattern) == found:
                     break
             else:
@@ -79,13 +80,17 @@ class Objects:
                     f"connection {self._name!r}: {asked.text.strip()!r} changes while it is read",
                     hint="ingest when its writer is done, or let it write new files instead of writing them anew",
                 )
-        frame = pl.concat(frames, how="diagonal_relaxed")
+        frame = pl.concat([table for table, _ in read], how="diagonal_relaxed")
         if asked.ids is not None and asked.ids not in frame.columns:
             raise DefinitionError(
                 f"{asked.text.strip()!r} of connection {self._name!r} has no column {asked.ids!r}",
                 hint=near(asked.ids, frame.columns),
             )
-        return Read(frame, None if asked.ids is None else frame[asked.ids], None)
+        files = tuple(
+            ReadFile(one.path.removeprefix(f"{self._base}/"), one.size, one.changed, digest)
+            for one, (_, digest) in zip(found, read, strict=True)
+        )
+        return Read(frame, None if asked.ids is None else frame[asked.ids], None, files=files if asked.hashes else ())
 
     def columns(self, text: str, times: Sequence[str] = ()) -> Mapping[str, pl.DataType | None]:
         """Return the columns of the first file; see `Connector`."""
@@ -95,7 +100,7 @@ class Objects:
         with self._store() as store:
             first = self._list(store, self._pattern(text))[0].path
             if not first.endswith(".parquet"):
-                return dict.fromkeys(self._table(store, first).columns)
+                return dict.fromkeys(self._table(store, first)[0].columns)
             with store.open_input_file(first) as file:
                 import pyarrow.parquet as pq
 
@@ -143,15 +148,17 @@ class Objects:
             )
         return sorted(found)
 
-    def _table(self, store: Any, path: str) -> pl.DataFrame:
+    def _table(self, store: Any, path: str, *, hashes: bool = False) -> tuple[pl.DataFrame, str]:
+        """Return what a file holds, and the SHA-256 of its bytes if that is asked for."""
         import polars as pl
 
         with store.open_input_stream(path) as stream:
             content = io.BytesIO(stream.read())
+        digest = hashlib.sha256(content.getbuffer()).hexdigest() if hashes else ""
         try:
             if path.endswith(".parquet"):
-                return pl.read_parquet(content)
-            return pl.read_csv(content, try_parse_dates=True, infer_schema_length=None)
+                return pl.read_parquet(content), digest
+            return pl.read_csv(content, try_parse_dates=True, infer_schema_length=None), digest
         except (pl.exceptions.PolarsError, OSError) as error:
             raise DataError(
                 f"connection {self._name!r}: {path!r} cannot be read: {error}", hint="see that the file is whole"

@@ -42,6 +42,7 @@ from tinymlops.features.definitions.specs import (
     ViewSpec,
 )
 from tinymlops.features.history.connected import columns_of
+from tinymlops.features.history.in_place import columns_in_place
 from tinymlops.features.history.sources import SYSTEM, with_times
 from tinymlops.features.history.storable import storable
 from tinymlops.features.history.stored import state_of
@@ -144,7 +145,10 @@ def _stored_frame(context: Context, source: SourceSpec) -> pl.DataFrame | None:
     """Return the columns of a source's stored rows, or of those that its row-wise transformation is made of."""
     *steps, origin = graph.lineage(context.definitions, source)
     state = state_of(context, origin.name)
-    columns = state.columns if state is not None else origin.columns
+    columns: Mapping[str, str] = state.columns if state is not None else origin.columns
+    if origin.in_place and origin.sql is not None:
+        with suppress(TinyMLOpsError):
+            columns = columns_in_place(context, origin)
     if not columns or any(step.sql is None for step in steps):
         return None
     frame = pl.DataFrame(schema={name: parse_dtype(dtype) for name, dtype in columns.items()})
@@ -334,7 +338,7 @@ class _Known:
         return frame
 
     def _note(self, source: SourceSpec, said: str) -> None:
-        self.notes.append(f"the columns of source {source.name} are checked when it is ingested: {said}")
+        self.notes.append(f"the columns of source {source.name} are checked when it is {_moment(source)}: {said}")
 
     def _frame(self, source: SourceSpec) -> pl.DataFrame | None:
         if source.via == "push":
@@ -353,7 +357,7 @@ class _Known:
         """Return the columns of rows that were ingested by this definition."""
         state = state_of(self._context, source.name)
         if state is None or state.definition != specs.fingerprint(source):
-            self.notes.append(f"the columns of source {source.name} are checked when it is ingested")
+            self.notes.append(f"the columns of source {source.name} are checked when it is {_moment(source)}")
             return None
         return pl.DataFrame(schema={name: parse_dtype(dtype) for name, dtype in state.columns.items()})
 
@@ -372,6 +376,10 @@ class _Known:
                 hint="hint what it returns, or return frame.lazy()",
             )
         return pl.DataFrame(schema=given.collect_schema())
+
+
+def _moment(source: SourceSpec) -> str:
+    return "read" if source.in_place else "ingested"
 
 
 def _types(columns: Sequence[pl.Series]) -> list[pl.DataType]:

@@ -113,6 +113,13 @@ class Context:
 
         return relation_columns(sql, tables=tables, limits=self.sql_limits(), **self._reach())
 
+    def files_of(self, sql: str) -> list[str]:
+        """Return the files that one SELECT of the user reads now, by name."""
+        from tinymlops.stores.engine import files_of
+
+        reach = self._reach()
+        return files_of(sql, root=reach["root"], data_dirs=reach["data_dirs"])
+
     def sql_limits(self, *, max_rows: int | None = None, timeout: str | timedelta | None = None) -> Limits:
         """Return the limits of a query in SQL: as given, else those of `tinymlops.toml`."""
         from tinymlops.stores.engine import Limits

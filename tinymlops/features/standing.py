@@ -42,7 +42,7 @@ def notes_on_stored_rows(context: Context, models: Models, renamed: Mapping[str,
         models: Registered models.
         renamed: Sources by their earlier names.
     """
-    notes = list(_judged(context))
+    notes = [*_judged(context), *_moved(context)]
     notes += [
         f"source {name} takes over the rows of {was}"
         for name, was in renamed.items()
@@ -146,7 +146,7 @@ def _judged(context: Context) -> Iterator[str]:
     database = context.environment.database
     for source in context.definitions.of(SourceSpec).values():
         state = database.get(SourceState, source=place_of(database, source.name))
-        if source.row_wise or state is None or not state.rows:
+        if source.row_wise or state is None or not state.rows or source.in_place:
             continue
         live = next(reversed(generations_of(database, place_of(database, source.name), state)), None)
         judged = judge(source, live, state.columns)
@@ -166,6 +166,23 @@ def _judged(context: Context) -> Iterator[str]:
             )
 
 
+def _moved(context: Context) -> Iterator[str]:
+    """Say what becomes of stored rows of a source that is read in place from now on, or is stored again."""
+    database, before = context.environment.database, Catalog(context.scope).list("source")
+    was_in_place = {row.name: row.spec.get("store") is False for row in before}
+    for source in context.definitions.of(SourceSpec).values():
+        state = database.get(SourceState, source=place_of(database, source.name))
+        rows = 0 if state is None else state.rows
+        if source.in_place and rows:
+            yield (
+                f"source {source.name} is read in place: the {rows:,} rows that are stored of it stay, and are read by what is "
+                "pinned to an earlier version alone"
+            )
+        elif not source.in_place and was_in_place.get(source.name):
+            stored = f"has the {rows:,} rows again that were stored of it before" if rows else "has no rows"
+            yield f"source {source.name} is stored from the next ingest on; until then it {stored}"
+
+
 def _starving(context: Context, pinned: Definitions, renamed: Mapping[str, str]) -> Iterator[str]:
     database, sources = context.environment.database, context.definitions.of(SourceSpec)
     places = {place_of(database, renamed.get(name, name)): spec for name, spec in sources.items()}
@@ -182,6 +199,8 @@ def _starving(context: Context, pinned: Definitions, renamed: Mapping[str, str])
             )
         elif (ended := _ended(database, source, place, state)) is not None:
             yield f"it reads source {source.name!r} as it was before Q={ended}, and gets no new rows of it"
+        elif now.in_place and not source.in_place:
+            yield f"it reads source {source.name!r} as it was stored, and gets no new rows of it since that is read in place"
         elif not now.inputs and dating_of(source, state.columns) != dating_of(now, state.columns):
             yield f"it reads source {source.name!r} as it was, and gets no new rows once that is rebuilt"
 

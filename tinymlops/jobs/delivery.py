@@ -1,23 +1,42 @@
-"""Messages of the outbox on their way: to the runner's own log, and to a web address if one is set."""
+"""Messages of the outbox on their way: to the runner's own log, and to whoever else is to get them."""
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
 
-from tinymlops.errors import DefinitionError, TinyMLOpsError
+from tinymlops.errors import TinyMLOpsError
 
 if TYPE_CHECKING:
     from tinymlops.records import OutboxMessage
     from tinymlops.registry.outbox import Outbox
-    from tinymlops.secrets import Secret
 
-__all__ = ["ADDRESS", "Delivery"]
+__all__ = ["Channel", "Delivery"]
 
-ADDRESS = "TINYMLOPS_ALERTS_URL"
-"""The variable of the environment with the address; with `_FILE` behind it, that of a private file that holds it."""
-_TIMEOUT = 10.0
+_PATIENCE = 20.0
+"""Seconds after which a runner that ends begins no other message; the next runner sends the rest."""
+
+
+class Channel(Protocol):
+    """A way on which messages are sent."""
+
+    @property
+    def receivers(self) -> Sequence[str]:
+        """Who gets them on this way, by names that stay."""
+
+    def send(self, message: OutboxMessage, receivers: Sequence[str]) -> Mapping[str, str | None]:
+        """Send a message within ten seconds.
+
+        Args:
+            message: The message; who gets it twice knows it by its id.
+            receivers: Those who have not taken it yet.
+
+        Returns:
+            For each of them why it has not taken it, without secrets; None if it has.
+        """
 
 
 class Delivery:
@@ -26,17 +45,13 @@ class Delivery:
     Args:
         outbox: The workspace's.
         tell: Takes a line.
-        address: Where messages are posted; None for the log alone.
-
-    Raises:
-        DefinitionError: If the address is not one of HTTP.
+        channels: The ways on which it is sent; none for the log alone.
     """
 
-    def __init__(self, outbox: Outbox, tell: Callable[[str], object], address: Secret | None = None) -> None:
-        if address is not None and not address.reveal().startswith(("https://", "http://")):
-            raise DefinitionError(f"{ADDRESS} is not an address", hint="write https://... or leave it out")
-        self._outbox, self._tell, self._address = outbox, tell, address
+    def __init__(self, outbox: Outbox, tell: Callable[[str], object], channels: Sequence[Channel] = ()) -> None:
+        self._outbox, self._tell, self._channels = outbox, tell, channels
         self._thread: threading.Thread | None = None
+        self._until = math.inf
 
     def begin(self) -> None:
         """Send what is due in a thread, unless one is at it."""
@@ -47,39 +62,33 @@ class Delivery:
                 self._thread.start()
 
     def end(self) -> None:
-        """Wait for what is being sent, and send what else is due."""
+        """Wait for what is being sent, and send what else is due, as long as that takes no half minute."""
+        self._until = time.monotonic() + _PATIENCE
         if self._thread is not None:
             self._thread.join()
-        while taken := self._outbox.take():
-            self._send_all(taken)
+        self._send_all([])
+        self._until = math.inf
 
-    def _send_all(self, messages: list[OutboxMessage]) -> None:
-        for message in messages:
-            error = self._post(message)
-            again = "" if error is None else f" (not sent yet: {error})"
-            self._tell(f"alert: {message.text}{again}")
-            try:
-                self._outbox.settle(message, error)
-            except TinyMLOpsError as failure:  # it is sent again
-                self._tell(f"error: {failure.message}")
-
-    def _post(self, message: OutboxMessage) -> str | None:
-        """Post a message; return why it was not taken. The address may hold a secret, so it is never told."""
-        if self._address is None:
-            return None
-        import httpx
-
-        content = {
-            "id": message.id,
-            "kind": message.kind,
-            "text": message.text,
-            "at": message.created_at.isoformat(),
-            **message.detail,
-        }
+    def _send_all(self, messages: Sequence[OutboxMessage]) -> None:
+        """Send messages that were taken, and then what else is due."""
         try:
-            answer = httpx.post(
-                self._address.reveal(), json=content, headers={"Idempotency-Key": message.id}, timeout=_TIMEOUT
-            )
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            return f"the address of {ADDRESS} does not answer: {type(error).__name__}"
-        return None if answer.is_success else f"the address of {ADDRESS} answers {answer.status_code}"
+            while messages or (messages := self._outbox.take()):
+                for message in messages:
+                    if time.monotonic() > self._until:
+                        return
+                    self._send(message)
+                messages = []
+        except TinyMLOpsError as failure:  # a full disk, say: it is sent again
+            self._tell(f"error: {failure.message}")
+
+    def _send(self, message: OutboxMessage) -> None:
+        taken, errors = list(message.taken), []
+        for channel in self._channels:
+            left = [one for one in channel.receivers if one not in taken]
+            found = channel.send(message, left) if left else {}
+            taken += [one for one in left if found[one] is None]
+            errors += [error for one in left if (error := found[one]) is not None]
+        error = "; ".join(dict.fromkeys(errors)) or None
+        again = "" if error is None else f" (not sent yet: {error})"
+        self._tell(f"alert: {message.text}{again}")
+        self._outbox.settle(message, error, taken=taken)

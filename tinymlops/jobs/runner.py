@@ -10,7 +10,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from itertools import islice
@@ -18,7 +18,10 @@ from typing import TYPE_CHECKING
 
 from tinymlops.errors import TinyMLOpsError
 from tinymlops.jobs.delivery import Delivery
+from tinymlops.jobs.file_waits import SETTLED, FileWaits, pattern_of
 from tinymlops.jobs.processes import Process, end_group
+from tinymlops.jobs.rereading import ProjectJobs
+from tinymlops.registry.job_changes import REMOVED
 from tinymlops.schedules import due_times
 from tinymlops.secrets import without_secrets
 from tinymlops.times import format_duration
@@ -26,15 +29,20 @@ from tinymlops.times import format_duration
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tinymlops.jobs.delivery import Channel
+    from tinymlops.jobs.file_waits import Found
+    from tinymlops.jobs.rereading import Rereader
     from tinymlops.records import JobAttempt, JobRun
+    from tinymlops.registry.job_changes import Change
     from tinymlops.registry.jobs import Claimed, Jobs
     from tinymlops.schedules import Job
-    from tinymlops.secrets import Secret
 
 __all__ = ["Runner"]
 
 _IDLE, _BUSY = 1.0, 0.02
 """Seconds between two looks: for what others did, and at running processes."""
+_WAIT = 0.2
+"""Seconds between two looks at what another runner does."""
 _CARE = 5.0
 """Seconds between two looks for attempts whose runner is gone."""
 _ALL_FOLLOWERS = 60.0
@@ -56,7 +64,10 @@ class Runner:
         at_once: The most attempts of all runners together.
         grace: Seconds between the request to end and the end.
         tell: Takes a line about what happened.
-        address: Where failures are posted; None for none.
+        channels: The ways on which failures are told, beside `tell`.
+        pools: How many jobs of a pool run at once, in all runners together.
+        project: Tells what the project says of jobs when that changes; None for a project that does not.
+        settled: Seconds between two looks at a file that is waited for, which must show the same.
     """
 
     def __init__(
@@ -69,13 +80,16 @@ class Runner:
         at_once: int = 2,
         grace: float = 10.0,
         tell: Callable[[str], object] = print,
-        address: Secret | None = None,
+        channels: Sequence[Channel] = (),
+        pools: Mapping[str, int] | None = None,
+        project: Rereader | None = None,
+        settled: float = SETTLED,
     ) -> None:
         self._rows, self._files, self._clock = rows, rows.files, rows.clock
-        self._jobs = {job.name: job for job in jobs}
-        self._followers = [job for job in jobs if job.after is not None]
+        self._jobs: dict[str, Job] = {}
+        self._pools, self._project, self._files_waited_for = pools or {}, project, FileWaits(root, settled)
         self._command, self._root, self._at_once, self._grace, self._tell = command, root, at_once, grace, tell
-        self._delivery = Delivery(rows.outbox, tell, address)
+        self._delivery = Delivery(rows.outbox, tell, channels)
         self._running: list[Process] = []
         self._next: list[tuple[datetime, str]] = []
         self._seen: datetime | None = None
@@ -83,6 +97,8 @@ class Runner:
         self._looked = self._cared = self._followed = -math.inf
         self._floor = 0
         self._is_stopped = False
+        self._is_new = True
+        self._use(jobs)
 
     def stop(self) -> None:
         """Start nothing any more, end what runs, and return: it will be run again by the next runner."""
@@ -105,9 +121,44 @@ class Runner:
         """Run what is due now, and what follows from it, and return when nothing of it is left to do at this time."""
         try:
             while self.step() and not self._is_stopped:
-                time.sleep(_BUSY if self._running else 0)
+                time.sleep(_BUSY if self._running or self._settles else 0)
         finally:
             self._end_all()
+
+    def attempt(self, job: Job, due: datetime, *, cause: str) -> JobRun | None:
+        """Make one attempt at one due time, unless it has succeeded; nothing else is started.
+
+        While somebody else works on the job, this waits: of an attempt that its runner has left behind, the end is told here.
+
+        Args:
+            job: The job.
+            due: The due time.
+            cause: Why it is run, where it is not known yet.
+
+        Returns:
+            The run as it is then: it waits if `stop` ended it, or if it has failed and has retries left. None if `stop` was
+            called before it began.
+
+        Raises:
+            ConflictError: If the job is paused.
+        """
+        self._care()
+        try:
+            while not self._rows.has_succeeded(job.name, due):
+                if self._is_stopped:
+                    return None
+                claimed = self._rows.take(job, due, cause=cause, pools=self._pools)
+                if claimed is not None:
+                    self._begin(claimed)
+                    break
+                time.sleep(_WAIT)
+                self._care()
+            while self._running and not self._is_stopped:
+                time.sleep(_BUSY)
+                self._running = [one for one in self._running if not self._is_over(one)]
+        finally:
+            self._end_all()
+        return self._rows.get(job.name, due)
 
     def step(self) -> bool:
         """Record what ended, decide what is due, and start what may be started.
@@ -116,6 +167,7 @@ class Runner:
             Whether something runs, or was changed by anybody since the last step.
         """
         self._running = [one for one in self._running if not self._is_over(one)]
+        self._reread()
         if time.monotonic() - self._cared >= _CARE:
             self._cared = time.monotonic()
             self._care()
@@ -128,10 +180,65 @@ class Runner:
         if due or changed or time.monotonic() - self._looked >= _IDLE:
             self._looked = time.monotonic()
             self._delivery.begin()
-            for claimed in self._rows.claim(list(self._jobs.values()), at_once=self._at_once):
+            arrived, jobs = self._arrived(), list(self._jobs.values())
+            for claimed in self._rows.claim(jobs, at_once=self._at_once, pools=self._pools, arrived=arrived):
                 self._begin(claimed)
         self._commits = commits  # what was written in this step is looked at in the next
-        return changed or bool(self._running)
+        return changed or bool(self._running) or self._settles
+
+    def _use(self, jobs: Sequence[Job]) -> None:
+        """Work for these jobs from now on; all are looked at in the next step."""
+        self._jobs = {job.name: job for job in jobs}
+        self._followers = [job for job in jobs if job.after]
+        self._waits = any(job.wait_for is not None for job in jobs)
+        self._settles = False
+        self._seen, self._followed, self._commits = None, -math.inf, -1
+
+    def _reread(self) -> None:
+        """Follow what the project says of jobs, at first and when its files have changed."""
+        gone: set[str] = set()
+        found = None if self._project is None else self._project.poll()
+        if isinstance(found, str):
+            self._tell(f"error: the project cannot be read, and its jobs stay as they were: {found}")
+        elif found is not None:
+            gone = self._jobs.keys() - {job.name for job in found.jobs}
+            self._pools = found.pools
+            self._use(found.jobs)
+        if self._is_new or isinstance(found, ProjectJobs):
+            for change in self._rows.follow_project(list(self._jobs.values()), gone):
+                self._tell(_changed(change))
+            self._is_new = False
+
+    def _arrived(self) -> set[tuple[str, datetime]]:
+        """Return the runs whose files are there, after giving up those that waited too long."""
+        arrived: set[tuple[str, datetime]] = set()
+        looked_at: set[tuple[str, datetime]] = set()
+        self._settles = False
+        for run in self._rows.ready() if self._waits else ():
+            job = self._jobs.get(run.job)
+            if job is None or job.wait_for is None:
+                continue
+            found = self._files_waited_for.look(job, run)
+            looked_at.add((run.job, run.due))
+            if found == "there":
+                arrived.add((run.job, run.due))
+            elif found == "new":
+                self._settles = True
+            else:
+                self._wait(job, run, found)
+        self._files_waited_for.keep(looked_at)
+        return arrived
+
+    def _wait(self, job: Job, run: JobRun, found: Found) -> None:
+        what = pattern_of(job, run.due)
+        limit = job.wait_limit or 0
+        if self._clock() - run.not_before < timedelta(microseconds=limit):
+            self._rows.wait(run, f"waits for {what}")
+            return
+        why = "was not there" if found == "absent" else "was still being written"
+        told = f"{what} {why} within {format_duration(limit)}"
+        if self._rows.give_up(run, told):
+            self._tell(f"{_title(run)}: failed, {told}")
 
     def _pause(self) -> float:
         wait = _BUSY if self._running else _IDLE
@@ -146,17 +253,20 @@ class Runner:
         self._seen = now
         if is_back:
             self._next = []
-            return [job for job in self._jobs.values() if job.after is None]
+            return [job for job in self._jobs.values() if not job.after]
         due = []
         while self._next and self._next[0][0] <= now:
             due.append(self._jobs[heappop(self._next)[1]])
         return due
 
     def _following(self) -> list[Job]:
-        """Return the jobs that follow one that has succeeded; now and then all, since one may have been paused then."""
+        """Return the jobs that follow one that has succeeded; now and then all, since one may have been paused then.
+
+        One that follows several is always among them: it may have waited for another to fail.
+        """
         succeeded, self._floor = self._rows.succeeded_since(self._floor)
         if time.monotonic() - self._followed < _ALL_FOLLOWERS:
-            return [job for job in self._followers if job.after in succeeded]
+            return [job for job in self._followers if len(job.after) > 1 or job.after[0] in succeeded]
         self._followed = time.monotonic()
         return self._followers
 
@@ -175,7 +285,7 @@ class Runner:
         try:
             process = Process(claimed, job, self._command, root=self._root, rows=self._rows, grace=self._grace)
         except (OSError, TinyMLOpsError) as error:
-            self._record(claimed, "failed", None, f"it could not be started: {error}")
+            self._record(claimed, "failed", None, f"it could not be started: {error}", job.retries)
         else:
             self._running.append(process)
 
@@ -185,15 +295,14 @@ class Runner:
         if code is None:
             return False
         state = "succeeded" if code == 0 else process.why or "failed"
-        self._record(process.claimed, state, code, _told(process, code))
+        self._record(process.claimed, state, code, _told(process, code), process.job.retries)
         return True
 
-    def _record(self, claimed: Claimed, state: str, code: int | None, told: str | None) -> None:
+    def _record(self, claimed: Claimed, state: str, code: int | None, told: str | None, retries: int) -> None:
         log = self._log(claimed.number)
         last = _last_line(log or "")
         if told is not None and last:
             told = f"{told}: {last}"
-        retries = self._jobs[claimed.run.job].retries
         run = self._rows.finish(claimed.number, state, retries=retries, exit_code=code, told=told, log=log)
         os.close(claimed.lock)
         self._files.remove(claimed.number)
@@ -241,11 +350,21 @@ class Runner:
         while self._running:
             self._running = [one for one in self._running if not self._is_over(one)]
             time.sleep(_BUSY)
+        if self._project is not None:
+            self._project.close()
         self._delivery.end()
 
 
 def _title(run: JobRun) -> str:
     return f"{run.job} of {run.due:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _changed(change: Change) -> str:
+    if change.now == REMOVED:
+        waited = f"; {change.runs:,} that waited are skipped" if change.runs else ""
+        return f"{change.job}: removed from the project{waited}"
+    still = f"; {change.runs:,} that were due by then are run" if change.runs else ""
+    return f"{change.job}: {change.now} from now on, {change.was} until now{still}"
 
 
 def _last_line(log: str) -> str:

@@ -15,7 +15,7 @@ from tinymlops.records.counters import Counter
 from tinymlops.records.datasets import Dataset, DatasetPart
 from tinymlops.records.definitions import Definition, Mark, Note
 from tinymlops.records.ingestions import FailedIngest, Ingestion
-from tinymlops.records.jobs import JobAttempt, JobLog, JobRun, JobState
+from tinymlops.records.jobs import JobAttempt, JobLog, JobRun, JobState, JobUpstream
 from tinymlops.records.metrics import Metric, MetricChunk, MetricPyramid, MetricSeries, MetricSummary
 from tinymlops.records.models import (
     Evaluation,
@@ -67,6 +67,7 @@ __all__ = [
     "JobLog",
     "JobRun",
     "JobState",
+    "JobUpstream",
     "LoggedModel",
     "Mark",
     "Metric",
@@ -167,5 +168,6 @@ TABLES: tuple[type[Record], ...] = (
     OutboxMessage,
     SourceCursor,
     PageSession,
+    JobUpstream,
 )
 """Every record, in the order in which the migrations create their tables."""

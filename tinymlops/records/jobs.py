@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from tinymlops.records.record import Record
 
-__all__ = ["JobAttempt", "JobLog", "JobRun", "JobState"]
+__all__ = ["JobAttempt", "JobLog", "JobRun", "JobState", "JobUpstream"]
 
 
 class JobState(Record, frozen=True, kw_only=True):
@@ -40,7 +40,7 @@ class JobRun(Record, frozen=True, kw_only=True):
     state: str
     """`waiting`, `running`, `succeeded`, `failed` or `skipped`."""
     cause: str
-    """Why it is there: `schedule`, `after <job>`, `backfill` or `by hand`."""
+    """Why it is there: `schedule`, `changed from <schedule>`, `after <jobs>`, `backfill` or `by hand`."""
     first: datetime
     """The first due time that it stands for, where several were missed."""
     count: int = 1
@@ -80,6 +80,21 @@ class JobAttempt(Record, frozen=True, kw_only=True):
     exit_code: int | None = None
     """Negative: the signal that ended it."""
     told: str | None = None
+    pool: str | None = None
+    """The pool that it takes a place of while it runs."""
+
+
+class JobUpstream(Record, frozen=True, kw_only=True):
+    """How far a job that follows several others has counted the successes of one of them."""
+
+    table: ClassVar[str] = "job_upstreams"
+    key: ClassVar[tuple[str, ...]] = ("job", "upstream")
+    small: ClassVar[bool] = True
+
+    job: str
+    upstream: str
+    counted: int
+    """The id of the last attempt that one of its runs counted."""
 
 
 class JobLog(Record, frozen=True, kw_only=True):

@@ -33,3 +33,5 @@ class OutboxMessage(Record, frozen=True, kw_only=True):
     sent_at: datetime | None = None
     told: str | None = None
     """Why it could not be sent the last time."""
+    taken: tuple[str, ...] = ()
+    """Who has taken it: `webhook`, and the addresses of e-mail. They do not get it again while others have yet to."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from tinymlops.schedules import Job
     from tinymlops.times import Clock
 
-__all__ = ["BACKFILL", "BY_HAND", "JobRows", "waiting_run"]
+__all__ = ["BACKFILL", "BY_HAND", "SCHEDULE", "STATES", "JobRows", "wait_again", "waiting_run"]
 
-BACKFILL, BY_HAND = "backfill", "by hand"
-_STATES = ("waiting", "running", "succeeded", "failed", "skipped")
+SCHEDULE, BACKFILL, BY_HAND = "schedule", "backfill", "by hand"
+STATES = ("waiting", "running", "succeeded", "failed", "skipped")
 _LONGEST_BACKFILL = 100_000
+_RECENT, _AHEAD = timedelta(minutes=10), timedelta(minutes=1)
+"""Of a moment that names a start: clocks are set back a little now and then."""
 
 
 class JobRows:
@@ -58,6 +60,29 @@ class JobRows:
         """Return what is known of each job that a runner has seen."""
         return {one.job: one for one in self._database.list(JobState)}
 
+    def page(self, *, after: str = "", limit: int) -> builtins.list[JobState]:
+        """Return what is known of some jobs, by name.
+
+        Args:
+            after: The name that they come after.
+            limit: At most so many.
+        """
+        return self._database.select(JobState, "WHERE job > ? ORDER BY job LIMIT ?", (after, limit))
+
+    def state(self, job: str) -> JobState:
+        """Return what is known of a job.
+
+        Raises:
+            NotFoundError: If no runner has ever seen it, with the near match.
+        """
+        found = self._database.get(JobState, job=job)
+        return found if found is not None else self._unseen(job)
+
+    def _unseen(self, job: str) -> NoReturn:
+        raise NotFoundError(
+            f"no runner has seen a job {job!r}", hint=near(job, self.states(), otherwise="tinymlops jobs run")
+        )
+
     def history(
         self, job: str | None = None, *, state: str | None = None, limit: int | None = 50
     ) -> builtins.list[JobRun]:
@@ -71,8 +96,8 @@ class JobRows:
         Raises:
             DataError: If there is no such state, with the near match.
         """
-        if state is not None and state not in _STATES:
-            raise DataError(f"{state!r} is not a state of a run", hint=near(state, _STATES))
+        if state is not None and state not in STATES:
+            raise DataError(f"{state!r} is not a state of a run", hint=near(state, STATES))
         where = {name: value for name, value in (("job", job), ("state", state)) if value is not None}
         return self._database.list(JobRun, where=where, order="-due", limit=limit)
 
@@ -130,16 +155,34 @@ class JobRows:
                     f"the run of {job!r} that was due at {due:%Y-%m-%d %H:%M:%S} UTC {doing}",
                     hint="see tinymlops jobs history",
                 )
-            again = _again(run, self._scope.clock(), BY_HAND)
+            again = wait_again(run, self._scope.clock(), BY_HAND)
             tx.update(again)
             tx.audit("job.rerun", f"job:{job}", due=due.isoformat())
             return again
 
-    def start(self, job: str) -> JobRun:
-        """Run a job once now, beside its schedule, as soon as a runner is free."""
+    def start(self, job: str, *, due: datetime | None = None) -> JobRun:
+        """Run a job once now, beside its schedule, as soon as a runner is free.
+
+        Args:
+            job: The job.
+            due: A moment of the last ten minutes that names the start: the same one again starts nothing more. By default now.
+
+        Raises:
+            DataError: If `due` is in the future, or earlier than ten minutes ago.
+        """
         now = self._scope.clock()
-        with self._scope.write("job.start", f"job:{job}", due=now.isoformat()) as tx:
-            return tx.insert(waiting_run(job, now, BY_HAND))
+        if due is not None and not -_AHEAD <= now - due <= _RECENT:
+            raise DataError(
+                f"the start of {job!r} is named by {due:%Y-%m-%d %H:%M:%S} UTC, which is not of the last ten minutes",
+                hint="leave due= out to start it now, or run a due time again: rerun",
+            )
+        with self._scope.write(audit="inside") as tx:
+            known = None if due is None else tx.get(JobRun, job=job, due=due)
+            if known is not None:
+                return known
+            run = tx.insert(waiting_run(job, due or now, BY_HAND))
+            tx.audit("job.start", f"job:{job}", due=run.due.isoformat())
+            return run
 
     def backfill(self, job: Job, start: datetime, stop: datetime) -> builtins.list[JobRun]:
         """Run the due times of a span that have not succeeded, in their order, behind what is due now.
@@ -159,7 +202,8 @@ class JobRows:
         now = self._scope.clock()
         if job.schedule is None:
             raise DefinitionError(
-                f"job {job.name!r} follows {job.after!r} and has no due times", hint=f"backfill {job.after!r}"
+                f"job {job.name!r} follows {', '.join(map(repr, job.after))} and has no due times",
+                hint=f"backfill {' and '.join(map(repr, job.after))}",
             )
         if stop > now:
             raise DataError(f"the backfill of {job.name!r} ends in the future", hint="end it now or earlier")
@@ -168,7 +212,7 @@ class JobRows:
             for due in due_times(job.schedule, start - timedelta(microseconds=1), stop):
                 known = tx.get(JobRun, job=job.name, due=due)
                 if known is None or known.state in ("failed", "skipped"):
-                    run = _again(known or waiting_run(job.name, due, BACKFILL), now, BACKFILL)
+                    run = wait_again(known or waiting_run(job.name, due, BACKFILL), now, BACKFILL)
                     runs.append(msgspec.structs.replace(run, first=due, count=1))
                 if len(runs) > _LONGEST_BACKFILL:
                     raise DataError(
@@ -187,10 +231,7 @@ class JobRows:
         with self._scope.write("job.resume" if resume else "job.pause", f"job:{job}") as tx:
             state = tx.get(JobState, job=job)
             if state is None:
-                known = [one.job for one in tx.list(JobState)]
-                raise NotFoundError(
-                    f"no runner has seen a job {job!r}", hint=near(job, known, otherwise="tinymlops jobs run")
-                )
+                self._unseen(job)
             state = msgspec.structs.replace(state, paused_at=None if resume else self._scope.clock())
             tx.update(state)
             return state
@@ -201,7 +242,8 @@ def waiting_run(job: str, due: datetime, cause: str) -> JobRun:
     return JobRun(job=job, due=due, state="waiting", cause=cause, first=due, not_before=due)
 
 
-def _again(run: JobRun, now: datetime, cause: str) -> JobRun:
+def wait_again(run: JobRun, now: datetime, cause: str) -> JobRun:
+    """Return a run that waits once more, with all its retries."""
     return msgspec.structs.replace(
         run, state="waiting", cause=cause, attempts=0, lost=0, not_before=now, ended_at=None, told=None
     )

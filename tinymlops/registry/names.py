@@ -6,7 +6,17 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Literal
 
-from tinymlops.records import AuditEntry, Dataset, Definition, ModelAlias, ModelVersion
+from tinymlops.records import (
+    AuditEntry,
+    Dataset,
+    Definition,
+    Experiment,
+    JobRun,
+    JobState,
+    ModelAlias,
+    ModelVersion,
+    RunRow,
+)
 from tinymlops.stores.rows import quoted
 
 if TYPE_CHECKING:
@@ -19,8 +29,11 @@ __all__ = [
     "dataset_names",
     "definition_names",
     "definition_references",
+    "experiment_names",
+    "job_names",
     "model_references",
     "names_of",
+    "run_names",
 ]
 
 
@@ -36,6 +49,22 @@ def audited_names(database: Path, column: Literal["actor", "action", "subject"])
 def dataset_names(database: Path) -> list[str]:
     """Return the names under which datasets were saved, each once, in order; raises as `names_of` does."""
     return _read(database, f"SELECT DISTINCT name FROM {quoted(Dataset.table)} ORDER BY name")
+
+
+def experiment_names(database: Path) -> list[str]:
+    """Return the names of experiments, in order; raises as `names_of` does."""
+    return _read(database, f"SELECT name FROM {quoted(Experiment.table)}")
+
+
+def job_names(database: Path) -> list[str]:
+    """Return the jobs that a runner has seen or that were run, each once, in order; raises as `names_of` does."""
+    return _read(database, f"SELECT job FROM {JobState.table} UNION SELECT job FROM {JobRun.table}")
+
+
+def run_names(database: Path) -> list[str]:
+    """Return the names of the newest runs, each once, in order; raises as `names_of` does."""
+    sql = f"SELECT name FROM {quoted(RunRow.table)} GROUP BY name ORDER BY max(started_at) DESC LIMIT {_OFFERED}"
+    return _read(database, sql)
 
 
 def names_of(database: Path, cls: type[Record]) -> list[str]:

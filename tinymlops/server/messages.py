@@ -316,3 +316,5 @@ class Health(msgspec.Struct, frozen=True):
     """Models that get no new rows of a source that they read, and why; absent if there are none."""
     ages: dict[str, float] | msgspec.UnsetType = msgspec.UNSET
     """Seconds since the newest event of each source; absent where none has events."""
+    in_place: list[str] | msgspec.UnsetType = msgspec.UNSET
+    """Sources that are read in place, whose age is not known; absent if there are none."""

@@ -25,7 +25,9 @@ async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
     """
     if not request.scope["query_string"]:
         return
-    named = set(request.route_handler.parsed_fn_signature.parameters) - RESERVED_KWARGS - set(request.path_params)
+    said = request.route_handler.parsed_fn_signature.parameters.items()
+    named = {getattr(one.kwarg_definition, "name", None) or name for name, one in said if name not in RESERVED_KWARGS}
+    named -= set(request.path_params)
     for name in request.query_params:
         if name not in named:
             taken = ", ".join(sorted(named)) or "none"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.workspace import Workspace
 
-__all__ = ["ages_of", "require_ready", "starved_of"]
+__all__ = ["ages_of", "in_place_of", "require_ready", "starved_of"]
 
 
 def require_ready(ws: Workspace) -> None:
@@ -45,6 +45,13 @@ def ages_of(ws: Workspace) -> dict[str, float] | msgspec.UnsetType:
     from tinymlops.features.law.freshness import ages
 
     return ages(ws._context()) or msgspec.UNSET  # noqa: SLF001 - as above
+
+
+def in_place_of(ws: Workspace) -> list[str] | msgspec.UnsetType:
+    """Return the sources that are read in place, which have no age; unset if there are none."""
+    from tinymlops.features.law.freshness import in_place
+
+    return in_place(ws._context()) or msgspec.UNSET  # noqa: SLF001 - as above
 
 
 def _problems(ws: Workspace, context: Context) -> Iterator[tuple[str, TinyMLOpsError]]:

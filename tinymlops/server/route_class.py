@@ -37,9 +37,9 @@ READ = {_KEY: "read"}
 PREDICT = {_KEY: "predict"}
 """Of one that answers by a model, and logs the answer."""
 WRITE = {_KEY: "write"}
-"""Of one that stores rows or outcomes."""
+"""Of one that stores rows or outcomes, or asks for a run of a job."""
 ADMIN = {_KEY: "admin"}
-"""Of one that changes what others rely on: definitions, models, tokens."""
+"""Of one that changes what others rely on: definitions, models, tokens, and whether a job runs at all."""
 AUDIT = {_KEY: "audit"}
 """Of one that tells who did what."""
 

@@ -13,6 +13,7 @@ import polars as pl
 
 from tinymlops.errors import DataError, NotFoundError, near
 from tinymlops.features.history.historical import features_for
+from tinymlops.features.history.in_place import reading_once
 from tinymlops.frames import Frame, require_no_nulls, times_to_micros, to_polars
 from tinymlops.presence import require_whole_lines
 from tinymlops.progress import progress
@@ -74,7 +75,7 @@ def predict_batch(
     total = table.select(pl.len()).collect().item()
     _check_columns(model, table.collect_schema().names(), timestamp)
     served = _by_time(context, model, timestamp) if timestamp is not None else _by_now(context, model)
-    with written_table(output) as write, progress("predicting", total) as advance:
+    with reading_once(), written_table(output) as write, progress("predicting", total) as advance:
         first_row = 0
         for chunk in _chunks(table, total):
             write(_answered(model, chunk, served, first_row))

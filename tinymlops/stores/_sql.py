@@ -28,13 +28,14 @@ if TYPE_CHECKING:
 
     import duckdb
 
-__all__ = ["SCHEMA", "Select", "fold", "located", "parse", "same_name", "syntax_tree"]
+__all__ = ["IS_FILE", "SCHEMA", "Select", "fold", "located", "parse", "same_name", "syntax_tree"]
 
 SCHEMA = "tinymlops"
 """The one schema besides the default that a table may be in."""
 
 _LONGEST = 1_000_000
-_IS_FILE = re.compile(r"\.(parquet|csv|tsv|txt|json|jsonl|ndjson)(\.(gz|zst))?$", re.IGNORECASE)
+IS_FILE = re.compile(r"\.(parquet|csv|tsv|txt|json|jsonl|ndjson)(\.(gz|zst))?$", re.IGNORECASE)
+"""Matches the name of a file that is a table."""
 _IS_ABSOLUTE = re.compile(r"/|~|\w+:")
 _QUOTED = re.compile(rb"""'(?:[^']|'')*'|"(?:[^"]|"")*"|(\$\w*\$).*?\1""", re.DOTALL)
 _ONE_SELECT = "write exactly one SELECT; SQL here reads and never writes"
@@ -254,7 +255,7 @@ def _note_table(part: dict[str, Any], ctes: frozenset[str], tables: Collection[s
     if fold(schema) == SCHEMA:
         found.tables.add(f"{SCHEMA}.{name}")
     elif schema or fold(name) not in ctes:
-        is_file = not schema and fold(name) not in tables and _IS_FILE.search(name)
+        is_file = not schema and fold(name) not in tables and IS_FILE.search(name)
         if is_file:
             found.files[part["query_location"]] = name
         else:

@@ -53,6 +53,10 @@ class Collected(msgspec.Struct, frozen=True):
     bytes: int
     views: int = 0
     """Views of the online store that nothing read any more."""
+    job_runs: int = 0
+    """Runs of jobs that ended too long ago, with their logs."""
+    messages: int = 0
+    """Messages of the outbox that were sent too long ago."""
 
 
 def collect(environment: Environment, *, now: int, grace: int, actor: str) -> Collected:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from tinymlops.errors import AccessError, DataError, DefinitionError, TinyMLOpsError, near
 from tinymlops.stores._arrow import as_polars, require_exact_types
 from tinymlops.stores._limits import Limits, within
-from tinymlops.stores._sql import SCHEMA, fold, located, parse, same_name
+from tinymlops.stores._sql import IS_FILE, SCHEMA, fold, located, parse, same_name
 from tinymlops.stores._sql_words import FUNCTIONS, READS_FILES
 from tinymlops.stores.marks import Marks
 from tinymlops.stores.publish import scratch_directory
@@ -35,6 +35,7 @@ __all__ = [
     "READS_FILES",
     "SCHEMA",
     "Limits",
+    "files_of",
     "fold",
     "query",
     "relation_columns",
@@ -95,6 +96,35 @@ def relation_columns(
     run = _prepared(sql, tables or {}, root, data_dirs, threads, tmp)
     rows = within(limits or Limits(), lambda: run.rows(Limits(), none=True), stop=run.stop)
     return dict(as_polars(rows).schema)
+
+
+def files_of(sql: str, *, root: Path, data_dirs: Sequence[Path] = ()) -> list[str]:
+    """Return the files that a SELECT reads now, by name: patterns are expanded as DuckDB does it; missing files are left out.
+
+    Args:
+        sql: As in `query`.
+        root: As in `query`.
+        data_dirs: As in `query`.
+    """
+    root = root.resolve()
+    directories = [root, *((root / directory).resolve() for directory in data_dirs)]
+    with _translated(directories):
+        named = set(parse(located(parse(sql), root)).files.values())
+        patterns = {name for name in named if _before_wildcards(name) != name}
+        below = _matching({f"{name}/**/*" for name in named - patterns if Path(name).is_dir()}, directories)
+        found = {name for name in named - patterns if _is_below(Path(name), directories) and Path(name).is_file()}
+        return sorted(found | _matching(patterns, directories) | set(filter(IS_FILE.search, below)))
+
+
+def _matching(patterns: Iterable[str], directories: list[Path]) -> set[str]:
+    """Return the files that patterns match, as far as a SELECT may read them."""
+    readable = [one for one in patterns if _is_below(Path(_directory(_before_wildcards(one))), directories)]
+    if not readable:
+        return set()
+    with closing(_connect(1)) as connection:
+        _lock_down(connection, _granted(readable, directories), None)
+        rows = [connection.execute("SELECT file FROM glob(?)", [one]).fetchall() for one in readable]
+    return {str(file) for part in rows for (file,) in part}
 
 
 @contextmanager
@@ -292,15 +322,23 @@ def _granted(files: Iterable[str], directories: list[Path]) -> tuple[list[str], 
     paths: list[str] = []
     opened: list[str] = []
     for name in files:
-        before = re.split(r"[*?\[{]", name, maxsplit=1)[0]
+        before = _before_wildcards(name)
         path = Path(name)
-        if before != name and _is_below(Path(before.rpartition("/")[0] or "/"), directories):
-            opened.append(before.rpartition("/")[0] or "/")
+        if before != name and _is_below(Path(_directory(before)), directories):
+            opened.append(_directory(before))
         if path.is_absolute() and _is_below(path, directories):
             paths.append(name)
             if not path.is_file():  # a directory of files; one that is missing is looked for as such
                 opened.append(name)
     return paths, opened
+
+
+def _before_wildcards(name: str) -> str:
+    return re.split(r"[*?\[{]", name, maxsplit=1)[0]
+
+
+def _directory(path: str) -> str:
+    return path.rpartition("/")[0] or "/"
 
 
 def _is_below(path: Path, directories: list[Path]) -> bool:

@@ -11,7 +11,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from tinymlops.errors import ConflictError
+from tinymlops.stores._alerts_schema import TAKEN
 from tinymlops.stores._connections_schema import add_connections
+from tinymlops.stores._job_upstreams_schema import add_job_upstreams
 from tinymlops.stores._jobs_schema import add_jobs
 from tinymlops.stores._pages_schema import add_pages
 from tinymlops.stores._streams_schema import add_streams
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 15
+SCHEMA_VERSION = 17
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -133,8 +135,22 @@ def _steps() -> Migrations:
     steps(name="m013_jobs")(add_jobs)
     steps(name="m014_connections")(add_connections)
     steps(name="m015_pages")(add_pages)
+    steps(name="m016_alerts")(_add_taken)
+    steps(name="m017_job_upstreams")(_add_job_upstreams)
 
     return steps
+
+
+def _add_job_upstreams(db: Database) -> None:
+    add_job_upstreams(db)
+    db.conn.create_function(check_of.__name__, -1, lambda *values: check_of(values), deterministic=True)
+    _renew_checksum(db, "job_attempts")
+
+
+def _add_taken(db: Database) -> None:
+    db.execute(TAKEN)
+    db.conn.create_function(check_of.__name__, -1, lambda *values: check_of(values), deterministic=True)
+    _renew_checksum(db, "outbox")
 
 
 def _run(db: Database, statements: Iterable[str]) -> None:

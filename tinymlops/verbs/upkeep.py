@@ -41,15 +41,18 @@ class UpkeepVerbs(OpenWorkspace):
         with progress("copying", bytes_to_read(self._environment)) as advance:
             return backup(self._environment, Path(path), advance=advance)
 
-    def gc(self, *, grace: str | timedelta = "7d") -> Collected:
-        """Remove what nothing needs: files of crashes and of compaction, superseded rebuilds, unused online views.
+    def gc(self, *, grace: str | timedelta = "7d", job_history: str | timedelta = "365d") -> Collected:
+        """Remove what nothing needs: files of crashes and of compaction, superseded rebuilds, unused online views, old job runs.
 
         Args:
             grace: How long a file stays after it was taken out of use, or written and never named.
+            job_history: How long a run of a job stays after it has ended, with its log, and a message after it was sent. The
+                last success of each job stays.
         """
         from tinymlops.features.online.derived import remove_unused
 
-        return remove_unused(self._context(), self.models, grace=parse_duration(grace, name="grace"))
+        kept = parse_duration(job_history, name="job_history")
+        return remove_unused(self._context(), self.models, grace=parse_duration(grace, name="grace"), job_history=kept)
 
     def repair(self) -> list[Covered]:
         """Make the online store, the join images and the search index anew, and return what the store holds of each view.

@@ -13,6 +13,7 @@ from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.data_checks import require_sound
 from tinymlops.features.definitions.definitions import key_of
 from tinymlops.features.definitions.expressions import aggregates_in, feature_of
+from tinymlops.features.definitions.in_place import notes_on_history_only, require_possible
 from tinymlops.features.definitions.nouns import title_of
 from tinymlops.features.definitions.on_demand import check_expressions, inputs_of
 from tinymlops.features.definitions.specs import (
@@ -60,6 +61,7 @@ def check(definitions: Definitions, functions: Functions, *, older: FunctionOf |
     """
     check_terms(definitions.of(TermSpec).values())
     _check_sources(definitions)
+    require_possible(definitions)
     for view in definitions.of(ViewSpec).values():
         _check_view(view, definitions)
     for label in definitions.of(LabelSpec).values():
@@ -69,7 +71,7 @@ def check(definitions: Definitions, functions: Functions, *, older: FunctionOf |
         check_expressions(on_demand, functions[key_of(on_demand)], inputs)
     for spec in definitions.of(CheckSpec).values():
         require_sound(spec, definitions)
-    notes = _notes_on_sources(definitions)
+    notes = _notes_on_sources(definitions) + notes_on_history_only(definitions)
 
     def function_of(request: FeatureRequest) -> Callable[..., Any]:
         if older is not None and request.version is not msgspec.UNSET:

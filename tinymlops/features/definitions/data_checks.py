@@ -9,6 +9,7 @@ from tinymlops.errors import DefinitionError
 from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.about import AboutOptions, about_of
 from tinymlops.features.definitions.expressions import columns_of
+from tinymlops.features.definitions.in_place import refuse_quarantine
 from tinymlops.features.definitions.nouns import FeatureView, Source
 from tinymlops.features.definitions.rules import (
     AnyRule,
@@ -163,6 +164,7 @@ def require_sound(spec: CheckSpec, definitions: Definitions) -> None:
         _require_of_view(spec, where)
         return
     source = definitions.get(SourceSpec, spec.target, used_by=where)
+    refuse_quarantine(spec, definitions, where)
     timed = graph.origin(definitions, source).timestamp is not None
     for rule in spec.rules:
         if isinstance(rule, Fresh | SameDistribution) and not timed:

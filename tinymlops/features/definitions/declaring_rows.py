@@ -46,6 +46,7 @@ class DeclaresRows(Declared):
         connection: str | None = None,
         overlap: str | timedelta | None = None,
         snapshot_deletes: bool = False,
+        store: bool = True,
         known: Literal["observed", "latest"] | None = None,
         was: str | None = None,
         **about: Unpack[AboutOptions],
@@ -74,6 +75,8 @@ class DeclaresRows(Declared):
             overlap: With a connection: how far each read goes back before what the last one saw, for rows whose cursor
                 is not the database's own time; by default "1d".
             snapshot_deletes: With a connection and `id=`: read all ids each time, and store a delete for rows that are gone.
+            store: False for rows that are read where they are, each time, and never copied: SQL over files, or a connection. They
+                have no online features, and `as_of` does not go back in them.
             known: How corrections count where there is no `created`. "observed", the default: a changed row counts from
                 the ingest that brought it, so a correction never rewrites what a past row saw, and the rows that first
                 bring an id count from their event times. "latest": the final version counts, whenever it came.
@@ -92,7 +95,14 @@ class DeclaresRows(Declared):
 
         def declare(function: Callable[P, R]) -> Source[P, R]:
             spec = source_spec(
-                function, options, about, static=static, cursor=cursor, lookback=lookback, database=database
+                function,
+                options,
+                about,
+                static=static,
+                cursor=cursor,
+                lookback=lookback,
+                database=database,
+                store=store,
             )
             return self._add(Source(function, spec, was=None if was is None else check_name(was, "source")), "source")
 

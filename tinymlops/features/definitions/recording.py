@@ -28,6 +28,7 @@ from tinymlops.features.definitions.hints import (
     require_expressions,
     require_table,
 )
+from tinymlops.features.definitions.in_place import read_in_place
 from tinymlops.features.definitions.nouns import Entity, Inputs, Schema
 from tinymlops.features.definitions.source_options import (
     check_pushed,
@@ -57,6 +58,7 @@ def source_spec(
     cursor: str | None,
     lookback: str | timedelta | None,
     database: ConnectionOptions,
+    store: bool,
 ) -> SourceSpec:
     """Return the definition of a source; the arguments are those of `project.source`.
 
@@ -99,9 +101,11 @@ def source_spec(
         query = _sql_of(function, hints["return"], arguments=0)
         spec = msgspec.structs.replace(spec, connection=database.connection, query=query)
         read = connected(spec, database, cursor=cursor, lookback=lookback)
-        return msgspec.structs.replace(spec, known=known_of(spec, options.known), **read)
-    column, span = incremental(spec, cursor=cursor, lookback=lookback)
-    return msgspec.structs.replace(spec, cursor=column, lookback=span, known=known_of(spec, options.known))
+        spec = msgspec.structs.replace(spec, known=known_of(spec, options.known), **read)
+    else:
+        column, span = incremental(spec, cursor=cursor, lookback=lookback)
+        spec = msgspec.structs.replace(spec, cursor=column, lookback=span, known=known_of(spec, options.known))
+    return spec if store else read_in_place(spec, options.known)
 
 
 def transformation_spec(

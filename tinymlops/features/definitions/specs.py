@@ -142,6 +142,13 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True, tag="source", tag_fi
     """What is read of it: the name of a table, or a SELECT in its language."""
     snapshot_deletes: bool | msgspec.UnsetType = msgspec.UNSET
     """Whether each read looks for rows that are no longer there."""
+    store: Literal[False] | msgspec.UnsetType = msgspec.UNSET
+    """False for rows that are read where they are, each time, and never stored."""
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the rows are read where they are, each time, and never stored."""
+        return self.store is False
 
     @property
     def knowledge(self) -> Known:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from tinymlops.connectors.connector import Connector, Read
+    from tinymlops.connectors.connector import Connector, Read, ReadFile
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.specs import SourceSpec
     from tinymlops.records import SourceState
@@ -42,6 +42,8 @@ class Connected(NamedTuple):
     """Every id that is there, where deletions are looked for."""
     cursor: SourceCursor | None
     """What is to be remembered with the rows; None for a source without a cursor."""
+    files: tuple[ReadFile, ...] = ()
+    """The files that they are from, of a source that is read in place."""
 
 
 def connector_for(context: Context, source: SourceSpec) -> Connector:
@@ -94,9 +96,10 @@ def read_connection(
         text=str(source.query),
         cursor=source.cursor,
         since=since,
-        ids=source.id if full or source.snapshot_deletes is True else None,
+        ids=source.id if (full and not source.in_place) or source.snapshot_deletes is True else None,
         zone=source.tz or "UTC",
         times=_times(source),
+        hashes=source.in_place,
     )
     read = connector.read(asked)
     if since is not None and state is not None and set(read.frame.columns) - state.columns.keys():
@@ -113,7 +116,7 @@ def read_connection(
             f"{'all rows' if known is None or known.floor is None else 'from there'} again; {read.hint}"
         )
     frame = _typed(read.frame, source, state)
-    return Connected(frame, read.ids, _next(context, source, frame, read, known))
+    return Connected(frame, read.ids, _next(context, source, frame, read, known), read.files)
 
 
 def _missed(read: pl.Series, there: pl.Series, stored: pl.Series) -> tuple[int | str, ...] | None:

@@ -10,6 +10,7 @@ import polars as pl
 from tinymlops.errors import DefinitionError, NotFoundError, near
 from tinymlops.features.definitions.specs import FeatureRequest
 from tinymlops.features.history.batching import in_batches
+from tinymlops.features.history.kept_reads import KeptRead
 from tinymlops.stores.table_output import written_table
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class DatasetManifest(msgspec.Struct, frozen=True, kw_only=True):
     """`kind:name` to fingerprint of everything it stands on."""
     engines: dict[str, str]
     """Package to version, of those that compute values."""
+    in_place: tuple[KeptRead, ...] = ()
+    """What it read of sources that are read in place."""
 
 
 class SavedDataset:

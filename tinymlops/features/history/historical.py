@@ -28,9 +28,10 @@ from tinymlops.features.definitions.specs import (
     SourceSpec,
     ViewSpec,
 )
+from tinymlops.features.history.in_place import reading_once
 from tinymlops.features.history.prepared import history_from_store
 from tinymlops.features.history.ranges import Range, spine_of_range
-from tinymlops.features.history.stored import known_columns, require_past, state_of
+from tinymlops.features.history.stored import columns_now, require_past
 from tinymlops.frames import give_back, require_no_nulls, times_to_micros, to_polars
 from tinymlops.presence import absent_columns
 
@@ -102,9 +103,25 @@ def get_historical_features(
         DefinitionError: If the views of a range have different keys.
     """
     requests, past = parse_features(context, asked), require_past(context, as_of)
-    if isinstance(spine, Range):
-        past = context.environment.database.sequence() if past is None else past
-        spine = spine_of_range(context, requests, spine, timestamp=timestamp, as_of=past)
+    with reading_once() as operation:
+        if isinstance(spine, Range):
+            if past is None:
+                past = context.environment.database.sequence()
+                operation.as_of.add(past)
+            spine = spine_of_range(context, requests, spine, timestamp=timestamp, as_of=past)
+        return _with_features(context, spine, requests, timestamp=timestamp, tz=tz, details=details, past=past)
+
+
+def _with_features(
+    context: Context,
+    spine: Frame,
+    requests: Sequence[FeatureRequest],
+    *,
+    timestamp: str,
+    tz: str | None,
+    details: bool,
+    past: int | None,
+) -> Frame:
     rows = to_polars(spine)
     time = spine_times(rows, timestamp, tz=tz)
     absent = absent_columns(spine)
@@ -312,7 +329,7 @@ def key_types(context: Context, asked: Asked) -> dict[str, str]:
         entity, source = definitions.get(EntitySpec, view.entity), definitions.get(SourceSpec, view.source)
         names = definitions.key_columns(entity, source)
         origin = graph.origin(definitions, source)
-        known = known_columns(origin, state_of(context, origin.name))
+        known = columns_now(context.with_definitions(definitions), origin)
         found = zip(request.on or entity.key, names, strict=True)
         types |= {column: known[name] for column, name in found if name in known}
     return types

@@ -112,8 +112,8 @@ def _changed(asked: _Asked, origin: SourceSpec, rows: pl.DataFrame, as_of: int) 
             return 0
         latest = msgspec.structs.replace(origin, known=msgspec.UNSET)
         return asked.differing(rows.with_columns(pl.lit(None, pl.Int64).alias("__created")), latest)
-    if origin.id is None or origin.timestamp is None or origin.inputs:
-        return 0
+    if origin.id is None or origin.timestamp is None or origin.inputs or origin.in_place:
+        return 0  # of rows in place nobody saw a change
     observed = msgspec.structs.replace(origin, known="observed")
     view = asked.context.definitions.get(ViewSpec, asked.request.view)
     every = [observed if spec is origin else spec for spec in asked.context.definitions.all]
@@ -124,8 +124,8 @@ def _changed(asked: _Asked, origin: SourceSpec, rows: pl.DataFrame, as_of: int) 
 def _committed_after(asked: _Asked, origin: SourceSpec, rows: pl.DataFrame) -> int:
     """Count the cells that would change if each row counted from its commit at the earliest."""
     time = asked.time
-    if origin.via == "push" or origin.timestamp is None or not rows.height or not time.size:
-        return 0  # a pushed row counts from its commit
+    if origin.via == "push" or origin.timestamp is None or not rows.height or not time.size or origin.in_place:
+        return 0  # a pushed row counts from its commit, and rows in place have none
     database = asked.context.environment.database
     commits = pl.Series(Commits(database, place_of(database, origin.name)).times_of(rows["__sequence"]))
     if commits.max() <= int(time.min()):  # type: ignore[operator]  # there are rows

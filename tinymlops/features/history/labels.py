@@ -95,7 +95,9 @@ def complete_until(context: Context, label: LabelSpec, *, as_of: int | None = No
     """
     bases = graph.base_sources(context.definitions, label.source)
     for name in bases:
-        known_columns(context.definitions.get(SourceSpec, name), state_of(context, name))
+        source = context.definitions.get(SourceSpec, name)
+        if not source.in_place:
+            known_columns(source, state_of(context, name))
     known = [
         _said_or_seen(context, name, as_of) for name in bases if context.definitions.get(SourceSpec, name).timestamp
     ]
@@ -111,7 +113,7 @@ def _said_or_seen(context: Context, source: str, as_of: int | None) -> int | Non
     database = context.environment.database
     until = database.sequence() if as_of is None else as_of
     said = said_complete_until(database, place_of(database, source), up_to=until)
-    if said is not None:
+    if said is not None and not context.definitions.get(SourceSpec, source).in_place:
         return said
     newest = newest_progress(context, source, as_of=as_of)
     return None if newest is None else min(newest, context.now())

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from tinymlops.errors import DataError, near
 from tinymlops.features.compute.arranged import Array, History, arrange_rows, history_of, key_columns
 from tinymlops.features.definitions import graph, specs
 from tinymlops.features.definitions.expressions import columns_of
@@ -74,7 +75,19 @@ def history_from_store(
         if _has_all_by(context, source, as_of):  # even so: no later row can be in the image
             return _opened(tables, origin, key, spine_keys)
     rows = stored_rows(context, source.name, as_of=as_of, role=_role(outcome=outcome))
+    if origin.in_place:
+        _require_columns(rows, source, columns)
     return history_of(rows, origin, key, spine_keys, outcome=outcome)
+
+
+def _require_columns(rows: pl.DataFrame, source: SourceSpec, columns: Collection[str]) -> None:
+    """Refuse rows that lack a column: what is read in place may have changed since `apply` looked at it."""
+    missing = sorted({*columns} - {*rows.columns})
+    if missing:
+        raise DataError(
+            f"source {source.name!r} has no column {missing[0]!r} where it is read now, which features or a label read",
+            hint=near(missing[0], [name for name in rows.columns if not name.startswith("__")]),
+        )
 
 
 def _role(*, outcome: bool) -> Role:

@@ -8,6 +8,8 @@ import msgspec
 
 from tinymlops.errors import NotFoundError, near
 from tinymlops.features.context import definitions_of
+from tinymlops.features.history.in_place import reading_once
+from tinymlops.features.history.kept_reads import changed_since, require_unchanged
 from tinymlops.features.history.training_sets import TrainingData, engine_versions, read_manifest, rebuild
 from tinymlops.records import TrainingSetBuild
 from tinymlops.registry.catalog import Catalog
@@ -32,9 +34,11 @@ class VerifiedBuild(msgspec.Struct, frozen=True):
     fingerprint: str
     """The recorded fingerprint."""
     rebuilt: str
-    """The fingerprint of the new build."""
+    """The fingerprint of the new build; empty if what it read in place has changed."""
     engines: dict[str, tuple[str, str]]
     """Package to its version then and now, if they differ."""
+    changed: list[str] = []
+    """What it read in place and is not there as it was, such as "orders/3.parquet changed"; it is not built again then."""
 
     @property
     def same(self) -> bool:
@@ -43,6 +47,8 @@ class VerifiedBuild(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         verdict = "the same" if self.same else f"NOT THE SAME, now {self.rebuilt[:12]}"
+        if self.changed:
+            verdict = f"CANNOT BE BUILT AGAIN: {'; '.join(self.changed)}"
         engines = ", ".join(f"{name} {then} -> {now}" for name, (then, now) in self.engines.items())
         return (
             f"<training set {self.training_set} {self.build_id[:8]}: {self.rows:,} rows at Q={self.sequence}, "
@@ -85,9 +91,13 @@ def reproduce(context: Context, record: TrainingSetBuild) -> TrainingData:
     Raises:
         DefinitionError: If Python code that it depends on has changed or is gone.
         NotFoundError: If rows that it read are no longer kept.
+        DataError: If what it read in place is not there as it was.
     """
     manifest = read_manifest(context, record)
-    return rebuild(built_with(context, manifest), record, manifest.recipe, manifest.definitions)
+    pinned = built_with(context, manifest)
+    with reading_once(record.sequence):
+        require_unchanged(pinned, manifest.in_place, f"training set {record.name} {record.id[:8]}")
+        return rebuild(pinned, record, manifest.recipe, manifest.definitions)
 
 
 def built_with(context: Context, manifest: BuildManifest) -> Context:
@@ -107,13 +117,18 @@ def verify_build(context: Context, reference: str) -> VerifiedBuild:
         reference: As for `find_build`.
     """
     record = find_build(context, reference)
-    then, now = read_manifest(context, record).engines, engine_versions()
+    manifest, now = read_manifest(context, record), engine_versions()
+    then, pinned = manifest.engines, built_with(context, manifest)
+    with reading_once(record.sequence):
+        changed = changed_since(pinned, manifest.in_place)
+        rebuilt = "" if changed else rebuild(pinned, record, manifest.recipe, manifest.definitions).fingerprint
     return VerifiedBuild(
         training_set=record.name,
         build_id=record.id,
         sequence=record.sequence,
         rows=record.rows,
         fingerprint=record.fingerprint,
-        rebuilt=reproduce(context, record).fingerprint,
+        rebuilt=rebuilt,
+        changed=changed,
         engines={name: (then.get(name, "none"), now[name]) for name in now if then.get(name) != now[name]},
     )

@@ -18,6 +18,8 @@ from tinymlops.features.history.batching import in_batches
 from tinymlops.features.history.content import table_hash
 from tinymlops.features.history.dataset_rows import PROTOCOL, DatasetManifest, PartContent, SavedDataset
 from tinymlops.features.history.historical import features_for, parse_features, require_present
+from tinymlops.features.history.in_place import reading_once
+from tinymlops.features.history.kept_reads import KeptRead, changed_since, kept_reads
 from tinymlops.features.history.stored import require_past
 from tinymlops.features.history.training_sets import engine_versions
 from tinymlops.features.join.tables import InMemory, open_table
@@ -57,11 +59,13 @@ class VerifiedDataset(msgspec.Struct, frozen=True):
     fingerprint: str
     """As it was recorded."""
     rebuilt: str
-    """As it came out again."""
+    """As it came out again; empty if what it read in place has changed."""
     differing: dict[str, int]
     """Feature to how many of its cells are others now, of those that have any."""
     engines: dict[str, tuple[str, str]]
     """Package to its version then and now, of those that differ."""
+    changed: list[str] = []
+    """What it read in place and is not there as it was; it is not computed again then."""
 
     @property
     def same(self) -> bool:
@@ -70,6 +74,8 @@ class VerifiedDataset(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         verdict = "the same" if self.same else f"NOT THE SAME, now {self.rebuilt[:12]}"
+        if self.changed:
+            verdict = f"CANNOT BE COMPUTED AGAIN: {'; '.join(self.changed)}"
         cells = ", ".join(f"{name} {count:,}" for name, count in self.differing.items())
         return (
             f"<dataset {self.dataset} {self.id[:8]}: {self.rows:,} rows at Q={self.sequence}, {self.fingerprint[:12]} "
@@ -162,6 +168,7 @@ def save_dataset(
     absent = {} if isinstance(spine, str | Path) else absent_columns(spine)
     if absent:
         require_present(context, requests, absent)
+    told = past is not None
     past = context.environment.database.sequence() if past is None else past
     check_name(name, "dataset")
     table = open_table(spine)
@@ -172,11 +179,15 @@ def save_dataset(
         )
     frames = [table.frame] if isinstance(table, InMemory) else table.batches([*table.schema])
     made = _Saving(context, requests, timestamp, tz, past)
-    with progress("saving", table.height) as advance:
+    with (
+        reading_once(*(() if told else (past,)), hashes=True) as operation,
+        progress("saving", table.height) as advance,
+    ):
         for frame in in_batches(frames, _PART_ROWS):
             made.add(frame)
             advance(frame.height)
-    return made.recorded(name)
+        kept = kept_reads(operation)
+    return made.recorded(name, kept)
 
 
 class _Saving:
@@ -213,7 +224,7 @@ class _Saving:
         self._bytes += published.bytes
         self._parts.append(PartContent(sha256=published.sha256, content=content, rows=frame.height))
 
-    def recorded(self, name: str) -> SavedDataset:
+    def recorded(self, name: str, kept: tuple[KeptRead, ...]) -> SavedDataset:
         """Publish the manifest and record the dataset."""
         context = self._context
         blobs = context.environment.blobs
@@ -229,6 +240,7 @@ class _Saving:
             fingerprint=_fingerprint(self._parts),
             definitions=graph.features_stand_on(context.definitions, self._requests),
             engines=engine_versions(),
+            in_place=kept,
         )
         with context.scope.publishing():
             if not all(blobs.exists(part.sha256) for part in self._parts):
@@ -303,9 +315,28 @@ def _verified(context: Context, record: Dataset) -> VerifiedDataset:
         catalog.built_with(built), catalog.variants_in(built), places=context.definitions.places
     )
     pinned = context.with_definitions(definitions)
+    with reading_once(manifest.sequence):
+        changed = changed_since(pinned, manifest.in_place)
+        rebuilt, differing = ("", dict[str, int]()) if changed else _computed_again(pinned, record, manifest)
+    then, now = manifest.engines, engine_versions()
+    return VerifiedDataset(
+        dataset=record.name,
+        id=record.id,
+        sequence=record.sequence,
+        rows=record.rows,
+        fingerprint=record.fingerprint,
+        rebuilt=rebuilt,
+        differing=differing,
+        engines={name: (then.get(name, "none"), now[name]) for name in now if then.get(name) != now[name]},
+        changed=changed,
+    )
+
+
+def _computed_again(pinned: Context, record: Dataset, manifest: DatasetManifest) -> tuple[str, dict[str, int]]:
+    """Return the fingerprint of a dataset that is computed again, and feature to how many of its cells differ."""
     differing: dict[str, int] = {}
     parts = []
-    frames = SavedDataset(record, manifest, context.environment.blobs.path).parts()
+    frames = SavedDataset(record, manifest, pinned.environment.blobs.path).parts()
     for part, frame in zip(manifest.parts, frames, strict=True):
         found = _features(
             pinned,
@@ -322,17 +353,7 @@ def _verified(context: Context, record: Dataset) -> VerifiedDataset:
                 count = _cells_that_differ(frame[name], column)
                 if count:
                     differing[name] = differing.get(name, 0) + count
-    then, now = manifest.engines, engine_versions()
-    return VerifiedDataset(
-        dataset=record.name,
-        id=record.id,
-        sequence=record.sequence,
-        rows=record.rows,
-        fingerprint=record.fingerprint,
-        rebuilt=_fingerprint(parts),
-        differing=differing,
-        engines={name: (then.get(name, "none"), now[name]) for name in now if then.get(name) != now[name]},
-    )
+    return _fingerprint(parts), differing
 
 
 def _cells_that_differ(before: pl.Series, after: pl.Series) -> int:

@@ -10,7 +10,9 @@ from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.specs import SourceSpec
 from tinymlops.features.history.corrections import Commits, with_observed_times
 from tinymlops.features.history.generations import place_of, span_of
+from tinymlops.features.history.in_place import columns_in_place, read_in_place
 from tinymlops.features.history.payloads import read_pushed
+from tinymlops.features.history.row_order import own_schema
 from tinymlops.features.history.source_times import times_of
 from tinymlops.features.history.sources import SYSTEM, run_transformation
 from tinymlops.records import PushedRow, Segment, SourceState
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Rebuilt",
+    "columns_now",
     "current_rows",
     "final_versions",
     "known_columns",
@@ -82,6 +85,8 @@ def stored_rows(
     source = context.definitions.get(SourceSpec, name)
     if source.row_wise:
         return _row_wise(context, source, after=after, as_of=as_of, role=role)
+    if source.in_place:
+        return _in_place(context, source, columns, as_of=as_of, role=role)
     part = _Part(context, source, as_of)
     known = part.columns()
     dated = source.timestamp if role == "spine" and source.timestamp and _spans(known[source.timestamp]) else None
@@ -96,6 +101,16 @@ def stored_rows(
     rows = part.as_known(rows)
     if dated is not None:
         rows = rows.with_columns(times_of(rows[dated], source, role=role).alias("__event"))
+    return rows if columns is None else rows.select(*columns, *SYSTEM)
+
+
+def _in_place(
+    context: Context, source: SourceSpec, columns: list[str] | None, *, as_of: int | None, role: Role
+) -> pl.DataFrame:
+    rows = read_in_place(context, source, as_of=as_of).rows
+    rows = _together([rows], own_schema(rows), None)
+    if role == "spine" and source.timestamp is not None:
+        rows = rows.with_columns(times_of(rows[source.timestamp], source, role=role).alias("__event"))
     return rows if columns is None else rows.select(*columns, *SYSTEM)
 
 
@@ -255,9 +270,27 @@ def since_of(context: Context, source: SourceSpec) -> datetime | None:
 
 
 def state_of(context: Context, name: str) -> SourceState | None:
-    """Return the state of a source's rows; None if it has none."""
+    """Return the state of a source's stored rows; None if it has none, or is read in place, whatever was stored before."""
+    if _is_in_place(context, name):
+        return None
     database = context.environment.database
     return database.get(SourceState, source=place_of(database, name))
+
+
+def columns_now(context: Context, source: SourceSpec) -> dict[str, str]:
+    """Return the columns that a source's rows have now, and their dtypes, as `known_columns` does.
+
+    Raises:
+        NotFoundError: If the source was never ingested.
+    """
+    return (
+        columns_in_place(context, source) if source.in_place else known_columns(source, state_of(context, source.name))
+    )
+
+
+def _is_in_place(context: Context, name: str) -> bool:
+    source = context.definitions.of(SourceSpec).get(name)
+    return source is not None and source.in_place
 
 
 def known_columns(source: SourceSpec, state: SourceState | None, *, as_of: int | None = None) -> dict[str, str]:
@@ -283,7 +316,9 @@ def known_columns(source: SourceSpec, state: SourceState | None, *, as_of: int |
 
 
 def live_segments(context: Context, name: str) -> list[Segment]:
-    """Return the segments that hold a source's current rows, oldest first."""
+    """Return the segments that hold a source's current rows, oldest first; none of one that is read in place."""
+    if _is_in_place(context, name):
+        return []
     database = context.environment.database
     return database.list(Segment, where={"source": place_of(database, name), "dead_at": None}, order="id")
 
@@ -296,6 +331,8 @@ def segments_of(context: Context, source: SourceSpec, *, as_of: int | None = Non
         source: The definition.
         as_of: As of this sequence; None for now.
     """
+    if source.in_place:
+        return []
     database = context.environment.database
     place = place_of(database, source.name)
     span = span_of(database, source, place, database.get(SourceState, source=place), as_of=as_of)
@@ -329,9 +366,11 @@ def newest_rebuild(context: Context, name: str, *, as_of: int | None = None) -> 
 def newest_sequence(context: Context, name: str) -> int | None:
     """Return the greatest sequence of a source's rows: 0 if it has none, None if it was never ingested.
 
-    A row-wise transformation has its input's rows.
+    A row-wise transformation has its input's rows. Those that are read in place have none of the workspace's sequences.
     """
     source = graph.origin(context.definitions, context.definitions.get(SourceSpec, name))
+    if source.in_place:
+        return 0
     database = context.environment.database
     place = place_of(database, source.name)
     if source.via != "push" and database.get(SourceState, source=place) is None:
@@ -350,6 +389,10 @@ def newest_progress(context: Context, name: str, *, as_of: int | None = None) ->
 
     bound = _GREATEST if as_of is None else as_of
     source = context.definitions.get(SourceSpec, name)
+    if source.in_place:
+        dated = read_in_place(context, source, as_of=as_of).rows["__event"]
+        last: Any = dated.filter(dated <= context.now()).max()
+        return None if last is None else int(last)
     database = context.environment.database
     place = place_of(database, name)
     span = span_of(database, source, place, database.get(SourceState, source=place), as_of=as_of)

@@ -21,6 +21,8 @@ from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, OnDemand
 from tinymlops.features.history.content import table_hash
 from tinymlops.features.history.ended import Ended, ended_views
 from tinymlops.features.history.historical import features_for, request_by_number
+from tinymlops.features.history.in_place import reading_once
+from tinymlops.features.history.kept_reads import KeptRead, kept_reads
 from tinymlops.features.history.knowledge_report import Knowledge, knowledge_of
 from tinymlops.features.history.labels import complete_until, outcomes_of
 from tinymlops.features.history.spines import spine_of
@@ -188,6 +190,8 @@ class BuildManifest(msgspec.Struct, frozen=True, kw_only=True):
     report: BuildReport
     engines: dict[str, str]
     """The packages that compute values, to their versions."""
+    in_place: tuple[KeptRead, ...] = ()
+    """What it read of sources that are read in place."""
 
 
 def build(
@@ -218,6 +222,22 @@ def build(
     label = context.definitions.get(LabelSpec, spec.label)
     past = require_past(context, as_of)
     sequence = context.environment.database.sequence() if past is None else past
+    now = () if past is not None else (sequence,)
+    with reading_once(*now, hashes=True) as operation:
+        made = _by_recipe(context, spec, label, sequence, test_from=test_from, immature=immature)
+        kept = kept_reads(operation)
+    return made.as_data(_record(context, made, kept))
+
+
+def _by_recipe(
+    context: Context,
+    spec: TrainingSetSpec,
+    label: LabelSpec,
+    sequence: int,
+    *,
+    test_from: datetime | date | str | None,
+    immature: Immature,
+) -> _Made:
     recipe = Recipe(
         training_set=_by_number(context, spec),
         sequence=sequence,
@@ -228,8 +248,7 @@ def build(
         immature=immature,
         fields_as_known=True,
     )
-    made = _made(context, recipe, graph.stands_on(context.definitions, spec))
-    return made.as_data(_record(context, made))
+    return _made(context, recipe, graph.stands_on(context.definitions, spec))
 
 
 def _require_enabled(context: Context, training_set: TrainingSetSpec) -> None:
@@ -464,7 +483,7 @@ def _request_fields(context: Context, spec: TrainingSetSpec, spine: pl.DataFrame
     return [RequestField(name, dtype_name(spine.schema[name]), role) for name, role in roles.items()]
 
 
-def _record(context: Context, made: _Made) -> TrainingSetBuild:
+def _record(context: Context, made: _Made, kept: tuple[KeptRead, ...]) -> TrainingSetBuild:
     """Publish the build's manifest and record the build."""
     environment, recipe, report = context.environment, made.recipe, made.parts.report
     manifest = BuildManifest(
@@ -474,6 +493,7 @@ def _record(context: Context, made: _Made) -> TrainingSetBuild:
         signature=made.signature,
         report=report,
         engines=engine_versions(),
+        in_place=kept,
     )
     # No `gc` may run between the manifest and its row.
     with environment.gc_lock.shared(deadline=_PATIENCE):

@@ -14,9 +14,10 @@ import polars as pl
 
 from tinymlops._widening import widened
 from tinymlops.errors import ConflictError
+from tinymlops.features.history.moves import marked, with_moves
+from tinymlops.features.history.row_order import HASHES, SEEDS, in_order, own_schema, row_hashes
 from tinymlops.features.history.source_times import times_of
 from tinymlops.kernels.matching import unmatched
-from tinymlops.schema import schema_of
 from tinymlops.times import from_micros
 
 if TYPE_CHECKING:
@@ -37,8 +38,6 @@ __all__ = [
     "split_known",
 ]
 
-_SEEDS = (0x7D1, 0x2013)
-_HASHES = [f"__h{i}" for i in range(len(_SEEDS))]
 LEAP = 86_400_000_000
 """Microseconds that the clock may be behind a version's commit: enough for a wrong hour or zone, not for a wrong date."""
 
@@ -115,7 +114,7 @@ def compared(
     corrected = rows.join(touched, on=source.id, how="semi").height
     if not whole:
         touched = _maybe_moved(touched, rows, source.id, keys)
-    rows = _with_moves(rows, touched, history.stored, frame, source, keys, whole=whole)
+    rows = with_moves(rows, touched[source.id], lambda: _at(history.stored, touched, frame), source, keys, whole=whole)
     gone = None if present is None else _vanished(latest, versions, history, present, frame, source, now)
     deleted = 0 if gone is None else gone.height
     if gone is not None and deleted:
@@ -136,7 +135,7 @@ def split_known(
     left = frame.with_row_index("__place")
     for number in reversed(range(len(epochs))):
         old = versions.filter(pl.col("__epoch") == number)
-        new = _hashes(left, [*epochs[number].columns, "__deleted"])
+        new = row_hashes(left, [*epochs[number].columns, "__deleted"])
         unread.append(old.filter(_unmatched(old, new)).select("__sequence"))
         left = left.filter(_unmatched(new, old))
     known = frame.with_row_index("__place").join(left, on="__place", how="anti", maintain_order="left").drop("__place")
@@ -151,40 +150,7 @@ def first(frame: pl.DataFrame, source: SourceSpec, *, keys: Sequence[str] = (), 
     """Return the changes of the first read of a source: all its rows; the arguments are those of `compared`."""
     if source.id is None:
         return Changes(frame)
-    nothing = frame.clear().select(source.id)
-    return Changes(_with_moves(frame, nothing, lambda: iter(()), frame, source, keys, whole=whole))
-
-
-def own_schema(frame: pl.DataFrame) -> dict[str, str]:
-    """Return the user's columns and their dtypes."""
-    return {name: dtype for name, dtype in schema_of(frame).items() if not name.startswith("__")}
-
-
-def in_order(rows: pl.DataFrame, *, after: pl.DataFrame | None = None) -> pl.DataFrame:
-    """Sort rows in the order of their sequence: event time, created time, deletes last, then their content.
-
-    Args:
-        rows: Rows with their times; a row taken back because its key changed, `__moved`, comes before the new row.
-        after: Rows that come first, in their present order.
-    """
-    keys = rows.select(name for name in ("__event", "__created") if rows[name].null_count() < rows.height)
-    if not keys.width:
-        keys = pl.DataFrame({"__event": pl.Series([None]).new_from_index(0, rows.height)})
-    order = keys.select(pl.arg_sort_by(keys.columns, nulls_last=False, maintain_order=True)).to_series()
-    ordered = keys[order]
-    as_before = pl.all_horizontal(pl.all().eq_missing(pl.all().shift(1))) & (pl.int_range(pl.len()) > 0)
-    same = ordered.select(as_before).to_series()
-    tied = (same | same.shift(-1, fill_value=False)).arg_true()
-    if len(tied):  # the content matters only for these
-        moved = pl.col("__moved").fill_null(value=False) if "__moved" in rows.columns else pl.lit(value=False)
-        among = rows[order[tied]].with_columns(rank=pl.when(moved).then(0).when("__deleted").then(2).otherwise(1))
-        among = _hashes(among, sorted(own_schema(rows))).with_columns(run=(~same).cum_sum()[tied], rank=among["rank"])
-        decided = among.select(pl.arg_sort_by("run", "rank", *_HASHES, maintain_order=True)).to_series()
-        order = order.scatter(tied, order[tied][decided])
-    rows = rows[order].drop("__moved", strict=False)
-    if after is not None and after.height:
-        rows = pl.concat([after, rows], how="diagonal")
-    return rows.with_columns(pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias("__ordinal"))
+    return Changes(with_moves(frame, frame[source.id].clear(), frame.clear, source, keys, whole=whole))
 
 
 def require_clock(since: int, now: int, identifier: object, source: str) -> None:
@@ -247,7 +213,7 @@ def _version(
             until = epochs[number + 1].after if number + 1 < len(epochs) else None
             bound = pl.col("__sequence") > epoch.after if number else pl.lit(value=True)
             part = batch.filter(bound if until is None else bound & (pl.col("__sequence") <= until))
-        hashes = _hashes(part, [*epoch.columns, "__deleted"]).with_columns(pl.lit(number, pl.UInt8).alias("__epoch"))
+        hashes = row_hashes(part, [*epoch.columns, "__deleted"]).with_columns(pl.lit(number, pl.UInt8).alias("__epoch"))
         parts.append(hashes.with_columns(part.select(kept)))
     return pl.concat(parts)
 
@@ -284,7 +250,7 @@ def _fresh(frame: pl.DataFrame, versions: pl.DataFrame, epochs: Sequence[_Epoch]
     left, incomplete = frame, 0
     for number in reversed(range(len(epochs))):
         epoch = epochs[number]
-        new = _hashes(left, [*epoch.columns, "__deleted"])
+        new = row_hashes(left, [*epoch.columns, "__deleted"])
         old = versions if len(epochs) == 1 else versions.filter(pl.col("__epoch") == number)
         missing = _unmatched(new, old)
         if epoch.lacks:
@@ -301,7 +267,7 @@ def _unmatched_in_time(frame: pl.DataFrame, versions: pl.DataFrame, epochs: Sequ
     count = 0
     for number, epoch in enumerate(epochs):
         old = inside.filter(pl.col("__epoch") == number)
-        count += int(_unmatched(old, _hashes(frame, [*epoch.columns, "__deleted"])).sum())
+        count += int(_unmatched(old, row_hashes(frame, [*epoch.columns, "__deleted"])).sum())
     return count
 
 
@@ -348,7 +314,7 @@ def _known_from(rows: pl.DataFrame, since: pl.DataFrame, source: SourceSpec, now
 
 
 def _of_keys(frame: pl.DataFrame, keys: Sequence[str]) -> pl.Series:
-    return frame.select(keys).hash_rows(_SEEDS[0]).alias("__key")
+    return frame.select(keys).hash_rows(SEEDS[0]).alias("__key")
 
 
 def _maybe_moved(touched: pl.DataFrame, rows: pl.DataFrame, ids: str, keys: Sequence[str]) -> pl.DataFrame:
@@ -357,51 +323,6 @@ def _maybe_moved(touched: pl.DataFrame, rows: pl.DataFrame, ids: str, keys: Sequ
         return touched.clear()
     now = rows.select(ids, _of_keys(rows, keys))
     return touched.join(now, on=[ids, "__key"], how="anti") if now[ids].n_unique() == now.height else touched
-
-
-def _with_moves(
-    rows: pl.DataFrame,
-    touched: pl.DataFrame,
-    stored: Stored,
-    frame: pl.DataFrame,
-    source: SourceSpec,
-    keys: Sequence[str],
-    *,
-    whole: bool,
-) -> pl.DataFrame:
-    """Take events back under a key that the new version no longer has.
-
-    The version before is taken back, unchanged except for the new one's event and created time: so it ends where the new
-    one begins, in every mode of `known=`.
-    """
-    assert source.id is not None, "asked of rows with ids"
-    keys = [name for name in keys if name in rows.columns]
-    if not (keys or whole) or (not touched.height and rows[source.id].n_unique() == rows.height):
-        return rows
-    again = pl.col(source.id).is_duplicated() | pl.col(source.id).is_in(touched[source.id].implode())
-    later = rows.filter(again & pl.col(source.id).is_not_null())
-    if not later.height:
-        return rows
-    before = _at(stored, touched, frame) if touched.height else rows.clear()
-    chains = pl.concat([before.with_columns(__new=False), later.with_columns(__new=True)], how="diagonal")
-    order = (source.id, "__new", "__created", "__event")
-    chains = chains.sort(order, nulls_last=False, maintain_order=True)
-    earlier = chains.shift(1)
-    follows = chains[source.id].eq_missing(earlier[source.id]) & chains["__new"]
-    follows &= ~earlier["__deleted"].fill_null(value=True)
-    if not whole:
-        differs = pl.DataFrame([chains[name].ne_missing(earlier[name]) for name in keys])
-        follows &= differs.select(pl.any_horizontal(pl.all())).to_series()
-    if not follows.any():
-        return rows
-    times = {source.timestamp, source.created, source.delay_column} - {None}
-    moves = earlier.filter(follows).with_columns(
-        *chains.filter(follows).select(*times, "__event", "__created").get_columns(),
-        pl.lit(value=True).alias("__deleted"),
-        pl.lit(value=True).alias("__moved"),
-    )
-    moves = _marked(moves).select(*rows.columns, "__moved")
-    return pl.concat([rows.with_columns(pl.lit(value=False).alias("__moved")), moves])
 
 
 def _at(stored: Stored, versions: pl.DataFrame, frame: pl.DataFrame) -> pl.DataFrame:
@@ -426,7 +347,7 @@ def _vanished(
     missing = latest.filter(~pl.col("__deleted")).join(here, on=source.id, how="anti")
     if not missing.height:
         return None
-    gone = _marked(_at(history.stored, missing, frame).with_columns(pl.lit(value=True).alias("__deleted")))
+    gone = marked(_at(history.stored, missing, frame).with_columns(pl.lit(value=True).alias("__deleted")))
     if source.created is not None:
         known = pl.max_horizontal(pl.lit(now, pl.Int64), pl.col("__created") + 1)
         return gone.with_columns(known.alias("__created")).drop("__sequence")
@@ -434,21 +355,8 @@ def _vanished(
     return _known_from(gone.drop("__sequence"), since, source, now)
 
 
-def _marked(rows: pl.DataFrame) -> pl.DataFrame:
-    """Mark deletes in the user's column too, if there is one."""
-    if rows.schema.get("deleted") == pl.Boolean:
-        return rows.with_columns(pl.lit(value=True).alias("deleted"))
-    return rows
-
-
 def _unmatched(new: pl.DataFrame, old: pl.DataFrame) -> pl.Series:
     """Return which rows history does not hold, or does not hold as often."""
     if not old.height:  # as of a small read of new ids
         return pl.Series([True]).new_from_index(0, new.height)
-    return pl.Series(unmatched(*(frame[name].to_numpy() for frame in (new, old) for name in _HASHES)))
-
-
-def _hashes(frame: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
-    """Return a 128-bit hash of each row; only ever compared within this process."""
-    values = frame.select(columns)
-    return pl.DataFrame([values.hash_rows(seed).alias(name) for name, seed in zip(_HASHES, _SEEDS, strict=True)])
+    return pl.Series(unmatched(*(frame[name].to_numpy() for frame in (new, old) for name in HASHES)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import polars as pl
 
 from tinymlops._widening import widened
-from tinymlops.errors import ConflictError
+from tinymlops.errors import ConflictError, DataError
 from tinymlops.features.definitions import graph
 from tinymlops.features.history.connected import read_connection
 from tinymlops.features.history.sources import read_source, with_times
@@ -95,6 +95,11 @@ def take_released(context: Context, source: SourceSpec, rows: pl.DataFrame, sett
         ConflictError: If somebody else released or dropped them, they would take the place of newer versions, or others keep
             storing rows.
     """
+    if source.in_place:
+        raise DataError(
+            f"source {source.name!r} is read in place by now (store=False), and nothing of it is stored",
+            hint="drop them: ws.checks.drop, or tinymlops checks drop; or leave store=False out, apply, and release them then",
+        )
     begun = time.perf_counter()
     read = _Read(with_times(storable(rows, source), source), settling=settling)
     for _ in range(_ATTEMPTS):

@@ -85,7 +85,15 @@ def _chosen(context: Context, names: Sequence[str]) -> list[SourceSpec]:
     """Return the sources to read: of the named ones, or of all that are not pushed, those that have no inputs."""
     named = [context.definitions.get(specs.SourceSpec, name) for name in names]
     every = context.definitions.of(specs.SourceSpec).values()
-    return [spec for spec in named or every if not spec.inputs and (named or spec.via != "push")]
+    for spec in named:
+        if spec.in_place:
+            raise DataError(
+                f"source {spec.name!r} is read in place (store=False): there is nothing to ingest",
+                hint="read it: ws.get_historical_features; to store it, leave store=False out and apply",
+            )
+    return [
+        spec for spec in named or every if not spec.inputs and (named or (spec.via != "push" and not spec.in_place))
+    ]
 
 
 def _follow(context: Context) -> None:

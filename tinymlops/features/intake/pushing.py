@@ -217,7 +217,10 @@ def pushed_source(context: Context, name: str) -> SourceSpec:
     source = context.definitions.get(SourceSpec, name)
     if source.via != "push":
         raise DataError(
-            f"source {name!r} takes no pushes: its rows come by {'transformation' if source.inputs else 'ingest'}",
+            f"source {name!r} takes no pushes: its rows "
+            + (
+                "are read in place" if source.in_place else f"come by {'transformation' if source.inputs else 'ingest'}"
+            ),
             hint="declare it with a schema: def name() -> tm.Schema",
         )
     return source

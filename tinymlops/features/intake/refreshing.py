@@ -12,6 +12,7 @@ import msgspec
 from tinymlops.errors import ConflictError
 from tinymlops.features.definitions import graph, specs
 from tinymlops.features.definitions.applied import require_applied
+from tinymlops.features.definitions.in_place import in_place_under, require_online
 from tinymlops.features.definitions.nouns import requests_of, title_of
 from tinymlops.features.definitions.specs import FeatureRequest, SourceSpec, ViewSpec
 from tinymlops.features.intake.followers import follow
@@ -48,9 +49,11 @@ def refresh(context: Context, views: Sequence[FeatureView[..., object] | Feature
     """
     requests = [_request_for(context, view) for view in views]
     if not requests:
-        requests = [FeatureRequest(view=name) for name in context.definitions.of(ViewSpec)] + pinned_versions(context)
+        requests = _all_online(context) + pinned_versions(context)
     readers = [context.for_request(request) for request in requests]
     chosen = [reader.definitions.get(ViewSpec, one.view) for reader, one in zip(readers, requests, strict=True)]
+    for reader, view in zip(readers, chosen, strict=True):
+        require_online(reader.definitions, view)
     with _alone(context):
         for source in _rebuilt_under(context, readers, chosen):
             recompute(context, source)
@@ -62,6 +65,13 @@ def refresh(context: Context, views: Sequence[FeatureView[..., object] | Feature
             for _ in as_completed(parts):
                 advance(1)
         return [_titled(request, part.result()) for request, part in zip(requests, parts, strict=True)]
+
+
+def _all_online(context: Context) -> list[FeatureRequest]:
+    """Return every view in force that can be online; if none can, those that cannot, to be refused."""
+    views = context.definitions.of(ViewSpec).values()
+    online = [view for view in views if not in_place_under(context.definitions, view.source)]
+    return [FeatureRequest(view=view.name) for view in online or views]
 
 
 def _titled(request: FeatureRequest, covered: Covered) -> Covered:

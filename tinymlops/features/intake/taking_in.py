@@ -11,8 +11,8 @@ from tinymlops.errors import DataError
 from tinymlops.features.columns import check_readers
 from tinymlops.features.compute.deletes import refuse_deletes
 from tinymlops.features.definitions import specs
-from tinymlops.features.definitions.specs import EntitySpec, SourceSpec
 from tinymlops.features.history.corrections import Commits
+from tinymlops.features.history.counted import SHOWN_ROWS, available, entity_keys, with_event_time
 from tinymlops.features.history.generations import (
     Judgement,
     generations_of,
@@ -24,11 +24,10 @@ from tinymlops.features.history.stored import live_segments, state_of, stored_ba
 from tinymlops.features.intake.changes import Changes, History
 from tinymlops.features.intake.computable import require_computable
 from tinymlops.features.intake.row_wise import check_row_wise
-from tinymlops.features.join.record_times import delay_micros
-from tinymlops.kernels.records import NEVER, available_from
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
+    from tinymlops.features.definitions.specs import SourceSpec
     from tinymlops.records import SourceState
 
 __all__ = [
@@ -44,10 +43,8 @@ __all__ = [
     "with_event_time",
 ]
 
-_SHOWN_ROWS = 5
 _SMALL = 4
 """A read is small beside a history of so many times its rows: finding their ids costs less than it saves."""
-"""The most row numbers, or values, that a warning names."""
 
 
 class TakenIn(NamedTuple):
@@ -74,7 +71,7 @@ def take_in(context: Context, source: SourceSpec, frame: pl.DataFrame) -> TakenI
         DefinitionError: If a definition that reads the source does not fit its columns.
     """
     frame, timeless = with_event_time(frame, source)
-    frame, held_back = _available(context, frame, source)
+    frame, held_back = available(context, frame, source)
     refuse_deletes(context.definitions, source, frame)
     _check_readers(context, source, frame)
     check_row_wise(context, source, frame)
@@ -145,30 +142,9 @@ def history_for(
     return History(lambda: stored_batches(context, source.name, among=among), state.all_schemas, commits)
 
 
-def entity_keys(context: Context, source: SourceSpec) -> list[str]:
-    """Return a source's columns that may hold the key of an entity."""
-    entities = context.definitions.of(EntitySpec).values()
-    return sorted({column for entity in entities for column in context.definitions.key_columns(entity, source)})
-
-
 def never_known(frame: pl.DataFrame, source: SourceSpec) -> int:
     """Count the rows without the created time that their source declares."""
     return frame["__created"].null_count() if source.created is not None else 0
-
-
-def with_event_time(frame: pl.DataFrame, source: SourceSpec) -> tuple[pl.DataFrame, pl.Series]:
-    """Leave out rows without an event time, with a warning; return their numbers, from 0 in the order they were read."""
-    missing = frame["__event"].is_null()
-    timeless = missing.arg_true()
-    if source.timestamp is None or not len(timeless):
-        return frame, timeless.clear()
-    first = ", ".join(map(str, timeless.head(_SHOWN_ROWS)))
-    more = ", ..." if len(timeless) > _SHOWN_ROWS else ""
-    warn(
-        f"source {source.name!r}: {len(timeless):,} of {frame.height:,} rows have no time in {source.timestamp!r} and were "
-        f"left out: rows {first}{more}, counted from 0"
-    )
-    return frame.filter(~missing), timeless
 
 
 def tell_of_ids(source: SourceSpec, rows: pl.DataFrame, changes: Changes) -> None:
@@ -183,22 +159,12 @@ def tell_of_ids(source: SourceSpec, rows: pl.DataFrame, changes: Changes) -> Non
         return
     counted = among.group_by(source.id).len().filter(pl.col("len") > 1)
     counted = counted.sort("len", source.id, descending=[True, False])
-    shown = ", ".join(f"{value!r} ({count} rows)" for value, count in counted.head(_SHOWN_ROWS).iter_rows())
-    more = f" and {counted.height - _SHOWN_ROWS:,} more" if counted.height > _SHOWN_ROWS else ""
+    shown = ", ".join(f"{value!r} ({count} rows)" for value, count in counted.head(SHOWN_ROWS).iter_rows())
+    more = f" and {counted.height - SHOWN_ROWS:,} more" if counted.height > SHOWN_ROWS else ""
     warn(
         f"source {source.name!r}: id={source.id!r} is not unique in what was read: {shown}{more}. Each row counts as a "
         "version of the event before it with that id; if they are events of their own, name another column or leave id out"
     )
-
-
-def _available(context: Context, frame: pl.DataFrame, source: SourceSpec) -> tuple[pl.DataFrame, int]:
-    """Under a replay clock, leave out rows that could not be known by then; return how many there were."""
-    if not context.replays or source.timestamp is None:
-        return frame, 0
-    wait = source.delay if source.delay_column is None else delay_micros(frame[source.delay_column])
-    available = available_from(frame["__event"].to_numpy(), wait, frame["__created"].fill_null(NEVER).to_numpy())
-    kept = frame.filter(pl.Series(available <= context.now()))
-    return kept, frame.height - kept.height
 
 
 def _ahead(context: Context, source: SourceSpec, frame: pl.DataFrame) -> int:

@@ -9,6 +9,7 @@ import msgspec
 from tinymlops.errors import NotFoundError
 from tinymlops.features.definitions.data_checks import checks_on
 from tinymlops.features.definitions.specs import CheckSpec, SourceSpec, ViewSpec
+from tinymlops.features.history.in_place import reading_once
 from tinymlops.features.history.stored import current_rows, newest_sequence
 from tinymlops.features.intake.looking import look_at_stored
 from tinymlops.features.intake.view_checks import look_at_view
@@ -39,7 +40,8 @@ def ask(context: Context, target: str | None) -> list[CheckResult]:
     views = {spec.target: definitions.get(ViewSpec, spec.target) for spec in specs if spec.of_view}
     sources = {spec.target: definitions.get(SourceSpec, spec.target) for spec in specs if not spec.of_view}
     targets: list[ViewSpec | SourceSpec] = [*sources.values(), *views.values()]
-    looked = [_looked(context, one, named=target is not None) for one in targets]
+    with reading_once():
+        looked = [_looked(context, one, named=target is not None) for one in targets]
     results = [result for one in looked if one is not None for result in one.results()]
     with context.scope.write("checks.run", target or "all", results=len(results)) as tx:
         stored = [msgspec.structs.replace(one, sequence=tx.sequence()) for one in results]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from tinymlops.features.compute.arranged import Array
     from tinymlops.features.context import Context
+    from tinymlops.features.history.in_place import Operation
 
 __all__ = ["Assembled", "assemble"]
 
@@ -42,13 +43,19 @@ class Assembled(NamedTuple):
         return {"number": row, **shown, "time": from_micros(int(self.time[row])).isoformat()}
 
 
-def assemble(context: Context, spec: TrainingSetSpec) -> Assembled:
+def assemble(context: Context, spec: TrainingSetSpec, operation: Operation) -> Assembled:
     """Compute a training set by all rows there are.
+
+    Args:
+        context: The workspace's state.
+        spec: The training set.
+        operation: What reads each source in place once.
 
     Raises:
         TinyMLOpsError: If it cannot be built.
     """
     sequence = context.environment.database.sequence()
+    operation.as_of.add(sequence)
     label = context.definitions.get(LabelSpec, spec.label)
     complete = complete_until(context, label, as_of=sequence)
     spine = spine_of(context, spec, as_of=sequence, fields_as_known=True)

@@ -41,6 +41,8 @@ def differences(before: AnySpec, after: AnySpec) -> list[str]:
             continue
         if name == "known" and isinstance(before, SourceSpec) and isinstance(after, SourceSpec):
             found.append(f"known {before.knowledge} -> {after.knowledge}")
+        elif name == "store":
+            found.append("stored -> in place" if new is False else "in place -> stored")
         elif name == "features" and isinstance(old, Mapping):
             found += _of_features(old, new)
         elif name == "features":

@@ -154,6 +154,11 @@ def _found(context: Context, reference: str) -> TrainingSetBuild:
 def _built(context: Context, record: TrainingSetBuild) -> _Side:
     manifest = read_manifest(context, record)
     recipe, title = manifest.recipe, f"{record.name} {record.id[:8]}"
+    if manifest.in_place:
+        raise DataError(
+            f"build {title} read source {manifest.in_place[0].source!r} in place: nothing tells which rows are new or changed",
+            hint=f"tinymlops verify {record.id[:8]} names the files that changed; for a diff, store the source",
+        )
     try:
         pinned = built_with(context, manifest)
         done = computed(pinned, recipe)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tinymlops.features.context import Context
 
-__all__ = ["Freshness", "ages", "freshness_of", "late_sources", "rough"]
+__all__ = ["Freshness", "ages", "freshness_of", "in_place", "late_sources", "rough"]
 
 _TOLERANCE = 1.1
 """Lags are known to a tenth."""
@@ -36,10 +36,14 @@ class Freshness(NamedTuple):
     p95: int | None
     late: str
     """Why its `delay=` is too short; empty if it is not."""
+    in_place: bool = False
+    """Whether its rows are read where they are: nothing is known of them until they are read."""
 
 
 def freshness_of(context: Context, source: SourceSpec) -> Freshness:
     """Return how fresh the rows of a source are; no row is read."""
+    if source.in_place:
+        return Freshness(None, None, None, None, "", in_place=True)
     database = context.environment.database
     place = place_of(database, source.name)
     state = database.get(SourceState, source=place)
@@ -75,6 +79,11 @@ def ages(context: Context) -> dict[str, float]:
         if not source.inputs
     }
     return {name: age / 1e6 for name, age in found.items() if age is not None}
+
+
+def in_place(context: Context) -> list[str]:
+    """Return the sources that are read in place, whose age nobody knows without reading them."""
+    return [source.name for source in context.definitions.of(SourceSpec).values() if source.in_place]
 
 
 def rough(micros: int) -> str:

@@ -10,7 +10,7 @@ import msgspec
 
 from tinymlops.features.definitions.definitions import in_words, kind_of
 from tinymlops.features.definitions.reads import reads
-from tinymlops.features.definitions.specs import CheckSpec, TermSpec
+from tinymlops.features.definitions.specs import CheckSpec, SourceSpec, TermSpec
 from tinymlops.features.history.generations import place_of
 from tinymlops.registry.documentation import last_builds, last_predictions, last_reads
 from tinymlops.registry.history import failed_ingests, newest_ingests
@@ -50,6 +50,8 @@ class Health(msgspec.Struct, frozen=True):
     """The last training set that was built with it, prediction of a model that stands on it, or read by a named reader."""
     problems: list[str]
     """What is wrong with it; empty if nothing is."""
+    in_place: bool = False
+    """Whether it is a source that is read in place: nothing comes here that could be late."""
 
 
 class HealthReport(msgspec.Struct, frozen=True):
@@ -65,7 +67,9 @@ class HealthReport(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         rows = [(f"{in_words(one.kind)} {one.name}", "; ".join(one.problems)) for one in self.unwell]
         told = f"{len(self.definitions) - len(rows):,} of {len(self.definitions):,} definitions are well"
-        return "\n".join([told, *([text_table(rows)] if rows else [])])
+        there = [one.name for one in self.definitions if one.in_place]
+        said = [f"in place, so that nobody knows how old they are: {', '.join(there)}"] if there else []
+        return "\n".join([told, *said, *([text_table(rows)] if rows else [])])
 
     __repr__ = __str__
 
@@ -85,7 +89,8 @@ def health(context: Context, rows: Iterable[Definition]) -> HealthReport:
     database, now = context.environment.database, from_micros(context.now())
     specs = {_key(spec): spec for spec in context.definitions.all if not isinstance(spec, CheckSpec | TermSpec)}
     below = {key: _below(context, key, specs) for key in specs}
-    troubles = {name: _trouble(database, name, now) for kind, name in specs if kind == "source"}
+    there = {key for key, spec in specs.items() if isinstance(spec, SourceSpec) and spec.in_place}
+    troubles = {key[1]: [] if key in there else _trouble(database, key[1], now) for key in specs if key[0] == "source"}
     builds, predictions = last_builds(database), last_predictions(database)
     built: dict[Key, datetime] = {}
     read: dict[Key, datetime] = {}
@@ -103,7 +108,8 @@ def health(context: Context, rows: Iterable[Definition]) -> HealthReport:
         if key in specs:
             found_uses = built.get(key), predictions.get(f"{row.kind}:{row.name}"), read.get(key)
             uses = [one for one in found_uses if one is not None]
-            ingest = newest_ingests(database, _names(database, row.name), limit=1) if row.kind == "source" else []
+            ingested = row.kind == "source" and key not in there
+            ingest = newest_ingests(database, _names(database, row.name), limit=1) if ingested else []
             problems = [text for under in sorted(below[key]) if under[0] == "source" for text in troubles[under[1]]]
             used = max(uses, default=None)
             if now - max([row.applied_at, *uses]) > _UNUSED:
@@ -113,7 +119,8 @@ def health(context: Context, rows: Iterable[Definition]) -> HealthReport:
                     else f"last used on {used:%Y-%m-%d}"
                 )
                 problems.append(f"unused for {_UNUSED.days} days: {told}")
-            found.append(Health(*key, ingest[0].at if ingest else built.get(key), used, problems))
+            at = ingest[0].at if ingest else built.get(key)
+            found.append(Health(*key, at, used, problems, in_place=key in there))
     return HealthReport(found)
 
 

@@ -18,6 +18,7 @@ from tinymlops.features.definitions.specs import (
     TrainingSetSpec,
     ViewSpec,
 )
+from tinymlops.features.history.in_place import columns_in_place
 from tinymlops.features.history.stored import known_columns, state_of
 from tinymlops.features.law.readings import facts, files_of, names, puts_together
 from tinymlops.findings import Finding
@@ -301,6 +302,8 @@ def _is_naive(dtype: str) -> bool:
 
 def _dtypes(context: Context, source: SourceSpec) -> Mapping[str, str]:
     try:
+        if source.in_place:
+            return columns_in_place(context, source, reads=False)
         return known_columns(source, state_of(context, source.name))
     except TinyMLOpsError:  # not ingested yet
         return {}

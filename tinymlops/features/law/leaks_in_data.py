@@ -129,8 +129,14 @@ def _of_view(context: Context, built: Assembled, request: FeatureRequest, rows: 
     view = context.definitions.get(ViewSpec, request.view)
     source = context.definitions.get(SourceSpec, view.source)
     origin = graph.origin(context.definitions, source)
-    if origin.knowledge != "latest" or origin.id is None or origin.timestamp is None or origin.inputs:
-        return
+    if (
+        origin.knowledge != "latest"
+        or origin.id is None
+        or origin.timestamp is None
+        or origin.inputs
+        or origin.in_place
+    ):
+        return  # of rows in place nobody saw a change
     observed = msgspec.structs.replace(origin, known="observed")
     definitions = Definitions([observed if spec is origin else spec for spec in context.definitions.all])
     plan = msgspec.structs.replace(plan, source=observed)

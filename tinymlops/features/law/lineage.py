@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from tinymlops.errors import NotFoundError, near
+from tinymlops.errors import NotFoundError, TinyMLOpsError, near
 from tinymlops.features.definitions import graph, specs
 from tinymlops.features.definitions.definitions import in_words, kind_of
 from tinymlops.features.definitions.lineage import Graph, Node, add_definitions, features_in
 from tinymlops.features.definitions.on_demand import FEATURE, expressions_of, inputs_of
 from tinymlops.features.definitions.specs import OnDemandSpec, SourceSpec, TrainingSetSpec
 from tinymlops.features.history.generations import place_of
+from tinymlops.features.history.in_place import columns_in_place
 from tinymlops.features.law.lineage_answer import Lineage
 from tinymlops.records import (
     LoggedModel,
@@ -199,6 +201,9 @@ def _columns(context: Context) -> dict[str, Sequence[str]]:
         state = states.get(place_of(database, source.name))
         if source.via == "push":
             found[source.name] = list(source.columns)
+        elif source.in_place and source.sql is not None:
+            with suppress(TinyMLOpsError):  # its files may not be here
+                found[source.name] = list(columns_in_place(context, source))
         elif state is not None and state.definition == specs.fingerprint(source):
             found[source.name] = list(state.columns)
     return found

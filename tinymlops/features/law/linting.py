@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tinymlops.errors import DefinitionError, NotFoundError, TinyMLOpsError, near
 from tinymlops.features.definitions.specs import ServiceSpec, TrainingSetSpec
+from tinymlops.features.history.in_place import reading_once
 from tinymlops.features.law.assembled import assemble
 from tinymlops.features.law.leaks import static_findings
 from tinymlops.features.law.leaks_in_data import corrected_later, single_features
@@ -77,11 +78,12 @@ def _chosen(definitions: Definitions, names: Sequence[str]) -> tuple[list[Traini
 def _in_data(context: Context, spec: TrainingSetSpec, rows: int, seed: int) -> tuple[list[Finding], int]:
     """Return what the rows of a training set show, and how many were replayed."""
     try:
-        built = assemble(context, spec)
-        chosen = chosen_rows(built.spine.height, rows, seed)
-        found = single_features(spec.name, built.table.columns, built.outcome)
-        found += corrected_later(context, built, chosen)
-        return found + replay(context, built, chosen), len(chosen)
+        with reading_once() as operation:
+            built = assemble(context, spec, operation)
+            chosen = chosen_rows(built.spine.height, rows, seed)
+            found = single_features(spec.name, built.table.columns, built.outcome)
+            found += corrected_later(context, built, chosen)
+            return found + replay(context, built, chosen), len(chosen)
     except TinyMLOpsError as error:
         return [_unchecked(spec, error)], 0
 

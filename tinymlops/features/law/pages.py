@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from tinymlops.errors import NotFoundError, near
+from tinymlops.errors import NotFoundError, TinyMLOpsError, near
 from tinymlops.features.columns import known_types
 from tinymlops.features.definitions import specs
 from tinymlops.features.definitions.definitions import in_words, kind_of
@@ -28,12 +29,15 @@ from tinymlops.features.definitions.specs import (
 )
 from tinymlops.features.definitions.terms import terms_in
 from tinymlops.features.history.generations import place_of
-from tinymlops.features.history.stored import state_of
+from tinymlops.features.history.in_place import columns_in_place
+from tinymlops.features.history.row_order import own_schema
+from tinymlops.features.history.stored import current_rows, state_of
+from tinymlops.features.intake.committing import describe_batch
 from tinymlops.features.law.health import health
 from tinymlops.features.law.page_text import Page, Picture, Section
 from tinymlops.registry.documentation import marks_of, models_by_definition, notes_of, statistics_of, versions_of
 from tinymlops.schema import dtype_name
-from tinymlops.times import format_duration
+from tinymlops.times import format_duration, from_micros
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,6 +54,9 @@ _SHOWN = 10
 _OF_A_VALUE = re.compile(r"\s*[-*]?\s*`?(\w+)`?\s*:\s+(\S.*)")
 
 
+_STATISTICS = ("name", "type", "unit", "rows", "nulls", "different", "least", "mean", "greatest", "distribution")
+
+
 @dataclass(frozen=True)
 class _Known:
     """What all pages of a workspace are made from."""
@@ -60,6 +67,8 @@ class _Known:
     types: Mapping[str, Mapping[str, str]]
     models: Mapping[str, list[str]]
     health: Mapping[tuple[str, str], Health]
+    reads: bool = False
+    """Whether rows in place may be read for their statistics."""
 
     @property
     def terms(self) -> list[TermSpec]:
@@ -84,7 +93,7 @@ def page(context: Context, rows: list[Definition], name: str) -> Page:
             hint=near(name, [row.name for row in rows], otherwise=f"tinymlops search {name}"),
         )
     chosen = min(found, key=lambda row: row.kind == "term")
-    return _page(_known(context, rows), chosen, specs.decode(msgspec.json.encode(chosen.spec)))
+    return _page(replace(_known(context, rows), reads=True), chosen, specs.decode(msgspec.json.encode(chosen.spec)))
 
 
 def pages(context: Context, rows: list[Definition]) -> list[Page]:
@@ -156,7 +165,8 @@ def _health(one: Health | None) -> dict[str, str]:
     if one is None:
         return {}
     built = "" if one.last_build is None else f"{one.last_build:%Y-%m-%d %H:%M} UTC"
-    return {"last ingest" if one.kind == "source" else "last build": built, "health": "; ".join(one.problems)}
+    comes = one.kind == "source" and not one.in_place
+    return {"last ingest" if comes else "last build": built, "health": "; ".join(one.problems)}
 
 
 def facts_of(spec: AnySpec) -> dict[str, str]:
@@ -182,6 +192,7 @@ def facts_of(spec: AnySpec) -> dict[str, str]:
         case SourceSpec():
             return {
                 "comes by": "rows of its inputs, each by itself" if spec.row_wise else spec.via,
+                "rows": "in place: read where they are, never stored" if spec.in_place else "",
                 "event time": spec.timestamp or ("" if spec.inputs else "none: it is static"),
                 "id": spec.id or "",
                 "created": spec.created or "",
@@ -227,18 +238,41 @@ def _columns(known: _Known, spec: AnySpec, about: About) -> Section:
         return Section("columns", (), [])
     context = known.context
     dtypes = _stored_columns(context, spec)
+    if spec.in_place:
+        return _columns_in_place(known, spec, about)
     found = statistics_of(context.environment.database, place_of(context.environment.database, spec.name))
     newest = max((one.at for one in found.values()), default=None)
     told = "" if newest is None else f", statistics of the ingest of {newest:%Y-%m-%d %H:%M} UTC"
     return Section(
         f"columns{told}",
-        ("name", "type", "unit", "rows", "nulls", "different", "least", "mean", "greatest", "distribution"),
+        _STATISTICS,
+        [(name, dtype, about.units.get(name, ""), *_numbers(found.get(name))) for name, dtype in dtypes.items()],
+    )
+
+
+def _columns_in_place(known: _Known, spec: SourceSpec, about: About) -> Section:
+    """Return the columns of a source that is read in place; on a page of its own with the statistics of now."""
+    found: dict[str, ColumnStatistics] = {}
+    dtypes = _stored_columns(known.context, spec)
+    if known.reads:
+        with suppress(TinyMLOpsError):  # whoever reads it is told
+            rows, at = current_rows(known.context, spec.name), from_micros(known.context.now())
+            found = {one.name: one for one in describe_batch(known.context, spec, spec.name, rows, at)}
+            dtypes = own_schema(rows)
+    told = ", statistics of what is there now" if found else ", read in place"
+    return Section(
+        f"columns{told}",
+        _STATISTICS,
         [(name, dtype, about.units.get(name, ""), *_numbers(found.get(name))) for name, dtype in dtypes.items()],
     )
 
 
 def _stored_columns(context: Context, source: SourceSpec) -> dict[str, str]:
     """Return the columns of a source's rows and their types, as far as they are known; those it was told where none came."""
+    if source.in_place:
+        with suppress(TinyMLOpsError):
+            return columns_in_place(context, source) if source.sql is not None else {}
+        return {}
     state = state_of(context, source.name)
     return source.columns if state is None else state.columns
 

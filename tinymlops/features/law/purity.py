@@ -29,6 +29,7 @@ from tinymlops.features.definitions.specs import (
     ViewSpec,
 )
 from tinymlops.features.history.historical import FeatureColumns, in_order
+from tinymlops.features.history.in_place import reading_once
 from tinymlops.features.history.sources import SYSTEM, read_source, run_transformation
 from tinymlops.features.history.stored import current_rows, stored_rows
 from tinymlops.features.law.assembled import assemble
@@ -211,12 +212,13 @@ def _of_training_sets(context: Context, seed: int) -> tuple[list[Finding], set[s
     done: set[str] = set()
     for spec in context.definitions.of(TrainingSetSpec).values():
         try:
-            built = assemble(context, spec)
+            with reading_once() as operation:
+                built = assemble(context, spec, operation)
+                rows = chosen_rows(built.spine.height, _ROWS, seed)
+                with _one_thread():
+                    found += _of_views(context, built, list(reversed(rows)), seed)
         except TinyMLOpsError:  # which the checks for leaks tell
             continue
-        rows = chosen_rows(built.spine.height, _ROWS, seed)
-        with _one_thread():
-            found += _of_views(context, built, list(reversed(rows)), seed)
         done |= {title_of(request) for request in spec.features if not request.on_demand}
     return found, done
 

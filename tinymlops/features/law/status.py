@@ -32,7 +32,7 @@ class SourceStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     source: str
     rows: int
-    """Stored, versions included."""
+    """Stored, versions included; 0 of one that is read in place."""
     ingested_at: datetime | None
     """When rows came last; None where none ever did."""
     newest_event: datetime | None = None
@@ -43,6 +43,8 @@ class SourceStatus(msgspec.Struct, frozen=True, kw_only=True):
     arrives_p95_seconds: float | None = None
     late: str = ""
     """Why its `delay=` is too short for that; empty if it is not."""
+    in_place: bool = False
+    """Whether its rows are read where they are, so that nothing is stored or known of them here."""
 
 
 class ViewStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,8 +90,8 @@ class WorkspaceStatus(msgspec.Struct, frozen=True, kw_only=True):
         rows = [
             [
                 one.source,
-                f"{one.rows:,}",
-                _shown(one.ingested_at),
+                "in place" if one.in_place else f"{one.rows:,}",
+                "-" if one.in_place else _shown(one.ingested_at),
                 _span(one.age_seconds),
                 f"{_span(one.arrives_p50_seconds)} / {_span(one.arrives_p95_seconds)}",
             ]
@@ -144,6 +146,8 @@ def status(context: Context, models: Models, planned: Plan | None) -> WorkspaceS
 
 
 def _source(context: Context, source: SourceSpec) -> SourceStatus:
+    if source.in_place:
+        return SourceStatus(source=source.name, rows=0, ingested_at=None, in_place=True)
     database = context.environment.database
     state = database.get(SourceState, source=place_of(database, source.name))
     fresh = freshness_of(context, source)

@@ -16,6 +16,7 @@ from tinymlops.features.online.materialization import materialize
 from tinymlops.features.online.pinned import pinned_versions, variants_of
 from tinymlops.features.online.variants import Covered, Variant, states
 from tinymlops.progress import progress
+from tinymlops.registry.job_pruning import remove_old_runs
 from tinymlops.registry.readers import drop_old
 from tinymlops.registry.search import Search
 from tinymlops.stores.collection import Collected, collect
@@ -76,8 +77,8 @@ def restore_views(context: Context) -> None:
                 advance(1)
 
 
-def remove_unused(context: Context, models: Models, *, grace: int) -> Collected:
-    """Remove the views of the online store that nothing reads any more, files that nothing needs, and text that is gone.
+def remove_unused(context: Context, models: Models, *, grace: int, job_history: int) -> Collected:
+    """Remove the views of the online store that nothing reads any more, files and rows that nothing needs, and text that is gone.
 
     A version that is out of force stays if a training set in force or a model names it, or if it says `keep=True`.
 
@@ -85,12 +86,14 @@ def remove_unused(context: Context, models: Models, *, grace: int) -> Collected:
         context: The workspace's state.
         models: Registered ones.
         grace: As for `collect`, microseconds.
+        job_history: How long what is known of a job's run stays, microseconds.
     """
     views = _drop_unused_views(context, models)
     collected = collect(context.environment, now=context.now(), grace=grace, actor=context.scope.actor)
     drop_old(context.scope, to_micros(system_clock()))
     Search(context.scope).refresh()
-    return msgspec.structs.replace(collected, views=views)
+    runs, messages = remove_old_runs(context.scope, context.now() - job_history)
+    return msgspec.structs.replace(collected, views=views, job_runs=runs, messages=messages)
 
 
 def _drop_unused_views(context: Context, models: Models) -> int:

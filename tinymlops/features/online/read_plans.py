@@ -16,6 +16,7 @@ import numpy as np
 from tinymlops.errors import DataError
 from tinymlops.features.compute.views import asked_of, is_strict, no_key
 from tinymlops.features.definitions.expressions import aggregates_in
+from tinymlops.features.definitions.in_place import require_online
 from tinymlops.features.definitions.nouns import title_of
 from tinymlops.features.definitions.specs import EntitySpec, SourceSpec, ViewSpec
 from tinymlops.features.history.historical import same_name
@@ -94,6 +95,7 @@ class ViewPlan:
         self.request = request
         self.title = title_of(request)
         self.view = definitions.get(ViewSpec, request.view)
+        require_online(definitions, self.view)
         self.source = definitions.get(SourceSpec, self.view.source).name
         self.on = request.on or definitions.get(EntitySpec, self.view.entity).key
         self.strict = is_strict(context.definitions, request, spine_source)

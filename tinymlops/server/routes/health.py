@@ -9,7 +9,7 @@ from tinymlops.errors import ConflictError, TinyMLOpsError
 from tinymlops.server.access import caller_of
 from tinymlops.server.errors import documented, unavailable
 from tinymlops.server.messages import Health
-from tinymlops.server.readiness import ages_of, require_ready, starved_of
+from tinymlops.server.readiness import ages_of, in_place_of, require_ready, starved_of
 from tinymlops.server.route_class import OPEN
 from tinymlops.workspace import Workspace
 
@@ -41,7 +41,7 @@ def health_routes(ws: Workspace) -> list[HTTPRouteHandler]:
         """
         if caller_of(request) is not None:
             require_ready(ws)
-            return Health("ready", starved=starved_of(ws), ages=ages_of(ws))
+            return Health("ready", starved=starved_of(ws), ages=ages_of(ws), in_place=in_place_of(ws))
         try:
             require_ready(ws)
         except TinyMLOpsError as error:
