@@ -12,18 +12,17 @@ from tinymlops.features.definitions.data_checks import checks_on
 from tinymlops.features.definitions.definitions import in_words, kind_of
 from tinymlops.features.definitions.reads import reads
 from tinymlops.features.definitions.rules import in_code
-from tinymlops.features.definitions.specs import LabelSpec, SourceSpec, ViewSpec
+from tinymlops.features.definitions.specs import About, AnySpec, LabelSpec, SourceSpec, ViewSpec
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.history.stored import state_of
 from tinymlops.features.law.pages import about_said, facts_of, said_of_values
+from tinymlops.records import CheckResult, ColumnStatistics, Definition, Note
 from tinymlops.registry.checks import newest_results_on
 from tinymlops.registry.documentation import marks_of, notes_of, statistics_of, versions_of
 from tinymlops.schema import dtype_name
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
-    from tinymlops.features.definitions.specs import About, AnySpec
-    from tinymlops.records import CheckResult, ColumnStatistics, Definition, Note
 
 __all__ = ["AskedRule", "Described", "Entry", "Value", "described", "entries"]
 
@@ -146,13 +145,14 @@ def _entry(spec: AnySpec, versions: dict[str, int], readers: int) -> Entry:
 
 def _readers(context: Context) -> dict[Key, list[Key]]:
     known = context.definitions.plans.get(_READERS)
-    if not isinstance(known, dict):
-        known = {}
-        for spec in context.definitions.all:
-            for one in reads(context.definitions, spec):
-                known.setdefault(one, []).append(_key(spec))
-        context.definitions.plans[_READERS] = known
-    return known
+    if isinstance(known, dict):
+        return known
+    found: dict[Key, list[Key]] = {}
+    for spec in context.definitions.all:
+        for one in reads(context.definitions, spec):
+            found.setdefault(one, []).append(_key(spec))
+    context.definitions.plans[_READERS] = found
+    return found
 
 
 def _key(spec: AnySpec) -> Key:

@@ -151,8 +151,8 @@ class Walk:
                 return ([] if build is None else [self._of(Node("training_set", build.name), "built")]), 0
             case "run":
                 run = self._database.get(RunRow, id=node.name)
-                build = self._build(None if run is None else run.training_set)
-                return ([] if build is None else [build]), 0
+                trained_on = self._build(None if run is None else run.training_set)
+                return ([] if trained_on is None else [trained_on]), 0
             case "model":
                 return self._made_into_model(node), 0
             case "reader":

@@ -201,7 +201,7 @@ def facts_of(spec: AnySpec) -> dict[str, str]:
 
 
 def said_of_values(description: str) -> dict[str, str]:
-    """Return what a docstring says of features or columns, in lines such as `spent_30d: what it is`.
+    r"""Return what a docstring says of features or columns, in lines such as `spent_30d: what it is`.
 
     Example:
         >>> said_of_values("Money.\n\n    spent_30d: in 30 days")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from tinymlops.server.pages.words import iso, segment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
 __all__ = ["KINDS", "PATHS", "SLUGS", "definition_path", "feature_path", "job_path", "job_run_path", "lineage_path"]
 
@@ -66,6 +66,7 @@ def job_run_path(job: str, due: datetime) -> str:
     """Return the path of a run of a job.
 
     Example:
+        >>> from datetime import UTC, datetime
         >>> job_run_path("nightly", datetime(2024, 5, 1, 2, 30, tzinfo=UTC))
         '/jobs/nightly/2024-05-01T02%3A30%3A00Z'
     """

@@ -34,6 +34,8 @@ class _Hit(NamedTuple):
     found: Found
     entry: Entry | None
     """Of a definition in force."""
+    about: Entry | None
+    """The definition that a note or a reader is about."""
 
 
 def catalog_routes(ws: Workspace) -> list[HTTPRouteHandler]:
@@ -84,16 +86,16 @@ def catalog_routes(ws: Workspace) -> list[HTTPRouteHandler]:
 _ORDER = {kind: place for place, kind in enumerate(SLUGS)}
 
 
-def _hits(
-    ws: Workspace, request: AnyRequest, every: list[Entry], text: str
-) -> tuple[list[_Hit], SearchResult | None]:
+def _hits(ws: Workspace, request: AnyRequest, every: list[Entry], text: str) -> tuple[list[_Hit], SearchResult | None]:
     """Search; who may read no values is shown definitions alone, for texts of runs and notes may quote them."""
     if not any(map(str.isalnum, text)):
         return [], None
     found = ws.search(text, limit=_FOUND)
     known = {(one.kind, one.name): one for one in every}
-    hits = [_Hit(one, known.get((one.kind, one.name))) for one in found]
-    return [one for one in hits if one.entry is not None or may(request, "read")], found
+    by_name = {one.name: one for one in every}
+    reads = may(request, "read")
+    hits = [_Hit(one, known.get((one.kind, one.name)), by_name.get(one.name) if reads else None) for one in found]
+    return [one for one in hits if one.entry is not None or reads], found
 
 
 def _freshness(context: Context, listed: list[Entry]) -> dict[str, Freshness]:

@@ -60,7 +60,7 @@ def definition_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             one=found,
             rows=_rows(context, found.spec) if isinstance(found.spec, SourceSpec) else None,
             online=covered(context, found.spec) if isinstance(found.spec, ViewSpec) else None,
-            query=_query(found.spec),
+            sql=_query(found.spec),
             models=models_by_definition(database).get(f"{found.row.kind}:{name}", []),
             consumers=readers_of(database, name) if kind in ("view", "on-demand", "service") else [],
             may_read=may(request, "read"),

@@ -23,14 +23,21 @@ _MOST_OPEN = 40
 _DEEPEST = 12
 
 
+class Way(NamedTuple):
+    """Columns that lead to columns; none where the whole is meant."""
+
+    made_of: list[str]
+    made: list[str]
+    how: list[str]
+
+
 class Branch(NamedTuple):
     """Something on one side, with what was opened behind it."""
 
     neighbour: Neighbour
     key: str
     """By which the address says that it is open."""
-    columns: list[tuple[str, list[str], list[str]]]
-    """A column of what is made (or of what it is made of) with those on the other side, and how."""
+    ways: list["Way"]
     is_open: bool
     has_more: bool
     branches: list["Branch"]
@@ -52,13 +59,11 @@ def lineage_routes(ws: Workspace) -> list[HTTPRouteHandler]:
         walk = Walk(context_of(ws))
         node = walk.require(KINDS.get(kind, kind), name, part)
         opened = {"up": (up or [])[:_MOST_OPEN], "down": (down or [])[:_MOST_OPEN]}
-        sides = {
-            side: _Tree(walk, set(keys), downstream=side == "down").of(node) for side, keys in opened.items()
-        }
+        sides = {side: _Tree(walk, set(keys), downstream=side == "down").of(node) for side, keys in opened.items()}
         return page(
             request,
             "lineage.html",
-            title=walk.title(node.whole),
+            title=node.name if node.kind in SLUGS else walk.title(node.whole),
             node=node,
             slug=kind,
             parts=walk.parts(node),
@@ -97,14 +102,26 @@ class _Tree:
         is_new = one.node not in above and len(above) < _DEEPEST
         has_more = is_new and self._walk.leads_on(one.node, downstream=self._downstream)
         is_open = has_more and key in self._opened
-        return Branch(one, key, self._columns(one), is_open, has_more, self.of(one.node, above)[0] if is_open else [])
+        return Branch(one, key, _ways(one), is_open, has_more, self.of(one.node, above)[0] if is_open else [])
 
-    def _columns(self, one: Neighbour) -> list[tuple[str, list[str], list[str]]]:
-        """Group the ways by the column of what is nearer to the beginning of the walk."""
-        grouped: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
-        for made_of, made, how in one.ways:
-            near, far = (made_of, made) if self._downstream else (made, made_of)
-            others, hows = grouped.setdefault(near, ({}, {}))
-            others[far] = None
-            hows[how] = None
-        return [(near, [one for one in others if one], list(hows)) for near, (others, hows) in grouped.items()]
+
+def _ways(one: Neighbour) -> list[Way]:
+    """Put together what leads to the same columns in the same ways; what leads to the whole comes last, in one line."""
+    whole = Way([], [], [])
+    hows: dict[tuple[str, str], list[str]] = {}
+    for made_of, made, how in one.ways:
+        if made:
+            hows.setdefault((made_of, made), []).append(how)
+        else:
+            whole.made_of.extend([made_of] if made_of else [])
+            whole.how.append(how)
+    made_from: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for (made_of, made), found in hows.items():
+        made_from.setdefault((made_of, tuple(found)), []).append(made)
+    ways: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
+    for (made_of, how_), targets in made_from.items():
+        ways.setdefault((tuple(targets), how_), []).append(made_of)
+    grouped = [Way([one for one in origins if one], list(made), list(how)) for (made, how), origins in ways.items()]
+    if not whole.how:
+        return grouped
+    return [*grouped, Way(*(list(dict.fromkeys(each)) for each in whole))]

@@ -15,7 +15,7 @@ __all__ = ["PICTURES", "bars", "density", "share"]
 _NOTHING = Markup("")
 
 
-def bars(counts: Sequence[int], label: str, width: int = 120, height: int = 22) -> Markup:
+def bars(counts: Sequence[int], label: str, width: int = 120, height: int = 18) -> Markup:
     """Draw counts of bins of one width as bars; one that is not zero is never drawn as zero.
 
     Args:
@@ -76,7 +76,10 @@ def share(value: float, label: str, width: int = 80, height: int = 8) -> Markup:
         height: In pixels.
     """
     filled = max(0.0, min(1.0, value)) * width
-    drawn = [Markup('<rect class="ground" width="{}" height="{}"/>').format(width, height), _bar(0, filled, height, height)]
+    drawn = [
+        Markup('<rect class="ground" width="{}" height="{}"/>').format(width, height),
+        _bar(0, filled, height, height),
+    ]
     return _picture("bars", label, width, height, drawn)
 
 

@@ -131,8 +131,8 @@ def value_text(value: Any) -> str:
     """Write a value that statistics keep: a number by four digits, a time without the parts of a second.
 
     Example:
-        >>> value_text(0.123456), value_text("2024-01-01T10:00:00.000000+00:00"), value_text(None)
-        ('0.1235', '2024-01-01 10:00:00', '–')
+        >>> value_text(0.123456), value_text("2024-01-01T10:00:00.000000+00:00")
+        ('0.1235', '2024-01-01 10:00:00')
     """
     if not isinstance(value, str):
         return number(value)
@@ -141,6 +141,17 @@ def value_text(value: Any) -> str:
     except ValueError:
         return printable(value, line=True)
     return moment(time if time.tzinfo is not None else time.replace(tzinfo=UTC))
+
+
+def kinds_text(kind: str) -> str:
+    """Write a definition's kind for people, as the title of many.
+
+    Example:
+        >>> kinds_text("entity"), kinds_text("feature_view")
+        ('Entities', 'Feature views')
+    """
+    word = in_words(kind).capitalize()
+    return word.removesuffix("y") + "ies" if word.endswith("y") else word + "s"
 
 
 def iso(time: datetime) -> str:
@@ -159,5 +170,6 @@ FILTERS: dict[str, Callable[..., str]] = {
     "iso": iso,
     "value": value_text,
     "kind": in_words,
+    "kinds": kinds_text,
     "plain": lambda text: printable(str(text)),
 }
