@@ -54,7 +54,8 @@ def lineage_path(kind: str, name: str) -> str:
         >>> lineage_path("model", "delay:3")
         '/lineage/model/delay%3A3'
     """
-    return f"/lineage/{SLUGS.get(kind, kind)}/{segment(name)}"
+    # A server reads %2F as the end of a segment: names of files are quoted twice.
+    return f"/lineage/{SLUGS.get(kind, kind)}/{segment(segment(name) if kind == 'file' else name)}"
 
 
 def job_path(job: str) -> str:

@@ -1,6 +1,7 @@
 """`/lineage/KIND/NAME`: what something is made of and what is made of it, one hop at a time; what is opened is in the address."""
 
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from litestar import Response
 from litestar.handlers import HTTPRouteHandler
@@ -57,7 +58,7 @@ def lineage_routes(ws: Workspace) -> list[HTTPRouteHandler]:
     ) -> Response[Any]:
         """Show one hop in both directions, and what was opened behind."""
         walk = Walk(context_of(ws))
-        node = walk.require(KINDS.get(kind, kind), name, part)
+        node = walk.require(KINDS.get(kind, kind), unquote(name) if kind == "file" else name, part)
         opened = {"up": (up or [])[:_MOST_OPEN], "down": (down or [])[:_MOST_OPEN]}
         sides = {side: _Tree(walk, set(keys), downstream=side == "down").of(node) for side, keys in opened.items()}
         return page(

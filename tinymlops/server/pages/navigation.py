@@ -23,6 +23,7 @@ class Entry(NamedTuple):
 
 ENTRIES: dict[str, tuple[Entry, ...]] = {
     "": (Entry("/", "Today", "metadata"),),
+    "Work": (Entry("/jobs", "Jobs", "read"),),
     "Data": (Entry("/catalog", "Catalog", "metadata"),),
 }
 

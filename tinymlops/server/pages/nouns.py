@@ -3,8 +3,9 @@
 from tinymlops.server.pages.catalog import catalog_routes
 from tinymlops.server.pages.definitions import definition_routes
 from tinymlops.server.pages.home import home_routes
+from tinymlops.server.pages.jobs import job_routes
 from tinymlops.server.pages.lineage import lineage_routes
 
 __all__ = ["PAGES"]
 
-PAGES = (home_routes, catalog_routes, definition_routes, lineage_routes)
+PAGES = (home_routes, catalog_routes, definition_routes, lineage_routes, job_routes)

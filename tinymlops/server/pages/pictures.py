@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
+
+from tinymlops.server.pages.words import moment, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["PICTURES", "bars", "density", "share"]
+__all__ = ["PICTURES", "bars", "density", "share", "strip"]
 
 _NOTHING = Markup("")
+_STEP, _MARK = 11, 11
+"""Pixels from a run to the next, and of the mark above one."""
+_MARKS = {"failed": "\N{MULTIPLICATION SIGN}", "skipped": "\N{EN DASH}"}
 
 
 def bars(counts: Sequence[int], label: str, width: int = 120, height: int = 18) -> Markup:
@@ -83,6 +88,35 @@ def share(value: float, label: str, width: int = 80, height: int = 8) -> Markup:
     return _picture("bars", label, width, height, drawn)
 
 
+def strip(runs: Sequence[Any], label: str, height: int = 36) -> Markup:
+    """Draw runs of a job side by side: as high as each took long, with a mark above where it did not succeed.
+
+    Args:
+        runs: With `run.state` and `seconds`, the first first.
+        label: What it shows, for those who hear it.
+        height: In pixels.
+    """
+    most = max((one.seconds or 0.0 for one in runs), default=0.0) or 1.0
+    drawn = []
+    for place, one in enumerate(runs):
+        is_good, x = one.run.state == "succeeded", place * _STEP
+        mark = _MARKS.get(one.run.state, "\N{WHITE CIRCLE}")
+        room = height if is_good else height - _MARK
+        high = max(2.0, (one.seconds or 0.0) / most * (height - _MARK)) if is_good or one.seconds else 0.0
+        kind = Markup(' class="other"') if one.run.state == "failed" else _NOTHING
+        told = f"{moment(one.run.due)}: {one.run.state}, {span(one.seconds)}"
+        bar = _bar(x, _STEP - 2, min(high, room), height) if high else _NOTHING
+        text = (
+            _NOTHING
+            if is_good
+            else Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(
+                x + _STEP / 2 - 1, height - min(high, room) - 2, mark
+            )
+        )
+        drawn.append(Markup("<g{}><title>{}</title>{}{}</g>").format(kind, told, bar, text))
+    return _picture("bars", label, max(1, len(runs)) * _STEP, height, drawn)
+
+
 def _bar(x: float, width: float, high: float, height: float) -> Markup:
     return Markup('<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/>').format(x, height - high, width, high)
 
@@ -92,5 +126,5 @@ def _picture(kind: str, label: str, width: int, height: int, drawn: Sequence[Mar
     return head.format(kind, width, height, width, height, label) + Markup("").join(drawn) + Markup("</svg>")
 
 
-PICTURES: dict[str, Callable[..., Markup]] = {"bars": bars, "density": density, "share": share}
+PICTURES: dict[str, Callable[..., Markup]] = {"bars": bars, "density": density, "share": share, "strip": strip}
 """What templates may draw with."""
