@@ -23,6 +23,9 @@ __all__ = ["get_quarantine", "list_quarantines", "list_results", "newest_results
 
 _NEWEST = f"""WHERE id IN (SELECT max(id) FROM {CheckResult.table} GROUP BY target, definition, rule)
     ORDER BY target, definition, id"""
+_NEWEST_AMONG = f"""WHERE id IN (SELECT max(id) FROM {CheckResult.table}
+        WHERE id > (SELECT max(id) FROM {CheckResult.table}) - ? GROUP BY target, definition, rule)
+    ORDER BY target, definition, id"""
 _NEWEST_ON = f"""WHERE id IN (SELECT max(id) FROM {CheckResult.table} WHERE target = ? GROUP BY definition, rule)
     ORDER BY id"""
 
@@ -42,8 +45,15 @@ def list_results(
     return database.select(CheckResult, *_page(CheckResult, asked, before, "-id", limit))
 
 
-def newest_results(database: Database) -> list[CheckResult]:
-    """Return the last result of every rule that was ever asked, by target."""
+def newest_results(database: Database, *, among: int | None = None) -> list[CheckResult]:
+    """Return the last result of every rule that was ever asked, by target.
+
+    Args:
+        database: The workspace's.
+        among: Only of those that have one among the last so many results: less is read.
+    """
+    if among is not None:
+        return database.select(CheckResult, _NEWEST_AMONG, (among,))
     return database.select(CheckResult, _NEWEST, ())
 
 

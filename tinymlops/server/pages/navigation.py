@@ -25,6 +25,7 @@ ENTRIES: dict[str, tuple[Entry, ...]] = {
     "": (Entry("/", "Today", "metadata"),),
     "Work": (Entry("/jobs", "Jobs", "read"),),
     "Data": (Entry("/catalog", "Catalog", "metadata"),),
+    "Trust": (Entry("/access", "Access and audit", "audit"),),
 }
 
 
