@@ -71,7 +71,9 @@ def test_an_empty_workspace_is_told_how_to_begin(client):
 
 
 def test_all_is_well_says_what_was_looked_at(client, ws, clock):
-    ws.apply(project_of([{"order": 1, "at": clock.now - timedelta(hours=1), "amount": 5.0}]), message=f"first {HOSTILE}")
+    ws.apply(
+        project_of([{"order": 1, "at": clock.now - timedelta(hours=1), "amount": 5.0}]), message=f"first {HOSTILE}"
+    )
     ws.ingest()
     ws.jobs.decide([ORDERS])
     told = words(client.get("/"))

@@ -52,7 +52,10 @@ def home_routes(ws: Workspace) -> list[HTTPRouteHandler]:
         jobs = listed_jobs(ws) if may_read else []
         runs = runs_going_on(context.scope, limit=_RUNS)
         champions = _champions(context)
-        due = sorted((one for one in jobs if one.next is not None and one.word not in ("paused", "removed")), key=lambda one: one.next or ws.jobs.clock())
+        due = sorted(
+            (one for one in jobs if one.next is not None and one.word not in ("paused", "removed")),
+            key=lambda one: one.next or ws.jobs.clock(),
+        )
         sources = _sources(context)
         return page(
             request,
