@@ -21,7 +21,7 @@ os.environ.setdefault("TINYMLOPS_KERNELS", "compiled")
 SLOWEST = (
     *("container", "guide", "example_catalog", "cli_errors", "cli", "server_running", "server_slow", "server_tls"),
     *("startup", "server_fuzz", "server_large_answers", "server_stalls", "sources_that_change", "notebook", "apply"),
-    *("in_place",),
+    *("in_place", "indexed_ingest", "index_life", "sinks"),
 )
 """The files that take longest: they begin first, so that no process is left alone with one of them at the end."""
 
@@ -47,6 +47,18 @@ def _nothing_is_left_open():
     yield
     assert [open_one.path for open_one in environment._open] == []
     sys.modules.pop("features", None)  # else the projects of other modules' tests would be this one
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A PostgreSQL server for all modules of a process; skips where none is installed."""
+    pytest.importorskip("adbc_driver_postgresql")
+    import postgres_server
+
+    if postgres_server.binaries() is None:
+        pytest.skip("PostgreSQL is not installed")
+    with postgres_server.running() as server:
+        yield server
 
 
 @pytest.fixture

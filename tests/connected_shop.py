@@ -1,8 +1,10 @@
 """A project with one source in a database of others."""
 
+from contextlib import contextmanager
+
 import tinymlops as tm
 
-__all__ = ["define", "rows_of"]
+__all__ = ["applied", "define", "rows_of"]
 
 
 def define(folder, url, text="orders", **options):
@@ -16,6 +18,25 @@ def define(folder, url, text="orders", **options):
         return text
 
     return project
+
+
+@contextmanager
+def applied(folder, url, text="orders", **options):
+    """Give a function that applies the source, as given or changed, and returns the one workspace of a folder."""
+    opened = []
+
+    def make(changed=text, **more):
+        project = define(folder, url, changed, **{**options, **more})
+        if not opened:
+            opened.append(tm.connect(folder / "shop.tm", create=True))
+        opened[0].apply(project)
+        return opened[0]
+
+    try:
+        yield make
+    finally:
+        for ws in opened:
+            ws.close()
 
 
 def rows_of(ws, columns="*"):

@@ -222,6 +222,8 @@ def invocations(tmp_path):
         ("lint",): ["--replay", 10],
         ("ingest",): [],
         ("connections", "check"): [],
+        ("sinks", "list"): [],
+        ("sinks", "run"): [],
         ("push",): ["clicks", '{"click_id": "a", "customer_id": 1, "at": "2024-02-01T00:00:00Z", "seconds": 2.5}'],
         ("materialize",): [],
         ("features", "online"): ["spending", ROW],

@@ -184,8 +184,8 @@ def test_each_schedule_is_a_dag_of_airflow_with_all_that_follows_it(chains, monk
     assert [task.options["execution_timeout"] for task in orders.tasks.values()] == [
         timedelta(minutes=11),
         None,
-        None,
         timedelta(seconds=61.5),
+        None,
     ]
     (every,) = orders.options["schedule"].words
     assert (type(orders.options["schedule"]).__name__, every) == ("DeltaDataIntervalTimetable", timedelta(minutes=90))

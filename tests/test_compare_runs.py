@@ -66,6 +66,14 @@ def test_only_what_differs_is_shown(workspace):
     json.loads(msgspec.json.encode(data))
 
 
+def test_the_load_of_the_machine_is_no_difference(workspace):
+    a = quick_run(workspace, "a", {}, {"auc": 0.5, "system/cpu": 10.0})
+    b = quick_run(workspace, "b", {}, {"auc": 0.5, "system/cpu": 90.0})
+    found = workspace.compare([a.id, b.id])
+    assert [name for name in found.differing if name.startswith("metrics.")] == []
+    assert set(found.curves("system/cpu")) == {a.id, b.id}
+
+
 def test_true_and_one_differ_and_nan_is_nan(workspace):
     a = run_of(workspace, "a", {"flag": True, "x": None}, {"loss": math.nan})
     b = run_of(workspace, "a", {"flag": 1}, {"loss": math.nan})

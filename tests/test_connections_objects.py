@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 import object_server
 import polars as pl
 import pytest
-from connected_shop import define, rows_of
+from connected_shop import applied, rows_of
 
-import tinymlops as tm
 from tinymlops.connectors.queries import files_of
 from tinymlops.errors import AccessError, DataError, DefinitionError, NotFoundError, UnavailableError
 
@@ -31,18 +30,8 @@ def store(served, monkeypatch):
 
 @pytest.fixture
 def shop(tmp_path, store):
-    opened = []
-
-    def make(text="orders/*.parquet", **options):
-        project = define(tmp_path, "env:LAKE_URL", text, **options)
-        if not opened:
-            opened.append(tm.connect(tmp_path / "shop.tm", create=True))
-        opened[0].apply(project)
-        return opened[0]
-
-    yield make
-    for ws in opened:
-        ws.close()
+    with applied(tmp_path, "env:LAKE_URL", "orders/*.parquet") as make:
+        yield make
 
 
 def parquet(*ids, **columns):

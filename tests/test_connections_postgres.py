@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime
 import polars as pl
 import pytest
 from command_line import run
-from connected_shop import define, rows_of
+from connected_shop import applied, define, rows_of
 from inside import database_of
 
 import tinymlops as tm
@@ -22,17 +22,15 @@ from tinymlops.errors import AccessError, DataError, DefinitionError, NotFoundEr
 pytest.importorskip("adbc_driver_postgresql")
 import postgres_server
 
-pytestmark = pytest.mark.skipif(postgres_server.binaries() is None, reason="PostgreSQL is not installed")
 ORDERS = """create table orders(
     order_id bigint primary key, customer int, amount float8, at timestamptz default now(), updated_at timestamptz default now()
 )"""
 READ = "grant select on all tables in schema public to reader, stranger"
 
 
-@pytest.fixture(scope="module")
-def server():
-    with postgres_server.running() as one:
-        yield one
+@pytest.fixture
+def server(postgres):
+    return postgres
 
 
 @pytest.fixture
@@ -46,19 +44,8 @@ def sql(server, monkeypatch):
 
 @pytest.fixture
 def shop(tmp_path, sql):
-    """A function that makes a workspace with the source."""
-    opened = []
-
-    def make(text="orders", **options):
-        project = define(tmp_path, "env:SHOP_URL", text, **options)
-        if not opened:
-            opened.append(tm.connect(tmp_path / "shop.tm", create=True))
-        opened[0].apply(project)
-        return opened[0]
-
-    yield make
-    for ws in opened:
-        ws.close()
+    with applied(tmp_path, "env:SHOP_URL") as make:
+        yield make
 
 
 def put(sql, *ids, updated="now()"):

@@ -6,7 +6,7 @@ from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from connected_shop import define, rows_of
+from connected_shop import applied, define, rows_of
 from inside import database_of
 
 import tinymlops as tm
@@ -34,18 +34,8 @@ def file(tmp_path):
 
 @pytest.fixture
 def shop(tmp_path, file):
-    opened = []
-
-    def make(what="orders", **options):
-        project = define(tmp_path, "sqlite:orders.db", what, **{"tz": "UTC", **options})
-        if not opened:
-            opened.append(tm.connect(tmp_path / "shop.tm", create=True))
-        opened[0].apply(project)
-        return opened[0]
-
-    yield make
-    for ws in opened:
-        ws.close()
+    with applied(tmp_path, "sqlite:orders.db", tz="UTC") as make:
+        yield make
 
 
 def put(file, *ids, at=NOW, updated=NOW):

@@ -8,7 +8,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 from clocks import NOON, AnyClock
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import tinymlops as tm
@@ -215,7 +215,12 @@ class TwoRunners:
 
 
 def stood_for(run):
-    """Return the due times that a run stands for: several where its job was removed, which skips them as one."""
+    """Return the due times that a run stands for: several where its job was removed, which skips them as one.
+
+    What still waited then has its own row, and is counted by the one that took its place.
+    """
+    if (run.told or "").startswith("it still waited"):
+        return []
     if run.count == 1:
         return [run.due]
     assert run.state == "skipped"
@@ -226,6 +231,7 @@ def stood_for(run):
 
 
 @settings(max_examples=40, deadline=None)
+@example(events=[("wait", 179), ("edit", None), ("decide", 0), ("wait", 1)])
 @given(events=st.lists(EVENTS, max_size=40))
 def test_two_runners_and_any_edits_miss_nothing_and_double_nothing(folder, events):
     clock = AnyClock()

@@ -28,6 +28,7 @@ from tinymlops.records import (
     DatasetPart,
     Definition,
     DeletedRun,
+    EmbeddingState,
     Experiment,
     FailedIngest,
     Generation,
@@ -58,10 +59,13 @@ from tinymlops.records import (
     RunInput,
     RunModel,
     Salt,
+    SinkState,
     SourceCursor,
     StreamPosition,
     Token,
     TokenUse,
+    VectorFailure,
+    VectorFile,
 )
 from tinymlops.stores._verify import seal_schema
 from tinymlops.stores.doctor import check
@@ -97,7 +101,8 @@ def test_a_workspace_of_schema_1_opens_with_all_its_records(old):
         newer |= {OpaqueModel, OpaqueFile, RegisteredModel, OpaqueVersion, RunModel}
         newer |= {StreamPosition, RefusedLine, ArrivalLag}
         newer |= {JobState, JobRun, JobAttempt, JobLog, JobUpstream, OutboxMessage}
-        newer |= {SourceCursor, PageSession}
+        newer |= {SourceCursor, PageSession, SinkState}
+        newer |= {VectorFile, EmbeddingState, VectorFailure}
         assert all(database.list(cls) for cls in TABLES if cls not in newer)
         assert [finding for finding in check(environment_of(ws), lambda _: None) if finding.level == "damaged"] == []
         assert {one.name for one in database.list(Counter)} == {"sequence", "audit", "commits", "schema"}

@@ -287,3 +287,11 @@ def test_pages_are_quick_with_a_thousand_definitions(tmp_path):
                 begun = time.perf_counter()
                 assert client.get(path).status_code == 200
                 assert time.perf_counter() - begun < 1, path
+
+
+def test_every_kind_of_definition_has_an_address():
+    from tinymlops.features.definitions.specs import AnySpec
+    from tinymlops.server.pages.addresses import KINDS, SLUGS
+
+    assert set(SLUGS) == {spec.__struct_config__.tag for spec in AnySpec.__args__}
+    assert "feature" not in KINDS

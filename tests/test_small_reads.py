@@ -13,6 +13,7 @@ from polars.testing import assert_frame_equal
 import tinymlops as tm
 from tinymlops.features.intake import taking_in
 from tinymlops.stores import segments
+from tinymlops.stores.lookup import Lookup
 
 KINDS = {
     "int": lambda n: n,
@@ -106,10 +107,16 @@ def test_of_a_file_without_such_rows_no_other_column_is_read(tmp_path):
     (tmp_path / "tmp").mkdir()
     file = segments.write(rows, tmp_path / "orders", tmp_path / "tmp")
     path = tmp_path / "orders" / file.sha256
-    assert list(segments.batches(path, 0, among=pl.Series("order", [1_000, None, -1]))) == []
-    (found,) = segments.batches(path, 10, among=pl.Series("order", [999, 3, 5_000]))
+
+    def sought(name, values):
+        return Lookup(pl.DataFrame({name: values}), None, tmp_path / "tmp")
+
+    assert list(segments.batches(path, 0, among=sought("order", [1_000, None, -1]))) == []
+    (found,) = segments.batches(path, 10, among=sought("order", [999, 3, 5_000]))
     assert found.select("order", "__sequence").rows() == [(3, 14), (999, 1_010)]
-    assert sum(one.height for one in segments.batches(path, 0, among=pl.Series("other", [1]))) == 1_000
+    # A column that the file lacks is null in its rows.
+    assert list(segments.batches(path, 0, among=sought("other", [1]))) == []
+    assert sum(one.height for one in segments.batches(path, 0, among=sought("other", [1, None]))) == 1_000
 
 
 @pytest.mark.parametrize("cursor", ["at", "changed"])

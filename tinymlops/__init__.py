@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         UnavailableError,
         UntrustedModelError,
     )
-    from tinymlops.features.definitions.expressions import Features, Label, Rows
+    from tinymlops.features.definitions.expressions import Features, Label, Rows, col
     from tinymlops.features.definitions.nouns import Inputs, Schema
     from tinymlops.features.definitions.project import Project
     from tinymlops.features.definitions.rules import (
@@ -90,6 +90,7 @@ __all__ = [
     "__version__",
     "backtest",
     "between",
+    "col",
     "connect",
     "create_app",
     "fresh",
@@ -140,6 +141,7 @@ _HOMES = {
     "Workspace": "tinymlops.workspace",
     "backtest": "tinymlops.training.backtest",
     "between": "tinymlops.features.definitions.rules",
+    "col": "tinymlops.features.definitions.expressions",
     "connect": "tinymlops.workspace",
     "create_app": "tinymlops.server",
     "fresh": "tinymlops.features.definitions.rules",

@@ -39,6 +39,7 @@ class OpenWorkspace:
         from tinymlops.features.in_force import in_force
         from tinymlops.features.law.connections import Connections
         from tinymlops.features.law.data_checks import Checks
+        from tinymlops.features.vectors.noun import Vectors
         from tinymlops.registry.audit import Audit
         from tinymlops.registry.catalog import Catalog
         from tinymlops.registry.jobs import Jobs
@@ -49,6 +50,7 @@ class OpenWorkspace:
         from tinymlops.registry.tokens import Tokens
         from tinymlops.serving.log import prediction_log
         from tinymlops.serving.resolve import Resolver
+        from tinymlops.sinks.noun import Sinks
 
         self._scope = scope
         self._environment = scope.environment
@@ -65,11 +67,13 @@ class OpenWorkspace:
         self.connections = Connections(self._context)
         self.runs = Runs(scope)
         self.models = Models(scope)
+        self.sinks = Sinks(self._context, self.models, self._log.flush)
         self.tokens = Tokens(scope, self._readers)
         self._page_sessions = PageSessions(scope, self.tokens)
         self.access = Accesses(scope, self._readers.flush)
         self.audit = Audit(scope)
         self.jobs = Jobs(scope)
+        self.vectors = Vectors(self._context)
         self._in_force = in_force(self.catalog)
         self._resolver = Resolver(self.models)
         self._read_online: Callable[..., OnlineFeatures] | None = None

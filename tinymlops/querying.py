@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
-from types import UnionType
-from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING
 
-import numpy as np
 import polars as pl
 
 from tinymlops.errors import NotFoundError, near
-from tinymlops.features.definitions.specs import EntitySpec, FeatureRequest, SourceSpec, ViewSpec
-from tinymlops.features.history.historical import features_for
+from tinymlops.features.definitions.specs import SourceSpec, ViewSpec
 from tinymlops.features.history.in_place import reading_once
+from tinymlops.features.history.newest_values import newest_values
 from tinymlops.features.history.sources import SYSTEM
 from tinymlops.features.history.stored import current_rows, stored_rows
 from tinymlops.features.law.lineage import lineage_table
-from tinymlops.records import TABLES, Record
+from tinymlops.records import TABLES
+from tinymlops.registry.record_frames import frame_of
 from tinymlops.stores.engine import SCHEMA, fold
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from tinymlops.features.context import Context
-    from tinymlops.stores.database import Database
     from tinymlops.stores.engine import Limits
 
 __all__ = ["sql"]
@@ -104,9 +101,10 @@ def _table(context: Context, name: str) -> pl.DataFrame:
     if short == name and name in sources:
         return _current(context, sources[name])
     if short == name and name in views:
-        return _latest(context, views[name])
+        return newest_values(context, views[name])
     if short in _RECORDS:
-        return _records(context.environment.database, _RECORDS[short])
+        cls = _RECORDS[short]
+        return frame_of(cls, context.environment.database.values(cls))
     if short == _TABLES:
         return _listed(_known(context))
     if short == _METRICS:
@@ -137,42 +135,3 @@ def _listed(known: Mapping[str, str]) -> pl.DataFrame:
 def _current(context: Context, source: SourceSpec) -> pl.DataFrame:
     rows = current_rows(context, source.name)
     return rows.drop(SYSTEM)
-
-
-def _latest(context: Context, view: ViewSpec) -> pl.DataFrame:
-    """Return the features of every key that a view's source knows, as of now."""
-    entity = context.definitions.get(EntitySpec, view.entity)
-    source = context.definitions.get(SourceSpec, view.source)
-    columns = context.definitions.key_columns(entity, source)
-    keys = stored_rows(context, source.name).select(columns).drop_nulls().unique().sort(columns)
-    keys.columns = list(entity.key)
-    now = np.full(keys.height, context.now(), np.int64)
-    table = features_for(context, keys, now, [FeatureRequest(view=view.name)])
-    return keys.with_columns(*table.columns.values())
-
-
-def _records(database: Database, cls: type[Record]) -> pl.DataFrame:
-    """Return the records of a class: times as times, values with fields of their own as JSON text."""
-    names, hints = cls.__struct_fields__, get_type_hints(cls)
-    columns = list(zip(*database.values(cls), strict=True)) or [()] * len(names)
-    series: list[pl.Series] = []
-    for name, values in zip(names, columns, strict=True):
-        series += _series(name, values, hints[name])
-    return pl.DataFrame(series)
-
-
-def _series(name: str, values: tuple[Any, ...], hint: Any) -> list[pl.Series]:
-    """Return a column; two, `name` and `name_text`, where a value is a number or text."""
-    is_union = get_origin(hint) in (Union, UnionType)
-    kinds = set(get_args(hint) if is_union else (hint,)) - {type(None)}
-    if kinds == {float, str}:
-        numbers = [None if isinstance(value, str) else value for value in values]
-        texts = [value if isinstance(value, str) else None for value in values]
-        return [pl.Series(name, numbers, dtype=pl.Float64), pl.Series(f"{name}_text", texts, dtype=pl.String)]
-    if kinds == {datetime}:
-        return [pl.Series(name, values, dtype=pl.Int64).cast(_TIME)]
-    if kinds == {bool}:
-        return [pl.Series(name, values, dtype=pl.Int64).cast(pl.Boolean)]
-    if kinds == {float}:  # NaN and the infinities are text in SQLite
-        return [pl.Series(name, [None if value is None else float(value) for value in values], dtype=pl.Float64)]
-    return [pl.Series(name, values, dtype=pl.Int64 if kinds == {int} else pl.String)]

@@ -29,6 +29,7 @@ __all__ = [
     "named",
     "roles",
     "runs",
+    "sinks",
     "sources",
     "spines",
     "tokens",
@@ -171,6 +172,7 @@ def _names_in(database: Path, cls: type[Record]) -> list[str]:
 
 
 sources = completing(_definitions("source"))
+sinks = completing(_definitions("sink"))
 definitions = completing(_all_definitions)
 models = completing(_models)
 datasets = completing(_datasets)

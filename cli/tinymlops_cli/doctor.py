@@ -38,7 +38,8 @@ def doctor(
     repair: Annotated[
         bool,
         typer.Option(
-            "--repair", help="First rebuild what is derived: online store, join images, search index, sums of metrics."
+            "--repair",
+            help="First rebuild what is derived: online store, join images, search index, sums of metrics; drop row indexes.",
         ),
     ] = False,
     report: Annotated[
@@ -97,7 +98,7 @@ def _verdict(damaged: "list[Finding]") -> str:
     if not damaged:
         return "nothing is damaged"
     where = dict.fromkeys(finding.check for finding in damaged)
-    if where.keys() <= {"online store", "join images", "search index", "sums of metrics"}:
+    if where.keys() <= {"online store", "join images", "row indexes", "search index", "sums of metrics"}:
         return f"damaged and derived: {', '.join(where)}; tinymlops doctor --repair rebuilds that"
     return f"{len(damaged)} damaged: restore the workspace from a backup"
 

@@ -1,1 +1,1 @@
-"""Databases of others: read in one snapshot, never written to. Nothing here knows features or the workspace."""
+"""Databases of others: read in one snapshot, and written to by sinks alone. Nothing here knows features or the workspace."""

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlencode, urlsplit
+from typing import TYPE_CHECKING, Any
 
 from tinymlops.connectors.connector import Read, Server
 from tinymlops.connectors.open_transactions import floor_of
-from tinymlops.connectors.postgres_errors import not_reached, refused
+from tinymlops.connectors.postgres_errors import refused
+from tinymlops.connectors.postgres_session import Session, driver, rows_of
 from tinymlops.connectors.postgres_values import frame_of
 from tinymlops.connectors.queries import quoted, relation, table_of
-from tinymlops.errors import DefinitionError, MissingDependencyError, near
+from tinymlops.errors import DefinitionError, near
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import polars as pl
 
@@ -25,18 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["PostgreSQL"]
 
-R = TypeVar("R")
-_LOOK = 0.1
-"""Seconds between two looks for Ctrl-C."""
-
-_SETTINGS = {
-    "application_name": "tinymlops",
-    "connect_timeout": "10",
-    # A server that loses power answers nothing, and nobody would notice for hours.
-    "keepalives_idle": "30",
-    "keepalives_interval": "10",
-    "keepalives_count": "3",
-}
 _TABLES = (
     "select table_schema, table_name from information_schema.tables where table_schema not in ('pg_catalog', "
     "'information_schema') order by 1, 2 limit 10000"
@@ -53,50 +40,27 @@ class PostgreSQL:
 
     def __init__(self, address: Address, *, timeout: int) -> None:
         self._address, self._timeout = address, timeout
-        self._open: Any = None
+        self._session = Session(address)
 
     def read(self, asked: Asked) -> Read:
         """Read rows in one snapshot; see `Connector`."""
-        return self._aside(partial(self._read, asked))
+        return self._session.aside(partial(self._read, asked))
 
     def columns(self, text: str, times: Sequence[str] = ()) -> Mapping[str, pl.DataType | None]:
         """Return the columns of a table or a SELECT; see `Connector`."""
         del times  # it has types for them
-        return self._aside(partial(self._columns, text))
+        return self._session.aside(partial(self._columns, text))
 
     def server(self) -> Server:
         """Reach the server; see `Connector`."""
-        return self._aside(self._server)
-
-    def _aside(self, work: Callable[[], R]) -> R:
-        """Do what waits for the server in a thread, and let Ctrl-C end it there too.
-
-        In the main thread the driver would take Ctrl-C for itself, tell it as a failure of the statement, and leave a
-        handler behind that does not wake other waits.
-        """
-        with ThreadPoolExecutor(1) as pool:
-            done = pool.submit(work)
-            try:
-                while not wait([done], _LOOK).done:
-                    pass
-            except KeyboardInterrupt:
-                while not wait([done], _LOOK).done:  # it may be between two statements
-                    self._cancel()
-                raise
-        return done.result()
-
-    def _cancel(self) -> None:
-        cursor = self._open
-        if cursor is not None:
-            with suppress(_driver().Error):
-                cursor.adbc_cancel()
+        return self._session.aside(self._server)
 
     def _read(self, asked: Asked) -> Read:
         from_clause = relation(asked.text)
-        with self._cursor() as cursor:
+        with self._session.cursor() as cursor:
             # Before the snapshot: what is open now and not in it, or begins later, has a later start than the floor.
             with self._telling(cursor, "", []):
-                floor = None if asked.cursor is None else floor_of(lambda sql: _rows(cursor, sql))
+                floor = None if asked.cursor is None else floor_of(lambda sql: rows_of(cursor, sql))
             with self._telling(cursor, asked.text, [asked.cursor, asked.ids]):
                 self._begin(cursor, asked.zone)
                 frame = _frame(cursor, f"select * from {from_clause}{_where(asked)}")
@@ -109,14 +73,14 @@ class PostgreSQL:
         return Read(frame, ids, floor.micros, floor.unknown, floor.hint)
 
     def _columns(self, text: str) -> Mapping[str, pl.DataType | None]:
-        with self._cursor() as cursor, self._telling(cursor, text, []):
+        with self._session.cursor() as cursor, self._telling(cursor, text, []):
             self._begin(cursor, "UTC")
             return dict(_frame(cursor, f"select * from {relation(text)} limit 0").schema)
 
     def _server(self) -> Server:
-        with self._cursor() as cursor, self._telling(cursor, "", []):
-            ((version, user),) = _rows(cursor, "select current_setting('server_version'), current_user::text")
-            floor = floor_of(lambda sql: _rows(cursor, sql))
+        with self._session.cursor() as cursor, self._telling(cursor, "", []):
+            ((version, user),) = rows_of(cursor, "select current_setting('server_version'), current_user::text")
+            floor = floor_of(lambda sql: rows_of(cursor, sql))
             notes = (f"{floor.unknown}: {floor.hint}",) if floor.unknown else ()
             return Server(f"PostgreSQL {version}, as {user}", notes)
 
@@ -127,26 +91,6 @@ class PostgreSQL:
         cursor.execute("set local timezone = '{}'".format(zone.replace("'", "''")))
 
     @contextmanager
-    def _cursor(self) -> Iterator[Any]:
-        """Connect, and close the connection whatever happens."""
-        dbapi, failed = _driver(), None
-        try:
-            connection = dbapi.connect(_with_settings(self._address.url.reveal()), autocommit=True)
-        except dbapi.Error as error:
-            failed = not_reached(self._address, str(error))
-        if failed is not None:
-            raise failed  # outside, so that a traceback does not show the driver's own words
-        cursor = connection.cursor()
-        try:
-            self._open = cursor
-            yield cursor
-        finally:
-            self._open = None
-            for one in (cursor, connection):
-                with suppress(dbapi.Error):
-                    one.close()
-
-    @contextmanager
     def _telling(self, cursor: Any, text: str, names: list[str | None]) -> Iterator[None]:
         """Turn what the server refuses into our errors, with the name that was most likely meant.
 
@@ -155,7 +99,7 @@ class PostgreSQL:
             text: The table or SELECT.
             names: Columns that it must have.
         """
-        dbapi = _driver()
+        dbapi = driver()
         try:
             yield
         except dbapi.Error as error:
@@ -182,7 +126,7 @@ class PostgreSQL:
 
     def _no_column(self, cursor: Any, text: str, names: list[str | None]) -> DefinitionError | None:
         """Return the error for one of our own columns; None if the user's SELECT names one that is not there."""
-        dbapi = _driver()
+        dbapi = driver()
         with suppress(dbapi.Error):
             cursor.execute("rollback")
             known = _frame(cursor, f"select * from {relation(text)} limit 0").columns
@@ -195,30 +139,11 @@ class PostgreSQL:
         return None
 
     def _after_error(self, cursor: Any, sql: str) -> list[tuple[Any, ...]]:
-        dbapi = _driver()
+        dbapi = driver()
         with suppress(dbapi.Error):
             cursor.execute("rollback")
-            return _rows(cursor, sql)
+            return rows_of(cursor, sql)
         return []
-
-
-def _driver() -> Any:
-    try:
-        import adbc_driver_postgresql.dbapi as driver
-    except ImportError as error:
-        raise MissingDependencyError(
-            "PostgreSQL is read by adbc-driver-postgresql, which is not installed",
-            hint="pip install 'tinymlops[postgres]'",
-        ) from error
-    return driver
-
-
-def _with_settings(url: str) -> str:
-    """Add what libpq should do unless the URL says it."""
-    query = urlsplit(url).query
-    said = {part.partition("=")[0] for part in query.split("&")}
-    added = urlencode({name: value for name, value in _SETTINGS.items() if name not in said})
-    return f"{url}{'&' if query else '' if url.endswith('?') else '?'}{added}"
 
 
 def _where(asked: Asked) -> str:
@@ -239,9 +164,3 @@ def _literal(value: int | str) -> str:
 def _frame(cursor: Any, sql: str) -> pl.DataFrame:
     cursor.execute(sql)
     return frame_of(cursor.fetch_arrow_table())
-
-
-def _rows(cursor: Any, sql: str) -> list[tuple[Any, ...]]:
-    cursor.execute(sql)
-    rows: list[tuple[Any, ...]] = cursor.fetchall()
-    return rows

@@ -18,7 +18,7 @@ from tinymlops.secrets import without_secrets
 if TYPE_CHECKING:
     from tinymlops.connectors.addresses import Address
 
-__all__ = ["not_reached", "refused"]
+__all__ = ["not_reached", "not_written", "refused"]
 
 _LOGIN = re.compile(r"password|authentication|pg_hba|role .* does not exist|no .*encryption", re.IGNORECASE)
 _GONE = ("08", "53", "57", "40")
@@ -73,6 +73,32 @@ def refused(address: Address, state: str | None, said: str) -> TinyMLOpsError:
     if state.startswith("42"):
         return DefinitionError(f"{where}: {reason}", hint=hint or "correct the SELECT")
     return DataError(f"{where}: {reason}", hint=hint or "correct the SELECT, or the values that it reads")
+
+
+def not_written(address: Address, state: str | None, said: str) -> TinyMLOpsError:
+    """Return the error for a statement that was to write; the arguments are those of `refused`."""
+    reason, hint = _reason(said), _hint(said)
+    where = f"connection {address.name!r}"
+    if state in ("57014", "55P03"):
+        return UnavailableError(
+            f"{where}: the server ended the statement: {reason}",
+            hint="what was written before stays; see what holds the table, and run the sink again",
+        )
+    if state is None or state.startswith(_GONE):
+        return UnavailableError(
+            f"{where}: {address.place} did not take the rows: {reason}",
+            hint="whole batches before this one stay: run the sink again, and it goes on behind them",
+        )
+    if state in ("42501", "25006"):
+        return AccessError(
+            f"{where}: {reason}",
+            hint=hint
+            or "a sink needs: grant select, insert, update, delete on its table and on tinymlops_sinks, and to "
+            "make them: grant create on schema",
+        )
+    if state.startswith(("42", "3F")):
+        return DefinitionError(f"{where}: {reason}", hint=hint or "correct the table of the sink")
+    return DataError(f"{where}: {reason}", hint=hint or "correct the values, or the constraints of the table")
 
 
 def _reason(said: str) -> str:

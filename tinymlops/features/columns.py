@@ -28,12 +28,14 @@ from tinymlops.features.compute.aggregates import compute
 from tinymlops.features.compute.arranged import history_of
 from tinymlops.features.compute.rules import require_fits
 from tinymlops.features.definitions import graph, specs
+from tinymlops.features.definitions.declaring_embeddings import key_of_rows
 from tinymlops.features.definitions.definitions import key_of
 from tinymlops.features.definitions.expressions import with_window
 from tinymlops.features.definitions.nouns import title_of
 from tinymlops.features.definitions.on_demand import FEATURE, TIMESTAMP, check_row_by_row, inputs_of, read_as
 from tinymlops.features.definitions.specs import (
     CheckSpec,
+    EmbeddingSpec,
     EntitySpec,
     LabelSpec,
     OnDemandSpec,
@@ -46,6 +48,7 @@ from tinymlops.features.history.in_place import columns_in_place
 from tinymlops.features.history.sources import SYSTEM, with_times
 from tinymlops.features.history.storable import storable
 from tinymlops.features.history.stored import state_of
+from tinymlops.features.vectors.column import require_vectors
 from tinymlops.keys import require_match
 from tinymlops.schema import parse_dtype
 
@@ -87,6 +90,8 @@ def check_columns(context: Context) -> list[str]:
         known.check_training_set(training_set, dtypes)
     for check in definitions.of(CheckSpec).values():
         known.check_rules(check, dtypes)
+    for embedding in definitions.of(EmbeddingSpec).values():
+        known.check_embedding(embedding)
     return known.notes
 
 
@@ -250,6 +255,25 @@ class _Known:
                     frame,
                     where=f"check on {'feature view' if check.of_view else 'source'} {check.target!r}",
                 )
+
+    def check_embedding(self, embedding: EmbeddingSpec) -> None:
+        """Check that the source of an embedding has its columns, of types that vectors are made of."""
+        frame = self._frames[embedding.source]
+        if frame is None:
+            return
+        key = key_of_rows(self._definitions, embedding)
+        made_of = embedding.text or embedding.vector
+        assert made_of is not None, "it has a text or a vector"
+        where = f"source {embedding.source!r}"
+        _require(frame, [*key, made_of], where, embedding.name)
+        dtype = frame.schema[made_of]
+        if embedding.text is not None and dtype != pl.String:
+            raise DefinitionError(
+                f"text={made_of!r} of embedding {embedding.name!r}: the column is {dtype} and not text",
+                hint="name a column of text, or vector= for a column of vectors",
+            )
+        if embedding.vector is not None:
+            require_vectors(embedding, dtype)
 
     def _check_spine_key(
         self, spine: pl.DataFrame, columns: Sequence[str], user: ViewSpec | LabelSpec, where: str

@@ -36,11 +36,13 @@ from tinymlops.records.record import Record, Scalar
 from tinymlops.records.runs import Artifact, ConsoleText, DeletedRun, Experiment, Run, RunInput, RunRow
 from tinymlops.records.salts import Salt
 from tinymlops.records.segments import Segment
+from tinymlops.records.sinks import SinkState
 from tinymlops.records.sources import Generation, RenamedSource, Schema, SourceState
 from tinymlops.records.statistics import ColumnStatistics
 from tinymlops.records.streams import RefusedLine, StreamPosition
 from tinymlops.records.tokens import Token, TokenUse
 from tinymlops.records.training_sets import TrainingSetBuild
+from tinymlops.records.vectors import EmbeddingState, VectorFailure, VectorFile
 
 __all__ = [
     "TABLES",
@@ -57,6 +59,7 @@ __all__ = [
     "DatasetPart",
     "Definition",
     "DeletedRun",
+    "EmbeddingState",
     "Evaluation",
     "Experiment",
     "FailedIngest",
@@ -104,12 +107,15 @@ __all__ = [
     "Schema",
     "Segment",
     "Signature",
+    "SinkState",
     "SourceCursor",
     "SourceState",
     "StreamPosition",
     "Token",
     "TokenUse",
     "TrainingSetBuild",
+    "VectorFailure",
+    "VectorFile",
 ]
 
 TABLES: tuple[type[Record], ...] = (
@@ -169,5 +175,9 @@ TABLES: tuple[type[Record], ...] = (
     SourceCursor,
     PageSession,
     JobUpstream,
+    SinkState,
+    VectorFile,
+    EmbeddingState,
+    VectorFailure,
 )
 """Every record, in the order in which the migrations create their tables."""

@@ -26,6 +26,7 @@ __all__ = [
     "move_pushed",
     "places_pushed_after",
     "pushed_ahead",
+    "pushed_at",
     "pushed_rows",
     "pushed_values",
     "times_of_pushes",
@@ -64,11 +65,23 @@ def pushed_values(
     return codec.all_checked(database.rows(f"{codec.select} WHERE source = ? AND n > ? AND n <= ? ORDER BY n", bound))
 
 
-def extent_of_pushed(database: Database, place: str) -> tuple[int, int | None]:
-    """Return how many pushed rows a source has, and their greatest sequence; read from an index, without checksums."""
-    sql = f"SELECT count(*), max(n) FROM {PushedRow.table} WHERE source = ?"
-    ((count, newest),) = database.rows(sql, (place,))
+def extent_of_pushed(database: Database, place: str, *, up_to: int | None = None) -> tuple[int, int | None]:
+    """Return how many pushed rows a source has, and their greatest sequence; read from an index, without checksums.
+
+    Args:
+        database: The workspace's database.
+        place: The place of the source.
+        up_to: Only rows up to this sequence; None for all.
+    """
+    sql = f"SELECT count(*), max(n) FROM {PushedRow.table} WHERE source = ? AND n <= ?"
+    ((count, newest),) = database.rows(sql, (place, _GREATEST if up_to is None else up_to))
     return count, newest
+
+
+def pushed_at(database: Database, place: str, sequences: Sequence[int]) -> list[int]:
+    """Return which of these sequences are rows of a source in the table, in order; read from an index, without checksums."""
+    sql = f"SELECT n FROM {PushedRow.table} WHERE source = ? AND n IN (SELECT value FROM json_each(?)) ORDER BY n"
+    return [n for (n,) in database.rows(sql, (place, msgspec.json.encode(sequences).decode()))]
 
 
 def times_of_pushes(database: Database, place: str, *, limit: int) -> list[int]:

@@ -15,18 +15,19 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tinymlops.errors import ConflictError
+from tinymlops.stores import row_index
 from tinymlops.stores.publish import fsync_directory, remove_stale
-from tinymlops.stores.references import NAMING_FILES, orphans
+from tinymlops.stores.references import NAMING_FILES, named_files, orphans
 from tinymlops.times import from_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from tinymlops.stores.environment import Environment
     from tinymlops.stores.locks import FileLock
 
-__all__ = ["Collected", "collect"]
+__all__ = ["Collected", "collect", "remove_unnamed"]
 
 _PATIENCE = 60.0
 _MOMENT = 0.5
@@ -86,8 +87,27 @@ def collect(environment: Environment, *, now: int, grace: int, actor: str) -> Co
         removed = [_remove(path) for path in found if path in dead or path.lstat().st_mtime <= older_than]
         for source in environment.segments_dir.iterdir():
             _remove_if_empty(source)
+        # At once: nobody looks up rows in a segment out of use, and an index tells of ids.
+        live = environment.database.rows("SELECT source, sha256 FROM segments WHERE dead_at IS NULL")
+        row_index.remove_others(environment.indexes_dir, set(live))
     segments = sum(path in dead for path in found)
     return Collected(len(removed) - segments, segments, sum(removed))
+
+
+def remove_unnamed(environment: Environment, hashes: Iterable[str]) -> None:
+    """Remove blobs at once, without a grace period, unless a row still names them.
+
+    Args:
+        environment: The open workspace.
+        hashes: Of the blobs that were taken out of use.
+
+    Raises:
+        IntegrityError: If a row that names a file is damaged; nothing is removed then.
+    """
+    with _alone(environment.gc_lock):
+        environment.database.require_rows(*NAMING_FILES)
+        named = {file.sha256 for file in named_files(environment.database.rows)}
+        environment.blobs.remove(set(hashes) - named)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import msgspec
 
 from tinymlops.errors import ConflictError, IntegrityError, TinyMLOpsError
 from tinymlops.records import TABLES, Record
-from tinymlops.stores import file_systems, images
+from tinymlops.stores import file_systems, images, row_index
 from tinymlops.stores.locks import FileLock
 from tinymlops.stores.migrations import SCHEMA_VERSION
 from tinymlops.stores.publish import damaged, hash_file, scratch_directory, unreadable
@@ -86,6 +86,7 @@ def check(environment: Environment, advance: Callable[[int], None]) -> Iterator[
         yield from _files(environment.path, _named(environment), advance)
         yield from _online(environment)
         yield from _images(environment.path, advance)
+        yield from _row_indexes(environment.indexes_dir, advance)
         yield from _search_index(environment.path)
         yield _orphans(environment)
         yield _free(environment.path)
@@ -94,7 +95,7 @@ def check(environment: Environment, advance: Callable[[int], None]) -> Iterator[
 def bytes_to_read(environment: Environment) -> int:
     """Return the size of the files that `check` reads."""
     named = sum(_size(environment.path / file.name) for file in _named(environment))
-    return named + _size_below(environment.path / "images")
+    return named + _size_below(environment.path / "images") + _size_below(environment.indexes_dir)
 
 
 def space_of(environment: Environment) -> list[Space]:
@@ -103,7 +104,7 @@ def space_of(environment: Environment) -> list[Space]:
     kinds = {
         "database": [*path.glob("meta.db*")],
         "search index": [*path.glob("search.db*")],
-        **{name: _files_below(path / name) for name in ("segments", "images", "blobs", "online", "tmp")},
+        **{name: _files_below(path / name) for name in ("segments", "indexes", "images", "blobs", "online", "tmp")},
     }
     return [Space(kind, len(files), sum(map(_occupied, files))) for kind, files in kinds.items()]
 
@@ -203,6 +204,17 @@ def _images(root: Path, advance: Callable[[int], None]) -> Iterator[Finding]:
         yield Finding("join images", "damaged", f"{file} is not what was written", str(file))
     if not broken:
         yield Finding("join images", "ok", f"{len(every)} images are what was written")
+
+
+def _row_indexes(root: Path, advance: Callable[[int], None]) -> Iterator[Finding]:
+    every, broken = list(row_index.listed(root)), []
+    for path in every:
+        broken += [file for file in (row_index.damage(path),) if file is not None]
+        advance(_size(path))
+    for file in broken:
+        yield Finding("row indexes", "damaged", f"{file} is not what was written", str(file))
+    if not broken:
+        yield Finding("row indexes", "ok", f"{len(every)} indexes are what was written")
 
 
 def _search_index(root: Path) -> Iterator[Finding]:

@@ -40,6 +40,7 @@ class Environment:
         database: `meta.db`.
         blobs: Files by hash.
         segments_dir: Where the directory of each source lies.
+        indexes_dir: Where the indexes of its segments lie, derived.
         tmp: Unfinished files.
         online: Derived feature values.
         live: The runs that this process keeps going.
@@ -54,6 +55,7 @@ class Environment:
         self.directory = Directory(path)
         self.tmp = path / "tmp"
         self.segments_dir = path / "segments"
+        self.indexes_dir = path / "indexes"
         self.gc_lock = FileLock(path / "gc.lock", self.directory)
         self.write_lock = FileLock(path / "write.lock", self.directory)
         self.materialize_lock = FileLock(path / "materialize.lock", self.directory)

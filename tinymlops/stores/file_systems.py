@@ -27,7 +27,7 @@ __all__ = [
 
 _NETWORK = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "afs", "ceph", "gluster", "lustre")
 _DATABASE = "meta.db"
-_LOOKED_AT = (_DATABASE, "blobs", "segments", "online", "images", "tmp")
+_LOOKED_AT = (_DATABASE, "blobs", "segments", "indexes", "online", "images", "tmp")
 """What is looked at each time that a workspace is opened."""
 _CURE = "chmod 700 {path} && chmod -R go-w {path}; if others could write to it for long: restore a backup"
 

@@ -16,8 +16,10 @@ from tinymlops.stores._connections_schema import add_connections
 from tinymlops.stores._job_upstreams_schema import add_job_upstreams
 from tinymlops.stores._jobs_schema import add_jobs
 from tinymlops.stores._pages_schema import add_pages
+from tinymlops.stores._sinks_schema import add_sinks
 from tinymlops.stores._streams_schema import add_streams
 from tinymlops.stores._tracking_schema import add_tracking
+from tinymlops.stores._vectors_schema import add_vectors
 from tinymlops.stores._verify import seal_schema
 from tinymlops.stores.rows import CHECK, check_of, quoted
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 17
+SCHEMA_VERSION = 19
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -137,6 +139,8 @@ def _steps() -> Migrations:
     steps(name="m015_pages")(add_pages)
     steps(name="m016_alerts")(_add_taken)
     steps(name="m017_job_upstreams")(_add_job_upstreams)
+    steps(name="m018_sinks")(add_sinks)
+    steps(name="m019_vectors")(add_vectors)
 
     return steps
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 from tinymlops._widening import widened, wider
 from tinymlops.errors import DataError, IntegrityError
 from tinymlops.schema import lasting_dtype
+from tinymlops.stores.lookup import PIECE
 from tinymlops.stores.publish import publish, verify_file
 
 if TYPE_CHECKING:
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from tinymlops.stores.lookup import Lookup
+
 __all__ = ["SYSTEM_COLUMNS", "SegmentFile", "batches", "merge", "read", "write"]
 
 SYSTEM_COLUMNS = ("__event", "__created", "__sequence", "__deleted")
 _STORED = ("__event", "__created", "__ordinal", "__deleted")
 # Small enough that a time range skips most of a file by its statistics, large enough to compress well.
-_ROW_GROUP = 131_072
+_ROW_GROUP = PIECE
 _BATCH_ROWS = 8 * _ROW_GROUP
 
 
@@ -83,7 +86,7 @@ def merge(segments: Sequence[tuple[Path, int]], rows: pl.DataFrame | None, direc
         own = {name: dtype for name, dtype in rows.schema.items() if name in dtypes}
         parts.append(_of_types(rows.rename({"__sequence": "__ordinal"}).lazy(), own, dtypes))
     together = pl.concat(parts, how="diagonal")
-    height = together.select(pl.len()).collect().item()
+    height = _height(together)
 
     def to_parquet(stream: BinaryIO) -> None:
         together.sink_parquet(
@@ -123,34 +126,59 @@ def read(segments: Sequence[tuple[Path, int]], columns: Sequence[str] | None) ->
     return pl.concat([empty, *frames], how="diagonal", rechunk=False)
 
 
-def batches(path: Path, base: int, *, among: pl.Series | None = None) -> Iterator[pl.DataFrame]:
+def batches(path: Path, base: int, *, among: Lookup | None = None) -> Iterator[pl.DataFrame]:
     """Read a segment some rows at a time, in its order; columns and errors as in `read`.
 
     Args:
         path: The file.
         base: What its commit assigned.
-        among: Only rows that have one of these values, null included, in the column of its name, whose type holds what the
-            file has. Of a batch without such a row no other column is read.
+        among: Only rows that have one of these values. Where an index tells which pieces of the file may hold them, no other
+            piece is read, and without such a piece not the file.
     """
+    pieces = None if among is None else among.known_pieces(path)
+    if pieces == []:
+        return
+    verify_file(path, path.name)
+    scan, columns = _scan(path), list(_schema(path))
+    height = _height(scan)
+    if among is None:
+        for start in range(0, height, _BATCH_ROWS):
+            yield _numbered(scan.slice(start, _BATCH_ROWS).collect(), base, columns)
+        return
+    there = [name for name in scan.collect_schema().names() if name in among.columns and name != "__ordinal"]
+    compared = scan.select("__ordinal", *there)  # with a column that every file has, so that rows are rows
+    if pieces is None:
+        parts = (compared.slice(start, _BATCH_ROWS).collect() for start in range(0, height, _BATCH_ROWS))
+        pieces = among.find_pieces(path, height, parts)
+    for start, rows in _runs(pieces):
+        found = among.rows_in(compared.slice(start, rows).collect())
+        if len(found):
+            yield _numbered(scan.slice(start, rows).collect()[found], base, columns)
+
+
+def _runs(pieces: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield the first row and the number of rows of pieces that follow each other; not too many at once."""
+    first, count = 0, 0
+    for piece in pieces:
+        if count and (piece != first + count or count == _BATCH_ROWS // PIECE):
+            yield first * PIECE, count * PIECE
+            count = 0
+        first, count = (piece, 1) if not count else (first, count + 1)
+    if count:
+        yield first * PIECE, count * PIECE
+
+
+def _numbered(rows: pl.DataFrame, base: int, columns: Sequence[str]) -> pl.DataFrame:
     import polars as pl
 
-    verify_file(path, path.name)
-    columns = list(_schema(path))
-    scan = _scan(path)
-    for start in range(0, scan.select(pl.len()).collect().item(), _BATCH_ROWS):
-        part = scan.slice(start, _BATCH_ROWS)
-        rows = None if among is None or among.name not in columns else _rows_among(part, among)
-        if rows is not None and not len(rows):
-            continue
-        frame = part.collect() if rows is None else part.collect()[rows]
-        yield frame.with_columns((pl.col("__ordinal") + base).alias("__sequence")).select(*columns, *SYSTEM_COLUMNS)
+    return rows.with_columns((pl.col("__ordinal") + base).alias("__sequence")).select(*columns, *SYSTEM_COLUMNS)
 
 
-def _rows_among(part: pl.LazyFrame, among: pl.Series) -> pl.Series:
-    """Return the numbers of the rows that have one of some values, in order."""
-    values = widened(part.select(among.name).collect().to_series(), among.dtype).to_frame().with_row_index("__row")
-    found = values.join(among.to_frame(), on=among.name, how="semi", nulls_equal=True, maintain_order="left")
-    return found["__row"]
+def _height(scan: pl.LazyFrame) -> int:
+    import polars as pl
+
+    height: int = scan.select(pl.len()).collect().item()
+    return height
 
 
 def _read_one(path: Path, base: int, dtypes: dict[str, Any]) -> pl.DataFrame:

@@ -76,6 +76,8 @@ def _of_run(run: Run, experiments: Mapping[int | None, str]) -> Facts:
 def _of_metrics(metrics: Mapping[str, tuple[float | None, ...]]) -> Facts:
     facts: Facts = {}
     for name, (last, best, count) in metrics.items():
+        if name.startswith("system/"):  # the load of the machine, which nobody chose
+            continue
         facts[f"metrics.{name}"] = last
         if count is not None and count > 1 and best is not None:
             facts[f"metrics.{name}.best"] = best

@@ -57,6 +57,7 @@ class UpkeepVerbs(OpenWorkspace):
     def repair(self) -> list[Covered]:
         """Make the online store, the join images and the search index anew, and return what the store holds of each view.
 
+        Row indexes are dropped; the next small ingest makes what it needs.
         Sums of metrics that do not follow from their points are made anew too.
         Rows that were stored while the clock was more than a day ahead count from now on, and not only from the time it said.
         """

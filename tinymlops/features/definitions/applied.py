@@ -10,6 +10,7 @@ from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.code import settled, with_cover
 from tinymlops.features.definitions.definitions import Definitions, in_words, key_of, kind_of
 from tinymlops.features.definitions.nouns import (
+    Embedding,
     FeatureRole,
     FeatureView,
     OnDemandVersion,
@@ -33,6 +34,7 @@ Noun: TypeAlias = (
     | OnDemandVersion
     | TrainingSet
     | Service
+    | Embedding
 )
 
 

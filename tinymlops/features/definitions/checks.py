@@ -11,13 +11,16 @@ import msgspec
 from tinymlops.errors import DefinitionError, LeakageError, NotFoundError, near
 from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.data_checks import require_sound
+from tinymlops.features.definitions.declaring_embeddings import check_embedding
 from tinymlops.features.definitions.definitions import key_of
 from tinymlops.features.definitions.expressions import aggregates_in, feature_of
 from tinymlops.features.definitions.in_place import notes_on_history_only, require_possible
 from tinymlops.features.definitions.nouns import title_of
 from tinymlops.features.definitions.on_demand import check_expressions, inputs_of
+from tinymlops.features.definitions.sinks import require_sinks
 from tinymlops.features.definitions.specs import (
     CheckSpec,
+    EmbeddingSpec,
     EntitySpec,
     FeatureRequest,
     LabelSpec,
@@ -71,6 +74,9 @@ def check(definitions: Definitions, functions: Functions, *, older: FunctionOf |
         check_expressions(on_demand, functions[key_of(on_demand)], inputs)
     for spec in definitions.of(CheckSpec).values():
         require_sound(spec, definitions)
+    require_sinks(definitions)
+    for embedding in definitions.of(EmbeddingSpec).values():
+        check_embedding(embedding, definitions)
     notes = _notes_on_sources(definitions) + notes_on_history_only(definitions)
 
     def function_of(request: FeatureRequest) -> Callable[..., Any]:

@@ -11,6 +11,7 @@ from tinymlops.features.definitions.code import is_interactive, with_cover
 from tinymlops.features.definitions.data_checks import Check
 from tinymlops.features.definitions.definitions import Definitions, key_of
 from tinymlops.features.definitions.nouns import (
+    Embedding,
     Entity,
     FeatureView,
     LabelDefinition,
@@ -20,6 +21,7 @@ from tinymlops.features.definitions.nouns import (
     TrainingSet,
     check_name,
 )
+from tinymlops.features.definitions.sinks import Sink
 from tinymlops.features.definitions.specs import encode
 from tinymlops.times import parse_zone
 
@@ -38,6 +40,8 @@ Definition = (
     | TrainingSet
     | Service
     | Check
+    | Sink
+    | Embedding
 )
 
 D = TypeVar(
@@ -50,6 +54,8 @@ D = TypeVar(
     TrainingSet,
     Service,
     Check,
+    Sink,
+    Embedding,
 )
 
 
@@ -82,7 +88,7 @@ class Declared:
         return {
             key_of(noun.spec): noun.function
             for noun in self.definitions.values()
-            if not isinstance(noun, Entity | TrainingSet | Service | Check)
+            if not isinstance(noun, Entity | TrainingSet | Service | Check | Sink | Embedding)
         }
 
     def _requests(self, asked: Asked) -> tuple[FeatureRequest, ...]:
@@ -106,10 +112,10 @@ class Declared:
 def _is_again(known: Definition, new: Definition) -> bool:
     """Say whether a notebook cell is merely run again: the same kind of definition, made in the notebook itself.
 
-    Where an entity, a training set or a service was made is not known, so that one is taken again when it is the same.
+    Where an entity, a training set, a service or a sink was made is not known, so that one is taken again when it is the same.
     """
     if type(known) is not type(new):
         return False
-    if isinstance(new, Entity | TrainingSet | Service | Check):
+    if isinstance(new, Entity | TrainingSet | Service | Check | Sink | Embedding):
         return encode(known.spec) == encode(new.spec) or is_interactive("__main__")
     return is_interactive(new.function.__module__)

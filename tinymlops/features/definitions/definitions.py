@@ -11,11 +11,13 @@ from tinymlops.errors import DefinitionError, NotFoundError, near
 from tinymlops.features.definitions.specs import (
     AnySpec,
     CheckSpec,
+    EmbeddingSpec,
     EntitySpec,
     FeatureRequest,
     LabelSpec,
     OnDemandSpec,
     ServiceSpec,
+    SinkSpec,
     SourceSpec,
     TermSpec,
     TrainingSetSpec,
@@ -27,7 +29,18 @@ __all__ = ["Definitions", "Older", "in_words", "key_of", "kind_of", "labelled"]
 _APPLY = "apply the project first: tinymlops apply, or ws.apply(project)"
 
 S = TypeVar(
-    "S", EntitySpec, SourceSpec, ViewSpec, OnDemandSpec, LabelSpec, TrainingSetSpec, CheckSpec, ServiceSpec, TermSpec
+    "S",
+    EntitySpec,
+    SourceSpec,
+    ViewSpec,
+    OnDemandSpec,
+    LabelSpec,
+    TrainingSetSpec,
+    CheckSpec,
+    ServiceSpec,
+    SinkSpec,
+    EmbeddingSpec,
+    TermSpec,
 )
 
 Older: TypeAlias = Callable[[str, str, int | str], "Definitions"]

@@ -41,6 +41,7 @@ __all__ = [
     "aggregates_in",
     "aggregates_of",
     "can_fail",
+    "col",
     "columns_of",
     "feature_of",
     "with_window",
@@ -122,6 +123,22 @@ class Call(Operand, frozen=True, eq=False, tag="call"):
 
 
 AnyOperand: TypeAlias = Column | Constant | Unary | Binary | Call
+
+
+def col(name: str) -> Operand:
+    """Return a column of a source's rows, for a condition on them outside of a definition.
+
+    Args:
+        name: The column.
+
+    Raises:
+        DefinitionError: If it is not the name of a column.
+
+    Example:
+        >>> col("country").is_in(["AT", "CH"]) & (col("age") > 30)
+        <rows['country'].is_in(['AT', 'CH']) & (rows['age'] > 30)>
+    """
+    return Rows("tm.col")[name]
 
 
 class Aggregate(Operators["Aggregate"], msgspec.Struct, frozen=True, eq=False):

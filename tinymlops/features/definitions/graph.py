@@ -17,11 +17,13 @@ from tinymlops.features.definitions.definitions import key_of
 from tinymlops.features.definitions.specs import (
     AnySpec,
     CheckSpec,
+    EmbeddingSpec,
     EntitySpec,
     FeatureRequest,
     LabelSpec,
     OnDemandSpec,
     ServiceSpec,
+    SinkSpec,
     SourceSpec,
     TrainingSetSpec,
     ViewSpec,
@@ -192,6 +194,11 @@ def below(definitions: Definitions, spec: AnySpec) -> dict[str, AnySpec]:
         target = spec.target
         checked = definitions.get(ViewSpec, target) if spec.of_view else definitions.get(SourceSpec, target)
         found = _with_below(definitions, checked)
+    elif isinstance(spec, SinkSpec) and spec.writes == "features":
+        found = _with_below(definitions, definitions.get(ViewSpec, spec.of))
+    elif isinstance(spec, EmbeddingSpec):
+        entities = [] if spec.entity is None else [definitions.get(EntitySpec, spec.entity)]
+        found = _keyed([*entities, *upstream(definitions, [spec.source]).values()])
     return dict(sorted(found.items()))
 
 

@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.data_checks import columns_asked
+from tinymlops.features.definitions.declaring_embeddings import key_of_rows
 from tinymlops.features.definitions.expressions import Aggregate, Column, aggregates_of, columns_of
 from tinymlops.features.definitions.nouns import title_of
 from tinymlops.features.definitions.on_demand import read_as
 from tinymlops.features.definitions.specs import (
     CheckSpec,
+    EmbeddingSpec,
     EntitySpec,
     FeatureRequest,
     LabelSpec,
     OnDemandSpec,
     ServiceSpec,
+    SinkSpec,
     SourceSpec,
     TrainingSetSpec,
     ViewSpec,
@@ -192,6 +195,10 @@ def add_definitions(
         builder.add_service(service)
     for check in definitions.of(CheckSpec).values():
         builder.add_check(check)
+    for sink in definitions.of(SinkSpec).values():
+        builder.add_sink(sink)
+    for embedding in definitions.of(EmbeddingSpec).values():
+        builder.add_embedding(embedding)
 
 
 def features_in(into: Graph, definitions: Definitions, asking: TrainingSetSpec | ServiceSpec) -> list[Node]:
@@ -322,6 +329,24 @@ class _Builder:
             read = Node("feature_view", check.target, column) if check.of_view else self._column(check.target, column)
             if not check.of_view or read in self._graph:  # a check of a view may ask its key too
                 self._graph.connect(read, node, "DIRECT", "check")
+
+    def add_sink(self, sink: SinkSpec) -> None:
+        node = self._graph.add(Node("sink", sink.name))
+        if sink.writes == "features":
+            for name in self._definitions.get(ViewSpec, sink.of).features:
+                self._graph.connect(Node("feature_view", sink.of, name), node, "DIRECT", "identity")
+
+    def add_embedding(self, embedding: EmbeddingSpec) -> None:
+        node = self._graph.add(Node("embedding", embedding.name))
+        self._graph.connect(Node("source", embedding.source), node, "INDIRECT", ROWS)
+        if embedding.entity is not None:
+            self._graph.connect(Node("entity", embedding.entity), node, "INDIRECT", "join")
+        for column in key_of_rows(self._definitions, embedding):
+            self._graph.connect(self._column(embedding.source, column), node, "INDIRECT", "group")
+        made_of = embedding.text or embedding.vector
+        assert made_of is not None, "it has a text or a vector"
+        how = "identity" if embedding.vector is not None else "transformation"
+        self._graph.connect(self._column(embedding.source, made_of), node, "DIRECT", how)
 
     def _add_sql(self, source: SourceSpec, node: Node, known: Sequence[str] | None) -> None:
         inputs = {name: self._inputs_of(source, name) for name in source.inputs}

@@ -14,6 +14,7 @@ import msgspec
 from tinymlops.errors import DefinitionError, NotFoundError, near
 from tinymlops.features.definitions.specs import (
     AnySpec,
+    EmbeddingSpec,
     EntitySpec,
     FeatureRequest,
     LabelSpec,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 __all__ = [
+    "Embedding",
     "Entity",
     "FeatureRole",
     "FeatureView",
@@ -344,6 +346,17 @@ class Service:
 
     def __repr__(self) -> str:
         return f"<service {self.spec.name}: {_listed(self.spec.features)}>"
+
+
+class Embedding:
+    """A vector for each row of a source; made by `project.embedding`."""
+
+    def __init__(self, spec: EmbeddingSpec) -> None:
+        self.spec = spec
+
+    def __repr__(self) -> str:
+        made = self.spec.vector if self.spec.model is None else f"{self.spec.text} by {self.spec.model}"
+        return f"<embedding {self.spec.name} of {self.spec.source}: {made}>"
 
 
 def requests_of(

@@ -9,7 +9,9 @@ from tinymlops.errors import ConflictError, DefinitionError
 from tinymlops.features.definitions.about import AboutOptions, about_of
 from tinymlops.features.definitions.aliases import parse_aliases
 from tinymlops.features.definitions.code import is_interactive
+from tinymlops.features.definitions.declaring_embeddings import DeclaresEmbeddings
 from tinymlops.features.definitions.declaring_rows import DeclaresRows
+from tinymlops.features.definitions.declaring_sinks import DeclaresSinks
 from tinymlops.features.definitions.nouns import (
     Entity,
     FeatureView,
@@ -42,7 +44,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Project(DeclaresRows, DeclaresJobs):
+class Project(DeclaresRows, DeclaresEmbeddings, DeclaresJobs, DeclaresSinks):
     """The definitions of one project, in the order they were made.
 
     Args:

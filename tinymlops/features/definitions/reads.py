@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.specs import (
     CheckSpec,
+    EmbeddingSpec,
     LabelSpec,
     OnDemandSpec,
     ServiceSpec,
+    SinkSpec,
     SourceSpec,
     TrainingSetSpec,
     ViewSpec,
@@ -35,6 +37,10 @@ def reads(definitions: Definitions, spec: AnySpec) -> list[tuple[str, str]]:
             return list(dict.fromkeys(_asked(spec)))
         case CheckSpec():
             return [("feature_view" if spec.of_view else "source", spec.target)]
+        case SinkSpec():
+            return [("feature_view", spec.of)] if spec.writes == "features" else []
+        case EmbeddingSpec():
+            return [("source", spec.source)] + ([] if spec.entity is None else [("entity", spec.entity)])
         case OnDemandSpec():
             views = [request.view for request in graph.views_under(definitions, spec)]
             return [("feature_view", name) for name in dict.fromkeys(views)]

@@ -21,12 +21,15 @@ __all__ = [
     "CheckSpec",
     "CodeCover",
     "CodeReference",
+    "EmbeddingSpec",
     "EntitySpec",
     "FeatureRequest",
     "Known",
     "LabelSpec",
+    "Metric",
     "OnDemandSpec",
     "ServiceSpec",
+    "SinkSpec",
     "SourceSpec",
     "TermSpec",
     "TrainingSetSpec",
@@ -251,6 +254,49 @@ class CheckSpec(msgspec.Struct, frozen=True, kw_only=True, tag="check", tag_fiel
     about: About | msgspec.UnsetType = msgspec.UNSET
 
 
+class SinkSpec(msgspec.Struct, frozen=True, kw_only=True, tag="sink", tag_field="kind"):
+    """A table in a database of others that rows of the workspace are written to."""
+
+    name: str
+    writes: Literal["predictions", "outcomes", "features"]
+    of: str = ""
+    """The model of the predictions, or the feature view; empty for outcomes."""
+    connection: str
+    """Its name in `tinymlops.toml`."""
+    table: str
+    columns: dict[str, str] = {}
+    """What is written to the column of the table, where the names differ."""
+    create: bool = False
+    """Whether the table is made where there is none."""
+    description: str = ""
+    about: About | msgspec.UnsetType = msgspec.UNSET
+
+
+Metric: TypeAlias = Literal["cosine", "dot", "l2"]
+"""How near two vectors are: by the cosine of their angle, their dot product, or their Euclidean distance."""
+
+
+class EmbeddingSpec(msgspec.Struct, frozen=True, kw_only=True, tag="embedding", tag_field="kind"):
+    """A vector for each row of a source: made of a column of text by a model, or a column of its own."""
+
+    name: str
+    source: str
+    entity: str | None = None
+    """Whose newest row is searched; null where each id of the source is searched by itself."""
+    text: str | None = None
+    vector: str | None = None
+    """The column of vectors, in place of text and model."""
+    key: str | None = None
+    """Of a provider: `env:NAME`, the variable that holds its key."""
+    model: str | None = None
+    """`tfidf`, a directory with an ONNX model, or the URL of a provider."""
+    dimension: int | None = None
+    """Numbers of a vector; null where the model, or the first row, says it."""
+    metric: Metric = "cosine"
+    description: str = ""
+    about: About | msgspec.UnsetType = msgspec.UNSET
+
+
 class TermSpec(msgspec.Struct, frozen=True, kw_only=True, tag="term", tag_field="kind"):
     """A term of the glossary; what it means is its content."""
 
@@ -268,7 +314,17 @@ class TermSpec(msgspec.Struct, frozen=True, kw_only=True, tag="term", tag_field=
 
 
 AnySpec: TypeAlias = (
-    EntitySpec | SourceSpec | ViewSpec | OnDemandSpec | LabelSpec | TrainingSetSpec | CheckSpec | ServiceSpec | TermSpec
+    EntitySpec
+    | SourceSpec
+    | ViewSpec
+    | OnDemandSpec
+    | LabelSpec
+    | TrainingSetSpec
+    | CheckSpec
+    | ServiceSpec
+    | SinkSpec
+    | EmbeddingSpec
+    | TermSpec
 )
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.features.history.generations import Span
     from tinymlops.frames import Role
+    from tinymlops.stores.lookup import Lookup
 
 __all__ = [
     "Rebuilt",
@@ -188,13 +189,13 @@ def _spans(dtype: str) -> bool:
     return dtype == "Date" or dtype.startswith("Datetime[ns")
 
 
-def stored_batches(context: Context, name: str, *, among: pl.Series | None = None) -> Iterator[pl.DataFrame]:
+def stored_batches(context: Context, name: str, *, among: Lookup | None = None) -> Iterator[pl.DataFrame]:
     """Read the rows of a source that is not a transformation as they are stored, some at a time.
 
     Args:
         context: The workspace's state.
         name: The source's name.
-        among: Of the rows in files only those that have one of these values in the column of its name; None for all.
+        among: Of the rows in files only those that have one of these values; None for all.
 
     There is at least one frame, so that the columns are known. Columns and types are those of each file, and `__created`
     is null where none was stored.

@@ -33,6 +33,7 @@ __all__ = [
     "compared",
     "first",
     "in_order",
+    "matched_by",
     "own_schema",
     "require_clock",
     "split_known",
@@ -65,7 +66,8 @@ class Changes(NamedTuple):
     incomplete: int = 0
     """Known rows, stored before a column was added, for which the read has a value in it."""
     unmatched: int = 0
-    """Rows of history, of a source without ids, that are missing in a read with new rows that spans their time."""
+    """Rows of history, of a source without ids, that are missing in a read with new rows that spans their time; not counted
+    unless asked for."""
 
     @property
     def new(self) -> int:
@@ -83,6 +85,7 @@ def compared(
     present: pl.Series | None = None,
     keys: Sequence[str] = (),
     whole: bool = False,
+    count_unmatched: bool = False,
 ) -> Changes:
     """Compare the rows that were read with history.
 
@@ -94,6 +97,7 @@ def compared(
         present: Every id at the source, if it was read in full: other ids have vanished.
         keys: The columns that hold keys: a row that changes one is taken back under the old key.
         whole: Take back every changed row, for row-wise transformations that may leave the new row out.
+        count_unmatched: Count the rows of history that a read of a source without ids lacks; history must be whole.
 
     Raises:
         ConflictError: If the clock is far behind the time at which a version of a changed row was stored.
@@ -104,7 +108,7 @@ def compared(
     versions = pl.concat(read)
     if source.id is None:
         fresh, incomplete = _fresh(frame, versions, epochs)
-        unread = _unmatched_in_time(frame, versions, epochs) if fresh.height else 0
+        unread = _unmatched_in_time(frame, versions, epochs) if count_unmatched and fresh.height else 0
         return Changes(fresh, 0, frame.height - fresh.height, incomplete=incomplete, unmatched=unread)
     latest = _latest(versions, source.id)
     fresh, incomplete = _fresh(frame, _comparable(frame, latest, versions, source.id), epochs)
@@ -151,6 +155,20 @@ def first(frame: pl.DataFrame, source: SourceSpec, *, keys: Sequence[str] = (), 
     if source.id is None:
         return Changes(frame)
     return Changes(with_moves(frame, frame[source.id].clear(), frame.clear, source, keys, whole=whole))
+
+
+def matched_by(frame: pl.DataFrame, schemas: Sequence[Schema], source: SourceSpec) -> pl.DataFrame | None:
+    """Return the columns of a read in which a stored row has to be equal to matter to `compared`; None if there are none.
+
+    Args:
+        frame: The rows, with their times.
+        schemas: The schemas of the stored rows, oldest first.
+        source: The source.
+    """
+    if source.id is not None:
+        return frame.select(source.id)
+    epochs = _epochs(schemas, frame)
+    return frame.select(*epochs[0].columns, "__deleted") if len(epochs) == 1 else None
 
 
 def require_clock(since: int, now: int, identifier: object, source: str) -> None:

@@ -18,6 +18,7 @@ from tinymlops.features.history.stored import known_columns, live_segments
 from tinymlops.features.intake.committing import describe_batch
 from tinymlops.records import ColumnStatistics, Segment, SourceState
 from tinymlops.registry.pushes import count_pushed, extent_of_pushed, move_pushed
+from tinymlops.stores import row_index
 from tinymlops.times import to_micros
 
 if TYPE_CHECKING:
@@ -139,6 +140,8 @@ def _compact(context: Context, source: SourceSpec, merged: Sequence[Segment], mo
                 tx.update(msgspec.structs.replace(one, dead_at=context.clock()))
             report = Compacted(source.name, len(merged), 0 if pushed is None else pushed.height, file.rows, file.bytes)
             tx.audit("compact", source.name, sha256=file.sha256, segments=report.segments, pushed=report.pushed_rows)
+        for one in merged:
+            row_index.drop(environment.indexes_dir / place / one.sha256)
     return report
 
 

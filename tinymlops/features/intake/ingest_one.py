@@ -154,7 +154,7 @@ def _attempt(
     taken = take_in(context, source, frame)
     rows = fitted(context, source, taken.rows, state)
     at = context.clock()
-    compare = partial(_changes, context, source, state=state, now=to_micros(at))
+    compare = partial(_changes, context, source, state=state, now=to_micros(at), requeried=judged.query)
     rows, changes, decision = _checked(context, source, rows, compare, present=present, released=settling is not None)
     if judged.query and settling is None:
         refuse_other_rows(source, changes, rows)
@@ -255,9 +255,11 @@ def _changes(
     *,
     state: SourceState | None,
     now: int,
+    requeried: bool,
 ) -> Changes:
     keys, whole = entity_keys(context, source), bool(graph.row_wise_over(context.definitions, source.name))
     if state is None:
         return first(frame, source, keys=keys, whole=whole)
-    history = history_for(context, source, state, frame, whole=present is not None)
-    return compared(frame, history, source, present=present, now=now, keys=keys, whole=whole)
+    gone = source.id is None and requeried  # then rows count that another query does not give any more
+    history = history_for(context, source, state, frame, whole=gone or present is not None)
+    return compared(frame, history, source, present=present, now=now, keys=keys, whole=whole, count_unmatched=gone)

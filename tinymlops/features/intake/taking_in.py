@@ -21,9 +21,10 @@ from tinymlops.features.history.generations import (
     place_of,
 )
 from tinymlops.features.history.stored import live_segments, state_of, stored_batches
-from tinymlops.features.intake.changes import Changes, History
+from tinymlops.features.intake.changes import Changes, History, matched_by
 from tinymlops.features.intake.computable import require_computable
 from tinymlops.features.intake.row_wise import check_row_wise
+from tinymlops.stores.lookup import Lookup
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
@@ -130,15 +131,18 @@ def history_for(
         context: The workspace's state.
         source: The source.
         state: The state of its rows.
-        frame: The read. Where it is small beside history, only the rows of its ids are compared with it.
-        whole: Whether ids that are not in the read matter.
+        frame: The read. Where it is small beside history, only the rows of its ids, or without ids those that may be equal
+            to one of it, are compared with it.
+        whole: Whether rows matter that are not in the read.
     """
-    database = context.environment.database
+    environment = context.environment
+    database, place = environment.database, place_of(environment.database, source.name)
     undated = any(one.corrections and not one.dated for one in live_segments(context, source.name))
-    commits = Commits(database, place_of(database, source.name)) if undated else None
+    commits = Commits(database, place) if undated else None
     among = None
-    if source.id is not None and not whole and frame.height * _SMALL <= state.rows:
-        among = frame[source.id].unique()
+    matched = None if whole or frame.height * _SMALL > state.rows else matched_by(frame, state.all_schemas, source)
+    if matched is not None:
+        among = Lookup(matched, environment.indexes_dir / place, environment.tmp, exact=source.id is not None)
     return History(lambda: stored_batches(context, source.name, among=among), state.all_schemas, commits)
 
 

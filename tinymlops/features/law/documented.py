@@ -11,7 +11,7 @@ from tinymlops.errors import TinyMLOpsError
 from tinymlops.features.columns import known_types
 from tinymlops.features.definitions.definitions import in_words, kind_of
 from tinymlops.features.definitions.on_demand import FEATURE, expressions_of, inputs_of
-from tinymlops.features.definitions.specs import CheckSpec, FeatureRequest, LabelSpec, OnDemandSpec, ViewSpec
+from tinymlops.features.definitions.specs import CheckSpec, FeatureRequest, LabelSpec, OnDemandSpec, SinkSpec, ViewSpec
 from tinymlops.features.law.pages import about_said
 
 if TYPE_CHECKING:
@@ -61,14 +61,14 @@ class Documented(msgspec.Struct, frozen=True):
 def documented(context: Context) -> Documented:
     """Look at every definition in force, and at every feature of a view.
 
-    A definition needs a docstring and an owner; a check neither. A feature needs the docstring of its view or on-demand
-    view, and a unit where it is a number; so does a label. Types are known once rows were ingested or where the source
+    A definition needs a docstring and an owner; a check and a sink neither. A feature needs the docstring of its view or
+    on-demand view, and a unit where it is a number; so does a label. Types are known once rows were ingested or where the source
     takes pushes; of others no unit is asked for.
     """
     types: dict[str, Mapping[str, pl.DataType]] = {**known_types(context)}
     for spec in context.definitions.of(OnDemandSpec).values():
         types[spec.name] = _computed(context, spec, types)
-    looked_at = [spec for spec in context.definitions.all if not isinstance(spec, CheckSpec)]
+    looked_at = [spec for spec in context.definitions.all if not isinstance(spec, CheckSpec | SinkSpec)]
     every = [one for spec in looked_at for one in _looked_at(spec, types.get(spec.name, {}))]
     return Documented(len(every), [one for one in every if one.lacks])
 

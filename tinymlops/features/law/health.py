@@ -10,7 +10,7 @@ import msgspec
 
 from tinymlops.features.definitions.definitions import in_words, kind_of
 from tinymlops.features.definitions.reads import reads
-from tinymlops.features.definitions.specs import CheckSpec, SourceSpec, TermSpec
+from tinymlops.features.definitions.specs import CheckSpec, SinkSpec, SourceSpec, TermSpec
 from tinymlops.features.history.generations import place_of
 from tinymlops.registry.documentation import last_builds, last_predictions, last_reads
 from tinymlops.registry.history import failed_ingests, newest_ingests
@@ -87,7 +87,9 @@ def health(context: Context, rows: Iterable[Definition]) -> HealthReport:
         rows: The definitions in force, as the catalog has them.
     """
     database, now = context.environment.database, from_micros(context.now())
-    specs = {_key(spec): spec for spec in context.definitions.all if not isinstance(spec, CheckSpec | TermSpec)}
+    specs = {
+        _key(spec): spec for spec in context.definitions.all if not isinstance(spec, CheckSpec | SinkSpec | TermSpec)
+    }
     below = {key: _below(context, key, specs) for key in specs}
     there = {key for key, spec in specs.items() if isinstance(spec, SourceSpec) and spec.in_place}
     troubles = {key[1]: [] if key in there else _trouble(database, key[1], now) for key in specs if key[0] == "source"}

@@ -55,6 +55,8 @@ _KINDS = (
         "training_set",
         "service",
         "check",
+        "sink",
+        "embedding",
         "model",
         "reader",
         "entity",
@@ -89,6 +91,8 @@ class Affected(msgspec.Struct, frozen=True):
     training_sets: list[str]
     services: list[str]
     checks: list[str]
+    sinks: list[str]
+    embeddings: list[str]
     builds: list[str]
     models: list[AffectedModel]
     readers: list[str]
@@ -150,6 +154,8 @@ def affected_by(context: Context, changed: Iterable[tuple[str, str, str]]) -> Af
         training_sets=list(found.get("training_set", ())),
         services=list(found.get("service", ())),
         checks=list(found.get("check", ())),
+        sinks=list(found.get("sink", ())),
+        embeddings=list(found.get("embedding", ())),
         builds=list(found.get("build", ())),
         models=[one for one in _models(context) if f"{one.name}:{one.version}" in found.get("model", ())],
         readers=list(found.get("reader", ())),

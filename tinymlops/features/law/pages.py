@@ -18,10 +18,12 @@ from tinymlops.features.definitions.rules import in_code
 from tinymlops.features.definitions.specs import (
     About,
     CheckSpec,
+    EmbeddingSpec,
     EntitySpec,
     LabelSpec,
     OnDemandSpec,
     ServiceSpec,
+    SinkSpec,
     SourceSpec,
     TermSpec,
     TrainingSetSpec,
@@ -187,8 +189,16 @@ def facts_of(spec: AnySpec) -> dict[str, str]:
             return {"time zone": spec.tz}
         case ServiceSpec():
             return {"features of": str(len(spec.features))}
+        case SinkSpec():
+            return {"writes": f"{spec.writes} {spec.of}".strip(), "to": f"{spec.table} of {spec.connection}"}
         case CheckSpec():
             return {"rules": ", ".join(map(in_code, spec.rules)), "action": spec.action}
+        case EmbeddingSpec():
+            return {
+                "made of": spec.vector or f"{spec.text} by {spec.model}",
+                "metric": spec.metric,
+                "dimension": "" if spec.dimension is None else str(spec.dimension),
+            }
         case SourceSpec():
             return {
                 "comes by": "rows of its inputs, each by itself" if spec.row_wise else spec.via,

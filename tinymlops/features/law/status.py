@@ -12,6 +12,7 @@ from tinymlops.features.definitions.rules import in_code, shortened
 from tinymlops.features.definitions.specs import SourceSpec, ViewSpec
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.law.freshness import freshness_of, rough
+from tinymlops.features.law.sink_status import SinkStatus, sink_status
 from tinymlops.features.online.materialization import covered
 from tinymlops.features.online.pinned import VersionState, version_states
 from tinymlops.features.standing import starved_models
@@ -71,6 +72,7 @@ class WorkspaceStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Aliases, such as "churn@champion", and the version that each points at."""
     starved: dict[str, str]
     """Models in use that get no new rows of a source, and why."""
+    sinks: list[SinkStatus] = []
 
     def __str__(self) -> str:
         lines = [f"Q={self.sequence}", *(f"not applied: {change}" for change in self.changes)]
@@ -84,7 +86,7 @@ class WorkspaceStatus(msgspec.Struct, frozen=True, kw_only=True):
         return "".join(html_table(f"{table[0][0]}s", table[1:]) for table in self._tables() if len(table) > 1)
 
     def _tables(self) -> list[list[list[str]]]:
-        return [self._sources(), self._views(), self._versions(), self._models()]
+        return [self._sources(), self._views(), self._versions(), self._models(), self._sinks()]
 
     def _sources(self) -> list[list[str]]:
         rows = [
@@ -115,6 +117,13 @@ class WorkspaceStatus(msgspec.Struct, frozen=True, kw_only=True):
     def _models(self) -> list[list[str]]:
         return [["model", "version"], *([name, str(version)] for name, version in self.models.items())]
 
+    def _sinks(self) -> list[list[str]]:
+        rows = [
+            [one.sink, one.target, f"{one.rows:,}", one.waits, _shown(one.delivered_at), one.error]
+            for one in self.sinks
+        ]
+        return [["sink", "to", "rows", "waiting", "complete", "last failure"], *rows]
+
 
 def status(context: Context, models: Models, planned: Plan | None) -> WorkspaceStatus:
     """Say where a workspace stands.
@@ -142,6 +151,7 @@ def status(context: Context, models: Models, planned: Plan | None) -> WorkspaceS
             for alias in models.aliases(newest.name)
         },
         starved=starved_models(context, models),
+        sinks=sink_status(context),
     )
 
 

@@ -35,7 +35,7 @@ _log = logging.getLogger("tinymlops")
 
 
 def rebuild_derived(context: Context) -> list[Covered]:
-    """Remove the online store, the join images and the search index, and materialize again what was materialized.
+    """Remove the online store, join images, row indexes and the search index, and materialize again what was materialized.
 
     Returns:
         What the online store holds of each view.
@@ -44,6 +44,7 @@ def rebuild_derived(context: Context) -> list[Covered]:
     context.environment.online.reset()
     end_change(context.environment.online)
     shutil.rmtree(context.environment.path / "images", ignore_errors=True)
+    shutil.rmtree(context.environment.indexes_dir, ignore_errors=True)
     TextIndex(context.environment.path).drop()
     rebuilt = []
     with progress("materializing", len(variants)) as advance:

@@ -1,0 +1,250 @@
+"""`ws.vectors.search`: the rows nearest to a query, as they were known at a time.
+
+The rule is that of every read: of each key the row that `kernels/asof.py` finds, without what was ended or deleted. Where rows
+are many, an image has them arranged; keys with later rows are arranged anew, and both are merged. What is found is compared
+with the store before it is returned, and if the image is not what the store has any more, all rows are read.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from tinymlops.errors import DataError, near
+from tinymlops.features.compute.evaluating import TooGreatError, evaluate
+from tinymlops.features.definitions import graph
+from tinymlops.features.definitions.declaring_embeddings import key_of_rows
+from tinymlops.features.definitions.expressions import Operand, columns_of
+from tinymlops.features.definitions.specs import SourceSpec
+from tinymlops.features.history.generations import place_of
+from tinymlops.features.history.payloads import read_pushed
+from tinymlops.features.history.sources import SYSTEM
+from tinymlops.features.history.stored import known_columns, state_of, stored_rows
+from tinymlops.features.vectors import image as images
+from tinymlops.features.vectors.answer import Nearest
+from tinymlops.features.vectors.arranged import VECTOR, Arranged, arrange, known_at
+from tinymlops.features.vectors.column import query_vector
+from tinymlops.features.vectors.query import embedded
+from tinymlops.features.vectors.standing import Standing, standing_of
+from tinymlops.kernels.nearest import nearest
+from tinymlops.keys import encode
+from tinymlops.registry.pushes import pushed_at
+from tinymlops.registry.vectors import failures_of
+from tinymlops.times import from_micros
+
+if TYPE_CHECKING:
+    from tinymlops.features.context import Context
+    from tinymlops.features.definitions.specs import EmbeddingSpec
+    from tinymlops.features.vectors.image import Image
+
+__all__ = ["MOST", "search"]
+
+Array = np.ndarray[Any, Any]
+MOST = 10_000
+"""The most rows that one search returns."""
+_SCORE = "__score"
+
+
+class _Asked(NamedTuple):
+    """A search, checked."""
+
+    query: Any
+    k: int
+    t: int
+    sequence: int
+    where: Operand | None
+
+
+class _Read(NamedTuple):
+    """What one way of reading found."""
+
+    hits: pl.DataFrame
+    """At most k rows for each part that was searched, with their scores."""
+    waiting: int
+
+
+def search(
+    context: Context, spec: EmbeddingSpec, query: Any, *, k: int, at: int, as_of: int | None, where: object
+) -> Nearest:
+    """Return the rows that are nearest to a query.
+
+    Args:
+        context: The workspace's state.
+        spec: The embedding.
+        query: A text, or a vector.
+        k: How many at most.
+        at: `t`, microseconds UTC.
+        as_of: `Q`, which the workspace has reached; None for all rows.
+        where: A condition on columns of the source; None for all rows.
+
+    Raises:
+        DataError: If the query, `k` or the condition cannot be used.
+    """
+    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MOST:
+        raise DataError(f"k={k!r} is not a number of rows that a search returns", hint=f"use 1 to {MOST:,}")
+    if where is not None and not isinstance(where, Operand):
+        raise DataError(f"where={where!r} is not a condition", hint='write where=tm.col("country") == "AT"')
+    standing = standing_of(context, spec)
+    sequence = context.environment.database.sequence() if as_of is None else as_of  # never less than what is covered
+    asked = _Asked(embedded(context, standing, query), k, at, sequence, where)
+    found = _from_image(context, standing, asked) or _from_rows(context, standing, asked)
+    return Nearest(
+        rows=_answered(context, spec, found.hits, k),
+        timestamp=from_micros(at),
+        sequence=sequence,
+        covered=min(standing.covered, sequence),
+        waiting=found.waiting,
+        failed=0
+        if spec.text is None
+        else sum(one.n <= sequence for one in failures_of(context.environment.database, spec.name)),
+    )
+
+
+def _from_rows(context: Context, standing: Standing, asked: _Asked) -> _Read:
+    """Read all rows: always right, whatever an image says."""
+    rows = stored_rows(context, standing.spec.source, as_of=asked.sequence)
+    dimension = standing.dimension(rows)
+    waiting = standing.waiting(rows)
+    kept, vectors = standing.with_vectors(rows, dimension)
+    arranged = arrange(context.definitions, standing.spec, kept, vectors)
+    return _Read(_searched(arranged, standing.spec, asked, dimension), waiting)
+
+
+def _from_image(context: Context, standing: Standing, asked: _Asked) -> _Read | None:
+    """Read the image and the rows after it; None where there is no image, or it is not what the store has."""
+    if not images.has_many_rows(context, standing):
+        return None
+    image = images.find_image(context, standing)
+    if image is None or _is_left_behind(context, standing, image, asked):
+        image = images.make_image(context, standing) or image
+    if image is None or image.covered > asked.sequence:
+        return None
+    late = stored_rows(context, standing.spec.source, after=image.covered, as_of=asked.sequence)
+    dimension = image.arranged.vectors.shape[1]
+    names = key_of_rows(context.definitions, standing.spec)
+    kept, vectors = standing.with_vectors(late, dimension)
+    if kept.drop(VECTOR).schema != image.arranged.rows.schema:
+        return None
+    touched = _touched(image.arranged, kept, names)
+    hits = [_searched(image.arranged, standing.spec, asked, dimension, without=touched)]
+    if kept.height:
+        anew = _with_earlier(image.arranged, touched, kept, vectors)
+        hits.append(_searched(arrange(context.definitions, standing.spec, *anew), standing.spec, asked, dimension))
+    if not images.is_in_force(context, standing, image) or not _are_stored(context, standing, hits[0]):
+        return None
+    return _Read(pl.concat(hits), standing.waiting(late))
+
+
+def _is_left_behind(context: Context, standing: Standing, image: Image, asked: _Asked) -> bool:
+    """Return whether so many rows came after an image that it pays to make it anew."""
+    if standing.covered <= image.covered or asked.sequence < standing.covered:
+        return False
+    late = stored_rows(context, standing.spec.source, [], after=image.covered, as_of=standing.covered)
+    return late.height > max(images.MANY_LATE_ROWS, image.arranged.rows.height // 5)
+
+
+def _touched(arranged: Arranged, late: pl.DataFrame, names: list[str]) -> Array:
+    """Return bool[K]: the keys of an image that have later rows."""
+    of_late, of_keys, _ = encode([late[name] for name in names], arranged.keys.get_columns(), names)
+    return np.isin(of_keys, of_late[of_late >= 0])
+
+
+def _with_earlier(arranged: Arranged, touched: Array, late: pl.DataFrame, vectors: Array) -> tuple[pl.DataFrame, Array]:
+    """Return later rows with the earlier ones of their keys, and the vectors of both."""
+    places = np.flatnonzero(touched[arranged.key]) if arranged.key.size else np.empty(0, np.int64)
+    numbers = arranged.vector[places]
+    used, again = np.unique(numbers[numbers >= 0], return_inverse=True)
+    numbers = numbers.copy()
+    numbers[numbers >= 0] = again + len(vectors)
+    earlier = arranged.rows[places].with_columns(pl.Series(VECTOR, numbers))
+    return pl.concat([late, earlier]), np.concatenate([vectors, arranged.vectors[used]])
+
+
+def _searched(
+    arranged: Arranged, spec: EmbeddingSpec, asked: _Asked, dimension: int | None, *, without: Array | None = None
+) -> pl.DataFrame:
+    """Return the nearest of arranged rows and their scores.
+
+    Args:
+        arranged: The rows.
+        spec: The embedding.
+        asked: The search.
+        dimension: Of its vectors; None where there are none.
+        without: bool[K]: keys that are left out.
+    """
+    rows = known_at(arranged.spans, asked.t)
+    rows = rows[arranged.vector[rows] >= 0]
+    if without is not None and without.any():
+        rows = rows[~without[arranged.key[rows]]]
+    if asked.where is not None:
+        rows = rows[_fulfilled(asked.where, arranged.rows, rows, spec.source)]
+    if dimension is None:
+        return arranged.rows[:0].with_columns(pl.lit(None, pl.Float64).alias(_SCORE))
+    query = query_vector(asked.query, dimension, spec.name)
+    found = nearest(
+        arranged.vectors,
+        arranged.lengths,
+        arranged.vector[rows],
+        np.arange(rows.size),
+        query,
+        asked.k,
+        metric=spec.metric,
+    )
+    return arranged.rows[rows[found.places]].with_columns(pl.Series(_SCORE, found.scores))
+
+
+def _fulfilled(where: Operand, frame: pl.DataFrame, rows: Array, source: str) -> Array:
+    """Return bool[m], which of some rows fulfil a condition; null does not."""
+    columns, known = columns_of(where), [name for name in frame.columns if not name.startswith("__")]
+    for column in sorted(columns):
+        if column not in known:
+            raise DataError(f"source {source!r} has no column {column!r}, which where= names", hint=near(column, known))
+    if not columns:
+        raise DataError(f"where={where!r} names no column", hint='write where=tm.col("country") == "AT"')
+    try:
+        values = evaluate(where, frame.select(sorted(columns))[rows]).series
+    except TooGreatError as error:
+        raise DataError(f"where={where!r} does not fit 64 bits", hint="make one side a float, by * 1.0") from error
+    except pl.exceptions.PolarsError as error:
+        raise DataError(
+            f"where={where!r} cannot be computed over source {source!r}: {error}", hint="check the types of its columns"
+        ) from error
+    if values.dtype != pl.Boolean:
+        raise DataError(
+            f"where={where!r} is {values.dtype} and not a condition", hint='compare: tm.col("country") == "AT"'
+        )
+    return values.fill_null(value=False).to_numpy()
+
+
+def _are_stored(context: Context, standing: Standing, hits: pl.DataFrame) -> bool:
+    """Return whether pushed rows that an image gave are still what is stored; files are what they were when they are named."""
+    source = graph.origin(context.definitions, context.definitions.get(SourceSpec, standing.spec.source))
+    if source.via != "push" or not hits.height:
+        return True
+    database = context.environment.database
+    place, known = place_of(database, source.name), known_columns(source, state_of(context, source.name))
+    for n in pushed_at(database, place, hits["__sequence"].to_list()):
+        stored = read_pushed(database, place, known, after=n - 1, up_to=n)
+        found = hits.filter(pl.col("__sequence") == n)
+        # A row-wise transformation keeps the times of its input, and computes the rest.
+        names = [
+            name
+            for name in stored.columns
+            if name in hits.columns and (source.name == standing.spec.source or name in SYSTEM)
+        ]
+        if not stored.height or not found.select(names).equals(stored.select(names)):
+            return False
+    return True
+
+
+def _answered(context: Context, spec: EmbeddingSpec, hits: pl.DataFrame, k: int) -> pl.DataFrame:
+    """Return the best of what was found: score, key, time, and the other columns of the rows."""
+    names = key_of_rows(context.definitions, spec)
+    best = hits.sort([_SCORE, *names], descending=[True, *([False] * len(names))], maintain_order=True).head(k)
+    source = graph.origin(context.definitions, context.definitions.get(SourceSpec, spec.source))
+    first = list(dict.fromkeys([*names, *([source.timestamp] if source.timestamp in hits.columns else [])]))
+    others = [name for name in hits.columns if name not in first and not name.startswith("__")]
+    columns = [pl.col(name).alias(f"{name}_of_row" if name == "score" else name) for name in (*first, *others)]
+    return best.select(pl.col(_SCORE).alias("score"), *columns)

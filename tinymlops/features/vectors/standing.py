@@ -1,0 +1,92 @@
+"""Where an embedding stands: by which model, up to which row, and the vectors that rows have."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+import polars as pl
+
+from tinymlops.features.definitions import graph
+from tinymlops.features.definitions.specs import SourceSpec
+from tinymlops.features.history.generations import place_of
+from tinymlops.features.vectors.arranged import VECTOR
+from tinymlops.features.vectors.column import Array, dimension_of, matrix_of
+from tinymlops.registry.vectors import state_of_embedding
+
+if TYPE_CHECKING:
+    from tinymlops.features.context import Context
+    from tinymlops.features.definitions.specs import EmbeddingSpec
+    from tinymlops.features.vectors.texts import KnownTexts
+    from tinymlops.records import EmbeddingState
+
+__all__ = ["Standing", "reads_of", "standing_of"]
+
+
+class Standing(NamedTuple):
+    """Where an embedding stands."""
+
+    spec: EmbeddingSpec
+    state: EmbeddingState | None
+    """None for a column of vectors, and before the first vector by this definition."""
+    covered: int
+    """Every row up to this sequence has its vector, or none for good."""
+    texts: KnownTexts | None
+    """None for a column of vectors."""
+
+    def dimension(self, rows: pl.DataFrame) -> int | None:
+        """Return how many numbers a vector has, given all rows; None where there is no vector yet."""
+        if self.spec.vector is not None:
+            return dimension_of(self.spec, rows)
+        return None if self.state is None else self.state.dimension
+
+    def with_vectors(self, rows: pl.DataFrame, dimension: int | None) -> tuple[pl.DataFrame, Array]:
+        """Return rows with the numbers of their vectors in place of a column of vectors, and these vectors.
+
+        Args:
+            rows: As `stored_rows` returns them.
+            dimension: How many numbers a vector has.
+        """
+        if self.spec.vector is not None:
+            matrix = matrix_of(rows[self.spec.vector], dimension)
+            rows = rows.drop(self.spec.vector)
+        else:
+            assert self.texts is not None, "it has a text"
+            assert self.spec.text is not None, "it has a text"
+            matrix = self.texts.matrix_of(rows[self.spec.text])
+        return rows.with_columns(pl.Series(VECTOR, matrix.of_row)), matrix.values
+
+    def waiting(self, rows: pl.DataFrame) -> int:
+        """Return how many of the rows that it does not cover have a text without a vector."""
+        if self.spec.text is None or self.texts is None:
+            return 0
+        texts = rows.filter(pl.col("__sequence") > self.covered, ~pl.col("__deleted"))[self.spec.text].drop_nulls()
+        missing = self.texts.missing(texts.to_list())
+        return int(texts.is_in(missing).sum()) if missing else 0
+
+
+def standing_of(context: Context, spec: EmbeddingSpec) -> Standing:
+    """Return where an embedding stands now.
+
+    Args:
+        context: The workspace's state.
+        spec: The embedding.
+    """
+    if spec.vector is not None:
+        return Standing(spec, None, context.environment.database.sequence(), None)
+    from tinymlops.features.vectors.texts import KnownTexts
+
+    state = state_of_embedding(context.environment.database, spec.name)
+    if state is None or state.reads != reads_of(context, spec):
+        return Standing(spec, None, 0, KnownTexts(context.environment, None, 1))
+    texts = KnownTexts(context.environment, state.model, state.dimension)
+    return Standing(spec, state, state.covered, texts)
+
+
+def reads_of(context: Context, spec: EmbeddingSpec) -> str:
+    """Return the digest of what an embedding reads, and of how its model is named."""
+    source = graph.origin(context.definitions, context.definitions.get(SourceSpec, spec.source))
+    place = place_of(context.environment.database, source.name)
+    content = spec.source, place, spec.text, spec.model, spec.dimension
+    return hashlib.sha256(msgspec.json.encode(content)).hexdigest()

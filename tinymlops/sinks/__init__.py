@@ -1,0 +1,1 @@
+"""Rows on their way out: what sinks write to databases of others."""
