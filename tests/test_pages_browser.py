@@ -1,14 +1,18 @@
 """The pages in a real browser: every page that a link leads to, at three widths, light and dark, with and without scripts."""
 
+from datetime import timedelta
 from itertools import product
 
 import pytest
+import served_shop
 from browsing import WIDTHS, Looker, chromium
 from network import FULL, Server, some
+from test_server_jobs import NIGHTLY, ORDERS, SPENDING, attempt
 
 import tinymlops as tm
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&{{7*7}}\u202e"
+SAYS = "text => document.getElementById('found').innerText.includes(text)"
 LOOKS = list(product(WIDTHS, ("light", "dark"), (True, False)))
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
@@ -21,28 +25,49 @@ def browser():
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    import served_shop
-
     path = tmp_path_factory.mktemp("pages") / "shop.tm"
     served_shop.build(path)
-    with tm.connect(path) as ws:
+    with tm.connect(path, clock=tm.ReplayClock(served_shop.NOW)) as ws:
         run = ws.start_run("train", params={"name": HOSTILE}, tags={"why": HOSTILE})
         run.log_metric("loss", 0.5)
         run.finish()
+        run = ws.start_run("broken", notes=HOSTILE)
+        run.finish(status="failed", error=HOSTILE)
+        ws.catalog.note("spending", f"{HOSTILE}\n{'x' * 300}")
+        ws.catalog.mark("spending", "golden")
+        ws.get_online_features([served_shop.spending], [{"customer": 1}], consumer="checkout")
+    with tm.connect(path, clock=tm.ReplayClock(served_shop.NOW - timedelta(hours=3))) as ws:
+        ws.jobs.decide([ORDERS, NIGHTLY, SPENDING])
+    with tm.connect(path, clock=tm.ReplayClock(served_shop.NOW)) as ws:
+        ws.jobs.decide([ORDERS, NIGHTLY, SPENDING])
+        attempt(ws, told=f"{HOSTILE} {'y' * 300}", log=f"\x1b[31m{HOSTILE}\n" * 300)
+        ws.jobs.pause("nightly")
     with Server(path) as server:
         yield server
 
 
-def reachable(looker, most=200):
-    """Return every page that links lead to, the first first."""
-    seen, waiting = [], ["/"]
-    while waiting and len(seen) < most:
-        path = waiting.pop(0)
-        if path in seen or path.startswith("/sign-out"):
+HOSTILE_FIRST = ["/", "/catalog/view/spending", "/lineage/source/orders?down=feature_view%3Aspending", "/jobs/orders"]
+"""Pages with text of users; of each kind of page the short form looks at the one it meets first."""
+
+
+def kind_of_page(path):
+    """What tells two pages of one handler from two of others."""
+    segments = path.partition("?")[0].split("/")[1:]
+    return (segments[0], segments[1:] if segments[0] == "access" else [], len(segments), "q=" in path)
+
+
+def reachable(looker, look):
+    """Look at every page that links lead to, in the short form at one of each kind; return their paths."""
+    seen, kinds, waiting = [], [], [*HOSTILE_FIRST, "/catalog?q=spending"]
+    while waiting:
+        path = waiting.pop(0).partition("#")[0]
+        if path in seen or (not FULL and kind_of_page(path) in kinds):
             continue
         status = looker.go(path)
         assert status == 200, (path, status)
+        look(path)
         seen.append(path)
+        kinds.append(kind_of_page(path))
         waiting += [link for link in looker.links() if link not in seen and link not in waiting]
     return seen
 
@@ -53,12 +78,46 @@ def reachable(looker, most=200):
 )
 def test_every_page_is_whole_and_keeps_nobody_out(browser, server, width, scheme, scripts):
     with Looker(browser, server.url, width=width, scheme=scheme, scripts=scripts) as looker:
-        for path in reachable(looker, 200 if FULL else 40):
-            looker.go(path)
+
+        def look(path):
             assert looker.page.title()
             if scripts:
                 assert not looker.overflows(), path
                 assert looker.serious() == [], path
+
+        seen = reachable(looker, look)
+        assert {path.split("/")[1].partition("?")[0] for path in seen} >= {"", "catalog", "lineage", "jobs", "access"}
+        assert looker.wrong == []
+
+
+def test_a_search_answers_as_one_types_and_its_address_shows_the_same(browser, server):
+    with Looker(browser, server.url) as looker:
+        looker.go("/catalog")
+        looker.page.locator('input[type="search"]').press_sequentially("spendng", delay=20)
+        looker.page.wait_for_function(SAYS, arg="searched for spending")
+        assert looker.page.evaluate("document.activeElement.name") == "q"
+        assert looker.page.url.endswith("/catalog?q=spendng")
+        looker.page.reload()
+        assert "searched for spending" in looker.text()
+        looker.page.fill('input[type="search"]', "<img src=x onerror=alert(1)>")
+        looker.page.wait_for_function(SAYS, arg="onerror")
+        looker.page.fill('input[type="search"]', "")
+        looker.page.wait_for_function(SAYS, arg="Feature views")
+        assert looker.page.url.endswith("/catalog")
+        assert looker.wrong == []
+
+
+def test_a_job_is_paused_run_and_shown_without_scripts(browser, tmp_path):
+    path = tmp_path / "shop.tm"
+    with tm.connect(path, create=True, clock=tm.ReplayClock(served_shop.NOW)) as ws:
+        ws.jobs.decide([ORDERS])
+    with Server(path) as server, Looker(browser, server.url, scripts=False, width="phone") as looker:
+        looker.go("/jobs/orders")
+        looker.page.click("text=Pause")
+        assert "paused" in looker.text()
+        looker.page.click("text=Resume")
+        looker.page.click("text=Run now")
+        assert "waits for a runner" in looker.text()
         assert looker.wrong == []
 
 
@@ -81,8 +140,6 @@ def test_a_stranger_signs_in_and_out(browser, tmp_path):
 
 
 def test_an_open_page_moves_and_does_not_keep_the_server(browser, tmp_path):
-    import served_shop
-
     path = tmp_path / "shop.tm"
     served_shop.build(path)
     with Server(path) as server, Looker(browser, server.url) as looker:

@@ -41,7 +41,7 @@ def test_a_page_shows_the_last_report_with_its_time_and_how_to_renew_it(shop):
     assert re.search(r"With outcome\s+40", text)
     assert "As of 2024-02-01 00:00:00 UTC" in text
     assert "tinymlops monitor splurge:1 --keep" in text
-    assert page.count('<svg class="bars beside"') == 1 + len(report.features)
+    assert page.count('<svg class="bars pair"') == 1 + len(report.features)
     assert "splurge" in text_of(client.get("/monitor").text)
     assert client.get("/monitor/splurge?version=2").status_code == 200
     assert client.get("/monitor/none").status_code == 404

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from tinymlops.features.definitions.expressions import Aggregate
     from tinymlops.features.definitions.specs import FeatureRequest
 
-__all__ = ["check_columns", "check_readers", "known_types"]
+__all__ = ["check_columns", "check_readers", "known_types", "types_of"]
 
 _NO_TIMES = np.zeros(0, np.int64)
 
@@ -133,6 +133,17 @@ def known_types(context: Context) -> dict[str, dict[str, pl.DataType]]:
         with suppress(DefinitionError, DataError):
             found[label.name] = known.outcome_of(label) or {}
     return found
+
+
+def types_of(context: Context, spec: ViewSpec | LabelSpec) -> dict[str, pl.DataType]:
+    """Return what `known_types` has of one view or label."""
+    source = context.definitions.of(SourceSpec).get(spec.source)
+    if source is None:
+        return {}
+    known = _Known(context, {source.name: _stored_frame(context, source)})
+    with suppress(DefinitionError, DataError):
+        return (known.features_of(spec) if isinstance(spec, ViewSpec) else known.outcome_of(spec)) or {}
+    return {}
 
 
 def _stored_frame(context: Context, source: SourceSpec) -> pl.DataFrame | None:

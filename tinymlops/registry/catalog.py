@@ -73,6 +73,10 @@ class Catalog:
         sql = f"SELECT kind, name, MAX(version) FROM {Definition.table} GROUP BY kind, name"
         return {(kind, name): version for kind, name, version in (tx.execute(sql) if tx else self._database.rows(sql))}
 
+    def last_apply(self) -> Definition | None:
+        """Return the definition that was applied last: when, by whom and why the definitions last changed."""
+        return next(iter(self._database.list(Definition, order="-applied_at", limit=1)), None)
+
     def versions(self, kind: str, name: str) -> builtins.list[Definition]:
         """Return every version of a definition, oldest first; none if it was never applied."""
         return self._database.list(Definition, where={"kind": kind, "name": name}, order="version")

@@ -19,10 +19,15 @@ if TYPE_CHECKING:
     from tinymlops.stores.rows import Value
     from tinymlops.stores.transaction import Transaction
 
-__all__ = ["get_quarantine", "list_quarantines", "list_results", "newest_results"]
+__all__ = ["get_quarantine", "list_quarantines", "list_results", "newest_results", "newest_results_on"]
 
 _NEWEST = f"""WHERE id IN (SELECT max(id) FROM {CheckResult.table} GROUP BY target, definition, rule)
     ORDER BY target, definition, id"""
+_NEWEST_AMONG = f"""WHERE id IN (SELECT max(id) FROM {CheckResult.table}
+        WHERE id > (SELECT max(id) FROM {CheckResult.table}) - ? GROUP BY target, definition, rule)
+    ORDER BY target, definition, id"""
+_NEWEST_ON = f"""WHERE id IN (SELECT max(id) FROM {CheckResult.table} WHERE target = ? GROUP BY definition, rule)
+    ORDER BY id"""
 
 
 def list_results(
@@ -40,9 +45,21 @@ def list_results(
     return database.select(CheckResult, *_page(CheckResult, asked, before, "-id", limit))
 
 
-def newest_results(database: Database) -> list[CheckResult]:
-    """Return the last result of every rule that was ever asked, by target."""
+def newest_results(database: Database, *, among: int | None = None) -> list[CheckResult]:
+    """Return the last result of every rule that was ever asked, by target.
+
+    Args:
+        database: The workspace's.
+        among: Only of those that have one among the last so many results: less is read.
+    """
+    if among is not None:
+        return database.select(CheckResult, _NEWEST_AMONG, (among,))
     return database.select(CheckResult, _NEWEST, ())
+
+
+def newest_results_on(database: Database, target: str) -> list[CheckResult]:
+    """Return the last result of every rule that was ever asked about one source, transformation or view."""
+    return database.select(CheckResult, _NEWEST_ON, (target,))
 
 
 def list_quarantines(

@@ -15,6 +15,7 @@ from tinymlops.schedules import due_times
 from tinymlops.times import to_micros
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from tinymlops.registry.scope import Scope
@@ -84,13 +85,19 @@ class JobRows:
         )
 
     def history(
-        self, job: str | None = None, *, state: str | None = None, limit: int | None = 50
+        self,
+        job: str | None = None,
+        *,
+        state: str | None = None,
+        before: datetime | None = None,
+        limit: int | None = 50,
     ) -> builtins.list[JobRun]:
         """Return runs, those due last first.
 
         Args:
             job: Of this one; None for all.
             state: Only `waiting`, `running`, `succeeded`, `failed` or `skipped`.
+            before: Only those due before this moment: the next page.
             limit: At most so many; None for all.
 
         Raises:
@@ -98,8 +105,11 @@ class JobRows:
         """
         if state is not None and state not in STATES:
             raise DataError(f"{state!r} is not a state of a run", hint=near(state, STATES))
-        where = {name: value for name, value in (("job", job), ("state", state)) if value is not None}
-        return self._database.list(JobRun, where=where, order="-due", limit=limit)
+        said = {"job = ?": job, "state = ?": state, "due < ?": None if before is None else to_micros(before)}
+        bound = {text: value for text, value in said.items() if value is not None}
+        where = f"WHERE {' AND '.join(bound)}" if bound else ""
+        params = [*bound.values(), -1 if limit is None else limit]
+        return self._database.select(JobRun, f"{where} ORDER BY due DESC LIMIT ?", params)
 
     def get(self, job: str, due: datetime | None = None) -> JobRun:
         """Return a run.
@@ -123,6 +133,13 @@ class JobRows:
     def attempts(self, job: str, due: datetime) -> builtins.list[JobAttempt]:
         """Return the attempts at a run, in order."""
         return self._database.list(JobAttempt, where={"job": job, "due": due}, order="id")
+
+    def attempts_at(self, runs: Sequence[JobRun]) -> builtins.list[JobAttempt]:
+        """Return the attempts at runs of one job, in order."""
+        if not runs:
+            return []
+        where = {"job": runs[0].job, "due": [one.due for one in runs]}
+        return self._database.list(JobAttempt, where=where, order="id")
 
     def log(self, attempt: int) -> str | None:
         """Return what an attempt wrote, so far if it goes on; None where nothing is kept."""

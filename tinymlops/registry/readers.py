@@ -223,7 +223,13 @@ class Accesses:
         self._flush = flush
 
     def list(
-        self, *, since: datetime | None = None, who: str | None = None, name: str | None = None, limit: int = 1_000
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        who: str | None = None,
+        name: str | None = None,
+        limit: int = 1_000,
     ) -> builtins.list[Access]:
         """List reads, the newest minute first.
 
@@ -232,6 +238,7 @@ class Accesses:
 
         Args:
             since: Only from this time on, by the machine's clock.
+            until: Only before this time: the next page.
             who: Only of this actor: a user of the system, or the name of a token.
             name: Only of this view, `view:feature` or model.
             limit: The most to return.
@@ -239,6 +246,9 @@ class Accesses:
         self._flush()
         conditions = ["minute >= ?", "(? IS NULL OR actor = ?)"]
         bound: builtins.list[object] = [0 if since is None else to_micros(since), who, who]
+        if until is not None:
+            conditions.append("minute < ?")
+            bound.append(to_micros(until))
         if name is not None:
             conditions.append("instr(',' || replace(names, ':', ',') || ',' || names || ',', ',' || ? || ',') > 0")
             bound.append(name)

@@ -30,6 +30,7 @@ _KINDS = {
     "training_sets": "build",
     "source_states": "source",
     "notes": "note",
+    "readers": "reader",
     "opaque_models": "model logged by MLflow",
     "registered_models": "model registered by MLflow",
     "opaque_versions": "version registered by MLflow",
@@ -40,7 +41,7 @@ _VERSIONED = ("definitions", "source_states", "model_versions", "training_sets")
 _NAMES = ("aliases",)
 _PROSE = ("description", "text")
 _UNSPOKEN = frozenset(
-    ("kind", "op", "via", "digest", "file", "fingerprint", "covers", "ambiguous", "date_means", "known")
+    ("kind", "op", "via", "digest", "file", "fingerprint", "covers", "logic", "ambiguous", "date_means", "known")
 )
 """Fields of a definition whose values are not words of its author's."""
 _NAMING = frozenset(("features", "columns", "keys", "units", "params", "tags"))

@@ -10,6 +10,7 @@ from tinymlops.features.definitions.specs import (
     EmbeddingSpec,
     LabelSpec,
     OnDemandSpec,
+    ServiceSpec,
     SinkSpec,
     SourceSpec,
     TrainingSetSpec,
@@ -31,8 +32,9 @@ def reads(definitions: Definitions, spec: AnySpec) -> list[tuple[str, str]]:
         case ViewSpec() | LabelSpec():
             return [("source", spec.source), ("entity", spec.entity)]
         case TrainingSetSpec():
-            asked = [("on_demand" if one.on_demand else "feature_view", one.view) for one in spec.features]
-            return list(dict.fromkeys([("source", spec.spine), ("label", spec.label), *asked]))
+            return list(dict.fromkeys([("source", spec.spine), ("label", spec.label), *_asked(spec)]))
+        case ServiceSpec():
+            return list(dict.fromkeys(_asked(spec)))
         case CheckSpec():
             return [("feature_view" if spec.of_view else "source", spec.target)]
         case SinkSpec():
@@ -43,3 +45,7 @@ def reads(definitions: Definitions, spec: AnySpec) -> list[tuple[str, str]]:
             views = [request.view for request in graph.views_under(definitions, spec)]
             return [("feature_view", name) for name in dict.fromkeys(views)]
     return []
+
+
+def _asked(spec: TrainingSetSpec | ServiceSpec) -> list[tuple[str, str]]:
+    return [("on_demand" if one.on_demand else "feature_view", one.view) for one in spec.features]

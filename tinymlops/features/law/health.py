@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tinymlops.records import Definition
     from tinymlops.stores.database import Database
 
-__all__ = ["Health", "HealthReport", "health"]
+__all__ = ["Health", "HealthReport", "health", "source_troubles"]
 
 _UNUSED = timedelta(days=90)
 _COMPARED = 20
@@ -124,6 +124,14 @@ def health(context: Context, rows: Iterable[Definition]) -> HealthReport:
             at = ingest[0].at if ingest else built.get(key)
             found.append(Health(*key, at, used, problems, in_place=key in there))
     return HealthReport(found)
+
+
+def source_troubles(context: Context) -> dict[str, list[str]]:
+    """Return the sources whose rows do not come as they used to, or whose last ingest failed, with what `health` says."""
+    database, now = context.environment.database, from_micros(context.now())
+    sources = [spec for spec in context.definitions.of(SourceSpec).values() if not spec.row_wise]
+    troubles = {source.name: _trouble(database, source.name, now) for source in sources}
+    return {name: told for name, told in troubles.items() if told}
 
 
 def _key(spec: AnySpec) -> Key:

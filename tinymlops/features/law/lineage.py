@@ -32,7 +32,17 @@ from tinymlops.references import is_number
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
 
-__all__ = ["Affected", "AffectedModel", "affected_by", "lineage", "lineage_table", "whole_graph"]
+__all__ = [
+    "Affected",
+    "AffectedModel",
+    "affected_by",
+    "graph_of_definitions",
+    "inputs_of_model",
+    "lineage",
+    "lineage_table",
+    "nodes_read_by",
+    "whole_graph",
+]
 
 _GONE = "not among the definitions any more"
 _KEY = "lineage of definitions"
@@ -167,14 +177,14 @@ def lineage_table(context: Context) -> dict[str, list[str]]:
 
 def whole_graph(context: Context) -> Graph:
     """Return the graph of a workspace."""
-    found = _of_definitions(context).copy()
+    found = graph_of_definitions(context).copy()
     _add_builds(found, context)
     _add_models(found, context)
     _add_readers(found, context)
     return found
 
 
-def _of_definitions(context: Context) -> Graph:
+def graph_of_definitions(context: Context) -> Graph:
     """Return the part of the graph that is worked out from definitions, again only where these or their columns changed."""
     columns = _columns(context)
     stands_on = (columns, set(context.functions))
@@ -252,7 +262,7 @@ def _add_models(into: Graph, context: Context) -> None:
         if model is None:
             continue
         by_training_set = asked.get(model.training_set or "", frozenset())
-        for feature in _inputs_of(model):
+        for feature in inputs_of_model(model):
             if by_training_set.isdisjoint((feature, feature.whole)):
                 if feature not in into:
                     into.notes[into.add(feature)] = _GONE
@@ -272,7 +282,7 @@ def _asked_by_build(into: Graph, context: Context) -> dict[str, frozenset[Node]]
     return {build.id: asked.get(build.name, frozenset()) for build in builds}
 
 
-def _inputs_of(model: LoggedModel) -> list[Node]:
+def inputs_of_model(model: LoggedModel) -> list[Node]:
     """Return the features that a model takes."""
     origins = [field.source.partition(":") for field in model.signature.features]
     views = [(view, feature) for view, _, feature in origins if feature]
@@ -304,13 +314,13 @@ def _models(context: Context) -> list[AffectedModel]:
 def _add_readers(into: Graph, context: Context) -> None:
     for reader in context.environment.database.list(Reader):
         node = into.add(Node("reader", reader.consumer))
-        for read in _read_by(into, reader):
+        for read in nodes_read_by(into, reader):
             if read not in into:
                 into.notes[into.add(read)] = _GONE
             into.connect(read, node, "DIRECT", f"read ({reader.kind})")
 
 
-def _read_by(into: Graph, reader: Reader) -> list[Node]:
+def nodes_read_by(into: Graph, reader: Reader) -> list[Node]:
     """Return what a reader reads: of a whole view each of its features."""
     if reader.kind == "model":
         return [Node("model", reader.name)]

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from tinymlops.features.law.health import Health
     from tinymlops.records import ColumnStatistics, Definition
 
-__all__ = ["about_said", "page", "pages"]
+__all__ = ["about_said", "facts_of", "page", "pages", "said_of_values"]
 
 _SHOWN = 10
 """Versions, notes and frequent values that a page shows."""
@@ -131,7 +131,7 @@ def _page(known: _Known, row: Definition, spec: AnySpec) -> Page:
         "enabled": "" if about.enabled else "no: new readers are refused",
         "project": row.project,
         "applied": f"{row.applied_at:%Y-%m-%d %H:%M} UTC" + (f" by {row.author}" if row.author else ""),
-        **_facts(spec),
+        **facts_of(spec),
         **_health(known.health.get((row.kind, row.name))),
     }
     sections = [
@@ -171,7 +171,8 @@ def _health(one: Health | None) -> dict[str, str]:
     return {"last ingest" if comes else "last build": built, "health": "; ".join(one.problems)}
 
 
-def _facts(spec: AnySpec) -> dict[str, str]:
+def facts_of(spec: AnySpec) -> dict[str, str]:
+    """Return what is to be said of a definition of its kind, in words; empty where there is nothing."""
     match spec:
         case EntitySpec():
             return {"key": ", ".join(spec.key)}
@@ -209,10 +210,20 @@ def _facts(spec: AnySpec) -> dict[str, str]:
             }
 
 
+def said_of_values(description: str) -> dict[str, str]:
+    r"""Return what a docstring says of features or columns, in lines such as `spent_30d: what it is`.
+
+    Example:
+        >>> said_of_values("Money.\n\n    spent_30d: in 30 days")
+        {'spent_30d': 'in 30 days'}
+    """
+    lines = map(_OF_A_VALUE.match, description.splitlines())
+    return {found[1]: found[2] for found in lines if found is not None}
+
+
 def _values(known: _Known, spec: AnySpec, about: About) -> Section:
     """Return the features of a view, or the value of a label, each with what the docstring says of it."""
-    lines = map(_OF_A_VALUE.match, spec.description.splitlines())
-    described = {found[1]: found[2] for found in lines if found is not None}
+    described = said_of_values(spec.description)
     match spec:
         case ViewSpec():
             values = {name: str(expression).strip("<>") for name, expression in spec.features.items()}

@@ -9,7 +9,8 @@ from litestar.params import FromPath
 from litestar.response import Redirect
 
 from tinymlops.errors import DataError
-from tinymlops.records import Evaluation, FeatureField, LoggedModel, ModelAlias, ModelVersion, Note, Reader
+from tinymlops.records import Definition, Evaluation, FeatureField, LoggedModel, ModelAlias, ModelVersion, Note, Reader
+from tinymlops.server.pages.addresses import definition_path, lineage_path
 from tinymlops.server.pages.rendering import page, url
 from tinymlops.server.pages.routing import AnyRequest, Form, shows, takes
 from tinymlops.server.route_class import ADMIN, METADATA
@@ -87,6 +88,8 @@ def model_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             notes=notes,
             metrics=_metrics(manifest.model.evaluation),
             views=_by_source(manifest.model.signature.features),
+            paths=_paths(ws, manifest.definitions),
+            lineage=lineage_path("model", f"{name}:{version}"),
             readers=readers,
         )
 
@@ -152,6 +155,13 @@ def _by_source(features: list[FeatureField]) -> dict[str, list[FeatureField]]:
     for one in features:
         found.setdefault(one.source.partition(":")[0], []).append(one)
     return found
+
+
+def _paths(ws: Workspace, definitions: list[Definition]) -> dict[str, str]:
+    """Return the page of each view that a version reads, if it is there still."""
+    there = {(one.kind, one.name) for one in ws.catalog.list()}
+    views = [one for one in definitions if one.kind in ("feature_view", "on_demand") and (one.kind, one.name) in there]
+    return {one.name: definition_path(one.kind, one.name) for one in views}
 
 
 def _reason(data: dict[str, str]) -> str:

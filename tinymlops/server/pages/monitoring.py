@@ -85,7 +85,7 @@ def histogram_svg(drift: Drift) -> Markup | None:
             bars.append(rect.format(look, x, _HEIGHT - height, _BAR - 1, height))
     width = bins * (2 * _BAR + _GAP * 2)
     svg = Markup(
-        '<svg class="bars beside" width="{}" height="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>'
+        '<svg class="bars pair" width="{}" height="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>'
     )
     return svg.format(width, _HEIGHT, width, _HEIGHT, _told(drift, sides), Markup().join(bars))
 

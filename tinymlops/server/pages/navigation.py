@@ -23,12 +23,11 @@ class Entry(NamedTuple):
 
 ENTRIES: dict[str, tuple[Entry, ...]] = {
     "": (Entry("/", "Today", "metadata"),),
-    "Experiments": (
-        Entry("/training-sets", "Training sets", "metadata"),
-        Entry("/runs", "Runs", "read"),
-        Entry("/models", "Models", "metadata"),
-    ),
+    "Data": (Entry("/catalog", "Catalog", "metadata"), Entry("/training-sets", "Training sets", "metadata")),
+    "Models": (Entry("/runs", "Runs", "read"), Entry("/models", "Models", "metadata")),
     "In use": (Entry("/predictions", "Predictions", "read"), Entry("/monitor", "Monitor", "read")),
+    "Work": (Entry("/jobs", "Jobs", "read"),),
+    "Trust": (Entry("/access", "Access and audit", "audit"),),
 }
 
 

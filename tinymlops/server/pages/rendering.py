@@ -12,8 +12,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import Response
 
 from tinymlops.server.access import caller_of
+from tinymlops.server.pages.addresses import PATHS, SLUGS
 from tinymlops.server.pages.assets import asset_path
 from tinymlops.server.pages.navigation import navigation
+from tinymlops.server.pages.pictures import PICTURES
 from tinymlops.server.pages.words import FILTERS
 from tinymlops.server.route_class import MAY
 
@@ -54,7 +56,9 @@ class Renderer:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        self._templates.filters.update(FILTERS)
+        self._templates.filters.update(FILTERS | PATHS)
+        self._templates.globals.update(PICTURES)
+        self._templates.tests["defines"] = SLUGS.__contains__
 
     def write(self, request: Request[Any, Any, Any], template: str, values: dict[str, Any]) -> str:
         """Write a page.

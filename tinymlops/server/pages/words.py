@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from tinymlops.features.definitions.definitions import in_words
 from tinymlops.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["FILTERS", "ago", "bytes_text", "count_text", "moment", "number", "segment", "span"]
+__all__ = ["FILTERS", "ago", "bytes_text", "count_text", "iso", "moment", "number", "segment", "span", "value_text"]
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _SIZES = ("B", "kB", "MB", "GB", "TB")
@@ -136,6 +137,33 @@ def segment(text: object) -> str:
     return quote(str(text), safe="")
 
 
+def value_text(value: Any) -> str:
+    """Write a value that statistics keep: a number by four digits, a time without the parts of a second.
+
+    Example:
+        >>> value_text(0.123456), value_text("2024-01-01T10:00:00.000000+00:00")
+        ('0.1235', '2024-01-01 10:00:00')
+    """
+    if not isinstance(value, str):
+        return number(value)
+    try:
+        time = datetime.fromisoformat(value)
+    except ValueError:
+        return printable(value, line=True)
+    return moment(time if time.tzinfo is not None else time.replace(tzinfo=UTC))
+
+
+def kinds_text(kind: str) -> str:
+    """Write a definition's kind for people, as the title of many.
+
+    Example:
+        >>> kinds_text("entity"), kinds_text("feature_view")
+        ('Entities', 'Feature views')
+    """
+    word = in_words(kind).capitalize()
+    return word.removesuffix("y") + "ies" if word.endswith("y") else word + "s"
+
+
 def iso(time: datetime) -> str:
     """Write a time for machines."""
     return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
@@ -151,5 +179,8 @@ FILTERS: dict[str, Callable[..., str]] = {
     "bytes": bytes_text,
     "segment": segment,
     "iso": iso,
+    "value": value_text,
+    "kind": in_words,
+    "kinds": kinds_text,
     "plain": lambda text: printable(str(text)),
 }

@@ -1,0 +1,142 @@
+"""What needs a look this morning, the most urgent first; and what was looked at, so that "all is well" means something."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from tinymlops.features.definitions.rules import in_code
+from tinymlops.features.definitions.specs import CheckSpec, SourceSpec
+from tinymlops.features.law.freshness import late_sources
+from tinymlops.features.law.health import source_troubles
+from tinymlops.features.law.status import views_behind
+from tinymlops.features.standing import starved_models
+from tinymlops.registry.checks import list_quarantines, newest_results
+from tinymlops.registry.runs.recent import runs_ended_badly
+from tinymlops.server.pages.addresses import definition_path, job_path, job_run_path, lineage_path
+from tinymlops.server.pages.words import count_text
+
+if TYPE_CHECKING:
+    from tinymlops.features.context import Context
+    from tinymlops.records import Run
+    from tinymlops.server.pages.jobs import ListedJob
+    from tinymlops.workspace import Workspace
+
+__all__ = ["Need", "needs_of", "told"]
+
+_DAY = timedelta(days=1)
+_RESULTS = 20_000
+"""Results of checks that are looked through, the newest."""
+_MOST = 200
+
+
+class Need(NamedTuple):
+    """One thing that needs a look."""
+
+    word: str
+    """Its state, as `state` of the templates shows it."""
+    what: str
+    kind: str
+    """Of what, in words."""
+    told: str
+    since: datetime | None
+    path: str
+
+
+def needs_of(ws: Workspace, context: Context, jobs: list[ListedJob], runs: list[Run], *, may_read: bool) -> list[Need]:
+    """Return what needs a look, the most urgent first: what failed, then what is late, then what may become worse.
+
+    Args:
+        ws: The workspace.
+        context: Its state.
+        jobs: All jobs.
+        runs: Those that go on, or were lost.
+        may_read: Whether who looks may read values, which failures quote.
+    """
+    found = [*_of_jobs(jobs), *_of_sources(context), *_of_models(ws, context), *_of_runs(context, runs)]
+    if may_read:
+        found += [*_of_checks(context), *_of_messages(ws)]
+    urgent = {"failed": 0, "fail": 0, "lost": 1, "overdue": 2, "late": 3}
+    last = ws.jobs.clock()
+    found.sort(key=lambda one: (urgent.get(one.word, len(urgent)), -(one.since or last).timestamp()))
+    return found[:_MOST]
+
+
+def told(context: Context, jobs: list[ListedJob], *, models: int, may_read: bool) -> list[tuple[int, str]]:
+    """Return what was looked at: how many of each."""
+    definitions = context.definitions
+    rules = sum(len(check.rules) for check in definitions.of(CheckSpec).values()) if may_read else 0
+    counts = [(len(jobs), "job"), (len(definitions.of(SourceSpec)), "source"), (rules, "check"), (models, "model")]
+    return [(count, word) for count, word in counts if count]
+
+
+def _of_jobs(jobs: list[ListedJob]) -> Iterator[Need]:
+    for one in jobs:
+        name = one.state.job
+        if one.word == "failed" and one.last is not None:
+            path = job_run_path(name, one.last.due)
+            yield Need("failed", name, "job", one.last.told or "", one.last.ended_at or one.last.due, path)
+        elif one.word == "overdue":
+            yield Need("overdue", name, "job", "no runner has looked: tinymlops jobs run", one.overdue, job_path(name))
+
+
+def _of_sources(context: Context) -> Iterator[Need]:
+    for name, troubles in source_troubles(context).items():
+        path = definition_path("source", name)
+        for text in troubles:
+            word = "failed" if "failed" in text else "late"
+            yield Need(word, name, "source", text.removeprefix(f"source {name}: "), None, path)
+    for text in late_sources(context):
+        name = text.split(" ", 2)[1]
+        yield Need("warn", name, "source", text.removeprefix(f"source {name} "), None, definition_path("source", name))
+    for view, why in views_behind(context).items():
+        yield Need(
+            "late", view, "feature view", f"online it is behind: {why}", None, definition_path("feature_view", view)
+        )
+
+
+def _of_models(ws: Workspace, context: Context) -> Iterator[Need]:
+    for model, why in starved_models(context, ws.models).items():
+        name, _, alias = model.partition("@")
+        version = next((one.version for one in ws.models.aliases(name) if one.alias == alias), None)
+        path = lineage_path("model", f"{name}:{version}" if version is not None else model)
+        yield Need("warn", model, "model", why, None, path)
+
+
+def _of_runs(context: Context, runs: list[Run]) -> Iterator[Need]:
+    since = context.clock() - _DAY
+    lost = [one for one in runs if one.status == "lost"]
+    for run in [*lost, *runs_ended_badly(context.scope, since, limit=_MOST)]:
+        why = run.error or ("its process ended before it did" if run.status == "lost" else "")
+        path = lineage_path("run", run.id)
+        yield Need(run.status, run.name, "run", why, run.ended_at or run.started_at, path)
+
+
+def _of_checks(context: Context) -> Iterator[Need]:
+    database = context.environment.database
+    checks = context.definitions.of(CheckSpec)
+    for one in newest_results(database, among=_RESULTS):
+        check = checks.get(one.definition)
+        is_meant = check is not None and one.rule in map(in_code, check.rules)
+        if check is not None and is_meant and one.passed is False and one.action != "quarantine":  # told by its rows
+            word = "warn" if one.action == "warn" else "fail"
+            path = definition_path("feature_view" if check.of_view else "source", check.target)
+            yield Need(word, one.target, "check", f"{one.rule}: {one.failed:,} of {one.rows:,} rows", one.at, path)
+    places = {context.definitions.places.get(name, name): name for name in context.definitions.of(SourceSpec)}
+    waiting: dict[str, list[tuple[int, datetime]]] = {}
+    for batch in list_quarantines(database, status="waiting", limit=_RESULTS):
+        waiting.setdefault(places.get(batch.source, ""), []).append((batch.rows, batch.at))
+    for name, batches in waiting.items():
+        if name:
+            rows = sum(count for count, _ in batches)
+            text = f"{count_text(rows, 'row')} in quarantine: tinymlops checks quarantined"
+            yield Need("warn", name, "source", text, min(at for _, at in batches), definition_path("source", name))
+
+
+def _of_messages(ws: Workspace) -> Iterator[Need]:
+    given_up = ws.jobs.outbox.list(state="given up")
+    if given_up:
+        last = given_up[-1].told or given_up[-1].text
+        text = f"{count_text(len(given_up), 'message')} could not be sent; the last: {last}"
+        yield Need("failed", "alerts", "messages", text, given_up[-1].created_at, "/jobs")
