@@ -21,7 +21,7 @@ os.environ.setdefault("TINYMLOPS_KERNELS", "compiled")
 SLOWEST = (
     *("container", "guide", "example_catalog", "cli_errors", "cli", "server_running", "server_slow", "server_tls"),
     *("startup", "server_fuzz", "server_large_answers", "server_stalls", "sources_that_change", "notebook", "apply"),
-    *("in_place", "indexed_ingest", "index_life", "sinks"),
+    *("in_place", "indexed_ingest", "index_life", "sinks", "pages_browser", "pages_runs_browser"),
 )
 """The files that take longest: they begin first, so that no process is left alone with one of them at the end."""
 
