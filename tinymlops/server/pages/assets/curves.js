@@ -20,7 +20,8 @@ async function ask(figure, plot, range) {
   for (const [name, value] of Object.entries(range)) address.searchParams.set(name, value);
   const answer = await fetch(address);
   if (!answer.ok || answer.redirected) throw new Error(answer.statusText);
-  return (await answer.json()).series;
+  // The first have a look of their own: they are drawn last, on top.
+  return (await answer.json()).series.map((one, place) => ({ ...one, place })).reverse();
 }
 
 async function draw(figure) {
@@ -73,7 +74,7 @@ async function draw(figure) {
     scales: { x: { time: false } },
     cursor: { points: { size: 6 }, drag: { x: true, y: false, setScale: false } },
     axes: [{ ...axis, size: 28 }, { ...axis, size: 60 }],
-    series: [{}, ...series.map((one, i) => ({ label: one.name, stroke: i < looks ? colour(`s${i + 1}`) : line, width: 1.5, dash: dashes[i] ?? [], spanGaps: series.length > 1, points: { show: one.x.length < 40 } }))],
+    series: [{}, ...series.map((one) => ({ label: one.name, stroke: one.place < looks ? colour(`s${one.place + 1}`) : line, width: 1.5, dash: dashes[one.place] ?? [], spanGaps: series.length > 1, points: { show: one.x.length < 40 } }))],
     hooks: {
       setCursor: [(one) => said.textContent === "" && one.cursor.idx == null ? null : say(one.cursor.idx)],
       setSelect: [(one) => one.select.width > 4 && (look({ start: one.posToVal(one.select.left, "x"), stop: one.posToVal(one.select.left + one.select.width, "x") }), one.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false))],
