@@ -133,6 +133,24 @@ class HeldBack:
             return ws.checks.quarantined()[-1].id
 
 
+class Embedded:
+    """The name of an embedding, which is applied when it is typed; its texts have their vectors."""
+
+    def __str__(self):
+        with contextlib.suppress(tm.TinyMLOpsError), tm.connect("shop.tm") as ws:  # where commands cannot work
+            other = tm.Project("embedded")
+
+            @other.source(timestamp="at", id="n")
+            def notes() -> tm.Schema:
+                return {"n": int, "at": datetime, "text": str, "country": str}
+
+            other.embedding("texts", source=notes, text="text", model="tfidf", dimension=4)
+            ws.apply(other)
+            ws.push("notes", [{"n": 1, "at": datetime(2024, 1, 1, tzinfo=UTC), "text": "red wine", "country": "AT"}])
+            ws.vectors.follow("texts")
+        return "texts"
+
+
 class Issued:
     """The name of a token, which is issued when it is typed."""
 
@@ -228,6 +246,11 @@ def invocations(tmp_path):
         ("materialize",): [],
         ("features", "online"): ["spending", ROW],
         ("features", "historical"): ["spending", "customer_id=1", "timestamp=2024-01-20T00:00:00Z", "--as-of", "1"],
+        ("vectors", "list"): [],
+        ("vectors", "search"): [Embedded(), "wine", "--mode", "text", "--where", "country=AT"],
+        ("vectors", "embed"): [Embedded()],
+        ("vectors", "rebuild"): [Embedded(), "--purge"],
+        ("vectors", "failures"): [Embedded()],
         ("datasets", "save"): ["saved", "spending", "--input", spine],
         ("datasets", "list"): [],
         ("datasets", "export"): ["kept", "--output", tmp_path / "kept.parquet"],

@@ -9,6 +9,7 @@ from inside import clock_of, database_of, environment_of, set_fence
 
 import tinymlops as tm
 from tinymlops.records import JobRun
+from tinymlops.registry.jobs import CLAIMABLE
 from tinymlops.registry.outbox import backoff
 from tinymlops.schedules import Job, schedule_of
 from tinymlops.stores.fence import Fence, fence_of, fenced
@@ -371,3 +372,9 @@ def test_runs_are_tables_of_sql(ws):
     assert ws.sql("select number, state from job_attempts").rows() == [(1, "succeeded")]
     assert ws.jobs.log(1) == "hello"
     assert database_of(ws).list(JobRun)[0].due == NOON
+
+
+def test_what_may_be_attempted_is_found_without_a_look_at_all_history(ws):
+    plan = database_of(ws).rows(f"EXPLAIN QUERY PLAN SELECT * FROM job_runs {CLAIMABLE}", (0,))
+    assert [step for *_, step in plan if "job_runs_open" in step]
+    assert not [step for *_, step in plan if step.startswith("SCAN job_runs")]

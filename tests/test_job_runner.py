@@ -113,7 +113,7 @@ def test_a_program_that_cannot_be_started_is_a_failure(shop):
     runner.run_until_idle()
     shop.clock.now += HOUR
     runner.run_until_idle()
-    assert shop.ws.jobs.get("work").told.startswith("it could not be started: ")
+    assert shop.ws.jobs.get("work").told.startswith("could not be started: ")
 
 
 def test_a_failure_is_tried_again_when_its_time_has_come(shop):

@@ -2,6 +2,7 @@
 
 import shutil
 from collections import Counter
+from datetime import datetime
 
 import pytest
 import schemathesis
@@ -35,7 +36,19 @@ CASES = 1
 
 @pytest.fixture(scope="module")
 def path(shop_path, tmp_path_factory):
-    return shutil.copytree(shop_path, tmp_path_factory.mktemp("fuzzed") / "shop.tm")
+    path = shutil.copytree(shop_path, tmp_path_factory.mktemp("fuzzed") / "shop.tm")
+    notes = tm.Project("notes")
+
+    @notes.source(timestamp="at", id="n")
+    def remarks() -> tm.Schema:
+        return {"n": int, "at": datetime, "text": str}
+
+    notes.embedding("texts", source=remarks, text="text", model="tfidf", dimension=4)
+    with tm.connect(path) as ws:
+        ws.apply(notes)
+        ws.push("remarks", [{"n": 1, "at": "2024-01-01T00:00Z", "text": "red wine"}])
+        ws.vectors.follow()
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +139,14 @@ def places(text):
     yield "POST", "/v1/features/online", {"features": [text], "keys": [{"customer": 1}]}
     yield "POST", "/v1/features/online", {"features": ["spending"], "keys": [{"customer": text}]}
     yield "POST", "/v1/features/online", {"features": ["spending"], "keys": [{text: text, "customer": 1}]}
+    yield "POST", f"/v1/vectors/{name}/search", {"query": "wine"}
+    for mode in ("text", "vector", "hybrid"):
+        yield "POST", "/v1/vectors/texts/search", {"query": text, "mode": mode}
+    yield "POST", "/v1/vectors/texts/search", {"query": "wine", "mode": text, "at": text}
+    yield "POST", "/v1/vectors/texts/search", {"query": "wine", "where": {"text": text}}
+    yield "POST", "/v1/vectors/texts/search", {"query": "wine", "where": {text: 1}}
+    yield "GET", f"/vectors/{name}", None
+    yield "GET", f"/vectors/texts?q={name}&at={name}&mode={name}", None
     yield "POST", f"/v1/sources/{name}/push", {"rows": [ROW]}
     yield "POST", "/v1/sources/clicks/push", {"rows": [{**ROW, "shopper": text}]}
     yield "POST", "/v1/sources/clicks/push", {"rows": [{**ROW, text: text}]}

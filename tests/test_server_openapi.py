@@ -21,6 +21,7 @@ from tinymlops.server.messages import (
     ReleaseRequest,
 )
 from tinymlops.server.route_class import class_of
+from tinymlops.server.vector_messages import SearchRequest
 
 ROUTES = {
     ("GET", "/v1/models"): "metadata",
@@ -29,6 +30,8 @@ ROUTES = {
     ("GET", "/v1/models/{name:str}"): "metadata",
     ("POST", "/v1/models/{name:str}/predict"): "predict",
     ("POST", "/v1/features/online"): "read",
+    ("GET", "/v1/vectors"): "metadata",
+    ("POST", "/v1/vectors/{name:str}/search"): "read",
     ("POST", "/v1/sources/{name:str}/push"): "write",
     ("GET", "/v1/checks/results"): "read",
     ("GET", "/v1/checks/quarantines"): "read",
@@ -62,6 +65,7 @@ BODIES = {
     ONLINE: FeaturesRequest,
     OUTCOMES: OutcomesRequest,
     "/v1/sources/clicks/push": PushRequest,
+    "/v1/vectors/texts/search": SearchRequest,
     "/v1/checks/quarantines/1/release": ReleaseRequest,
     "/v1/checks/quarantines/1/drop": DropRequest,
     "/v1/jobs/orders/start": StartRequest,

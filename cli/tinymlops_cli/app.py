@@ -31,6 +31,7 @@ from tinymlops_cli import (
     starting,
     tokens,
     tracking,
+    vectors,
 )
 from tinymlops_cli.failures import EXIT_CODES, UsageError, report
 from tinymlops_cli.interrupts import wants_json
@@ -77,6 +78,7 @@ COMMANDS = (
     connections,
     checks,
     features,
+    vectors,
     datasets,
     tracking,
     serving,

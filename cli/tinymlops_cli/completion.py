@@ -21,6 +21,7 @@ __all__ = [
     "connections",
     "datasets",
     "definitions",
+    "embeddings",
     "experiments",
     "features",
     "job_states",
@@ -173,6 +174,7 @@ def _names_in(database: Path, cls: type[Record]) -> list[str]:
 
 sources = completing(_definitions("source"))
 sinks = completing(_definitions("sink"))
+embeddings = completing(_definitions("embedding"))
 definitions = completing(_all_definitions)
 models = completing(_models)
 datasets = completing(_datasets)

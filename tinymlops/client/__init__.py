@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from tinymlops.client.answers import Answer, Features, Outcomes, Predictions, Pushed
 from tinymlops.client.connection import Connection
-from tinymlops.client.nouns import Accesses, Audit, Checks, Jobs, Models
+from tinymlops.client.nouns import Accesses, Audit, Checks, Jobs, Models, Vectors
 from tinymlops.client.rows import rows_of
 from tinymlops.errors import DataError, UnavailableError
 
@@ -38,6 +38,7 @@ class Client:
 
     Attributes:
         models: The registered models: `list`, `get`.
+        vectors: Rows that are nearest to a query: `list`, `search`.
         checks: Rows that checks kept aside: `quarantined`, `rows`, `release`, `drop`.
         jobs: What is done again and again: `list`, `history`, `logs`, `start`, `rerun`, `pause`.
         audit: Who changed what: `list`.
@@ -56,6 +57,7 @@ class Client:
         said = token if token is not None else os.environ.get(_VARIABLE)
         self._connection = Connection(url, said, timeout)
         self.models = Models(self._connection)
+        self.vectors = Vectors(self._connection)
         self.checks = Checks(self._connection)
         self.jobs = Jobs(self._connection)
         self.audit = Audit(self._connection)

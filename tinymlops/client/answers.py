@@ -10,16 +10,19 @@ import msgspec
 
 __all__ = [
     "Answer",
+    "Embedding",
     "Ended",
     "Entries",
     "Entry",
     "Features",
+    "Found",
     "HistoryOfJobs",
     "Job",
     "JobAttempt",
     "JobLog",
     "JobRun",
     "JobState",
+    "ListedEmbeddings",
     "ListedJobs",
     "ListedModels",
     "Model",
@@ -302,4 +305,47 @@ class Quarantines(msgspec.Struct, frozen=True):
 class Waiting(msgspec.Struct, frozen=True):
     """Rows that wait."""
 
+    rows: list[Row]
+
+
+class Embedding(msgspec.Struct, frozen=True, kw_only=True):
+    """What an embedding is made of, and how far its vectors are."""
+
+    embedding: str
+    source: str
+    key: list[str] = []
+    text: str | None = None
+    """The column of text; None for a column of vectors."""
+    vector: str | None = None
+    model: str | None = None
+    metric: str = ""
+    dimension: int | None = None
+    covered: int
+    waiting: int
+    failed: int
+
+
+class ListedEmbeddings(msgspec.Struct, frozen=True, kw_only=True):
+    """The embeddings, by name."""
+
+    embeddings: list[Embedding]
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """The rows that are nearest to a query, the best first.
+
+    Attributes:
+        timestamp: What was known then was searched.
+        sequence: Rows up to it were searched.
+        covered: The sequence up to which every row has its vector, or failed.
+        waiting: Rows whose texts have no vector yet.
+        failed: Rows whose texts have no vector for a reason.
+        rows: `score`, the key, the time, and the other columns; times are text.
+    """
+
+    timestamp: datetime
+    sequence: int
+    covered: int
+    waiting: int
+    failed: int
     rows: list[Row]

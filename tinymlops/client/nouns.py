@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
 from tinymlops.client.answers import (
+    Embedding,
     Entries,
     Entry,
+    Found,
     HistoryOfJobs,
     Job,
     JobLog,
     JobRun,
     JobState,
+    ListedEmbeddings,
     ListedJobs,
     ListedModels,
     Model,
@@ -28,11 +31,12 @@ from tinymlops.client.answers import (
     Settled,
     Waiting,
 )
+from tinymlops.client.rows import rows_of
 
 if TYPE_CHECKING:
     from tinymlops.client.connection import Connection
 
-__all__ = ["Accesses", "Audit", "Checks", "Jobs", "Models"]
+__all__ = ["Accesses", "Audit", "Checks", "Jobs", "Models", "Vectors"]
 
 
 class Models:
@@ -52,6 +56,54 @@ class Models:
             NotFoundError: If there is none, with the near match.
         """
         return self._connection.ask("GET", f"/v1/models/{quote(name, safe='')}", Model)
+
+
+class Vectors:
+    """The embeddings of the server's workspace."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def list(self) -> builtins.list[Embedding]:
+        """List the embeddings, and how far their vectors are."""
+        return self._connection.ask("GET", "/v1/vectors", ListedEmbeddings).embeddings
+
+    def search(
+        self,
+        embedding: str,
+        query: str | Sequence[float],
+        *,
+        k: int = 10,
+        at: datetime | str | None = None,
+        as_of: int | None = None,
+        where: Mapping[str, object] | None = None,
+        mode: str = "vector",
+    ) -> Found:
+        """Return the rows nearest to a query, of what is or was known, as `ws.vectors.search` does.
+
+        Args:
+            embedding: Its name.
+            query: A text, or a vector: a list of numbers.
+            k: At most so many rows, 1 to 1,000.
+            at: As known then, with a zone; by default now, by the server's clock.
+            as_of: Only by rows with a sequence up to this one.
+            where: What columns must be, such as {"country": "AT"}.
+            mode: "vector", "text" (by words, BM25) or "hybrid".
+
+        Raises:
+            NotFoundError: If there is no such embedding.
+            DataError: If the query, or another argument, cannot be used.
+        """
+        (asked,) = rows_of([{"query": query, "where": dict(where or {})}])
+        body = {
+            "query" if isinstance(query, str) else "vector": asked["query"],
+            "k": k,
+            "at": at.isoformat() if isinstance(at, datetime) else at,
+            "as_of": as_of,
+            "where": asked["where"],
+            "mode": mode,
+        }
+        return self._connection.ask("POST", f"/v1/vectors/{quote(embedding, safe='')}/search", Found, body)
 
 
 class Audit:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tinymlops.errors import TinyMLOpsError
 from tinymlops.stores.fence import fenced
 from tinymlops.times import system_clock, to_micros
 
@@ -44,7 +45,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Process:
-    """A started attempt.
+    """The process of an attempt; one that could not be started says why in `failure`.
 
     Args:
         claimed: The attempt.
@@ -81,32 +82,35 @@ class Process:
             limit=None if limit is None else limit + 2 * grace,
             now=None if rows.clock is system_clock else to_micros(rows.clock()),
         )
-        self._process = _started(order, command, rows.files)
-        rows.files.note(claimed.lock, self._process.pid)
+        self.failure: str | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        try:
+            self._process = _started(order, command, rows.files, claimed.lock)
+        except (OSError, TinyMLOpsError) as error:
+            self.failure = f"could not be started: {error}"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended, and all that it started; it is ended if its time is over."""
+        return self.failure is not None or self.poll() is not None
 
     def poll(self) -> int | None:
         """End it if its time is over, and return its exit code once it has ended, and all that it started."""
-        if self._process.returncode is not None:
-            return self._process.returncode
+        if self._process is None or self._process.returncode is not None:
+            return None if self._process is None else self._process.returncode
         now = time.monotonic()
         if self._kill is not None and now >= self._kill:
             end_group(self._process.pid, signal.SIGKILL)
         elif self._end is not None and now >= self._end:
             self.end("late")
-        if not self._has_ended():
+        if not _has_ended(self._process):
             return None
         end_group(self._process.pid, signal.SIGKILL)
         return self._process.wait()
 
-    def _has_ended(self) -> bool:
-        """Return whether it has ended; where the system can, its number stays taken until its group is ended too."""
-        if hasattr(os, "waitid"):
-            return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-        return self._process.poll() is not None  # macOS before Python 3.13
-
     def end(self, why: str) -> None:
         """Ask it to end, and have it killed after the grace."""
-        if self._kill is None:
+        if self._process is not None and self._kill is None:
             self.why, self._kill = why, time.monotonic() + self._grace
             end_group(self._process.pid, signal.SIGTERM)
 
@@ -122,10 +126,17 @@ def end_group(process: int, number: int) -> None:
         os.killpg(process, number)
 
 
-def _started(order: Order, command: Sequence[str], files: JobFiles) -> subprocess.Popen[bytes]:
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Return whether it has ended; where the system can, its number stays taken until its group is ended too."""
+    if hasattr(os, "waitid"):
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    return process.poll() is not None  # macOS before Python 3.13
+
+
+def _started(order: Order, command: Sequence[str], files: JobFiles, lock: int) -> subprocess.Popen[bytes]:
     log = files.open_log(order.attempt)
     try:
-        return subprocess.Popen(  # noqa: S603 - our own program
+        process = subprocess.Popen(  # noqa: S603 - our own program
             command,
             cwd=order.root,
             env={
@@ -141,3 +152,10 @@ def _started(order: Order, command: Sequence[str], files: JobFiles) -> subproces
         )
     finally:
         os.close(log)
+    try:
+        files.note(lock, process.pid)
+    except OSError:  # a full disk: nobody could end it should this runner be gone
+        end_group(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
+    return process

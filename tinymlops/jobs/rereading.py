@@ -63,8 +63,12 @@ class Rereader:
         self._looked = time.monotonic()
         now = {name: _state(name) for name in self._known}
         if now != self._known:
+            try:
+                self._start()
+            except OSError as error:  # a full disk: tried again at the next look
+                self.close()
+                return f"it cannot be read again: {error}"
             self._known = now
-            self._start()
         return None
 
     def close(self) -> None:
@@ -76,10 +80,12 @@ class Rereader:
         for file in (self._output, self._errors):
             if file is not None:
                 file.close()
+        self._output = self._errors = None
 
     def _start(self) -> None:
         self._since = time.time()
-        self._output, self._errors = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 - until it has ended
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - until it has ended
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
         number = self._output.fileno()
         self._process = subprocess.Popen(  # noqa: S603 - our own program
             [*self._command, str(number)],
@@ -98,7 +104,6 @@ class Rereader:
             return self._read(code)
         finally:
             self.close()
-            self._output = self._errors = None
 
     def _read(self, code: int | None) -> ProjectJobs | str:
         assert self._output is not None

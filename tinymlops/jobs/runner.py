@@ -11,6 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from itertools import islice
@@ -88,8 +89,9 @@ class Runner:
         self._rows, self._files, self._clock = rows, rows.files, rows.clock
         self._jobs: dict[str, Job] = {}
         self._pools, self._project, self._files_waited_for = pools or {}, project, FileWaits(root, settled)
-        self._command, self._root, self._at_once, self._grace, self._tell = command, root, at_once, grace, tell
-        self._delivery = Delivery(rows.outbox, tell, channels)
+        self._command, self._root, self._at_once, self._grace = command, root, at_once, grace
+        self._tell = _where_it_can(tell)
+        self._delivery = Delivery(rows.outbox, self._tell, channels)
         self._running: list[Process] = []
         self._next: list[tuple[datetime, str]] = []
         self._seen: datetime | None = None
@@ -110,8 +112,8 @@ class Runner:
             while not self._is_stopped:
                 try:
                     self.step()
-                except TinyMLOpsError as error:
-                    self._tell(f"error: {error.message}")
+                except (TinyMLOpsError, OSError) as error:
+                    self._tell(f"error: {getattr(error, 'message', error)}")
                     time.sleep(_IDLE)
                 time.sleep(self._pause())
         finally:
@@ -282,18 +284,14 @@ class Runner:
         said = f", {format_duration(late // timedelta(seconds=1) * 1_000_000)} late" if late >= _LATE else ""
         stands = f", for {claimed.run.count:,} due times" if claimed.run.count > 1 else ""
         self._tell(f"{_title(claimed.run)}: attempt {claimed.attempt.number} begins{said}{stands}")
-        try:
-            process = Process(claimed, job, self._command, root=self._root, rows=self._rows, grace=self._grace)
-        except (OSError, TinyMLOpsError) as error:
-            self._record(claimed, "failed", None, f"it could not be started: {error}", job.retries)
-        else:
-            self._running.append(process)
+        process = Process(claimed, job, self._command, root=self._root, rows=self._rows, grace=self._grace)
+        self._running.append(process)
 
     def _is_over(self, process: Process) -> bool:
         """Record the end of a process that has ended; where that fails, it is tried again with the next step."""
-        code = process.poll()
-        if code is None:
+        if not process.is_over:
             return False
+        code = process.poll()
         state = "succeeded" if code == 0 else process.why or "failed"
         self._record(process.claimed, state, code, _told(process, code), process.job.retries)
         return True
@@ -347,12 +345,24 @@ class Runner:
     def _end_all(self) -> None:
         for process in self._running:
             process.end("stopped")
-        while self._running:
-            self._running = [one for one in self._running if not self._is_over(one)]
+        while not all(process.is_over for process in self._running):
             time.sleep(_BUSY)
-        if self._project is not None:
-            self._project.close()
-        self._delivery.end()
+        try:
+            self._running = [one for one in self._running if not self._is_over(one)]
+        finally:
+            if self._project is not None:
+                self._project.close()
+            self._delivery.end()
+
+
+def _where_it_can(tell: Callable[[str], object]) -> Callable[[str], object]:
+    """Return what tells a line unless nobody can be told: a disk may be full, or a pipe closed."""
+
+    def told(line: str) -> None:
+        with suppress(OSError):
+            tell(line)
+
+    return told
 
 
 def _title(run: JobRun) -> str:
@@ -374,9 +384,9 @@ def _last_line(log: str) -> str:
     return (errors or lines or [""])[-1][:_QUOTED]
 
 
-def _told(process: Process, code: int) -> str | None:
-    if code == 0:
-        return None
+def _told(process: Process, code: int | None) -> str | None:
+    if code is None or code == 0:
+        return process.failure
     how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
     if process.why == "late" and process.job.deadline is not None:
         return f"{how}, past its deadline of {format_duration(process.job.deadline)}"

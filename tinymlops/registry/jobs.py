@@ -42,17 +42,19 @@ _LOGS = 100
 """Attempts of each job whose logs are kept."""
 _BEHIND = 2**61
 
-_CLAIMABLE = f"""WHERE (job, due) IN (
+_OPEN = "state IN ('waiting', 'running')"
+"""Said beside one of the two states, so that SQLite takes the index of the few runs that are open, not all history."""
+CLAIMABLE = f"""WHERE (job, due) IN (
         SELECT job, due FROM (
             -- With min(), SQLite takes the other columns from the row of the least.
             SELECT job, due, min(due + CASE cause WHEN '{BACKFILL}' THEN {_BEHIND} ELSE 0 END)
-            FROM job_runs WHERE state = 'waiting' GROUP BY job))
+            FROM job_runs WHERE {_OPEN} AND state = 'waiting' GROUP BY job))
     AND not_before <= ?
-    AND job NOT IN (SELECT job FROM job_runs WHERE state = 'running')
+    AND job NOT IN (SELECT job FROM job_runs WHERE {_OPEN} AND state = 'running')
     AND job NOT IN (SELECT job FROM job_states WHERE paused_at IS NOT NULL)
     ORDER BY cause = '{BACKFILL}', not_before, job"""
 _TAKEN = "SELECT pool, count(*) FROM job_attempts WHERE state = 'running' AND pool IS NOT NULL GROUP BY pool"
-_UNTRIED = f"""WHERE job = ? AND state = 'waiting' AND cause = '{SCHEDULE}' AND attempt IS NULL"""
+_UNTRIED = f"""WHERE {_OPEN} AND job = ? AND state = 'waiting' AND cause = '{SCHEDULE}' AND attempt IS NULL"""
 
 
 class Claimed(NamedTuple):
@@ -128,7 +130,7 @@ class Jobs(JobRows):
 
     def ready(self) -> builtins.list[JobRun]:
         """Return the runs that may be attempted now, in their order: of each job the one that is due first."""
-        return self._database.select(JobRun, _CLAIMABLE, (to_micros(self._scope.clock()),))
+        return self._database.select(JobRun, CLAIMABLE, (to_micros(self._scope.clock()),))
 
     def claim(
         self,
@@ -158,7 +160,7 @@ class Jobs(JobRows):
         claimed: builtins.list[Claimed] = []
         try:
             with self._scope.write(audit=None) as tx:
-                for run in chosen(tx.execute, tx.select(JobRun, _CLAIMABLE, (to_micros(now),))):
+                for run in chosen(tx.execute, tx.select(JobRun, CLAIMABLE, (to_micros(now),))):
                     claimed.append(self._begin(tx, run, known[run.job], now))  # noqa: PERF401 - kept if one fails
         except BaseException:
             for one in claimed:
@@ -353,7 +355,7 @@ def _to_take(tx: Transaction, job: str, due: datetime, cause: str, now: datetime
         return None
     if state is not None and state.paused_at is not None:
         raise ConflictError(f"job {job!r} is paused", hint=f"tinymlops jobs resume {job}")
-    ((running,),) = tx.execute("SELECT count(*) FROM job_runs WHERE job = ? AND state = 'running'", (job,))
+    ((running,),) = tx.execute(f"SELECT count(*) FROM job_runs WHERE {_OPEN} AND job = ? AND state = 'running'", (job,))
     if running:
         return None
     if run is None:
@@ -365,7 +367,7 @@ def _with_a_place(
     query: Query, ready: Sequence[JobRun], known: Mapping[str, Job], at_once: int, pools: Mapping[str, int]
 ) -> list[JobRun]:
     """Return those for which there is a place, in all and in their pools."""
-    ((running,),) = query("SELECT count(*) FROM job_runs WHERE state = 'running'", ())
+    ((running,),) = query(f"SELECT count(*) FROM job_runs WHERE {_OPEN} AND state = 'running'", ())
     taken = Counter({pool: int(count) for pool, count in query(_TAKEN, ())})
     found: list[JobRun] = []
     for run in ready:

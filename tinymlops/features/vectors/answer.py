@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -10,7 +10,10 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
-__all__ = ["Nearest"]
+__all__ = ["Nearest", "SearchMode"]
+
+SearchMode: TypeAlias = Literal["vector", "text", "hybrid"]
+"""How rows are compared with a query."""
 
 
 class Nearest:

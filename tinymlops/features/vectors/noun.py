@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import date, datetime
 
     import polars as pl
@@ -14,8 +15,9 @@ if TYPE_CHECKING:
     from tinymlops.features.definitions.expressions import Operand
     from tinymlops.features.definitions.nouns import Embedding
     from tinymlops.features.definitions.specs import EmbeddingSpec
-    from tinymlops.features.vectors.answer import Nearest
+    from tinymlops.features.vectors.answer import Nearest, SearchMode
     from tinymlops.features.vectors.following import Followed
+    from tinymlops.features.vectors.listing import EmbeddingStatus
 
 __all__ = ["Vectors"]
 
@@ -36,6 +38,12 @@ class Vectors:
         names = ", ".join(self._context().definitions.of(EmbeddingSpec)) or "none"
         return f'<vectors of embeddings: {names}; ws.vectors.search("...", "words")>'
 
+    def list(self) -> builtins.list[EmbeddingStatus]:
+        """List the embeddings by name: what each is made of, and how far its vectors are."""
+        from tinymlops.features.vectors.listing import listed
+
+        return listed(self._context())
+
     def search(
         self,
         embedding: Embedding | str,
@@ -44,7 +52,9 @@ class Vectors:
         k: int = 10,
         at: datetime | date | str | None = None,
         as_of: int | None = None,
-        where: Operand | None = None,
+        where: Operand | Mapping[str, object] | None = None,
+        mode: SearchMode = "vector",
+        rerank: Callable[[Any, pl.DataFrame], Any] | None = None,
     ) -> Nearest:
         """Return the rows nearest to a query, of what was known at a time: of each key the row that any read would find.
 
@@ -54,11 +64,17 @@ class Vectors:
             k: How many rows at most, 1 to 10,000.
             at: `t`, a datetime with a zone, a date, or ISO 8601 text; by default now, by the workspace's clock.
             as_of: `Q`: only by rows with a sequence up to this one, as if nothing had come since.
-            where: A condition on columns of the source's rows, such as `tm.col("country") == "AT"`; null is no.
+            where: A condition on columns of the source's rows, such as `tm.col("country") == "AT"`; null is no. Or a
+                dict of what columns must be, such as `{"country": "AT"}`, where None is null.
+            mode: "vector"; "text", by BM25, where a row has at least one word of the query; or "hybrid", the reciprocal rank
+                fusion of both. The last two need an embedding with `text=`, and a query that is a text.
+            rerank: A function of the query and the frame of the best rows, `k` of them or 100, the best first. It returns a
+                finite number for each row, in the same order; these become the scores.
 
         Raises:
             NotFoundError: If there is no such embedding, or its source was never ingested.
-            DataError: If the query has another dimension, or NaN; if `k`, `as_of` or a column in `where` is not known.
+            DataError: If the query has another dimension, or NaN; if `k`, `as_of`, `mode` or a column in `where` is not known; if
+                `rerank` fails, or its scores are not a finite number for each row.
 
         Example:
             >>> import tempfile, tinymlops as tm, polars as pl
@@ -84,9 +100,10 @@ class Vectors:
         context = self._context()
         spec = _spec(context, embedding)
         t = context.now() if at is None else to_micros(parse_instant(at, name="at"))
-        return search(context, spec, query, k=k, at=t, as_of=require_past(context, as_of), where=where)
+        as_of = require_past(context, as_of)
+        return search(context, spec, query, k=k, at=t, as_of=as_of, where=where, mode=mode, rerank=rerank)
 
-    def follow(self, *embeddings: Embedding | str) -> list[Followed]:
+    def follow(self, *embeddings: Embedding | str) -> builtins.list[Followed]:
         """Make the vectors of the rows that came; a text that has one is not embedded again. May be stopped at any time.
 
         A column of vectors needs none of it. A push or an ingest does not do this, because a model may be slow: call it, have a
@@ -104,7 +121,7 @@ class Vectors:
         from tinymlops.features.vectors.following import follow
 
         context = self._context()
-        chosen = [_spec(context, one) for one in embeddings] or list(context.definitions.of(EmbeddingSpec).values())
+        chosen = [_spec(context, one) for one in embeddings] or [*context.definitions.of(EmbeddingSpec).values()]
         return [follow(context, spec) for spec in chosen]
 
     def rebuild(self, embedding: Embedding | str, *, purge: bool = False, anew: bool = False) -> Followed:

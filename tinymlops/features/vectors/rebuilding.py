@@ -11,6 +11,7 @@ import numpy as np
 from tinymlops.embedders import text_key
 from tinymlops.features.definitions.specs import EmbeddingSpec
 from tinymlops.features.history.stored import stored_rows
+from tinymlops.features.vectors.by_words import directory_of_words
 from tinymlops.features.vectors.following import Followed, alone, follow
 from tinymlops.features.vectors.image import directory_of
 from tinymlops.features.vectors.standing import standing_of
@@ -41,6 +42,7 @@ def rebuild(context: Context, spec: EmbeddingSpec, *, purge: bool, anew: bool) -
         save_state(context.scope, msgspec.structs.replace(state, covered=0), begins=True)
     if purge:
         shutil.rmtree(directory_of(context, spec), ignore_errors=True)
+        shutil.rmtree(directory_of_words(context, spec), ignore_errors=True)
         if spec.text is not None:
             with alone(context):
                 _purge(context)

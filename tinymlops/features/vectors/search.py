@@ -1,4 +1,4 @@
-"""`ws.vectors.search`: the rows nearest to a query, as they were known at a time.
+"""`ws.vectors.search`: the rows nearest to a query, by vectors or by words, as they were known at a time.
 
 The rule is that of every read: of each key the row that `kernels/asof.py` finds, without what was ended or deleted. Where rows
 are many, an image has them arranged; keys with later rows are arranged anew, and both are merged. What is found is compared
@@ -7,7 +7,7 @@ with the store before it is returned, and if the image is not what the store has
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import numpy as np
 import polars as pl
@@ -16,17 +16,21 @@ from tinymlops.errors import DataError, near
 from tinymlops.features.compute.evaluating import TooGreatError, evaluate
 from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.declaring_embeddings import key_of_rows
-from tinymlops.features.definitions.expressions import Operand, columns_of
+from tinymlops.features.definitions.expressions import columns_of
 from tinymlops.features.definitions.specs import SourceSpec
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.history.payloads import read_pushed
 from tinymlops.features.history.sources import SYSTEM
 from tinymlops.features.history.stored import known_columns, state_of, stored_rows
 from tinymlops.features.vectors import image as images
-from tinymlops.features.vectors.answer import Nearest
+from tinymlops.features.vectors.answer import Nearest, SearchMode
 from tinymlops.features.vectors.arranged import VECTOR, Arranged, arrange, known_at
+from tinymlops.features.vectors.by_words import Part, find_by_words, postings_of, query_words
 from tinymlops.features.vectors.column import query_vector
+from tinymlops.features.vectors.conditions import condition_of
+from tinymlops.features.vectors.fusing import DEPTH, fused
 from tinymlops.features.vectors.query import embedded
+from tinymlops.features.vectors.reranking import require_callable, reranked
 from tinymlops.features.vectors.standing import Standing, standing_of
 from tinymlops.kernels.nearest import nearest
 from tinymlops.keys import encode
@@ -35,7 +39,10 @@ from tinymlops.registry.vectors import failures_of
 from tinymlops.times import from_micros
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tinymlops.features.context import Context
+    from tinymlops.features.definitions.expressions import Operand
     from tinymlops.features.definitions.specs import EmbeddingSpec
     from tinymlops.features.vectors.image import Image
 
@@ -45,12 +52,17 @@ Array = np.ndarray[Any, Any]
 MOST = 10_000
 """The most rows that one search returns."""
 _SCORE = "__score"
+_WAYS: tuple[SearchMode, ...] = ("text", "vector")
+"""Words first: what is wrong with a query that is not a text is said before a model is asked."""
 
 
 class _Asked(NamedTuple):
     """A search, checked."""
 
+    mode: SearchMode
+    """vector or text."""
     query: Any
+    """A vector, or a list of words."""
     k: int
     t: int
     sequence: int
@@ -66,7 +78,16 @@ class _Read(NamedTuple):
 
 
 def search(
-    context: Context, spec: EmbeddingSpec, query: Any, *, k: int, at: int, as_of: int | None, where: object
+    context: Context,
+    spec: EmbeddingSpec,
+    query: Any,
+    *,
+    k: int,
+    at: int,
+    as_of: int | None,
+    where: object,
+    mode: SearchMode = "vector",
+    rerank: Callable[[Any, pl.DataFrame], Any] | None = None,
 ) -> Nearest:
     """Return the rows that are nearest to a query.
 
@@ -77,29 +98,45 @@ def search(
         k: How many at most.
         at: `t`, microseconds UTC.
         as_of: `Q`, which the workspace has reached; None for all rows.
-        where: A condition on columns of the source; None for all rows.
+        where: A condition on columns of the source, or a dict of values by column; None for all rows.
+        mode: By vectors, by words, or both.
+        rerank: Gives the best of what was found other scores.
 
     Raises:
-        DataError: If the query, `k` or the condition cannot be used.
+        DataError: If the query, `k`, the condition or the mode cannot be used, or `rerank` fails.
     """
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MOST:
         raise DataError(f"k={k!r} is not a number of rows that a search returns", hint=f"use 1 to {MOST:,}")
-    if where is not None and not isinstance(where, Operand):
-        raise DataError(f"where={where!r} is not a condition", hint='write where=tm.col("country") == "AT"')
+    if mode not in get_args(SearchMode):
+        raise DataError(f"mode={mode!r} is not a way to search", hint=f"use one of {', '.join(get_args(SearchMode))}")
+    require_callable(rerank)
     standing = standing_of(context, spec)
     sequence = context.environment.database.sequence() if as_of is None else as_of  # never less than what is covered
-    asked = _Asked(embedded(context, standing, query), k, at, sequence, where)
-    found = _from_image(context, standing, asked) or _from_rows(context, standing, asked)
+    deep = k if mode != "hybrid" and rerank is None else max(k, DEPTH)
+    condition = condition_of(where)
+    ways = {one: _query(context, standing, query, one) for one in _WAYS if mode in (one, "hybrid")}
+    reads = [
+        _found(context, standing, _Asked(one, asked, deep, at, sequence, condition)) for one, asked in ways.items()
+    ]
     return Nearest(
-        rows=_answered(context, spec, found.hits, k),
+        rows=_answered(context, spec, reads, query, k=k, deep=deep, rerank=rerank),
         timestamp=from_micros(at),
         sequence=sequence,
         covered=min(standing.covered, sequence),
-        waiting=found.waiting,
+        waiting=reads[0].waiting,
         failed=0
         if spec.text is None
         else sum(one.n <= sequence for one in failures_of(context.environment.database, spec.name)),
     )
+
+
+def _query(context: Context, standing: Standing, query: Any, mode: SearchMode) -> Any:
+    """Return what one way of searching looks for: a vector, or words."""
+    return query_words(standing.spec, query) if mode == "text" else embedded(context, standing, query)
+
+
+def _found(context: Context, standing: Standing, asked: _Asked) -> _Read:
+    return _from_image(context, standing, asked) or _from_rows(context, standing, asked)
 
 
 def _from_rows(context: Context, standing: Standing, asked: _Asked) -> _Read:
@@ -109,7 +146,7 @@ def _from_rows(context: Context, standing: Standing, asked: _Asked) -> _Read:
     waiting = standing.waiting(rows)
     kept, vectors = standing.with_vectors(rows, dimension)
     arranged = arrange(context.definitions, standing.spec, kept, vectors)
-    return _Read(_searched(arranged, standing.spec, asked, dimension), waiting)
+    return _Read(pl.concat(_hits([Part(arranged)], standing.spec, asked, dimension)), waiting)
 
 
 def _from_image(context: Context, standing: Standing, asked: _Asked) -> _Read | None:
@@ -128,10 +165,12 @@ def _from_image(context: Context, standing: Standing, asked: _Asked) -> _Read | 
     if kept.drop(VECTOR).schema != image.arranged.rows.schema:
         return None
     touched = _touched(image.arranged, kept, names)
-    hits = [_searched(image.arranged, standing.spec, asked, dimension, without=touched)]
+    postings = postings_of(context, standing.spec, image) if asked.mode == "text" else None
+    parts = [Part(image.arranged, touched, postings)]
     if kept.height:
         anew = _with_earlier(image.arranged, touched, kept, vectors)
-        hits.append(_searched(arrange(context.definitions, standing.spec, *anew), standing.spec, asked, dimension))
+        parts.append(Part(arrange(context.definitions, standing.spec, *anew)))
+    hits = _hits(parts, standing.spec, asked, dimension)
     if not images.is_in_force(context, standing, image) or not _are_stored(context, standing, hits[0]):
         return None
     return _Read(pl.concat(hits), standing.waiting(late))
@@ -160,6 +199,20 @@ def _with_earlier(arranged: Arranged, touched: Array, late: pl.DataFrame, vector
     numbers[numbers >= 0] = again + len(vectors)
     earlier = arranged.rows[places].with_columns(pl.Series(VECTOR, numbers))
     return pl.concat([late, earlier]), np.concatenate([vectors, arranged.vectors[used]])
+
+
+def _hits(parts: list[Part], spec: EmbeddingSpec, asked: _Asked, dimension: int | None) -> list[pl.DataFrame]:
+    """Return the best rows of each part and their scores."""
+    if asked.mode == "vector":
+        return [_searched(part.arranged, spec, asked, dimension, without=part.without) for part in parts]
+    assert spec.text is not None, "asked for words of texts"
+
+    def fulfilled(frame: pl.DataFrame, rows: Array) -> Array:
+        return (
+            np.ones(rows.size, np.bool_) if asked.where is None else _fulfilled(asked.where, frame, rows, spec.source)
+        )
+
+    return find_by_words(parts, spec.text, asked.query, t=asked.t, k=asked.k, fulfilled=fulfilled, score=_SCORE)
 
 
 def _searched(
@@ -239,12 +292,34 @@ def _are_stored(context: Context, standing: Standing, hits: pl.DataFrame) -> boo
     return True
 
 
-def _answered(context: Context, spec: EmbeddingSpec, hits: pl.DataFrame, k: int) -> pl.DataFrame:
+def _answered(
+    context: Context,
+    spec: EmbeddingSpec,
+    reads: list[_Read],
+    query: Any,
+    *,
+    k: int,
+    deep: int,
+    rerank: Callable[[Any, pl.DataFrame], Any] | None,
+) -> pl.DataFrame:
     """Return the best of what was found: score, key, time, and the other columns of the rows."""
     names = key_of_rows(context.definitions, spec)
-    best = hits.sort([_SCORE, *names], descending=[True, *([False] * len(names))], maintain_order=True).head(k)
+    orders = [_best(read.hits, _SCORE, names, deep) for read in reads]
+    best = orders[0] if len(orders) == 1 else _best(fused(orders, names, _SCORE), _SCORE, names, deep)
     source = graph.origin(context.definitions, context.definitions.get(SourceSpec, spec.source))
-    first = list(dict.fromkeys([*names, *([source.timestamp] if source.timestamp in hits.columns else [])]))
-    others = [name for name in hits.columns if name not in first and not name.startswith("__")]
-    columns = [pl.col(name).alias(f"{name}_of_row" if name == "score" else name) for name in (*first, *others)]
-    return best.select(pl.col(_SCORE).alias("score"), *columns)
+    first = list(dict.fromkeys([*names, *([source.timestamp] if source.timestamp in best.columns else [])]))
+    others = [name for name in best.columns if name not in first and not name.startswith("__")]
+    columns = [pl.col(name).alias(_shown(name)) for name in (*first, *others)]
+    rows = best.select(pl.col(_SCORE).alias("score"), *columns)
+    if rerank is None:
+        return rows.head(k)
+    return _best(reranked(rows, query, rerank, context.root), "score", [_shown(name) for name in names], k)
+
+
+def _best(rows: pl.DataFrame, score: str, names: list[str], k: int) -> pl.DataFrame:
+    """Return the k rows with the greatest scores; of equal ones those with the smaller keys."""
+    return rows.sort([score, *names], descending=[True, *([False] * len(names))], maintain_order=True).head(k)
+
+
+def _shown(name: str) -> str:
+    return f"{name}_of_row" if name == "score" else name

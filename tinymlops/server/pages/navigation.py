@@ -23,7 +23,11 @@ class Entry(NamedTuple):
 
 ENTRIES: dict[str, tuple[Entry, ...]] = {
     "": (Entry("/", "Today", "metadata"),),
-    "Data": (Entry("/catalog", "Catalog", "metadata"), Entry("/training-sets", "Training sets", "metadata")),
+    "Data": (
+        Entry("/catalog", "Catalog", "metadata"),
+        Entry("/training-sets", "Training sets", "metadata"),
+        Entry("/vectors", "Vectors", "read"),
+    ),
     "Models": (Entry("/runs", "Runs", "read"), Entry("/models", "Models", "metadata")),
     "In use": (Entry("/predictions", "Predictions", "read"), Entry("/monitor", "Monitor", "read")),
     "Work": (Entry("/jobs", "Jobs", "read"),),

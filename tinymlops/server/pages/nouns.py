@@ -12,6 +12,7 @@ from tinymlops.server.pages.predictions import prediction_routes
 from tinymlops.server.pages.runs import run_routes
 from tinymlops.server.pages.training_sets import training_set_routes
 from tinymlops.server.pages.trying import trying_routes
+from tinymlops.server.pages.vectors import vector_pages
 
 __all__ = ["PAGES"]
 
@@ -26,6 +27,7 @@ PAGES = (
     prediction_routes,
     monitoring_routes,
     trying_routes,
+    vector_pages,
     job_routes,
     access_routes,
 )

@@ -8,12 +8,14 @@ from tinymlops.server.routes.jobs import job_routes
 from tinymlops.server.routes.models import model_routes
 from tinymlops.server.routes.outcomes import outcome_routes
 from tinymlops.server.routes.sources import source_routes
+from tinymlops.server.routes.vectors import vector_routes
 
 __all__ = ["NOUNS"]
 
 NOUNS = (
     model_routes,
     feature_routes,
+    vector_routes,
     source_routes,
     check_routes,
     outcome_routes,
