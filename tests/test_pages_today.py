@@ -157,9 +157,12 @@ def test_failures_are_told_to_roles_that_may_read_them(ws, clock):
     clock.now += timedelta(hours=1)
     ws.jobs.decide([ORDERS])
     attempt(ws, told="of ana@example.org")
+    with pytest.raises(RuntimeError), ws.start_run("train"):
+        raise RuntimeError("of ben@example.org")
     with TestClient(tm.create_app(ws, auth=lambda _: ("otto", "auditor")), base_url=LOCAL) as client:
         told = words(client.get("/"))
-        assert "ana@example.org" not in told
+        assert "failed train run" in told
+        assert "example.org" not in told
         assert "Due next" not in told
         assert "check" not in told.partition("Champions")[0].replace("Looked at", "")
 

@@ -54,7 +54,12 @@ def needs_of(ws: Workspace, context: Context, jobs: list[ListedJob], runs: list[
         runs: Those that go on, or were lost.
         may_read: Whether who looks may read values, which failures quote.
     """
-    found = [*_of_jobs(jobs), *_of_sources(context), *_of_models(ws, context), *_of_runs(context, runs)]
+    found = [
+        *_of_jobs(jobs),
+        *_of_sources(context),
+        *_of_models(ws, context),
+        *_of_runs(context, runs, may_read=may_read),
+    ]
     if may_read:
         found += [*_of_checks(context), *_of_messages(ws)]
     urgent = {"failed": 0, "fail": 0, "lost": 1, "overdue": 2, "late": 3}
@@ -104,11 +109,11 @@ def _of_models(ws: Workspace, context: Context) -> Iterator[Need]:
         yield Need("warn", model, "model", why, None, path)
 
 
-def _of_runs(context: Context, runs: list[Run]) -> Iterator[Need]:
+def _of_runs(context: Context, runs: list[Run], *, may_read: bool) -> Iterator[Need]:
     since = context.clock() - _DAY
     lost = [one for one in runs if one.status == "lost"]
     for run in [*lost, *runs_ended_badly(context.scope, since, limit=_MOST)]:
-        why = run.error or ("its process ended before it did" if run.status == "lost" else "")
+        why = (run.error if may_read else None) or ("its process ended before it did" if run.status == "lost" else "")
         path = lineage_path("run", run.id)
         yield Need(run.status, run.name, "run", why, run.ended_at or run.started_at, path)
 
