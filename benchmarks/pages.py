@@ -25,6 +25,7 @@ from litestar.testing import TestClient
 import tinymlops as tm
 from catalog_lineage import many_definitions
 from harness import Report
+from pages_runs import FIRST, LONG, PREDICTED, add_curves, add_predictions, add_runs
 from tinymlops.records import JobAttempt, JobLog, JobRun, JobState
 from tinymlops.server.pages.addresses import job_run_path
 from tinymlops.times import system_clock
@@ -45,6 +46,11 @@ class Sizes(NamedTuple):
     runs: int = 400
     """Of each job."""
     changes: int = 20_000
+    tracked: int = 10_000
+    """Experiment runs."""
+    points: int = 1_000_000
+    """Of each of three curves."""
+    predictions: int = 1_000_000
 
 
 class Look(NamedTuple):
@@ -123,6 +129,28 @@ PARTS: dict[Callable[[tm.Workspace, Sizes], None], list[Look]] = {
         Look("/access/audit?who=nobody"),
         Look("/access/tokens"),
     ],
+    add_runs: [
+        Look("/runs"),
+        Look("/runs?order=-metrics.m3.best"),
+        Look("/runs?q=metrics.m3.best+%3E+0.9+and+params.depth+%3D+3"),
+        Look("/runs?by=group"),
+        Look("/runs?differs=1&first=5000"),
+        Look("/runs/rows?first=5000&column=metrics.m1&column=params.depth"),
+        Look(f"/runs/{FIRST}"),
+        Look(f"/runs/compare?run={FIRST}&run={1:032x}&run={2:032x}"),
+    ],
+    add_curves: [
+        Look(f"/runs/{LONG}"),
+        Look(f"/runs/{LONG}/metric?name=loss0&start=500000&stop=600000"),
+        Look(f"/runs/{LONG}/curve?name=loss0&pixels=1000"),
+    ],
+    add_predictions: [
+        Look("/predictions"),
+        Look("/predictions?field=customer&value=77"),
+        Look(f"/predictions/{PREDICTED}"),
+        Look("/monitor"),
+        Look("/models"),
+    ],
 }
 """What makes a part of the workspace, and the pages that show it."""
 
@@ -187,7 +215,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, metavar="DIR", help="where the workspace is made, and found again")
     parser.add_argument("--runs", type=int, default=9, help="timed answers of each page, after the first")
     options = parser.parse_args()
-    sizes = Sizes(3, 2, 20, 1_000) if options.quick else Sizes()
+    sizes = Sizes(3, 2, 20, 1_000, 300, 30_000, 1_000) if options.quick else Sizes()
     report = Report("pages")
     report.say(f"load of the machine: {os.getloadavg()[0]:.1f}; begun {datetime.now().astimezone():%Y-%m-%d %H:%M}")
     with tempfile.TemporaryDirectory() as folder:

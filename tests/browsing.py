@@ -72,8 +72,10 @@ class Looker:
         return self.page.inner_text("body")
 
     def links(self):
-        """Return the paths of the links of the page."""
-        found = self.page.locator("a[href]").evaluate_all("all => all.map(one => one.getAttribute('href'))")
+        """Return the paths of the links of the page; not of what is downloaded."""
+        found = self.page.locator("a[href]:not([download])").evaluate_all(
+            "all => all.map(one => one.getAttribute('href'))"
+        )
         return [href for href in dict.fromkeys(found) if href.startswith("/")]
 
     def overflows(self):

@@ -31,7 +31,17 @@ SLOWEST = (
         "server_tls",
     ),
     *("startup", "server_fuzz", "server_large_answers", "server_stalls", "sources_that_change", "notebook", "apply"),
-    *("pages_browser", "in_place", "indexed_ingest", "index_life", "sinks", "vector_indexes", "vector_search"),
+    *(
+        "pages_browser",
+        "pages_runs_browser",
+        "job_faults",
+        "in_place",
+        "indexed_ingest",
+        "index_life",
+        "sinks",
+        "vector_indexes",
+        "vector_search",
+    ),
 )
 """The files that take longest: they begin first, so that no process is left alone with one of them at the end."""
 

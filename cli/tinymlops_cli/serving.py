@@ -180,9 +180,10 @@ def monitor(
     until: Annotated[
         str | None, typer.Option(metavar="TIME", help="Only predictions before this time (ISO 8601).")
     ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the report: the pages show the last of each day.")] = False,
 ) -> Answer:
     """Compare predictions with what happened, and their features with the training rows."""
-    report = session.workspace.monitor(model, since=since, until=until)
+    report = session.workspace.monitor(model, since=since, until=until, keep=keep)
     return Answer(report, [str(report)])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -31,6 +32,12 @@ class Drift(msgspec.Struct, frozen=True):
     """Population stability index; None without served rows."""
     noise: float | None
     """The index that this number of rows would show on average without any drift."""
+    training: list[int] = []
+    """Counts of the training rows by bin or category, the nulls last."""
+    served: list[int] = []
+    """Counts of the served rows by the same."""
+    labels: list[str] = []
+    """What the bins are, such as "to 2.5", and "null" last."""
 
     @property
     def excess(self) -> float:
@@ -59,6 +66,7 @@ class DriftCounter:
         self._edges = None if histogram.edges is None else np.array(histogram.edges, np.float64)
         self._places = {category: place for place, category in enumerate(histogram.categories or [])}
         counts = list(histogram.counts)
+        self._labels = _labels(histogram)
         # The last bin counts nulls; a category that training did not have gets one before it.
         self._expected = np.array(counts if self._edges is not None else [*counts[:-1], 0, counts[-1]], np.int64)
         self._counts = np.zeros(len(self._expected), np.int64)
@@ -78,15 +86,26 @@ class DriftCounter:
         share = int(self._expected[-1]) / training_rows if training_rows else 0.0
         bins = int(((self._expected + self._counts) > 0).sum())
         if not rows or not training_rows:
-            return Drift(name, rows, bins, None, share, None, None)
+            return Drift(name, rows, bins, None, share, None, None, self._expected.tolist(), [], self._labels)
         index, noise = psi(self._expected, self._counts), expected_psi(bins, training_rows, rows)
-        return Drift(name, rows, bins, int(self._counts[-1]) / rows, share, index, noise)
+        nulls, counts = int(self._counts[-1]) / rows, (self._expected.tolist(), self._counts.tolist())
+        return Drift(name, rows, bins, nulls, share, index, noise, *counts, self._labels)
 
     def _place(self, value: Any) -> int:
         if value is None:
             return len(self._counts) - 1
         text = str(value).lower() if isinstance(value, bool) else str(value)
         return self._places.get(text, len(self._counts) - 2)
+
+
+def _labels(histogram: Histogram) -> list[str]:
+    if histogram.edges is None:
+        return [*(histogram.categories or []), "other", "null"]
+    edges = [f"{edge:.4g}" for edge in histogram.edges]
+    if not edges:
+        return ["all", "null"]
+    between = [f"{low} to {high}" for low, high in pairwise(edges)]
+    return [f"below {edges[0]}", *between, f"from {edges[-1]}", "null"]
 
 
 def drifts_of(counters: Iterable[tuple[str, DriftCounter]]) -> list[Drift]:

@@ -26,6 +26,7 @@ from tinymlops.records.models import (
     RequestField,
     Signature,
 )
+from tinymlops.records.monitor_reports import KeptMonitorReport
 from tinymlops.records.opaque import OpaqueFile, OpaqueModel, OpaqueVersion, RegisteredModel, RunModel
 from tinymlops.records.outbox import OutboxMessage
 from tinymlops.records.page_sessions import PageSession
@@ -72,6 +73,7 @@ __all__ = [
     "JobRun",
     "JobState",
     "JobUpstream",
+    "KeptMonitorReport",
     "LoggedModel",
     "Mark",
     "Metric",
@@ -183,5 +185,6 @@ TABLES: tuple[type[Record], ...] = (
     VectorFailure,
     FittedModel,
     VectorIndex,
+    KeptMonitorReport,
 )
 """Every record, in the order in which the migrations create their tables."""

@@ -18,6 +18,7 @@ from tinymlops.records import (
     TrainingSetBuild,
 )
 from tinymlops.references import Reference, is_number
+from tinymlops.registry.alias_moves import AliasMove, alias_moves
 from tinymlops.registry.catalog import Catalog
 from tinymlops.registry.opaque import OpaqueModels, RegisteredModels
 from tinymlops.registry.remarks import refuse_experimental
@@ -186,6 +187,10 @@ class Models:
     def aliases(self, name: str) -> builtins.list[ModelAlias]:
         """Return the aliases of a model, by name."""
         return self._database.list(ModelAlias, where={"name": name}, order="alias")
+
+    def moves(self, name: str) -> builtins.list[AliasMove]:
+        """Return where each alias of a model pointed when, the newest first: who was champion at a time."""
+        return alias_moves(self._database, name)
 
     def promote(
         self, name: str, version: int, alias: str = CHAMPION, *, expected: int | None = None, force: bool = False

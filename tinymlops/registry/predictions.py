@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tinymlops.records import Outcome, Prediction
 from tinymlops.stores.json_text import to_json
 from tinymlops.stores.rows import codec_for
+from tinymlops.times import to_micros
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -15,10 +16,12 @@ if TYPE_CHECKING:
     from tinymlops.stores.transaction import Transaction
 
 __all__ = [
+    "Found",
     "ServedRow",
     "ids_known",
     "ids_with_outcome",
     "log_predictions",
+    "newest_predictions",
     "pages_of_served",
     "predictions_by_version",
     "sequences_read_at",
@@ -135,6 +138,49 @@ def pages_of_served(
         page = [_served(row) for row in rows]
         yield page
         place = (page[-1].at, page[-1].rowid)
+
+
+class Found(NamedTuple):
+    """A prediction that was looked for, and where the ones before it begin."""
+
+    prediction: Prediction
+    place: tuple[int, int]
+    """Time in microseconds UTC, and row number: predictions of one answer have one time."""
+
+
+def newest_predictions(
+    database: Database,
+    model: str,
+    version: int,
+    *,
+    before: tuple[int, int],
+    limit: int,
+    key: tuple[str, str] | None = None,
+    among: int = 5_000,
+) -> list[Found]:
+    """Return predictions of a version before a place, the newest first: by an index, without reading the others.
+
+    Args:
+        database: The workspace's database.
+        model: The model's name.
+        version: The version's number.
+        before: As in `Found`.
+        limit: The most to return.
+        key: A field of the request and its value as text; there is no index of these.
+        among: How many predictions are looked at for a key.
+    """
+    inner = (
+        f"SELECT *, rowid AS place FROM {Prediction.table} WHERE model = ? AND version = ? AND (at, rowid) < (?, ?) "
+        "ORDER BY at DESC, rowid DESC LIMIT ?"
+    )
+    bound: list[Any] = [model, version, *before, limit if key is None else among]
+    condition = "1"
+    if key is not None:
+        condition, named = "CAST(p.request -> ? ->> '$' AS TEXT) = ?", f'$."{key[0]}"'
+        bound += [named, key[1]]
+    sql = f"SELECT place, {_PREDICTIONS.columns_of('p')} FROM ({inner}) p WHERE {condition} ORDER BY at DESC, place DESC LIMIT ?"
+    found = [(row[0], _PREDICTIONS.decode(row[1:])) for row in database.rows(sql, [*bound, limit])]
+    return [Found(one, (to_micros(one.at), place)) for place, one in found]
 
 
 def _served(row: tuple[Any, ...]) -> ServedRow:

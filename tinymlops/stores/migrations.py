@@ -16,6 +16,7 @@ from tinymlops.stores._connections_schema import add_connections
 from tinymlops.stores._fitted_models_schema import add_fitted_models
 from tinymlops.stores._job_upstreams_schema import add_job_upstreams
 from tinymlops.stores._jobs_schema import add_jobs
+from tinymlops.stores._monitor_schema import add_monitor_reports
 from tinymlops.stores._pages_schema import add_pages
 from tinymlops.stores._sinks_schema import add_sinks
 from tinymlops.stores._streams_schema import add_streams
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 21
+SCHEMA_VERSION = 22
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -145,6 +146,7 @@ def _steps() -> Migrations:
     steps(name="m019_vectors")(add_vectors)
     steps(name="m020_fitted_models")(add_fitted_models)
     steps(name="m021_vector_indexes")(add_vector_indexes)
+    steps(name="m022_monitor_reports")(add_monitor_reports)
 
     return steps
 

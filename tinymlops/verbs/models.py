@@ -278,20 +278,36 @@ class ModelVerbs(OpenWorkspace):
         return collect_outcomes(self._context(), describe_model(self.models, reference))
 
     def monitor(
-        self, reference: str, *, since: datetime | date | str | None = None, until: datetime | date | str | None = None
+        self,
+        reference: str,
+        *,
+        since: datetime | date | str | None = None,
+        until: datetime | date | str | None = None,
+        keep: bool = False,
     ) -> MonitorReport:
-        """Compare a model version's predictions with what happened, and their features with the training rows; write nothing.
+        """Compare a model version's predictions with what happened, and their features with the training rows.
 
         Args:
             reference: As for `load_model`.
             since: Only predictions from this moment on.
             until: Only predictions before this moment.
+            keep: Keep the report for the pages, in place of the one before of this day; else nothing is written.
+
+        Raises:
+            DataError: If only a part of the predictions is to be kept: what is kept of each day is of all.
         """
+        from tinymlops.monitoring.keeping import keep_report
         from tinymlops.monitoring.report import monitor
         from tinymlops.serving.model import describe_model
 
+        if keep and (since is not None or until is not None):
+            raise DataError("a report on a part of the predictions is not kept", hint="leave out since and until")
         self._log.flush()
-        return monitor(self._context(), describe_model(self.models, reference), since=since, until=until)
+        context = self._context()
+        report = monitor(context, describe_model(self.models, reference), since=since, until=until)
+        if keep:
+            keep_report(context.scope, report)
+        return report
 
 
 def _id_of(run: ActiveRun | Run | str) -> str:

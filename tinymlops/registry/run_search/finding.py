@@ -31,6 +31,7 @@ def find_runs(
     *,
     clock: Clock = system_clock,
     lost: Callable[[], Collection[str]] = frozenset,
+    tell: Callable[[str], None] = warn,
 ) -> list[str]:
     """Return the ids of the matching runs, in order.
 
@@ -45,6 +46,7 @@ def find_runs(
         offset: How many to leave out before them.
         clock: What `now` is.
         lost: Returns the ids of runs that are stored as running and are lost; called only where `status` is a field.
+        tell: Called with a text about each name that no run has.
 
     Raises:
         DataError: If the search or the order cannot be read.
@@ -68,12 +70,12 @@ def find_runs(
     for field in dict.fromkeys(
         field for field in fields if runs and field.group in MAPS and (not found or field in ordered)
     ):
-        _warn_of_unknown(database, field)
+        _tell_of_unknown(database, field, tell)
     return found
 
 
-def _warn_of_unknown(database: Database, field: Field) -> None:
-    """Warn of a name that no run has: most likely it is misspelled, but a search may also come before the first such run."""
+def _tell_of_unknown(database: Database, field: Field, tell: Callable[[str], None]) -> None:
+    """Tell of a name that no run has: most likely it is misspelled, but a search may also come before the first such run."""
     if field.group == "metrics":
         ((is_known,),) = database.rows("SELECT EXISTS (SELECT 1 FROM metric_summaries WHERE name = ?)", [field.name])
         names = _METRIC_NAMES
@@ -84,7 +86,7 @@ def _warn_of_unknown(database: Database, field: Field) -> None:
         names = f"SELECT DISTINCT key FROM runs, json_each(runs.{field.group})"
     if not is_known:
         hint = _hint(field, [row[0] for row in database.rows(names)])
-        warn(f"no run has {field.group}.{field.name}" + (f"; {hint}" if hint else ""))
+        tell(f"no run has {field.group}.{field.name}" + (f"; {hint}" if hint else ""))
 
 
 def _hint(field: Field, known: list[str]) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tinymlops._warn import warn
 from tinymlops.errors import DataError, NotFoundError, near
 from tinymlops.records import Artifact, LoggedModel, Run, RunInput, RunRow
 from tinymlops.registry.run_search import find_runs
@@ -32,7 +33,7 @@ from tinymlops.stores.pseudonyms import FreeText
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from tinymlops.registry.run_search import Condition, Order
@@ -332,10 +333,29 @@ class Runs(MeasuredRuns):
         Example:
             >>> runs.search("metrics.auc > 0.7 or tags.keep = 'yes'", order_by="-metrics.auc.best")  # doctest: +SKIP
         """
+        return self.of_ids(self.ids(where, order_by=order_by, limit=limit, offset=offset))
+
+    def ids(
+        self,
+        where: str | Condition | None = None,
+        *,
+        order_by: str | Sequence[str | Order] = "-started_at",
+        limit: int | None = None,
+        offset: int = 0,
+        tell: Callable[[str], None] = warn,
+    ) -> builtins.list[str]:
+        """Return the ids of the runs that `search` finds, in order: quicker, where few of many are then looked at.
+
+        Args:
+            where: As for `search`, as are the others.
+            order_by: The order.
+            limit: The most ids; None for all.
+            offset: How many to leave out before them.
+            tell: Called with what is most likely a mistake, such as a name that no run has.
+        """
         self.log.flush()
-        ids = find_runs(self._database, where, order_by, limit, offset, clock=self._scope.clock, lost=self._lost)
-        found = {run.id: run for run in self._complete(self._database.list(RunRow, where={"id": ids}))}
-        return [found[one] for one in ids if one in found]
+        clock = self._scope.clock
+        return find_runs(self._database, where, order_by, limit, offset, clock=clock, lost=self._lost, tell=tell)
 
     def children(self, run: str) -> builtins.list[Run]:
         """Return the runs whose parent a run is, in the order of their start; those in the trash are among them."""

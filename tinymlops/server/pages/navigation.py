@@ -23,8 +23,14 @@ class Entry(NamedTuple):
 
 ENTRIES: dict[str, tuple[Entry, ...]] = {
     "": (Entry("/", "Today", "metadata"),),
+    "Data": (
+        Entry("/catalog", "Catalog", "metadata"),
+        Entry("/training-sets", "Training sets", "metadata"),
+        Entry("/vectors", "Vectors", "read"),
+    ),
+    "Models": (Entry("/runs", "Runs", "read"), Entry("/models", "Models", "metadata")),
+    "In use": (Entry("/predictions", "Predictions", "read"), Entry("/monitor", "Monitor", "read")),
     "Work": (Entry("/jobs", "Jobs", "read"),),
-    "Data": (Entry("/catalog", "Catalog", "metadata"), Entry("/vectors", "Vectors", "read")),
     "Trust": (Entry("/access", "Access and audit", "audit"),),
 }
 

@@ -91,6 +91,16 @@ def number(value: Any) -> str:
     return f"{value:.{_DIGITS}g}"
 
 
+def exact(value: float) -> str:
+    """Write a number in full.
+
+    Example:
+        >>> exact(0.1234567), exact(12.0)
+        ('0.1234567', '12')
+    """
+    return repr(value).removesuffix(".0")
+
+
 def count_text(value: int, one: str, many: str = "") -> str:
     """Write how many there are.
 
@@ -164,6 +174,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "span": span,
     "ago": ago,
     "number": number,
+    "exact": exact,
     "count": count_text,
     "bytes": bytes_text,
     "segment": segment,

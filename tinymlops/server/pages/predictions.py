@@ -1,0 +1,137 @@
+"""`/predictions`: find one by its id, its key or its time, and see what it was made from and what came of it."""
+
+from datetime import timedelta
+from typing import Any
+
+from litestar import Response
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, FromQuery
+from litestar.response import Redirect
+
+from tinymlops.errors import NotFoundError, TinyMLOpsError
+from tinymlops.records import LoggedModel, ModelVersion, Outcome, Prediction
+from tinymlops.registry.predictions import newest_predictions
+from tinymlops.server.pages.rendering import page, url
+from tinymlops.server.pages.routing import AnyRequest, shows
+from tinymlops.server.route_class import READ
+from tinymlops.times import parse_instant, to_micros
+from tinymlops.workspace import Workspace
+
+__all__ = ["prediction_routes"]
+
+_SIZE = 50
+_AMONG = 5_000
+"""Predictions that are looked at for a key, which has no index."""
+_LAST = 2**62
+
+
+def prediction_routes(ws: Workspace) -> list[HTTPRouteHandler]:
+    """Make the handlers."""
+    database = ws._environment.database  # noqa: SLF001 - records are read by their keys
+
+    @shows("/predictions", opt=READ)
+    def predictions(
+        request: AnyRequest,
+        id: FromQuery[str] = "",  # noqa: A002 - a parameter of the address
+        model: FromQuery[str] = "",
+        field: FromQuery[str] = "",
+        value: FromQuery[str] = "",
+        until: FromQuery[str] = "",
+        before: FromQuery[str] = "",
+    ) -> Response[Any]:
+        """Show predictions of one version, the newest first."""
+        errors = dict[str, str]()
+        if id.strip():
+            found = database.get(Prediction, id=id.strip())
+            if found is not None:
+                return Redirect(url(request, f"/predictions/{found.id}"), status_code=303)
+            errors["id"] = f"There is no prediction {id.strip()[:80]!r}."
+        version = _version(ws, model, errors)
+        place = _place(before) or (_until(until, errors), _LAST)
+        signature = _signature(version)
+        fields = [one.name for one in signature.request] if signature else []
+        key = (field, value) if value and field in fields else None
+        rows = []
+        if version is not None:
+            rows = newest_predictions(
+                database, version.name, version.version, before=place, limit=_SIZE + 1, key=key, among=_AMONG
+            )
+        outcomes = database.list(Outcome, where={"prediction_id": [one.prediction.id for one in rows[:_SIZE]]})
+        following = "-".join(map(str, rows[_SIZE - 1].place)) if len(rows) > _SIZE else ""
+        return page(
+            request,
+            "predictions.html",
+            title="Predictions",
+            asked={"model": _reference(version), "field": field, "value": value, "until": until},
+            id=id,
+            errors=errors,
+            models=[
+                _reference(one) for newest in ws.models.list() for one in reversed(ws.models.versions(newest.name))
+            ],
+            fields=fields,
+            rows=[one.prediction for one in rows[:_SIZE]],
+            outcomes={one.prediction_id: one for one in outcomes},
+            following=following,
+            among=_AMONG if key else 0,
+        )
+
+    @shows("/predictions/{prediction:str}", opt=READ)
+    def prediction(request: AnyRequest, prediction: FromPath[str]) -> Response[Any]:
+        """Show one prediction: what was asked, the features as served, the answer, and what really happened."""
+        record = database.get(Prediction, id=prediction)
+        if record is None:
+            raise NotFoundError(f"there is no prediction {prediction[:80]!r}", hint="it is stored half a second later")
+        version = database.get(ModelVersion, name=record.model, version=record.version)
+        signature = _signature(version)
+        sources = {one.name: one.source for one in signature.features} if signature else {}
+        return page(
+            request,
+            "prediction.html",
+            title=f"Prediction of {record.model} v{record.version}",
+            prediction=record,
+            version=version,
+            outcome=database.get(Outcome, prediction_id=record.id),
+            sources=sources,
+        )
+
+    def _signature(version: ModelVersion | None) -> Any:
+        logged = version and database.get(LoggedModel, run=version.run, name=version.logged_name)
+        return logged.signature if logged else None
+
+    return [predictions, prediction]
+
+
+def _version(ws: Workspace, model: str, errors: dict[str, str]) -> ModelVersion | None:
+    """Return the version that was asked for; without one the champion of the first model."""
+    try:
+        if model.strip():
+            return ws.models.get(model.strip())
+    except TinyMLOpsError as error:
+        errors["model"] = f"{error.message}. {error.hint}"
+        return None
+    newest = ws.models.list()
+    return ws.models.get(newest[0].name) if newest else None
+
+
+def _reference(version: ModelVersion | None) -> str:
+    return "" if version is None else f"{version.name}:{version.version}"
+
+
+def _until(text: str, errors: dict[str, str]) -> int:
+    """Return a moment in microseconds; what is written without a zone is UTC, and a minute is meant as a whole."""
+    if not text.strip():
+        return _LAST
+    try:
+        said = text.strip()
+        has_zone = said.endswith("Z") or "+" in said[10:] or "-" in said[10:]
+        moment = parse_instant(said if has_zone or len(said) <= 10 else f"{said}Z", name="until")
+    except TinyMLOpsError as error:
+        errors["until"] = f"{error.message}. {error.hint}"
+        return _LAST
+    return to_micros(moment + timedelta(microseconds=1))
+
+
+def _place(text: str) -> tuple[int, int] | None:
+    at, dash, row = text.partition("-")
+    is_place = dash and all(one.isascii() and one.isdigit() and len(one) < 19 for one in (at, row))
+    return (int(at), int(row)) if is_place else None
