@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 import tinymlops as tm
-from tinymlops.errors import TinyMLOpsError
+from tinymlops.errors import DefinitionError, TinyMLOpsError
 from tinymlops.stores.engine import Limits, query, relation_columns, table_names
+from tinymlops.stores.select_facts import facts_of
 
 WRITES = [
     "copy (select 1 as a) to FILE", "copy (select 1 as a) to FILE (format parquet)", "copy t to FILE",
@@ -117,6 +118,11 @@ def snapshot(folder):
             path = Path(place, name)
             found[str(path)] = path.read_bytes() if path.is_file() else None
     return found
+
+
+def test_the_facts_of_wrong_sql_are_refused_by_an_error_of_ours():
+    with pytest.raises(DefinitionError, match="the SQL is wrong"):
+        facts_of("select a, b as at from 'a.csv' group grouped")
 
 
 @pytest.fixture(scope="module")

@@ -245,6 +245,14 @@ def test_texts_that_fail_are_named_with_their_rows_and_others_go_on(ws):
     assert ws.vectors.follow("bio")[0].covered == database_of(ws).sequence()
 
 
+def test_texts_without_a_word_wait_for_others(ws):
+    ws.push("reviews", [review(1, "-"), review(2, "!?")])
+    assert ws.vectors.follow("bio")[0].covered == 0
+    ws.push("reviews", [review(3, "candles")])
+    assert ws.vectors.follow("bio")[0].covered == 3
+    assert keys(ws.vectors.search("bio", "candles"))[0] == 3
+
+
 def test_tfidf_is_fitted_on_what_is_known_then_and_anew_when_asked(ws):
     ws.push("reviews", [review(1, "candles"), review(60, "honey")])  # the second one happens after the clock
     before = ws.vectors.follow("bio")[0].model

@@ -6,8 +6,8 @@ whoever keeps vectors.
 
 from __future__ import annotations
 
-from tinymlops.embedders.embedder import Embedded, Embedder, vectors_of
+from tinymlops.embedders.embedder import Embedded, Embedder, NoTermsError, vectors_of
 from tinymlops.embedders.opening import fit_tfidf, open_embedder
 from tinymlops.embedders.texts import text_key
 
-__all__ = ["Embedded", "Embedder", "fit_tfidf", "open_embedder", "text_key", "vectors_of"]
+__all__ = ["Embedded", "Embedder", "NoTermsError", "fit_tfidf", "open_embedder", "text_key", "vectors_of"]

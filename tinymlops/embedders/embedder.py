@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from tinymlops.errors import DataError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -13,7 +15,11 @@ if TYPE_CHECKING:
 
     from tinymlops.errors import TinyMLOpsError
 
-__all__ = ["Embedded", "Embedder", "vectors_of"]
+__all__ = ["Embedded", "Embedder", "NoTermsError", "vectors_of"]
+
+
+class NoTermsError(DataError):
+    """No text has a term to fit TF-IDF on, which can be as long as there are few."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

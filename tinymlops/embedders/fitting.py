@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tinymlops.embedders.embedder import NoTermsError
 from tinymlops.embedders.terms import terms_of
 from tinymlops.embedders.texts import flaw_of, text_key
 from tinymlops.embedders.tfidf import pack, weights_of
-from tinymlops.errors import DataError, DefinitionError
+from tinymlops.errors import DefinitionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,7 +47,7 @@ def fit(texts: Iterable[str | None], *, dimension: int = 128) -> bytes:
         Bytes with a version and a SHA-256: at most 20,000 terms, 10 MB with 128 numbers each.
 
     Raises:
-        DataError: If no text has a term.
+        NoTermsError: If no text has a term.
         DefinitionError: If the dimension is out of range.
 
     Example:
@@ -61,7 +62,9 @@ def fit(texts: Iterable[str | None], *, dimension: int = 128) -> bytes:
     ]
     terms, frequency = _most_frequent(chosen)
     if not len(terms):
-        raise DataError("no text has a term that TF-IDF could be fitted on", hint="fit once there are texts with words")
+        raise NoTermsError(
+            "no text has a term that TF-IDF could be fitted on", hint="fit once there are texts with words"
+        )
     rarity = (np.log((1 + len(chosen)) / (1 + frequency)) + 1).astype(np.float32)
     return pack(
         terms, rarity, _projection(_matrix(chosen, terms, rarity), dimension), dimension=dimension, texts=len(chosen)

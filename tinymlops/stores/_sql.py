@@ -99,12 +99,17 @@ def syntax_tree(sql: str) -> list[Any]:
     """Return the syntax tree of a text that must be one SELECT, as DuckDB writes it in JSON.
 
     Raises:
-        DefinitionError: If it is another statement, or not exactly one.
+        DefinitionError: If it is wrong, another statement, or not exactly one.
     """
+    import duckdb
+
     _require_text(sql)
     connection, alone = _parser(os.getpid())
-    with alone:
-        return _tree(connection, _one_select(connection, sql))
+    try:
+        with alone:
+            return _tree(connection, _one_select(connection, sql))
+    except duckdb.Error as error:
+        raise DefinitionError(f"the SQL is wrong: {error}", hint="correct the SELECT") from error
 
 
 @cache

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from tinymlops.embedders import fit_tfidf, text_key
+from tinymlops.embedders import NoTermsError, fit_tfidf, text_key
 from tinymlops.errors import DefinitionError
 from tinymlops.features.embedded.models import TFIDF, new_model, open_model
 from tinymlops.features.embedded.texts import KnownTexts
@@ -106,9 +106,10 @@ def _begun(context: Context, spec: EmbeddingSpec, sequence: int) -> EmbeddingSta
     if spec.model == TFIDF:
         now = now if spec.fitted_at is msgspec.UNSET else min(now, spec.fitted_at)
         texts = _texts_known(context, spec, now, sequence)
-        if not any(text.strip() for text in texts):
+        try:
+            fitted = fit_tfidf(texts) if spec.dimension is None else fit_tfidf(texts, dimension=spec.dimension)
+        except NoTermsError:
             return None
-        fitted = fit_tfidf(texts) if spec.dimension is None else fit_tfidf(texts, dimension=spec.dimension)
         fitted_at = from_micros(now)
     model = new_model(context, spec, fitted)
     if spec.dimension is not None and spec.dimension != model.dimension:
