@@ -71,6 +71,7 @@ def test_a_sound_workspace_passes_every_check(shop):
             "files",
             "online store",
             "join images",
+            "vector indexes",
             "row indexes",
             "search index",
             "orphans",
@@ -87,6 +88,7 @@ def test_a_sound_workspace_passes_every_check(shop):
         "blobs": True,
         "online": True,
         "tmp": False,
+        "vectors": False,
     }
     assert report["versions"]["tinymlops"] == tm.__version__
 

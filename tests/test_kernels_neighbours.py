@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from fuzzing import examples
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tinymlops.kernels import neighbours as kernel
@@ -56,6 +56,7 @@ def made(rng, vectors, keys, spans, queries, *, dimension, grid):
 
 
 @examples(150)
+@example(seed=332847, sizes=(10, 7, 10, 1), dimension=1, k=1, grid=True, metric="l2")  # a vector of zeros
 @given(
     seed=st.integers(0, 2**32 - 1),
     sizes=st.tuples(st.integers(1, 12), st.integers(1, 10), st.integers(0, 60), st.integers(0, 20)),

@@ -363,7 +363,9 @@ def test_trust_comes_from_the_projects_settings_and_not_with_the_model(workspace
     record = SimpleNamespace(
         sha256=environment_of(workspace).blobs.put(content), trusted_types=[named], flavor="sklearn"
     )
-    models = SimpleNamespace(manifest=lambda version: SimpleNamespace(model=record, definitions=(), variants=()))
+    models = SimpleNamespace(
+        manifest=lambda version: SimpleNamespace(model=record, definitions=(), variants=(), embeddings={})
+    )
     context = context_of(workspace)
     with pytest.raises(UntrustedModelError, match=r"list it in tinymlops\.toml|were not reviewed"):
         module._load(context, models, None)

@@ -1,5 +1,6 @@
 """The wheel: it holds the library and the command, and nothing else at the top level."""
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -105,7 +106,9 @@ def test_its_metadata_says_version_python_and_extras(wheel):
 
 def test_every_dependency_has_its_reason_in_the_architecture(wheel):
     required = {
-        line.split(": ")[1].split(">")[0] for line in metadata(wheel).splitlines() if line.startswith("Requires-Dist: ")
+        re.split("[=>]", line.split(": ")[1])[0]
+        for line in metadata(wheel).splitlines()
+        if line.startswith("Requires-Dist: ")
     }
     table = (ROOT / "docs" / "architecture.md").read_text()
     unexplained = {name for name in required if f"| {name} |" not in table and f"`{name}`" not in table}

@@ -160,18 +160,18 @@ def _scaled(
     """Return queries, vectors and biases whose products and sums order the candidates of a query, and the error of each."""
     unit = (queries / sizes[:, None]).astype(np.float32)
     error = (queries.shape[1] + 16) * 2.0**-22  # of a sum of d products in float32, in any order, four times over
-    usual = (length >= _SHORTEST) & (length <= _LONGEST)
+    usual = (length >= _SHORTEST) & (length <= _LONGEST) | (length == 0)
     of = np.where(usual, length, 1.0)
     bias, scale = np.zeros(len(vectors)), np.ones(len(vectors))
     if metric == "cosine":
-        vectors = (vectors / of[:, None]).astype(np.float32)
+        vectors = (vectors / np.where(of > 0, of, 1.0)[:, None]).astype(np.float32)
     elif metric == "dot":
         scale = of
     else:  # of one query, distances are in the order of |v|^2 / 2 - v q
         unit = queries
         greatest = float(sizes.max())
         bias, scale = -of * of / 2, of * greatest + of * of + 1e-7 * greatest * greatest
-    width = np.where(usual | (length == 0), error * scale, np.inf)
+    width = np.where(usual, error * scale, np.inf)
     return unit, vectors, bias.astype(np.float32), width.astype(np.float32)
 
 
