@@ -31,6 +31,7 @@ test: $(VENV)/.installed ## every check and every test
 	$(BIN)/python -m pytest tests/torture
 
 checks: $(VENV)/.installed
+	bash -n .ci/run
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
