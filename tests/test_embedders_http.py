@@ -41,7 +41,7 @@ def provider():
     threads = threading.active_count()
     with embedding_provider.running() as provider:
         yield provider
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads  # one of another test may have ended meanwhile
 
 
 @pytest.fixture

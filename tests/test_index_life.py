@@ -172,6 +172,7 @@ def test_a_workspace_of_an_earlier_schema_gets_them(tmp_path, monkeypatch):
     ):
         patch.setattr("tinymlops.features.intake.taking_in._SMALL", 0)
         ws.apply(corrected_shop.project())
+        patch.setitem(corrected_shop.FRAMES, "orders", pl.DataFrame(corrected_shop.ORDERS))  # which others change
         (before,) = ws.ingest("orders")
         (again,) = ws.ingest("orders")
         assert (again.rows_new, again.rows_corrected, again.rows_known) == (0, 0, 4)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import tinymlops as tm
@@ -96,6 +96,7 @@ def test_a_damaged_block_is_an_error_of_ours():
 
 
 @settings(deadline=None, max_examples=25)
+@example(sessions=[[[(0.0, math.nan, 0), (0.0, math.inf, 0)]]], seals=False)
 @given(st.lists(st.lists(logged, max_size=3), min_size=1, max_size=3), st.booleans())
 def test_what_is_stored_is_what_was_logged_however_it_was_committed_and_sealed(sessions, seals):
     with tempfile.TemporaryDirectory() as folder:

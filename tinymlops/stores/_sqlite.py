@@ -105,6 +105,11 @@ def _operational(error: sqlite3.OperationalError, path: Path) -> Exception:
         )
     if code == sqlite3.SQLITE_IOERR:
         return IntegrityError(f"{path} cannot be read or written: {error}", hint="check the disk")
+    if code == sqlite3.SQLITE_CANTOPEN and not path.exists():
+        return IntegrityError(
+            f"{path.parent} was moved, removed or replaced while it was open here: there is nothing at its path now",
+            hint="close the workspace and connect again (restart what serves it)",
+        )
     if code == sqlite3.SQLITE_CANTOPEN:
         return AccessError(
             f"{path} cannot be opened: {error}", hint="see that it is a file that this user may read and write"

@@ -100,7 +100,8 @@ def _extremes(points: Points) -> tuple[_Extremes, int]:
     nans = int(missing.sum())
     if nans == points.size:
         return _Extremes(None, None, None, None), nans
-    least = int(np.nanargmin(points.values) if nans else points.values.argmin())
-    greatest = int(np.nanargmax(points.values) if nans else points.values.argmax())
+    # NumPy's nanargmin takes NaN for infinity, and so may choose it where nothing is less.
+    there = np.flatnonzero(~missing)
+    least, greatest = int(there[points.values[there].argmin()]), int(there[points.values[there].argmax()])
     values, steps = points.values, points.steps
     return _Extremes(*(float(one) for one in (values[least], steps[least], values[greatest], steps[greatest]))), nans
