@@ -1,6 +1,7 @@
 """A workspace that is moved, removed or replaced while it is open: nothing is written, and there is an error."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
@@ -161,12 +162,9 @@ def test_a_server_says_that_it_is_not_ready_and_takes_nothing(backed_up, tmp_pat
 
 def test_a_thread_that_comes_later_says_the_same(backed_up, tmp_path):
     """It has no connection yet, and can open none."""
-    app = tm.create_app(backed_up)
     removed(tmp_path)
-    with TestClient(app, base_url="http://127.0.0.1:8000") as client:
-        answer = client.post("/v1/outcomes", json={"outcomes": []})
-        assert (answer.status_code, answer.json()["type"]) == (500, "IntegrityError")
-        assert MOVED in answer.json()["error"]
+    with ThreadPoolExecutor(1) as thread, pytest.raises(IntegrityError, match=MOVED):
+        thread.submit(database_of(backed_up).rows, "SELECT 1 FROM tokens").result()
 
 
 def test_a_directory_is_known_by_what_it_is(tmp_path):

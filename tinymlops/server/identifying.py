@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from litestar.enums import ScopeType
 from litestar.response.base import ASGIResponse
 
-from tinymlops.errors import AccessError, ConflictError, IntegrityError, TinyMLOpsError
+from tinymlops.errors import AccessError, ConflictError, TinyMLOpsError
 from tinymlops.registry.actor import acting_as
 from tinymlops.server.access import put_caller
 from tinymlops.server.errors import answer
@@ -67,9 +67,6 @@ class Identifying:
             if path not in self._open:
                 await _refuse(error, 401, _ASK, path)(scope, receive, send)
                 return
-        except IntegrityError as error:  # a workspace that was moved, say: nobody can be known there
-            await _refuse(error, 500, {}, path)(scope, receive, send)
-            return
         put_caller(scope, caller)
         if caller is None or caller.actor is None:
             await self._app(scope, receive, send)
