@@ -48,7 +48,8 @@ def test_rows_are_searched_as_of_a_time_and_under_conditions(folder):
     assert found("texts", "wine", "--mode", "text") == [1, 2]
     assert found("texts", "old wine", "--mode", "hybrid", "--k", "1") == [2]
     assert found("texts", "wine", "--mode", "text", "--at", at(1).isoformat()) == []  # not stored then
-    assert found("texts", "wine", "--as-of", "0") == []
+    assert found("texts", "wine", "--mode", "text", "--as-of", "0") == []
+    assert "fitted_at=" in run("vectors", "search", "texts", "wine", "--as-of", "0").output
     assert found("texts", "wine", "--mode", "text", "--where", "country=DE") == [2]
     assert found("texts", "wine", "--mode", "text", "--where", "country=DE", "--where", 'zip="2020"') == [2]
     assert found("texts", "wine", "--mode", "text", "--where", "country=null") == []

@@ -328,7 +328,7 @@ def test_a_row_that_a_rebuild_drops_is_not_found_by_an_image(tmp_path, monkeypat
         return frames["all"]
 
     project.embedding("notes_of", source=notes, text="text", model="tfidf", dimension=4)
-    with tm.connect(tmp_path / "a.tm", create=True, clock=tm.ReplayClock(at(50))) as ws:
+    with tm.connect(tmp_path / "a.tm", create=True, clock=tm.ReplayClock(at(30))) as ws:
         ws.apply(project)
         ws.ingest()
         ws.vectors.follow()

@@ -33,8 +33,10 @@ def verdicts() -> str:
     return "select review, author, written_at, liked from read_parquet('data/verdicts.parquet')"
 
 
-texts = project.embedding("texts", source=written, text="text", model="tfidf", dimension=DIMENSION)
-"""Each review is searched by itself."""
+texts = project.embedding(
+    "texts", source=written, text="text", model="tfidf", dimension=DIMENSION, fitted_at="2024-02-01"
+)
+"""Each review is searched by itself. Words are weighed as in the reviews of January: later searches know no later word."""
 
 
 @project.feature_view(entity=author)

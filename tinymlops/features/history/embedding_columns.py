@@ -30,14 +30,16 @@ if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.definitions import Definitions
     from tinymlops.features.definitions.specs import FeatureRequest
-    from tinymlops.records import EmbeddingState
+    from tinymlops.records import EmbeddingFit, EmbeddingState
 
 __all__ = [
     "array_of",
+    "definition_of",
     "dimension_of_column",
     "embedded_names",
     "embeddings_asked",
     "fitted_now",
+    "matrix_of_texts",
     "model_of",
     "reads_of",
     "require_kept",
@@ -57,6 +59,11 @@ def reads_of(context: Context, spec: EmbeddingSpec) -> str:
     if spec.fitted_at is not msgspec.UNSET:
         content = (*content, spec.fitted_at)
     return hashlib.sha256(msgspec.json.encode(content)).hexdigest()
+
+
+def definition_of(spec: EmbeddingSpec) -> str:
+    """Return the digest of what an embedding reads and of how its model is named, in whatever build of its source."""
+    return hashlib.sha256(msgspec.json.encode((spec.source, spec.text, spec.model, spec.dimension))).hexdigest()
 
 
 def model_of(context: Context, spec: EmbeddingSpec) -> FittedModel:
@@ -172,7 +179,7 @@ def vectors_for(context: Context, spec: EmbeddingSpec, column: pl.Series) -> Vec
         matrix = matrix_of(column if column.dtype != pl.Null else column.cast(pl.List(pl.Float32)), dimension)
     else:
         model = model_of(context, spec)
-        dimension, matrix = model.dimension, _of_texts(context, spec, model, column.cast(pl.String))
+        dimension, matrix = model.dimension, matrix_of_texts(context, spec, model, column.cast(pl.String))
     has = matrix.of_row >= 0
     return Vectors(array_of(column.name, matrix, dimension), ~has & column.is_not_null().to_numpy())
 
@@ -206,19 +213,27 @@ def array_of(name: str, matrix: Matrix, dimension: int) -> pl.Series:
     return found.to_series().alias(name)
 
 
-def told_status(status: pl.Series, missing: Array) -> pl.Series:
-    """Return the statuses of a column, where a value that is there has no vector."""
-    return status.set(pl.Series(missing), Status.NOT_EMBEDDED.name) if missing.any() else status
+def matrix_of_texts(
+    context: Context, spec: EmbeddingSpec, model: FittedModel | EmbeddingFit, column: pl.Series
+) -> Matrix:
+    """Return the vectors of texts by one model. TF-IDF makes what is missing, and no other model is asked.
 
+    Args:
+        context: The workspace's state.
+        spec: The embedding.
+        model: Of it.
+        column: n texts.
 
-def _of_texts(context: Context, spec: EmbeddingSpec, model: FittedModel, column: pl.Series) -> Matrix:
+    Raises:
+        DataError: If a text has no vector by a model that nothing makes vectors by any more.
+    """
     known = KnownTexts(context.environment, model.model, model.dimension)
     matrix = known.matrix_of(column)
     left = column.filter(pl.Series(matrix.of_row < 0)).drop_nulls().unique(maintain_order=True).to_list()
     if not left:
         return matrix
     if spec.model != TFIDF:
-        _require_followed(context, spec, model)
+        _require_followed(context, spec, model.model)
         return matrix
     made = {
         left[one.index]: one.vector for one in open_model(context, spec, model).embed(left) if one.vector is not None
@@ -231,12 +246,17 @@ def _of_texts(context: Context, spec: EmbeddingSpec, model: FittedModel, column:
     return Matrix(np.concatenate([matrix.values, vectors]), of_row, {})
 
 
-def _require_followed(context: Context, spec: EmbeddingSpec, model: FittedModel) -> None:
+def told_status(status: pl.Series, missing: Array) -> pl.Series:
+    """Return the statuses of a column, where a value that is there has no vector."""
+    return status.set(pl.Series(missing), Status.NOT_EMBEDDED.name) if missing.any() else status
+
+
+def _require_followed(context: Context, spec: EmbeddingSpec, model: str) -> None:
     """Refuse a text without a vector by a model that nobody follows any more: it would stay without one, silently."""
     state = state_of_embedding(context.environment.database, spec.name)
-    if state is None or state.model != model.model:
+    if state is None or state.model != model:
         raise DataError(
-            f"a text of embedding {spec.name!r} has no vector by the model {model.model[:12]} that this was built by, and the "
+            f"a text of embedding {spec.name!r} has no vector by the model {model[:12]} that this was built by, and the "
             "embedding has another model by now",
             hint="build the training set again, and fit the model to it",
         )

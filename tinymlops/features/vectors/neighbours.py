@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -15,7 +15,7 @@ from tinymlops.features.history.embedding_columns import vectors_for
 from tinymlops.features.history.historical import spine_times
 from tinymlops.features.history.stored import stored_rows
 from tinymlops.features.vectors.arranged import Arranged, arrange
-from tinymlops.features.vectors.standing import standing_of
+from tinymlops.features.vectors.fits import standings_at
 from tinymlops.frames import to_polars
 from tinymlops.kernels.neighbours import Candidates, neighbours
 from tinymlops.kernels.records import FOREVER
@@ -24,6 +24,7 @@ from tinymlops.keys import encode
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.specs import EmbeddingSpec
+    from tinymlops.features.vectors.standing import Standing
     from tinymlops.frames import Frame
 
 __all__ = ["find_neighbours"]
@@ -56,8 +57,32 @@ def find_neighbours(
     time = spine_times(rows, timestamp, tz=tz)
     names, columns = key_of_rows(context.definitions, spec), _key_of_spine(context, spec)
     _require_columns(rows, columns, of, timestamp)
-    standing = standing_of(context, spec)
     stored = stored_rows(context, spec.source, as_of=as_of)
+    found = []
+    for standing, part in standings_at(context, spec, time, as_of=as_of):
+        some = _Spine(rows[part], time[part], names, columns, of, timestamp)
+        of_part = _neighbours(context, standing, stored, some, k)
+        found.append(of_part.with_columns(row=pl.Series(part, dtype=pl.Int64).gather(of_part["row"])))
+    return found[0] if len(found) == 1 else pl.concat(found).sort("row", maintain_order=True)
+
+
+class _Spine(NamedTuple):
+    """Rows whose neighbours are asked for, checked."""
+
+    rows: pl.DataFrame
+    time: Array
+    """int64[n], microseconds UTC."""
+    names: list[str]
+    """The key columns of the embedding's rows."""
+    columns: list[str]
+    """The same of the spine."""
+    of: str | None
+    timestamp: str
+
+
+def _neighbours(context: Context, standing: Standing, stored: pl.DataFrame, spine: _Spine, k: int) -> pl.DataFrame:
+    """Return the neighbours of rows at whose times the same model was in force."""
+    spec, (rows, time, names, columns, of, timestamp) = standing.spec, spine
     dimension = standing.dimension(stored)
     if dimension is None:
         raise DataError(
@@ -67,7 +92,7 @@ def find_neighbours(
     arranged = arrange(context.definitions, spec, *standing.with_vectors(stored, dimension))
     known = [name for name in columns if name in rows.columns]
     own = _codes(arranged.keys, [rows[name] for name in columns], names) if known == columns else None
-    asked, queries = _own(arranged, own, time) if of is None else _given(context, spec, rows[of], dimension)
+    asked, queries = _own(arranged, own, time) if of is None else _given(context, standing, rows[of], dimension)
     span = arranged.spans.row
     candidates = Candidates(arranged.vector[span], arranged.key[span], arranged.spans.begins, arranged.spans.ends)
     candidates = Candidates(*(part[candidates.vector >= 0] for part in candidates))
@@ -138,8 +163,9 @@ def _own(arranged: Arranged, own: Array | None, time: Array) -> tuple[Array, Arr
     return asked, np.asarray(arranged.vectors[arranged.vector[row[asked]]])
 
 
-def _given(context: Context, spec: EmbeddingSpec, column: pl.Series, dimension: int) -> tuple[Array, Array]:
+def _given(context: Context, standing: Standing, column: pl.Series, dimension: int) -> tuple[Array, Array]:
     """Return the rows whose text or vector can be searched for, and these vectors."""
+    spec = standing.spec
     if spec.text is not None and column.dtype not in (pl.String, pl.Null):
         raise DataError(
             f"of={column.name!r} is {column.dtype}, and embedding {spec.name!r} is one of texts", hint="give texts"
@@ -149,8 +175,10 @@ def _given(context: Context, spec: EmbeddingSpec, column: pl.Series, dimension: 
             f"of={column.name!r} is {column.dtype}, and embedding {spec.name!r} has vectors of its own",
             hint="give lists",
         )
-    vectors = column if spec.text is None else vectors_for(context, spec, column).column
-    matrix = matrix_of(vectors, dimension)
+    if standing.until is not None and standing.texts is not None:
+        matrix = standing.texts.matrix_of(column.cast(pl.String))
+    else:
+        matrix = matrix_of(column if spec.text is None else vectors_for(context, spec, column).column, dimension)
     asked = np.flatnonzero(matrix.of_row >= 0)
     return asked, matrix.values[matrix.of_row[asked]]
 

@@ -28,6 +28,7 @@ from tinymlops.features.vectors.answer import Nearest, SearchMode
 from tinymlops.features.vectors.arranged import VECTOR, Arranged, arrange, known_at
 from tinymlops.features.vectors.by_words import Part, find_by_words, postings_of, query_words
 from tinymlops.features.vectors.conditions import condition_of
+from tinymlops.features.vectors.fits import standing_at
 from tinymlops.features.vectors.fusing import DEPTH, fused
 from tinymlops.features.vectors.generation import are_enough, find_generation
 from tinymlops.features.vectors.query import embedded
@@ -88,7 +89,7 @@ def search(
     query: Any,
     *,
     k: int,
-    at: int,
+    at: int | None,
     as_of: int | None,
     where: object,
     mode: SearchMode = "vector",
@@ -102,7 +103,7 @@ def search(
         spec: The embedding.
         query: A text, or a vector.
         k: How many at most.
-        at: `t`, microseconds UTC.
+        at: `t`, microseconds UTC; None for now.
         as_of: `Q`, which the workspace has reached; None for all rows.
         where: A condition on columns of the source, or a dict of values by column; None for all rows.
         mode: By vectors, by words, or both.
@@ -117,27 +118,30 @@ def search(
     if mode not in get_args(SearchMode):
         raise DataError(f"mode={mode!r} is not a way to search", hint=f"use one of {', '.join(get_args(SearchMode))}")
     require_callable(rerank)
-    standing = standing_of(context, spec)
+    # Words are compared with no vector, so the fit of then means nothing for them.
+    by_vectors = None if mode == "text" else standing_at(context, spec, at=at, as_of=as_of)
+    standing, t = standing_of(context, spec), context.now() if at is None else at
+    by = {"text": standing, "vector": by_vectors or standing}
     sequence = context.environment.database.sequence() if as_of is None else as_of  # never less than what is covered
     deep = k if mode != "hybrid" and rerank is None else max(k, DEPTH)
     condition = condition_of(where)
-    ways = {one: _query(context, standing, query, one) for one in _WAYS if mode in (one, "hybrid")}
+    ways = {one: _query(context, by[one], query, one) for one in _WAYS if mode in (one, "hybrid")}
     reads = [
-        _found(context, standing, _Asked(one, asked, deep, at, sequence, condition, exact))
-        for one, asked in ways.items()
+        _found(context, by[one], _Asked(one, asked, deep, t, sequence, condition, exact)) for one, asked in ways.items()
     ]
-    by = next((read.by for read in reads if read.by is not None), None)
+    index = next((read.by for read in reads if read.by is not None), None)
     return Nearest(
         rows=_answered(context, spec, reads, query, k=k, deep=deep, rerank=rerank),
-        timestamp=from_micros(at),
+        timestamp=from_micros(t),
         sequence=sequence,
-        covered=min(standing.covered, sequence),
-        generation=None if by is None else by.generation,
-        indexed=None if by is None else by.covered,
-        waiting=reads[0].waiting,
+        covered=min(by["vector"].covered, sequence),
+        generation=None if index is None else index.generation,
+        indexed=None if index is None else index.covered,
+        waiting=reads[-1].waiting,
         failed=0
         if spec.text is None
         else sum(one.n <= sequence for one in failures_of(context.environment.database, spec.name)),
+        fitted_at=None if by_vectors is None else by_vectors.fitted_at,
     )
 
 
@@ -147,7 +151,8 @@ def _query(context: Context, standing: Standing, query: Any, mode: SearchMode) -
 
 
 def _found(context: Context, standing: Standing, asked: _Asked) -> _Read:
-    return _from_image(context, standing, asked) or _from_rows(context, standing, asked)
+    image = None if standing.until is not None else _from_image(context, standing, asked)
+    return image or _from_rows(context, standing, asked)
 
 
 def _from_rows(context: Context, standing: Standing, asked: _Asked) -> _Read:
