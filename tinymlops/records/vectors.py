@@ -63,8 +63,8 @@ class EmbeddingFit(Record, frozen=True, kw_only=True):
 
     id: int | None = None
     embedding: str
-    definition: str
-    """SHA-256 of what is embedded and by which model as it is named, in whatever build of the source."""
+    reads: str
+    """As in `EmbeddingState`."""
     model: str
     """Its fingerprint."""
     fitted: str

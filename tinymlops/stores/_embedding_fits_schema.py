@@ -15,7 +15,7 @@ _STATEMENTS = (
     f"""CREATE TABLE embedding_fits (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         embedding TEXT NOT NULL,
-        definition TEXT NOT NULL,
+        reads TEXT NOT NULL,
         model TEXT NOT NULL,
         fitted TEXT NOT NULL,
         fitted_at INTEGER NOT NULL,

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "array_of",
-    "definition_of",
     "dimension_of_column",
     "embedded_names",
     "embeddings_asked",
@@ -59,11 +58,6 @@ def reads_of(context: Context, spec: EmbeddingSpec) -> str:
     if spec.fitted_at is not msgspec.UNSET:
         content = (*content, spec.fitted_at)
     return hashlib.sha256(msgspec.json.encode(content)).hexdigest()
-
-
-def definition_of(spec: EmbeddingSpec) -> str:
-    """Return the digest of what an embedding reads and of how its model is named, in whatever build of its source."""
-    return hashlib.sha256(msgspec.json.encode((spec.source, spec.text, spec.model, spec.dimension))).hexdigest()
 
 
 def model_of(context: Context, spec: EmbeddingSpec) -> FittedModel:
@@ -214,7 +208,7 @@ def array_of(name: str, matrix: Matrix, dimension: int) -> pl.Series:
 
 
 def matrix_of_texts(
-    context: Context, spec: EmbeddingSpec, model: FittedModel | EmbeddingFit, column: pl.Series
+    context: Context, spec: EmbeddingSpec, model: FittedModel | EmbeddingFit | EmbeddingState, column: pl.Series
 ) -> Matrix:
     """Return the vectors of texts by one model. TF-IDF makes what is missing, and no other model is asked.
 

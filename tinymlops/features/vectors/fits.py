@@ -12,12 +12,15 @@ import msgspec
 import numpy as np
 
 from tinymlops.errors import DataError
+from tinymlops.features.definitions import graph
+from tinymlops.features.definitions.specs import SourceSpec
 from tinymlops.features.embedded.models import TFIDF
 from tinymlops.features.embedded.texts import KnownTexts
-from tinymlops.features.history.embedding_columns import definition_of, matrix_of_texts
+from tinymlops.features.history.embedding_columns import matrix_of_texts
+from tinymlops.features.history.generations import place_of
 from tinymlops.features.vectors.standing import Standing, standing_of
 from tinymlops.kernels.records import FOREVER
-from tinymlops.records import EmbeddingFit
+from tinymlops.records import EmbeddingFit, Generation
 from tinymlops.registry.vectors import fits_of
 from tinymlops.times import from_micros, to_micros
 
@@ -42,8 +45,7 @@ def fits_in_force(context: Context, standing: Standing) -> list[EmbeddingFit]:
     spec, state = standing.spec, standing.state
     if state is None or spec.model != TFIDF or spec.fitted_at is not msgspec.UNSET:
         return []
-    definition = definition_of(spec)
-    fits = [fit for fit in fits_of(context.environment.database, spec.name) if fit.definition == definition]
+    fits = [fit for fit in fits_of(context.environment.database, spec.name) if fit.reads == state.reads]
     if any(fit.model == state.model for fit in fits):
         return fits
     # An earlier version of this package fitted it, and wrote down what it covers, but not what it has read.
@@ -63,7 +65,7 @@ def fit_of(spec: EmbeddingSpec, state: EmbeddingState, sequence: int) -> list[Em
         return []
     fit = EmbeddingFit(
         embedding=spec.name,
-        definition=definition_of(spec),
+        reads=state.reads,
         model=state.model,
         fitted=state.fitted,
         fitted_at=state.fitted_at,
@@ -87,10 +89,11 @@ def standing_at(context: Context, spec: EmbeddingSpec, *, at: int | None, as_of:
         DataError: If none was in force yet.
     """
     standing = standing_of(context, spec)
-    fits = fits_in_force(context, standing)
-    if not fits or (at is None and as_of is None):
+    if standing.state is None or spec.model != TFIDF or (at is None and as_of is None):
         return standing
-    return _by(context, standing, _in_force(spec, fits, at, as_of), FOREVER if at is None else at)
+    fits = fits_in_force(context, standing)
+    fit = _in_force(spec, fits, at, as_of) if fits else standing.state
+    return _by(context, standing, fit, at=at, as_of=as_of)
 
 
 def standings_at(
@@ -117,7 +120,7 @@ def standings_at(
     for number in np.unique(period).tolist():
         rows = np.flatnonzero(period == number)
         fit = _in_force(spec, fits, int(times[rows].min()), as_of)
-        found.append((_by(context, standing, fit, int(times[rows].max())), rows))
+        found.append((_by(context, standing, fit, at=int(times[rows].max()), as_of=as_of), rows))
     return found
 
 
@@ -145,28 +148,41 @@ def _in_force(spec: EmbeddingSpec, fits: Sequence[EmbeddingFit], at: int | None,
     )
 
 
-def _by(context: Context, standing: Standing, fit: EmbeddingFit, until: int) -> Standing:
+def _by(
+    context: Context, standing: Standing, fit: EmbeddingFit | EmbeddingState, *, at: int | None, as_of: int | None
+) -> Standing:
     """Return the same embedding by a fit, to be searched up to a time."""
     assert standing.state is not None, "it has a fit"
-    if fit.model == standing.state.model:
+    if fit.model == standing.state.model and not _is_before_a_rebuild(context, standing.spec, as_of):
         return standing
     state = msgspec.structs.replace(
         standing.state, model=fit.model, fitted=fit.fitted, fitted_at=fit.fitted_at, dimension=fit.dimension
     )
     texts = _TextsOfFit(context, standing.spec, fit)
-    return Standing(standing.spec, state, context.environment.database.sequence(), texts, until)
+    sequence = context.environment.database.sequence()
+    return Standing(standing.spec, state, sequence, texts, until=FOREVER if at is None else at)
+
+
+def _is_before_a_rebuild(context: Context, spec: EmbeddingSpec, as_of: int | None) -> bool:
+    """Return whether rows are asked for that a rebuild of the source has replaced: a purge removes what only they need."""
+    if as_of is None:
+        return False
+    source = graph.origin(context.definitions, context.definitions.get(SourceSpec, spec.source))
+    database = context.environment.database
+    generations = database.list(Generation, where={"source": place_of(database, source.name)})
+    return any(one.begins > as_of for one in generations)
 
 
 class _TextsOfFit(KnownTexts):
-    """The texts by an earlier fit: what it did not embed while it was in force is made by whoever asks.
+    """The texts by a fit of then: what it did not embed, or is not kept, is made by whoever asks.
 
     Args:
         context: The workspace's state.
         spec: The embedding.
-        fit: Not the one in force now.
+        fit: Which one.
     """
 
-    def __init__(self, context: Context, spec: EmbeddingSpec, fit: EmbeddingFit) -> None:
+    def __init__(self, context: Context, spec: EmbeddingSpec, fit: EmbeddingFit | EmbeddingState) -> None:
         super().__init__(context.environment, fit.model, fit.dimension)
         self._asked = context, spec, fit
 
@@ -184,7 +200,7 @@ class _TextsOfFit(KnownTexts):
         missing = len(super().missing(column.drop_nulls().unique().to_list()))
         if missing > MOST_MADE:
             raise DataError(
-                f"embedding {spec.name!r}: {missing:,} texts have no vector by the TF-IDF of {fit.fitted_at.isoformat()}, "
+                f"embedding {spec.name!r}: {missing:,} texts have no vector by the TF-IDF of {fit.fitted_at}, "
                 f"and a search makes {MOST_MADE:,} at most",
                 hint=f"make them: ws.vectors.rebuild({spec.name!r})",
             )
