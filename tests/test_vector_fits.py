@@ -77,6 +77,12 @@ def test_a_word_of_later_changes_no_score_of_the_past(tmp_path):
     assert all(answers[0])
 
 
+def test_fits_of_the_same_texts_are_one_model_of_two_times(ws):
+    ws.vectors.rebuild("bio", anew=True)
+    assert ws.vectors.search("bio", "wine").fitted_at == at(40)
+    assert ws.vectors.search("bio", "wine", at=at(35)).fitted_at == at(30)
+
+
 def test_a_fit_that_read_rows_after_q_is_not_known(ws):
     assert ws.vectors.search("bio", "wine", as_of=9).fitted_at == at(30)
     assert ws.vectors.search("bio", "wine", as_of=8).fitted_at == at(10)

@@ -153,11 +153,11 @@ def _by(
 ) -> Standing:
     """Return the same embedding by a fit, to be searched up to a time."""
     assert standing.state is not None, "it has a fit"
-    if fit.model == standing.state.model and not _is_before_a_rebuild(context, standing.spec, as_of):
-        return standing
     state = msgspec.structs.replace(
         standing.state, model=fit.model, fitted=fit.fitted, fitted_at=fit.fitted_at, dimension=fit.dimension
     )
+    if fit.model == standing.state.model and not _is_before_a_rebuild(context, standing.spec, as_of):
+        return standing._replace(state=state)  # of the same texts, though perhaps at another time
     texts = _TextsOfFit(context, standing.spec, fit)
     sequence = context.environment.database.sequence()
     return Standing(standing.spec, state, sequence, texts, until=FOREVER if at is None else at)

@@ -1,0 +1,110 @@
+"""Kill what makes vectors at every system call, and at random among others: nothing is lost, and no answer is wrong."""
+
+import random
+import time
+
+import pytest
+
+from torture import vectors
+from torture.conftest import FULL, Place, needs_strace
+from torture.figures import record
+from torture.fleet import points, waited
+
+A_VERB = 1
+"""Kill points of each verb in the short version."""
+ROUNDS = 25 if FULL else 1
+"""In each, four processes are killed."""
+
+
+@pytest.fixture(scope="module")
+def base(fleet, tmp_path_factory):
+    made = tmp_path_factory.mktemp("vectors") / "base"
+    made.mkdir()
+    fleet.do_or_fail("vectors:build", made / "shop.tm")
+    return made
+
+
+@pytest.fixture(scope="module")
+def total():
+    total = {"kill_points": 0, "survived": 0, "lost": 0, "wrong": 0}
+    yield total
+    record("kills_of_what_makes_vectors", **total)
+
+
+@needs_strace
+@pytest.mark.parametrize("verb", vectors.VERBS if FULL else ("purge", "follow"))
+def test_making_vectors_killed_at_any_system_call_leaves_every_answer_right(fleet, base, tmp_path, chance, total, verb):
+    place, asked = Place(base, tmp_path / "copy"), {"verb": verb}
+    path = place.fresh()
+    before = fleet.answer("vectors:look", path, arguments=asked)
+    reference = fleet.traced("vectors:act", path, arguments=asked, says=True)
+    assert reference.status == 0, reference.said
+    after = fleet.answer("vectors:look", path, arguments=asked)
+    found = list({(point.name, point.nth): point for point in points(reference.log, path.parent)}.values())
+    wrong = []
+    for point in found if FULL else chance.sample(found, A_VERB):
+        path = place.fresh()
+        kill = f"{point.name}:signal=SIGKILL:when={point.nth}"
+        ended = fleet.traced("vectors:act", path, arguments=asked, says=True, trace=point.name, inject=[kill])
+        ended.log.unlink()
+        total["survived" if ended.status == 0 else "kill_points"] += 1
+        if ended.status not in (0, -9):
+            wrong.append((point.name, point.nth, point.text[:200], ended.said))
+            continue
+        now, again = fleet.answer("vectors:finish", path, arguments=asked)
+        sentences = differing(now, before, after) + [f"again: {one}" for one in differing(again, after, after)]
+        if sentences:
+            total["lost" if ended.said else "wrong"] += 1
+            wrong.append((point.name, point.nth, point.text[:200], sentences))
+    assert not wrong, "\n\n".join(map(str, wrong))
+
+
+def differing(now, before, after):
+    """Return the searches whose answer is neither that of before nor that of after; of one that waits, fewer rows are found."""
+    wrong = list(now["wrong"])
+    for name, answer in now["found"].items():
+        waits = answer.get("waiting") and len(answer["rows"]) <= len(after["found"][name].get("rows", []))
+        if answer not in (before["found"][name], after["found"][name]) and not waits:
+            wrong.append(f"{name}: {answer}, and it was {before['found'][name]} and is to be {after['found'][name]}")
+    return wrong
+
+
+def test_random_kills_of_those_who_push_embed_rebuild_and_search_lose_nothing(fleet, base, tmp_path):
+    chance, path = random.Random(7), Place(base, tmp_path / "copy").fresh()
+    pushed, lost, wrong, searched, made = [], [], [], 0, 0
+    for number in range(ROUNDS):
+        children = [
+            fleet.start("vectors:push_until_killed", path, says=True, arguments={"first": 1_000 + 10_000 * number}),
+            fleet.start("vectors:make_until_killed", path, says=True, arguments={"seed": number, "indexed": False}),
+            fleet.start("vectors:make_until_killed", path, says=True, arguments={"seed": number, "indexed": True}),
+            fleet.start("vectors:search_until_killed", path, says=True),
+        ]
+        for child in children:
+            child.go()
+        if chance.random() < 0.7:
+            waited(lambda children=children: children[chance.randrange(4)].said())
+        time.sleep(chance.uniform(0, 2.0))
+        for child in chance.sample(children, 4):
+            child.kill()
+            time.sleep(chance.uniform(0, 0.1))
+        ended = [child.ended() for child in children]
+        assert [one.status for one in ended] == [-9] * 4, [one.said[-1:] for one in ended]
+        said = [what for one in ended for what in one.said]
+        pushed += [what["rows"] for what in said if "rows" in what]
+        wrong += [what["wrong"] for what in said if "wrong" in what]
+        searched += sum("searched" in what for what in said)
+        made += sum("made" in what for what in said)
+        looked = fleet.answer("vectors:look_at_all", path, arguments={"pushed": pushed})
+        lost, wrong = lost + looked["lost"], wrong + looked["wrong"]
+        pushed += looked["late"]
+    record(
+        "random_kills_of_vectors",
+        kills=4 * ROUNDS,
+        acknowledged=len(pushed),
+        searches=searched,
+        made=made,
+        lost=len(lost),
+        wrong=len(wrong),
+    )
+    assert not lost
+    assert not wrong
