@@ -160,6 +160,8 @@ def test_a_number_of_rows_that_is_none_is_refused(ws, k):
         (["a", "b"], "is not a vector of numbers"),
         (None, "is not a vector of numbers"),
         ([], "is not a vector of numbers|has 0 numbers"),
+        (np.ma.array([1.0, 2.0], mask=[False, True]), "is not a vector of numbers"),
+        (np.array([True, False]), "is not a vector of numbers"),
     ],
 )
 def test_a_query_that_is_no_vector_is_refused(ws, query, said):
@@ -441,6 +443,24 @@ def test_two_processes_see_one_another(ws, monkeypatch):
     assert done.stdout.strip() == str(keys(ws.vectors.search("bio", "candles", k=2)))
     assert 0 not in keys(ws.vectors.search("near", [1, 0]))
     assert 7 in keys(ws.vectors.search("near", [1, 0]))
+
+
+def test_a_workspace_that_was_moved_is_told_and_no_lock_is_made_elsewhere(ws, tmp_path):
+    (tmp_path / "shop.tm").rename(tmp_path / "moved.tm")
+    for make in (
+        lambda: ws.vectors.follow("bio"),
+        lambda: ws.vectors.rebuild("near"),
+        lambda: ws.vectors.rebuild("bio"),
+    ):
+        with pytest.raises(tm.IntegrityError, match="was moved, removed or replaced"):
+            make()
+    (tmp_path / "shop.tm").mkdir()  # another one
+    with pytest.raises(tm.IntegrityError, match="was moved, removed or replaced"):
+        ws.vectors.follow("near")
+    assert list((tmp_path / "shop.tm").iterdir()) == []
+    (tmp_path / "shop.tm").rmdir()
+    (tmp_path / "moved.tm").rename(tmp_path / "shop.tm")
+    assert ws.vectors.follow("bio")[0].embedded == 0
 
 
 def test_two_that_make_vectors_do_not_get_in_each_others_way(ws):

@@ -1,7 +1,9 @@
 """Kill what makes vectors at every system call, and at random among others: nothing is lost, and no answer is wrong."""
 
 import random
+import sqlite3
 import time
+from contextlib import closing
 
 import pytest
 
@@ -9,6 +11,7 @@ from torture import vectors
 from torture.conftest import FULL, Place, needs_strace
 from torture.figures import record
 from torture.fleet import points, waited
+from torture.flips import flip
 
 A_VERB = 1
 """Kill points of each verb in the short version."""
@@ -67,6 +70,45 @@ def differing(now, before, after):
         if answer not in (before["found"][name], after["found"][name]) and not waits:
             wrong.append(f"{name}: {answer}, and it was {before['found'][name]} and is to be {after['found'][name]}")
     return wrong
+
+
+def files_of(path, kind):
+    if kind == "vectors of texts":
+        with closing(sqlite3.connect(path / "meta.db")) as connection:
+            names = [name for (name,) in connection.execute("SELECT sha256 FROM vector_files")]
+            names += [name for (name,) in connection.execute("SELECT fitted FROM embedding_fits")]
+        return [path / "blobs" / name[:2] / name for name in names]
+    return sorted(one for one in (path / kind).rglob("*") if one.is_file() and one.stat().st_size)
+
+
+@pytest.mark.parametrize("kind", ["vectors", "images", "vectors of texts"])
+def test_a_flipped_byte_of_any_file_is_found_and_no_answer_is_wrong(fleet, base, tmp_path, chance, flipped, kind):
+    place = Place(base, tmp_path / "copy")
+    right = fleet.answer("vectors:look_at_damage", place.fresh())
+    assert right["doctor"] == []
+    names = [file.relative_to(place.fresh()) for file in files_of(place.fresh(), kind)]
+    for name in names if FULL else chance.sample(names, 1):
+        for _ in range(4 if FULL else 1):
+            path = place.fresh()
+            at = flip(path / name, chance)
+            looked = fleet.answer("vectors:look_at_damage", path)
+            flipped["flips"] += 1
+            flipped["detected"] += bool(looked["doctor"])
+            wrong = [
+                (one, found, right["found"][one])
+                for one, found in looked["found"].items()
+                if found != right["found"][one] and not (kind == "vectors of texts" and "kind" in found)
+            ]
+            flipped["wrong"] += bool(wrong)
+            assert not wrong, (name, at)
+            assert looked["doctor"], (name, at)
+
+
+@pytest.fixture(scope="module")
+def flipped():
+    flipped = {"flips": 0, "detected": 0, "wrong": 0}
+    yield flipped
+    record("flipped_bytes_of_vectors", **flipped)
 
 
 def test_random_kills_of_those_who_push_embed_rebuild_and_search_lose_nothing(fleet, base, tmp_path):

@@ -57,6 +57,7 @@ def connect(path, *, create=False, indexed=False, hours=40):
     images.MANY_ROWS = 0
     generation.MANY_SPANS = generation.FEW_KNOWN = 0 if indexed else 10**9
     generation.LEAST_RECALL = 0.0
+    generation._GOOD_RECALL = 2.0  # all its parts are read, so that it misses nothing
     if indexed:
         lance_index.load()
     return tm.connect(path, create=create, clock=tm.ReplayClock(at(hours)))
@@ -111,8 +112,8 @@ def look(path, *, verb):
 def _found(ws, embedding, query, **options):
     try:
         found = ws.vectors.search(embedding, query, k=20, **options)
-    except tm.DataError as error:
-        return {"refused": error.message}
+    except (tm.DataError, tm.IntegrityError) as error:
+        return {"refused": error.message, "kind": type(error).__name__}
     if len({one["n"] for one in found.to_dicts()}) < len(found):
         return {"refused": "a row is found twice"}
     return {"rows": [[one["score"], one["n"]] for one in found.to_dicts()], "waiting": found.waiting}
@@ -128,6 +129,15 @@ def wrong_files(ws):
     ws.gc(grace="1ms")
     named = {row.generation for row in database_of(ws).list(VectorIndex)}
     return found + [str(one) for one in environment_of(ws).path.glob("vectors/*/*") if one.name not in named]
+
+
+def look_at_damage(path):
+    """Return the files that `doctor` names, and then what searches find."""
+    from tinymlops.stores.doctor import check
+
+    with connect(path, indexed=True) as ws:
+        damaged = [one.file for one in check(environment_of(ws), lambda _: None) if one.level == "damaged"]
+    return {"doctor": damaged, **look(path, verb="index")}
 
 
 def finish(path, *, verb):

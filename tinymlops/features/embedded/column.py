@@ -104,7 +104,7 @@ def query_vector(query: object, dimension: int, name: str) -> Array:
         DataError: If it is not a vector of the embedding: another dimension, NaN, infinity, or no numbers.
     """
     try:
-        given = np.asarray(query)
+        given = np.asarray(query, object) if np.ma.is_masked(query) else np.asarray(query)
         numbers = given.astype(np.float64) if given.dtype.kind in "fiu" else None
     except (TypeError, ValueError):
         numbers = None

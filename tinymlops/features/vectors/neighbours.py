@@ -87,7 +87,9 @@ def _neighbours(context: Context, standing: Standing, stored: pl.DataFrame, spin
     if dimension is None:
         raise DataError(
             f"embedding {spec.name!r} has no vectors yet",
-            hint=f"call ws.vectors.follow({spec.name!r}) when it has rows",
+            hint=f"push or ingest rows of {spec.source!r} that have one"
+            if spec.vector is not None
+            else f"call ws.vectors.follow({spec.name!r}) when it has rows",
         )
     arranged = arrange(context.definitions, spec, *standing.with_vectors(stored, dimension))
     known = [name for name in columns if name in rows.columns]
