@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MOST_MADE", "fit_of", "fits_in_force", "standing_at", "standings_at"]
 
-MOST_MADE = 20_000
+MOST_MADE = 5_000
 """So many texts get their vector by an earlier fit while a search waits; more must be made before."""
 
 
