@@ -209,14 +209,13 @@ def test_vectors_are_pushed_as_numpy_has_them(ws):
         np.array([0.1, 1.0], np.float32),
         np.array([1, 2], np.uint8),
         np.array([0.5, 1], np.float16),
-        (1.0, 0.5),
     ]
     ws.push("reviews", [review(n, v=vector) for n, vector in enumerate(vectors)])
     stored = ws.sql("select v from reviews order by n")["v"].to_list()
     assert stored == [[float(one) for one in vector] for vector in vectors]
     same = [review(n, v=[float(one) for one in vector]) for n, vector in enumerate(vectors)]
-    assert ws.push("reviews", same).rows_known == 5
-    assert len(ws.vectors.search("near", np.array([1, 0], np.int8))) == 5
+    assert ws.push("reviews", same).rows_known == 4
+    assert len(ws.vectors.search("near", np.array([1, 0], np.int8))) == 4
     for wrong in (
         np.ones((1, 2)),
         np.array(["a"]),

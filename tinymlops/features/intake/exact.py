@@ -123,12 +123,12 @@ def _same_kind(values: pl.Series, target: Target) -> pl.Series | None:
 
 
 def _listed(value: Any) -> Any:
-    """Return a tuple, and a vector of NumPy's numbers, as a list of the same values; everything else as it is."""
+    """Return a vector of NumPy's numbers as a list of the same values; everything else as it is."""
     import numpy as np
 
     if type(value) is np.ndarray and value.ndim == 1 and value.dtype.kind in "iuf":
         return value.tolist()
-    return list(value) if type(value) is tuple else value
+    return value
 
 
 def _lists(values: Values, target: Target) -> pl.Series:
