@@ -15,15 +15,18 @@ from torture.flips import flip
 
 A_VERB = 1
 """Kill points of each verb in the short version."""
-ROUNDS = 25 if FULL else 1
+ROUNDS = 25
 """In each, four processes are killed."""
+
+
+only_full = pytest.mark.skipif(not FULL, reason="takes minutes: make torture")
 
 
 @pytest.fixture(scope="module")
 def base(fleet, tmp_path_factory):
     made = tmp_path_factory.mktemp("vectors") / "base"
     made.mkdir()
-    fleet.do_or_fail("vectors:build", made / "shop.tm")
+    fleet.do_or_fail("vectors:build", made / "shop.tm", arguments={"indexed": FULL})
     return made
 
 
@@ -35,7 +38,7 @@ def total():
 
 
 @needs_strace
-@pytest.mark.parametrize("verb", vectors.VERBS if FULL else ("purge", "follow"))
+@pytest.mark.parametrize("verb", vectors.VERBS if FULL else ("purge",))
 def test_making_vectors_killed_at_any_system_call_leaves_every_answer_right(fleet, base, tmp_path, chance, total, verb):
     place, asked = Place(base, tmp_path / "copy"), {"verb": verb}
     path = place.fresh()
@@ -81,14 +84,15 @@ def files_of(path, kind):
     return sorted(one for one in (path / kind).rglob("*") if one.is_file() and one.stat().st_size)
 
 
+@only_full
 @pytest.mark.parametrize("kind", ["vectors", "images", "vectors of texts"])
 def test_a_flipped_byte_of_any_file_is_found_and_no_answer_is_wrong(fleet, base, tmp_path, chance, flipped, kind):
     place = Place(base, tmp_path / "copy")
     right = fleet.answer("vectors:look_at_damage", place.fresh())
     assert right["doctor"] == []
     names = [file.relative_to(place.fresh()) for file in files_of(place.fresh(), kind)]
-    for name in names if FULL else chance.sample(names, 1):
-        for _ in range(4 if FULL else 1):
+    for name in names:
+        for _ in range(4):
             path = place.fresh()
             at = flip(path / name, chance)
             looked = fleet.answer("vectors:look_at_damage", path)
@@ -111,6 +115,7 @@ def flipped():
     record("flipped_bytes_of_vectors", **flipped)
 
 
+@only_full
 def test_random_kills_of_those_who_push_embed_rebuild_and_search_lose_nothing(fleet, base, tmp_path):
     chance, path = random.Random(7), Place(base, tmp_path / "copy").fresh()
     pushed, lost, wrong, searched, made = [], [], [], 0, 0

@@ -63,9 +63,9 @@ def connect(path, *, create=False, indexed=False, hours=40):
     return tm.connect(path, create=create, clock=tm.ReplayClock(at(hours)))
 
 
-def build(path):
-    """Make the workspace: two batches of rows, a fit of the first one, images and an index."""
-    with connect(path, create=True, indexed=True, hours=1) as ws:
+def build(path, *, indexed):
+    """Make the workspace: two batches of rows, a fit of the first one, images and perhaps an index."""
+    with connect(path, create=True, indexed=indexed, hours=1) as ws:
         ws.apply(project)
         ws.push("docs", rows(0, ROWS // 2, hours=0, words=WORDS[:6]))
         ws.vectors.follow("texts")
