@@ -6,11 +6,13 @@ import sqlite3
 from contextlib import closing
 from datetime import datetime
 
+import numpy as np
 import polars as pl
 import pytest
 from conftest import at
 from embedding_provider import answer, item, running, said
 from inside import database_of, environment_of, set_clock
+from test_vectors import review, reviews_project
 
 import tinymlops as tm
 from tinymlops.features.vectors import image as images
@@ -168,3 +170,47 @@ def test_a_fit_of_before_fits_were_kept_is_in_force_from_its_time(tmp_path):
             ws.vectors.search("bio", "tea", at=at(49))
         with pytest.raises(tm.DataError, match="no TF-IDF was fitted"):
             ws.vectors.search("bio", "tea", as_of=3)
+
+
+def test_a_workspace_that_was_moved_is_told_and_no_lock_is_made_elsewhere(tmp_path):
+    with opened(tmp_path, reviews_project()) as ws:
+        (tmp_path / "shop.tm").rename(tmp_path / "moved.tm")
+        for make in (
+            lambda: ws.vectors.follow("bio"),
+            lambda: ws.vectors.rebuild("near"),
+            lambda: ws.vectors.rebuild("bio"),
+        ):
+            with pytest.raises(tm.IntegrityError, match="was moved, removed or replaced"):
+                make()
+        (tmp_path / "shop.tm").mkdir()  # another one
+        with pytest.raises(tm.IntegrityError, match="was moved, removed or replaced"):
+            ws.vectors.follow("near")
+        assert list((tmp_path / "shop.tm").iterdir()) == []
+        (tmp_path / "shop.tm").rmdir()
+        (tmp_path / "moved.tm").rename(tmp_path / "shop.tm")
+        assert ws.vectors.follow("bio")[0].embedded == 0
+
+
+def test_vectors_are_pushed_as_numpy_has_them(tmp_path):
+    with opened(tmp_path, reviews_project()) as ws:
+        vectors = [
+            np.array([1.0, 0.25]),
+            np.array([0.1, 1.0], np.float32),
+            np.array([1, 2], np.uint8),
+            np.array([0.5, 1], np.float16),
+        ]
+        ws.push("reviews", [review(n, v=vector) for n, vector in enumerate(vectors)])
+        stored = ws.sql("select v from reviews order by n")["v"].to_list()
+        assert stored == [[float(one) for one in vector] for vector in vectors]
+        same = [review(n, v=[float(one) for one in vector]) for n, vector in enumerate(vectors)]
+        assert ws.push("reviews", same).rows_known == 4
+        assert len(ws.vectors.search("near", np.array([1, 0], np.int8))) == 4
+        for wrong in (
+            np.ones((1, 2)),
+            np.array(["a"]),
+            np.ma.array([1.0, 2.0], mask=[0, 1]),
+            np.array([True, False]),
+            {1.0},
+        ):
+            with pytest.raises(tm.DataError, match="column 'v' of source 'reviews'"):
+                ws.push("reviews", [review(9, v=wrong)])

@@ -203,30 +203,6 @@ def test_a_row_that_has_no_vector_is_named_and_the_others_are_found(ws):
     assert "it has 1 numbers" in failed["reason"][0]
 
 
-def test_vectors_are_pushed_as_numpy_has_them(ws):
-    vectors = [
-        np.array([1.0, 0.25]),
-        np.array([0.1, 1.0], np.float32),
-        np.array([1, 2], np.uint8),
-        np.array([0.5, 1], np.float16),
-    ]
-    ws.push("reviews", [review(n, v=vector) for n, vector in enumerate(vectors)])
-    stored = ws.sql("select v from reviews order by n")["v"].to_list()
-    assert stored == [[float(one) for one in vector] for vector in vectors]
-    same = [review(n, v=[float(one) for one in vector]) for n, vector in enumerate(vectors)]
-    assert ws.push("reviews", same).rows_known == 4
-    assert len(ws.vectors.search("near", np.array([1, 0], np.int8))) == 4
-    for wrong in (
-        np.ones((1, 2)),
-        np.array(["a"]),
-        np.ma.array([1.0, 2.0], mask=[0, 1]),
-        np.array([True, False]),
-        {1.0},
-    ):
-        with pytest.raises(tm.DataError, match="column 'v' of source 'reviews'"):
-            ws.push("reviews", [review(9, v=wrong)])
-
-
 def test_only_texts_that_are_new_are_embedded(ws, monkeypatch):
     asked = []
     original = following.open_model
@@ -467,24 +443,6 @@ def test_two_processes_see_one_another(ws, monkeypatch):
     assert done.stdout.strip() == str(keys(ws.vectors.search("bio", "candles", k=2)))
     assert 0 not in keys(ws.vectors.search("near", [1, 0]))
     assert 7 in keys(ws.vectors.search("near", [1, 0]))
-
-
-def test_a_workspace_that_was_moved_is_told_and_no_lock_is_made_elsewhere(ws, tmp_path):
-    (tmp_path / "shop.tm").rename(tmp_path / "moved.tm")
-    for make in (
-        lambda: ws.vectors.follow("bio"),
-        lambda: ws.vectors.rebuild("near"),
-        lambda: ws.vectors.rebuild("bio"),
-    ):
-        with pytest.raises(tm.IntegrityError, match="was moved, removed or replaced"):
-            make()
-    (tmp_path / "shop.tm").mkdir()  # another one
-    with pytest.raises(tm.IntegrityError, match="was moved, removed or replaced"):
-        ws.vectors.follow("near")
-    assert list((tmp_path / "shop.tm").iterdir()) == []
-    (tmp_path / "shop.tm").rmdir()
-    (tmp_path / "moved.tm").rename(tmp_path / "shop.tm")
-    assert ws.vectors.follow("bio")[0].embedded == 0
 
 
 def test_two_that_make_vectors_do_not_get_in_each_others_way(ws):
