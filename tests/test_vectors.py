@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from inside import context_of, database_of, environment_of, set_clock
 
 import tinymlops as tm
-from tinymlops.features.vectors import following
+from tinymlops.features.intake.compaction import compact
+from tinymlops.features.vectors import following, reading
 from tinymlops.features.vectors import image as images
 from tinymlops.features.vectors.alone import alone
 from tinymlops.kernels.nearest import lengths, nearest
@@ -38,6 +39,10 @@ def reviews_project(**options):
     @project.source(timestamp="at", id="n")
     def reviews() -> tm.Schema:
         return {"n": int, "customer": str, "at": datetime, "country": str, "text": str, "v": pl.List(pl.Float64)}
+
+    @project.source(timestamp="at", id="n")
+    def others() -> tm.Schema:
+        return {"n": int, "at": datetime}
 
     project.embedding("near", source=reviews, vector="v", dimension=2)
     made = {"text": "text", "model": "tfidf", "dimension": 8} | options
@@ -305,6 +310,21 @@ def test_rows_after_an_image_are_searched_and_replace_earlier_ones(ws, monkeypat
     assert sorted(folder.rglob("*-*")) != made
 
 
+def test_what_a_search_has_read_is_kept_until_something_changes(ws, monkeypatch):
+    with_image(ws, monkeypatch)
+    assert keys(ws.vectors.search("near", [1, 0])) == [0, 1, 2, 3, 4]
+    with monkeypatch.context() as patched:
+        patched.setattr(reading, "stored_rows", None)  # as no row is read anew
+        ws.push("others", [{"n": 1, "at": at(1)}])
+        assert keys(ws.vectors.search("near", [1, 0])) == [0, 1, 2, 3, 4]
+    ws.push("reviews", [review(n, v=[0.0, 1.0]) for n in (7, 8)])
+    compact(context_of(ws), ["reviews"])  # both rows, and all before them, are in one segment
+    newest = database_of(ws).sequence()
+    assert keys(ws.vectors.search("near", [0, 1], k=2)) == [7, 8]
+    assert keys(ws.vectors.search("near", [0, 1], k=2, as_of=newest - 1)) == [7, 4]
+    assert keys(ws.vectors.search("near", [0, 1], k=2)) == [7, 8]
+
+
 def test_an_image_that_the_store_no_longer_bears_out_is_not_used(ws, monkeypatch):
     with_image(ws, monkeypatch)
     monkeypatch.setattr(images, "make_image", lambda *_: None)
@@ -468,7 +488,7 @@ def test_scores_are_those_of_exact_sums_whatever_is_beside_them(metric, scale, s
     matrix[random.random(rows) < 0.3] = matrix[0]  # ties
     query = (random.standard_normal(5) * scale).astype(np.float32)
     vector = random.integers(0, rows, 80)
-    found = nearest(matrix, lengths(matrix), vector, np.arange(80), query, k, metric=metric)
+    found = nearest(matrix, lengths(matrix), vector, query, k, metric=metric)
     exact = [plainly(matrix[place].tolist(), query.tolist(), metric) for place in vector]
     best = sorted(range(80), key=lambda place: (-exact[place], place))[:k]
     assert found.places.tolist() == best

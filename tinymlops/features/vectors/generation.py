@@ -313,7 +313,4 @@ def _scores_without(arranged: Arranged, rows: Array, row: int, metric: str) -> A
     """Return the scores of the rows nearest to one of them, without it, the best first."""
     others = rows[rows != row]
     query = arranged.vectors[arranged.vector[row]]
-    order = np.arange(others.size)
-    return nearest(
-        arranged.vectors, arranged.lengths, arranged.vector[others], order, query, _NEAREST, metric=metric
-    ).scores
+    return nearest(arranged.vectors, arranged.lengths, arranged.vector[others], query, _NEAREST, metric=metric).scores

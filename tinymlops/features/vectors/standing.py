@@ -31,6 +31,11 @@ class Standing(NamedTuple):
     texts: KnownTexts | None
     """None for a column of vectors."""
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Return the names of the files that have the vectors of its texts."""
+        return () if self.texts is None else self.texts.files
+
     def dimension(self, rows: pl.DataFrame) -> int | None:
         """Return how many numbers a vector has, given all rows; None where there is no vector yet."""
         if self.spec.vector is not None:
