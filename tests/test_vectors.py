@@ -237,6 +237,20 @@ def test_only_texts_that_are_new_are_embedded(ws, monkeypatch):
     assert (ws.vectors.search("bio", "candles").waiting, database_of(ws).count(VectorFile)) == (0, 1)
 
 
+def test_many_small_files_become_one_and_every_vector_stays(ws):
+    for n in range(40):
+        ws.push("reviews", [review(n, f"{TEXTS[n % 5]} number {n}")])
+        ws.vectors.follow("bio")
+    files = database_of(ws).list(VectorFile)
+    assert len(files) < 20
+    assert sum(file.rows for file in files) == 40
+    on_disk = {path.name for path in (environment_of(ws).path / "blobs").rglob("*") if path.is_file()}
+    assert {file.sha256 for file in files} <= on_disk
+    assert len(on_disk) == len(files) + 1, "and what TF-IDF was fitted to"
+    assert len(ws.vectors.search("bio", "candles", k=100)) == 40
+    assert ws.vectors.follow("bio")[0].embedded == 0
+
+
 def test_texts_that_fail_are_named_with_their_rows_and_others_go_on(ws):
     ws.push(
         "reviews",

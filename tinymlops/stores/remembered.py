@@ -7,11 +7,11 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Hashable
 
 __all__ = ["Remembered"]
 
-_MOST = 16
+_MOST = 32
 
 
 class Remembered:
@@ -44,12 +44,6 @@ class Remembered:
             self._values.move_to_end(key)
             while len(self._values) > _MOST:
                 self._values.popitem(last=False)
-
-    def drop(self, which: Callable[[Hashable], bool]) -> None:
-        """Forget the values of some keys."""
-        with self._lock:
-            for key in [key for key in self._values if which(key)]:
-                del self._values[key]
 
     def clear(self) -> None:
         """Forget every value."""

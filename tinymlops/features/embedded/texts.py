@@ -45,9 +45,16 @@ class KnownTexts:
 
     @cached_property
     def _tables(self) -> list[VectorTable]:
+        blobs, remembered, key = self._environment.blobs, self._environment.remembered, ("vectors", self._model)
+        kept: dict[str, VectorTable] = remembered.get(key, None) or {}
         # No file may be removed before it is open.
         with self._environment.gc_lock.shared(deadline=_PATIENCE):
-            return [open_vectors(self._environment.blobs, sha256) for sha256 in self._names()]
+            names = self._names()
+            for sha256 in names:
+                blobs.path(sha256)  # compares it with its hash if it was changed since
+            tables = {sha256: kept.get(sha256) or open_vectors(blobs, sha256) for sha256 in names}
+        remembered.put(key, None, tables)
+        return list(tables.values())
 
     def _names(self) -> tuple[str, ...]:
         if self._model is None:

@@ -23,6 +23,7 @@ from tinymlops.features.history.stored import stored_rows
 from tinymlops.features.vectors.alone import alone
 from tinymlops.features.vectors.arranged import VECTOR, arrange, known_at
 from tinymlops.features.vectors.derived import arrange_anew
+from tinymlops.features.vectors.merging import merge_small_files
 from tinymlops.features.vectors.standing import standing_of
 from tinymlops.progress import progress
 from tinymlops.records import EmbeddingState, VectorFailure, VectorFile
@@ -92,6 +93,7 @@ def _followed(context: Context, spec: EmbeddingSpec, *, anew: bool, index_anew: 
     made = 0
     if missing:
         made = _embed(context, spec, state, open_model(context, spec, state), missing, by_text)
+        merge_small_files(context, state.model)
     if sequence != state.covered:
         state = msgspec.structs.replace(state, covered=sequence, at=system_clock())
         save_state(context.scope, state, begins=False)
