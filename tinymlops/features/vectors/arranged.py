@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tinymlops.features.definitions.specs import EmbeddingSpec
     from tinymlops.kernels.records import Records
 
-__all__ = ["VECTOR", "Arranged", "Spans", "are_around", "arrange", "count_known_at", "known_at"]
+__all__ = ["VECTOR", "Arranged", "Spans", "are_around", "arrange", "known_at"]
 
 Array = np.ndarray[Any, Any]
 VECTOR = "__vector"
@@ -93,11 +93,6 @@ def known_at(spans: Spans, t: int) -> Array:
     around = are_around(spans, t)
     rows: Array = spans.row if around.all() else spans.row[around]
     return rows
-
-
-def count_known_at(spans: Spans, t: int) -> int:
-    """Return how many rows are known at a time."""
-    return int(np.count_nonzero(are_around(spans, t)))
 
 
 def are_around(spans: Spans, t: int) -> Array:

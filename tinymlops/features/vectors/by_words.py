@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tinymlops.features.definitions.specs import EmbeddingSpec
     from tinymlops.features.vectors.bm25 import Postings
     from tinymlops.features.vectors.image import Image
-    from tinymlops.features.vectors.reading import Part
+    from tinymlops.features.vectors.parts import Part
 
 __all__ = ["directory_of_words", "find_by_words", "postings_of", "query_words"]
 

@@ -13,47 +13,20 @@ import polars as pl
 from tinymlops.features.definitions.declaring_embeddings import key_of_rows
 from tinymlops.features.history.stored import stored_rows
 from tinymlops.features.vectors import image as images
-from tinymlops.features.vectors.arranged import VECTOR, Arranged, Spans, are_around, arrange
+from tinymlops.features.vectors.arranged import VECTOR, arrange
+from tinymlops.features.vectors.parts import part_of
 from tinymlops.keys import encode
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
+    from tinymlops.features.vectors.arranged import Arranged
     from tinymlops.features.vectors.image import Image
+    from tinymlops.features.vectors.parts import Part
     from tinymlops.features.vectors.standing import Standing
 
-__all__ = ["Part", "Reading", "part_of", "read"]
+__all__ = ["Reading", "read"]
 
 Array = np.ndarray[Any, Any]
-
-
-class Part(NamedTuple):
-    """Rows of some keys, all of those that these keys have."""
-
-    arranged: Arranged
-    spans: Spans
-    """Those of the keys that are not left out."""
-    number: Array
-    """int64[s]: the vector of each span; -1 for none."""
-    all_have: bool
-    """Whether each has one."""
-    without: Array | None = None
-    """bool[K]: the keys that are left out; None for none."""
-
-    def searched_at(self, t: int) -> tuple[Array, Array]:
-        """Return the rows with a vector that are known at a time, in the order of their keys, and their vectors.
-
-        Args:
-            t: Microseconds UTC.
-
-        Returns:
-            int64[m] and int64[m].
-        """
-        around = are_around(self.spans, t)
-        if not self.all_have:
-            around &= self.number >= 0
-        if around.all():
-            return self.spans.row, self.number
-        return self.spans.row[around], self.number[around]
 
 
 class Reading(NamedTuple):
@@ -64,22 +37,6 @@ class Reading(NamedTuple):
     """That of the image, and that of the keys with later rows, if there are any."""
     waiting: int
     """How many later rows have no vector yet."""
-
-
-def part_of(arranged: Arranged, without: Array | None = None) -> Part:
-    """Return arranged rows as a part.
-
-    Args:
-        arranged: The rows.
-        without: bool[K]: keys that are left out; None for none.
-    """
-    spans = arranged.spans
-    if without is not None and without.any():
-        spans = Spans(*(one[~without[arranged.key[spans.row]]] for one in spans))
-    else:
-        without = None
-    number = arranged.vector[spans.row]
-    return Part(arranged, spans, number, bool((number >= 0).all()), without)
 
 
 def read(context: Context, standing: Standing, sequence: int) -> Reading | None:

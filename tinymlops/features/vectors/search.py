@@ -29,8 +29,9 @@ from tinymlops.features.vectors.by_words import find_by_words, postings_of, quer
 from tinymlops.features.vectors.conditions import condition_of
 from tinymlops.features.vectors.fusing import DEPTH, fused
 from tinymlops.features.vectors.generation import are_enough, find_generation
+from tinymlops.features.vectors.parts import part_of
 from tinymlops.features.vectors.query import embedded
-from tinymlops.features.vectors.reading import part_of, read
+from tinymlops.features.vectors.reading import read
 from tinymlops.features.vectors.reranking import require_callable, reranked
 from tinymlops.features.vectors.standing import Standing, standing_of
 from tinymlops.kernels.nearest import nearest
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from tinymlops.features.vectors.arranged import Arranged
     from tinymlops.features.vectors.bm25 import Postings
     from tinymlops.features.vectors.generation import Generation
-    from tinymlops.features.vectors.reading import Part
+    from tinymlops.features.vectors.parts import Part
     from tinymlops.records import VectorIndex
 
 __all__ = ["MOST", "search"]
@@ -223,7 +224,7 @@ def _near(part: Part, spec: EmbeddingSpec, asked: _Asked, generation: Generation
     """Return what `_searched` does, of the rows that an index finds; None where that might not be the nearest."""
     arranged = part.arranged
     query = query_vector(asked.query, arranged.vectors.shape[1], spec.name)
-    rows = generation.near(arranged, query, asked.t, asked.k)
+    rows = generation.near(part, query, asked.t, asked.k)
     if rows is None:
         return None
     if part.without is not None:
