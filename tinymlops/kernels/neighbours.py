@@ -198,5 +198,5 @@ def _one(
     known = (candidates.begins <= time) & ((time < candidates.ends) | (candidates.ends == FOREVER))
     some = np.flatnonzero(known & (candidates.key != own))
     k = found.places.shape[1]
-    best = nearest(matrix, length, candidates.vector[some], candidates.key[some], query, k, metric=metric)
+    best = nearest(matrix, length, candidates.vector[some], query, k, order=candidates.key[some], metric=metric)
     found.places[row, : best.places.size], found.scores[row, : best.places.size] = some[best.places], best.scores
