@@ -18,9 +18,11 @@ from tinymlops._status import Status
 from tinymlops.errors import DataError, DefinitionError, IntegrityError
 from tinymlops.features.compute.views import asked_of
 from tinymlops.features.definitions import graph
-from tinymlops.features.definitions.specs import EmbeddingSpec, SourceSpec, ViewSpec
+from tinymlops.features.definitions.neighbours import views_read
+from tinymlops.features.definitions.specs import EmbeddingSpec, OnDemandSpec, SourceSpec, ViewSpec
 from tinymlops.features.embedded.column import Matrix, matrix_of, require_vectors
-from tinymlops.features.embedded.models import TFIDF, open_model
+from tinymlops.features.embedded.made import made_vectors
+from tinymlops.features.embedded.models import TFIDF
 from tinymlops.features.embedded.texts import KnownTexts
 from tinymlops.features.history.generations import place_of
 from tinymlops.records import FittedModel
@@ -38,6 +40,7 @@ __all__ = [
     "embedded_names",
     "embeddings_asked",
     "fitted_now",
+    "matrix_of_texts",
     "model_of",
     "reads_of",
     "require_kept",
@@ -85,16 +88,29 @@ def model_of(context: Context, spec: EmbeddingSpec) -> FittedModel:
 
 
 def embeddings_asked(definitions: Definitions, requests: Iterable[FeatureRequest]) -> Iterator[EmbeddingSpec]:
-    """Yield the embeddings that make vectors of requested features, each once."""
+    """Yield the embeddings by which requested features are vectors, or of neighbours, each once."""
     seen = set[str]()
-    for request in requests:
-        if request.on_demand:
-            continue
+    for request in _with_neighbours(definitions, requests):
         reader = definitions.for_request(request)
+        if request.on_demand:
+            on_demand = reader.get(OnDemandSpec, request.view)
+            if on_demand.nearest is not msgspec.UNSET and on_demand.nearest.embedding not in seen:
+                seen.add(on_demand.nearest.embedding)
+                yield reader.get(EmbeddingSpec, on_demand.nearest.embedding)
+            continue
         for feature in asked_of(reader.get(ViewSpec, request.view), request).values():
             if feature.embedding is not msgspec.UNSET and feature.embedding not in seen:
                 seen.add(feature.embedding)
                 yield reader.get(EmbeddingSpec, feature.embedding)
+
+
+def _with_neighbours(definitions: Definitions, requests: Iterable[FeatureRequest]) -> Iterator[FeatureRequest]:
+    """Yield requests, and after one for neighbours what is read of these."""
+    for request in requests:
+        yield request
+        if request.on_demand and request.version is msgspec.UNSET:
+            on_demand = definitions.get(OnDemandSpec, request.view)
+            yield from [] if on_demand.nearest is msgspec.UNSET else views_read(definitions, on_demand)
 
 
 def fitted_now(context: Context, requests: Iterable[FeatureRequest]) -> dict[str, FittedModel]:
@@ -172,7 +188,7 @@ def vectors_for(context: Context, spec: EmbeddingSpec, column: pl.Series) -> Vec
         matrix = matrix_of(column if column.dtype != pl.Null else column.cast(pl.List(pl.Float32)), dimension)
     else:
         model = model_of(context, spec)
-        dimension, matrix = model.dimension, _of_texts(context, spec, model, column.cast(pl.String))
+        dimension, matrix = model.dimension, matrix_of_texts(context, spec, model, column.cast(pl.String))
     has = matrix.of_row >= 0
     return Vectors(array_of(column.name, matrix, dimension), ~has & column.is_not_null().to_numpy())
 
@@ -211,7 +227,12 @@ def told_status(status: pl.Series, missing: Array) -> pl.Series:
     return status.set(pl.Series(missing), Status.NOT_EMBEDDED.name) if missing.any() else status
 
 
-def _of_texts(context: Context, spec: EmbeddingSpec, model: FittedModel, column: pl.Series) -> Matrix:
+def matrix_of_texts(context: Context, spec: EmbeddingSpec, model: FittedModel, column: pl.Series) -> Matrix:
+    """Return the vectors of texts by a model; TF-IDF makes those that are missing, no other model is asked.
+
+    Raises:
+        DataError: If a text has none, and nothing makes it any more.
+    """
     known = KnownTexts(context.environment, model.model, model.dimension)
     matrix = known.matrix_of(column)
     left = column.filter(pl.Series(matrix.of_row < 0)).drop_nulls().unique(maintain_order=True).to_list()
@@ -220,9 +241,7 @@ def _of_texts(context: Context, spec: EmbeddingSpec, model: FittedModel, column:
     if spec.model != TFIDF:
         _require_followed(context, spec, model)
         return matrix
-    made = {
-        left[one.index]: one.vector for one in open_model(context, spec, model).embed(left) if one.vector is not None
-    }
+    made = made_vectors(context, spec, model, left)
     numbers = {text: len(matrix.values) + place for place, text in enumerate(made)}
     of_row = matrix.of_row.copy()
     for row in np.flatnonzero(of_row < 0).tolist():

@@ -119,7 +119,15 @@ def _of_on_demand(
     taken = {name: column[rows] for name, column in built.table.columns.items()}
     names = [name for name, origin in built.table.origins.items() if origin.partition(":")[0] == title_of(request)]
     table = FeatureColumns({name: one for name, one in taken.items() if name not in names}, {}, {}, {})
-    alone = in_order(context, built.spine[rows], built.time[rows], built.spec.features, table).columns
+    alone = in_order(
+        context,
+        built.spine[rows],
+        built.time[rows],
+        built.spec.features,
+        table,
+        spine_source=built.spec.spine,
+        as_of=built.sequence,
+    ).columns
     for name in names:
         other, _ = _differing(taken[name], alone[name], exact=True)
         if len(other):

@@ -19,23 +19,18 @@ from tinymlops.features.definitions.declaring_embeddings import key_of_rows
 from tinymlops.features.definitions.expressions import columns_of
 from tinymlops.features.definitions.specs import SourceSpec
 from tinymlops.features.embedded.column import query_vector
-from tinymlops.features.history.generations import place_of
-from tinymlops.features.history.payloads import read_pushed
-from tinymlops.features.history.sources import SYSTEM
-from tinymlops.features.history.stored import known_columns, state_of, stored_rows
-from tinymlops.features.vectors import image as images
+from tinymlops.features.history.stored import stored_rows
 from tinymlops.features.vectors.answer import Nearest, SearchMode
-from tinymlops.features.vectors.arranged import VECTOR, Arranged, arrange, known_at
+from tinymlops.features.vectors.arranged import Arranged, arrange, known_at
 from tinymlops.features.vectors.by_words import Part, find_by_words, postings_of, query_words
 from tinymlops.features.vectors.conditions import condition_of
 from tinymlops.features.vectors.fusing import DEPTH, fused
 from tinymlops.features.vectors.generation import are_enough, find_generation
+from tinymlops.features.vectors.late import late_parts, still_holds
 from tinymlops.features.vectors.query import embedded
 from tinymlops.features.vectors.reranking import require_callable, reranked
 from tinymlops.features.vectors.standing import Standing, standing_of
 from tinymlops.kernels.nearest import nearest
-from tinymlops.keys import encode
-from tinymlops.registry.pushes import pushed_at
 from tinymlops.registry.vectors import failures_of
 from tinymlops.times import from_micros
 
@@ -162,51 +157,21 @@ def _from_rows(context: Context, standing: Standing, asked: _Asked) -> _Read:
 
 def _from_image(context: Context, standing: Standing, asked: _Asked) -> _Read | None:
     """Read the image and the rows after it; None where there is no image, or it is not what the store has."""
-    if not images.has_many_rows(context, standing):
+    found = late_parts(context, standing, asked.sequence)
+    if found is None:
         return None
-    image = images.find_image(context, standing)
-    if image is None or images.is_left_behind(context, standing, image, asked.sequence):
-        image = images.make_image(context, standing) or image
-    if image is None or image.covered > asked.sequence:
-        return None
-    late = stored_rows(context, standing.spec.source, after=image.covered, as_of=asked.sequence)
-    dimension = image.arranged.vectors.shape[1]
-    names = key_of_rows(context.definitions, standing.spec)
-    kept, vectors = standing.with_vectors(late, dimension)
-    if kept.drop(VECTOR).schema != image.arranged.rows.schema:
-        return None
-    touched = _touched(image.arranged, kept, names)
+    image, touched, dimension = found.image, found.touched, found.image.arranged.vectors.shape[1]
     generation = None if asked.exact or asked.mode != "vector" else find_generation(context, standing, image)
     near = None if generation is None else _near(image.arranged, standing.spec, asked, generation, touched)
     postings = postings_of(context, standing.spec, image) if asked.mode == "text" else None
-    parts = [Part(image.arranged, touched, postings)]
-    if kept.height:
-        anew = _with_earlier(image.arranged, touched, kept, vectors)
-        parts.append(Part(arrange(context.definitions, standing.spec, *anew)))
+    parts = [Part(image.arranged, touched, postings), *(Part(one) for one in found.anew)]
     others = _hits(parts if near is None else parts[1:], standing.spec, asked, dimension)
     hits = others if near is None else [near, *others]
-    if not images.is_in_force(context, standing, image) or not _are_stored(context, standing, hits[0]):
+    if not still_holds(context, standing, image, hits[0]):
         return None
     return _Read(
-        pl.concat(hits), standing.waiting(late), None if near is None or generation is None else generation.row
+        pl.concat(hits), standing.waiting(found.late), None if near is None or generation is None else generation.row
     )
-
-
-def _touched(arranged: Arranged, late: pl.DataFrame, names: list[str]) -> Array:
-    """Return bool[K]: the keys of an image that have later rows."""
-    of_late, of_keys, _ = encode([late[name] for name in names], arranged.keys.get_columns(), names)
-    return np.isin(of_keys, of_late[of_late >= 0])
-
-
-def _with_earlier(arranged: Arranged, touched: Array, late: pl.DataFrame, vectors: Array) -> tuple[pl.DataFrame, Array]:
-    """Return later rows with the earlier ones of their keys, and the vectors of both."""
-    places = np.flatnonzero(touched[arranged.key]) if arranged.key.size else np.empty(0, np.int64)
-    numbers = arranged.vector[places]
-    used, again = np.unique(numbers[numbers >= 0], return_inverse=True)
-    numbers = numbers.copy()
-    numbers[numbers >= 0] = again + len(vectors)
-    earlier = arranged.rows[places].with_columns(pl.Series(VECTOR, numbers))
-    return pl.concat([late, earlier]), np.concatenate([vectors, arranged.vectors[used]])
 
 
 def _hits(parts: list[Part], spec: EmbeddingSpec, asked: _Asked, dimension: int | None) -> list[pl.DataFrame]:
@@ -301,27 +266,6 @@ def _fulfilled(where: Operand, frame: pl.DataFrame, rows: Array, source: str) ->
             f"where={where!r} is {values.dtype} and not a condition", hint='compare: tm.col("country") == "AT"'
         )
     return values.fill_null(value=False).to_numpy()
-
-
-def _are_stored(context: Context, standing: Standing, hits: pl.DataFrame) -> bool:
-    """Return whether pushed rows that an image gave are still what is stored; files are what they were when they are named."""
-    source = graph.origin(context.definitions, context.definitions.get(SourceSpec, standing.spec.source))
-    if source.via != "push" or not hits.height:
-        return True
-    database = context.environment.database
-    place, known = place_of(database, source.name), known_columns(source, state_of(context, source.name))
-    for n in pushed_at(database, place, hits["__sequence"].to_list()):
-        stored = read_pushed(database, place, known, after=n - 1, up_to=n)
-        found = hits.filter(pl.col("__sequence") == n)
-        # A row-wise transformation keeps the times of its input, and computes the rest.
-        names = [
-            name
-            for name in stored.columns
-            if name in hits.columns and (source.name == standing.spec.source or name in SYSTEM)
-        ]
-        if not stored.height or not found.select(names).equals(stored.select(names)):
-            return False
-    return True
 
 
 def _answered(
