@@ -547,3 +547,7 @@ def test_a_training_set_that_would_take_too_long_is_refused_with_an_estimate(ws,
     monkeypatch.setattr(compared, "_MOST_PRODUCTS", 10)
     with pytest.raises(tm.DataError, match="would take about"):
         ws.get_training_data("sales")
+    monkeypatch.setattr(compared, "_MOST_FOUND", 10)
+    with pytest.raises(tm.DataError, match="12 rows with 2 neighbours each are 24 neighbours") as caught:
+        ws.get_training_data("sales")
+    assert "5 rows at a time" in caught.value.hint

@@ -29,6 +29,8 @@ FEW = 32
 SCORE = "__score"
 _MOST_PRODUCTS = 100_000 * 100_000 * 512
 """Products of two numbers: 100,000 rows by 100,000 vectors of 512 numbers."""
+_MOST_FOUND = 20_000_000
+"""Neighbours that one answer holds."""
 _PER_SECOND = 10_000_000_000
 """Products in a second on a small machine, with all that comes after them."""
 
@@ -95,7 +97,8 @@ def compared(
     own = np.full(time.size, -1, np.int64) if keys is None else part.codes(keys, names)
     moments, own = time[asked.row], own[asked.row]
     arranged = part.arranged
-    _require_possible(asked.row.size, candidates.key.size, arranged.vectors.shape[1])
+    k = min(k, max(1, candidates.key.size))
+    _require_possible(asked.row.size, candidates.key.size, arranged.vectors.shape[1], k)
     found = neighbours(
         arranged.vectors,
         arranged.lengths,
@@ -171,7 +174,12 @@ def given(context: Context, spec: EmbeddingSpec, column: pl.Series, dimension: i
     return Queries(asked, matrix.values[matrix.of_row[asked]])
 
 
-def _require_possible(queries: int, candidates: int, dimension: int) -> None:
+def _require_possible(queries: int, candidates: int, dimension: int, k: int) -> None:
+    if queries * k > _MOST_FOUND:
+        raise DataError(
+            f"{queries:,} rows with {k:,} neighbours each are {queries * k:,} neighbours, more than {_MOST_FOUND:,}",
+            hint=f"take k={max(1, _MOST_FOUND // queries):,}, or {max(1, _MOST_FOUND // k):,} rows at a time",
+        )
     products = queries * candidates * dimension
     if products > _MOST_PRODUCTS:
         minutes = products / _PER_SECOND / 60
