@@ -386,6 +386,43 @@ def test_a_row_that_a_backfill_brings_is_the_cause_of_a_difference(tmp_path):
         assert (example.before, example.after) == (3.0, 1.5)
 
 
+def test_a_neighbour_that_is_read_by_its_final_version_shows_what_was_corrected_later(tmp_path):
+    project, path = tm.Project("shop"), tmp_path / "items.parquet"
+    item = project.entity("item", key="item")
+
+    @project.source(timestamp="at", id="item", known="latest")
+    def items() -> str:
+        return f"select * from read_parquet('{path}')"
+
+    @project.source(timestamp="at", id="item")
+    def asked() -> str:
+        return f"select * exclude (amount) from read_parquet('{path}')"
+
+    near = project.embedding("near", source=items, entity=item, vector="v", dimension=1, metric="l2")
+
+    @project.nearest(near, of="v", k=2)
+    def around(items: tm.Rows) -> tm.Features:
+        return {"price": items["amount"].mean()}
+
+    @project.label(entity=item, horizon="1h", gap="1h")
+    def again(asked: tm.Rows) -> tm.Label:
+        return asked.count() > 0
+
+    project.training_set("prices", spine=asked, label=again, features=[around])
+    frame = pl.DataFrame({"item": range(20), "at": [at(n) for n in range(20)], "amount": [float(n) for n in range(20)]})
+    frame = frame.with_columns(v=pl.concat_list(pl.col("amount")))
+    with tm.connect(tmp_path / "shop.tm", create=True) as ws:
+        frame.write_parquet(path)
+        ws.apply(project)
+        ws.ingest()
+        assert ws.lint().findings == []
+        frame.with_columns(pl.col("amount") + 1).write_parquet(path)
+        ws.ingest("items")
+        (found,) = ws.lint().findings
+        assert (found.name, found.feature) == ("corrected-later:prices.around", "price")
+        assert "of neighbours what was corrected after the row's time" in found.message
+
+
 def test_a_row_is_not_its_own_neighbour(ws):
     project = tm.Project("desk")
 
