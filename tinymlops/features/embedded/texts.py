@@ -35,6 +35,9 @@ class KnownTexts:
         dimension: Of its vectors.
     """
 
+    makes = False
+    """Whether it makes the vectors that it does not find."""
+
     def __init__(self, environment: Environment, model: str | None, dimension: int) -> None:
         self._environment, self._model, self._dimension = environment, model, dimension
 

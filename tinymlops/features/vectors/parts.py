@@ -7,8 +7,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tinymlops.features.vectors.arranged import Spans, are_around
+from tinymlops.kernels.neighbours import Candidates
+from tinymlops.keys import encode
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import polars as pl
+
     from tinymlops.features.vectors.arranged import Arranged
 
 __all__ = ["Part", "part_of"]
@@ -57,6 +63,21 @@ class Part(NamedTuple):
         if not self.all_have:
             around &= self.number >= 0
         return self.spans.row[around], self.number[around]
+
+    def codes(self, keys: Sequence[pl.Series], names: Sequence[str]) -> Array:
+        """Return int64[m], the key of each row of a spine; -1 for one that it does not read, and for null."""
+        of_rows, of_keys, count = encode(keys, self.arranged.keys.get_columns(), names)
+        places = np.full(count + 1, -1, np.int64)  # the last one is that of -1
+        there = of_keys >= 0 if self.without is None else (of_keys >= 0) & ~self.without
+        places[of_keys[there]] = np.flatnonzero(there)
+        found: Array = places[of_rows]
+        return found
+
+    def candidates(self) -> tuple[Array, Candidates]:
+        """Return the rows that may be found, and when."""
+        may = slice(None) if self.all_have else self.number >= 0
+        row = self.spans.row[may]
+        return row, Candidates(self.number[may], self.arranged.key[row], self.spans.begins[may], self.spans.ends[may])
 
     def has_all(self, t: int) -> bool:
         """Return whether every span is around a time."""

@@ -10,12 +10,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.declaring_embeddings import key_of_rows
-from tinymlops.features.history.stored import stored_rows
+from tinymlops.features.definitions.specs import SourceSpec
+from tinymlops.features.history.generations import place_of
+from tinymlops.features.history.payloads import read_pushed
+from tinymlops.features.history.sources import SYSTEM
+from tinymlops.features.history.stored import known_columns, state_of, stored_rows
 from tinymlops.features.vectors import image as images
 from tinymlops.features.vectors.arranged import VECTOR, arrange
 from tinymlops.features.vectors.parts import part_of
 from tinymlops.keys import encode
+from tinymlops.registry.pushes import pushed_at
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
@@ -24,7 +30,7 @@ if TYPE_CHECKING:
     from tinymlops.features.vectors.parts import Part
     from tinymlops.features.vectors.standing import Standing
 
-__all__ = ["Reading", "read"]
+__all__ = ["Reading", "are_stored", "read"]
 
 Array = np.ndarray[Any, Any]
 
@@ -47,7 +53,7 @@ def read(context: Context, standing: Standing, sequence: int) -> Reading | None:
         standing: Where the embedding stands.
         sequence: `Q`.
     """
-    key = "search", standing.spec.name
+    key = "search", standing.spec.name, standing.texts is not None and standing.texts.makes
     version = images.digest(context, standing, sequence), standing.files
     remembered = context.environment.remembered
     kept: Reading | None = remembered.get(key, version)
@@ -95,3 +101,24 @@ def _with_earlier(arranged: Arranged, touched: Array, late: pl.DataFrame, vector
     numbers[numbers >= 0] = again + len(vectors)
     earlier = arranged.rows[places].with_columns(pl.Series(VECTOR, numbers))
     return pl.concat([late, earlier]), np.concatenate([vectors, arranged.vectors[used]])
+
+
+def are_stored(context: Context, standing: Standing, hits: pl.DataFrame) -> bool:
+    """Return whether pushed rows that an image gave are still what is stored; files are what they were when they are named."""
+    source = graph.origin(context.definitions, context.definitions.get(SourceSpec, standing.spec.source))
+    if source.via != "push" or not hits.height:
+        return True
+    database = context.environment.database
+    place, known = place_of(database, source.name), known_columns(source, state_of(context, source.name))
+    for n in pushed_at(database, place, hits["__sequence"].to_list()):
+        stored = read_pushed(database, place, known, after=n - 1, up_to=n)
+        found = hits.filter(pl.col("__sequence") == n)
+        # A row-wise transformation keeps the times of its input, and computes the rest.
+        names = [
+            name
+            for name in stored.columns
+            if name in hits.columns and (source.name == standing.spec.source or name in SYSTEM)
+        ]
+        if not stored.height or not found.select(names).equals(stored.select(names)):
+            return False
+    return True

@@ -19,10 +19,7 @@ from tinymlops.features.definitions.declaring_embeddings import key_of_rows
 from tinymlops.features.definitions.expressions import columns_of
 from tinymlops.features.definitions.specs import SourceSpec
 from tinymlops.features.embedded.column import query_vector
-from tinymlops.features.history.generations import place_of
-from tinymlops.features.history.payloads import read_pushed
-from tinymlops.features.history.sources import SYSTEM
-from tinymlops.features.history.stored import known_columns, state_of, stored_rows
+from tinymlops.features.history.stored import stored_rows
 from tinymlops.features.vectors.answer import Nearest, SearchMode
 from tinymlops.features.vectors.arranged import arrange
 from tinymlops.features.vectors.by_words import find_by_words, postings_of, query_words
@@ -32,11 +29,10 @@ from tinymlops.features.vectors.fusing import DEPTH, fused
 from tinymlops.features.vectors.generation import are_enough, find_generation
 from tinymlops.features.vectors.parts import part_of
 from tinymlops.features.vectors.query import embedded
-from tinymlops.features.vectors.reading import read
+from tinymlops.features.vectors.reading import are_stored, read
 from tinymlops.features.vectors.reranking import require_callable, reranked
 from tinymlops.features.vectors.standing import Standing, standing_of
 from tinymlops.kernels.nearest import nearest
-from tinymlops.registry.pushes import pushed_at
 from tinymlops.registry.vectors import failures_of
 from tinymlops.times import from_micros
 
@@ -183,7 +179,7 @@ def _from_image(context: Context, standing: Standing, asked: _Asked) -> _Read | 
     else:
         assert generation is not None, "it has found them"
         hits, by = [near, *_hits(others, spec, asked, dimension)], generation.row
-    if not _are_stored(context, standing, hits[0]):
+    if not are_stored(context, standing, hits[0]):
         return None
     return _Read(pl.concat(hits) if len(hits) > 1 else hits[0], reading.waiting, by)
 
@@ -273,27 +269,6 @@ def _fulfilled(where: Operand, frame: pl.DataFrame, rows: Array, source: str) ->
             f"where={where!r} is {values.dtype} and not a condition", hint='compare: tm.col("country") == "AT"'
         )
     return values.fill_null(value=False).to_numpy()
-
-
-def _are_stored(context: Context, standing: Standing, hits: pl.DataFrame) -> bool:
-    """Return whether pushed rows that an image gave are still what is stored; files are what they were when they are named."""
-    source = graph.origin(context.definitions, context.definitions.get(SourceSpec, standing.spec.source))
-    if source.via != "push" or not hits.height:
-        return True
-    database = context.environment.database
-    place, known = place_of(database, source.name), known_columns(source, state_of(context, source.name))
-    for n in pushed_at(database, place, hits["__sequence"].to_list()):
-        stored = read_pushed(database, place, known, after=n - 1, up_to=n)
-        found = hits.filter(pl.col("__sequence") == n)
-        # A row-wise transformation keeps the times of its input, and computes the rest.
-        names = [
-            name
-            for name in stored.columns
-            if name in hits.columns and (source.name == standing.spec.source or name in SYSTEM)
-        ]
-        if not stored.height or not found.select(names).equals(stored.select(names)):
-            return False
-    return True
 
 
 def _answered(
