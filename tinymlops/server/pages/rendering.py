@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import Response
 
+from tinymlops.display.pictures import PICTURES
+from tinymlops.display.words import FILTERS
 from tinymlops.server.access import caller_of
 from tinymlops.server.pages.addresses import PATHS, SLUGS
 from tinymlops.server.pages.assets import asset_path
 from tinymlops.server.pages.navigation import navigation
-from tinymlops.server.pages.pictures import PICTURES
-from tinymlops.server.pages.words import FILTERS
 from tinymlops.server.route_class import MAY
 
 if TYPE_CHECKING:
