@@ -29,10 +29,14 @@ _SHORTEST_HOST = 4
 _END = r"[^\s/\\\"'<>|:,;()\[\]{}]"
 # Bounded, and each part begins with its own sign, so that a long text of strangers takes no more than its length.
 _PLACES = (
-    re.compile(rf"\bfile:/{{1,3}}(?:{_END}{{1,255}}/){{0,64}}"),
-    re.compile(rf"(?<![\w/:.~-])(?:~[\w-]{{0,32}})?/(?:{_END}{{1,255}}/){{1,64}}"),
-    re.compile(rf"(?<![\w/])[A-Za-z]:[\\/](?:{_END}{{1,255}}[\\/]){{1,64}}"),
+    re.compile(rf"(?:[A-Za-z]:)?[\\/](?:home|Users)[\\/]{_END}{{1,255}}(?:[\\/](?:{_END}{{1,255}}[\\/]){{0,64}})?"),
+    re.compile(rf"\b(?:file:/{{1,3}}|[a-z][a-z0-9+.-]{{0,20}}:/{{3,4}})(?:{_END}{{1,255}}/){{0,64}}"),
+    re.compile(rf"(?<![\w/.~-])(?:~[\w-]{{0,32}})?/(?!/)(?:{_END}{{1,255}}/){{1,64}}"),
+    re.compile(rf"(?<![\w/])[A-Za-z]:[\\/](?!/)(?:{_END}{{1,255}}[\\/]){{1,64}}"),
 )
+"""Directories: homes, URLs of files, absolute paths, and those of Windows."""
+_FEW_PARTS = 2
+"""Of a directory such as /root: it may be found inside of other paths, and is left out only where one begins."""
 
 
 class Cleaner:
@@ -52,7 +56,8 @@ class Cleaner:
         known = {str(place) for place in (*places, *_home()) if len(place.parts) > 1}
         self._hosts = [re.compile(rf"(?<!\w){re.escape(one)}(?!\w)") for one in sorted(named, key=len, reverse=True)]
         self._known = [
-            re.compile(rf"(?<![\w/:.~-]){re.escape(one)}(?![\w-])") for one in sorted(known, key=len, reverse=True)
+            re.compile((r"(?<![\w/.~-])" if one.count("/") < _FEW_PARTS else "") + rf"{re.escape(one)}(?![\w-])")
+            for one in sorted(known, key=len, reverse=True)
         ]
 
     def __call__(self, text: str) -> str:
@@ -61,7 +66,7 @@ class Cleaner:
         for place in self._known:
             cleaned = place.sub("…", cleaned)
         for pattern in _PLACES:
-            cleaned = pattern.sub("…/", cleaned)
+            cleaned = pattern.sub(_shortened, cleaned)
         for host in self._hosts:
             cleaned = host.sub("<host>", cleaned)
         return cleaned
@@ -108,6 +113,10 @@ def class_of_error(error: str) -> str:
     return (
         found[0] if found is not None and found[0].lower().endswith(("error", "exception", "interrupt")) else "an error"
     )
+
+
+def _shortened(place: re.Match[str]) -> str:
+    return "…/" if place[0].endswith(("/", "\\")) else "…"
 
 
 def _home() -> list[Path]:

@@ -25,6 +25,8 @@ __all__ = ["Distribution", "FeatureFacts", "distribution", "feature_facts"]
 _FEWEST = 50
 """Rows of a distribution: of fewer, its parts would tell single ones."""
 _SHOWN = 20
+_LARGEST = 1e15
+"""A number up to here is written in full if it is whole."""
 
 
 class Distribution(NamedTuple):
@@ -84,8 +86,8 @@ def feature_facts(
 def distribution(name: str, histogram: Histogram, *, rows: bool) -> Distribution | None:
     """Return a distribution as it may be told; None of so few rows that it would tell single ones.
 
-    The cuts between bins are values of rows: without `rows` only their first two digits are told. So are categories, of
-    which only the number is told, unless they are true and false.
+    The cuts between bins are values of rows: without `rows` they are rounded to about a hundredth of their range. So are
+    categories, of which only the number is told, unless they are true and false.
 
     Args:
         name: Of the feature.
@@ -98,10 +100,10 @@ def distribution(name: str, histogram: Histogram, *, rows: bool) -> Distribution
     label = f"distribution of {name} in the training rows"
     missing = f"; {count_text(nulls, 'null')}" if nulls else ""
     if histogram.categories is None:
-        edges = histogram.edges or []
-        ends = f"most from {_said(edges[0], rows)} to {_said(edges[-1], rows)}" if len(edges) > 1 else "one value"
-        picture = density(edges, histogram.counts[:-1], label, 120, 18)
-        return Distribution(picture, ends + missing, [])
+        edges, counts = histogram.edges or [], histogram.counts[:-1]
+        edges, counts = (edges, counts) if rows else _coarse(edges, counts)
+        ends = f"most from {_said(edges[0])} to {_said(edges[-1])}" if len(edges) > 1 else "one value"
+        return Distribution(density(edges, counts, label, 120, 18), ends + missing, [])
     pairs = sorted(zip(histogram.categories, histogram.counts[:-1], strict=True), key=lambda one: (-one[1], one[0]))
     told = rows or set(histogram.categories) == {"false", "true"}
     most = f", the most frequent in {pairs[0][1] / count:.0%} of the rows" if pairs and count else ""
@@ -109,10 +111,26 @@ def distribution(name: str, histogram: Histogram, *, rows: bool) -> Distribution
     return Distribution(bars([one for _, one in pairs], label), words, pairs[:_SHOWN] if told else [])
 
 
-def _said(edge: float, rows: bool) -> str:  # noqa: FBT001 - beside its value
-    if rows or not math.isfinite(edge) or edge == 0:
-        return number(edge)
-    return number(round(edge, -math.floor(math.log10(abs(edge))) + 1))
+def _coarse(edges: list[float], counts: list[int]) -> tuple[list[float], list[int]]:
+    """Return bins whose cuts are rounded to a hundredth or less of the whole; those that become one are one."""
+    width = edges[-1] - edges[0] if edges else 0.0
+    if not (math.isfinite(width) and width > 0):
+        return [], [sum(counts)]
+    digits = 1 - math.floor(math.log10(width))
+    cuts, merged = list[float](), [counts[0]]
+    for edge, count in zip(edges, counts[1:], strict=True):
+        cut = round(edge, digits)
+        if cuts and cut <= cuts[-1]:
+            merged[-1] += count
+        else:
+            cuts.append(cut)
+            merged.append(count)
+    return cuts, merged
+
+
+def _said(edge: float) -> str:
+    is_whole = edge.is_integer() and abs(edge) < _LARGEST
+    return number(int(edge) if is_whole else edge)
 
 
 def _first_line(text: str) -> str:

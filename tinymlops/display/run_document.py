@@ -25,6 +25,8 @@ __all__ = ["run_values"]
 _CURVES = 24
 _PIXELS = 175
 """Of a curve: it is drawn 700 wide, and each column has four points."""
+_SETTINGS, _METRICS = 500, 1_000
+"""How many parameters, tags and metrics a file tells of at most."""
 _FILES = 200
 _CHILDREN = 50
 _PICTURES, _LARGEST = 8, 1_000_000
@@ -69,10 +71,11 @@ def run_values(context: Context, runs: Runs, run: Run, *, rows: bool) -> dict[st
     return {
         "run": run,
         "experiment": runs.experiment(run.experiment).name,
-        "params": params,
-        "tags": tags,
-        "left_out": sum(value is None for _, value in (*params, *tags)),
-        "metrics": sums,
+        "params": params[:_SETTINGS],
+        "more_params": max(0, len(params) - _SETTINGS),
+        "tags": tags[:_SETTINGS],
+        "metrics": sums[:_METRICS],
+        "more_metrics": max(0, len(sums) - _METRICS),
         "drawn": [_drawn(runs, one) for one in curves[:_CURVES]],
         "curves": len(curves),
         "inputs": runs.inputs(run.id),
