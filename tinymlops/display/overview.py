@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from tinymlops.display.documents import templates
+from tinymlops.display.templating import OWN, templates
 from tinymlops.display.today import Today, today_of
 from tinymlops.display.words import ago, count_text, moment
 from tinymlops.notebook import in_notebook
@@ -58,7 +58,7 @@ class Overview:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        page = templates(str).get_template("overview.html").render(head=self._head, tables=self._tables())
+        page = templates(OWN).get_template("overview.html").render(head=self._head, tables=self._tables())
         return in_notebook(page)
 
     @property
