@@ -34,6 +34,7 @@ SLOWEST = (
     *(
         "pages_browser",
         "pages_runs_browser",
+        "share",
         "job_faults",
         "in_place",
         "indexed_ingest",
