@@ -36,6 +36,7 @@ from tinymlops.records.readers import Reader
 from tinymlops.records.record import Record, Scalar
 from tinymlops.records.runs import Artifact, ConsoleText, DeletedRun, Experiment, Run, RunInput, RunRow
 from tinymlops.records.salts import Salt
+from tinymlops.records.saved_queries import SavedQuery
 from tinymlops.records.segments import Segment
 from tinymlops.records.sinks import SinkState
 from tinymlops.records.sources import Generation, RenamedSource, Schema, SourceState
@@ -106,6 +107,7 @@ __all__ = [
     "RunModel",
     "RunRow",
     "Salt",
+    "SavedQuery",
     "Scalar",
     "Schema",
     "Segment",
@@ -186,5 +188,6 @@ TABLES: tuple[type[Record], ...] = (
     FittedModel,
     VectorIndex,
     KeptMonitorReport,
+    SavedQuery,
 )
 """Every record, in the order in which the migrations create their tables."""
