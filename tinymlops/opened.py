@@ -47,6 +47,7 @@ class OpenWorkspace:
         from tinymlops.registry.page_sessions import PageSessions
         from tinymlops.registry.readers import Accesses, ReaderLog
         from tinymlops.registry.runs import Runs
+        from tinymlops.registry.saved_queries import SavedQueries
         from tinymlops.registry.tokens import Tokens
         from tinymlops.serving.log import prediction_log
         from tinymlops.serving.resolve import Resolver
@@ -73,6 +74,7 @@ class OpenWorkspace:
         self.access = Accesses(scope, self._readers.flush)
         self.audit = Audit(scope)
         self.jobs = Jobs(scope)
+        self.queries = SavedQueries(scope)
         self.vectors = Vectors(self._context)
         self._in_force = in_force(self.catalog)
         self._resolver = Resolver(self.models)
