@@ -13,9 +13,9 @@ from tinymlops.features.definitions.specs import EntitySpec
 from tinymlops.features.embedded.column import matrix_of
 from tinymlops.features.history.embedding_columns import vectors_for
 from tinymlops.features.history.historical import spine_times
-from tinymlops.features.history.stored import stored_rows
 from tinymlops.features.vectors.arranged import Arranged, arrange
 from tinymlops.features.vectors.fits import standings_at
+from tinymlops.features.vectors.reading import read_rows
 from tinymlops.frames import to_polars
 from tinymlops.kernels.neighbours import Candidates, neighbours
 from tinymlops.kernels.records import FOREVER
@@ -57,7 +57,7 @@ def find_neighbours(
     time = spine_times(rows, timestamp, tz=tz)
     names, columns = key_of_rows(context.definitions, spec), _key_of_spine(context, spec)
     _require_columns(rows, columns, of, timestamp)
-    stored = stored_rows(context, spec.source, as_of=as_of)
+    stored = read_rows(context, spec, as_of=as_of)
     found = []
     for standing, part in standings_at(context, spec, time, as_of=as_of):
         some = _Spine(rows[part], time[part], names, columns, of, timestamp)

@@ -22,7 +22,7 @@ from tinymlops.features.embedded.column import query_vector
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.history.payloads import read_pushed
 from tinymlops.features.history.sources import SYSTEM
-from tinymlops.features.history.stored import known_columns, state_of, stored_rows
+from tinymlops.features.history.stored import known_columns, state_of
 from tinymlops.features.vectors import image as images
 from tinymlops.features.vectors.answer import Nearest, SearchMode
 from tinymlops.features.vectors.arranged import VECTOR, Arranged, arrange, known_at
@@ -32,6 +32,7 @@ from tinymlops.features.vectors.fits import standing_at
 from tinymlops.features.vectors.fusing import DEPTH, fused
 from tinymlops.features.vectors.generation import are_enough, find_generation
 from tinymlops.features.vectors.query import embedded
+from tinymlops.features.vectors.reading import read_rows
 from tinymlops.features.vectors.reranking import require_callable, reranked
 from tinymlops.features.vectors.standing import Standing, standing_of
 from tinymlops.kernels.nearest import nearest
@@ -157,7 +158,7 @@ def _found(context: Context, standing: Standing, asked: _Asked) -> _Read:
 
 def _from_rows(context: Context, standing: Standing, asked: _Asked) -> _Read:
     """Read all rows: always right, whatever an image says."""
-    rows = stored_rows(context, standing.spec.source, as_of=asked.sequence)
+    rows = read_rows(context, standing.spec, as_of=asked.sequence)
     dimension = standing.dimension(rows)
     waiting = standing.waiting(rows)
     kept, vectors = standing.with_vectors(rows, dimension)
@@ -174,7 +175,7 @@ def _from_image(context: Context, standing: Standing, asked: _Asked) -> _Read | 
         image = images.make_image(context, standing) or image
     if image is None or image.covered > asked.sequence:
         return None
-    late = stored_rows(context, standing.spec.source, after=image.covered, as_of=asked.sequence)
+    late = read_rows(context, standing.spec, after=image.covered, as_of=asked.sequence)
     dimension = image.arranged.vectors.shape[1]
     names = key_of_rows(context.definitions, standing.spec)
     kept, vectors = standing.with_vectors(late, dimension)
