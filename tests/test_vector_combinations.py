@@ -185,6 +185,29 @@ def test_a_function_whose_column_is_of_another_type_is_told_and_no_other_embeddi
         assert [one.embedding for one in ws.vectors.list()] == ["bad", "good"]
 
 
+def test_a_crash_while_an_image_is_removed_leaves_nothing_that_is_damaged(tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "MANY_ROWS", 0)
+
+    def dying(path, **_):
+        for file in sorted(path.iterdir())[:3] if path.exists() else ():
+            file.unlink()
+
+    with opened(tmp_path, shop()) as ws:
+        ws.push("docs", rows())
+        ws.vectors.follow()
+        ws.push("docs", rows(["a zeppelin of tea"], first=9))
+        for make in (ws.vectors.follow, lambda: ws.vectors.rebuild("bio", purge=True)):
+            with monkeypatch.context() as patched:
+                patched.setattr("tinymlops.stores.images.shutil.rmtree", dying)
+                make()
+            assert [one for one in check(environment_of(ws), lambda _: None) if one.level == "damaged"] == []
+            assert len(ws.vectors.search("bio", "tea")) == 5
+        ws.push("docs", rows(["more tea"], first=20))
+        ws.vectors.follow()
+        left = [path.name for path in (environment_of(ws).path / "images").glob("*/*/*")]
+        assert not [name for name in left if name.startswith(".")]
+
+
 def test_a_source_that_was_never_ingested_keeps_no_other_embedding_from_a_purge(tmp_path):
     project = shop()
 
