@@ -125,6 +125,130 @@ def test_a_provider_that_fails_loses_nothing_and_is_asked_again(tmp_path, provid
         assert len(ws.vectors.search("bio", "tea")) == 7
 
 
+def test_an_embedding_that_fails_keeps_no_other_from_its_vectors(tmp_path, provider):
+    project = tm.Project("shop")
+
+    @project.source(timestamp="at", id="n")
+    def docs() -> tm.Schema:
+        return {"n": int, "at": datetime, "text": str}
+
+    project.embedding("a_down", source=docs, text="text", model=provider.address(), dimension=4)
+    project.embedding("well", source=docs, text="text", model="tfidf", dimension=4)
+    provider.respond = lambda _texts: answer(b"{not json")
+    with opened(tmp_path, project) as ws:
+        ws.push("docs", [{name: row[name] for name in ("n", "at", "text")} for row in rows()])
+        with pytest.raises(tm.UnavailableError, match="something else than vectors"):
+            ws.vectors.follow()
+        assert len(ws.vectors.search("well", "tea")) == 4
+
+
+OF_VECTORS = {
+    "text": pl.Series(["a", "b"]),
+    "binary": pl.Series([b"ab", b"cd"]),
+    "a matrix": pl.Series([[[1.0, 2.0]], [[1.0, 2.0]]], dtype=pl.List(pl.Array(pl.Float32, 2))),
+    "a struct": pl.Series([{"a": 1}, {"a": 2}]),
+}
+OF_TEXTS = {"numbers": pl.Series([1, 2]), "lists": pl.Series([["tea"], ["wine"]]), "missing": None}
+
+
+@pytest.mark.parametrize(
+    ("made_of", "kind"), [("vector", one) for one in OF_VECTORS] + [("text", one) for one in OF_TEXTS]
+)
+def test_a_function_whose_column_is_of_another_type_is_told_and_no_other_embedding_fails(tmp_path, made_of, kind):
+    column = (OF_VECTORS | OF_TEXTS)[kind]
+    frame = pl.DataFrame({"n": [0, 1], "at": [at(0), at(1)], "good": ["red tea", "old wine"]})
+    project = tm.Project("shop")
+
+    @project.source(timestamp="at", id="n")
+    def docs() -> pl.DataFrame:
+        return frame if column is None else frame.with_columns(column.alias("made_of"))
+
+    model = {} if made_of == "vector" else {"model": "tfidf"}
+    project.embedding("bad", source=docs, **{made_of: "made_of"}, **model)
+    project.embedding("good", source=docs, text="good", model="tfidf", dimension=4)
+    said = "has no column 'made_of'" if column is None else "the column is .*, not lists|the column is .* and not text"
+    with opened(tmp_path, project) as ws:
+        ws.ingest()
+        if made_of == "text":
+            with pytest.raises(tm.DefinitionError, match=said):
+                ws.vectors.follow()
+        for ask in (
+            lambda: ws.vectors.search("bad", "tea" if made_of == "text" else [1.0, 0.0]),
+            lambda: ws.vectors.cluster("bad", 2),
+            lambda: ws.vectors.neighbours("bad", pl.DataFrame({"n": [1], "timestamp": [at(40)]})),
+        ):
+            with pytest.raises(tm.DefinitionError, match=said):
+                ask()
+        ws.vectors.follow("good")
+        ws.vectors.rebuild("good", purge=True)
+        assert len(ws.vectors.search("good", "tea")) == 2
+        assert [one.embedding for one in ws.vectors.list()] == ["bad", "good"]
+
+
+def test_a_crash_while_an_image_is_removed_leaves_nothing_that_is_damaged(tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "MANY_ROWS", 0)
+
+    def dying(path, **_):
+        for file in sorted(path.iterdir())[:3] if path.exists() else ():
+            file.unlink()
+
+    with opened(tmp_path, shop()) as ws:
+        ws.push("docs", rows())
+        ws.vectors.follow()
+        ws.push("docs", rows(["a zeppelin of tea"], first=9))
+        for make in (ws.vectors.follow, lambda: ws.vectors.rebuild("bio", purge=True)):
+            with monkeypatch.context() as patched:
+                patched.setattr("tinymlops.stores.images.shutil.rmtree", dying)
+                make()
+            assert [one for one in check(environment_of(ws), lambda _: None) if one.level == "damaged"] == []
+            assert len(ws.vectors.search("bio", "tea")) == 5
+        ws.push("docs", rows(["more tea"], first=20))
+        ws.vectors.follow()
+        left = [path.name for path in (environment_of(ws).path / "images").glob("*/*/*")]
+        assert not [name for name in left if name.startswith(".")]
+
+
+def test_a_source_that_was_never_ingested_keeps_no_other_embedding_from_a_purge(tmp_path):
+    project = shop()
+
+    @project.source(timestamp="at", id="n")
+    def later() -> pl.DataFrame:
+        return pl.DataFrame({"n": [1], "at": [at(0)], "text": ["tea"]})
+
+    project.embedding("of_later", source=later, text="text", model="tfidf", dimension=4)
+    with opened(tmp_path, project) as ws:
+        ws.push("docs", rows())
+        ws.vectors.follow("bio")
+        set_clock(ws, tm.ReplayClock(at(60)))
+        ws.push("docs", rows(["a zeppelin of tea"], first=9))
+        ws.vectors.rebuild("bio", anew=True)
+        ws.vectors.rebuild("bio", purge=True)
+        assert len(ws.vectors.search("bio", "tea", at=at(55))) == 4
+
+
+@pytest.mark.parametrize("dtype", [pl.Null, pl.Categorical, pl.Enum(["red tea", "old wine"])])
+def test_columns_without_a_value_or_with_categories_are_texts(tmp_path, dtype):
+    texts = [None, None] if dtype == pl.Null else ["red tea", "old wine"]
+    frame = pl.DataFrame({"n": [0, 1], "at": [at(0), at(1)]}).with_columns(
+        pl.Series("text", texts, dtype=dtype), pl.Series("v", [None, None])
+    )
+    project = tm.Project("shop")
+
+    @project.source(timestamp="at", id="n")
+    def docs() -> pl.DataFrame:
+        return frame
+
+    project.embedding("bio", source=docs, text="text", model="tfidf", dimension=4)
+    project.embedding("near", source=docs, vector="v")
+    with opened(tmp_path, project) as ws:
+        ws.ingest()
+        ws.vectors.follow()
+        for mode in ("vector", "text", "hybrid"):
+            assert bool(len(ws.vectors.search("bio", "tea", mode=mode))) == (dtype != pl.Null)
+        assert len(ws.vectors.search("near", [1.0, 0.0])) == 0
+        assert ws.vectors.failures("near").height == 0
+
+
 @pytest.mark.parametrize("many", [0, 10**9])
 def test_a_backup_and_a_moved_workspace_search_alike(tmp_path, monkeypatch, many):
     monkeypatch.setattr(images, "MANY_ROWS", many)

@@ -86,12 +86,15 @@ class Truth:
 
     def __init__(self, ws):
         self.ws, self.database = ws, database_of(ws)
-        self.rows = {(name, None): self.read(name, None) for name in ("clicks", "visits", "orders")}
+        self.rows = {}
         self.newest = self.database.sequence()
         self.vectors = {}
 
-    def read(self, source, as_of):
-        return stored_rows(context_of(self.ws), source, as_of=as_of).to_dicts()
+    def rows_at(self, source, as_of):
+        """Every version of every row; a rebuild has other rows than before it."""
+        if (source, as_of) not in self.rows:
+            self.rows[source, as_of] = stored_rows(context_of(self.ws), source, as_of=as_of).to_dicts()
+        return self.rows[source, as_of]
 
     def compare(self, *, embedding, query, mode, k, hours, share, where, image):
         source, facts = FACTS[embedding]
@@ -110,9 +113,7 @@ class Truth:
             "sequence": self.newest if as_of is None else as_of,
             "where": fulfils,
         }
-        if (source, as_of) not in self.rows:  # a rebuild has other rows than before it
-            self.rows[source, as_of] = self.read(source, as_of)
-        expected = self.expected(embedding, self.rows[source, as_of], query, mode, k, fit, about)
+        expected = self.expected(embedding, self.rows_at(source, as_of), query, mode, k, fit, about)
         assert found.to_polars().select("score", facts["key"]).rows() == expected
         assert found.fitted_at == (None if mode == "text" else fit.fitted_at)
         assert found.sequence == about["sequence"]
@@ -147,25 +148,19 @@ class Truth:
     def vector(self, embedding, fit, row, *, waits):
         """The numbers of a row's text; none for one that waits for the model of now."""
         state = self.database.get(EmbeddingState, embedding=embedding)
-        if waits and fit.model == state.model:
-            followed = {
-                one["text"]
-                for one in self.rows[FACTS[embedding][0], None]
-                if one["__sequence"] <= state.covered and not one["__deleted"]
-            }
-            # Texts are shared by embeddings, but not models: each is fitted on rows of its own.
-            if row["text"] not in followed and not self.is_shared(embedding, fit, row["text"]):
-                return None
+        if waits and fit.model == state.model and not self.is_followed(fit, row["text"]):
+            return None
         return None if row["text"] is None else self.made(fit, row["text"])
 
-    def is_shared(self, embedding, fit, text):
-        """Whether another embedding with the very same model has the text."""
-        others = [one for one in self.database.list(EmbeddingState) if one.model == fit.model]
-        return any(
-            row["text"] == text and row["__sequence"] <= one.covered and not row["__deleted"]
-            for one in others
-            for row in self.rows[FACTS[one.embedding][0], None]
-        )
+    def is_followed(self, fit, text):
+        """Whether an embedding with this model has come to a row with the text, also to one that was rebuilt since."""
+        for state in self.database.list(EmbeddingState, where={"model": fit.model}):
+            source = FACTS[state.embedding][0]
+            for rows in (self.rows_at(source, None), self.rows_at(source, state.covered)):
+                for row in rows:
+                    if row["text"] == text and row["__sequence"] <= state.covered and not row["__deleted"]:
+                        return True
+        return False
 
     def made(self, fit, text):
         if (fit.fitted, text) not in self.vectors:

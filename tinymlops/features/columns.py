@@ -44,7 +44,7 @@ from tinymlops.features.definitions.specs import (
     TrainingSetSpec,
     ViewSpec,
 )
-from tinymlops.features.embedded.column import require_vectors
+from tinymlops.features.embedded.column import require_texts, require_vectors
 from tinymlops.features.history.connected import columns_of
 from tinymlops.features.history.embedding_columns import dimension_of_column
 from tinymlops.features.history.in_place import columns_in_place
@@ -289,12 +289,9 @@ class _Known:
         where = f"source {embedding.source!r}"
         _require(frame, [*key, made_of], where, embedding.name)
         dtype = frame.schema[made_of]
-        if embedding.text is not None and dtype != pl.String:
-            raise DefinitionError(
-                f"text={made_of!r} of embedding {embedding.name!r}: the column is {dtype} and not text",
-                hint="name a column of text, or vector= for a column of vectors",
-            )
-        if embedding.vector is not None:
+        if embedding.text is not None:
+            require_texts(embedding, dtype)
+        else:
             require_vectors(embedding, dtype)
 
     def _check_spine_key(

@@ -35,10 +35,12 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-__all__ = ["damage", "is_unchanged", "listed", "load", "store"]
+__all__ = ["damage", "is_unchanged", "listed", "load", "remove_all", "store"]
 
 _MANIFEST = "manifest"
 _CHECK = 4
+_GONE = "."
+"""How the names of images begin that are being removed."""
 
 
 def store(directory: Path, name: str, tables: Mapping[str, pl.DataFrame], tmp: Path) -> None:
@@ -104,7 +106,15 @@ def is_unchanged(directory: Path, name: str) -> bool:
 
 def listed(root: Path) -> Iterator[Path]:
     """Yield the directory of every image below `images`."""
-    yield from sorted(root.glob("*/*/*"))
+    yield from sorted(path for path in root.glob("*/*/*") if not path.name.startswith(_GONE))
+
+
+def remove_all(directory: Path) -> None:
+    """Remove every image of a directory, and the directory."""
+    with suppress(OSError):
+        for path in tuple(directory.iterdir()):
+            _remove(path)
+        directory.rmdir()
 
 
 def damage(path: Path) -> Path | None:
@@ -131,8 +141,13 @@ def _hashes(path: Path) -> dict[str, str]:
 
 
 def _remove(path: Path) -> None:
-    """Remove an image, or anything else in its place."""
+    """Remove an image, or anything else in its place; what a crash leaves of one is no image any more."""
     if path.is_dir() and not path.is_symlink():
+        if not path.name.startswith(_GONE):
+            gone = path.with_name(f"{_GONE}{path.name}")
+            shutil.rmtree(gone, ignore_errors=True)
+            with suppress(OSError):
+                path = path.rename(gone)
         shutil.rmtree(path, ignore_errors=True)
     else:
         with suppress(OSError):

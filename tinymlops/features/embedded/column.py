@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tinymlops.features.definitions.specs import EmbeddingSpec
 
-__all__ = ["Matrix", "dimension_of", "matrix_of", "query_vector", "require_vectors"]
+__all__ = ["Matrix", "dimension_of", "matrix_of", "query_vector", "require_texts", "require_vectors"]
 
 Array = np.ndarray[Any, Any]
 
@@ -29,6 +29,19 @@ class Matrix(NamedTuple):
     """int64[n]: the vector of each row, -1 for none."""
     refused: Mapping[int, str]
     """Row to why its value is not a vector; a null is none and no failure."""
+
+
+def require_texts(embedding: EmbeddingSpec, dtype: pl.DataType) -> None:
+    """Refuse a column whose type is not one of texts; one without any value may become one.
+
+    Raises:
+        DefinitionError: If it is another type.
+    """
+    if dtype not in (pl.String, pl.Null) and not isinstance(dtype, pl.Categorical | pl.Enum):
+        raise DefinitionError(
+            f"text={embedding.text!r} of embedding {embedding.name!r}: the column is {dtype} and not text",
+            hint="name a column of text, or vector= for a column of vectors",
+        )
 
 
 def require_vectors(embedding: EmbeddingSpec, dtype: pl.DataType) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 from tinymlops.features.definitions.specs import EmbeddingSpec
@@ -16,6 +15,7 @@ from tinymlops.features.vectors.image import (
     make_image,
 )
 from tinymlops.registry.vector_indexes import drop_indexes, named_generations
+from tinymlops.stores import images
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
@@ -58,7 +58,7 @@ def remove_derived(context: Context, spec: EmbeddingSpec) -> None:
     remove_generations(context, spec)
     context.environment.remembered.clear()  # a mapped file keeps its bytes
     for directory in (directory_of(context, spec), directory_of_words(context, spec)):
-        shutil.rmtree(directory, ignore_errors=True)
+        images.remove_all(directory)
 
 
 def _kept(context: Context, standing: Standing) -> Image | None:

@@ -9,6 +9,7 @@ import polars as pl
 from tinymlops.features.definitions.declaring_embeddings import key_of_rows
 from tinymlops.features.embedded.column import dimension_of, matrix_of
 from tinymlops.features.history.stored import stored_rows
+from tinymlops.features.vectors.rows import read_rows
 from tinymlops.registry.vectors import failures_of
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def failures(context: Context, spec: EmbeddingSpec) -> pl.DataFrame:
     """Return key columns, `__sequence` and `reason` of the rows without a vector, in the order of their sequence."""
     names = key_of_rows(context.definitions, spec)
     if spec.vector is not None:
-        rows = stored_rows(context, spec.source, [*names, spec.vector])
+        rows = read_rows(context, spec, [*names, spec.vector])
         rows = rows.filter(~pl.col("__deleted"))
         refused = matrix_of(rows[spec.vector], dimension_of(spec, rows)).refused
         found = {int(rows["__sequence"][row]): reason for row, reason in refused.items()}

@@ -19,12 +19,12 @@ from tinymlops.errors import DefinitionError
 from tinymlops.features.embedded.models import TFIDF, new_model, open_model
 from tinymlops.features.embedded.texts import KnownTexts
 from tinymlops.features.history.embedding_columns import reads_of
-from tinymlops.features.history.stored import stored_rows
 from tinymlops.features.vectors.alone import alone
 from tinymlops.features.vectors.arranged import VECTOR, arrange, known_at
 from tinymlops.features.vectors.derived import arrange_anew
 from tinymlops.features.vectors.fits import fit_of
 from tinymlops.features.vectors.merging import merge_small_files
+from tinymlops.features.vectors.rows import read_rows
 from tinymlops.features.vectors.standing import standing_of
 from tinymlops.progress import progress
 from tinymlops.records import EmbeddingState, VectorFailure, VectorFile
@@ -89,7 +89,7 @@ def _followed(context: Context, spec: EmbeddingSpec, *, anew: bool, index_anew: 
         if begun is None:
             return Followed(embedding=spec.name, embedded=0, failed=0, covered=0)
         state = begun
-    rows = stored_rows(context, spec.source, [spec.text], after=state.covered, as_of=sequence)
+    rows = read_rows(context, spec, [spec.text], after=state.covered, as_of=sequence)
     made = embed_by(context, spec, state, rows)
     if made:
         merge_small_files(context, state.model)
@@ -136,7 +136,7 @@ def _begun(context: Context, spec: EmbeddingSpec, sequence: int) -> EmbeddingSta
 def _texts_known(context: Context, spec: EmbeddingSpec, t: int, sequence: int) -> list[str]:
     """Return the texts of what is known at a time."""
     assert spec.text is not None, "it has a text"
-    rows = stored_rows(context, spec.source, as_of=sequence)
+    rows = read_rows(context, spec, as_of=sequence)
     arranged = arrange(
         context.definitions, spec, rows.with_columns(pl.lit(-1, pl.Int64).alias(VECTOR)), np.empty((0, 1), np.float32)
     )

@@ -22,6 +22,7 @@ from tinymlops.features.history.generations import place_of
 from tinymlops.features.history.reading_notes import rows_of
 from tinymlops.features.history.stored import segments_of, state_of, stored_rows
 from tinymlops.features.vectors.arranged import Arranged, Spans, arrange
+from tinymlops.features.vectors.rows import read_rows
 from tinymlops.registry.pushes import extent_of_pushed
 from tinymlops.registry.vectors import failures_of
 from tinymlops.stores import images
@@ -116,7 +117,7 @@ def make_image(context: Context, standing: Standing) -> Image | None:
     if _is_superseded(context, standing):
         return None
     name = _name(context, standing, standing.covered)
-    rows = stored_rows(context, standing.spec.source, as_of=standing.covered)
+    rows = read_rows(context, standing.spec, as_of=standing.covered)
     dimension = standing.dimension(rows)
     if dimension is None:
         return None

@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 
 from tinymlops.features.definitions.declaring_embeddings import key_of_rows
-from tinymlops.features.history.stored import stored_rows
 from tinymlops.features.vectors.arranged import arrange, known_at
 from tinymlops.features.vectors.fits import standing_at
+from tinymlops.features.vectors.rows import read_rows
 from tinymlops.registry.vectors import failures_of
 from tinymlops.times import from_micros
 
@@ -50,7 +50,7 @@ def known_rows(context: Context, spec: EmbeddingSpec, *, at: int | None, as_of: 
     """
     standing, t = standing_at(context, spec, at=at, as_of=as_of), context.now() if at is None else at
     sequence = context.environment.database.sequence() if as_of is None else as_of
-    rows = stored_rows(context, spec.source, as_of=sequence)
+    rows = read_rows(context, spec, as_of=sequence)
     dimension = standing.dimension(rows)
     waiting = standing.waiting(rows)
     arranged = arrange(context.definitions, spec, *standing.with_vectors(rows, dimension))

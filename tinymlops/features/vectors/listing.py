@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tinymlops.errors import NotFoundError
+from tinymlops.errors import DefinitionError, NotFoundError
 from tinymlops.features.definitions.declaring_embeddings import key_of_rows
 from tinymlops.features.definitions.specs import EmbeddingSpec
-from tinymlops.features.history.stored import stored_rows
+from tinymlops.features.vectors.rows import read_rows
 from tinymlops.features.vectors.standing import standing_of
 from tinymlops.registry.vectors import failures_of
 
@@ -54,8 +54,8 @@ def _status(context: Context, spec: EmbeddingSpec) -> EmbeddingStatus:
     waiting, dimension = 0, spec.dimension if standing.state is None else standing.state.dimension
     if spec.text is not None:
         try:
-            waiting = standing.waiting(stored_rows(context, spec.source, [spec.text], after=standing.covered))
-        except NotFoundError:  # nothing was ingested yet
+            waiting = standing.waiting(read_rows(context, spec, [spec.text], after=standing.covered))
+        except (NotFoundError, DefinitionError):  # nothing was ingested yet, or it has no texts: a search says so
             waiting = 0
     return EmbeddingStatus(
         embedding=spec.name,

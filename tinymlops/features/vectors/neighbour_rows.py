@@ -13,11 +13,11 @@ from tinymlops.features.embedded.made import made_vectors
 from tinymlops.features.embedded.models import TFIDF
 from tinymlops.features.embedded.texts import KnownTexts
 from tinymlops.features.history.embedding_columns import matrix_of_texts, model_of, reads_of
-from tinymlops.features.history.stored import stored_rows
 from tinymlops.features.vectors.arranged import arrange
 from tinymlops.features.vectors.compared import FEW, SCORE, Queries, compared, given, own_of
 from tinymlops.features.vectors.parts import part_of
 from tinymlops.features.vectors.reading import are_stored, read
+from tinymlops.features.vectors.rows import read_rows
 from tinymlops.features.vectors.standing import Standing, standing_of
 from tinymlops.registry.vectors import state_of_embedding
 
@@ -80,7 +80,7 @@ class _Asked:
 
     def from_rows(self) -> NeighbourRows:
         """Compare with all rows."""
-        rows = stored_rows(self._context, self._spec.source, as_of=self._sequence)
+        rows = read_rows(self._context, self._spec, as_of=self._sequence)
         dimension = self._standing.dimension(rows) if self._model is None else self._model.dimension
         kept, vectors = self._standing.with_vectors(rows, dimension)
         part = part_of(arrange(self._context.definitions, self._spec, kept, vectors))

@@ -12,11 +12,11 @@ from tinymlops.features.definitions.declaring_embeddings import key_of_rows
 from tinymlops.features.definitions.neighbours import MOST_NEIGHBOURS
 from tinymlops.features.definitions.specs import EntitySpec
 from tinymlops.features.history.historical import spine_times
-from tinymlops.features.history.stored import stored_rows
 from tinymlops.features.vectors.arranged import arrange
 from tinymlops.features.vectors.compared import SCORE, compared, given, own_of
 from tinymlops.features.vectors.fits import standings_at
 from tinymlops.features.vectors.parts import part_of
+from tinymlops.features.vectors.rows import read_rows
 from tinymlops.frames import to_polars
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def find_neighbours(
     time = spine_times(rows, timestamp, tz=tz)
     names, columns = key_of_rows(context.definitions, spec), _key_of_spine(context, spec)
     _require_columns(rows, columns, of, timestamp)
-    stored = stored_rows(context, spec.source, as_of=as_of)
+    stored = read_rows(context, spec, as_of=as_of)
     found = []
     for standing, part in standings_at(context, spec, time, as_of=as_of):
         some = _Spine(rows[part], time[part], names, columns, of, timestamp)

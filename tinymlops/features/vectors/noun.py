@@ -250,14 +250,24 @@ class Vectors:
         Raises:
             NotFoundError: If there is no such embedding, or its source was never ingested.
             ConflictError: If another process makes vectors.
-            TinyMLOpsError: If a model does not work; what was made before is stored. A text that fails is no error: `failures`.
+            TinyMLOpsError: If a model does not work; what was made before is stored, and the other embeddings go on. A text
+                that fails is no error: `failures`.
         """
+        from tinymlops.errors import TinyMLOpsError
         from tinymlops.features.definitions.specs import EmbeddingSpec
         from tinymlops.features.vectors.following import follow
 
         context = self._context()
         chosen = [_spec(context, one) for one in embeddings] or [*context.definitions.of(EmbeddingSpec).values()]
-        return [follow(context, spec) for spec in chosen]
+        done, errors = [], list[TinyMLOpsError]()
+        for spec in chosen:
+            try:
+                done.append(follow(context, spec))
+            except TinyMLOpsError as error:  # such as a provider that is down: no other embedding waits for it
+                errors.append(error)
+        if errors:
+            raise errors[0]
+        return done
 
     def rebuild(self, embedding: Embedding | str, *, purge: bool = False, anew: bool = False) -> Followed:
         """Look at every row again; failures are tried again, and no text that has a vector is embedded again.

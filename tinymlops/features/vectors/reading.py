@@ -16,10 +16,11 @@ from tinymlops.features.definitions.specs import SourceSpec
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.history.payloads import read_pushed
 from tinymlops.features.history.sources import SYSTEM
-from tinymlops.features.history.stored import known_columns, state_of, stored_rows
+from tinymlops.features.history.stored import known_columns, state_of
 from tinymlops.features.vectors import image as images
 from tinymlops.features.vectors.arranged import VECTOR, arrange
 from tinymlops.features.vectors.parts import part_of
+from tinymlops.features.vectors.rows import read_rows
 from tinymlops.keys import encode
 from tinymlops.registry.pushes import pushed_at
 
@@ -75,7 +76,7 @@ def read(context: Context, standing: Standing, sequence: int) -> Reading | None:
 
 
 def _made(context: Context, standing: Standing, image: Image, sequence: int) -> Reading | None:
-    late = stored_rows(context, standing.spec.source, after=image.covered, as_of=sequence)
+    late = read_rows(context, standing.spec, after=image.covered, as_of=sequence)
     kept, vectors = standing.with_vectors(late, image.arranged.vectors.shape[1])
     if kept.drop(VECTOR).schema != image.arranged.rows.schema:
         return None

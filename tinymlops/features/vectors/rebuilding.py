@@ -10,12 +10,13 @@ import numpy as np
 import polars as pl
 
 from tinymlops.embedders import text_key
+from tinymlops.errors import DefinitionError, NotFoundError
 from tinymlops.features.definitions.specs import EmbeddingSpec
-from tinymlops.features.history.stored import stored_rows
 from tinymlops.features.vectors.alone import alone
 from tinymlops.features.vectors.derived import remove_derived
 from tinymlops.features.vectors.fits import fits_in_force
 from tinymlops.features.vectors.following import Followed, embed_by, follow
+from tinymlops.features.vectors.rows import read_rows
 from tinymlops.features.vectors.standing import standing_of
 from tinymlops.records import VectorFile
 from tinymlops.registry.vectors import (
@@ -68,7 +69,7 @@ def _embed_by_earlier(context: Context, spec: EmbeddingSpec) -> None:
     """Make the vectors that searches of the past need by earlier fits, of rows that came after these were replaced."""
     fits = fits_in_force(context, standing_of(context, spec))
     for fit, following in pairwise(fits):
-        rows = stored_rows(context, spec.source, [spec.text or ""])
+        rows = read_rows(context, spec)
         then = (pl.col("__event") < to_micros(following.fitted_at)) | (pl.col("__sequence") <= following.sequence)
         embed_by(context, spec, fit, rows.filter(then))
 
@@ -121,7 +122,10 @@ def _rewrite(
     needed, stored = set[bytes](), dict[str, set[int]]()
     for spec in embeddings:
         assert spec.text is not None, "asked of texts"
-        rows = stored_rows(context, spec.source, [spec.text])
+        try:
+            rows = read_rows(context, spec, [spec.text])
+        except (DefinitionError, NotFoundError):  # it has no texts, as its own rebuild says
+            continue
         needed |= set(map(text_key, rows[spec.text].drop_nulls().unique().to_list()))
         stored[spec.name] = set(rows["__sequence"].to_list())
     with context.scope.publishing():

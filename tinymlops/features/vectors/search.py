@@ -19,7 +19,6 @@ from tinymlops.features.definitions.declaring_embeddings import key_of_rows
 from tinymlops.features.definitions.expressions import columns_of
 from tinymlops.features.definitions.specs import SourceSpec
 from tinymlops.features.embedded.column import query_vector
-from tinymlops.features.history.stored import stored_rows
 from tinymlops.features.vectors.answer import Nearest, SearchMode
 from tinymlops.features.vectors.arranged import arrange
 from tinymlops.features.vectors.by_words import find_by_words, postings_of, query_words
@@ -31,6 +30,7 @@ from tinymlops.features.vectors.parts import part_of
 from tinymlops.features.vectors.query import embedded
 from tinymlops.features.vectors.reading import are_stored, read
 from tinymlops.features.vectors.reranking import require_callable, reranked
+from tinymlops.features.vectors.rows import read_rows
 from tinymlops.features.vectors.standing import Standing, standing_of
 from tinymlops.kernels.nearest import nearest
 from tinymlops.registry.vectors import failures_of
@@ -156,7 +156,7 @@ def _found(context: Context, standing: Standing, asked: _Asked) -> _Read:
 
 def _from_rows(context: Context, standing: Standing, asked: _Asked) -> _Read:
     """Read all rows: always right, whatever an image says."""
-    rows = stored_rows(context, standing.spec.source, as_of=asked.sequence)
+    rows = read_rows(context, standing.spec, as_of=asked.sequence)
     dimension = standing.dimension(rows)
     waiting = standing.waiting(rows)
     kept, vectors = standing.with_vectors(rows, dimension)
