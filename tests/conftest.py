@@ -35,6 +35,7 @@ SLOWEST = (
         "pages_browser",
         "pages_sql",
         "pages_runs_browser",
+        "share",
         "job_faults",
         "in_place",
         "indexed_ingest",

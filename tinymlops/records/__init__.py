@@ -44,7 +44,7 @@ from tinymlops.records.statistics import ColumnStatistics
 from tinymlops.records.streams import RefusedLine, StreamPosition
 from tinymlops.records.tokens import Token, TokenUse
 from tinymlops.records.training_sets import TrainingSetBuild
-from tinymlops.records.vectors import EmbeddingState, FittedModel, VectorFailure, VectorFile, VectorIndex
+from tinymlops.records.vectors import EmbeddingFit, EmbeddingState, FittedModel, VectorFailure, VectorFile, VectorIndex
 
 __all__ = [
     "TABLES",
@@ -61,6 +61,7 @@ __all__ = [
     "DatasetPart",
     "Definition",
     "DeletedRun",
+    "EmbeddingFit",
     "EmbeddingState",
     "Evaluation",
     "Experiment",
@@ -188,6 +189,7 @@ TABLES: tuple[type[Record], ...] = (
     FittedModel,
     VectorIndex,
     KeptMonitorReport,
+    EmbeddingFit,
     SavedQuery,
 )
 """Every record, in the order in which the migrations create their tables."""

@@ -20,6 +20,7 @@ from tinymlops.stores.live_runs import LiveRuns
 from tinymlops.stores.lmdb_store import LmdbStore
 from tinymlops.stores.locks import FileLock
 from tinymlops.stores.publish import fsync_directory, remove_stale, unwritable
+from tinymlops.stores.remembered import Remembered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +48,7 @@ class Environment:
         tmp: Unfinished files.
         online: Derived feature values.
         live: The runs that this process keeps going.
+        remembered: What this process made of the files and keeps for the next call.
         write_lock: Serialises commits. Taken after `gc_lock`, never before.
         gc_lock: Held shared from before a publish until after its commit.
         materialize_lock: Held while views are brought up to date, before any other.
@@ -67,6 +69,7 @@ class Environment:
         self.blobs = Blobs(path / "blobs", self.tmp)
         self.live = LiveRuns(path / "live")
         self.jobs = JobFiles(path / "jobs")
+        self.remembered = Remembered()
         self.online: OnlineStore
         self.following = threading.RLock()
         self.users = 0
@@ -113,6 +116,7 @@ class Environment:
             self._close()
 
     def _close(self) -> None:
+        self.remembered.clear()
         self.live.close()
         try:
             self.online.close()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from tinymlops.errors import ConflictError
 from tinymlops.stores._alerts_schema import TAKEN
 from tinymlops.stores._connections_schema import add_connections
+from tinymlops.stores._embedding_fits_schema import add_embedding_fits
 from tinymlops.stores._fitted_models_schema import add_fitted_models
 from tinymlops.stores._job_upstreams_schema import add_job_upstreams
 from tinymlops.stores._jobs_schema import add_jobs
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 23
+SCHEMA_VERSION = 24
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -148,7 +149,8 @@ def _steps() -> Migrations:
     steps(name="m020_fitted_models")(add_fitted_models)
     steps(name="m021_vector_indexes")(add_vector_indexes)
     steps(name="m022_monitor_reports")(add_monitor_reports)
-    steps(name="m023_saved_queries")(add_saved_queries)
+    steps(name="m023_embedding_fits")(add_embedding_fits)
+    steps(name="m024_saved_queries")(add_saved_queries)
 
     return steps
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from markupsafe import Markup, escape
 
-from tinymlops.server.pages.words import number
+from tinymlops.display.words import number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
