@@ -1,4 +1,4 @@
-"""Step 23 of the schema: queries that were saved by name."""
+"""Step 24 of the schema: queries that were saved by name."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 23
+SCHEMA_VERSION = 24
 
 
 def migrate(connection: sqlite3.Connection) -> None:
