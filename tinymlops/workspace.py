@@ -108,5 +108,6 @@ class Workspace(
         sinks: Tables in databases of others that rows are written to: `list`, `run`.
         models: Registered models: `versions`, `aliases`, `rollback`, `manifest`, ...
         audit: Who changed what, when: `list`, `head`, `verify`.
+        queries: SELECTs that were saved by name: `list`, `get`, `save`, `delete`.
         vectors: Rows by the vectors of their texts: `search`, `follow`, ...
     """

@@ -198,7 +198,7 @@ def require_servable(models: Models, run: Any, logged_name: str, trusted: Collec
         )
     needed = {}
     for spec in map(spec_of, [*manifest.definitions, *manifest.variants]):
-        if isinstance(spec, OnDemandSpec):
+        if isinstance(spec, OnDemandSpec) and spec.code is not None:
             needed[f"on-demand view {spec.name!r}"] = spec.code
         elif isinstance(spec, SourceSpec) and spec.inputs and spec.code is not None:
             needed[f"transformation {spec.name!r}"] = spec.code

@@ -276,7 +276,7 @@ def _read_more(
             )
         table.columns.update(part.columns)
         table.details.update(part.details)
-    table = in_order(context, keys.frame(), time, plan.requests, table)
+    table = in_order(context, keys.frame(), time, plan.requests, table, spine_source=plan.spine_source, as_of=sequence)
     return OnlineFeatures(keys, now, sequence, tuple(table.columns), table, rebuilt, details=details)
 
 

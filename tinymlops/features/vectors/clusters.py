@@ -15,7 +15,6 @@ from tinymlops.features.vectors.known import known_rows
 from tinymlops.features.vectors.scatter import Scatter, scatter_svg, scatter_text
 from tinymlops.notebook import in_notebook
 from tinymlops.tables import html_table, text_table
-from tinymlops.times import from_micros
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
@@ -104,14 +103,14 @@ class Clusters(Answer):
 _HEAD = ("cluster", "rows", "share", "distance", "what it is", "nearest to its middle")
 
 
-def cluster(context: Context, spec: EmbeddingSpec, *, k: int, at: int, as_of: int | None, seed: int) -> Clusters:
+def cluster(context: Context, spec: EmbeddingSpec, *, k: int, at: int | None, as_of: int | None, seed: int) -> Clusters:
     """Put rows into groups by k-means.
 
     Args:
         context: The workspace's state.
         spec: The embedding.
         k: How many groups at most.
-        at: `t`, microseconds UTC.
+        at: `t`, microseconds UTC; None for now.
         as_of: `Q`, which the workspace has reached; None for all rows.
         seed: Where the search for groups begins.
 
@@ -143,11 +142,7 @@ def cluster(context: Context, spec: EmbeddingSpec, *, k: int, at: int, as_of: in
             pl.Series("x", places[:, 0], dtype=pl.Float64),
             pl.Series("y", places[:, 1], dtype=pl.Float64),
         ),
-        timestamp=from_micros(at),
-        sequence=known.sequence,
-        covered=known.covered,
-        waiting=known.waiting,
-        failed=known.failed,
+        **known.rests_on,
     )
 
 
