@@ -330,7 +330,7 @@ def test_what_a_search_has_read_is_kept_until_something_changes(ws, monkeypatch)
     with_image(ws, monkeypatch)
     assert keys(ws.vectors.search("near", [1, 0])) == [0, 1, 2, 3, 4]
     with monkeypatch.context() as patched:
-        patched.setattr(reading, "stored_rows", None)  # as no row is read anew
+        patched.setattr(reading, "read_rows", None)  # as no row is read anew
         ws.push("others", [{"n": 1, "at": at(1)}])
         assert keys(ws.vectors.search("near", [1, 0])) == [0, 1, 2, 3, 4]
     ws.push("reviews", [review(n, v=[0.0, 1.0]) for n in (7, 8)])
