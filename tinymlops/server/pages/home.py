@@ -10,6 +10,7 @@ from tinymlops.features.context import Context
 from tinymlops.features.definitions.specs import LabelSpec, SourceSpec, TrainingSetSpec
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.law.freshness import Freshness, freshness_of
+from tinymlops.monitoring.keeping import kept_coming
 from tinymlops.records import LoggedModel, ModelAlias, ModelVersion, SourceState, TrainingSetBuild
 from tinymlops.registry.models import CHAMPION
 from tinymlops.registry.runs.recent import runs_going_on
@@ -32,6 +33,21 @@ class _Champion(NamedTuple):
     alias: ModelAlias
     known_until: datetime | None
     """Outcomes of predictions up to this time have had the time to come; None where the label has no horizon."""
+
+
+class _Coming(NamedTuple):
+    """The outcomes that a champion waits for, as its last kept report counted them."""
+
+    model: str
+    version: int
+    at: datetime | None
+    """Of the report; None without one that counted them."""
+    waiting: int
+    due: int
+    """Could be known by now, and had not come when the report was made."""
+    today: int
+    later: int
+    last_at: datetime | None
 
 
 class _Source(NamedTuple):
@@ -65,6 +81,7 @@ def home_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             looked_at=told(context, jobs, models=len(champions), may_read=may_read),
             runs=[one for one in runs if one.status == "running"],
             champions=champions,
+            coming=[_coming(context, one.alias) for one in champions] if may_read else [],
             jobs=due[:_JOBS],
             has_jobs=bool(jobs),
             may_read=may_read,
@@ -96,6 +113,20 @@ def _known_until(context: Context, alias: ModelAlias) -> datetime | None:
     if label is None:
         return None
     return context.clock() - timedelta(microseconds=label.horizon + label.gap)
+
+
+def _coming(context: Context, alias: ModelAlias) -> _Coming:
+    """Return how many outcomes a champion waits for, read from its last kept report: predictions are not counted here."""
+    kept = kept_coming(context.environment.database, alias.name, alias.version)
+    if kept is None or kept.coming is None:
+        return _Coming(alias.name, alias.version, None, 0, 0, 0, 0, None)
+    today = f"{context.clock():%Y-%m-%d}"
+    days = kept.coming.days
+    due = kept.coming.overdue + sum(count for day, count in days.items() if day < today)
+    later = sum(count for day, count in days.items() if day > today)
+    return _Coming(
+        alias.name, alias.version, kept.at, kept.waiting, due, days.get(today, 0), later, kept.coming.last_at
+    )
 
 
 def _sources(context: Context) -> list[_Source]:
