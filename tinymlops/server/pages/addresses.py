@@ -10,7 +10,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-__all__ = ["KINDS", "PATHS", "SLUGS", "definition_path", "feature_path", "job_path", "job_run_path", "lineage_path"]
+__all__ = [
+    "KINDS",
+    "PATHS",
+    "SLUGS",
+    "definition_path",
+    "feature_path",
+    "job_path",
+    "job_run_path",
+    "lineage_path",
+    "model_path",
+    "own_path",
+]
 
 SLUGS = {
     "source": "source",
@@ -60,6 +71,38 @@ def lineage_path(kind: str, name: str) -> str:
     return f"/lineage/{SLUGS.get(kind, kind)}/{segment(segment(name) if kind == 'file' else name)}"
 
 
+def model_path(reference: str) -> str:
+    """Return the path of the page of a model's version, or of a model.
+
+    Example:
+        >>> model_path("delay:3"), model_path("delay")
+        ('/models/delay/3', '/models/delay')
+    """
+    name, colon, version = reference.partition(":")
+    return f"/models/{segment(name)}" + (f"/{segment(version)}" if colon else "")
+
+
+def own_path(kind: str, name: str, *, reads: bool) -> str:
+    """Return the path of the page of a thing that lineage names: its own, or that of its lineage where it has none.
+
+    Args:
+        kind: Of a definition, or `build`, `run`, `model`, `reader` or `file`.
+        name: Its name or id.
+        reads: Whether who looks may read values: who may not sees no run.
+
+    Example:
+        >>> own_path("run", "9f", reads=True), own_path("run", "9f", reads=False)
+        ('/runs/9f', '/lineage/run/9f')
+    """
+    if kind in SLUGS:
+        return definition_path(kind, name)
+    if kind == "model":
+        return model_path(name)
+    if kind == "build":
+        return f"/training-sets/{segment(name)}"
+    return f"/runs/{segment(name)}" if kind == "run" and reads else lineage_path(kind, name)
+
+
 def job_path(job: str) -> str:
     """Return the path of a job's page."""
     return f"/jobs/{segment(job)}"
@@ -80,6 +123,7 @@ PATHS: dict[str, Callable[..., str]] = {
     "definition_path": definition_path,
     "feature_path": feature_path,
     "lineage_path": lineage_path,
+    "model_path": model_path,
     "job_path": job_path,
     "job_run_path": job_run_path,
 }

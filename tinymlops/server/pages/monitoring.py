@@ -9,9 +9,11 @@ from markupsafe import Markup
 
 from tinymlops.monitoring.drift import Drift
 from tinymlops.monitoring.keeping import KeptReport, kept_reports
-from tinymlops.records import ModelVersion
+from tinymlops.records import LoggedModel, ModelVersion
+from tinymlops.server.pages.features import feature_links
 from tinymlops.server.pages.rendering import page
 from tinymlops.server.pages.routing import AnyRequest, shows
+from tinymlops.server.pages.state import context_of
 from tinymlops.server.route_class import READ
 from tinymlops.workspace import Workspace
 
@@ -54,9 +56,14 @@ def monitoring_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             others=[one.version for one in reversed(ws.models.versions(record.name)) if one.version != record.version],
             kept=kept,
             report=report,
+            paths=_paths(record),
             metrics=[] if report is None else _metrics(kept),
             rows=[_Row(one, histogram_svg(one) if i < _HISTOGRAMS else None) for i, one in enumerate(columns)],
         )
+
+    def _paths(version: ModelVersion) -> dict[str, str]:
+        logged = database.get(LoggedModel, run=version.run, name=version.logged_name)
+        return feature_links(context_of(ws), logged.signature.features) if logged else {}
 
     def _last(version: ModelVersion) -> KeptReport | None:
         return next(iter(kept_reports(database, version.name, version.version, days=1)), None)

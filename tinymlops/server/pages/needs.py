@@ -14,7 +14,7 @@ from tinymlops.features.law.status import views_behind
 from tinymlops.features.standing import starved_models
 from tinymlops.registry.checks import list_quarantines, newest_results
 from tinymlops.registry.runs.recent import runs_ended_badly
-from tinymlops.server.pages.addresses import definition_path, job_path, job_run_path, lineage_path
+from tinymlops.server.pages.addresses import definition_path, job_path, job_run_path, model_path, own_path
 from tinymlops.server.pages.words import count_text
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _of_models(ws: Workspace, context: Context) -> Iterator[Need]:
     for model, why in starved_models(context, ws.models).items():
         name, _, alias = model.partition("@")
         version = next((one.version for one in ws.models.aliases(name) if one.alias == alias), None)
-        path = lineage_path("model", f"{name}:{version}" if version is not None else model)
+        path = model_path(f"{name}:{version}" if version is not None else name)
         yield Need("warn", model, "model", why, None, path)
 
 
@@ -114,7 +114,7 @@ def _of_runs(context: Context, runs: list[Run], *, may_read: bool) -> Iterator[N
     lost = [one for one in runs if one.status == "lost"]
     for run in [*lost, *runs_ended_badly(context.scope, since, limit=_MOST)]:
         why = (run.error if may_read else None) or ("its process ended before it did" if run.status == "lost" else "")
-        path = lineage_path("run", run.id)
+        path = own_path("run", run.id, reads=may_read)
         yield Need(run.status, run.name, "run", why, run.ended_at or run.started_at, path)
 
 

@@ -40,8 +40,6 @@ class _Feature(NamedTuple):
     value: Any
     source: str
     """`view:feature`, or `request`."""
-    path: str
-    """Of its page; empty where it has none."""
     behind: BehindFeature | None
     place: int
     """Of its view among those whose rows are shown."""
@@ -109,7 +107,7 @@ def prediction_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             raise NotFoundError(f"there is no prediction {prediction[:80]!r}", hint="it is stored half a second later")
         version = database.get(ModelVersion, name=record.model, version=record.version)
         signature = _signature(version)
-        context = context_of(ws)
+        context, fields = context_of(ws), signature.features if signature else []
         traced, problem = _traced(ws, context, record, rows or [])
         return page(
             request,
@@ -118,7 +116,9 @@ def prediction_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             prediction=record,
             version=version,
             outcome=database.get(Outcome, prediction_id=record.id),
-            features=_served(context, record, signature.features if signature else [], traced),
+            features=_served(record, fields, traced),
+            paths=feature_links(context, fields),
+            in_force=context.definitions.versions,
             views=traced.views if traced else [],
             problem=problem,
         )
@@ -140,9 +140,9 @@ def _traced(ws: Workspace, context: Context, record: Prediction, whole: list[str
         return None, error.message
 
 
-def _served(context: Context, record: Prediction, fields: list[FeatureField], traced: MadeOf | None) -> list[_Feature]:
+def _served(record: Prediction, fields: list[FeatureField], traced: MadeOf | None) -> list[_Feature]:
     """Return the features as served, each with what it was made from."""
-    sources, paths = {one.name: one.source for one in fields}, feature_links(context, fields)
+    sources = {one.name: one.source for one in fields}
     behind = {
         one.column: (one, place)
         for place, view in enumerate(traced.views if traced else [], 1)
@@ -153,7 +153,7 @@ def _served(context: Context, record: Prediction, fields: list[FeatureField], tr
     for name, value in record.features.items():
         rows, place = behind.get(name) or behind.get(name.rpartition("_")[0]) or (None, 0)
         reads = computed.get(sources.get(name, "").partition(":")[0])
-        found.append(_Feature(name, value, sources.get(name, ""), paths.get(name, ""), rows, place, reads))
+        found.append(_Feature(name, value, sources.get(name, ""), rows, place, reads))
     return found
 
 

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import Response
 
 from tinymlops.server.access import caller_of
-from tinymlops.server.pages.addresses import PATHS, SLUGS
+from tinymlops.server.pages.addresses import PATHS, SLUGS, own_path
 from tinymlops.server.pages.assets import asset_path
 from tinymlops.server.pages.navigation import navigation
 from tinymlops.server.pages.pictures import PICTURES
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from litestar.types import HTTPScope
 
     from tinymlops.server.access import Caller
+    from tinymlops.server.route_class import RouteClass
     from tinymlops.workspace import Workspace
 
 __all__ = ["Renderer", "csrf_of", "page", "put_renderer", "url"]
@@ -70,6 +71,10 @@ class Renderer:
         """
         root = request.scope.get("root_path", "")
         caller = caller_of(request)
+
+        def may(kind: RouteClass) -> bool:
+            return caller is not None and kind in MAY[caller.role]
+
         return self._templates.get_template(template).render(
             root=root,
             path=request.scope["path"].removeprefix(root),
@@ -78,7 +83,8 @@ class Renderer:
             link=lambda path, **query: url(request, path, **query),
             csrf=csrf_of(request),
             caller=caller,
-            may=lambda kind: caller is not None and kind in MAY[caller.role],
+            own=lambda kind, name: url(request, own_path(kind, name, reads=may("read"))),
+            may=may,
             navigation=navigation(caller),
             workspace=self.name,
             now=self.ws._clock(),  # noqa: SLF001 - the workspace's time, which may be one that is replayed
