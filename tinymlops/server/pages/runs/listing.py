@@ -97,7 +97,8 @@ def list_routes(ws: Workspace) -> list[HTTPRouteHandler]:
         first = max(first, 0)
         shown = ws.runs.of_ids(found.ids[first : first + _SIZE])
         columns = chosen_columns(column or [], ())
-        return page(request, "runs_rows.html", title="Runs", rows=_rows(ws, shown, columns, first))
+        rows = _rows(ws, shown, columns, first)
+        return page(request, "runs_rows.html", title="Runs", rows=rows, total=len(found.ids), is_search=bool(q))
 
     return [runs, rows]
 
