@@ -85,7 +85,7 @@ def create_app(
     answering: ASGIApp = Identifying(app.asgi_handler, access, is_open)
     shown = create_pages(ws, access, answering) if pages else None
     if shown is not None:
-        app.state.streams = shown.streams
+        app.state.streams, app.state.warming = shown.streams, shown.warming
         app.on_shutdown.append(shown.streams.close)
     app.asgi_handler = Guard(shown or answering, allowed_hosts, origins, forms=shown.has if shown else None)
     return app

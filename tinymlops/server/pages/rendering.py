@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from tinymlops.server.pages.words import FILTERS
 from tinymlops.server.route_class import MAY
 
 if TYPE_CHECKING:
+    from jinja2 import Template
     from litestar import Request
     from litestar.types import HTTPScope
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["Renderer", "csrf_of", "page", "put_renderer", "url"]
 
 _KEY = "tinymlops_pages"
+_SHARED = ("parts.html", "base.html")
+"""What all pages use."""
 _POLICY = ("default-src 'self'", "base-uri 'none'", "form-action 'self'", "frame-ancestors 'none'", "object-src 'none'")
 _HEADERS = {
     "content-security-policy": "; ".join(_POLICY),
@@ -57,6 +61,7 @@ class Renderer:
             lstrip_blocks=True,
             auto_reload=False,
         )
+        self._compiling = threading.Lock()
         self._templates.filters.update(FILTERS | PATHS)
         self._templates.globals.update(PICTURES)
         self._templates.tests["defines"] = SLUGS.__contains__
@@ -75,7 +80,7 @@ class Renderer:
         def may(kind: RouteClass) -> bool:
             return caller is not None and kind in MAY[caller.role]
 
-        return self._templates.get_template(template).render(
+        return self.template(template).render(
             root=root,
             path=request.scope["path"].removeprefix(root),
             query=request.query_params,
@@ -90,6 +95,21 @@ class Renderer:
             now=self.ws._clock(),  # noqa: SLF001 - the workspace's time, which may be one that is replayed
             **values,
         )
+
+    def names(self) -> list[str]:
+        """Return the names of all templates."""
+        return self._templates.list_templates()
+
+    def template(self, name: str) -> Template:
+        """Return a template, compiled once: who needs one that is being compiled waits for it.
+
+        Args:
+            name: Of a file in `templates/`.
+        """
+        with self._compiling:
+            for one in _SHARED:
+                self._templates.get_template(one)
+            return self._templates.get_template(name)
 
     def mark(self, secret: str | None) -> str:
         """Return the mark of forms: of a session, or of this process where nobody needs to sign in.
