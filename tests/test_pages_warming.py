@@ -27,18 +27,28 @@ def compiled(monkeypatch):
     return names
 
 
-def test_the_first_page_and_then_all_templates(ws, compiled):
+def test_the_first_page_and_then_all_templates_and_what_is_kept_in_memory(ws, compiled, monkeypatch):
     warming = tm.create_app(ws).state.warming
-    assert warming.look() == 200
+    assert warming.look("/") == 200
     assert compiled == ["home.html"]
+    looked, look = [], warming.look
+    monkeypatch.setattr(warming, "look", lambda address: looked.append((address, look(address))))
     warming.warm()
     assert set(compiled) >= {"home.html", "runs.html", "base.html", "catalog.html"}
+    assert [status for _, status in looked] == [200] * 5
+    assert [address for address, _ in looked] == [
+        "/",
+        "/catalog",
+        "/runs",
+        "/catalog?q=a",
+        "/catalog/feature/interest/last_seconds",
+    ]
 
 
 def test_nobody_who_needs_a_token_gets_in_by_it(ws):
     ws.tokens.create("ana", "reader")
     app = tm.create_app(ws)
-    assert app.state.warming.look() == 200
+    assert app.state.warming.look("/") == 200
     with TestClient(app, base_url=LOCAL) as client:
         client.follow_redirects = False
         assert client.get("/").headers["location"] == "/sign-in"

@@ -1,4 +1,4 @@
-"""What the first visitor would wait for is done beforehand: the first page is made once, and all templates are compiled.
+"""What the first visitor would wait for is done beforehand: a few pages are made once, and all templates are compiled.
 
 It takes turns with what is answered meanwhile: after each piece of work it rests for as long as that took.
 """
@@ -9,12 +9,17 @@ import asyncio
 import threading
 import time
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from litestar.enums import ScopeType
 
+from tinymlops.features.definitions.specs import ViewSpec
 from tinymlops.server.access import OWN, put_caller
+from tinymlops.server.pages.addresses import feature_path
 from tinymlops.server.pages.rendering import put_renderer
+from tinymlops.server.pages.state import context_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Warming"]
 
-_FIRST = "/"
+_FIRST = ("/", "/catalog", "/runs", "/catalog?q=a")
+"""Pages that read what is kept in memory from then on: definitions, checksums of runs, the index of words."""
 
 
 class Warming:
@@ -60,25 +66,37 @@ class Warming:
                 return
 
     def _pieces(self) -> Iterator[Callable[[], object]]:
-        yield self.look
+        yield partial(self.look, _FIRST[0])
         for name in self._renderer.names():
-            yield lambda name=name: self._renderer.template(name)  # type: ignore[misc]
+            yield partial(self._renderer.template, name)
+        for path in (*_FIRST[1:], *self._of_lineage()):
+            yield partial(self.look, path)
 
-    def look(self) -> int:
-        """Make the first page, as for whoever may see all of it, and return its status; nobody gets it."""
-        return asyncio.run(self._answered())
+    def _of_lineage(self) -> list[str]:
+        """Return the path of a feature, if there is one: all of lineage is kept in memory by the first."""
+        views = context_of(self._renderer.ws).definitions.of(ViewSpec).values()
+        return [feature_path(view.name, next(iter(view.features))) for view in list(views)[:1]]
 
-    async def _answered(self) -> int:
+    def look(self, address: str) -> int:
+        """Make a page, as for whoever may see all of it, and return its status; nobody gets it.
+
+        Args:
+            address: Its path, and perhaps a query.
+        """
+        return asyncio.run(self._answered(address))
+
+    async def _answered(self, address: str) -> int:
+        path, _, query = address.partition("?")
         scope: Any = {
             "type": ScopeType.HTTP,
             "asgi": {"version": "3.0"},
             "http_version": "1.1",
             "method": "GET",
             "scheme": "http",
-            "path": _FIRST,
-            "raw_path": _FIRST.encode(),
+            "path": unquote(path),
+            "raw_path": path.encode(),
             "root_path": "",
-            "query_string": b"",
+            "query_string": query.encode(),
             "headers": [(b"accept", b"text/html")],
             "client": None,
             "server": None,
