@@ -78,7 +78,7 @@ def test_a_prediction_says_what_it_was_made_from_and_what_came_of_it(shop):
     assert "/models/splurge/1" in page
     assert 'href="/catalog/feature/spending/last_amount"' in page
     assert 'href="/catalog/source/orders"' in page
-    assert "last of ['amount']" in text
+    assert "last of amount" in text
     assert re.search(r"spending:\s+\d+ rows of orders", text)
     assert "computed from spending, budget" in text
     assert "as somebody said" in text

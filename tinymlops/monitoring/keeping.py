@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from tinymlops.errors import IntegrityError
-from tinymlops.monitoring.coming import ComingOutcomes
 from tinymlops.monitoring.report import MonitorReport
 from tinymlops.records import KeptMonitorReport
 from tinymlops.stores.json_text import to_json
@@ -18,10 +17,7 @@ if TYPE_CHECKING:
     from tinymlops.registry.scope import Scope
     from tinymlops.stores.database import Database
 
-__all__ = ["KeptComing", "KeptReport", "keep_report", "kept_coming", "kept_reports"]
-
-
-_Kind = TypeVar("_Kind", bound=msgspec.Struct)
+__all__ = ["KeptReport", "keep_report", "kept_reports", "last_report"]
 
 
 class KeptReport(NamedTuple):
@@ -29,14 +25,6 @@ class KeptReport(NamedTuple):
 
     at: datetime
     report: MonitorReport
-
-
-class KeptComing(NamedTuple):
-    """What the last kept report says of outcomes that are waited for."""
-
-    at: datetime
-    waiting: int
-    coming: ComingOutcomes | None
 
 
 def keep_report(scope: Scope, report: MonitorReport) -> None:
@@ -74,8 +62,8 @@ def kept_reports(database: Database, model: str, version: int, *, days: int = 30
     return [KeptReport(one.at, _read(one)) for one in found]
 
 
-def kept_coming(database: Database, model: str, version: int) -> KeptComing | None:
-    """Return what the last kept report on a version says of outcomes that are waited for; None without a report.
+def last_report(database: Database, model: str, version: int) -> KeptReport | None:
+    """Return the last kept report on a version; None if there is none.
 
     Args:
         database: Of the workspace.
@@ -85,28 +73,13 @@ def kept_coming(database: Database, model: str, version: int) -> KeptComing | No
     Raises:
         IntegrityError: If it is not a report.
     """
-    found = database.list(KeptMonitorReport, where={"model": model, "version": version}, order="-day", limit=1)
-    if not found:
-        return None
-    part = _decoded(found[0], _Coming)
-    return KeptComing(found[0].at, part.waiting, part.coming)
-
-
-class _Coming(msgspec.Struct):
-    """The part of a report that is read where the rest is not shown."""
-
-    waiting: int
-    coming: ComingOutcomes | None = None
+    return next(iter(kept_reports(database, model, version, days=1)), None)
 
 
 def _read(record: KeptMonitorReport) -> MonitorReport:
-    return _decoded(record, MonitorReport)
-
-
-def _decoded(record: KeptMonitorReport, kind: type[_Kind]) -> _Kind:
     try:
         # A metric that is not finite is a text, such as "NaN", which only this reads as a number.
-        return msgspec.json.decode(record.content, type=kind, strict=False)
+        return msgspec.json.decode(record.content, type=MonitorReport, strict=False)
     except msgspec.MsgspecError as error:
         raise IntegrityError(
             f"the report on {record.model}:{record.version} of {record.day} cannot be read: {error}",

@@ -33,6 +33,8 @@ class FromView(NamedTuple):
     """What one view gave a prediction."""
 
     title: str
+    prefix: str
+    """Of its role, such as `dest_`."""
     view: str
     source: str
     behind: BehindView | None
@@ -124,7 +126,7 @@ def _from_view(context: Context, request: FeatureRequest, asked: _Asked, past: _
     reader = context.for_request(request)
     source, _ = columns_behind(context, request)
     origin = graph.origin(reader.definitions, reader.definitions.get(SourceSpec, source))
-    found = FromView(title_of(request), request.view, source, None, 0, "")
+    found = FromView(title_of(request), request.prefix, request.view, source, None, 0, "")
     if origin.in_place:
         return found._replace(problem=f"the rows of {origin.name} are read in place and not stored")
     try:

@@ -10,7 +10,8 @@ from tinymlops.features.context import Context
 from tinymlops.features.definitions.specs import LabelSpec, SourceSpec, TrainingSetSpec
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.law.freshness import Freshness, freshness_of
-from tinymlops.monitoring.keeping import kept_coming
+from tinymlops.monitoring.coming import ComingOutcomes
+from tinymlops.monitoring.keeping import KeptReport, last_report
 from tinymlops.records import LoggedModel, ModelAlias, ModelVersion, SourceState, TrainingSetBuild
 from tinymlops.registry.models import CHAMPION
 from tinymlops.registry.runs.recent import runs_going_on
@@ -33,21 +34,17 @@ class _Champion(NamedTuple):
     alias: ModelAlias
     known_until: datetime | None
     """Outcomes of predictions up to this time have had the time to come; None where the label has no horizon."""
+    report: KeptReport | None
+    """The last one that was kept, for those who may read values."""
 
 
 class _Coming(NamedTuple):
-    """The outcomes that a champion waits for, as its last kept report counted them."""
+    """The outcomes that a champion waits for, by the time of the page."""
 
-    model: str
-    version: int
-    at: datetime | None
-    """Of the report; None without one that counted them."""
-    waiting: int
     due: int
     """Could be known by now, and had not come when the report was made."""
     today: int
     later: int
-    last_at: datetime | None
 
 
 class _Source(NamedTuple):
@@ -67,7 +64,8 @@ def home_routes(ws: Workspace) -> list[HTTPRouteHandler]:
         context, may_read = context_of(ws), may(request, "read")
         jobs = listed_jobs(ws) if may_read else []
         runs = runs_going_on(context.scope, limit=_RUNS)
-        champions = _champions(context)
+        champions = _champions(context, may_read=may_read)
+        reports = [one.report for one in champions if one.report]
         due = sorted(
             (one for one in jobs if one.next is not None and one.word not in ("paused", "removed")),
             key=lambda one: one.next or ws.jobs.clock(),
@@ -77,11 +75,11 @@ def home_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             request,
             "home.html",
             title="Today",
-            needs=needs_of(ws, context, jobs, runs, may_read=may_read),
+            needs=needs_of(ws, context, jobs, runs, reports, may_read=may_read),
             looked_at=told(context, jobs, models=len(champions), may_read=may_read),
             runs=[one for one in runs if one.status == "running"],
             champions=champions,
-            coming=[_coming(context, one.alias) for one in champions] if may_read else [],
+            coming=_coming,
             jobs=due[:_JOBS],
             has_jobs=bool(jobs),
             may_read=may_read,
@@ -94,10 +92,13 @@ def home_routes(ws: Workspace) -> list[HTTPRouteHandler]:
     return [home]
 
 
-def _champions(context: Context) -> list[_Champion]:
+def _champions(context: Context, *, may_read: bool) -> list[_Champion]:
     database = context.environment.database
     aliases = database.list(ModelAlias, where={"alias": CHAMPION}, order="name")
-    return [_Champion(one, _known_until(context, one)) for one in aliases]
+    return [
+        _Champion(one, _known_until(context, one), last_report(database, one.name, one.version) if may_read else None)
+        for one in aliases
+    ]
 
 
 def _known_until(context: Context, alias: ModelAlias) -> datetime | None:
@@ -115,18 +116,12 @@ def _known_until(context: Context, alias: ModelAlias) -> datetime | None:
     return context.clock() - timedelta(microseconds=label.horizon + label.gap)
 
 
-def _coming(context: Context, alias: ModelAlias) -> _Coming:
-    """Return how many outcomes a champion waits for, read from its last kept report: predictions are not counted here."""
-    kept = kept_coming(context.environment.database, alias.name, alias.version)
-    if kept is None or kept.coming is None:
-        return _Coming(alias.name, alias.version, None, 0, 0, 0, 0, None)
-    today = f"{context.clock():%Y-%m-%d}"
-    days = kept.coming.days
-    due = kept.coming.overdue + sum(count for day, count in days.items() if day < today)
-    later = sum(count for day, count in days.items() if day > today)
-    return _Coming(
-        alias.name, alias.version, kept.at, kept.waiting, due, days.get(today, 0), later, kept.coming.last_at
-    )
+def _coming(coming: ComingOutcomes, now: datetime) -> _Coming:
+    """Return how many outcomes are waited for, as a kept report counted them: predictions are not counted here."""
+    today = f"{now:%Y-%m-%d}"
+    due = coming.overdue + sum(count for day, count in coming.days.items() if day < today)
+    later = sum(count for day, count in coming.days.items() if day > today)
+    return _Coming(due, coming.days.get(today, 0), later)
 
 
 def _sources(context: Context) -> list[_Source]:

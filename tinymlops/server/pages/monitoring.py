@@ -8,7 +8,7 @@ from litestar.params import FromPath, FromQuery
 from markupsafe import Markup
 
 from tinymlops.monitoring.drift import Drift
-from tinymlops.monitoring.keeping import KeptReport, kept_reports
+from tinymlops.monitoring.keeping import KeptReport, kept_reports, last_report
 from tinymlops.records import LoggedModel, ModelVersion
 from tinymlops.server.pages.features import feature_links
 from tinymlops.server.pages.rendering import page
@@ -38,7 +38,10 @@ def monitoring_routes(ws: Workspace) -> list[HTTPRouteHandler]:
     @shows("/monitor", opt=READ)
     def models(request: AnyRequest) -> Response[Any]:
         """Show each model with the last report on what a bare name stands for."""
-        rows = [(version, _last(version)) for version in (ws.models.get(one.name) for one in ws.models.list())]
+        rows = [
+            (version, last_report(database, version.name, version.version))
+            for version in (ws.models.get(one.name) for one in ws.models.list())
+        ]
         return page(request, "monitors.html", title="Monitor", rows=rows)
 
     @shows("/monitor/{name:str}", opt=READ)
@@ -64,9 +67,6 @@ def monitoring_routes(ws: Workspace) -> list[HTTPRouteHandler]:
     def _paths(version: ModelVersion) -> dict[str, str]:
         logged = database.get(LoggedModel, run=version.run, name=version.logged_name)
         return feature_links(context_of(ws), logged.signature.features) if logged else {}
-
-    def _last(version: ModelVersion) -> KeptReport | None:
-        return next(iter(kept_reports(database, version.name, version.version, days=1)), None)
 
     return [models, monitor]
 

@@ -15,10 +15,11 @@ from tinymlops.features.standing import starved_models
 from tinymlops.registry.checks import list_quarantines, newest_results
 from tinymlops.registry.runs.recent import runs_ended_badly
 from tinymlops.server.pages.addresses import definition_path, job_path, job_run_path, model_path, own_path
-from tinymlops.server.pages.words import count_text
+from tinymlops.server.pages.words import count_text, segment
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
+    from tinymlops.monitoring.keeping import KeptReport
     from tinymlops.records import Run
     from tinymlops.server.pages.jobs import ListedJob
     from tinymlops.workspace import Workspace
@@ -44,7 +45,15 @@ class Need(NamedTuple):
     path: str
 
 
-def needs_of(ws: Workspace, context: Context, jobs: list[ListedJob], runs: list[Run], *, may_read: bool) -> list[Need]:
+def needs_of(
+    ws: Workspace,
+    context: Context,
+    jobs: list[ListedJob],
+    runs: list[Run],
+    reports: list[KeptReport],
+    *,
+    may_read: bool,
+) -> list[Need]:
     """Return what needs a look, the most urgent first: what failed, then what is late, then what may become worse.
 
     Args:
@@ -52,12 +61,14 @@ def needs_of(ws: Workspace, context: Context, jobs: list[ListedJob], runs: list[
         context: Its state.
         jobs: All jobs.
         runs: Those that go on, or were lost.
+        reports: The last kept one on each champion, if who looks may read values.
         may_read: Whether who looks may read values, which failures quote.
     """
     found = [
         *_of_jobs(jobs),
         *_of_sources(context),
         *_of_models(ws, context),
+        *_of_reports(reports),
         *_of_runs(context, runs, may_read=may_read),
     ]
     if may_read:
@@ -107,6 +118,19 @@ def _of_models(ws: Workspace, context: Context) -> Iterator[Need]:
         version = next((one.version for one in ws.models.aliases(name) if one.alias == alias), None)
         path = model_path(f"{name}:{version}" if version is not None else name)
         yield Need("warn", model, "model", why, None, path)
+
+
+def _of_reports(reports: list[KeptReport]) -> Iterator[Need]:
+    for at, report in reports:
+        shifted = [one for one in report.features if one.reading == "shift"]
+        answers = report.prediction is not None and report.prediction.reading == "shift"
+        said = ["what it answers"] if answers else []
+        if shifted:
+            said.append(f"{count_text(len(shifted), 'input')} of {len(report.features):,}, most {shifted[0].name}")
+        if said:
+            path = f"/monitor/{segment(report.model)}?version={report.version}"
+            what = f"{report.model}:{report.version}"
+            yield Need("warn", what, "model in use", f"other than in training: {'; '.join(said)}", at, path)
 
 
 def _of_runs(context: Context, runs: list[Run], *, may_read: bool) -> Iterator[Need]:
