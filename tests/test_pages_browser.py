@@ -100,7 +100,7 @@ def test_the_morning_round_is_three_clicks(browser, server):
         looker.go("/")
         told = page.inner_text("#needs")
         assert "splurge:1" in told
-        assert "other than in training" in told, "is a model well, and why not"
+        assert "not as in training" in told, "is a model well, and why not"
         page.click("#needs >> text=splurge:1")
         page.wait_for_url(re.compile("/monitor/splurge"))
         first = page.locator("tbody tr:has(.state.bad) th a").first

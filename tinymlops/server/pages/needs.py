@@ -124,13 +124,14 @@ def _of_reports(reports: list[KeptReport]) -> Iterator[Need]:
     for at, report in reports:
         shifted = [one for one in report.features if one.reading == "shift"]
         answers = report.prediction is not None and report.prediction.reading == "shift"
-        said = ["what it answers"] if answers else []
+        said = ["its answers"] if answers else []
         if shifted:
-            said.append(f"{count_text(len(shifted), 'input')} of {len(report.features):,}, most {shifted[0].name}")
+            of = count_text(len(report.features), "input")
+            said.append(f"{len(shifted):,} of {of}, most of all {shifted[0].name}")
         if said:
             path = f"/monitor/{segment(report.model)}?version={report.version}"
             what = f"{report.model}:{report.version}"
-            yield Need("warn", what, "model in use", f"other than in training: {'; '.join(said)}", at, path)
+            yield Need("warn", what, "model in use", f"not as in training: {' and '.join(said)}", at, path)
 
 
 def _of_runs(context: Context, runs: list[Run], *, may_read: bool) -> Iterator[Need]:
