@@ -48,11 +48,16 @@ def test_rows_are_searched_as_of_a_time_and_under_conditions(folder):
     assert found("texts", "wine", "--mode", "text") == [1, 2]
     assert found("texts", "old wine", "--mode", "hybrid", "--k", "1") == [2]
     assert found("texts", "wine", "--mode", "text", "--at", at(1).isoformat()) == []  # not stored then
-    assert found("texts", "wine", "--as-of", "0") == []
+    assert found("texts", "wine", "--mode", "text", "--as-of", "0") == []
+    assert "fitted_at=" in run("vectors", "search", "texts", "wine", "--as-of", "0").output
     assert found("texts", "wine", "--mode", "text", "--where", "country=DE") == [2]
     assert found("texts", "wine", "--mode", "text", "--where", "country=DE", "--where", 'zip="2020"') == [2]
     assert found("texts", "wine", "--mode", "text", "--where", "country=null") == []
     assert found("own", "[1, 0]", "--k", "1") == [1]
+    assert found("own", "[1, 0]", "--k", "1", "--exact") == [1]
+    exact = json.loads(succeed("vectors", "search", "texts", "wine", "--exact", "--json"))
+    assert (exact["generation"], exact["indexed"]) == (None, None)
+    assert exact["fitted_at"] is not None
     assert "no row is found" in succeed("vectors", "search", "texts", "unheard", "--mode", "text")
     assert "3" in succeed("vectors", "failures", "own")
     assert "texts" in succeed("vectors", "list")

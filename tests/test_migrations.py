@@ -28,6 +28,7 @@ from tinymlops.records import (
     DatasetPart,
     Definition,
     DeletedRun,
+    EmbeddingFit,
     EmbeddingState,
     Experiment,
     FailedIngest,
@@ -61,6 +62,7 @@ from tinymlops.records import (
     RunInput,
     RunModel,
     Salt,
+    SavedQuery,
     SinkState,
     SourceCursor,
     StreamPosition,
@@ -104,8 +106,8 @@ def test_a_workspace_of_schema_1_opens_with_all_its_records(old):
         newer |= {OpaqueModel, OpaqueFile, RegisteredModel, OpaqueVersion, RunModel}
         newer |= {StreamPosition, RefusedLine, ArrivalLag}
         newer |= {JobState, JobRun, JobAttempt, JobLog, JobUpstream, OutboxMessage}
-        newer |= {SourceCursor, PageSession, SinkState, KeptMonitorReport}
-        newer |= {VectorFile, EmbeddingState, VectorFailure, FittedModel, VectorIndex}
+        newer |= {SourceCursor, PageSession, SinkState, KeptMonitorReport, SavedQuery}
+        newer |= {VectorFile, EmbeddingState, VectorFailure, FittedModel, VectorIndex, EmbeddingFit}
         assert all(database.list(cls) for cls in TABLES if cls not in newer)
         assert [finding for finding in check(environment_of(ws), lambda _: None) if finding.level == "damaged"] == []
         assert {one.name for one in database.list(Counter)} == {"sequence", "audit", "commits", "schema"}

@@ -21,7 +21,7 @@ from tinymlops.server.messages import (
     ReleaseRequest,
 )
 from tinymlops.server.route_class import class_of
-from tinymlops.server.vector_messages import SearchRequest
+from tinymlops.server.vector_messages import ClusterRequest, DuplicatesRequest, SearchRequest
 
 ROUTES = {
     ("GET", "/v1/models"): "metadata",
@@ -32,6 +32,8 @@ ROUTES = {
     ("POST", "/v1/features/online"): "read",
     ("GET", "/v1/vectors"): "metadata",
     ("POST", "/v1/vectors/{name:str}/search"): "read",
+    ("POST", "/v1/vectors/{name:str}/duplicates"): "read",
+    ("POST", "/v1/vectors/{name:str}/cluster"): "read",
     ("POST", "/v1/sources/{name:str}/push"): "write",
     ("GET", "/v1/checks/results"): "read",
     ("GET", "/v1/checks/quarantines"): "read",
@@ -66,6 +68,8 @@ BODIES = {
     OUTCOMES: OutcomesRequest,
     "/v1/sources/clicks/push": PushRequest,
     "/v1/vectors/texts/search": SearchRequest,
+    "/v1/vectors/texts/duplicates": DuplicatesRequest,
+    "/v1/vectors/texts/cluster": ClusterRequest,
     "/v1/checks/quarantines/1/release": ReleaseRequest,
     "/v1/checks/quarantines/1/drop": DropRequest,
     "/v1/jobs/orders/start": StartRequest,

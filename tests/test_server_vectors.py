@@ -76,6 +76,67 @@ def test_rows_are_found_as_of_a_time(client):
     ]
 
 
+def test_pairs_and_clusters_are_of_what_was_known_then(client):
+    pairs = post(client, {"threshold": 0.1}, "/v1/vectors/own/duplicates").json()
+    assert (pairs["count"], pairs["threshold"], len(pairs["rows"])) == (6, 0.1, 6)
+    assert {(row["id_1"], row["id_2"]) for row in pairs["rows"]} >= {(0, 1), (2, 3)}
+    assert len(post(client, {"threshold": 0.1, "limit": 2}, "/v1/vectors/own/duplicates").json()["rows"]) == 2
+    early = post(client, {"threshold": 0.1, "at": at(1).isoformat()}, "/v1/vectors/own/duplicates").json()
+    assert (early["count"], early["sequence"]) == (1, pairs["sequence"])
+    groups = post(client, {"k": 2, "limit": 3}, "/v1/vectors/own/cluster").json()
+    assert (groups["count"], len(groups["rows"]), len(groups["clusters"])) == (4, 3, 2)
+    assert post(client, {"k": 2, "as_of": 1}, "/v1/vectors/own/cluster").json()["count"] == 1
+    assert post(client, {}, "/v1/vectors/texts/cluster").json()["fitted_at"] is not None
+    assert post(client, {"vector": [1, 0], "exact": True}, "/v1/vectors/own/search").json()["generation"] is None
+
+
+@pytest.mark.parametrize(
+    ("verb", "body", "said"),
+    [
+        ("duplicates", {"limit": 10_001}, "limit"),
+        ("duplicates", {"limit": 0}, "limit"),
+        ("duplicates", {"threshold": 2.0}, "is no cosine"),
+        ("duplicates", {"threshold": "high"}, "threshold"),
+        ("duplicates", {"at": "2024-01-01T00:00:00"}, "timezone"),
+        ("duplicates", {"as_of": 10**9}, "as_of"),
+        ("cluster", {"k": 0}, "k"),
+        ("cluster", {"k": 101}, "k"),
+        ("cluster", {"seed": -1}, "seed"),
+        ("cluster", {"limit": 10**6}, "limit"),
+        ("cluster", {"metric": "l2"}, "unknown field `metric`"),
+    ],
+)
+def test_pairs_and_clusters_that_cannot_be_are_said(client, verb, body, said):
+    answer = post(client, body, f"/v1/vectors/texts/{verb}")
+    assert answer.status_code == 422, answer.text
+    assert said in answer.json()["error"]
+    assert post(client, {}, f"/v1/vectors/none/{verb}").status_code == 404
+
+
+def test_a_look_at_all_vectors_has_a_deadline_and_keeps_no_search(client, monkeypatch):
+    begun, ended = threading.Event(), threading.Event()
+
+    def hanging(*_arguments, **_options):
+        begun.set()
+        ended.wait(20)
+
+    monkeypatch.setattr("tinymlops.features.vectors.duplicates.known_rows", hanging)
+    monkeypatch.setattr(searching, "_SECONDS", 1.5)
+    answers = []
+    asking = threading.Thread(target=lambda: answers.append(post(client, {}, "/v1/vectors/own/duplicates")))
+    asking.start()
+    try:
+        assert begun.wait(10)
+        assert post(client, {"vector": [1, 0]}, "/v1/vectors/own/search").status_code == 200
+        behind = post(client, {}, "/v1/vectors/own/cluster")
+        asking.join(20)
+    finally:
+        ended.set()
+        asking.join(20)
+    assert [answers[0].status_code, behind.status_code] == [503, 503]
+    assert "took longer than 1.5 s" in behind.json()["error"]
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
@@ -154,6 +215,14 @@ def test_the_client_has_the_words_of_the_workspace(ws, tmp_path):
         found = client.vectors.search("texts", "wine", mode="text", where={"country": "AT"}, at=at(50))
         assert [row["id"] for row in found.rows] == [1]
         assert client.vectors.search("own", (3.0, 1.0), k=1).rows[0]["id"] == 3
+        assert client.vectors.search("own", (3.0, 1.0), exact=True).generation is None
+        pairs = client.vectors.duplicates("own", threshold=0.1, limit=1, at=at(50))
+        assert (pairs.count, len(pairs.rows)) == (6, 1)
+        groups = client.vectors.cluster("own", 2, limit=0, at=at(50).isoformat())
+        assert (groups.count, groups.rows, len(groups.clusters)) == (4, [], 2)
+        assert client.vectors.cluster("texts", 2).fitted_at == at(100)
+        with pytest.raises(DataError, match="limit"):
+            client.vectors.duplicates("own", limit=0)
         with pytest.raises(DataError, match="NaN|nan"):
             client.vectors.search("own", [float("nan"), 1.0])
         with pytest.raises(NotFoundError):

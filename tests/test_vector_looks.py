@@ -328,7 +328,7 @@ def test_a_row_that_a_rebuild_drops_is_not_found_by_an_image(tmp_path, monkeypat
         return frames["all"]
 
     project.embedding("notes_of", source=notes, text="text", model="tfidf", dimension=4)
-    with tm.connect(tmp_path / "a.tm", create=True, clock=tm.ReplayClock(at(50))) as ws:
+    with tm.connect(tmp_path / "a.tm", create=True, clock=tm.ReplayClock(at(30))) as ws:
         ws.apply(project)
         ws.ingest()
         ws.vectors.follow()
@@ -340,3 +340,6 @@ def test_a_row_that_a_rebuild_drops_is_not_found_by_an_image(tmp_path, monkeypat
             assert sorted(ws.vectors.search("notes_of", "a bear").to_polars()["n"]) == [0, 2, 3]
             assert sorted(ws.vectors.search("notes_of", "a bear", at=at(40)).to_polars()["n"]) == [0, 2, 3]
             ws.vectors.follow()
+        assert sorted(ws.vectors.search("notes_of", "a bear", as_of=4).to_polars()["n"]) == [0, 1, 2, 3]
+        ws.vectors.rebuild("notes_of", purge=True)
+        assert sorted(ws.vectors.search("notes_of", "a bear", as_of=4).to_polars()["n"]) == [0, 1, 2, 3]

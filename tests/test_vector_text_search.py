@@ -10,7 +10,7 @@ from conftest import at
 from fuzzing import examples
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
-from inside import clock_of, context_of, environment_of, set_clock
+from inside import clock_of, context_of, database_of, environment_of, set_clock
 
 import tinymlops as tm
 from tinymlops.errors import DataError
@@ -19,6 +19,7 @@ from tinymlops.features.intake.compaction import compact
 from tinymlops.features.vectors import bm25
 from tinymlops.features.vectors import image as images
 from tinymlops.features.vectors.words import words_of, words_to_find
+from tinymlops.records import EmbeddingFit
 
 
 def defined(frames):
@@ -154,6 +155,10 @@ def check(ws, history, embedding, query, *, k, hours, share, country, mode):
             **facts,
         )
 
+    if mode == "hybrid" and not was_fitted(ws, embedding, asked["at"], as_of):
+        with pytest.raises(DataError, match="no TF-IDF was fitted"):
+            ws.vectors.search(embedding, query, k=k, mode=mode, **asked)
+        return
     found = ws.vectors.search(embedding, query, k=k, mode=mode, **asked).to_polars()
     assert all(time <= moment for time in found["at"])
     if mode == "text":
@@ -162,6 +167,12 @@ def check(ws, history, embedding, query, *, k, hours, share, country, mode):
         near = ws.vectors.search(embedding, query, k=100, **asked).to_polars()[facts["key"]].to_list()
         expected = bm25_oracle.fused([near, [key for _, key in by_words(100)]], k)
     assert found.select("score", facts["key"]).rows() == expected
+
+
+def was_fitted(ws, embedding, moment, as_of):
+    fits = database_of(ws).list(EmbeddingFit, where={"embedding": embedding})
+    known = [fit for fit in fits if as_of is None or fit.sequence <= as_of]
+    return any(moment is None or fit.fitted_at <= moment for fit in known)
 
 
 @pytest.fixture

@@ -76,5 +76,8 @@ def score(numbers, query, metric):
         return dot
     if metric == "l2":
         return -math.dist(numbers, query)
+    if metric == "exact cosine":  # of any numbers, not of small whole ones alone
+        squares = [math.fsum(n * n for n in one) for one in (numbers, query)]
+        return max(-1.0, min(1.0, dot / math.sqrt(squares[0] * squares[1]))) if dot else 0.0
     sizes = math.sqrt(math.fsum(n * n for n in numbers) * math.fsum(n * n for n in query))
     return dot / sizes if sizes else 0.0

@@ -14,11 +14,15 @@ from tinymlops_cli.rows import parse_rows
 from tinymlops_cli.session import Session
 
 if TYPE_CHECKING:
+    from tinymlops.features.vectors.answer import Answer as Found
     from tinymlops.features.vectors.following import Followed
 
 __all__ = ["add_to"]
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="An embedding.", autocompletion=completion.embeddings)]
+
+At = Annotated[str | None, typer.Option(metavar="TIME", help="As known then, in ISO 8601; by default now.")]
+AsOf = Annotated[int | None, typer.Option(metavar="Q", help="Use only rows with a sequence up to this one.")]
 
 
 class Mode(enum.StrEnum):
@@ -62,27 +66,20 @@ def search(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="A text; or a vector, as a JSON list of numbers.")],
     *,
     k: Annotated[int, typer.Option("--k", metavar="N", min=1, max=10_000, help="At most so many rows.")] = 10,
-    at: Annotated[str | None, typer.Option(metavar="TIME", help="As known then, in ISO 8601; by default now.")] = None,
-    as_of: Annotated[
-        int | None, typer.Option(metavar="Q", help="Use only rows with a sequence up to this one.")
-    ] = None,
+    at: At = None,
+    as_of: AsOf = None,
     where: Annotated[
         list[str] | None,
         typer.Option(metavar="COLUMN=VALUE", help="Only rows with this value; may be given more than once."),
     ] = None,
     mode: Annotated[Mode, typer.Option(help="By vectors, by words, or by both.")] = Mode.vector,
+    exact: Annotated[bool, typer.Option("--exact", help="Compare every vector, though there is an index.")] = False,
 ) -> Answer:
     """Find the rows that are nearest to a query, of what is or was known."""
     vectors = session.workspace.vectors
-    found = vectors.search(name, _query(query), k=k, at=at, as_of=as_of, where=_pairs(where or ()), mode=mode.value)
-    data = {
-        "timestamp": found.timestamp,
-        "sequence": found.sequence,
-        "covered": found.covered,
-        "waiting": found.waiting,
-        "failed": found.failed,
-        "rows": found.to_dicts(),
-    }
+    condition = _pairs(where or ())
+    found = vectors.search(name, _query(query), k=k, at=at, as_of=as_of, where=condition, mode=mode.value, exact=exact)
+    data = _rests_on(found) | {"generation": found.generation, "indexed": found.indexed, "rows": found.to_dicts()}
     view = head_of(found.to_polars()) if len(found) else ["no row is found"]
     if found.waiting:
         view.append(f"{found.waiting:,} rows have no vector yet: tinymlops vectors embed {name}")
@@ -93,10 +90,8 @@ def duplicates(
     session: Session,
     name: Name,
     *,
-    at: Annotated[str | None, typer.Option(metavar="TIME", help="As known then, in ISO 8601; by default now.")] = None,
-    as_of: Annotated[
-        int | None, typer.Option(metavar="Q", help="Use only rows with a sequence up to this one.")
-    ] = None,
+    at: At = None,
+    as_of: AsOf = None,
     threshold: Annotated[
         float | None, typer.Option(metavar="SCORE", help="The least score of a pair; by cosine 0.95.")
     ] = None,
@@ -106,16 +101,7 @@ def duplicates(
 ) -> Answer:
     """Find the pairs of rows with nearly the same vector, of what is or was known."""
     found = session.workspace.vectors.duplicates(name, at=at, as_of=as_of, threshold=threshold, limit=limit)
-    data = {
-        "timestamp": found.timestamp,
-        "sequence": found.sequence,
-        "covered": found.covered,
-        "waiting": found.waiting,
-        "failed": found.failed,
-        "threshold": found.threshold,
-        "count": found.count,
-        "rows": found.to_dicts(),
-    }
+    data = _rests_on(found) | {"threshold": found.threshold, "count": found.count, "rows": found.to_dicts()}
     said = f"{found.count:,} pairs from score {found.threshold} on"
     return Answer(data, [*(head_of(found.to_polars()) if len(found) else ()), said])
 
@@ -125,23 +111,13 @@ def cluster(
     name: Name,
     *,
     k: Annotated[int, typer.Option("--k", metavar="N", min=1, max=100, help="At most so many clusters.")] = 8,
-    at: Annotated[str | None, typer.Option(metavar="TIME", help="As known then, in ISO 8601; by default now.")] = None,
-    as_of: Annotated[
-        int | None, typer.Option(metavar="Q", help="Use only rows with a sequence up to this one.")
-    ] = None,
+    at: At = None,
+    as_of: AsOf = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Where the search for clusters begins.")] = 0,
 ) -> Answer:
     """Put rows with similar vectors into clusters, and say what each is."""
     found = session.workspace.vectors.cluster(name, k, at=at, as_of=as_of, seed=seed)
-    data = {
-        "timestamp": found.timestamp,
-        "sequence": found.sequence,
-        "covered": found.covered,
-        "waiting": found.waiting,
-        "failed": found.failed,
-        "clusters": found.summary.to_dicts(),
-        "rows": found.to_dicts(),
-    }
+    data = _rests_on(found) | {"clusters": found.summary.to_dicts(), "rows": found.to_dicts()}
     columns = ["cluster", "rows", "share", "distance", "words", "values", "nearest"]
     rows = [
         [
@@ -191,6 +167,12 @@ def failures(session: Session, name: Name) -> Answer:
     found = session.workspace.vectors.failures(name)
     view = head_of(found) if found.height else ["every row with a text or a vector can be found"]
     return Answer({"embedding": name, "rows": found.to_dicts()}, view)
+
+
+def _rests_on(found: "Found") -> dict[str, Any]:
+    """Return what every kind of answer says of itself."""
+    names = ("timestamp", "sequence", "covered", "waiting", "failed", "fitted_at")
+    return {name: getattr(found, name) for name in names}
 
 
 def _told(done: "Followed") -> str:

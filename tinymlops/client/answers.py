@@ -331,21 +331,55 @@ class ListedEmbeddings(msgspec.Struct, frozen=True, kw_only=True):
     embeddings: list[Embedding]
 
 
-class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """The rows that are nearest to a query, the best first.
+class _OfVectors(msgspec.Struct, frozen=True, kw_only=True):
+    timestamp: datetime
+    """What was known then was read."""
+    sequence: int
+    """Rows up to it were read."""
+    covered: int
+    """The sequence up to which every row has its vector, or failed."""
+    waiting: int
+    """Rows whose texts have no vector yet."""
+    failed: int
+    """Rows whose texts have no vector for a reason."""
+    fitted_at: datetime | None = None
+    """The time of the rows that TF-IDF was fitted on; None where no vector was compared, and for other models."""
+    rows: list[Row]
+    """Times are text."""
+
+
+class Found(_OfVectors, frozen=True, kw_only=True):
+    """The rows that are nearest to a query, the best first: `score`, the key, the time, and the other columns.
 
     Attributes:
-        timestamp: What was known then was searched.
-        sequence: Rows up to it were searched.
-        covered: The sequence up to which every row has its vector, or failed.
-        waiting: Rows whose texts have no vector yet.
-        failed: Rows whose texts have no vector for a reason.
-        rows: `score`, the key, the time, and the other columns; times are text.
+        generation: That of the index which chose what was compared; None where every vector was.
+        indexed: The sequence up to which it has the rows; later ones were compared one by one.
     """
 
-    timestamp: datetime
-    sequence: int
-    covered: int
-    waiting: int
-    failed: int
-    rows: list[Row]
+    generation: str | None = None
+    indexed: int | None = None
+
+
+class FoundPairs(_OfVectors, frozen=True, kw_only=True):
+    """Pairs of rows with nearly the same vector, the best first: `score`, and each column of both rows, as `id_1` and `id_2`.
+
+    Attributes:
+        threshold: The least score.
+        count: How many pairs there are.
+    """
+
+    threshold: float
+    count: int
+
+
+class FoundClusters(_OfVectors, frozen=True, kw_only=True):
+    """Groups of rows with similar vectors. `rows` has the key, `cluster`, `distance`, and the place `x`, `y` in the plane.
+
+    Attributes:
+        clusters: The largest first: `cluster`, `rows`, `share`, `distance`, `words`, `values`, and the keys `nearest` to the
+            middle.
+        count: How many rows there are; `rows` has the first of them, by key.
+    """
+
+    clusters: list[Row]
+    count: int

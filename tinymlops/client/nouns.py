@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote, urlencode
 
 from tinymlops.client.answers import (
@@ -13,6 +13,8 @@ from tinymlops.client.answers import (
     Entries,
     Entry,
     Found,
+    FoundClusters,
+    FoundPairs,
     HistoryOfJobs,
     Job,
     JobLog,
@@ -35,6 +37,8 @@ from tinymlops.client.rows import rows_of
 
 if TYPE_CHECKING:
     from tinymlops.client.connection import Connection
+
+T = TypeVar("T")
 
 __all__ = ["Accesses", "Audit", "Checks", "Jobs", "Models", "Vectors"]
 
@@ -78,6 +82,7 @@ class Vectors:
         as_of: int | None = None,
         where: Mapping[str, object] | None = None,
         mode: str = "vector",
+        exact: bool = False,
     ) -> Found:
         """Return the rows nearest to a query, of what is or was known, as `ws.vectors.search` does.
 
@@ -89,6 +94,7 @@ class Vectors:
             as_of: Only by rows with a sequence up to this one.
             where: What columns must be, such as {"country": "AT"}.
             mode: "vector", "text" (by words, BM25) or "hybrid".
+            exact: Compare every vector, though there is an index.
 
         Raises:
             NotFoundError: If there is no such embedding.
@@ -98,12 +104,72 @@ class Vectors:
         body = {
             "query" if isinstance(query, str) else "vector": asked["query"],
             "k": k,
-            "at": at.isoformat() if isinstance(at, datetime) else at,
-            "as_of": as_of,
             "where": asked["where"],
             "mode": mode,
+            "exact": exact,
         }
-        return self._connection.ask("POST", f"/v1/vectors/{quote(embedding, safe='')}/search", Found, body)
+        return self._ask(embedding, "search", Found, body | _when(at, as_of))
+
+    def duplicates(
+        self,
+        embedding: str,
+        *,
+        at: datetime | str | None = None,
+        as_of: int | None = None,
+        threshold: float | None = None,
+        limit: int = 1_000,
+    ) -> FoundPairs:
+        """Return the pairs of rows whose vectors are nearly the same, as `ws.vectors.duplicates` does.
+
+        Args:
+            embedding: Its name.
+            at: As known then, as in `search`.
+            as_of: As in `search`.
+            threshold: The least score of a pair; 0.95 by cosine, to be said for other metrics.
+            limit: At most so many pairs, the best; 1 to 10,000.
+
+        Raises:
+            NotFoundError: If there is no such embedding.
+            DataError: If an argument cannot be used, or there are too many vectors.
+            UnavailableError: If it takes longer than half a minute.
+        """
+        body = {"threshold": threshold, "limit": limit} | _when(at, as_of)
+        return self._ask(embedding, "duplicates", FoundPairs, body)
+
+    def cluster(
+        self,
+        embedding: str,
+        k: int = 8,
+        *,
+        at: datetime | str | None = None,
+        as_of: int | None = None,
+        seed: int = 0,
+        limit: int = 1_000,
+    ) -> FoundClusters:
+        """Return groups of rows with similar vectors, as `ws.vectors.cluster` does.
+
+        Args:
+            embedding: Its name.
+            k: How many groups, 1 to 100.
+            at: As known then, as in `search`.
+            as_of: As in `search`.
+            seed: Where the search for groups begins.
+            limit: At most so many rows in the answer, by key; 0 to 10,000. The groups are of all rows.
+
+        Raises:
+            NotFoundError: If there is no such embedding.
+            DataError: If an argument cannot be used.
+            UnavailableError: If it takes longer than half a minute.
+        """
+        body = {"k": k, "seed": seed, "limit": limit} | _when(at, as_of)
+        return self._ask(embedding, "cluster", FoundClusters, body)
+
+    def _ask(self, embedding: str, verb: str, answer: type[T], body: dict[str, object]) -> T:
+        return self._connection.ask("POST", f"/v1/vectors/{quote(embedding, safe='')}/{verb}", answer, body)
+
+
+def _when(at: datetime | str | None, as_of: int | None) -> dict[str, object]:
+    return {"at": at.isoformat() if isinstance(at, datetime) else at, "as_of": as_of}
 
 
 class Audit:

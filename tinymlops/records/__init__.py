@@ -36,6 +36,7 @@ from tinymlops.records.readers import Reader
 from tinymlops.records.record import Record, Scalar
 from tinymlops.records.runs import Artifact, ConsoleText, DeletedRun, Experiment, Run, RunInput, RunRow
 from tinymlops.records.salts import Salt
+from tinymlops.records.saved_queries import SavedQuery
 from tinymlops.records.segments import Segment
 from tinymlops.records.sinks import SinkState
 from tinymlops.records.sources import Generation, RenamedSource, Schema, SourceState
@@ -43,7 +44,7 @@ from tinymlops.records.statistics import ColumnStatistics
 from tinymlops.records.streams import RefusedLine, StreamPosition
 from tinymlops.records.tokens import Token, TokenUse
 from tinymlops.records.training_sets import TrainingSetBuild
-from tinymlops.records.vectors import EmbeddingState, FittedModel, VectorFailure, VectorFile, VectorIndex
+from tinymlops.records.vectors import EmbeddingFit, EmbeddingState, FittedModel, VectorFailure, VectorFile, VectorIndex
 
 __all__ = [
     "TABLES",
@@ -60,6 +61,7 @@ __all__ = [
     "DatasetPart",
     "Definition",
     "DeletedRun",
+    "EmbeddingFit",
     "EmbeddingState",
     "Evaluation",
     "Experiment",
@@ -106,6 +108,7 @@ __all__ = [
     "RunModel",
     "RunRow",
     "Salt",
+    "SavedQuery",
     "Scalar",
     "Schema",
     "Segment",
@@ -186,5 +189,7 @@ TABLES: tuple[type[Record], ...] = (
     FittedModel,
     VectorIndex,
     KeptMonitorReport,
+    EmbeddingFit,
+    SavedQuery,
 )
 """Every record, in the order in which the migrations create their tables."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from tinymlops.records.record import Record
 
-__all__ = ["EmbeddingState", "FittedModel", "VectorFailure", "VectorFile", "VectorIndex"]
+__all__ = ["EmbeddingFit", "EmbeddingState", "FittedModel", "VectorFailure", "VectorFile", "VectorIndex"]
 
 
 class VectorFile(Record, frozen=True, kw_only=True):
@@ -49,6 +49,31 @@ class EmbeddingState(Record, frozen=True, kw_only=True):
     dimension: int
     covered: int
     """Every row up to this sequence has its vector, or a failure."""
+    at: datetime
+
+
+class EmbeddingFit(Record, frozen=True, kw_only=True):
+    """A TF-IDF that an embedding was fitted to: searches of the time in which it was in force are by it."""
+
+    table: ClassVar[str] = "embedding_fits"
+    key: ClassVar[tuple[str, ...]] = ("id",)
+    small: ClassVar[bool] = True
+    sql_name: ClassVar[str | None] = "embedding_fits"
+    files: ClassVar[Mapping[str, str]] = {"fitted": "a TF-IDF of embedding {embedding}"}
+
+    id: int | None = None
+    embedding: str
+    reads: str
+    """As in `EmbeddingState`."""
+    model: str
+    """Its fingerprint."""
+    fitted: str
+    """SHA-256 of its state."""
+    fitted_at: datetime
+    """`t` of the rows that it was fitted on."""
+    sequence: int
+    """It was fitted on rows up to this one."""
+    dimension: int
     at: datetime
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tinymlops.records import EmbeddingState, FittedModel, VectorFailure, VectorFile
+from tinymlops.records import EmbeddingFit, EmbeddingState, FittedModel, VectorFailure, VectorFile
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -17,7 +17,9 @@ __all__ = [
     "add_vectors",
     "failures_of",
     "files_of",
+    "fits_of",
     "forget_failures",
+    "forget_fits",
     "models_kept",
     "replace_files",
     "save_state",
@@ -41,13 +43,28 @@ def failures_of(database: Database, name: str) -> list[VectorFailure]:
     return database.list(VectorFailure, where={"embedding": name}, order="n")
 
 
-def save_state(scope: Scope, state: EmbeddingState, *, begins: bool) -> None:
+def fits_of(database: Database, name: str) -> list[EmbeddingFit]:
+    """Return what an embedding was fitted to, by this definition and by earlier ones, oldest first."""
+    return database.list(EmbeddingFit, where={"embedding": name}, order="id")
+
+
+def forget_fits(scope: Scope, name: str, *, but: str) -> list[str]:
+    """Forget what an embedding was fitted to, but one model; return the hashes of the others' states."""
+    with scope.write("vectors.forget_fits", name) as tx:
+        gone = [one for one in tx.list(EmbeddingFit, where={"embedding": name}) if one.model != but]
+        for one in gone:
+            tx.delete(EmbeddingFit, id=one.id)
+    return [one.fitted for one in gone]
+
+
+def save_state(scope: Scope, state: EmbeddingState, *, begins: bool, fits: Sequence[EmbeddingFit] = ()) -> None:
     """Store how far an embedding has come.
 
     Args:
         scope: The workspace.
         state: The state.
         begins: It embeds something else than before, or by another model: earlier failures mean nothing.
+        fits: What its model was fitted to just now, if searches of the past are by the fits of then.
     """
     if not begins:
         with scope.write(audit=None) as tx:
@@ -55,6 +72,8 @@ def save_state(scope: Scope, state: EmbeddingState, *, begins: bool) -> None:
         return
     with scope.write("vectors.begin", state.embedding, model=state.model) as tx:
         tx.put(state)
+        for fit in fits:
+            tx.insert(fit)
         _drop_failures(tx, state.embedding)
 
 
@@ -91,7 +110,7 @@ def forget_failures(scope: Scope, model: str, stored: Mapping[str, Collection[in
     return files_of(scope.environment.database, model)
 
 
-def unneeded_files(scope: Scope, models: Mapping[str, str]) -> list[str]:
+def unneeded_files(scope: Scope, models: Mapping[str, str], fits: Collection[EmbeddingFit]) -> list[str]:
     """Forget embeddings that are not in force, and the files of models that none in force has; return the files' hashes.
 
     What a training set was built by stays: the files of its model, or the state that TF-IDF was fitted to.
@@ -99,10 +118,16 @@ def unneeded_files(scope: Scope, models: Mapping[str, str]) -> list[str]:
     Args:
         scope: The workspace.
         models: Embedding in force to the fingerprint of its model.
+        fits: By which the past of these embeddings is searched.
     """
     removed = list[str]()
     with scope.write(audit=None) as tx:
         kept = {*models.values(), *(one.model for one in tx.list(FittedModel) if one.fitted is None)}
+        kept |= {one.model for one in fits}
+        for fit in tx.list(EmbeddingFit):
+            if fit.model not in kept:
+                tx.delete(EmbeddingFit, id=fit.id)
+                removed.append(fit.fitted)
         for file in tx.list(VectorFile):
             if file.model not in kept:
                 tx.delete(VectorFile, id=file.id)

@@ -86,7 +86,7 @@ def create_app(
     shown = _pages(ws, access, answering) if pages else None
     if shown is not None:
         app.state.streams, app.state.warming = shown.streams, shown.warming
-        app.on_shutdown.append(shown.streams.close)
+        app.on_shutdown += [shown.streams.close, shown.asking.close]
     app.asgi_handler = Guard(shown or answering, allowed_hosts, origins, forms=shown.has if shown else None)
     return app
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tinymlops.embedders import Embedder
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.specs import EmbeddingSpec
-    from tinymlops.records import EmbeddingState, FittedModel
+    from tinymlops.records import EmbeddingFit, EmbeddingState, FittedModel
 
 __all__ = ["TFIDF", "new_model", "open_model"]
 
@@ -21,7 +21,7 @@ _open: dict[tuple[object, ...], Embedder] = {}
 _lock = threading.Lock()
 
 
-def open_model(context: Context, spec: EmbeddingSpec, state: EmbeddingState | FittedModel) -> Embedder:
+def open_model(context: Context, spec: EmbeddingSpec, state: EmbeddingState | EmbeddingFit | FittedModel) -> Embedder:
     """Return the model that an embedding's vectors were made with; the last ones used stay open.
 
     Raises:

@@ -18,9 +18,11 @@ from tinymlops._status import Status
 from tinymlops.errors import DataError, DefinitionError, IntegrityError
 from tinymlops.features.compute.views import asked_of
 from tinymlops.features.definitions import graph
-from tinymlops.features.definitions.specs import EmbeddingSpec, SourceSpec, ViewSpec
+from tinymlops.features.definitions.neighbours import views_read
+from tinymlops.features.definitions.specs import EmbeddingSpec, OnDemandSpec, SourceSpec, ViewSpec
 from tinymlops.features.embedded.column import Matrix, matrix_of, require_vectors
-from tinymlops.features.embedded.models import TFIDF, open_model
+from tinymlops.features.embedded.made import made_vectors
+from tinymlops.features.embedded.models import TFIDF
 from tinymlops.features.embedded.texts import KnownTexts
 from tinymlops.features.history.generations import place_of
 from tinymlops.records import FittedModel
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.definitions import Definitions
     from tinymlops.features.definitions.specs import FeatureRequest
-    from tinymlops.records import EmbeddingState
+    from tinymlops.records import EmbeddingFit, EmbeddingState
 
 __all__ = [
     "array_of",
@@ -38,6 +40,7 @@ __all__ = [
     "embedded_names",
     "embeddings_asked",
     "fitted_now",
+    "matrix_of_texts",
     "model_of",
     "reads_of",
     "require_kept",
@@ -85,16 +88,29 @@ def model_of(context: Context, spec: EmbeddingSpec) -> FittedModel:
 
 
 def embeddings_asked(definitions: Definitions, requests: Iterable[FeatureRequest]) -> Iterator[EmbeddingSpec]:
-    """Yield the embeddings that make vectors of requested features, each once."""
+    """Yield the embeddings by which requested features are vectors, or of neighbours, each once."""
     seen = set[str]()
-    for request in requests:
-        if request.on_demand:
-            continue
+    for request in _with_neighbours(definitions, requests):
         reader = definitions.for_request(request)
+        if request.on_demand:
+            on_demand = reader.get(OnDemandSpec, request.view)
+            if on_demand.nearest is not msgspec.UNSET and on_demand.nearest.embedding not in seen:
+                seen.add(on_demand.nearest.embedding)
+                yield reader.get(EmbeddingSpec, on_demand.nearest.embedding)
+            continue
         for feature in asked_of(reader.get(ViewSpec, request.view), request).values():
             if feature.embedding is not msgspec.UNSET and feature.embedding not in seen:
                 seen.add(feature.embedding)
                 yield reader.get(EmbeddingSpec, feature.embedding)
+
+
+def _with_neighbours(definitions: Definitions, requests: Iterable[FeatureRequest]) -> Iterator[FeatureRequest]:
+    """Yield requests, and after one for neighbours what is read of these."""
+    for request in requests:
+        yield request
+        if request.on_demand and request.version is msgspec.UNSET:
+            on_demand = definitions.get(OnDemandSpec, request.view)
+            yield from [] if on_demand.nearest is msgspec.UNSET else views_read(definitions, on_demand)
 
 
 def fitted_now(context: Context, requests: Iterable[FeatureRequest]) -> dict[str, FittedModel]:
@@ -172,7 +188,7 @@ def vectors_for(context: Context, spec: EmbeddingSpec, column: pl.Series) -> Vec
         matrix = matrix_of(column if column.dtype != pl.Null else column.cast(pl.List(pl.Float32)), dimension)
     else:
         model = model_of(context, spec)
-        dimension, matrix = model.dimension, _of_texts(context, spec, model, column.cast(pl.String))
+        dimension, matrix = model.dimension, matrix_of_texts(context, spec, model, column.cast(pl.String))
     has = matrix.of_row >= 0
     return Vectors(array_of(column.name, matrix, dimension), ~has & column.is_not_null().to_numpy())
 
@@ -206,23 +222,29 @@ def array_of(name: str, matrix: Matrix, dimension: int) -> pl.Series:
     return found.to_series().alias(name)
 
 
-def told_status(status: pl.Series, missing: Array) -> pl.Series:
-    """Return the statuses of a column, where a value that is there has no vector."""
-    return status.set(pl.Series(missing), Status.NOT_EMBEDDED.name) if missing.any() else status
+def matrix_of_texts(
+    context: Context, spec: EmbeddingSpec, model: FittedModel | EmbeddingFit | EmbeddingState, column: pl.Series
+) -> Matrix:
+    """Return the vectors of texts by one model. TF-IDF makes what is missing, and no other model is asked.
 
+    Args:
+        context: The workspace's state.
+        spec: The embedding.
+        model: Of it.
+        column: n texts.
 
-def _of_texts(context: Context, spec: EmbeddingSpec, model: FittedModel, column: pl.Series) -> Matrix:
+    Raises:
+        DataError: If a text has no vector by a model that nothing makes vectors by any more.
+    """
     known = KnownTexts(context.environment, model.model, model.dimension)
     matrix = known.matrix_of(column)
     left = column.filter(pl.Series(matrix.of_row < 0)).drop_nulls().unique(maintain_order=True).to_list()
     if not left:
         return matrix
     if spec.model != TFIDF:
-        _require_followed(context, spec, model)
+        _require_followed(context, spec, model.model)
         return matrix
-    made = {
-        left[one.index]: one.vector for one in open_model(context, spec, model).embed(left) if one.vector is not None
-    }
+    made = made_vectors(context, spec, model, left)
     numbers = {text: len(matrix.values) + place for place, text in enumerate(made)}
     of_row = matrix.of_row.copy()
     for row in np.flatnonzero(of_row < 0).tolist():
@@ -231,12 +253,17 @@ def _of_texts(context: Context, spec: EmbeddingSpec, model: FittedModel, column:
     return Matrix(np.concatenate([matrix.values, vectors]), of_row, {})
 
 
-def _require_followed(context: Context, spec: EmbeddingSpec, model: FittedModel) -> None:
+def told_status(status: pl.Series, missing: Array) -> pl.Series:
+    """Return the statuses of a column, where a value that is there has no vector."""
+    return status.set(pl.Series(missing), Status.NOT_EMBEDDED.name) if missing.any() else status
+
+
+def _require_followed(context: Context, spec: EmbeddingSpec, model: str) -> None:
     """Refuse a text without a vector by a model that nobody follows any more: it would stay without one, silently."""
     state = state_of_embedding(context.environment.database, spec.name)
-    if state is None or state.model != model.model:
+    if state is None or state.model != model:
         raise DataError(
-            f"a text of embedding {spec.name!r} has no vector by the model {model.model[:12]} that this was built by, and the "
+            f"a text of embedding {spec.name!r} has no vector by the model {model[:12]} that this was built by, and the "
             "embedding has another model by now",
             hint="build the training set again, and fit the model to it",
         )

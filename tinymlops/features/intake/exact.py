@@ -78,9 +78,9 @@ def exact(values: pl.Series | Values, target: Target) -> pl.Series:
             return same.alias(target.name)
         values = values.to_list()
     if isinstance(target.dtype, pl.List):
-        return _lists(values, target)
+        return _lists([_listed(value) for value in values], target)
     if isinstance(target.dtype, pl.Array):
-        return _arrays(values, target)
+        return _arrays([_listed(value) for value in values], target)
     if isinstance(target.dtype, pl.Struct):
         return _structs(values, target)
     if isinstance(target.dtype, pl.Datetime):
@@ -120,6 +120,15 @@ def _same_kind(values: pl.Series, target: Target) -> pl.Series | None:
         full = (lengths > 0).fill_null(value=False)
         return _regrouped(values.filter(full).explode(), rows.filter(full), lengths, target)
     return None
+
+
+def _listed(value: Any) -> Any:
+    """Return a vector of NumPy's numbers as a list of the same values; everything else as it is."""
+    import numpy as np
+
+    if type(value) is np.ndarray and value.ndim == 1 and value.dtype.kind in "iuf":
+        return value.tolist()
+    return value
 
 
 def _lists(values: Values, target: Target) -> pl.Series:

@@ -25,7 +25,7 @@ def alone(context: Context) -> Iterator[None]:
     Raises:
         ConflictError: If another one does.
     """
-    lock = FileLock(context.environment.path / "vectors.lock")
+    lock = FileLock(context.environment.path / "vectors.lock", context.environment.directory)
     try:
         with lock.exclusive(deadline=_PATIENCE):
             yield

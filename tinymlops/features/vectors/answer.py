@@ -27,6 +27,7 @@ class Answer:
         failed: Rows up to `Q` whose texts have no vector for a reason, which `ws.vectors.failures` tells.
         generation: That of the index which chose what was compared; None for "exact".
         indexed: The sequence up to which it has the rows; later ones were compared one by one.
+        fitted_at: `t` of the rows that TF-IDF was fitted on; None where no vector was compared, and for other models.
     """
 
     def __init__(
@@ -40,11 +41,13 @@ class Answer:
         failed: int,
         generation: str | None = None,
         indexed: int | None = None,
+        fitted_at: datetime | None = None,
     ) -> None:
         self._rows = rows
         self.timestamp, self.sequence = timestamp, sequence
         self.covered, self.waiting, self.failed = covered, waiting, failed
         self.generation, self.indexed = generation, indexed
+        self.fitted_at = fitted_at
 
     @property
     def mode(self) -> str:

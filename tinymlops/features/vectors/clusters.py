@@ -13,8 +13,8 @@ from tinymlops.features.vectors.describing import described
 from tinymlops.features.vectors.grouping import Groups, groups_of, in_the_plane
 from tinymlops.features.vectors.known import known_rows
 from tinymlops.features.vectors.scatter import Scatter, scatter_svg, scatter_text
+from tinymlops.notebook import in_notebook
 from tinymlops.tables import html_table, text_table
-from tinymlops.times import from_micros
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
@@ -58,8 +58,8 @@ class Clusters(Answer):
 
     def _repr_html_(self) -> str:
         if not len(self):
-            return f"<div>{html_table(self._said(), [])}</div>"
-        return f"<div>{html_table(self._said(), [_HEAD, *self._lines()])}{self.to_svg()}</div>"
+            return in_notebook(html_table(self._said(), []))
+        return in_notebook(html_table(self._said(), [_HEAD, *self._lines()]), self.to_svg())
 
     def to_svg(self) -> str:
         """Draw the rows in the plane of their first two principal components: at most 2,000, drawn by lot."""
@@ -103,14 +103,14 @@ class Clusters(Answer):
 _HEAD = ("cluster", "rows", "share", "distance", "what it is", "nearest to its middle")
 
 
-def cluster(context: Context, spec: EmbeddingSpec, *, k: int, at: int, as_of: int | None, seed: int) -> Clusters:
+def cluster(context: Context, spec: EmbeddingSpec, *, k: int, at: int | None, as_of: int | None, seed: int) -> Clusters:
     """Put rows into groups by k-means.
 
     Args:
         context: The workspace's state.
         spec: The embedding.
         k: How many groups at most.
-        at: `t`, microseconds UTC.
+        at: `t`, microseconds UTC; None for now.
         as_of: `Q`, which the workspace has reached; None for all rows.
         seed: Where the search for groups begins.
 
@@ -142,11 +142,7 @@ def cluster(context: Context, spec: EmbeddingSpec, *, k: int, at: int, as_of: in
             pl.Series("x", places[:, 0], dtype=pl.Float64),
             pl.Series("y", places[:, 1], dtype=pl.Float64),
         ),
-        timestamp=from_micros(at),
-        sequence=known.sequence,
-        covered=known.covered,
-        waiting=known.waiting,
-        failed=known.failed,
+        **known.rests_on,
     )
 
 

@@ -15,7 +15,6 @@ from tinymlops.features.vectors.answer import Pairs
 from tinymlops.features.vectors.known import known_rows, without_repeats
 from tinymlops.kernels.close_pairs import close_pairs
 from tinymlops.kernels.nearest import exact_scores, lengths
-from tinymlops.times import from_micros
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,14 +40,14 @@ _USUAL = 0.95
 
 
 def duplicates(
-    context: Context, spec: EmbeddingSpec, *, at: int, as_of: int | None, threshold: float | None, limit: int
+    context: Context, spec: EmbeddingSpec, *, at: int | None, as_of: int | None, threshold: float | None, limit: int
 ) -> Pairs:
     """Return the pairs of rows whose score is at least a threshold, the best first.
 
     Args:
         context: The workspace's state.
         spec: The embedding.
-        at: `t`, microseconds UTC.
+        at: `t`, microseconds UTC; None for now.
         as_of: `Q`, which the workspace has reached; None for all rows.
         threshold: The least score; None for 0.95, by cosine only.
         limit: How many pairs at most.
@@ -67,11 +66,7 @@ def duplicates(
         rows=_framed(known, pairs),
         count=count,
         threshold=least,
-        timestamp=from_micros(at),
-        sequence=known.sequence,
-        covered=known.covered,
-        waiting=known.waiting,
-        failed=known.failed,
+        **known.rests_on,
     )
 
 

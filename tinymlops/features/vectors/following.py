@@ -23,6 +23,8 @@ from tinymlops.features.history.stored import stored_rows
 from tinymlops.features.vectors.alone import alone
 from tinymlops.features.vectors.arranged import VECTOR, arrange, known_at
 from tinymlops.features.vectors.derived import arrange_anew
+from tinymlops.features.vectors.fits import fit_of
+from tinymlops.features.vectors.merging import merge_small_files
 from tinymlops.features.vectors.standing import standing_of
 from tinymlops.progress import progress
 from tinymlops.records import EmbeddingState, VectorFailure, VectorFile
@@ -34,8 +36,9 @@ if TYPE_CHECKING:
     from tinymlops.embedders import Embedded, Embedder
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.specs import EmbeddingSpec
+    from tinymlops.records import EmbeddingFit
 
-__all__ = ["Followed", "follow"]
+__all__ = ["Followed", "embed_by", "follow"]
 
 _PIECE = 4_096
 _SECONDS = 5.0
@@ -87,11 +90,9 @@ def _followed(context: Context, spec: EmbeddingSpec, *, anew: bool, index_anew: 
             return Followed(embedding=spec.name, embedded=0, failed=0, covered=0)
         state = begun
     rows = stored_rows(context, spec.source, [spec.text], after=state.covered, as_of=sequence)
-    by_text = _by_text(rows.filter(~pl.col("__deleted")), spec.text)
-    missing = KnownTexts(context.environment, state.model, state.dimension).missing(by_text)
-    made = 0
-    if missing:
-        made = _embed(context, spec, state, open_model(context, spec, state), missing, by_text)
+    made = embed_by(context, spec, state, rows)
+    if made:
+        merge_small_files(context, state.model)
     if sequence != state.covered:
         state = msgspec.structs.replace(state, covered=sequence, at=system_clock())
         save_state(context.scope, state, begins=False)
@@ -128,7 +129,7 @@ def _begun(context: Context, spec: EmbeddingSpec, sequence: int) -> EmbeddingSta
             covered=0,
             at=system_clock(),
         )
-        save_state(context.scope, state, begins=True)
+        save_state(context.scope, state, begins=True, fits=fit_of(spec, state, sequence))
     return state
 
 
@@ -147,10 +148,25 @@ def _by_text(rows: pl.DataFrame, text: str) -> dict[str, list[int]]:
     return dict(zip(found[text].to_list(), found["__sequence"].to_list(), strict=True))
 
 
+def embed_by(context: Context, spec: EmbeddingSpec, state: EmbeddingState | EmbeddingFit, rows: pl.DataFrame) -> int:
+    """Embed the texts of rows that have no vector by a model; return how many got one. One process at a time may.
+
+    Args:
+        context: The workspace's state.
+        spec: The embedding.
+        state: By which model.
+        rows: With the text, `__sequence` and `__deleted`.
+    """
+    assert spec.text is not None, "it has a text"
+    by_text = _by_text(rows.filter(~pl.col("__deleted")), spec.text)
+    missing = KnownTexts(context.environment, state.model, state.dimension).missing(by_text)
+    return _embed(context, spec, state, open_model(context, spec, state), missing, by_text) if missing else 0
+
+
 def _embed(
     context: Context,
     spec: EmbeddingSpec,
-    state: EmbeddingState,
+    state: EmbeddingState | EmbeddingFit,
     model: Embedder,
     texts: Sequence[str],
     rows: dict[str, list[int]],
@@ -172,7 +188,7 @@ def _embed(
 class _Piece:
     """Vectors and failures that are not stored yet."""
 
-    def __init__(self, context: Context, spec: EmbeddingSpec, state: EmbeddingState) -> None:
+    def __init__(self, context: Context, spec: EmbeddingSpec, state: EmbeddingState | EmbeddingFit) -> None:
         self._context, self._spec, self._state = context, spec, state
         self._begin()
 

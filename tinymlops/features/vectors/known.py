@@ -10,8 +10,9 @@ import polars as pl
 from tinymlops.features.definitions.declaring_embeddings import key_of_rows
 from tinymlops.features.history.stored import stored_rows
 from tinymlops.features.vectors.arranged import arrange, known_at
-from tinymlops.features.vectors.standing import standing_of
+from tinymlops.features.vectors.fits import standing_at
 from tinymlops.registry.vectors import failures_of
+from tinymlops.times import from_micros
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
@@ -31,38 +32,43 @@ class Known(NamedTuple):
     """The key columns."""
     vectors: Array
     """float32[n, d]; d is 0 where there is no vector yet."""
-    sequence: int
-    covered: int
-    waiting: int
-    failed: int
+    rests_on: dict[str, Any]
+    """What an `Answer` says of this, by name."""
 
 
-def known_rows(context: Context, spec: EmbeddingSpec, *, at: int, as_of: int | None) -> Known:
+def known_rows(context: Context, spec: EmbeddingSpec, *, at: int | None, as_of: int | None) -> Known:
     """Return the rows of an embedding that are known at a time. All rows are read; no image is.
 
     Args:
         context: The workspace's state.
         spec: The embedding.
-        at: `t`, microseconds UTC.
+        at: `t`, microseconds UTC; None for now.
         as_of: `Q`, which the workspace has reached; None for all rows.
+
+    Raises:
+        DataError: If no fit of the embedding was in force yet.
     """
-    standing = standing_of(context, spec)
+    standing, t = standing_at(context, spec, at=at, as_of=as_of), context.now() if at is None else at
     sequence = context.environment.database.sequence() if as_of is None else as_of
     rows = stored_rows(context, spec.source, as_of=sequence)
     dimension = standing.dimension(rows)
     waiting = standing.waiting(rows)
     arranged = arrange(context.definitions, spec, *standing.with_vectors(rows, dimension))
-    places = known_at(arranged.spans, at)
+    places = known_at(arranged.spans, t)
     places = places[arranged.vector[places] >= 0]
     failures = [] if spec.text is None else failures_of(context.environment.database, spec.name)
     return Known(
         rows=arranged.rows[places].select(pl.exclude("^__.*$")),
         names=key_of_rows(context.definitions, spec),
         vectors=arranged.vectors[arranged.vector[places]].reshape(places.size, dimension or 0),
-        sequence=sequence,
-        covered=min(standing.covered, sequence),
-        waiting=waiting,
-        failed=sum(one.n <= sequence for one in failures),
+        rests_on={
+            "timestamp": from_micros(t),
+            "sequence": sequence,
+            "covered": min(standing.covered, sequence),
+            "waiting": waiting,
+            "failed": sum(one.n <= sequence for one in failures),
+            "fitted_at": standing.fitted_at,
+        },
     )
 
 

@@ -78,7 +78,8 @@ class Vectors:
         Raises:
             NotFoundError: If there is no such embedding, or its source was never ingested.
             DataError: If the query has another dimension, or NaN; if `k`, `as_of`, `mode` or a column in `where` is not known; if
-                `rerank` fails, or its scores are not a finite number for each row.
+                `rerank` fails, or its scores are not a finite number for each row; if no TF-IDF was in force yet at `at` and
+                `as_of`.
 
         Example:
             >>> import tempfile, tinymlops as tm, polars as pl
@@ -264,7 +265,8 @@ class Vectors:
         Args:
             embedding: Which, or its name.
             purge: Also rewrite the files without the vectors that no stored row needs, and remove the old files at once.
-            anew: Take the model as it is now, TF-IDF fitted on what is known now, and embed every text by it.
+            anew: Take the model as it is now, TF-IDF fitted on what is known now, and embed every text by it. Searches of
+                before are by the earlier fit, unless `purge` forgets it.
         """
         from tinymlops.features.vectors.rebuilding import rebuild
 
@@ -290,14 +292,14 @@ class Vectors:
 
     def _asked(
         self, embedding: Embedding | str, at: datetime | date | str | None, as_of: int | None
-    ) -> tuple[Context, EmbeddingSpec, int, int | None]:
-        """Return the state, the embedding, `t` in microseconds, and `Q`."""
+    ) -> tuple[Context, EmbeddingSpec, int | None, int | None]:
+        """Return the state, the embedding, `t` in microseconds if it is said, and `Q`."""
         from tinymlops.features.history.stored import require_past
         from tinymlops.times import parse_instant, to_micros
 
         context = self._context()
         spec = _spec(context, embedding)
-        t = context.now() if at is None else to_micros(parse_instant(at, name="at"))
+        t = None if at is None else to_micros(parse_instant(at, name="at"))
         return context, spec, t, require_past(context, as_of)
 
 

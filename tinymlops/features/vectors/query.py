@@ -33,5 +33,6 @@ def embedded(context: Context, standing: Standing, query: Any) -> Any:
 
     (answer,) = open_model(context, spec, standing.state).embed([query])
     if answer.error is not None:
-        raise DataError(f"the query {query[:40]!r} has no vector: {answer.error.message}", hint=answer.error.hint)
+        why = answer.error.message.removeprefix("text 0 has no vector: ")
+        raise DataError(f"the query {query[:40]!r} has no vector: {why}", hint=answer.error.hint)
     return answer.vector

@@ -12,6 +12,8 @@ from tinymlops.features.vectors.arranged import VECTOR
 from tinymlops.registry.vectors import state_of_embedding
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.specs import EmbeddingSpec
     from tinymlops.features.embedded.texts import KnownTexts
@@ -30,6 +32,18 @@ class Standing(NamedTuple):
     """Every row up to this sequence has its vector, or none for good."""
     texts: KnownTexts | None
     """None for a column of vectors."""
+    until: int | None = None
+    """Set where it stands by an earlier model than images and indexes do: no row of after this time is searched."""
+
+    @property
+    def fitted_at(self) -> datetime | None:
+        """Return `t` of the rows that TF-IDF was fitted on; None for other models."""
+        return None if self.state is None else self.state.fitted_at
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Return the names of the files that have the vectors of its texts."""
+        return () if self.texts is None else self.texts.files
 
     def dimension(self, rows: pl.DataFrame) -> int | None:
         """Return how many numbers a vector has, given all rows; None where there is no vector yet."""
@@ -50,7 +64,8 @@ class Standing(NamedTuple):
         else:
             assert self.texts is not None, "it has a text"
             assert self.spec.text is not None, "it has a text"
-            matrix = self.texts.matrix_of(rows[self.spec.text])
+            known = pl.lit(value=True) if self.until is None else pl.col("__event") <= self.until
+            matrix = self.texts.matrix_of(rows.select(pl.when(known).then(pl.col(self.spec.text))).to_series())
         return rows.with_columns(pl.Series(VECTOR, matrix.of_row)), matrix.values
 
     def waiting(self, rows: pl.DataFrame) -> int:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tinymlops.server.pages.words import iso, segment
+from tinymlops.display.words import iso, segment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
+
+    from tinymlops.display.needs import Place
 
 __all__ = [
     "KINDS",
@@ -21,6 +23,7 @@ __all__ = [
     "lineage_path",
     "model_path",
     "own_path",
+    "place_path",
 ]
 
 SLUGS = {
@@ -119,6 +122,28 @@ def job_run_path(job: str, due: datetime) -> str:
     return f"{job_path(job)}/{segment(iso(due))}"
 
 
+def place_path(place: Place, reads: bool = True) -> str:  # noqa: FBT001, FBT002 - a filter of templates
+    """Return the path of a thing that needs a look.
+
+    Args:
+        place: What to look at.
+        reads: As for `own_path`.
+
+    Example:
+        >>> from tinymlops.display.needs import Place
+        >>> place_path(Place("job", "nightly")), place_path(Place("source", "orders"))
+        ('/jobs/nightly', '/catalog/source/orders')
+    """
+    if place.kind == "messages":
+        return "/jobs"
+    if place.kind == "job":
+        return job_path(place.name) if place.due is None else job_run_path(place.name, place.due)
+    if place.kind == "report":
+        name, _, version = place.name.partition(":")
+        return f"/monitor/{segment(name)}?version={version}"
+    return own_path(place.kind, place.name, reads=reads)
+
+
 PATHS: dict[str, Callable[..., str]] = {
     "definition_path": definition_path,
     "feature_path": feature_path,
@@ -126,5 +151,6 @@ PATHS: dict[str, Callable[..., str]] = {
     "model_path": model_path,
     "job_path": job_path,
     "job_run_path": job_run_path,
+    "place_path": place_path,
 }
 """The filters of the templates, as `{{ link(kind|definition_path(name)) }}`."""
