@@ -160,6 +160,17 @@ class Issued:
         return "reports"
 
 
+class Moved:
+    """An alias that has another version before it: it is moved when it is typed."""
+
+    def __str__(self):
+        with contextlib.suppress(tm.TinyMLOpsError), tm.connect("shop.tm") as ws:
+            newest = ws.register_model("buy", run="baseline").version
+            for version in (1, newest):
+                ws.promote("buy", version, "moved")
+        return "moved"
+
+
 class Superseded:
     """A version that is not in force: the definitions change when it is typed."""
 
@@ -301,7 +312,8 @@ def invocations(tmp_path):
         ("models", "list"): [],
         ("models", "show"): ["buy@champion"],
         ("models", "register"): ["other", "--run", "baseline"],
-        ("promote",): ["buy", 1, "challenger"],
+        ("promote",): ["buy", 1, "challenger", "-m", "because"],
+        ("rollback",): ["buy", Moved(), "-m", "it was slow"],
         ("predict",): ["buy@champion", ROW],
         ("outcomes", "log"): [outcomes],
         ("outcomes", "collect"): ["buy@champion"],

@@ -50,6 +50,7 @@ def complete(words, folder):
         ("features online spending,br", ["spending,browsing"]),
         ("models register b", ["buy"]),
         ("promote ", ["buy"]),
+        ("rollback ", ["buy"]),
         ("predict ", ["buy", "buy@champion", "buy@latest", "buy@v1"]),
         ("predict buy@", ["buy@champion", "buy@latest", "buy@v1"]),
         ("features online spending@", ["spending@v1"]),

@@ -143,6 +143,7 @@ def test_before_apply_a_command_says_so(shop, code, arguments):
         ["models", "show", "buyy"],
         ["models", "register", "buy", "--run", "baselin"],
         ["promote", "buyy", 1],
+        ["rollback", "buyy"],
         ["predict", "buyy", ROW],
         ["monitor", "buyy"],
         ["outcomes", "log", "gone.json"],

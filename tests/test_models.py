@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ import pytest
 
 from tinymlops import errors
 from tinymlops.errors import ConflictError, DataError, IntegrityError, NotFoundError
-from tinymlops.records import AuditEntry, Definition, FeatureField, LoggedModel, Signature
+from tinymlops.records import AuditEntry, Definition, FeatureField, LoggedModel, Note, Signature
 from tinymlops.registry.models import Models
 from tinymlops.registry.runs import Runs
 from tinymlops.registry.scope import Scope
@@ -248,3 +249,71 @@ def test_eight_processes_at_once_give_versions_without_gap(models, run, environm
     assert versions == list(range(1, 9))
     assert models.get("delay@challenger").version == models.get("delay@latest").version == 8
     assert environment.database.verify_audit() == []
+
+
+DIES_WITH_A_REASON = """
+import os, signal, sys
+from pathlib import Path
+from tinymlops.times import system_clock
+from tinymlops.registry.models import Models
+from tinymlops.registry.scope import Scope
+from tinymlops.stores.environment import open_environment
+from tinymlops.stores.transaction import Transaction
+
+steps, wanted = 0, int(sys.argv[2])
+
+def dying(method):
+    def counted(*arguments, **named):
+        global steps
+        found = method(*arguments, **named)
+        steps += 1
+        if steps == wanted:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return found
+    return counted
+
+environment = open_environment(Path(sys.argv[1]), create=False, clock=system_clock)
+for name in ("put", "insert", "audit"):
+    setattr(Transaction, name, dying(getattr(Transaction, name)))
+models = Models(Scope(environment, system_clock, "anna"))
+(models.promote("delay", 2, message="it is better") if sys.argv[3] == "promote" else models.rollback("delay", message="slow"))
+environment.release()
+"""
+
+
+@pytest.mark.parametrize("verb", ["promote", "rollback"])
+def test_a_reason_and_the_move_are_seen_together_or_not_at_all(environment, models, run, verb):
+    for _ in range(2):
+        models.register("delay", run)
+    models.promote("delay", 1)
+    if verb == "rollback":
+        models.promote("delay", 2, message="it is better")
+    before = models.moves("delay"), environment.database.list(Note)
+    died = 0
+    for step in range(1, 9):
+        arguments = [sys.executable, "-c", DIES_WITH_A_REASON, str(environment.path), str(step), verb]
+        code = subprocess.run(arguments, env=PYTHONPATH, check=False).returncode
+        after = models.moves("delay"), environment.database.list(Note)
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL
+        assert after == before
+        died += 1
+    assert died >= 3, "the note, the alias and the entry of the audit log"
+    assert len(after[0]) == len(before[0]) + 1
+    assert len(after[1]) == len(before[1]) + 1
+    assert after[0][0].reason == {"promote": "it is better", "rollback": "slow"}[verb]
+    assert after[1][-1].version == {"promote": 2, "rollback": 1}[verb]
+
+
+def test_a_reason_is_kept_only_where_an_alias_moves_and_only_if_it_is_one(environment, models, run):
+    models.register("delay", run, alias="champion")
+    models.promote("delay", 1, message="again")
+    assert environment.database.list(Note) == []
+    for bad in (" ", "x" * 10_001):
+        with pytest.raises(DataError, match="cannot be kept"):
+            models.promote("delay", 1, "shadow", message=bad)
+    assert [one.alias for one in models.aliases("delay")] == ["champion"]
+    models.promote("delay", 1, "shadow", message="<b>beside</b>: it")
+    assert [one.reason for one in models.moves("delay")] == ["<b>beside</b>: it", ""]
+    assert environment.database.list(Note)[0].text == "Promoted to shadow: <b>beside</b>: it"

@@ -1,5 +1,6 @@
 """The pages in a real browser: every page that a link leads to, at three widths, light and dark, with and without scripts."""
 
+import re
 from datetime import timedelta
 from itertools import product
 
@@ -36,6 +37,8 @@ def server(tmp_path_factory):
         ws.catalog.note("spending", f"{HOSTILE}\n{'x' * 300}")
         ws.catalog.mark("spending", "golden")
         ws.get_online_features([served_shop.spending], [{"customer": 1}], consumer="checkout")
+        ws.predict("splurge", [{"customer": 1, "budget": 9_000.0}] * 200, sync=True)
+        ws.monitor("splurge", keep=True)
     with tm.connect(path, clock=tm.ReplayClock(served_shop.NOW - timedelta(hours=3))) as ws:
         ws.jobs.decide([ORDERS, NIGHTLY, SPENDING])
     with tm.connect(path, clock=tm.ReplayClock(served_shop.NOW)) as ws:
@@ -87,6 +90,44 @@ def test_every_page_is_whole_and_keeps_nobody_out(browser, server, width, scheme
 
         seen = reachable(looker, look)
         assert {path.split("/")[1].partition("?")[0] for path in seen} >= {"", "catalog", "lineage", "jobs", "access"}
+        assert looker.wrong == []
+
+
+def test_the_morning_round_is_three_clicks(browser, server):
+    """Is a model well, why not, which feature, whose source, and what changed: read and clicked as somebody new would."""
+    with Looker(browser, server.url) as looker:
+        page = looker.page
+        looker.go("/")
+        told = page.inner_text("#needs")
+        assert "splurge:1" in told
+        assert "not as in training" in told, "is a model well, and why not"
+        page.click("#needs >> text=splurge:1")
+        page.wait_for_url(re.compile("/monitor/splurge"))
+        first = page.locator("tbody tr:has(.state.bad) th a").first
+        name = first.inner_text()
+        assert name in told, "which feature: the first of the list"
+        page.click("tbody th >> text=last_amount")
+        page.wait_for_url(re.compile("/catalog/feature/spending/last_amount"))
+        side = page.inner_text("aside")
+        assert "Whose rows" in side
+        assert "orders" in side
+        assert "spending v1" in page.inner_text("section:has(#changed-title)"), "what changed"
+        assert "shift" in page.inner_text("section:has(#inputs-title)"), "and how it is in use"
+        page.click("section:has(#sources-title) a")
+        page.wait_for_url(re.compile("/catalog/source/orders"))
+        assert "Owner" in looker.text()
+        assert looker.wrong == []
+
+
+def test_one_prediction_is_followed_to_its_rows(browser, server):
+    with Looker(browser, server.url, scripts=False) as looker:
+        page = looker.page
+        looker.go("/predictions")
+        page.click("tbody th a >> nth=0")
+        page.wait_for_url(re.compile("/predictions/[0-9a-f]{32}"))
+        assert "Known from" in page.inner_text("details.behind")
+        page.click("details.behind p a >> text=orders")
+        page.wait_for_url(re.compile("/catalog/source/orders"))
         assert looker.wrong == []
 
 

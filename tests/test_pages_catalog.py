@@ -80,7 +80,7 @@ def test_a_source_tells_its_columns_and_what_their_values_are_like(client):
     assert "amount Float64 0 14 0 27.99 56" in told
     assert 'aria-label="distribution of amount, 0 to 56"' in page.text
     assert "Newest event" in told
-    assert {"/catalog/view/spending", "/lineage/model/splurge%3A1"} <= set(links(page))
+    assert {"/catalog/view/spending", "/models/splurge/1"} <= set(links(page))
 
 
 def test_a_view_tells_its_features_why_it_is_so_and_who_reads_it(served, client):

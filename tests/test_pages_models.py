@@ -1,5 +1,6 @@
 """The pages of models: versions, who was champion when, and promotion with a reason."""
 
+import shutil
 from html import unescape
 
 import pytest
@@ -13,10 +14,16 @@ import tinymlops as tm
 from tinymlops.display.measured import wilson
 
 
-@pytest.fixture
-def shop(tmp_path):
-    path = tmp_path / "shop.tm"
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    path = tmp_path_factory.mktemp("built") / "shop.tm"
     served_shop.build(path)
+    return path
+
+
+@pytest.fixture
+def shop(built, tmp_path):
+    path = shutil.copytree(built, tmp_path / "shop.tm")
     with (
         tm.connect(path, clock=tm.ReplayClock(served_shop.NOW)) as ws,
         TestClient(tm.create_app(ws), base_url=LOCAL) as client,
@@ -50,6 +57,7 @@ def test_a_model_is_promoted_and_rolled_back_with_a_reason_and_the_page_says_who
         (1, False, False),
     ]
     assert moves[1].until == moves[0].since
+    assert [one.reason for one in moves] == ["it was slow", reason, ""]
     assert "rolled back" in text_of(client.get("/models/splurge").text)
 
 
@@ -77,6 +85,9 @@ def test_a_version_says_what_it_reads_and_where_it_comes_from(shop):
     page = client.get("/models/splurge/2").text
     assert f"/runs/{version.run}" in page
     assert f"/training-sets/{ws.models.manifest(version).training_set.id}" in page
+    assert 'href="/catalog/feature/spending/last_amount"' in page
+    assert 'href="/catalog/feature/room/left"' in page, "also one that is computed on demand"
+    assert 'href="/catalog/feature/spending/last_amount"' in client.get(f"/runs/{version.run}").text
     text = text_of(page)
     for part in ("spending", "last_amount", "auc", "192 rows", "so these flatter it", "LogisticRegression"):
         assert part in text

@@ -1,11 +1,14 @@
 """The pages of models in use: they show the reports that were kept, with their time, and compute none."""
 
 import re
+from datetime import timedelta
 
+import msgspec
 import pytest
 import served_shop
 from inside import database_of
 from litestar.testing import TestClient
+from test_pages_catalog import words
 from test_pages_runs import text_of
 from test_server import LOCAL
 
@@ -76,3 +79,53 @@ def test_a_histogram_tells_what_it_shows_and_escapes_it():
     assert "<b>" not in picture
     assert histogram_svg(Drift("kind", 0, 0, None, 0.0, None, None)) is None
     assert "NaN" not in str(histogram_svg(Drift("x", 0, 0, None, 0.0, None, None, [0, 0], [], ["all", "null"])))
+
+
+def waiting_on(client):
+    """The row of outcomes to come on the first page: waiting, due by now, today, later."""
+    part = client.get("/").text.partition('id="outcomes"')[2].partition("</section>")[0]
+    return [int(one.replace(",", "")) for one in re.findall(r'<td class="num">([\d,]+)</td>', part)]
+
+
+def test_outcomes_to_come_are_read_from_the_last_report_and_counted_by_when_they_are_due(shop):
+    ws, client, clock = shop
+    assert "not counted yet: tinymlops monitor splurge --keep" in words(client.get("/"))
+    clock.advance("6h")
+    ws.predict("splurge", [{"customer": n % 10, "budget": 10.0} for n in range(7)], sync=True)
+    report = ws.monitor("splurge", keep=True)
+    waits = client.get("/")
+    assert "Outcomes to come" in text_of(waits.text)
+    # 60 + 7 predictions, 40 outcomes; the label looks a day ahead, so 20 are due a day after the first and 7 after the second.
+    assert report.waiting == 27
+    assert report.coming.overdue == 0
+    assert report.coming.days == {"2024-02-02": 27}
+    assert (report.coming.next_at, report.coming.last_at) == (
+        served_shop.NOW + timedelta(days=1),
+        served_shop.NOW + timedelta(days=1, hours=6),
+    )
+    assert waiting_on(client) == [27, 0, 0, 27]
+    clock.advance("18h")
+    assert waiting_on(client) == [27, 0, 27, 0], "of the report's days, one is today"
+    clock.advance("1d")
+    assert waiting_on(client) == [27, 27, 0, 0]
+    ws.log_outcomes([{"prediction_id": one, "value": True} for one in ids_waiting(ws)[:5]])
+    assert waiting_on(client) == [27, 27, 0, 0], "a page counts no predictions"
+    ws.monitor("splurge", keep=True)
+    assert waiting_on(client) == [22, 22, 0, 0]
+
+
+def ids_waiting(ws):
+    return ws.sql("select id from predictions where id not in (select prediction_id from outcomes)")["id"].to_list()
+
+
+def test_a_report_that_was_kept_before_they_were_counted_is_read(shop):
+    ws, client, _ = shop
+    ws.monitor("splurge", keep=True)
+    database = database_of(ws)
+    (record,) = database.list(KeptMonitorReport)
+    content = msgspec.json.decode(record.content)
+    del content["coming"]
+    with database.write(actor=None) as tx:
+        tx.put(msgspec.structs.replace(record, content=msgspec.json.encode(content)))
+    assert "not counted yet" in text_of(client.get("/").text)
+    assert client.get("/monitor/splurge").status_code == 200

@@ -1,14 +1,20 @@
 """The pages of predictions: found by id, key and time, and what each was made from."""
 
 import re
+from datetime import timedelta
 
+import polars as pl
 import pytest
 import served_shop
+from inside import context_of, database_of
 from litestar.testing import TestClient
 from test_pages_runs import text_of
 from test_server import LOCAL
 
 import tinymlops as tm
+from tinymlops.features.history.stored import stored_rows
+from tinymlops.records import Prediction
+from tinymlops.serving.source_rows import source_rows
 
 
 @pytest.fixture(scope="module")
@@ -70,15 +76,17 @@ def test_a_prediction_says_what_it_was_made_from_and_what_came_of_it(shop):
     page = client.get(f"/predictions/{made[0]}").text
     text = text_of(page)
     assert "/models/splurge/1" in page
-    assert "spending:last_amount" in text
+    assert 'href="/catalog/feature/spending/last_amount"' in page
+    assert 'href="/catalog/source/orders"' in page
+    assert "last of amount" in text
+    assert re.search(r"spending:\s+\d+ rows of orders", text)
+    assert "computed from spending, budget" in text
     assert "as somebody said" in text
     assert "not known yet" in text_of(client.get(f"/predictions/{made[1]}").text)
     assert client.get("/predictions/none").status_code == 404
 
 
 def test_a_page_reads_an_index_and_not_all_predictions(shop):
-    from inside import database_of
-
     ws, _, _ = shop
     plan = database_of(ws).rows(
         "EXPLAIN QUERY PLAN SELECT * FROM predictions WHERE model = ? AND version = ? AND (at, rowid) < (?, ?) "
@@ -87,3 +95,42 @@ def test_a_page_reads_an_index_and_not_all_predictions(shop):
     )
     assert any("predictions_model" in str(row) for row in plan)
     assert not any("TEMP B-TREE" in str(row) for row in plan)
+
+
+def test_a_prediction_is_traced_to_its_rows_by_what_was_stored_then(shop):
+    ws, _, made = shop
+    prediction = database_of(ws).get(Prediction, id=made[3])
+    traced = source_rows(context_of(ws), ws.models, prediction, most=10_000)
+    (view,) = traced.views
+    spent = {one.name: one for one in view.behind.features}
+    assert (view.view, view.source, view.behind.origin) == ("spending", "orders", "orders")
+    newest = view.behind.rows[0]
+    assert newest.values["amount"] == prediction.features["last_amount"]
+    assert set(newest.features) <= {"last_amount", "spent_7d"}
+    assert spent["last_amount"].total == 1
+    since = served_shop.NOW - timedelta(days=7)
+    rows = stored_rows(context_of(ws), "orders").filter(
+        (pl.col("customer") == 3) & (pl.col("at") >= since) & (pl.col("at") < served_shop.NOW)
+    )
+    assert spent["spent_7d"].total == rows.height
+    assert traced.on_demand == {"room": (("spending",), ("budget",))}
+
+
+def test_a_page_reads_a_large_source_when_it_is_asked_to_and_its_address_says_so(shop, monkeypatch):
+    _, client, made = shop
+    monkeypatch.setattr("tinymlops.server.pages.predictions._ROWS", 10)
+    page = client.get(f"/predictions/{made[0]}").text
+    assert "orders has 600 rows" in text_of(page)
+    assert "Known from" not in page
+    opened = client.get(re.search(r'href="([^"]+)">Read them', page)[1].replace("&amp;", "&"))
+    assert re.search(r"spending:\s+\d+ rows of orders", text_of(opened.text))
+    assert '<details class="behind" open>' in opened.text
+
+
+def test_a_large_source_is_read_only_if_it_is_asked_for(shop):
+    ws, _, made = shop
+    prediction = database_of(ws).get(Prediction, id=made[3])
+    (view,) = source_rows(context_of(ws), ws.models, prediction, most=10).views
+    assert (view.behind, view.many) == (None, 600)
+    (view,) = source_rows(context_of(ws), ws.models, prediction, most=10, whole=["spending"]).views
+    assert view.behind is not None

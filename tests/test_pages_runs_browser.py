@@ -12,6 +12,11 @@ from tinymlops.registry.runs.points import points_of
 
 NAME = "<img src=x onerror=alert(1)>'&{{7*7}}"
 RUNS = 250
+FIRST_SEEN = """() => {
+  const box = document.querySelector('.rows'), top = box.getBoundingClientRect().top + 40;
+  const row = [...box.querySelectorAll('tbody tr:not(.gap)')].find((one) => one.getBoundingClientRect().top >= top);
+  return [row.querySelector('th').innerText, Math.round(row.getBoundingClientRect().top)];
+}"""
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 
@@ -81,6 +86,72 @@ def test_a_long_list_is_scrolled_to_its_end_and_what_is_chosen_stays_chosen(brow
         page.wait_for_url(re.compile("/runs/compare"))
         assert "run-0" in looker.text()
         assert f"run-{RUNS - 1}" in looker.text()
+        assert looker.wrong == []
+
+
+def first_rows(page, count=3):
+    return [one.split()[0] for one in page.locator("tbody th").all_inner_texts()[:count]]
+
+
+def test_a_list_moves_by_itself_but_not_under_a_pointer_nor_where_one_looks(browser, tmp_path):
+    path = tmp_path / "shop.tm"
+    with tm.connect(path, create=True) as ws:
+        for number in range(130):
+            ws.runs.start(f"old-{number}", patch=False, origin="test", params={"depth": number})
+        newest = ws.runs.search(limit=1)[0].id
+    with Server(path) as server, Looker(browser, server.url) as looker, tm.connect(path) as ws:
+        page, streams = looker.page, []
+        page.on("request", lambda request: streams.append(request.url) if request.url.endswith("/live") else None)
+        looker.go("/runs")
+        page.wait_for_selector(".rows.virtual")
+        page.check("tr[aria-rowindex='3'] input")
+        page.evaluate(
+            "() => { document.activeElement.blur(); document.querySelector('tbody th').closest('tr').mine = 1; }"
+        )
+        page.mouse.move(2, 2)
+
+        ws.runs.start("new-1", patch=False, origin="test", params={"depth": 1})
+        page.wait_for_selector("text=new-1")
+        assert first_rows(page) == ["new-1", "old-129", "old-128"]
+        assert page.inner_text("[data-found]") == "131 runs"
+        assert page.evaluate("() => document.querySelectorAll('tbody th')[1].closest('tr').mine") == 1, "rows stay"
+        assert page.is_checked("tr[aria-rowindex='4'] input")
+
+        page.hover("tr[aria-rowindex='3'] th")
+        ws.runs.start("new-2", patch=False, origin="test")
+        ws.runs.finish(newest)
+        page.wait_for_selector("text=Show 1 new run")
+        assert first_rows(page) == ["new-1", "old-129", "old-128"]
+        assert "finished" in page.inner_text("tr[aria-rowindex='3']"), "what stands in a row moves"
+        page.mouse.move(2, 2)
+        page.wait_for_selector("text=new-2")
+        assert page.is_hidden("[data-news]")
+
+        page.evaluate("() => { document.querySelector('.rows').scrollTop = 1500; }")
+        page.wait_for_timeout(300)
+        seen = FIRST_SEEN
+        before = page.evaluate(seen)
+        ws.runs.start("new-3", patch=False, origin="test")
+        page.wait_for_selector("text=Show 1 new run")
+        assert page.evaluate(seen) == before
+        page.click("[data-news]")
+        page.wait_for_function("() => document.querySelector('[data-found]').innerText === '133 runs'")
+        assert page.evaluate(seen) == before, "what one looks at stays where it is"
+        page.evaluate("() => { document.querySelector('.rows').scrollTop = 0; }")
+        page.wait_for_selector("text=new-3")
+        assert first_rows(page, 2) == ["new-3", "new-2"]
+        assert page.inner_text("[data-chosen]") == "1 chosen"
+        assert len(streams) == 1
+        assert looker.wrong == []
+
+
+def test_the_first_run_appears_by_itself(browser, tmp_path):
+    path = tmp_path / "shop.tm"
+    with tm.connect(path, create=True) as ws, Server(path) as server, Looker(browser, server.url) as looker:
+        looker.go("/runs")
+        assert "No run has been logged yet" in looker.text()
+        ws.runs.start("first", patch=False, origin="test")
+        looker.page.wait_for_selector("tbody >> text=first")
         assert looker.wrong == []
 
 

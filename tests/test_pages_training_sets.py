@@ -45,6 +45,18 @@ def test_a_build_says_what_it_left_out_and_why(shop):
     assert "spending:last_amount" in text
 
 
+def test_its_features_and_its_definitions_are_linked_while_they_are_in_force(shop):
+    _, client, first, _ = shop
+    page = client.get(f"/training-sets/{first.build_id}").text
+    for path in (
+        "/catalog/feature/spending/last_amount",
+        "/catalog/source/visits",
+        "/catalog/training-set/visits_to_orders",
+    ):
+        assert f'href="{path}"' in page
+        assert client.get(path).status_code == 200
+
+
 def test_two_builds_show_only_what_differs_and_the_command_for_the_cells(shop):
     _, client, first, second = shop
     text = text_of(client.get(f"/training-sets/{second.build_id}", params={"other": first.build_id}).text)

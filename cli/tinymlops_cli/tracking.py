@@ -27,6 +27,9 @@ Order = Annotated[
 Limit = Annotated[int, typer.Option(min=0, help="The most to list.")]
 
 
+Message = Annotated[str, typer.Option("--message", "-m", metavar="WHY", help="Why; kept with the version.")]
+
+
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     runs = group(app, "runs", "Experiment runs.")
@@ -45,6 +48,7 @@ def add_to(app: typer.Typer) -> None:
     command(models, "show")(show_model)
     command(models, "register")(register_model)
     command(app)(promote)
+    command(app)(rollback)
 
 
 def list_runs(session: Session, *, order_by: Order = "-started_at", limit: Limit = _MOST_RUNS) -> Answer:
@@ -210,11 +214,24 @@ def promote(
     force: Annotated[
         bool, typer.Option("--force", help="Let a version that is marked experimental be the champion.")
     ] = False,
+    message: Message = "",
 ) -> Answer:
     """Point an alias at a version."""
-    moved = session.workspace.promote(name, version, alias, expected=expected, force=force)
+    moved = session.workspace.promote(name, version, alias, expected=expected, force=force, message=message)
     before = f", before that {moved.previous}" if moved.previous is not None else ""
     return Answer(moved, [f"{name}@{alias} is version {moved.version}{before}"])
+
+
+def rollback(
+    session: Session,
+    name: Annotated[str, typer.Argument(help="The model's name.", autocompletion=completion.models)],
+    alias: Annotated[str, typer.Argument(help="To move back.")] = "champion",
+    *,
+    message: Message = "",
+) -> Answer:
+    """Point an alias back at the version before its last move; once."""
+    back = session.workspace.models.rollback(name, alias, message=message)
+    return Answer(back, [f"{name}@{alias} is version {back.version} again"])
 
 
 def _runs(runs: "Sequence[Run]") -> Answer:

@@ -19,6 +19,7 @@ from tinymlops.registry.runs.recent import runs_ended_badly
 if TYPE_CHECKING:
     from tinymlops.display.listed_jobs import ListedJob
     from tinymlops.features.context import Context
+    from tinymlops.monitoring.keeping import KeptReport
     from tinymlops.records import Run
     from tinymlops.registry.jobs import Jobs
     from tinymlops.registry.models import Models
@@ -35,7 +36,7 @@ class Place(NamedTuple):
     """What to look at."""
 
     kind: str
-    """A kind of definition, `job`, `run`, `model` or `messages`."""
+    """A kind of definition, `job`, `run`, `model`, `report` on a model's version in use, or `messages`."""
     name: str
     due: datetime | None = None
     """Of a run of a job."""
@@ -55,7 +56,14 @@ class Need(NamedTuple):
 
 
 def needs_of(
-    context: Context, models: Models, jobs: Jobs, listed: list[ListedJob], runs: list[Run], *, may_read: bool
+    context: Context,
+    models: Models,
+    jobs: Jobs,
+    listed: list[ListedJob],
+    runs: list[Run],
+    reports: list[KeptReport],
+    *,
+    may_read: bool,
 ) -> list[Need]:
     """Return what needs a look, the most urgent first: what failed, then what is late, then what may become worse.
 
@@ -65,12 +73,14 @@ def needs_of(
         jobs: Those of the workspace.
         listed: All of them.
         runs: Those that go on, or were lost.
+        reports: The last kept one on each champion, if who looks may read values.
         may_read: Whether who looks may read values, which failures quote.
     """
     found = [
         *_of_jobs(listed),
         *_of_sources(context),
         *_of_models(models, context),
+        *_of_reports(reports),
         *_of_runs(context, runs, may_read=may_read),
     ]
     if may_read:
@@ -118,8 +128,22 @@ def _of_models(models: Models, context: Context) -> Iterator[Need]:
     for model, why in starved_models(context, models).items():
         name, _, alias = model.partition("@")
         version = next((one.version for one in models.aliases(name) if one.alias == alias), None)
-        place = Place("model", f"{name}:{version}" if version is not None else model)
+        place = Place("model", f"{name}:{version}" if version is not None else name)
         yield Need("warn", model, "model", why, None, place)
+
+
+def _of_reports(reports: list[KeptReport]) -> Iterator[Need]:
+    for at, report in reports:
+        shifted = [one for one in report.features if one.reading == "shift"]
+        answers = report.prediction is not None and report.prediction.reading == "shift"
+        said = ["its answers"] if answers else []
+        if shifted:
+            of = count_text(len(report.features), "input")
+            said.append(f"{len(shifted):,} of {of}, most of all {shifted[0].name}")
+        if said:
+            what = f"{report.model}:{report.version}"
+            text = f"not as in training: {' and '.join(said)}"
+            yield Need("warn", what, "model in use", text, at, Place("report", what))
 
 
 def _of_runs(context: Context, runs: list[Run], *, may_read: bool) -> Iterator[Need]:

@@ -10,16 +10,18 @@ from tinymlops.display.needs import Need, needs_of, told
 from tinymlops.features.definitions.specs import LabelSpec, SourceSpec, TrainingSetSpec
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.law.freshness import Freshness, freshness_of
+from tinymlops.monitoring.keeping import KeptReport, last_report
 from tinymlops.records import LoggedModel, ModelAlias, ModelVersion, Run, SourceState, TrainingSetBuild
 from tinymlops.registry.models import CHAMPION
 from tinymlops.registry.runs.recent import runs_going_on
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
+    from tinymlops.monitoring.coming import ComingOutcomes
     from tinymlops.registry.jobs import Jobs
     from tinymlops.registry.models import Models
 
-__all__ = ["Champion", "SourceFreshness", "Today", "today_of"]
+__all__ = ["Champion", "Coming", "SourceFreshness", "Today", "coming_by", "today_of"]
 
 _RUNS, _JOBS, _SOURCES = 50, 8, 12
 
@@ -30,6 +32,17 @@ class Champion(NamedTuple):
     alias: ModelAlias
     known_until: datetime | None
     """Outcomes of predictions up to this time have had the time to come; None where the label has no horizon."""
+    report: KeptReport | None
+    """The last one that was kept, for those who may read values."""
+
+
+class Coming(NamedTuple):
+    """The outcomes that a champion waits for, by the time of who looks."""
+
+    due: int
+    """Could be known by now, and had not come when the report was made."""
+    today: int
+    later: int
 
 
 class SourceFreshness(NamedTuple):
@@ -69,14 +82,15 @@ def today_of(context: Context, models: Models, jobs: Jobs, *, may_read: bool) ->
     """
     listed = listed_jobs(jobs) if may_read else []
     runs = runs_going_on(context.scope, limit=_RUNS)
-    champions = _champions(context)
+    champions = _champions(context, may_read=may_read)
+    reports = [one.report for one in champions if one.report]
     due = sorted(
         (one for one in listed if one.next is not None and one.word not in ("paused", "removed")),
         key=lambda one: one.next or jobs.clock(),
     )
     sources = _sources(context)
     return Today(
-        needs=needs_of(context, models, jobs, listed, runs, may_read=may_read),
+        needs=needs_of(context, models, jobs, listed, runs, reports, may_read=may_read),
         looked_at=told(context, listed, models=len(champions), may_read=may_read),
         runs=[one for one in runs if one.status == "running"],
         champions=champions,
@@ -88,10 +102,26 @@ def today_of(context: Context, models: Models, jobs: Jobs, *, may_read: bool) ->
     )
 
 
-def _champions(context: Context) -> list[Champion]:
+def coming_by(coming: ComingOutcomes, now: datetime) -> Coming:
+    """Return how many outcomes are waited for, as a kept report counted them: predictions are not counted here.
+
+    Args:
+        coming: Of the report.
+        now: The time of who looks.
+    """
+    today = f"{now:%Y-%m-%d}"
+    due = coming.overdue + sum(count for day, count in coming.days.items() if day < today)
+    later = sum(count for day, count in coming.days.items() if day > today)
+    return Coming(due, coming.days.get(today, 0), later)
+
+
+def _champions(context: Context, *, may_read: bool) -> list[Champion]:
     database = context.environment.database
     aliases = database.list(ModelAlias, where={"alias": CHAMPION}, order="name")
-    return [Champion(one, _known_until(context, one)) for one in aliases]
+    return [
+        Champion(one, _known_until(context, one), last_report(database, one.name, one.version) if may_read else None)
+        for one in aliases
+    ]
 
 
 def _known_until(context: Context, alias: ModelAlias) -> datetime | None:

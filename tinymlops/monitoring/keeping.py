@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tinymlops.registry.scope import Scope
     from tinymlops.stores.database import Database
 
-__all__ = ["KeptReport", "keep_report", "kept_reports"]
+__all__ = ["KeptReport", "keep_report", "kept_reports", "last_report"]
 
 
 class KeptReport(NamedTuple):
@@ -60,6 +60,20 @@ def kept_reports(database: Database, model: str, version: int, *, days: int = 30
     """
     found = database.list(KeptMonitorReport, where={"model": model, "version": version}, order="-day", limit=days)
     return [KeptReport(one.at, _read(one)) for one in found]
+
+
+def last_report(database: Database, model: str, version: int) -> KeptReport | None:
+    """Return the last kept report on a version; None if there is none.
+
+    Args:
+        database: Of the workspace.
+        model: The model's name.
+        version: The version's number.
+
+    Raises:
+        IntegrityError: If it is not a report.
+    """
+    return next(iter(kept_reports(database, model, version, days=1)), None)
 
 
 def _read(record: KeptMonitorReport) -> MonitorReport:

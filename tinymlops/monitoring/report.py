@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tinymlops.monitoring.coming import ComingCounter, ComingOutcomes
 from tinymlops.monitoring.drift import Drift, drifts_of
 from tinymlops.monitoring.served import Period, Served
 from tinymlops.notebook import in_notebook
@@ -50,6 +51,8 @@ class MonitorReport(msgspec.Struct, frozen=True, kw_only=True):
     """The drift of the probability, or of the prediction where there is none."""
     features: list[Drift]
     """The largest unexplained drift first."""
+    coming: ComingOutcomes | None = None
+    """When the outcomes that are waited for can be known; None in reports that were kept before this was counted."""
 
     def __str__(self) -> str:
         parts = [self._title, self._outcomes, "", text_table(self._metrics, numbers=True)]
@@ -136,7 +139,8 @@ def monitor(
     record, environment = model.manifest.model, context.environment
     sha256 = record.baseline_sha256
     baseline = read_baseline(environment.blobs.read(sha256)) if sha256 is not None else None
-    served = Served(model.signature, baseline, known)
+    coming = ComingCounter.of(context, model)
+    served = Served(model.signature, baseline, known, coming)
     for page in pages_of_served(
         environment.database, model.name, model.version, since=period.since, until=period.until
     ):
@@ -157,6 +161,7 @@ def monitor(
         training_rows=baseline.rows if baseline is not None else 0,
         prediction=served.prediction.drift("prediction") if served.prediction is not None else None,
         features=drifts_of(served.features.items()),
+        coming=coming.found(),
     )
 
 

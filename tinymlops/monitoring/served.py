@@ -13,6 +13,7 @@ from tinymlops.records import Evaluation, Signature
 from tinymlops.training.evaluation import metrics_for
 
 if TYPE_CHECKING:
+    from tinymlops.monitoring.coming import ComingCounter
     from tinymlops.registry.predictions import ServedRow
     from tinymlops.training.baseline import Baseline
 
@@ -35,13 +36,19 @@ class Served:
         signature: The model's signature.
         baseline: The histograms of its training rows, if there are any.
         known: Prediction id to the outcome, for predictions without a stored one.
+        coming: Counts those whose outcome is not known.
     """
 
     def __init__(
-        self, signature: Signature, baseline: Baseline | None, known: Mapping[str, float | str | None]
+        self,
+        signature: Signature,
+        baseline: Baseline | None,
+        known: Mapping[str, float | str | None],
+        coming: ComingCounter,
     ) -> None:
         self._signature = signature
         self._known = known
+        self._coming = coming
         self._classes = {value: value for value in signature.classes or []}
         self._outcomes: list[Any] = []
         self._outputs: list[dict[str, Any]] = []
@@ -65,9 +72,12 @@ class Served:
         self.last = page[-1].at
         for row, output in zip(page, outputs, strict=True):
             if row.has_outcome:
-                self._add_outcome(has=True, value=row.outcome, output=output)
+                self._add_outcome(row.outcome, output)
+            elif row.id in self._known:
+                self._add_outcome(self._known[row.id], output)
             else:
-                self._add_outcome(has=row.id in self._known, value=self._known.get(row.id), output=output)
+                self.waiting += 1
+                self._coming.add(row.at)
 
     def evaluation(self) -> Evaluation:
         """Compare the predictions with their outcomes, by the metrics of training."""
@@ -81,10 +91,8 @@ class Served:
         predictions = pl.DataFrame(columns, strict=False)
         return Evaluation("live", len(y), metrics_for(signature.task, y, predictions, signature.classes))
 
-    def _add_outcome(self, *, has: bool, value: float | str | None, output: dict[str, Any]) -> None:
-        if not has:
-            self.waiting += 1
-        elif value is None:
+    def _add_outcome(self, value: float | str | None, output: dict[str, Any]) -> None:
+        if value is None:
             self.no_outcome += 1
         elif isinstance(value, str) if self._signature.task == "regression" else value not in self._classes:
             self.unfit += 1

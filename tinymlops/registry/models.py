@@ -13,6 +13,7 @@ from tinymlops.records import (
     LoggedModel,
     ModelAlias,
     ModelVersion,
+    Note,
     RegisteredModel,
     Run,
     TrainingSetBuild,
@@ -21,7 +22,7 @@ from tinymlops.references import Reference, is_number
 from tinymlops.registry.alias_moves import AliasMove, alias_moves
 from tinymlops.registry.catalog import Catalog
 from tinymlops.registry.opaque import OpaqueModels, RegisteredModels
-from tinymlops.registry.remarks import refuse_experimental
+from tinymlops.registry.remarks import MODEL, refuse_experimental, require_note
 from tinymlops.registry.runs import Runs
 from tinymlops.stores.generation import changing
 from tinymlops.stores.json_text import to_json
@@ -193,7 +194,14 @@ class Models:
         return alias_moves(self._database, name)
 
     def promote(
-        self, name: str, version: int, alias: str = CHAMPION, *, expected: int | None = None, force: bool = False
+        self,
+        name: str,
+        version: int,
+        alias: str = CHAMPION,
+        *,
+        expected: int | None = None,
+        force: bool = False,
+        message: str = "",
     ) -> ModelAlias:
         """Point an alias at a version; it keeps in mind where it pointed before.
 
@@ -203,12 +211,16 @@ class Models:
             alias: The alias to move, created if needed.
             expected: Move it only from this version (0: only if it does not exist); None moves it from anywhere.
             force: Let a version that is marked experimental be the champion.
+            message: Why: a note on the version, in the same commit. None is kept where the alias points there already.
 
         Raises:
             ConflictError: If the alias points somewhere else than expected, or the version is marked experimental.
             NotFoundError: If there is no such version.
+            DataError: If the message is too long.
         """
         _check_alias(name, alias)
+        if message:
+            require_note(message)
         self._numbered(name, version, {one.version: one for one in self.versions(name)})
         with self._write() as tx:
             current = tx.get(ModelAlias, name=name, alias=alias)
@@ -219,15 +231,23 @@ class Models:
                     f"{name}@{alias} points at {where}, not at {expected or 'none'}: another process moved it first",
                     hint=f"look at it again, then promote with expected={at}",
                 )
-            return self._point(tx, name, alias, version, current, force=force)
+            return self._point(tx, name, alias, version, current, force=force, message=message)
 
-    def rollback(self, name: str, alias: str = CHAMPION) -> ModelAlias:
+    def rollback(self, name: str, alias: str = CHAMPION, *, message: str = "") -> ModelAlias:
         """Point an alias back at the version before its last move; once, so that two people do not undo each other.
+
+        Args:
+            name: The name of the model.
+            alias: The alias to move back.
+            message: Why: a note on the version that it points at again, in the same commit.
 
         Raises:
             ConflictError: If it was not moved, or is rolled back already.
             NotFoundError: If there is no such alias, with the near match.
+            DataError: If the message is too long.
         """
+        if message:
+            require_note(message)
         self.get(f"{name}@{alias}")
         with self._write() as tx:
             current = tx.get(ModelAlias, name=name, alias=alias)
@@ -238,7 +258,8 @@ class Models:
                 )
             back = ModelAlias(name=name, alias=alias, version=current.previous, changed_at=self._scope.clock())
             tx.put(back)
-            tx.audit("model.rollback", f"{name}@{alias}", version=back.version, previous=current.version)
+            said = self._said(tx, name, back.version, f"Rolled back to as {alias}", message)
+            tx.audit("model.rollback", f"{name}@{alias}", version=back.version, previous=current.version, **said)
         return back
 
     def manifest(self, version: ModelVersion | str) -> ModelManifest:
@@ -303,7 +324,15 @@ class Models:
             raise IntegrityError(f"the manifest of training set {build.id} cannot be read: {error}") from error
 
     def _point(
-        self, tx: Transaction, name: str, alias: str, version: int, current: ModelAlias | None, *, force: bool = False
+        self,
+        tx: Transaction,
+        name: str,
+        alias: str,
+        version: int,
+        current: ModelAlias | None,
+        *,
+        force: bool = False,
+        message: str = "",
     ) -> ModelAlias:
         if current is not None and current.version == version:
             return current
@@ -317,8 +346,17 @@ class Models:
             changed_at=self._scope.clock(),
         )
         tx.put(moved)
-        tx.audit("model.promote", f"{name}@{alias}", version=version, previous=moved.previous)
+        said = self._said(tx, name, version, f"Promoted to {alias}", message)
+        tx.audit("model.promote", f"{name}@{alias}", version=version, previous=moved.previous, **said)
         return moved
+
+    def _said(self, tx: Transaction, name: str, version: int, what: str, message: str) -> dict[str, int]:
+        """Keep why an alias is moved; return what the audit log says of it: the number of the note, not its text."""
+        if not message:
+            return {}
+        text = f"{what}: {message}"
+        note = Note(kind=MODEL, name=name, version=version, text=text, author=self._scope.actor, at=self._scope.clock())
+        return {"note": tx.insert(note).id or 0}
 
     def _numbered(self, name: str, number: int, versions: dict[int, ModelVersion]) -> ModelVersion:
         if number not in versions:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tinymlops.stores.database import Database
     from tinymlops.stores.transaction import Transaction
 
-__all__ = ["MARKS", "MODEL", "Remarks", "Target", "VersionStory", "refuse_experimental"]
+__all__ = ["MARKS", "MODEL", "Remarks", "Target", "VersionStory", "refuse_experimental", "require_note"]
 
 MARKS = ("golden", "silver", "experimental")
 MODEL = "model"
@@ -85,10 +85,7 @@ class Remarks:
             DefinitionError: If several kinds have the name and none was said.
             DataError: If the text is empty or too long.
         """
-        if not text.strip() or len(text) > _MOST_CHARACTERS:
-            raise DataError(
-                f"a note of {len(text):,} characters cannot be kept", hint=f"write 1 to {_MOST_CHARACTERS:,} characters"
-            )
+        require_note(text)
         target = self.find(reference, kind=kind)
         note = Note(**target._asdict(), text=text, author=self._scope.actor, at=self._scope.clock())
         with self._scope.write("note", f"{target.kind}:{target.name}", version=target.version) as tx:
@@ -178,6 +175,18 @@ class Remarks:
         return {one.name for one in self._database.list(Definition)} | {
             one.name for one in self._database.list(ModelVersion)
         }
+
+
+def require_note(text: str) -> None:
+    """Refuse a note that is empty or too long.
+
+    Raises:
+        DataError: If it is.
+    """
+    if not text.strip() or len(text) > _MOST_CHARACTERS:
+        raise DataError(
+            f"a note of {len(text):,} characters cannot be kept", hint=f"write 1 to {_MOST_CHARACTERS:,} characters"
+        )
 
 
 def refuse_experimental(tx: Transaction, name: str, version: int, *, alias: str) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tinymlops.records import Token
     from tinymlops.workspace import Workspace
 
-__all__ = ["Access", "Auth", "Caller", "authorize", "caller_of", "cookie_name", "put_caller"]
+__all__ = ["OWN", "Access", "Auth", "Caller", "authorize", "caller_of", "cookie_name", "put_caller"]
 
 Connection: TypeAlias = ASGIConnection[Any, Any, Any, Any]
 Said: TypeAlias = tuple[str, str] | None
@@ -50,7 +50,7 @@ class Caller(NamedTuple):
     """The most requests a second; None without a limit of its own."""
 
 
-_OWN = Caller(None, "admin")
+OWN = Caller(None, "admin")
 """Whoever reaches a server that needs no token."""
 
 
@@ -101,13 +101,13 @@ class Access:
         if callable(self._auth):
             return _said(await self._asked(self._auth, ASGIConnection(scope)))
         if self._auth is None:
-            return _OWN
+            return OWN
         try:
             token = show()
         except AccessError:
             if self._tokens.any():
                 raise
-            return _OWN
+            return OWN
         return Caller(token.name, token.role, token.rate)
 
     async def _asked(self, auth: Callable[[Connection], Said | Awaitable[Said]], connection: Connection) -> Said:

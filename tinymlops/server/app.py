@@ -16,7 +16,6 @@ from tinymlops.server.large_answers import encode_large
 from tinymlops.server.mlflow import MLFLOW_NOUNS
 from tinymlops.server.mlflow.refused import by_path
 from tinymlops.server.openapi import openapi_config
-from tinymlops.server.pages import create_pages
 from tinymlops.server.parameters import refuse_unknown_parameters
 from tinymlops.server.request import StrictRequest
 from tinymlops.server.route_class import class_of
@@ -25,6 +24,7 @@ from tinymlops.server.routes import NOUNS
 if TYPE_CHECKING:
     from litestar.types import ASGIApp
 
+    from tinymlops.server.pages import Pages
     from tinymlops.workspace import Workspace
 
 __all__ = ["create_app"]
@@ -83,9 +83,15 @@ def create_app(
         on_shutdown=[ws.flush],
     )
     answering: ASGIApp = Identifying(app.asgi_handler, access, is_open)
-    shown = create_pages(ws, access, answering) if pages else None
+    shown = _pages(ws, access, answering) if pages else None
     if shown is not None:
-        app.state.streams = shown.streams
+        app.state.streams, app.state.warming = shown.streams, shown.warming
         app.on_shutdown += [shown.streams.close, shown.asking.close]
     app.asgi_handler = Guard(shown or answering, allowed_hosts, origins, forms=shown.has if shown else None)
     return app
+
+
+def _pages(ws: Workspace, access: Access, answering: ASGIApp) -> Pages:
+    from tinymlops.server.pages import create_pages  # with what writes pages, which a server without them does not load
+
+    return create_pages(ws, access, answering)

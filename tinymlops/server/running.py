@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -100,7 +100,7 @@ def serve(
         server = _server(Forwarded(app, proxies), proxies, context)
         if pages:
             app.state.streams.is_ending = lambda: server.should_exit
-        with _returning_on_signals(server), _answering():
+        with _returning_on_signals(server), _answering(), app.state.warming.beside() if pages else nullcontext():
             scheme = "http" if context is None else "https"
             print(f"serving on {scheme}://{name}:{port} until Ctrl+C", file=sys.stderr, flush=True)
             if ready is not None:

@@ -17,7 +17,7 @@ from tinymlops.notebook import in_notebook
 from tinymlops.tables import html_table
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     import polars as pl
 
@@ -160,12 +160,13 @@ def load_version(context: Context, models: Models, version: ModelVersion) -> Mod
     return Model(version, loaded)
 
 
-def describe_model(models: Models, reference: str) -> Model:
+def describe_model(models: Models, reference: str, *, places: Mapping[str, str] | None = None) -> Model:
     """Return a registered model without its estimator, whose file is not read: for callers that need only the manifest.
 
     Args:
         models: The registry.
         reference: As for `load_model`.
+        places: Renamed source to the name that its rows are stored under; None where no rows are told apart by it.
 
     Raises:
         NotFoundError: If there is none, with the near match.
@@ -173,7 +174,8 @@ def describe_model(models: Models, reference: str) -> Model:
     """
     version = models.get(reference)
     manifest = models.manifest(version)
-    return Model(version, _Loaded(manifest, None, definitions_of(manifest.definitions, manifest.variants)))
+    definitions = definitions_of(manifest.definitions, manifest.variants, places=places or {})
+    return Model(version, _Loaded(manifest, None, definitions))
 
 
 def require_servable(models: Models, run: Any, logged_name: str, trusted: Collection[str]) -> None:

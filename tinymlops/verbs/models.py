@@ -195,7 +195,14 @@ class ModelVerbs(OpenWorkspace):
             return self._resolver.resolve(self._context_in(snapshot), snapshot, reference)
 
     def promote(
-        self, name: str, version: int, alias: str = "champion", *, expected: int | None = None, force: bool = False
+        self,
+        name: str,
+        version: int,
+        alias: str = "champion",
+        *,
+        expected: int | None = None,
+        force: bool = False,
+        message: str = "",
     ) -> ModelAlias:
         """Point an alias at a version.
 
@@ -205,9 +212,10 @@ class ModelVerbs(OpenWorkspace):
             alias: To move, made if need be.
             expected: Move it only from this version (0: only if it does not exist); None moves it from anywhere.
             force: Let a version that is marked experimental be the champion.
+            message: Why; kept with the version in the same commit, and `ws.catalog.why` shows it.
         """
         self._environment.check()
-        return self.models.promote(name, version, alias, expected=expected, force=force)
+        return self.models.promote(name, version, alias, expected=expected, force=force, message=message)
 
     def predict(
         self,

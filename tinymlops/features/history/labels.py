@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tinymlops.features.compute.arranged import Array
     from tinymlops.features.context import Context
 
-__all__ = ["complete_until", "outcomes_of"]
+__all__ = ["complete_until", "known_after", "outcomes_of"]
 
 
 def outcomes_of(
@@ -68,7 +68,19 @@ def outcomes_of(
     end = time + (label.gap + label.horizon)
     # A window is [end - w, end) and the look-ahead (t + gap, end]: one microsecond later they are the same.
     outcome = compute(history, {label.name: windowed}, end + 1, strict=True, ttl=None)[label.name]
-    return outcome, end + _longest_delay(context, graph.origin(context.definitions, source), as_of) <= complete
+    return outcome, time + known_after(context, label, as_of=as_of) <= complete
+
+
+def known_after(context: Context, label: LabelSpec, *, as_of: int | None = None) -> int:
+    """Return how long after a spine row its outcome can be known, microseconds: the window, and how late rows may come.
+
+    Args:
+        context: The workspace's state.
+        label: The label.
+        as_of: By rows with a sequence up to this one; None for all.
+    """
+    origin = graph.origin(context.definitions, context.definitions.get(SourceSpec, label.source))
+    return label.gap + label.horizon + _longest_delay(context, origin, as_of)
 
 
 def _longest_delay(context: Context, origin: SourceSpec, as_of: int | None) -> int:

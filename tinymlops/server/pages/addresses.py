@@ -21,6 +21,8 @@ __all__ = [
     "job_path",
     "job_run_path",
     "lineage_path",
+    "model_path",
+    "own_path",
     "place_path",
 ]
 
@@ -72,6 +74,38 @@ def lineage_path(kind: str, name: str) -> str:
     return f"/lineage/{SLUGS.get(kind, kind)}/{segment(segment(name) if kind == 'file' else name)}"
 
 
+def model_path(reference: str) -> str:
+    """Return the path of the page of a model's version, or of a model.
+
+    Example:
+        >>> model_path("delay:3"), model_path("delay")
+        ('/models/delay/3', '/models/delay')
+    """
+    name, colon, version = reference.partition(":")
+    return f"/models/{segment(name)}" + (f"/{segment(version)}" if colon else "")
+
+
+def own_path(kind: str, name: str, *, reads: bool) -> str:
+    """Return the path of the page of a thing that lineage names: its own, or that of its lineage where it has none.
+
+    Args:
+        kind: Of a definition, or `build`, `run`, `model`, `reader` or `file`.
+        name: Its name or id.
+        reads: Whether who looks may read values: who may not sees no run.
+
+    Example:
+        >>> own_path("run", "9f", reads=True), own_path("run", "9f", reads=False)
+        ('/runs/9f', '/lineage/run/9f')
+    """
+    if kind in SLUGS:
+        return definition_path(kind, name)
+    if kind == "model":
+        return model_path(name)
+    if kind == "build":
+        return f"/training-sets/{segment(name)}"
+    return f"/runs/{segment(name)}" if kind == "run" and reads else lineage_path(kind, name)
+
+
 def job_path(job: str) -> str:
     """Return the path of a job's page."""
     return f"/jobs/{segment(job)}"
@@ -88,8 +122,12 @@ def job_run_path(job: str, due: datetime) -> str:
     return f"{job_path(job)}/{segment(iso(due))}"
 
 
-def place_path(place: Place) -> str:
+def place_path(place: Place, reads: bool = True) -> str:  # noqa: FBT001, FBT002 - a filter of templates
     """Return the path of a thing that needs a look.
+
+    Args:
+        place: What to look at.
+        reads: As for `own_path`.
 
     Example:
         >>> from tinymlops.display.needs import Place
@@ -100,14 +138,17 @@ def place_path(place: Place) -> str:
         return "/jobs"
     if place.kind == "job":
         return job_path(place.name) if place.due is None else job_run_path(place.name, place.due)
-    path = definition_path if place.kind in SLUGS else lineage_path
-    return path(place.kind, place.name)
+    if place.kind == "report":
+        name, _, version = place.name.partition(":")
+        return f"/monitor/{segment(name)}?version={version}"
+    return own_path(place.kind, place.name, reads=reads)
 
 
 PATHS: dict[str, Callable[..., str]] = {
     "definition_path": definition_path,
     "feature_path": feature_path,
     "lineage_path": lineage_path,
+    "model_path": model_path,
     "job_path": job_path,
     "job_run_path": job_run_path,
     "place_path": place_path,

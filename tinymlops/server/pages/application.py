@@ -17,6 +17,7 @@ from tinymlops.server.pages.rendering import Renderer
 from tinymlops.server.pages.signing_in import sign_in_routes
 from tinymlops.server.pages.sql import Asking, sql_routes
 from tinymlops.server.pages.visitors import Visitors
+from tinymlops.server.pages.warming import Warming
 from tinymlops.server.parameters import refuse_unknown_parameters
 
 if TYPE_CHECKING:
@@ -40,11 +41,20 @@ class Pages:
         asking: The queries that run.
         first: The first segment of each of their paths.
         api: What the others go to.
+        warming: Does beforehand what the first visitor would wait for.
     """
 
-    def __init__(self, app: ASGIApp, streams: Streams, asking: Asking, first: frozenset[str], api: ASGIApp) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        streams: Streams,
+        asking: Asking,
+        first: frozenset[str],
+        api: ASGIApp,
+        warming: Warming,
+    ) -> None:
         self._app, self._first, self._api = app, first, api
-        self.streams, self.asking = streams, asking
+        self.streams, self.asking, self.warming = streams, asking, warming
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or hand on."""
@@ -85,7 +95,7 @@ def create_pages(ws: Workspace, access: Access, api: ASGIApp) -> Pages:
         logging_config=None,
     )
     first = frozenset(path.strip("/").partition("/")[0] for handler in handlers for path in handler.paths)
-    return Pages(Visitors(app.asgi_handler, access, renderer), streams, asking, first, api)
+    return Pages(Visitors(app.asgi_handler, access, renderer), streams, asking, first, api, Warming(app, renderer))
 
 
 async def _before(request: Request[Any, Any, Any]) -> None:

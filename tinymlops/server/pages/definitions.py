@@ -1,5 +1,6 @@
 """`/catalog/KIND/NAME` and `/catalog/feature/VIEW/NAME`: what there is to know of a definition, and of one feature."""
 
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from litestar import Response
@@ -8,15 +9,19 @@ from litestar.params import FromPath
 
 from tinymlops.errors import NotFoundError, near
 from tinymlops.features.context import Context
+from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.specs import AnySpec, SourceSpec, ViewSpec
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.law.described import Described, described
 from tinymlops.features.law.freshness import Freshness, freshness_of
 from tinymlops.features.law.neighbours import Walk
+from tinymlops.features.law.pages import about_said
 from tinymlops.features.online.materialization import covered
-from tinymlops.records import FailedIngest, Ingestion, LoggedModel, Quarantine, SourceState
+from tinymlops.monitoring.drift import Drift
+from tinymlops.monitoring.keeping import last_report
+from tinymlops.records import Definition, FailedIngest, Ingestion, LoggedModel, Quarantine, SourceState
 from tinymlops.registry.checks import list_quarantines
-from tinymlops.registry.documentation import ModelInput, model_inputs, models_by_definition, readers_of
+from tinymlops.registry.documentation import ModelInput, model_inputs, models_by_definition, readers_of, versions_of
 from tinymlops.registry.history import failed_ingests, newest_ingests
 from tinymlops.server.pages.addresses import KINDS
 from tinymlops.server.pages.rendering import page
@@ -29,6 +34,18 @@ from tinymlops.workspace import Workspace
 __all__ = ["definition_routes"]
 
 _INGESTS = 5
+_REPORTS = 5
+"""Versions whose reports are read for the page of a feature."""
+
+
+class _Under(NamedTuple):
+    """A source that a feature comes from in the end."""
+
+    name: str
+    owner: str
+    fresh: Freshness
+    changed: Definition | None
+    """Its newest version."""
 
 
 class _Rows(NamedTuple):
@@ -86,6 +103,8 @@ def definition_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             before=walk.before(node),
             after=walk.after(node),
             inputs=inputs,
+            sources=_sources(context, found.spec) if found and isinstance(found.spec, ViewSpec) else [],
+            reports=_in_use(context, inputs) if may(request, "read") else {},
             trained=_trained(context, inputs) if may(request, "read") else None,
             consumers=readers_of(context.environment.database, view, name),
         )
@@ -103,6 +122,31 @@ def _rows(context: Context, source: SourceSpec) -> _Rows:
         newest_ingests(database, sorted({source.name, place}), limit=_INGESTS),
         list_quarantines(database, place=place, status="waiting"),
     )
+
+
+def _sources(context: Context, view: ViewSpec) -> list[_Under]:
+    """Return the sources under a view, with whose they are and when they changed."""
+    database, sources = context.environment.database, context.definitions.of(SourceSpec)
+    return [
+        _Under(
+            name,
+            about_said(sources[name]).owner,
+            freshness_of(context, sources[name]),
+            next(iter(versions_of(database, "source", name)), None),
+        )
+        for name in sorted(graph.base_sources(context.definitions, view.source))
+    ]
+
+
+def _in_use(context: Context, inputs: list[ModelInput]) -> dict[str, tuple[Drift, datetime]]:
+    """Return how a feature is in use beside training, by the last kept report on each of the first versions that take it."""
+    found = {}
+    for one in inputs[:_REPORTS]:
+        kept = last_report(context.environment.database, one.model, one.version)
+        drift = next((drift for drift in kept.report.features if drift.name == one.name), None) if kept else None
+        if kept is not None and drift is not None:
+            found[f"{one.model}:{one.version}"] = (drift, kept.at)
+    return found
 
 
 def _query(spec: AnySpec) -> str:

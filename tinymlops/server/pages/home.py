@@ -5,7 +5,7 @@ from typing import Any
 from litestar import Response
 from litestar.handlers import HTTPRouteHandler
 
-from tinymlops.display.today import today_of
+from tinymlops.display.today import coming_by, today_of
 from tinymlops.server.pages.rendering import page
 from tinymlops.server.pages.routing import AnyRequest, shows
 from tinymlops.server.pages.state import context_of, may
@@ -28,6 +28,7 @@ def home_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             "home.html",
             title="Today",
             **today._asdict(),
+            coming=coming_by,
             may_read=may_read,
             applied=ws.catalog.last_apply(),
         )

@@ -11,8 +11,10 @@ from tinymlops.display.measured import measured
 from tinymlops.errors import DataError
 from tinymlops.records import Definition, FeatureField, LoggedModel, ModelAlias, ModelVersion, Note, Reader
 from tinymlops.server.pages.addresses import definition_path, lineage_path
+from tinymlops.server.pages.features import feature_links
 from tinymlops.server.pages.rendering import page, url
 from tinymlops.server.pages.routing import AnyRequest, Form, shows, takes
+from tinymlops.server.pages.state import context_of
 from tinymlops.server.route_class import ADMIN, METADATA
 from tinymlops.workspace import Workspace
 
@@ -78,6 +80,7 @@ def model_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             notes=notes,
             metrics=measured(manifest.model.evaluation),
             views=_by_source(manifest.model.signature.features),
+            feature_paths=feature_links(context_of(ws), manifest.model.signature.features),
             paths=_paths(ws, manifest.definitions),
             lineage=lineage_path("model", f"{name}:{version}"),
             readers=readers,
@@ -88,16 +91,14 @@ def model_routes(ws: Workspace) -> list[HTTPRouteHandler]:
         """Point an alias at a version, and keep why; not if it was moved since the form was shown."""
         version, expected = _number(data, "version"), _number(data, "expected")
         alias, reason = data.get("alias", "champion").strip(), _reason(data)
-        ws.models.promote(name, version, alias, expected=expected)
-        ws.catalog.remarks.note(f"{name}@v{version}", f"Promoted to {alias}: {reason}", kind="model")
+        ws.models.promote(name, version, alias, expected=expected, message=reason)
         return Redirect(url(request, f"/models/{name}"), status_code=303)
 
     @takes("/models/{name:str}/rollback", opt=ADMIN)
     def rollback(request: AnyRequest, name: FromPath[str], data: Form) -> Response[Any]:
         """Point an alias back at the version before, and keep why."""
         alias, reason = data.get("alias", "champion").strip(), _reason(data)
-        back = ws.models.rollback(name, alias)
-        ws.catalog.remarks.note(f"{name}@v{back.version}", f"Rolled back to as {alias}: {reason}", kind="model")
+        ws.models.rollback(name, alias, message=reason)
         return Redirect(url(request, f"/models/{name}"), status_code=303)
 
     def _logged(version: ModelVersion) -> LoggedModel | None:

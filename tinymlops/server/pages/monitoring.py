@@ -8,10 +8,12 @@ from litestar.params import FromPath, FromQuery
 from markupsafe import Markup
 
 from tinymlops.monitoring.drift import Drift
-from tinymlops.monitoring.keeping import KeptReport, kept_reports
-from tinymlops.records import ModelVersion
+from tinymlops.monitoring.keeping import KeptReport, kept_reports, last_report
+from tinymlops.records import LoggedModel, ModelVersion
+from tinymlops.server.pages.features import feature_links
 from tinymlops.server.pages.rendering import page
 from tinymlops.server.pages.routing import AnyRequest, shows
+from tinymlops.server.pages.state import context_of
 from tinymlops.server.route_class import READ
 from tinymlops.workspace import Workspace
 
@@ -36,7 +38,10 @@ def monitoring_routes(ws: Workspace) -> list[HTTPRouteHandler]:
     @shows("/monitor", opt=READ)
     def models(request: AnyRequest) -> Response[Any]:
         """Show each model with the last report on what a bare name stands for."""
-        rows = [(version, _last(version)) for version in (ws.models.get(one.name) for one in ws.models.list())]
+        rows = [
+            (version, last_report(database, version.name, version.version))
+            for version in (ws.models.get(one.name) for one in ws.models.list())
+        ]
         return page(request, "monitors.html", title="Monitor", rows=rows)
 
     @shows("/monitor/{name:str}", opt=READ)
@@ -54,12 +59,14 @@ def monitoring_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             others=[one.version for one in reversed(ws.models.versions(record.name)) if one.version != record.version],
             kept=kept,
             report=report,
+            paths=_paths(record),
             metrics=[] if report is None else _metrics(kept),
             rows=[_Row(one, histogram_svg(one) if i < _HISTOGRAMS else None) for i, one in enumerate(columns)],
         )
 
-    def _last(version: ModelVersion) -> KeptReport | None:
-        return next(iter(kept_reports(database, version.name, version.version, days=1)), None)
+    def _paths(version: ModelVersion) -> dict[str, str]:
+        logged = database.get(LoggedModel, run=version.run, name=version.logged_name)
+        return feature_links(context_of(ws), logged.signature.features) if logged else {}
 
     return [models, monitor]
 

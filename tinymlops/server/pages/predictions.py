@@ -1,7 +1,7 @@
 """`/predictions`: find one by its id, its key or its time, and see what it was made from and what came of it."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from litestar import Response
 from litestar.handlers import HTTPRouteHandler
@@ -9,11 +9,16 @@ from litestar.params import FromPath, FromQuery
 from litestar.response import Redirect
 
 from tinymlops.errors import NotFoundError, TinyMLOpsError
-from tinymlops.records import LoggedModel, ModelVersion, Outcome, Prediction
+from tinymlops.features.context import Context
+from tinymlops.features.law.behind import BehindFeature
+from tinymlops.records import FeatureField, LoggedModel, ModelVersion, Outcome, Prediction
 from tinymlops.registry.predictions import newest_predictions
+from tinymlops.server.pages.features import feature_links
 from tinymlops.server.pages.rendering import page, url
 from tinymlops.server.pages.routing import AnyRequest, shows
+from tinymlops.server.pages.state import context_of
 from tinymlops.server.route_class import READ
+from tinymlops.serving.source_rows import MadeOf, source_rows
 from tinymlops.times import parse_instant, to_micros
 from tinymlops.workspace import Workspace
 
@@ -23,6 +28,23 @@ _SIZE = 50
 _AMONG = 5_000
 """Predictions that are looked at for a key, which has no index."""
 _LAST = 2**62
+_ROWS = 300_000
+"""Rows that are read unasked, of all sources together."""
+_VIEWS = 100
+
+
+class _Feature(NamedTuple):
+    """A feature as it was served."""
+
+    name: str
+    value: Any
+    source: str
+    """`view:feature`, or `request`."""
+    behind: BehindFeature | None
+    place: int
+    """Of its view among those whose rows are shown."""
+    reads: tuple[tuple[str, ...], tuple[str, ...]] | None
+    """Of one that is computed on demand: views, and fields of the request."""
 
 
 def prediction_routes(ws: Workspace) -> list[HTTPRouteHandler]:
@@ -76,14 +98,17 @@ def prediction_routes(ws: Workspace) -> list[HTTPRouteHandler]:
         )
 
     @shows("/predictions/{prediction:str}", opt=READ)
-    def prediction(request: AnyRequest, prediction: FromPath[str]) -> Response[Any]:
-        """Show one prediction: what was asked, the features as served, the answer, and what really happened."""
+    def prediction(
+        request: AnyRequest, prediction: FromPath[str], rows: FromQuery[list[str] | None] = None
+    ) -> Response[Any]:
+        """Show one prediction: what was asked, the features and the rows behind them, the answer, and what really happened."""
         record = database.get(Prediction, id=prediction)
         if record is None:
             raise NotFoundError(f"there is no prediction {prediction[:80]!r}", hint="it is stored half a second later")
         version = database.get(ModelVersion, name=record.model, version=record.version)
         signature = _signature(version)
-        sources = {one.name: one.source for one in signature.features} if signature else {}
+        context, fields = context_of(ws), signature.features if signature else []
+        traced, problem = _traced(ws, context, record, rows or [])
         return page(
             request,
             "prediction.html",
@@ -91,7 +116,11 @@ def prediction_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             prediction=record,
             version=version,
             outcome=database.get(Outcome, prediction_id=record.id),
-            sources=sources,
+            features=_served(record, fields, traced),
+            paths=feature_links(context, fields),
+            in_force=context.definitions.versions,
+            views=traced.views if traced else [],
+            problem=problem,
         )
 
     def _signature(version: ModelVersion | None) -> Any:
@@ -99,6 +128,33 @@ def prediction_routes(ws: Workspace) -> list[HTTPRouteHandler]:
         return logged.signature if logged else None
 
     return [predictions, prediction]
+
+
+def _traced(ws: Workspace, context: Context, record: Prediction, whole: list[str]) -> tuple[MadeOf | None, str]:
+    """Return the rows that a prediction was made from, or why they are not known."""
+    if record.sequence is None:
+        return None, ""
+    try:
+        return source_rows(context, ws.models, record, most=_ROWS, whole=whole[:_VIEWS]), ""
+    except TinyMLOpsError as error:
+        return None, error.message
+
+
+def _served(record: Prediction, fields: list[FeatureField], traced: MadeOf | None) -> list[_Feature]:
+    """Return the features as served, each with what it was made from."""
+    sources = {one.name: one.source for one in fields}
+    behind = {
+        one.column: (one, place)
+        for place, view in enumerate(traced.views if traced else [], 1)
+        for one in (view.behind.features if view.behind else [])
+    }
+    computed = traced.on_demand if traced else {}
+    found = []
+    for name, value in record.features.items():
+        rows, place = behind.get(name) or behind.get(name.rpartition("_")[0]) or (None, 0)
+        reads = computed.get(sources.get(name, "").partition(":")[0])
+        found.append(_Feature(name, value, sources.get(name, ""), rows, place, reads))
+    return found
 
 
 def _version(ws: Workspace, model: str, errors: dict[str, str]) -> ModelVersion | None:

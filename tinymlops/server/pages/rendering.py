@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,21 +13,25 @@ from litestar import Response
 
 from tinymlops.display.templating import templates
 from tinymlops.server.access import caller_of
-from tinymlops.server.pages.addresses import PATHS, SLUGS
+from tinymlops.server.pages.addresses import PATHS, SLUGS, own_path
 from tinymlops.server.pages.assets import asset_path
 from tinymlops.server.pages.navigation import navigation
 from tinymlops.server.route_class import MAY
 
 if TYPE_CHECKING:
+    from jinja2 import Template
     from litestar import Request
     from litestar.types import HTTPScope
 
     from tinymlops.server.access import Caller
+    from tinymlops.server.route_class import RouteClass
     from tinymlops.workspace import Workspace
 
 __all__ = ["Renderer", "csrf_of", "page", "put_renderer", "url"]
 
 _KEY = "tinymlops_pages"
+_SHARED = ("parts.html", "base.html")
+"""What all pages use."""
 _POLICY = ("default-src 'self'", "base-uri 'none'", "form-action 'self'", "frame-ancestors 'none'", "object-src 'none'")
 _HEADERS = {
     "content-security-policy": "; ".join(_POLICY),
@@ -46,6 +51,7 @@ class Renderer:
         self.ws, self.cookie = ws, cookie
         self.name = ws._environment.path.name  # noqa: SLF001 - the name of its directory, for people
         self._open = secrets.token_bytes(32)
+        self._compiling = threading.Lock()
         self._templates = templates(Path(__file__).parent / "templates")
         self._templates.filters.update(PATHS)
         self._templates.tests["defines"] = SLUGS.__contains__
@@ -60,7 +66,11 @@ class Renderer:
         """
         root = request.scope.get("root_path", "")
         caller = caller_of(request)
-        return self._templates.get_template(template).render(
+
+        def may(kind: RouteClass) -> bool:
+            return caller is not None and kind in MAY[caller.role]
+
+        return self.template(template).render(
             root=root,
             path=request.scope["path"].removeprefix(root),
             query=request.query_params,
@@ -68,12 +78,28 @@ class Renderer:
             link=lambda path, **query: url(request, path, **query),
             csrf=csrf_of(request),
             caller=caller,
-            may=lambda kind: caller is not None and kind in MAY[caller.role],
+            own=lambda kind, name: url(request, own_path(kind, name, reads=may("read"))),
+            may=may,
             navigation=navigation(caller),
             workspace=self.name,
             now=self.ws._clock(),  # noqa: SLF001 - the workspace's time, which may be one that is replayed
             **values,
         )
+
+    def names(self) -> list[str]:
+        """Return the names of all templates."""
+        return self._templates.list_templates()
+
+    def template(self, name: str) -> Template:
+        """Return a template, compiled once: who needs one that is being compiled waits for it.
+
+        Args:
+            name: Of a file in `templates/`.
+        """
+        with self._compiling:
+            for one in _SHARED:
+                self._templates.get_template(one)
+            return self._templates.get_template(name)
 
     def mark(self, secret: str | None) -> str:
         """Return the mark of forms: of a session, or of this process where nobody needs to sign in.

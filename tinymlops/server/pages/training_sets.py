@@ -9,6 +9,7 @@ from litestar.params import FromPath, FromQuery
 from tinymlops.features.history.reproducing import find_build
 from tinymlops.features.history.training_sets import BuildManifest, read_manifest
 from tinymlops.records import RunRow, TrainingSetBuild
+from tinymlops.server.pages.features import feature_links
 from tinymlops.server.pages.rendering import page
 from tinymlops.server.pages.routing import AnyRequest, shows
 from tinymlops.server.route_class import METADATA
@@ -68,6 +69,8 @@ def training_set_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             title=record.name,
             build=record,
             manifest=manifest,
+            paths=feature_links(context, manifest.signature.features),
+            in_force=context.definitions.versions,
             recipe=manifest.recipe,
             complete_until=from_micros(manifest.recipe.complete_until),
             test_from=None if manifest.recipe.test_from is None else from_micros(manifest.recipe.test_from),

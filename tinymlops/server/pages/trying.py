@@ -9,8 +9,10 @@ from litestar.response import Redirect
 
 from tinymlops.errors import DataError, TinyMLOpsError
 from tinymlops.records import Outcome, Prediction, RequestField, Signature
+from tinymlops.server.pages.features import feature_links
 from tinymlops.server.pages.rendering import page, url
 from tinymlops.server.pages.routing import AnyRequest, Form, shows, takes
+from tinymlops.server.pages.state import context_of
 from tinymlops.server.route_class import PREDICT, WRITE
 from tinymlops.workspace import Workspace
 
@@ -77,6 +79,7 @@ def trying_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             outcome=known,
             error=error,
             sources={one.name: one.source for one in signature.features},
+            paths=feature_links(context_of(ws), signature.features),
         )
 
     return [form, ask, outcome]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from tinymlops.records import Run
 
-__all__ = ["Column", "RunCells", "column_of_key", "columns_of", "differing", "field_text"]
+__all__ = ["Column", "RunCells", "column_of_key", "columns_of", "differing", "field_text", "is_numeric"]
 
 MOST = 40
 """Columns of one table."""
@@ -101,6 +101,16 @@ def chosen_columns(keys: Sequence[str], known: Sequence[Column]) -> list[Column]
 def differing(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> list[int]:
     """Return the places of the columns in which not all rows are the same; NaN is the same as NaN."""
     return [place for place in range(len(columns)) if len({_same(row[place]) for row in rows}) > 1]
+
+
+def is_numeric(values: Sequence[Any]) -> bool:
+    """Return whether what stands in a column are numbers, so that they are set to the right, as their title is.
+
+    Example:
+        >>> is_numeric([1, None, 2.5]), is_numeric([1, "a"])
+        (True, False)
+    """
+    return all(value is None or isinstance(value, int | float) for value in values)
 
 
 def _same(value: Any) -> tuple[type, str] | None:

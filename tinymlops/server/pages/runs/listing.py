@@ -12,7 +12,14 @@ from tinymlops.records import Run
 from tinymlops.registry.run_search import parse_order
 from tinymlops.server.pages.rendering import page
 from tinymlops.server.pages.routing import AnyRequest, shows
-from tinymlops.server.pages.runs.columns import Column, RunCells, chosen_columns, columns_of, differing
+from tinymlops.server.pages.runs.columns import (
+    Column,
+    RunCells,
+    chosen_columns,
+    columns_of,
+    differing,
+    is_numeric,
+)
 from tinymlops.server.route_class import READ
 from tinymlops.training.group_comparison import GroupComparison, compare_groups
 from tinymlops.workspace import Workspace
@@ -78,6 +85,7 @@ def list_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             keys=[one.key for one in columns],
             known=[*known, *(one for one in columns if one not in known)],
             rows=rows,
+            numeric={place for place in range(len(columns)) if is_numeric([row.values[place] for row in rows])},
             groups=groups,
             group_metrics=list(groups.groups[0].metrics) if groups else [],
             grouped=_GROUPED,
@@ -97,7 +105,8 @@ def list_routes(ws: Workspace) -> list[HTTPRouteHandler]:
         first = max(first, 0)
         shown = ws.runs.of_ids(found.ids[first : first + _SIZE])
         columns = chosen_columns(column or [], ())
-        return page(request, "runs_rows.html", title="Runs", rows=_rows(ws, shown, columns, first))
+        rows = _rows(ws, shown, columns, first)
+        return page(request, "runs_rows.html", title="Runs", rows=rows, total=len(found.ids), is_search=bool(q))
 
     return [runs, rows]
 

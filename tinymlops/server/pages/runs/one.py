@@ -8,10 +8,12 @@ from litestar.params import FromPath
 
 from tinymlops.records import MetricSummary, Run, TrainingSetBuild
 from tinymlops.registry.run_search import Compare, Field
+from tinymlops.server.pages.features import feature_links
 from tinymlops.server.pages.rendering import page
 from tinymlops.server.pages.routing import AnyRequest, shows
 from tinymlops.server.pages.runs.curves import draw
 from tinymlops.server.pages.runs.files import is_text, pictures_of
+from tinymlops.server.pages.state import context_of
 from tinymlops.server.route_class import READ
 from tinymlops.workspace import Workspace
 
@@ -52,6 +54,7 @@ def one_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             drawn=[draw(ws, one) for one in own if one.count > 1][:_CURVES],
             curves=sum(one.count > 1 for one in own),
             models=ws.runs.models(record.id),
+            paths=_paths(ws, record),
             registered=_registered(ws, record),
             artifacts=artifacts[:_FILES],
             files=len(artifacts),
@@ -87,6 +90,12 @@ def _build(ws: Workspace, run: Run) -> TrainingSetBuild | None:
     if run.training_set is None:
         return None
     return ws._environment.database.get(TrainingSetBuild, id=run.training_set)  # noqa: SLF001 - read by its key
+
+
+def _paths(ws: Workspace, run: Run) -> dict[str, dict[str, str]]:
+    """Return the pages of the inputs of each model that a run logged."""
+    context = context_of(ws)
+    return {one.name: feature_links(context, one.signature.features) for one in ws.runs.models(run.id)}
 
 
 def _registered(ws: Workspace, run: Run) -> list[Any]:
