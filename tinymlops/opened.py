@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tinymlops.stores.online_store import Snapshot
     from tinymlops.times import Clock
 
-__all__ = ["OpenWorkspace"]
+__all__ = ["OpenWorkspace", "neighbours_of"]
 
 
 class OpenWorkspace:
@@ -152,7 +152,7 @@ class OpenWorkspace:
 
             require_threads()
             scope = replace(self._scope, clock=self._clock)
-            known = self._known = Context(scope, definitions, self._functions, self._root, self._config, _neighbours_of)
+            known = self._known = Context(scope, definitions, self._functions, self._root, self._config, neighbours_of)
         return known
 
     def _named(self, nouns: Sequence[Noun | str]) -> tuple[Context, list[str]]:
@@ -184,7 +184,8 @@ def _cap(threads: int | None) -> None:
         set_threads(threads)
 
 
-def _neighbours_of(*args: Any, **options: Any) -> NeighbourRows:
+def neighbours_of(*args: Any, **options: Any) -> NeighbourRows:
+    """Find neighbours as `neighbour_rows` does, which a `Context` is given: the join stands below vectors."""
     from tinymlops.features.vectors.neighbour_rows import neighbour_rows
 
     return neighbour_rows(*args, **options)

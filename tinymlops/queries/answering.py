@@ -40,6 +40,7 @@ _NEEDED = (
     "config",
     "features.context",
     "features.history.newest_values",
+    "opened",
     "querying",
     "registry.catalog",
     "registry.runs.reading",
@@ -105,7 +106,7 @@ def _tables(question: Question, text: str) -> tuple[dict[str, pl.DataFrame], int
     """Return the tables that a SELECT names, as of one commit, and the number of the last change that they know of."""
     from tinymlops.config import read_config
     from tinymlops.features.context import Context, load_definitions
-    from tinymlops.features.vectors.neighbour_rows import neighbour_rows
+    from tinymlops.opened import neighbours_of
     from tinymlops.querying import tables_of
     from tinymlops.registry.catalog import Catalog
     from tinymlops.registry.scope import Scope, system_user
@@ -116,7 +117,7 @@ def _tables(question: Question, text: str) -> tuple[dict[str, pl.DataFrame], int
     clock = system_clock if now is None else (lambda: from_micros(now))
     with reading(Path(question.workspace)) as environment:
         scope = Scope(environment, clock, system_user())
-        context = Context(scope, load_definitions(Catalog(scope)), {}, root, read_config(root), neighbour_rows)
+        context = Context(scope, load_definitions(Catalog(scope)), {}, root, read_config(root), neighbours_of)
         return tables_of(context, text, question.hidden), environment.database.sequence()
 
 
