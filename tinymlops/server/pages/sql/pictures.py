@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from markupsafe import Markup
 
+from tinymlops.display.curve_pictures import curve_svg
+from tinymlops.display.words import number
 from tinymlops.registry.runs.curves import Curve
-from tinymlops.server.pages.runs.pictures import curve_svg
-from tinymlops.server.pages.words import number
 from tinymlops.stores.json_text import to_json
 
 if TYPE_CHECKING:
