@@ -476,11 +476,16 @@ def test_texts_that_wait_are_neighbours_online_and_offline(ws, monkeypatch, many
     filled(ws, hours=12)
     told(ws, 30, "clicks", [click(88, "waits", 30, n=88, text="quite blue candles")])
     asked = [{"customer": "c1", "question": "quite blue candles"}]
+    assert (
+        ws.vectors.search("texts", "quite blue candles").waiting == 1
+    )  # what a search keeps is not what features read
     online = ws.get_online_features(["said"], asked)
     moments = pl.DataFrame(asked).with_columns(timestamp=pl.lit(online.timestamp).cast(pl.Datetime("us", "UTC")))
     offline = ws.get_historical_features(moments, ["said"], as_of=online.sequence)
     assert online.to_polars().equals(offline.drop("timestamp"))
     assert online.to_polars()["said"].to_list() != [None]
+    found = ws.vectors.search("texts", "quite blue candles")
+    assert (found.waiting, "waits" in found.to_polars()["customer"].to_list()) == (1, False)
     ws.vectors.follow()
     assert ws.get_online_features(["said"], asked).to_polars().equals(online.to_polars())
     monkeypatch.setattr("tinymlops.features.vectors.neighbour_rows.FEW", 0)
