@@ -105,6 +105,12 @@ def add_changes(ws: tm.Workspace, sizes: Sizes) -> None:
                 tx.audit("job.start", f"job:job_{number % 50}", due=number)
 
 
+def add_queries(ws: tm.Workspace, sizes: Sizes) -> None:
+    """Saved queries."""
+    for number in range(min(100, sizes.jobs)):
+        ws.queries.save(f"query {number}", f"select {number}")
+
+
 PARTS: dict[Callable[[tm.Workspace, Sizes], None], list[Look]] = {
     add_definitions: [
         Look("/"),
@@ -121,6 +127,7 @@ PARTS: dict[Callable[[tm.Workspace, Sizes], None], list[Look]] = {
         Look("/lineage/training-set/ts0"),
         Look("/lineage/source/s0?part=c0&down=feature_view:v0_0&down=training_set:ts0"),
     ],
+    add_queries: [Look("/sql"), Look("/sql?table=s0"), Look("/sql?q=from+s0&chart=line")],
     add_jobs: [Look("/jobs"), Look("/jobs/job_0"), Look("/jobs/job_0?state=failed"), Look("{job run}")],
     add_changes: [
         Look("/access"),

@@ -2,6 +2,7 @@
 
 python benchmarks/vectors.py --rows 100000            # exact
 python benchmarks/vectors.py --rows 1000000 --index   # by the index
+python benchmarks/vectors.py --neighbours             # of every row, each at its own time
 """
 
 from __future__ import annotations
@@ -35,11 +36,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--index", action="store_true", help="search by the index too")
+    parser.add_argument("--neighbours", action="store_true", help="of every row instead")
     parser.add_argument("--queries", type=int, default=20)
     arguments = parser.parse_args()
     print(machine(), "load", os.getloadavg())
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
-        run(Path(folder), arguments.rows, arguments.queries, index=arguments.index)
+        if arguments.neighbours:
+            of_all(Path(folder), arguments.rows)
+        else:
+            run(Path(folder), arguments.rows, arguments.queries, index=arguments.index)
+    print(f"peak memory of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")
 
 
 def run(folder: Path, rows: int, queries: int, *, index: bool) -> None:
@@ -56,7 +62,27 @@ def run(folder: Path, rows: int, queries: int, *, index: bool) -> None:
         if index:
             by_index(ws, vectors, asked, folder)
         late(ws, middles, rows)
-    print(f"peak memory of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")
+
+
+def of_all(folder: Path, rows: int) -> None:
+    """Find the five nearest of every row, as known at a later time of its own, beside NumPy's product alone."""
+    middles = np.random.default_rng(0).standard_normal((1_000, DIMENSION)).astype(np.float32)
+    path = folder / "vectors.tm"
+    filled(path, rows, middles)
+    vectors = np.concatenate([part for _, part in parts(rows, middles)])
+    numbers = np.random.default_rng(5).permutation(rows)
+    spine = pl.DataFrame(
+        {"id": numbers, "at": pl.Series(rows * 1_000_000 + START + numbers).cast(pl.Datetime("us", "UTC"))}
+    )
+    with tm.connect(path) as ws:
+        begun = time.perf_counter()
+        found = ws.vectors.neighbours("near", spine, k=5)
+        told(f"neighbours of {rows:,} rows", [time.perf_counter() - begun])
+    assert found.height == 5 * rows
+    begun = time.perf_counter()
+    for first in range(0, rows, 1_024):
+        _ = vectors[first : first + 1_024] @ vectors.T
+    told("NumPy: the products alone", [time.perf_counter() - begun])
 
 
 def parts(rows: int, middles: Any) -> Iterator[tuple[int, Any]]:

@@ -33,7 +33,9 @@ SLOWEST = (
     *("startup", "server_fuzz", "server_large_answers", "server_stalls", "sources_that_change", "notebook", "apply"),
     *(
         "pages_browser",
+        "pages_sql",
         "pages_runs_browser",
+        "share",
         "job_faults",
         "in_place",
         "indexed_ingest",

@@ -264,6 +264,7 @@ def invocations(tmp_path):
         ("docs", "show"): ["spending"],
         ("docs", "build"): [tmp_path / "pages"],
         ("docs", "check"): ["--min", 0],
+        ("share",): ["buy@champion", tmp_path / "shared.html"],
         ("lineage",): ["orders.amount", "--downstream"],
         ("verify",): ["buyers"],
         ("compact",): [],

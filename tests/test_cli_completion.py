@@ -64,6 +64,7 @@ def complete(words, folder):
         ("experiments trash g", ["growth"]),
         ("lint b", ["buyers"]),
         ("docs show spen", ["spending"]),
+        ("share b", ["baseline", "buy", "buy@champion", "buy@latest", "buy@v1", "buyers"]),
     ],
 )
 def test_names_are_offered(shop, words, offered):
@@ -103,7 +104,7 @@ def test_every_name_that_a_command_takes_is_offered():
         for path, command in commands(typer.main.get_command(app), ())
         if path[0] != "import"  # names of elsewhere
         for one in command.params
-        if one.name in ("job", "run", "experiment", "source", "connection", "model")
+        if one.name in ("job", "run", "experiment", "source", "connection", "model", "reference")
         or (one.name == "name" and path[0] in ("jobs", "connections", "datasets"))
         if getattr(one, "_custom_shell_complete", None) is None
     ]

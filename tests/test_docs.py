@@ -110,7 +110,7 @@ def test_every_definition_has_a_page_as_text_html_and_markdown(ws):
     for row in ws.catalog.list():
         page = ws.docs(row.name)
         assert row.name in str(page)
-        assert page._repr_html_().startswith("<h3>")
+        assert "</style><h3>" in page._repr_html_()
         assert page.markdown().startswith("# ")
         assert msgspec.json.decode(msgspec.json.encode(page))["name"] == row.name
 

@@ -26,7 +26,9 @@ def one_by_one(matrix, candidates, queries, time, own, k, metric):
             and candidates.key[place] != own[row]
         ]
         some = np.array(some, np.int64)
-        found = nearest(matrix, lengths(matrix), candidates.vector[some], candidates.key[some], query, k, metric=metric)
+        found = nearest(
+            matrix, lengths(matrix), candidates.vector[some], query, k, order=candidates.key[some], metric=metric
+        )
         places[row, : found.places.size], scores[row, : found.places.size] = some[found.places], found.scores
     return places, scores
 

@@ -62,6 +62,7 @@ from tinymlops.records import (
     RunInput,
     RunModel,
     Salt,
+    SavedQuery,
     SinkState,
     SourceCursor,
     StreamPosition,
@@ -105,7 +106,7 @@ def test_a_workspace_of_schema_1_opens_with_all_its_records(old):
         newer |= {OpaqueModel, OpaqueFile, RegisteredModel, OpaqueVersion, RunModel}
         newer |= {StreamPosition, RefusedLine, ArrivalLag}
         newer |= {JobState, JobRun, JobAttempt, JobLog, JobUpstream, OutboxMessage}
-        newer |= {SourceCursor, PageSession, SinkState, KeptMonitorReport}
+        newer |= {SourceCursor, PageSession, SinkState, KeptMonitorReport, SavedQuery}
         newer |= {VectorFile, EmbeddingState, VectorFailure, FittedModel, VectorIndex, EmbeddingFit}
         assert all(database.list(cls) for cls in TABLES if cls not in newer)
         assert [finding for finding in check(environment_of(ws), lambda _: None) if finding.level == "damaged"] == []

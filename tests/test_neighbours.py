@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from inside import set_clock
 
 import tinymlops as tm
-from tinymlops.features.vectors import neighbours as module
+from tinymlops.features.vectors import compared as module
 
 NAMES = "abcde"
 

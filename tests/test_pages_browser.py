@@ -107,6 +107,32 @@ def test_a_search_answers_as_one_types_and_its_address_shows_the_same(browser, s
         assert looker.wrong == []
 
 
+@pytest.mark.parametrize("scripts", [True, False])
+def test_a_query_is_run_drawn_saved_and_found_again(browser, server, scripts):
+    query = 'select "at", amount, customer from orders'
+    with Looker(browser, server.url, scripts=scripts, width="wide" if scripts else "phone") as looker:
+        looker.go("/sql")
+        looker.page.fill("#q", query)
+        looker.page.select_option("#chart", "line")
+        looker.page.click("form.stack button")
+        looker.page.wait_for_selector("#result")
+        assert "600 rows" in looker.text()
+        assert looker.page.locator(".plot canvas").count() == (1 if scripts else 0)
+        assert looker.page.locator(".plot svg.curves").count() == (0 if scripts else 1)
+        if scripts:
+            looker.page.focus(".plot")
+            looker.page.keyboard.press("End")
+            assert "at 2024-01-25 23:00:00" in looker.text()
+            assert not looker.overflows()
+            assert looker.serious() == []
+        looker.page.click("summary")
+        looker.page.fill('input[name="name"]', f"orders, <b>{scripts}</b>")
+        looker.page.click('form[action$="/sql/save"] button')
+        looker.page.wait_for_selector(".parts a[aria-current]")
+        assert looker.page.input_value("#q") == query
+        assert looker.wrong == []
+
+
 def test_a_job_is_paused_run_and_shown_without_scripts(browser, tmp_path):
     path = tmp_path / "shop.tm"
     with tm.connect(path, create=True, clock=tm.ReplayClock(served_shop.NOW)) as ws:

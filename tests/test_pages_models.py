@@ -10,7 +10,7 @@ from test_pages_sign_in import mark_of
 from test_server import LOCAL
 
 import tinymlops as tm
-from tinymlops.server.pages.models import wilson
+from tinymlops.display.measured import wilson
 
 
 @pytest.fixture

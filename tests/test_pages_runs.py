@@ -11,9 +11,9 @@ from litestar.testing import TestClient
 from test_server import LOCAL
 
 import tinymlops as tm
+from tinymlops.display.curve_pictures import Axis, curve_svg, parallel_svg
 from tinymlops.registry.runs.points import points_of
 from tinymlops.server.pages.runs.columns import column_of_key, differing, field_text
-from tinymlops.server.pages.runs.pictures import Axis, curve_svg, parallel_svg
 
 NAME = "<img src=x onerror=alert(1)>'&{{7*7}}"
 VALUE = '<script>alert(1)</script>"\\\u202e' + NAME

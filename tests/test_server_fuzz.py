@@ -150,6 +150,8 @@ def places(text):
         yield "POST", f"/v1/vectors/texts/{verb}", {"at": text}
     yield "GET", f"/vectors/{name}", None
     yield "GET", f"/vectors/texts?q={name}&at={name}&mode={name}", None
+    yield "GET", f"/sql?q={name}&chart={name}&x={name}&saved={name}&table={name}&run={name}", None
+    yield "GET", f"/sql/file?q={name}&kind=csv&run={name}", None
     yield "POST", f"/v1/sources/{name}/push", {"rows": [ROW]}
     yield "POST", "/v1/sources/clicks/push", {"rows": [{**ROW, "shopper": text}]}
     yield "POST", "/v1/sources/clicks/push", {"rows": [{**ROW, text: text}]}

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from inside import context_of, database_of, environment_of, set_clock
 
 import tinymlops as tm
-from tinymlops.features.vectors import following
+from tinymlops.features.intake.compaction import compact
+from tinymlops.features.vectors import following, reading
 from tinymlops.features.vectors import image as images
 from tinymlops.features.vectors.alone import alone
 from tinymlops.kernels.nearest import lengths, nearest
@@ -38,6 +39,10 @@ def reviews_project(**options):
     @project.source(timestamp="at", id="n")
     def reviews() -> tm.Schema:
         return {"n": int, "customer": str, "at": datetime, "country": str, "text": str, "v": pl.List(pl.Float64)}
+
+    @project.source(timestamp="at", id="n")
+    def others() -> tm.Schema:
+        return {"n": int, "at": datetime}
 
     project.embedding("near", source=reviews, vector="v", dimension=2)
     made = {"text": "text", "model": "tfidf", "dimension": 8} | options
@@ -234,6 +239,20 @@ def test_only_texts_that_are_new_are_embedded(ws, monkeypatch):
     assert (ws.vectors.search("bio", "candles").waiting, database_of(ws).count(VectorFile)) == (0, 1)
 
 
+def test_many_small_files_become_one_and_every_vector_stays(ws):
+    for n in range(40):
+        ws.push("reviews", [review(n, f"{TEXTS[n % 5]} number {n}")])
+        ws.vectors.follow("bio")
+    files = database_of(ws).list(VectorFile)
+    assert len(files) < 20
+    assert sum(file.rows for file in files) == 40
+    on_disk = {path.name for path in (environment_of(ws).path / "blobs").rglob("*") if path.is_file()}
+    assert {file.sha256 for file in files} <= on_disk
+    assert len(on_disk) == len(files) + 1, "and what TF-IDF was fitted to"
+    assert len(ws.vectors.search("bio", "candles", k=100)) == 40
+    assert ws.vectors.follow("bio")[0].embedded == 0
+
+
 def test_texts_that_fail_are_named_with_their_rows_and_others_go_on(ws):
     ws.push(
         "reviews",
@@ -305,6 +324,21 @@ def test_rows_after_an_image_are_searched_and_replace_earlier_ones(ws, monkeypat
     monkeypatch.setattr(images, "MANY_LATE_ROWS", 0)
     assert keys(ws.vectors.search("near", [1, 0])) == [7, 3, 4, 0]
     assert sorted(folder.rglob("*-*")) != made
+
+
+def test_what_a_search_has_read_is_kept_until_something_changes(ws, monkeypatch):
+    with_image(ws, monkeypatch)
+    assert keys(ws.vectors.search("near", [1, 0])) == [0, 1, 2, 3, 4]
+    with monkeypatch.context() as patched:
+        patched.setattr(reading, "stored_rows", None)  # as no row is read anew
+        ws.push("others", [{"n": 1, "at": at(1)}])
+        assert keys(ws.vectors.search("near", [1, 0])) == [0, 1, 2, 3, 4]
+    ws.push("reviews", [review(n, v=[0.0, 1.0]) for n in (7, 8)])
+    compact(context_of(ws), ["reviews"])  # both rows, and all before them, are in one segment
+    newest = database_of(ws).sequence()
+    assert keys(ws.vectors.search("near", [0, 1], k=2)) == [7, 8]
+    assert keys(ws.vectors.search("near", [0, 1], k=2, as_of=newest - 1)) == [7, 4]
+    assert keys(ws.vectors.search("near", [0, 1], k=2)) == [7, 8]
 
 
 def test_an_image_that_the_store_no_longer_bears_out_is_not_used(ws, monkeypatch):
@@ -470,7 +504,7 @@ def test_scores_are_those_of_exact_sums_whatever_is_beside_them(metric, scale, s
     matrix[random.random(rows) < 0.3] = matrix[0]  # ties
     query = (random.standard_normal(5) * scale).astype(np.float32)
     vector = random.integers(0, rows, 80)
-    found = nearest(matrix, lengths(matrix), vector, np.arange(80), query, k, metric=metric)
+    found = nearest(matrix, lengths(matrix), vector, query, k, metric=metric)
     exact = [plainly(matrix[place].tolist(), query.tolist(), metric) for place in vector]
     best = sorted(range(80), key=lambda place: (-exact[place], place))[:k]
     assert found.places.tolist() == best

@@ -57,6 +57,8 @@ def test_every_module_of_the_tree_is_in_it(wheel):
 def test_it_carries_what_the_pages_are_made_of(wheel):
     pages = ROOT / "tinymlops" / "server" / "pages"
     files = {path.relative_to(ROOT).as_posix() for name in ("templates", "assets") for path in (pages / name).iterdir()}
+    display = ROOT / "tinymlops" / "display"
+    files |= {path.relative_to(ROOT).as_posix() for path in (*display.glob("templates/*.html"), display / "style.css")}
     assert len(files) > 8
     assert files <= set(wheel.namelist())
 

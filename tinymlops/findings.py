@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from tinymlops.notebook import in_notebook
 from tinymlops.tables import html_list, html_table
 
 if TYPE_CHECKING:
@@ -86,9 +87,8 @@ class LintReport(msgspec.Struct, frozen=True, kw_only=True):
 
     def _repr_html_(self) -> str:
         rows = [(one.level, one.name, one.message, one.fix) for one in self.findings]
-        return html_table(self._summary, rows) + html_list(
-            [f"{one.name} is allowed: {one.reason}" for one in self.allowed]
-        )
+        allowed = html_list([f"{one.name} is allowed: {one.reason}" for one in self.allowed])
+        return in_notebook(html_table(self._summary, rows), allowed)
 
     @property
     def _summary(self) -> str:

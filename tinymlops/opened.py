@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from tinymlops.config import Config
-    from tinymlops.features.context import Context
+    from tinymlops.features.context import Context, NeighbourRows
     from tinymlops.features.definitions.applied import Noun
     from tinymlops.features.definitions.asking import Asked
     from tinymlops.features.online.reading import OnlineFeatures
@@ -47,6 +47,7 @@ class OpenWorkspace:
         from tinymlops.registry.page_sessions import PageSessions
         from tinymlops.registry.readers import Accesses, ReaderLog
         from tinymlops.registry.runs import Runs
+        from tinymlops.registry.saved_queries import SavedQueries
         from tinymlops.registry.tokens import Tokens
         from tinymlops.serving.log import prediction_log
         from tinymlops.serving.resolve import Resolver
@@ -73,6 +74,7 @@ class OpenWorkspace:
         self.access = Accesses(scope, self._readers.flush)
         self.audit = Audit(scope)
         self.jobs = Jobs(scope)
+        self.queries = SavedQueries(scope)
         self.vectors = Vectors(self._context)
         self._in_force = in_force(self.catalog)
         self._resolver = Resolver(self.models)
@@ -150,7 +152,7 @@ class OpenWorkspace:
 
             require_threads()
             scope = replace(self._scope, clock=self._clock)
-            known = self._known = Context(scope, definitions, self._functions, self._root, self._config)
+            known = self._known = Context(scope, definitions, self._functions, self._root, self._config, _neighbours_of)
         return known
 
     def _named(self, nouns: Sequence[Noun | str]) -> tuple[Context, list[str]]:
@@ -180,3 +182,9 @@ def _cap(threads: int | None) -> None:
         from tinymlops.kernels.threads import set_threads
 
         set_threads(threads)
+
+
+def _neighbours_of(*args: Any, **options: Any) -> NeighbourRows:
+    from tinymlops.features.vectors.neighbour_rows import neighbour_rows
+
+    return neighbour_rows(*args, **options)

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from tinymlops.features.context import Context
+    from tinymlops.features.definitions.definitions import Definitions
     from tinymlops.stores.engine import Limits
 
-__all__ = ["sql"]
+__all__ = ["known_tables", "spelled_out", "sql", "tables_of"]
 
 _RECORDS = {cls.sql_name: cls for cls in TABLES if cls.sql_name is not None}
 _HISTORY = "_history"
@@ -60,22 +61,49 @@ def sql(context: Context, text: str, *, limits: Limits | None = None) -> pl.Data
         AccessError: If it reads outside of the project's directories.
         DataError: If it exceeds a limit.
     """
-    from tinymlops.stores.engine import table_names
-
-    if isinstance(text, str) and _SHOW_TABLES.fullmatch(text):
-        text = f"from {_SYSTEM}{_TABLES}"
-    known = _known(context)
-    names = {_meant(name, known) for name in table_names(text)}
-    with reading_once():
-        tables = {name: _table(context, name) for name in sorted(names)}
+    text = spelled_out(text)
+    tables = tables_of(context, text)
     return context.query(text, tables, limits=limits or context.sql_limits())
 
 
-def _known(context: Context) -> dict[str, str]:
-    """Return the kind of everything that has a name in SQL; no definition can hide those in the schema."""
-    sources, views = context.definitions.of(SourceSpec), context.definitions.of(ViewSpec)
+def spelled_out(text: str) -> str:
+    """Return a text as SQL: `show tables` is a SELECT from the table of tables."""
+    if isinstance(text, str) and _SHOW_TABLES.fullmatch(text):
+        return f"from {_SYSTEM}{_TABLES}"
+    return text
+
+
+def tables_of(context: Context, text: str, hidden: Collection[str] = ()) -> dict[str, pl.DataFrame]:
+    """Return the tables that a SELECT names, as they are now.
+
+    Args:
+        context: The workspace's state.
+        text: The SELECT.
+        hidden: Tables of the schema `tinymlops` that are as if they did not exist.
+
+    Raises:
+        NotFoundError: If there is no such table, with the near match.
+        DefinitionError: If it is not one SELECT.
+        AccessError: If it reads by a function that is not on the list.
+    """
+    from tinymlops.stores.engine import table_names
+
+    known = known_tables(context.definitions, hidden)
+    names = {_meant(name, known) for name in table_names(text)}
+    with reading_once():
+        return {name: _listed(known) if _is_list(name, known) else _table(context, name) for name in sorted(names)}
+
+
+def known_tables(definitions: Definitions, hidden: Collection[str] = ()) -> dict[str, str]:
+    """Return the kind of everything that has a name in SQL; no definition can hide those in the schema.
+
+    Args:
+        definitions: In force.
+        hidden: Tables of the schema `tinymlops` that are left out.
+    """
+    sources, views = definitions.of(SourceSpec), definitions.of(ViewSpec)
     histories = dict.fromkeys([name + _HISTORY for name in sources], "history")
-    system = dict.fromkeys([*_RECORDS, _TABLES, _LINEAGE, _METRICS], "system")
+    system = {name: "system" for name in (*_RECORDS, _TABLES, _LINEAGE, _METRICS) if name not in hidden}
     qualified = {_SYSTEM + name: kind for name, kind in {**histories, **system}.items()}
     plain = {**system, **histories, **dict.fromkeys(views, "feature view"), **dict.fromkeys(sources, "source")}
     return {**qualified, **plain}
@@ -105,8 +133,6 @@ def _table(context: Context, name: str) -> pl.DataFrame:
     if short in _RECORDS:
         cls = _RECORDS[short]
         return frame_of(cls, context.environment.database.values(cls))
-    if short == _TABLES:
-        return _listed(_known(context))
     if short == _METRICS:
         from tinymlops.registry.runs.reading import metrics_table
 
@@ -118,6 +144,10 @@ def _table(context: Context, name: str) -> pl.DataFrame:
         return pl.DataFrame(edges, schema=dict.fromkeys(edges, pl.String))
     times = pl.col("__event", "__created").cast(_TIME)
     return stored_rows(context, short.removesuffix(_HISTORY)).with_columns(times).sort("__sequence")
+
+
+def _is_list(name: str, known: Mapping[str, str]) -> bool:
+    return known[name] == "system" and name.removeprefix(_SYSTEM) == _TABLES
 
 
 def _listed(known: Mapping[str, str]) -> pl.DataFrame:

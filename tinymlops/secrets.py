@@ -16,6 +16,7 @@ from tinymlops.owners import own_users
 __all__ = [
     "Secret",
     "hide",
+    "is_secret_name",
     "read_secret",
     "read_secret_file",
     "secret_url",
@@ -30,6 +31,10 @@ _SHORTEST = 6
 """Characters of a variable's value that is taken for a secret: a shorter one is found in many words."""
 _NAMES = re.compile(
     r"TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|PGPASS", re.IGNORECASE
+)
+_NAMED = re.compile(
+    r"secret|password|passwd|passphrase|credential|(api|access|private)[_-]?key|(?<![a-z])(token|pwd)(?![a-z])",
+    re.IGNORECASE,
 )
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TOKEN = re.compile(r"(?<![A-Za-z0-9])(tm_[A-Za-z0-9]+_)[A-Za-z0-9_-]{8,}")
@@ -221,6 +226,16 @@ def without_credentials(text: str) -> str:
     """
     text = _PRIVATE_KEY.sub(rf"\1{_HIDDEN}", without_secrets(text))
     return _ASSIGNED.sub(rf"\1{_HIDDEN}", _KNOWN.sub(rf"\1{_HIDDEN}", text))
+
+
+def is_secret_name(name: str) -> bool:
+    """Say whether a setting is named as one that holds a secret, so that its value is told to nobody.
+
+    Example:
+        >>> is_secret_name("db_password"), is_secret_name("HF_TOKEN"), is_secret_name("max_tokens")
+        (True, True, False)
+    """
+    return _NAMED.search(name) is not None
 
 
 def _require_private(path: Path, status: os.stat_result) -> None:

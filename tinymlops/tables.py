@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-__all__ = ["html_list", "html_table", "text_table"]
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["html_frame", "html_list", "html_table", "text_table"]
+
+_SHOWN = 20
+"""Rows of a frame that are shown."""
 
 
 def html_table(caption: str, rows: Iterable[Sequence[str]]) -> str:
@@ -13,10 +20,31 @@ def html_table(caption: str, rows: Iterable[Sequence[str]]) -> str:
 
     Example:
         >>> html_table("a < b", [("x", "1")])
-        "<table><caption>a &lt; b</caption><tr><td style='text-align:left'>x</td><td style='text-align:left'>1</td></tr></table>"
+        '<table><caption>a &lt; b</caption><tr><td>x</td><td>1</td></tr></table>'
     """
     cells = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
     return f"<table><caption>{html.escape(caption)}</caption>{cells}</table>"
+
+
+def html_frame(caption: str, frame: pl.DataFrame) -> str:
+    """Write the first rows of a frame as an HTML table, numbers to the right.
+
+    Example:
+        >>> import polars as pl
+        >>> html_frame("1 row", pl.DataFrame({"a": [1]}))[-54:]
+        '<tbody><tr><td class="num">1</td></tr></tbody></table>'
+    """
+    kinds = [' class="num"' if dtype.is_numeric() else "" for dtype in frame.dtypes]
+    head = "".join(f"<th{kind}>{html.escape(name)}</th>" for name, kind in zip(frame.columns, kinds, strict=True))
+    rows = "".join(
+        f"<tr>{''.join(f'<td{kind}>{html.escape(_value(value))}</td>' for value, kind in zip(row, kinds, strict=True))}</tr>"
+        for row in frame.head(_SHOWN).iter_rows()
+    )
+    more = f"<p>and {frame.height - _SHOWN:,} more rows</p>" if frame.height > _SHOWN else ""
+    table = (
+        f"<table><caption>{html.escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    )
+    return table + more
 
 
 def html_list(items: Sequence[str]) -> str:
@@ -53,4 +81,10 @@ def text_table(rows: Sequence[Sequence[str]], *, numbers: bool = False) -> str:
 
 
 def _cell(text: str) -> str:
-    return f"<td style='text-align:left'>{html.escape(text)}</td>"
+    return f"<td>{html.escape(text)}</td>"
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "null"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

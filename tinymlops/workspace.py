@@ -13,6 +13,7 @@ from tinymlops.verbs.experiments import ExperimentVerbs
 from tinymlops.verbs.features import FeatureVerbs
 from tinymlops.verbs.models import ModelVerbs
 from tinymlops.verbs.rows import RowVerbs
+from tinymlops.verbs.showing import ShowVerbs
 from tinymlops.verbs.upkeep import UpkeepVerbs
 
 if TYPE_CHECKING:
@@ -91,7 +92,9 @@ def restore(backup: str | Path, path: str | Path) -> Backup:
         return restored(source, Path(path), actor=system_user(), advance=advance)
 
 
-class Workspace(DefinitionVerbs, RowVerbs, FeatureVerbs, ModelVerbs, ExperimentVerbs, CarryVerbs, UpkeepVerbs):
+class Workspace(
+    DefinitionVerbs, RowVerbs, FeatureVerbs, ModelVerbs, ExperimentVerbs, CarryVerbs, ShowVerbs, UpkeepVerbs
+):
     """A project's state: definitions, history, features, runs, models and predictions. Made by `connect`.
 
     A context manager. The verbs of the daily path are its methods; the rest lives on what it hands out.
@@ -105,5 +108,6 @@ class Workspace(DefinitionVerbs, RowVerbs, FeatureVerbs, ModelVerbs, ExperimentV
         sinks: Tables in databases of others that rows are written to: `list`, `run`.
         models: Registered models: `versions`, `aliases`, `rollback`, `manifest`, ...
         audit: Who changed what, when: `list`, `head`, `verify`.
+        queries: SELECTs that were saved by name: `list`, `get`, `save`, `delete`.
         vectors: Rows by the vectors of their texts: `search`, `follow`, ...
     """

@@ -30,6 +30,7 @@ __all__ = [
     "named",
     "roles",
     "runs",
+    "shareable",
     "sinks",
     "sources",
     "spines",
@@ -185,6 +186,14 @@ training_sets = completing(_definitions("training_set"))
 versions = completing(_references)
 named = completing(_named)
 tokens = completing(_tokens)
+
+
+def _shareable(database: Path) -> list[str]:
+    built = _definitions("training_set")(database)
+    return sorted({*_references(database), *_models(database), *built, *_runs(database)})
+
+
+shareable = completing(_shareable)
 
 
 def features(ctx: typer.Context, incomplete: str) -> list[str]:

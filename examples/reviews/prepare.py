@@ -14,13 +14,10 @@ from pathlib import Path
 
 import polars as pl
 
-from tinymlops.embedders import fit_tfidf, open_embedder, vectors_of
-
 ROWS = 12_000
 AUTHORS = 400
 SPLIT = datetime(2024, 5, 1, tzinfo=UTC)
 """Reviews of the first four months are learned from; the model is asked about the later ones."""
-DIMENSION = 64
 _BEGIN, _DAYS = datetime(2024, 1, 1, tzinfo=UTC), 182
 _SEED = 1
 
@@ -36,7 +33,7 @@ def prepare(folder: Path, rows: int = ROWS) -> pl.DataFrame:
     reviews = dated(read().sample(rows, seed=_SEED, shuffle=True))
     reviews.select("review", "author", "written_at", "site", "text").write_parquet(folder / "reviews.parquet")
     asked = reviews.select("review", "author", "written_at", "site", letters=pl.col("text").str.len_chars())
-    asked.with_columns(vector=vectors(reviews)).write_parquet(folder / "asked.parquet")
+    asked.write_parquet(folder / "asked.parquet")
     later = pl.col("written_at").dt.offset_by("1h")
     reviews.select("review", "author", later, "liked").write_parquet(folder / "verdicts.parquet")
     return reviews
@@ -63,13 +60,6 @@ def dated(reviews: pl.DataFrame) -> pl.DataFrame:
         author=pl.format("author-{}", ((place * 7919 % 10_007) ** 2 * AUTHORS // 10_007**2)),
         written_at=pl.lit(_BEGIN) + pl.duration(minutes=minutes),
     )
-
-
-def vectors(reviews: pl.DataFrame) -> pl.Series:
-    """Return a vector for each text, by TF-IDF that is fitted on the reviews before the split alone."""
-    known = reviews.filter(pl.col("written_at") < SPLIT)["text"].to_list()
-    embedder = open_embedder("tfidf", base=Path(), state=fit_tfidf(known, dimension=DIMENSION))
-    return pl.Series(vectors_of(embedder, reviews["text"].to_list()).tolist(), dtype=pl.List(pl.Float64))
 
 
 if __name__ == "__main__":

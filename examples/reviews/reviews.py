@@ -6,7 +6,6 @@ This file holds definitions only: importing it reads nothing. `python demo.py` r
 from __future__ import annotations
 
 import polars as pl
-from prepare import DIMENSION
 
 import tinymlops as tm
 
@@ -23,8 +22,8 @@ def written() -> str:
 
 @project.source(timestamp="written_at", id="review")
 def asked() -> str:
-    """The moment at which the mood of a review is asked for, with the vector of its text."""
-    return "select review, author, written_at, site, letters, vector from read_parquet('data/asked.parquet')"
+    """The moment at which the mood of a review is asked for."""
+    return "select review, author, written_at, site, letters from read_parquet('data/asked.parquet')"
 
 
 @project.source(timestamp="written_at", id="review")
@@ -34,9 +33,9 @@ def verdicts() -> str:
 
 
 texts = project.embedding(
-    "texts", source=written, text="text", model="tfidf", dimension=DIMENSION, fitted_at="2024-02-01"
+    "texts", source=written, entity=review, text="text", model="tfidf", dimension=64, fitted_at="2024-02-01"
 )
-"""Each review is searched by itself. Words are weighed as in the reviews of January: later searches know no later word."""
+"""Words are weighed as in the reviews of January: no weight knows a word of the later ones, by which models are judged."""
 
 
 @project.feature_view(entity=author)
@@ -51,10 +50,22 @@ def form(site: pl.Expr, letters: pl.Expr) -> dict[str, pl.Expr]:
     return {"is_imdb": (site == "imdb").cast(pl.Int64), "length": letters * 1}
 
 
-@project.on_demand
-def meaning(vector: pl.Expr) -> dict[str, pl.Expr]:
-    """The vector of the text, a column for each number."""
-    return {f"v{place}": vector.list.get(place) for place in range(DIMENSION)}
+@project.feature_view(entity=review)
+def meaning(written: tm.Rows) -> tm.Features:
+    """The vector of the text."""
+    return {"v": written["text"].last().embedded(texts)}
+
+
+@project.feature_view(entity=review)
+def verdict(verdicts: tm.Rows) -> tm.Features:
+    """Whether the author of a review liked the film, once it is known."""
+    return {"liked": verdicts["liked"].last()}
+
+
+@project.nearest(texts, k=25)
+def alike(verdict: tm.Rows) -> tm.Features:
+    """How the authors of the 25 most similar reviews liked their films, as far as that was known."""
+    return {"liked_alike": verdict["liked"].mean(), "alike_known": verdict["liked"].count()}
 
 
 @project.label(entity=review, horizon="2h")
@@ -64,4 +75,4 @@ def liked(verdicts: tm.Rows) -> tm.Label:
 
 
 plain = project.training_set("plain", spine=asked, label=liked, features=[habits, form])
-with_texts = project.training_set("with_texts", spine=asked, label=liked, features=[habits, form, meaning])
+with_texts = project.training_set("with_texts", spine=asked, label=liked, features=[habits, form, meaning, alike])

@@ -31,6 +31,7 @@ from tinymlops.features.definitions import graph, specs
 from tinymlops.features.definitions.declaring_embeddings import key_of_rows
 from tinymlops.features.definitions.definitions import key_of
 from tinymlops.features.definitions.expressions import with_window
+from tinymlops.features.definitions.neighbours import read_by
 from tinymlops.features.definitions.nouns import title_of
 from tinymlops.features.definitions.on_demand import FEATURE, TIMESTAMP, check_row_by_row, inputs_of, read_as
 from tinymlops.features.definitions.specs import (
@@ -47,6 +48,7 @@ from tinymlops.features.embedded.column import require_texts, require_vectors
 from tinymlops.features.history.connected import columns_of
 from tinymlops.features.history.embedding_columns import dimension_of_column
 from tinymlops.features.history.in_place import columns_in_place
+from tinymlops.features.history.neighbour_columns import types_of_neighbours
 from tinymlops.features.history.sources import SYSTEM, with_times
 from tinymlops.features.history.storable import storable
 from tinymlops.features.history.stored import state_of
@@ -56,7 +58,7 @@ from tinymlops.schema import parse_dtype
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.expressions import Aggregate
-    from tinymlops.features.definitions.specs import FeatureRequest
+    from tinymlops.features.definitions.specs import FeatureRequest, Nearest
 
 __all__ = ["check_columns", "check_readers", "known_types", "types_of"]
 
@@ -87,6 +89,8 @@ def check_columns(context: Context) -> list[str]:
         known.outcome_of(label)
     for entity in definitions.of(EntitySpec).values():
         known.check_keys(entity)
+    for on_demand in definitions.of(OnDemandSpec).values():
+        known.neighbours_of(on_demand, dtypes)
     for training_set in definitions.of(TrainingSetSpec).values():
         known.check_training_set(training_set, dtypes)
     for check in definitions.of(CheckSpec).values():
@@ -133,6 +137,9 @@ def known_types(context: Context) -> dict[str, dict[str, pl.DataType]]:
     for label in context.definitions.of(LabelSpec).values():
         with suppress(DefinitionError, DataError):
             found[label.name] = known.outcome_of(label) or {}
+    for on_demand in context.definitions.of(OnDemandSpec).values():
+        with suppress(DefinitionError, DataError):
+            found |= {on_demand.name: types} if (types := known.neighbours_of(on_demand, found)) else {}
     return found
 
 
@@ -196,6 +203,24 @@ class _Known:
         windowed = with_window(label.expression, label.horizon)
         return self._computed(label.source, label.entity, {label.name: windowed}, "as a label", ttl=None)
 
+    def neighbours_of(
+        self, on_demand: OnDemandSpec, dtypes: Mapping[str, Mapping[str, pl.DataType] | None]
+    ) -> dict[str, pl.DataType] | None:
+        """Return the type of each feature of a view of neighbours; None for another view, and where types are not known."""
+        if on_demand.nearest is msgspec.UNSET:
+            return None
+        reads: dict[str, pl.DataType] = {}
+        for one in read_by(self._definitions, on_demand):
+            frame = self._frames.get(one.name)
+            known = dtypes.get(one.name) if one.view is not None else None if frame is None else frame.schema
+            if not known:
+                return None
+            if one.view is None and frame is not None:
+                _require(frame, one.columns, f"source {one.name!r}", on_demand.name)
+            reads |= {f"{one.name}:{name}": known[name] for name in one.columns}
+        with _as_definition_error("features"):
+            return types_of_neighbours(on_demand, reads)
+
     def check_keys(self, entity: EntitySpec) -> None:
         """Refuse an entity whose key has different kinds in different sources."""
         every: list[ViewSpec | LabelSpec] = [
@@ -231,12 +256,8 @@ class _Known:
                 self._check_spine_key(spine, columns, view, f"{where}, spine {training_set.spine!r}")
             else:  # the types of its rows are checked when they are joined
                 _require(spine, columns, f"{where}, spine {training_set.spine!r}", title_of(request))
-            clash = [request.prefix + name for name in self._definitions.features_of(request)]
-            for name in set(clash) & set(spine.columns):
-                raise DefinitionError(
-                    f"{where} has a feature named {name!r}, and so has its spine {training_set.spine!r} a column",
-                    hint='rename the feature, use its view in a role, .on(..., prefix="..."), or leave the column out',
-                )
+            names = self._definitions.features_of(request)
+            self._check_clash(where, training_set.spine, spine, [request.prefix + name for name in names])
 
     def check_rules(self, check: CheckSpec, dtypes: dict[str, dict[str, pl.DataType] | None]) -> None:
         """Check that the rules of a check on data fit the columns that it is on."""
@@ -289,6 +310,11 @@ class _Known:
         spine: pl.DataFrame,
         dtypes: dict[str, dict[str, pl.DataType] | None],
     ) -> None:
+        if on_demand.nearest is not msgspec.UNSET:
+            where, names = f"training set {training_set.name!r}", on_demand.nearest.features
+            self._check_request(on_demand.nearest, spine, f"{where}, {on_demand.name!r}")
+            self._check_clash(where, training_set.spine, spine, [asked.prefix + name for name in names])
+            return
         reads: dict[str, pl.DataType] = {name: spine.schema[name] for name in on_demand.request}
         if on_demand.uses_timestamp:
             reads[TIMESTAMP] = pl.Datetime("us", "UTC")
@@ -303,6 +329,38 @@ class _Known:
         check_row_by_row(
             on_demand, function, inputs_of(on_demand, beside, self._definitions, prefix=asked.prefix), reads
         )
+
+    @staticmethod
+    def _check_clash(where: str, source: str, spine: pl.DataFrame, names: Sequence[str]) -> None:
+        for name in set(names) & set(spine.columns):
+            raise DefinitionError(
+                f"{where} has a feature named {name!r}, and so has its spine {source!r} a column",
+                hint='rename the feature, use its view in a role, .on(..., prefix="..."), or leave the column out',
+            )
+
+    def _check_request(self, nearest: Nearest, spine: pl.DataFrame, where: str) -> None:
+        """Check that a spine has the key of an embedding, and texts or vectors to compare with it."""
+        embedding = self._definitions.get(EmbeddingSpec, nearest.embedding)
+        frame = self._frames[embedding.source]
+        if frame is not None:
+            names = key_of_rows(self._definitions, embedding)
+            with _as_definition_error(where):
+                require_match(
+                    [spine.schema[name] for name in nearest.key], [frame.schema[name] for name in names], nearest.key
+                )
+        if nearest.of is None:
+            return
+        dtype = spine.schema[nearest.of]
+        if embedding.text is not None and dtype not in (pl.String, pl.Null):
+            raise DefinitionError(
+                f"{where}: of={nearest.of!r} is {dtype}, and embedding {embedding.name!r} is one of texts",
+                hint="name a column of text",
+            )
+        if embedding.text is None and not isinstance(dtype, pl.List | pl.Array):
+            raise DefinitionError(
+                f"{where}: of={nearest.of!r} is {dtype}, and embedding {embedding.name!r} has vectors of its own",
+                hint="name a column of lists of numbers",
+            )
 
     def _computed(
         self, source_name: str, entity: str, features: dict[str, Aggregate], where: str, *, ttl: int | None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import time_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -23,11 +23,12 @@ from tinymlops.times import Clock, parse_duration, system_clock, to_micros
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    import numpy as np
     import polars as pl
 
     from tinymlops.config import Config
     from tinymlops.features.definitions.definitions import Older
-    from tinymlops.features.definitions.specs import AnySpec, FeatureRequest
+    from tinymlops.features.definitions.specs import AnySpec, EmbeddingSpec, FeatureRequest, Nearest
     from tinymlops.records import Definition
     from tinymlops.registry.catalog import Catalog
     from tinymlops.registry.scope import Scope
@@ -36,7 +37,54 @@ if TYPE_CHECKING:
 
 _NOWHERE: Mapping[str, str] = {}
 
-__all__ = ["Context", "closure", "definitions_of", "filled", "load_definitions", "older_in", "spec_of"]
+__all__ = [
+    "Context",
+    "FindsNeighbours",
+    "NeighbourRows",
+    "closure",
+    "definitions_of",
+    "filled",
+    "load_definitions",
+    "older_in",
+    "spec_of",
+]
+
+
+class NeighbourRows(NamedTuple):
+    """The rows that are nearest to requests."""
+
+    row: np.ndarray[Any, Any]
+    """int64[n], ascending: the request that each is a neighbour of."""
+    rows: pl.DataFrame
+    """n rows of the embedding's source, of each request the best first: the user's columns, as they were known."""
+
+
+class FindsNeighbours(Protocol):
+    """Gives for each row of a spine the rows of an embedding whose vectors are the nearest, as they were known at its time."""
+
+    def __call__(
+        self,
+        context: Context,
+        spec: EmbeddingSpec,
+        nearest: Nearest,
+        spine: pl.DataFrame,
+        time: np.ndarray[Any, Any],
+        *,
+        as_of: int | None,
+    ) -> NeighbourRows:
+        """Return them.
+
+        Args:
+            context: The workspace's state, by the definitions and the models that are read.
+            spec: The embedding.
+            nearest: How many, of what, and the columns of the key that is left out.
+            spine: The request fields, m rows.
+            time: int64[m], microseconds UTC.
+            as_of: Of history only the rows with a sequence up to this one; None for all.
+
+        Raises:
+            DataError: If the embedding has no vectors yet, or what is asked for is no text or vector of it.
+        """
 
 
 @dataclass(frozen=True)
@@ -50,6 +98,8 @@ class Context:
     root: Path
     """The directory where relative paths in SQL start, and where the project's modules are."""
     config: Config
+    neighbours: FindsNeighbours
+    """The room of vectors is above that of history, which asks it this."""
 
     @property
     def environment(self) -> Environment:
@@ -175,7 +225,8 @@ class Context:
 def _run_at_reads(definitions: Definitions, request: FeatureRequest) -> list[SourceSpec | OnDemandSpec]:
     """Return the definitions whose Python code runs when a request is read."""
     if request.on_demand:
-        return [definitions.get(OnDemandSpec, request.view)]
+        on_demand = definitions.get(OnDemandSpec, request.view)
+        return [] if on_demand.code is None else [on_demand]
     view = definitions.get(ViewSpec, request.view)
     sources = graph.lineage(definitions, definitions.get(SourceSpec, view.source))
     return [source for source in sources if source.row_wise and source.code is not None]

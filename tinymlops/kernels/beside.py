@@ -23,7 +23,7 @@ from tinymlops.progress import is_watched
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["end_with", "is_compiling", "only_one"]
+__all__ = ["end_with", "is_compiling", "only_one", "start_none"]
 
 _START = (
     "import sys; sys.path[:] = {path!r}; from tinymlops_cli.warming import compile_beside; compile_beside({parent})"
@@ -63,6 +63,12 @@ def is_compiling() -> bool:
             return True
     with only_one() as alone:
         return not alone
+
+
+def start_none() -> None:
+    """Start no background process from this one, which is to leave nothing behind; another's counts as before."""
+    with _state.lock:
+        _state.started = True
 
 
 @contextmanager

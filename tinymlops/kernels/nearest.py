@@ -19,8 +19,10 @@ _BLOCK = 8_192
 """Rows that are converted to float64 at once."""
 SHORTEST, LONGEST = 1e-15, 1e15
 """Vectors with other lengths may leave the range of float32: they are always scored exactly."""
-_FEW = 8
+_FEW = 3
 """From one in so many vectors on, those that are asked for are copied and not all are read."""
+_PART = 256
+"""Rows that are copied and multiplied at once."""
 
 
 class Scored(NamedTuple):
@@ -49,7 +51,14 @@ def lengths(matrix: Array) -> Array:
 
 
 def nearest(
-    matrix: Array, length: Array, vector: Array, order: Array, query: Array, k: int, *, metric: str = "cosine"
+    matrix: Array,
+    length: Array,
+    vector: Array,
+    query: Array,
+    k: int,
+    *,
+    order: Array | None = None,
+    metric: str = "cosine",
 ) -> Scored:
     """Return the candidates with the greatest scores; of equal ones those that come first.
 
@@ -57,20 +66,17 @@ def nearest(
         matrix: float32[u, d] vectors, all finite.
         length: float64[u], their `lengths`.
         vector: int64[n], the vector of each candidate.
-        order: int64[n], where each candidate stands among equal ones.
         query: float32[d], finite.
         k: How many at most.
+        order: int64[n], where each candidate stands among equal ones; None for their own order.
         metric: "cosine", where a vector of zeros has the score 0; "dot"; or "l2", whose score is the distance times -1.
     """
     if not vector.size or k < 1:
         return Scored(np.empty(0, np.int64), np.empty(0, np.float64))
-    kept = np.arange(vector.size)
-    if k < vector.size:
-        low, high = _bounds(matrix, length, vector, query, metric)
-        kept = np.flatnonzero(high >= np.partition(low, low.size - k)[low.size - k])
+    kept = _left(matrix, length, vector, query, k, metric) if k < vector.size else np.arange(vector.size)
     which, back = np.unique(vector[kept], return_inverse=True)
     scores = exact_scores(matrix, which, query, metric=metric)[back]
-    best = np.lexsort((order[kept], -scores))[:k]
+    best = np.lexsort((kept if order is None else order[kept], -scores))[:k]
     return Scored(kept[best], scores[best])
 
 
@@ -112,27 +118,55 @@ def _score(row: Array, query: Array, dot: float, squared: float, metric: str, pr
     return -math.sqrt(max(0.0, math.fsum(parts))) + 0.0  # never -0.0
 
 
-def _bounds(matrix: Array, length: Array, vector: Array, query: Array, metric: str) -> tuple[Array, Array]:
-    """Return for each candidate what its score, or for l2 the negative square of the distance, lies between."""
+def _left(matrix: Array, length: Array, vector: Array, query: Array, k: int, metric: str) -> Array:
+    """Return the candidates that may be among the k nearest, int64[m], ascending."""
     wanted = query.astype(np.float64)
     size = float(np.sqrt(wanted @ wanted))
     unit = (wanted / size if size else wanted).astype(np.float32)
-    asked = np.unique(vector) if vector.size * _FEW < len(matrix) else None
     with np.errstate(all="ignore"):
-        if asked is None:
-            along, of = (matrix @ unit).astype(np.float64)[vector], length[vector]
+        if vector.size * _FEW < len(matrix):
+            low, high = _bounds(_products(matrix, vector, unit), length[vector], size, query.size, metric)
         else:
-            along = (matrix[asked] @ unit).astype(np.float64)[np.searchsorted(asked, vector)]
-            of = length[vector]
-        # The error of a sum of d products in float32, in any order, twice over.
-        error = (query.size + 8) * 2.0**-23
+            low, high = (one[vector] for one in _bounds(matrix @ unit, length, size, query.size, metric))
+    return np.flatnonzero(high >= np.partition(low, low.size - k)[low.size - k])
+
+
+def _products(matrix: Array, which: Array, unit: Array) -> Array:
+    """Return the products of some vectors and one, by parts that stay in the processor's cache."""
+    found = np.empty(which.size, np.float32)
+    for start in range(0, which.size, _PART):
+        part = slice(start, start + _PART)
+        np.dot(matrix[which[part]], unit, out=found[part])
+    return found
+
+
+def _bounds(along: Array, length: Array, size: float, dimension: int, metric: str) -> tuple[Array, Array]:
+    """Return for each vector what its score, or for l2 the negative square of the distance, lies between.
+
+    Args:
+        along: float32[m], the products with the query's direction.
+        length: float64[m].
+        size: The query's length.
+        dimension: How many numbers a vector has.
+        metric: As for `nearest`.
+    """
+    # The error of a sum of so many products in float32, in any order, twice over.
+    error = (dimension + 8) * 2.0**-23
+    if metric == "cosine":
+        # In float32: rounding once more is less than a part of the error.
+        middle = along / length.astype(np.float32) if size else np.zeros_like(along)
+        width: Any = np.float32(error)
+    elif metric == "dot":
+        middle, width = along.astype(np.float64) * size, error * length * size
+    else:
+        squares = length * length + size * size
+        middle = 2.0 * along.astype(np.float64) * size - squares
+        width = 2.0 * error * length * size + 1e-12 * squares
+    low, high = middle - width, middle + width
+    if not (length.min() >= SHORTEST and length.max() <= LONGEST and np.isfinite(low.sum() + high.sum())):
         if metric == "cosine":
-            middle = np.where(of > 0, along / of, 0.0) if size else np.zeros(vector.size)
-            width = np.full(vector.size, error)
-        elif metric == "dot":
-            middle, width = along * size, error * of * size
-        else:
-            middle = -(of * of + size * size - 2.0 * along * size)
-            width = 2.0 * error * of * size + 1e-12 * (of * of + size * size)
-    usual = ((of >= SHORTEST) & (of <= LONGEST) | (of == 0)) & np.isfinite(middle) & np.isfinite(width)
-    return np.where(usual, middle - width, -np.inf), np.where(usual, middle + width, np.inf)
+            low[length == 0], high[length == 0] = 0.0, 0.0
+        usual = ((length >= SHORTEST) & (length <= LONGEST)) | (length == 0)
+        unusual = ~(usual & np.isfinite(low) & np.isfinite(high))
+        low[unusual], high[unusual] = -np.inf, np.inf
+    return low, high

@@ -57,6 +57,7 @@ def neighbours(
     k: int,
     *,
     metric: str = "cosine",
+    singly: bool = False,
 ) -> Neighbours:
     """Return for each query the nearest candidates that are known at its time.
 
@@ -69,10 +70,11 @@ def neighbours(
         own: int64[m]: the key that is left out of a query's neighbours; -1 for none.
         k: How many at most, 1 or more.
         metric: As for `nearest`.
+        singly: Answer one query after the other, which for a few is faster: no vector is copied.
     """
     found = Neighbours(np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.nan))
     sizes = np.sqrt(np.einsum("ij,ij->i", queries.astype(np.float64), queries.astype(np.float64)))
-    usual = (sizes >= _SHORTEST) & (sizes <= _LONGEST)
+    usual = (sizes >= _SHORTEST) & (sizes <= _LONGEST) & (not singly)
     order = np.flatnonzero(usual)
     order = order[np.argsort(time[order], kind="stable")]
     for start in range(0, order.size, _QUERIES):
@@ -198,5 +200,5 @@ def _one(
     known = (candidates.begins <= time) & ((time < candidates.ends) | (candidates.ends == FOREVER))
     some = np.flatnonzero(known & (candidates.key != own))
     k = found.places.shape[1]
-    best = nearest(matrix, length, candidates.vector[some], candidates.key[some], query, k, metric=metric)
+    best = nearest(matrix, length, candidates.vector[some], query, k, order=candidates.key[some], metric=metric)
     found.places[row, : best.places.size], found.scores[row, : best.places.size] = some[best.places], best.scores

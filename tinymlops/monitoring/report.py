@@ -9,6 +9,7 @@ import msgspec
 
 from tinymlops.monitoring.drift import Drift, drifts_of
 from tinymlops.monitoring.served import Period, Served
+from tinymlops.notebook import in_notebook
 from tinymlops.records import Evaluation
 from tinymlops.registry.predictions import pages_of_served
 from tinymlops.serving.outcomes import mature_outcomes
@@ -60,7 +61,7 @@ class MonitorReport(msgspec.Struct, frozen=True, kw_only=True):
 
     def _repr_html_(self) -> str:
         shown = html_table(f"{self._title}; {self._outcomes}", self._metrics)
-        return shown + (html_table(self._note, self._drifts) if self.training_rows else "")
+        return in_notebook(shown, html_table(self._note, self._drifts) if self.training_rows else "")
 
     @property
     def _title(self) -> str:

@@ -36,6 +36,7 @@ from tinymlops.records.readers import Reader
 from tinymlops.records.record import Record, Scalar
 from tinymlops.records.runs import Artifact, ConsoleText, DeletedRun, Experiment, Run, RunInput, RunRow
 from tinymlops.records.salts import Salt
+from tinymlops.records.saved_queries import SavedQuery
 from tinymlops.records.segments import Segment
 from tinymlops.records.sinks import SinkState
 from tinymlops.records.sources import Generation, RenamedSource, Schema, SourceState
@@ -107,6 +108,7 @@ __all__ = [
     "RunModel",
     "RunRow",
     "Salt",
+    "SavedQuery",
     "Scalar",
     "Schema",
     "Segment",
@@ -188,5 +190,6 @@ TABLES: tuple[type[Record], ...] = (
     VectorIndex,
     KeptMonitorReport,
     EmbeddingFit,
+    SavedQuery,
 )
 """Every record, in the order in which the migrations create their tables."""

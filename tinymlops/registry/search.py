@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tinymlops.errors import DataError
+from tinymlops.notebook import in_notebook
 from tinymlops.printable import printable
 from tinymlops.records import TABLES, Definition, Record, RenamedSource, SourceState
 from tinymlops.stores.rows import CHECK, codec_for, quoted
@@ -92,7 +93,8 @@ class SearchResult(msgspec.Struct, frozen=True):
         return printable("\n".join([*self.corrections, *lines]))
 
     def _repr_html_(self) -> str:
-        return html_list(self.corrections) + html_table("found" if self.found else "nothing found", self._rows)
+        found = html_table("found" if self.found else "nothing found", self._rows)
+        return in_notebook(html_list(self.corrections), found)
 
     @property
     def corrections(self) -> list[str]:

@@ -86,6 +86,6 @@ def create_app(
     shown = create_pages(ws, access, answering) if pages else None
     if shown is not None:
         app.state.streams = shown.streams
-        app.on_shutdown.append(shown.streams.close)
+        app.on_shutdown += [shown.streams.close, shown.asking.close]
     app.asgi_handler = Guard(shown or answering, allowed_hosts, origins, forms=shown.has if shown else None)
     return app

@@ -13,6 +13,7 @@ from tinymlops.features.definitions.code import is_importable
 from tinymlops.features.definitions.specs import OnDemandSpec, SourceSpec, TrainingSetSpec
 from tinymlops.flat import flat
 from tinymlops.frames import Frame, to_polars
+from tinymlops.notebook import in_notebook
 from tinymlops.tables import html_table
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Model:
             ("metrics", self._measured.removeprefix("; ")),
             ("run", f"{run.name} {run.id[:8]}"),
         ]
-        return html_table(f"model {self}", rows)
+        return in_notebook(html_table(f"model {self}", rows))
 
     @property
     def training_set(self) -> TrainingSetSpec:
@@ -197,7 +198,7 @@ def require_servable(models: Models, run: Any, logged_name: str, trusted: Collec
         )
     needed = {}
     for spec in map(spec_of, [*manifest.definitions, *manifest.variants]):
-        if isinstance(spec, OnDemandSpec):
+        if isinstance(spec, OnDemandSpec) and spec.code is not None:
             needed[f"on-demand view {spec.name!r}"] = spec.code
         elif isinstance(spec, SourceSpec) and spec.inputs and spec.code is not None:
             needed[f"transformation {spec.name!r}"] = spec.code

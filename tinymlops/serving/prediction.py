@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from tinymlops.features.online.reading import OnlineFeatures, read_features
 from tinymlops.flat import flat
+from tinymlops.notebook import in_notebook
 from tinymlops.records import Prediction
 from tinymlops.serving.log import identifiers
 from tinymlops.serving.request import has_features, json_rows, read_rows
 from tinymlops.signature import cast
+from tinymlops.tables import html_frame
 from tinymlops.times import from_micros
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Predictions(Sequence[Row]):
         return f"<{self._title}>\n{self.to_polars()}"
 
     def _repr_html_(self) -> str:
-        return f"<p>{html.escape(self._title)}</p>{self.to_polars()._repr_html_()}"
+        return in_notebook(html_frame(self._title, self.to_polars()))
 
     @property
     def _title(self) -> str:

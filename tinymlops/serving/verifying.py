@@ -124,6 +124,7 @@ def _compared(past: _Past, model: Model, logged: Sequence[Prediction]) -> Iterat
         time,
         asked.features,
         spine_source=asked.spine,
+        as_of=sequence,
         rows=lambda reader, view, keys: past.rows(reader, view, keys, sequence),
     )
     recomputed = json_rows(features_of(model, request.with_columns(*table.columns.values())))

@@ -32,6 +32,8 @@ class Limits:
     """The size of the result in memory; at most a quarter of the machine's, for making one frame of it takes as much again."""
     time: int | None = None
     """Microseconds."""
+    memory: int | None = None
+    """Bytes that DuckDB may use; by default half of the machine's."""
     setting: str = "timeout"
     """The setting of the time under [sql] in tinymlops.toml, for the error."""
 

@@ -22,9 +22,12 @@ _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _SAID_OF_DAMAGE = ("Could not decode to UTF-8", "malformed JSON", "unsupported file format", "no such ")
 
 
-def connected(path: Path) -> sqlite3.Connection:
-    """Connect in autocommit mode; the file is created if needed."""
-    return sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
+def connected(path: Path, *, only_reads: bool = False) -> sqlite3.Connection:
+    """Connect in autocommit mode; the file is created if needed, unless the connection only reads."""
+    address = f"{path.resolve().as_uri()}?mode=ro" if only_reads else path
+    return sqlite3.connect(
+        address, uri=only_reads, isolation_level=None, check_same_thread=False, cached_statements=256
+    )
 
 
 def prepare(connection: sqlite3.Connection) -> None:

@@ -24,7 +24,7 @@ from tinymlops.stores._sqlite import RESTORE, connected, prepare, translated
 from tinymlops.stores._verify import audit_head, audit_problems, read_counter, row_problems
 from tinymlops.stores.fence import fence_of
 from tinymlops.stores.forked import Owner
-from tinymlops.stores.migrations import refuse_second_sqlite
+from tinymlops.stores.migrations import SCHEMA_VERSION, refuse_second_sqlite
 from tinymlops.stores.publish import fsync
 from tinymlops.stores.rows import codec_for
 from tinymlops.stores.shared_commit import SharedCommit
@@ -62,6 +62,7 @@ class Database:
         self._fence = fence_of(path.parent)
         self._owner = Owner(f"the database {path}")
         self._writer: sqlite3.Connection | None = None
+        self._only_reads = False
         self._readers = threading.local()
         self._retirements: builtins.list[weakref.finalize[Any, Any]] = []
         self._retiring = threading.Lock()
@@ -100,8 +101,27 @@ class Database:
             self._writer = connection
         self._directory.check()
 
+    def open_to_read(self) -> None:
+        """Open the file for reads alone, while another process has it open: no lock is taken, and nothing is migrated.
+
+        All that a thread reads is of one commit.
+
+        Raises:
+            IntegrityError: If its schema is not the one that this tinymlops reads.
+        """
+        self._owner.check()
+        self._only_reads = True
+        with translated(self.path, "the database"):
+            version = version_of(self._reader(), self.path)
+        if version != SCHEMA_VERSION:
+            raise IntegrityError(
+                f"{self.path} has schema {version}, and not {SCHEMA_VERSION}", hint="restart what serves the workspace"
+            )
+
     def close(self) -> None:
         """Close every connection of this process; in a fork of it, do nothing."""
+        if self._only_reads and self._owner.is_here:
+            self._retire()
         if not self._owner.is_here or self._writer is None:
             return
         with ExitStack() as stack:
@@ -109,14 +129,18 @@ class Database:
             with suppress(IntegrityError):
                 stack.enter_context(self._lock.exclusive(deadline=_PATIENCE))
             writer, self._writer = self._writer, None
-            for retire in self._retirements:
-                retire()
-            self._readers = threading.local()
+            self._retire()
             # A reader in another process may hold the WAL; then its own close empties it.
             writer.execute("PRAGMA busy_timeout = 0")
             with suppress(sqlite3.OperationalError):
                 writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             writer.close()
+
+    def _retire(self) -> None:
+        """Close the readers of all threads."""
+        for retire in self._retirements:
+            retire()
+        self._readers = threading.local()
 
     def get(self, cls: type[T], **key: object) -> T | None:
         """Return the record whose columns equal these, or None.
@@ -350,12 +374,14 @@ class Database:
         return reader
 
     def _new_reader(self) -> sqlite3.Connection:
-        if self._writer is None:
+        if self._writer is None and not self._only_reads:
             raise self._not_open()
         # No write.lock here: while the writer's connection is open this one is neither first nor last.
-        reader = connected(self.path)
+        reader = connected(self.path, only_reads=self._only_reads)
         prepare(reader)
         reader.execute("PRAGMA query_only = ON")
+        if self._only_reads:
+            reader.execute("BEGIN")
         # It opened the file by its path, and opens the log with the first read.
         reader.execute("PRAGMA user_version").fetchall()
         self._directory.check()

@@ -36,7 +36,9 @@ __all__ = [
     "SCHEMA",
     "Limits",
     "files_of",
+    "first_rows",
     "fold",
+    "names_files",
     "query",
     "relation_columns",
     "reusing",
@@ -46,6 +48,7 @@ __all__ = [
 _UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _BATCH = 100_000
 """Rows of a batch; a large one needs the memory of a copy, and each small one costs a call."""
+_SMALL_BATCH = 2_048
 
 
 def query(
@@ -77,9 +80,50 @@ def query(
         DataError: If the data does not allow it, such as a text that is not a number, or a limit is passed.
     """
     limits = limits or Limits()
-    run = _prepared(sql, tables or {}, root, data_dirs, threads, tmp)
-    rows = within(limits, lambda: run.rows(limits), stop=run.stop)
+    run = _prepared(sql, tables or {}, root, data_dirs, threads, tmp, limits.memory)
+    rows, _ = within(limits, lambda: run.rows(limits), stop=run.stop)
     return as_polars(rows).rechunk()  # now, because later it would be in memory beside a copy
+
+
+def first_rows(
+    sql: str, *, tables: Mapping[str, Any], limits: Limits, threads: int | None = None
+) -> tuple[pl.DataFrame, bool]:
+    """Run one SELECT that reads no file and spills nothing, and end with the rows that come before a limit is passed.
+
+    Args:
+        sql: One SELECT.
+        tables: As in `query`.
+        limits: The time is a limit as in `query`; so are rows and bytes if not one row comes before.
+        threads: As in `query`.
+
+    Returns:
+        The rows, and whether they are all.
+
+    Raises:
+        AccessError: If it names a file.
+        DefinitionError: As in `query`.
+        DataError: As in `query`.
+    """
+    if names_files(sql, tables):
+        raise AccessError("SQL may not do this: it names a file, and none is read here", hint="name a table")
+    run = _prepared(sql, tables, Path("/"), (), threads, None, limits.memory)
+    rows, is_whole = within(limits, lambda: run.rows(limits, cut=True), stop=run.stop)
+    return as_polars(rows).rechunk(), is_whole
+
+
+def names_files(sql: str, tables: Iterable[str] = ()) -> bool:
+    """Return whether a SELECT names a file, which may not be there.
+
+    Args:
+        sql: As in `query`.
+        tables: Names that are tables, even if they look like files.
+
+    Raises:
+        DefinitionError: If it is not one SELECT.
+        AccessError: If it reads by a function that is not on the list.
+    """
+    with _translated([]):
+        return bool(parse(sql, frozenset(tables)).files)
 
 
 def relation_columns(
@@ -93,8 +137,9 @@ def relation_columns(
     limits: Limits | None = None,
 ) -> dict[str, pl.DataType]:
     """Return the columns that a SELECT would have, without running it; arguments and errors as in `query`."""
-    run = _prepared(sql, tables or {}, root, data_dirs, threads, tmp)
-    rows = within(limits or Limits(), lambda: run.rows(Limits(), none=True), stop=run.stop)
+    limits = limits or Limits()
+    run = _prepared(sql, tables or {}, root, data_dirs, threads, tmp, limits.memory)
+    rows, _ = within(limits, lambda: run.rows(Limits(), none=True), stop=run.stop)
     return dict(as_polars(rows).schema)
 
 
@@ -168,18 +213,34 @@ class _Run:
     files: Marks
     opened: ExitStack
 
-    def rows(self, limits: Limits, *, none: bool = False) -> pa.Table:
-        """Run it and close the connection; called by one thread, which may outlive its caller."""
+    def rows(self, limits: Limits, *, none: bool = False, cut: bool = False) -> tuple[pa.Table, bool]:
+        """Run it and close the connection; called by one thread, which may outlive its caller.
+
+        Args:
+            limits: Of rows and bytes.
+            none: Whether no row is wanted.
+            cut: Whether the rows before a limit will do.
+
+        Returns:
+            The rows, and whether they are all.
+        """
         import pyarrow as pa
 
         with self.opened, self._unchanged(), _translated(self.directories):
             self.connection.execute("BEGIN TRANSACTION READ ONLY")
             relation = self.connection.sql(self.select)
             require_exact_types(relation.columns, relation.types)
-            reader = (relation.limit(0) if none else relation).to_arrow_reader(_BATCH)
+            reader = (relation.limit(0) if none else relation).to_arrow_reader(_SMALL_BATCH if cut else _BATCH)
             names = _unique(reader.schema.names)
-            batches = list(_limited(reader, limits, self.memory // 2))
-            return pa.Table.from_batches(batches, schema=reader.schema).rename_columns(names)
+            batches: list[pa.RecordBatch] = []
+            is_whole = True
+            try:
+                batches.extend(_limited(reader, limits, self.memory // 2))
+            except DataError:  # a limit: DuckDB's errors are translated further out
+                if not cut or not batches:
+                    raise
+                is_whole = False
+            return pa.Table.from_batches(batches, schema=reader.schema).rename_columns(names), is_whole
 
     @contextmanager
     def _unchanged(self) -> Iterator[None]:
@@ -206,6 +267,7 @@ def _prepared(
     data_dirs: Sequence[Path],
     threads: int | None,
     tmp: Path | None,
+    memory: int | None,
 ) -> _Run:
     root = root.resolve()
     directories = [root, *((root / directory).resolve() for directory in data_dirs)]
@@ -216,9 +278,9 @@ def _prepared(
             spill = stack.enter_context(scratch_directory(tmp)) if tmp is not None else None
             connection = stack.enter_context(closing(_connect(threads)))
             _register(connection, tables, select.tables)
-            memory = _lock_down(connection, _granted(select.files.values(), directories), spill)
+            memory = _lock_down(connection, _granted(select.files.values(), directories), spill, memory)
         else:
-            locked = pool.take(threads, tmp)
+            locked = pool.take(threads, tmp, memory)
             stack.push(lambda failed, *_: pool.give_back(locked, sound=failed is None))
             connection, memory = stack.enter_context(closing(locked.connection.cursor())), locked.memory
             _register(connection, tables, select.tables)
@@ -232,7 +294,7 @@ class _Locked:
 
     connection: duckdb.DuckDBPyConnection
     memory: int
-    made_for: tuple[int | None, Path | None]
+    made_for: tuple[int | None, Path | None, int | None]
     opened: ExitStack
 
 
@@ -243,17 +305,17 @@ class _Pool:
     free: list[_Locked] = field(default_factory=list)
     closed: bool = False
 
-    def take(self, threads: int | None, tmp: Path | None) -> _Locked:
+    def take(self, threads: int | None, tmp: Path | None, memory: int | None) -> _Locked:
         while self.free:
             locked = self.free.pop()
-            if locked.made_for == (threads, tmp):
+            if locked.made_for == (threads, tmp, memory):
                 return locked
             locked.opened.close()
         with ExitStack() as stack:
             spill = stack.enter_context(scratch_directory(tmp)) if tmp is not None else None
             connection = stack.enter_context(closing(_connect(threads)))
-            memory = _lock_down(connection, ([], []), spill)
-            return _Locked(connection, memory, (threads, tmp), stack.pop_all())
+            allowed = _lock_down(connection, ([], []), spill, memory)
+            return _Locked(connection, allowed, (threads, tmp, memory), stack.pop_all())
 
     def give_back(self, locked: _Locked, *, sound: bool) -> None:
         """Take a database back; called by the thread of its SELECT."""
@@ -401,10 +463,16 @@ def _connect(threads: int | None) -> duckdb.DuckDBPyConnection:
     return duckdb.connect(":memory:", config=settings)
 
 
-def _lock_down(connection: duckdb.DuckDBPyConnection, granted: tuple[list[str], list[str]], spill: Path | None) -> int:
+def _lock_down(
+    connection: duckdb.DuckDBPyConnection,
+    granted: tuple[list[str], list[str]],
+    spill: Path | None,
+    memory: int | None = None,
+) -> int:
     """Let a connection open only the granted files and directories, for good; return its memory in bytes."""
     paths, directories = (", ".join(map(_text, names)) for names in granted)
-    memory = _memory_limit(connection)
+    if memory is None:
+        memory = _memory_limit(connection)
     for setting in (
         "GLOBAL TimeZone = 'UTC'",  # also that of further connections
         f"memory_limit = '{memory}B'",

@@ -6,6 +6,7 @@ import os
 import stat
 import sys
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,12 +20,15 @@ from tinymlops.stores.live_runs import LiveRuns
 from tinymlops.stores.lmdb_store import LmdbStore
 from tinymlops.stores.locks import FileLock
 from tinymlops.stores.publish import fsync_directory, remove_stale, unwritable
+from tinymlops.stores.remembered import Remembered
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tinymlops.stores.online_store import OnlineStore
     from tinymlops.times import Clock
 
-__all__ = ["Environment", "open_environment"]
+__all__ = ["Environment", "open_environment", "reading"]
 
 _DATABASE = "meta.db"
 _DIRECTORIES = ("tmp", "blobs", "segments", "online")
@@ -44,10 +48,12 @@ class Environment:
         tmp: Unfinished files.
         online: Derived feature values.
         live: The runs that this process keeps going.
+        remembered: What this process made of the files and keeps for the next call.
         write_lock: Serialises commits. Taken after `gc_lock`, never before.
         gc_lock: Held shared from before a publish until after its commit.
         materialize_lock: Held while views are brought up to date, before any other.
         following: Held by the thread of this process that brings the online store up to date: once is enough.
+        only_reads: Whether it was opened by `reading`: what is derived is not kept either.
     """
 
     def __init__(self, path: Path) -> None:
@@ -63,9 +69,11 @@ class Environment:
         self.blobs = Blobs(path / "blobs", self.tmp)
         self.live = LiveRuns(path / "live")
         self.jobs = JobFiles(path / "jobs")
+        self.remembered = Remembered()
         self.online: OnlineStore
         self.following = threading.RLock()
         self.users = 0
+        self.only_reads = False
         self._owner = Owner(f"the workspace {path}")
 
     def check(self) -> None:
@@ -108,6 +116,7 @@ class Environment:
             self._close()
 
     def _close(self) -> None:
+        self.remembered.clear()
         self.live.close()
         try:
             self.online.close()
@@ -146,6 +155,34 @@ def open_environment(path: Path, *, create: bool, clock: Clock) -> Environment:
         environment.check()
         environment.users += 1
         return environment
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Environment]:
+    """Open a workspace directory that another process has open, for reads of history and records alone, while a block runs.
+
+    It has no online store, and shares nothing with what this process has open otherwise. Nothing is written: only locks, and
+    the files beside `meta.db` in which SQLite's readers say what they read, are opened as if they were. All records are those
+    of one commit.
+
+    Args:
+        path: The directory.
+
+    Raises:
+        NotFoundError: If it is not a workspace.
+        IntegrityError: If its schema is not the one that this tinymlops reads.
+    """
+    path = Path(os.path.realpath(path))
+    if not (path / _DATABASE).exists():
+        _refuse(path)
+    environment = Environment(path)
+    environment.only_reads = True
+    environment.database.open_to_read()
+    try:
+        environment.directory.check()
+        yield environment
+    finally:
+        environment.database.close()
 
 
 def _find_or_create(path: Path, clock: Clock, *, create: bool) -> None:

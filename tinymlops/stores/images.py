@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-__all__ = ["damage", "listed", "load", "remove_all", "store"]
+__all__ = ["damage", "is_unchanged", "listed", "load", "remove_all", "store"]
 
 _MANIFEST = "manifest"
 _CHECK = 4
@@ -91,6 +91,17 @@ def load(directory: Path, name: str) -> dict[str, pl.DataFrame] | None:
     except (IntegrityError, AccessError, NotADirectoryError):
         _remove(path)
         return None
+
+
+def is_unchanged(directory: Path, name: str) -> bool:
+    """Return whether an image that this process has mapped is still there, and no file of it was changed since."""
+    path = directory / name
+    try:
+        for table, sha256 in _hashes(path).items():
+            verify_file(path / f"{table}.arrow", sha256)
+    except (IntegrityError, AccessError, OSError):
+        return False
+    return True
 
 
 def listed(root: Path) -> Iterator[Path]:

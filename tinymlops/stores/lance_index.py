@@ -75,6 +75,7 @@ def load() -> None:
                 f"process {os.getpid()} was forked from one that had loaded LanceDB, whose threads a fork does not have",
                 hint='start the child by "spawn" or "forkserver"',
             )
+        os.environ.setdefault("LANCEDB_LOG", "error")  # it warns of clusters, by the hundred, on stderr
         import lancedb  # noqa: F401  # imported for its threads to start here
 
         _loaded.process = os.getpid()
@@ -140,12 +141,12 @@ class LanceIndex:
             raise IntegrityError(f"{path} is not an index by {metric} of all its rows", hint=_CURE)
         self._dimension = _padded_dimension(self._table.schema)
 
-    def near(self, query: Array, t: int, count: int, probes: int) -> Array:
+    def near(self, query: Array, t: int | None, count: int, probes: int) -> Array:
         """Return numbers of the spans around a time whose vectors are about the nearest, int64[<= count], best first.
 
         Args:
             query: float32[d].
-            t: The time.
+            t: The time; None for all spans.
             count: How many.
             probes: How many partitions are searched.
 
@@ -157,7 +158,9 @@ class LanceIndex:
         with _translated(self._path):
             search: Any = self._table.search(padded, vector_column_name=_VECTOR)
             search = search.distance_type(self._metric)
-            search = search.nprobes(probes).where(f"begins <= {t} AND ends > {t}", prefilter=True).limit(count)
+            search = search.nprobes(probes).limit(count)
+            if t is not None:
+                search = search.where(f"begins <= {t} AND ends > {t}", prefilter=True)
             found = search.select(["span", "_distance"]).to_arrow()
             spans: Array = found["span"].to_numpy().astype(np.int64)
         return spans

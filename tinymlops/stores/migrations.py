@@ -19,6 +19,7 @@ from tinymlops.stores._job_upstreams_schema import add_job_upstreams
 from tinymlops.stores._jobs_schema import add_jobs
 from tinymlops.stores._monitor_schema import add_monitor_reports
 from tinymlops.stores._pages_schema import add_pages
+from tinymlops.stores._saved_queries_schema import add_saved_queries
 from tinymlops.stores._sinks_schema import add_sinks
 from tinymlops.stores._streams_schema import add_streams
 from tinymlops.stores._tracking_schema import add_tracking
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "migrate", "refuse_second_sqlite"]
 
-SCHEMA_VERSION = 22
+SCHEMA_VERSION = 24
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -149,6 +150,7 @@ def _steps() -> Migrations:
     steps(name="m021_vector_indexes")(add_vector_indexes)
     steps(name="m022_monitor_reports")(add_monitor_reports)
     steps(name="m023_embedding_fits")(add_embedding_fits)
+    steps(name="m024_saved_queries")(add_saved_queries)
 
     return steps
 

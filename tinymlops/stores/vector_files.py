@@ -35,6 +35,8 @@ class VectorTable(NamedTuple):
     """uint8[n, 32], ascending."""
     vectors: Array
     """float32[n, d], mapped."""
+    leads: Array
+    """uint64[n], the first eight bytes of each hash as a number."""
 
     def find(self, hashes: Array) -> Array:
         """Return where hashes are, int64[m]; -1 for those that the file does not have.
@@ -42,7 +44,7 @@ class VectorTable(NamedTuple):
         Args:
             hashes: uint8[m, 32].
         """
-        known, wanted = _leads(self.hashes), _leads(hashes)
+        known, wanted = self.leads, _leads(hashes)
         places = np.searchsorted(known, wanted)
         found = np.full(len(hashes), -1, np.int64)
         for row in np.flatnonzero(
@@ -93,7 +95,7 @@ def open_vectors(blobs: Blobs, sha256: str) -> VectorTable:
     if head[:16].tobytes() != _MAGIC or path.stat().st_size != begins + 4 * count * dimension:
         raise IntegrityError(f"{path} is not a file of vectors", hint="restore the workspace from a backup")
     hashes = np.memmap(path, np.uint8, "r", _HEAD, (count, _HASH))
-    return VectorTable(hashes, np.memmap(path, "<f4", "r", begins, (count, dimension)))
+    return VectorTable(hashes, np.memmap(path, "<f4", "r", begins, (count, dimension)), _leads(hashes))
 
 
 def _leads(hashes: Array) -> Array:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tinymlops.errors import DataError, NotFoundError, near
+from tinymlops.notebook import in_notebook
 from tinymlops.printable import printable
 from tinymlops.registry.run_search import Field, parse_field
 from tinymlops.tables import html_table, text_table
@@ -74,7 +75,8 @@ class GroupComparison:
     def _repr_html_(self) -> str:
         from html import escape
 
-        return html_table(self._title(), self._table()) + "".join(f"<p>{escape(one)}</p>" for one in self._notes())
+        notes = (f"<p>{escape(one)}</p>" for one in self._notes())
+        return in_notebook(html_table(self._title(), self._table()), *notes)
 
     def to_frame(self) -> pl.DataFrame:
         """Return a row for each group: what it is grouped by, `runs`, and `n`, `mean`, `sd`, `low` and `high` of each metric.

@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from tinymlops.errors import NotFoundError, near
+from tinymlops.notebook import in_notebook
 from tinymlops.printable import printable
 from tinymlops.tables import html_table, text_table
 from tinymlops.training.run_facts import SECTIONS, Facts, facts_of, section_of
@@ -68,7 +69,7 @@ class RunComparison:
         caption = f"{len(self.runs)} runs: {len(self.differing)} things differ, {self.same} are the same"
         notes = "".join(f"<p>{escape(note)}</p>" for note in self._notes())
         patch = f"<pre>{escape(self.patch)}</pre>" if self.patch else ""
-        return html_table(caption, self._table() if self.differing else []) + notes + patch
+        return in_notebook(html_table(caption, self._table() if self.differing else []), notes, patch)
 
     def to_frame(self) -> pl.DataFrame:
         """Return a row for each run: `id`, `name`, and a column for everything that differs, null where a run lacks it."""

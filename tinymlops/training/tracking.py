@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import msgspec
 
 from tinymlops.errors import ConflictError, DataError
+from tinymlops.notebook import in_notebook
 from tinymlops.records import Evaluation, LoggedModel, Run, Signature
 from tinymlops.registry.runs.changing import RunChange, with_params
 from tinymlops.registry.runs.log import Point, Series
@@ -139,7 +140,7 @@ class ActiveRun(KeepsFiles):
         rows = [("status", run.status), ("id", run.id), ("commit", _commit(run))]
         rows += [(f"params.{name}", str(value)) for name, value in run.params.items()]
         rows += [(f"metrics.{name}", f"{value:.6g}") for name, value in run.metrics.items()]
-        return html_table(f"run {run.name}", rows)
+        return in_notebook(html_table(f"run {run.name}", rows))
 
     @property
     def record(self) -> Run:

@@ -15,6 +15,7 @@ from tinymlops.features.definitions.declaring_embeddings import check_embedded, 
 from tinymlops.features.definitions.definitions import key_of
 from tinymlops.features.definitions.expressions import aggregates_in, feature_of
 from tinymlops.features.definitions.in_place import notes_on_history_only, require_possible
+from tinymlops.features.definitions.neighbours import check_nearest
 from tinymlops.features.definitions.nouns import title_of
 from tinymlops.features.definitions.on_demand import check_expressions, inputs_of
 from tinymlops.features.definitions.sinks import require_sinks
@@ -70,6 +71,9 @@ def check(definitions: Definitions, functions: Functions, *, older: FunctionOf |
     for label in definitions.of(LabelSpec).values():
         _check_label(label, definitions)
     for on_demand in definitions.of(OnDemandSpec).values():
+        if on_demand.nearest is not msgspec.UNSET:
+            check_nearest(on_demand, definitions)
+            continue
         inputs = inputs_of(on_demand, graph.views_under(definitions, on_demand), definitions)
         check_expressions(on_demand, functions[key_of(on_demand)], inputs)
     for spec in definitions.of(CheckSpec).values():
@@ -216,6 +220,8 @@ def _features_of(
     if not request.on_demand:
         return [request.prefix + name for name in definitions.features_of(request)]
     on_demand = definitions.for_request(request).get(OnDemandSpec, request.view)
+    if on_demand.nearest is not msgspec.UNSET:
+        return [request.prefix + name for name in on_demand.nearest.features]
     inputs = inputs_of(on_demand, requests, definitions, prefix=request.prefix)
     return [request.prefix + name for name in check_expressions(on_demand, function_of(request), inputs)]
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tinymlops.features.definitions.definitions import key_of
+from tinymlops.features.definitions.expressions import columns_of
 from tinymlops.features.definitions.specs import (
     AnySpec,
     CheckSpec,
@@ -44,6 +45,7 @@ __all__ = [
     "labels_reading",
     "lineage",
     "named_versions",
+    "neighbours_under",
     "origin",
     "parameter_of",
     "rebuilt_under",
@@ -165,6 +167,24 @@ def views_under(definitions: Definitions, on_demand: OnDemandSpec) -> list[Featu
     return requests
 
 
+def neighbours_under(definitions: Definitions, on_demand: OnDemandSpec) -> list[EmbeddingSpec | ViewSpec]:
+    """Return the embedding and the views that a view of neighbours reads; nothing for one of expressions.
+
+    Raises:
+        NotFoundError: If there is no such embedding, with the near match.
+    """
+    if on_demand.nearest is msgspec.UNSET:
+        return []
+    views = definitions.of(ViewSpec)
+    named = sorted(
+        {name.partition(":")[0] for name in set().union(*map(columns_of, on_demand.nearest.features.values()))}
+    )
+    embedding = definitions.get(
+        EmbeddingSpec, on_demand.nearest.embedding, used_by=f"on-demand view {on_demand.name!r}"
+    )
+    return [embedding, *(views[name] for name in named if name in views)]
+
+
 def below(definitions: Definitions, spec: AnySpec) -> dict[str, AnySpec]:
     """Return every definition that one stands on, directly or through others.
 
@@ -185,6 +205,8 @@ def below(definitions: Definitions, spec: AnySpec) -> dict[str, AnySpec]:
     elif isinstance(spec, OnDemandSpec):
         for request in views_under(definitions, spec):
             found |= _with_below(definitions, definitions.get(ViewSpec, request.view))
+        for one in neighbours_under(definitions, spec):
+            found |= _with_below(definitions, one)
     elif isinstance(spec, TrainingSetSpec):
         found = _with_below(definitions, definitions.get(LabelSpec, spec.label))
         found |= _keyed(upstream(definitions, [spec.spine]).values())
@@ -270,8 +292,9 @@ def features_stand_on(definitions: Definitions, requests: Iterable[FeatureReques
     """Return the fingerprint of every definition that some features depend on; keys as of `stands_on`, in order."""
     found: dict[str, AnySpec] = {}
     for request in requests:
-        if request.on_demand and request.version is msgspec.UNSET:  # the views that it reads are in the list themselves
-            found[f"on_demand:{request.view}"] = definitions.get(OnDemandSpec, request.view)
+        spec = definitions.of(OnDemandSpec).get(request.view) if request.on_demand else None
+        if spec is not None and request.version is msgspec.UNSET and spec.nearest is msgspec.UNSET:
+            found[f"on_demand:{request.view}"] = spec  # the views that it reads are in the list themselves
         else:
             found |= _requested(definitions, request)
     return dict(sorted(_fingerprinted(found).items()))

@@ -11,13 +11,14 @@ from tinymlops.errors import DefinitionError
 from tinymlops.features.definitions.expressions import Aggregate, Operand, Rows, aggregates_of
 from tinymlops.features.definitions.nouns import check_name
 
-__all__ = ["check_features", "evaluated", "read_hints", "require_expressions", "require_table"]
+__all__ = ["check_aggregates", "check_features", "evaluated", "read_hints", "require_expressions", "require_table"]
 
 _INSTEAD = {
     "source": "write `-> str` for SQL, `-> pl.LazyFrame` for a frame, `-> tm.Schema` for a source of pushes",
     "transformation": "write `def name(orders: tm.Rows) -> str` for SQL, or `(orders: pl.LazyFrame) -> pl.LazyFrame`",
     "feature view": "write `def name(orders: tm.Rows) -> tm.Features`",
     "label": "write `def name(orders: tm.Rows) -> tm.Label`",
+    "view of neighbours": "write `def name(tickets: tm.Rows) -> tm.Features`",
     "on-demand view": "write `def name(sky: tm.Inputs, distance: pl.Expr) -> dict[str, pl.Expr]`",
 }
 _NO_TABLES = (bool, int, float, complex, bytes, tuple, set, type(None))
@@ -100,6 +101,23 @@ def check_features(view: str, features: object) -> dict[str, Aggregate]:
     Raises:
         DefinitionError: If there are none, or one has no name, is not an aggregate, or lacks a window.
     """
+    found = check_aggregates(view, features)
+    for name, expression in found.items():
+        for part in aggregates_of(expression):
+            if part.window is None and part.function not in ("first", "last"):
+                raise DefinitionError(
+                    f"feature {name!r} of {view!r}: {part.function} needs a window",
+                    hint=f'write .{part.function}(window="30d")',
+                )
+    return found
+
+
+def check_aggregates(view: str, features: object) -> dict[str, Aggregate]:
+    """Return the result of a view's function, if it consists of aggregates.
+
+    Raises:
+        DefinitionError: If there are none, or one has no name or is not an aggregate.
+    """
     if not isinstance(features, Mapping) or not features:
         raise DefinitionError(
             f"feature view {view!r} returned no features", hint='return {"name": rows["column"].last()}'
@@ -112,10 +130,4 @@ def check_features(view: str, features: object) -> dict[str, Aggregate]:
                 f"feature {name!r} of {view!r} is {given}, not an aggregate",
                 hint='aggregate it: .last(), .mean(window="7d"), ...',
             )
-        for part in aggregates_of(expression):
-            if part.window is None and part.function not in ("first", "last"):
-                raise DefinitionError(
-                    f"feature {name!r} of {view!r}: {part.function} needs a window",
-                    hint=f'write .{part.function}(window="30d")',
-                )
     return dict(features)

@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.data_checks import columns_asked
 from tinymlops.features.definitions.declaring_embeddings import key_of_rows
 from tinymlops.features.definitions.expressions import Aggregate, Column, aggregates_of, columns_of
+from tinymlops.features.definitions.neighbours import read_by
 from tinymlops.features.definitions.nouns import title_of
 from tinymlops.features.definitions.on_demand import read_as
 from tinymlops.features.definitions.specs import (
@@ -262,6 +265,9 @@ class _Builder:
 
     def add_on_demand(self, on_demand: OnDemandSpec, reads: Mapping[str, Iterable[Node]] | None) -> None:
         node = self._graph.add(Node("on_demand", on_demand.name))
+        if on_demand.nearest is not msgspec.UNSET:
+            self._add_neighbours(node, on_demand, self._definitions)
+            return
         if reads is not None:
             for name, features in reads.items():
                 self._graph.add(Node("on_demand", on_demand.name, name))
@@ -269,6 +275,19 @@ class _Builder:
                     self._graph.connect(feature, Node("on_demand", on_demand.name, name), "DIRECT", "transformation")
             return
         self._depend_on_views(node, graph.views_under(self._definitions, on_demand))
+
+    def _add_neighbours(self, node: Node, on_demand: OnDemandSpec, definitions: Definitions) -> None:
+        """Add a view of neighbours: who they are comes of the embedding, what is aggregated of columns and features."""
+        assert on_demand.nearest is not msgspec.UNSET, "asked of views of neighbours"
+        embedding = self._graph.add(Node("embedding", on_demand.nearest.embedding))
+        self._graph.connect(embedding, node, "INDIRECT", ROWS)
+        views = {one.name for one in read_by(definitions, on_demand) if one.view is not None}
+        for name, feature in on_demand.nearest.features.items():
+            made = self._graph.add(Node("on_demand", node.name, name))
+            for column in sorted(columns_of(feature)):
+                of, _, rest = column.partition(":")
+                read = Node("feature_view", of, rest) if of in views else self._column(of, rest)
+                self._graph.connect(read, made, "DIRECT", "aggregation")
 
     def _depend_on_views(self, node: Node, requests: Iterable[FeatureRequest]) -> None:
         """Let an on-demand view whose code is not at hand depend on every feature of the views that it reads."""
@@ -281,6 +300,10 @@ class _Builder:
         """Add a version that stands beside the newest: it is made of the same sources."""
         if request.on_demand:
             on_demand = definitions.get(OnDemandSpec, request.view)
+            if on_demand.nearest is not msgspec.UNSET:
+                node = self._graph.add(Node("on_demand", title_of(request)))
+                self._add_neighbours(node, on_demand, definitions)
+                return
             self._depend_on_views(
                 self._graph.add(Node("on_demand", title_of(request))),
                 [one for parameter in on_demand.views for one in read_as(parameter, beside, prefix=request.prefix)],

@@ -246,7 +246,7 @@ class FeatureView(_Defined[P, R_co]):
 
 
 class OnDemandView(_Defined[P, R_co]):
-    """Row-level expressions of features and request fields; made by `project.on_demand`."""
+    """Row-level expressions of features and request fields (`project.on_demand`), or aggregates of neighbours (`nearest`)."""
 
     def __init__(self, function: Callable[P, R_co], spec: OnDemandSpec) -> None:
         super().__init__(function, spec)
@@ -267,6 +267,10 @@ class OnDemandView(_Defined[P, R_co]):
         return OnDemandVersion(self.spec, _in_version(request, name, prefix))
 
     def __repr__(self) -> str:
+        nearest = self.spec.nearest
+        if nearest is not msgspec.UNSET:
+            to = ", ".join(nearest.key) if nearest.of is None else nearest.of
+            return f"<on-demand view {self.spec.name}: {nearest.k} nearest of {nearest.embedding} to {to}>"
         return f"<on-demand view {self.spec.name} of {', '.join((*self.spec.views, *self.spec.request))}>"
 
 

@@ -12,6 +12,7 @@ from tinymlops.features.definitions.code import is_interactive
 from tinymlops.features.definitions.declaring_embeddings import DeclaresEmbeddings
 from tinymlops.features.definitions.declaring_rows import DeclaresRows
 from tinymlops.features.definitions.declaring_sinks import DeclaresSinks
+from tinymlops.features.definitions.neighbours import DeclaresNeighbours
 from tinymlops.features.definitions.nouns import (
     Entity,
     FeatureView,
@@ -44,7 +45,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Project(DeclaresRows, DeclaresEmbeddings, DeclaresJobs, DeclaresSinks):
+class Project(DeclaresRows, DeclaresEmbeddings, DeclaresNeighbours, DeclaresJobs, DeclaresSinks):
     """The definitions of one project, in the order they were made.
 
     Args:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tinymlops.features.definitions import graph
+from tinymlops.features.definitions.definitions import kind_of
 from tinymlops.features.definitions.specs import (
     CheckSpec,
     EmbeddingSpec,
@@ -44,7 +45,8 @@ def reads(definitions: Definitions, spec: AnySpec) -> list[tuple[str, str]]:
             return [("source", spec.source)] + ([] if spec.entity is None else [("entity", spec.entity)])
         case OnDemandSpec():
             views = [request.view for request in graph.views_under(definitions, spec)]
-            return [("feature_view", name) for name in dict.fromkeys(views)]
+            others = [(kind_of(one), one.name) for one in graph.neighbours_under(definitions, spec)]
+            return [*(("feature_view", name) for name in dict.fromkeys(views)), *others]
     return []
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "Known",
     "LabelSpec",
     "Metric",
+    "Nearest",
     "OnDemandSpec",
     "ServiceSpec",
     "SinkSpec",
@@ -174,8 +175,21 @@ class ViewSpec(msgspec.Struct, frozen=True, kw_only=True, tag="feature_view", ta
     about: About | msgspec.UnsetType = msgspec.UNSET
 
 
+class Nearest(msgspec.Struct, frozen=True, kw_only=True):
+    """Aggregates of the rows whose vectors are the nearest to that of a request."""
+
+    embedding: str
+    of: str | None = None
+    """The request field with a text or a vector; null for the vector that the request's own key has."""
+    k: int
+    key: tuple[str, ...]
+    """The request fields that name the row itself, which is left out."""
+    features: dict[str, Aggregate]
+    """Over columns `name:column`: of the embedding's source, or `name:feature` of a view of its entity."""
+
+
 class OnDemandSpec(msgspec.Struct, frozen=True, kw_only=True, tag="on_demand", tag_field="kind"):
-    """Row-level Polars expressions of features and request fields."""
+    """Features that are computed when they are asked for, of request fields: Polars expressions, or aggregates of neighbours."""
 
     name: str
     views: tuple[str, ...]
@@ -183,9 +197,12 @@ class OnDemandSpec(msgspec.Struct, frozen=True, kw_only=True, tag="on_demand", t
     request: tuple[str, ...]
     """Parameters that are request fields (offline: columns of the spine)."""
     uses_timestamp: bool
-    code: CodeReference
+    code: CodeReference | None
+    """Null for aggregates of neighbours, which are data."""
     description: str = ""
     about: About | msgspec.UnsetType = msgspec.UNSET
+    nearest: Nearest | msgspec.UnsetType = msgspec.UNSET
+    """Instead of expressions; left out of any other view's JSON."""
 
 
 class LabelSpec(msgspec.Struct, frozen=True, kw_only=True, tag="label", tag_field="kind"):

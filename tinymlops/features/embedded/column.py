@@ -86,13 +86,16 @@ def matrix_of(column: pl.Series, dimension: int | None) -> Matrix:
         column: n lists or arrays of numbers.
         dimension: How many numbers each must have; None where no row has any.
     """
-    values = column.cast(pl.List(pl.Float64))
+    # A cast to float64 would double what is held; of float32 it changes nothing.
+    kept = isinstance(column.dtype, pl.List | pl.Array) and column.dtype.inner == pl.Float32
+    values = column.cast(pl.List(pl.Float32 if kept else pl.Float64))
     sizes = values.list.len().fill_null(0).to_numpy().astype(np.int64)
     there = values.is_not_null().to_numpy()
     fits = there & (sizes == (dimension or 0)) & (sizes > 0)
-    flat = values.filter(pl.Series(fits)).explode() if fits.any() else pl.Series([], dtype=pl.Float64)
+    flat = (values if fits.all() else values.filter(pl.Series(fits))).explode() if fits.any() else values[:0].explode()
     with np.errstate(over="ignore"):
-        found = flat.fill_null(np.nan).to_numpy().astype(np.float32).reshape(int(fits.sum()), dimension or 1)
+        found = flat.fill_null(np.nan).to_numpy().astype(np.float32, copy=False)
+    found = found.reshape(int(fits.sum()), dimension or 1)
     finite = np.isfinite(found).all(axis=1)
     rows = np.flatnonzero(fits)
     refused = {
@@ -102,7 +105,7 @@ def matrix_of(column: pl.Series, dimension: int | None) -> Matrix:
     refused |= dict.fromkeys(rows[~finite].tolist(), "it holds a null, a NaN, or a number beyond float32")
     of_row = np.full(len(column), -1, np.int64)
     of_row[rows[finite]] = np.arange(int(finite.sum()))
-    return Matrix(found[finite], of_row, refused)
+    return Matrix(found if finite.all() else found[finite], of_row, refused)
 
 
 def query_vector(query: object, dimension: int, name: str) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from tinymlops.stores.environment import Environment
+    from tinymlops.stores.vector_files import VectorTable
 
 __all__ = ["KnownTexts"]
 
@@ -33,15 +35,34 @@ class KnownTexts:
         dimension: Of its vectors.
     """
 
+    makes = False
+    """Whether it makes the vectors that it does not find."""
+
     def __init__(self, environment: Environment, model: str | None, dimension: int) -> None:
-        self._dimension = dimension
-        if model is None:
-            self._tables = []
-            return
+        self._environment, self._model, self._dimension = environment, model, dimension
+
+    @cached_property
+    def files(self) -> tuple[str, ...]:
+        """The names of the files that have their vectors."""
+        return self._names()
+
+    @cached_property
+    def _tables(self) -> list[VectorTable]:
+        blobs, remembered, key = self._environment.blobs, self._environment.remembered, ("vectors", self._model)
+        kept: dict[str, VectorTable] = remembered.get(key, None) or {}
         # No file may be removed before it is open.
-        with environment.gc_lock.shared(deadline=_PATIENCE):
-            files = files_of(environment.database, model)
-            self._tables = [open_vectors(environment.blobs, file.sha256) for file in files]
+        with self._environment.gc_lock.shared(deadline=_PATIENCE):
+            names = self._names()
+            for sha256 in names:
+                blobs.path(sha256)  # compares it with its hash if it was changed since
+            tables = {sha256: kept.get(sha256) or open_vectors(blobs, sha256) for sha256 in names}
+        remembered.put(key, None, tables)
+        return list(tables.values())
+
+    def _names(self) -> tuple[str, ...]:
+        if self._model is None:
+            return ()
+        return tuple(file.sha256 for file in files_of(self._environment.database, self._model))
 
     def missing(self, texts: Iterable[str]) -> list[str]:
         """Return the texts that have no vector yet, each once, in their order."""

@@ -18,9 +18,11 @@ from tinymlops._status import Status
 from tinymlops.errors import DataError, DefinitionError, IntegrityError
 from tinymlops.features.compute.views import asked_of
 from tinymlops.features.definitions import graph
-from tinymlops.features.definitions.specs import EmbeddingSpec, SourceSpec, ViewSpec
+from tinymlops.features.definitions.neighbours import views_read
+from tinymlops.features.definitions.specs import EmbeddingSpec, OnDemandSpec, SourceSpec, ViewSpec
 from tinymlops.features.embedded.column import Matrix, matrix_of, require_vectors
-from tinymlops.features.embedded.models import TFIDF, open_model
+from tinymlops.features.embedded.made import made_vectors
+from tinymlops.features.embedded.models import TFIDF
 from tinymlops.features.embedded.texts import KnownTexts
 from tinymlops.features.history.generations import place_of
 from tinymlops.records import FittedModel
@@ -86,16 +88,29 @@ def model_of(context: Context, spec: EmbeddingSpec) -> FittedModel:
 
 
 def embeddings_asked(definitions: Definitions, requests: Iterable[FeatureRequest]) -> Iterator[EmbeddingSpec]:
-    """Yield the embeddings that make vectors of requested features, each once."""
+    """Yield the embeddings by which requested features are vectors, or of neighbours, each once."""
     seen = set[str]()
-    for request in requests:
-        if request.on_demand:
-            continue
+    for request in _with_neighbours(definitions, requests):
         reader = definitions.for_request(request)
+        if request.on_demand:
+            on_demand = reader.get(OnDemandSpec, request.view)
+            if on_demand.nearest is not msgspec.UNSET and on_demand.nearest.embedding not in seen:
+                seen.add(on_demand.nearest.embedding)
+                yield reader.get(EmbeddingSpec, on_demand.nearest.embedding)
+            continue
         for feature in asked_of(reader.get(ViewSpec, request.view), request).values():
             if feature.embedding is not msgspec.UNSET and feature.embedding not in seen:
                 seen.add(feature.embedding)
                 yield reader.get(EmbeddingSpec, feature.embedding)
+
+
+def _with_neighbours(definitions: Definitions, requests: Iterable[FeatureRequest]) -> Iterator[FeatureRequest]:
+    """Yield requests, and after one for neighbours what is read of these."""
+    for request in requests:
+        yield request
+        if request.on_demand and request.version is msgspec.UNSET:
+            on_demand = definitions.get(OnDemandSpec, request.view)
+            yield from [] if on_demand.nearest is msgspec.UNSET else views_read(definitions, on_demand)
 
 
 def fitted_now(context: Context, requests: Iterable[FeatureRequest]) -> dict[str, FittedModel]:
@@ -229,9 +244,7 @@ def matrix_of_texts(
     if spec.model != TFIDF:
         _require_followed(context, spec, model.model)
         return matrix
-    made = {
-        left[one.index]: one.vector for one in open_model(context, spec, model).embed(left) if one.vector is not None
-    }
+    made = made_vectors(context, spec, model, left)
     numbers = {text: len(matrix.values) + place for place, text in enumerate(made)}
     of_row = matrix.of_row.copy()
     for row in np.flatnonzero(of_row < 0).tolist():

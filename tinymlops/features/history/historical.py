@@ -31,6 +31,7 @@ from tinymlops.features.definitions.specs import (
 )
 from tinymlops.features.history.embedding_columns import embedded_names, told_status, vectors_for
 from tinymlops.features.history.in_place import reading_once
+from tinymlops.features.history.neighbour_columns import neighbour_columns
 from tinymlops.features.history.prepared import history_from_store
 from tinymlops.features.history.ranges import Range, spine_of_range
 from tinymlops.features.history.stored import columns_now, require_past
@@ -301,13 +302,29 @@ def features_for(
         table.columns.update(found.columns)
         table.details.update(found.details)
         table.not_finite.update(found.not_finite)
-    return in_order(context, spine, time, requests, table)
+    return in_order(context, spine, time, requests, table, spine_source=spine_source, as_of=as_of)
 
 
 def in_order(
-    context: Context, spine: pl.DataFrame, time: Array, requests: Sequence[FeatureRequest], table: FeatureColumns
+    context: Context,
+    spine: pl.DataFrame,
+    time: Array,
+    requests: Sequence[FeatureRequest],
+    table: FeatureColumns,
+    *,
+    spine_source: str | None,
+    as_of: int | None,
 ) -> FeatureColumns:
     """Add vectors and the on-demand views to the features of a spine, and put all in the requested order.
+
+    Args:
+        context: The workspace's state.
+        spine: Key columns and request fields.
+        time: int64[m] spine times, microseconds UTC.
+        requests: The features, in order.
+        table: Those of the feature views.
+        spine_source: As for `features_for`: of views of neighbours.
+        as_of: Of neighbours only the rows with a sequence up to this one; None for all.
 
     Raises:
         DataError: If two columns have one name.
@@ -316,7 +333,7 @@ def in_order(
     ordered = FeatureColumns({}, {}, table.details, table.not_finite, table.embedded)
     for request in requests:
         names = (
-            _on_demand(context, spine, time, request, requests, table)
+            _on_demand(context, spine, time, request, requests, table, spine_source=spine_source, as_of=as_of)
             if request.on_demand
             else _columns(context, request)
         )
@@ -405,6 +422,9 @@ def _on_demand(
     request: FeatureRequest,
     requests: Sequence[FeatureRequest],
     table: FeatureColumns,
+    *,
+    spine_source: str | None,
+    as_of: int | None,
 ) -> dict[str, str]:
     """Compute an on-demand view into the table; return its columns and their origins."""
     reader = context.for_request(request)
@@ -415,6 +435,8 @@ def _on_demand(
                 f"the spine has no column {name!r}, a request field of on-demand view {spec.name!r}",
                 hint=near(name, spine.columns),
             )
+    if spec.nearest is not msgspec.UNSET:
+        return _of_neighbours(context, spine, time, request, table, spine_source=spine_source, as_of=as_of)
     inputs = inputs_of(spec, requests, context.definitions, prefix=request.prefix)
     found = expressions_of(spec, reader.function(spec), inputs)
     expressions = {request.prefix + name: expression for name, expression in found.items()}
@@ -432,4 +454,36 @@ def _on_demand(
         table.columns[name], lost = without_infinities(answered[name])
         if lost:
             table.not_finite[name] = lost
+    return {request.prefix + name: f"{title_of(request)}:{name}" for name in found}
+
+
+def _of_neighbours(
+    context: Context,
+    spine: pl.DataFrame,
+    time: Array,
+    request: FeatureRequest,
+    table: FeatureColumns,
+    *,
+    spine_source: str | None,
+    as_of: int | None,
+) -> dict[str, str]:
+    """Compute a view of neighbours into the table; return its columns and their origins."""
+    reader = context.for_request(request)
+    if reader is not context:  # what was built by a model is read by it in every version
+        reader = reader.with_definitions(reader.definitions.with_fitted(context.definitions.fitted))
+
+    def features_of(keys: pl.DataFrame, at: Array, asked: Sequence[FeatureRequest]) -> Mapping[str, pl.Series]:
+        return features_for(reader, keys, at, asked, spine_source=spine_source, as_of=as_of).columns
+
+    found, not_finite = neighbour_columns(
+        reader,
+        reader.definitions.get(OnDemandSpec, request.view),
+        spine,
+        time,
+        features_of,
+        spine_source=spine_source,
+        as_of=as_of,
+    )
+    table.columns.update({request.prefix + name: series.alias(request.prefix + name) for name, series in found.items()})
+    table.not_finite.update({request.prefix + name: count for name, count in not_finite.items()})
     return {request.prefix + name: f"{title_of(request)}:{name}" for name in found}

@@ -120,7 +120,8 @@ def _image(
     tables = images.load(directory, name)
     if tables is None:
         tables = _arranged(context, source, origin, key, wanted, outcome=outcome)
-        if name == _name(context, source, key, wanted, outcome=outcome):  # nothing was committed while it was made
+        is_current = name == _name(context, source, key, wanted, outcome=outcome)  # nothing was committed meanwhile
+        if is_current and not context.environment.only_reads:
             images.store(directory, name, tables, context.environment.tmp)
     return tables
 

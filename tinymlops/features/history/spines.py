@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 import polars as pl
 
@@ -36,7 +37,7 @@ def spine_of(context: Context, training_set: TrainingSetSpec, *, as_of: int, fie
         name
         for request in training_set.features
         if request.on_demand
-        for name in context.definitions.for_request(request).get(OnDemandSpec, request.view).request
+        for name in _fields_of(context.definitions.for_request(request).get(OnDemandSpec, request.view))
     }
     wanted = sorted(fields & set(spine.columns))
     if not fields_as_known or source.id is None or not wanted:
@@ -45,6 +46,12 @@ def spine_of(context: Context, training_set: TrainingSetSpec, *, as_of: int, fie
     if not versions[source.id].drop_nulls().is_duplicated().any():
         return spine
     return _with_fields(spine, versions, source, wanted)
+
+
+def _fields_of(on_demand: OnDemandSpec) -> tuple[str, ...]:
+    """Return the request fields of an on-demand view that are no keys, which stay those of the row's final version."""
+    key = () if on_demand.nearest is msgspec.UNSET else on_demand.nearest.key
+    return tuple(name for name in on_demand.request if name not in key)
 
 
 def _with_fields(spine: pl.DataFrame, versions: pl.DataFrame, source: SourceSpec, fields: list[str]) -> pl.DataFrame:

@@ -29,6 +29,7 @@ from tinymlops.features.history.labels import complete_until, outcomes_of
 from tinymlops.features.history.spines import spine_of
 from tinymlops.features.history.stored import require_past
 from tinymlops.flat import flat, flat_names
+from tinymlops.notebook import in_notebook
 from tinymlops.records import FittedModel, RequestField, Signature, TrainingSetBuild
 from tinymlops.schema import dtype_name
 from tinymlops.signature import build_signature
@@ -169,7 +170,7 @@ class TrainingData:
 
     def _repr_html_(self) -> str:
         rows = [(field.name, field.dtype, field.source) for field in self.signature.features]
-        return html_table(repr(self).strip("<>"), rows)
+        return in_notebook(html_table(repr(self).strip("<>"), rows))
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):

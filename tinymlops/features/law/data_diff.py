@@ -12,6 +12,7 @@ import polars as pl
 from tinymlops.errors import NotFoundError, near
 from tinymlops.features.law.attribution import CAUSES, JOINT, UNKNOWN
 from tinymlops.features.law.matching import in_text
+from tinymlops.notebook import in_notebook
 from tinymlops.printable import printable
 from tinymlops.tables import html_table, text_table
 
@@ -171,7 +172,7 @@ class DataDiff:
     def _repr_html_(self) -> str:
         parts = [html_table(self._head.strip("<>"), self.table())]
         told = [(line.strip(),) for line in self._told()]
-        return "".join([*parts, html_table("", told) if told else ""])
+        return in_notebook(*parts, html_table("", told) if told else "")
 
     @property
     def _head(self) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tinymlops.errors import NotFoundError, near
-from tinymlops.features.columns import types_of
+from tinymlops.features.columns import known_types, types_of
 from tinymlops.features.definitions.data_checks import checks_on
 from tinymlops.features.definitions.definitions import in_words, kind_of
 from tinymlops.features.definitions.reads import reads
@@ -15,7 +15,7 @@ from tinymlops.features.definitions.rules import in_code
 from tinymlops.features.definitions.specs import About, AnySpec, LabelSpec, SourceSpec, ViewSpec
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.history.stored import state_of
-from tinymlops.features.law.pages import about_said, facts_of, said_of_values
+from tinymlops.features.law.pages import about_said, facts_of, said_of_values, values_of
 from tinymlops.records import CheckResult, ColumnStatistics, Definition, Note
 from tinymlops.registry.checks import newest_results_on
 from tinymlops.registry.documentation import marks_of, notes_of, statistics_of, versions_of
@@ -170,19 +170,21 @@ def _values(context: Context, spec: AnySpec) -> list[Value]:
             Value(name, dtype, units.get(name, ""), "", said.get(name, ""), known.get(name))
             for name, dtype in columns.items()
         ]
-    if not isinstance(spec, ViewSpec | LabelSpec):
+    values, said = values_of(spec), said_of_values(spec.description)
+    if not values:
         return []
-    values = spec.features if isinstance(spec, ViewSpec) else {spec.name: spec.expression}
-    types, said = types_of(context, spec), said_of_values(spec.description)
+    types = (
+        types_of(context, spec) if isinstance(spec, ViewSpec | LabelSpec) else known_types(context).get(spec.name, {})
+    )
     return [
         Value(
             name,
             dtype_name(types[name]) if name in types else "",
             units.get(name, ""),
-            str(expression).strip("<>"),
+            text,
             said.get(name, ""),
         )
-        for name, expression in values.items()
+        for name, text in values.items()
     ]
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import string
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 import numpy as np
 import polars as pl
 
 from tinymlops.errors import DataError, DefinitionError, NotFoundError
 from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.definitions import in_words
-from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, ViewSpec
+from tinymlops.features.definitions.specs import EntitySpec, LabelSpec, OnDemandSpec, ViewSpec
 from tinymlops.features.history.historical import features_for, parse_features, require_present, spine_times
 from tinymlops.features.history.reproducing import built_with, find_build
 from tinymlops.features.history.stored import require_past
@@ -254,7 +255,7 @@ _TIME = "timestamp"
 
 def _rows_of(side: _Side, keys: Sequence[str]) -> pl.DataFrame:
     time = pl.Series(_TIME, side.state.time).cast(pl.Datetime("us", "UTC"))
-    return side.state.spine.select(keys).with_columns(time)
+    return pl.DataFrame([*(side.state.spine[name] for name in keys), time])
 
 
 def _changed(one: pl.Series, other: pl.Series, pairs: tuple[Array, Array]) -> Array:
@@ -281,7 +282,10 @@ def _keys_of(first: _Side, second: _Side) -> list[str]:
     for side in (first, second):
         definitions = side.state.context.definitions
         for request in side.state.requests:
-            if not request.on_demand:
+            if request.on_demand:
+                nearest = definitions.for_request(request).get(OnDemandSpec, request.view).nearest
+                found |= set() if nearest is msgspec.UNSET else {*nearest.key}
+            else:
                 reader = definitions.for_request(request)
                 found |= {*(request.on or reader.get(EntitySpec, reader.get(ViewSpec, request.view).entity).key)}
         if side.state.outcome is not None:

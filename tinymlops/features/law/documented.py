@@ -65,9 +65,14 @@ def documented(context: Context) -> Documented:
     on-demand view, and a unit where it is a number; so does a label. Types are known once rows were ingested or where the source
     takes pushes; of others no unit is asked for.
     """
+    import polars as pl
+
     types: dict[str, Mapping[str, pl.DataType]] = {**known_types(context)}
     for spec in context.definitions.of(OnDemandSpec).values():
-        types[spec.name] = _computed(context, spec, types)
+        if spec.nearest is msgspec.UNSET:
+            types[spec.name] = _computed(context, spec, types)
+        else:
+            types.setdefault(spec.name, dict.fromkeys(spec.nearest.features, pl.Null()))
     looked_at = [spec for spec in context.definitions.all if not isinstance(spec, CheckSpec | SinkSpec)]
     every = [one for spec in looked_at for one in _looked_at(spec, types.get(spec.name, {}))]
     return Documented(len(every), [one for one in every if one.lacks])

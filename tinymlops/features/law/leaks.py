@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 from tinymlops.errors import TinyMLOpsError
 from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.definitions import Definitions
@@ -84,13 +86,25 @@ def _of_labels(definitions: Definitions) -> Iterator[Finding]:
 
 def _of_views(context: Context, training_set: TrainingSetSpec, label: LabelSpec) -> Iterator[Finding]:
     for request in training_set.features:
-        if request.on_demand:
-            continue
         reader = _reader(context, request)
-        view = reader.definitions.get(ViewSpec, request.view)
-        for source in graph.upstream(reader.definitions, [view.source]).values():
-            for loss in _losses(reader, source, label):
-                yield _of_view(training_set, request, view, loss)
+        for name, features, read in _read_of(reader.definitions, request):
+            for source in graph.upstream(reader.definitions, [read]).values():
+                for loss in _losses(reader, source, label):
+                    yield _of_view(
+                        training_set, request.prefix + name, [request.prefix + one for one in features], loss
+                    )
+
+
+def _read_of(definitions: Definitions, request: FeatureRequest) -> Iterator[tuple[str, Sequence[str], str]]:
+    """Yield the view that a request names, features of it, and a source that these read; nothing for one of expressions."""
+    if not request.on_demand:
+        view = definitions.get(ViewSpec, request.view)
+        yield view.name, request.features or tuple(view.features), view.source
+        return
+    on_demand = definitions.get(OnDemandSpec, request.view)
+    if on_demand.nearest is not msgspec.UNSET:
+        for source in dict.fromkeys(one.source for one in graph.neighbours_under(definitions, on_demand)):
+            yield on_demand.name, tuple(on_demand.nearest.features), source
 
 
 def _reader(context: Context, request: FeatureRequest) -> Context:
@@ -101,14 +115,13 @@ def _reader(context: Context, request: FeatureRequest) -> Context:
     return context.with_definitions(Definitions([*context.definitions.all, *version.all]))
 
 
-def _of_view(training_set: TrainingSetSpec, request: FeatureRequest, view: ViewSpec, loss: _Loss) -> Finding:
-    features = request.features or tuple(view.features)
+def _of_view(training_set: TrainingSetSpec, view: str, features: Sequence[str], loss: _Loss) -> Finding:
     return Finding(
         rule=loss.rule,
         level="warning" if loss.rule == "window-ahead" else "leak",
-        where=f"{training_set.name}.{request.prefix}{view.name}",
-        feature=", ".join(request.prefix + name for name in features),
-        message=f"view {view.name!r} reads the source of label {training_set.label!r} without its time: {loss.message}",
+        where=f"{training_set.name}.{view}",
+        feature=", ".join(features),
+        message=f"view {view!r} reads the source of label {training_set.label!r} without its time: {loss.message}",
         fix=loss.fix,
     )
 

@@ -11,7 +11,8 @@ import polars as pl
 from tinymlops.features.compute.views import plan_view
 from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.definitions import Definitions
-from tinymlops.features.definitions.specs import SourceSpec, ViewSpec
+from tinymlops.features.definitions.specs import OnDemandSpec, SourceSpec, ViewSpec
+from tinymlops.features.history.historical import FeatureColumns, in_order
 from tinymlops.features.law.past import StoredPast, past_of
 from tinymlops.features.law.visible import of_rows, visible
 from tinymlops.findings import Finding
@@ -120,10 +121,49 @@ def corrected_later(context: Context, built: Assembled, rows: Sequence[int]) -> 
     """
     found: dict[str, Finding] = {}
     for request in built.spec.features if rows else ():
-        if not request.on_demand:
-            for one in _of_view(context, built, request, rows):
-                found.setdefault(one.name, one)
+        of_request = _of_neighbours if request.on_demand else _of_view
+        for one in of_request(context, built, request, rows):
+            found.setdefault(one.name, one)
     return list(found.values())
+
+
+def _of_neighbours(
+    context: Context, built: Assembled, request: FeatureRequest, rows: Sequence[int]
+) -> Iterator[Finding]:
+    reader = context.for_request(request).definitions
+    on_demand = reader.get(OnDemandSpec, request.view)
+    read = graph.neighbours_under(reader, on_demand)
+    origins = [graph.origin(reader, reader.get(SourceSpec, one.source)) for one in read]
+    final = {one.name for one in origins if _is_read_by_final_version(one)}
+    if not final or request.version is not msgspec.UNSET:
+        return
+    observed = [
+        msgspec.structs.replace(one, known="observed") if isinstance(one, SourceSpec) and one.name in final else one
+        for one in reader.all
+    ]
+    then = in_order(
+        context.with_definitions(Definitions(observed, places=reader.places, fitted=reader.fitted)),
+        built.spine[rows],
+        built.time[rows],
+        [request],
+        FeatureColumns({}, {}, {}, {}),
+        spine_source=built.spec.spine,
+        as_of=built.sequence,
+    )
+    for name, known in then.columns.items():
+        differs = built.table.columns[name][rows].ne_missing(known)
+        if differs.any():
+            at = int(differs.arg_true()[0])
+            value = built.table.columns[name][rows[at]]
+            said = f"{name!r} of on-demand view {request.view!r} is {value!r}, was {known[at]!r} then, and holds of neighbours"
+            shown = {"feature": name, "row": built.described(rows[at], on_demand.request), "rows": int(differs.sum())}
+            yield _corrected(built.spec.name, request.view, said, shown)
+
+
+def _is_read_by_final_version(source: SourceSpec) -> bool:
+    """Return whether a source's rows are read as they became; of rows in place nobody saw a change."""
+    is_of_events = source.id is not None and source.timestamp is not None
+    return source.knowledge == "latest" and is_of_events and not source.inputs and not source.in_place
 
 
 def _of_view(context: Context, built: Assembled, request: FeatureRequest, rows: Sequence[int]) -> Iterator[Finding]:
@@ -132,14 +172,8 @@ def _of_view(context: Context, built: Assembled, request: FeatureRequest, rows: 
     view = context.definitions.get(ViewSpec, request.view)
     source = context.definitions.get(SourceSpec, view.source)
     origin = graph.origin(context.definitions, source)
-    if (
-        origin.knowledge != "latest"
-        or origin.id is None
-        or origin.timestamp is None
-        or origin.inputs
-        or origin.in_place
-    ):
-        return  # of rows in place nobody saw a change
+    if not _is_read_by_final_version(origin):
+        return
     observed = msgspec.structs.replace(origin, known="observed")
     definitions = Definitions([observed if spec is origin else spec for spec in context.definitions.all])
     plan = msgspec.structs.replace(plan, source=observed)

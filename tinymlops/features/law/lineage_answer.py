@@ -60,10 +60,11 @@ class Lineage:
 
     def _repr_html_(self) -> str:
         from tinymlops.features.law.lineage_picture import picture
+        from tinymlops.notebook import in_notebook
         from tinymlops.tables import html_list
 
         notes = [f"{name}: {note}" for name, note in self.notes.items()]
-        return picture(self._graph, self.nodes, self.edges, self._starts or ()) + html_list(notes)
+        return in_notebook(picture(self._graph, self.nodes, self.edges, self._starts or ()), html_list(notes))
 
     def to_dict(self) -> dict[str, Any]:
         """Return nodes, edges and notes as values that JSON can carry.

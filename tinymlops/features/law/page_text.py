@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tinymlops.features.definitions.definitions import in_words
+from tinymlops.notebook import in_notebook
 from tinymlops.pictures import sparkline, svg_bars
 from tinymlops.printable import printable
 from tinymlops.tables import text_table
@@ -84,7 +85,7 @@ class Page:
             f"<dt>{html.escape(name)}</dt><dd>{html.escape(fact)}</dd>" for name, fact in self.facts.items()
         )
         text = f"<pre>{html.escape(self.text)}</pre>" if self.text else ""
-        return f"<h3>{html.escape(self.title)}</h3><dl>{facts}</dl>{text}" + "".join(map(_html, self.sections))
+        return in_notebook(f"<h3>{html.escape(self.title)}</h3><dl>{facts}</dl>{text}", *map(_html, self.sections))
 
     def markdown(self) -> str:
         """Return the page as Markdown."""
@@ -112,7 +113,7 @@ def _html(section: Section) -> str:
 
 def _cell(cell: str | Picture) -> str:
     shown = svg_bars(cell.counts) if isinstance(cell, Picture) else html.escape(cell)
-    return f"<td style='text-align:left'>{shown}</td>"
+    return f"<td>{shown}</td>"
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ from tinymlops.features.definitions.specs import (
     EmbeddingSpec,
     EntitySpec,
     LabelSpec,
+    Nearest,
     OnDemandSpec,
     ServiceSpec,
     SinkSpec,
@@ -45,11 +46,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tinymlops.features.context import Context
+    from tinymlops.features.definitions.expressions import Aggregate
     from tinymlops.features.definitions.specs import AnySpec
     from tinymlops.features.law.health import Health
     from tinymlops.records import ColumnStatistics, Definition
 
-__all__ = ["about_said", "facts_of", "page", "pages", "said_of_values"]
+__all__ = ["about_said", "facts_of", "page", "pages", "said_of_values", "values_of"]
 
 _SHOWN = 10
 """Versions, notes and frequent values that a page shows."""
@@ -184,7 +186,9 @@ def facts_of(spec: AnySpec) -> dict[str, str]:
             gap = f", from {format_duration(spec.gap)} on" if spec.gap else ""
             return {"horizon": format_duration(spec.horizon) + gap}
         case OnDemandSpec():
-            return {"request": ", ".join(spec.request)}
+            nearest = spec.nearest
+            near = {} if nearest is msgspec.UNSET else {"nearest": f"{nearest.k} of {nearest.embedding}"}
+            return {"request": ", ".join(spec.request), **near}
         case TrainingSetSpec():
             return {"time zone": spec.tz}
         case ServiceSpec():
@@ -221,19 +225,28 @@ def said_of_values(description: str) -> dict[str, str]:
     return {found[1]: found[2] for found in lines if found is not None}
 
 
-def _values(known: _Known, spec: AnySpec, about: About) -> Section:
-    """Return the features of a view, or the value of a label, each with what the docstring says of it."""
-    described = said_of_values(spec.description)
+def values_of(spec: AnySpec) -> dict[str, str]:
+    """Return the features of a view, or the value of a label, in words; nothing of what is no data."""
     match spec:
         case ViewSpec():
-            values = {name: str(expression).strip("<>") for name, expression in spec.features.items()}
+            values: Mapping[str, Aggregate] = spec.features
         case LabelSpec():
-            values = {spec.name: str(spec.expression).strip("<>")}
+            values = {spec.name: spec.expression}
+        case OnDemandSpec(nearest=Nearest(features=features)):
+            values = features
         case _:
-            return Section("features", (), [])
+            values = {}
+    return {name: str(expression).strip("<>") for name, expression in values.items()}
+
+
+def _values(known: _Known, spec: AnySpec, about: About) -> Section:
+    """Return the features of a view, or the value of a label, each with what the docstring says of it."""
+    values, described = values_of(spec), said_of_values(spec.description)
+    if not values:
+        return Section("features", (), [])
     types = known.types.get(spec.name, {})
     return Section(
-        "features" if isinstance(spec, ViewSpec) else "value",
+        "value" if isinstance(spec, LabelSpec) else "features",
         ("name", "type", "unit", "is", "about"),
         [
             (name, types.get(name, ""), about.units.get(name, ""), text, described.get(name, ""))
@@ -307,8 +320,8 @@ def _short(value: float | str | None) -> str:
 def _terms(known: _Known, spec: AnySpec) -> list[TermSpec]:
     """Return the terms that a definition uses in its name, its docstring, its features or its columns."""
     texts = [spec.name, spec.description]
-    if isinstance(spec, ViewSpec):
-        texts += spec.features
+    if not isinstance(spec, LabelSpec):
+        texts += values_of(spec)
     if isinstance(spec, SourceSpec):
         texts += _stored_columns(known.context, spec)
     return [term for term in terms_in(texts, known.terms) if term is not spec]

@@ -34,6 +34,7 @@ from tinymlops.features.law.numbering import (
 )
 from tinymlops.features.standing import check_renames, notes_on_stored_rows, rename
 from tinymlops.findings import Finding, sorted_out
+from tinymlops.notebook import in_notebook
 from tinymlops.records import Definition
 from tinymlops.stores.generation import begin_change, end_change
 from tinymlops.stores.pseudonyms import FreeText
@@ -114,7 +115,8 @@ class Plan:
         ]
         reached = [str(radius) for radius in self.reach if radius]
         leaks = [f"leak: {leak.name}: {leak.message}" for leak in self.leaks]
-        return html_table(self._summary, rows) + html_list([*reached, *leaks, *self.notes, *self._of_differing])
+        told = html_list([*reached, *leaks, *self.notes, *self._of_differing])
+        return in_notebook(html_table(self._summary, rows), told)
 
     @property
     def breaks(self) -> list[str]:

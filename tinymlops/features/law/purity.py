@@ -95,9 +95,9 @@ def impurities(context: Context, seed: int) -> tuple[list[Finding], int]:
             runs.append(_run(context, spec))
         except TinyMLOpsError as error:
             found += [*_not_run(spec.name, error.message), *_suspected(context, spec, differs=False)]
-    views = list(context.definitions.of(OnDemandSpec).values())
+    views = [one for one in context.definitions.of(OnDemandSpec).values() if one.nearest is msgspec.UNSET]
     python = {one.spec.name: one.inputs for one in runs if one.spec.code is not None and is_importable(one.spec.code)}
-    importable = [one.name for one in views if is_importable(one.code)]
+    importable = [one.name for one in views if one.code is not None and is_importable(one.code)]
     ran, rows = run_beside(context, python, importable) if python or importable else ({}, {})
     for run in runs:
         found += _of_source(context, run, seed, ran.get(run.spec.name), rows.get(run.spec.name))
@@ -275,7 +275,10 @@ def _of_views(context: Context, built: Assembled, rows: list[int], seed: int) ->
             records = stored_rows(reader, view.source, as_of=built.sequence).sample(fraction=1, shuffle=True, seed=seed)
             plan = plan_view(context.definitions, request, spine_source=built.spec.spine)
             again |= compute_view(plan, records, spine, time).columns
-    table = in_order(context, spine, time, built.spec.features, FeatureColumns(again, {}, {}, {}))
+    read = FeatureColumns(again, {}, {}, {})
+    table = in_order(
+        context, spine, time, built.spec.features, read, spine_source=built.spec.spine, as_of=built.sequence
+    )
     yield from _unlike(built, table.columns, rows)
 
 

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from tinymlops.features.compute.views import plan_view
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["chosen_rows", "replay"]
 
+_OF_EXPRESSIONS = "write it without what looks at other rows; what needs many rows is a feature view with a window"
+_OURS = "tinymlops doctor checks what is stored; if that is sound, please report this as a bug"
 _NEAR = 1e-9
 """Relative difference of floats that another order of adding up explains."""
 
@@ -101,7 +104,7 @@ def _finding(
 def _fix(past: Past, *, found: bool) -> str:
     source = past.source if past.source.row_wise else past.plan.source
     if not source.inputs:
-        return "tinymlops doctor checks what is stored; if that is sound, please report this as a bug"
+        return _OURS
     if not found:
         return f"what transformation {source.name!r} makes of the same rows is not the same: tinymlops lint --pure says why"
     if source.row_wise:
@@ -119,22 +122,30 @@ def _of_on_demand(
     taken = {name: column[rows] for name, column in built.table.columns.items()}
     names = [name for name, origin in built.table.origins.items() if origin.partition(":")[0] == title_of(request)]
     table = FeatureColumns({name: one for name, one in taken.items() if name not in names}, {}, {}, {})
-    alone = in_order(context, built.spine[rows], built.time[rows], built.spec.features, table).columns
+    alone = in_order(
+        context,
+        built.spine[rows],
+        built.time[rows],
+        built.spec.features,
+        table,
+        spine_source=built.spec.spine,
+        as_of=built.sequence,
+    ).columns
     for name in names:
         other, _ = _differing(taken[name], alone[name], exact=True)
         if len(other):
             at = int(other[0])
-            fields = context.definitions.for_request(request).get(OnDemandSpec, request.view).request
+            spec = context.definitions.for_request(request).get(OnDemandSpec, request.view)
             yield Finding(
                 rule="replay",
                 level="leak",
                 where=f"{built.spec.name}.{name}",
                 feature=name,
-                row=built.described(rows[at], fields),
+                row=built.described(rows[at], spec.request),
                 rows=len(other),
                 message=f"{name!r} of on-demand view {title_of(request)!r} is {taken[name][at]!r}, and {alone[name][at]!r} where "
                 "fewer rows are asked for",
-                fix="write it without what looks at other rows; what needs many rows is a feature view with a window",
+                fix=_OF_EXPRESSIONS if spec.nearest is msgspec.UNSET else _OURS,
             )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, overload
 
 from tinymlops.features.definitions.rules import shortened
+from tinymlops.notebook import in_notebook
 from tinymlops.tables import text_table
 
 if TYPE_CHECKING:
@@ -52,11 +53,11 @@ class CheckResults(Sequence["CheckResult"]):
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr>{''.join(f'<td style={_LEFT}>{html.escape(text)}</td>' for text in (one.target, shortened(one.rule)))}"
-            f"<td>{_picture(one)}</td><td style={_LEFT}>{html.escape(f'{_word(one)} {_counts(one)}')}</td></tr>"
+            f"<tr>{''.join(f'<td>{html.escape(text)}</td>' for text in (one.target, shortened(one.rule)))}"
+            f"<td>{_picture(one)}</td><td>{html.escape(f'{_word(one)} {_counts(one)}')}</td></tr>"
             for one in self._results[:_SHOWN]
         )
-        return f"<table><caption>{html.escape(self._summary)}</caption>{rows}</table>"
+        return in_notebook(f"<table><caption>{html.escape(self._summary)}</caption>{rows}</table>")
 
     @property
     def _summary(self) -> str:
@@ -64,9 +65,6 @@ class CheckResults(Sequence["CheckResult"]):
         if not self._results:
             return "no results of checks yet"
         return f"{len(self):,} result{'s' if len(self) > 1 else ''}, {failed:,} not passed"
-
-
-_LEFT = "'text-align:left'"
 
 
 def _share(result: CheckResult) -> float:

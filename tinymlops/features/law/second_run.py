@@ -152,6 +152,7 @@ def _source(definitions: Definitions, root: Path, name: str, inputs: Mapping[str
 
 def _on_demand(definitions: Definitions, root: Path, name: str) -> Ran:
     spec = definitions.get(OnDemandSpec, name)
+    assert spec.code is not None, "only Python runs here"
     return Ran(texts=expression_texts(definitions, spec, find_function(spec.code, root)))
 
 

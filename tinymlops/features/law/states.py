@@ -96,6 +96,14 @@ class State(NamedTuple):
         named = {name for parameter in spec.views for name in (parameter, request.prefix + parameter)}
         return [one for one in self.requests if parameter_of(one) in named]
 
+    def nearest_of(self, request: FeatureRequest) -> list[str] | None:
+        """Return the sources that a view of neighbours reads; None for any other request."""
+        definitions = self.context.definitions.for_request(request)
+        spec = definitions.of(OnDemandSpec).get(request.view) if request.on_demand else None
+        if spec is None or spec.nearest is msgspec.UNSET:
+            return None
+        return sorted({one.source for one in graph.neighbours_under(definitions, spec)})
+
 
 class States:
     """Two states, and every state between them: that of before with only some of the changes.
@@ -148,13 +156,16 @@ class States:
         after = bool(changes & DEFINITION)
         state, spine, time = self._state(after=after), self._spine(changes, at), self._time[at]
         table = FeatureColumns({}, {}, {}, {})
-        combined = any(request.on_demand and wanted & state.names_of(request) for request in state.requests)
+        sequence = self._sequence_of(changes)
+        asked = [one for one in state.requests if sequence is not None or not self._is_of_neighbours(state, one)]
+        combined = any(request.on_demand and wanted & state.names_of(request) for request in asked)
         for request in state.requests:
             if not request.on_demand and (combined or wanted & state.names_of(request)):
                 names = state.names_of(request) if combined else wanted & state.names_of(request)
                 table.columns.update(self._of_view(state, request, names, changes, at, spine, time, after=after))
         if combined:
-            found = dict(in_order(state.context, spine, time, state.requests, table).columns)
+            made = in_order(state.context, spine, time, asked, table, spine_source=state.spine_source, as_of=sequence)
+            found = dict(made.columns)
         else:
             found = dict(with_vectors(state.context, state.requests, table).columns)
         if state.outcome is not None and state.outcome.spec.name in wanted:
@@ -173,7 +184,8 @@ class States:
                 spine = self._spines[after][row : row + 1]
                 found = late.records(key, [spine[name] for name in on], changes & DATA)
                 parts.append(found.with_columns(pl.lit(self._name_of(state, reader)).alias("source")))
-        frame = pl.concat(parts, how="diagonal_relaxed") if parts else pl.DataFrame({"sequence": []})
+        nothing = pl.DataFrame(schema={"source": pl.String, "id": pl.Null, "event": pl.Int64, "sequence": pl.Int64})
+        frame = pl.concat(parts, how="diagonal_relaxed") if parts else nothing
         return frame.unique("sequence", maintain_order=True).sort("sequence")
 
     def _state(self, *, after: bool) -> State:
@@ -236,6 +248,8 @@ class States:
         request = state.request_of(column)
         if request is not None and request.on_demand:
             found = self._of_fields(state, request)
+            if self._is_of_neighbours(state, request):
+                return found | np.uint8(self._kinds_between)
             for one in state.inputs_of(request):
                 found = found | self._of_source(state, one, state.names_of(one), after=after)
             return found
@@ -273,6 +287,34 @@ class States:
                 found[differing(one, other)] |= np.uint8(SPINE)
         return found
 
+    @staticmethod
+    def _is_of_neighbours(state: State, request: FeatureRequest) -> bool:
+        return request.on_demand and state.nearest_of(request) is not None
+
+    @cached_property
+    def _kinds_between(self) -> int:
+        """The kinds of changes, as bits, that any row had which neighbours are read of: each may touch every spine row."""
+        kinds = 0
+        for after in (False, True):
+            state = self._state(after=after)
+            for request in state.requests:
+                context = state.context.for_request(request)
+                for one in state.nearest_of(request) or ():
+                    found = graph.upstream(context.definitions, [one])
+                    upstream = tuple(specs.fingerprint(found[name]) for name in sorted(found))
+                    kinds |= self._late_rows(context, one, upstream, "feature", after=after, same=False).kinds
+        return kinds
+
+    def _sequence_of(self, changes: int) -> int | None:
+        """Return up to where rows are read for neighbours with some changes; None where these are some of several kinds.
+
+        Rows of all keys are compared with each other, so they are those of one state or of the other.
+        """
+        kinds = self._kinds_between
+        if not kinds & changes:
+            return self.before.sequence
+        return None if kinds & ~changes else self.after.sequence
+
     def _of_maturity(self) -> Array:
         """Return uint8[k]: rows whose outcome can be known in one state only, because its source has come further."""
         one, other = self._mature
@@ -302,6 +344,10 @@ class States:
             return computed, self._upstream(state, None)
         if request.on_demand:
             spec = definitions.for_request(request).get(OnDemandSpec, request.view)
+            if self._is_of_neighbours(state, request):
+                below = graph.features_stand_on(definitions, [request])
+                models = [definitions.fitted.get(key.removeprefix("embedding:").partition("@")[0]) for key in below]
+                return tuple(below.items()), tuple(models)
             inputs = [name for one in state.inputs_of(request) for name in sorted(state.names_of(one))]
             return specs.fingerprint(spec), tuple((name, self._content(state, name, after=after)) for name in inputs)
         plan = plan_view(definitions, request, spine_source=state.spine_source)

@@ -16,6 +16,7 @@ from tinymlops.features.law.sink_status import SinkStatus, sink_status
 from tinymlops.features.online.materialization import covered
 from tinymlops.features.online.pinned import VersionState, version_states
 from tinymlops.features.standing import starved_models
+from tinymlops.notebook import in_notebook
 from tinymlops.records import SourceState
 from tinymlops.registry.checks import newest_results
 from tinymlops.tables import html_table, text_table
@@ -83,7 +84,7 @@ class WorkspaceStatus(msgspec.Struct, frozen=True, kw_only=True):
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return "".join(html_table(f"{table[0][0]}s", table[1:]) for table in self._tables() if len(table) > 1)
+        return in_notebook(*(html_table(f"{table[0][0]}s", table[1:]) for table in self._tables() if len(table) > 1))
 
     def _tables(self) -> list[list[list[str]]]:
         return [self._sources(), self._views(), self._versions(), self._models(), self._sinks()]

@@ -59,7 +59,7 @@ class RowPlan:
     def __init__(self, context: Context, plan: ReadPlan, dtypes: Mapping[str, pl.DataType]) -> None:
         self._plan = plan
         self._on = tuple(dict.fromkeys(column for view in plan.views for column in view.on))
-        requests = [request for request in plan.requests if request.on_demand]
+        requests = [request for request in plan.requests if request.on_demand and not plan.embeds]
         self._on_demand = [_OnDemand(context, request, plan, dtypes) for request in requests]
         names = [*plan.names, *(name for view in self._on_demand for name in view.names)]
         self.names = frozenset(names)

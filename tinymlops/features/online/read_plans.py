@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 
 from tinymlops.errors import DataError
@@ -20,6 +19,7 @@ from tinymlops.features.definitions.expressions import aggregates_in
 from tinymlops.features.definitions.in_place import require_online
 from tinymlops.features.definitions.nouns import title_of
 from tinymlops.features.definitions.specs import EntitySpec, SourceSpec, ViewSpec
+from tinymlops.features.history.embedding_columns import embeddings_asked
 from tinymlops.features.history.historical import same_name
 from tinymlops.features.history.stored import Rebuilt, newest_rebuild
 from tinymlops.features.online.cells import Cells, SingleRowCells
@@ -64,8 +64,8 @@ class ReadPlan:
         self.spine_source = spine_source
         self.views = [ViewPlan(context, request, spine_source) for request in requests if not request.on_demand]
         self.on_demand = len(self.views) < len(self.requests)
-        self.embeds = any(one.embedding is not msgspec.UNSET for view in self.views for one in view.features.values())
-        """Whether a feature is a vector, which is looked up beside the store."""
+        self.embeds = any(embeddings_asked(context.definitions, requests))
+        """Whether a feature is a vector or of neighbours, for which more is read than the store."""
         self.names = tuple(name for view in self.views for name in view.names)
         self.known_names = frozenset(self.names)
         for place, name in enumerate(self.names):

@@ -23,6 +23,8 @@ from tinymlops.features.history.historical import (
 from tinymlops.features.online.read_plans import ReadPlan, plan_for
 from tinymlops.features.online.requests import Request
 from tinymlops.kernels.records import FOREVER
+from tinymlops.notebook import in_notebook
+from tinymlops.tables import html_frame
 from tinymlops.times import from_micros
 
 if TYPE_CHECKING:
@@ -139,7 +141,9 @@ class OnlineFeatures:
         return f"<online features at {self.timestamp.isoformat()}, Q={self.sequence}>\n{self._frame}"
 
     def _repr_html_(self) -> str:
-        return f"<p>online features at {self.timestamp.isoformat()}, Q={self.sequence}</p>{self._frame._repr_html_()}"
+        return in_notebook(
+            html_frame(f"online features at {self.timestamp.isoformat()}, Q={self.sequence}", self._frame)
+        )
 
     @cached_property
     def _frame(self) -> pl.DataFrame:
@@ -272,7 +276,7 @@ def _read_more(
             )
         table.columns.update(part.columns)
         table.details.update(part.details)
-    table = in_order(context, keys.frame(), time, plan.requests, table)
+    table = in_order(context, keys.frame(), time, plan.requests, table, spine_source=plan.spine_source, as_of=sequence)
     return OnlineFeatures(keys, now, sequence, tuple(table.columns), table, rebuilt, details=details)
 
 

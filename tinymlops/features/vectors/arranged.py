@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tinymlops.features.definitions.specs import EmbeddingSpec
     from tinymlops.kernels.records import Records
 
-__all__ = ["VECTOR", "Arranged", "Spans", "arrange", "count_known_at", "known_at"]
+__all__ = ["VECTOR", "Arranged", "Spans", "are_around", "arrange", "known_at"]
 
 Array = np.ndarray[Any, Any]
 VECTOR = "__vector"
@@ -90,17 +90,15 @@ def arrange(definitions: Definitions, spec: EmbeddingSpec, rows: pl.DataFrame, v
 
 def known_at(spans: Spans, t: int) -> Array:
     """Return the rows that are known at a time, one of each key at most, in the order of the keys."""
-    rows: Array = spans.row[_are_around(spans, t)]
+    around = are_around(spans, t)
+    rows: Array = spans.row if around.all() else spans.row[around]
     return rows
 
 
-def count_known_at(spans: Spans, t: int) -> int:
-    """Return how many rows are known at a time."""
-    return int(np.count_nonzero(_are_around(spans, t)))
-
-
-def _are_around(spans: Spans, t: int) -> Array:
-    around: Array = (spans.begins <= t) & ((t < spans.ends) | (spans.ends == FOREVER))
+def are_around(spans: Spans, t: int) -> Array:
+    """Return bool[s], which spans are around a time."""
+    around: Array = spans.begins <= t
+    around &= t < spans.ends  # FOREVER is after every t
     return around
 
 

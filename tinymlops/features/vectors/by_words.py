@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import reduce
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -22,23 +22,13 @@ if TYPE_CHECKING:
 
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.specs import EmbeddingSpec
-    from tinymlops.features.vectors.arranged import Arranged
     from tinymlops.features.vectors.bm25 import Postings
     from tinymlops.features.vectors.image import Image
+    from tinymlops.features.vectors.parts import Part
 
-__all__ = ["Part", "directory_of_words", "find_by_words", "postings_of", "query_words"]
+__all__ = ["directory_of_words", "find_by_words", "postings_of", "query_words"]
 
 Array = np.ndarray[Any, Any]
-
-
-class Part(NamedTuple):
-    """Rows of some keys, all of those that these keys have."""
-
-    arranged: Arranged
-    without: Array | None = None
-    """bool[K]: keys that are left out."""
-    postings: Postings | None = None
-    """Of its rows; None to read their texts for each search."""
 
 
 def query_words(spec: EmbeddingSpec, query: object) -> list[str]:
@@ -65,6 +55,7 @@ def find_by_words(
     text: str,
     words: Sequence[str],
     *,
+    postings: Postings | None,
     t: int,
     k: int,
     fulfilled: Callable[[pl.DataFrame, Array], Array],
@@ -76,12 +67,14 @@ def find_by_words(
         parts: Together all rows.
         text: The column of text.
         words: Different ones.
+        postings: Of the first part; the texts of the others are read.
         t: Microseconds; what is known then counts.
         k: How many of each part at most.
         fulfilled: Takes a frame and int64[m], which of its rows, and returns bool[m]: those to be found.
         score: The column for the scores.
     """
-    read = [part.postings or bm25.made(part.arranged.rows[text], only=words) for part in parts]
+    ready = [] if postings is None else [postings]
+    read = [*ready, *(bm25.made(part.arranged.rows[text], only=words) for part in parts[len(ready) :])]
     known = [_known(part, t) for part in parts]
     placed = [postings.places(words) for postings in read]
     counted = reduce(bm25.Statistics.plus, map(bm25.statistics, read, known, placed))
@@ -97,11 +90,8 @@ def find_by_words(
 
 def _known(part: Part, t: int) -> Array:
     """Return bool[n], which rows of a part are known at a time."""
-    rows = known_at(part.arranged.spans, t)
-    if part.without is not None:
-        rows = rows[~part.without[part.arranged.key[rows]]]
     known = np.zeros(part.arranged.rows.height, np.bool_)
-    known[rows] = True
+    known[known_at(part.spans, t)] = True
     return known
 
 
@@ -115,12 +105,18 @@ def postings_of(context: Context, spec: EmbeddingSpec, image: Image) -> Postings
     """
     assert spec.text is not None, "asked of texts"
     directory, name = directory_of_words(context, spec), f"{image.name}-{VERSION.replace(' ', '-')}"
+    key, remembered = ("words", spec.name), context.environment.remembered
+    kept: Postings | None = remembered.get(key, name)
+    if kept is not None and images.is_unchanged(directory, name):
+        return kept
     tables = images.load(directory, name)
     if tables is None:
         postings = bm25.made(image.arranged.rows[spec.text])
         images.store(directory, name, _tables(postings), context.environment.tmp)
         tables = images.load(directory, name)
-    return postings if tables is None else _opened(tables)
+    postings = postings if tables is None else _opened(tables)
+    remembered.put(key, name, postings)
+    return postings
 
 
 def directory_of_words(context: Context, spec: EmbeddingSpec) -> Path:

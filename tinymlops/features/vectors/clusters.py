@@ -13,6 +13,7 @@ from tinymlops.features.vectors.describing import described
 from tinymlops.features.vectors.grouping import Groups, groups_of, in_the_plane
 from tinymlops.features.vectors.known import known_rows
 from tinymlops.features.vectors.scatter import Scatter, scatter_svg, scatter_text
+from tinymlops.notebook import in_notebook
 from tinymlops.tables import html_table, text_table
 
 if TYPE_CHECKING:
@@ -57,8 +58,8 @@ class Clusters(Answer):
 
     def _repr_html_(self) -> str:
         if not len(self):
-            return f"<div>{html_table(self._said(), [])}</div>"
-        return f"<div>{html_table(self._said(), [_HEAD, *self._lines()])}{self.to_svg()}</div>"
+            return in_notebook(html_table(self._said(), []))
+        return in_notebook(html_table(self._said(), [_HEAD, *self._lines()]), self.to_svg())
 
     def to_svg(self) -> str:
         """Draw the rows in the plane of their first two principal components: at most 2,000, drawn by lot."""

@@ -56,6 +56,7 @@ def forget_undefined(context: Context) -> None:
 def remove_derived(context: Context, spec: EmbeddingSpec) -> None:
     """Remove the images and the index of an embedding, every file of them."""
     remove_generations(context, spec)
+    context.environment.remembered.clear()  # a mapped file keeps its bytes
     for directory in (directory_of(context, spec), directory_of_words(context, spec)):
         images.remove_all(directory)
 

@@ -9,7 +9,7 @@ import polars as pl
 from tinymlops.features.definitions.declaring_embeddings import key_of_rows
 from tinymlops.features.embedded.column import dimension_of, matrix_of
 from tinymlops.features.history.stored import stored_rows
-from tinymlops.features.vectors.reading import read_rows
+from tinymlops.features.vectors.rows import read_rows
 from tinymlops.registry.vectors import failures_of
 
 if TYPE_CHECKING:

@@ -182,6 +182,8 @@ class _TextsOfFit(KnownTexts):
         fit: Which one.
     """
 
+    makes = True
+
     def __init__(self, context: Context, spec: EmbeddingSpec, fit: EmbeddingFit | EmbeddingState) -> None:
         super().__init__(context.environment, fit.model, fit.dimension)
         self._asked = context, spec, fit

@@ -23,7 +23,8 @@ from tinymlops.features.vectors.alone import alone
 from tinymlops.features.vectors.arranged import VECTOR, arrange, known_at
 from tinymlops.features.vectors.derived import arrange_anew
 from tinymlops.features.vectors.fits import fit_of
-from tinymlops.features.vectors.reading import read_rows
+from tinymlops.features.vectors.merging import merge_small_files
+from tinymlops.features.vectors.rows import read_rows
 from tinymlops.features.vectors.standing import standing_of
 from tinymlops.progress import progress
 from tinymlops.records import EmbeddingState, VectorFailure, VectorFile
@@ -90,6 +91,8 @@ def _followed(context: Context, spec: EmbeddingSpec, *, anew: bool, index_anew: 
         state = begun
     rows = read_rows(context, spec, [spec.text], after=state.covered, as_of=sequence)
     made = embed_by(context, spec, state, rows)
+    if made:
+        merge_small_files(context, state.model)
     if sequence != state.covered:
         state = msgspec.structs.replace(state, covered=sequence, at=system_clock())
         save_state(context.scope, state, begins=False)

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tinymlops.errors import IntegrityError, TinyMLOpsError
-from tinymlops.features.vectors.arranged import count_known_at, known_at
+from tinymlops.features.vectors.arranged import known_at
 from tinymlops.features.vectors.image import is_in_force
+from tinymlops.features.vectors.parts import part_of
 from tinymlops.kernels.nearest import LONGEST, SHORTEST, nearest
 from tinymlops.kernels.records import FOREVER
 from tinymlops.records import VectorIndex
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from tinymlops.features.definitions.specs import EmbeddingSpec
     from tinymlops.features.vectors.arranged import Arranged
     from tinymlops.features.vectors.image import Image
+    from tinymlops.features.vectors.parts import Part
     from tinymlops.features.vectors.standing import Standing
 
 __all__ = [
@@ -55,8 +57,8 @@ LEAST_RECALL = 0.95
 _GOOD_RECALL = 0.99
 _OVER = 20
 """How many times more spans are asked for than rows are wanted: their distances are estimates."""
-_LEAST_ASKED = 200
-_ENOUGH = 4
+_LEAST_ASKED, _MOST_ASKED = 1_000, 20_000
+_ENOUGH = 20
 """If a condition leaves fewer than so many times the rows that are wanted, every vector is read."""
 _MOST_ROWS = 500
 """A search for more rows reads every vector."""
@@ -73,27 +75,40 @@ class Generation(NamedTuple):
     row: VectorIndex
     opened: lance_index.LanceIndex
 
-    def near(self, arranged: Arranged, query: Array, t: int, k: int) -> Array | None:
+    def near(self, part: Part, query: Array, t: int, k: int) -> Array | None:
         """Return rows of the image that are known at `t` and about the nearest, int64[m], in the order of their keys.
 
         None where reading every vector is faster or the only way to be right.
 
         Args:
-            arranged: The image.
+            part: The image's.
             query: float32[d].
             t: The time.
             k: How many rows are wanted.
         """
         if k > _MOST_ROWS or not _is_usual(np.array([np.linalg.norm(query.astype(np.float64))])):
             return None
-        if count_known_at(arranged.spans, t) < FEW_KNOWN:
+        if part.count(t) < FEW_KNOWN:
             return None
         try:
-            found = self.opened.near(query, t, _asked(k), self.row.probes)
+            return self._known(part, query, t, _asked(k))
         except TinyMLOpsError as error:  # such as files that another process has removed meanwhile
             _log.info("searching without the index of embedding %r: %s", self.row.embedding, error.message)
             return None
-        return _around(arranged, found, t)
+
+    def _known(self, part: Part, query: Array, t: int, count: int) -> Array:
+        """Return rows around `t`, about `count` of them or more.
+
+        LanceDB takes longer to compare the times of all spans than to find some spans more: so they are compared here,
+        unless few spans are around `t`, or few of those that are near.
+        """
+        known, every = part.count(t), part.begun.size
+        more = count if known == every else 5 * count * every // (4 * max(1, known))
+        if more <= _MOST_ASKED:
+            rows = _around(part.arranged, self.opened.near(query, None, more, self.row.probes), t)
+            if rows.size >= count or known == every:
+                return rows
+        return _around(part.arranged, self.opened.near(query, t, count, self.row.probes), t)
 
 
 def are_enough(rows: Array, k: int) -> bool:
@@ -271,12 +286,12 @@ def _measured(generation: Generation, arranged: Arranged) -> VectorIndex:
 
     The queries are vectors of rows, each left out of its own answers, now and at the median of all times.
     """
-    row = generation.row
+    row, part = generation.row, part_of(arranged)
     partitions = lance_index.partitions(row.rows)
     cases = _cases(arranged, row.metric)
     for share in (32, 8, 2, 1):
         row = _replaced(row, probes=min(partitions, max(_NEAREST, partitions // share)))
-        found = [_share(Generation(row, generation.opened), arranged, *case) for case in cases]
+        found = [_share(Generation(row, generation.opened), part, *case) for case in cases]
         row = _replaced(row, recall=float(np.mean(found)) if found else 1.0)
         if row.recall >= _GOOD_RECALL:
             break
@@ -300,9 +315,10 @@ def _cases(arranged: Arranged, metric: str) -> list[tuple[int, int, Array]]:
     return cases
 
 
-def _share(generation: Generation, arranged: Arranged, row: int, t: int, best: Array) -> float:
+def _share(generation: Generation, part: Part, row: int, t: int, best: Array) -> float:
     """Return the share of the nearest rows that a generation finds."""
-    found = generation.near(arranged, arranged.vectors[arranged.vector[row]], t, _NEAREST)
+    arranged = part.arranged
+    found = generation.near(part, arranged.vectors[arranged.vector[row]], t, _NEAREST)
     if found is None:
         return 1.0  # searched exactly
     scores = _scores_without(arranged, found, row, generation.row.metric)
@@ -313,7 +329,4 @@ def _scores_without(arranged: Arranged, rows: Array, row: int, metric: str) -> A
     """Return the scores of the rows nearest to one of them, without it, the best first."""
     others = rows[rows != row]
     query = arranged.vectors[arranged.vector[row]]
-    order = np.arange(others.size)
-    return nearest(
-        arranged.vectors, arranged.lengths, arranged.vector[others], order, query, _NEAREST, metric=metric
-    ).scores
+    return nearest(arranged.vectors, arranged.lengths, arranged.vector[others], query, _NEAREST, metric=metric).scores

@@ -22,7 +22,7 @@ from tinymlops.features.history.generations import place_of
 from tinymlops.features.history.reading_notes import rows_of
 from tinymlops.features.history.stored import segments_of, state_of, stored_rows
 from tinymlops.features.vectors.arranged import Arranged, Spans, arrange
-from tinymlops.features.vectors.reading import read_rows
+from tinymlops.features.vectors.rows import read_rows
 from tinymlops.registry.pushes import extent_of_pushed
 from tinymlops.registry.vectors import failures_of
 from tinymlops.stores import images
@@ -38,11 +38,13 @@ __all__ = [
     "MANY_LATE_ROWS",
     "MANY_ROWS",
     "Image",
+    "digest",
     "directory_of",
     "find_image",
     "has_many_rows",
     "is_in_force",
     "is_left_behind",
+    "is_unchanged",
     "make_image",
 ]
 
@@ -50,7 +52,7 @@ MANY_ROWS = 5_000
 """Rows from which on an image is made: fewer are arranged for each search."""
 MANY_LATE_ROWS = 5_000
 """Rows after an image from which on it is made anew, if they are a fifth of it as well."""
-_FORMAT = 1
+_FORMAT = 2
 """Raised when an image's meaning changes: images of another format have another name."""
 
 
@@ -75,9 +77,13 @@ def find_image(context: Context, standing: Standing) -> Image | None:
         for path in directory.iterdir():
             covered = path.name.partition("-")[0]
             if covered.isdecimal() and path.name == _name(context, standing, int(covered)):
-                tables = images.load(directory, path.name)
-                return None if tables is None else Image(_opened(tables), int(covered), path.name)
+                return _mapped(context, standing, int(covered), path.name)
     return None
+
+
+def is_unchanged(context: Context, standing: Standing, image: Image) -> bool:
+    """Return whether the files that an image is mapped from are still there, as they were."""
+    return images.is_unchanged(directory_of(context, standing.spec), image.name)
 
 
 def is_in_force(context: Context, standing: Standing, image: Image) -> bool:
@@ -121,8 +127,7 @@ def make_image(context: Context, standing: Standing) -> Image | None:
         return None
     directory = directory_of(context, standing.spec)
     images.store(directory, name, _tables(arranged), context.environment.tmp)
-    tables = images.load(directory, name)
-    return None if tables is None else Image(_opened(tables), standing.covered, name)
+    return _mapped(context, standing, standing.covered, name)
 
 
 def directory_of(context: Context, spec: EmbeddingSpec) -> Path:
@@ -147,12 +152,13 @@ def _origin(context: Context, standing: Standing) -> SourceSpec:
     return graph.origin(context.definitions, context.definitions.get(SourceSpec, standing.spec.source))
 
 
-def _name(context: Context, standing: Standing, covered: int) -> str:
-    """Return the name of the image of the rows up to a sequence: a digest of all that it is made from."""
+def digest(context: Context, standing: Standing, sequence: int) -> str:
+    """Return a digest of all that the rows up to a sequence, and their vectors, are made from."""
     spec, database = standing.spec, context.environment.database
     lineage = graph.lineage(context.definitions, context.definitions.get(SourceSpec, spec.source))
     state = state_of(context, lineage[-1].name)
-    failed = [one.n for one in failures_of(database, spec.name) if one.n <= covered] if spec.text is not None else []
+    failed = [one.n for one in failures_of(database, spec.name) if one.n <= sequence] if spec.text is not None else []
+    segments = [one for one in segments_of(context, lineage[-1]) if one.base < sequence]
     content = (
         _FORMAT,
         [specs.fingerprint(spec), *(specs.fingerprint(one) for one in lineage)],
@@ -160,10 +166,31 @@ def _name(context: Context, standing: Standing, covered: int) -> str:
         None if standing.state is None else standing.state.model,
         failed,
         [] if state is None else sorted(state.columns.items()),
-        [(one.sha256, one.base) for one in segments_of(context, lineage[-1]) if one.base < covered],
-        extent_of_pushed(database, place_of(database, lineage[-1].name), up_to=covered),
+        0 if state is None else sum(schema.after < sequence for schema in state.schemas),
+        [(one.sha256, one.base) for one in segments],
+        min(sequence, max((one.last for one in segments), default=0)),
+        extent_of_pushed(database, place_of(database, lineage[-1].name), up_to=sequence),
     )
-    return f"{covered}-{hashlib.sha256(msgspec.json.encode(content)).hexdigest()[:32]}"
+    return hashlib.sha256(msgspec.json.encode(content)).hexdigest()[:32]
+
+
+def _name(context: Context, standing: Standing, covered: int) -> str:
+    return f"{covered}-{digest(context, standing, covered)}"
+
+
+def _mapped(context: Context, standing: Standing, covered: int, name: str) -> Image | None:
+    """Return an image by its name, which this process keeps mapped."""
+    directory, remembered = directory_of(context, standing.spec), context.environment.remembered
+    key = "image", standing.spec.name
+    kept: Image | None = remembered.get(key, name)
+    if kept is not None and images.is_unchanged(directory, name):
+        return kept
+    tables = images.load(directory, name)
+    if tables is None:
+        return None
+    image = Image(_opened(tables), covered, name)
+    remembered.put(key, name, image)
+    return image
 
 
 def _tables(arranged: Arranged) -> dict[str, pl.DataFrame]:

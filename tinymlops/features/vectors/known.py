@@ -10,7 +10,7 @@ import polars as pl
 from tinymlops.features.definitions.declaring_embeddings import key_of_rows
 from tinymlops.features.vectors.arranged import arrange, known_at
 from tinymlops.features.vectors.fits import standing_at
-from tinymlops.features.vectors.reading import read_rows
+from tinymlops.features.vectors.rows import read_rows
 from tinymlops.registry.vectors import failures_of
 from tinymlops.times import from_micros
 

@@ -9,7 +9,7 @@ import msgspec
 from tinymlops.errors import DefinitionError, NotFoundError
 from tinymlops.features.definitions.declaring_embeddings import key_of_rows
 from tinymlops.features.definitions.specs import EmbeddingSpec
-from tinymlops.features.vectors.reading import read_rows
+from tinymlops.features.vectors.rows import read_rows
 from tinymlops.features.vectors.standing import standing_of
 from tinymlops.registry.vectors import failures_of
 

@@ -9,17 +9,15 @@ import polars as pl
 
 from tinymlops.errors import DataError, near
 from tinymlops.features.definitions.declaring_embeddings import key_of_rows
+from tinymlops.features.definitions.neighbours import MOST_NEIGHBOURS
 from tinymlops.features.definitions.specs import EntitySpec
-from tinymlops.features.embedded.column import matrix_of
-from tinymlops.features.history.embedding_columns import vectors_for
 from tinymlops.features.history.historical import spine_times
-from tinymlops.features.vectors.arranged import Arranged, arrange
+from tinymlops.features.vectors.arranged import arrange
+from tinymlops.features.vectors.compared import SCORE, compared, given, own_of
 from tinymlops.features.vectors.fits import standings_at
-from tinymlops.features.vectors.reading import read_rows
+from tinymlops.features.vectors.parts import part_of
+from tinymlops.features.vectors.rows import read_rows
 from tinymlops.frames import to_polars
-from tinymlops.kernels.neighbours import Candidates, neighbours
-from tinymlops.kernels.records import FOREVER
-from tinymlops.keys import encode
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
@@ -31,11 +29,6 @@ __all__ = ["find_neighbours"]
 
 Array = np.ndarray[Any, Any]
 
-_MOST_NEIGHBOURS = 1_000
-_MOST_PRODUCTS = 100_000 * 100_000 * 512
-"""Products of two numbers: 100,000 rows by 100,000 vectors of 512 numbers."""
-_PER_SECOND = 10_000_000_000
-"""Products in a second on a small machine, with all that comes after them."""
 _ADDED = ("row", "score")
 
 
@@ -51,8 +44,8 @@ def find_neighbours(
     as_of: int | None,
 ) -> pl.DataFrame:
     """Return the neighbours of each row of a spine; see `ws.vectors.neighbours`."""
-    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= _MOST_NEIGHBOURS:
-        raise DataError(f"k={k!r} is not a number of neighbours", hint=f"use 1 to {_MOST_NEIGHBOURS:,}")
+    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MOST_NEIGHBOURS:
+        raise DataError(f"k={k!r} is not a number of neighbours", hint=f"use 1 to {MOST_NEIGHBOURS:,}")
     rows = to_polars(spine)
     time = spine_times(rows, timestamp, tz=tz)
     names, columns = key_of_rows(context.definitions, spec), _key_of_spine(context, spec)
@@ -91,32 +84,17 @@ def _neighbours(context: Context, standing: Standing, stored: pl.DataFrame, spin
             if spec.vector is not None
             else f"call ws.vectors.follow({spec.name!r}) when it has rows",
         )
-    arranged = arrange(context.definitions, spec, *standing.with_vectors(stored, dimension))
-    known = [name for name in columns if name in rows.columns]
-    own = _codes(arranged.keys, [rows[name] for name in columns], names) if known == columns else None
-    asked, queries = _own(arranged, own, time) if of is None else _given(context, standing, rows[of], dimension)
-    span = arranged.spans.row
-    candidates = Candidates(arranged.vector[span], arranged.key[span], arranged.spans.begins, arranged.spans.ends)
-    candidates = Candidates(*(part[candidates.vector >= 0] for part in candidates))
-    _require_possible(asked.size, candidates.key.size, dimension)
-    found = neighbours(
-        arranged.vectors,
-        arranged.lengths,
-        candidates,
-        queries,
-        time[asked],
-        np.full(asked.size, -1) if own is None else own[asked],
-        k,
-        metric=spec.metric,
-    )
-    row, rank = np.nonzero(found.places >= 0)
-    keys = arranged.keys[candidates.key[found.places[row, rank]]]
+    part = part_of(arrange(context.definitions, spec, *standing.with_vectors(stored, dimension)))
+    keys = [rows[name] for name in columns] if set(columns) <= set(rows.columns) else None
+    asked = own_of([part], keys or [], names, time) if of is None else given(context, standing, rows[of], dimension)
+    found = compared(part, spec, asked, time, keys, names, k)
+    row = found["__row"].to_numpy()
     return pl.DataFrame(
         [
-            pl.Series("row", asked[row], pl.Int64),
-            *(keys[:, place].alias(name) for place, name in enumerate(columns)),
-            rows[timestamp].gather(asked[row]),
-            pl.Series("score", found.scores[row, rank], pl.Float64),
+            found["__row"].alias("row"),
+            *(found[name].alias(column) for name, column in zip(names, columns, strict=True)),
+            rows[timestamp].gather(row),
+            found[SCORE].alias("score"),
         ]
     )
 
@@ -137,59 +115,3 @@ def _require_columns(rows: pl.DataFrame, columns: list[str], of: str | None, tim
     for name in _ADDED:
         if name in (*columns, timestamp):
             raise DataError(f"the answer has a column {name!r} of its own", hint="rename that of the spine")
-
-
-def _codes(keys: pl.DataFrame, columns: list[pl.Series], names: list[str]) -> Array:
-    """Return int64[m], the key of each row; -1 for one that no row has, and for null."""
-    of_keys, of_rows, _ = encode(keys.get_columns(), columns, names)
-    places = np.full(int(of_keys.max(initial=-1)) + 2, -1, np.int64)
-    places[of_keys] = np.arange(of_keys.size)
-    found: Array = places[np.minimum(of_rows, places.size - 1)]
-    return found
-
-
-def _own(arranged: Arranged, own: Array | None, time: Array) -> tuple[Array, Array]:
-    """Return the rows whose key has a vector at their time, and these vectors."""
-    assert own is not None, "the spine has the key"
-    spans = arranged.spans
-    if not spans.row.size:
-        return np.empty(0, np.int64), np.empty((0, arranged.vectors.shape[1]), np.float32)
-    moments = np.unique(np.concatenate([spans.begins, time]))
-    begins = arranged.key[spans.row] * moments.size + np.searchsorted(moments, spans.begins)
-    place = np.searchsorted(begins, own * moments.size + np.searchsorted(moments, time), side="right") - 1
-    span = np.maximum(place, 0)
-    row = spans.row[span]
-    lasts = (spans.ends[span] == FOREVER) | (time < spans.ends[span])
-    has = (place >= 0) & (own >= 0) & (arranged.key[row] == own) & lasts & (arranged.vector[row] >= 0)
-    asked = np.flatnonzero(has)
-    return asked, np.asarray(arranged.vectors[arranged.vector[row[asked]]])
-
-
-def _given(context: Context, standing: Standing, column: pl.Series, dimension: int) -> tuple[Array, Array]:
-    """Return the rows whose text or vector can be searched for, and these vectors."""
-    spec = standing.spec
-    if spec.text is not None and column.dtype not in (pl.String, pl.Null):
-        raise DataError(
-            f"of={column.name!r} is {column.dtype}, and embedding {spec.name!r} is one of texts", hint="give texts"
-        )
-    if spec.text is None and not isinstance(column.dtype, pl.List | pl.Array):
-        raise DataError(
-            f"of={column.name!r} is {column.dtype}, and embedding {spec.name!r} has vectors of its own",
-            hint="give lists",
-        )
-    if standing.until is not None and standing.texts is not None:
-        matrix = standing.texts.matrix_of(column.cast(pl.String))
-    else:
-        matrix = matrix_of(column if spec.text is None else vectors_for(context, spec, column).column, dimension)
-    asked = np.flatnonzero(matrix.of_row >= 0)
-    return asked, matrix.values[matrix.of_row[asked]]
-
-
-def _require_possible(queries: int, candidates: int, dimension: int) -> None:
-    products = queries * candidates * dimension
-    if products > _MOST_PRODUCTS:
-        minutes = products / _PER_SECOND / 60
-        raise DataError(
-            f"{queries:,} rows by {candidates:,} vectors of {dimension} numbers would take about {minutes:,.0f} minutes",
-            hint=f"ask for {max(1, queries * _MOST_PRODUCTS // products):,} rows at a time, or for a sample of them",
-        )

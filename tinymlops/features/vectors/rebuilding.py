@@ -16,7 +16,7 @@ from tinymlops.features.vectors.alone import alone
 from tinymlops.features.vectors.derived import remove_derived
 from tinymlops.features.vectors.fits import fits_in_force
 from tinymlops.features.vectors.following import Followed, embed_by, follow
-from tinymlops.features.vectors.reading import read_rows
+from tinymlops.features.vectors.rows import read_rows
 from tinymlops.features.vectors.standing import standing_of
 from tinymlops.records import VectorFile
 from tinymlops.registry.vectors import (

@@ -19,25 +19,20 @@ from tinymlops.features.definitions.declaring_embeddings import key_of_rows
 from tinymlops.features.definitions.expressions import columns_of
 from tinymlops.features.definitions.specs import SourceSpec
 from tinymlops.features.embedded.column import query_vector
-from tinymlops.features.history.generations import place_of
-from tinymlops.features.history.payloads import read_pushed
-from tinymlops.features.history.sources import SYSTEM
-from tinymlops.features.history.stored import known_columns, state_of
-from tinymlops.features.vectors import image as images
 from tinymlops.features.vectors.answer import Nearest, SearchMode
-from tinymlops.features.vectors.arranged import VECTOR, Arranged, arrange, known_at
-from tinymlops.features.vectors.by_words import Part, find_by_words, postings_of, query_words
+from tinymlops.features.vectors.arranged import arrange
+from tinymlops.features.vectors.by_words import find_by_words, postings_of, query_words
 from tinymlops.features.vectors.conditions import condition_of
 from tinymlops.features.vectors.fits import standing_at
 from tinymlops.features.vectors.fusing import DEPTH, fused
 from tinymlops.features.vectors.generation import are_enough, find_generation
+from tinymlops.features.vectors.parts import part_of
 from tinymlops.features.vectors.query import embedded
-from tinymlops.features.vectors.reading import read_rows
+from tinymlops.features.vectors.reading import are_stored, read
 from tinymlops.features.vectors.reranking import require_callable, reranked
+from tinymlops.features.vectors.rows import read_rows
 from tinymlops.features.vectors.standing import Standing, standing_of
 from tinymlops.kernels.nearest import nearest
-from tinymlops.keys import encode
-from tinymlops.registry.pushes import pushed_at
 from tinymlops.registry.vectors import failures_of
 from tinymlops.times import from_micros
 
@@ -47,7 +42,10 @@ if TYPE_CHECKING:
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.expressions import Operand
     from tinymlops.features.definitions.specs import EmbeddingSpec
+    from tinymlops.features.vectors.arranged import Arranged
+    from tinymlops.features.vectors.bm25 import Postings
     from tinymlops.features.vectors.generation import Generation
+    from tinymlops.features.vectors.parts import Part
     from tinymlops.records import VectorIndex
 
 __all__ = ["MOST", "search"]
@@ -162,63 +160,44 @@ def _from_rows(context: Context, standing: Standing, asked: _Asked) -> _Read:
     dimension = standing.dimension(rows)
     waiting = standing.waiting(rows)
     kept, vectors = standing.with_vectors(rows, dimension)
-    arranged = arrange(context.definitions, standing.spec, kept, vectors)
-    return _Read(pl.concat(_hits([Part(arranged)], standing.spec, asked, dimension)), waiting)
+    part = part_of(arrange(context.definitions, standing.spec, kept, vectors))
+    return _Read(pl.concat(_hits([part], standing.spec, asked, dimension)), waiting)
 
 
 def _from_image(context: Context, standing: Standing, asked: _Asked) -> _Read | None:
     """Read the image and the rows after it; None where there is no image, or it is not what the store has."""
-    if not images.has_many_rows(context, standing):
+    reading = read(context, standing, asked.sequence)
+    if reading is None:
         return None
-    image = images.find_image(context, standing)
-    if image is None or images.is_left_behind(context, standing, image, asked.sequence):
-        image = images.make_image(context, standing) or image
-    if image is None or image.covered > asked.sequence:
+    spec, (first, *others) = standing.spec, reading.parts
+    dimension = first.arranged.vectors.shape[1]
+    generation = None if asked.exact or asked.mode != "vector" else find_generation(context, standing, reading.image)
+    near = None if generation is None else _near(first, spec, asked, generation)
+    postings = postings_of(context, spec, reading.image) if asked.mode == "text" else None
+    if near is None:
+        hits, by = _hits(reading.parts, spec, asked, dimension, postings), None
+    else:
+        assert generation is not None, "it has found them"
+        hits, by = [near, *_hits(others, spec, asked, dimension)], generation.row
+    if not are_stored(context, standing, hits[0]):
         return None
-    late = read_rows(context, standing.spec, after=image.covered, as_of=asked.sequence)
-    dimension = image.arranged.vectors.shape[1]
-    names = key_of_rows(context.definitions, standing.spec)
-    kept, vectors = standing.with_vectors(late, dimension)
-    if kept.drop(VECTOR).schema != image.arranged.rows.schema:
-        return None
-    touched = _touched(image.arranged, kept, names)
-    generation = None if asked.exact or asked.mode != "vector" else find_generation(context, standing, image)
-    near = None if generation is None else _near(image.arranged, standing.spec, asked, generation, touched)
-    postings = postings_of(context, standing.spec, image) if asked.mode == "text" else None
-    parts = [Part(image.arranged, touched, postings)]
-    if kept.height:
-        anew = _with_earlier(image.arranged, touched, kept, vectors)
-        parts.append(Part(arrange(context.definitions, standing.spec, *anew)))
-    others = _hits(parts if near is None else parts[1:], standing.spec, asked, dimension)
-    hits = others if near is None else [near, *others]
-    if not images.is_in_force(context, standing, image) or not _are_stored(context, standing, hits[0]):
-        return None
-    return _Read(
-        pl.concat(hits), standing.waiting(late), None if near is None or generation is None else generation.row
-    )
+    return _Read(pl.concat(hits) if len(hits) > 1 else hits[0], reading.waiting, by)
 
 
-def _touched(arranged: Arranged, late: pl.DataFrame, names: list[str]) -> Array:
-    """Return bool[K]: the keys of an image that have later rows."""
-    of_late, of_keys, _ = encode([late[name] for name in names], arranged.keys.get_columns(), names)
-    return np.isin(of_keys, of_late[of_late >= 0])
+def _hits(
+    parts: list[Part], spec: EmbeddingSpec, asked: _Asked, dimension: int | None, postings: Postings | None = None
+) -> list[pl.DataFrame]:
+    """Return the best rows of each part and their scores.
 
-
-def _with_earlier(arranged: Arranged, touched: Array, late: pl.DataFrame, vectors: Array) -> tuple[pl.DataFrame, Array]:
-    """Return later rows with the earlier ones of their keys, and the vectors of both."""
-    places = np.flatnonzero(touched[arranged.key]) if arranged.key.size else np.empty(0, np.int64)
-    numbers = arranged.vector[places]
-    used, again = np.unique(numbers[numbers >= 0], return_inverse=True)
-    numbers = numbers.copy()
-    numbers[numbers >= 0] = again + len(vectors)
-    earlier = arranged.rows[places].with_columns(pl.Series(VECTOR, numbers))
-    return pl.concat([late, earlier]), np.concatenate([vectors, arranged.vectors[used]])
-
-
-def _hits(parts: list[Part], spec: EmbeddingSpec, asked: _Asked, dimension: int | None) -> list[pl.DataFrame]:
-    """Return the best rows of each part and their scores."""
+    Args:
+        parts: Together all that is searched.
+        spec: The embedding.
+        asked: The search.
+        dimension: Of the vectors; None where there are none.
+        postings: The words of the first part; None to read its texts.
+    """
     if asked.mode == "vector":
-        return [_searched(part.arranged, spec, asked, dimension, without=part.without) for part in parts]
+        return [_searched(part, spec, asked, dimension) for part in parts]
     assert spec.text is not None, "asked for words of texts"
 
     def fulfilled(frame: pl.DataFrame, rows: Array) -> Array:
@@ -226,63 +205,46 @@ def _hits(parts: list[Part], spec: EmbeddingSpec, asked: _Asked, dimension: int 
             np.ones(rows.size, np.bool_) if asked.where is None else _fulfilled(asked.where, frame, rows, spec.source)
         )
 
-    return find_by_words(parts, spec.text, asked.query, t=asked.t, k=asked.k, fulfilled=fulfilled, score=_SCORE)
+    return find_by_words(
+        parts, spec.text, asked.query, postings=postings, t=asked.t, k=asked.k, fulfilled=fulfilled, score=_SCORE
+    )
 
 
-def _searched(
-    arranged: Arranged, spec: EmbeddingSpec, asked: _Asked, dimension: int | None, *, without: Array | None = None
-) -> pl.DataFrame:
-    """Return the nearest of arranged rows and their scores.
-
-    Args:
-        arranged: The rows.
-        spec: The embedding.
-        asked: The search.
-        dimension: Of its vectors; None where there are none.
-        without: bool[K]: keys that are left out.
-    """
-    rows = known_at(arranged.spans, asked.t)
-    rows = _chosen(arranged, spec, asked, rows[arranged.vector[rows] >= 0], without)
+def _searched(part: Part, spec: EmbeddingSpec, asked: _Asked, dimension: int | None) -> pl.DataFrame:
+    """Return the nearest rows of a part and their scores."""
     if dimension is None:
-        return arranged.rows[:0].with_columns(pl.lit(None, pl.Float64).alias(_SCORE))
-    return _scored(arranged, spec, asked, rows, query_vector(asked.query, dimension, spec.name))
+        return part.arranged.rows[:0].with_columns(pl.lit(None, pl.Float64).alias(_SCORE))
+    rows, vector = part.searched_at(asked.t)
+    if asked.where is not None:
+        kept = _fulfilled(asked.where, part.arranged.rows, rows, spec.source)
+        rows, vector = rows[kept], vector[kept]
+    return _scored(part.arranged, spec, asked, rows, vector, query_vector(asked.query, dimension, spec.name))
 
 
-def _near(
-    arranged: Arranged, spec: EmbeddingSpec, asked: _Asked, generation: Generation, without: Array
-) -> pl.DataFrame | None:
+def _near(part: Part, spec: EmbeddingSpec, asked: _Asked, generation: Generation) -> pl.DataFrame | None:
     """Return what `_searched` does, of the rows that an index finds; None where that might not be the nearest."""
+    arranged = part.arranged
     query = query_vector(asked.query, arranged.vectors.shape[1], spec.name)
-    rows = generation.near(arranged, query, asked.t, asked.k)
-    rows = None if rows is None else _chosen(arranged, spec, asked, rows, without)
-    if rows is None or not are_enough(rows, asked.k):
+    rows = generation.near(part, query, asked.t, asked.k)
+    if rows is None:
         return None
-    found = _scored(arranged, spec, asked, rows, query)
+    if part.without is not None:
+        rows = rows[~part.without[arranged.key[rows]]]
+    if asked.where is not None:
+        rows = rows[_fulfilled(asked.where, arranged.rows, rows, spec.source)]
+    if not are_enough(rows, asked.k):
+        return None
+    found = _scored(arranged, spec, asked, rows, arranged.vector[rows], query)
     # By cosine, vectors of zeros have the score 0, and the index does not have them.
     all_point_there = found.height == asked.k and found[_SCORE][-1] > 0
     return found if spec.metric != "cosine" or all_point_there else None
 
 
-def _chosen(arranged: Arranged, spec: EmbeddingSpec, asked: _Asked, rows: Array, without: Array | None) -> Array:
-    """Return those of some rows whose keys are not left out, and that fulfil the condition."""
-    if without is not None and without.any():
-        rows = rows[~without[arranged.key[rows]]]
-    if asked.where is not None:
-        rows = rows[_fulfilled(asked.where, arranged.rows, rows, spec.source)]
-    return rows
-
-
-def _scored(arranged: Arranged, spec: EmbeddingSpec, asked: _Asked, rows: Array, query: Array) -> pl.DataFrame:
-    """Return the nearest of some rows, and their scores."""
-    found = nearest(
-        arranged.vectors,
-        arranged.lengths,
-        arranged.vector[rows],
-        np.arange(rows.size),
-        query,
-        asked.k,
-        metric=spec.metric,
-    )
+def _scored(
+    arranged: Arranged, spec: EmbeddingSpec, asked: _Asked, rows: Array, vector: Array, query: Array
+) -> pl.DataFrame:
+    """Return the nearest of some rows, given their vectors, and their scores."""
+    found = nearest(arranged.vectors, arranged.lengths, vector, query, asked.k, metric=spec.metric)
     return arranged.rows[rows[found.places]].with_columns(pl.Series(_SCORE, found.scores))
 
 
@@ -307,27 +269,6 @@ def _fulfilled(where: Operand, frame: pl.DataFrame, rows: Array, source: str) ->
             f"where={where!r} is {values.dtype} and not a condition", hint='compare: tm.col("country") == "AT"'
         )
     return values.fill_null(value=False).to_numpy()
-
-
-def _are_stored(context: Context, standing: Standing, hits: pl.DataFrame) -> bool:
-    """Return whether pushed rows that an image gave are still what is stored; files are what they were when they are named."""
-    source = graph.origin(context.definitions, context.definitions.get(SourceSpec, standing.spec.source))
-    if source.via != "push" or not hits.height:
-        return True
-    database = context.environment.database
-    place, known = place_of(database, source.name), known_columns(source, state_of(context, source.name))
-    for n in pushed_at(database, place, hits["__sequence"].to_list()):
-        stored = read_pushed(database, place, known, after=n - 1, up_to=n)
-        found = hits.filter(pl.col("__sequence") == n)
-        # A row-wise transformation keeps the times of its input, and computes the rest.
-        names = [
-            name
-            for name in stored.columns
-            if name in hits.columns and (source.name == standing.spec.source or name in SYSTEM)
-        ]
-        if not stored.height or not found.select(names).equals(stored.select(names)):
-            return False
-    return True
 
 
 def _answered(

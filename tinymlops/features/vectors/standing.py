@@ -40,6 +40,11 @@ class Standing(NamedTuple):
         """Return `t` of the rows that TF-IDF was fitted on; None for other models."""
         return None if self.state is None else self.state.fitted_at
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Return the names of the files that have the vectors of its texts."""
+        return () if self.texts is None else self.texts.files
+
     def dimension(self, rows: pl.DataFrame) -> int | None:
         """Return how many numbers a vector has, given all rows; None where there is no vector yet."""
         if self.spec.vector is not None:

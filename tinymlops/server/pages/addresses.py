@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tinymlops.server.pages.words import iso, segment
+from tinymlops.display.words import iso, segment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-__all__ = ["KINDS", "PATHS", "SLUGS", "definition_path", "feature_path", "job_path", "job_run_path", "lineage_path"]
+    from tinymlops.display.needs import Place
+
+__all__ = [
+    "KINDS",
+    "PATHS",
+    "SLUGS",
+    "definition_path",
+    "feature_path",
+    "job_path",
+    "job_run_path",
+    "lineage_path",
+    "place_path",
+]
 
 SLUGS = {
     "source": "source",
@@ -76,11 +88,28 @@ def job_run_path(job: str, due: datetime) -> str:
     return f"{job_path(job)}/{segment(iso(due))}"
 
 
+def place_path(place: Place) -> str:
+    """Return the path of a thing that needs a look.
+
+    Example:
+        >>> from tinymlops.display.needs import Place
+        >>> place_path(Place("job", "nightly")), place_path(Place("source", "orders"))
+        ('/jobs/nightly', '/catalog/source/orders')
+    """
+    if place.kind == "messages":
+        return "/jobs"
+    if place.kind == "job":
+        return job_path(place.name) if place.due is None else job_run_path(place.name, place.due)
+    path = definition_path if place.kind in SLUGS else lineage_path
+    return path(place.kind, place.name)
+
+
 PATHS: dict[str, Callable[..., str]] = {
     "definition_path": definition_path,
     "feature_path": feature_path,
     "lineage_path": lineage_path,
     "job_path": job_path,
     "job_run_path": job_run_path,
+    "place_path": place_path,
 }
 """The filters of the templates, as `{{ link(kind|definition_path(name)) }}`."""

@@ -15,6 +15,7 @@ from tinymlops.server.pages.live import Streams, live_routes
 from tinymlops.server.pages.nouns import PAGES
 from tinymlops.server.pages.rendering import Renderer
 from tinymlops.server.pages.signing_in import sign_in_routes
+from tinymlops.server.pages.sql import Asking, sql_routes
 from tinymlops.server.pages.visitors import Visitors
 from tinymlops.server.parameters import refuse_unknown_parameters
 
@@ -36,13 +37,14 @@ class Pages:
     Args:
         app: The pages.
         streams: Those that are open.
+        asking: The queries that run.
         first: The first segment of each of their paths.
         api: What the others go to.
     """
 
-    def __init__(self, app: ASGIApp, streams: Streams, first: frozenset[str], api: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, streams: Streams, asking: Asking, first: frozenset[str], api: ASGIApp) -> None:
         self._app, self._first, self._api = app, first, api
-        self.streams = streams
+        self.streams, self.asking = streams, asking
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or hand on."""
@@ -67,8 +69,10 @@ def create_pages(ws: Workspace, access: Access, api: ASGIApp) -> Pages:
         api: What requests to other paths go to.
     """
     streams = Streams(ws)
+    asking = Asking(ws, streams.is_about_to_end)
     nouns = [handler for routes in PAGES for handler in routes(ws)]
     handlers = [*nouns, *sign_in_routes(ws, access), *asset_routes(), *live_routes(streams)]
+    handlers += sql_routes(ws, asking)
     renderer = Renderer(ws, access.cookie)
     app = Litestar(
         handlers,
@@ -81,7 +85,7 @@ def create_pages(ws: Workspace, access: Access, api: ASGIApp) -> Pages:
         logging_config=None,
     )
     first = frozenset(path.strip("/").partition("/")[0] for handler in handlers for path in handler.paths)
-    return Pages(Visitors(app.asgi_handler, access, renderer), streams, first, api)
+    return Pages(Visitors(app.asgi_handler, access, renderer), streams, asking, first, api)
 
 
 async def _before(request: Request[Any, Any, Any]) -> None:

@@ -12,6 +12,7 @@ from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
+from tinymlops.display.style import style
 from tinymlops.errors import NotFoundError
 from tinymlops.server.route_class import OPEN
 
@@ -19,6 +20,8 @@ __all__ = ["asset_path", "asset_routes"]
 
 _HERE = Path(__file__).parent / "assets"
 _KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_SHEET = "page.css"
+"""What pages share with files that stand alone comes before it, so that a browser asks for one file."""
 _LENGTH = 12
 _FOR_GOOD = {"cache-control": "public, max-age=31536000, immutable"}
 
@@ -35,6 +38,8 @@ def _assets() -> dict[str, _Asset]:
     for file in sorted(_HERE.iterdir()):
         if file.suffix in _KINDS:
             content = file.read_bytes()
+            if file.name == _SHEET:
+                content = style().encode() + content
             found[file.name] = _Asset(content, _KINDS[file.suffix], hashlib.sha256(content).hexdigest()[:_LENGTH])
     return found
 

@@ -9,11 +9,11 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Redirect
 
+from tinymlops.display.listed_jobs import listed_job, listed_jobs
 from tinymlops.errors import DataError, NotFoundError
-from tinymlops.records import JobAttempt, JobRun, JobState
+from tinymlops.records import JobAttempt, JobRun
 from tinymlops.registry.job_changes import REMOVED
 from tinymlops.registry.job_rows import STATES
-from tinymlops.schedules import next_due
 from tinymlops.server.pages.addresses import job_path, job_run_path
 from tinymlops.server.pages.rendering import page, url
 from tinymlops.server.pages.routing import AnyRequest, Form, shows, takes
@@ -21,42 +21,18 @@ from tinymlops.server.route_class import ADMIN, READ, WRITE
 from tinymlops.times import parse_instant
 from tinymlops.workspace import Workspace
 
-__all__ = ["ListedJob", "job_routes", "listed_jobs"]
+__all__ = ["job_routes"]
 
 State = Annotated[str, QueryParameter(name="state")]
 
 _SHOWN = 50
 _DRAWN = 60
 """Runs in the picture of a job."""
-_PATIENCE = timedelta(minutes=2)
-"""A due time that nobody has decided for so long has no runner."""
 _NAMED = timedelta(minutes=9)
 """How long a page names the start that its button asks for, so that sending it twice starts once."""
 _LONGEST = 200_000
 """Characters of a log that a page shows."""
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-_ORDER = ("failed", "overdue", "running", "waiting", "paused")
-
-
-class ListedJob(NamedTuple):
-    """A job as a list shows it."""
-
-    state: JobState
-    next: datetime | None
-    last: JobRun | None
-    overdue: datetime | None
-    """The due time that no runner has looked at."""
-
-    @property
-    def word(self) -> str:
-        """Where it stands, in a word."""
-        if self.state.schedule == REMOVED:
-            return "removed"
-        if self.state.paused_at is not None:
-            return "paused"
-        if self.last is not None and self.last.state == "failed":
-            return "failed"
-        return "overdue" if self.overdue is not None else self.last.state if self.last is not None else "new"
 
 
 class _Tried(NamedTuple):
@@ -77,23 +53,6 @@ class _Tried(NamedTuple):
         return None if ended is None else (ended - self.attempts[-1].started_at).total_seconds()
 
 
-def listed_jobs(ws: Workspace) -> list[ListedJob]:
-    """Return every job that a runner has seen, what needs a look first, then by when it is due."""
-    now = ws.jobs.clock()
-    found = [_listed(ws, state, now) for state in ws.jobs.states().values()]
-    words = {word: place for place, word in enumerate(_ORDER)}
-    last = now + timedelta(days=36_500)
-    return sorted(
-        found,
-        key=lambda one: (
-            one.word == "removed",
-            words.get(one.word, len(words)),
-            one.next or last,
-            one.state.job,
-        ),
-    )
-
-
 def job_routes(ws: Workspace) -> list[HTTPRouteHandler]:
     """Make the handlers."""
     return [*_looking(ws), *_asking(ws)]
@@ -103,7 +62,7 @@ def _looking(ws: Workspace) -> list[HTTPRouteHandler]:
     @shows("/jobs", opt=READ)
     def jobs(request: AnyRequest) -> Response[Any]:
         """List jobs, the failed ones first."""
-        return page(request, "jobs.html", title="Jobs", jobs=listed_jobs(ws))
+        return page(request, "jobs.html", title="Jobs", jobs=listed_jobs(ws.jobs))
 
     @shows("/jobs/{name:str}", opt=READ)
     def job(
@@ -118,7 +77,7 @@ def _looking(ws: Workspace) -> list[HTTPRouteHandler]:
             request,
             "job.html",
             title=name,
-            one=_listed(ws, said, ws.jobs.clock()),
+            one=listed_job(ws.jobs, said),
             moment=ws.jobs.clock(),
             states=STATES,
             chosen=in_state,
@@ -185,13 +144,6 @@ def _asking(ws: Workspace) -> list[HTTPRouteHandler]:
         return Redirect(url(request, job_path(name)), status_code=303)
 
     return [start, rerun, pause, resume]
-
-
-def _listed(ws: Workspace, state: JobState, now: datetime) -> ListedJob:
-    last = next(iter(ws.jobs.history(state.job, limit=1)), None)
-    undecided = None if state.paused_at is not None else next_due(state.schedule, state.through)
-    overdue = undecided if undecided is not None and now - undecided > _PATIENCE else None
-    return ListedJob(state, next_due(state.schedule, now), last, overdue)
 
 
 def _tried(ws: Workspace, runs: list[JobRun]) -> list[_Tried]:

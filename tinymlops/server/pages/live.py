@@ -51,6 +51,10 @@ class Streams:
         self.is_ending: Callable[[], bool] = bool
         """Whether the server is about to stop."""
 
+    def is_about_to_end(self) -> bool:
+        """Return whether the server is about to stop, or whatever it runs in has ended."""
+        return self._ended or self.is_ending()
+
     async def close(self) -> None:
         """End all streams."""
         self._ended = True

@@ -1,6 +1,5 @@
 """`/models`: what is registered, which version is champion and since when, what each reads, and how one is promoted."""
 
-import math
 from typing import Any, NamedTuple
 
 from litestar import Response
@@ -8,8 +7,9 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from litestar.response import Redirect
 
+from tinymlops.display.measured import measured
 from tinymlops.errors import DataError
-from tinymlops.records import Definition, Evaluation, FeatureField, LoggedModel, ModelAlias, ModelVersion, Note, Reader
+from tinymlops.records import Definition, FeatureField, LoggedModel, ModelAlias, ModelVersion, Note, Reader
 from tinymlops.server.pages.addresses import definition_path, lineage_path
 from tinymlops.server.pages.rendering import page, url
 from tinymlops.server.pages.routing import AnyRequest, Form, shows, takes
@@ -21,16 +21,6 @@ __all__ = ["model_routes"]
 _MOVES = 100
 _LONGEST = 2_000
 """Characters of a reason."""
-_Z = 1.959964
-"""The 0.975 quantile of the normal distribution."""
-
-
-class _Metric(NamedTuple):
-    name: str
-    value: float
-    low: float | None
-    """The lower end of the 95 % interval, where it follows from what is kept."""
-    high: float | None
 
 
 class _Version(NamedTuple):
@@ -65,7 +55,7 @@ def model_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             versions=[_version(one, aliases, notes) for one in reversed(versions)],
             aliases=aliases,
             moves=ws.models.moves(name)[:_MOVES],
-            metrics=_metrics,
+            metrics=measured,
         )
 
     @shows("/models/{name:str}/{version:int}", opt=METADATA)
@@ -86,7 +76,7 @@ def model_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             aliases=[one.alias for one in aliases if one.version == version],
             champion=next((one.version for one in aliases if one.alias == "champion"), 0),
             notes=notes,
-            metrics=_metrics(manifest.model.evaluation),
+            metrics=measured(manifest.model.evaluation),
             views=_by_source(manifest.model.signature.features),
             paths=_paths(ws, manifest.definitions),
             lineage=lineage_path("model", f"{name}:{version}"),
@@ -119,34 +109,6 @@ def model_routes(ws: Workspace) -> list[HTTPRouteHandler]:
         return _Version(record, _logged(record), pointing, own)
 
     return [models, model, version, promote, rollback]
-
-
-def _metrics(evaluation: Evaluation | None) -> list[_Metric]:
-    """Return the metrics of an evaluation; of a share of rows with its interval."""
-    if evaluation is None:
-        return []
-    found = []
-    for name, value in evaluation.metrics.items():
-        ends = wilson(value, evaluation.rows) if name == "accuracy" else None
-        found.append(_Metric(name, value, *(ends or (None, None))))
-    return found
-
-
-def wilson(share: float, rows: int) -> tuple[float, float] | None:
-    """Return the 95 % interval of a share of rows; None without any.
-
-    Source: Wilson, Probable inference, JASA 22 (1927).
-
-    Example:
-        >>> [round(end, 3) for end in wilson(0.5, 100)]
-        [0.404, 0.596]
-    """
-    if rows <= 0 or not 0 <= share <= 1:
-        return None
-    middle = share + _Z**2 / (2 * rows)
-    half = _Z * math.sqrt(share * (1 - share) / rows + _Z**2 / (4 * rows**2))
-    whole = 1 + _Z**2 / rows
-    return max((middle - half) / whole, 0.0), min((middle + half) / whole, 1.0)
 
 
 def _by_source(features: list[FeatureField]) -> dict[str, list[FeatureField]]:

@@ -27,6 +27,7 @@ ENTRIES: dict[str, tuple[Entry, ...]] = {
         Entry("/catalog", "Catalog", "metadata"),
         Entry("/training-sets", "Training sets", "metadata"),
         Entry("/vectors", "Vectors", "read"),
+        Entry("/sql", "SQL", "read"),
     ),
     "Models": (Entry("/runs", "Runs", "read"), Entry("/models", "Models", "metadata")),
     "In use": (Entry("/predictions", "Predictions", "read"), Entry("/monitor", "Monitor", "read")),

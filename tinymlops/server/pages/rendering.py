@@ -8,15 +8,13 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import Response
 
+from tinymlops.display.templating import templates
 from tinymlops.server.access import caller_of
 from tinymlops.server.pages.addresses import PATHS, SLUGS
 from tinymlops.server.pages.assets import asset_path
 from tinymlops.server.pages.navigation import navigation
-from tinymlops.server.pages.pictures import PICTURES
-from tinymlops.server.pages.words import FILTERS
 from tinymlops.server.route_class import MAY
 
 if TYPE_CHECKING:
@@ -48,16 +46,8 @@ class Renderer:
         self.ws, self.cookie = ws, cookie
         self.name = ws._environment.path.name  # noqa: SLF001 - the name of its directory, for people
         self._open = secrets.token_bytes(32)
-        self._templates = Environment(
-            loader=FileSystemLoader(Path(__file__).parent / "templates"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
-        )
-        self._templates.filters.update(FILTERS | PATHS)
-        self._templates.globals.update(PICTURES)
+        self._templates = templates(Path(__file__).parent / "templates")
+        self._templates.filters.update(PATHS)
         self._templates.tests["defines"] = SLUGS.__contains__
 
     def write(self, request: Request[Any, Any, Any], template: str, values: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ import msgspec
 
 from tinymlops.errors import DataError, NotFoundError, near
 from tinymlops.goals import Goal, goal_of
+from tinymlops.notebook import in_notebook
 from tinymlops.tables import html_list, text_table
 from tinymlops.training.ablation.intervals import Difference, difference, places
 from tinymlops.training.ablation.picture import forest
@@ -76,7 +77,7 @@ class Ablation(msgspec.Struct, frozen=True, kw_only=True):
         return "\n".join([self._title(), table, *self._remarks()])
 
     def _repr_html_(self) -> str:
-        return f"<div><p>{_escaped(self._title())}</p>{self.to_svg()}{html_list(self._remarks())}</div>"
+        return in_notebook(f"<p>{_escaped(self._title())}</p>", self.to_svg(), html_list(self._remarks()))
 
     def to_frame(self) -> pl.DataFrame:
         """Return a row for each thing left out, the most useful first, as a Polars frame."""

@@ -8,6 +8,7 @@ import msgspec
 
 from tinymlops.errors import DataError, NotFoundError
 from tinymlops.goals import Goal
+from tinymlops.notebook import in_notebook
 from tinymlops.records import Scalar
 from tinymlops.tables import html_table, text_table
 
@@ -88,7 +89,7 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
         rows = [
             (str(trial.number), trial.state, _text(trial.value), str(trial.params)) for trial in self.trials[:_SHOWN]
         ]
-        return html_table(self._title(), rows)
+        return in_notebook(html_table(self._title(), rows))
 
     def to_frame(self) -> pl.DataFrame:
         """Return a row for each trial, the best first, with a column for each parameter, as a Polars frame."""

@@ -14,7 +14,14 @@ function colour(name) {
   return found;
 }
 
+// Points that stand in the page are looked through here; all others are asked for.
+function within({ x, y, ...one }, range) {
+  const kept = x.map((_, i) => i).filter((i) => !(x[i] < range.start) && !(x[i] > range.stop));
+  return [{ ...one, place: 0, x: kept.map((i) => x[i]), y: kept.map((i) => y[i]), shown: kept.length }];
+}
+
 async function ask(figure, plot, range) {
+  if (figure.dataset.points) return within(JSON.parse(figure.dataset.points), range);
   const address = new URL(figure.dataset.curve, location.href);
   address.searchParams.set("pixels", Math.max(100, Math.round(plot.clientWidth)));
   for (const [name, value] of Object.entries(range)) address.searchParams.set(name, value);
@@ -34,6 +41,7 @@ async function draw(figure) {
   let range = {};
   if (zooms) for (const name of ["start", "stop"]) if (here.get(name)) range[name] = here.get(name);
   let series = await ask(figure, plot, range), chart = null;
+  const time = series[0].time === true;
 
   function tell() {
     const shown = series.reduce((sum, one) => sum + one.shown, 0), total = series.reduce((sum, one) => sum + one.total, 0);
@@ -61,7 +69,8 @@ async function draw(figure) {
   function say(at) {
     const [xs, ...ys] = chart.data;
     const values = ys.map((one, i) => (one[at] == null ? "" : `${series.length > 1 ? series[i].name + " " : ""}${format.format(one[at])}`));
-    said.textContent = at == null ? "" : `step ${format.format(xs[at])}: ${values.filter(Boolean).join(", ")}`;
+    const x = xs[at], along = time ? new Date(x * 1000).toISOString().slice(0, 19).replace("T", " ") : format.format(x ?? 0);
+    said.textContent = at == null ? "" : `${series[0].along ?? "step"} ${along}: ${values.filter(Boolean).join(", ")}`;
   }
 
   const soft = colour("quiet-text"), line = colour("line-text");
@@ -71,7 +80,8 @@ async function draw(figure) {
     width: plot.clientWidth,
     height: height(),
     legend: { show: false },
-    scales: { x: { time: false } },
+    scales: { x: { time } },
+    tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
     cursor: { points: { size: 6 }, drag: { x: true, y: false, setScale: false } },
     axes: [{ ...axis, size: 28 }, { ...axis, size: 60 }],
     series: [{}, ...series.map((one) => ({ label: one.name, stroke: one.place < looks ? colour(`s${one.place + 1}`) : line, width: 1.5, dash: dashes[one.place] ?? [], spanGaps: series.length > 1, points: { show: one.x.length < 40 } }))],

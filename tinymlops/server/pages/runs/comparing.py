@@ -8,12 +8,12 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromQuery
 from litestar.response import Redirect
 
+from tinymlops.display.curve_pictures import SERIES, Axis, curve_svg, parallel_svg
 from tinymlops.goals import goal_of
 from tinymlops.records import Run
 from tinymlops.server.pages.rendering import page, url
 from tinymlops.server.pages.routing import AnyRequest, shows
 from tinymlops.server.pages.runs.curves import points_json
-from tinymlops.server.pages.runs.pictures import SERIES, Axis, curve_svg, parallel_svg
 from tinymlops.server.route_class import READ
 from tinymlops.training.run_comparison import RunComparison
 from tinymlops.training.run_facts import SECTIONS, section_of

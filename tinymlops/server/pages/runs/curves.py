@@ -8,12 +8,12 @@ from litestar import Response
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery
 
+from tinymlops.display.curve_pictures import curve_svg
 from tinymlops.errors import NotFoundError, near
 from tinymlops.records import MetricSummary
 from tinymlops.registry.runs.curves import Curve
 from tinymlops.server.pages.rendering import page
 from tinymlops.server.pages.routing import AnyRequest, shows
-from tinymlops.server.pages.runs.pictures import curve_svg
 from tinymlops.server.route_class import READ
 from tinymlops.stores.json_text import to_json
 from tinymlops.workspace import Workspace

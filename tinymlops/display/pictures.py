@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from tinymlops.server.pages.words import moment, span
+from tinymlops.display.words import moment, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

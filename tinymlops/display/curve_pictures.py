@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from markupsafe import Markup, escape
 
-from tinymlops.server.pages.words import number
+from tinymlops.display.words import number
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from tinymlops.registry.runs.curves import Curve
 
@@ -34,11 +34,12 @@ class Axis(NamedTuple):
     values: list[float | str | None]
 
 
-def curve_svg(curves: Sequence[Curve]) -> Markup:
+def curve_svg(curves: Sequence[Curve], *, along: Callable[[float], str] = number) -> Markup:
     """Draw curves over the same axes. What is not finite leaves a gap; the greatest and the least are written.
 
     Args:
         curves: At least one; the first ones have a look of their own.
+        along: Writes the ends of what they go along.
     """
     xs = [one for curve in curves for one in curve.x.tolist() if math.isfinite(one)]
     ys = [one for curve in curves for one in curve.y.tolist() if math.isfinite(one)]
@@ -52,8 +53,8 @@ def curve_svg(curves: Sequence[Curve]) -> Markup:
     texts = [
         _text(_LEFT - 6, _TOP + 8, number(y.high), "end"),
         _text(_LEFT - 6, _HEIGHT - _BOTTOM, number(y.low), "end") if y.high > y.low else Markup(),
-        _text(_LEFT, _HEIGHT - 6, number(x.low), "start"),
-        _text(_WIDTH - _RIGHT, _HEIGHT - 6, number(x.high), "end") if x.high > x.low else Markup(),
+        _text(_LEFT, _HEIGHT - 6, along(x.low), "start"),
+        _text(_WIDTH - _RIGHT, _HEIGHT - 6, along(x.high), "end") if x.high > x.low else Markup(),
     ]
     base = _HEIGHT - _BOTTOM
     axis = Markup('<path class="axis" d="M{} {}V{}H{}"/>').format(_LEFT, _TOP, base, _WIDTH - _RIGHT)

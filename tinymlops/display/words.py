@@ -13,11 +13,29 @@ from tinymlops.printable import printable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["FILTERS", "ago", "bytes_text", "count_text", "iso", "moment", "number", "segment", "span", "value_text"]
+__all__ = [
+    "FILTERS",
+    "ago",
+    "bytes_text",
+    "count_text",
+    "iso",
+    "mark_of",
+    "moment",
+    "number",
+    "segment",
+    "span",
+    "value_text",
+]
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _SIZES = ("B", "kB", "MB", "GB", "TB")
 _DIGITS = 4
+_MARKS = {
+    **dict.fromkeys(("succeeded", "finished", "pass", "ok", "active"), "good"),
+    **dict.fromkeys(("failed", "lost", "killed", "fail", "late"), "bad"),
+    **dict.fromkeys(("overdue", "warn"), "warn"),
+    "running": "going",
+}
 NONE = "\N{EN DASH}"
 """What stands where there is no value."""
 
@@ -164,6 +182,16 @@ def kinds_text(kind: str) -> str:
     return word.removesuffix("y") + "ies" if word.endswith("y") else word + "s"
 
 
+def mark_of(state: str) -> str:
+    """Return the kind of mark that stands before the word for a state; what is not known is idle.
+
+    Example:
+        >>> mark_of("failed"), mark_of("running"), mark_of("whatever")
+        ('bad', 'going', 'idle')
+    """
+    return _MARKS.get(state, "idle")
+
+
 def iso(time: datetime) -> str:
     """Write a time for machines."""
     return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
@@ -180,6 +208,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "segment": segment,
     "iso": iso,
     "value": value_text,
+    "mark": mark_of,
     "kind": in_words,
     "kinds": kinds_text,
     "plain": lambda text: printable(str(text)),

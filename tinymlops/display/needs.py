@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
+from tinymlops.display.words import count_text
 from tinymlops.features.definitions.rules import in_code
 from tinymlops.features.definitions.specs import CheckSpec, SourceSpec
 from tinymlops.features.law.freshness import late_sources
@@ -14,21 +15,30 @@ from tinymlops.features.law.status import views_behind
 from tinymlops.features.standing import starved_models
 from tinymlops.registry.checks import list_quarantines, newest_results
 from tinymlops.registry.runs.recent import runs_ended_badly
-from tinymlops.server.pages.addresses import definition_path, job_path, job_run_path, lineage_path
-from tinymlops.server.pages.words import count_text
 
 if TYPE_CHECKING:
+    from tinymlops.display.listed_jobs import ListedJob
     from tinymlops.features.context import Context
     from tinymlops.records import Run
-    from tinymlops.server.pages.jobs import ListedJob
-    from tinymlops.workspace import Workspace
+    from tinymlops.registry.jobs import Jobs
+    from tinymlops.registry.models import Models
 
-__all__ = ["Need", "needs_of", "told"]
+__all__ = ["Need", "Place", "needs_of", "told"]
 
 _DAY = timedelta(days=1)
 _RESULTS = 20_000
 """Results of checks that are looked through, the newest."""
 _MOST = 200
+
+
+class Place(NamedTuple):
+    """What to look at."""
+
+    kind: str
+    """A kind of definition, `job`, `run`, `model` or `messages`."""
+    name: str
+    due: datetime | None = None
+    """Of a run of a job."""
 
 
 class Need(NamedTuple):
@@ -41,29 +51,32 @@ class Need(NamedTuple):
     """Of what, in words."""
     told: str
     since: datetime | None
-    path: str
+    place: Place
 
 
-def needs_of(ws: Workspace, context: Context, jobs: list[ListedJob], runs: list[Run], *, may_read: bool) -> list[Need]:
+def needs_of(
+    context: Context, models: Models, jobs: Jobs, listed: list[ListedJob], runs: list[Run], *, may_read: bool
+) -> list[Need]:
     """Return what needs a look, the most urgent first: what failed, then what is late, then what may become worse.
 
     Args:
-        ws: The workspace.
-        context: Its state.
-        jobs: All jobs.
+        context: The workspace's state.
+        models: Those that are registered.
+        jobs: Those of the workspace.
+        listed: All of them.
         runs: Those that go on, or were lost.
         may_read: Whether who looks may read values, which failures quote.
     """
     found = [
-        *_of_jobs(jobs),
+        *_of_jobs(listed),
         *_of_sources(context),
-        *_of_models(ws, context),
+        *_of_models(models, context),
         *_of_runs(context, runs, may_read=may_read),
     ]
     if may_read:
-        found += [*_of_checks(context), *_of_messages(ws)]
+        found += [*_of_checks(context), *_of_messages(jobs)]
     urgent = {"failed": 0, "fail": 0, "lost": 1, "overdue": 2, "late": 3}
-    last = ws.jobs.clock()
+    last = context.clock()
     found.sort(key=lambda one: (urgent.get(one.word, len(urgent)), -(one.since or last).timestamp()))
     return found[:_MOST]
 
@@ -80,33 +93,33 @@ def _of_jobs(jobs: list[ListedJob]) -> Iterator[Need]:
     for one in jobs:
         name = one.state.job
         if one.word == "failed" and one.last is not None:
-            path = job_run_path(name, one.last.due)
-            yield Need("failed", name, "job", one.last.told or "", one.last.ended_at or one.last.due, path)
+            place = Place("job", name, one.last.due)
+            yield Need("failed", name, "job", one.last.told or "", one.last.ended_at or one.last.due, place)
         elif one.word == "overdue":
-            yield Need("overdue", name, "job", "no runner has looked: tinymlops jobs run", one.overdue, job_path(name))
+            yield Need(
+                "overdue", name, "job", "no runner has looked: tinymlops jobs run", one.overdue, Place("job", name)
+            )
 
 
 def _of_sources(context: Context) -> Iterator[Need]:
     for name, troubles in source_troubles(context).items():
-        path = definition_path("source", name)
+        place = Place("source", name)
         for text in troubles:
             word = "failed" if "failed" in text else "late"
-            yield Need(word, name, "source", text.removeprefix(f"source {name}: "), None, path)
+            yield Need(word, name, "source", text.removeprefix(f"source {name}: "), None, place)
     for text in late_sources(context):
         name = text.split(" ", 2)[1]
-        yield Need("warn", name, "source", text.removeprefix(f"source {name} "), None, definition_path("source", name))
+        yield Need("warn", name, "source", text.removeprefix(f"source {name} "), None, Place("source", name))
     for view, why in views_behind(context).items():
-        yield Need(
-            "late", view, "feature view", f"online it is behind: {why}", None, definition_path("feature_view", view)
-        )
+        yield Need("late", view, "feature view", f"online it is behind: {why}", None, Place("feature_view", view))
 
 
-def _of_models(ws: Workspace, context: Context) -> Iterator[Need]:
-    for model, why in starved_models(context, ws.models).items():
+def _of_models(models: Models, context: Context) -> Iterator[Need]:
+    for model, why in starved_models(context, models).items():
         name, _, alias = model.partition("@")
-        version = next((one.version for one in ws.models.aliases(name) if one.alias == alias), None)
-        path = lineage_path("model", f"{name}:{version}" if version is not None else model)
-        yield Need("warn", model, "model", why, None, path)
+        version = next((one.version for one in models.aliases(name) if one.alias == alias), None)
+        place = Place("model", f"{name}:{version}" if version is not None else model)
+        yield Need("warn", model, "model", why, None, place)
 
 
 def _of_runs(context: Context, runs: list[Run], *, may_read: bool) -> Iterator[Need]:
@@ -114,8 +127,7 @@ def _of_runs(context: Context, runs: list[Run], *, may_read: bool) -> Iterator[N
     lost = [one for one in runs if one.status == "lost"]
     for run in [*lost, *runs_ended_badly(context.scope, since, limit=_MOST)]:
         why = (run.error if may_read else None) or ("its process ended before it did" if run.status == "lost" else "")
-        path = lineage_path("run", run.id)
-        yield Need(run.status, run.name, "run", why, run.ended_at or run.started_at, path)
+        yield Need(run.status, run.name, "run", why, run.ended_at or run.started_at, Place("run", run.id))
 
 
 def _of_checks(context: Context) -> Iterator[Need]:
@@ -126,8 +138,8 @@ def _of_checks(context: Context) -> Iterator[Need]:
         is_meant = check is not None and one.rule in map(in_code, check.rules)
         if check is not None and is_meant and one.passed is False and one.action != "quarantine":  # told by its rows
             word = "warn" if one.action == "warn" else "fail"
-            path = definition_path("feature_view" if check.of_view else "source", check.target)
-            yield Need(word, one.target, "check", f"{one.rule}: {one.failed:,} of {one.rows:,} rows", one.at, path)
+            place = Place("feature_view" if check.of_view else "source", check.target)
+            yield Need(word, one.target, "check", f"{one.rule}: {one.failed:,} of {one.rows:,} rows", one.at, place)
     places = {context.definitions.places.get(name, name): name for name in context.definitions.of(SourceSpec)}
     waiting: dict[str, list[tuple[int, datetime]]] = {}
     for batch in list_quarantines(database, status="waiting", limit=_RESULTS):
@@ -136,12 +148,12 @@ def _of_checks(context: Context) -> Iterator[Need]:
         if name:
             rows = sum(count for count, _ in batches)
             text = f"{count_text(rows, 'row')} in quarantine: tinymlops checks quarantined"
-            yield Need("warn", name, "source", text, min(at for _, at in batches), definition_path("source", name))
+            yield Need("warn", name, "source", text, min(at for _, at in batches), Place("source", name))
 
 
-def _of_messages(ws: Workspace) -> Iterator[Need]:
-    given_up = ws.jobs.outbox.list(state="given up")
+def _of_messages(jobs: Jobs) -> Iterator[Need]:
+    given_up = jobs.outbox.list(state="given up")
     if given_up:
         last = given_up[-1].told or given_up[-1].text
         text = f"{count_text(len(given_up), 'message')} could not be sent; the last: {last}"
-        yield Need("failed", "alerts", "messages", text, given_up[-1].created_at, "/jobs")
+        yield Need("failed", "alerts", "messages", text, given_up[-1].created_at, Place("messages", ""))

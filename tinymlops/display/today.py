@@ -1,0 +1,121 @@
+"""What there is to know of a workspace this morning: what needs a look, and where everything stands."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from tinymlops.display.listed_jobs import ListedJob, listed_jobs
+from tinymlops.display.needs import Need, needs_of, told
+from tinymlops.features.definitions.specs import LabelSpec, SourceSpec, TrainingSetSpec
+from tinymlops.features.history.generations import place_of
+from tinymlops.features.law.freshness import Freshness, freshness_of
+from tinymlops.records import LoggedModel, ModelAlias, ModelVersion, Run, SourceState, TrainingSetBuild
+from tinymlops.registry.models import CHAMPION
+from tinymlops.registry.runs.recent import runs_going_on
+
+if TYPE_CHECKING:
+    from tinymlops.features.context import Context
+    from tinymlops.registry.jobs import Jobs
+    from tinymlops.registry.models import Models
+
+__all__ = ["Champion", "SourceFreshness", "Today", "today_of"]
+
+_RUNS, _JOBS, _SOURCES = 50, 8, 12
+
+
+class Champion(NamedTuple):
+    """A model in use."""
+
+    alias: ModelAlias
+    known_until: datetime | None
+    """Outcomes of predictions up to this time have had the time to come; None where the label has no horizon."""
+
+
+class SourceFreshness(NamedTuple):
+    """How fresh a source is."""
+
+    name: str
+    fresh: Freshness
+    came: datetime | None
+
+
+class Today(NamedTuple):
+    """What stands where, and what needs a look."""
+
+    needs: list[Need]
+    looked_at: list[tuple[int, str]]
+    """What was looked at: how many of each."""
+    runs: list[Run]
+    """Those that go on."""
+    champions: list[Champion]
+    jobs: list[ListedJob]
+    """Those that are due next."""
+    has_jobs: bool
+    sources: list[SourceFreshness]
+    more_sources: int
+    """Sources beside these, whose rows came later."""
+    sequence: int
+
+
+def today_of(context: Context, models: Models, jobs: Jobs, *, may_read: bool) -> Today:
+    """Return what there is to know.
+
+    Args:
+        context: The workspace's state.
+        models: Those that are registered.
+        jobs: Those of the workspace.
+        may_read: Whether who looks may read values, which failures quote.
+    """
+    listed = listed_jobs(jobs) if may_read else []
+    runs = runs_going_on(context.scope, limit=_RUNS)
+    champions = _champions(context)
+    due = sorted(
+        (one for one in listed if one.next is not None and one.word not in ("paused", "removed")),
+        key=lambda one: one.next or jobs.clock(),
+    )
+    sources = _sources(context)
+    return Today(
+        needs=needs_of(context, models, jobs, listed, runs, may_read=may_read),
+        looked_at=told(context, listed, models=len(champions), may_read=may_read),
+        runs=[one for one in runs if one.status == "running"],
+        champions=champions,
+        jobs=due[:_JOBS],
+        has_jobs=bool(listed),
+        sources=sources[:_SOURCES],
+        more_sources=max(0, len(sources) - _SOURCES),
+        sequence=context.environment.database.sequence(),
+    )
+
+
+def _champions(context: Context) -> list[Champion]:
+    database = context.environment.database
+    aliases = database.list(ModelAlias, where={"alias": CHAMPION}, order="name")
+    return [Champion(one, _known_until(context, one)) for one in aliases]
+
+
+def _known_until(context: Context, alias: ModelAlias) -> datetime | None:
+    """Return until when outcomes have had the time to come, by the label that the model was trained on."""
+    database = context.environment.database
+    version = database.get(ModelVersion, name=alias.name, version=alias.version)
+    model = None if version is None else database.get(LoggedModel, run=version.run, name=version.logged_name)
+    build = (
+        None if model is None or model.training_set is None else database.get(TrainingSetBuild, id=model.training_set)
+    )
+    asked = None if build is None else context.definitions.of(TrainingSetSpec).get(build.name)
+    label = None if asked is None else context.definitions.of(LabelSpec).get(asked.label)
+    if label is None:
+        return None
+    return context.clock() - timedelta(microseconds=label.horizon + label.gap)
+
+
+def _sources(context: Context) -> list[SourceFreshness]:
+    """Return the sources that take rows, those whose rows came longest ago first."""
+    database = context.environment.database
+    found = []
+    for source in context.definitions.of(SourceSpec).values():
+        if not source.row_wise:
+            state = database.get(SourceState, source=place_of(database, source.name))
+            came = None if state is None else state.ingested_at
+            found.append(SourceFreshness(source.name, freshness_of(context, source), came))
+    return sorted(found, key=lambda one: (one.came is not None, one.came or context.clock(), one.name))

@@ -1,0 +1,186 @@
+"""Values of a result as text for a table: exact where that is short, and cut where it is long."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, date, datetime, time, timedelta
+from typing import TYPE_CHECKING, Any
+
+from tinymlops.errors import is_fault
+from tinymlops.printable import printable
+from tinymlops.times import ENDLESS
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["cell_text", "column_texts", "is_beyond", "type_name"]
+
+_BYTES = 16
+"""Of a binary value that are written."""
+_TICKS = {"ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+"""Of a second."""
+
+
+def column_texts(series: pl.Series, most: int) -> list[str | None]:
+    """Write the values of a column, each as `cell_text` does; moments to the last digit, whatever Python can hold.
+
+    Args:
+        series: The column.
+        most: Characters of each.
+
+    Example:
+        >>> import polars as pl
+        >>> column_texts(pl.Series([2**63 - 1, 1_700_000_000_123_456_789], dtype=pl.Datetime("ns")), 100)
+        ['infinity', '2023-11-14 22:13:20.123456789']
+    """
+    import polars as pl
+
+    if isinstance(series.dtype, pl.Datetime):
+        ticks = _TICKS[series.dtype.time_unit]
+        return [None if one is None else _moment_of(one, ticks) for one in series.to_physical().to_list()]
+    if is_beyond(series):  # a date of the year 20000, or one inside a list
+        return _beyond(series)
+    return [cell_text(value, most) for value in series.to_list()]
+
+
+def is_beyond(series: pl.Series) -> bool:
+    """Return whether a column holds what Python has no value for, such as a day after the year 9999."""
+    if not series.dtype.is_temporal() and not series.dtype.is_nested():
+        return False
+    try:
+        series.to_list()
+    except BaseException as error:  # Polars panics
+        if not is_fault(error):
+            raise
+        return True
+    return False
+
+
+def _beyond(series: pl.Series) -> list[str | None]:
+    try:
+        return [None if one is None else str(one) for one in series.to_physical().to_list()]
+    except BaseException as error:
+        if not is_fault(error):
+            raise
+        return ["beyond what can be shown: cast it to text"] * len(series)
+
+
+def _moment_of(value: int, ticks: int) -> str:
+    if abs(value) == ENDLESS:
+        return "infinity" if value > 0 else "-infinity"
+    seconds, part = divmod(value, ticks)
+    try:
+        whole = datetime(1970, 1, 1) + timedelta(seconds=seconds)  # noqa: DTZ001 - in UTC, or of no zone
+    except OverflowError:
+        return f"{value} of {ticks:,} ticks a second after 1970"
+    digits = f".{part:0{len(str(ticks)) - 1}d}".rstrip("0").rstrip(".") if part else ""
+    return f"{whole.isoformat(sep=' ')}{digits}"
+
+
+def cell_text(value: Any, most: int) -> str | None:
+    r"""Write a value; None for null.
+
+    Args:
+        value: As Polars gives it: a scalar, a list, or a dict of a struct.
+        most: Characters; of a longer text the beginning is written, and how long it is.
+
+    Example:
+        >>> cell_text(1.5, 100), cell_text(None, 100), cell_text({"a": [1, None]}, 100), cell_text(b"\x00\xff", 100)
+        ('1.5', None, '{a: [1, null]}', '0x00ff')
+        >>> cell_text("abcdef", 3)
+        'abc … (6 characters)'
+    """
+    if value is None:
+        return None
+    if isinstance(value, str):
+        shown = printable(value[:most], line=True)
+        return shown if len(value) <= most else f"{shown} … ({len(value):,} characters)"
+    text = _Writer(most).write(value)
+    return text if len(text) <= most else f"{text[:most]} …"
+
+
+class _Writer:
+    """Writes nested values, and stops once it has more than is shown."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    def write(self, value: Any) -> str:
+        if isinstance(value, dict):
+            return self._between("{", "}", ((f"{printable(str(key), line=True)}: ", one) for key, one in value.items()))
+        if isinstance(value, list | tuple) or type(value).__name__ in ("Series", "ndarray"):
+            return self._between("[", "]", (("", one) for one in value))
+        text = _scalar(value, self._left)
+        self._left -= len(text)
+        return text
+
+    def _between(self, first: str, last: str, parts: Any) -> str:
+        written: list[str] = []
+        for before, one in parts:
+            if self._left <= 0:
+                written.append("…")
+                break
+            self._left -= len(before) + 2
+            written.append(before + self.write(one))
+        return first + ", ".join(written) + last
+
+
+def _scalar(value: Any, most: int) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return _float(value)
+    if isinstance(value, bytes):
+        more = f"… ({len(value):,} bytes)" if len(value) > _BYTES else ""
+        return f"0x{value[:_BYTES].hex()}{more}"
+    if isinstance(value, datetime):
+        return _moment(value)
+    if isinstance(value, timedelta):
+        return _span(value)
+    if isinstance(value, date | time):
+        return value.isoformat()
+    return printable(str(value)[: most + 1], line=True)
+
+
+def _float(value: float) -> str:
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    return repr(value).removesuffix(".0")
+
+
+def _moment(value: datetime) -> str:
+    if value.tzinfo is not None:
+        value = value.astimezone(UTC).replace(tzinfo=None)
+    return value.isoformat(sep=" ")
+
+
+def _span(value: timedelta) -> str:
+    sign, left = ("-", -value) if value < timedelta(0) else ("", value)
+    days, rest = f"{left.days} d " if left.days else "", timedelta(seconds=left.seconds, microseconds=left.microseconds)
+    return f"{sign}{days}{rest}"
+
+
+def type_name(dtype: pl.DataType) -> str:
+    """Name a type as a heading does.
+
+    Example:
+        >>> import polars as pl
+        >>> type_name(pl.Datetime("us", "UTC")), type_name(pl.List(pl.Int64())), type_name(pl.Decimal(10, 2))
+        ('time, UTC', 'list of int64', 'decimal(10, 2)')
+    """
+    import polars as pl
+
+    if isinstance(dtype, pl.Datetime):
+        return "time, UTC" if dtype.time_zone else "time"
+    if isinstance(dtype, pl.Decimal):
+        return f"decimal({dtype.precision}, {dtype.scale})"
+    if isinstance(dtype, pl.List | pl.Array):
+        inner = dtype.inner
+        return f"list of {type_name(inner() if isinstance(inner, type) else inner)}"
+    return {"String": "text", "Time": "time of day", "Boolean": "true or false"}.get(
+        type(dtype).__name__, type(dtype).__name__.lower()
+    )
