@@ -43,6 +43,7 @@ SLOWEST = (
         "sinks",
         "vector_indexes",
         "vector_search",
+        "vector_oracle",
     ),
 )
 """The files that take longest: they begin first, so that no process is left alone with one of them at the end."""

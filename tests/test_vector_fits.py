@@ -50,6 +50,7 @@ def test_a_search_of_the_past_is_by_the_fit_in_force_then(ws):
     early, late = database_of(ws).list(EmbeddingFit)
     assert (early.fitted_at, early.sequence) == (at(10), 5)
     assert (late.fitted_at, late.sequence) == (at(30), 9)
+    assert ws.sql("select fitted_at from embedding_fits order by id")["fitted_at"].to_list() == [at(10), at(30)]
     for hours, fit in ((15, early), (29, early), (30, late), (40, late), (None, late)):
         found = ws.vectors.search("bio", "wine tea zeppelin", at=None if hours is None else at(hours))
         assert found.fitted_at == fit.fitted_at

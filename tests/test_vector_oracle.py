@@ -1,5 +1,6 @@
 """Every kind of search, over histories of every kind, as a plain reading of the rules finds it: rows, scores, fit and all."""
 
+import warnings
 from datetime import UTC, datetime, timedelta
 
 import bm25_oracle
@@ -76,7 +77,8 @@ def act(ws, frames, at_source, what, given_, now):
     elif what == "purge":
         ws.vectors.rebuild(given_, purge=True)
     elif what == "rebuild":
-        ws.ingest("orders", rebuild=True, drop_missing=True)
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # of events that are not in it any more
+            ws.ingest("orders", rebuild=True, drop_missing=True)
     else:
         take_step(ws, frames, at_source, what, given_, now)
 
