@@ -338,3 +338,28 @@ def test_vectors_are_pushed_as_numpy_has_them(tmp_path):
         ):
             with pytest.raises(tm.DataError, match="column 'v' of source 'reviews'"):
                 ws.push("reviews", [review(9, v=wrong)])
+
+
+def test_rows_of_before_a_rebuild_whose_vectors_were_purged_are_counted(tmp_path, provider):
+    frame = pl.DataFrame({"n": [0, 1], "at": [at(0), at(1)], "text": ["red tea", "old wine"]})
+    project = tm.Project("shop")
+
+    @project.source(timestamp="at", id="n")
+    def notes() -> pl.DataFrame:
+        return frame
+
+    project.embedding("bio", source=notes, text="text", model=provider.address())
+    with opened(tmp_path, project) as ws:
+        ws.ingest("notes")
+        ws.vectors.follow()
+        before = database_of(ws).sequence()
+        frame = frame[:1]
+        with pytest.warns(UserWarning, match="1 stored events are not in it"):
+            ws.ingest("notes", rebuild=True, drop_missing=True)
+        ws.vectors.follow()
+        then = ws.vectors.search("bio", "tea", as_of=before)
+        assert (len(then), then.waiting) == (2, 0)
+        ws.vectors.rebuild("bio", purge=True)
+        then = ws.vectors.search("bio", "tea", as_of=before)
+        assert (len(then), then.waiting) == (1, 1), "it has no vector any more, and that is told"
+        assert ws.vectors.search("bio", "tea").waiting == 0

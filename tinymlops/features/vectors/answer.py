@@ -23,7 +23,8 @@ class Answer:
         timestamp: `t`: what was known then was read.
         sequence: `Q`: rows up to it were read.
         covered: The sequence up to which every row has its vector, or failed.
-        waiting: Rows up to `Q` whose texts have no vector yet: `ws.vectors.follow` makes them.
+        waiting: Rows up to `Q` whose texts have no vector: not yet, which `ws.vectors.follow` makes, or not any more, as a purge
+            leaves none of rows that a rebuild has replaced.
         failed: Rows up to `Q` whose texts have no vector for a reason, which `ws.vectors.failures` tells.
         generation: That of the index which chose what was compared; None for "exact".
         indexed: The sequence up to which it has the rows; later ones were compared one by one.

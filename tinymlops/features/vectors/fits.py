@@ -25,7 +25,7 @@ from tinymlops.registry.vectors import fits_of
 from tinymlops.times import from_micros, to_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     import polars as pl
 
@@ -188,10 +188,6 @@ class _TextsOfFit(KnownTexts):
         super().__init__(context.environment, fit.model, fit.dimension)
         self._asked = context, spec, fit
 
-    def missing(self, texts: Iterable[str]) -> list[str]:  # noqa: ARG002 - as the base has it
-        """Return nothing: no text waits."""
-        return []
-
     def matrix_of(self, column: pl.Series) -> Matrix:
         """Return the vectors of a column of text.
 
@@ -199,7 +195,7 @@ class _TextsOfFit(KnownTexts):
             DataError: If very many must be made.
         """
         context, spec, fit = self._asked
-        missing = len(super().missing(column.drop_nulls().unique().to_list()))
+        missing = len(self.missing(column.drop_nulls().unique().to_list()))
         if missing > MOST_MADE:
             raise DataError(
                 f"embedding {spec.name!r}: {missing:,} texts have no vector by the TF-IDF of {fit.fitted_at}, "

@@ -23,8 +23,8 @@ from tinymlops.features.history.reading_notes import rows_of
 from tinymlops.features.history.stored import segments_of, state_of, stored_rows
 from tinymlops.features.vectors.arranged import Arranged, Spans, arrange
 from tinymlops.features.vectors.rows import read_rows
+from tinymlops.features.vectors.standing import failed_rows
 from tinymlops.registry.pushes import extent_of_pushed
-from tinymlops.registry.vectors import failures_of
 from tinymlops.stores import images
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def digest(context: Context, standing: Standing, sequence: int) -> str:
     spec, database = standing.spec, context.environment.database
     lineage = graph.lineage(context.definitions, context.definitions.get(SourceSpec, spec.source))
     state = state_of(context, lineage[-1].name)
-    failed = [one.n for one in failures_of(database, spec.name) if one.n <= sequence] if spec.text is not None else []
+    failed = sorted(n for n in failed_rows(context, spec) if n <= sequence)
     segments = [one for one in segments_of(context, lineage[-1]) if one.base < sequence]
     content = (
         _FORMAT,

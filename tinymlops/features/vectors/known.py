@@ -11,7 +11,7 @@ from tinymlops.features.definitions.declaring_embeddings import key_of_rows
 from tinymlops.features.vectors.arranged import arrange, known_at
 from tinymlops.features.vectors.fits import standing_at
 from tinymlops.features.vectors.rows import read_rows
-from tinymlops.registry.vectors import failures_of
+from tinymlops.features.vectors.standing import failed_rows
 from tinymlops.times import from_micros
 
 if TYPE_CHECKING:
@@ -52,11 +52,11 @@ def known_rows(context: Context, spec: EmbeddingSpec, *, at: int | None, as_of: 
     sequence = context.environment.database.sequence() if as_of is None else as_of
     rows = read_rows(context, spec, as_of=sequence)
     dimension = standing.dimension(rows)
-    waiting = standing.waiting(rows)
-    arranged = arrange(context.definitions, spec, *standing.with_vectors(rows, dimension))
+    kept, vectors = standing.with_vectors(rows, dimension)
+    arranged = arrange(context.definitions, spec, kept, vectors)
     places = known_at(arranged.spans, t)
     places = places[arranged.vector[places] >= 0]
-    failures = [] if spec.text is None else failures_of(context.environment.database, spec.name)
+    failed = failed_rows(context, spec)
     return Known(
         rows=arranged.rows[places].select(pl.exclude("^__.*$")),
         names=key_of_rows(context.definitions, spec),
@@ -65,8 +65,8 @@ def known_rows(context: Context, spec: EmbeddingSpec, *, at: int | None, as_of: 
             "timestamp": from_micros(t),
             "sequence": sequence,
             "covered": min(standing.covered, sequence),
-            "waiting": waiting,
-            "failed": sum(one.n <= sequence for one in failures),
+            "waiting": standing.waiting(kept, failed),
+            "failed": sum(n <= sequence for n in failed),
             "fitted_at": standing.fitted_at,
         },
     )

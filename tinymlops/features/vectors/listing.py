@@ -10,8 +10,7 @@ from tinymlops.errors import DefinitionError, NotFoundError
 from tinymlops.features.definitions.declaring_embeddings import key_of_rows
 from tinymlops.features.definitions.specs import EmbeddingSpec
 from tinymlops.features.vectors.rows import read_rows
-from tinymlops.features.vectors.standing import standing_of
-from tinymlops.registry.vectors import failures_of
+from tinymlops.features.vectors.standing import failed_rows, standing_of
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
@@ -51,10 +50,15 @@ def listed(context: Context) -> list[EmbeddingStatus]:
 
 def _status(context: Context, spec: EmbeddingSpec) -> EmbeddingStatus:
     standing = standing_of(context, spec)
-    waiting, dimension = 0, spec.dimension if standing.state is None else standing.state.dimension
+    waiting, failed, dimension = (
+        0,
+        failed_rows(context, spec),
+        spec.dimension if standing.state is None else standing.state.dimension,
+    )
     if spec.text is not None:
         try:
-            waiting = standing.waiting(read_rows(context, spec, [spec.text], after=standing.covered))
+            rows = read_rows(context, spec, [spec.text], after=standing.covered)
+            waiting = standing.waiting(standing.with_vectors(rows, dimension)[0], failed)
         except (NotFoundError, DefinitionError):  # nothing was ingested yet, or it has no texts: a search says so
             waiting = 0
     return EmbeddingStatus(
@@ -68,5 +72,5 @@ def _status(context: Context, spec: EmbeddingSpec) -> EmbeddingStatus:
         dimension=dimension,
         covered=standing.covered,
         waiting=waiting,
-        failed=len(failures_of(context.environment.database, spec.name)) if spec.text is not None else 0,
+        failed=len(failed),
     )

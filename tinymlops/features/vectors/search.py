@@ -31,9 +31,8 @@ from tinymlops.features.vectors.query import embedded
 from tinymlops.features.vectors.reading import are_stored, read
 from tinymlops.features.vectors.reranking import require_callable, reranked
 from tinymlops.features.vectors.rows import read_rows
-from tinymlops.features.vectors.standing import Standing, standing_of
+from tinymlops.features.vectors.standing import Standing, failed_rows, standing_of
 from tinymlops.kernels.nearest import nearest
-from tinymlops.registry.vectors import failures_of
 from tinymlops.times import from_micros
 
 if TYPE_CHECKING:
@@ -137,9 +136,7 @@ def search(
         generation=None if index is None else index.generation,
         indexed=None if index is None else index.covered,
         waiting=reads[-1].waiting,
-        failed=0
-        if spec.text is None
-        else sum(one.n <= sequence for one in failures_of(context.environment.database, spec.name)),
+        failed=sum(n <= sequence for n in failed_rows(context, spec)),
         fitted_at=None if by_vectors is None else by_vectors.fitted_at,
     )
 
@@ -158,9 +155,9 @@ def _from_rows(context: Context, standing: Standing, asked: _Asked) -> _Read:
     """Read all rows: always right, whatever an image says."""
     rows = read_rows(context, standing.spec, as_of=asked.sequence)
     dimension = standing.dimension(rows)
-    waiting = standing.waiting(rows)
     kept, vectors = standing.with_vectors(rows, dimension)
     part = part_of(arrange(context.definitions, standing.spec, kept, vectors))
+    waiting = standing.waiting(kept, failed_rows(context, standing.spec))
     return _Read(pl.concat(_hits([part], standing.spec, asked, dimension)), waiting)
 
 

@@ -9,9 +9,10 @@ import polars as pl
 from tinymlops.features.embedded.column import Array, dimension_of, matrix_of
 from tinymlops.features.history.embedding_columns import reads_of
 from tinymlops.features.vectors.arranged import VECTOR
-from tinymlops.registry.vectors import state_of_embedding
+from tinymlops.registry.vectors import failures_of, state_of_embedding
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import datetime
 
     from tinymlops.features.context import Context
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from tinymlops.features.embedded.texts import KnownTexts
     from tinymlops.records import EmbeddingState
 
-__all__ = ["Standing", "standing_of"]
+__all__ = ["Standing", "failed_rows", "standing_of"]
 
 
 class Standing(NamedTuple):
@@ -68,13 +69,22 @@ class Standing(NamedTuple):
             matrix = self.texts.matrix_of(rows.select(pl.when(known).then(pl.col(self.spec.text))).to_series())
         return rows.with_columns(pl.Series(VECTOR, matrix.of_row)), matrix.values
 
-    def waiting(self, rows: pl.DataFrame) -> int:
-        """Return how many of the rows that it does not cover have a text without a vector."""
-        if self.spec.text is None or self.texts is None:
+    def waiting(self, rows: pl.DataFrame, failed: Collection[int]) -> int:
+        """Return how many rows have a text and no vector, and did not fail.
+
+        Args:
+            rows: As `with_vectors` returns them.
+            failed: The sequences of the rows that have none for a reason.
+        """
+        if self.spec.text is None or self.texts is None or self.texts.makes:
             return 0
-        texts = rows.filter(pl.col("__sequence") > self.covered, ~pl.col("__deleted"))[self.spec.text].drop_nulls()
-        missing = self.texts.missing(texts.to_list())
-        return int(texts.is_in(missing).sum()) if missing else 0
+        without = rows.filter(pl.col(VECTOR) < 0, ~pl.col("__deleted"), pl.col(self.spec.text).is_not_null())
+        return sum(n not in failed for n in without["__sequence"].to_list())
+
+
+def failed_rows(context: Context, spec: EmbeddingSpec) -> set[int]:
+    """Return the sequences of the rows whose texts have no vector for a reason."""
+    return set() if spec.text is None else {one.n for one in failures_of(context.environment.database, spec.name)}
 
 
 def standing_of(context: Context, spec: EmbeddingSpec) -> Standing:
