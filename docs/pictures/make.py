@@ -1,6 +1,7 @@
-"""Take the pictures of the pages: `python docs/pictures/make.py WORKSPACE [--all DIRECTORY]`.
+"""Take pictures of the pages: `python docs/pictures/make.py WORKSPACE --at 2013-10-03T12:00Z today=/ catalog=/catalog`.
 
-Needs Chromium and the packages of `make test`. Without `--all`, the pictures of the README are taken anew, here.
+Needs Chromium and the packages of `make test`. A picture is `NAME.png` beside this file, of the page at PATH. Those of the
+README are of the flights example and of the workspace of `benchmarks/pages.py --keep`, which has 10,000 runs.
 """
 
 import argparse
@@ -14,33 +15,41 @@ from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 HERE = Path(__file__).parent
-SHOWN = {"today": "/", "runs": "/runs", "catalog": "/catalog"}
-"""The pictures of the README, and their pages."""
-SERVE = "import sys, tinymlops as tm\nwith tm.connect(sys.argv[1]) as ws:\n    tm.serve(ws, port=0)"
+SERVE = """
+import sys
+import tinymlops as tm
+options = {"clock": tm.ReplayClock(sys.argv[2])} if sys.argv[2] else {}
+with tm.connect(sys.argv[1], **options) as ws:
+    tm.serve(ws, port=0)
+"""
 SIZE = {"width": 1280, "height": 800}
-COLORS = 128
+COLORS = 64
 MOST = 60
+"""Pages that `--all` takes."""
 
 
 def main() -> None:
     """Serve a workspace and look at it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("workspace", type=Path)
-    parser.add_argument("--all", type=Path, metavar="DIRECTORY", help="every page that a link leads to, light and dark")
-    arguments = parser.parse_args()
+    parser.add_argument("pages", nargs="*", metavar="NAME=PATH", help="what to take")
+    parser.add_argument("--at", default="", metavar="TIME", help="the time that the pages are of; now without it")
+    parser.add_argument("--folder", type=Path, default=HERE, help="where the pictures go")
+    parser.add_argument("--all", action="store_true", help="every page that a link leads to, light and dark")
+    arguments = parser.parse_intermixed_args()
     with subprocess.Popen(  # noqa: S603 - this very Python
-        [sys.executable, "-c", SERVE, str(arguments.workspace)], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", SERVE, str(arguments.workspace), arguments.at], stderr=subprocess.PIPE, text=True
     ) as server:
         try:
             assert server.stderr is not None
             base = server.stderr.readline().partition("serving on ")[2].partition(" ")[0]
             with sync_playwright() as playwright:
                 browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-                if arguments.all is None:
-                    take(browser, base, SHOWN, HERE, "light")
-                else:
-                    for scheme in ("light", "dark"):
-                        take(browser, base, pages_of(browser, base), arguments.all, scheme)
+                pages = dict(one.partition("=")[::2] for one in arguments.pages)
+                if arguments.all:
+                    pages |= pages_of(browser, base)
+                for scheme in ("light", "dark") if arguments.all else ("light",):
+                    take(browser, base, pages, arguments.folder, scheme)
                 browser.close()
         finally:
             server.terminate()
@@ -51,9 +60,10 @@ def take(browser: Browser, base: str, pages: dict[str, str], folder: Path, schem
     folder.mkdir(exist_ok=True, parents=True)
     page = browser.new_page(viewport=SIZE, color_scheme=scheme)  # type: ignore[arg-type]
     for name, path in pages.items():
-        page.goto(base + path, wait_until="load")
+        answer = page.goto(base + path, wait_until="load")
+        assert answer is not None and answer.status == 200, path  # noqa: PT018
         page.wait_for_timeout(400)
-        picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB").quantize(COLORS)
+        picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB").quantize(COLORS, Image.Quantize.MAXCOVERAGE)
         picture.save(folder / f"{name}{'' if scheme == 'light' else '-dark'}.png", optimize=True)
     page.close()
 
