@@ -1,4 +1,4 @@
-"""What pages cost: the server's time for each, and the bytes of script and style that a browser loads.
+"""What pages cost: the server's time for each, the bytes of script and style, and the time until Chromium can be used.
 
 python benchmarks/pages.py                # 1,000 definitions, 200 jobs' runs, 20,000 changes
 python benchmarks/pages.py --quick        # small sizes, to see that it works
@@ -25,6 +25,7 @@ from litestar.testing import TestClient
 import tinymlops as tm
 from catalog_lineage import many_definitions
 from harness import Report
+from pages_browser import measure_browser
 from pages_runs import FIRST, LONG, PREDICTED, add_curves, add_predictions, add_runs
 from tinymlops.records import JobAttempt, JobLog, JobRun, JobState
 from tinymlops.server.pages.addresses import job_run_path
@@ -226,7 +227,9 @@ def main() -> None:
     report = Report("pages")
     report.say(f"load of the machine: {os.getloadavg()[0]:.1f}; begun {datetime.now().astimezone():%Y-%m-%d %H:%M}")
     with tempfile.TemporaryDirectory() as folder:
-        measure(report, built(options.keep or Path(folder), sizes), options.runs)
+        path = built(options.keep or Path(folder), sizes)
+        measure(report, path, options.runs)
+        measure_browser(report, path, [look.path for looks in PARTS.values() for look in looks])
     report.save()
 
 
