@@ -6,6 +6,7 @@ PEERS  ?= .venv-peers
 MLFLOW ?= .venv-mlflow
 EVENTS ?= .venv-events
 AIRFLOW ?= .venv-airflow
+BARE   ?= .venv-bare
 # How many processes `make test` runs tests in.
 WORKERS ?= 2
 # How many times the examples of `make test`, and where the search begins.
@@ -17,7 +18,7 @@ RULES  := $(addprefix tests/test_,$(addsuffix .py,point_in_time_join historical_
 # A program that a test starts is slow where it compiles all its modules once more.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-reviews test checks kernels fuzz torture conformance conformance-imports bench bench-peers bench-mlflow clean
+.PHONY: demo demo-reviews test checks kernels fuzz torture browser conformance conformance-imports bench bench-peers bench-mlflow clean
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -50,6 +51,19 @@ torture: $(VENV)/.installed ## kills, full disks, flipped bytes and many process
 conformance: conformance-imports $(AIRFLOW)/.installed ## an unmodified client of MLflow against a server, imports of what others write now, and Airflow; ten minutes
 	MLFLOW=$(MLFLOW) AIRFLOW=$(AIRFLOW) $(BIN)/python -m pytest tests/conformance -s
 
+browser: $(BARE)/.installed ## every page of the built wheel, visited and pressed in Chromium at three widths; a quarter of an hour
+	rm -rf build/wheel
+	$(BIN)/python -m hatchling build -t wheel -d build/wheel
+	$(BARE)/bin/python -m pip install --quiet --force-reinstall --no-deps build/wheel/*.whl
+	TINYMLOPS_BARE=$(abspath $(BARE)) TINYMLOPS_TORTURE=full $(BIN)/python -m pytest tests/test_pages_browser.py tests/test_pages_runs_browser.py -s
+
+$(BARE)/.installed: pyproject.toml $(VENV)/.installed
+	rm -rf build/wheel
+	$(BIN)/python -m hatchling build -t wheel -d build/wheel
+	$(PYTHON) -m venv $(BARE)
+	$(BARE)/bin/python -m pip install --quiet build/wheel/*.whl
+	touch $@
+
 demo: $(VENV)/.installed ## the flights example, from raw tables to served predictions whose outcomes come back
 	cd examples/flights && $(abspath $(BIN))/python demo.py
 
@@ -64,6 +78,8 @@ bench: $(VENV)/.installed ## joins and windows against the peers that are there;
 	$(BIN)/python benchmarks/ingest.py
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/tracking.py
+	$(BIN)/python benchmarks/pages.py
+	$(BIN)/python benchmarks/viewers.py
 
 bench-peers: $(PEERS)/.installed ## Feast and ClickHouse for `make bench`, in an environment of their own
 
@@ -100,4 +116,4 @@ $(AIRFLOW)/.installed: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(PEERS) $(MLFLOW) $(EVENTS) $(AIRFLOW) build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(PEERS) $(MLFLOW) $(EVENTS) $(AIRFLOW) $(BARE) build dist .mypy_cache .ruff_cache .pytest_cache

@@ -47,6 +47,7 @@ class Looker:
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.wrong.append(f"error: {error}"))
         self.page.on("request", self._request)
+        self.page.on("dialog", self._dialog)
 
     def __enter__(self):
         return self
@@ -58,9 +59,18 @@ class Looker:
         if message.type in ("error", "warning"):
             self.wrong.append(f"console: {message.text}")
 
+    def _dialog(self, dialog):
+        self.wrong.append(f"a script ran: {dialog.message}")
+        dialog.dismiss()
+
     def _request(self, request):
         if not request.url.startswith((self.base, "data:", "blob:")):
             self.wrong.append(f"outside: {request.url}")
+
+    def change(self, *, width, scheme):
+        """Look at the same page in a window of another width, and light or dark."""
+        self.page.set_viewport_size({"width": WIDTHS[width], "height": 900})
+        self.page.emulate_media(color_scheme=scheme)
 
     def go(self, path):
         """Open a page and wait until it has come."""
@@ -82,10 +92,17 @@ class Looker:
         """Return whether the page as a whole must be moved sideways."""
         return self.page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
 
-    def serious(self):
-        """Return what axe-core finds that keeps somebody out."""
+    def serious(self, *rules):
+        """Return what axe-core finds that keeps somebody out, by all of its rules or by these."""
         self.page.evaluate(AXE)
-        found = self.page.evaluate("axe.run()")["violations"]
+        options = {"resultTypes": ["violations"], **({"runOnly": list(rules)} if rules else {})}
+        found = self.page.evaluate("options => axe.run(options)", options)["violations"]
         return [
             f"{one['id']}: {node['html'][:200]}" for one in found if one["impact"] in SERIOUS for node in one["nodes"]
         ]
+
+
+def keeps_nobody_out(looker, path, *rules):
+    """Check that a page fits its window, and that axe-core finds nothing serious by all of its rules or by these."""
+    assert not looker.overflows(), path
+    assert looker.serious(*rules) == [], path

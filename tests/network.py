@@ -42,16 +42,22 @@ class Server:
 
     def __init__(self, path, constants=None, **options):
         arguments = [str(path), json.dumps(options), json.dumps(constants or {})]
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", SCRIPT, *arguments],
-            cwd=Path(__file__).parent,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        self._start([sys.executable, "-W", "error", "-c", SCRIPT, *arguments], cwd=Path(__file__).parent)
+
+    @classmethod
+    def started(cls, command, **options):
+        """Start a command that serves; the options are those of `Popen`."""
+        server = cls.__new__(cls)
+        server._start(command, **options)
+        return server
+
+    def _start(self, command, **options):
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
         said = self.process.stderr.readline()
         self.url = said.partition("serving on ")[2].partition(" ")[0]
-        assert self.url, said + self.process.stderr.read()
+        if not self.url:
+            self.process.kill()
+            raise AssertionError(said + self.process.stderr.read())
         self.port = int(self.url.rpartition(":")[2])
         self.host = self.url.partition("://")[2]
 

@@ -1,12 +1,12 @@
 """Jobs over HTTP, and by the client: what commands show and ask for, with the same words, by the roles that may."""
 
 import json
-import os
 from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
 from litestar.testing import TestClient
+from served_jobs import NIGHTLY, ORDERS, SPENDING, attempt
 from test_server import JSON, LOCAL
 
 import tinymlops as tm
@@ -15,9 +15,6 @@ from tinymlops.errors import ConflictError, DataError, NotFoundError
 from tinymlops.schedules import Job, due_times, next_due, schedule_of
 
 NOON = datetime(2024, 5, 1, 12, 30, tzinfo=UTC)
-ORDERS = Job(name="orders", schedule=schedule_of("1h", None, "UTC"), retries=1)
-NIGHTLY = Job(name="nightly", schedule=schedule_of(None, "30 2 * * *", "Europe/Vienna"))
-SPENDING = Job(name="spending", after=("orders",))
 
 
 class AnyClock:
@@ -60,16 +57,6 @@ def client(ws, http, monkeypatch):
     monkeypatch.setattr(connection.Connection, "_connected", connected)
     with Client(LOCAL) as client:
         yield client
-
-
-def attempt(ws, state="failed", told="no disk", log="it said\nno disk\n"):
-    """Let a runner make one attempt at what waits."""
-    (claimed,) = ws.jobs.claim([ORDERS, NIGHTLY, SPENDING], at_once=1)
-    number = claimed.number
-    ws.jobs.finish(number, state, told=told, log=log)
-    os.close(claimed.lock)
-    ws.jobs.files.remove(number)
-    return number
 
 
 def test_jobs_are_listed_with_when_they_are_due(ws, http):
