@@ -135,7 +135,7 @@ def trained(notebook):
 
 def test_a_plan_is_a_table_and_apply_leaves_nothing_to_do(notebook):
     shown = notebook.shown("ws.plan(project)")
-    assert "<td style='text-align:left'>feature view</td><td style='text-align:left'>spending</td>" in shown
+    assert "<td>feature view</td><td>spending</td>" in shown
     notebook.run("ws.apply(project)")
     assert "<caption>0 to apply, 9 unchanged</caption>" in notebook.shown("ws.plan(project)")
 
@@ -163,7 +163,7 @@ def test_training_data_is_a_table_of_its_features(trained):
     shown = trained.shown("data")
     assert "<caption>training data with_code: 3 features, train" in shown
     for name, dtype, source in [("last_amount", "Float64", "spending:last_amount"), ("rest", "Float64", "rest:rest")]:
-        assert "".join(f"<td style='text-align:left'>{text}</td>" for text in (name, dtype, source)) in shown
+        assert "".join(f"<td>{text}</td>" for text in (name, dtype, source)) in shown
     (split,) = trained.run("data.train")
     assert split.data["text/plain"].startswith("<split: ")
     assert split.data["text/plain"].endswith(" rows, 3 features, label buys (Boolean)>")
