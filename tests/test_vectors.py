@@ -24,7 +24,7 @@ from tinymlops.features.intake.compaction import compact
 from tinymlops.features.vectors import following, reading
 from tinymlops.features.vectors import image as images
 from tinymlops.features.vectors.alone import alone
-from tinymlops.kernels.nearest import lengths, nearest
+from tinymlops.kernels.nearest import exact_scores, lengths, nearest
 from tinymlops.records import EmbeddingState, VectorFailure, VectorFile
 from tinymlops.stores.doctor import check
 
@@ -519,3 +519,14 @@ def plainly(row, query, metric):
         return -math.sqrt(float(sum((Fraction(a) - Fraction(b)) ** 2 for a, b in zip(row, query, strict=True))))
     squares = [float(sum(Fraction(a) ** 2 for a in one)) for one in (row, query)]
     return max(-1.0, min(1.0, float(dot) / math.sqrt(squares[0] * squares[1]))) if dot else 0.0
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
+@pytest.mark.parametrize("k", [1, 3, 40])
+def test_many_candidates_are_left_out_by_groups_and_ties_by_place(metric, k):
+    chance = np.random.default_rng(k)
+    matrix = chance.integers(-2, 3, (4_000, 3)).astype(np.float32)  # with many equal scores
+    vector, query = chance.permutation(4_000), np.array([1, 0.5, -2], np.float32)
+    found = nearest(matrix, lengths(matrix), vector, query, k, metric=metric)
+    scores = exact_scores(matrix, vector, query, metric=metric)
+    assert found.places.tolist() == np.argsort(-scores, kind="stable")[:k].tolist()

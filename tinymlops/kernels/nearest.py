@@ -21,6 +21,7 @@ SHORTEST, LONGEST = 1e-15, 1e15
 """Vectors with other lengths may leave the range of float32: they are always scored exactly."""
 _FEW = 3
 """From one in so many vectors on, those that are asked for are copied and not all are read."""
+_GROUP = 32
 _PART = 256
 """Rows that are copied and multiplied at once."""
 
@@ -128,7 +129,22 @@ def _left(matrix: Array, length: Array, vector: Array, query: Array, k: int, met
             low, high = _bounds(_products(matrix, vector, unit), length[vector], size, query.size, metric)
         else:
             low, high = (one[vector] for one in _bounds(matrix @ unit, length, size, query.size, metric))
-    return np.flatnonzero(high >= np.partition(low, low.size - k)[low.size - k])
+    kept = np.flatnonzero(high >= _reached_by(low, k))
+    found: Array = kept[high[kept] >= _greatest(low[kept], k)]
+    return found
+
+
+def _reached_by(values: Array, k: int) -> Any:
+    """Return a value that at least k of many reach: that of the k-th greatest group, which is found without sorting all."""
+    groups = values.size // _GROUP
+    if groups < _GROUP * k:
+        return _greatest(values, k)
+    return _greatest(values[: groups * _GROUP].reshape(groups, _GROUP).max(axis=1), k)
+
+
+def _greatest(values: Array, k: int) -> Any:
+    """Return the k-th greatest value."""
+    return np.partition(values, values.size - k)[values.size - k]
 
 
 def _products(matrix: Array, which: Array, unit: Array) -> Array:
