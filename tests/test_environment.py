@@ -295,3 +295,16 @@ def test_windows_is_sent_to_wsl(path, monkeypatch):
     with pytest.raises(TinyMLOpsError, match="WSL2"):
         connect(path, create=True)
     assert not path.exists()
+
+
+def test_a_closed_workspace_says_that_it_is(tmp_path):
+    with tm.connect(tmp_path / "shop.tm", create=True) as ws:
+        assert repr(ws) == "<workspace shop.tm: 0 definitions>"
+    assert repr(ws) == "<workspace shop.tm: closed>"
+
+
+@pytest.mark.parametrize("clock", [None, "2024-01-01", datetime(2024, 1, 1, tzinfo=UTC)])
+def test_a_clock_that_is_no_function_is_refused(tmp_path, clock):
+    with pytest.raises(tm.DataError, match="does not tell the time"):
+        tm.connect(tmp_path / "shop.tm", create=True, clock=clock)
+    assert not (tmp_path / "shop.tm").exists()

@@ -111,7 +111,8 @@ class OpenWorkspace:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<workspace {self._environment.path.name}: {len(self.catalog.list())} definitions>"
+        said = "closed" if self._closed else f"{len(self.catalog.list())} definitions"
+        return f"<workspace {self._environment.path.name}: {said}>"
 
     def close(self) -> None:
         """Give the directory back; closing twice does nothing."""

@@ -53,6 +53,7 @@ def connect(
         NotFoundError: If it is not a workspace, with the near match.
         AccessError: If it may not be written, or made there, or if other users may write to it.
         DefinitionError: If `tinymlops.toml` cannot be used.
+        DataError: If `clock` is not a function, or an option is not one of a server, or of a directory.
 
     Example:
         >>> import tempfile
@@ -72,6 +73,10 @@ def connect(
         return Client(path, token=token if secret is None else secret.reveal())
     if token is not None:
         raise DataError(f"{str(path)!r} is a directory, which needs no token", hint='a server begins with "http://"')
+    if not callable(clock):
+        raise DataError(
+            f"clock={clock!r} does not tell the time", hint="leave it out, or pass tm.ReplayClock(time), or a function"
+        )
     return Workspace._open(Path(path), create=create, clock=clock, root=root)  # noqa: SLF001
 
 
