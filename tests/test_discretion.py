@@ -77,3 +77,26 @@ def test_a_distribution_tells_no_single_row():
 @pytest.mark.parametrize("error", ["ana@b.example: x", "Ana is not here", "", "x" * 200, "Zoë: KeyError"])
 def test_of_an_error_only_its_kind_is_told(error):
     assert class_of_error(error) == "an error"
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("password=hunter22, then", "password=<secret>, then"),
+        ("pw: hunter22", "pw: <secret>"),
+        ("AccountKey=abcd1234==;x", "AccountKey=<secret>;x"),
+        ("Authorization: Bearer eyJhbGciOi.eyJzdWIi.abc", "Authorization: Bearer <secret>"),
+        ("eyJhbGciOi.eyJzdWIi.abc", "<secret>"),
+        ("https://x.example/y?X-Amz-Signature=deadbeef&z=1", "https://x.example/y?X-Amz-Signature=<secret>&z=1"),
+        (r"\\files\share\ana\x.csv", "…/x.csv"),
+        ("max_tokens=512, a basic authentication, primary key: order_id", None),
+    ],
+)
+def test_what_is_a_secret_by_how_it_is_written_is_left_out(text, cleaned):
+    assert Cleaner()(text) == (text if cleaned is None else cleaned)
+
+
+def test_a_number_under_the_name_of_a_secret_and_a_key_under_any_name_are_not_told():
+    assert plain_setting("db_password", 48213377, rows=False) == "<secret>"
+    assert plain_setting("azure_sas", "Zm9vYmFyYmF6cXV4MTIz", rows=False) is None
+    assert plain_setting("model", "RandomForestClassifier", rows=False) == "RandomForestClassifier"

@@ -4,13 +4,14 @@ import re
 from datetime import timedelta
 
 import pytest
-from inside import database_of
+from inside import database_of, environment_of
 from litestar.testing import TestClient
 from test_server import LOCAL
 
 import tinymlops as tm
 from tinymlops.records import PageSession
 from tinymlops.registry import page_sessions, tokens
+from tinymlops.server.access import cookie_name
 from tinymlops.times import system_clock
 
 
@@ -208,3 +209,16 @@ def test_an_application_that_knows_its_users_needs_no_signing_in(workspace):
     app = tm.create_app(workspace, auth=lambda connection: ("ana", "reader"))
     with TestClient(app, base_url=LOCAL) as client:
         assert "ana" in client.get("/").text
+
+
+def test_a_mark_is_of_whom_a_function_names_and_no_cookie_chooses_it(workspace):
+    app = tm.create_app(workspace, auth=lambda connection: (connection.headers["actor"], "admin"))
+    cookie = cookie_name(str(environment_of(workspace).path))
+    with TestClient(app, base_url=LOCAL) as client:
+
+        def mark(**headers):
+            return re.search(r'name="csrf" value="(\w+)"', client.get("/sql", headers=headers).text)[1]
+
+        ana = mark(actor="ana")
+        assert mark(actor="ana", cookie=f"{cookie}=planted") == ana
+        assert mark(actor="bea") != ana

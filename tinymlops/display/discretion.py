@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Cleaner", "class_of_error", "plain_setting", "plain_settings"]
 
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_.:+=-]{0,31}")
+_CODE = re.compile(r"(?=\S*[A-Za-z])(?=\S*[0-9])\S{16,}")
+"""Letters and digits, so long: a key is like that, and no name of a method."""
 _NUMBER = re.compile(r"-?[0-9]{0,9}(\.[0-9]{0,17})?(e[+-]?[0-9]{1,3})?", re.IGNORECASE)
 _NUMBERS = re.compile(r"\([0-9., ]{1,60}\)|\[[0-9., ]{1,60}\]")
 _ERROR = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,80}(?=:|$)")
@@ -32,9 +34,24 @@ _PLACES = (
     re.compile(rf"(?:[A-Za-z]:)?[\\/](?:home|Users)[\\/]{_END}{{1,255}}(?:[\\/](?:{_END}{{1,255}}[\\/]){{0,64}})?"),
     re.compile(rf"\b(?:file:/{{1,3}}|[a-z][a-z0-9+.-]{{0,20}}:/{{3,4}})(?:{_END}{{1,255}}/){{0,64}}"),
     re.compile(rf"(?<![\w/.~-])(?:~[\w-]{{0,32}})?/(?!/)(?:{_END}{{1,255}}/){{1,64}}"),
+    re.compile(rf"(?<!\\)\\\\(?:{_END}{{1,255}}\\){{1,64}}"),
     re.compile(rf"(?<![\w/])[A-Za-z]:[\\/](?!/)(?:{_END}{{1,255}}[\\/]){{1,64}}"),
 )
 """Directories: homes, URLs of files, absolute paths, and those of Windows."""
+_GIVEN_AWAY = (
+    re.compile(
+        r"((?<![A-Za-z])(?:password|passwd|passphrase|pwd|pw|secret|api[_-]?key|account_?key|access[_-]?key|private[_-]?key|"
+        r"[A-Za-z_-]{0,30}token)[\"']?\s{0,3}[:=]\s{0,3}[\"']?)(?![<…])[^\s\"'&,;]{4,500}",
+        re.IGNORECASE,
+    ),
+    re.compile(
+        r"((?<![A-Za-z])(?:Bearer|Authorization:\s{0,3}Basic)\s{1,3})(?=[A-Za-z~+/-]{0,40}[0-9._=])[A-Za-z0-9._~+/=-]{8,2000}",
+        re.IGNORECASE,
+    ),
+    re.compile(r"()(?<![A-Za-z0-9])eyJ[A-Za-z0-9_-]{4,2000}\.[A-Za-z0-9_-]{4,4000}(?:\.[A-Za-z0-9_-]{0,2000})?"),
+    re.compile(r"([?&;][A-Za-z0-9_-]{0,30}(?:sig|signature|credential|key|token)=)[^\s\"'&;]{4,2000}", re.IGNORECASE),
+)
+"""What people write beside a word for it, heads of HTTP, tokens of JSON, and signed URLs: better too much than too little."""
 _FEW_PARTS = 2
 """Of a directory such as /root: it may be found inside of other paths, and is left out only where one begins."""
 
@@ -63,6 +80,8 @@ class Cleaner:
     def __call__(self, text: str) -> str:
         """Return a text without secrets, names of machines, and directories; the name of a file in one stays."""
         cleaned = without_credentials(text)
+        for pattern in _GIVEN_AWAY:
+            cleaned = pattern.sub(r"\1<secret>", cleaned)
         for place in self._known:
             cleaned = place.sub("…", cleaned)
         for pattern in _PLACES:
@@ -84,11 +103,11 @@ def plain_setting(name: str, value: Scalar, *, rows: bool) -> str | None:
         >>> [plain_setting("solver", value, rows=False) for value in ("lbfgs", "(100, 50)", "0.1", "Ana Sanz", "a@b.c")]
         ['lbfgs', '(100, 50)', '0.1', None, None]
     """
-    if not isinstance(value, str):
-        return str(value)
     if is_secret_name(name):
         return "<secret>"
-    is_plain = any(one.fullmatch(value) for one in (_WORD, _NUMBER, _NUMBERS))
+    if not isinstance(value, str):
+        return str(value)
+    is_plain = not _CODE.fullmatch(value) and any(one.fullmatch(value) for one in (_WORD, _NUMBER, _NUMBERS))
     return value if rows or is_plain else None
 
 

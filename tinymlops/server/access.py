@@ -76,6 +76,11 @@ class Access:
         self._auth = auth
         self._threads = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="tinymlops-auth")
 
+    @property
+    def asks_a_function(self) -> bool:
+        """Whether the application that mounts this one says who asks: then nobody has a session here."""
+        return callable(self._auth)
+
     async def caller(self, scope: HTTPScope) -> Caller:
         """Return who asks the API: whoever sends a token. Cookies count for nothing here.
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-__all__ = ["damage", "is_unchanged", "listed", "load", "remove_all", "store"]
+__all__ = ["damage", "identity", "listed", "load", "remove_all", "store"]
 
 _MANIFEST = "manifest"
 _CHECK = 4
@@ -67,6 +67,7 @@ def store(directory: Path, name: str, tables: Mapping[str, pl.DataFrame], tmp: P
             trust_file(path, hashes[table])
         content = msgspec.json.encode(hashes)
         (building / _MANIFEST).write_bytes(content + _check(content))
+        _remove(directory / name)  # of the same name, and made before: perhaps of fewer vectors
         with suppress(OSError):  # another process was first
             building.rename(directory / name)
     for other in tuple(directory.iterdir()):
@@ -93,15 +94,16 @@ def load(directory: Path, name: str) -> dict[str, pl.DataFrame] | None:
         return None
 
 
-def is_unchanged(directory: Path, name: str) -> bool:
-    """Return whether an image that this process has mapped is still there, and no file of it was changed since."""
+def identity(directory: Path, name: str) -> tuple[tuple[str, str], ...] | None:
+    """Return the files of an image and the hash of each, checked; None if it is not there, or damaged."""
     path = directory / name
     try:
-        for table, sha256 in _hashes(path).items():
+        hashes = _hashes(path)
+        for table, sha256 in hashes.items():
             verify_file(path / f"{table}.arrow", sha256)
     except (IntegrityError, AccessError, OSError):
-        return False
-    return True
+        return None
+    return tuple(hashes.items())
 
 
 def listed(root: Path) -> Iterator[Path]:

@@ -19,7 +19,7 @@ from tinymlops.errors import DataError, DefinitionError, IntegrityError
 from tinymlops.features.compute.views import asked_of
 from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.neighbours import views_read
-from tinymlops.features.definitions.specs import EmbeddingSpec, OnDemandSpec, SourceSpec, ViewSpec
+from tinymlops.features.definitions.specs import EmbeddingSpec, OnDemandSpec, SourceSpec, ViewSpec, fingerprint
 from tinymlops.features.embedded.column import Matrix, matrix_of, require_vectors
 from tinymlops.features.embedded.made import made_vectors
 from tinymlops.features.embedded.models import TFIDF
@@ -59,6 +59,9 @@ def reads_of(context: Context, spec: EmbeddingSpec) -> str:
     content: tuple[object, ...] = spec.source, place, spec.text, spec.model, spec.dimension
     if spec.fitted_at is not msgspec.UNSET:
         content = (*content, spec.fitted_at)
+    computed = graph.lineage(context.definitions, context.definitions.get(SourceSpec, spec.source))[:-1]
+    if computed:  # row by row, from what is stored: by another function, the texts are others
+        content = (*content, [fingerprint(one) for one in computed])
     return hashlib.sha256(msgspec.json.encode(content)).hexdigest()
 
 

@@ -106,8 +106,9 @@ def postings_of(context: Context, spec: EmbeddingSpec, image: Image) -> Postings
     assert spec.text is not None, "asked of texts"
     directory, name = directory_of_words(context, spec), f"{image.name}-{VERSION.replace(' ', '-')}"
     key, remembered = ("words", spec.name), context.environment.remembered
-    kept: Postings | None = remembered.get(key, name)
-    if kept is not None and images.is_unchanged(directory, name):
+    identity = images.identity(directory, name), image.identity
+    kept: Postings | None = remembered.get(key, identity)
+    if kept is not None:
         return kept
     tables = images.load(directory, name)
     if tables is None:
@@ -115,7 +116,7 @@ def postings_of(context: Context, spec: EmbeddingSpec, image: Image) -> Postings
         images.store(directory, name, _tables(postings), context.environment.tmp)
         tables = images.load(directory, name)
     postings = postings if tables is None else _opened(tables)
-    remembered.put(key, name, postings)
+    remembered.put(key, (images.identity(directory, name), image.identity), postings)
     return postings
 
 

@@ -160,7 +160,7 @@ def _by(
         return standing._replace(state=state)  # of the same texts, though perhaps at another time
     texts = _TextsOfFit(context, standing.spec, fit)
     sequence = context.environment.database.sequence()
-    return Standing(standing.spec, state, sequence, texts, until=FOREVER if at is None else at)
+    return Standing(standing.spec, state, sequence, texts, standing.failed, until=FOREVER if at is None else at)
 
 
 def _is_before_a_rebuild(context: Context, spec: EmbeddingSpec, as_of: int | None) -> bool:

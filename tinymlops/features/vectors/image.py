@@ -23,7 +23,6 @@ from tinymlops.features.history.reading_notes import rows_of
 from tinymlops.features.history.stored import segments_of, state_of, stored_rows
 from tinymlops.features.vectors.arranged import Arranged, Spans, arrange
 from tinymlops.features.vectors.rows import read_rows
-from tinymlops.features.vectors.standing import failed_rows
 from tinymlops.registry.pushes import extent_of_pushed
 from tinymlops.stores import images
 
@@ -62,6 +61,8 @@ class Image(NamedTuple):
     arranged: Arranged
     covered: int
     name: str
+    identity: object
+    """Of its files: an image that is made again has the same name."""
 
 
 def has_many_rows(context: Context, standing: Standing) -> bool:
@@ -83,7 +84,7 @@ def find_image(context: Context, standing: Standing) -> Image | None:
 
 def is_unchanged(context: Context, standing: Standing, image: Image) -> bool:
     """Return whether the files that an image is mapped from are still there, as they were."""
-    return images.is_unchanged(directory_of(context, standing.spec), image.name)
+    return images.identity(directory_of(context, standing.spec), image.name) == image.identity
 
 
 def is_in_force(context: Context, standing: Standing, image: Image) -> bool:
@@ -157,8 +158,12 @@ def digest(context: Context, standing: Standing, sequence: int) -> str:
     spec, database = standing.spec, context.environment.database
     lineage = graph.lineage(context.definitions, context.definitions.get(SourceSpec, spec.source))
     state = state_of(context, lineage[-1].name)
-    failed = sorted(n for n in failed_rows(context, spec) if n <= sequence)
+    failed = sorted(n for n in standing.failed if n <= sequence)
     segments = [one for one in segments_of(context, lineage[-1]) if one.base < sequence]
+    pushed = extent_of_pushed(database, place_of(database, lineage[-1].name), up_to=sequence)
+    reach = max((one.last for one in segments), default=0)
+    if not segments and not pushed[0]:
+        reach = sequence  # those of before a rebuild are of segments that are not in force any more
     content = (
         _FORMAT,
         [specs.fingerprint(spec), *(specs.fingerprint(one) for one in lineage)],
@@ -168,8 +173,8 @@ def digest(context: Context, standing: Standing, sequence: int) -> str:
         [] if state is None else sorted(state.columns.items()),
         0 if state is None else sum(schema.after < sequence for schema in state.schemas),
         [(one.sha256, one.base) for one in segments],
-        min(sequence, max((one.last for one in segments), default=0)),
-        extent_of_pushed(database, place_of(database, lineage[-1].name), up_to=sequence),
+        min(sequence, reach),
+        pushed,
     )
     return hashlib.sha256(msgspec.json.encode(content)).hexdigest()[:32]
 
@@ -182,14 +187,15 @@ def _mapped(context: Context, standing: Standing, covered: int, name: str) -> Im
     """Return an image by its name, which this process keeps mapped."""
     directory, remembered = directory_of(context, standing.spec), context.environment.remembered
     key = "image", standing.spec.name
-    kept: Image | None = remembered.get(key, name)
-    if kept is not None and images.is_unchanged(directory, name):
+    identity = images.identity(directory, name)
+    kept: Image | None = remembered.get(key, identity)
+    if kept is not None and kept.name == name:
         return kept
     tables = images.load(directory, name)
     if tables is None:
         return None
-    image = Image(_opened(tables), covered, name)
-    remembered.put(key, name, image)
+    image = Image(_opened(tables), covered, name, identity)
+    remembered.put(key, identity, image)
     return image
 
 

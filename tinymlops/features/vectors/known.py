@@ -11,7 +11,6 @@ from tinymlops.features.definitions.declaring_embeddings import key_of_rows
 from tinymlops.features.vectors.arranged import arrange, known_at
 from tinymlops.features.vectors.fits import standing_at
 from tinymlops.features.vectors.rows import read_rows
-from tinymlops.features.vectors.standing import failed_rows
 from tinymlops.times import from_micros
 
 if TYPE_CHECKING:
@@ -56,7 +55,6 @@ def known_rows(context: Context, spec: EmbeddingSpec, *, at: int | None, as_of: 
     arranged = arrange(context.definitions, spec, kept, vectors)
     places = known_at(arranged.spans, t)
     places = places[arranged.vector[places] >= 0]
-    failed = failed_rows(context, spec)
     return Known(
         rows=arranged.rows[places].select(pl.exclude("^__.*$")),
         names=key_of_rows(context.definitions, spec),
@@ -65,8 +63,8 @@ def known_rows(context: Context, spec: EmbeddingSpec, *, at: int | None, as_of: 
             "timestamp": from_micros(t),
             "sequence": sequence,
             "covered": min(standing.covered, sequence),
-            "waiting": standing.waiting(kept, failed),
-            "failed": sum(n <= sequence for n in failed),
+            "waiting": standing.waiting(kept),
+            "failed": sum(n <= sequence for n in standing.failed),
             "fitted_at": standing.fitted_at,
         },
     )

@@ -10,7 +10,7 @@ from tinymlops.errors import DefinitionError, NotFoundError
 from tinymlops.features.definitions.declaring_embeddings import key_of_rows
 from tinymlops.features.definitions.specs import EmbeddingSpec
 from tinymlops.features.vectors.rows import read_rows
-from tinymlops.features.vectors.standing import failed_rows, standing_of
+from tinymlops.features.vectors.standing import standing_of
 
 if TYPE_CHECKING:
     from tinymlops.features.context import Context
@@ -50,15 +50,11 @@ def listed(context: Context) -> list[EmbeddingStatus]:
 
 def _status(context: Context, spec: EmbeddingSpec) -> EmbeddingStatus:
     standing = standing_of(context, spec)
-    waiting, failed, dimension = (
-        0,
-        failed_rows(context, spec),
-        spec.dimension if standing.state is None else standing.state.dimension,
-    )
+    waiting, dimension = 0, spec.dimension if standing.state is None else standing.state.dimension
     if spec.text is not None:
         try:
             rows = read_rows(context, spec, [spec.text], after=standing.covered)
-            waiting = standing.waiting(standing.with_vectors(rows, dimension)[0], failed)
+            waiting = standing.waiting(standing.with_vectors(rows, dimension)[0])
         except (NotFoundError, DefinitionError):  # nothing was ingested yet, or it has no texts: a search says so
             waiting = 0
     return EmbeddingStatus(
@@ -72,5 +68,5 @@ def _status(context: Context, spec: EmbeddingSpec) -> EmbeddingStatus:
         dimension=dimension,
         covered=standing.covered,
         waiting=waiting,
-        failed=len(failed),
+        failed=len(standing.failed),
     )

@@ -74,7 +74,7 @@ class _Asked:
         if found is None:
             return None
         hits = self._hits(found.parts, found.image.arranged.vectors.shape[1])
-        if not are_stored(self._context, self._standing, hits[0]):
+        if not all(are_stored(self._context, self._standing, one) for one in hits):
             return None
         return self._best(hits)
 
@@ -95,7 +95,8 @@ class _Asked:
         if state is None or state.model != model.model or state.reads != reads_of(self._context, self._spec):
             self.is_in_force = False
             return Standing(self._spec, None, 0, texts)
-        return Standing(self._spec, state, state.covered, texts)
+        failed = standing_of(self._context, self._spec).failed
+        return Standing(self._spec, state, state.covered, texts, failed)
 
     def _hits(self, parts: Sequence[Part], dimension: int) -> list[pl.DataFrame]:
         asked = self._queries(parts, dimension)

@@ -21,7 +21,6 @@ from tinymlops.features.vectors import image as images
 from tinymlops.features.vectors.arranged import VECTOR, arrange
 from tinymlops.features.vectors.parts import part_of
 from tinymlops.features.vectors.rows import read_rows
-from tinymlops.features.vectors.standing import failed_rows
 from tinymlops.keys import encode
 from tinymlops.registry.pushes import pushed_at
 
@@ -85,7 +84,7 @@ def _made(context: Context, standing: Standing, image: Image, sequence: int) -> 
         return Reading(image, [part_of(image.arranged)], 0)
     touched = _touched(image.arranged, kept, key_of_rows(context.definitions, standing.spec))
     anew = arrange(context.definitions, standing.spec, *_with_earlier(image.arranged, touched, kept, vectors))
-    waiting = standing.waiting(kept, failed_rows(context, standing.spec))
+    waiting = standing.waiting(kept)
     return Reading(image, [part_of(image.arranged, touched), part_of(anew)], waiting)
 
 

@@ -48,11 +48,11 @@ def rebuild(context: Context, spec: EmbeddingSpec, *, purge: bool, anew: bool) -
         purge: Also rewrite the files without the vectors that no stored row needs, and remove the old ones at once.
         anew: Take the model as it is now, fitted on what is known now. With `purge`, earlier fits are forgotten.
     """
-    state = state_of_embedding(context.environment.database, spec.name)
-    if state is not None and not anew:
-        save_state(context.scope, msgspec.structs.replace(state, covered=0), begins=True)
-    if purge:
-        with alone(context):
+    with alone(context):
+        state = state_of_embedding(context.environment.database, spec.name)
+        if state is not None and not anew:
+            save_state(context.scope, msgspec.structs.replace(state, covered=0), begins=True)
+        if purge:
             remove_derived(context, spec)
             if spec.text is not None:
                 _purge(context)
@@ -70,7 +70,9 @@ def _embed_by_earlier(context: Context, spec: EmbeddingSpec) -> None:
     fits = fits_in_force(context, standing_of(context, spec))
     for fit, following in pairwise(fits):
         rows = read_rows(context, spec)
-        then = (pl.col("__event") < to_micros(following.fitted_at)) | (pl.col("__sequence") <= following.sequence)
+        then = (pl.col("__event") < to_micros(following.fitted_at)).fill_null(value=True) | (
+            pl.col("__sequence") <= following.sequence
+        )
         embed_by(context, spec, fit, rows.filter(then))
 
 

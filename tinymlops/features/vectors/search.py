@@ -31,7 +31,7 @@ from tinymlops.features.vectors.query import embedded
 from tinymlops.features.vectors.reading import are_stored, read
 from tinymlops.features.vectors.reranking import require_callable, reranked
 from tinymlops.features.vectors.rows import read_rows
-from tinymlops.features.vectors.standing import Standing, failed_rows, standing_of
+from tinymlops.features.vectors.standing import Standing, standing_of
 from tinymlops.kernels.nearest import nearest
 from tinymlops.times import from_micros
 
@@ -136,7 +136,7 @@ def search(
         generation=None if index is None else index.generation,
         indexed=None if index is None else index.covered,
         waiting=reads[-1].waiting,
-        failed=sum(n <= sequence for n in failed_rows(context, spec)),
+        failed=sum(n <= sequence for n in standing.failed),
         fitted_at=None if by_vectors is None else by_vectors.fitted_at,
     )
 
@@ -157,7 +157,7 @@ def _from_rows(context: Context, standing: Standing, asked: _Asked) -> _Read:
     dimension = standing.dimension(rows)
     kept, vectors = standing.with_vectors(rows, dimension)
     part = part_of(arrange(context.definitions, standing.spec, kept, vectors))
-    waiting = standing.waiting(kept, failed_rows(context, standing.spec))
+    waiting = standing.waiting(kept)
     return _Read(pl.concat(_hits([part], standing.spec, asked, dimension)), waiting)
 
 
@@ -176,7 +176,7 @@ def _from_image(context: Context, standing: Standing, asked: _Asked) -> _Read | 
     else:
         assert generation is not None, "it has found them"
         hits, by = [near, *_hits(others, spec, asked, dimension)], generation.row
-    if not are_stored(context, standing, hits[0]):
+    if not all(are_stored(context, standing, one) for one in hits):
         return None
     return _Read(pl.concat(hits) if len(hits) > 1 else hits[0], reading.waiting, by)
 

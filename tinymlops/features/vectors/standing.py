@@ -12,7 +12,6 @@ from tinymlops.features.vectors.arranged import VECTOR
 from tinymlops.registry.vectors import failures_of, state_of_embedding
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
     from datetime import datetime
 
     from tinymlops.features.context import Context
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from tinymlops.features.embedded.texts import KnownTexts
     from tinymlops.records import EmbeddingState
 
-__all__ = ["Standing", "failed_rows", "standing_of"]
+__all__ = ["Standing", "standing_of"]
 
 
 class Standing(NamedTuple):
@@ -33,6 +32,8 @@ class Standing(NamedTuple):
     """Every row up to this sequence has its vector, or none for good."""
     texts: KnownTexts | None
     """None for a column of vectors."""
+    failed: frozenset[int] = frozenset()
+    """The sequences of the rows whose texts have no vector for a reason, until `rebuild` tries them again."""
     until: int | None = None
     """Set where it stands by an earlier model than images and indexes do: no row of after this time is searched."""
 
@@ -65,26 +66,18 @@ class Standing(NamedTuple):
         else:
             assert self.texts is not None, "it has a text"
             assert self.spec.text is not None, "it has a text"
-            known = pl.lit(value=True) if self.until is None else pl.col("__event") <= self.until
+            known = pl.col("__sequence").is_in(list(self.failed)).not_()
+            if self.until is not None:  # a row without a time is known at all times
+                known &= (pl.col("__event") <= self.until).fill_null(value=True)
             matrix = self.texts.matrix_of(rows.select(pl.when(known).then(pl.col(self.spec.text))).to_series())
         return rows.with_columns(pl.Series(VECTOR, matrix.of_row)), matrix.values
 
-    def waiting(self, rows: pl.DataFrame, failed: Collection[int]) -> int:
-        """Return how many rows have a text and no vector, and did not fail.
-
-        Args:
-            rows: As `with_vectors` returns them.
-            failed: The sequences of the rows that have none for a reason.
-        """
+    def waiting(self, rows: pl.DataFrame) -> int:
+        """Return how many rows, as `with_vectors` returns them, have a text and no vector, and did not fail."""
         if self.spec.text is None or self.texts is None or self.texts.makes:
             return 0
         without = rows.filter(pl.col(VECTOR) < 0, ~pl.col("__deleted"), pl.col(self.spec.text).is_not_null())
-        return sum(n not in failed for n in without["__sequence"].to_list())
-
-
-def failed_rows(context: Context, spec: EmbeddingSpec) -> set[int]:
-    """Return the sequences of the rows whose texts have no vector for a reason."""
-    return set() if spec.text is None else {one.n for one in failures_of(context.environment.database, spec.name)}
+        return sum(n not in self.failed for n in without["__sequence"].to_list())
 
 
 def standing_of(context: Context, spec: EmbeddingSpec) -> Standing:
@@ -99,7 +92,8 @@ def standing_of(context: Context, spec: EmbeddingSpec) -> Standing:
     from tinymlops.features.embedded.texts import KnownTexts
 
     state = state_of_embedding(context.environment.database, spec.name)
+    failed = frozenset(one.n for one in failures_of(context.environment.database, spec.name))
     if state is None or state.reads != reads_of(context, spec):
-        return Standing(spec, None, 0, KnownTexts(context.environment, None, 1))
+        return Standing(spec, None, 0, KnownTexts(context.environment, None, 1), failed)
     texts = KnownTexts(context.environment, state.model, state.dimension)
-    return Standing(spec, state, state.covered, texts)
+    return Standing(spec, state, state.covered, texts, failed)

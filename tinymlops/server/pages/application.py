@@ -83,7 +83,7 @@ def create_pages(ws: Workspace, access: Access, api: ASGIApp) -> Pages:
     nouns = [handler for routes in PAGES for handler in routes(ws)]
     handlers = [*nouns, *sign_in_routes(ws, access), *asset_routes(), *live_routes(streams)]
     handlers += sql_routes(ws, asking)
-    renderer = Renderer(ws, access.cookie)
+    renderer = Renderer(ws, None if access.asks_a_function else access.cookie)
     app = Litestar(
         handlers,
         request_class=Request,

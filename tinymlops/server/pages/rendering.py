@@ -44,10 +44,10 @@ class Renderer:
 
     Args:
         ws: The workspace.
-        cookie: The name of the cookie of those who signed in.
+        cookie: The name of the cookie of those who signed in; None where nobody signs in here, and a function says who asks.
     """
 
-    def __init__(self, ws: Workspace, cookie: str) -> None:
+    def __init__(self, ws: Workspace, cookie: str | None) -> None:
         self.ws, self.cookie = ws, cookie
         self.name = ws._environment.path.name  # noqa: SLF001 - the name of its directory, for people
         self._open = secrets.token_bytes(32)
@@ -101,14 +101,15 @@ class Renderer:
                 self._templates.get_template(one)
             return self._templates.get_template(name)
 
-    def mark(self, secret: str | None) -> str:
-        """Return the mark of forms: of a session, or of this process where nobody needs to sign in.
+    def mark(self, secret: str | None, actor: str = "") -> str:
+        """Return the mark of forms: of a session, or of this process and whom it knows, where nobody signs in.
 
         Args:
             secret: Of the session.
+            actor: Who asks, where a function says so.
         """
         key = self._open if secret is None else secret.encode()
-        return hmac.new(key, b"a form of the pages", hashlib.sha256).hexdigest()
+        return hmac.new(key, f"a form of the pages{actor}".encode(), hashlib.sha256).hexdigest()
 
 
 def page(
@@ -145,8 +146,11 @@ def csrf_of(request: Request[Any, Any, Any]) -> str:
     """Return the mark that a form of this visitor must carry."""
     renderer = _renderer(request.scope)
     caller: Caller | None = caller_of(request)
-    signed_in = caller is not None and caller.actor is not None
-    return renderer.mark(request.cookies.get(renderer.cookie) if signed_in else None)
+    if caller is None or caller.actor is None:
+        return renderer.mark(None)
+    if renderer.cookie is None:
+        return renderer.mark(None, caller.actor)
+    return renderer.mark(request.cookies.get(renderer.cookie))
 
 
 def put_renderer(scope: HTTPScope, renderer: Renderer) -> None:
