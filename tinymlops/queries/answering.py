@@ -155,6 +155,10 @@ def _chart(frame: pl.DataFrame, question: Question) -> tuple[Chart | None, str]:
         return chart_of(frame, question.chart, question.bounds), ""
     except DataError as error:
         return None, f"{error.message}; {error.hint}" if error.hint else error.message
+    except BaseException as error:  # Polars panics
+        if not is_fault(error):
+            raise
+        return None, "this picture cannot be drawn"
 
 
 def _file(frame: pl.DataFrame, question: Question) -> Done:

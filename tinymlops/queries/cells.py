@@ -13,12 +13,16 @@ from tinymlops.times import ENDLESS
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["cell_text", "column_texts", "is_beyond", "type_name"]
+__all__ = ["cell_text", "column_texts", "is_beyond", "seconds_of", "type_name"]
 
 _BYTES = 16
 """Of a binary value that are written."""
 _TICKS = {"ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 """Of a second."""
+_ENDLESS_DAY = 2**31 - 1
+"""The date "infinity" in days; its negative is "-infinity"."""
+_DAY = 86_400
+"""Seconds."""
 
 
 def column_texts(series: pl.Series, most: int) -> list[str | None]:
@@ -54,6 +58,27 @@ def is_beyond(series: pl.Series) -> bool:
             raise
         return True
     return False
+
+
+def seconds_of(times: pl.Series) -> pl.Series:
+    """Return dates or moments as seconds since 1970; null where one has no end.
+
+    Args:
+        times: A column of dates or moments.
+
+    Example:
+        >>> import polars as pl
+        >>> seconds_of(pl.Series([1, 2**31 - 1], dtype=pl.Int32).cast(pl.Date)).to_list()
+        [86400.0, None]
+    """
+    import polars as pl
+
+    counts = times.to_physical()
+    if isinstance(times.dtype, pl.Datetime):
+        endless, seconds = ENDLESS, counts.cast(pl.Float64) / _TICKS[times.dtype.time_unit]
+    else:
+        endless, seconds = _ENDLESS_DAY, counts.cast(pl.Float64) * _DAY
+    return seconds.set(counts.is_in([endless, -endless]), None)
 
 
 def _beyond(series: pl.Series) -> list[str | None]:

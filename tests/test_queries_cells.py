@@ -1,0 +1,65 @@
+"""Values of results that Python has no value for: in cells, in files and in pictures."""
+
+import polars as pl
+import pytest
+
+from tinymlops.queries import answering
+from tinymlops.queries.charts import chart_of
+from tinymlops.queries.messages import Bounds, ChartAsked, Question
+
+BOUNDS = Bounds(seconds=10.0, memory=2**30, rows=100_000, bytes=64 * 2**20)
+DAY = 2**31 - 1
+"""A date without end; and the least is a beginning."""
+MOMENT = 2**63 - 1
+
+
+def asked(**fields):
+    return Question(workspace="", root="", text="", bounds=BOUNDS, **fields)
+
+
+def dates(*days):
+    return pl.Series(days, dtype=pl.Int32).cast(pl.Date)
+
+
+def moments(*ticks, unit="us"):
+    return pl.Series(ticks, dtype=pl.Int64).cast(pl.Datetime(unit))
+
+
+def test_a_bar_of_a_moment_without_end_has_a_label():
+    frame = pl.DataFrame({"a": moments(MOMENT, 0, None), "b": [1, 2, 3]})
+    chart = chart_of(frame, ChartAsked("bar", "a", "b"), BOUNDS)
+    assert (chart.labels, chart.ys) == (["infinity", "1970-01-01 00:00:00", "null"], [1.0, 2.0, 3.0])
+
+
+@pytest.mark.parametrize(
+    ("along", "xs"),
+    [
+        (dates(DAY, 1, -DAY, None, 20_000_000), [86_400.0, 20_000_000 * 86_400.0]),
+        (moments(MOMENT, 1_500_000, -MOMENT, None, 10**18), [1.5, 1e12]),
+        (moments(MOMENT, 1_500, -MOMENT, None, 10**15, unit="ms"), [1.5, 1e12]),
+        (moments(MOMENT, 1_500_000_000, -MOMENT, None, 10**18, unit="ns"), [1.5, 1e9]),
+    ],
+    ids=["dates", "us", "ms", "ns"],
+)
+def test_a_line_leaves_out_times_without_end(along, xs):
+    frame = pl.DataFrame({"a": along, "b": [1, 2, 3, 4, 5]})
+    chart = chart_of(frame, ChartAsked("line", "a", "b"), BOUNDS)
+    assert (chart.xs, chart.ys, chart.skipped, chart.is_time) == (pytest.approx(xs), [2.0, 5.0], 3, True)
+
+
+def test_a_picture_that_cannot_be_drawn_leaves_the_rest_of_the_result(monkeypatch):
+    def fails(*_):
+        raise pl.exceptions.PanicException("out of range")
+
+    monkeypatch.setattr(answering, "chart_of", fails)
+    question = asked(chart=ChartAsked("bar", "a", "b"))
+    frame = pl.DataFrame({"a": [1], "b": [2]})
+    shown = answering._shown(frame, question, is_whole=True, sequence=0, begun=0.0)
+    assert (shown.rows, shown.chart, shown.no_chart) == ([["1", "2"]], None, "this picture cannot be drawn")
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(answering, "chart_of", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        answering._chart(frame, question)
