@@ -1,9 +1,11 @@
 """Values of results that Python has no value for: in cells, in files and in pictures."""
 
+import numpy as np
 import polars as pl
 import pytest
 
 from tinymlops.queries import answering
+from tinymlops.queries.cells import column_texts
 from tinymlops.queries.charts import chart_of
 from tinymlops.queries.messages import Bounds, ChartAsked, Question
 
@@ -63,3 +65,22 @@ def test_a_picture_that_cannot_be_drawn_leaves_the_rest_of_the_result(monkeypatc
     monkeypatch.setattr(answering, "chart_of", stopped)
     with pytest.raises(KeyboardInterrupt):
         answering._chart(frame, question)
+
+
+def test_a_date_without_end_leaves_the_other_dates_as_they_are():
+    days = dates(DAY, -DAY, 0, None, 6_585_322, -800_000)
+    told = ["infinity", "-infinity", "1970-01-01", None, "20000-01-01", str(np.datetime64(-800_000, "D"))]
+    assert column_texts(days, 100) == told
+    assert column_texts(pl.Series([days]), 100) == [f"[{', '.join(one or 'null' for one in told)}]"]
+    csv = answering._flat(pl.DataFrame({"day": days})).write_csv()
+    assert csv.splitlines() == ["day", *(one or "" for one in told)]
+
+
+def test_dates_and_moments_are_exact_inside_what_is_nested():
+    exact = moments(1_704_067_200_123_456_789, MOMENT, unit="ns")
+    written = "2024-01-01 00:00:00.123456789"
+    assert column_texts(pl.Series([exact]), 100) == [f"[{written}, infinity]"]
+    assert column_texts(pl.Series([exact]).reshape((1, 2)), 100) == [f"[{written}, infinity]"]
+    fields = pl.DataFrame({"day": dates(DAY, 0), "at": exact, "more": ["a", None]}).to_struct()
+    assert column_texts(fields, 100)[0] == f"{{day: infinity, at: {written}, more: a}}"
+    assert column_texts(pl.Series([fields]), 40) == ["[{day: infinity, at: 2024-01-01 00:00:00 …"]

@@ -23,6 +23,8 @@ _ENDLESS_DAY = 2**31 - 1
 """The date "infinity" in days; its negative is "-infinity"."""
 _DAY = 86_400
 """Seconds."""
+_CYCLE, _CYCLE_YEARS = 146_097, 400
+"""Days and years after which the calendar repeats."""
 
 
 def column_texts(series: pl.Series, most: int) -> list[str | None]:
@@ -42,9 +44,37 @@ def column_texts(series: pl.Series, most: int) -> list[str | None]:
     if isinstance(series.dtype, pl.Datetime):
         ticks = _TICKS[series.dtype.time_unit]
         return [None if one is None else _moment_of(one, ticks) for one in series.to_physical().to_list()]
-    if is_beyond(series):  # a date of the year 20000, or one inside a list
-        return _beyond(series)
-    return [cell_text(value, most) for value in series.to_list()]
+    try:
+        counted = _counted(series.dtype)
+        values = (series if counted == series.dtype else series.cast(counted)).to_list()
+    except BaseException as error:  # Polars panics
+        if not is_fault(error):
+            raise
+        return ["beyond what can be shown: cast it to text"] * len(series)
+    return [cell_text(value, most, series.dtype) for value in values]
+
+
+def _counted(dtype: pl.DataType) -> pl.DataType:
+    """Return a type with the same values, but dates and moments as the numbers that they are stored as."""
+    import polars as pl
+
+    if isinstance(dtype, pl.Date):
+        return pl.Int32()
+    if isinstance(dtype, pl.Datetime):
+        return pl.Int64()
+    if isinstance(dtype, pl.List):
+        return pl.List(_counted(_made(dtype.inner)))
+    if isinstance(dtype, pl.Array):
+        return pl.Array(_counted(_made(dtype.inner)), dtype.size)
+    if isinstance(dtype, pl.Struct):
+        return pl.Struct({one.name: _counted(_made(one.dtype)) for one in dtype.fields})
+    return dtype
+
+
+def _made(dtype: Any) -> pl.DataType:
+    """Return a type that may be given as its class."""
+    made: pl.DataType = dtype() if isinstance(dtype, type) else dtype
+    return made
 
 
 def is_beyond(series: pl.Series) -> bool:
@@ -81,13 +111,12 @@ def seconds_of(times: pl.Series) -> pl.Series:
     return seconds.set(counts.is_in([endless, -endless]), None)
 
 
-def _beyond(series: pl.Series) -> list[str | None]:
-    try:
-        return [None if one is None else str(one) for one in series.to_physical().to_list()]
-    except BaseException as error:
-        if not is_fault(error):
-            raise
-        return ["beyond what can be shown: cast it to text"] * len(series)
+def _day_of(value: int) -> str:
+    if abs(value) == _ENDLESS_DAY:
+        return "infinity" if value > 0 else "-infinity"
+    cycles, days = divmod(value, _CYCLE)
+    day = date(1970, 1, 1) + timedelta(days)
+    return f"{day.year + _CYCLE_YEARS * cycles:04d}-{day:%m-%d}"
 
 
 def _moment_of(value: int, ticks: int) -> str:
@@ -102,12 +131,13 @@ def _moment_of(value: int, ticks: int) -> str:
     return f"{whole.isoformat(sep=' ')}{digits}"
 
 
-def cell_text(value: Any, most: int) -> str | None:
+def cell_text(value: Any, most: int, dtype: pl.DataType | None = None) -> str | None:
     r"""Write a value; None for null.
 
     Args:
         value: As Polars gives it: a scalar, a list, or a dict of a struct.
         most: Characters; of a longer text the beginning is written, and how long it is.
+        dtype: Its type, where dates and moments are given as the numbers that they are stored as.
 
     Example:
         >>> cell_text(1.5, 100), cell_text(None, 100), cell_text({"a": [1, None]}, 100), cell_text(b"\x00\xff", 100)
@@ -120,7 +150,7 @@ def cell_text(value: Any, most: int) -> str | None:
     if isinstance(value, str):
         shown = printable(value[:most], line=True)
         return shown if len(value) <= most else f"{shown} … ({len(value):,} characters)"
-    text = _Writer(most).write(value)
+    text = _Writer(most).write(value, dtype)
     return text if len(text) <= most else f"{text[:most]} …"
 
 
@@ -130,24 +160,39 @@ class _Writer:
     def __init__(self, most: int) -> None:
         self._left = most
 
-    def write(self, value: Any) -> str:
+    def write(self, value: Any, dtype: Any = None) -> str:
+        inner = getattr(dtype, "inner", None)
         if isinstance(value, dict):
-            return self._between("{", "}", ((f"{printable(str(key), line=True)}: ", one) for key, one in value.items()))
+            fields = {one.name: one.dtype for one in getattr(dtype, "fields", ())}
+            return self._between(
+                "{", "}", ((f"{printable(str(key), line=True)}: ", one, fields.get(key)) for key, one in value.items())
+            )
         if isinstance(value, list | tuple) or type(value).__name__ in ("Series", "ndarray"):
-            return self._between("[", "]", (("", one) for one in value))
-        text = _scalar(value, self._left)
+            return self._between("[", "]", (("", one, inner) for one in value))
+        text = _counted_text(value, dtype) or _scalar(value, self._left)
         self._left -= len(text)
         return text
 
     def _between(self, first: str, last: str, parts: Any) -> str:
         written: list[str] = []
-        for before, one in parts:
+        for before, one, dtype in parts:
             if self._left <= 0:
                 written.append("…")
                 break
             self._left -= len(before) + 2
-            written.append(before + self.write(one))
+            written.append(before + self.write(one, dtype))
         return first + ", ".join(written) + last
+
+
+def _counted_text(value: Any, dtype: Any) -> str:
+    """Write a date or a moment that is given as a number; nothing for another value."""
+    import polars as pl
+
+    if isinstance(value, int) and isinstance(dtype, pl.Date):
+        return _day_of(value)
+    if isinstance(value, int) and isinstance(dtype, pl.Datetime):
+        return _moment_of(value, _TICKS[dtype.time_unit])
+    return ""
 
 
 def _scalar(value: Any, most: int) -> str:
@@ -205,7 +250,7 @@ def type_name(dtype: pl.DataType) -> str:
         return f"decimal({dtype.precision}, {dtype.scale})"
     if isinstance(dtype, pl.List | pl.Array):
         inner = dtype.inner
-        return f"list of {type_name(inner() if isinstance(inner, type) else inner)}"
+        return f"list of {type_name(_made(inner))}"
     return {"String": "text", "Time": "time of day", "Boolean": "true or false"}.get(
         type(dtype).__name__, type(dtype).__name__.lower()
     )
