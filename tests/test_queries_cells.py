@@ -1,5 +1,8 @@
 """Values of results that Python has no value for: in cells, in files and in pictures."""
 
+import csv
+import io
+
 import numpy as np
 import polars as pl
 import pytest
@@ -8,6 +11,7 @@ from tinymlops.queries import answering
 from tinymlops.queries.cells import column_texts
 from tinymlops.queries.charts import chart_of
 from tinymlops.queries.messages import Bounds, ChartAsked, Question
+from tinymlops.stores.engine import Limits, first_rows
 
 BOUNDS = Bounds(seconds=10.0, memory=2**30, rows=100_000, bytes=64 * 2**20)
 DAY = 2**31 - 1
@@ -72,8 +76,8 @@ def test_a_date_without_end_leaves_the_other_dates_as_they_are():
     told = ["infinity", "-infinity", "1970-01-01", None, "20000-01-01", str(np.datetime64(-800_000, "D"))]
     assert column_texts(days, 100) == told
     assert column_texts(pl.Series([days]), 100) == [f"[{', '.join(one or 'null' for one in told)}]"]
-    csv = answering._flat(pl.DataFrame({"day": days})).write_csv()
-    assert csv.splitlines() == ["day", *(one or "" for one in told)]
+    written = answering._flat(pl.DataFrame({"day": days})).write_csv()
+    assert written.splitlines() == ["day", *(one or "" for one in told)]
 
 
 def test_dates_and_moments_are_exact_inside_what_is_nested():
@@ -84,3 +88,29 @@ def test_dates_and_moments_are_exact_inside_what_is_nested():
     fields = pl.DataFrame({"day": dates(DAY, 0), "at": exact, "more": ["a", None]}).to_struct()
     assert column_texts(fields, 100)[0] == f"{{day: infinity, at: {written}, more: a}}"
     assert column_texts(pl.Series([fields]), 40) == ["[{day: infinity, at: 2024-01-01 00:00:00 …"]
+
+
+MAPS = """
+select histogram(a) as counts, map {date 'infinity': [timestamp_ns '2024-01-01 00:00:00.123456789']} as days,
+    [map {'a b': 'c'}] as listed, null::map(int, int) as none, repeat('ab', 40)::blob as bytes,
+    [repeat('ab', 40)::blob] as blobs
+from t
+"""
+
+
+def test_maps_and_bytes_are_written_in_full_to_a_file():
+    frame, _ = first_rows(MAPS, tables={"t": pl.DataFrame({"a": [1, 2, 2]})}, limits=Limits(memory=2**28), threads=1)
+    written = answering._flat(frame).write_csv()
+    row = next(csv.DictReader(io.StringIO(written)))
+    full = "0x" + "6162" * 40
+    assert row == {
+        "counts": "{1: 1, 2: 2}",
+        "days": "{infinity: [2024-01-01 00:00:00.123456789]}",
+        "listed": "[{a b: c}]",
+        "none": "",
+        "bytes": full,
+        "blobs": f"[{full}]",
+    }
+    cut = f"{full[:34]}… (80 bytes)"
+    assert [column_texts(frame[name], 300) for name in ("counts", "none", "bytes")] == [["{1: 1, 2: 2}"], [None], [cut]]
+    assert column_texts(pl.Series([frame["counts"]]), 6) == ["[{1: 1 …"]

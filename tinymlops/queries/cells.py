@@ -13,10 +13,12 @@ from tinymlops.times import ENDLESS
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["cell_text", "column_texts", "is_beyond", "seconds_of", "type_name"]
+__all__ = ["WHOLE", "cell_text", "column_texts", "is_beyond", "seconds_of", "type_name"]
 
+WHOLE = 2**31
+"""Characters of a text that is not cut."""
 _BYTES = 16
-"""Of a binary value that are written."""
+"""Of a binary value that are written, where it may be cut."""
 _TICKS = {"ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 """Of a second."""
 _ENDLESS_DAY = 2**31 - 1
@@ -68,7 +70,14 @@ def _counted(dtype: pl.DataType) -> pl.DataType:
         return pl.Array(_counted(_made(dtype.inner)), dtype.size)
     if isinstance(dtype, pl.Struct):
         return pl.Struct({one.name: _counted(_made(one.dtype)) for one in dtype.fields})
+    if _is_map(dtype):  # as a list of its entries, whose keys may be dates
+        kinds: Any = dtype
+        return pl.List(pl.Struct({"key": _counted(_made(kinds.key)), "value": _counted(_made(kinds.value))}))
     return dtype
+
+
+def _is_map(dtype: Any) -> bool:
+    return type(dtype).__name__ == "Map"  # older Polars has none
 
 
 def _made(dtype: Any) -> pl.DataType:
@@ -158,20 +167,26 @@ class _Writer:
     """Writes nested values, and stops once it has more than is shown."""
 
     def __init__(self, most: int) -> None:
-        self._left = most
+        self._left, self._is_whole = most, most >= WHOLE
 
     def write(self, value: Any, dtype: Any = None) -> str:
-        inner = getattr(dtype, "inner", None)
+        if _is_map(dtype) and isinstance(value, list):
+            entries = ((f"{self._key(one['key'], dtype.key)}: ", one["value"], dtype.value) for one in value)
+            return self._between("{", "}", entries)
         if isinstance(value, dict):
             fields = {one.name: one.dtype for one in getattr(dtype, "fields", ())}
             return self._between(
                 "{", "}", ((f"{printable(str(key), line=True)}: ", one, fields.get(key)) for key, one in value.items())
             )
         if isinstance(value, list | tuple) or type(value).__name__ in ("Series", "ndarray"):
+            inner = getattr(dtype, "inner", None)
             return self._between("[", "]", (("", one, inner) for one in value))
-        text = _counted_text(value, dtype) or _scalar(value, self._left)
+        text = _counted_text(value, dtype) or _scalar(value, max(0, self._left), is_whole=self._is_whole)
         self._left -= len(text)
         return text
+
+    def _key(self, value: Any, dtype: Any) -> str:
+        return _Writer(WHOLE if self._is_whole else self._left).write(value, dtype)
 
     def _between(self, first: str, last: str, parts: Any) -> str:
         written: list[str] = []
@@ -195,7 +210,7 @@ def _counted_text(value: Any, dtype: Any) -> str:
     return ""
 
 
-def _scalar(value: Any, most: int) -> str:
+def _scalar(value: Any, most: int, *, is_whole: bool) -> str:
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -203,8 +218,9 @@ def _scalar(value: Any, most: int) -> str:
     if isinstance(value, float):
         return _float(value)
     if isinstance(value, bytes):
-        more = f"… ({len(value):,} bytes)" if len(value) > _BYTES else ""
-        return f"0x{value[:_BYTES].hex()}{more}"
+        if is_whole or len(value) <= _BYTES:
+            return f"0x{value.hex()}"
+        return f"0x{value[:_BYTES].hex()}… ({len(value):,} bytes)"
     if isinstance(value, datetime):
         return _moment(value)
     if isinstance(value, timedelta):
