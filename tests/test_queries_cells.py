@@ -2,13 +2,14 @@
 
 import csv
 import io
+from decimal import Decimal
 
 import numpy as np
 import polars as pl
 import pytest
 
 from tinymlops.queries import answering
-from tinymlops.queries.cells import column_texts
+from tinymlops.queries.cells import cell_text, column_texts
 from tinymlops.queries.charts import chart_of
 from tinymlops.queries.messages import Bounds, ChartAsked, Question
 from tinymlops.stores.engine import Limits, first_rows
@@ -114,3 +115,9 @@ def test_maps_and_bytes_are_written_in_full_to_a_file():
     cut = f"{full[:34]}… (80 bytes)"
     assert [column_texts(frame[name], 300) for name in ("counts", "none", "bytes")] == [["{1: 1, 2: 2}"], [None], [cut]]
     assert column_texts(pl.Series([frame["counts"]]), 6) == ["[{1: 1 …"]
+
+
+def test_a_decimal_has_all_its_places_and_no_exponent():
+    assert cell_text(Decimal("1E-7"), 100) == "0.0000001"
+    assert cell_text([Decimal("0E-10"), Decimal("-12.50")], 100) == "[0.0000000000, -12.50]"
+    assert column_texts(pl.Series([Decimal("0.0000001")], dtype=pl.Decimal(38, 7)), 100) == ["0.0000001"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from tinymlops.errors import is_fault
@@ -217,6 +218,8 @@ def _scalar(value: Any, most: int, *, is_whole: bool) -> str:
         return "true" if value else "false"
     if isinstance(value, float):
         return _float(value)
+    if isinstance(value, Decimal):
+        return format(value, "f")
     if isinstance(value, bytes):
         if is_whole or len(value) <= _BYTES:
             return f"0x{value.hex()}"
