@@ -317,7 +317,7 @@ def test_all_tables_of_a_query_are_of_one_commit(shop):
 
 
 CONFINED = """
-import errno, os, sys, time
+import errno, os, resource, sys, time
 from tinymlops.queries.confinement import confine
 confine(seconds=1.0, memory=2**27)
 try:
@@ -329,7 +329,7 @@ try:
     bytearray(2**28)
 except MemoryError:
     print("MemoryError")
-print(len(bytearray(2**20)), flush=True)
+print(len(bytearray(2**20)), *resource.getrlimit(resource.RLIMIT_CPU), flush=True)
 time.sleep(30)
 """
 
@@ -340,7 +340,7 @@ def test_the_kernel_holds_a_confined_process_to_its_limits(tmp_path):
         [sys.executable, "-c", CONFINED, str(tmp_path / "x")], capture_output=True, text=True, check=False, cwd=ROOT
     )
     assert (done.returncode, time.monotonic() - begun < 20) == (-signal.SIGALRM, True), done.stderr
-    assert done.stdout.split() == ["EFBIG", "MemoryError", str(2**20)]
+    assert done.stdout.split() == ["EFBIG", "MemoryError", str(2**20), "2", "3"]
     assert (tmp_path / "x").stat().st_size == 0
 
 
