@@ -200,7 +200,7 @@ VALUES = [
     ("'-infinity'::timestamptz", "-infinity"),
     ("timestamp '1600-02-29 23:59:59.5'", "1600-02-29 23:59:59.5"),
     ("date '2024-02-29'", "2024-02-29"),
-    ("date '20000-01-01'", "6585322"),
+    ("date '20000-01-01'", "20000-01-01"),
     ("time '10:20:30'", "10:20:30"),
     ("interval '1 day 2 hours'", "1 d 2:00:00"),
     ("'\\x00\\xff'::blob", "0x00ff"),
@@ -209,7 +209,7 @@ VALUES = [
     ("''", ""),
     ("[1, null, 3]", "[1, null, 3]"),
     ("{'a': [1], 'b': {'c': null}}", "{a: [1], b: {c: null}}"),
-    ("['infinity'::timestamp]", "[9223372036854775807]"),
+    ("['infinity'::timestamp]", "[infinity]"),
     ("[]", "[]"),
     ("repeat('y', 1000000)", "y" * 300 + " … (1,000,000 characters)"),
     ("'a'::enum('a', 'b')", "a"),
@@ -317,7 +317,7 @@ def test_all_tables_of_a_query_are_of_one_commit(shop):
 
 
 CONFINED = """
-import errno, os, sys, time
+import errno, os, resource, sys, time
 from tinymlops.queries.confinement import confine
 confine(seconds=1.0, memory=2**27)
 try:
@@ -329,7 +329,7 @@ try:
     bytearray(2**28)
 except MemoryError:
     print("MemoryError")
-print(len(bytearray(2**20)), flush=True)
+print(len(bytearray(2**20)), *resource.getrlimit(resource.RLIMIT_CPU), flush=True)
 time.sleep(30)
 """
 
@@ -340,7 +340,7 @@ def test_the_kernel_holds_a_confined_process_to_its_limits(tmp_path):
         [sys.executable, "-c", CONFINED, str(tmp_path / "x")], capture_output=True, text=True, check=False, cwd=ROOT
     )
     assert (done.returncode, time.monotonic() - begun < 20) == (-signal.SIGALRM, True), done.stderr
-    assert done.stdout.split() == ["EFBIG", "MemoryError", str(2**20)]
+    assert done.stdout.split() == ["EFBIG", "MemoryError", str(2**20), "2", "3"]
     assert (tmp_path / "x").stat().st_size == 0
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinymlops.errors import AccessError, DataError, TinyMLOpsError, is_fault
-from tinymlops.queries.cells import column_texts, is_beyond, type_name
+from tinymlops.queries.cells import WHOLE, column_texts, is_beyond, type_name
 from tinymlops.queries.charts import chart_of
 from tinymlops.queries.messages import (
     MEMORY_SHARE,
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["answered", "preload"]
 
 _FILE = "SQL here reads tables of the workspace, and no files"
-_WHOLE = 2**31
-"""Characters of a text that is not cut."""
 _NEEDED = (
     "config",
     "features.context",
@@ -155,6 +153,10 @@ def _chart(frame: pl.DataFrame, question: Question) -> tuple[Chart | None, str]:
         return chart_of(frame, question.chart, question.bounds), ""
     except DataError as error:
         return None, f"{error.message}; {error.hint}" if error.hint else error.message
+    except BaseException as error:  # Polars panics
+        if not is_fault(error):
+            raise
+        return None, "this picture cannot be drawn"
 
 
 def _file(frame: pl.DataFrame, question: Question) -> Done:
@@ -176,9 +178,11 @@ def _flat(frame: pl.DataFrame) -> pl.DataFrame:
     """Write as text what a CSV file cannot hold."""
     import polars as pl
 
-    held = (pl.List, pl.Array, pl.Struct, pl.Binary, pl.Duration, pl.Object)
-    odd = [one for one in frame.iter_columns() if isinstance(one.dtype, held) or is_beyond(one)]
-    return frame.with_columns([pl.Series(one.name, column_texts(one, _WHOLE), dtype=pl.String) for one in odd])
+    held = (pl.Binary, pl.Duration, pl.Object)
+    odd = [
+        one for one in frame.iter_columns() if one.dtype.is_nested() or isinstance(one.dtype, held) or is_beyond(one)
+    ]
+    return frame.with_columns([pl.Series(one.name, column_texts(one, WHOLE), dtype=pl.String) for one in odd])
 
 
 def _refused(error: TinyMLOpsError, question: Question) -> Refused:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from tinymlops.errors import is_fault
@@ -13,12 +14,20 @@ from tinymlops.times import ENDLESS
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["cell_text", "column_texts", "is_beyond", "type_name"]
+__all__ = ["WHOLE", "cell_text", "column_texts", "is_beyond", "seconds_of", "type_name"]
 
+WHOLE = 2**31
+"""Characters of a text that is not cut."""
 _BYTES = 16
-"""Of a binary value that are written."""
+"""Of a binary value that are written, where it may be cut."""
 _TICKS = {"ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 """Of a second."""
+_ENDLESS_DAY = 2**31 - 1
+"""The date "infinity" in days; its negative is "-infinity"."""
+_DAY = 86_400
+"""Seconds."""
+_CYCLE, _CYCLE_YEARS = 146_097, 400
+"""Days and years after which the calendar repeats."""
 
 
 def column_texts(series: pl.Series, most: int) -> list[str | None]:
@@ -38,9 +47,44 @@ def column_texts(series: pl.Series, most: int) -> list[str | None]:
     if isinstance(series.dtype, pl.Datetime):
         ticks = _TICKS[series.dtype.time_unit]
         return [None if one is None else _moment_of(one, ticks) for one in series.to_physical().to_list()]
-    if is_beyond(series):  # a date of the year 20000, or one inside a list
-        return _beyond(series)
-    return [cell_text(value, most) for value in series.to_list()]
+    try:
+        counted = _counted(series.dtype)
+        values = (series if counted == series.dtype else series.cast(counted)).to_list()
+    except BaseException as error:  # Polars panics
+        if not is_fault(error):
+            raise
+        return ["beyond what can be shown: cast it to text"] * len(series)
+    return [cell_text(value, most, series.dtype) for value in values]
+
+
+def _counted(dtype: pl.DataType) -> pl.DataType:
+    """Return a type with the same values, but dates and moments as the numbers that they are stored as."""
+    import polars as pl
+
+    if isinstance(dtype, pl.Date):
+        return pl.Int32()
+    if isinstance(dtype, pl.Datetime):
+        return pl.Int64()
+    if isinstance(dtype, pl.List):
+        return pl.List(_counted(_made(dtype.inner)))
+    if isinstance(dtype, pl.Array):
+        return pl.Array(_counted(_made(dtype.inner)), dtype.size)
+    if isinstance(dtype, pl.Struct):
+        return pl.Struct({one.name: _counted(_made(one.dtype)) for one in dtype.fields})
+    if _is_map(dtype):  # as a list of its entries, whose keys may be dates
+        kinds: Any = dtype
+        return pl.List(pl.Struct({"key": _counted(_made(kinds.key)), "value": _counted(_made(kinds.value))}))
+    return dtype
+
+
+def _is_map(dtype: Any) -> bool:
+    return type(dtype).__name__ == "Map"  # older Polars has none
+
+
+def _made(dtype: Any) -> pl.DataType:
+    """Return a type that may be given as its class."""
+    made: pl.DataType = dtype() if isinstance(dtype, type) else dtype
+    return made
 
 
 def is_beyond(series: pl.Series) -> bool:
@@ -56,13 +100,33 @@ def is_beyond(series: pl.Series) -> bool:
     return False
 
 
-def _beyond(series: pl.Series) -> list[str | None]:
-    try:
-        return [None if one is None else str(one) for one in series.to_physical().to_list()]
-    except BaseException as error:
-        if not is_fault(error):
-            raise
-        return ["beyond what can be shown: cast it to text"] * len(series)
+def seconds_of(times: pl.Series) -> pl.Series:
+    """Return dates or moments as seconds since 1970; null where one has no end.
+
+    Args:
+        times: A column of dates or moments.
+
+    Example:
+        >>> import polars as pl
+        >>> seconds_of(pl.Series([1, 2**31 - 1], dtype=pl.Int32).cast(pl.Date)).to_list()
+        [86400.0, None]
+    """
+    import polars as pl
+
+    counts = times.to_physical()
+    if isinstance(times.dtype, pl.Datetime):
+        endless, seconds = ENDLESS, counts.cast(pl.Float64) / _TICKS[times.dtype.time_unit]
+    else:
+        endless, seconds = _ENDLESS_DAY, counts.cast(pl.Float64) * _DAY
+    return seconds.set(counts.is_in([endless, -endless]), None)
+
+
+def _day_of(value: int) -> str:
+    if abs(value) == _ENDLESS_DAY:
+        return "infinity" if value > 0 else "-infinity"
+    cycles, days = divmod(value, _CYCLE)
+    day = date(1970, 1, 1) + timedelta(days)
+    return f"{day.year + _CYCLE_YEARS * cycles:04d}-{day:%m-%d}"
 
 
 def _moment_of(value: int, ticks: int) -> str:
@@ -77,12 +141,13 @@ def _moment_of(value: int, ticks: int) -> str:
     return f"{whole.isoformat(sep=' ')}{digits}"
 
 
-def cell_text(value: Any, most: int) -> str | None:
+def cell_text(value: Any, most: int, dtype: pl.DataType | None = None) -> str | None:
     r"""Write a value; None for null.
 
     Args:
         value: As Polars gives it: a scalar, a list, or a dict of a struct.
         most: Characters; of a longer text the beginning is written, and how long it is.
+        dtype: Its type, where dates and moments are given as the numbers that they are stored as.
 
     Example:
         >>> cell_text(1.5, 100), cell_text(None, 100), cell_text({"a": [1, None]}, 100), cell_text(b"\x00\xff", 100)
@@ -95,7 +160,7 @@ def cell_text(value: Any, most: int) -> str | None:
     if isinstance(value, str):
         shown = printable(value[:most], line=True)
         return shown if len(value) <= most else f"{shown} … ({len(value):,} characters)"
-    text = _Writer(most).write(value)
+    text = _Writer(most).write(value, dtype)
     return text if len(text) <= most else f"{text[:most]} …"
 
 
@@ -103,38 +168,62 @@ class _Writer:
     """Writes nested values, and stops once it has more than is shown."""
 
     def __init__(self, most: int) -> None:
-        self._left = most
+        self._left, self._is_whole = most, most >= WHOLE
 
-    def write(self, value: Any) -> str:
+    def write(self, value: Any, dtype: Any = None) -> str:
+        if _is_map(dtype) and isinstance(value, list):
+            entries = ((f"{self._key(one['key'], dtype.key)}: ", one["value"], dtype.value) for one in value)
+            return self._between("{", "}", entries)
         if isinstance(value, dict):
-            return self._between("{", "}", ((f"{printable(str(key), line=True)}: ", one) for key, one in value.items()))
+            fields = {one.name: one.dtype for one in getattr(dtype, "fields", ())}
+            return self._between(
+                "{", "}", ((f"{printable(str(key), line=True)}: ", one, fields.get(key)) for key, one in value.items())
+            )
         if isinstance(value, list | tuple) or type(value).__name__ in ("Series", "ndarray"):
-            return self._between("[", "]", (("", one) for one in value))
-        text = _scalar(value, self._left)
+            inner = getattr(dtype, "inner", None)
+            return self._between("[", "]", (("", one, inner) for one in value))
+        text = _counted_text(value, dtype) or _scalar(value, max(0, self._left), is_whole=self._is_whole)
         self._left -= len(text)
         return text
 
+    def _key(self, value: Any, dtype: Any) -> str:
+        return _Writer(WHOLE if self._is_whole else self._left).write(value, dtype)
+
     def _between(self, first: str, last: str, parts: Any) -> str:
         written: list[str] = []
-        for before, one in parts:
+        for before, one, dtype in parts:
             if self._left <= 0:
                 written.append("…")
                 break
             self._left -= len(before) + 2
-            written.append(before + self.write(one))
+            written.append(before + self.write(one, dtype))
         return first + ", ".join(written) + last
 
 
-def _scalar(value: Any, most: int) -> str:
+def _counted_text(value: Any, dtype: Any) -> str:
+    """Write a date or a moment that is given as a number; nothing for another value."""
+    import polars as pl
+
+    if isinstance(value, int) and isinstance(dtype, pl.Date):
+        return _day_of(value)
+    if isinstance(value, int) and isinstance(dtype, pl.Datetime):
+        return _moment_of(value, _TICKS[dtype.time_unit])
+    return ""
+
+
+def _scalar(value: Any, most: int, *, is_whole: bool) -> str:
     if value is None:
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
         return _float(value)
+    if isinstance(value, Decimal):
+        return format(value, "f")
     if isinstance(value, bytes):
-        more = f"… ({len(value):,} bytes)" if len(value) > _BYTES else ""
-        return f"0x{value[:_BYTES].hex()}{more}"
+        if is_whole or len(value) <= _BYTES:
+            return f"0x{value.hex()}"
+        return f"0x{value[:_BYTES].hex()}… ({len(value):,} bytes)"
     if isinstance(value, datetime):
         return _moment(value)
     if isinstance(value, timedelta):
@@ -180,7 +269,7 @@ def type_name(dtype: pl.DataType) -> str:
         return f"decimal({dtype.precision}, {dtype.scale})"
     if isinstance(dtype, pl.List | pl.Array):
         inner = dtype.inner
-        return f"list of {type_name(inner() if isinstance(inner, type) else inner)}"
+        return f"list of {type_name(_made(inner))}"
     return {"String": "text", "Time": "time of day", "Boolean": "true or false"}.get(
         type(dtype).__name__, type(dtype).__name__.lower()
     )

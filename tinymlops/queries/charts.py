@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tinymlops.errors import DataError, near
-from tinymlops.queries.cells import cell_text
+from tinymlops.queries.cells import column_texts, seconds_of
 from tinymlops.queries.messages import Bounds, Chart, ChartAsked
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ def _line(frame: pl.DataFrame, x: str, y: str, most: int) -> Chart:
     import polars as pl
 
     is_time = x in _times(frame)
-    along = pl.col(x).cast(pl.Datetime("us")).dt.epoch("us") / 1e6 if is_time else pl.col(x).cast(pl.Float64)
-    points = frame.select(x=along, y=pl.col(y).cast(pl.Float64))
+    along = seconds_of(frame[x]) if is_time else frame[x].cast(pl.Float64)
+    points = pl.DataFrame({"x": along, "y": frame[y].cast(pl.Float64)})
     points = points.filter(pl.col("x").is_finite() & pl.col("y").is_finite()).sort("x", maintain_order=True)
     kept = points if points.height <= most else _thinned(points, most // _EACH)
     return Chart(
@@ -99,9 +99,9 @@ def _bars(frame: pl.DataFrame, x: str, y: str, most: int) -> Chart:
 
     values = frame[y].cast(pl.Float64)
     finite = values.is_finite().fill_null(value=False)
-    labels = frame[x].filter(finite).head(most).to_list()
+    labels = column_texts(frame[x].filter(finite).head(most), _LABEL)
     drawn = values.filter(finite)
-    shown = ["null" if one is None else cell_text(one, _LABEL) or "" for one in labels]
+    shown = ["null" if one is None else one for one in labels]
     return Chart(
         "bar", x, y, drawn.head(most).to_list(), [], shown, total=drawn.len(), skipped=frame.height - drawn.len()
     )

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import select
 import sys
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from tinymlops.queries.confinement import confine, end_at_end_of, end_with, step_back
 
-__all__ = ["IDLE", "LENGTH", "main"]
+if TYPE_CHECKING:
+    from tinymlops.queries.messages import Question
+
+__all__ = ["IDLE", "LENGTH", "answer_of", "main"]
 
 IDLE = 300.0
 """Seconds that it waits for its question."""
@@ -35,7 +39,7 @@ def main(parent: int) -> None:
     questions = os.dup(0)
     os.dup2(nothing, 0)
     from tinymlops.kernels.beside import start_none
-    from tinymlops.queries.answering import answered, preload
+    from tinymlops.queries.answering import preload
     from tinymlops.queries.messages import Question
 
     start_none()
@@ -45,11 +49,26 @@ def main(parent: int) -> None:
     question = msgspec.msgpack.decode(_read(questions), type=Question)
     end_at_end_of(questions)
     confine(seconds=question.bounds.seconds + _GRACE, memory=question.bounds.memory)
-    done = answered(question)
-    head = msgspec.msgpack.encode(done.reply)
+    head, content = answer_of(question)
     _write(out, len(head).to_bytes(LENGTH, "big") + head)
-    _write(out, done.content)
+    _write(out, content)
     os._exit(0)
+
+
+def answer_of(question: Question) -> tuple[bytes, bytes]:
+    """Return the reply to a question as it is sent, and the bytes of its file.
+
+    Args:
+        question: What is asked.
+    """
+    from tinymlops.queries.answering import answered
+    from tinymlops.queries.messages import too_large
+
+    try:
+        done = answered(question)
+        return msgspec.msgpack.encode(done.reply), done.content
+    except MemoryError:
+        return msgspec.msgpack.encode(too_large(question)), b""
 
 
 def _read(pipe: int) -> bytes:

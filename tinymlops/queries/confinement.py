@@ -63,18 +63,19 @@ def confine(*, seconds: float, memory: int) -> None:
         Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, seconds)
-    _limit(resource.RLIMIT_CPU, math.ceil(seconds) + 1)
+    _limit(resource.RLIMIT_CPU, math.ceil(seconds) + 1, more=1)  # a signal of its own first, and then SIGKILL
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, 0)
     if (used := _addresses()) is not None:
         _limit(resource.RLIMIT_AS, used + memory)
 
 
-def _limit(kind: int, value: int) -> None:
+def _limit(kind: int, value: int, *, more: int = 0) -> None:
+    """Set a limit; `more` is what the hard one is above the soft one."""
     _, hard = resource.getrlimit(kind)
-    most = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    soft, most = (one if hard == resource.RLIM_INFINITY else min(one, hard) for one in (value, value + more))
     with suppress(ValueError, OSError):  # macOS refuses some
-        resource.setrlimit(kind, (most, most))
+        resource.setrlimit(kind, (soft, most))
 
 
 def _addresses() -> int | None:

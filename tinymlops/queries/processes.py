@@ -34,6 +34,8 @@ _PATIENCE = 20.0
 _LONGEST_HEAD = 64 * 2**20
 _PART = 2**20
 _OVER = (signal.SIGALRM, signal.SIGXCPU)
+_NO_MEMORY = (signal.SIGKILL, signal.SIGABRT)
+"""By the kernel, or by a library that gets none."""
 _ONE_THREAD = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -100,18 +102,26 @@ class QueryProcesses:
             UnavailableError: If no process could be started.
         """
         message = msgspec.msgpack.encode(question)
-        process = self._asked(len(message).to_bytes(LENGTH, "big") + message, running)
-        try:
-            until = time.monotonic() + question.bounds.seconds + _PATIENCE
-            done = _Answer(process, until).read(2 * question.bounds.bytes)
-            if done is None:
-                return Done(_explained(process, question, running, is_late=time.monotonic() >= until))
-        finally:
-            _end(process)
+        message = len(message).to_bytes(LENGTH, "big") + message
+        done = self._once(message, question, running) or self._once(message, question, running)
+        done = done or Done(_unexplained(0))
         if isinstance(done.reply, Refused) and not done.reply.kind:
             _log.error("a query failed\n%s", printable(without_secrets(done.reply.message)))
             return Done(msgspec.structs.replace(done.reply, message="the query failed; the server's log says why"))
         return done
+
+    def _once(self, message: bytes, question: Question, running: Running) -> Done | None:
+        """Return the reply of one process; None from one that ended of itself, just before it was asked."""
+        process = self._asked(message, running)
+        try:
+            until = time.monotonic() + question.bounds.seconds + _PATIENCE
+            done = _Answer(process, until).read(2 * question.bounds.bytes)
+            if done is not None:
+                return done
+            why = _explained(process, question, running, is_late=time.monotonic() >= until)
+            return None if why is None else Done(why)
+        finally:
+            _end(process)
 
     def _asked(self, message: bytes, running: Running) -> subprocess.Popen[bytes]:
         """Return a process that has the question: the one that waits, or a new one if that has just given up."""
@@ -199,12 +209,23 @@ def _end(process: subprocess.Popen[bytes]) -> None:
                 pipe.close()
 
 
-def _explained(process: subprocess.Popen[bytes], question: Question, running: Running, *, is_late: bool) -> Refused:
-    """Say why a process ended without an answer."""
+def _explained(
+    process: subprocess.Popen[bytes], question: Question, running: Running, *, is_late: bool
+) -> Refused | None:
+    """Say why a process ended without an answer; None if it ended of itself."""
     if running.is_stopped:
         return Refused(kind="UnavailableError", message="the query was stopped", hint="run it again")
-    if not is_late:
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(1.0)
+    if is_late:
+        return too_slow(question)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(1.0)
     code = process.poll()
-    return too_slow(question) if is_late or (code is not None and -code in _OVER) else too_large(question)
+    if code == 0:
+        return None
+    if code is not None and -code in _OVER:
+        return too_slow(question)
+    return too_large(question) if code is not None and -code in _NO_MEMORY else _unexplained(code)
+
+
+def _unexplained(code: int | None) -> Refused:
+    return Refused(kind="", message=f"its process gave no answer and ended with exit code {code}")
