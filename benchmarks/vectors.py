@@ -76,7 +76,7 @@ def of_all(folder: Path, rows: int) -> None:
     )
     with tm.connect(path) as ws:
         begun = time.perf_counter()
-        found = ws.vectors.neighbours("near", spine, k=5)
+        found = ws.vectors.neighbours("near", spine, k=5, timestamp="at")
         told(f"neighbours of {rows:,} rows", [time.perf_counter() - begun])
     assert found.height == 5 * rows
     begun = time.perf_counter()
