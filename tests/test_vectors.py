@@ -24,7 +24,10 @@ from tinymlops.features.intake.compaction import compact
 from tinymlops.features.vectors import following, reading
 from tinymlops.features.vectors import image as images
 from tinymlops.features.vectors.alone import alone
+from tinymlops.features.vectors.arranged import Arranged, Spans, known_at
+from tinymlops.features.vectors.parts import part_of
 from tinymlops.kernels.nearest import exact_scores, lengths, nearest
+from tinymlops.kernels.records import FOREVER
 from tinymlops.records import EmbeddingState, VectorFailure, VectorFile
 from tinymlops.stores.doctor import check
 
@@ -530,3 +533,21 @@ def test_many_candidates_are_left_out_by_groups_and_ties_by_place(metric, k):
     found = nearest(matrix, lengths(matrix), vector, query, k, metric=metric)
     scores = exact_scores(matrix, vector, query, metric=metric)
     assert found.places.tolist() == np.argsort(-scores, kind="stable")[:k].tolist()
+
+
+def test_a_part_has_the_rows_that_spans_say_without_those_left_out():
+    chance = np.random.default_rng(0)
+    for size in [0, 1, 40, 40, 40]:
+        begins = chance.integers(0, 30, size)
+        spans = Spans(np.arange(size), begins, np.where(chance.random(size) < 0.5, FOREVER, begins + 5))
+        key, vector = np.arange(size) // 3, np.where(chance.random(size) < 0.8, np.arange(size), -1)
+        arranged = Arranged(pl.DataFrame(), pl.DataFrame(), key, spans, np.empty((0, 2)), np.empty(0), vector)
+        out = chance.random(size // 3 + 1) < 0.3
+        for part, gone in ((part_of(arranged), np.zeros_like(out)), (part_of(arranged).leaving_out(out), out)):
+            for t in range(-1, 40):
+                known = [row for row in known_at(spans, t).tolist() if not gone[key[row]]]
+                assert part.known_at(t).tolist() == known
+                rows, number = part.searched_at(t)
+                assert rows.tolist() == [row for row in known if vector[row] >= 0]
+                assert number.tolist() == vector[rows].tolist()
+                assert part.count(t) == known_at(spans, t).size

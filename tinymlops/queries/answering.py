@@ -9,6 +9,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from tinymlops.errors import AccessError, DataError, TinyMLOpsError, is_fault
 from tinymlops.queries.cells import WHOLE, column_texts, is_beyond, type_name
 from tinymlops.queries.charts import chart_of
@@ -115,7 +117,9 @@ def _tables(question: Question, text: str) -> tuple[dict[str, pl.DataFrame], int
     clock = system_clock if now is None else (lambda: from_micros(now))
     with reading(Path(question.workspace)) as environment:
         scope = Scope(environment, clock, system_user())
-        context = Context(scope, load_definitions(Catalog(scope)), {}, root, read_config(root), neighbours_of)
+        # Transformations that are computed on the way take as little of the machine as the SELECT.
+        config = msgspec.structs.replace(read_config(root), threads=1)
+        context = Context(scope, load_definitions(Catalog(scope)), {}, root, config, neighbours_of)
         return tables_of(context, text, question.hidden), environment.database.sequence()
 
 

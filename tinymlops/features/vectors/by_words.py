@@ -12,7 +12,6 @@ import polars as pl
 
 from tinymlops.errors import DataError
 from tinymlops.features.vectors import bm25
-from tinymlops.features.vectors.arranged import known_at
 from tinymlops.features.vectors.words import VERSION, words_to_find
 from tinymlops.stores import images
 
@@ -91,7 +90,7 @@ def find_by_words(
 def _known(part: Part, t: int) -> Array:
     """Return bool[n], which rows of a part are known at a time."""
     known = np.zeros(part.arranged.rows.height, np.bool_)
-    known[known_at(part.spans, t)] = True
+    known[part.known_at(t)] = True
     return known
 
 

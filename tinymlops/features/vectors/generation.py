@@ -17,7 +17,6 @@ import numpy as np
 from tinymlops.errors import IntegrityError, TinyMLOpsError
 from tinymlops.features.vectors.arranged import known_at
 from tinymlops.features.vectors.image import is_in_force
-from tinymlops.features.vectors.parts import part_of
 from tinymlops.kernels.nearest import LONGEST, SHORTEST, nearest
 from tinymlops.kernels.records import FOREVER
 from tinymlops.records import VectorIndex
@@ -240,7 +239,7 @@ def _made(context: Context, spec: EmbeddingSpec, image: Image) -> VectorIndex:
     name, hashes = index_files.write(context.environment.path, spec.name, build, context.environment.tmp)
     row = _replaced(row, generation=name, hashes=hashes, lancedb=version[0])
     directory = index_files.place(context.environment.path, spec.name, name)
-    row = _measured(Generation(row, lance_index.LanceIndex(directory, spec.metric)), arranged)
+    row = _measured(Generation(row, lance_index.LanceIndex(directory, spec.metric)), image.part)
     if row.recall < LEAST_RECALL:
         shutil.rmtree(directory)
         told = f"it finds {row.recall:.3f} of the nearest rows, and {LEAST_RECALL} is the least"
@@ -281,14 +280,14 @@ def _around(arranged: Arranged, spans: Array, t: int) -> Array:
     return rows[arranged.vector[rows] >= 0]
 
 
-def _measured(generation: Generation, arranged: Arranged) -> VectorIndex:
+def _measured(generation: Generation, part: Part) -> VectorIndex:
     """Find how many partitions a search must read, and what share of the nearest rows it finds then.
 
     The queries are vectors of rows, each left out of its own answers, now and at the median of all times.
     """
-    row, part = generation.row, part_of(arranged)
+    row = generation.row
     partitions = lance_index.partitions(row.rows)
-    cases = _cases(arranged, row.metric)
+    cases = _cases(part.arranged, row.metric)
     for share in (32, 8, 2, 1):
         row = _replaced(row, probes=min(partitions, max(_NEAREST, partitions // share)))
         found = [_share(Generation(row, generation.opened), part, *case) for case in cases]

@@ -22,6 +22,7 @@ from tinymlops.features.history.generations import place_of
 from tinymlops.features.history.reading_notes import rows_of
 from tinymlops.features.history.stored import segments_of, state_of, stored_rows
 from tinymlops.features.vectors.arranged import Arranged, Spans, arrange
+from tinymlops.features.vectors.parts import part_of
 from tinymlops.features.vectors.rows import read_rows
 from tinymlops.registry.pushes import extent_of_pushed
 from tinymlops.stores import images
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from tinymlops.features.context import Context
     from tinymlops.features.definitions.specs import EmbeddingSpec
+    from tinymlops.features.vectors.parts import Part
     from tinymlops.features.vectors.standing import Standing
 
 __all__ = [
@@ -58,11 +60,16 @@ _FORMAT = 2
 class Image(NamedTuple):
     """The rows up to a sequence, arranged."""
 
-    arranged: Arranged
+    part: Part
     covered: int
     name: str
     identity: object
     """Of its files: an image that is made again has the same name."""
+
+    @property
+    def arranged(self) -> Arranged:
+        """Its rows."""
+        return self.part.arranged
 
 
 def has_many_rows(context: Context, standing: Standing) -> bool:
@@ -194,7 +201,7 @@ def _mapped(context: Context, standing: Standing, covered: int, name: str) -> Im
     tables = images.load(directory, name)
     if tables is None:
         return None
-    image = Image(_opened(tables), covered, name, identity)
+    image = Image(part_of(_opened(tables)), covered, name, identity)
     remembered.put(key, identity, image)
     return image
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tinymlops.features.vectors.arranged import Spans, are_around
+from tinymlops.features.vectors.arranged import are_around, known_at
 from tinymlops.kernels.neighbours import Candidates
 from tinymlops.keys import encode
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from tinymlops.features.vectors.arranged import Arranged
+    from tinymlops.features.vectors.arranged import Arranged, Spans
 
 __all__ = ["Part", "part_of"]
 
@@ -28,20 +28,39 @@ class Part(NamedTuple):
     """Rows of some keys, all of those that these keys have."""
 
     arranged: Arranged
-    spans: Spans
-    """Those of the keys that are not left out."""
     number: Array
     """int64[s]: the vector of each span; -1 for none."""
-    all_have: bool
-    """Whether each has one."""
-    without: Array | None
-    """bool[K]: the keys that are left out; None for none."""
     order: Array
     """int64[s]: the spans in the order of their beginning."""
     begun: Array
     """int64[s]: when each begins, ascending."""
     ended: Array
     """int64[s]: when each ends, ascending."""
+    without: Array | None = None
+    """bool[K]: the keys that are left out; None for none."""
+    searched: Array | None = None
+    """bool[s]: which spans have a vector, and a key that is not left out; None for all."""
+
+    @property
+    def spans(self) -> Spans:
+        """Those of all keys."""
+        return self.arranged.spans
+
+    def leaving_out(self, keys: Array) -> Part:
+        """Return the same rows without those of some keys.
+
+        Args:
+            keys: bool[K].
+        """
+        if not keys.any():
+            return self
+        left = ~keys[self.arranged.key[self.spans.row]]
+        return self._replace(without=keys, searched=left if self.searched is None else self.searched & left)
+
+    def known_at(self, t: int) -> Array:
+        """Return the rows that are known at a time, with a vector or none, in the order of their keys, int64[m]."""
+        rows = known_at(self.spans, t)
+        return rows if self.without is None else rows[~self.without[self.arranged.key[rows]]]
 
     def searched_at(self, t: int) -> tuple[Array, Array]:
         """Return the rows with a vector that are known at a time, in the order of their keys, and their vectors.
@@ -55,13 +74,14 @@ class Part(NamedTuple):
         begun = int(np.searchsorted(self.begun, t, "right"))
         if begun * _FEW < self.begun.size:
             places = self.order[:begun]
-            places = np.sort(places[(self.spans.ends[places] > t) & (self.number[places] >= 0)])
+            places = places[self.spans.ends[places] > t]
+            places = np.sort(places if self.searched is None else places[self.searched[places]])
             return self.spans.row[places], self.number[places]
-        if self.all_have and self.has_all(t):
+        if self.searched is None and self.count(t) == self.begun.size:
             return self.spans.row, self.number
         around = are_around(self.spans, t)
-        if not self.all_have:
-            around &= self.number >= 0
+        if self.searched is not None:
+            around &= self.searched
         return self.spans.row[around], self.number[around]
 
     def codes(self, keys: Sequence[pl.Series], names: Sequence[str]) -> Array:
@@ -75,33 +95,19 @@ class Part(NamedTuple):
 
     def candidates(self) -> tuple[Array, Candidates]:
         """Return the rows that may be found, and when."""
-        may = slice(None) if self.all_have else self.number >= 0
+        may = slice(None) if self.searched is None else self.searched
         row = self.spans.row[may]
         return row, Candidates(self.number[may], self.arranged.key[row], self.spans.begins[may], self.spans.ends[may])
 
-    def has_all(self, t: int) -> bool:
-        """Return whether every span is around a time."""
-        return self.count(t) == self.begun.size
-
     def count(self, t: int) -> int:
-        """Return how many rows are known at a time."""
+        """Return how many rows are known at a time, with those that are left out."""
         return int(np.searchsorted(self.begun, t, "right") - np.searchsorted(self.ended, t, "right"))
 
 
-def part_of(arranged: Arranged, without: Array | None = None) -> Part:
-    """Return arranged rows as a part.
-
-    Args:
-        arranged: The rows.
-        without: bool[K]: keys that are left out; None for none.
-    """
+def part_of(arranged: Arranged) -> Part:
+    """Return arranged rows as a part."""
     spans = arranged.spans
-    if without is None or not without.any():
-        without = None
-    else:
-        spans = Spans(*(one[~without[arranged.key[spans.row]]] for one in spans))
     number = arranged.vector[spans.row]
+    has = number >= 0
     order = np.argsort(spans.begins, kind="stable")
-    return Part(
-        arranged, spans, number, bool((number >= 0).all()), without, order, spans.begins[order], np.sort(spans.ends)
-    )
+    return Part(arranged, number, order, spans.begins[order], np.sort(spans.ends), searched=None if has.all() else has)

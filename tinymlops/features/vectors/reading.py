@@ -81,11 +81,11 @@ def _made(context: Context, standing: Standing, image: Image, sequence: int) -> 
     if kept.drop(VECTOR).schema != image.arranged.rows.schema:
         return None
     if not kept.height:
-        return Reading(image, [part_of(image.arranged)], 0)
+        return Reading(image, [image.part], 0)
     touched = _touched(image.arranged, kept, key_of_rows(context.definitions, standing.spec))
     anew = arrange(context.definitions, standing.spec, *_with_earlier(image.arranged, touched, kept, vectors))
     waiting = standing.waiting(kept)
-    return Reading(image, [part_of(image.arranged, touched), part_of(anew)], waiting)
+    return Reading(image, [image.part.leaving_out(touched), part_of(anew)], waiting)
 
 
 def _touched(arranged: Arranged, late: pl.DataFrame, names: list[str]) -> Array:
