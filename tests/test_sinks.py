@@ -25,6 +25,7 @@ from tinymlops.errors import (
     UnavailableError,
 )
 from tinymlops.records import Outcome, Prediction
+from tinymlops.registry import sinks
 from tinymlops.registry.names import definition_names
 from tinymlops.sinks import delivering
 
@@ -164,6 +165,23 @@ def test_whatever_changes_here_a_run_brings_there(ws, in_sqlite, monkeypatch, se
             ws.sinks.run("scores", "truth")
             for name in ("scores", "truth"):
                 assert in_sqlite.rows(name) == in_sqlite.expected(ws, name)
+
+
+def test_an_outcome_corrected_while_a_table_is_compared_is_written_once(ws, tables, monkeypatch):
+    ws.log_outcomes([{"prediction_id": f"p{one}", "value": one} for one in range(5)])
+    ws.sinks.run()
+    read = sinks.Logged.ids
+
+    def read_while_one_is_corrected(log):
+        for number, page in enumerate(read(log)):
+            yield page
+            if log.cls is Outcome and not number:
+                ws.log_outcomes([{"prediction_id": page[0][0], "value": 77}])
+
+    monkeypatch.setattr(sinks, "_IDS", 2)
+    monkeypatch.setattr(sinks.Logged, "ids", read_while_one_is_corrected)
+    ws.sinks.run("truth", full=True)
+    assert tables.rows("truth") == tables.expected(ws, "truth")
 
 
 def test_features_are_those_of_the_run_and_say_since_when(built_shop, tmp_path, tables):

@@ -58,7 +58,8 @@ class Logged:
         self.key = self.cls.key[0]
         self._codec: RowCodec[Any] = codec_for(self.cls)
         self._params: tuple[Any, ...] = () if model is None else (model,)
-        self._where = "" if model is None else "model = ? AND "
+        self._behind = " WHERE rowid > ?" if model is None else " WHERE model = ? AND rowid > ?"
+        self._condition = "" if model is None else " WHERE model = ?"
 
     def page(self, after: int, limit: int) -> Page | None:
         """Return the rows behind a number, in order; None if there is none.
@@ -66,7 +67,7 @@ class Logged:
         Raises:
             IntegrityError: If one is not what was written.
         """
-        sql = f"SELECT rowid, {self._codec.columns} FROM {self._codec.table} WHERE {self._where}rowid > ? ORDER BY rowid LIMIT ?"
+        sql = f"SELECT rowid, {self._codec.columns} FROM {self._codec.table}{self._behind} ORDER BY rowid LIMIT ?"
         found = self._database.rows(sql, (*self._params, after, limit))
         if not found:
             return None
@@ -79,18 +80,16 @@ class Logged:
         return found[0][0] if found else None
 
     def ids(self) -> Iterator[tuple[list[str], int]]:
-        """Return the ids of all rows in order, some at a time, each time with the last one's number."""
-        after = 0
-        sql = f'SELECT rowid, "{self.key}" FROM {self._codec.table} WHERE {self._where}rowid > ? ORDER BY rowid LIMIT ?'
-        while found := self._database.rows(sql, (*self._params, after, _IDS)):
-            after = found[-1][0]
-            yield [row[1] for row in found], after
+        """Return the ids of all rows at one moment in order, some at a time, each time with the last one's number."""
+        sql = f'SELECT rowid, "{self.key}" FROM {self._codec.table}{self._condition} ORDER BY rowid'
+        with self._database.batches(sql, self._params, size=_IDS) as batches:
+            for found in batches:
+                yield [row[1] for row in found], found[-1][0]
 
     def count(self, number: int) -> Counted:
         """Return how many rows there are up to a number, and behind it, at one moment."""
         sql = f"SELECT coalesce(sum(rowid <= ?), 0), coalesce(sum(rowid > ?), 0) FROM {self._codec.table}"
-        where = f" WHERE {self._where[:-5]}" if self._where else ""
-        ((before, after),) = self._database.rows(sql + where, (number, number, *self._params))
+        ((before, after),) = self._database.rows(sql + self._condition, (number, number, *self._params))
         return Counted(before, after)
 
 
