@@ -77,7 +77,7 @@ def test_a_list_longer_than_a_page_has_parts(workspace):
 def test_a_source_tells_its_columns_and_what_their_values_are_like(client):
     page = client.get("/catalog/source/orders")
     told = words(page)
-    assert "amount Float64 0 14 0 27.99 56" in told
+    assert "amount Float64 0 % 14 0 27.99 56" in told
     assert 'aria-label="distribution of amount, 0 to 56"' in page.text
     assert "Newest event" in told
     assert {"/catalog/view/spending", "/models/splurge/1"} <= set(links(page))

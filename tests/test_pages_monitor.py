@@ -75,7 +75,7 @@ def test_a_part_is_not_kept(shop):
 def test_a_histogram_tells_what_it_shows_and_escapes_it():
     drift = Drift("kind", 4, 3, 0.0, 0.0, 0.1, 0.1, [1, 1, 0, 0], [0, 2, 2, 0], ["<b>", "a", "other", "null"])
     picture = str(histogram_svg(drift))
-    assert "&lt;b&gt; 50% then 0%" in picture
+    assert "&lt;b&gt; 50 % then 0 %" in picture
     assert "<b>" not in picture
     assert histogram_svg(Drift("kind", 0, 0, None, 0.0, None, None)) is None
     assert "NaN" not in str(histogram_svg(Drift("x", 0, 0, None, 0.0, None, None, [0, 0], [], ["all", "null"])))

@@ -213,6 +213,22 @@ def test_a_curve_says_how_many_of_its_points_it_shows_and_a_closer_look_shows_al
     assert client.get(f"/runs/{run}/curve?name=loss&pixels=-3").status_code == 200
 
 
+def test_steps_and_whole_parts_are_never_rounded(workspace, client):
+    run = log(workspace, metrics={"rows": [4_000_000.0], "price": [123_456.5]})
+    workspace.runs.log_points(
+        run, {"auc": points_of(np.array([0.0, 123_456.0, 1_200_001.5]), np.array([0.5, 0.9, 0.8]), np.arange(3), 0)}
+    )
+    page = client.get(f"/runs/{run}").text
+    text = text_of(page)
+    assert "best 0.9 at 123456" in text
+    assert "1200001.5</text>" in page
+    for number in ("4,000,000", "123,456.5"):
+        assert number in text, number
+    metric = re.sub(r"\s+", " ", text_of(client.get(f"/runs/{run}/metric?name=auc").text))
+    assert "0.8 at step 1200001.5" in metric
+    assert "0.9 at step 123456" in metric
+
+
 def test_values_that_are_not_finite_are_gaps(workspace, client):
     run = log(workspace, metrics={"loss": [1.0, math.nan, math.inf, 2.0], "none": [math.nan, math.nan]})
     content = client.get(f"/runs/{run}/curve?name=loss").text
@@ -232,6 +248,8 @@ def test_runs_side_by_side_show_only_what_differs(workspace, client):
     assert page.count('class="series s') >= 4, "two curves, and two lines of parallel coordinates"
     series = client.get("/runs/compare/curve", params={"run": ids, "name": "auc"}).json()["series"]
     assert [one["y"] for one in series] == [[0.5, 0.3], [0.5, 0.5]]
+    close = [log(workspace, metrics={"auc": [one]}) for one in (0.81231, 0.81234)]
+    assert re.search(r"0\.8123[14]\s+0\.8123[14]", text_of(client.get("/runs/compare", params={"run": close}).text))
     assert client.get("/runs/compare").headers["location"] == "/runs"
     assert client.get("/runs/compare", params={"run": ids[:1]}).headers["location"] == f"/runs/{ids[0]}"
     assert client.get("/runs/compare", params={"run": [ids[0], "gone"]}).status_code == 404

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from markupsafe import Markup, escape
 
-from tinymlops.display.words import number
+from tinymlops.display.words import brief, exact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ class Axis(NamedTuple):
     values: list[float | str | None]
 
 
-def curve_svg(curves: Sequence[Curve], *, along: Callable[[float], str] = number) -> Markup:
+def curve_svg(curves: Sequence[Curve], *, along: Callable[[float], str] = exact) -> Markup:
     """Draw curves over the same axes. What is not finite leaves a gap; the greatest and the least are written.
 
     Args:
@@ -51,8 +51,8 @@ def curve_svg(curves: Sequence[Curve], *, along: Callable[[float], str] = number
         for place, curve in reversed(list(enumerate(curves)))
     ]
     texts = [
-        _text(_LEFT - 6, _TOP + 8, number(y.high), "end"),
-        _text(_LEFT - 6, _HEIGHT - _BOTTOM, number(y.low), "end") if y.high > y.low else Markup(),
+        _text(_LEFT - 6, _TOP + 8, brief(y.high), "end"),
+        _text(_LEFT - 6, _HEIGHT - _BOTTOM, brief(y.low), "end") if y.high > y.low else Markup(),
         _text(_LEFT, _HEIGHT - 6, along(x.low), "start"),
         _text(_WIDTH - _RIGHT, _HEIGHT - 6, along(x.high), "end") if x.high > x.low else Markup(),
     ]
@@ -121,7 +121,7 @@ def _places(axis: Axis, top: float, bottom: float) -> _Places:
     if numbers and not any(isinstance(one, str) for one in known):
         scale = _Scale(min(numbers), max(numbers), bottom, top)
         ends = dict.fromkeys((scale.low, scale.high))
-        return _Places(scale, {}, [(number(one), scale.of(one)) for one in ends])
+        return _Places(scale, {}, [(brief(one), scale.of(one)) for one in ends])
     texts = sorted({str(one) for one in known})
     spread = _Scale(0, max(len(texts) - 1, 1), top, bottom)
     places = {text: spread.of(place) for place, text in enumerate(texts)}

@@ -11,25 +11,33 @@ from tinymlops.features.definitions.definitions import in_words
 from tinymlops.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 __all__ = [
     "FILTERS",
     "ago",
+    "brief",
     "bytes_text",
     "count_text",
+    "exact",
     "iso",
     "mark_of",
     "moment",
     "number",
+    "percent",
     "segment",
     "span",
+    "told_apart",
     "value_text",
 ]
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _SIZES = ("B", "kB", "MB", "GB", "TB")
 _DIGITS = 4
+_THOUSAND, _EXACT = 1_000, 1e15
+"""From where on the whole part has four digits, and up to where floats have each whole number."""
+_ROOM = 9
+"""Characters at an axis or a bar."""
 _MARKS = {
     **dict.fromkeys(("succeeded", "finished", "pass", "ok", "active"), "good"),
     **dict.fromkeys(("failed", "lost", "killed", "fail", "late"), "bad"),
@@ -92,31 +100,79 @@ def ago(time: datetime | None, now: datetime) -> str:
 
 
 def number(value: Any) -> str:
-    """Write a number by four digits, a whole one in full.
+    """Write a number by four digits, its whole part in full.
 
     Example:
-        >>> number(0.123456), number(1234567), number(float("nan"))
-        ('0.1235', '1,234,567', 'NaN')
+        >>> number(0.123456), number(1234567), number(123456.789), number(4000000.0), number(float("nan"))
+        ('0.1235', '1,234,567', '123,456.79', '4,000,000', 'NaN')
     """
     if value is None:
         return NONE
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not _is_number(value):
         return printable(str(value), line=True)
     if isinstance(value, int):
         return f"{value:,}"
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else ("∞" if value > 0 else "-∞")
-    return f"{value:.{_DIGITS}g}"
+    if _THOUSAND <= abs(value) < _EXACT:
+        whole, _, part = f"{value:,.2f}".partition(".")
+        return f"{whole}.{part.rstrip('0')}".rstrip(".")
+    return f"{value + 0.0:,.{_DIGITS}g}"
 
 
-def exact(value: float) -> str:
+def percent(share: float | None) -> str:
+    """Write a share by a tenth of a percent; what is not none or all is not written as that.
+
+    Example:
+        >>> percent(0.25), percent(0.0), percent(1e-6), percent(0.99999), percent(1.0)
+        ('25 %', '0 %', '< 0.1 %', '> 99.9 %', '100 %')
+    """
+    if share is None:
+        return NONE
+    if 0 < share < 0.0005 or 0.9995 <= share < 1:
+        return "< 0.1 %" if share < 0.5 else "> 99.9 %"
+    return f"{share * 100:.1f}".removesuffix(".0") + " %"
+
+
+def brief(value: float) -> str:
+    """Write a number where there is room for nine characters.
+
+    Example:
+        >>> brief(12345.5), brief(123456789.0)
+        ('12,345.5', '1.235e+08')
+    """
+    text = number(value)
+    return text if len(text) <= _ROOM else f"{value:.{_DIGITS}g}"
+
+
+def exact(value: float | None) -> str:
     """Write a number in full.
 
     Example:
         >>> exact(0.1234567), exact(12.0)
         ('0.1234567', '12')
     """
-    return repr(value).removesuffix(".0")
+    return NONE if value is None else repr(value).removesuffix(".0")
+
+
+def told_apart(values: Sequence[Any]) -> list[str]:
+    """Write values that stand beside one another: numbers in full if two different ones would look alike.
+
+    Example:
+        >>> told_apart([0.81234, 0.5]), told_apart([0.81231, 0.81234, 2])
+        (['0.8123', '0.5'], ['0.81231', '0.81234', '2'])
+    """
+    numbers = [_is_number(one) and (isinstance(one, int) or math.isfinite(one)) for one in values]
+    finite = {one for one, is_one in zip(values, numbers, strict=True) if is_one}
+    write = number if len({number(one) for one in finite}) == len(finite) else exact
+    return [
+        write(one) if is_one else number(one) if one is None or _is_number(one) else printable(str(one))
+        for one, is_one in zip(values, numbers, strict=True)
+    ]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def count_text(value: int, one: str, many: str = "") -> str:
@@ -203,6 +259,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "ago": ago,
     "number": number,
     "exact": exact,
+    "percent": percent,
     "count": count_text,
     "bytes": bytes_text,
     "segment": segment,

@@ -7,6 +7,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery
 from markupsafe import Markup
 
+from tinymlops.display.words import percent
 from tinymlops.monitoring.drift import Drift
 from tinymlops.monitoring.keeping import KeptReport, kept_reports, last_report
 from tinymlops.records import LoggedModel, ModelVersion
@@ -105,7 +106,7 @@ def _shares(counts: list[int], bins: int) -> list[float]:
 def _told(drift: Drift, sides: list[list[float]]) -> str:
     labels = [*drift.labels, *[""] * len(sides[0])]
     parts = [
-        f"{label} {before:.0%} then {now:.0%}"
+        f"{label} {percent(before)} then {percent(now)}"
         for label, before, now in zip(labels, *sides, strict=False)
         if before or now
     ]

@@ -1,7 +1,7 @@
 // Curves drawn by uPlot: asked for again at the width there is and at each closer look, and walked through by arrow keys.
 const looks = 6;
 const dashes = [[], [6, 3], [2, 3], [8, 3, 2, 3], [12, 4], [4, 4]];
-const format = new Intl.NumberFormat("en", { maximumSignificantDigits: 6 });
+const format = new Intl.NumberFormat("en", { maximumSignificantDigits: 6, maximumFractionDigits: 2, roundingPriority: "morePrecision" });
 
 for (const figure of document.querySelectorAll("figure[data-curve]")) draw(figure).catch(() => figure.classList.remove("drawn"));
 
@@ -69,7 +69,7 @@ async function draw(figure) {
   function say(at) {
     const [xs, ...ys] = chart.data;
     const values = ys.map((one, i) => (one[at] == null ? "" : `${series.length > 1 ? series[i].name + " " : ""}${format.format(one[at])}`));
-    const x = xs[at], along = time ? new Date(x * 1000).toISOString().slice(0, 19).replace("T", " ") : format.format(x ?? 0);
+    const x = xs[at], along = time ? new Date(x * 1000).toISOString().slice(0, 19).replace("T", " ") : String(x ?? 0);
     said.textContent = at == null ? "" : `${series[0].along ?? "step"} ${along}: ${values.filter(Boolean).join(", ")}`;
   }
 

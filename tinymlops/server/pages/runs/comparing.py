@@ -9,6 +9,7 @@ from litestar.params import FromQuery
 from litestar.response import Redirect
 
 from tinymlops.display.curve_pictures import SERIES, Axis, curve_svg, parallel_svg
+from tinymlops.display.words import told_apart
 from tinymlops.goals import goal_of
 from tinymlops.records import Run
 from tinymlops.server.pages.rendering import page, url
@@ -48,6 +49,7 @@ def comparison_routes(ws: Workspace) -> list[HTTPRouteHandler]:
         metrics = _drawable(ws, compared.runs)
         chosen = metric if metric in metrics else next(iter(metrics), "")
         labels = [f"{one.name} {one.id[:_SHORT]}" for one in compared.runs]
+        sections = _sections(compared, whole=whole)
         return page(
             request,
             "compare.html",
@@ -56,7 +58,12 @@ def comparison_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             ids=[one.id for one in compared.runs],
             left_out=max(len(asked) - _MOST, 0),
             labels=labels,
-            sections=_sections(compared, whole=whole),
+            sections=sections,
+            texts={
+                name: told_apart([one.get(name) for one in compared.facts])
+                for names in sections.values()
+                for name in names
+            },
             whole=whole,
             beside=len(compared.runs) <= _SIDE_BY_SIDE,
             metrics=metrics,

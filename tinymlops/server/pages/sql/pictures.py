@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from tinymlops.display.curve_pictures import curve_svg
-from tinymlops.display.words import number
+from tinymlops.display.words import brief, number
 from tinymlops.registry.runs.curves import Curve
 from tinymlops.stores.json_text import to_json
 
@@ -78,7 +78,7 @@ def _bars(chart: Chart) -> Markup:
                 _BAR,
                 max(zero, left + long) + 4,
                 top + _BAR - 2,
-                number(value),
+                brief(value),
             )
         )
     height = len(chart.ys) * _ROW
