@@ -1,12 +1,15 @@
 """What a file that is handed on may say of texts and distributions: nothing of one row, of a secret, or of a place here."""
 
+import math
+import re
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from tinymlops.display.discretion import Cleaner, class_of_error, plain_setting
 from tinymlops.display.feature_facts import distribution
-from tinymlops.training.baseline import Histogram
+from tinymlops.training.baseline import Histogram, histogram_of
 
 
 @pytest.mark.parametrize(
@@ -57,6 +60,19 @@ def test_a_long_text_is_cleaned_in_time_that_grows_with_it():
         assert len(Cleaner()(hostile)) <= len(hostile)
 
 
+def test_one_value_is_told_only_where_bins_know_it():
+    def told(histogram):
+        return [distribution("x", histogram, rows=rows).told for rows in (False, True)]
+
+    assert told(histogram_of(pl.Series([5.0] * 90))) == ["one value", "one value, 5"]
+    assert told(Histogram([0, 90, 0, 0], edges=[5.0, math.nextafter(5.0, 6.0)])) == ["one value", "one value, 5"]
+    assert told(Histogram([0, 90, 0], edges=[5.0])) == ["most in one bin", "most from 5 on"]
+    assert told(histogram_of(pl.Series([0, 1] * 50))) == ["most from 0 to 1", "most from 0 to 1"]
+    assert told(histogram_of(pl.Series([None] * 90, dtype=pl.Int64))) == ["no value; 90 nulls"] * 2
+    assert told(histogram_of(pl.Series([math.inf] * 90))) == ["no finite value"] * 2
+    assert told(histogram_of(pl.Series([-1.7e308, 1.7e308] * 50)))[0] == "most in one bin"
+
+
 def test_a_distribution_tells_no_single_row():
     few = Histogram([1] * 10 + [0], edges=[float(one) for one in range(9)])
     assert distribution("age", few, rows=False) is None
@@ -64,9 +80,12 @@ def test_a_distribution_tells_no_single_row():
     many = Histogram([100, 100, 100, 3], edges=[1234.56, 98765.4])
     assert distribution("pay", many, rows=False).told == "most from 1,000 to 99,000; 3 nulls"
     assert "98765" not in str(distribution("pay", many, rows=False))
-    assert distribution("pay", Histogram([0, 90, 0], edges=[5.0]), rows=False).told == "one value"
     crowded = Histogram([10, 10, 10, 10, 10, 0], edges=[0.0, 0.001, 0.002, 100.0])
     assert distribution("pay", crowded, rows=False).picture.count("<rect") == 3
+    rare = histogram_of(pl.Series([5432.1] * 95 + [6543.2] * 5 + [None]))
+    assert distribution("pay", rare, rows=False).told == "one value in 94.1 % of the rows; 1 null"
+    assert not {"5432", "6543"} & set(re.findall(r"\d{4}", str(distribution("pay", rare, rows=False))))
+    assert distribution("pay", rare, rows=True).told == "5,432.1 in 94.1 % of the rows; 1 null"
     names = Histogram([90, 9, 1], categories=["Ana", "Bea"])
     assert distribution("who", names, rows=False).categories == []
     assert "Ana" not in str(distribution("who", names, rows=False))

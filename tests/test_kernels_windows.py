@@ -207,6 +207,38 @@ def test_drift_sees_nulls_and_leaves_of_a_constant():
         assert psi(expected, bin_counts(np.full(100, moved), edges)) > 1.0
 
 
+WHOLE = st.integers(-9, 9).map(float) | st.integers(-(2**40), 2**40).map(float)
+SINGLE = st.floats(-1e6, 1e6, width=32).filter(lambda one: one == 0 or abs(one) > 1e-6)
+NUMBERS = WHOLE | SINGLE | st.sampled_from([0.1, -0.0, 1e300, 1.7976931348623157e308, -1.7e308])
+
+
+@EXAMPLES
+@given(rows=st.dictionaries(NUMBERS, st.integers(1, 200), min_size=1, max_size=12), other=NUMBERS)
+def test_a_value_that_a_tenth_of_the_rows_have_is_missed_whatever_comes_instead(rows, other):
+    baseline = np.repeat(list(rows), list(rows.values()))
+    edges = bin_edges(baseline)
+    assert np.isfinite(edges).all()
+    assert (np.diff(edges) > 0).all()
+    expected = bin_counts(baseline, edges)
+    for value in (one for one, count in rows.items() if 10 * count >= baseline.size):
+        near = baseline[baseline != value]
+        instead = near[np.argmin(np.abs(near / 2 - value / 2))] if near.size else value / 2 + 0.3
+        for moved in {float(instead), other} - {value}:
+            now = bin_counts(np.where(baseline == value, moved, baseline), edges)
+            assert psi(expected, now) > 0.5, (value, moved, edges)
+
+
+@pytest.mark.parametrize("rest", [[], [1.0], [-4.0], [-7.5, 3.0]])
+def test_drift_sees_a_flag_that_turned_and_minds_no_last_bit(rest):
+    baseline = np.array([0.3] * 95 + [one for one in rest for _ in range(5)])
+    edges = bin_edges(baseline)
+    expected = bin_counts(baseline, edges)
+    beside = np.where(baseline == 0.3, np.nextafter(0.3, [0.0] * 50 + [1.0] * (baseline.size - 50)), baseline)
+    assert psi(expected, bin_counts(beside, edges)) == 0.0
+    for turned in (1.0, -4.0, 3.0, 0.3000001):
+        assert psi(expected, bin_counts(np.full(200, turned), edges)) > 2.0
+
+
 def test_drift_without_rows_is_unknown():
     assert np.isnan(psi(np.zeros(3), np.ones(3)))
     assert bin_edges(np.array([np.nan])).size == 0

@@ -1,6 +1,7 @@
 """Monitoring: live metrics and those of training, counts that add up, and drift that separates chance from change."""
 
 import json
+import math
 
 import msgspec
 import numpy as np
@@ -18,7 +19,7 @@ from tinymlops.errors import DataError, NotFoundError
 from tinymlops.kernels.drift import psi
 from tinymlops.monitoring.drift import DriftCounter, expected_psi
 from tinymlops.registry import predictions
-from tinymlops.training.baseline import histogram_of
+from tinymlops.training.baseline import Histogram, histogram_of
 from tinymlops.training.evaluation import metrics_for
 
 
@@ -208,6 +209,28 @@ def test_text_and_booleans_are_counted_by_value_and_new_categories_apart():
     flags = DriftCounter(histogram_of(pl.Series([True, False, None])))
     flags.add([True, False, None])
     assert flags.drift("x").psi == 0
+
+
+def test_a_flag_that_turned_has_drifted_and_bins_say_which_values_they_hold():
+    rare = pl.Series([0] * 95 + [1] * 5)
+    for values in (rare, rare.cast(pl.Float32) / 10, -rare, rare * 3 - 1):
+        counter = DriftCounter(histogram_of(values))
+        counter.add([values[-1]] * 200)
+        assert counter.drift("x").reading == "shift", values
+    drift = DriftCounter(histogram_of(rare)).drift("x")
+    assert drift.labels == ["below 0", "0", "over 0", "null"]
+    prices = DriftCounter(histogram_of(pl.Series([123456.5 + step for step in range(30)]))).drift("x")
+    assert len(set(prices.labels)) == len(prices.labels)
+    flags = DriftCounter(histogram_of(pl.Series([0.0, 1.0] * 50))).drift("x")
+    assert flags.labels == ["below 0", "0", "0 to 1", "1", "over 1", "null"]
+
+
+def test_bins_that_an_earlier_version_kept_are_read():
+    counter = DriftCounter(Histogram([0, 192, 1], edges=[0.0]))
+    counter.add([0, 1, None])
+    assert (counter.drift("x").labels, counter.drift("x").served) == (["below 0", "from 0", "null"], [0, 2, 1])
+    constant = DriftCounter(Histogram([0, 9, 0, 0], edges=[3.0, math.nextafter(3.0, 4.0)]))
+    assert constant.drift("x").labels == ["below 3", "3", "over 3", "null"]
 
 
 def test_the_noise_is_the_mean_index_of_samples_without_drift():

@@ -102,6 +102,7 @@ def test_a_feature_tells_its_distribution_in_training_and_the_models_that_take_i
     assert "In the 192 training rows of splurge:" in told
     assert "splurge:1 champion last_amount Float64" in told
     assert 'aria-label="distribution of last_amount in the training rows"' in page.text
+    assert "Most from 1 to 55" in told
     assert client.get("/catalog/feature/spending/first_amount").status_code == 404
     assert "Computed by Python code" in words(client.get("/catalog/feature/room/left"))
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from tinymlops.display.pictures import bars, density
-from tinymlops.display.words import count_text, number
+from tinymlops.display.words import count_text, number, percent
 from tinymlops.features.definitions import specs
 from tinymlops.features.law.pages import about_said, said_of_values
+from tinymlops.kernels.drift import cuts_of_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,13 +21,12 @@ if TYPE_CHECKING:
     from tinymlops.records import Definition, FeatureField
     from tinymlops.training.baseline import Baseline, Histogram
 
-__all__ = ["Distribution", "FeatureFacts", "distribution", "feature_facts"]
+__all__ = ["Distribution", "FeatureFacts", "distribution", "feature_facts", "numbers_told"]
 
 _FEWEST = 50
 """Rows of a distribution: of fewer, its parts would tell single ones."""
 _SHOWN = 20
-_LARGEST = 1e15
-"""A number up to here is written in full if it is whole."""
+_IN_ONE_BIN = "most in one bin"
 
 
 class Distribution(NamedTuple):
@@ -101,14 +101,35 @@ def distribution(name: str, histogram: Histogram, *, rows: bool) -> Distribution
     missing = f"; {count_text(nulls, 'null')}" if nulls else ""
     if histogram.categories is None:
         edges, counts = histogram.edges or [], histogram.counts[:-1]
+        ends = numbers_told(histogram, rows=rows)
         edges, counts = (edges, counts) if rows else _coarse(edges, counts)
-        ends = f"most from {_said(edges[0])} to {_said(edges[-1])}" if len(edges) > 1 else "one value"
         return Distribution(density(edges, counts, label, 120, 18), ends + missing, [])
     pairs = sorted(zip(histogram.categories, histogram.counts[:-1], strict=True), key=lambda one: (-one[1], one[0]))
     told = rows or set(histogram.categories) == {"false", "true"}
-    most = f", the most frequent in {pairs[0][1] / count:.0%} of the rows" if pairs and count else ""
+    most = f", the most frequent in {percent(pairs[0][1] / count)} of the rows" if pairs and count else ""
     words = f"{count_text(len(pairs), 'value')}{most}{missing}"
     return Distribution(bars([one for _, one in pairs], label), words, pairs[:_SHOWN] if told else [])
+
+
+def numbers_told(histogram: Histogram, *, rows: bool) -> str:
+    """Say where the numbers of a feature lie, and no more than its bins know.
+
+    Args:
+        histogram: As it was kept, with cuts.
+        rows: Whether values of rows are told; else they are rounded, and that of nearly all rows is left out.
+    """
+    edges, counts = histogram.edges or [], histogram.counts[:-1]
+    cuts, filled = cuts_of_values(edges), [place for place, count in enumerate(counts) if count]
+    if not cuts:
+        return "no finite value" if filled else "no value"
+    if cuts[0] < cuts[-1]:
+        cuts = cuts if rows else _coarse(edges, counts)[0]
+        return f"most from {number(cuts[0])} to {number(cuts[-1])}" if cuts else _IN_ONE_BIN
+    if len(cuts) == 1:  # kept by an earlier version, which had no bin for the least value alone
+        return f"most from {number(cuts[0])} on" if rows else _IN_ONE_BIN
+    if filled == [1]:
+        return f"one value, {number(cuts[0])}" if rows else "one value"
+    return f"{number(cuts[0]) if rows else 'one value'} in {percent(counts[1] / sum(histogram.counts))} of the rows"
 
 
 def _coarse(edges: list[float], counts: list[int]) -> tuple[list[float], list[int]]:
@@ -126,11 +147,6 @@ def _coarse(edges: list[float], counts: list[int]) -> tuple[list[float], list[in
             cuts.append(cut)
             merged.append(count)
     return cuts, merged
-
-
-def _said(edge: float) -> str:
-    is_whole = edge.is_integer() and abs(edge) < _LARGEST
-    return number(int(edge) if is_whole else edge)
 
 
 def _first_line(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from tinymlops.display.words import moment, span
+from tinymlops.kernels.drift import cuts_of_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,6 +18,8 @@ __all__ = ["PICTURES", "bars", "density", "share", "strip"]
 _NOTHING = Markup("")
 _STEP, _MARK = 11, 11
 """Pixels from a run to the next, and of the mark above one."""
+_MOST = 40
+"""Bins of one width that can be told apart in a picture."""
 _MARKS = {"failed": "\N{MULTIPLICATION SIGN}", "skipped": "\N{EN DASH}"}
 
 
@@ -48,7 +51,7 @@ def bars(counts: Sequence[int], label: str, width: int = 120, height: int = 18) 
 
 def density(edges: Sequence[float], counts: Sequence[int], label: str, width: int = 240, height: int = 56) -> Markup:
     """Draw counts of bins of different widths: the area of a bar is its share. The outer bins have no end, and the width of
-    their neighbours.
+    their neighbours. Bins that are narrower than can be seen, as those of one value, are drawn wider, and so lower.
 
     Args:
         edges: The cuts between the bins, rising.
@@ -57,10 +60,12 @@ def density(edges: Sequence[float], counts: Sequence[int], label: str, width: in
         width: In pixels.
         height: In pixels.
     """
-    inner = [later - earlier for earlier, later in pairwise(edges)]
-    if not inner or not sum(counts):
+    cuts = cuts_of_values(edges)
+    inner = [later - earlier for earlier, later in pairwise(cuts)]
+    if not any(inner) or not sum(counts):
         return bars(counts, label, width, height)
-    widths = [inner[0], *inner, inner[-1]]
+    least = sum(inner) / _MOST
+    widths = [max(one, least) for one in (inner[0], *inner, inner[-1])]
     heights = [count / size for count, size in zip(counts, widths, strict=True)]
     whole, most = sum(widths), max(heights)
     drawn, at = [], 0.0

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-__all__ = ["bin_counts", "bin_edges", "expected_psi", "psi"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["bin_counts", "bin_edges", "cuts_of_values", "expected_psi", "psi"]
 
 Array = np.ndarray[Any, Any]
 
 _EMPTY_SHARE = 1e-4
 """The share that an empty bin counts as."""
+_AROUND = 2.0**-44
+"""How far the bin of one value reaches, as a part of it: a model's answers for one row and for many differ in their last bits."""
+_LEAST = 5e-324
 
 
 def bin_edges(values: Array, bins: int = 10) -> Array:
-    """Cut a baseline into bins of about equal counts.
+    """Cut a baseline into bins of about equal counts; a value that so many rows have gets a bin of its own.
+
+    So no bin hides that such a value is gone, wherever it lies among the others: a flag that nearly all rows have, or
+    the zeros between debts and credits.
 
     Args:
         values: float64[n], NaN for null.
-        bins: How many bins to aim for; values that repeat give fewer.
+        bins: How many bins to aim for; values that repeat give fewer, and some that hold no row.
 
     Returns:
         float64[k], strictly increasing, the cuts between bins: bin i holds `edges[i-1] <= value < edges[i]`,
-        the first and the last bin are open. A constant has a bin of its own. Without values there are no cuts.
+        the first and the last bin are open. Without values there are no cuts.
 
     Example:
         >>> bin_edges(np.arange(1.0, 9.0), bins=4).tolist()
@@ -33,10 +43,33 @@ def bin_edges(values: Array, bins: int = 10) -> Array:
     known = known[~np.isnan(known)]
     if not known.size:
         return np.empty(0, np.float64)
-    edges = np.unique(np.quantile(known, np.arange(1, bins) / bins))
-    if known.min() == known.max():
-        return np.array([known[0], np.nextafter(known[0], np.inf)])
-    return edges
+    found, counts = np.unique(known, return_counts=True)
+    own = found[counts * bins >= known.size]
+    others = known[~np.isin(known, own)]
+    parts = round(bins * others.size / known.size)
+    around = np.maximum(np.abs(own) * _AROUND, _LEAST)
+    with np.errstate(over="ignore", invalid="ignore"):
+        cuts = np.quantile(others, np.arange(1, parts) / parts) if parts > 1 else others[:0]
+        edges: Array = np.unique(np.concatenate([cuts, own - around, own + around]))
+    finite: Array = edges[np.isfinite(edges)]
+    return finite
+
+
+def cuts_of_values(edges: Sequence[float]) -> list[float]:
+    """Return cuts as people read them: both cuts of the bin of one value are that value.
+
+    Args:
+        edges: From `bin_edges`, of this version or of an earlier one.
+
+    Example:
+        >>> cuts_of_values(bin_edges(np.array([0.0] * 9 + [1.0])).tolist())
+        [0.0, 0.0, 1.0, 1.0]
+    """
+    cuts = list(edges)
+    for place, (low, high) in enumerate(pairwise(edges)):
+        if high - low <= max(3 * _AROUND * abs(high), 3 * _LEAST):
+            cuts[place : place + 2] = [float(f"{low / 2 + high / 2:.12g}")] * 2
+    return cuts
 
 
 def bin_counts(values: Array, edges: Array) -> Array:

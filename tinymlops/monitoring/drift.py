@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from tinymlops.kernels.drift import bin_counts, expected_psi, psi
+from tinymlops.kernels.drift import bin_counts, cuts_of_values, expected_psi, psi
 
 if TYPE_CHECKING:
     from tinymlops.training.baseline import Histogram
 
 __all__ = ["Drift", "DriftCounter", "drifts_of"]
+
+_WHOLE = 1e15
+"""The whole part of a number below is written in full."""
 
 
 class Drift(msgspec.Struct, frozen=True):
@@ -101,11 +104,26 @@ class DriftCounter:
 def _labels(histogram: Histogram) -> list[str]:
     if histogram.edges is None:
         return [*(histogram.categories or []), "other", "null"]
-    edges = [f"{edge:.4g}" for edge in histogram.edges]
-    if not edges:
+    cuts = cuts_of_values(histogram.edges)
+    if not cuts:
         return ["all", "null"]
-    between = [f"{low} to {high}" for low, high in pairwise(edges)]
-    return [f"below {edges[0]}", *between, f"from {edges[-1]}", "null"]
+    texts = _told_apart(cuts)
+    between = [
+        one if low == high else f"{one} to {two}"
+        for (low, high), (one, two) in zip(pairwise(cuts), pairwise(texts), strict=True)
+    ]
+    last = "over" if cuts[-1:] == cuts[-2:-1] else "from"
+    return [f"below {texts[0]}", *between, f"{last} {texts[-1]}", "null"]
+
+
+def _told_apart(cuts: list[float]) -> list[str]:
+    """Write numbers by four digits, or by as many as tell them apart; the whole part is never rounded."""
+    texts = list[str]()
+    for digits in range(4, 18):
+        texts = [f"{cut:.{max(digits, len(f'{abs(cut):.0f}')) if abs(cut) < _WHOLE else digits}g}" for cut in cuts]
+        if len(set(texts)) == len(set(cuts)):
+            break
+    return texts
 
 
 def drifts_of(counters: Iterable[tuple[str, DriftCounter]]) -> list[Drift]:

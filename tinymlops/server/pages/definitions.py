@@ -7,6 +7,7 @@ from litestar import Response
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
+from tinymlops.display.feature_facts import numbers_told
 from tinymlops.errors import NotFoundError, near
 from tinymlops.features.context import Context
 from tinymlops.features.definitions import graph
@@ -93,6 +94,7 @@ def definition_routes(ws: Workspace) -> list[HTTPRouteHandler]:
         found: Described | None = described(context, node.kind, view)
         value = next((one for one in found.values if one.name == name), None) if found else None
         inputs = model_inputs(context.environment.database, view, name)
+        trained = _trained(context, inputs) if may(request, "read") else None
         return page(
             request,
             "feature.html",
@@ -105,7 +107,8 @@ def definition_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             inputs=inputs,
             sources=_sources(context, found.spec) if found and isinstance(found.spec, ViewSpec) else [],
             reports=_in_use(context, inputs) if may(request, "read") else {},
-            trained=_trained(context, inputs) if may(request, "read") else None,
+            trained=trained,
+            told=numbers_told(trained[1], rows=True) if trained else "",
             consumers=readers_of(context.environment.database, view, name),
         )
 

@@ -78,20 +78,21 @@ def _metrics(kept: list[KeptReport]) -> list[str]:
 
 
 def histogram_svg(drift: Drift) -> Markup | None:
-    """Draw the shares of a column's bins in use beside those of training; None where they are not kept."""
+    """Draw the shares of a column's bins in use beside those of training, where there are any; None where they are not kept."""
     bins = max(len(drift.training), len(drift.served))
-    if not bins:
-        return None
     sides = [_shares(drift.training, bins), _shares(drift.served, bins)]
-    most = max(max(side) for side in sides) or 1.0
+    filled = [place for place in range(bins) if sides[0][place] or sides[1][place]]
+    if not filled:
+        return None
+    most = max(max(side) for side in sides)
     bars = []
-    for place in range(bins):
+    for place, kept in enumerate(filled):
         for side, shares in enumerate(sides):
-            height = round(shares[place] / most * _HEIGHT, 1)
+            height = round(shares[kept] / most * _HEIGHT, 1)
             look, x = ("before", "now")[side], place * (2 * _BAR + _GAP * 2) + side * _BAR
             rect = Markup('<rect class="{}" x="{}" y="{}" width="{}" height="{}"/>')
             bars.append(rect.format(look, x, _HEIGHT - height, _BAR - 1, height))
-    width = bins * (2 * _BAR + _GAP * 2)
+    width = len(filled) * (2 * _BAR + _GAP * 2)
     svg = Markup(
         '<svg class="bars pair" width="{}" height="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>'
     )
