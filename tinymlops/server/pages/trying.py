@@ -1,5 +1,6 @@
 """`/try/MODEL`: ask a model by hand, see the features that it used, and say whether it was right."""
 
+import math
 from typing import Any
 
 from litestar import Response
@@ -120,15 +121,21 @@ def read_field(field: RequestField, text: str) -> Any:
 
 def _said(signature: Signature, prediction: Prediction, data: dict[str, str]) -> Any:
     """Return the outcome: the answer itself if it was right, else the class or number that somebody names."""
-    if data.get("was") == "right":
+    was, actual, classes = data.get("was"), data.get("actual", "").strip(), signature.classes or []
+    if was not in ("right", "wrong", "other") or (was == "other") != bool(actual):
+        raise DataError(
+            "the form does not say what came true", hint="say that the answer was right, or what it was instead"
+        )
+    if was == "right":
         return prediction.output["prediction"]
-    classes = signature.classes or []
-    if data.get("was") == "wrong" and len(classes) == 2:
+    if was == "wrong" and len(classes) == 2:
         return next(one for one in classes if one != prediction.output["prediction"])
-    actual = data.get("actual", "").strip()
     if classes:
         named = [one for one in classes if str(one) == actual]
         if not named:
             raise DataError(f"{actual[:50]!r} is not one of the classes", hint=", ".join(map(str, classes))[:500])
         return named[0]
-    return read_field(RequestField("the outcome", "Float64", "request"), actual)
+    value = read_field(RequestField("the outcome", "Float64", "request"), actual)
+    if value is None or not math.isfinite(value):
+        raise DataError(f"the outcome is {actual[:50]!r}, and not a number", hint="write it as 42 or 0.5")
+    return value
