@@ -144,16 +144,18 @@ def _served(record: Prediction, fields: list[FeatureField], traced: MadeOf | Non
     """Return the features as served, each with what it was made from."""
     sources = {one.name: one.source for one in fields}
     behind = {
-        one.column: (one, place)
+        (one.column, f"{view.title}:{one.name}"): (one, place)
         for place, view in enumerate(traced.views if traced else [], 1)
         for one in (view.behind.features if view.behind else [])
     }
     computed = traced.on_demand if traced else {}
     found = []
     for name, value in record.features.items():
-        rows, place = behind.get(name) or behind.get(name.rpartition("_")[0]) or (None, 0)
-        reads = computed.get(sources.get(name, "").partition(":")[0])
-        found.append(_Feature(name, value, sources.get(name, ""), rows, place, reads))
+        source = sources.get(name, "")
+        # A column of a vector is called as the feature, with its place; another feature may be called so, too.
+        rows, place = behind.get((name, source)) or behind.get((name.rpartition("_")[0], source)) or (None, 0)
+        reads = computed.get(source.partition(":")[0])
+        found.append(_Feature(name, value, source, rows, place, reads))
     return found
 
 
