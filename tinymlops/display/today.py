@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tinymlops.display.listed_jobs import ListedJob, listed_jobs
 from tinymlops.display.needs import Need, needs_of, told
+from tinymlops.features.definitions import graph
 from tinymlops.features.definitions.specs import LabelSpec, SourceSpec, TrainingSetSpec
 from tinymlops.features.history.generations import place_of
 from tinymlops.features.law.freshness import Freshness, freshness_of
@@ -31,7 +32,7 @@ class Champion(NamedTuple):
 
     alias: ModelAlias
     known_until: datetime | None
-    """Outcomes of predictions up to this time have had the time to come; None where the label has no horizon."""
+    """Outcomes of predictions up to this time have had the time to come; None where that is not known."""
     report: KeptReport | None
     """The last one that was kept, for those who may read values."""
 
@@ -118,25 +119,33 @@ def coming_by(coming: ComingOutcomes, now: datetime) -> Coming:
 def _champions(context: Context, *, may_read: bool) -> list[Champion]:
     database = context.environment.database
     aliases = database.list(ModelAlias, where={"alias": CHAMPION}, order="name")
-    return [
-        Champion(one, _known_until(context, one), last_report(database, one.name, one.version) if may_read else None)
-        for one in aliases
-    ]
+    found = []
+    for one in aliases:
+        report = last_report(database, one.name, one.version) if may_read else None
+        found.append(Champion(one, _known_until(context, one, report), report))
+    return found
 
 
-def _known_until(context: Context, alias: ModelAlias) -> datetime | None:
-    """Return until when outcomes have had the time to come, by the label that the model was trained on."""
-    database = context.environment.database
+def _known_until(context: Context, alias: ModelAlias, report: KeptReport | None) -> datetime | None:
+    """Return until when outcomes have had the time to come, by the label that the model was trained on.
+
+    Where a column says how late rows come, only the last report knows the latest: no rows are read here.
+    """
+    database, definitions = context.environment.database, context.definitions
     version = database.get(ModelVersion, name=alias.name, version=alias.version)
     model = None if version is None else database.get(LoggedModel, run=version.run, name=version.logged_name)
     build = (
         None if model is None or model.training_set is None else database.get(TrainingSetBuild, id=model.training_set)
     )
-    asked = None if build is None else context.definitions.of(TrainingSetSpec).get(build.name)
-    label = None if asked is None else context.definitions.of(LabelSpec).get(asked.label)
+    asked = None if build is None else definitions.of(TrainingSetSpec).get(build.name)
+    label = None if asked is None else definitions.of(LabelSpec).get(asked.label)
     if label is None:
         return None
-    return context.clock() - timedelta(microseconds=label.horizon + label.gap)
+    origin = graph.origin(definitions, definitions.get(SourceSpec, label.source))
+    after: int | None = label.horizon + label.gap + origin.delay
+    if origin.delay_column is not None:
+        after = report.report.coming.after if report and report.report.coming else None
+    return None if after is None else context.clock() - timedelta(microseconds=after)
 
 
 def _sources(context: Context) -> list[SourceFreshness]:

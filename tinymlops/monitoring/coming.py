@@ -32,6 +32,8 @@ class ComingOutcomes(msgspec.Struct, frozen=True, kw_only=True):
     """When the first of these can be known; None without any."""
     last_at: datetime | None
     """When the last of these can be known."""
+    after: int | None = None
+    """How long after a prediction its outcome can be known, microseconds; None in a report of an earlier version."""
 
 
 class ComingCounter:
@@ -90,4 +92,5 @@ class ComingCounter:
             days={f"{from_micros(day * _DAY):%Y-%m-%d}": count for day, count in sorted(self._days.items())},
             next_at=None if self._first is None else from_micros(self._first),
             last_at=None if self._last is None else from_micros(self._last),
+            after=self._after,
         )
