@@ -173,7 +173,8 @@ def test_outcomes_are_known_only_when_late_rows_have_come(client, ws, clock, lat
     with ws.start_run("price", data=data) as run:
         run.log_model(make_pipeline(SimpleImputer(), LinearRegression()).fit(data.train.X, data.train.y))
     ws.register_model("price", run=run, alias="champion")
-    assert ("price:1 now –" if late == "wait" else "price:1 now 2024-01-28 00:00:00") in words(client.get("/"))
+    before = "\N{EN DASH}" if late == "wait" else "2024-01-28 00:00:00"
+    assert f"price:1 now {before}" in words(client.get("/"))
     ws.predict("price", [{"house": 3}], sync=True)
     report = ws.monitor("price", keep=True)
     assert report.coming.next_at - clock() == timedelta(microseconds=report.coming.after)

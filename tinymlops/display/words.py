@@ -28,6 +28,7 @@ __all__ = [
     "segment",
     "span",
     "told_apart",
+    "typed",
     "value_text",
 ]
 
@@ -155,6 +156,16 @@ def exact(value: float | None) -> str:
     return NONE if value is None else repr(value).removesuffix(".0")
 
 
+def typed(value: Any) -> str:
+    """Write a value as somebody types it, to look for it: a number in full.
+
+    Example:
+        >>> typed(1234567), typed(30.0), typed("a")
+        ('1234567', '30', 'a')
+    """
+    return exact(value) if _is_number(value) else number(value)
+
+
 def told_apart(values: Sequence[Any]) -> list[str]:
     """Write values that stand beside one another: numbers in full if two different ones would look alike.
 
@@ -260,6 +271,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "number": number,
     "exact": exact,
     "percent": percent,
+    "typed": typed,
     "count": count_text,
     "bytes": bytes_text,
     "segment": segment,

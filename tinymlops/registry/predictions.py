@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 _PAGE = 20_000
+_LARGEST = 2**63 - 1
 _PREDICTIONS, _OUTCOMES = codec_for(Prediction), codec_for(Outcome)
 _WIDTH = 1 + len(_PREDICTIONS.names) + 1
 _OF_VERSION = f"""FROM {Prediction.table} p LEFT JOIN {Outcome.table} o ON o.prediction_id = p.id
@@ -155,7 +156,7 @@ def newest_predictions(
     *,
     before: tuple[int, int],
     limit: int,
-    key: tuple[str, str] | None = None,
+    key: tuple[str, bool | float | str] | None = None,
     among: int = 5_000,
 ) -> list[Found]:
     """Return predictions of a version before a place, the newest first: by an index, without reading the others.
@@ -166,7 +167,7 @@ def newest_predictions(
         version: The version's number.
         before: As in `Found`.
         limit: The most to return.
-        key: A field of the request and its value as text; there is no index of these.
+        key: A field of the request and its value; there is no index of these.
         among: How many predictions are looked at for a key.
     """
     inner = (
@@ -176,8 +177,11 @@ def newest_predictions(
     bound: list[Any] = [model, version, *before, limit if key is None else among]
     condition = "1"
     if key is not None:
-        condition, named = "CAST(p.request -> ? ->> '$' AS TEXT) = ?", f'$."{key[0]}"'
-        bound += [named, key[1]]
+        field, value = key
+        condition = "p.request ->> ? = ?" if isinstance(value, int | float) else "CAST(p.request ->> ? AS TEXT) = ?"
+        if isinstance(value, int) and abs(value) > _LARGEST:  # SQLite has it as a float: compared as it is written
+            condition, value = "p.request -> ? = ?", str(value)
+        bound += [f'$."{field}"', value]
     sql = f"SELECT place, {_PREDICTIONS.columns_of('p')} FROM ({inner}) p WHERE {condition} ORDER BY at DESC, place DESC LIMIT ?"
     found = [(row[0], _PREDICTIONS.decode(row[1:])) for row in database.rows(sql, [*bound, limit])]
     return [Found(one, (to_micros(one.at), place)) for place, one in found]

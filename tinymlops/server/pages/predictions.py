@@ -1,7 +1,7 @@
 """`/predictions`: find one by its id, its key or its time, and see what it was made from and what came of it."""
 
-from datetime import timedelta
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 from litestar import Response
 from litestar.handlers import HTTPRouteHandler
@@ -11,12 +11,13 @@ from litestar.response import Redirect
 from tinymlops.errors import NotFoundError, TinyMLOpsError
 from tinymlops.features.context import Context
 from tinymlops.features.law.behind import BehindFeature
-from tinymlops.records import FeatureField, LoggedModel, ModelVersion, Outcome, Prediction
+from tinymlops.records import FeatureField, LoggedModel, ModelVersion, Outcome, Prediction, RequestField
 from tinymlops.registry.predictions import newest_predictions
 from tinymlops.server.pages.features import feature_links
 from tinymlops.server.pages.rendering import page, url
 from tinymlops.server.pages.routing import AnyRequest, shows
 from tinymlops.server.pages.state import context_of
+from tinymlops.server.pages.trying import read_field
 from tinymlops.server.route_class import READ
 from tinymlops.serving.source_rows import MadeOf, source_rows
 from tinymlops.times import parse_instant, to_micros
@@ -71,10 +72,10 @@ def prediction_routes(ws: Workspace) -> list[HTTPRouteHandler]:
         version = _version(ws, model, errors)
         place = _place(before) or (_until(until, errors), _LAST)
         signature = _signature(version)
-        fields = [one.name for one in signature.request] if signature else []
-        key = (field, value) if value and field in fields else None
+        fields = {one.name: one for one in signature.request} if signature else {}
+        key = _key(fields, field, value, errors)
         rows = []
-        if version is not None:
+        if version is not None and not errors.keys() & {"field", "value", "until"}:
             rows = newest_predictions(
                 database, version.name, version.version, before=place, limit=_SIZE + 1, key=key, among=_AMONG
             )
@@ -90,7 +91,7 @@ def prediction_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             models=[
                 _reference(one) for newest in ws.models.list() for one in reversed(ws.models.versions(newest.name))
             ],
-            fields=fields,
+            fields=list(fields),
             rows=[one.prediction for one in rows[:_SIZE]],
             outcomes={one.prediction_id: one for one in outcomes},
             following=following,
@@ -175,18 +176,31 @@ def _reference(version: ModelVersion | None) -> str:
     return "" if version is None else f"{version.name}:{version.version}"
 
 
+def _key(
+    fields: dict[str, RequestField], field: str, value: str, errors: dict[str, str]
+) -> tuple[str, bool | float | str] | None:
+    """Return the field that is looked for, with what was typed as its type; None where nothing was typed."""
+    if not value.strip():
+        return None
+    if field not in fields:
+        errors["field"] = f"Requests of this model have no field {field[:80]!r}." if field else "Which field is it?"
+        return None
+    try:
+        return field, read_field(fields[field], value)
+    except TinyMLOpsError as error:
+        errors["value"] = f"{error.message}. {error.hint}"
+        return None
+
+
 def _until(text: str, errors: dict[str, str]) -> int:
-    """Return a moment in microseconds; what is written without a zone is UTC, and a minute is meant as a whole."""
+    """Return the microsecond after a moment; what is written without a zone is UTC, and a day its midnight."""
     if not text.strip():
         return _LAST
     try:
-        said = text.strip()
-        has_zone = said.endswith("Z") or "+" in said[10:] or "-" in said[10:]
-        moment = parse_instant(said if has_zone or len(said) <= 10 else f"{said}Z", name="until")
+        return to_micros(parse_instant(text.strip(), name="until", zone=ZoneInfo("UTC"))) + 1
     except TinyMLOpsError as error:
         errors["until"] = f"{error.message}. {error.hint}"
         return _LAST
-    return to_micros(moment + timedelta(microseconds=1))
 
 
 def _place(text: str) -> tuple[int, int] | None:
