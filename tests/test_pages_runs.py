@@ -127,6 +127,22 @@ def test_seeds_are_a_group_with_its_mean_and_interval(workspace, client):
     assert re.search(r"b\s+3\s+12\s+9\.516 … 14\.48", text)
 
 
+def test_groups_are_of_what_a_column_of_their_name_shows(workspace, client):
+    for best in (0.9, 0.8):
+        log(workspace, group="a", metrics={"auc": [best, 0.1], "loss": [math.nan]})
+    text = re.sub(r"\s+", " ", text_of(client.get("/runs", params={"by": "group"}).text))
+    assert "of a metric the best value" in text
+    assert "auc interval loss interval a 2 0.85 0.2147 … 1.485" in text
+    assert "2 values are NaN" in text
+    for metric, head, mean in (
+        ("auc", "auc.last", "0.1"),
+        ("auc.best", "auc.best", "0.85"),
+        ("auc.count", "auc.count", "2"),
+    ):
+        text = re.sub(r"\s+", " ", text_of(client.get("/runs", params={"by": "group", "metric": metric}).text))
+        assert f"Group Runs {head} interval a 2 {mean} " in text
+
+
 def test_texts_of_users_are_shown_as_text(workspace, client):
     run = log(
         workspace, NAME, experiment=NAME, group=NAME, params={NAME: VALUE}, tags={NAME: VALUE}, notes=VALUE,

@@ -21,6 +21,7 @@ from tinymlops.server.pages.runs.columns import (
     is_numeric,
 )
 from tinymlops.server.route_class import READ
+from tinymlops.training.best_of import metric_field
 from tinymlops.training.group_comparison import GroupComparison, compare_groups
 from tinymlops.workspace import Workspace
 
@@ -87,7 +88,8 @@ def list_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             rows=rows,
             numeric={place for place in range(len(columns)) if is_numeric([row.values[place] for row in rows])},
             groups=groups,
-            group_metrics=list(groups.groups[0].metrics) if groups else [],
+            group_metrics=_named(groups, metric),
+            more_metrics=0 if metric else max(sum(one.group == "metrics" for one in columns) - _METRICS, 0),
             grouped=_GROUPED,
             experiments=_experiments(ws),
         )
@@ -126,23 +128,36 @@ def _find(ws: Workspace, q: str, order: str) -> _Found:
 
 
 def _rows(ws: Workspace, runs: list[Run], columns: list[Column], first: int) -> list[RunCells]:
-    best = ws.runs.metric_parts([run.id for run in runs], ["best"]) if runs else {}
+    shown = _shown_metrics(ws, runs)
     experiments = {one.id: one.name for one in ws.runs.experiments(deleted=None)}
     rows = []
     for place, run in enumerate(runs, first + 1):
-        metrics = {
-            name: run.metrics.get(name) if value is None else value for name, (value,) in best.get(run.id, {}).items()
-        }
-        maps: dict[str, Any] = {"metrics": metrics, "params": run.params, "tags": run.tags}
+        maps: dict[str, Any] = {"metrics": shown[run.id], "params": run.params, "tags": run.tags}
         values = [maps[one.group].get(one.name) for one in columns]
         rows.append(RunCells(run, place, experiments.get(run.experiment, ""), values))
     return rows
 
 
+def _shown_metrics(ws: Workspace, runs: list[Run]) -> dict[str, dict[str, Any]]:
+    """Return what a metric of a run is called by its name alone: its best value, or the last where none is a number."""
+    best = ws.runs.metric_parts([run.id for run in runs], ["best"]) if runs else {}
+    return {
+        run.id: {
+            name: run.metrics.get(name) if value is None else value for name, (value,) in best.get(run.id, {}).items()
+        }
+        for run in runs
+    }
+
+
 def _grouped(ws: Workspace, found: _Found, by: str, metric: str, columns: list[Column]) -> GroupComparison | None:
-    """Compare groups of the first runs by a metric, or by the metrics that are columns."""
+    """Compare groups of the first runs by a metric, or by the metrics that are columns, as these show them."""
     names = [one.name for one in columns if one.group == "metrics"][:_METRICS]
-    runs = [_with_only(run, names) for run in ws.runs.of_ids(found.ids[:_GROUPED])]
+    runs = ws.runs.of_ids(found.ids[:_GROUPED])
+    shown = _shown_metrics(ws, runs)
+    runs = [
+        replace(run, metrics={one: shown[run.id][one] for one in names if shown[run.id].get(one) is not None})
+        for run in runs
+    ]
     try:
         return compare_groups(ws.runs, runs, [one.strip() for one in by.split(",")], metric or None)
     except (DataError, NotFoundError) as error:
@@ -150,8 +165,10 @@ def _grouped(ws: Workspace, found: _Found, by: str, metric: str, columns: list[C
     return None
 
 
-def _with_only(run: Run, names: list[str]) -> Run:
-    return replace(run, metrics={name: run.metrics[name] for name in names if name in run.metrics})
+def _named(groups: GroupComparison | None, metric: str) -> dict[str, str]:
+    """Return the metrics of groups, and what each is called: one that was asked for, with the part of it that it is."""
+    names = list(groups.groups[0].metrics) if groups else []
+    return {one: f"{(field := metric_field(one)).name}.{field.part}" if metric else one for one in names}
 
 
 def _experiments(ws: Workspace) -> list[tuple[str, int]]:
