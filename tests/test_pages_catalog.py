@@ -5,6 +5,7 @@ import re
 import time
 from datetime import datetime, timedelta
 
+import houses
 import pytest
 import served_shop
 from inside import database_of
@@ -43,6 +44,28 @@ def test_the_catalog_lists_definitions_by_kind_with_what_they_say(client):
     assert "/catalog/view/spending" in links(views)
     assert "/catalog/source/orders" not in links(views)
     assert "6 d ago" in words(client.get("/catalog?kind=source"))
+
+
+def test_a_filter_that_finds_none_says_so_and_hides_no_definition(client):
+    for said in ("owner=nobody", "tag=none", "owner=nobody&kind=view"):
+        told = words(client.get(f"/catalog?{said}"))
+        assert "None is like that" in told
+        assert "11 definitions in force" in told
+        assert "There is no definition yet" not in told
+
+
+def test_values_and_models_that_are_left_out_are_counted(workspace):
+    houses.register(workspace)
+    build = workspace.models.get("price").run
+    for _ in range(21):
+        workspace.register_model("price", run=build)
+    with TestClient(tm.create_app(workspace), base_url=LOCAL) as client:
+        told = words(client.get("/catalog/feature/past/last_city"))
+        assert "and 13 more values, in 1" in told
+        assert "The outer bars" not in told
+        assert len(re.findall(r"price:\d+ last_city", told)) == 20
+        assert "last_city Enum \N{EN DASH} and 2 more" in told
+        assert "and 12 earlier model versions" in words(client.get("/catalog/view/past"))
 
 
 def test_a_search_finds_also_misspelled_words_and_says_so(client):

@@ -3,14 +3,12 @@
 import re
 from datetime import timedelta
 
+import houses
 import polars as pl
 import pytest
 import served_shop
 from inside import context_of, database_of
 from litestar.testing import TestClient
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LinearRegression
-from sklearn.pipeline import make_pipeline
 from test_pages_runs import text_of
 from test_server import LOCAL
 
@@ -18,33 +16,6 @@ import tinymlops as tm
 from tinymlops.features.history.stored import stored_rows
 from tinymlops.records import Prediction
 from tinymlops.serving.source_rows import source_rows
-
-prices = tm.Project("prices")
-house = prices.entity("house", key="house")
-
-
-@prices.source(timestamp="at", id="n")
-def sales() -> pl.DataFrame:
-    at = [served_shop.START + timedelta(hours=hour) for hour in range(50)]
-    return pl.DataFrame({"n": range(50), "house": [hour % 5 for hour in range(50)], "at": at, "paid": [1.5] * 50})
-
-
-@prices.feature_view(entity=house)
-def past(sales: tm.Rows) -> tm.Features:
-    return {"last_paid": sales["paid"].last()}
-
-
-@prices.on_demand
-def doubled(past: tm.Inputs) -> dict[str, pl.Expr]:
-    return {"last_paid_twice": past["last_paid"] * 2}
-
-
-@prices.label(entity=house, horizon="1d")
-def next_paid(sales: tm.Rows) -> tm.Label:
-    return sales["paid"].first()
-
-
-sold = prices.training_set("sold", spine=sales, label=next_paid, features=[past, doubled])
 
 
 @pytest.fixture(scope="module")
@@ -187,17 +158,11 @@ def test_a_large_source_is_read_only_if_it_is_asked_for(shop):
     assert view.behind is not None
 
 
-def test_a_feature_computed_on_demand_has_no_rows_of_one_whose_name_begins_its_own(tmp_path):
-    with tm.connect(tmp_path / "prices.tm", create=True, clock=tm.ReplayClock(served_shop.NOW)) as ws:
-        ws.apply(prices)
-        ws.ingest()
-        ws.materialize()
-        data = ws.get_training_data(sold)
-        with ws.start_run("price", data=data) as run:
-            run.log_model(make_pipeline(SimpleImputer(), LinearRegression()).fit(data.train.X, data.train.y))
-        ws.register_model("price", run=run)
-        (made,) = ws.predict("price", [{"house": 3}], sync=True)
-        with TestClient(tm.create_app(ws), base_url=LOCAL) as client:
-            text = re.sub(r"\s+", " ", text_of(client.get(f"/predictions/{made['id']}").text))
-    assert "last_paid 1.5 last of paid 1 2024" in text
-    assert "last_paid_twice 3 computed from past \N{EN DASH} \N{EN DASH} \N{EN DASH}" in text
+def test_a_feature_computed_on_demand_has_no_rows_of_one_whose_name_begins_its_own(workspace):
+    houses.register(workspace)
+    (made,) = workspace.predict("price", [{"house": 3}], sync=True)
+    with TestClient(tm.create_app(workspace), base_url=LOCAL) as client:
+        text = re.sub(r"\s+", " ", text_of(client.get(f"/predictions/{made['id']}").text))
+    dash = "\N{EN DASH}"
+    assert "last_paid 447 last of paid 1 2024" in text
+    assert f"last_paid_twice 894 computed from past {dash} {dash} {dash}" in text

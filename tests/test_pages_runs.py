@@ -104,7 +104,7 @@ def test_columns_are_chosen_and_only_those_that_differ_are_kept(workspace, clien
 
 def test_a_hundred_runs_are_a_page_and_rows_come_alone(workspace, client):
     for number in range(103):
-        workspace.runs.start(f"run-{number}", patch=False, origin="test")
+        workspace.runs.start(f"run-{number}", patch=False, origin="test", group=f"group-{number}")
     first = client.get("/runs").text
     assert (len(names_in(first)), names_in(first)[0]) == (100, "run-102")
     following = unescape(re.search(r'rel="next" href="([^"]*)"', first)[1])
@@ -115,6 +115,7 @@ def test_a_hundred_runs_are_a_page_and_rows_come_alone(workspace, client):
     assert 'aria-rowindex="102"' in rows
     for first in (-5, 10**9):
         assert client.get("/runs", params={"first": first}).status_code == 200
+    assert "and 3 more groups" in text_of(client.get("/runs", params={"by": "group"}).text)
 
 
 def test_seeds_are_a_group_with_its_mean_and_interval(workspace, client):
@@ -276,6 +277,21 @@ def test_many_runs_side_by_side_are_rows(workspace, client):
     page = client.get("/runs/compare", params={"run": ids}).text
     assert len(names_in(page)) == 9
     assert 'class="series quiet"' in page
+    assert "are shown" not in page
+
+
+def test_what_a_comparison_leaves_out_is_counted(workspace, client):
+    ids = [
+        log(workspace, params={f"p{place:02}": place * run for place in range(1, 41)}, metrics={"auc": [0.5, run / 10]})
+        for run in range(13)
+    ]
+    text = re.sub(r"\s+", " ", text_of(client.get("/runs/compare", params={"run": ids}).text))
+    assert "30 of 40 params; up to 6 runs are shown with all" in text
+    assert "and 1 more that have it: their curves are not drawn" in text
+    assert re.search(r"3\d more that differ have no axis", text)
+    text = re.sub(r"\s+", " ", text_of(client.get("/runs/compare", params={"run": ids[:6]}).text))
+    assert "params; up to" not in text
+    assert "p40 0 40 80 120 160 200" in text or "p40 200 160 120 80 40 0" in text
 
 
 def test_who_may_not_read_values_sees_no_runs(workspace, client):

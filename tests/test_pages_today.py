@@ -3,14 +3,12 @@
 import re
 from datetime import datetime, timedelta
 
+import houses
 import polars as pl
 import pytest
 import served_shop
 from inside import database_of
 from litestar.testing import TestClient
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LinearRegression
-from sklearn.pipeline import make_pipeline
 from test_pages_catalog import HOSTILE, links, words
 from test_server import LOCAL
 from test_server_jobs import NIGHTLY, ORDERS, attempt
@@ -147,32 +145,16 @@ def test_champions_say_since_when_and_until_when_outcomes_are_known(served):
 
 @pytest.mark.parametrize("late", ["3d", "wait"])
 def test_outcomes_are_known_only_when_late_rows_have_come(client, ws, clock, late):
-    project = tm.Project("prices")
+    project = tm.Project("delayed")
     house = project.entity("house", key="house")
 
     @project.source(timestamp="at", id="n", delay=late)
     def sales() -> pl.DataFrame:
-        n = pl.int_range(300, eager=True)
-        at = [served_shop.START + timedelta(hours=hour) for hour in n]
-        wait = [timedelta(hours=24 + hour % 50) for hour in n]
-        return pl.DataFrame({"n": n, "house": n % 5, "paid": n * 1.5, "at": at, "wait": wait})
+        return houses.sales_of(300)
 
-    @project.feature_view(entity=house)
-    def past(sales: tm.Rows) -> tm.Features:
-        return {"last_paid": sales["paid"].last()}
-
-    @project.label(entity=house, horizon="1d")
-    def next_paid(sales: tm.Rows) -> tm.Label:
-        return sales["paid"].first()
-
+    past, next_paid = houses.features_of(project, house, sales)
     sold = project.training_set("sold", spine=sales, label=next_paid, features=[past])
-    ws.apply(project)
-    ws.ingest()
-    ws.materialize()
-    data = ws.get_training_data(sold)
-    with ws.start_run("price", data=data) as run:
-        run.log_model(make_pipeline(SimpleImputer(), LinearRegression()).fit(data.train.X, data.train.y))
-    ws.register_model("price", run=run, alias="champion")
+    houses.register(ws, project, sold, alias="champion")
     before = "\N{EN DASH}" if late == "wait" else "2024-01-28 00:00:00"
     assert f"price:1 now {before}" in words(client.get("/"))
     ws.predict("price", [{"house": 3}], sync=True)

@@ -1,16 +1,12 @@
 """Asking a model by hand: an answer that is logged as every other, and an outcome that somebody says."""
 
 import re
-from datetime import timedelta
 
-import polars as pl
+import houses
 import pytest
 import served_shop
 from inside import database_of
 from litestar.testing import TestClient
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LinearRegression
-from sklearn.pipeline import make_pipeline
 from test_pages_runs import text_of
 from test_pages_sign_in import mark_of, sign_in
 from test_server import LOCAL
@@ -65,33 +61,7 @@ def test_a_thumb_is_the_outcome_of_the_prediction(shop, was, turns):
 
 def test_a_number_is_said_in_a_form_of_its_own_and_what_is_not_said_changes_nothing(shop):
     ws, client = shop
-    prices = tm.Project("prices")
-    house = prices.entity("house", key="house")
-
-    @prices.source(timestamp="at", id="n")
-    def sales() -> pl.DataFrame:
-        hours = range(50)
-        at = [served_shop.START + timedelta(hours=hour) for hour in hours]
-        return pl.DataFrame(
-            {"n": hours, "house": [hour % 5 for hour in hours], "at": at, "paid": [hour * 1.5 for hour in hours]}
-        )
-
-    @prices.feature_view(entity=house)
-    def past(sales: tm.Rows) -> tm.Features:
-        return {"last_paid": sales["paid"].last()}
-
-    @prices.label(entity=house, horizon="1d")
-    def next_paid(sales: tm.Rows) -> tm.Label:
-        return sales["paid"].first()
-
-    sold = prices.training_set("sold", spine=sales, label=next_paid, features=[past])
-    ws.apply(prices)
-    ws.ingest()
-    ws.materialize()
-    data = ws.get_training_data(sold)
-    with ws.start_run("price", data=data) as run:
-        run.log_model(make_pipeline(SimpleImputer(), LinearRegression()).fit(data.train.X, data.train.y))
-    ws.register_model("price", run=run)
+    houses.register(ws)
     page = send(client, "/try/price", **{"field.house": "3"}).text
     forms = [one for one in re.findall(r"<form.*?</form>", page, flags=re.DOTALL) if "/outcome" in one]
     assert [("It was right" in one, "actual" in one) for one in forms] == [(True, False), (False, True)]

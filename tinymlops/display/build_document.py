@@ -53,7 +53,7 @@ def build_values(context: Context, record: TrainingSetBuild, *, rows: bool) -> d
     definitions = [*catalog.built_with(manifest.definitions), *catalog.variants_in(manifest.definitions)]
     trained = database.list(LoggedModel, where={"training_set": record.id}, order="at")
     baseline = next((found for one in reversed(trained) if (found := baseline_of_model(context, one))), None)
-    runs = database.list(RunRow, where={"training_set": record.id}, order="-started_at", limit=_RUNS)
+    runs = database.list(RunRow, where={"training_set": record.id}, order="-started_at", limit=_RUNS + 1)
     named = sorted({one.run for one in trained})
     return {
         "build": record,
@@ -70,7 +70,8 @@ def build_values(context: Context, record: TrainingSetBuild, *, rows: bool) -> d
         "features": feature_facts(manifest.signature.features, definitions, baseline, rows=rows),
         "has_distributions": baseline is not None,
         "in_place": [(one.source, one.rows, len(one.files)) for one in manifest.in_place],
-        "runs": [one for one in runs if one.deleted_at is None],
+        "runs": [one for one in runs[:_RUNS] if one.deleted_at is None],
+        "has_more": len(runs) > _RUNS,
         "models": database.list(ModelVersion, where={"run": named}, order="name") if named else [],
         "sample": _sample(context, record) if rows else None,
     }

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tinymlops.records import Definition, FeatureField
     from tinymlops.training.baseline import Baseline, Histogram
 
-__all__ = ["Distribution", "FeatureFacts", "distribution", "feature_facts", "numbers_told"]
+__all__ = ["Distribution", "FeatureFacts", "distribution", "feature_facts", "numbers_told", "values_told"]
 
 _FEWEST = 50
 """Rows of a distribution: of fewer, its parts would tell single ones."""
@@ -104,11 +104,17 @@ def distribution(name: str, histogram: Histogram, *, rows: bool) -> Distribution
         ends = numbers_told(histogram, rows=rows)
         edges, counts = (edges, counts) if rows else _coarse(edges, counts)
         return Distribution(density(edges, counts, label, 120, 18), ends + missing, [])
-    pairs = sorted(zip(histogram.categories, histogram.counts[:-1], strict=True), key=lambda one: (-one[1], one[0]))
+    pairs = values_told(histogram)
     told = rows or set(histogram.categories) == {"false", "true"}
     most = f", the most frequent in {percent(pairs[0][1] / count)} of the rows" if pairs and count else ""
     words = f"{count_text(len(pairs), 'value')}{most}{missing}"
     return Distribution(bars([one for _, one in pairs], label), words, pairs[:_SHOWN] if told else [])
+
+
+def values_told(histogram: Histogram) -> list[tuple[str, int]]:
+    """Return the values of a feature that are counted one by one, with their rows: the most frequent first."""
+    pairs = zip(histogram.categories or [], histogram.counts, strict=False)
+    return sorted(pairs, key=lambda one: (-one[1], one[0]))
 
 
 def numbers_told(histogram: Histogram, *, rows: bool) -> str:

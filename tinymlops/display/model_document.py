@@ -44,7 +44,7 @@ def model_values(context: Context, models: Models, version: ModelVersion, *, row
     manifest = models.manifest(version)
     aliases = models.aliases(version.name)
     notes = database.list(Note, where={"kind": "model", "name": version.name}, order="id")
-    versions = list(reversed(models.versions(version.name)))
+    versions, moves = list(reversed(models.versions(version.name))), models.moves(version.name)
     predictions = _predictions(database, version) if rows else []
     signature = manifest.model.signature
     definitions = [*manifest.definitions, *manifest.variants]
@@ -57,7 +57,8 @@ def model_values(context: Context, models: Models, version: ModelVersion, *, row
         "notes": [one for one in notes if one.version == version.version],
         "versions": [_version(database, one, aliases, notes) for one in versions[:_VERSIONS]],
         "more_versions": max(0, len(versions) - _VERSIONS),
-        "moves": models.moves(version.name)[:_MOVES],
+        "moves": moves[:_MOVES],
+        "more_moves": max(0, len(moves) - _MOVES),
         "features": feature_facts(
             signature.features, definitions, baseline_of_model(context, manifest.model), rows=rows
         ),

@@ -30,6 +30,7 @@ _DAY = timedelta(days=1)
 _RESULTS = 20_000
 """Results of checks that are looked through, the newest."""
 _MOST = 200
+"""Runs that ended badly which are told, the newest."""
 
 
 class Place(NamedTuple):
@@ -88,7 +89,7 @@ def needs_of(
     urgent = {"failed": 0, "fail": 0, "lost": 1, "overdue": 2, "late": 3}
     last = context.clock()
     found.sort(key=lambda one: (urgent.get(one.word, len(urgent)), -(one.since or last).timestamp()))
-    return found[:_MOST]
+    return found
 
 
 def told(context: Context, jobs: list[ListedJob], *, models: int, may_read: bool) -> list[tuple[int, str]]:

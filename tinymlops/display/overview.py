@@ -99,7 +99,8 @@ class Overview:
 
     def _runs(self) -> _Table:
         rows = [(one.name, one.id[:8], ago(one.started_at, self.at), one.user or "") for one in self.today.runs]
-        return _Table("Running now", ("Run", "Id", "Began", "By"), rows, "No run goes on.")
+        title = "Running now" if self.today.are_all_runs else "Running now: the newest"
+        return _Table(title, ("Run", "Id", "Began", "By"), rows, "No run goes on.")
 
     def _sources(self) -> _Table:
         rows = [

@@ -61,7 +61,9 @@ class Today(NamedTuple):
     looked_at: list[tuple[int, str]]
     """What was looked at: how many of each."""
     runs: list[Run]
-    """Those that go on."""
+    """Those that go on, the newest first."""
+    are_all_runs: bool
+    """Whether there are no others that go on."""
     champions: list[Champion]
     jobs: list[ListedJob]
     """Those that are due next."""
@@ -94,6 +96,7 @@ def today_of(context: Context, models: Models, jobs: Jobs, *, may_read: bool) ->
         needs=needs_of(context, models, jobs, listed, runs, reports, may_read=may_read),
         looked_at=told(context, listed, models=len(champions), may_read=may_read),
         runs=[one for one in runs if one.status == "running"],
+        are_all_runs=len(runs) < _RUNS,
         champions=champions,
         jobs=due[:_JOBS],
         has_jobs=bool(listed),

@@ -60,17 +60,19 @@ def moment(time: datetime | None) -> str:
 
 
 def span(seconds: float | timedelta | None) -> str:
-    """Write a length of time by its two largest units.
+    """Write a length of time by its two largest units; what is longer than none is not written as none.
 
     Example:
-        >>> span(3_725), span(0.25)
-        ('1 h 2 min', '250 ms')
+        >>> span(3_725), span(0.25), span(0.9999), span(1e-6)
+        ('1 h 2 min', '250 ms', '1 s', '< 1 ms')
     """
     if seconds is None:
         return NONE
     if isinstance(seconds, timedelta):
         seconds = seconds.total_seconds()
-    if abs(seconds) < 1:
+    if 0 < abs(seconds) < 0.0005:
+        return "< 1 ms"
+    if abs(seconds) < 0.9995:
         return f"{seconds * 1000:.0f} ms"
     rest = round(abs(seconds))
     parts: list[str] = []
@@ -201,13 +203,13 @@ def bytes_text(size: int | None) -> str:
     """Write a size.
 
     Example:
-        >>> bytes_text(1_500_000)
-        '1.5 MB'
+        >>> bytes_text(1_500_000), bytes_text(999_999)
+        ('1.5 MB', '1.0 MB')
     """
     if size is None:
         return NONE
     left, unit = float(size), 0
-    while left >= 1000 and unit < len(_SIZES) - 1:
+    while left >= 999.5 and unit < len(_SIZES) - 1:
         left, unit = left / 1000, unit + 1
     return f"{left:.0f} {_SIZES[unit]}" if unit == 0 or left >= 100 else f"{left:.1f} {_SIZES[unit]}"
 

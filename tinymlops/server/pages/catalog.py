@@ -78,6 +78,8 @@ def catalog_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             shown=_SHOWN,
             total=len(listed),
             every=len(fitting),
+            in_force=len(every),
+            most=_FOUND,
         )
 
     return [catalog]

@@ -7,7 +7,7 @@ from litestar import Response
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
-from tinymlops.display.feature_facts import numbers_told
+from tinymlops.display.feature_facts import numbers_told, values_told
 from tinymlops.errors import NotFoundError, near
 from tinymlops.features.context import Context
 from tinymlops.features.definitions import graph
@@ -109,6 +109,7 @@ def definition_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             reports=_in_use(context, inputs) if may(request, "read") else {},
             trained=trained,
             told=numbers_told(trained[1], rows=True) if trained else "",
+            values=values_told(trained[1]) if trained else [],
             consumers=readers_of(context.environment.database, view, name),
         )
 

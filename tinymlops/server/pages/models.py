@@ -47,7 +47,7 @@ def model_routes(ws: Workspace) -> list[HTTPRouteHandler]:
     def model(request: AnyRequest, name: FromPath[str]) -> Response[Any]:
         """Show a model: its versions, and where its aliases pointed when."""
         versions = ws.models.versions(name)
-        aliases = ws.models.aliases(name)
+        aliases, moves = ws.models.aliases(name), ws.models.moves(name)
         notes = database.list(Note, where={"kind": "model", "name": name}, order="id")
         return page(
             request,
@@ -56,7 +56,8 @@ def model_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             name=name,
             versions=[_version(one, aliases, notes) for one in reversed(versions)],
             aliases=aliases,
-            moves=ws.models.moves(name)[:_MOVES],
+            moves=moves[:_MOVES],
+            more_moves=len(moves) - _MOVES,
             metrics=measured,
         )
 

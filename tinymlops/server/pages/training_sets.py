@@ -63,6 +63,7 @@ def training_set_routes(ws: Workspace) -> list[HTTPRouteHandler]:
         siblings = database.list(TrainingSetBuild, where={"name": record.name}, order="-created_at")
         before = next((one for one in siblings if one.created_at < record.created_at), None)
         compared = find_build(context, other) if other else None
+        runs = database.list(RunRow, where={"training_set": record.id}, order="-started_at", limit=_RUNS + 1)
         return page(
             request,
             "training_set.html",
@@ -80,7 +81,8 @@ def training_set_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             difference=None
             if compared is None
             else _between(compared, read_manifest(context, compared), record, manifest),
-            runs=database.list(RunRow, where={"training_set": record.id}, order="-started_at", limit=_RUNS),
+            runs=runs[:_RUNS],
+            has_more=len(runs) > _RUNS,
         )
 
     return [builds, build]

@@ -56,6 +56,7 @@ def vector_pages(ws: Workspace) -> list[HTTPRouteHandler]:
             about=about,
             asked={"q": q, "at": at, "mode": chosen},
             found=found,
+            most=_ROWS,
             columns=() if found is None else found.to_polars().columns,
             rows=[] if found is None else [[_cell(value) for value in row] for row in found.to_polars().iter_rows()],
             error=error,

@@ -25,6 +25,8 @@ __all__ = ["comparison_routes"]
 _MOST = 200
 """Runs of a comparison."""
 _SIDE_BY_SIDE = 6
+_SHOWN = 30
+"""Columns of a section, where runs are rows."""
 _PIXELS = 175
 _AXES = 10
 _SHORT = 8
@@ -50,6 +52,7 @@ def comparison_routes(ws: Workspace) -> list[HTTPRouteHandler]:
         chosen = metric if metric in metrics else next(iter(metrics), "")
         labels = [f"{one.name} {one.id[:_SHORT]}" for one in compared.runs]
         sections = _sections(compared, whole=whole)
+        parallel, more_axes = _parallel(compared, labels)
         return page(
             request,
             "compare.html",
@@ -65,13 +68,18 @@ def comparison_routes(ws: Workspace) -> list[HTTPRouteHandler]:
                 for name in names
             },
             whole=whole,
+            shown=_SHOWN,
             beside=len(compared.runs) <= _SIDE_BY_SIDE,
+            side_by_side=_SIDE_BY_SIDE,
             metrics=metrics,
             metric=chosen,
             curve=_curve(ws, compared, chosen) if chosen else "",
             series=SERIES,
-            parallel=_parallel(compared, labels),
+            having=sum(chosen in one.metrics for one in compared.runs),
+            parallel=parallel,
+            more_axes=more_axes,
             patch=(compared.patch or "")[:_PATCH],
+            patch_length=len(compared.patch or ""),
         )
 
     @shows("/runs/compare/curve", opt=READ)
@@ -123,16 +131,20 @@ def _curve(ws: Workspace, compared: RunComparison, metric: str) -> str:
     return curve_svg([ws.runs.curve(run.id, metric, pixels=_PIXELS) for run in having])
 
 
-def _parallel(compared: RunComparison, labels: list[str]) -> str:
-    """Draw params that differ, then metrics that differ; the best by the last metric are seen first."""
+def _parallel(compared: RunComparison, labels: list[str]) -> tuple[str, int]:
+    """Draw params that differ, then metrics that differ; the best by the last metric are seen first.
+
+    Returns:
+        The picture, empty of fewer than two, and how many have no axis.
+    """
     params = [name for name in compared.differing if name.startswith("params.")]
     metrics = [name for name in compared.differing if name.startswith("metrics.") and "metrics.system/" not in name]
     metrics = [name for name in metrics if f"{name}.best" not in metrics]
     names = [*params[: _AXES - min(len(metrics), _AXES // 2)], *metrics[: _AXES // 2]]
     if len(names) < 2:
-        return ""
+        return "", 0
     axes = [Axis(name.partition(".")[2], [_value(one.get(name)) for one in compared.facts]) for name in names]
-    return parallel_svg(axes, labels, _ranked(axes[-1]))
+    return parallel_svg(axes, labels, _ranked(axes[-1])), len(params) + len(metrics) - len(names)
 
 
 def _ranked(axis: Axis) -> list[int]:

@@ -39,6 +39,7 @@ def one_routes(ws: Workspace) -> list[HTTPRouteHandler]:
         sums = ws.runs.summaries(record.id).get(record.id, [])
         own = [one for one in sums if not one.name.startswith("system/")]
         artifacts = ws.runs.artifacts(record.id)
+        pictures = pictures_of(artifacts)
         console = ws.runs.console(record.id)
         patch = ws.runs.patch(record.id)
         children = ws.runs.search(Compare(Field("run", "parent"), "=", record.id), limit=_CHILDREN + 1)
@@ -58,7 +59,8 @@ def one_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             registered=_registered(ws, record),
             artifacts=artifacts[:_FILES],
             files=len(artifacts),
-            pictures=pictures_of(artifacts)[:_PICTURES],
+            pictures=pictures[:_PICTURES],
+            all_pictures=len(pictures),
             is_text=is_text,
             console=console[-_CONSOLE:],
             console_length=len(console),
