@@ -6,7 +6,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 import served_shop
-from inside import database_of
+from inside import context_of, database_of
 from litestar.testing import TestClient
 from test_pages_catalog import words
 from test_pages_runs import text_of
@@ -14,7 +14,7 @@ from test_server import LOCAL
 
 import tinymlops as tm
 from tinymlops.monitoring.drift import Drift
-from tinymlops.monitoring.keeping import kept_reports
+from tinymlops.monitoring.keeping import keep_report, kept_reports
 from tinymlops.records import KeptMonitorReport
 from tinymlops.server.pages.monitoring import histogram_svg
 
@@ -63,6 +63,19 @@ def test_a_report_is_read_as_it_was_kept(shop):
         assert sum(drift.served) == drift.rows == 60
         assert sum(drift.training) == report.training_rows
         assert len(drift.labels) == len(drift.served) == len(drift.training)
+
+
+def test_the_largest_drift_is_of_answers_too_and_few_rows_hide_none(shop):
+    ws, client, _ = shop
+    report = ws.monitor("splurge")
+    few = Drift("city", 60, 50, 0.0, 0.0, 4.0, 0.5)
+    for shifted, told in (
+        (Drift("probability", 60, 3, 0.0, 0.0, 0.4, 0.01), "shift probability"),
+        (None, "few rows city"),
+    ):
+        kept = msgspec.structs.replace(report, prediction=shifted, features=[few])
+        keep_report(context_of(ws).scope, kept)
+        assert told in re.sub(r"\s+", " ", text_of(client.get("/monitor").text))
 
 
 def test_a_part_is_not_kept(shop):

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from tinymlops.display.words import percent
 from tinymlops.monitoring.drift import Drift
 from tinymlops.monitoring.keeping import KeptReport, kept_reports, last_report
+from tinymlops.monitoring.report import MonitorReport
 from tinymlops.records import LoggedModel, ModelVersion
 from tinymlops.server.pages.features import feature_links
 from tinymlops.server.pages.rendering import page
@@ -39,10 +40,9 @@ def monitoring_routes(ws: Workspace) -> list[HTTPRouteHandler]:
     @shows("/monitor", opt=READ)
     def models(request: AnyRequest) -> Response[Any]:
         """Show each model with the last report on what a bare name stands for."""
-        rows = [
-            (version, last_report(database, version.name, version.version))
-            for version in (ws.models.get(one.name) for one in ws.models.list())
-        ]
+        versions = [ws.models.get(one.name) for one in ws.models.list()]
+        kept = [last_report(database, one.name, one.version) for one in versions]
+        rows = [(one, report, _largest(report)) for one, report in zip(versions, kept, strict=True)]
         return page(request, "monitors.html", title="Monitor", rows=rows)
 
     @shows("/monitor/{name:str}", opt=READ)
@@ -51,7 +51,7 @@ def monitoring_routes(ws: Workspace) -> list[HTTPRouteHandler]:
         record = ws.models.get(name if version is None else f"{name}:{version}")
         kept = kept_reports(database, record.name, record.version)
         report = kept[0].report if kept else None
-        columns = [] if report is None else [*([report.prediction] if report.prediction else []), *report.features]
+        columns = _columns(report)
         return page(
             request,
             "monitor.html",
@@ -70,6 +70,19 @@ def monitoring_routes(ws: Workspace) -> list[HTTPRouteHandler]:
         return feature_links(context_of(ws), logged.signature.features) if logged else {}
 
     return [models, monitor]
+
+
+def _columns(report: MonitorReport | None) -> list[Drift]:
+    """Return the answers and the inputs of a model beside training."""
+    if report is None:
+        return []
+    return [*([report.prediction] if report.prediction else []), *report.features]
+
+
+def _largest(kept: KeptReport | None) -> Drift | None:
+    """Return the largest drift that can be read; of few rows only where there is no other."""
+    columns = _columns(kept.report if kept else None)
+    return max(columns, key=lambda one: (one.reading in ("shift", "some"), one.excess), default=None)
 
 
 def _metrics(kept: list[KeptReport]) -> list[str]:
