@@ -4,6 +4,7 @@ import json
 import math
 import re
 from html import unescape
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from test_server import LOCAL
 import tinymlops as tm
 from tinymlops.display.curve_pictures import Axis, curve_svg, parallel_svg
 from tinymlops.registry.runs.points import points_of
-from tinymlops.server.pages.runs.columns import column_of_key, differing, field_text
+from tinymlops.server.pages.runs.columns import column_of_key, columns_of, differing, field_text
 
 NAME = "<img src=x onerror=alert(1)>'&{{7*7}}"
 VALUE = '<script>alert(1)</script>"\\\u202e' + NAME
@@ -289,3 +290,11 @@ def test_pictures_hold_for_what_is_large_equal_or_missing():
     assert "<b>" not in picture
     assert "&lt;b&gt;" in picture
     assert "nan" not in picture
+
+
+def test_columns_stand_as_people_count():
+    names = ["m10", "m2", "m02", "loss", "9" * 5_000, "m²", "é1", ""]
+    found = columns_of([SimpleNamespace(metrics=dict.fromkeys(names, 1.0), params={}, tags={})])
+    shown = [one.name for one in found]
+    assert [one for one in shown if one in ("loss", "m2", "m10")] == ["loss", "m2", "m10"]
+    assert sorted(shown) == sorted(names)
