@@ -169,7 +169,7 @@ PARTS: dict[Callable[[tm.Workspace, Sizes], None], list[Look]] = {
     ],
     add_predictions: [
         Look("/predictions"),
-        Look("/predictions?field=buyer&value=77"),
+        Look("/predictions?field=buyer&value=7"),
         Look(f"/predictions/{PREDICTED}"),
     ],
     add_report: [Look("/monitor"), Look("/monitor/delay"), Look("/catalog/feature/spending/spent_7d")],

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
 import tinymlops as tm
 from tinymlops.records import Outcome, Prediction
@@ -21,11 +23,15 @@ __all__ = ["PREDICTED", "add_model", "add_predictions", "add_report", "add_texts
 
 PREDICTED = f"{0:032x}"
 """The id of the first prediction."""
-_BATCH, _BUYERS, _PUSHED = 20_000, 1_000, 5_000
+_BATCH, _BUYERS, _PUSHED = 20_000, 50, 5_000
 _WORDS = (
     "late early broken gift refund parcel blue red large small cheap friendly cold warm again never box letter "
     "neighbour morning evening lost found"
 )
+
+_BEGUN = system_clock() - timedelta(days=60)
+_MADE: dict[str, Any] = {"numbers": range(1), "of": 1}
+"""The orders and visits that there are so far, and how many there will be."""
 
 project = tm.Project("buyers")
 buyer = project.entity("buyer", key="buyer")
@@ -33,15 +39,17 @@ note = project.entity("note", key="note")
 
 
 @project.source(timestamp="at", id="order")
-def orders() -> tm.Schema:
+def orders() -> pl.DataFrame:
     """What buyers pay."""
-    return {"order": int, "buyer": int, "at": datetime, "amount": float}
+    return _frame(np.array(_MADE["numbers"]), "order", _MADE["of"]).with_columns(
+        amount=pl.col("order") * 7_919 % 97 * 1.0
+    )
 
 
 @project.source(timestamp="at", id="visit")
-def visits() -> tm.Schema:
-    """When a buyer comes, and how much they mean to spend."""
-    return {"visit": int, "buyer": int, "at": datetime, "budget": float}
+def visits() -> pl.DataFrame:
+    """When a buyer comes."""
+    return _frame(np.array(_MADE["numbers"]), "visit", _MADE["of"])
 
 
 @project.source(timestamp="at", id="note")
@@ -71,11 +79,12 @@ def add_model(ws: tm.Workspace, sizes: Any) -> None:
     """Rows, two builds of a training set, and two versions of a model made from them."""
     ws.apply(project, message="as a benchmark needs them")
     for part in range(2):
-        _push(ws, sizes.rows // 2, part)
+        _MADE.update({"numbers": range(0, sizes.rows, 2 - part), "of": sizes.rows})
+        ws.ingest("orders", "visits")
         data = ws.get_training_data(visits_to_orders, test_from=system_clock() - timedelta(days=10))
         with ws.start_run(f"linear {part}", data=data) as run:
-            model = LogisticRegression().fit(data.train.X.fill_null(0.0), data.train.y)
-            run.log_model(model)
+            model = make_pipeline(SimpleImputer(), LogisticRegression())
+            run.log_model(model.fit(data.train.X, data.train.y))
         ws.register_model("delay", run=run, alias="challenger" if part else "champion")
     ws.materialize()
 
@@ -126,17 +135,7 @@ def add_texts(ws: tm.Workspace, sizes: Any) -> None:
     ws.vectors.follow()
 
 
-def _push(ws: tm.Workspace, rows: int, part: int) -> None:
-    for start in range(part * rows, (part + 1) * rows, _PUSHED):
-        numbers = np.arange(start, min(start + _PUSHED, (part + 1) * rows))
-        orders = _frame(numbers, "order", 2 * rows).with_columns(amount=pl.Series(numbers * 7_919 % 97 * 1.0))
-        visits = _frame(numbers, "visit", 2 * rows).with_columns(budget=pl.Series(numbers * 13 % 100 * 1.0))
-        ws.push("orders", orders)
-        ws.push("visits", visits)
-
-
 def _frame(numbers: Any, key: str, count: int) -> pl.DataFrame:
     """Return rows of buyers in turn, spread over the last sixty days."""
-    begun = system_clock() - timedelta(days=60)
-    times = [begun + timedelta(days=60) * (int(number) / count) for number in numbers]
+    times = [_BEGUN + timedelta(days=60) * (int(number) / count) for number in numbers]
     return pl.DataFrame({key: numbers, "buyer": numbers % _BUYERS, "at": times})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import math
 import shutil
 import subprocess
 import sys
@@ -32,7 +33,7 @@ options = {"clock": tm.ReplayClock(sys.argv[2])} if sys.argv[2] else {}
 with tm.connect(sys.argv[1], **options) as ws:
     tm.serve(ws, port=0)
 """
-COLORS = 40
+COLORS, EXACT = 48, 16
 SHORTEST, TALLEST = 620, 1_000
 """Of a picture, in pixels: as much as there is on the page, within these."""
 WIDE, PHONE = 1280, 390
@@ -68,14 +69,15 @@ def follow(selector: str, place: int = 0) -> Callable[[Page], object]:
     return act
 
 
-def example(name: str, workspace: str) -> Callable[[Path], Path]:
-    """Return what runs an example, unless its workspace is there."""
+def example(name: str, workspace: str, *options: str) -> Callable[[Path], Path]:
+    """Return what runs an example, unless its workspace is there, and copies that: to look at it leaves it as it is."""
 
-    def make(_: Path) -> Path:
+    def make(folder: Path) -> Path:
         path = ROOT / "examples" / name / workspace
         if not path.exists():
-            subprocess.run([sys.executable, "demo.py"], cwd=path.parent, check=True)
-        return path
+            subprocess.run([sys.executable, "demo.py", *options], cwd=path.parent, check=True)  # noqa: S603 - this very Python
+        shutil.rmtree(folder / workspace, ignore_errors=True)
+        return Path(shutil.copytree(path, folder / workspace))
 
     return make
 
@@ -86,8 +88,16 @@ def many_runs(folder: Path) -> Path:
     from pages import Sizes, built
 
     sizes = Sizes(sources=3, jobs=6, runs=60, changes=1_000, predictions=2_000, rows=4_000, texts=500)
-    path = built(folder, sizes).rename(folder / "runs.tm")
+    path = folder / "runs.tm"
+    if path.exists():
+        return path
+    built(folder, sizes).rename(path)
     with tm.connect(path) as ws:
+        for rate in (0.3, 0.1, 0.03, 0.01):
+            with ws.start_run(f"rate {rate}", params={"rate": rate, "depth": 6}) as run:
+                for step in range(300):
+                    noise = 0.02 * math.sin(step * 12.9 + rate * 78)
+                    run.log_metrics({"loss": 0.3 + rate / 3 + math.exp(-step * rate / 12) / 2 + noise}, step=step)
         ws.queries.save(
             "Runs by kind", "select params->>'kind' as kind, count(*) as runs from tinymlops.runs group by all"
         )
@@ -97,6 +107,7 @@ def many_runs(folder: Path) -> Path:
 def team(folder: Path) -> Path:
     """Return a workspace in which everybody has a token."""
     path = folder / "team.tm"
+    shutil.rmtree(path, ignore_errors=True)
     with tm.connect(path, create=True) as ws:
         for name, role in (("ana", "admin"), ("billing", "predictor"), ("ben", "editor"), ("grafana", "reader")):
             TOKENS[name] = ws.tokens.create(name, role, expires=None if role == "admin" else "90d").token
@@ -126,8 +137,8 @@ def ask(page: Page) -> None:
 
 
 def compare(page: Page) -> None:
-    """Choose the first runs that differ in their kind, and compare them."""
-    for place in range(1, 5):
+    """Choose the first four runs, and compare them."""
+    for place in range(4):
         page.locator("input[name='run']").nth(place).check()
     follow("button:has-text('Compare')")(page)
 
@@ -141,9 +152,10 @@ def query(page: Page) -> None:
 
 
 QUERY = """select carrier, count(*) as flights, round(100 * avg((arr_delay > 15)::int), 1) as late_percent
-from landings where __event >= '2013-09-01' group by carrier order by late_percent desc"""
+from landings where landed_at >= '2013-09-01' group by carrier order by late_percent desc"""
 TOKENS: dict[str, str] = {}
 """By the name of who holds one."""
+LONG = "/runs?q=name+%3D+%27long%27"
 PLACES = [
     Place(
         example("flights", "replay.tm"),
@@ -184,9 +196,9 @@ PLACES = [
             "runs": Shot("/runs"),
             "runs-phone": Shot("/runs", width=PHONE),
             "groups": Shot("/runs?by=params.depth&column=metrics.m0&column=metrics.m1&column=params.kind"),
-            "compare": Shot("/runs", compare),
-            "curves": Shot("/runs", follow("tbody th a")),
-            "curve": Shot("/runs", lambda page: (follow("tbody th a")(page), follow("figcaption a")(page))),
+            "compare": Shot("/runs?q=metrics.loss+%3E+0", compare),
+            "curves": Shot(LONG, follow("tbody th a")),
+            "curve": Shot(LONG, lambda page: (follow("tbody th a")(page), follow("figcaption a")(page))),
             "jobs": Shot("/jobs"),
             "job": Shot("/jobs/job_0"),
             "job-run": Shot("/jobs/job_0?state=failed", follow("tbody th a")),
@@ -194,7 +206,7 @@ PLACES = [
         },
     ),
     Place(
-        example("reviews", "reviews.tm"),
+        example("reviews", "reviews.tm", "--rows", "2000"),
         {
             "vectors": Shot("/vectors"),
             "vector-search": Shot("/vectors/texts?q=a+frightening+horror+film&at=2024-02-01T00:00Z&mode=hybrid"),
@@ -209,13 +221,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="*", help="of pictures; all without one")
     parser.add_argument("--folder", type=Path, default=HERE, help="where the pictures go")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="where the runs are made, and found again")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         for place in PLACES:
             shots = {name: shot for name, shot in place.shots.items() if not asked.names or name in asked.names}
             if shots:
-                with served(place.make(Path(folder)), place.at) as base:
+                with served(place.make(asked.keep or Path(folder)), place.at) as base:
                     for name, shot in shots.items():
                         take(browser, base, shot, asked.folder / f"{name}.png")
         browser.close()
@@ -249,10 +262,12 @@ def take(browser: Browser, base: str, shot: Shot, path: Path) -> None:
 
 
 def small(picture: Image.Image) -> Image.Image:
-    """Return a picture with its most frequent colours alone, so that a ground keeps its colour, and others the nearest."""
+    """Return a picture with few colours: its most frequent ones as they are, so that grounds are even, and some for the others."""
     counted = sorted(picture.getcolors(picture.width * picture.height) or [], reverse=True)
+    exact = [part for _, color in counted[:EXACT] for part in color]  # type: ignore[union-attr]
+    others = picture.quantize(COLORS - EXACT, Image.Quantize.MAXCOVERAGE).getpalette() or []
     palette = Image.new("P", (1, 1))
-    palette.putpalette([part for _, color in counted[:COLORS] for part in color])  # type: ignore[union-attr]
+    palette.putpalette(exact + others[: 3 * (COLORS - EXACT)])
     return picture.quantize(palette=palette, dither=Image.Dither.NONE)
 
 

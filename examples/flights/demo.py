@@ -138,6 +138,7 @@ def live_through_october() -> None:
         clock.advance("36h")
         with stage("outcomes arrive"):
             ws.ingest()
+            ws.collect_outcomes("delay@champion")
             report = ws.monitor("delay@champion", keep=True)
         print(report)
         train_again(ws)

@@ -123,6 +123,16 @@ def exact(value: float) -> str:
     return repr(value).removesuffix(".0")
 
 
+def datum(value: Any) -> str:
+    """Write a value of a row: as a number, but a whole one without commas, for it may be a year or a key.
+
+    Example:
+        >>> datum(2013), datum(0.123456), datum(1234.5)
+        ('2013', '0.1235', '1,234')
+    """
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else number(value)
+
+
 def like(value: Any, answer: Any) -> Any:
     """Return what came true as the answer is given: outcomes are stored as numbers, those of yes and no too.
 
@@ -177,7 +187,7 @@ def value_text(value: Any) -> str:
         ('0.1235', '2024-01-01 10:00:00')
     """
     if not isinstance(value, str):
-        return number(value)
+        return datum(value)
     try:
         time = datetime.fromisoformat(value)
     except ValueError:
@@ -217,6 +227,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "ago": ago,
     "number": number,
     "like": like,
+    "datum": datum,
     "exact": exact,
     "count": count_text,
     "bytes": bytes_text,

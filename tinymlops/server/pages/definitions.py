@@ -108,7 +108,7 @@ def definition_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             reports=_in_use(context, inputs) if may(request, "read") else {},
             trained=_trained(context, inputs) if may(request, "read") else None,
             consumers=readers_of(context.environment.database, view, name),
-            histogram=histogram_svg,
+            pair=histogram_svg,
             most_served=most_served,
         )
 

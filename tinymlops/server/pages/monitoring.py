@@ -17,7 +17,7 @@ from tinymlops.server.pages.state import context_of
 from tinymlops.server.route_class import READ
 from tinymlops.workspace import Workspace
 
-__all__ = ["histogram_svg", "most_served", "monitoring_routes"]
+__all__ = ["histogram_svg", "monitoring_routes", "most_served"]
 
 _BAR, _GAP, _HEIGHT = 9, 2, 36
 _HISTOGRAMS = 24

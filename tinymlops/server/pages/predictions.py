@@ -120,7 +120,6 @@ def prediction_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             features=_served(record, fields, traced),
             paths=feature_links(context, fields),
             in_force=context.definitions.versions,
-            keys=[one.name for one in signature.request if one.role == "key"] if signature else [],
             views=traced.views if traced else [],
             problem=problem,
         )
