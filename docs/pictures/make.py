@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import io
 import math
+import random
 import shutil
 import subprocess
 import sys
@@ -34,7 +35,7 @@ with tm.connect(sys.argv[1], **options) as ws:
     tm.serve(ws, port=0)
 """
 COLORS, EXACT = 48, 16
-SHORTEST, TALLEST = 620, 1_000
+SHORTEST, TALLEST = 680, 1_000
 """Of a picture, in pixels: as much as there is on the page, within these."""
 WIDE, PHONE = 1280, 390
 
@@ -76,8 +77,10 @@ def example(name: str, workspace: str, *options: str) -> Callable[[Path], Path]:
         path = ROOT / "examples" / name / workspace
         if not path.exists():
             subprocess.run([sys.executable, "demo.py", *options], cwd=path.parent, check=True)  # noqa: S603 - this very Python
-        shutil.rmtree(folder / workspace, ignore_errors=True)
-        return Path(shutil.copytree(path, folder / workspace))
+        shutil.rmtree(folder / name, ignore_errors=True)
+        others = [one.name for one in path.parent.iterdir() if one.is_dir() and one != path]
+        shutil.copytree(path.parent, folder / name, ignore=lambda _, names: {*names} & {*others})
+        return folder / name / workspace
 
     return make
 
@@ -95,9 +98,10 @@ def many_runs(folder: Path) -> Path:
     with tm.connect(path) as ws:
         for rate in (0.3, 0.1, 0.03, 0.01):
             with ws.start_run(f"rate {rate}", params={"rate": rate, "depth": 6}) as run:
+                chance = random.Random(str(rate))  # noqa: S311 - noise of a picture
                 for step in range(300):
-                    noise = 0.02 * math.sin(step * 12.9 + rate * 78)
-                    run.log_metrics({"loss": 0.3 + rate / 3 + math.exp(-step * rate / 12) / 2 + noise}, step=step)
+                    loss = 0.3 + rate / 3 + math.exp(-step * rate / 12) / 2
+                    run.log_metrics({"loss": loss + chance.gauss(0, 0.01)}, step=step)
         ws.queries.save(
             "Runs by kind", "select params->>'kind' as kind, count(*) as runs from tinymlops.runs group by all"
         )
@@ -151,8 +155,9 @@ def query(page: Page) -> None:
     page.wait_for_timeout(3_000)
 
 
-QUERY = """select carrier, count(*) as flights, round(100 * avg((arr_delay > 15)::int), 1) as late_percent
-from landings where landed_at >= '2013-09-01' group by carrier order by late_percent desc"""
+QUERY = """select carrier, round(100 * avg((arr_delay > 15)::int), 1) as late_percent, count(*) as flights
+from landings where landed_at >= '2013-09-01'
+group by carrier order by late_percent desc"""
 TOKENS: dict[str, str] = {}
 """By the name of who holds one."""
 LONG = "/runs?q=name+%3D+%27long%27"
@@ -241,7 +246,7 @@ def served(workspace: Path, at: str) -> Iterator[str]:
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:  # noqa: S603 - this very Python
         try:
             assert server.stderr is not None
-            yield server.stderr.readline().partition("serving on ")[2].partition(" ")[0]
+            yield next(line for line in server.stderr if "serving on " in line).split()[2]
         finally:
             server.terminate()
 
@@ -262,7 +267,7 @@ def take(browser: Browser, base: str, shot: Shot, path: Path) -> None:
 
 
 def small(picture: Image.Image) -> Image.Image:
-    """Return a picture with few colours: its most frequent ones as they are, so that grounds are even, and some for the others."""
+    """Return a picture with few colours: the most frequent as they are, so that grounds are even, and some for the others."""
     counted = sorted(picture.getcolors(picture.width * picture.height) or [], reverse=True)
     exact = [part for _, color in counted[:EXACT] for part in color]  # type: ignore[union-attr]
     others = picture.quantize(COLORS - EXACT, Image.Quantize.MAXCOVERAGE).getpalette() or []

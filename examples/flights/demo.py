@@ -150,7 +150,7 @@ def train_again(ws: tm.Workspace) -> None:
         data = ws.get_training_data(delays, test_from="2013-09-22")
         run = log_run(ws, "challenger", data, HistGradientBoostingClassifier())
         ws.register_model("delay", run=run, alias="challenger")
-    print("Look at it: tinymlops --workspace replay.tm ui")
+    print("Look at it: tinymlops ui --workspace replay.tm")
 
 
 def departing(flights: pl.DataFrame, now: datetime) -> pl.DataFrame:
