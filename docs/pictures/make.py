@@ -214,7 +214,7 @@ PLACES = [
         example("reviews", "reviews.tm", "--rows", "2000"),
         {
             "vectors": Shot("/vectors"),
-            "vector-search": Shot("/vectors/texts?q=a+frightening+horror+film&at=2024-02-01T00:00Z&mode=hybrid"),
+            "vector-search": Shot("/vectors/texts?q=a+moving+story+of+friendship&at=2024-02-01T00:00Z&mode=hybrid"),
         },
     ),
     Place(team, {"sign-in": Shot("/"), "tokens": Shot("/sign-in?next=/access/tokens", sign_in)}),

@@ -124,13 +124,13 @@ def exact(value: float) -> str:
 
 
 def datum(value: Any) -> str:
-    """Write a value of a row: as a number, but a whole one without commas, for it may be a year or a key.
+    """Write a value of a row: as a number, but without commas, for it may be a year or a key.
 
     Example:
-        >>> datum(2013), datum(0.123456), datum(1234.5)
-        ('2013', '0.1235', '1,234')
+        >>> datum(2013), datum(0.123456), datum(1234.5), datum("1,5")
+        ('2013', '0.1235', '1234', '1,5')
     """
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else number(value)
+    return number(value).replace(",", "") if isinstance(value, int | float) else number(value)
 
 
 def like(value: Any, answer: Any) -> Any:
