@@ -450,6 +450,10 @@ def test_what_is_read_in_place_is_read_and_its_paths_are_not_told(tmp_path):
     with tm.connect(tmp_path / "p.tm", create=True) as ws:
         ws.apply(project)
         assert ask(ws, "select id from rows").rows == [["1"]]
+        tmp = environment_of(ws).tmp
+        tmp.rmdir()  # a process that may be killed at any moment must leave nothing there
+        assert ask(ws, "select id from rows").rows == [["1"]]
+        tmp.mkdir()
         (tmp_path / "data" / "new.parquet").write_bytes(b"no longer")
         refused = ask(ws, "select id from rows")
         assert isinstance(refused, Refused)
