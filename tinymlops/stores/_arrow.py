@@ -9,7 +9,7 @@ from tinymlops.errors import DataError
 from tinymlops.times import ENDLESS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     import polars as pl
     import pyarrow as pa
@@ -19,14 +19,19 @@ __all__ = ["as_polars", "require_exact_types"]
 _SHOWN_ROWS = 5
 _GREATEST = Decimal("9" * 38)
 _NANOS_A_DAY = 86_400_000_000_000
+_AS_TEXT = "cast it to text, as in value::text: what DuckDB gives of it are the bytes that it keeps inside"
 _CHANGED = {
     "TIME WITH TIME ZONE": "select it as a time or as text: a time of day has no offset",
     "UHUGEINT": "cast it to UBIGINT, HUGEINT or text: what DuckDB gives of it is of another sign beyond 2 ** 127",
+    "BIT": _AS_TEXT,
+    "BIGNUM": _AS_TEXT,
+    "VARIANT": _AS_TEXT,
 }
 """Types whose values DuckDB changes on their way to Arrow, and what to do about them."""
+_NESTED = ("list", "array", "struct", "map")
 
 
-def require_exact_types(names: Iterable[str], types: Iterable[object]) -> None:
+def require_exact_types(names: Iterable[str], types: Iterable[Any]) -> None:
     """Refuse columns of DuckDB whose values would change in Arrow.
 
     Args:
@@ -37,9 +42,21 @@ def require_exact_types(names: Iterable[str], types: Iterable[object]) -> None:
         DataError: If there is one; it names the first.
     """
     for name, kind in zip(names, types, strict=True):
-        for changed, cure in _CHANGED.items():
-            if changed in str(kind):
-                raise DataError(f"column {name!r} of the SQL is {kind}, which cannot be read exactly", hint=cure)
+        for plain in _plain(kind):
+            if plain in _CHANGED:
+                raise DataError(
+                    f"column {name!r} of the SQL is {kind}, which cannot be read exactly", hint=_CHANGED[plain]
+                )
+
+
+def _plain(kind: Any) -> Iterator[str]:
+    """Yield the names of the types in a type of DuckDB that have no others in them."""
+    if kind.id not in _NESTED:
+        yield str(kind)
+        return
+    for _, part in kind.children:
+        if not isinstance(part, int):  # the size of an array
+            yield from _plain(part)
 
 
 def as_polars(table: pa.Table) -> pl.DataFrame:
