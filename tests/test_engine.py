@@ -227,6 +227,8 @@ def test_infinite_times_of_seconds_stay_infinite(root):
         ("[interval 1 day]", "holds intervals within list"),
         ("{'a': interval 1 day}", "holds intervals within struct"),
         ("union_value(a := 1)", ".*, which Polars does not have"),
+        ("unnest([time '12:00', null, '24:00'])", r"holds the time of day 24:00:00 in rows \[2\]"),
+        ("time_ns '24:00:00'", r"holds the time of day 24:00:00 in rows \[0\]"),
     ],
 )
 def test_what_polars_cannot_hold_is_refused_by_its_column(root, value, message):

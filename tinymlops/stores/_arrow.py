@@ -89,6 +89,8 @@ def _convertible(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         return _durations(column, name)
     if pa.types.is_timestamp(kind) and kind.unit == "s":
         return _milliseconds(column)
+    if pa.types.is_time(kind):
+        _require_times_of_day(column, name)
     if pa.types.is_decimal128(kind) and kind.precision == 38:
         _require_38_digits(column, name)
     if _holds_interval(kind):
@@ -131,6 +133,18 @@ def _milliseconds(column: pa.ChunkedArray) -> pa.ChunkedArray:
     millis = compute.if_else(compute.greater(seconds, most), ENDLESS, millis)
     millis = compute.if_else(compute.less(seconds, -most), -ENDLESS, millis)
     return millis.cast(pa.timestamp("ms", column.type.tz))
+
+
+def _require_times_of_day(column: pa.ChunkedArray, name: str) -> None:
+    """Refuse the end of a day, which DuckDB has as a time and Polars would make null."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    compute: Any = pc
+    day = _NANOS_A_DAY if column.type.unit == "ns" else _NANOS_A_DAY // 1_000
+    ends = compute.greater_equal(column.cast(pa.int64()), day).fill_null(fill_value=False)
+    _refuse(name, "holds the time of day 24:00:00", np.asarray(ends), 0)
 
 
 def _require_38_digits(column: pa.ChunkedArray, name: str) -> None:
