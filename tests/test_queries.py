@@ -199,6 +199,9 @@ VALUES = [
     ("'infinity'::timestamp", "infinity"),
     ("'-infinity'::timestamptz", "-infinity"),
     ("timestamp '1600-02-29 23:59:59.5'", "1600-02-29 23:59:59.5"),
+    ("timestamp '20000-01-01 00:00:01.5'", "20000-01-01 00:00:01.5"),
+    ("timestamp '290000-12-31 (BC) 23:59:59'", "-289999-12-31 23:59:59"),
+    ("{'a': timestamptz '294246-12-31 23:59:59+00'}", "{a: 294246-12-31 23:59:59}"),
     ("date '2024-02-29'", "2024-02-29"),
     ("date '20000-01-01'", "20000-01-01"),
     ("time '10:20:30'", "10:20:30"),
@@ -226,6 +229,12 @@ def test_every_kind_of_value_can_be_read(shop):
     assert "[1, null, 3]" in csv.content.decode()
     assert "y" * 1_000_000 in csv.content.decode()
     assert not ask(shop, "select timetz '10:00+02'").message.startswith("Traceback")
+
+
+def test_a_message_as_long_as_a_query_likes_is_cut(shop):
+    for text in ("select error(repeat('x', 3000000))", f"select regexp_matches('a', '({'b' * 90_000}')"):
+        refused = ask(shop, text)
+        assert (refused.kind, len(refused.message) < 3_000) == ("DefinitionError", True)
 
 
 def test_a_long_value_is_never_written_in_full():

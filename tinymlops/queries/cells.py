@@ -133,12 +133,9 @@ def _moment_of(value: int, ticks: int) -> str:
     if abs(value) == ENDLESS:
         return "infinity" if value > 0 else "-infinity"
     seconds, part = divmod(value, ticks)
-    try:
-        whole = datetime(1970, 1, 1) + timedelta(seconds=seconds)  # noqa: DTZ001 - in UTC, or of no zone
-    except OverflowError:
-        return f"{value} of {ticks:,} ticks a second after 1970"
+    days, seconds = divmod(seconds, _DAY)
     digits = f".{part:0{len(str(ticks)) - 1}d}".rstrip("0").rstrip(".") if part else ""
-    return f"{whole.isoformat(sep=' ')}{digits}"
+    return f"{_day_of(days)} {seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{digits}"
 
 
 def cell_text(value: Any, most: int, dtype: pl.DataType | None = None) -> str | None:
