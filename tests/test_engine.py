@@ -229,6 +229,9 @@ def test_infinite_times_of_seconds_stay_infinite(root):
         ("union_value(a := 1)", ".*, which Polars does not have"),
         ("unnest([time '12:00', null, '24:00'])", r"holds the time of day 24:00:00 in rows \[2\]"),
         ("time_ns '24:00:00'", r"holds the time of day 24:00:00 in rows \[0\]"),
+        ("[null, [time '24:00', '12:00']]", "holds the time of day 24:00:00 within list"),
+        ("map {'a': {'b': array_value(null, time '24:00')}}", "holds the time of day 24:00:00 within map"),
+        ("[170141183460469231731687303715884105727::hugeint]", "holds integers of more than 38 digits within list"),
     ],
 )
 def test_what_polars_cannot_hold_is_refused_by_its_column(root, value, message):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["as_polars", "require_exact_types"]
 
 _SHOWN_ROWS = 5
+_MIDNIGHT, _TOO_LONG = "holds the time of day 24:00:00", "holds integers of more than 38 digits"
 _GREATEST = Decimal("9" * 38)
 _NANOS_A_DAY = 86_400_000_000_000
 _AS_TEXT = "cast it to text, as in value::text: what DuckDB gives of it are the bytes that it keeps inside"
@@ -98,6 +99,8 @@ def _convertible(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
             f"column {name!r} of the SQL holds intervals within {kind}",
             hint="give each interval a column of its own, or epoch_us(...) of it, which is a number",
         )
+    if pa.types.is_nested(kind):
+        _require_exact_parts(column, name)
     return column
 
 
@@ -136,28 +139,65 @@ def _milliseconds(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _require_times_of_day(column: pa.ChunkedArray, name: str) -> None:
-    """Refuse the end of a day, which DuckDB has as a time and Polars would make null."""
+    _refuse(name, _MIDNIGHT, _are_midnight(column), 0)
+
+
+def _require_38_digits(column: pa.ChunkedArray, name: str) -> None:
+    _refuse(name, _TOO_LONG, _are_too_long(column), 0)
+
+
+def _require_exact_parts(column: pa.ChunkedArray, name: str) -> None:
+    """Refuse in lists, maps and structs what is refused in a column of its own."""
+    import pyarrow as pa
+
+    for chunk in column.chunks:
+        for part in _parts(chunk):
+            is_long = pa.types.is_decimal128(part.type) and part.type.precision == 38
+            for what, test, find in (
+                (_MIDNIGHT, pa.types.is_time(part.type), _are_midnight),
+                (_TOO_LONG, is_long, _are_too_long),
+            ):
+                if test and find(part).any():
+                    raise DataError(
+                        f"column {name!r} of the SQL {what} within {column.type}",
+                        hint="cast it in the SELECT, such as to text",
+                    )
+
+
+def _parts(array: Any) -> Iterator[Any]:
+    """Yield the arrays of values within an array of lists, maps or structs."""
+    import pyarrow as pa
+
+    if pa.types.is_struct(array.type) or pa.types.is_map(array.type):
+        for part in (array.keys, array.items) if pa.types.is_map(array.type) else array.flatten():
+            yield from _parts(part)
+    elif pa.types.is_nested(array.type) and not pa.types.is_union(array.type):
+        yield from _parts(array.flatten())
+    else:
+        yield array
+
+
+def _are_midnight(times: Any) -> Any:
+    """Return which times are the end of a day, which DuckDB has as a time and Polars would make null."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
     compute: Any = pc
-    day = _NANOS_A_DAY if column.type.unit == "ns" else _NANOS_A_DAY // 1_000
-    ends = compute.greater_equal(column.cast(pa.int64()), day).fill_null(fill_value=False)
-    _refuse(name, "holds the time of day 24:00:00", np.asarray(ends), 0)
+    day = _NANOS_A_DAY if times.type.unit == "ns" else _NANOS_A_DAY // 1_000
+    return np.asarray(compute.greater_equal(times.cast(pa.int64()), day).fill_null(fill_value=False))
 
 
-def _require_38_digits(column: pa.ChunkedArray, name: str) -> None:
-    """Refuse integers of 128 bits that no decimal of 38 digits holds."""
+def _are_too_long(values: Any) -> Any:
+    """Return which integers of 128 bits no decimal of 38 digits holds."""
     import numpy as np
     import pyarrow.compute as pc
 
     compute: Any = pc
-    bounds = compute.min_max(column).as_py()
+    bounds = compute.min_max(values).as_py()
     if bounds["max"] is None or -_GREATEST <= bounds["min"] <= bounds["max"] <= _GREATEST:
-        return
-    wrong = np.array([value is not None and not -_GREATEST <= value <= _GREATEST for value in column.to_pylist()])
-    _refuse(name, "holds integers of more than 38 digits", wrong, 0)
+        return np.zeros(len(values), np.bool_)
+    return np.array([value is not None and not -_GREATEST <= value <= _GREATEST for value in values.to_pylist()])
 
 
 def _refuse(name: str, what: str, wrong: Any, first: int) -> None:
