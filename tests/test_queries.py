@@ -205,6 +205,9 @@ VALUES = [
     ("date '2024-02-29'", "2024-02-29"),
     ("date '20000-01-01'", "20000-01-01"),
     ("time '10:20:30'", "10:20:30"),
+    ("time_ns '10:20:30.123456789'", "10:20:30.123456789"),
+    ("[time_ns '10:20:30.000000001']", "[10:20:30.000000001]"),
+    ("map {time '10:00': time '00:00'}", "{10:00:00: 00:00:00}"),
     ("interval '1 day 2 hours'", "1 d 2:00:00"),
     ("'\\x00\\xff'::blob", "0x00ff"),
     ("'<img src=x onerror=alert(1)>'", "<img src=x onerror=alert(1)>"),
@@ -229,6 +232,11 @@ def test_every_kind_of_value_can_be_read(shop):
     assert "[1, null, 3]" in csv.content.decode()
     assert "y" * 1_000_000 in csv.content.decode()
     assert not ask(shop, "select timetz '10:00+02'").message.startswith("Traceback")
+
+
+def test_a_type_that_a_file_cannot_have_is_told(shop):
+    refused = answered(question(shop, "select 1 as a, null::row as b", form="parquet")).reply
+    assert (refused.kind, "cannot be written as Parquet" in refused.message) == ("DataError", True)
 
 
 def test_a_message_as_long_as_a_query_likes_is_cut(shop):

@@ -166,11 +166,16 @@ def _chart(frame: pl.DataFrame, question: Question) -> tuple[Chart | None, str]:
 
 
 def _file(frame: pl.DataFrame, question: Question) -> Done:
+    import polars as pl
+
     out = BytesIO()
-    if question.form == "csv":
-        _flat(frame).write_csv(out)
-    else:
-        frame.write_parquet(out)
+    try:
+        _flat(frame).write_csv(out) if question.form == "csv" else frame.write_parquet(out)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        form = {"csv": "CSV", "parquet": "Parquet"}[question.form]
+        raise DataError(
+            f"a column of these rows cannot be written as {form}: {error}", hint="cast what is nested to text"
+        ) from error
     content = out.getvalue()
     if len(content) > 2 * question.bounds.bytes:
         raise DataError(
