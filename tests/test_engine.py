@@ -225,6 +225,10 @@ def test_infinite_times_of_seconds_stay_infinite(root):
         ("{'a': map {1: ['101'::bit]}}", r"is STRUCT\(.*, which cannot be read exactly"),
         ("'1'::bignum", "is BIGNUM, which cannot be read exactly"),
         ("[interval 1 day]", "holds intervals within list"),
+        (
+            "unnest([interval 1 day, interval '-200000000 days'])",
+            r"holds intervals of more than 106,600,000 days in rows \[1\]",
+        ),
         ("{'a': interval 1 day}", "holds intervals within struct"),
         ("union_value(a := 1)", ".*, which Polars does not have"),
         ("unnest([time '12:00', null, '24:00'])", r"holds the time of day 24:00:00 in rows \[2\]"),

@@ -20,6 +20,8 @@ _SHOWN_ROWS = 5
 _MIDNIGHT, _TOO_LONG = "holds the time of day 24:00:00", "holds integers of more than 38 digits"
 _GREATEST = Decimal("9" * 38)
 _NANOS_A_DAY = 86_400_000_000_000
+_MOST_DAYS = 106_600_000
+"""Of an interval, whose microseconds fit into 64 bits whatever time of day is added."""
 _AS_TEXT = "cast it to text, as in value::text: what DuckDB gives of it are the bytes that it keeps inside"
 _CHANGED = {
     "TIME WITH TIME ZONE": "select it as a time or as text: a time of day has no offset",
@@ -116,7 +118,9 @@ def _durations(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         raw = np.frombuffer(data, parts, len(chunk), chunk.offset * parts.itemsize) if data else np.empty(0, parts)
         null = np.asarray(chunk.is_null())
         _refuse(name, "holds intervals of months, whose length is not fixed,", (raw["months"] != 0) & ~null, first)
-        micros = raw["days"].astype(np.int64) * (_NANOS_A_DAY // 1_000) + raw["nanos"] // 1_000
+        days = raw["days"].astype(np.int64)
+        _refuse(name, f"holds intervals of more than {_MOST_DAYS:,} days", (abs(days) > _MOST_DAYS) & ~null, first)
+        micros = days * (_NANOS_A_DAY // 1_000) + raw["nanos"] // 1_000
         made.append(pa.array(micros, pa.int64(), mask=null).cast(pa.duration("us")))
         first += len(chunk)
     return pa.chunked_array(made, type=pa.duration("us"))
