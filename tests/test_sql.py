@@ -113,6 +113,24 @@ def test_a_select_reads_only_its_columns_and_answers_what_it_would_with_all(ws, 
         ws.sql("select amounts from orders")
 
 
+@pytest.mark.parametrize(
+    ("text", "is_told"),
+    [
+        ("select max(at) from orders", True),
+        ("select AT\nfrom orders", True),
+        ("select 'look at me' fro orders", False),
+        ("select timestamp '2024-01-01' at time zone 'UTC' fro orders", False),
+        ('select max("at") from orders)', False),
+        ("select max(o.at) from orders)", False),
+        ("select (1", False),
+    ],
+)
+def test_a_column_that_is_a_word_of_sql_is_told_to_be_quoted(ws, text, is_told):
+    with pytest.raises(DefinitionError, match="syntax error") as caught:
+        ws.sql(text)
+    assert ('write the column as "at"' in caught.value.hint) == is_told
+
+
 def test_what_was_tried_and_answered_can_be_joined(ws):
     train(ws, project_of_orders())
     with ws.start_run("other", params={"depth": 3}) as run:
