@@ -19,6 +19,7 @@ __all__ = ["pytest_terminal_summary"]
 os.environ.setdefault("TINYMLOPS_KERNELS", "compiled")
 
 SLOWEST = (
+    *("kills", "disk", "random_kills", "sink_kills", "processes", "order", "flips", "job_month", "stream_kills"),
     *(
         "container",
         "guide",
