@@ -91,6 +91,18 @@ def workspace(tmp_path):
         yield ws
 
 
+@pytest.fixture(scope="module")
+def refusing(shop_path):
+    """A client for the many requests that change nothing: an application is made once for all of them."""
+    from litestar.testing import TestClient
+
+    with (
+        tm.connect(shop_path, clock=tm.ReplayClock(served_shop.NOW)) as ws,
+        TestClient(tm.create_app(ws), base_url="http://127.0.0.1:8000") as client,
+    ):
+        yield client
+
+
 def shop(orders, visits=None, *, order_options=None, features=None, ttl=None):
     """A project with orders of customers; `features` makes the view from rows."""
     project = tm.Project("shop")
