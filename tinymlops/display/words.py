@@ -33,10 +33,9 @@ __all__ = [
 ]
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+_YEAR = 365.25 * 86_400
 _SIZES = ("B", "kB", "MB", "GB", "TB")
-_DIGITS = 4
-_THOUSAND, _EXACT = 1_000, 1e15
-"""From where on the whole part has four digits, and up to where floats have each whole number."""
+_DIGITS, _GREATEST = 4, 1e15
 _ROOM = 9
 """Characters at an axis or a bar."""
 _MARKS = {
@@ -89,25 +88,26 @@ def ago(time: datetime | None, now: datetime) -> str:
 
     Example:
         >>> now = datetime(2026, 3, 1, tzinfo=UTC)
-        >>> ago(now - timedelta(minutes=5), now), ago(now + timedelta(hours=2), now)
-        ('5 min ago', 'in 2 h')
+        >>> ago(now - timedelta(minutes=5), now), ago(now + timedelta(hours=2), now), ago(now - timedelta(days=800), now)
+        ('5 min ago', 'in 2 h', '2 y ago')
     """
     if time is None:
         return NONE
     seconds = (now - time).total_seconds()
     if abs(seconds) < 1:
         return "now"
-    size, name = next(unit for unit in _UNITS if abs(seconds) >= unit[0])
+    years = [(_YEAR, "y")] if abs(seconds) >= 2 * _YEAR else []
+    size, name = next(unit for unit in (*years, *_UNITS) if abs(seconds) >= unit[0])
     text = f"{abs(seconds) // size:.0f} {name}"
     return f"{text} ago" if seconds > 0 else f"in {text}"
 
 
-def number(value: Any) -> str:
-    """Write a number by four digits, its whole part in full.
+def number(value: Any, digits: int = _DIGITS) -> str:
+    """Write a number by four digits, or by as many as are asked for; a whole one, and the whole part of a great one, in full.
 
     Example:
-        >>> number(0.123456), number(1234567), number(123456.789), number(4000000.0), number(float("nan"))
-        ('0.1235', '1,234,567', '123,456.79', '4,000,000', 'NaN')
+        >>> number(0.123456), number(0.123456, 2), number(1234567), number(138300.257), number(float("nan"))
+        ('0.1235', '0.12', '1,234,567', '138,300.26', 'NaN')
     """
     if value is None:
         return NONE
@@ -117,10 +117,10 @@ def number(value: Any) -> str:
         return f"{value:,}"
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else ("∞" if value > 0 else "-∞")
-    if _THOUSAND <= abs(value) < _EXACT:
-        whole, _, part = f"{value:,.2f}".partition(".")
+    if abs(value) < _GREATEST and (value.is_integer() or abs(value) >= 10 ** (digits - 1)):
+        whole, _, part = f"{value + 0.0:,.{2 if digits == _DIGITS else 0}f}".partition(".")
         return f"{whole}.{part.rstrip('0')}".rstrip(".")
-    return f"{value + 0.0:,.{_DIGITS}g}"
+    return f"{value:,.{digits}g}"
 
 
 def percent(share: float | None) -> str:
@@ -188,6 +188,26 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def datum(value: Any) -> str:
+    """Write a value of a row: as a number, but without commas, for it may be a year or a key.
+
+    Example:
+        >>> datum(2013), datum(0.123456), datum(1234.5), datum("1,5")
+        ('2013', '0.1235', '1234.5', '1,5')
+    """
+    return number(value).replace(",", "") if isinstance(value, int | float) else number(value)
+
+
+def like(value: Any, answer: Any) -> Any:
+    """Return what came true as the answer is given: outcomes are stored as numbers, those of yes and no too.
+
+    Example:
+        >>> like(1.0, False), like(2.5, 3.0)
+        (True, 2.5)
+    """
+    return bool(value) if isinstance(answer, bool) and value in (0, 1) else value
+
+
 def count_text(value: int, one: str, many: str = "") -> str:
     """Write how many there are.
 
@@ -232,7 +252,7 @@ def value_text(value: Any) -> str:
         ('0.1235', '2024-01-01 10:00:00')
     """
     if not isinstance(value, str):
-        return number(value)
+        return datum(value)
     try:
         time = datetime.fromisoformat(value)
     except ValueError:
@@ -266,11 +286,13 @@ def iso(time: datetime) -> str:
     return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-FILTERS: dict[str, Callable[..., str]] = {
+FILTERS: dict[str, Callable[..., Any]] = {
     "moment": moment,
     "span": span,
     "ago": ago,
     "number": number,
+    "like": like,
+    "datum": datum,
     "exact": exact,
     "percent": percent,
     "typed": typed,

@@ -25,6 +25,7 @@ from tinymlops.registry.checks import list_quarantines
 from tinymlops.registry.documentation import ModelInput, model_inputs, models_by_definition, readers_of, versions_of
 from tinymlops.registry.history import failed_ingests, newest_ingests
 from tinymlops.server.pages.addresses import KINDS
+from tinymlops.server.pages.monitoring import histogram_svg, most_served
 from tinymlops.server.pages.rendering import page
 from tinymlops.server.pages.routing import AnyRequest, shows
 from tinymlops.server.pages.state import context_of, may
@@ -111,6 +112,8 @@ def definition_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             told=numbers_told(trained[1], rows=True) if trained else "",
             values=values_told(trained[1]) if trained else [],
             consumers=readers_of(context.environment.database, view, name),
+            pair=histogram_svg,
+            most_served=most_served,
         )
 
     return [feature, definition]
