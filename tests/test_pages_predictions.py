@@ -29,7 +29,9 @@ def shop(tmp_path_factory):
             rows = [{"customer": number % 10, "budget": 10.0 * number} for number in range(25)]
             made += list(ws.predict("splurge", rows, sync=True))
             clock.advance("1h")
-        ws.log_outcomes([{"prediction_id": made[0]["id"], "value": True}])
+        ws.log_outcomes(
+            [{"prediction_id": made[0]["id"], "value": True}, {"prediction_id": made[2]["id"], "value": None}]
+        )
         with TestClient(tm.create_app(ws), base_url=LOCAL) as client:
             client.follow_redirects = False
             yield ws, client, [one["id"] for one in made]
@@ -105,6 +107,8 @@ def test_a_prediction_says_what_it_was_made_from_and_what_came_of_it(shop):
     assert "computed from spending, budget" in text
     assert re.search(r"Outcome\s+True\s+as somebody said", text), "as the answer is given, and not as it is stored"
     assert "not known yet" in text_of(client.get(f"/predictions/{made[1]}").text)
+    assert re.search(r"none came\s+as somebody said", text_of(client.get(f"/predictions/{made[2]}").text))
+    assert client.get("/predictions", params={"until": "2024-02-01"}).text.count("none came") == 1
     assert client.get("/predictions/none").status_code == 404
 
 

@@ -43,7 +43,7 @@ def baseline_of(X: pl.DataFrame, predictions: pl.DataFrame | None = None) -> Bas
 
 
 def histogram_of(column: pl.Series) -> Histogram:
-    """Count a column's values: numbers in about ten bins of equal counts, text and booleans by value."""
+    """Count a column's values: numbers in about ten bins (`bin_edges`), text and booleans by value."""
     import numpy as np
     import polars as pl
 

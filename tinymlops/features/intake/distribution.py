@@ -35,7 +35,8 @@ class Compared(NamedTuple):
 def compared(now: pl.Series, then: pl.Series) -> Compared:
     """Compare two samples of one column by the population stability index over bins of the earlier one.
 
-    Numbers and times are cut into ten bins of about equal counts, other values are counted one by one; nulls have a bin.
+    Numbers and times are cut into bins of about a tenth of the rows (`bin_edges`), other values are counted one by one; nulls
+    have a bin.
 
     Args:
         now: Of any length.

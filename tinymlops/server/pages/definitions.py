@@ -108,6 +108,7 @@ def definition_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             inputs=inputs,
             sources=_sources(context, found.spec) if found and isinstance(found.spec, ViewSpec) else [],
             reports=_in_use(context, inputs) if may(request, "read") else {},
+            most_reports=_REPORTS,
             trained=trained,
             told=numbers_told(trained[1], rows=True) if trained else "",
             values=values_told(trained[1]) if trained else [],
