@@ -53,6 +53,7 @@ def comparison_routes(ws: Workspace) -> list[HTTPRouteHandler]:
         labels = [f"{one.name} {one.id[:_SHORT]}" for one in compared.runs]
         sections = _sections(compared, whole=whole)
         parallel, more_axes = _parallel(compared, labels)
+        beside = len(compared.runs) <= _SIDE_BY_SIDE
         return page(
             request,
             "compare.html",
@@ -65,11 +66,11 @@ def comparison_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             texts={
                 name: told_apart([one.get(name) for one in compared.facts])
                 for names in sections.values()
-                for name in names
+                for name in (names if beside else names[:_SHOWN])
             },
             whole=whole,
             shown=_SHOWN,
-            beside=len(compared.runs) <= _SIDE_BY_SIDE,
+            beside=beside,
             side_by_side=_SIDE_BY_SIDE,
             metrics=metrics,
             metric=chosen,
