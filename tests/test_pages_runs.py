@@ -127,6 +127,21 @@ def test_seeds_are_a_group_with_its_mean_and_interval(workspace, client):
     assert re.search(r"b\s+3\s+12\s+9\.516 … 14\.48", text)
 
 
+@pytest.mark.parametrize(("metric", "told"), [("loss", "4 values are NaN"), ("loss.best", "By params.a")])
+def test_groups_by_a_metric_that_is_a_number_nowhere_have_no_best(workspace, metric, told):
+    runs = [log(workspace, params={"a": number % 2}, metrics={"loss": [math.nan]}) for number in range(4)]
+    groups = workspace.compare(runs, by="params.a", metric=metric)
+    with pytest.raises(tm.DataError, match="there is no best one"):
+        groups.best()
+    assert [one.metrics[metric].mean for one in groups.groups] == [None, None]
+    assert "best of" not in repr(groups)
+    with pytest.raises(tm.DataError, match="there is no best one"):
+        workspace.compare(runs).best(metric)
+    with TestClient(tm.create_app(workspace), base_url=LOCAL) as client:
+        answer = client.get("/runs", params={"by": "params.a", "metric": metric})
+    assert (answer.status_code, told in text_of(answer.text)) == (200, True)
+
+
 def test_texts_of_users_are_shown_as_text(workspace, client):
     run = log(
         workspace, NAME, experiment=NAME, group=NAME, params={NAME: VALUE}, tags={NAME: VALUE}, notes=VALUE,
