@@ -252,7 +252,7 @@ class Accesses:
         if name is not None:
             conditions.append("instr(',' || replace(names, ':', ',') || ',' || names || ',', ',' || ? || ',') > 0")
             bound.append(name)
-        rest = f"WHERE {' AND '.join(conditions)} ORDER BY minute DESC, actor, kind, names LIMIT ?"
+        rest = f"WHERE {' AND '.join(conditions)} ORDER BY minute DESC, actor, consumer, kind, names LIMIT ?"
         return self._database.select(Access, rest, [*bound, limit])
 
 
