@@ -8,6 +8,7 @@ from litestar import Litestar, Request
 from litestar.enums import ScopeType
 
 from tinymlops.server.access import authorize
+from tinymlops.server.mounting import path_of
 from tinymlops.server.pages.assets import asset_routes
 from tinymlops.server.pages.errors import PAGE_HANDLERS
 from tinymlops.server.pages.forms import require_own_form
@@ -101,8 +102,3 @@ def create_pages(ws: Workspace, access: Access, api: ASGIApp) -> Pages:
 async def _before(request: Request[Any, Any, Any]) -> None:
     await require_own_form(request)
     await refuse_unknown_parameters(request)
-
-
-def path_of(scope: Scope) -> str:
-    """Return a request's path without the prefix that the application is mounted at."""
-    return scope["path"].removeprefix(scope.get("root_path", ""))
