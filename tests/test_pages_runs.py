@@ -13,7 +13,9 @@ from test_server import LOCAL
 import tinymlops as tm
 from tinymlops.display.curve_pictures import Axis, curve_svg, parallel_svg
 from tinymlops.registry.runs.points import points_of
+from tinymlops.server.pages.runs import one
 from tinymlops.server.pages.runs.columns import column_of_key, differing, field_text
+from tinymlops.server.pages.runs.curves import draw
 
 NAME = "<img src=x onerror=alert(1)>'&{{7*7}}"
 VALUE = '<script>alert(1)</script>"\\\u202e' + NAME
@@ -125,6 +127,14 @@ def test_seeds_are_a_group_with_its_mean_and_interval(workspace, client):
     # t(0.975; 2) / sqrt(3) = 2.484
     assert re.search(r"a\s+3\s+2\s+-0\.4841 … 4\.484", text)
     assert re.search(r"b\s+3\s+12\s+9\.516 … 14\.48", text)
+
+
+def test_a_page_draws_only_the_curves_that_it_shows(workspace, client, monkeypatch):
+    run = log(workspace, metrics={f"m{number:02}": [0.0, 1.0] for number in range(20)})
+    drawn = []
+    monkeypatch.setattr(one, "draw", lambda ws, summary: drawn.append(summary.name) or draw(ws, summary))
+    page = client.get(f"/runs/{run}").text
+    assert (page.count('<figure class="curve"'), "6 of 20" in page, len(drawn)) == (6, True, 6)
 
 
 @pytest.mark.parametrize(("metric", "told"), [("loss", "4 values are NaN"), ("loss.best", "By params.a")])
