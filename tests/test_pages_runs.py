@@ -129,6 +129,19 @@ def test_seeds_are_a_group_with_its_mean_and_interval(workspace, client):
     assert re.search(r"b\s+3\s+12\s+9\.516 … 14\.48", text)
 
 
+def test_nobody_knows_how_long_a_lost_run_took(tmp_path):
+    with tm.connect(tmp_path / "shop.tm", create=True) as ws:
+        ws.start_run("gone", **QUIET)
+    with tm.connect(tmp_path / "shop.tm") as ws, TestClient(tm.create_app(ws), base_url=LOCAL) as client:
+        file = ws.share("gone", tmp_path / "gone.html").path.read_text(encoding="utf-8")
+        for page in (client.get("/runs/gone").text, file):
+            assert re.search(r"State\s+lost\s.*Took\s+\u2013", text_of(page), re.DOTALL)
+        with ws.start_run("goes-on", **QUIET):
+            file = ws.share("goes-on", tmp_path / "on.html").path.read_text(encoding="utf-8")
+            assert "it goes on" in file
+            assert re.search(r"State\s+running\s.*Took\s+\d", text_of(client.get("/runs/goes-on").text), re.DOTALL)
+
+
 def test_a_page_draws_only_the_curves_that_it_shows(workspace, client, monkeypatch):
     run = log(workspace, metrics={f"m{number:02}": [0.0, 1.0] for number in range(20)})
     drawn = []
