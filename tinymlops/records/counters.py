@@ -11,7 +11,8 @@ __all__ = ["Counter"]
 
 class Counter(Record, frozen=True, kw_only=True):
     """A number of the workspace: its last `sequence` and `audit` entry, how many `commits` there were, how many of these `quiet`,
-    and the checksum of its `schema`."""
+    and the checksum of its `schema`.
+    """
 
     table: ClassVar[str] = "counters"
     key: ClassVar[tuple[str, ...]] = ("name",)
