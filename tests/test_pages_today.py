@@ -151,6 +151,19 @@ def test_a_run_that_goes_on_is_shown_and_one_whose_process_died_is_lost(client, 
     assert "No run goes on." in words(client.get("/"))
 
 
+def test_head_is_answered_as_get_without_a_body(ws):
+    app = tm.create_app(ws)
+    with TestClient(app, base_url=LOCAL) as client:
+        styles = re.search(r'href="([^"]+page.css)"', client.get("/").text)[1]
+        for path in ("/", "/runs", "/catalog/view/none", "/runs?nothing=1", "/sign-in", "/sign-out", styles):
+            asked, answered = (ask(path, follow_redirects=False) for ask in (client.get, client.head))
+            assert (answered.status_code, answered.content) == (asked.status_code, b""), path
+            assert answered.headers == asked.headers
+        for _ in range(3):
+            assert client.head("/live").headers["content-type"].startswith("text/event-stream")
+        assert client.head("/v1/models").status_code == 405
+
+
 def test_an_open_page_is_not_told_of_uses_of_tokens(workspace, monkeypatch):
     monkeypatch.setattr(live, "_LOOK", 0.02)
     token = workspace.tokens.create("ana", "reader").token

@@ -22,7 +22,16 @@ from tinymlops.server.pages.warming import Warming
 from tinymlops.server.parameters import refuse_unknown_parameters
 
 if TYPE_CHECKING:
-    from litestar.types import ASGIApp, Receive, Scope, Send
+    from litestar.types import (
+        ASGIApp,
+        HTTPReceiveMessage,
+        HTTPScope,
+        Message,
+        Receive,
+        Scope,
+        Send,
+        WebSocketReceiveMessage,
+    )
 
     from tinymlops.server.access import Access
     from tinymlops.workspace import Workspace
@@ -59,8 +68,13 @@ class Pages:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or hand on."""
-        is_page = scope["type"] == ScopeType.HTTP and self.has(path_of(scope))
-        await (self._app if is_page else self._api)(scope, receive, send)
+        if scope["type"] != ScopeType.HTTP or not self.has(path_of(scope)):
+            await self._api(scope, receive, send)
+        elif scope["method"] == "HEAD":
+            head: HTTPScope = {**scope, "method": "GET"}
+            await self._app(head, *_without_body(receive, send))
+        else:
+            await self._app(scope, receive, send)
 
     def has(self, path: str) -> bool:
         """Return whether a path is one of theirs.
@@ -97,6 +111,23 @@ def create_pages(ws: Workspace, access: Access, api: ASGIApp) -> Pages:
     )
     first = frozenset(path.strip("/").partition("/")[0] for handler in handlers for path in handler.paths)
     return Pages(Visitors(app.asgi_handler, access, renderer), streams, asking, first, api, Warming(app, renderer))
+
+
+def _without_body(receive: Receive, send: Send) -> tuple[Receive, Send]:
+    """Let an answer to GET be one to HEAD: it ends with its head, and what would go on writes to nobody."""
+    begun = False
+
+    async def receive_until_begun() -> HTTPReceiveMessage | WebSocketReceiveMessage:
+        return {"type": "http.disconnect"} if begun else await receive()
+
+    async def send_head(message: Message) -> None:
+        nonlocal begun
+        if message["type"] == "http.response.start":
+            begun = True
+            await send(message)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    return receive_until_begun, send_head
 
 
 async def _before(request: Request[Any, Any, Any]) -> None:

@@ -79,11 +79,11 @@ class Streams:
             )
         if self._watcher is None:
             self._watcher = asyncio.get_running_loop().create_task(self._watch())
-        self._open += 1
         return self._events()
 
     async def _events(self) -> AsyncIterator[bytes]:
         seen = self._changes
+        self._open += 1  # here, as one that is never read from never ends
         try:
             yield b"retry: 3000\n\n"
             while (now := await self._next(seen)) is not None:
