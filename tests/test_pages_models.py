@@ -1,5 +1,6 @@
 """The pages of models: versions, who was champion when, and promotion with a reason."""
 
+import re
 import shutil
 from html import unescape
 
@@ -93,6 +94,20 @@ def test_a_version_says_what_it_reads_and_where_it_comes_from(shop):
         assert part in text
     assert client.get("/models/splurge/3").status_code == 404
     assert client.get("/models/none").status_code == 404
+
+
+def test_lineage_of_a_model_whose_definitions_are_gone_leads_to_no_page_that_is_not_there(shop):
+    ws, client = shop
+    ws.apply(tm.Project("shop"))
+    seen, waiting = set(), ["/lineage/model/splurge%3A1"]
+    while waiting:
+        seen.add(path := waiting.pop())
+        page = client.get(path)
+        assert page.status_code == 200, path
+        found = {unescape(one).partition("#")[0] for one in re.findall(r'href="(/[^"]+)"', page.text)}
+        waiting += sorted(one for one in found - seen - set(waiting) if one.startswith(("/lineage/", "/catalog/")))
+    assert {"/lineage/model/splurge%3A1", "/lineage/model/splurge%3A2"} < seen
+    assert "spending" in text_of(client.get("/lineage/model/splurge%3A1").text)
 
 
 def test_only_an_admin_may_promote_and_only_an_auditor_sees_who_did(shop):
