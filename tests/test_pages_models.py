@@ -96,6 +96,16 @@ def test_a_version_says_what_it_reads_and_where_it_comes_from(shop):
     assert client.get("/models/none").status_code == 404
 
 
+def test_a_first_version_is_promoted_on_the_page(shop):
+    ws, client = shop
+    ws.register_model("alone", run=ws.models.get("splurge:1").run)
+    page = client.get("/models/alone")
+    assert '<option value="1">' in page.text
+    form = {"csrf": mark_of(page), "version": "1", "alias": "champion", "expected": "0", "reason": "the first"}
+    assert client.post("/models/alone/promote", data=form, headers={"origin": LOCAL}).status_code == 303
+    assert (ws.models.get("alone").version, "New champion" in client.get("/models/alone").text) == (1, False)
+
+
 def test_lineage_of_a_model_whose_definitions_are_gone_leads_to_no_page_that_is_not_there(shop):
     ws, client = shop
     ws.apply(tm.Project("shop"))
