@@ -19,6 +19,7 @@ __all__ = ["pytest_terminal_summary"]
 os.environ.setdefault("TINYMLOPS_KERNELS", "compiled")
 
 SLOWEST = (
+    *("kills", "disk", "random_kills", "sink_kills", "processes", "order", "flips", "job_month", "stream_kills"),
     *(
         "container",
         "guide",
@@ -88,6 +89,18 @@ def postgres():
 def workspace(tmp_path):
     with tm.connect(tmp_path / "shop.tm", create=True) as ws:
         yield ws
+
+
+@pytest.fixture(scope="module")
+def refusing(shop_path):
+    """A client for the many requests that change nothing: an application is made once for all of them."""
+    from litestar.testing import TestClient
+
+    with (
+        tm.connect(shop_path, clock=tm.ReplayClock(served_shop.NOW)) as ws,
+        TestClient(tm.create_app(ws), base_url="http://127.0.0.1:8000") as client,
+    ):
+        yield client
 
 
 def shop(orders, visits=None, *, order_options=None, features=None, ttl=None):

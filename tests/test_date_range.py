@@ -92,7 +92,7 @@ def expected_pairs(rows, start, end, every):
 def test_a_range_is_every_key_and_moment_that_plain_python_finds(tmp_path_factory, ids, delay):
     options = ({"id": "order"} if ids else {}) | {"known": "latest"} | ({"delay": f"{delay}m"} if delay else {})
 
-    @examples(30, heavy=True, suppress_health_check=list(HealthCheck))
+    @examples(12, heavy=True, suppress_health_check=list(HealthCheck))
     @given(ORDERS, ORDERS, RANGES)
     def check(first, second, asked):
         path = tmp_path_factory.mktemp("ws") / "shop.tm"

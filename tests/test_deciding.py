@@ -75,7 +75,7 @@ def test_a_listed_class_predicts_what_its_probabilities_say(cls, classes):
     known = signature(model.classes_.tolist())
     alone = RowAnswers(model, known)
 
-    @examples(60)
+    @examples(25)
     @given(st.lists(st.sampled_from(np.unique(X).tolist()), min_size=3, max_size=3))
     def check(values):
         row = np.array([values]) if "Categorical" not in cls.__name__ else np.array([values]).round()

@@ -221,14 +221,31 @@ def test_infinite_times_of_seconds_stay_infinite(root):
         ("170141183460469231731687303715884105727::hugeint", r"holds integers of more than 38 digits in rows \[0\]"),
         ("1::uhugeint", "is UHUGEINT, which cannot be read exactly"),
         ("timetz '01:00:00+02'", "is TIME WITH TIME ZONE, which cannot be read exactly"),
+        ("'101'::bit", "is BIT, which cannot be read exactly"),
+        ("{'a': map {1: ['101'::bit]}}", r"is STRUCT\(.*, which cannot be read exactly"),
+        ("'1'::bignum", "is BIGNUM, which cannot be read exactly"),
         ("[interval 1 day]", "holds intervals within list"),
+        (
+            "unnest([interval 1 day, interval '-200000000 days'])",
+            r"holds intervals of more than 106,600,000 days in rows \[1\]",
+        ),
         ("{'a': interval 1 day}", "holds intervals within struct"),
         ("union_value(a := 1)", ".*, which Polars does not have"),
+        ("unnest([time '12:00', null, '24:00'])", r"holds the time of day 24:00:00 in rows \[2\]"),
+        ("time_ns '24:00:00'", r"holds the time of day 24:00:00 in rows \[0\]"),
+        ("[null, [time '24:00', '12:00']]", "holds the time of day 24:00:00 within list"),
+        ("map {'a': {'b': array_value(null, time '24:00')}}", "holds the time of day 24:00:00 within map"),
+        ("[170141183460469231731687303715884105727::hugeint]", "holds integers of more than 38 digits within list"),
     ],
 )
 def test_what_polars_cannot_hold_is_refused_by_its_column(root, value, message):
     with pytest.raises(DataError, match=f"column 'value' of the SQL {message}"):
         query(f"select 1 as other, {value} as value", root=root)
+
+
+def test_a_type_is_not_known_by_the_names_in_it(root):
+    assert query("select {'BIT': 'UHUGEINT'::enum('UHUGEINT')} as a", root=root).rows() == [({"BIT": "UHUGEINT"},)]
+    assert value_of("'101'::bit::text", root)[1] == ["101"]
 
 
 def test_times_are_utc(root):

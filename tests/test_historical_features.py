@@ -98,7 +98,7 @@ def test_every_expression_is_what_the_rule_says(tmp_path_factory, ids, created):
         ({"id": "order"} if ids else {}) | ({"created": "made"} if created else {"known": "latest"}) | {"delay": "30s"}
     )
 
-    @examples(30, heavy=True, suppress_health_check=list(HealthCheck))
+    @examples(15, heavy=True, suppress_health_check=list(HealthCheck))
     @given(orders_strategy, orders_strategy, spine_strategy)
     def check(first, second, wanted):
         path = tmp_path_factory.mktemp("ws") / "shop.tm"

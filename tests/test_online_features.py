@@ -166,7 +166,7 @@ def test_online_is_history_whatever_happens(tmp_path_factory, monkeypatch, ids, 
     monkeypatch.setattr(online, "view_columns", None)  # an online read must not fall back to history
     monkeypatch.setattr(variants, "FULL", full)
 
-    @examples(10, heavy=True, suppress_health_check=list(HealthCheck))
+    @examples(5, heavy=True, suppress_health_check=list(HealthCheck))
     @given(st.lists(operation, max_size=12))
     def check(operations):
         clock = tm.ReplayClock(START + timedelta(minutes=5))

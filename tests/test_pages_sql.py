@@ -4,6 +4,7 @@ import io
 import re
 import signal
 import time
+from contextlib import ExitStack
 from html import unescape
 from pathlib import Path
 from urllib.parse import urlencode
@@ -195,16 +196,27 @@ def test_roles_hold(tmp_path):
         assert (refused.status_code, "there is no table" in refused.text) == (404, True)
 
 
-class Browser:
-    """One connection, which can be cut while its query runs."""
+class Viewer:
+    """Somebody who signed in, and who can cut a connection while its query runs."""
 
-    def __init__(self, server, client):
-        lead = client.post(
-            "/sql", data={"csrf": mark_of(client.get("/sql")), "q": ENDLESS}, headers={"origin": server.url}
-        )
-        target = lead.headers["location"]
-        self.connection = server.connect()
-        self.connection.sendall(f"GET {target} HTTP/1.1\r\nHost: {server.host}\r\nConnection: close\r\n\r\n".encode())
+    def __init__(self, server, client, token):
+        self.server, self.client = server, client
+        client.headers["origin"] = server.url
+        client.post("/sign-in", data={"csrf": mark_of(client.get("/sign-in")), "token": token})
+
+    def lead(self, q):
+        return self.client.post("/sql", data={"csrf": mark_of(self.client.get("/sql")), "q": q}).headers["location"]
+
+    def ask(self, q):
+        return self.client.get(self.lead(q))
+
+    def begin(self, q):
+        """Return a connection on which a query runs."""
+        cookies = "; ".join(f"{name}={value}" for name, value in self.client.cookies.items())
+        target, connection = self.lead(q), self.server.connect()
+        lines = [f"GET {target} HTTP/1.1", f"Host: {self.server.host}", f"Cookie: {cookies}", "Connection: close"]
+        connection.sendall("\r\n".join([*lines, "", ""]).encode())
+        return connection
 
 
 def busy(server):
@@ -227,36 +239,40 @@ def wait_for(look):
     return found
 
 
-def test_a_query_ends_with_its_client_a_third_waits_and_a_killed_server_leaves_none(path):
-    with Server(path) as server, httpx.Client(base_url=server.url, timeout=PATIENCE) as client:
-        first = Browser(server, client)
+def test_each_has_one_query_two_run_at_once_and_all_end_with_who_asked_and_with_the_server(tmp_path):
+    with tm.connect(tmp_path / "shop.tm", create=True) as ws:
+        tokens = [ws.tokens.create(name, "reader").token for name in ("ana", "bo", "cy")]
+    with ExitStack() as stack:
+        server = stack.enter_context(Server(tmp_path / "shop.tm"))
+        clients = [stack.enter_context(httpx.Client(base_url=server.url, timeout=PATIENCE)) for _ in tokens]
+        ana, bo, cy = map(Viewer, [server] * 3, clients, tokens)
+        first = ana.begin(ENDLESS)
         (child,) = wait_for(lambda: busy(server))
-        first.connection.close()
+        refused = ana.ask("select 1")
+        assert (refused.status_code, "a query of yours runs already" in text_of(refused.text)) == (503, True)
+        first.close()
+        both = [ana.begin(ENDLESS), bo.begin(ENDLESS)]  # at once: what was stopped keeps nobody waiting
         assert gone(child)
         wait_for(lambda: not Path(f"/proc/{child}").exists())  # somebody waited for it
-        both = [Browser(server, client) for _ in range(2)]
         children = wait_for(lambda: busy(server) if len(busy(server)) == 2 else None)
-        lead = client.post(
-            "/sql", data={"csrf": mark_of(client.get("/sql")), "q": "select 1"}, headers={"origin": server.url}
-        )
-        refused = client.get(lead.headers["location"])
+        refused = cy.ask("select 1")
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "3")
-        assert "run already" in text_of(refused.text)
+        assert "2 queries run already" in text_of(refused.text)
         assert "select 1</textarea>" in refused.text
         everything = processes_below(server.process.pid)
         if FULL:
-            both[1].connection.close()
+            both[1].close()
             wait_for(lambda: len(busy(server)) == 1)
             code, err, seconds = server.stop()
             assert (code, err) == (0, "")
             assert seconds < 8
-            assert b"503" in read_all(both[0].connection)
+            assert b"503" in read_all(both[0])
         else:
             server.process.send_signal(signal.SIGKILL)
         assert children <= {*everything}
         assert all(map(gone, everything))
         for one in both:
-            one.connection.close()
+            one.close()
 
 
 @pytest.mark.skipif(not FULL, reason="the long form")

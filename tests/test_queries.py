@@ -199,9 +199,15 @@ VALUES = [
     ("'infinity'::timestamp", "infinity"),
     ("'-infinity'::timestamptz", "-infinity"),
     ("timestamp '1600-02-29 23:59:59.5'", "1600-02-29 23:59:59.5"),
+    ("timestamp '20000-01-01 00:00:01.5'", "20000-01-01 00:00:01.5"),
+    ("timestamp '290000-12-31 (BC) 23:59:59'", "-289999-12-31 23:59:59"),
+    ("{'a': timestamptz '294246-12-31 23:59:59+00'}", "{a: 294246-12-31 23:59:59}"),
     ("date '2024-02-29'", "2024-02-29"),
     ("date '20000-01-01'", "20000-01-01"),
     ("time '10:20:30'", "10:20:30"),
+    ("time_ns '10:20:30.123456789'", "10:20:30.123456789"),
+    ("[time_ns '10:20:30.000000001']", "[10:20:30.000000001]"),
+    ("map {time '10:00': time '00:00'}", "{10:00:00: 00:00:00}"),
     ("interval '1 day 2 hours'", "1 d 2:00:00"),
     ("'\\x00\\xff'::blob", "0x00ff"),
     ("'<img src=x onerror=alert(1)>'", "<img src=x onerror=alert(1)>"),
@@ -226,6 +232,17 @@ def test_every_kind_of_value_can_be_read(shop):
     assert "[1, null, 3]" in csv.content.decode()
     assert "y" * 1_000_000 in csv.content.decode()
     assert not ask(shop, "select timetz '10:00+02'").message.startswith("Traceback")
+
+
+def test_a_type_that_a_file_cannot_have_is_told(shop):
+    refused = answered(question(shop, "select 1 as a, null::row as b", form="parquet")).reply
+    assert (refused.kind, "cannot be written as Parquet" in refused.message) == ("DataError", True)
+
+
+def test_a_message_as_long_as_a_query_likes_is_cut(shop):
+    for text in ("select error(repeat('x', 3000000))", f"select regexp_matches('a', '({'b' * 90_000}')"):
+        refused = ask(shop, text)
+        assert (refused.kind, len(refused.message) < 3_000) == ("DefinitionError", True)
 
 
 def test_a_long_value_is_never_written_in_full():
@@ -450,6 +467,10 @@ def test_what_is_read_in_place_is_read_and_its_paths_are_not_told(tmp_path):
     with tm.connect(tmp_path / "p.tm", create=True) as ws:
         ws.apply(project)
         assert ask(ws, "select id from rows").rows == [["1"]]
+        tmp = environment_of(ws).tmp
+        tmp.rmdir()  # a process that may be killed at any moment must leave nothing there
+        assert ask(ws, "select id from rows").rows == [["1"]]
+        tmp.mkdir()
         (tmp_path / "data" / "new.parquet").write_bytes(b"no longer")
         refused = ask(ws, "select id from rows")
         assert isinstance(refused, Refused)

@@ -257,8 +257,8 @@ def test_single_features_details_and_columns_of_keys(client):
         ({"features": ["spending", "room"], "keys": [{"customer": 1}]}, 422, "'budget'"),
     ],
 )
-def test_features_that_cannot_be_read_are_named(client, asked, status, message):
-    response = client.post(ONLINE, json=asked)
+def test_features_that_cannot_be_read_are_named(refusing, asked, status, message):
+    response = refusing.post(ONLINE, json=asked)
     assert response.status_code == status, response.text
     assert message in response.json()["error"]
 
@@ -468,8 +468,8 @@ def test_code_that_is_not_what_was_applied_is_named(tmp_path, monkeypatch):
         b" ",
     ],
 )
-def test_what_is_no_json_is_a_400(client, route, body):
-    response = client.post(route, content=body, headers=JSON)
+def test_what_is_no_json_is_a_400(refusing, route, body):
+    response = refusing.post(route, content=body, headers=JSON)
     if response.status_code == 422:  # a field that the route does not know comes first
         assert b'"rows"' in body
         assert "unknown field `rows`" in response.json()["error"]
@@ -505,8 +505,8 @@ def test_a_missing_body_is_a_400(client, route):
         (b'{"rows": [{"a": 1}], "details": 1}', "Expected `bool`, got `int` - at `$.details`", ""),
     ],
 )
-def test_json_of_another_shape_is_a_422_that_says_where(client, body, message, hint):
-    response = client.post(PREDICT, content=body, headers=JSON)
+def test_json_of_another_shape_is_a_422_that_says_where(refusing, body, message, hint):
+    response = refusing.post(PREDICT, content=body, headers=JSON)
     assert (response.status_code, response.json()["type"]) == (422, "DataError"), response.text
     assert response.json()["error"].startswith("the body cannot be accepted: ")
     assert message in response.json()["error"]
@@ -666,8 +666,8 @@ def test_a_group_of_errors_has_the_status_of_what_all_of_them_are():
 @pytest.mark.parametrize(
     "query", ["details=true", "version=2", "alias=champion", "name=x", "data=1", "", "=", "x", "%00=1"]
 )
-def test_a_query_parameter_that_a_route_does_not_take_is_refused(client, path, query):
-    send = client.post if path in WRITES else client.get
+def test_a_query_parameter_that_a_route_does_not_take_is_refused(refusing, path, query):
+    send = refusing.post if path in WRITES else refusing.get
     response = send(f"{path}?{query}", **({"json": WRITES[path]} if path in WRITES else {}))
     if query in ("", "="):  # which say nothing
         assert response.status_code in (200, 422)

@@ -31,8 +31,8 @@ def asked(client, route, headers):
 @pytest.mark.parametrize(
     "host", ["evil.example", "localhost.evil.example", "evil.example:8000", "127.0.0.1.nip.io", ""]
 )
-def test_another_host_is_refused_on_every_route(client, route, host):
-    response = asked(client, route, {"host": host})
+def test_another_host_is_refused_on_every_route(refusing, route, host):
+    response = asked(refusing, route, {"host": host})
     assert (response.status_code, response.json()["type"]) == (403, "AccessError")
     assert response.json()["error"] == f"this server does not answer to the host {host!r}"
 
@@ -53,8 +53,8 @@ def test_another_host_is_refused_on_every_route(client, route, host):
         *("2130706433", "0.0.0.0", "0177.0.0.1", "localhost,evil.example", "localhost/evil", "\xe9"),
     ],
 )
-def test_what_only_looks_like_a_loopback_host_is_refused(client, host):
-    assert client.get("/healthz", headers={"host": host.encode("latin-1")}).status_code == 403
+def test_what_only_looks_like_a_loopback_host_is_refused(refusing, host):
+    assert refusing.get("/healthz", headers={"host": host.encode("latin-1")}).status_code == 403
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8000", "127.0.0.1", "127.0.0.1:1", "[::1]", "[::1]:8000"])
@@ -113,8 +113,8 @@ def test_an_allowed_host_that_no_header_can_have_is_refused(served, host):
         "127.0.0.1:8000",
     ],
 )
-def test_a_page_of_another_origin_may_not_write(client, route, origin):
-    response = client.post(route, json=WRITES[route], headers={"origin": origin})
+def test_a_page_of_another_origin_may_not_write(refusing, route, origin):
+    response = refusing.post(route, json=WRITES[route], headers={"origin": origin})
     assert (response.status_code, response.json()["type"]) == (403, "AccessError")
     assert response.json()["error"] == f"a page of {origin!r} may not write here"
 
@@ -142,9 +142,9 @@ def test_no_page_of_another_origin_is_given_leave_to_read(client):
         "application/msgpack",
     ],
 )
-def test_a_body_must_be_declared_as_json(client, route, kind):
+def test_a_body_must_be_declared_as_json(refusing, route, kind):
     headers = {} if kind is None else {"content-type": kind}
-    response = client.post(route, content=b'{"rows": [{"a": 1}]}', headers=headers)
+    response = refusing.post(route, content=b'{"rows": [{"a": 1}]}', headers=headers)
     assert response.status_code == 415
     assert response.json()["hint"] == 'send the header "Content-Type: application/json"'
 
@@ -167,9 +167,9 @@ def test_a_chunked_body_is_held_to_the_same_rules(client):
 
 
 @pytest.mark.parametrize("route", [*READS, *UNKNOWN, *WRITES])
-def test_every_answer_carries_the_security_headers(client, route):
+def test_every_answer_carries_the_security_headers(refusing, route):
     for host in ("localhost", "evil.example"):
-        headers = asked(client, route, {"host": host}).headers
+        headers = asked(refusing, route, {"host": host}).headers
         policy = headers["content-security-policy"]
         assert policy == "default-src 'self'" or (route == "/" and policy.startswith("default-src 'self'; "))
         assert headers["x-content-type-options"] == "nosniff"

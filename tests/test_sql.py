@@ -5,11 +5,13 @@ from datetime import UTC, datetime
 import polars as pl
 import pytest
 from conftest import at
+from inside import context_of
 from trained import TRAINED_AT, project_of_orders, replay, train
 
 import tinymlops as tm
 from tinymlops import querying
 from tinymlops.errors import AccessError, DataError, DefinitionError, NotFoundError
+from tinymlops.registry import record_frames
 
 TIME = pl.Datetime("us", "UTC")
 
@@ -57,6 +59,78 @@ def test_a_feature_view_is_the_features_of_every_key_now(ws):
     assert ws.sql("select * from spending order by customer").rows() == [("a", 5.0, 1), ("b", None, 1)]
 
 
+READS = [
+    ("select count(*) as n from orders", 1),
+    ("select count(*) as n from orders where AMOUNT > 2", 2),
+    ("select o.customer as amount from orders o where o.amount > 2", 3),
+    ('select "at" as "ID" from orders', 2),
+    ("select count(*) as n from orders_history", 4),
+    ("select __sequence, amount from orders_history order by all", 8),
+    ("select customer, __event from orders_history", 5),
+    ("from orders", 4),
+    ("select o from orders o", 4),
+    ("select to_json(orders)::text as a from orders", 4),
+    ("select main.orders from orders", 4),
+    ("select #2 as a from orders", 4),
+    ("select c from orders as o(a, b, c, d)", 4),
+    ("select columns('a.*') from orders", 4),
+    ("select a.amount from orders a natural join orders_history h", 4),
+    ("select orders.customer from orders join orders_history using (id)", 2),
+    ("select x from (select customer from orders) x", 2),
+    ("with x as (from orders) select count(*) as n from x", 4),
+    ("select (select max(amount) from orders_history h where h.id = orders.id) as m from orders", 2),
+    ("select id from orders order by 1 limit 1", 1),
+    ("select list(amount order by customer) as a from orders group by all", 3),
+    ("select unnest({'amount': 1, 'b': 2}) from orders", 2),
+    ("pivot orders on customer in ('a') using sum(amount)", 4),
+    ("describe orders", 4),
+    ("summarize orders", 4),
+    ("select author from saved_queries order by author", 1),
+    ("select count(*) as n from tinymlops.definitions", 1),
+    ("select runs from runs", None),
+]
+
+
+def test_a_select_reads_only_its_columns_and_answers_what_it_would_with_all(ws, monkeypatch):
+    corrected(ws)
+    monkeypatch.setattr(record_frames, "_BATCH", 1)
+    for name in "ab":
+        ws.queries.save(name, "from orders")
+    for text, count in READS:
+        context = context_of(ws)
+        read = next(iter(querying.tables_of(context, text).values()))
+        found = ws.sql(text)
+        with monkeypatch.context() as patch:
+            patch.setattr(querying, "words_of", lambda _: None)
+            whole = next(iter(querying.tables_of(context, text).values()))
+            assert found.equals(ws.sql(text)), text
+        assert read.columns == whole.columns
+        assert [one.dtype for one in read if one.dtype != pl.Null] == [
+            whole[one.name].dtype for one in read if one.dtype != pl.Null
+        ]
+        assert sum(one.dtype != pl.Null for one in read) == (count or read.width), text
+    with pytest.raises(DefinitionError, match='Candidate bindings: "amount"'):
+        ws.sql("select amounts from orders")
+
+
+@pytest.mark.parametrize(
+    ("text", "is_told"),
+    [
+        ("select max(at) from orders", True),
+        ("select AT\nfrom orders", True),
+        ("select 'look at me' fro orders", False),
+        ("select timestamp '2024-01-01' at time zone 'UTC' fro orders", False),
+        ('select max("at") from orders)', False),
+        ("select max(o.at) from orders)", False),
+        ("select (1", False),
+    ],
+)
+def test_a_column_that_is_a_word_of_sql_is_told_to_be_quoted(ws, text, is_told):
+    with pytest.raises(DefinitionError, match="syntax error") as caught:
+        ws.sql(text)
+    assert ('write the column as "at"' in caught.value.hint) == is_told
+
+
 def test_what_was_tried_and_answered_can_be_joined(ws):
     train(ws, project_of_orders())
     with ws.start_run("other", params={"depth": 3}) as run:
@@ -92,7 +166,9 @@ def test_only_what_is_named_is_read(ws, monkeypatch):
     corrected(ws)
     asked = []
     table = querying._table
-    monkeypatch.setattr(querying, "_table", lambda context, name: asked.append(name) or table(context, name))
+    monkeypatch.setattr(
+        querying, "_table", lambda context, name, words: asked.append(name) or table(context, name, words)
+    )
     ws.sql("with spending as (select 1 as one) select * from spending, (select max(amount) from orders)")
     assert asked == ["orders"]
     asked.clear()

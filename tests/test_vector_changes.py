@@ -132,7 +132,7 @@ def test_rows_of_before_a_recomputation_are_those_of_their_sequence(ws, provider
         frame = pl.DataFrame(texts(count))
         ws.ingest()
         counts[count] = max(one.sequence for one in [ws.vectors.search("bio", "tea", mode="text")])
-    provider.respond = lambda _asked: said(500, "down")
+    provider.respond = lambda _asked: said(500, "down", **{"Retry-After": "999"})
     with pytest.raises(tm.UnavailableError):
         ws.vectors.follow()
     for sequence in (counts[4], counts[2], 1, counts[2], counts[4]):

@@ -92,7 +92,7 @@ modes = Counter()
 PATIENT = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
-@examples(30, heavy=False, suppress_health_check=PATIENT)
+@examples(12, heavy=False, suppress_health_check=PATIENT)
 @given(before=before, after=after, asked=st.lists(question, min_size=12, max_size=12))
 def test_a_search_finds_what_a_plain_reading_of_the_rule_finds(tmp_path_factory, before, after, asked):
     compare(tmp_path_factory.mktemp("vectors") / "shop.tm", before, after, asked, indexed=False)

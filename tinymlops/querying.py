@@ -12,11 +12,12 @@ from tinymlops.features.definitions.specs import SourceSpec, ViewSpec
 from tinymlops.features.history.in_place import reading_once
 from tinymlops.features.history.newest_values import newest_values
 from tinymlops.features.history.sources import SYSTEM
-from tinymlops.features.history.stored import current_rows, stored_rows
+from tinymlops.features.history.stored import columns_now, current_rows, stored_rows
 from tinymlops.features.law.lineage import lineage_table
 from tinymlops.records import TABLES
-from tinymlops.registry.record_frames import frame_of
+from tinymlops.registry.record_frames import table_of, with_unread
 from tinymlops.stores.engine import SCHEMA, fold
+from tinymlops.stores.select_facts import words_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -74,7 +75,7 @@ def spelled_out(text: str) -> str:
 
 
 def tables_of(context: Context, text: str, hidden: Collection[str] = ()) -> dict[str, pl.DataFrame]:
-    """Return the tables that a SELECT names, as they are now.
+    """Return the tables that a SELECT names, as they are now; columns that it does not read are null.
 
     Args:
         context: The workspace's state.
@@ -89,9 +90,10 @@ def tables_of(context: Context, text: str, hidden: Collection[str] = ()) -> dict
     from tinymlops.stores.engine import table_names
 
     known = known_tables(context.definitions, hidden)
-    names = {_meant(name, known) for name in table_names(text)}
+    names = sorted({_meant(name, known) for name in table_names(text)})
+    words = words_of(text)
     with reading_once():
-        return {name: _listed(known) if _is_list(name, known) else _table(context, name) for name in sorted(names)}
+        return {name: _listed(known) if _is_list(name, known) else _table(context, name, words) for name in names}
 
 
 def known_tables(definitions: Definitions, hidden: Collection[str] = ()) -> dict[str, str]:
@@ -122,17 +124,16 @@ def _meant(name: str, known: Collection[str]) -> str:
     return meant
 
 
-def _table(context: Context, name: str) -> pl.DataFrame:
-    """Return the table with a known name."""
+def _table(context: Context, name: str, words: Collection[str] | None) -> pl.DataFrame:
+    """Return the table with a known name; of its columns those may be null that are not among the words."""
     sources, views = context.definitions.of(SourceSpec), context.definitions.of(ViewSpec)
     short = name.removeprefix(_SYSTEM)
     if short == name and name in sources:
-        return _current(context, sources[name])
+        return _current(context, sources[name], words)
     if short == name and name in views:
         return newest_values(context, views[name])
     if short in _RECORDS:
-        cls = _RECORDS[short]
-        return frame_of(cls, context.environment.database.values(cls))
+        return table_of(context.environment.database, _RECORDS[short], words)
     if short == _METRICS:
         from tinymlops.registry.runs.reading import metrics_table
 
@@ -142,8 +143,7 @@ def _table(context: Context, name: str) -> pl.DataFrame:
     if short == _LINEAGE:
         edges = lineage_table(context)
         return pl.DataFrame(edges, schema=dict.fromkeys(edges, pl.String))
-    times = pl.col("__event", "__created").cast(_TIME)
-    return stored_rows(context, short.removesuffix(_HISTORY)).with_columns(times).sort("__sequence")
+    return _history(context, sources[short.removesuffix(_HISTORY)], words)
 
 
 def _is_list(name: str, known: Mapping[str, str]) -> bool:
@@ -162,6 +162,26 @@ def _listed(known: Mapping[str, str]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema={"name": pl.String, "kind": pl.String}, orient="row")
 
 
-def _current(context: Context, source: SourceSpec) -> pl.DataFrame:
-    rows = current_rows(context, source.name)
-    return rows.drop(SYSTEM)
+def _current(context: Context, source: SourceSpec, words: Collection[str] | None) -> pl.DataFrame:
+    if (known := _columns(context, source, words)) is None:
+        return current_rows(context, source.name).drop(SYSTEM)
+    # One is read in any case: without any, nothing would tell how many rows there are.
+    read = [name for name in known if _is_read(name, words) or name == source.id] or known[:1]
+    return with_unread(current_rows(context, source.name, read).drop(SYSTEM), known)
+
+
+def _history(context: Context, source: SourceSpec, words: Collection[str] | None) -> pl.DataFrame:
+    known = _columns(context, source, words)
+    rows = stored_rows(context, source.name, known and [name for name in known if _is_read(name, words)])
+    rows = rows if known is None else with_unread(rows, [*known, *SYSTEM])
+    return rows.with_columns(pl.col("__event", "__created").cast(_TIME)).sort("__sequence")
+
+
+def _columns(context: Context, source: SourceSpec, words: Collection[str] | None) -> list[str] | None:
+    """Return the columns of a source of which some can be read alone; None where it is read as a whole."""
+    is_whole = words is None or source.row_wise or source.in_place
+    return None if is_whole else list(columns_now(context, source))
+
+
+def _is_read(name: str, words: Collection[str] | None) -> bool:
+    return words is None or fold(name) in words

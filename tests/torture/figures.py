@@ -17,6 +17,16 @@ def record(name, **figures):
         (RESULTS / f"{name}.json").write_text(json.dumps(figures, indent=2) + "\n")
 
 
+def recorded():
+    """Return the figures of this process."""
+    return dict(_recorded)
+
+
+def add(figures):
+    """Take the figures of another process."""
+    _recorded.update(figures)
+
+
 def table():
     """Return the lines to print."""
     width = max(map(len, _recorded), default=0)

@@ -185,7 +185,8 @@ class Context:
             "root": self.root,
             "data_dirs": [Path(directory) for directory in self.config.data_dirs],
             "threads": self.config.threads,
-            "tmp": self.environment.tmp,
+            # Who only reads may be killed at any moment, and then what it made stays.
+            "tmp": None if self.environment.only_reads else self.environment.tmp,
         }
 
     def with_project(self, new: Definitions, functions: Mapping[str, Callable[..., Any]]) -> Context:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["answered", "preload"]
 
+_LONGEST = 2_000
+"""Characters of a message."""
 _FILE = "SQL here reads tables of the workspace, and no files"
 _NEEDED = (
     "config",
@@ -164,11 +166,16 @@ def _chart(frame: pl.DataFrame, question: Question) -> tuple[Chart | None, str]:
 
 
 def _file(frame: pl.DataFrame, question: Question) -> Done:
+    import polars as pl
+
     out = BytesIO()
-    if question.form == "csv":
-        _flat(frame).write_csv(out)
-    else:
-        frame.write_parquet(out)
+    try:
+        _flat(frame).write_csv(out) if question.form == "csv" else frame.write_parquet(out)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        form = {"csv": "CSV", "parquet": "Parquet"}[question.form]
+        raise DataError(
+            f"a column of these rows cannot be written as {form}: {error}", hint="cast what is nested to text"
+        ) from error
     content = out.getvalue()
     if len(content) > 2 * question.bounds.bytes:
         raise DataError(
@@ -191,7 +198,8 @@ def _flat(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _refused(error: TinyMLOpsError, question: Question) -> Refused:
     """Say what is wrong and where, without the paths of this machine."""
-    message, hint = without_place(error.message), error.hint
+    said = error.message[:_LONGEST]  # a query may raise an error of any length
+    message, hint = without_place(said), error.hint
     for path, name in ((question.workspace, "the workspace"), (question.root, "the project")):
         if len(path) > 1:
             message, hint = message.replace(path, name), hint.replace(path, name)
@@ -201,4 +209,4 @@ def _refused(error: TinyMLOpsError, question: Question) -> Refused:
         return too_slow(question)
     if "needs too much memory" in message:
         return too_large(question)
-    return Refused(kind=type(error).__name__, message=message, hint=hint, place=place_of(error.message, question.text))
+    return Refused(kind=type(error).__name__, message=message, hint=hint, place=place_of(said, question.text))

@@ -58,12 +58,12 @@ def column_texts(series: pl.Series, most: int) -> list[str | None]:
 
 
 def _counted(dtype: pl.DataType) -> pl.DataType:
-    """Return a type with the same values, but dates and moments as the numbers that they are stored as."""
+    """Return a type with the same values, but dates, times and moments as the numbers that they are stored as."""
     import polars as pl
 
     if isinstance(dtype, pl.Date):
         return pl.Int32()
-    if isinstance(dtype, pl.Datetime):
+    if isinstance(dtype, pl.Datetime | pl.Time):
         return pl.Int64()
     if isinstance(dtype, pl.List):
         return pl.List(_counted(_made(dtype.inner)))
@@ -132,13 +132,14 @@ def _day_of(value: int) -> str:
 def _moment_of(value: int, ticks: int) -> str:
     if abs(value) == ENDLESS:
         return "infinity" if value > 0 else "-infinity"
+    days, ticks_left = divmod(value, _DAY * ticks)
+    return f"{_day_of(days)} {_time_of(ticks_left, ticks)}"
+
+
+def _time_of(value: int, ticks: int) -> str:
     seconds, part = divmod(value, ticks)
-    try:
-        whole = datetime(1970, 1, 1) + timedelta(seconds=seconds)  # noqa: DTZ001 - in UTC, or of no zone
-    except OverflowError:
-        return f"{value} of {ticks:,} ticks a second after 1970"
-    digits = f".{part:0{len(str(ticks)) - 1}d}".rstrip("0").rstrip(".") if part else ""
-    return f"{whole.isoformat(sep=' ')}{digits}"
+    digits = f".{part:0{len(str(ticks)) - 1}d}".rstrip("0") if part else ""
+    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{digits}"
 
 
 def cell_text(value: Any, most: int, dtype: pl.DataType | None = None) -> str | None:
@@ -147,7 +148,7 @@ def cell_text(value: Any, most: int, dtype: pl.DataType | None = None) -> str | 
     Args:
         value: As Polars gives it: a scalar, a list, or a dict of a struct.
         most: Characters; of a longer text the beginning is written, and how long it is.
-        dtype: Its type, where dates and moments are given as the numbers that they are stored as.
+        dtype: Its type, where dates, times and moments are given as the numbers that they are stored as.
 
     Example:
         >>> cell_text(1.5, 100), cell_text(None, 100), cell_text({"a": [1, None]}, 100), cell_text(b"\x00\xff", 100)
@@ -201,13 +202,15 @@ class _Writer:
 
 
 def _counted_text(value: Any, dtype: Any) -> str:
-    """Write a date or a moment that is given as a number; nothing for another value."""
+    """Write a date, a time or a moment that is given as a number; nothing for another value."""
     import polars as pl
 
     if isinstance(value, int) and isinstance(dtype, pl.Date):
         return _day_of(value)
     if isinstance(value, int) and isinstance(dtype, pl.Datetime):
         return _moment_of(value, _TICKS[dtype.time_unit])
+    if isinstance(value, int) and isinstance(dtype, pl.Time):
+        return _time_of(value, _TICKS["ns"])
     return ""
 
 

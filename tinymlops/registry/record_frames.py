@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hin
 
 import polars as pl
 
+from tinymlops.stores.rows import codec_for
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from tinymlops.records import Record
+    from tinymlops.stores.database import Database
 
-__all__ = ["frame_of"]
+__all__ = ["frame_of", "table_of", "with_unread"]
 
+_BATCH = 20_000
 _TIME = pl.Datetime("us", "UTC")
 
 
@@ -31,6 +35,34 @@ def frame_of(cls: type[Record], rows: Sequence[Sequence[Any]]) -> pl.DataFrame:
     for name, values in zip(names, columns, strict=True):
         series += _series(name, values, hints[name])
     return pl.DataFrame(series)
+
+
+def table_of(database: Database, cls: type[Record], names: Collection[str] | None = None) -> pl.DataFrame:
+    """Return all records of a class in the order of their key, each compared with its checksum.
+
+    Args:
+        database: To read from, a part at a time: SQLite's values take many times the memory of a frame.
+        cls: The class of the records.
+        names: The columns that are read, and the first; the others are null, and take no memory. None for all.
+
+    Raises:
+        IntegrityError: If a record is not what was written.
+    """
+    codec, empty = codec_for(cls), frame_of(cls, ())
+    read = [name for name in empty.columns if names is None or name in names] or empty.columns[:1]
+    with database.batches(codec.select + codec.order(cls.key[0]), size=_BATCH) as batches:
+        parts = [frame_of(cls, codec.all_checked(rows)).select(read) for rows in batches]
+    return with_unread(pl.concat([empty.select(read), *parts]), empty.columns)
+
+
+def with_unread(frame: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
+    """Return a frame with columns that nobody reads, which are null and take no memory.
+
+    Args:
+        frame: With one column or more.
+        names: All columns in order.
+    """
+    return frame.select(pl.col(name) if name in frame.columns else pl.lit(None).alias(name) for name in names)
 
 
 def _series(name: str, values: tuple[Any, ...], hint: Any) -> list[pl.Series]:

@@ -38,6 +38,7 @@ IS_FILE = re.compile(r"\.(parquet|csv|tsv|txt|json|jsonl|ndjson)(\.(gz|zst))?$",
 """Matches the name of a file that is a table."""
 _IS_ABSOLUTE = re.compile(r"/|~|\w+:")
 _QUOTED = re.compile(rb"""'(?:[^']|'')*'|"(?:[^"]|"")*"|(\$\w*\$).*?\1""", re.DOTALL)
+_BARE_AT = re.compile(rb"(?<![\w.])at(?!\w|\s+time\s+zone)", re.IGNORECASE)
 _ONE_SELECT = "write exactly one SELECT; SQL here reads and never writes"
 
 
@@ -168,7 +169,15 @@ def _require_text(sql: object) -> None:
 def _one_select(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
     import duckdb
 
-    statements = connection.extract_statements(sql)
+    try:
+        statements = connection.extract_statements(sql)
+    except duckdb.ParserException as error:
+        if _BARE_AT.search(_QUOTED.sub(b"''", sql.encode())) is None:
+            raise
+        # Nearly every table of a workspace has such a column, and the error is at the word after it.
+        message = str(error).removeprefix("Parser Error: ")
+        hint = 'AT is a word of SQL: write the column as "at"'
+        raise DefinitionError(f"the SQL is wrong: {message}", hint=hint) from error
     if len(statements) != 1:
         raise DefinitionError(f"the SQL has {len(statements)} statements", hint="write exactly one SELECT")
     try:

@@ -194,10 +194,6 @@ class Database:
         codec = codec_for(cls)
         return [codec.checked(row) for row in self.rows(f"{codec.select} {rest}", params)]
 
-    def values(self, cls: type[Record]) -> builtins.list[builtins.list[Any]]:
-        """Return all records in the order of their key, as `stored` does."""
-        return self.stored(cls, codec_for(cls).order(cls.key[0]))
-
     def rows(self, sql: str, params: Sequence[Any] = ()) -> builtins.list[tuple[Any, ...]]:
         """Return the rows of one SELECT, without checking their checksums; the connection refuses to write."""
         with translated(self.path, "the database"):

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from tinymlops.stores._sql import parse, syntax_tree
+from tinymlops.stores._sql import fold, parse, syntax_tree
 
-__all__ = ["SelectFacts", "facts_of"]
+__all__ = ["SelectFacts", "facts_of", "words_of"]
 
 
 def _words(text: str) -> frozenset[str]:
@@ -109,11 +109,49 @@ def facts_of(sql: str) -> SelectFacts:
     )
 
 
+@lru_cache(maxsize=64)
+def words_of(sql: str) -> frozenset[str] | None:
+    """Return every name in a SELECT, folded: a column whose name is not among them is not read.
+
+    All its texts count, whatever they are for, so that no part of SQL that names a column can be forgotten.
+
+    Args:
+        sql: One SELECT.
+
+    Returns:
+        The names; None where it reads columns that it does not name, as by a star.
+
+    Raises:
+        DefinitionError: If it is no SELECT, or is wrong.
+
+    Example:
+        >>> sorted(words_of("select k from t") & {"k", "t", "other"}), words_of("select t from t")
+        (['k', 't'], None)
+    """
+    parts = list(_walk(syntax_tree(sql)))
+    nodes = [part for part in parts if isinstance(part, dict)]
+    rows = {fold(str(node.get(name))) for node in nodes if "table_name" in node for name in ("table_name", "alias")}
+    if any(map(_reads_unnamed, nodes)) or any(fold(name) in rows for node in nodes for name in _column(node)):
+        return None
+    return frozenset(fold(part) for part in parts if isinstance(part, str))
+
+
+def _reads_unnamed(node: dict[str, Any]) -> bool:
+    return (
+        node.get("class") in ("STAR", "POSITIONAL_REFERENCE")
+        or node.get("type") in ("PIVOT", "SHOW_REF")
+        or node.get("ref_type") == "NATURAL"
+        or bool(node.get("column_name_alias"))
+    )
+
+
 def _walk(part: Any) -> Iterator[Any]:
-    yield part
-    inside = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
-    for one in inside:
-        yield from _walk(one)
+    """Yield all parts of a tree, each before what is in it; a tree may be deeper than Python's calls."""
+    todo = [part]
+    while todo:
+        one = todo.pop()
+        yield one
+        todo += reversed(one.values() if isinstance(one, dict) else one if isinstance(one, list) else ())
 
 
 def _name(node: dict[str, Any]) -> str:

@@ -30,7 +30,7 @@ def newest_values(context: Context, view: ViewSpec) -> pl.DataFrame:
     source = context.definitions.get(SourceSpec, view.source)
     columns = context.definitions.key_columns(entity, source)
     with reading_once():
-        keys = stored_rows(context, source.name).select(columns).drop_nulls().unique().sort(columns)
+        keys = stored_rows(context, source.name, columns).select(columns).drop_nulls().unique().sort(columns)
         keys.columns = list(entity.key)
         now = np.full(keys.height, context.now(), np.int64)
         table = features_for(context, keys, now, [FeatureRequest(view=view.name)])

@@ -215,19 +215,27 @@ def stored_batches(context: Context, name: str, *, among: Lookup | None = None) 
                 yield _without(batch, pushed)
 
 
-def current_rows(context: Context, name: str, *, as_of: int | None = None, role: Role = "feature") -> pl.DataFrame:
+def current_rows(
+    context: Context,
+    name: str,
+    columns: list[str] | None = None,
+    *,
+    as_of: int | None = None,
+    role: Role = "feature",
+) -> pl.DataFrame:
     """Return the rows that are the facts by now, in order of sequence: final versions, without what was deleted.
 
     Args:
         context: The workspace's state.
         name: The source's name.
+        columns: The user's columns to read, its id among them; None for all.
         as_of: Use the rows up to this sequence; None for all.
         role: As for `stored_rows`.
     """
     import polars as pl
 
     source = graph.origin(context.definitions, context.definitions.get(SourceSpec, name))
-    rows = final_versions(stored_rows(context, name, as_of=as_of, role=role), source)
+    rows = final_versions(stored_rows(context, name, columns, as_of=as_of, role=role), source)
     return rows.filter(~pl.col("__deleted")).sort("__sequence")
 
 

@@ -1,4 +1,4 @@
-"""Queries of pages: a few at once, each in a process of its own, which ends with who asked it and with the server."""
+"""Queries of pages: one a person, a few at once, each in a process of its own that ends with who asked it and with the server."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import msgspec
 from tinymlops.errors import UnavailableError
 from tinymlops.queries.messages import Bounds, ChartAsked, Done, Form, Question
 from tinymlops.queries.processes import QueryProcesses, Running
+from tinymlops.server.access import caller_of
 from tinymlops.server.pages.state import may
 from tinymlops.server.threads import Threads
 from tinymlops.times import system_clock, to_micros
@@ -49,7 +50,7 @@ class Asking:
     def __init__(self, ws: Workspace, is_ending: Callable[[], bool], bounds: Bounds = BOUNDS) -> None:
         self._ws, self._is_ending, self.bounds = ws, is_ending, bounds
         self._processes = QueryProcesses()
-        self._running: set[Running] = set()
+        self._running: dict[Running, str | None] = {}
         self._threads = Threads(MOST, "tinymlops-sql")
         self._writing = Threads(2, "tinymlops-sql-pages")
 
@@ -75,16 +76,13 @@ class Asking:
             chart: The picture of them.
 
         Raises:
-            UnavailableError: If there are too many, or the server is about to stop.
+            UnavailableError: If this person has one already, there are too many, or the server is about to stop.
         """
-        if len(self._running) >= MOST:
-            raise UnavailableError(
-                f"{MOST} queries run already, and no more run at once", hint="try again in a few seconds"
-            )
-        if self._is_ending():
-            raise UnavailableError("the server is about to stop", hint="try again in a minute")
+        caller = caller_of(request)
+        actor = None if caller is None else caller.actor
+        self._require_place(actor)
         running, question = Running(), self._question(request, text, form, chart)
-        self._running.add(running)
+        self._running[running] = actor
         gone = asyncio.ensure_future(_gone(request))
         work = asyncio.ensure_future(self._threads.run(partial(self._answer, question, running)))
         try:
@@ -97,13 +95,28 @@ class Asking:
         finally:
             running.stop()
             gone.cancel()
-            self._running.discard(running)
+            del self._running[running]
 
     def close(self) -> None:
         """End all queries, and the process that waits for the next."""
         for running in list(self._running):
             running.stop()
         self._processes.close()
+
+    def _require_place(self, actor: str | None) -> None:
+        """Refuse a query that would be one too many; one that was stopped is as good as gone."""
+        if self._is_ending():
+            raise UnavailableError("the server is about to stop", hint="try again in a minute")
+        going = [who for running, who in self._running.items() if not running.is_stopped]
+        if actor in going:
+            raise UnavailableError(
+                "a query of yours runs already, and each person has one at a time",
+                hint="wait until it ends, or leave its page, which stops it",
+            )
+        if len(going) >= MOST:
+            raise UnavailableError(
+                f"{MOST} queries run already, and no more run at once", hint="try again in a few seconds"
+            )
 
     def _answer(self, question: Question, running: Running) -> Done:
         self._ws.flush()
