@@ -1,6 +1,5 @@
 """`/predictions`: find one by its id, its key or its time, and see what it was made from and what came of it."""
 
-from datetime import timedelta
 from typing import Any, NamedTuple
 
 from litestar import Response
@@ -184,7 +183,7 @@ def _until(text: str, errors: dict[str, str]) -> int:
     except TinyMLOpsError as error:
         errors["until"] = f"{error.message}. {error.hint}"
         return _LAST
-    return to_micros(moment + timedelta(microseconds=1))
+    return to_micros(moment) + 1
 
 
 def _place(text: str) -> tuple[int, int] | None:
