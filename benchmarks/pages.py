@@ -26,7 +26,8 @@ import tinymlops as tm
 from catalog_lineage import many_definitions
 from harness import Report
 from pages_browser import measure_browser
-from pages_runs import FIRST, LONG, PREDICTED, add_curves, add_predictions, add_runs
+from pages_models import PREDICTED, add_model, add_predictions, add_report, add_texts
+from pages_runs import LONG, add_curves, add_runs, run_id
 from tinymlops.records import JobAttempt, JobLog, JobRun, JobState
 from tinymlops.server.pages.addresses import job_run_path
 from tinymlops.times import system_clock
@@ -52,6 +53,9 @@ class Sizes(NamedTuple):
     points: int = 1_000_000
     """Of each of three curves."""
     predictions: int = 1_000_000
+    rows: int = 40_000
+    """Of the source behind a model, and of its spine."""
+    texts: int = 20_000
 
 
 class Look(NamedTuple):
@@ -129,7 +133,7 @@ PARTS: dict[Callable[[tm.Workspace, Sizes], None], list[Look]] = {
         Look("/lineage/source/s0?part=c0&down=feature_view:v0_0&down=training_set:ts0"),
     ],
     add_queries: [Look("/sql"), Look("/sql?table=s0"), Look("/sql?q=from+s0&chart=line")],
-    add_jobs: [Look("/jobs"), Look("/jobs/job_0"), Look("/jobs/job_0?state=failed"), Look("{job run}")],
+    add_jobs: [Look("/jobs"), Look("/jobs/job_0"), Look("/jobs/job_0?state=failed"), Look("{job_run}")],
     add_changes: [
         Look("/access"),
         Look("/access/audit"),
@@ -144,20 +148,36 @@ PARTS: dict[Callable[[tm.Workspace, Sizes], None], list[Look]] = {
         Look("/runs?by=group"),
         Look("/runs?differs=1&first=5000"),
         Look("/runs/rows?first=5000&column=metrics.m1&column=params.depth"),
-        Look(f"/runs/{FIRST}"),
-        Look(f"/runs/compare?run={FIRST}&run={1:032x}&run={2:032x}"),
+        Look(f"/runs/{run_id(0)}"),
+        Look("/runs/compare?" + "&".join(f"run={run_id(number)}" for number in range(3))),
     ],
     add_curves: [
         Look(f"/runs/{LONG}"),
         Look(f"/runs/{LONG}/metric?name=loss0&start=500000&stop=600000"),
         Look(f"/runs/{LONG}/curve?name=loss0&pixels=1000"),
     ],
+    add_model: [
+        Look("/models"),
+        Look("/models/delay"),
+        Look("/models/delay/1"),
+        Look("/try/delay"),
+        Look("/lineage/model/delay:1"),
+        Look("/lineage/source/orders?down=feature_view:spending"),
+        Look("/training-sets"),
+        Look("/training-sets/{build}"),
+        Look("/training-sets/{build}?other={earlier}"),
+    ],
     add_predictions: [
         Look("/predictions"),
-        Look("/predictions?field=customer&value=77"),
+        Look("/predictions?field=buyer&value=7"),
         Look(f"/predictions/{PREDICTED}"),
-        Look("/monitor"),
-        Look("/models"),
+    ],
+    add_report: [Look("/monitor"), Look("/monitor/delay"), Look("/catalog/feature/spending/spent_7d")],
+    add_texts: [
+        Look("/vectors"),
+        Look("/vectors/words"),
+        Look("/vectors/words?q=a+broken+parcel"),
+        Look("/vectors/words?q=a+broken+parcel&mode=hybrid"),
     ],
 }
 """What makes a part of the workspace, and the pages that show it."""
@@ -175,11 +195,17 @@ def timed(client: TestClient, path: str, runs: int) -> tuple[float, float, int]:
     return taken[0], median(taken[1:]), size
 
 
-def weights(client: TestClient) -> dict[str, tuple[int, int]]:
+def addresses(ws: tm.Workspace) -> dict[str, str]:
+    """Return what stands in the braces of a path."""
+    earlier, build = (ws.models.manifest(f"delay:{version}").training_set.id for version in (1, 2))
+    return {"job_run": job_run_path("job_0", ws.jobs.get("job_0").due), "build": build, "earlier": earlier}
+
+
+def weights(client: TestClient, paths: list[str]) -> dict[str, tuple[int, int]]:
     """Return the bytes of each script and style that pages name, plain and compressed."""
     found: dict[str, tuple[int, int]] = {}
-    for look in (one for looks in PARTS.values() for one in looks if not one.path.startswith("{")):
-        for path in re.findall(r'(?:src|href)="(/assets/[^"]+\.(?:js|css))"', client.get(look.path).text):
+    for page in paths:
+        for path in re.findall(r'(?:src|href)="(/assets/[^"]+\.(?:js|css))"', client.get(page).text):
             content = client.get(path).content
             found[path.rpartition("/")[2]] = len(content), len(gzip.compress(content, mtime=0))
     return found
@@ -195,25 +221,31 @@ def built(folder: Path, sizes: Sizes) -> Path:
     return path
 
 
-def measure(report: Report, path: Path, runs: int) -> None:
-    """Time every page of a workspace."""
+def measure(report: Report, path: Path, runs: int) -> list[str]:
+    """Time every page of a workspace, as a server answers that has warmed its pages; return their addresses."""
+    with tm.connect(path) as ws:
+        names, paths = addresses(ws), list[str]()
     with tm.connect(path) as ws, TestClient(tm.create_app(ws), base_url=LOCAL) as client:
-        report.say(f"\n{len(ws.catalog.list()):,} definitions; milliseconds on the server, median of {runs}")
+        begun = time.perf_counter()
+        client.app.state.warming.warm()
+        report.say(f"\nthe pages are warm {time.perf_counter() - begun:.1f} s after the server has begun")
+        report.say(f"{len(ws.catalog.list()):,} definitions; milliseconds on the server, median of {runs}")
         report.say(f"{'':76}{'first':>9}{'median':>9}{'at most':>9}{'kB':>7}")
-        run = job_run_path("job_0", ws.jobs.get("job_0").due)
         for look in (one for looks in PARTS.values() for one in looks):
-            first, later, size = timed(client, run if look.path == "{job run}" else look.path, runs)
+            paths.append(look.path.format(**names))
+            first, later, size = timed(client, paths[-1], runs)
             over = "  OVER" if later > look.allowed_ms else ""
             report.say(f"{look.path:76}{first:9.1f}{later:9.1f}{look.allowed_ms:9.0f}{size / 1e3:7.0f}{over}")
             report.rows.append(
                 {"path": look.path, "first_ms": first, "ms": later, "allowed_ms": look.allowed_ms, "bytes": size}
             )
-        found = weights(client)
+        found = weights(client, paths)
         report.say("\nscript and style, bytes (compressed)")
         for name, (plain, small) in found.items():
             report.say(f"{name:30}{plain:10,}{small:10,}")
             report.rows.append({"asset": name, "bytes": plain, "compressed": small})
         report.say(f"{'in all':30}{sum(plain for plain, _ in found.values()):10,} of {BYTES:,}")
+    return paths
 
 
 def main() -> None:
@@ -223,13 +255,13 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, metavar="DIR", help="where the workspace is made, and found again")
     parser.add_argument("--runs", type=int, default=9, help="timed answers of each page, after the first")
     options = parser.parse_args()
-    sizes = Sizes(3, 2, 20, 1_000, 300, 30_000, 1_000) if options.quick else Sizes()
+    sizes = Sizes(3, 2, 20, 1_000, 300, 30_000, 1_000, 4_000, 500) if options.quick else Sizes()
     report = Report("pages")
     report.say(f"load of the machine: {os.getloadavg()[0]:.1f}; begun {datetime.now().astimezone():%Y-%m-%d %H:%M}")
     with tempfile.TemporaryDirectory() as folder:
         path = built(options.keep or Path(folder), sizes)
-        measure(report, path, options.runs)
-        measure_browser(report, path, [look.path for looks in PARTS.values() for look in looks])
+        paths = measure(report, path, options.runs)
+        measure_browser(report, path, paths)
     report.save()
 
 

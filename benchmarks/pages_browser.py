@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["measure_browser"]
 
 ALLOWED_MS, TIMES = 300.0, 5
-NO_PAGES = ("/runs/rows", "/curve", "{")
-"""What scripts ask for, and a path that is filled in by `measure`."""
+NO_PAGES = ("/runs/rows", "/curve")
+"""What scripts ask for."""
 SERVE = "import sys, tinymlops as tm\nwith tm.connect(sys.argv[1]) as ws:\n    tm.serve(ws, port=0)"
 USABLE = """() => {
   const [page] = performance.getEntriesByType("navigation");

@@ -55,8 +55,8 @@ def test_a_combined_feature_is_stored_with_its_parts_each_once():
     assert [part.function for part in aggregates_of(again)] == ["sum", "count", "any"]
     assert columns_of(again) == {"amount"}
     assert repr(again) == (
-        "<((sum of ['amount'] over 30d / count of rows over 30d) > sum of ['amount'] over 30d.log()) & ~any of "
-        "['amount'] over 1d>"
+        "<((sum of amount over 30d / count of rows over 30d) > sum of amount over 30d.log()) & ~any of "
+        "amount > 3 over 1d>"
     )
 
 
@@ -64,8 +64,8 @@ def test_a_combined_feature_is_stored_with_its_parts_each_once():
     ("write", "message", "hint"),
     [
         (lambda: rows["a"].last() > rows["b"], "<rows['b']> is a value of each row", ".last(), .mean"),
-        (lambda: rows["a"] > rows["b"].last(), "<last of ['b']> is an aggregate", "aggregate both sides"),
-        (lambda: rows["a"].sum(where=rows["b"].last()), "<last of ['b']> is an aggregate", "aggregate both sides"),
+        (lambda: rows["a"] > rows["b"].last(), "<last of b> is an aggregate", "aggregate both sides"),
+        (lambda: rows["a"].sum(where=rows["b"].last()), "<last of b> is an aggregate", "aggregate both sides"),
         (lambda: rows["a"].last() and rows["b"].last(), "has no truth value", "write & for and"),
         (lambda: rows["a"].last() > float("nan"), "nan cannot be a constant", ".is_null()"),
         (lambda: rows["a"].last().sum(window="1d"), "expressions have no 'sum'", "transformation"),
@@ -319,7 +319,7 @@ def test_what_does_not_fit_between_aggregates_names_feature_row_and_time(tmp_pat
         ws.push("orders", [{"order": 1, "customer": "a", "at": at(0), "amount": 2**40}])
         clock.advance("1h")
         message = (
-            "feature 'x', <last of ['amount'] * max of ['amount'] over 1d>, does not fit 64 bits at row 1, time "
+            "feature 'x', <last of amount * max of amount over 1d>, does not fit 64 bits at row 1, time "
             "2024-01-01T01:00:00+00:00"
         )
         with pytest.raises(DataError) as info:

@@ -50,7 +50,7 @@ def spent(window, **options):
             "spending",
             {"features": lambda rows: {"last": rows["amount"].last()}},
             {"features": lambda rows: {"last": rows["paid"].last()}},
-            ["last last of ['amount'] -> last of ['paid']"],
+            ["last last of amount -> last of paid"],
         ),
         ("orders", {}, {"delay": "2h", "id": "order"}, ["id none -> order", "delay none -> 2h"]),
         ("again", {"horizon": "7d"}, {"horizon": "14d"}, ["horizon 7d -> 14d"]),

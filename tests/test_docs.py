@@ -88,8 +88,8 @@ def test_the_page_of_a_view_says_what_it_is_and_what_reads_it(ws):
     assert page.facts["owner"] == "ana"
     assert page.facts["tags"] == "finance"
     assert section(page, "features") == [
-        ("spent_30d", "Float64", "EUR", "sum of ['amount'] over 30d", "of late orders too"),
-        ("last", "Float64", "EUR", "last of ['amount']", ""),
+        ("spent_30d", "Float64", "EUR", "sum of amount over 30d", "of late orders too"),
+        ("last", "Float64", "EUR", "last of amount", ""),
     ]
     assert section(page, "reads") == [("source", "large"), ("entity", "customer")]
     assert section(page, "read by") == [("on-demand view", "rest"), ("training set", "buyers")]

@@ -398,7 +398,7 @@ def test_a_time_without_a_zone_cannot_be_converted(workspace):
 
 
 def test_a_median_is_the_half_quantile():
-    assert repr(rows["amount"].median(window="7d")) == "<quantile of ['amount'] over 7d>"
+    assert repr(rows["amount"].median(window="7d")) == "<quantile 0.5 of amount over 7d>"
     assert rows["amount"].median(window="7d").q == 0.5
 
 

@@ -290,14 +290,14 @@ def test_an_aggregate_holds_function_operand_window_and_condition(name):
     aggregate = getattr(rows["amount"], name)(window="7d", where=rows["paid"])
     assert (aggregate.function, aggregate.window) == (name, 7 * 86_400_000_000)
     assert (columns_of(aggregate.operand), columns_of(aggregate.where)) == ({"amount"}, {"paid"})
-    assert repr(aggregate) == f"<{name} of ['amount', 'paid'] over 7d>"
+    assert repr(aggregate) == f"<{name} of amount where paid over 7d>"
 
 
 @pytest.mark.parametrize("name", ["first", "last"])
 def test_first_and_last_need_no_window_and_may_skip_nulls(name):
     aggregate = getattr(rows["amount"], name)(skip_nulls=True)
     assert (aggregate.function, aggregate.window, aggregate.where, aggregate.skip_nulls) == (name, None, None, True)
-    assert repr(aggregate) == f"<{name} of ['amount']>"
+    assert repr(aggregate) == f"<{name} of amount>"
 
 
 def test_a_count_of_rows_has_no_operand():

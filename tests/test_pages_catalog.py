@@ -89,7 +89,7 @@ def test_a_view_tells_its_features_why_it_is_so_and_who_reads_it(served, client)
     served.get_online_features([served_shop.spending], [{"customer": 1}], consumer="checkout")
     served.access.list()
     told = words(client.get("/catalog/view/spending"))
-    assert "spent_7d Float64 sum of ['amount'] over 7d" in told
+    assert "spent_7d Float64 sum of amount over 7d" in told
     assert f"as agreed {HOSTILE}" in told
     assert "golden" in told
     assert "checkout online, 1 read" in told
@@ -176,6 +176,12 @@ def test_lineage_goes_one_hop_and_opens_what_is_asked_for(client):
     assert "visits_to_orders training set" in words(opened)
     closed = next(one for one in links(opened) if one == "/lineage/source/orders")
     assert "visits_to_orders" not in words(client.get(closed))
+
+
+def test_columns_that_keep_their_name_are_one_line(client):
+    told = words(client.get("/lineage/view/spending?down=training_set:visits_to_orders"))
+    assert "last_amount, spent_7d identity" in told
+    assert "last_amount → last_amount" not in told
 
 
 def test_lineage_of_a_column_leaves_out_what_does_not_come_from_it(client):

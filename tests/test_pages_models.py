@@ -41,6 +41,9 @@ def send(client, action, **fields):
 def test_a_model_is_promoted_and_rolled_back_with_a_reason_and_the_page_says_who_was_champion_when(shop):
     ws, client = shop
     assert "champion v1" in text_of(client.get("/models").text)
+    assert re.search(r"Estimator\s+Pipeline\[Log", text_of(client.get("/models/splurge/1").text)), (
+        "a module's path is too long"
+    )
     reason = "<b>better</b> on the newest rows"
     answer = send(client, "promote", version="2", expected="1", alias="champion", reason=reason)
     assert (answer.status_code, answer.headers["location"]) == (303, "/models/splurge")

@@ -16,7 +16,7 @@ import tinymlops as tm
 from tinymlops.monitoring.drift import Drift
 from tinymlops.monitoring.keeping import kept_reports
 from tinymlops.records import KeptMonitorReport
-from tinymlops.server.pages.monitoring import histogram_svg
+from tinymlops.server.pages.monitoring import histogram_svg, most_served
 
 
 @pytest.fixture
@@ -79,6 +79,22 @@ def test_a_histogram_tells_what_it_shows_and_escapes_it():
     assert "<b>" not in picture
     assert histogram_svg(Drift("kind", 0, 0, None, 0.0, None, None)) is None
     assert "NaN" not in str(histogram_svg(Drift("x", 0, 0, None, 0.0, None, None, [0, 0], [], ["all", "null"])))
+
+
+def test_the_page_of_a_feature_shows_where_most_predictions_are_beside_training(shop):
+    ws, client, _ = shop
+    assert "in use" not in text_of(client.get("/catalog/feature/spending/spent_7d").text).partition("Models that")[0]
+    report = ws.monitor("splurge", keep=True)
+    (drift,) = (one for one in report.features if one.name == "spent_7d")
+    label, now, before = most_served(drift)
+    place = drift.labels.index(label)
+    assert drift.served[place] == max(drift.served)
+    assert (now, before) == (drift.served[place] / 60, drift.training[place] / report.training_rows)
+    text = text_of(client.get("/catalog/feature/spending/spent_7d").text)
+    assert f"{label}: {now:.0%}".removesuffix("%") in text
+    assert "of the 60 predictions of splurge:1" in text
+    assert most_served(Drift("x", 0, 0, None, 0.0, None, None)) is None
+    assert most_served(Drift("x", 0, 2, None, 0.0, None, None, [1, 1], [0, 0], ["all", "null"])) is None
 
 
 def waiting_on(client):

@@ -4,6 +4,7 @@ import json
 import math
 import re
 from html import unescape
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import tinymlops as tm
 from tinymlops.display.curve_pictures import Axis, curve_svg, parallel_svg
 from tinymlops.registry.runs.points import points_of
 from tinymlops.server.pages.runs import one
-from tinymlops.server.pages.runs.columns import column_of_key, differing, field_text
+from tinymlops.server.pages.runs.columns import column_of_key, columns_of, differing, field_text
 from tinymlops.server.pages.runs.curves import draw
 
 NAME = "<img src=x onerror=alert(1)>'&{{7*7}}"
@@ -125,8 +126,8 @@ def test_seeds_are_a_group_with_its_mean_and_interval(workspace, client):
             log(workspace, group=group, params={"seed": seed}, metrics={"score": [value + shift]})
     text = text_of(client.get("/runs", params={"by": "group"}).text)
     # t(0.975; 2) / sqrt(3) = 2.484
-    assert re.search(r"a\s+3\s+2\s+-0\.4841 … 4\.484", text)
-    assert re.search(r"b\s+3\s+12\s+9\.516 … 14\.48", text)
+    assert re.search(r"a\s+3\s+2\s+-0\.484 … 4\.48", text)
+    assert re.search(r"b\s+3\s+12\s+9\.52 … 14\.5", text)
 
 
 def test_nobody_knows_how_long_a_lost_run_took(tmp_path):
@@ -327,3 +328,11 @@ def test_pictures_hold_for_what_is_large_equal_or_missing():
     assert "<b>" not in picture
     assert "&lt;b&gt;" in picture
     assert "nan" not in picture
+
+
+def test_columns_stand_as_people_count():
+    names = ["m10", "m2", "m02", "loss", "9" * 5_000, "m²", "é1", ""]
+    found = columns_of([SimpleNamespace(metrics=dict.fromkeys(names, 1.0), params={}, tags={})])
+    shown = [one.name for one in found]
+    assert [one for one in shown if one in ("loss", "m2", "m10")] == ["loss", "m2", "m10"]
+    assert sorted(shown) == sorted(names)

@@ -36,6 +36,7 @@ import tinymlops as tm
 HERE = Path(__file__).parent
 SPLIT = "2013-10-01"
 NEW_YORK = "America/New_York"
+WHY = "what is known an hour before departure"
 RUNNING_LATE = [carrier_delays, origin_delays, route_delays, plane_delays]
 
 
@@ -56,7 +57,7 @@ def learn_from_the_year() -> None:
     title("1. The year 2013: learn, and see what a leak would have promised")
     with tm.connect(HERE / "flights.tm", create=True) as ws:
         with stage("plan and apply"):
-            plan = ws.apply(project)
+            plan = ws.apply(project, message=WHY)
         print(plan)
         with stage("ingest", FLIGHTS):
             ws.ingest()
@@ -115,7 +116,7 @@ def live_through_october() -> None:
     title("2. October 2013, as it was: serve, wait, and see")
     clock = tm.ReplayClock("2013-10-01T04:00:00-04:00")
     with tm.connect(HERE / "replay.tm", create=True, clock=clock) as ws:
-        ws.apply(project)
+        ws.apply(project, message=WHY)
         with stage("ingest until then"):
             taken = ws.ingest()
         print(f"{sum(report.rows_held_back for report in taken):,} rows had not happened yet")
@@ -137,8 +138,19 @@ def live_through_october() -> None:
         clock.advance("36h")
         with stage("outcomes arrive"):
             ws.ingest()
-            report = ws.monitor("delay@champion")
+            ws.collect_outcomes("delay@champion")
+            report = ws.monitor("delay@champion", keep=True)
         print(report)
+        train_again(ws)
+
+
+def train_again(ws: tm.Workspace) -> None:
+    """Log a version that has seen September, which the pages show beside the champion."""
+    with stage("train again"):
+        data = ws.get_training_data(delays, test_from="2013-09-22")
+        run = log_run(ws, "challenger", data, HistGradientBoostingClassifier())
+        ws.register_model("delay", run=run, alias="challenger")
+    print("Look at it: tinymlops ui --workspace replay.tm")
 
 
 def departing(flights: pl.DataFrame, now: datetime) -> pl.DataFrame:

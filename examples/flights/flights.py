@@ -18,19 +18,19 @@ plane = project.entity("plane", key="tailnum")
 flight = project.entity("flight", key="flight_id")
 
 
-@project.source(timestamp="time_hour")
+@project.source(timestamp="time_hour", owner="weather desk")
 def weather() -> str:
     """Hourly weather at the New York airports."""
     return "select * from read_parquet('data/weather.parquet')"
 
 
-@project.source(timestamp="landed_at", id="flight_id")
+@project.source(timestamp="landed_at", id="flight_id", owner="operations")
 def landings() -> str:
     """Completed flights; a delay is known only once the plane has landed."""
     return "select * from read_parquet('data/landings.parquet')"
 
 
-@project.source(timestamp="predict_at", id="flight_id")
+@project.source(timestamp="predict_at", id="flight_id", owner="operations")
 def departures() -> str:
     """Every scheduled flight, one hour before its scheduled departure."""
     return (
@@ -38,13 +38,13 @@ def departures() -> str:
     )
 
 
-@project.source(static=True)
+@project.source(static=True, owner="fleet")
 def planes() -> str:
     """The properties of each plane."""
     return "select tailnum, year, seats from read_parquet('data/planes.parquet')"
 
 
-@project.source(static=True, keys={"origin": "faa"})
+@project.source(static=True, keys={"origin": "faa"}, owner="fleet")
 def airports() -> str:
     """The location of each airport."""
     return "select faa, lat, lon, alt from read_parquet('data/airports.parquet')"

@@ -28,8 +28,9 @@ __all__ = [
 ]
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+_YEAR = 365.25 * 86_400
 _SIZES = ("B", "kB", "MB", "GB", "TB")
-_DIGITS = 4
+_DIGITS, _GREATEST = 4, 1e15
 _MARKS = {
     **dict.fromkeys(("succeeded", "finished", "pass", "ok", "active"), "good"),
     **dict.fromkeys(("failed", "lost", "killed", "fail", "late"), "bad"),
@@ -78,25 +79,26 @@ def ago(time: datetime | None, now: datetime) -> str:
 
     Example:
         >>> now = datetime(2026, 3, 1, tzinfo=UTC)
-        >>> ago(now - timedelta(minutes=5), now), ago(now + timedelta(hours=2), now)
-        ('5 min ago', 'in 2 h')
+        >>> ago(now - timedelta(minutes=5), now), ago(now + timedelta(hours=2), now), ago(now - timedelta(days=800), now)
+        ('5 min ago', 'in 2 h', '2 y ago')
     """
     if time is None:
         return NONE
     seconds = (now - time).total_seconds()
     if abs(seconds) < 1:
         return "now"
-    size, name = next(unit for unit in _UNITS if abs(seconds) >= unit[0])
+    years = [(_YEAR, "y")] if abs(seconds) >= 2 * _YEAR else []
+    size, name = next(unit for unit in (*years, *_UNITS) if abs(seconds) >= unit[0])
     text = f"{abs(seconds) // size:.0f} {name}"
     return f"{text} ago" if seconds > 0 else f"in {text}"
 
 
-def number(value: Any) -> str:
-    """Write a number by four digits, a whole one in full.
+def number(value: Any, digits: int = _DIGITS) -> str:
+    """Write a number by four digits, or by as many as are asked for; a whole one, and the whole part of a great one, in full.
 
     Example:
-        >>> number(0.123456), number(1234567), number(float("nan"))
-        ('0.1235', '1,234,567', 'NaN')
+        >>> number(0.123456), number(0.123456, 2), number(1234567), number(138300.25), number(float("nan"))
+        ('0.1235', '0.12', '1,234,567', '138,300', 'NaN')
     """
     if value is None:
         return NONE
@@ -106,7 +108,9 @@ def number(value: Any) -> str:
         return f"{value:,}"
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else ("∞" if value > 0 else "-∞")
-    return f"{value:.{_DIGITS}g}"
+    if abs(value) < _GREATEST and (value.is_integer() or abs(value) >= 10 ** (digits - 1)):
+        return f"{value:,.0f}"
+    return f"{value:.{digits}g}"
 
 
 def exact(value: float) -> str:
@@ -117,6 +121,26 @@ def exact(value: float) -> str:
         ('0.1234567', '12')
     """
     return repr(value).removesuffix(".0")
+
+
+def datum(value: Any) -> str:
+    """Write a value of a row: as a number, but without commas, for it may be a year or a key.
+
+    Example:
+        >>> datum(2013), datum(0.123456), datum(1234.5), datum("1,5")
+        ('2013', '0.1235', '1234', '1,5')
+    """
+    return number(value).replace(",", "") if isinstance(value, int | float) else number(value)
+
+
+def like(value: Any, answer: Any) -> Any:
+    """Return what came true as the answer is given: outcomes are stored as numbers, those of yes and no too.
+
+    Example:
+        >>> like(1.0, False), like(2.5, 3.0)
+        (True, 2.5)
+    """
+    return bool(value) if isinstance(answer, bool) and value in (0, 1) else value
 
 
 def count_text(value: int, one: str, many: str = "") -> str:
@@ -163,7 +187,7 @@ def value_text(value: Any) -> str:
         ('0.1235', '2024-01-01 10:00:00')
     """
     if not isinstance(value, str):
-        return number(value)
+        return datum(value)
     try:
         time = datetime.fromisoformat(value)
     except ValueError:
@@ -197,11 +221,13 @@ def iso(time: datetime) -> str:
     return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-FILTERS: dict[str, Callable[..., str]] = {
+FILTERS: dict[str, Callable[..., Any]] = {
     "moment": moment,
     "span": span,
     "ago": ago,
     "number": number,
+    "like": like,
+    "datum": datum,
     "exact": exact,
     "count": count_text,
     "bytes": bytes_text,

@@ -147,7 +147,7 @@ class Aggregate(Operators["Aggregate"], msgspec.Struct, frozen=True, eq=False):
     Example:
         >>> orders = Rows()
         >>> orders["refund"].sum(window="30d") / orders["amount"].sum(window="30d")
-        <sum of ['refund'] over 30d / sum of ['amount'] over 30d>
+        <sum of refund over 30d / sum of amount over 30d>
         >>> orders.count(window="30d") == 0
         <count of rows over 30d == 0>
     """
@@ -180,7 +180,7 @@ class Aggregate(Operators["Aggregate"], msgspec.Struct, frozen=True, eq=False):
 
         Example:
             >>> Rows()["bio"].last().embedded("bios")
-            <last of ['bio'] embedded by bios>
+            <last of bio embedded by bios>
         """
         if self.function not in ("first", "last") or not isinstance(self.operand, Column):
             raise DefinitionError(
@@ -217,7 +217,7 @@ class Rows:
     Example:
         >>> late = Rows()["arr_delay"] > 15
         >>> late.mean(window="7d")
-        <mean of ['arr_delay'] over 7d>
+        <mean of arr_delay > 15 over 7d>
     """
 
     def __init__(self, name: str = "rows") -> None:
@@ -308,7 +308,7 @@ def aggregates_of(feature: Aggregate) -> tuple[Aggregate, ...]:
     Example:
         >>> rows = Rows()
         >>> aggregates_of(rows["amount"].last() > rows["limit"].last())
-        (<last of ['amount']>, <last of ['limit']>)
+        (<last of amount>, <last of limit>)
     """
     return (feature,) if feature.parts is msgspec.UNSET else feature.parts
 
@@ -418,9 +418,12 @@ def _described(feature: Aggregate) -> str:
         assert feature.operand is not None, "what is combined has an expression"
         described = [_described(part) for part in feature.parts]
         return _in_words(feature.operand, lambda name: described[int(name)])
+    quantile = "" if feature.q is msgspec.UNSET else f" {feature.q:g}"
+    what = "rows" if feature.operand is None else _in_words(feature.operand, str)
+    where = "" if feature.where is None else f" where {_in_words(feature.where, str)}"
     window = f" over {format_duration(feature.window)}" if feature.window else ""
     by = "" if feature.embedding is msgspec.UNSET else f" embedded by {feature.embedding}"
-    return f"{feature.function} of {sorted(columns_of(feature)) or 'rows'}{window}{by}"
+    return f"{feature.function}{quantile} of {what}{where}{window}{by}"
 
 
 def _in_words(operand: Operand, name_of: Any) -> str:

@@ -70,7 +70,7 @@ class Reductions(Generic[Condition, R]):
         Example:
             >>> from tinymlops import Rows
             >>> Rows()["balance"].last(skip_nulls=True)
-            <last of ['balance']>
+            <last of balance>
         """
         return self._reduce("last", window, where, skip_nulls=skip_nulls)
 
@@ -86,7 +86,7 @@ class Reductions(Generic[Condition, R]):
         Example:
             >>> from tinymlops import Rows
             >>> Rows()["page"].first(window="30m")
-            <first of ['page'] over 30m>
+            <first of page over 30m>
         """
         return self._reduce("first", window, where, skip_nulls=skip_nulls)
 
@@ -108,7 +108,7 @@ class Reductions(Generic[Condition, R]):
             >>> from tinymlops import Rows
             >>> rows = Rows()
             >>> rows["coupon"].count(window="30d", where=rows["amount"] > 100)
-            <count of ['amount', 'coupon'] over 30d>
+            <count of coupon where amount > 100 over 30d>
         """
         return self._reduce("count", window, where)
 
@@ -122,7 +122,7 @@ class Reductions(Generic[Condition, R]):
         Example:
             >>> from tinymlops import Rows
             >>> Rows()["amount"].sum(window="30d")
-            <sum of ['amount'] over 30d>
+            <sum of amount over 30d>
         """
         return self._reduce("sum", window, where)
 
@@ -135,7 +135,7 @@ class Reductions(Generic[Condition, R]):
         Example:
             >>> from tinymlops import Rows
             >>> (Rows()["delay"] > 15).mean(window="7d")
-            <mean of ['delay'] over 7d>
+            <mean of delay > 15 over 7d>
         """
         return self._reduce("mean", window, where)
 
@@ -176,7 +176,7 @@ class Reductions(Generic[Condition, R]):
         Example:
             >>> from tinymlops import Rows
             >>> Rows()["merchant"].n_unique(window="7d")
-            <n_unique of ['merchant'] over 7d>
+            <n_unique of merchant over 7d>
         """
         return self._reduce("n_unique", window, where)
 
@@ -197,7 +197,7 @@ class Reductions(Generic[Condition, R]):
         Example:
             >>> from tinymlops import Rows
             >>> Rows()["delay"].quantile(0.9, window="7d")
-            <quantile of ['delay'] over 7d>
+            <quantile 0.9 of delay over 7d>
         """
         if isinstance(q, bool) or not isinstance(q, int | float) or not 0 <= q <= 1:
             raise DefinitionError(f"q={q!r} is not a quantile", hint="use a number from 0.0 to 1.0, such as 0.5")
@@ -209,7 +209,7 @@ class Reductions(Generic[Condition, R]):
         Example:
             >>> from tinymlops import Rows
             >>> Rows()["delay"].median(window="7d")
-            <quantile of ['delay'] over 7d>
+            <quantile 0.5 of delay over 7d>
         """
         return self.quantile(0.5, window=window, where=where)
 
@@ -222,7 +222,7 @@ class Reductions(Generic[Condition, R]):
         Example:
             >>> from tinymlops import Rows
             >>> (Rows()["amount"] > 100).any(window="7d")
-            <any of ['amount'] over 7d>
+            <any of amount > 100 over 7d>
         """
         return self._reduce("any", window, where)
 
@@ -243,6 +243,6 @@ class Reductions(Generic[Condition, R]):
         Example:
             >>> from tinymlops import Rows
             >>> Rows()["coupon"].time_since_last(window="30d")
-            <time_since_last of ['coupon'] over 30d>
+            <time_since_last of coupon over 30d>
         """
         return self._reduce("time_since_last", window, where)

@@ -24,6 +24,7 @@ from tinymlops.registry.checks import list_quarantines
 from tinymlops.registry.documentation import ModelInput, model_inputs, models_by_definition, readers_of, versions_of
 from tinymlops.registry.history import failed_ingests, newest_ingests
 from tinymlops.server.pages.addresses import KINDS
+from tinymlops.server.pages.monitoring import histogram_svg, most_served
 from tinymlops.server.pages.rendering import page
 from tinymlops.server.pages.routing import AnyRequest, shows
 from tinymlops.server.pages.state import context_of, may
@@ -107,6 +108,8 @@ def definition_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             reports=_in_use(context, inputs) if may(request, "read") else {},
             trained=_trained(context, inputs) if may(request, "read") else None,
             consumers=readers_of(context.environment.database, view, name),
+            pair=histogram_svg,
+            most_served=most_served,
         )
 
     return [feature, definition]

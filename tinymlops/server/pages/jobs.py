@@ -105,7 +105,7 @@ def _looking(ws: Workspace) -> list[HTTPRouteHandler]:
         return page(
             request,
             "job_run.html",
-            title=f"{found.due:%Y-%m-%d %H:%M:%S}",
+            title=f"{name} due {found.due:%Y-%m-%d %H:%M:%S} UTC",
             job=name,
             one=_Tried(found, attempts),
             chosen=chosen,

@@ -116,7 +116,7 @@ class _Tree:
 
 
 def _ways(one: Neighbour) -> list[Way]:
-    """Put together what leads to the same columns in the same ways; what leads to the whole comes last, in one line."""
+    """Put together what leads to the same columns in the same ways: what keeps its name first, the whole last."""
     whole = Way([], [], [])
     hows: dict[tuple[str, str], list[str]] = {}
     for made_of, made, how in one.ways:
@@ -125,13 +125,18 @@ def _ways(one: Neighbour) -> list[Way]:
         else:
             whole.made_of.extend([made_of] if made_of else [])
             whole.how.append(how)
+    same: dict[tuple[str, ...], list[str]] = {}
     made_from: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for (made_of, made), found in hows.items():
+        if made_of == made:
+            same.setdefault(tuple(found), []).append(made)
+            continue
         made_from.setdefault((made_of, tuple(found)), []).append(made)
     ways: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
     for (made_of, how_), targets in made_from.items():
         ways.setdefault((tuple(targets), how_), []).append(made_of)
-    grouped = [Way([one for one in origins if one], list(made), list(how)) for (made, how), origins in ways.items()]
+    grouped = [Way([], names, list(how)) for how, names in same.items()]
+    grouped += [Way([one for one in origins if one], list(made), list(how)) for (made, how), origins in ways.items()]
     if not whole.how:
         return grouped
     return [*grouped, Way(*(list(dict.fromkeys(each)) for each in whole))]

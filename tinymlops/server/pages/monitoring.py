@@ -17,7 +17,7 @@ from tinymlops.server.pages.state import context_of
 from tinymlops.server.route_class import READ
 from tinymlops.workspace import Workspace
 
-__all__ = ["histogram_svg", "monitoring_routes"]
+__all__ = ["histogram_svg", "monitoring_routes", "most_served"]
 
 _BAR, _GAP, _HEIGHT = 9, 2, 36
 _HISTOGRAMS = 24
@@ -95,6 +95,15 @@ def histogram_svg(drift: Drift) -> Markup | None:
         '<svg class="bars pair" width="{}" height="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>'
     )
     return svg.format(width, _HEIGHT, width, _HEIGHT, _told(drift, sides), Markup().join(bars))
+
+
+def most_served(drift: Drift) -> tuple[str, float, float] | None:
+    """Return the bin that has most rows in use, and its shares in use and of training; None where they are not kept."""
+    if not sum(drift.served) or len(drift.labels) != len(drift.served):
+        return None
+    place = max(range(len(drift.served)), key=drift.served.__getitem__)
+    before, now = (_shares(side, len(drift.labels))[place] for side in (drift.training, drift.served))
+    return drift.labels[place], now, before
 
 
 def _shares(counts: list[int], bins: int) -> list[float]:

@@ -10,7 +10,7 @@ from litestar.response import Redirect
 from tinymlops.errors import NotFoundError, TinyMLOpsError
 from tinymlops.features.context import Context
 from tinymlops.features.law.behind import BehindFeature
-from tinymlops.records import FeatureField, LoggedModel, ModelVersion, Outcome, Prediction
+from tinymlops.records import FeatureField, LoggedModel, ModelVersion, Outcome, Prediction, Signature
 from tinymlops.registry.predictions import newest_predictions
 from tinymlops.server.pages.features import feature_links
 from tinymlops.server.pages.rendering import page, url
@@ -90,6 +90,7 @@ def prediction_routes(ws: Workspace) -> list[HTTPRouteHandler]:
                 _reference(one) for newest in ws.models.list() for one in reversed(ws.models.versions(newest.name))
             ],
             fields=fields,
+            numeric=_numeric(signature),
             rows=[one.prediction for one in rows[:_SIZE]],
             outcomes={one.prediction_id: one for one in outcomes},
             following=following,
@@ -122,7 +123,7 @@ def prediction_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             problem=problem,
         )
 
-    def _signature(version: ModelVersion | None) -> Any:
+    def _signature(version: ModelVersion | None) -> Signature | None:
         logged = version and database.get(LoggedModel, run=version.run, name=version.logged_name)
         return logged.signature if logged else None
 
@@ -154,6 +155,12 @@ def _served(record: Prediction, fields: list[FeatureField], traced: MadeOf | Non
         reads = computed.get(sources.get(name, "").partition(":")[0])
         found.append(_Feature(name, value, sources.get(name, ""), rows, place, reads))
     return found
+
+
+def _numeric(signature: Signature | None) -> set[str]:
+    """Return the fields of a request that are quantities: a key is a name, also one that is written in digits."""
+    fields = signature.request if signature else []
+    return {one.name for one in fields if one.role != "key" and one.dtype.startswith(("Int", "UInt", "Float"))}
 
 
 def _version(ws: Workspace, model: str, errors: dict[str, str]) -> ModelVersion | None:

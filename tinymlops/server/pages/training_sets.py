@@ -97,8 +97,8 @@ def _between(before: TrainingSetBuild, old: BuildManifest, after: TrainingSetBui
 def _facts(build: TrainingSetBuild, manifest: BuildManifest) -> tuple[list[str], list[Any]]:
     report, recipe = manifest.report, manifest.recipe
     facts = {
-        "Sequence Q": build.sequence,
-        "Content": build.fingerprint[:12],
+        "Rows up to Q": build.sequence,
+        "Fingerprint": build.fingerprint[:12],
         "Complete until": from_micros(recipe.complete_until),
         "Test from": None if recipe.test_from is None else from_micros(recipe.test_from),
         "Spine rows": report.spine_rows,

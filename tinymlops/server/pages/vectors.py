@@ -1,5 +1,6 @@
 """`/vectors`: what can be searched by vectors and by words, and search as of a time."""
 
+from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -7,6 +8,7 @@ from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, QueryParameter
 
+from tinymlops.display.words import moment
 from tinymlops.errors import DataError, IntegrityError, NotFoundError, UnavailableError, near
 from tinymlops.features.vectors.answer import Nearest
 from tinymlops.features.vectors.listing import EmbeddingStatus
@@ -22,7 +24,7 @@ __all__ = ["vector_pages"]
 
 Text = Annotated[str, QueryParameter(max_length=2_000)]
 _ROWS = 20
-_LONGEST = 400
+_LONGEST = 280
 """Characters of a cell."""
 _LISTING = Threads(2, "tinymlops-pages-vectors")
 
@@ -85,5 +87,7 @@ def _cell(value: object) -> str | float | None:
     """Return a value as the page shows it."""
     if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
         return value
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return moment(value)
     text = printable(str(value), line=True)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"

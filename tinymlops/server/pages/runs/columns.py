@@ -19,6 +19,7 @@ MOST = 40
 """Columns of one table."""
 _FIRST = {"metrics": 4, "params": 5}
 """How many are shown if none are chosen."""
+_DIGITS = re.compile(r"([0-9]+)")
 _PLAIN = re.compile(r"[\w/@:-]+")
 _GROUPS = ("metrics", "params", "tags")
 
@@ -87,7 +88,9 @@ def columns_of(runs: Sequence[Run]) -> list[Column]:
     for group in _GROUPS:
         maps: Iterable[Mapping[str, Any]] = (getattr(run, group) for run in runs)
         counts = Counter(name for one in maps for name in one if not name.startswith("system/"))
-        found += [Column(group, name) for name, _ in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))]
+        found += [
+            Column(group, name) for name, _ in sorted(counts.items(), key=lambda pair: (-pair[1], _counted(pair[0])))
+        ]
     return found
 
 
@@ -111,6 +114,17 @@ def is_numeric(values: Sequence[Any]) -> bool:
         (True, False)
     """
     return all(value is None or isinstance(value, int | float) for value in values)
+
+
+def _counted(name: str) -> list[tuple[int, str]]:
+    """Return by what names are sorted, so that `m2` comes before `m10`.
+
+    Example:
+        >>> sorted(["m10", "m2", "loss"], key=_counted)
+        ['loss', 'm2', 'm10']
+    """
+    parts = [part for part in _DIGITS.split(name) if part]
+    return [(len(part.lstrip("0")) if part.isdigit() else -1, part.lstrip("0") or part) for part in parts]
 
 
 def _same(value: Any) -> tuple[type, str] | None:
