@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from litestar import Request
 from litestar.enums import ScopeType
@@ -66,7 +66,7 @@ def _lead(scope: HTTPScope) -> ASGIResponse:
     target = f"{root}/sign-in"
     request: Request[Any, Any, Any] = Request(scope)
     if scope["method"] == "GET" and "text/html" in request.headers.get("accept", "text/html"):
-        path = path_of(scope)
+        path = quote(path_of(scope), safe="/:@!$&'()*+,;=~")
         asked = path + (f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else "")
         if path != "/" and len(asked) <= _LOCAL:
             target += "?" + urlencode({"next": asked})
