@@ -146,7 +146,7 @@ def test_a_failure_comes_by_mail_and_its_password_is_told_nowhere(shop, monkeypa
 
 def test_paused_jobs_wait(shop):
     succeed("jobs", "pause", "copy")
-    assert {one["job"]: one["state"] for one in ask("jobs", "list")}["copy"] == "paused"
+    assert {one["job"]: (one["state"], one["next"]) for one in ask("jobs", "list")}["copy"] == ("paused", None)
     succeed("jobs", "resume", "copy")
     assert "did you mean 'copy'" in refused(4, "jobs", "pause", "copi")
 

@@ -108,7 +108,7 @@ def test_runs_are_chosen_by_themselves_by_id_by_name_by_group_and_by_search(work
     ):
         assert [run.name for run in workspace.compare(chosen).runs] == ["a", "b"]
     with pytest.raises(NotFoundError, match="did you mean 'a'|there is no run"):
-        workspace.compare(["a", "bb"])
+        workspace.compare(["a", "bz"])
     with pytest.raises(DataError, match="did you mean 'grid'"):
         workspace.compare("gird")
     with pytest.raises(DataError, match="finds 1 run: there is nothing"):

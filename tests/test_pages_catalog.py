@@ -151,6 +151,21 @@ def test_values_are_for_roles_that_may_read_them(served, client):
         assert "note" in words(client.get("/catalog?q=ana"))
 
 
+def test_a_search_of_who_may_read_no_values_is_as_if_there_were_definitions_alone(served):
+    for _ in range(200):
+        served.runs.start("spending", params={"spending": "zweitwort"}, patch=False, origin="test")
+    with TestClient(tm.create_app(served, auth=lambda _: ("otto", "auditor")), base_url=LOCAL) as auditor:
+        assert "/catalog/view/spending" in links(auditor.get("/catalog?q=spending"))
+        for typed in ("zweitwart", "zweitwor", "weitwor", "zweitwort"):
+            told = words(auditor.get(f"/catalog?q={typed}"))
+            assert "zweitwort" not in told.replace(f"“{typed}”", "")
+            assert "no results" in told
+            assert "searched for" not in told
+        assert "searched for spending" in words(auditor.get("/catalog?q=spendign"))
+    with TestClient(tm.create_app(served), base_url=LOCAL) as reader:
+        assert "searched for zweitwort" in words(reader.get("/catalog?q=zweitwart"))
+
+
 def test_checks_tell_what_they_said_last(tmp_path):
     project = tm.Project("shop")
 

@@ -44,7 +44,8 @@ def test_failed_jobs_come_first_and_each_tells_where_it_stands(ws, client, clock
     assert f"orders failed in 28 min 32 min ago every 1h no disk {HOSTILE}" in told
     assert "<img" not in client.get("/jobs").text.partition("<main")[2]
     ws.jobs.pause("orders")
-    assert "orders paused" in words(client.get("/jobs"))
+    assert "orders paused \u2013" in words(client.get("/jobs"))
+    assert "Due next \u2013" in words(client.get("/jobs/orders"))
 
 
 def test_a_job_that_no_runner_looks_at_is_overdue(client, clock):

@@ -99,6 +99,30 @@ def test_a_version_says_what_it_reads_and_where_it_comes_from(shop):
     assert client.get("/models/none").status_code == 404
 
 
+def test_a_first_version_is_promoted_on_the_page(shop):
+    ws, client = shop
+    ws.register_model("alone", run=ws.models.get("splurge:1").run)
+    page = client.get("/models/alone")
+    assert '<option value="1">' in page.text
+    form = {"csrf": mark_of(page), "version": "1", "alias": "champion", "expected": "0", "reason": "the first"}
+    assert client.post("/models/alone/promote", data=form, headers={"origin": LOCAL}).status_code == 303
+    assert (ws.models.get("alone").version, "New champion" in client.get("/models/alone").text) == (1, False)
+
+
+def test_lineage_of_a_model_whose_definitions_are_gone_leads_to_no_page_that_is_not_there(shop):
+    ws, client = shop
+    ws.apply(tm.Project("shop"))
+    seen, waiting = set(), ["/lineage/model/splurge%3A1"]
+    while waiting:
+        seen.add(path := waiting.pop())
+        page = client.get(path)
+        assert page.status_code == 200, path
+        found = {unescape(one).partition("#")[0] for one in re.findall(r'href="(/[^"]+)"', page.text)}
+        waiting += sorted(one for one in found - seen - set(waiting) if one.startswith(("/lineage/", "/catalog/")))
+    assert {"/lineage/model/splurge%3A1", "/lineage/model/splurge%3A2"} < seen
+    assert "spending" in text_of(client.get("/lineage/model/splurge%3A1").text)
+
+
 def test_only_an_admin_may_promote_and_only_an_auditor_sees_who_did(shop):
     from test_pages_sign_in import sign_in
 

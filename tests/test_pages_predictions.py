@@ -58,6 +58,8 @@ def test_one_is_found_by_id_by_key_and_by_time(shop):
     assert sorted(found) == sorted(one for place, one in enumerate(made) if place % 25 % 10 == 7)
     for until in ("2024-02-01T00:30", "2024-02-01 00:00:00", "2024-02-01T01:00+01:00"):
         assert sorted(ids_in(client.get("/predictions", params={"until": until}).text)) == sorted(made[:25]), until
+    last = {"until": "9999-12-31T23:59:59.999999Z"}
+    assert ids_in(client.get("/predictions", params=last).text) == ids_in(client.get("/predictions").text)
     assert ids_in(client.get("/predictions", params={"model": "splurge:2"}).text) == []
     assert sorted(ids_in(client.get("/predictions", params={"until": "2024-02-01"}).text)) == sorted(made[:25])
     assert len(ids_in(client.get("/predictions", params={"until": "9999-12-31T23:59:59.999999Z"}).text)) == 50

@@ -14,7 +14,9 @@ from test_server import LOCAL
 import tinymlops as tm
 from tinymlops.display.curve_pictures import Axis, curve_svg, parallel_svg
 from tinymlops.registry.runs.points import points_of
+from tinymlops.server.pages.runs import one
 from tinymlops.server.pages.runs.columns import column_of_key, columns_of, differing, field_text
+from tinymlops.server.pages.runs.curves import draw
 
 NAME = "<img src=x onerror=alert(1)>'&{{7*7}}"
 VALUE = '<script>alert(1)</script>"\\\u202e' + NAME
@@ -143,6 +145,42 @@ def test_groups_are_of_what_a_column_of_their_name_shows(workspace, client):
     ):
         text = re.sub(r"\s+", " ", text_of(client.get("/runs", params={"by": "group", "metric": metric}).text))
         assert f"Group Runs {head} interval a 2 {mean} " in text
+
+
+def test_nobody_knows_how_long_a_lost_run_took(tmp_path):
+    with tm.connect(tmp_path / "shop.tm", create=True) as ws:
+        ws.start_run("gone", **QUIET)
+    with tm.connect(tmp_path / "shop.tm") as ws, TestClient(tm.create_app(ws), base_url=LOCAL) as client:
+        file = ws.share("gone", tmp_path / "gone.html").path.read_text(encoding="utf-8")
+        for page in (client.get("/runs/gone").text, file):
+            assert re.search(r"State\s+lost\s.*Took\s+\u2013", text_of(page), re.DOTALL)
+        with ws.start_run("goes-on", **QUIET):
+            file = ws.share("goes-on", tmp_path / "on.html").path.read_text(encoding="utf-8")
+            assert "it goes on" in file
+            assert re.search(r"State\s+running\s.*Took\s+\d", text_of(client.get("/runs/goes-on").text), re.DOTALL)
+
+
+def test_a_page_draws_only_the_curves_that_it_shows(workspace, client, monkeypatch):
+    run = log(workspace, metrics={f"m{number:02}": [0.0, 1.0] for number in range(20)})
+    drawn = []
+    monkeypatch.setattr(one, "draw", lambda ws, summary: drawn.append(summary.name) or draw(ws, summary))
+    page = client.get(f"/runs/{run}").text
+    assert (page.count('<figure class="curve"'), "6 of 20" in page, len(drawn)) == (6, True, 6)
+
+
+@pytest.mark.parametrize(("metric", "told"), [("loss", "4 values are NaN"), ("loss.best", "By params.a")])
+def test_groups_by_a_metric_that_is_a_number_nowhere_have_no_best(workspace, metric, told):
+    runs = [log(workspace, params={"a": number % 2}, metrics={"loss": [math.nan]}) for number in range(4)]
+    groups = workspace.compare(runs, by="params.a", metric=metric)
+    with pytest.raises(tm.DataError, match="there is no best one"):
+        groups.best()
+    assert [one.metrics[metric].mean for one in groups.groups] == [None, None]
+    assert "best of" not in repr(groups)
+    with pytest.raises(tm.DataError, match="there is no best one"):
+        workspace.compare(runs).best(metric)
+    with TestClient(tm.create_app(workspace), base_url=LOCAL) as client:
+        answer = client.get("/runs", params={"by": "params.a", "metric": metric})
+    assert (answer.status_code, told in text_of(answer.text)) == (200, True)
 
 
 def test_texts_of_users_are_shown_as_text(workspace, client):

@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from urllib.parse import urlencode
 
 import pytest
 from inside import database_of, environment_of
@@ -48,6 +49,11 @@ def test_a_stranger_is_led_to_sign_in_and_back(ana, client):
     lead = client.get("/live?a=1")
     assert (lead.status_code, lead.headers["location"]) == (303, "/sign-in?next=%2Flive%3Fa%3D1")
     assert client.get("/", headers={"accept": "text/event-stream"}).status_code == 401
+    lead = client.get("/lineage/file/data%25252Fb%20c.csv")  # a server reads it once, and this client's once before
+    assert lead.headers["location"] == "/sign-in?" + urlencode({"next": "/lineage/file/data%252Fb%20c.csv"})
+    answer = sign_in(client, ana, next="/lineage/file/data%252Fb%20c.csv")
+    assert answer.headers["location"] == "/lineage/file/data%252Fb%20c.csv"
+    client.cookies.clear()
     answer = sign_in(client, ana, next="/?x=1")
     assert (answer.status_code, answer.headers["location"]) == (303, "/?x=1")
     page = client.get("/")

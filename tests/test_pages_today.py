@@ -1,5 +1,6 @@
 """The first page of the day: what needs a look, the most urgent first, and an honest word where nothing does."""
 
+import asyncio
 import re
 from datetime import datetime, timedelta
 
@@ -16,6 +17,7 @@ from test_server_jobs import NIGHTLY, ORDERS, attempt
 import tinymlops as tm
 from tinymlops.records import CheckResult
 from tinymlops.registry.checks import newest_results
+from tinymlops.server.pages import live
 
 
 class AnyClock:
@@ -169,6 +171,47 @@ def test_a_run_that_goes_on_is_shown_and_one_whose_process_died_is_lost(client, 
     assert "train <b>&{{7*7}}" in words(client.get("/")).partition("Running now")[2]
     run.finish()
     assert "No run goes on." in words(client.get("/"))
+
+
+def test_head_is_answered_as_get_without_a_body(ws):
+    app = tm.create_app(ws)
+    with TestClient(app, base_url=LOCAL) as client:
+        styles = re.search(r'href="([^"]+page.css)"', client.get("/").text)[1]
+        for path in ("/", "/runs", "/catalog/view/none", "/runs?nothing=1", "/sign-in", "/sign-out", styles):
+            asked, answered = (ask(path, follow_redirects=False) for ask in (client.get, client.head))
+            assert (answered.status_code, answered.content) == (asked.status_code, b""), path
+            assert answered.headers == asked.headers
+        for _ in range(3):
+            assert client.head("/live").headers["content-type"].startswith("text/event-stream")
+        assert client.head("/v1/models").status_code == 405
+
+
+def test_an_open_page_is_not_told_of_uses_of_tokens(workspace, monkeypatch):
+    monkeypatch.setattr(live, "_LOOK", 0.02)
+    token = workspace.tokens.create("ana", "reader").token
+
+    def use():
+        workspace.tokens.verify(token)
+        workspace.access.list()  # which stores what was counted
+
+    async def story():
+        streams = live.Streams(workspace)
+        events = streams.open()
+        assert await anext(events) == b"retry: 3000\n\n"
+        told = asyncio.ensure_future(anext(events))
+        await asyncio.sleep(0.1)
+        for _ in range(3):
+            await asyncio.to_thread(use)
+            await asyncio.sleep(0.2)
+        was_quiet = not told.done()
+        await asyncio.to_thread(workspace.runs.start, "train", patch=False, origin="test")
+        event = await asyncio.wait_for(told, 20)
+        await events.aclose()
+        await streams.close()
+        return was_quiet, event
+
+    assert asyncio.run(story()) == (True, b"event: changed\ndata: \n\n")
+    assert workspace.tokens.list()[0].requests == 3
 
 
 def test_failures_are_told_to_roles_that_may_read_them(ws, clock):

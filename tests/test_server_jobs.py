@@ -181,6 +181,7 @@ def test_the_client_has_the_words_of_the_workspace(ws, client, clock):
     assert client.jobs.start("orders").cause == "by hand"
     assert client.jobs.pause("orders").paused_at == clock.now
     assert ws.jobs.state("orders").paused_at == clock.now
+    assert {one.job: one.next is None for one in client.jobs.list()}["orders"]
     assert client.jobs.pause("orders", resume=True).paused_at is None
 
 

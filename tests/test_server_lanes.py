@@ -7,6 +7,7 @@ import time
 import pytest
 
 from tinymlops.server.lanes import Lanes
+from tinymlops.server.threads import Threads
 
 PATIENCE = 60
 
@@ -46,6 +47,17 @@ def test_what_was_slow_runs_beside_others():
         return await all_of(*asked)
 
     assert sorted(asyncio.run(story())) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "run", [lambda work: Threads(1, "test").run(work), lambda work: Lanes().run("any", work)], ids=["threads", "lanes"]
+)
+def test_work_that_raises_stop_iteration_ends(run):
+    async def story():
+        await asyncio.wait_for(run(lambda: next(iter(()))), PATIENCE / 10)
+
+    with pytest.raises(RuntimeError, match="StopIteration"):  # which no future can carry: it would never be done
+        asyncio.run(story())
 
 
 def test_an_error_reaches_who_asked_and_says_nothing_of_the_time():

@@ -1,13 +1,38 @@
-"""The application inside another one: a team's own FastAPI service."""
+"""The application inside another one: a team's own FastAPI service, or a Litestar one."""
+
+import html
+import re
 
 import fastapi
 import pytest
 from inside import database_of
+from litestar import Litestar, asgi
 from litestar.testing import TestClient
+from test_pages_sign_in import mark_of
 from test_server import LOCAL, ONLINE, PREDICT, WRITES
 
 import tinymlops as tm
 from tinymlops.records import Prediction
+from tinymlops.server.mounting import mounted
+
+
+def in_fastapi(app):
+    outer = fastapi.FastAPI()
+    outer.mount("/ml", app)
+    return outer
+
+
+def in_litestar(app):
+    return Litestar([asgi("/ml", is_mount=True, copy_scope=True)(app)])
+
+
+def in_both(app):
+    outer = fastapi.FastAPI()
+    outer.mount("/team", in_litestar(app))
+    return outer
+
+
+MOUNTS = [(in_fastapi, "/ml"), (in_litestar, "/ml"), (in_both, "/team/ml")]
 
 
 @pytest.fixture
@@ -67,3 +92,52 @@ def test_a_model_may_be_named_like_the_prefix(served):
     with TestClient(app, base_url=LOCAL) as client:
         assert client.get("/splurge/v1/models/splurge").json()["name"] == "splurge"
         assert client.post(f"/splurge{PREDICT}", json=WRITES[PREDICT]).status_code == 200
+
+
+@pytest.mark.parametrize(("mount", "prefix"), MOUNTS)
+def test_every_address_of_a_page_begins_with_its_prefix(served, mount, prefix):
+    with TestClient(mount(tm.create_app(served)), base_url=LOCAL) as client:
+        for path in ("/", "/models", "/catalog?kind=source", "/lineage/source/orders"):
+            page = client.get(prefix + path)
+            found = [html.unescape(one) for one in re.findall(r'(?:href|src|action|data-live)="([^"]+)"', page.text)]
+            assert page.status_code == 200
+            assert {one for one in found if not one.startswith((prefix + "/", "#"))} == set()
+            for one in {one for one in found if "/assets/" in one}:
+                assert client.get(one).status_code == 200
+        assert 'aria-current="page"' in client.get(f"{prefix}/models").text
+        assert client.get(f"{prefix}/schema").json()["servers"] == [{"url": prefix}]
+        assert client.get(f"{prefix}/v1/nothing").json()["error"] == f"there is no route {prefix}/v1/nothing"
+
+
+@pytest.mark.parametrize(("mount", "prefix"), MOUNTS)
+def test_who_signs_in_stays_under_the_prefix(workspace, mount, prefix):
+    token = workspace.tokens.create("ana", "reader").token
+    with TestClient(mount(tm.create_app(workspace)), base_url=LOCAL) as client:
+        client.follow_redirects = False
+        led = client.get(f"{prefix}/models?x=1", headers={"accept": "text/html"})
+        assert (led.status_code, led.headers["location"]) == (303, f"{prefix}/sign-in?next=%2Fmodels%3Fx%3D1")
+        form = {"csrf": mark_of(client.get(f"{prefix}/sign-in")), "token": token, "next": "/models"}
+        answer = client.post(f"{prefix}/sign-in", data=form, headers={"origin": LOCAL})
+        assert (answer.status_code, answer.headers["location"]) == (303, f"{prefix}/models")
+        assert f"Path={prefix};" in answer.headers["set-cookie"] + ";"
+        assert client.get(f"{prefix}/models").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("scope", "expected"),
+    [
+        (("", "/models", b"/models"), ("", "/models")),
+        (("", "/a b", b"/a%20b"), ("", "/a b")),
+        (("", "//x/a b", b"//x/a%20b"), ("", "//x/a b")),
+        (("", "/", None), ("", "/")),
+        (("/ml", "/ml/models", b"/models"), ("/ml", "/ml/models")),  # Uvicorn with --root-path
+        (("/m", "/models", b"/models"), ("/m", "/m/models")),
+        (("/ml", "/models", b"/ml/models"), ("/ml", "/ml/models")),  # Starlette before 0.33
+        (("", "/", b"/ml"), ("/ml", "/ml")),
+        (("", "/models/", b"/ml//models?x=1"), ("/ml", "/ml/models")),
+    ],
+)
+def test_the_prefix_is_found_however_it_is_said(scope, expected):
+    root, path, raw = scope
+    found = mounted({"root_path": root, "path": path, "raw_path": raw})
+    assert (found["root_path"], found["path"]) == expected

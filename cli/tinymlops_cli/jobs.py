@@ -290,12 +290,13 @@ def _listed(session: Session, job: "Job", state: "JobState | None", now: datetim
     from tinymlops.schedules import due_times
 
     last = next(iter(session.workspace.jobs.history(job.name, limit=1)), None)
+    is_paused = state is not None and state.paused_at is not None
     return {
         "job": job.name,
         "when": job.when,
-        "next": None if job.schedule is None else next(due_times(job.schedule, now), None),
+        "next": None if job.schedule is None or is_paused else next(due_times(job.schedule, now), None),
         "last": None if last is None else last.due,
-        "state": "paused" if state is not None and state.paused_at else None if last is None else last.state,
+        "state": "paused" if is_paused else None if last is None else last.state,
         "does": job.description,
     }
 

@@ -26,6 +26,7 @@ class ListedJob(NamedTuple):
 
     state: JobState
     next: datetime | None
+    """When it is due next; None of one that is paused or removed, or comes after another."""
     last: JobRun | None
     overdue: datetime | None
     """The due time that no runner has looked at."""
@@ -67,6 +68,7 @@ def listed_job(jobs: Jobs, state: JobState) -> ListedJob:
     """
     now = jobs.clock()
     last = next(iter(jobs.history(state.job, limit=1)), None)
-    undecided = None if state.paused_at is not None else next_due(state.schedule, state.through)
+    is_paused = state.paused_at is not None
+    undecided = None if is_paused else next_due(state.schedule, state.through)
     overdue = undecided if undecided is not None and now - undecided > _PATIENCE else None
-    return ListedJob(state, next_due(state.schedule, now), last, overdue)
+    return ListedJob(state, None if is_paused else next_due(state.schedule, now), last, overdue)

@@ -10,7 +10,9 @@ __all__ = ["Counter"]
 
 
 class Counter(Record, frozen=True, kw_only=True):
-    """A number of the workspace: its last `sequence`, `audit` entry and `commits`, and the checksum of its `schema`."""
+    """A number of the workspace: its last `sequence` and `audit` entry, how many `commits` there were, how many of these `quiet`,
+    and the checksum of its `schema`.
+    """
 
     table: ClassVar[str] = "counters"
     key: ClassVar[tuple[str, ...]] = ("name",)

@@ -22,7 +22,7 @@ from tinymlops.stores.forked import Owner
 from tinymlops.times import to_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from tinymlops.registry.scope import Scope
     from tinymlops.stores.database import Database
@@ -252,7 +252,7 @@ class Accesses:
         if name is not None:
             conditions.append("instr(',' || replace(names, ':', ',') || ',' || names || ',', ',' || ? || ',') > 0")
             bound.append(name)
-        rest = f"WHERE {' AND '.join(conditions)} ORDER BY minute DESC, actor, kind, names LIMIT ?"
+        rest = f"WHERE {' AND '.join(conditions)} ORDER BY minute DESC, actor, consumer, kind, names LIMIT ?"
         return self._database.select(Access, rest, [*bound, limit])
 
 
@@ -276,11 +276,16 @@ def _access(minute: int, actor: str, consumer: str, kind: str, names: str, calls
     return Access(minute=at, actor=actor, consumer=consumer, kind=kind, names=names, calls=calls)
 
 
-def _store(database: Database, records: Iterable[Record]) -> None:
-    """Add counts to those that are stored, in one commit; the audit log says nothing of them."""
+def _store(database: Database, records: Sequence[Record]) -> None:
+    """Add counts to those that are stored, in one commit; the audit log says nothing of them.
+
+    Uses of tokens alone are a quiet commit: an open page asks with one, and would wake itself by it for ever.
+    """
     with database.write(actor=None) as tx:
         for record in records:
             tx.put(_added(tx, record))
+        if all(isinstance(one, TokenUse) for one in records):
+            tx.count_quiet()
 
 
 def _added(tx: Transaction, record: Record) -> Record:

@@ -117,7 +117,7 @@ class Search:
         self._database = scope.environment.database
         self._index = TextIndex(scope.environment.path)
 
-    def find(self, text: str, *, limit: int = 20) -> SearchResult:
+    def find(self, text: str, *, limit: int = 20, tables: Sequence[str] | None = None) -> SearchResult:
         """Find what has these words, the best first: in names, then in prose, then in columns and values.
 
         Words may be in any order, beginnings of words, misspelled, or another name of a term. What has all of them comes
@@ -126,6 +126,7 @@ class Search:
         Args:
             text: The words.
             limit: At most so many.
+            tables: Those to look in, as if there were no others; None for all that have words.
 
         Raises:
             DataError: If there is no word in the text.
@@ -135,7 +136,7 @@ class Search:
         if not 1 <= limit <= _MOST:
             raise DataError(f"limit={limit} is not from 1 to {_MOST:,}", hint="use 20")
         self._update()
-        matches = self._index.search(text, limit=limit)
+        matches = self._index.search(text, limit=limit, records=tables)
         names = {one.place: one.name for one in self._database.list(RenamedSource, order="at")}
         return SearchResult([_found(match, names) for match in matches.found], matches.corrected)
 

@@ -6,11 +6,9 @@ handler that it chose, so that no path leads around the answer.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import inspect
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from litestar.connection import ASGIConnection
@@ -18,6 +16,7 @@ from litestar.connection import ASGIConnection
 from tinymlops.errors import AccessError, DataError, DefinitionError
 from tinymlops.registry.tokens import check_role
 from tinymlops.server.route_class import MAY, Role, class_of
+from tinymlops.server.threads import Threads
 
 if TYPE_CHECKING:
     from litestar.handlers import BaseRouteHandler
@@ -74,7 +73,7 @@ class Access:
             )
         self._tokens = ws.tokens
         self._auth = auth
-        self._threads = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="tinymlops-auth")
+        self._threads = Threads(_MOST_THREADS, "tinymlops-auth")
 
     @property
     def asks_a_function(self) -> bool:
@@ -119,7 +118,7 @@ class Access:
         """Ask the application; a function that is no coroutine may take its time, so it gets a thread."""
         if inspect.iscoroutinefunction(auth):
             return await auth(connection)  # type: ignore[no-any-return]
-        said = await asyncio.get_running_loop().run_in_executor(self._threads, _call, auth, connection)
+        said = await self._threads.run(lambda: auth(connection))
         return await said if inspect.isawaitable(said) else said
 
 
@@ -171,13 +170,6 @@ def _bearer(scope: HTTPScope) -> str:
     if len(sent) > 1 or scheme.lower() != "bearer":
         raise AccessError("the Authorization header is not one bearer token", hint=_SEND)
     return text.strip(" ")
-
-
-def _call(auth: Callable[[Connection], Said | Awaitable[Said]], connection: Connection) -> Said | Awaitable[Said]:
-    try:
-        return auth(connection)
-    except StopIteration as error:  # which no future can carry: the request would wait for ever
-        raise RuntimeError("auth raised StopIteration") from error
 
 
 def _said(said: object) -> Caller:

@@ -18,6 +18,7 @@ from tinymlops.server.bodies import BUSY, Body, Load
 from tinymlops.server.errors import answer, defect
 from tinymlops.server.hosts import Hosts
 from tinymlops.server.mlflow.errors import encode_problem, is_upload, status_for
+from tinymlops.server.mounting import mounted, path_of
 from tinymlops.server.origins import Origins
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ class Guard:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        streams = is_upload(scope["method"], _path(scope))
+        scope = mounted(scope)
+        streams = is_upload(scope["method"], path_of(scope))
         body = Body(receive, self._load, streams=streams)
         begun = False
         headers = dict(scope["headers"])
@@ -130,8 +132,8 @@ class Guard:
                     "create_app(ws, origins=[...]), tinymlops serve --origin URL",
                 ), 403
         kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-        wanted = b"application/x-www-form-urlencoded" if self._forms(_path(scope)) else b"application/json"
-        if kind != wanted and _has_body(headers) and not is_upload(scope["method"], _path(scope)):
+        wanted = b"application/x-www-form-urlencoded" if self._forms(path_of(scope)) else b"application/json"
+        if kind != wanted and _has_body(headers) and not is_upload(scope["method"], path_of(scope)):
             return DataError(
                 f"the body is declared as {kind.decode('latin-1')[:100]!r}, not as {_KINDS[wanted]}",
                 hint=f'send the header "Content-Type: {wanted.decode()}"',
@@ -139,10 +141,6 @@ class Guard:
         if self._load.is_full and not _has_body(headers) and not scope["path"].endswith("/healthz"):
             return ConflictError(BUSY, hint="send it again"), 503
         return None
-
-
-def _path(scope: HTTPScope) -> str:
-    return scope["path"].removeprefix(scope.get("root_path", ""))
 
 
 def _text(value: bytes | None) -> str | None:
@@ -159,9 +157,9 @@ async def _send_empty(send: Send) -> None:
 
 
 async def _respond(response: Response[Problem], scope: HTTPScope, receive: Receive, send: Send) -> None:
-    status = status_for(_path(scope), response.status_code or HTTPStatus.INTERNAL_SERVER_ERROR)
+    status = status_for(path_of(scope), response.status_code or HTTPStatus.INTERNAL_SERVER_ERROR)
     raw = ASGIResponse(
-        body=encode_problem(response.content, _path(scope), status),
+        body=encode_problem(response.content, path_of(scope), status),
         status_code=status,
         media_type="application/json",
         headers={"retry-after": "1"} if status == HTTPStatus.SERVICE_UNAVAILABLE else {},

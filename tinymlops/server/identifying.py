@@ -18,6 +18,7 @@ from tinymlops.server.access import put_caller
 from tinymlops.server.errors import answer
 from tinymlops.server.limits import Rates
 from tinymlops.server.mlflow.errors import encode_problem
+from tinymlops.server.mounting import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -55,7 +56,7 @@ class Identifying:
             await self._app(scope, receive, send)
             return
         # Where the application is mounted, the path may end with a slash more.
-        path = "/" + scope["path"].removeprefix(scope.get("root_path", "")).strip("/")
+        path = "/" + path_of(scope).strip("/")
         if path == _HEALTH:
             put_caller(scope, None)
             await self._app(scope, receive, send)

@@ -53,7 +53,7 @@ class ListedJob(msgspec.Struct, frozen=True, kw_only=True):
     when: str
     """Its schedule, or what it follows, as people read it."""
     next: datetime | None
-    """When it is due next; null where it follows another job."""
+    """When it is due next; null where it is paused, or follows another job."""
     paused_at: datetime | None
     last: JobRun | None
     """The run that was due last."""

@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import TYPE_CHECKING, TypeVar
 
+from tinymlops.server.threads import done
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -49,7 +51,7 @@ class Lanes:
 
     def _timed(self, name: str, work: Callable[[], T]) -> T:
         begun = time.perf_counter()
-        answer = work()
+        answer = done(work)
         if len(self._spent) >= _MOST:
             self._spent.clear()
         self._spent[name] = time.perf_counter() - begun

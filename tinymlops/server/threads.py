@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-__all__ = ["Threads"]
+__all__ = ["Threads", "done"]
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ class Threads:
 
     async def run(self, work: Callable[[], T]) -> T:
         """Do some work, in the name of who asks."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, copy_context().run, work)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, copy_context().run, done, work)
 
     def wrap(self, function: Callable[..., T]) -> Callable[..., Coroutine[Any, Any, T]]:
         """Make a coroutine function of one that waits.
@@ -42,3 +42,15 @@ class Threads:
             return await self.run(partial(function, **arguments))
 
         return call
+
+
+def done(work: Callable[[], T]) -> T:
+    """Do some work in a thread that is waited for.
+
+    Raises:
+        RuntimeError: If it raises StopIteration, which no future can carry: whoever waits would wait for ever.
+    """
+    try:
+        return work()
+    except StopIteration as error:
+        raise RuntimeError("StopIteration was raised by work that is waited for") from error

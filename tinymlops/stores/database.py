@@ -226,6 +226,12 @@ class Database:
         with translated(self.path, "the database"):
             return read_counter(self._reader(), "commits")
 
+    def changes(self) -> int:
+        """Return the number of commits so far without those that change nothing that anybody looks at."""
+        sql = "SELECT sum(iif(name = 'quiet', -value, value)) FROM counters WHERE name IN ('commits', 'quiet')"
+        ((changes,),) = self.rows(sql)
+        return int(changes)
+
     def copy_to(self, target: Path) -> None:
         """Write a copy as of one commit, durably and into one file, while others write."""
         with translated(target, "the copy"):

@@ -26,7 +26,7 @@ __all__ = ["Entry", "Match", "Matches", "Place", "TextIndex", "words_of"]
 Place = tuple[str, int]
 """A table, and the number of a row in it."""
 
-_FORMAT = 1
+_FORMAT = 2
 _PATIENCE = 10.0
 _OVERWRITES = (3, 42)
 """From this version of SQLite on, the index itself overwrites what is removed; before, a rewrite of all of it does."""
@@ -45,11 +45,10 @@ _TABLES = (
     ) STRICT""",
     "CREATE TABLE phrases (phrase TEXT NOT NULL, entry INTEGER NOT NULL, PRIMARY KEY (phrase, entry)) STRICT",
     "CREATE INDEX phrases_of_entry ON phrases (entry)",
-    "CREATE TABLE words (word TEXT PRIMARY KEY) STRICT, WITHOUT ROWID",
+    "CREATE TABLE words (word TEXT NOT NULL, record TEXT NOT NULL, PRIMARY KEY (word, record)) STRICT, WITHOUT ROWID",
     "CREATE TABLE state (seen INTEGER NOT NULL) STRICT",
     "INSERT INTO state VALUES (-1)",
     "CREATE VIRTUAL TABLE texts USING fts5(name, prose, rest, tokenize = 'unicode61 remove_diacritics 2')",
-    "CREATE VIRTUAL TABLE vocabulary USING fts5vocab(texts, 'row')",
 )
 
 
@@ -152,12 +151,13 @@ class TextIndex:
                     connection.execute("INSERT INTO texts (texts) VALUES ('optimize')")
                 connection.execute("UPDATE state SET seen = ?", (seen,))
 
-    def search(self, text: str, *, limit: int) -> Matches:
+    def search(self, text: str, *, limit: int, records: Sequence[str] | None = None) -> Matches:
         """Find entries by words, by the beginnings of words, and by words that are misspelled.
 
         Args:
             text: Words in any order. Entries with all of them come first, then those with some.
             limit: At most so many.
+            records: The tables to look in, as if there were no others; None for all.
 
         Raises:
             IntegrityError: If the index is damaged.
@@ -165,8 +165,9 @@ class TextIndex:
         words = words_of(text)
         if not words:
             return Matches([], {})
+        of = "" if records is None else f" AND record IN ({', '.join(map(_literal, records))})"
         with self._open() as connection:
-            meant = {word: _meant(connection, word) for word in words}
+            meant = {word: _meant(connection, word, of) for word in words}
             corrected = {word: found for word, found in meant.items() if found != [_stem(word)]}
             every = " AND ".join(f"({_any(meant[word])})" for word in words)
             queries = [" OR ".join([f"({every})", *(f'"{phrase}"' for phrase in _other_names(connection, words))])]
@@ -175,7 +176,7 @@ class TextIndex:
             found: dict[str, Match] = {}
             for query in queries:
                 if len(found) < limit:
-                    for match in _matches(connection, query, limit * _VERSIONS):
+                    for match in _matches(connection, query, limit * _VERSIONS, of):
                         found.setdefault(match.thing, match)
         return Matches(list(found.values())[:limit], corrected)
 
@@ -264,13 +265,15 @@ def _seen(connection: sqlite3.Connection) -> int:
 
 def _remove(connection: sqlite3.Connection, numbers: Sequence[int]) -> None:
     bound = [(number,) for number in numbers]
-    texts = [connection.execute("SELECT name, prose, rest FROM texts WHERE rowid = ?", one).fetchone() for one in bound]
-    words = {word for text in texts for word in words_of("\n".join(text))}
+    sql = "SELECT record, texts.name, prose, rest FROM texts JOIN entries ON id = texts.rowid WHERE texts.rowid = ?"
+    rows = [connection.execute(sql, one).fetchone() for one in bound]
+    words = {(word, record) for record, *text in rows for word in words_of("\n".join(text))}
     connection.executemany("DELETE FROM texts WHERE rowid = ?", bound)
     connection.executemany("DELETE FROM phrases WHERE entry = ?", bound)
     connection.executemany("DELETE FROM entries WHERE id = ?", bound)
-    sql = "DELETE FROM words WHERE word = ?1 AND NOT EXISTS (SELECT 1 FROM vocabulary WHERE term = ?1)"
-    connection.executemany(sql, [(word,) for word in words])
+    sql = """DELETE FROM words WHERE word = ?1 AND record = ?2 AND NOT EXISTS (
+        SELECT 1 FROM texts JOIN entries ON id = texts.rowid WHERE texts MATCH '"' || ?1 || '"' AND record = ?2)"""
+    connection.executemany(sql, words)
 
 
 def _add(connection: sqlite3.Connection, entry: Entry) -> None:
@@ -281,8 +284,8 @@ def _add(connection: sqlite3.Connection, entry: Entry) -> None:
     number = connection.execute(sql, (*values, entry.in_force)).lastrowid
     texts = [_apart(text) for text in (entry.title, entry.prose, entry.rest)]
     connection.execute("INSERT INTO texts (rowid, name, prose, rest) VALUES (?, ?, ?, ?)", (number, *texts))
-    words = [(word,) for word in words_of("\n".join(texts))]
-    connection.executemany("INSERT OR IGNORE INTO words VALUES (?)", words)
+    words = [(word, record) for word in words_of("\n".join(texts))]
+    connection.executemany("INSERT OR IGNORE INTO words VALUES (?, ?)", words)
     phrases = {" ".join(words_of(phrase)) for phrase in entry.phrases} - {""}
     connection.executemany("INSERT INTO phrases VALUES (?, ?)", [(phrase, number) for phrase in sorted(phrases)])
 
@@ -309,15 +312,19 @@ def _any(beginnings: Sequence[str]) -> str:
     return " OR ".join(f'"{beginning}" *' for beginning in beginnings)
 
 
-def _meant(connection: sqlite3.Connection, word: str) -> list[str]:
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _meant(connection: sqlite3.Connection, word: str, of: str) -> list[str]:
     """Return the beginnings of words to look for: its own stem, or words that are like one that stands nowhere."""
     stem = _stem(word)
-    sql = "SELECT 1 FROM words WHERE word >= ? AND word < ? LIMIT 1"
+    sql = f"SELECT 1 FROM words WHERE word >= ? AND word < ?{of} LIMIT 1"
     if connection.execute(sql, (stem, stem + "\U0010ffff")).fetchone():
         return [stem]
     within, edits = [], 2 if len(word) > 7 else 1
     if len(word) >= 3:
-        rows = connection.execute("SELECT word FROM words WHERE instr(word, ?)", (stem,))
+        rows = connection.execute(f"SELECT DISTINCT word FROM words WHERE instr(word, ?){of}", (stem,))
         within = [term for (term,) in rows]
     if within or len(word) < 4:
         return within[:20] or [stem]
@@ -325,7 +332,7 @@ def _meant(connection: sqlite3.Connection, word: str) -> list[str]:
     size = -(-len(word) // (edits + 2))
     parts = [word[start : start + size] for start in range(0, len(word), size)]
     has_one = " OR ".join(["instr(word, ?)"] * len(parts))
-    sql = f"SELECT word FROM words WHERE length(word) BETWEEN ? AND ? AND ({has_one})"
+    sql = f"SELECT DISTINCT word FROM words WHERE length(word) BETWEEN ? AND ? AND ({has_one}){of}"
     rows = connection.execute(sql, (len(word) - edits, len(word) + edits, *parts))
     near = sorted((distance(word, term), term) for (term,) in rows)
     least = [term for far, term in near if far <= min(edits, near[0][0])]
@@ -343,10 +350,11 @@ def _other_names(connection: sqlite3.Connection, words: Sequence[str]) -> list[s
     return [phrase for (phrase,) in connection.execute(sql, sorted(phrases))]
 
 
-def _matches(connection: sqlite3.Connection, query: str, limit: int) -> list[Match]:
+def _matches(connection: sqlite3.Connection, query: str, limit: int, of: str) -> list[Match]:
     weights = ", ".join(map(str, _WEIGHTS))
+    among = f" AND +rowid IN (SELECT id FROM entries WHERE true{of})" if of else ""
     sql = f"""SELECT rowid, snippet(texts, -1, '', '', ' ... ', 16) FROM texts
-        WHERE texts MATCH ? AND rank MATCH 'bm25({weights})' ORDER BY rank LIMIT ?"""
+        WHERE texts MATCH ? AND rank MATCH 'bm25({weights})'{among} ORDER BY rank LIMIT ?"""
     excerpts = dict(connection.execute(sql, (query, limit)).fetchall())
     marks = ", ".join("?" * len(excerpts))
     columns = "id, record, row, kind, name, thing, version, in_force"

@@ -186,6 +186,11 @@ class Transaction:
         self._set_counter("commits", number)
         return number
 
+    def count_quiet(self) -> None:
+        """Number the commit that ends this transaction among those that change nothing that anybody looks at."""
+        known = self.get(Counter, name="quiet")
+        self.put(Counter(name="quiet", value=(0 if known is None else known.value) + 1))
+
     def audit(self, action: str, subject: str | Person, **detail: object) -> AuditEntry:
         """Append an entry to the audit log, chained to the one before by its hash.
 

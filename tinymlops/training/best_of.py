@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tinymlops.errors import DataError, NotFoundError, near
+from tinymlops.goals import goal_of
 from tinymlops.registry.run_search import Field, parse_field
 from tinymlops.training.uncertainty import Luck, luck_of_best, pooled_sd
 
@@ -71,8 +72,9 @@ def values_of(noun: Runs, runs: Sequence[Run], field: Field) -> dict[str, float]
 
 
 def goal_in(noun: Runs, runs: Sequence[str], name: str) -> str:
-    """Return whether the least or the greatest value of a metric is the best: `min` or `max`."""
-    return next(one.goal for run in runs for one in noun.summaries(run).get(run, ()) if one.name == name)
+    """Return whether the least or the greatest value of a metric is the best: `min` or `max`; without a run, by its name."""
+    goals = (one.goal for run in runs for one in noun.summaries(run).get(run, ()) if one.name == name)
+    return next(goals, goal_of(name))
 
 
 def best_run(noun: Runs, runs: Sequence[Run], metric: str, noise: float | None) -> Best:

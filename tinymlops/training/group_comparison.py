@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -211,7 +212,8 @@ class GroupComparison:
         if self.without:
             notes.append(f"{self.without} runs have no {' and '.join(self.by)}")
         if self._metric is not None and len(self.groups) > 1:
-            notes.append(self.best().note())
+            with suppress(DataError):  # it is a number in none of them
+                notes.append(self.best().note())
         return notes
 
 

@@ -67,13 +67,17 @@ class Walk:
             NotFoundError: If there is none, with the near match.
         """
         node = Node(kind, name, part)
-        if node in self._graph or (not part and self._is_stored(node)):
+        if self.has(node):
             return node
         if part and node.whole in self._graph:
             known = [one.part for one in self._graph.parts(node.whole)]
             raise NotFoundError(f"{in_words(kind)} {name!r} has no {part!r} that is known", hint=near(part, known))
         known = [one.name for one in self._graph.nodes if one.kind == kind and not one.part]
         raise NotFoundError(f"there is no {in_words(kind)} {name!r} in the lineage", hint=near(name, known))
+
+    def has(self, node: Node) -> bool:
+        """Return whether there is such a node: what something was made of may be gone."""
+        return node in self._graph or (not node.part and self._is_stored(node))
 
     def title(self, node: Node) -> str:
         """Return what people call a node, with its kind."""

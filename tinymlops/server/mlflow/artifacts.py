@@ -3,12 +3,9 @@
 An upload is written to a temporary file as it comes, and takes its place when it is complete; nothing holds a whole file.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from functools import partial
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple
 
 from litestar import Request, delete, get, put
 from litestar.exceptions import HTTPException
@@ -24,6 +21,7 @@ from tinymlops.server.mlflow.listing import below, listed
 from tinymlops.server.mlflow.mapping import artifact_uri
 from tinymlops.server.mlflow.routing import OPTIONS, gets, in_thread
 from tinymlops.server.route_class import ADMIN, READ, WRITE
+from tinymlops.server.threads import Threads
 from tinymlops.stores.publish import Published, Unfinished
 from tinymlops.workspace import Workspace
 
@@ -34,10 +32,9 @@ MOST_BYTES = 8 * 2**30
 """Of one file."""
 _PIECE = 2**20
 """Bytes that are written or read at a time."""
-_DISK = ThreadPoolExecutor(4, thread_name_prefix="tinymlops-artifact")
+_DISK = Threads(4, "tinymlops-artifact")
 Path = Annotated[str, QueryParameter(max_length=20_000)]
 Id = Annotated[str, QueryParameter(max_length=100)]
-T = TypeVar("T")
 _KINDS = ("runs", "models")
 
 
@@ -59,13 +56,13 @@ def _upload(ws: Workspace) -> HTTPRouteHandler:
     @put(ARTIFACTS + "/{path:path}", opt=WRITE, request_max_body_size=None, **OPTIONS)
     async def put_artifact(path: FromPath[str], request: Request[Any, Any, Any]) -> Empty:
         """Keep a file as it comes; it is durable when the answer comes."""
-        place = await _run(partial(_writable, ws, path))
+        place = await _DISK.run(partial(_writable, ws, path))
         length = request.headers.get("content-length", "0")
         if length.isdecimal() and int(length) > MOST_BYTES:
             raise _too_large()
-        with await _run(ws.runs.remote.begin_file) as file:
+        with await _DISK.run(ws.runs.remote.begin_file) as file:
             await _receive(request.stream(), file)
-            await _run(partial(_keep, ws, place, file))
+            await _DISK.run(partial(_keep, ws, place, file))
         return Empty()
 
     return put_artifact
@@ -75,8 +72,8 @@ def _download(ws: Workspace) -> HTTPRouteHandler:
     @get(ARTIFACTS + "/{path:path}", opt=READ, **OPTIONS)
     async def get_artifact(path: FromPath[str]) -> Stream:
         """Send a file, always as bytes that a browser does not open."""
-        file = await _run(partial(_found, ws, path))
-        stream = await _run(partial(ws.runs.remote.open_file, file.sha256))
+        file = await _DISK.run(partial(_found, ws, path))
+        stream = await _DISK.run(partial(ws.runs.remote.open_file, file.sha256))
         return Stream(
             _pieces(stream),
             media_type="application/octet-stream",
@@ -187,22 +184,18 @@ async def _receive(chunks: AsyncIterator[bytes], file: Unfinished) -> None:
             raise _too_large()
         piece += chunk
         if len(piece) >= _PIECE:
-            await _run(partial(file.write, bytes(piece)))
+            await _DISK.run(partial(file.write, bytes(piece)))
             piece.clear()
     if piece:
-        await _run(partial(file.write, bytes(piece)))
+        await _DISK.run(partial(file.write, bytes(piece)))
 
 
 async def _pieces(stream: Any) -> AsyncIterator[bytes]:
     try:
-        while piece := await _run(partial(stream.read, _PIECE)):
+        while piece := await _DISK.run(partial(stream.read, _PIECE)):
             yield piece
     finally:
         stream.close()
-
-
-async def _run(work: Callable[[], T]) -> T:
-    return await asyncio.get_running_loop().run_in_executor(_DISK, copy_context().run, work)
 
 
 def _too_large() -> HTTPException:

@@ -8,6 +8,7 @@ from litestar.exceptions import HTTPException
 
 from tinymlops.server.errors import HANDLERS, Problem
 from tinymlops.server.mlflow.errors import MLFLOW, is_mlflow, mlflow_answer
+from tinymlops.server.mounting import path_of
 
 if TYPE_CHECKING:
     from litestar import Request, Response
@@ -43,7 +44,7 @@ FAMILIES = {
 
 def by_path(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     """Answer what Litestar found out, in the words of who asks."""
-    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    path = path_of(request.scope)
     if not is_mlflow(path):
         return HANDLERS[HTTPException](request, error)
     if error.status_code not in (404, 405):

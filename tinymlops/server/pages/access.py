@@ -19,6 +19,8 @@ from tinymlops.workspace import Workspace
 __all__ = ["access_routes"]
 
 _SHOWN = 100
+_MOST_SKIPPED = 100_000
+"""Reads of one minute that come before a page."""
 SPANS = {1: "a day", 7: "a week", 30: "30 days", 400: "400 days"}
 """Days that a list of reads may go back, in words; the log keeps 400."""
 
@@ -36,19 +38,21 @@ def _reads(ws: Workspace) -> HTTPRouteHandler:
         name: FromQuery[str] = "",
         days: FromQuery[int] = 7,
         until: FromQuery[str] = "",
+        skip: FromQuery[int] = 0,
     ) -> Response[Any]:
         """Show who read which features and asked which models, minute by minute."""
         if days not in SPANS:
             raise DataError(f"days={days} is not offered", hint=f"use {', '.join(map(str, SPANS))}")
         before = parse_instant(until, name="until") if until else None
+        skip = min(max(skip, 0), _MOST_SKIPPED)
         found = ws.access.list(
             since=system_clock() - timedelta(days=days),
             until=before,
             who=who or None,
             name=name or None,
-            limit=_SHOWN + 1,
-        )
-        shown, following = _whole_minutes(found)
+            limit=skip + _SHOWN + 1,
+        )[skip:]
+        shown, following = _whole_minutes(found, skip)
         return page(
             request,
             "access.html",
@@ -118,13 +122,15 @@ def _tokens(ws: Workspace) -> HTTPRouteHandler:
     return tokens
 
 
-def _whole_minutes(found: list[Access]) -> tuple[list[Access], datetime | None]:
-    """Return what fits in a page, and the minute before which the next page begins: no minute is cut in two."""
+def _whole_minutes(found: list[Access], skip: int) -> tuple[list[Access], dict[str, Any]]:
+    """Return what fits in a page, and where the next one begins: no minute is cut in two but one that is larger than a page."""
     if len(found) <= _SHOWN:
-        return found, None
+        return found, {}
     last = found[_SHOWN].minute
     whole = [one for one in found if one.minute > last]
-    return (whole, whole[-1].minute) if whole else (found[:_SHOWN], last)
+    if whole:
+        return whole, {"until": whole[-1].minute, "skip": None}
+    return found[:_SHOWN], {"until": last + timedelta(minutes=1), "skip": skip + _SHOWN}
 
 
 def _moment(text: str) -> datetime | None:

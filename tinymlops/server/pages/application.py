@@ -8,6 +8,7 @@ from litestar import Litestar, Request
 from litestar.enums import ScopeType
 
 from tinymlops.server.access import authorize
+from tinymlops.server.mounting import path_of
 from tinymlops.server.pages.assets import asset_routes
 from tinymlops.server.pages.errors import PAGE_HANDLERS
 from tinymlops.server.pages.forms import require_own_form
@@ -21,7 +22,16 @@ from tinymlops.server.pages.warming import Warming
 from tinymlops.server.parameters import refuse_unknown_parameters
 
 if TYPE_CHECKING:
-    from litestar.types import ASGIApp, Receive, Scope, Send
+    from litestar.types import (
+        ASGIApp,
+        HTTPReceiveMessage,
+        HTTPScope,
+        Message,
+        Receive,
+        Scope,
+        Send,
+        WebSocketReceiveMessage,
+    )
 
     from tinymlops.server.access import Access
     from tinymlops.workspace import Workspace
@@ -58,8 +68,13 @@ class Pages:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or hand on."""
-        is_page = scope["type"] == ScopeType.HTTP and self.has(path_of(scope))
-        await (self._app if is_page else self._api)(scope, receive, send)
+        if scope["type"] != ScopeType.HTTP or not self.has(path_of(scope)):
+            await self._api(scope, receive, send)
+        elif scope["method"] == "HEAD":
+            head: HTTPScope = {**scope, "method": "GET"}
+            await self._app(head, *_without_body(receive, send))
+        else:
+            await self._app(scope, receive, send)
 
     def has(self, path: str) -> bool:
         """Return whether a path is one of theirs.
@@ -98,11 +113,23 @@ def create_pages(ws: Workspace, access: Access, api: ASGIApp) -> Pages:
     return Pages(Visitors(app.asgi_handler, access, renderer), streams, asking, first, api, Warming(app, renderer))
 
 
+def _without_body(receive: Receive, send: Send) -> tuple[Receive, Send]:
+    """Let an answer to GET be one to HEAD: it ends with its head, and what would go on writes to nobody."""
+    begun = False
+
+    async def receive_until_begun() -> HTTPReceiveMessage | WebSocketReceiveMessage:
+        return {"type": "http.disconnect"} if begun else await receive()
+
+    async def send_head(message: Message) -> None:
+        nonlocal begun
+        if message["type"] == "http.response.start":
+            begun = True
+            await send(message)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    return receive_until_begun, send_head
+
+
 async def _before(request: Request[Any, Any, Any]) -> None:
     await require_own_form(request)
     await refuse_unknown_parameters(request)
-
-
-def path_of(scope: Scope) -> str:
-    """Return a request's path without the prefix that the application is mounted at."""
-    return scope["path"].removeprefix(scope.get("root_path", ""))

@@ -12,7 +12,8 @@ from tinymlops.features.context import Context
 from tinymlops.features.definitions.specs import SourceSpec
 from tinymlops.features.law.described import Entry, entries
 from tinymlops.features.law.freshness import Freshness, freshness_of
-from tinymlops.registry.search import Found, SearchResult
+from tinymlops.records import Definition, SourceState
+from tinymlops.registry.search import Found, Search, SearchResult
 from tinymlops.server.pages.addresses import KINDS, SLUGS
 from tinymlops.server.pages.rendering import page
 from tinymlops.server.pages.routing import AnyRequest, shows
@@ -24,6 +25,8 @@ __all__ = ["catalog_routes"]
 
 _SHOWN = 100
 _FOUND = 50
+_TOLD = (Definition.table, SourceState.table)
+"""Whose words hold no value: names, texts and columns."""
 _LONGEST = 200
 """Characters of a search."""
 
@@ -89,15 +92,16 @@ _ORDER = {kind: place for place, kind in enumerate(SLUGS)}
 
 
 def _hits(ws: Workspace, request: AnyRequest, every: list[Entry], text: str) -> tuple[list[_Hit], SearchResult | None]:
-    """Search; who may read no values is shown definitions alone, for texts of runs and notes may quote them."""
+    """Search; for who may read no values among definitions alone, as texts of runs and notes may quote them."""
     if not any(map(str.isalnum, text)):
         return [], None
-    found = ws.search(text, limit=_FOUND)
+    reads = may(request, "read")
+    search = Search(ws._scope)  # noqa: SLF001 - who calls `ws.search` may read everything
+    found = search.find(text, limit=_FOUND, tables=None if reads else _TOLD)
     known = {(one.kind, one.name): one for one in every}
     by_name = {one.name: one for one in every}
-    reads = may(request, "read")
     hits = [_Hit(one, known.get((one.kind, one.name)), by_name.get(one.name) if reads else None) for one in found]
-    return [one for one in hits if one.entry is not None or reads], found
+    return hits, found
 
 
 def _freshness(context: Context, listed: list[Entry]) -> dict[str, Freshness]:

@@ -38,6 +38,7 @@ class Branch(NamedTuple):
     neighbour: Neighbour
     key: str
     """By which the address says that it is open."""
+    is_there: bool
     ways: list["Way"]
     is_open: bool
     has_more: bool
@@ -103,7 +104,15 @@ class _Tree:
         is_new = one.node not in above and len(above) < _DEEPEST
         has_more = is_new and self._walk.leads_on(one.node, downstream=self._downstream)
         is_open = has_more and key in self._opened
-        return Branch(one, key, _ways(one), is_open, has_more, self.of(one.node, above)[0] if is_open else [])
+        return Branch(
+            one,
+            key,
+            self._walk.has(one.node),
+            _ways(one),
+            is_open,
+            has_more,
+            self.of(one.node, above)[0] if is_open else [],
+        )
 
 
 def _ways(one: Neighbour) -> list[Way]:

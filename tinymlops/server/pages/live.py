@@ -1,6 +1,7 @@
 """Pages that move: a stream of events tells an open page that the workspace has changed, and the page asks again.
 
-One watcher looks at the files that every change touches, for all streams of a process. A stream has a limit of its own, so
+One watcher looks at the files that every change touches, for all streams of a process; the use of a token, which whoever looks
+at a page makes, wakes none. A stream has a limit of its own, so
 that open pages take no place from requests, and ends first when the server stops.
 """
 
@@ -13,12 +14,12 @@ from typing import TYPE_CHECKING
 from litestar import get
 from litestar.response import Stream
 
-from tinymlops.errors import ConflictError
+from tinymlops.errors import ConflictError, TinyMLOpsError
 from tinymlops.server.route_class import METADATA
+from tinymlops.server.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
 
     from litestar.handlers import HTTPRouteHandler
 
@@ -32,6 +33,7 @@ _LOOK = 1.0
 _ALIVE = 15.0
 """Seconds after which a stream says that it is still there."""
 _FILES = ("meta.db", "meta.db-wal")
+_WATCHING = Threads(1, "tinymlops-pages-live")
 
 
 class Streams:
@@ -42,9 +44,10 @@ class Streams:
     """
 
     def __init__(self, ws: Workspace) -> None:
-        self._path: Path = ws._environment.path  # noqa: SLF001 - its files, which every change touches
+        self._database = ws._environment.database  # noqa: SLF001 - its files, which every change touches
         self._changed = asyncio.Condition()
         self._changes = 0
+        self._counted: int | None = None
         self._open = 0
         self._ended = False
         self._watcher: asyncio.Task[None] | None = None
@@ -76,11 +79,11 @@ class Streams:
             )
         if self._watcher is None:
             self._watcher = asyncio.get_running_loop().create_task(self._watch())
-        self._open += 1
         return self._events()
 
     async def _events(self) -> AsyncIterator[bytes]:
         seen = self._changes
+        self._open += 1  # here, as one that is never read from never ends
         try:
             yield b"retry: 3000\n\n"
             while (now := await self._next(seen)) is not None:
@@ -97,15 +100,22 @@ class Streams:
         return None if self._ended else self._changes
 
     async def _watch(self) -> None:
-        before = self._look()
+        before, _ = self._look(), await self._has_changed()
         while not self._ended:
             await asyncio.sleep(_LOOK)
             now = self._look()
             self._ended = self._ended or self.is_ending()
-            if now != before or self._ended:
-                before = now
+            if self._ended or (now != before and await self._has_changed()):
                 self._changes += 1
                 await self._tell()
+            before = now
+
+    async def _has_changed(self) -> bool:
+        """Return whether something was committed since the last time that a page may show."""
+        before, self._counted = self._counted, None
+        with suppress(TinyMLOpsError):
+            self._counted = await _WATCHING.run(self._database.changes)
+        return self._counted is None or self._counted != before
 
     async def _tell(self) -> None:
         async with self._changed:
@@ -115,7 +125,7 @@ class Streams:
         found = []
         for name in _FILES:
             with suppress(OSError):
-                stat = (self._path / name).stat()
+                stat = (self._database.path.parent / name).stat()
                 found.append((stat.st_mtime_ns, stat.st_size))
         return found
 

@@ -13,6 +13,7 @@ from litestar import Response
 
 from tinymlops.display.templating import templates
 from tinymlops.server.access import caller_of
+from tinymlops.server.mounting import path_of
 from tinymlops.server.pages.addresses import PATHS, SLUGS, own_path
 from tinymlops.server.pages.assets import asset_path
 from tinymlops.server.pages.navigation import navigation
@@ -72,7 +73,7 @@ class Renderer:
 
         return self.template(template).render(
             root=root,
-            path=request.scope["path"].removeprefix(root),
+            path=path_of(request.scope),
             query=request.query_params,
             asset=lambda name: root + asset_path(name),
             link=lambda path, **query: url(request, path, **query),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from litestar import Request
 from litestar.enums import ScopeType
@@ -12,6 +12,7 @@ from litestar.response.base import ASGIResponse
 from tinymlops.errors import AccessError
 from tinymlops.registry.actor import acting_as
 from tinymlops.server.access import put_caller
+from tinymlops.server.mounting import path_of
 from tinymlops.server.pages.rendering import put_renderer
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Visitors:
         """Lead strangers to sign in, and pass on the rest."""
         assert scope["type"] == ScopeType.HTTP
         put_renderer(scope, self._renderer)
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        path = path_of(scope)
         caller = None
         try:
             caller = await self._access.visitor(scope)
@@ -65,7 +66,7 @@ def _lead(scope: HTTPScope) -> ASGIResponse:
     target = f"{root}/sign-in"
     request: Request[Any, Any, Any] = Request(scope)
     if scope["method"] == "GET" and "text/html" in request.headers.get("accept", "text/html"):
-        path = scope["path"].removeprefix(root)
+        path = quote(path_of(scope), safe="/:@!$&'()*+,;=~")
         asked = path + (f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else "")
         if path != "/" and len(asked) <= _LOCAL:
             target += "?" + urlencode({"next": asked})

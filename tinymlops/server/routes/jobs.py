@@ -147,7 +147,7 @@ def _listed(ws: Workspace, state: JobState, now: datetime) -> ListedJob:
     return ListedJob(
         job=state.job,
         when=state.schedule,
-        next=next_due(state.schedule, now),
+        next=None if state.paused_at is not None else next_due(state.schedule, now),
         paused_at=state.paused_at,
         last=next(iter(ws.jobs.history(state.job, limit=1)), None),
     )

@@ -38,6 +38,7 @@ def one_routes(ws: Workspace) -> list[HTTPRouteHandler]:
         record = ws.runs.get(run)
         sums = ws.runs.summaries(record.id).get(record.id, [])
         own = [one for one in sums if not one.name.startswith("system/")]
+        curves = [one for one in own if one.count > 1]
         artifacts = ws.runs.artifacts(record.id)
         pictures = pictures_of(artifacts)
         console = ws.runs.console(record.id)
@@ -52,8 +53,8 @@ def one_routes(ws: Workspace) -> list[HTTPRouteHandler]:
             parent=_run(ws, record.parent),
             sections=_sections(own),
             system=[one for one in sums if one.name.startswith("system/")],
-            drawn=[draw(ws, one) for one in own if one.count > 1][:_CURVES],
-            curves=sum(one.count > 1 for one in own),
+            drawn=[draw(ws, one) for one in curves[:_CURVES]],
+            curves=len(curves),
             models=ws.runs.models(record.id),
             paths=_paths(ws, record),
             registered=_registered(ws, record),
