@@ -150,6 +150,8 @@ def test_under_a_replay_clock_the_future_is_held_back(tmp_path):
         (orders(("a", 1, float("inf"))), "infinite in rows \\[0\\]"),
         (orders(("a", 1, 1.0)).with_columns(pl.col("at").dt.replace_time_zone(None)), "without a time zone"),
         (orders(("a", 1, 1.0)).with_columns(__event=pl.lit(1)), "names that begin with __"),
+        (orders(("a", 1, 1.0)).with_columns(pl.lit(1).alias("*")), "are patterns: rename them"),
+        (orders(("a", 1, 1.0)).with_columns(pl.lit(1).alias("^zz$")), "are patterns: rename them"),
     ],
 )
 def test_rows_that_cannot_be_accepted_store_nothing(workspace, frame, message):

@@ -239,6 +239,15 @@ def test_drift_sees_a_flag_that_turned_and_minds_no_last_bit(rest):
         assert psi(expected, bin_counts(np.full(200, turned), edges)) > 2.0
 
 
+def test_no_cut_of_the_others_falls_into_the_bin_of_one_value():
+    """The median of the others is the value itself: its last bit would change the bin."""
+    baseline = np.concatenate([np.full(40, 50.0), np.arange(20.0, 50), np.arange(51.0, 81)])
+    edges = bin_edges(baseline)
+    assert np.count_nonzero(np.abs(edges - 50) < 1e-6) == 2
+    moved = np.where(baseline == 50, np.nextafter(50, 0), baseline)
+    assert psi(bin_counts(baseline, edges), bin_counts(moved, edges)) == 0.0
+
+
 def test_drift_without_rows_is_unknown():
     assert np.isnan(psi(np.zeros(3), np.ones(3)))
     assert bin_edges(np.array([np.nan])).size == 0

@@ -120,6 +120,28 @@ def snapshot(folder):
     return found
 
 
+@pytest.mark.parametrize(
+    ("sql", "columns", "is_row"),
+    [
+        ("select a.abs() as x from t", {"a"}, False),
+        ("select t.a.abs() as x from t", {"a"}, False),
+        ("select u.to_json() as x from t as u", {"u"}, True),
+        ("select to_json(t) as x from t", {"t"}, True),
+        ("select main.abs(a) as x from t", {"a", "main"}, False),
+        ("select main.to_json() as x from main", {"main"}, True),
+    ],
+)
+def test_a_call_behind_a_point_reads_what_stands_before_it(sql, columns, is_row):
+    facts = facts_of(sql)
+    assert (facts.columns, facts.has_whole_row, facts.outputs["x"] >= columns) == (columns, is_row, True)
+
+
+@pytest.mark.parametrize("call", ["age(a)", "a.age()", "t.a.age()", "main.age(a)"])
+def test_the_time_until_today_is_told_however_it_is_written(call):
+    assert facts_of(f"select {call} as x from t").clocks == ("age() in line 1",)
+    assert facts_of("select a.age(b) as x from t").clocks == ()
+
+
 def test_the_facts_of_wrong_sql_are_refused_by_an_error_of_ours():
     with pytest.raises(DefinitionError, match="the SQL is wrong"):
         facts_of("select a, b as at from 'a.csv' group grouped")

@@ -50,7 +50,9 @@ def bin_edges(values: Array, bins: int = 10) -> Array:
     around = np.maximum(np.abs(own) * _AROUND, _LEAST)
     with np.errstate(over="ignore", invalid="ignore"):
         cuts = np.quantile(others, np.arange(1, parts) / parts) if parts > 1 else others[:0]
-        edges: Array = np.unique(np.concatenate([cuts, own - around, own + around]))
+        low, high = own - around, own + around
+        cuts = cuts[~((cuts[:, None] >= low) & (cuts[:, None] < high)).any(axis=1)]
+        edges: Array = np.unique(np.concatenate([cuts, low, high]))
     finite: Array = edges[np.isfinite(edges)]
     return finite
 

@@ -45,6 +45,8 @@ class SelectFacts(NamedTuple):
     columns: frozenset[str]
     """Every column that is named anywhere, without the table before it."""
     has_star: bool
+    has_whole_row: bool
+    """Whether a table's name may stand for a row of it, as in `to_json(t)` and `t.to_json()`."""
     outputs: dict[str, frozenset[str]]
     """Name that an expression is given anywhere to the columns that it reads, and the functions, as `name()`."""
     aggregates: bool
@@ -93,6 +95,7 @@ def facts_of(sql: str) -> SelectFacts:
         files=frozenset(parse(sql).files.values()),
         columns=frozenset(name for node in nodes for name in _column(node)),
         has_star=any(node.get("class") == "STAR" for node in nodes),
+        has_whole_row=_has_whole_row(nodes),
         outputs=_outputs(nodes),
         aggregates=any(map(_groups, nodes)) or any(_name(node) in _AGGREGATES for node in functions),
         looks_ahead=tuple(f"{_name(node)}() over{_line(sql, node)}" for node in windows if _sees_later(node)),
@@ -130,8 +133,7 @@ def words_of(sql: str) -> frozenset[str] | None:
     """
     parts = list(_walk(syntax_tree(sql)))
     nodes = [part for part in parts if isinstance(part, dict)]
-    rows = {fold(str(node.get(name))) for node in nodes if "table_name" in node for name in ("table_name", "alias")}
-    if any(map(_reads_unnamed, nodes)) or any(fold(name) in rows for node in nodes for name in _column(node)):
+    if any(map(_reads_unnamed, nodes)) or _has_whole_row(nodes):
         return None
     return frozenset(fold(part) for part in parts if isinstance(part, str))
 
@@ -143,6 +145,11 @@ def _reads_unnamed(node: dict[str, Any]) -> bool:
         or node.get("ref_type") == "NATURAL"
         or bool(node.get("column_name_alias"))
     )
+
+
+def _has_whole_row(nodes: list[dict[str, Any]]) -> bool:
+    rows = {fold(str(node.get(name))) for node in nodes if "table_name" in node for name in ("table_name", "alias")}
+    return any(fold(name) in rows for node in nodes for name in _column(node))
 
 
 def _walk(part: Any) -> Iterator[Any]:
@@ -168,6 +175,8 @@ def _line(sql: str, node: dict[str, Any]) -> str:
 def _column(node: dict[str, Any]) -> Iterator[str]:
     if node.get("class") == "COLUMN_REF":
         yield node["column_names"][-1]
+    if node.get("class") == "FUNCTION" and node.get("schema"):  # x.f() is f(x)
+        yield node["schema"]
     if isinstance(node.get("using_columns"), list):
         yield from node["using_columns"]
 
@@ -176,7 +185,7 @@ def _outputs(nodes: list[dict[str, Any]]) -> dict[str, frozenset[str]]:
     found: dict[str, frozenset[str]] = {}
     for node in nodes:
         for item in node.get("select_list", ()):
-            name = item.get("alias") or next(_column(item), "")
+            name = item.get("alias") or (item["column_names"][-1] if item.get("class") == "COLUMN_REF" else "")
             inner = [part for part in _walk(item) if isinstance(part, dict)]
             reads = {column for part in inner for column in _column(part)}
             reads |= {f"{_name(part)}()" for part in inner if part.get("class") in ("FUNCTION", "WINDOW")}
@@ -198,7 +207,8 @@ def _sees_later(window: dict[str, Any]) -> bool:
 def _clock(node: dict[str, Any]) -> Iterator[str]:
     names = [_name(node)] if node.get("class") == "FUNCTION" else list(_column(node))
     yield from (name for name in names if name.lower() in _CLOCKS)
-    if names == ["age"] and len(node.get("arguments") or node.get("children") or ()) == 1:
+    of_a_column = fold(node.get("schema") or "main") != "main"  # x.age() is age(x)
+    if names == ["age"] and of_a_column + len(node.get("arguments") or node.get("children") or ()) == 1:
         yield "age"  # of one moment: until today
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import msgspec
 
-from tinymlops.errors import DefinitionError, near
+from tinymlops.errors import DefinitionError, TinyMLOpsError, near
 from tinymlops.frames import Ambiguous, DateMeans
 from tinymlops.times import parse_duration, parse_zone
 
@@ -23,6 +23,7 @@ __all__ = [
     "incremental",
     "known_of",
     "local_times",
+    "require_plain_names",
 ]
 
 _LOOKBACK = "1d"
@@ -172,6 +173,24 @@ def known_of(source: SourceSpec, known: str | None) -> Literal["observed"] | msg
     return "observed" if can_be_observed and known != "latest" else msgspec.UNSET
 
 
+def require_plain_names(columns: Iterable[str], where: str, error: type[TinyMLOpsError]) -> None:
+    """Check that columns have names that mean nothing else: Polars reads `*` and `^...$` as patterns of names.
+
+    Args:
+        columns: Their names.
+        where: What has them, for the message.
+        error: What is raised if one has not.
+    """
+    reserved = [name for name in columns if name.startswith("__")]
+    if reserved:
+        raise error(f"{where} has columns {reserved}", hint="names that begin with __ are ours: rename them")
+    patterns = [name for name in columns if name == "*" or (name.startswith("^") and name.endswith("$"))]
+    if patterns:
+        raise error(
+            f"{where} has columns {patterns}", hint="a star, and what stands between ^ and $, are patterns: rename them"
+        )
+
+
 def check_pushed(source: SourceSpec) -> None:
     """Check the options of a source of pushes against its schema.
 
@@ -184,9 +203,7 @@ def check_pushed(source: SourceSpec) -> None:
             f"{where} takes pushes and has created={source.created!r}: a pushed row is known from its commit on",
             hint="leave created out",
         )
-    reserved = [name for name in source.columns if name.startswith("__")]
-    if reserved:
-        raise DefinitionError(f"{where} has columns {reserved}", hint="names that begin with __ are ours: rename them")
+    require_plain_names(source.columns, where, DefinitionError)
     if source.columns.get("deleted", "Boolean") != "Boolean":
         raise DefinitionError(
             f"{where} has a column 'deleted' of {source.columns['deleted']}",

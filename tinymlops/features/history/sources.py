@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tinymlops.errors import DataError, near
+from tinymlops.features.definitions.source_options import require_plain_names
 from tinymlops.features.history.connected import read_connection
 from tinymlops.features.history.storable import event_times, require_answerable, storable
 from tinymlops.features.history.user_code import reading
@@ -121,8 +122,4 @@ def _require_columns(frame: pl.DataFrame, source: SourceSpec) -> None:
                 f"source {source.name!r} has no column {column!r}, which its {role}= names",
                 hint=near(column, frame.columns),
             )
-    reserved = [column for column in frame.columns if column.startswith("__")]
-    if reserved:
-        raise DataError(
-            f"source {source.name!r} has columns {reserved}", hint="names that begin with __ are ours: rename them"
-        )
+    require_plain_names(frame.columns, f"source {source.name!r}", DataError)

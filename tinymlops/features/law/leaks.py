@@ -161,7 +161,7 @@ def _of_file(context: Context, source: SourceSpec, label: LabelSpec) -> Iterator
 def _reads_outcome(context: Context, source: SourceSpec, label: LabelSpec) -> bool:
     """Say whether a source brings a column that the label reads, as far as its code tells."""
     read = facts(source)
-    if read is not None and read.has_star:
+    if read is not None and (read.has_star or read.has_whole_row):
         return True
     return any(names(context, source, column) for column in columns_of(label.expression))
 
