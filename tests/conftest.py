@@ -18,6 +18,7 @@ __all__ = ["pytest_terminal_summary"]
 # Tests run the machine code and leave no process running; `test_startup.py` tests interpreted kernels.
 os.environ.setdefault("TINYMLOPS_KERNELS", "compiled")
 
+pytest_plugins = ["torture.figures"]
 SLOWEST = (
     *("kills", "disk", "random_kills", "sink_kills", "processes", "order", "flips", "job_month", "stream_kills"),
     *(

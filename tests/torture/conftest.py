@@ -78,21 +78,3 @@ class Place:
         """Return a new copy in place of the last."""
         shutil.rmtree(self._path, ignore_errors=True)
         return copied(self._prepared, self._path) / "shop.tm"
-
-
-def pytest_sessionfinish(session):
-    if hasattr(session.config, "workeroutput"):  # of pytest-xdist
-        session.config.workeroutput["torture"] = figures.recorded()
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node):
-    figures.add(getattr(node, "workeroutput", {}).get("torture", {}))
-
-
-def pytest_terminal_summary(terminalreporter):
-    lines = list(figures.table())
-    if lines:
-        terminalreporter.section("torture")
-        for line in lines:
-            terminalreporter.write_line(line)

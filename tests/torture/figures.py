@@ -1,8 +1,12 @@
-"""Figures of the torture tests: a table at the end of the run, and a JSON file each under `results/` if it was the whole."""
+"""A plugin of pytest: figures of the torture tests, as a table at the end of the run, and each as a JSON file under `results/`
+if it was the whole.
+"""
 
 import json
 import os
 from pathlib import Path
+
+import pytest
 
 FULL = os.environ.get("TINYMLOPS_TORTURE") == "full"
 RESULTS = Path(__file__).with_name("results")
@@ -17,17 +21,7 @@ def record(name, **figures):
         (RESULTS / f"{name}.json").write_text(json.dumps(figures, indent=2) + "\n")
 
 
-def recorded():
-    """Return the figures of this process."""
-    return dict(_recorded)
-
-
-def add(figures):
-    """Take the figures of another process."""
-    _recorded.update(figures)
-
-
-def table():
+def _table():
     """Return the lines to print."""
     width = max(map(len, _recorded), default=0)
     for name, figures in _recorded.items():
@@ -37,3 +31,24 @@ def table():
 
 def _is_number(value):
     return isinstance(value, int | float)
+
+
+def pytest_sessionfinish(session):
+    """Hand the figures of a process of pytest-xdist to the one that prints them."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["torture"] = _recorded
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """Take the figures of another process."""
+    _recorded.update(getattr(node, "workeroutput", {}).get("torture", {}))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print the table."""
+    lines = list(_table())
+    if lines:
+        terminalreporter.section("torture")
+        for line in lines:
+            terminalreporter.write_line(line)

@@ -12,7 +12,7 @@ from torture.fleet import calls, copied, points
 
 VERBS = [verb for verb in world.VERBS if verb != "gc"]
 FAILURES = {"write": "ENOSPC", "pwrite64": "ENOSPC", "mkdir": "ENOSPC", "fsync": "EIO", "fdatasync": "EIO"}
-A_VERB = 3
+A_VERB = 2
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from torture.figures import record
 from torture.fleet import points
 
 pytestmark = needs_strace
-A_VERB = 4
+A_VERB = 3
 """Kill points of each verb in the short version."""
 
 
