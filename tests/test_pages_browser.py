@@ -70,6 +70,8 @@ def test_every_page_is_whole_and_keeps_nobody_out(browser, everything, known, wi
         seen = reachable(looker, known, look, most=MOST if every else 1, whole=FULL)
         assert {template_of(path, known) for path in seen} == set(known)
         assert looker.wrong == []
+        told = "each looked at by axe-core, " if scripts else ""
+        print(f"{width}, {scheme}, scripts {scripts}: {len(seen)} pages of {len(known)} kinds, {told}nothing wrong")
 
 
 @pytest.mark.skipif(BARE is None, reason="make browser presses everything; `test_pages_forms.py` sends every form")
