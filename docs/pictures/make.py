@@ -192,6 +192,7 @@ PLACES = [
             "try": Shot("/try/delay", ask),
             "sql": Shot("/sql", query),
             "run": Shot("/runs", follow("tbody th a")),
+            "access": Shot("/access"),
         },
         at="2013-10-04T20:30:00Z",
     ),
