@@ -15,6 +15,10 @@ SEED   ?= $(shell date +%s)
 RULES  := $(addprefix tests/test_,$(addsuffix .py,point_in_time_join historical_features training_data online_features prepared \
           compaction join_files keys exact_sums kernels_asof kernels_online kernels_streaming kernels_windows cross_check stateful stateful_generations sql_gate sql_columns))
 
+# Tests whose long form `make torture` runs.
+LONG   := $(addprefix tests/test_,$(addsuffix .py,server_slow server_stalls server_large_answers server_tls server_framing \
+          server_limits_of_tokens pages_sql queries indexed_ingest online_features request_rows signature vector_indexes))
+
 # A program that a test starts is slow where it compiles all its modules once more.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -45,7 +49,7 @@ fuzz: $(VENV)/.installed ## every rule on at least 20,000 examples, counted; abo
 	TINYMLOPS_FUZZ=$$((36 * $(SCALE))) $(BIN)/python -m pytest tests/test_server_fuzz.py -s
 
 torture: $(VENV)/.installed ## kills, full disks, flipped bytes and many processes; needs Linux and strace, better as root
-	TINYMLOPS_TORTURE=full $(BIN)/python -m pytest tests/torture tests/test_server_slow.py tests/test_server_stalls.py tests/test_server_large_answers.py tests/test_server_tls.py tests/test_server_framing.py tests/test_container.py
+	TINYMLOPS_TORTURE=full $(BIN)/python -m pytest tests/torture tests/test_container.py $(LONG)
 
 conformance: conformance-imports $(AIRFLOW)/.installed ## an unmodified client of MLflow against a server, imports of what others write now, and Airflow; ten minutes
 	MLFLOW=$(MLFLOW) AIRFLOW=$(AIRFLOW) $(BIN)/python -m pytest tests/conformance -s
