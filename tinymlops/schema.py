@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from tinymlops.errors import DataError, DefinitionError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import polars as pl
 
-__all__ = ["dtype_name", "lasting_dtype", "parse_dtype", "parse_schema", "schema_of"]
+__all__ = ["dtype_instance", "dtype_name", "lasting_dtype", "mapped_dtype", "parse_dtype", "parse_schema", "schema_of"]
 
 _PYTHON_TYPES: dict[object, str] = {
     bool: "Boolean",
@@ -49,11 +51,11 @@ def dtype_name(dtype: pl.DataType) -> str:
     if isinstance(dtype, pl.Decimal):
         return f"Decimal[{dtype.precision}, {dtype.scale}]"
     if isinstance(dtype, pl.List):
-        return f"List[{dtype_name(_instance(dtype.inner))}]"
+        return f"List[{dtype_name(dtype_instance(dtype.inner))}]"
     if isinstance(dtype, pl.Array):
-        return f"Array[{dtype_name(_instance(dtype.inner))}, {dtype.size}]"
+        return f"Array[{dtype_name(dtype_instance(dtype.inner))}, {dtype.size}]"
     if isinstance(dtype, pl.Struct) and dtype.fields:
-        return f"Struct{[(field.name, dtype_name(_instance(field.dtype))) for field in dtype.fields]!r}"
+        return f"Struct{[(field.name, dtype_name(dtype_instance(field.dtype))) for field in dtype.fields]!r}"
     if isinstance(dtype, pl.Categorical):
         return "String"
     if isinstance(dtype, pl.Enum):
@@ -77,15 +79,26 @@ def lasting_dtype(dtype: pl.DataType) -> pl.DataType:
     """
     import polars as pl
 
-    if isinstance(dtype, pl.Categorical):
-        return pl.String()
+    return mapped_dtype(dtype, lambda one: pl.String() if isinstance(one, pl.Categorical) else one)
+
+
+def mapped_dtype(dtype: pl.DataType, change: Callable[[pl.DataType], pl.DataType]) -> pl.DataType:
+    """Return a dtype with each part changed that is not a list, an array or a struct of others.
+
+    Example:
+        >>> import polars as pl
+        >>> mapped_dtype(pl.List(pl.Date()), lambda one: pl.Int32())
+        List(Int32)
+    """
+    import polars as pl
+
     if isinstance(dtype, pl.List):
-        return pl.List(lasting_dtype(_instance(dtype.inner)))
+        return pl.List(mapped_dtype(dtype_instance(dtype.inner), change))
     if isinstance(dtype, pl.Array):
-        return pl.Array(lasting_dtype(_instance(dtype.inner)), dtype.size)
+        return pl.Array(mapped_dtype(dtype_instance(dtype.inner), change), dtype.size)
     if isinstance(dtype, pl.Struct):
-        return pl.Struct({field.name: lasting_dtype(_instance(field.dtype)) for field in dtype.fields})
-    return dtype
+        return pl.Struct({one.name: mapped_dtype(dtype_instance(one.dtype), change) for one in dtype.fields})
+    return change(dtype)
 
 
 def parse_dtype(name: str) -> pl.DataType:
@@ -99,7 +112,7 @@ def parse_dtype(name: str) -> pl.DataType:
     head, _, rest = name.partition("[")
     arguments = [part.strip() for part in rest.removesuffix("]").split(",")]
     if name in _PLAIN:
-        return _instance(getattr(pl, name))
+        return dtype_instance(getattr(pl, name))
     if head == "Datetime":
         zone = arguments[1] if len(arguments) > 1 else None
         return pl.Datetime(arguments[0], zone)  # type: ignore[arg-type]  # one of us, ms, ns as written
@@ -149,14 +162,15 @@ def _parse_type(kind: object, where: str) -> str:
     if isinstance(kind, type) and kind in _PYTHON_TYPES:
         return _PYTHON_TYPES[kind]
     if isinstance(kind, pl.DataType) or (isinstance(kind, type) and issubclass(kind, pl.DataType)):
-        return dtype_name(_instance(kind))
+        return dtype_name(dtype_instance(kind))
     raise DefinitionError(
         f"{where} has the type {kind!r}",
         hint="use str, int, float, bool, datetime, date, bytes or a Polars dtype",
     )
 
 
-def _instance(dtype: Any) -> pl.DataType:
+def dtype_instance(dtype: Any) -> pl.DataType:
+    """Return a dtype that may be given as its class."""
     instance: pl.DataType = dtype() if isinstance(dtype, type) else dtype
     return instance
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinymlops.errors import is_fault
 from tinymlops.printable import printable
+from tinymlops.schema import dtype_instance, mapped_dtype
 from tinymlops.times import ENDLESS
 
 if TYPE_CHECKING:
@@ -61,30 +62,22 @@ def _counted(dtype: pl.DataType) -> pl.DataType:
     """Return a type with the same values, but dates, times and moments as the numbers that they are stored as."""
     import polars as pl
 
-    if isinstance(dtype, pl.Date):
-        return pl.Int32()
-    if isinstance(dtype, pl.Datetime | pl.Time):
-        return pl.Int64()
-    if isinstance(dtype, pl.List):
-        return pl.List(_counted(_made(dtype.inner)))
-    if isinstance(dtype, pl.Array):
-        return pl.Array(_counted(_made(dtype.inner)), dtype.size)
-    if isinstance(dtype, pl.Struct):
-        return pl.Struct({one.name: _counted(_made(one.dtype)) for one in dtype.fields})
-    if _is_map(dtype):  # as a list of its entries, whose keys may be dates
-        kinds: Any = dtype
-        return pl.List(pl.Struct({"key": _counted(_made(kinds.key)), "value": _counted(_made(kinds.value))}))
-    return dtype
+    def counted(one: pl.DataType) -> pl.DataType:
+        if isinstance(one, pl.Date):
+            return pl.Int32()
+        if isinstance(one, pl.Datetime | pl.Time):
+            return pl.Int64()
+        if _is_map(one):  # as a list of its entries, whose keys may be dates
+            kinds: Any = one
+            entry = {"key": dtype_instance(kinds.key), "value": dtype_instance(kinds.value)}
+            return _counted(pl.List(pl.Struct(entry)))
+        return one
+
+    return mapped_dtype(dtype, counted)
 
 
 def _is_map(dtype: Any) -> bool:
     return type(dtype).__name__ == "Map"  # older Polars has none
-
-
-def _made(dtype: Any) -> pl.DataType:
-    """Return a type that may be given as its class."""
-    made: pl.DataType = dtype() if isinstance(dtype, type) else dtype
-    return made
 
 
 def is_beyond(series: pl.Series) -> bool:
@@ -272,7 +265,7 @@ def type_name(dtype: pl.DataType) -> str:
         return f"decimal({dtype.precision}, {dtype.scale})"
     if isinstance(dtype, pl.List | pl.Array):
         inner = dtype.inner
-        return f"list of {type_name(_made(inner))}"
+        return f"list of {type_name(dtype_instance(inner))}"
     return {"String": "text", "Time": "time of day", "Boolean": "true or false"}.get(
         type(dtype).__name__, type(dtype).__name__.lower()
     )
